@@ -1,0 +1,80 @@
+"""Timeouts, retries and back-off as plain data: shared by all protocols, decided by the scenario or by the caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Capped exponential back-off with full jitter: wait U(0, min(cap, base * factor**attempt)) (Brooker, AWS, 2015).
+
+    A machine asks for the upper bound; the host draws, since a machine knows no randomness.
+
+    Attributes:
+        base: Bound of the first wait, in seconds.
+        factor: Growth per attempt.
+        cap: No wait is longer, in seconds.
+    """
+
+    base: float = 0.05
+    factor: float = 2.0
+    cap: float = 5.0
+
+    def bound(self, attempt: int) -> float:
+        """Upper bound of the wait before retry number `attempt` (from 0), in seconds."""
+        if attempt > 64:  # the power would overflow long after the cap is reached
+            return self.cap
+        return min(self.cap, self.base * self.factor**attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """When a circuit breaker opens and how long it stays open.
+
+    Attributes:
+        threshold: Consecutive failed calls that open it.
+        cooldown: Seconds until one trial call is let through.
+    """
+
+    threshold: int = 10
+    cooldown: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """Timeouts and retries of one deployment, in seconds; a strategy without policies of its own takes the scenario's.
+
+    Attributes:
+        call_timeout: How long an orchestrator waits for a reply before it sends the same command again.
+        attempts: How often a command before the pivot is sent before its step counts as unknown and is compensated.
+        compensation_attempts: How often a compensation is sent before the saga is stuck; None: for ever, with an alert.
+        alert_after: Attempts at something that has to be repeated for ever, after which an alert is raised.
+        vote_timeout: How long a 2PC coordinator waits for votes before it aborts.
+        acknowledgement_timeout: How long it waits for acknowledgements before it sends the decision again.
+        inquiry_timeout: How long a prepared participant waits for the decision before it inquires.
+        idle_timeout: How long a participant keeps an unprepared branch open before it aborts it on its own.
+        backoff: Wait on top of the timeout before every further attempt.
+        publish_timeout: How long a producer waits for the broker's ack.
+        publish_attempts: How often a dual write tries to publish before it gives up (an outbox relay never does).
+        poll_interval: Period of the polling outbox relay.
+        poll_batch: Rows that the relay reads at once.
+        maximum_hops: Events of one choreographed transaction with more hops than this are refused as a cycle.
+        breaker: Circuit breaker of every caller towards every node, or None.
+    """
+
+    call_timeout: float = 1.0
+    attempts: int = 5
+    compensation_attempts: int | None = None
+    alert_after: int = 10
+    vote_timeout: float = 2.0
+    acknowledgement_timeout: float = 1.0
+    inquiry_timeout: float = 1.0
+    idle_timeout: float = 5.0
+    backoff: Backoff = field(default_factory=Backoff)
+    publish_timeout: float = 1.0
+    publish_attempts: int = 3
+    poll_interval: float = 0.05
+    poll_batch: int = 100
+    maximum_hops: int = 64
+    breaker: BreakerPolicy | None = None
