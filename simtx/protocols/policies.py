@@ -60,6 +60,7 @@ class Policies:
         poll_interval: Period of the polling outbox relay.
         poll_batch: Rows that the relay reads at once.
         maximum_hops: Events of one choreographed transaction with more hops than this are refused as a cycle.
+        dedup_retention: How long an idempotency row is kept at least; safe only if nothing is delivered later than that.
         breaker: Circuit breaker of every caller towards every node, or None.
     """
 
@@ -77,4 +78,5 @@ class Policies:
     poll_interval: float = 0.05
     poll_batch: int = 100
     maximum_hops: int = 64
+    dedup_retention: float = 300.0
     breaker: BreakerPolicy | None = None

@@ -1,0 +1,369 @@
+"""What is counted while a run goes on: one record a transaction, and the drift of the conserved quantities, streamed.
+
+The ledger knows no host: the simulator calls it at simulated times, a real execution replays its event log into it.
+Times are seconds since the start of the run. Definitions of the drift metrics: docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from simtx.protocols.contract import Operation, Plan
+
+NAN: Final = math.nan
+_TOLERANCE: Final = 1e-9  # below this a conserved sum counts as restored: float sums of decimal amounts
+
+UNDECIDED, COMMITTED, ABORTED = 0, 1, 2
+
+
+class TransactionRecord:
+    """All that is counted for one transaction. Hosts write the counters directly: this is the hot path."""
+
+    __slots__ = (
+        "actions",
+        "actors",
+        "answer",
+        "answered",
+        "arrival",
+        "broker_messages",
+        "decided",
+        "decision",
+        "demands",
+        "done",
+        "first_effect",
+        "forced",
+        "in_doubt",
+        "last_activity",
+        "last_effect",
+        "lazy",
+        "lock_hold",
+        "lock_wait",
+        "measured",
+        "messages",
+        "partial",
+        "plan",
+        "refused",
+        "residuals",
+        "retries",
+        "stuck",
+        "tx",
+        "undone",
+        "writing",
+    )
+
+    def __init__(
+        self, plan: Plan, arrival: float, demands: Sequence[float], measured: bool, invariants: int, writing: int
+    ) -> None:
+        steps = len(plan.steps)
+        self.writing = writing
+        self.done = 0
+        self.tx = plan.tx
+        self.plan = plan
+        self.arrival = arrival
+        self.demands = demands
+        self.measured = measured
+        self.answer = ""
+        self.answered = NAN
+        self.decision = UNDECIDED
+        self.decided = NAN
+        self.first_effect = NAN
+        self.last_effect = NAN
+        self.messages = 0
+        self.broker_messages = 0
+        self.forced = 0
+        self.lazy = 0
+        self.retries = 0
+        self.lock_wait = 0.0
+        self.lock_hold = 0.0
+        self.in_doubt = 0.0
+        self.actions = [0] * steps
+        self.undone = [0] * steps
+        self.residuals = [0.0] * invariants
+        self.partial = False
+        self.refused = False
+        self.stuck = False
+        self.actors = 0
+        self.last_activity = arrival
+
+
+class DriftGauge:
+    """One conserved quantity: the signed residual I(t), its in-flight absolute sum, and their time integrals (metrics M2 and M3)."""
+
+    __slots__ = ("gross", "gross_integral", "last", "net", "net_integral", "peak", "violated")
+
+    def __init__(self) -> None:
+        self.net = 0.0
+        self.gross = 0.0
+        self.reset(0.0)
+
+    def reset(self, now: float) -> None:
+        """Start the integrals anew, at the end of the warm-up."""
+        self.last = now
+        self.net_integral = 0.0
+        self.gross_integral = 0.0
+        self.violated = 0.0
+        self.peak = abs(self.net)
+
+    def advance(self, now: float) -> None:
+        """Add the time since the last change to the integrals."""
+        span = now - self.last
+        if span > 0:
+            self.last = now
+            net = abs(self.net)
+            if net > _TOLERANCE:
+                self.net_integral += net * span
+                self.violated += span
+            self.gross_integral += self.gross * span
+
+    def shift(self, change: float, before: float, after: float) -> None:
+        """A transaction's residual goes from `before` to `after`, the total by `change`."""
+        self.net += change
+        self.gross += abs(after) - abs(before)
+        if abs(self.net) > self.peak:
+            self.peak = abs(self.net)
+
+
+class Ledger:
+    """Streams transactions and drift into columns.
+
+    Args:
+        invariants: Number of conserved quantities.
+        grace: A finished transaction is written to its columns once nothing has happened to it for so many seconds.
+    """
+
+    def __init__(self, invariants: int, grace: float = 60.0) -> None:
+        self.gauges = [DriftGauge() for _ in range(invariants)]
+        self.active: dict[int, TransactionRecord] = {}
+        self.rows = Columns()
+        self.expected: dict[tuple[str, str], float] = {}
+        self.partial = 0
+        self.partial_time = 0.0
+        self.measuring = True
+        self.alerts = 0
+        self.late_messages = 0
+        self._partial_since = 0.0
+        self._grace = grace
+        self._next_sweep = grace
+
+    # --- life of a transaction --------------------------------------------------------------------------------------------------
+
+    def begin(self, plan: Plan, now: float, demands: Sequence[float], measured: bool, writing: int) -> TransactionRecord:
+        """Open the record of a transaction that a client asks for; `writing` of its steps change data."""
+        record = TransactionRecord(plan, now, demands, measured, len(self.gauges), writing)
+        self.active[plan.tx] = record
+        if now >= self._next_sweep:
+            self._sweep(now)
+        return record
+
+    def decided(self, record: TransactionRecord, committed: bool, now: float) -> None:
+        """The outcome is final. Said again after a recovery, the first time counts."""
+        if record.decision == UNDECIDED:
+            record.decision = COMMITTED if committed else ABORTED
+            record.decided = now
+
+    def effect(self, record: TransactionRecord, steps: Iterable[int], compensation: bool, shifts: Sequence[float] | None, now: float) -> None:
+        """A local transaction with these steps has become durable and visible.
+
+        Args:
+            record: The transaction.
+            steps: Indexes of its writing steps that took effect.
+            compensation: Whether they were undone rather than done.
+            shifts: Change of every conserved quantity, or None if it touches none.
+            now: Time of the commit, in seconds.
+        """
+        if record.first_effect != record.first_effect:  # NaN: the first one
+            record.first_effect = now
+        record.last_effect = record.last_activity = now
+        actions, undone = record.actions, record.undone
+        done = record.done
+        for index in steps:
+            was = actions[index] > undone[index]
+            if compensation:
+                undone[index] += 1
+            else:
+                actions[index] += 1
+            done += (actions[index] > undone[index]) - was
+        record.done = done
+        partial = 0 < done < record.writing
+        if partial != record.partial:
+            record.partial = partial
+            self._count_partial(1 if partial else -1, now)
+        if shifts is not None:
+            residuals = record.residuals
+            measuring = self.measuring
+            for index, change in enumerate(shifts):
+                if change:
+                    gauge = self.gauges[index]
+                    if measuring:
+                        gauge.advance(now)
+                    before = residuals[index]
+                    after = before + change
+                    if -_TOLERANCE < after < _TOLERANCE:
+                        after = 0.0
+                    residuals[index] = after
+                    gauge.shift(change, before, after)
+
+    def _count_partial(self, change: int, now: float) -> None:
+        if self.partial == 0:
+            self._partial_since = now
+        elif self.partial + change == 0 and self.measuring:
+            self.partial_time += now - self._partial_since
+        self.partial += change
+
+    # --- the measured window ----------------------------------------------------------------------------------------------------
+
+    def open_window(self, now: float) -> None:
+        """The warm-up is over: integrals start here."""
+        for gauge in self.gauges:
+            gauge.reset(now)
+        self.partial_time = 0.0
+        self._partial_since = now
+
+    def close_window(self, now: float) -> None:
+        """The last arrival: integrals end here; what drains afterwards is not part of the averages."""
+        for gauge in self.gauges:
+            gauge.advance(now)
+        if self.partial:
+            self.partial_time += now - self._partial_since
+        self.measuring = False
+
+    # --- into the columns -------------------------------------------------------------------------------------------------------
+
+    def _sweep(self, now: float) -> None:
+        self._next_sweep = now + self._grace / 4
+        limit = now - self._grace
+        finished = [r for r in self.active.values() if r.decision and not r.actors and r.last_activity < limit and settled(r)]
+        for record in finished:
+            self._close(record, "")
+
+    def finish(self, working: set[int]) -> None:
+        """The run is over: close every record; `working` are the transactions that some machine still works on."""
+        for record in list(self.active.values()):
+            if record.stuck:
+                outcome = "stuck"
+            elif record.decision and not record.actors:
+                outcome = ""
+            elif record.tx in working or record.actors:
+                outcome = "in-flight"
+            elif any(a > u for a, u in zip(record.actions, record.undone, strict=True)):
+                outcome = "incomplete"
+            else:
+                outcome = "lost"
+            self._close(record, outcome)
+
+    def _close(self, record: TransactionRecord, outcome: str) -> None:
+        if not outcome:
+            if record.decision == COMMITTED:
+                outcome = "committed"
+            else:
+                outcome = "compensated" if any(record.undone) else "aborted"
+        del self.active[record.tx]
+        committed = intends_commit(record, outcome)
+        if committed:
+            expected = self.expected
+            for step in record.plan.steps:
+                for operation in step.operations:
+                    if operation.kind == "add":
+                        place = (step.service, operation.key)
+                        expected[place] = expected.get(place, 0.0) + operation.amount
+        wanted = 1 if committed else 0
+        duplicates = missing = 0
+        for step in record.plan.steps:
+            if writes(step.operations):
+                net = record.actions[step.index] - record.undone[step.index]
+                duplicates += max(0, net - wanted)
+                missing += max(0, wanted - net)
+        self.rows.add(record, outcome, duplicates, missing)
+
+
+def settled(record: TransactionRecord) -> bool:
+    """Whether every effect is there exactly as often as the decision says."""
+    wanted = 1 if record.decision == COMMITTED else 0
+    actions, undone = record.actions, record.undone
+    return all(actions[step.index] - undone[step.index] == wanted for step in record.plan.steps if writes(step.operations))
+
+
+def intends_commit(record: TransactionRecord, outcome: str) -> bool:
+    """Whether the effects of this transaction ought to be there in the end.
+
+    Decided ones: as decided. Undecided ones: a transaction of which something was applied and that nobody refused was meant to go on.
+    """
+    if outcome == "lost":
+        return False
+    if record.decision != UNDECIDED:
+        return record.decision == COMMITTED
+    return not record.refused and any(record.actions)
+
+
+def writes(operations: Iterable[Operation]) -> bool:
+    """Whether any of the operations changes a value."""
+    return any(operation.kind in ("add", "set") for operation in operations)
+
+
+class Columns:
+    """Finished transactions, a list of numbers a column."""
+
+    __slots__ = ("_cells",)
+
+    NAMES: Final = (
+        "tx",
+        "arrival_s",
+        "outcome",
+        "answer",
+        "answered_s",
+        "decided_s",
+        "first_effect_s",
+        "last_effect_s",
+        "messages",
+        "broker_messages",
+        "forced_writes",
+        "lazy_writes",
+        "retries",
+        "lock_wait_s",
+        "lock_hold_s",
+        "in_doubt_s",
+        "duplicate_effects",
+        "missing_effects",
+        "measured",
+    )
+
+    def __init__(self) -> None:
+        from array import array
+
+        codes = {"tx": "q", "outcome": "O", "answer": "O", "measured": "b", "arrival_s": "d"}
+        self._cells: list[array[float] | list[str]] = []
+        for name in self.NAMES:
+            code = codes.get(name, "d" if name.endswith("_s") else "i")
+            self._cells.append([] if code == "O" else array(code))
+
+    def add(self, record: TransactionRecord, outcome: str, duplicates: int, missing: int) -> None:
+        """Write one finished transaction."""
+        values = (
+            record.tx,
+            record.arrival,
+            outcome,
+            record.answer,
+            record.answered,
+            record.decided,
+            record.first_effect,
+            record.last_effect,
+            record.messages,
+            record.broker_messages,
+            record.forced,
+            record.lazy,
+            record.retries,
+            record.lock_wait,
+            record.lock_hold,
+            record.in_doubt,
+            duplicates,
+            missing,
+            record.measured,
+        )
+        for cell, value in zip(self._cells, values, strict=True):
+            cell.append(value)  # type: ignore[arg-type]
+
+    def cells(self) -> dict[str, Sequence[float] | Sequence[str]]:
+        """The columns by name, in order of completion."""
+        return dict(zip(self.NAMES, self._cells, strict=True))

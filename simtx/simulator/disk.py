@@ -1,0 +1,99 @@
+"""The log device of a node: how long a forced write takes, alone and in company."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from simtx.simulator.environment import Environment
+
+Callback = Callable[[Any], None]
+
+
+class Disk:
+    """A log device that makes records durable.
+
+    Args:
+        env: The clock.
+        draw: Draws the duration of one flush, in seconds.
+        flush: ``group``: writes that arrive during a flush share the next one (group commit); ``serial``: one flush a write, first come
+            first served; ``parallel``: a plain delay, without contention.
+        instant: Whether a flush takes no time at all.
+    """
+
+    __slots__ = ("_busy", "_draw", "_env", "_stalled", "_waiting", "epoch", "flush", "flushes", "instant", "last_start")
+
+    def __init__(self, env: Environment, draw: Callable[[], float], flush: str, instant: bool) -> None:
+        self._env = env
+        self._draw = draw
+        self._waiting: deque[tuple[Callback, Any]] = deque()
+        self._busy = False
+        self._stalled = False
+        self.flush: Final = flush
+        self.instant = instant
+        self.flushes = 0
+        self.epoch = 0
+        self.last_start = -1.0
+
+    def force(self, callback: Callback, argument: Any) -> None:
+        """Call back once everything written so far is durable."""
+        if self.flush == "parallel" and not self._stalled:
+            self.flushes += 1
+            self.last_start = self._env.now
+            self._env.call_in(self._draw(), self._single, (self.epoch, callback, argument))
+            return
+        self._waiting.append((callback, argument))
+        if not self._busy and not self._stalled:
+            self._start()
+
+    def _start(self) -> None:
+        waiting = self._waiting
+        if self.flush == "serial":
+            batch = [waiting.popleft()]
+        else:
+            batch = list(waiting)
+            waiting.clear()
+        self._busy = True
+        self.flushes += 1
+        self.last_start = self._env.now
+        self._env.call_in(self._draw(), self._batch, (self.epoch, batch))
+
+    def _single(self, flush: tuple[int, Callback, Any]) -> None:
+        epoch, callback, argument = flush
+        if epoch == self.epoch:
+            callback(argument)
+
+    def _batch(self, flush: tuple[int, list[tuple[Callback, Any]]]) -> None:
+        epoch, batch = flush
+        if epoch != self.epoch:
+            return  # the node crashed meanwhile
+        self._busy = False
+        for callback, argument in batch:
+            callback(argument)
+            if epoch != self.epoch:
+                return  # a callback ran into an injected crash
+        if self._waiting and not self._busy and not self._stalled:
+            self._start()
+
+    def crash(self) -> None:
+        """Forget every write that was not durable yet."""
+        self.epoch += 1
+        self._waiting.clear()
+        self._busy = False
+
+    def stall(self) -> None:
+        """The device stops taking writes (an outage); a flush under way still completes."""
+        self._stalled = True
+
+    def resume(self) -> None:
+        """The device works again."""
+        self._stalled = False
+        if self._waiting and not self._busy:
+            if self.flush == "parallel":
+                waiting = list(self._waiting)
+                self._waiting.clear()
+                for callback, argument in waiting:
+                    self.force(callback, argument)
+            else:
+                self._start()
