@@ -1,0 +1,799 @@
+"""A small in-memory host for tests of the pure machines: every effect of the contract, every fault of the contract, nothing else.
+
+One `World` plays one strategy with one or more transactions. It keeps the rules of `simtx.protocols.contract`: effects run one by one,
+a node may crash between any two of them, lazy writes may be lost (a prefix of them survives, as in a log), a prepared branch keeps its
+locks, the network is a multiset, the broker delivers at least once. It also checks the machines while it plays: every step must be in
+the transition table, and a clone of a machine must behave exactly as the machine does.
+
+Two ways to play::
+
+    world = World(TwoPhaseCommit(), plan).run()                     # deterministic, without faults unless asked for
+    world = World(TwoPhaseCommit(), plan).run(crashes=(7, 12))      # the node at the 7th and 12th crash point crashes there
+    world = World(TwoPhaseCommit(), plan).chaos(random.Random(1))   # a random schedule with faults; then everything heals and drains
+
+Afterwards: `answers`, `decided`, `sent`, `forced`, `lazy`, `alerts`, `suspects`, `net(tx)`, `store(node)`, `left_over()`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from simtx.protocols.contract import (
+    Acknowledge,
+    Alert,
+    Answer,
+    Append,
+    Branch,
+    CancelTimer,
+    Commit,
+    Decided,
+    Delivery,
+    Done,
+    Effect,
+    Event,
+    Execute,
+    Forget,
+    Key,
+    Machine,
+    MarkOutbox,
+    Message,
+    Operation,
+    Plan,
+    Prepare,
+    Publish,
+    ReadOutbox,
+    Record,
+    Request,
+    Rollback,
+    SetTimer,
+    Status,
+    Step,
+    Strategy,
+    Suspect,
+    Timer,
+    Transact,
+)
+
+DAEMON = -1
+REDELIVERY = 1.0
+Witness = set[tuple[str, str, str, str]]
+Action = Callable[[], None]
+
+
+def chain(*services: str, tx: int = 1, operations: dict[str, tuple[Operation, ...]] | None = None) -> Plan:
+    """A plan of sequential compensatable steps, one per service, each adding 1 to its key ``k`` unless told otherwise."""
+    steps = []
+    for index, service in enumerate(services):
+        work = (operations or {}).get(service, (Operation("k", "add", 1),))
+        undo = tuple(Operation(one.key, "add", -one.amount) for one in work if one.kind == "add")
+        after = (index - 1,) if index else ()
+        steps.append(Step(index, f"step {index}", service, work, undo, "compensatable", after))
+    return Plan(tx, tuple(steps))
+
+
+@dataclass(slots=True)
+class Applied:
+    """One local transaction whose operations took effect for good."""
+
+    node: str
+    tx: int
+    steps: tuple[int, ...]
+    compensation: bool
+
+
+@dataclass(slots=True)
+class Workspace:
+    """An open or prepared branch: new values, and what commits with them."""
+
+    values: dict[str, float]
+    keys: set[str]
+    steps: tuple[int, ...]
+    key: Key | None = None
+    record: Record | None = None
+
+
+@dataclass(slots=True)
+class Row:
+    """One outbox row."""
+
+    id: int
+    message: Message
+    marked: bool = False
+
+
+@dataclass(slots=True)
+class Store:
+    """A toy store: numbers, idempotency rows, outbox rows, open and prepared branches with exclusive locks."""
+
+    values: dict[str, float]
+    rows: dict[Key, Any] = field(default_factory=dict)
+    outbox: list[Row] = field(default_factory=list)
+    open: dict[int, Workspace] = field(default_factory=dict)
+    prepared: dict[int, Workspace] = field(default_factory=dict)
+
+    def locked(self, tx: int, keys: Iterable[str]) -> bool:
+        """Whether another transaction holds one of these keys."""
+        held = set(keys)
+        branches = (*self.open.items(), *self.prepared.items())
+        return any(owner != tx and held & branch.keys for owner, branch in branches)
+
+    def play(self, operations: Iterable[Operation], base: dict[str, float] | None = None) -> dict[str, float] | None:
+        """New values after these operations on top of `base`; None if a guard refuses."""
+        new = dict(base or {})
+        for one in operations:
+            value = new.get(one.key, self.values.get(one.key, 0.0))
+            if one.kind == "refuse":
+                return None
+            if one.kind == "add":
+                value += one.amount
+            elif one.kind == "set":
+                value = one.amount
+            if (one.low is not None and value < one.low) or (one.high is not None and value > one.high):
+                return None
+            if one.kind != "read":
+                new[one.key] = value
+        return new
+
+
+@dataclass(slots=True)
+class Node:
+    """One node: machines and timers (volatile), log and store (durable), and undo actions of what is not durable yet."""
+
+    name: str
+    store: Store
+    up: bool = True
+    epoch: int = 0
+    machines: dict[int, Machine] = field(default_factory=dict)
+    programs: dict[int, deque[Effect]] = field(default_factory=dict)
+    inbox: dict[int, deque[Event]] = field(default_factory=dict)
+    timers: dict[tuple[int, str], float] = field(default_factory=dict)
+    log: dict[int, list[Record]] = field(default_factory=dict)
+    lazies: list[Callable[[], None]] = field(default_factory=list)
+
+    def idle(self, tx: int) -> bool:
+        """Whether this transaction's machine may handle its next event."""
+        return self.up and not self.programs.get(tx) and not self.inbox.get(tx)
+
+
+@dataclass(slots=True)
+class Publication:
+    """A message on its way to the broker."""
+
+    node: str
+    epoch: int
+    tx: int
+    tag: str
+    message: Message
+
+
+class World:
+    """All nodes, the network and the broker of one test."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        *plans: Plan,
+        initial: dict[str, dict[str, float]] | None = None,
+        witness: Witness | None = None,
+        ordered: bool = False,
+        fail: Callable[[str, Effect], bool] | None = None,
+    ) -> None:
+        """Make a world.
+
+        Args:
+            strategy: What is played.
+            plans: The transactions; their requests are on the way to the entry nodes.
+            initial: Values per node and key; 0 where silent.
+            witness: Collects (class, state, event kind, next state) of everything that happened.
+            ordered: Whether the broker delivers one consumer's messages of one transaction in order.
+            fail: Says which store operations fail transiently.
+        """
+        self.strategy = strategy
+        self.plans = {plan.tx: plan for plan in plans}
+        names = dict.fromkeys(service for plan in plans for service in plan.services())
+        if strategy.hub is not None:
+            names[strategy.hub] = None
+        self.nodes = {name: Node(name, Store(dict((initial or {}).get(name, {})))) for name in names}
+        self.witness: Witness = set() if witness is None else witness
+        self.ordered = ordered
+        self.fail = fail
+        self.network: list[Message] = []
+        self.requests: list[tuple[str, Request]] = [(strategy.entry(plan), Request(plan.tx, plan)) for plan in plans]
+        self.publications: list[Publication] = []
+        self.broker: dict[int, Message] = {}  # published and not acknowledged
+        self.outstanding: dict[int, float] = {}  # delivered once; when it is due to come again
+        self.published = 0
+        self.now = 0.0
+        self.points = 0
+        self.failing = False
+        self.crash_points: frozenset[int] = frozenset()
+        self.restart_at_once = False
+        self.keep_lazies: Callable[[int], int] = lambda _count: 0
+        # What happened, for the assertions of tests.
+        self.answers: dict[int, list[str]] = {}
+        self.decided: dict[int, list[str]] = {}
+        self.applied: list[Applied] = []
+        self.sent: Counter[str] = Counter()
+        self.forced: Counter[str] = Counter()
+        self.lazy: Counter[str] = Counter()
+        self.suspects: list[tuple[str, str]] = []
+        self.alerts: list[tuple[str, int, Alert]] = []
+        self.history: list[str] = []
+        for node in self.nodes.values():
+            self._start_daemons(node)
+
+    # --- asking --------------------------------------------------------------------------------------------------------------
+
+    def store(self, node: str) -> Store:
+        """The store of a node."""
+        return self.nodes[node].store
+
+    def net(self, tx: int) -> dict[int, int]:
+        """How often each step of a transaction is in effect: actions minus compensations."""
+        count = {step.index: 0 for step in self.plans[tx].steps}
+        for one in self.applied:
+            if one.tx == tx:
+                for index in one.steps:
+                    count[index] += -1 if one.compensation else 1
+        return count
+
+    def left_over(self) -> list[str]:
+        """What should be gone when everything has come to rest: machines, records, branches, timers, messages, rows to publish."""
+        rest = [f"message {one.kind} to {one.to}" for one in self.network]
+        rest += [f"publication {one.message.kind}" for one in self.publications]
+        rest += [f"undelivered {one.kind}" for one in self.broker.values()]
+        for node in self.nodes.values():
+            rest += [f"{node.name}: {machine!r}" for tx, machine in node.machines.items() if tx != DAEMON]
+            rest += [f"{node.name}: timer {kind} of {tx}" for tx, kind in node.timers if tx != DAEMON]
+            rest += [
+                f"{node.name}: records of {tx}: {records}"
+                for tx, records in node.log.items()
+                if tx != DAEMON and records
+            ]
+            rest += [f"{node.name}: open branch of {tx}" for tx in node.store.open]
+            rest += [f"{node.name}: prepared branch of {tx}" for tx in node.store.prepared]
+            rest += [f"{node.name}: unpublished {row.message.kind}" for row in node.store.outbox if not row.marked]
+        return rest
+
+    # --- playing -------------------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        *,
+        crashes: Iterable[int] = (),
+        restart: str = "idle",
+        lazies: str = "lost",
+        limit: int = 20_000,
+    ) -> World:
+        """Play deterministically, in the order of sending, until everything is at rest; timers fire only when nothing else can happen.
+
+        Args:
+            crashes: Crash points (counted over the whole run; there is one before every effect and one after the last effect of a
+                handler); the node whose turn it is crashes there.
+            restart: ``idle``: a crashed node comes back when nothing else can happen but timers; ``now``: at once.
+            lazies: Whether what was written lazily is ``lost`` or ``kept`` in a crash.
+            limit: Most steps.
+        """
+        self.crash_points = frozenset(crashes)
+        self.restart_at_once = restart == "now"
+        self.keep_lazies = (lambda count: count) if lazies == "kept" else (lambda _count: 0)
+        return self.drain(limit)
+
+    def drain(self, limit: int = 20_000) -> World:
+        """Play on deterministically until everything is at rest."""
+        for _ in range(limit):
+            if not self._advance():
+                return self
+        raise AssertionError(f"does not come to rest: {self.left_over()}; last: {self.history[-40:]}")
+
+    def chaos(
+        self,
+        choose: random.Random,
+        *,
+        steps: int = 150,
+        crashes: int = 2,
+        loss: float = 0.05,
+        duplication: float = 0.05,
+        early_timers: float = 0.05,
+        failures: float = 0.02,
+    ) -> World:
+        """Play a random schedule with faults for a number of steps, then heal everything and drain.
+
+        Args:
+            choose: Makes every choice.
+            steps: Length of the part with faults.
+            crashes: At most so many crashes.
+            loss: Probability that a step loses a message (a request, a publication or its ack) instead of going on.
+            duplication: Probability that a step duplicates a message in flight.
+            early_timers: Probability that a step fires a timer although something else could happen.
+            failures: Probability that a store operation fails.
+        """
+        self.keep_lazies = lambda count: choose.randint(0, count)
+        for _ in range(steps):
+            draw = choose.random()
+            if crashes and draw < 0.03:
+                up = [node for node in self.nodes.values() if node.up]
+                if up:
+                    crashes -= 1
+                    self.crash(choose.choice(up).name)
+                continue
+            down = [node for node in self.nodes.values() if not node.up]
+            if down and draw < 0.1:
+                self.restart(choose.choice(down).name)
+                continue
+            draw = choose.random()
+            if draw < loss:
+                self._lose(choose)
+            elif draw < loss + duplication and self.network:
+                self.network.append(choose.choice(self.network))
+            elif draw < loss + duplication + early_timers:
+                self._fire_any(choose)
+            else:
+                actions = self._actions()
+                if actions:
+                    self.failing = choose.random() < failures
+                    choose.choice(actions)()
+                    self.failing = False
+                else:
+                    self._fire_any(choose)
+        for node in self.nodes.values():
+            if not node.up:
+                self.restart(node.name)
+        self.keep_lazies = lambda _count: 0
+        return self.drain()
+
+    def crash(self, name: str) -> None:
+        """Crash a node now: machines, timers, open branches and what was not yet durable are gone."""
+        node = self.nodes[name]
+        if not node.up:
+            return
+        self.history.append(f"crash {name}")
+        node.up = False
+        node.epoch += 1
+        node.machines.clear()
+        node.programs.clear()
+        node.inbox.clear()
+        node.timers.clear()
+        node.store.open.clear()
+        for undo in reversed(node.lazies[self.keep_lazies(len(node.lazies)) :]):
+            undo()
+        node.lazies.clear()
+        for id_, message in self.broker.items():
+            if message.to == name:
+                self.outstanding.pop(id_, None)
+
+    def restart(self, name: str) -> None:
+        """Bring a crashed node back: every transaction with durable records recovers, then the daemons start."""
+        node = self.nodes[name]
+        if node.up:
+            return
+        self.history.append(f"restart {name}")
+        node.up = True
+        for tx, records in list(node.log.items()):
+            if records and tx != DAEMON:
+                machine = self.strategy.machine(name, tx)
+                node.machines[tx] = machine
+                self.witness.add((type(machine).__name__, "recover", str(records[-1][0]), ""))
+                effects = machine.recover(tuple(records))
+                self.witness.add((type(machine).__name__, "recover", str(records[-1][0]), machine.state))
+                self._load(node, tx, effects)
+        self._start_daemons(node)
+
+    def deliver(self, kind: str, to: str | None = None) -> None:
+        """Hand over the first message in flight of this kind (for hand-made schedules)."""
+        index = next(i for i, one in enumerate(self.network) if one.kind == kind and to in (None, one.to))
+        message = self.network.pop(index)
+        self.event(message.to, message.tx, message)
+
+    def event(self, name: str, tx: int, event: Event) -> None:
+        """Let a machine handle an event; its effects become its program."""
+        node = self.nodes[name]
+        machine = node.machines.get(tx)
+        if machine is None:
+            machine = node.machines[tx] = self.strategy.machine(name, tx)
+        before, twin = machine.state, machine.clone()
+        self.history.append(f"{name}/{tx} {before}: {event}")
+        effects = machine.handle(event)
+        assert twin.handle(event) == effects, "a clone must behave as the machine does"
+        assert twin.key() == machine.key(), "a clone must end as the machine does"
+        rows = [row for row in machine.transitions if row.state == before and row.event == event.kind]
+        if rows:
+            assert machine.state in rows[0].to, (
+                f"{machine!r}: {before} --{event.kind}--> {machine.state} is not in the table"
+            )
+        else:
+            assert machine.state == before, f"{machine!r}: '{event.kind}' without a row changed the state from {before}"
+        self.witness.add((type(machine).__name__, before, event.kind, machine.state))
+        self._load(node, tx, effects)
+
+    # --- one step at a time --------------------------------------------------------------------------------------------------
+
+    def _start_daemons(self, node: Node) -> None:
+        daemons = list(self.strategy.daemons(node.name))
+        assert len(daemons) <= 1, "this host knows one daemon per node"
+        for machine in daemons:
+            node.machines[DAEMON] = machine
+            node.inbox[DAEMON] = deque([Timer("start")])
+
+    def _load(self, node: Node, tx: int, effects: list[Effect]) -> None:
+        assert all(not isinstance(effect, Forget) for effect in effects[:-1]), f"Forget is the last effect: {effects}"
+        if effects:
+            node.programs[tx] = deque(effects)
+        elif not self._crash_point(node):
+            self._sweep(node, tx)
+
+    def _sweep(self, node: Node, tx: int) -> None:
+        """Drop a machine that was made for a stray message and is as blank as before."""
+        machine = node.machines.get(tx)
+        if tx == DAEMON or machine is None or node.log.get(tx) or not node.idle(tx):
+            return
+        if machine.key() == self.strategy.machine(node.name, tx).key():
+            del node.machines[tx]
+
+    def _crash_point(self, node: Node) -> bool:
+        point = self.points
+        self.points += 1
+        if point not in self.crash_points:
+            return False
+        self.crash(node.name)
+        if self.restart_at_once:
+            self.restart(node.name)
+        return True
+
+    def _step(self, node: Node, tx: int) -> None:
+        """Run the next effect of a program."""
+        if self._crash_point(node):
+            return
+        program = node.programs[tx]
+        effect = program.popleft()
+        self.history.append(f"{node.name}/{tx}   {effect}")
+        self._perform(node, tx, effect)
+        if not program:
+            node.programs.pop(tx, None)
+            if not self._crash_point(node):
+                self._sweep(node, tx)
+
+    def _blocked(self, node: Node, tx: int) -> bool:
+        effect = node.programs[tx][0]
+        return isinstance(effect, Transact | Execute | Prepare) and self._waits(node, tx, effect)
+
+    def _advance(self) -> bool:
+        """The next step of the deterministic order; False if everything is at rest."""
+        blocked = None
+        for node in self.nodes.values():
+            for tx in node.programs:
+                if self._blocked(node, tx):
+                    blocked = (node, tx)
+                    continue
+                self._step(node, tx)
+                return True
+        for node in self.nodes.values():
+            for tx in node.inbox:
+                if self._has_next(node, tx):
+                    self._next(node, tx)
+                    return True
+        actions = self._actions(programs=False)
+        if actions:
+            actions[0]()
+            return True
+        if blocked is not None:
+            self.failing = True  # its lock timeout
+            self._step(*blocked)
+            self.failing = False
+            return True
+        for node in self.nodes.values():
+            if not node.up:
+                self.restart(node.name)
+                return True
+        if self._at_rest():
+            return False
+        return self._fire_next()
+
+    def _actions(self, programs: bool = True) -> list[Action]:
+        """What could happen now, apart from timers and faults.
+
+        Args:
+            programs: Also the steps of programs, and deliveries that the broker repeats before their time.
+        """
+        actions: list[Action] = []
+        if programs:
+            for node in self.nodes.values():
+                actions += [partial(self._step, node, tx) for tx in node.programs]
+                actions += [partial(self._next, node, tx) for tx in node.inbox if self._has_next(node, tx)]
+        for index, (name, request) in enumerate(self.requests):
+            if self.nodes[name].idle(request.tx):
+                actions.append(partial(self._request, index))
+        for index, message in enumerate(self.network):
+            if self.nodes[message.to].idle(message.tx):
+                actions.append(partial(self._receive, index))
+        actions += [partial(self._accept, index, acked=True) for index in range(len(self.publications))]
+        seen: set[tuple[str, int]] = set()
+        for id_, message in self.broker.items():
+            if self.ordered and (message.to, message.tx) in seen:
+                continue
+            seen.add((message.to, message.tx))
+            if self.nodes[message.to].idle(message.tx) and (programs or id_ not in self.outstanding):
+                actions.append(partial(self._deliver, id_))
+        return actions
+
+    def _has_next(self, node: Node, tx: int) -> bool:
+        """Whether a finished store operation (or a daemon's start) waits to be handled, and can be."""
+        if not node.inbox.get(tx) or node.programs.get(tx):
+            return False
+        return tx != DAEMON or not any(node.programs.values())
+
+    def _next(self, node: Node, tx: int) -> None:
+        self.event(node.name, tx, node.inbox[tx].popleft())
+
+    def _request(self, index: int) -> None:
+        name, request = self.requests.pop(index)
+        self.event(name, request.tx, request)
+
+    def _receive(self, index: int) -> None:
+        message = self.network.pop(index)
+        self.event(message.to, message.tx, message)
+
+    def _lose(self, choose: random.Random) -> None:
+        """Lose one thing on its way."""
+        losable: list[Action] = [partial(self._drop, index) for index in range(len(self.network))]
+        for index in range(len(self.publications)):
+            losable.append(partial(self._reject, index))
+            losable.append(partial(self._accept, index, acked=False))
+        if losable:
+            choose.choice(losable)()
+
+    def _drop(self, index: int) -> None:
+        self.history.append(f"lose {self.network.pop(index)}")
+
+    def _fire_any(self, choose: random.Random) -> None:
+        ready = [(node, key) for node in self.nodes.values() for key in node.timers if node.idle(key[0])]
+        if ready:
+            self._fire(*choose.choice(ready))
+
+    def _fire_next(self) -> bool:
+        """Fire the earliest timer, or let the broker deliver again; False if there is neither."""
+        due: list[tuple[float, int, Action]] = []
+        for node in self.nodes.values():
+            for key, time in node.timers.items():
+                if node.idle(key[0]):
+                    due.append((time, len(due), partial(self._fire, node, key)))
+        for id_, time in self.outstanding.items():
+            due.append((time, len(due), partial(self._deliver, id_)))
+        if not due:
+            return False
+        time, _, action = min(due, key=lambda one: one[:2])
+        self.now = max(self.now, time)
+        action()
+        return True
+
+    def _fire(self, node: Node, key: tuple[int, str]) -> None:
+        del node.timers[key]
+        self.event(node.name, key[0], Timer(key[1]))
+
+    def _at_rest(self) -> bool:
+        if self.broker or self.publications or self.network or self.requests:
+            return False
+        for node in self.nodes.values():
+            if any(tx != DAEMON for tx, _ in node.timers):
+                return False
+            if DAEMON in node.machines and any(not row.marked for row in node.store.outbox):
+                return False
+        return True
+
+    # --- broker --------------------------------------------------------------------------------------------------------------
+
+    def _accept(self, index: int, *, acked: bool) -> None:
+        publication = self.publications.pop(index)
+        self.published += 1
+        self.broker[self.published] = publication.message
+        self._reply(publication, "done" if acked else "failed")
+
+    def _reject(self, index: int) -> None:
+        self._reply(self.publications.pop(index), "failed")
+
+    def _reply(self, publication: Publication, status: Status) -> None:
+        node = self.nodes[publication.node]
+        if node.up and node.epoch == publication.epoch and publication.tx in node.machines:
+            node.inbox.setdefault(publication.tx, deque()).append(Done(publication.tag, status))
+
+    def _deliver(self, id_: int) -> None:
+        message = self.broker[id_]
+        self.outstanding[id_] = self.now + REDELIVERY
+        self.event(message.to, message.tx, Delivery(message, id_))
+
+    # --- effects -------------------------------------------------------------------------------------------------------------
+
+    def _perform(self, node: Node, tx: int, effect: Effect) -> None:
+        match effect:
+            case Message():
+                assert effect.sender == node.name, f"{node.name} sends in the name of {effect.sender}"
+                assert effect.to in self.nodes, f"no node {effect.to}"
+                self.sent[effect.kind] += 1
+                self.network.append(effect)
+            case Append():
+                self._append(node, tx, effect)
+            case Transact():
+                self._answer(node, tx, effect.tag, *self._transact(node, tx, effect, self._fails(node, tx, effect)))
+            case Execute():
+                status = self._execute(node, tx, effect, self._fails(node, tx, effect))
+                self._answer(node, tx, effect.tag, status, None)
+            case Prepare():
+                status = self._prepare(node, tx, effect, self._fails(node, tx, effect))
+                self._answer(node, tx, effect.tag, status, None)
+            case Commit():
+                self._commit(node, tx)
+            case Rollback():
+                self._rollback(node, tx, effect.forced)
+            case SetTimer():
+                node.timers[tx, effect.kind] = self.now + effect.delay + effect.jitter
+            case CancelTimer():
+                node.timers.pop((tx, effect.kind), None)
+            case Publish():
+                self.sent["publish"] += 1
+                self.publications.append(Publication(node.name, node.epoch, tx, effect.tag, effect.message))
+            case Acknowledge():
+                self.broker.pop(effect.id, None)
+                self.outstanding.pop(effect.id, None)
+            case ReadOutbox():
+                rows = [(row.id, row.message) for row in node.store.outbox if not row.marked][: effect.limit]
+                self._answer(node, tx, effect.tag, "done", tuple(rows))
+            case MarkOutbox():
+                self._mark(node, effect.ids)
+            case Answer():
+                self.answers.setdefault(tx, []).append(effect.outcome)
+            case Decided():
+                self.decided.setdefault(tx, []).append(effect.outcome)
+            case Suspect():
+                self.suspects.append((node.name, effect.node))
+            case Alert():
+                self.alerts.append((node.name, tx, effect))
+            case Forget():
+                self._forget(node, tx)
+
+    def _fails(self, node: Node, tx: int, effect: Transact | Execute | Prepare) -> bool:
+        """Whether a store operation fails transiently; one that has to wait for a lock times out when it is played."""
+        if self.failing or (self.fail is not None and self.fail(node.name, effect)):
+            return True
+        return self._waits(node, tx, effect)
+
+    def _waits(self, node: Node, tx: int, effect: Transact | Execute | Prepare) -> bool:
+        """Whether a store operation has to wait for a lock; a duplicate does not."""
+        if isinstance(effect, Transact | Prepare) and effect.key is not None and effect.key in node.store.rows:
+            return False
+        return node.store.locked(tx, (one.key for one in effect.operations))
+
+    def _answer(self, node: Node, tx: int, tag: str, status: Status, value: Any) -> None:
+        # The end of a store operation is handled before anything that waits.
+        node.inbox.setdefault(tx, deque()).appendleft(Done(tag, status, value))
+
+    def _force(self, node: Node) -> None:
+        """A forced write: whatever was written before it is durable too."""
+        self.forced[node.name] += 1
+        node.lazies.clear()
+
+    def _lazily(self, node: Node, undo: Callable[[], None]) -> None:
+        self.lazy[node.name] += 1
+        node.lazies.append(undo)
+
+    def _append(self, node: Node, tx: int, effect: Append) -> None:
+        records = node.log.setdefault(tx, [])
+        records.append(effect.record)
+        if effect.forced:
+            self._force(node)
+        else:
+            self._lazily(node, lambda: node.log[tx].remove(effect.record))
+
+    def _transact(self, node: Node, tx: int, effect: Transact, failed: bool) -> tuple[Status, Any]:
+        store = node.store
+        if failed:
+            return "failed", None
+        if effect.key is not None and effect.key in store.rows:
+            return "duplicate", store.rows[effect.key]
+        operations, tombstone = effect.operations, False
+        if effect.undoes is not None:
+            tombstone = effect.undoes not in store.rows
+            if tombstone or store.rows[effect.undoes] != effect.undone_if:
+                operations = ()
+        new = store.play(operations)
+        branch = effect.accepted if new is not None else effect.refused
+        if new is None and branch is None:
+            return "refused", None
+        if tombstone and effect.undoes is not None:
+            store.rows[effect.undoes] = "tombstone"
+        branch = branch or Branch()
+        if effect.key is not None:
+            store.rows[effect.key] = branch.value
+        for message in branch.outbox:
+            store.outbox.append(Row(len(store.outbox) + 1, message))
+        if new is not None:
+            store.values.update(new)
+            if effect.steps and (operations or not effect.undoes):
+                self.applied.append(Applied(node.name, tx, effect.steps, effect.compensation))
+        if new or tombstone or branch.outbox or effect.key is not None:
+            self._force(node)
+        return "done" if new is not None else "refused", None
+
+    def _execute(self, node: Node, tx: int, effect: Execute, failed: bool) -> Status:
+        store = node.store
+        assert tx not in store.prepared, f"{node.name}: transaction {tx} is already prepared"
+        branch = store.open.pop(tx, None) or Workspace({}, set(), ())
+        if failed:
+            return "failed"
+        new = store.play(effect.operations, branch.values)
+        if new is None:
+            return "refused"
+        keys = branch.keys | {one.key for one in effect.operations}
+        store.open[tx] = Workspace(new, keys, (*branch.steps, *effect.steps))
+        return "done"
+
+    def _prepare(self, node: Node, tx: int, effect: Prepare, failed: bool) -> Status:
+        store = node.store
+        assert tx not in store.prepared, f"{node.name}: transaction {tx} is already prepared"
+        if effect.key is not None and effect.key in store.rows:
+            store.open.pop(tx, None)
+            return "duplicate"
+        status = self._execute(node, tx, Execute(effect.tag, effect.operations, effect.steps), failed)
+        if status == "done":
+            branch = store.open.pop(tx)
+            branch.key, branch.record = effect.key, effect.record
+            store.prepared[tx] = branch
+            node.log.setdefault(tx, []).append(effect.record)
+            self._force(node)
+        return status
+
+    def _commit(self, node: Node, tx: int) -> None:
+        branch = node.store.prepared.pop(tx, None)
+        if branch is None:
+            return
+        node.store.values.update(branch.values)
+        if branch.key is not None:
+            node.store.rows[branch.key] = None
+        if branch.record is not None:
+            node.log[tx].remove(branch.record)
+        self.applied.append(Applied(node.name, tx, branch.steps, compensation=False))
+        self._force(node)
+
+    def _rollback(self, node: Node, tx: int, forced: bool) -> None:
+        node.store.open.pop(tx, None)
+        branch = node.store.prepared.pop(tx, None)
+        if branch is None or branch.record is None:
+            return
+        record = branch.record
+        index = node.log[tx].index(record)
+        node.log[tx].pop(index)
+        if forced:
+            self._force(node)
+            return
+
+        def undo() -> None:
+            node.store.prepared[tx] = branch
+            node.log.setdefault(tx, []).insert(index, record)
+
+        self._lazily(node, undo)
+
+    def _mark(self, node: Node, ids: tuple[int, ...]) -> None:
+        rows = [row for row in node.store.outbox if row.id in ids and not row.marked]
+        for row in rows:
+            row.marked = True
+
+        def undo() -> None:
+            for row in rows:
+                row.marked = False
+
+        self._lazily(node, undo)
+
+    def _forget(self, node: Node, tx: int) -> None:
+        assert tx not in node.store.prepared, f"{node.name} forgets transaction {tx} with a prepared branch"
+        assert tx not in node.store.open, f"{node.name} forgets transaction {tx} with an open branch"
+        node.machines.pop(tx, None)
+        node.inbox.pop(tx, None)
+        for key in [key for key in node.timers if key[0] == tx]:
+            del node.timers[key]
+        records = node.log.pop(tx, None)
+        if records:  # a crash may bring them back: forgetting is not a durable write
+            node.lazies.append(lambda: node.log.update({tx: records}))
