@@ -1,0 +1,1 @@
+"""The part of SimPy that simtx replaces: its event loop."""
