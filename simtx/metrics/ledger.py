@@ -44,6 +44,7 @@ class TransactionRecord:
         "messages",
         "partial",
         "plan",
+        "prepared",
         "refused",
         "residuals",
         "retries",
@@ -78,6 +79,7 @@ class TransactionRecord:
         self.lock_wait = 0.0
         self.lock_hold = 0.0
         self.in_doubt = 0.0
+        self.prepared = 0
         self.actions = [0] * steps
         self.undone = [0] * steps
         self.residuals = [0.0] * invariants
@@ -324,6 +326,7 @@ class Columns:
         "lock_wait_s",
         "lock_hold_s",
         "in_doubt_s",
+        "prepared_branches",
         "duplicate_effects",
         "missing_effects",
         "measured",
@@ -357,6 +360,7 @@ class Columns:
             record.lock_wait,
             record.lock_hold,
             record.in_doubt,
+            record.prepared,
             duplicates,
             missing,
             record.measured,

@@ -22,30 +22,45 @@ class Disk:
         instant: Whether a flush takes no time at all.
     """
 
-    __slots__ = ("_busy", "_draw", "_env", "_stalled", "_waiting", "epoch", "flush", "flushes", "instant", "last_start")
+    __slots__ = (
+        "_busy",
+        "_draw",
+        "_env",
+        "_waiting",
+        "durable_until",
+        "epoch",
+        "flush",
+        "flushes",
+        "instant",
+        "stalled",
+    )
 
     def __init__(self, env: Environment, draw: Callable[[], float], flush: str, instant: bool) -> None:
         self._env = env
         self._draw = draw
         self._waiting: deque[tuple[Callback, Any]] = deque()
         self._busy = False
-        self._stalled = False
+        self.stalled = False
         self.flush: Final = flush
         self.instant = instant
         self.flushes = 0
         self.epoch = 0
-        self.last_start = -1.0
+        self.durable_until = -1.0  # everything written until then has reached the disk
 
     def force(self, callback: Callback, argument: Any) -> None:
         """Call back once everything written so far is durable."""
-        if self.flush == "parallel" and not self._stalled:
+        if self.flush == "parallel" and not self.stalled:
             self.flushes += 1
-            self.last_start = self._env.now
-            self._env.call_in(self._draw(), self._single, (self.epoch, callback, argument))
+            self._env.call_in(self._draw(), self._single, (self.epoch, self._env.now, callback, argument))
             return
         self._waiting.append((callback, argument))
-        if not self._busy and not self._stalled:
+        if not self._busy and not self.stalled:
             self._start()
+
+    def note_instant(self) -> None:
+        """A forced write that took no time: all lazy records before it are durable, too."""
+        self.durable_until = self._env.now
+        self.flushes += 1
 
     def _start(self) -> None:
         waiting = self._waiting
@@ -56,24 +71,25 @@ class Disk:
             waiting.clear()
         self._busy = True
         self.flushes += 1
-        self.last_start = self._env.now
-        self._env.call_in(self._draw(), self._batch, (self.epoch, batch))
+        self._env.call_in(self._draw(), self._batch, (self.epoch, self._env.now, batch))
 
-    def _single(self, flush: tuple[int, Callback, Any]) -> None:
-        epoch, callback, argument = flush
+    def _single(self, flush: tuple[int, float, Callback, Any]) -> None:
+        epoch, start, callback, argument = flush
         if epoch == self.epoch:
+            self.durable_until = max(self.durable_until, start)
             callback(argument)
 
-    def _batch(self, flush: tuple[int, list[tuple[Callback, Any]]]) -> None:
-        epoch, batch = flush
+    def _batch(self, flush: tuple[int, float, list[tuple[Callback, Any]]]) -> None:
+        epoch, start, batch = flush
         if epoch != self.epoch:
             return  # the node crashed meanwhile
         self._busy = False
+        self.durable_until = start
         for callback, argument in batch:
             callback(argument)
             if epoch != self.epoch:
                 return  # a callback ran into an injected crash
-        if self._waiting and not self._busy and not self._stalled:
+        if self._waiting and not self._busy and not self.stalled:
             self._start()
 
     def crash(self) -> None:
@@ -84,11 +100,11 @@ class Disk:
 
     def stall(self) -> None:
         """The device stops taking writes (an outage); a flush under way still completes."""
-        self._stalled = True
+        self.stalled = True
 
     def resume(self) -> None:
         """The device works again."""
-        self._stalled = False
+        self.stalled = False
         if self._waiting and not self._busy:
             if self.flush == "parallel":
                 waiting = list(self._waiting)

@@ -1,0 +1,233 @@
+"""The broker: durable topics, one a consuming service; at least once, in order per transaction, redelivered until acknowledged."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from simtx.protocols import Delivery, Done, Message, Publish
+from simtx.simulator.network import Link
+from simtx.simulator.timers import Token
+
+if TYPE_CHECKING:
+    from simtx.scenario import Broker as BrokerSpec
+    from simtx.simulator.node import Actor, Node
+    from simtx.simulator.world import World
+
+NAME: Final = "broker"
+
+
+class _Publication:
+    """A publication on its way, until the broker's ack or the producer's timeout."""
+
+    __slots__ = ("actor", "effect", "node", "open", "timeout")
+
+    def __init__(self, node: Node, actor: Actor, effect: Publish) -> None:
+        self.node = node
+        self.actor = actor
+        self.effect = effect
+        self.open = True
+        self.timeout: Token | None = None
+
+
+class _Parcel:
+    """A stored message of one consumer, until that consumer acknowledges it."""
+
+    __slots__ = ("delivery", "lane", "message", "stored", "timer")
+
+    def __init__(self, number: int, message: Message, stored: float, lane: tuple[str, int]) -> None:
+        self.message = message
+        self.delivery = Delivery(message, number)
+        self.stored = stored
+        self.lane = lane
+        self.timer: Token | None = None
+
+
+class Broker:
+    """The simulated broker.
+
+    Args:
+        world: What it lives in.
+        spec: The scenario's broker.
+        linger: Draws the seconds that a producer's client collects messages before the bytes leave the producer.
+        acknowledgement: Draws the seconds that storing takes before the broker acks and delivers.
+    """
+
+    def __init__(
+        self, world: World, spec: BrokerSpec, linger: Callable[[], float], acknowledgement: Callable[[], float]
+    ) -> None:
+        self._world = world
+        self._env = world.env
+        self._spec = spec
+        self._linger = linger
+        self._acknowledgement = acknowledgement
+        self._links: dict[tuple[str, str], Link] = {}
+        self._parcels: dict[int, _Parcel] = {}
+        self._lanes: dict[tuple[str, int], deque[_Parcel]] = {}
+        self._seen: dict[Message, float] = {}
+        self._next = 0
+        self.up = True
+        self.published = 0
+        self.redelivered = 0
+        self.lost = 0
+
+    def _link(self, source: str, destination: str) -> Link:
+        link = self._links.get((source, destination))
+        if link is None:
+            link = self._links[source, destination] = self._world.link(source, destination)
+        return link
+
+    # --- producers --------------------------------------------------------------------------------------------------------------
+
+    def publish(self, node: Node, actor: Actor, effect: Publish) -> None:
+        """Take a message from a producer's hands: the bytes leave after the linger time, if the producer lives so long."""
+        record = self._world.ledger.active.get(effect.message.tx)
+        if record is not None:
+            record.broker_messages += 1
+        publication = _Publication(node, actor, effect)
+        publication.timeout = Token(publication, "publish", self._time_out)
+        self._world.timers.start(publication.timeout, self._world.policies.publish_timeout, constant=True)
+        linger = self._linger()
+        if linger > 0:
+            self._env.call_in(linger, self._leave, publication)
+        else:
+            self._leave(publication)
+
+    def _leave(self, publication: _Publication) -> None:
+        node = publication.node
+        if publication.actor.alive and node.up:
+            if node.paused:
+                node.backlog.append((self._leave, publication))
+                return
+            self._link(node.name, NAME).transmit(self._receive, publication, publication.effect.message)
+
+    def _time_out(self, token: Token) -> None:
+        publication = token.owner
+        if isinstance(publication, _Publication) and publication.open:
+            publication.open = False
+            publication.node.confirm((publication.actor, Done(publication.effect.tag, "failed")))
+
+    def _receive(self, publication: _Publication) -> None:
+        if self.up:
+            self._env.call_in(self._acknowledgement(), self._store, publication)
+
+    def _store(self, publication: _Publication) -> None:
+        if not self.up:
+            return
+        message = publication.effect.message
+        if not self._duplicate(message):
+            self.published += 1
+            lane = (message.to, message.tx if self._spec.ordered else self._next)
+            parcel = _Parcel(self._next, message, self._env.now, lane)
+            self._next += 1
+            self._parcels[parcel.delivery.id] = parcel
+            queue = self._lanes.get(lane)
+            if queue is None:
+                self._lanes[lane] = deque((parcel,))
+                self._deliver(parcel)
+            else:
+                queue.append(parcel)
+        self._link(NAME, publication.node.name).transmit(self._confirm, publication)
+
+    def _duplicate(self, message: Message) -> bool:
+        window = self._spec.deduplication_window
+        if window <= 0:
+            return False
+        now = self._env.now
+        seen = self._seen
+        while seen:
+            first = next(iter(seen))
+            if seen[first] >= now - window:
+                break
+            del seen[first]
+        if message in seen:
+            return True
+        seen[message] = now
+        return False
+
+    def _confirm(self, publication: _Publication) -> None:
+        if publication.open:
+            publication.open = False
+            if publication.timeout is not None:
+                publication.timeout.owner = None
+            node, message = publication.node, publication.effect.message
+            if node.trace is not None and publication.actor.alive:
+                node.trace.log(
+                    "confirm",
+                    node.name,
+                    message.tx,
+                    node.trace.origin(message),
+                    actor=NAME,
+                    peer=NAME,
+                    name=message.kind,
+                )
+            node.confirm((publication.actor, Done(publication.effect.tag, "done")))
+
+    # --- consumers --------------------------------------------------------------------------------------------------------------
+
+    def _deliver(self, parcel: _Parcel) -> None:
+        consumer = self._world.nodes[parcel.message.to]
+        self._link(NAME, consumer.name).transmit(consumer.deliver, parcel.delivery, parcel.message)
+        parcel.timer = Token(parcel, "redelivery", self._redeliver)
+        self._world.timers.start(parcel.timer, self._spec.redelivery, constant=True)
+
+    def _redeliver(self, token: Token) -> None:
+        parcel = token.owner
+        if not isinstance(parcel, _Parcel) or parcel.delivery.id not in self._parcels or not self.up:
+            return
+        retention = self._spec.retention
+        if retention is not None and self._env.now - parcel.stored > retention:
+            self.lost += 1
+            self._remove(parcel)
+            return
+        self.redelivered += 1
+        record = self._world.ledger.active.get(parcel.message.tx)
+        if record is not None:
+            record.retries += 1
+        self._deliver(parcel)
+
+    def acknowledge(self, node: Node, number: int) -> None:
+        """A consumer says that this delivery needs not come again; its word may get lost."""
+        self._link(node.name, NAME).transmit(self._acknowledged, number)
+
+    def _acknowledged(self, number: int) -> None:
+        parcel = self._parcels.get(number)
+        if self.up and parcel is not None:
+            self._remove(parcel)
+
+    def _remove(self, parcel: _Parcel) -> None:
+        del self._parcels[parcel.delivery.id]
+        if parcel.timer is not None:
+            parcel.timer.owner = None
+        queue = self._lanes[parcel.lane]
+        first = queue[0] is parcel
+        queue.remove(parcel)
+        if not queue:
+            del self._lanes[parcel.lane]
+        elif first:
+            self._deliver(queue[0])
+
+    # --- outage -----------------------------------------------------------------------------------------------------------------
+
+    def crash(self) -> None:
+        """Stop answering. Acked in memory only means: lost now."""
+        self.up = False
+        for parcel in list(self._parcels.values()):
+            if parcel.timer is not None:
+                parcel.timer.owner = None
+        if self._spec.ack == "memory":
+            self.lost += len(self._parcels)
+            self._parcels.clear()
+            self._lanes.clear()
+
+    def restart(self) -> None:
+        """Answer again, and deliver what waits."""
+        self.up = True
+        for queue in list(self._lanes.values()):
+            if queue:
+                self._deliver(queue[0])
+
+    def working(self) -> set[int]:
+        """Transactions with messages that wait for their consumer."""
+        return {parcel.message.tx for parcel in self._parcels.values()}

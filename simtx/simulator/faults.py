@@ -1,0 +1,174 @@
+"""Fault injection: the scenario's faults, scheduled or random, carried out on nodes, links and the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from simtx.protocols import Effect, Message, Publish
+from simtx.simulator.broker import NAME as BROKER
+
+if TYPE_CHECKING:
+    from simtx.scenario import Fault
+    from simtx.simulator.network import Link
+    from simtx.simulator.node import Actor, Node
+    from simtx.simulator.world import World
+
+
+class Injector:
+    """Plays one fault of the scenario. Random ones stop with the last arrival, so that every run can drain.
+
+    The times come from a stream of the fault's own, so that every strategy meets the same ones.
+    """
+
+    def __init__(self, world: World, fault: Fault, index: int) -> None:
+        self._world = world
+        self._fault = fault
+        name = f"fault:{index}"
+        self._duration = world.streams.draws(fault.duration, name, "duration", block=64)
+        self._gap: Callable[[], float] | None = None
+        if fault.every is not None:
+            self._gap = world.streams.draws(fault.every, name, "gap", block=64)
+        self.struck = 0
+
+    def arm(self) -> None:
+        """Schedule the first blow."""
+        fault, env = self._fault, self._world.env
+        if fault.trigger is not None:
+            self._world.node(fault.node).armed.append(Armed(self, fault))
+        elif fault.at is not None:
+            env.call_at(fault.at, self._begin)
+        elif self._gap is not None:
+            env.call_in(self._gap(), self._begin)
+
+    def _begin(self, _: object) -> None:
+        world, fault = self._world, self._fault
+        if fault.at is None and (world.arrivals_over or (fault.until is not None and world.env.now > fault.until)):
+            return
+        self.struck += 1
+        undo = self._strike()
+        world.env.call_in(self._duration(), self._end, undo)
+
+    def _end(self, undo: Callable[[], None]) -> None:
+        undo()
+        if self._gap is not None:
+            self._world.env.call_in(self._gap(), self._begin)
+
+    def crash_now(self, node: Node) -> None:
+        """Crash this node at this very effect, and bring it back after the fault's duration."""
+        self.struck += 1
+        node.crash()
+        self._world.env.call_in(self._duration(), self._end, node.restart)
+
+    def _strike(self) -> Callable[[], None]:  # noqa: PLR0911 - one return a kind of fault
+        fault, world = self._fault, self._world
+        kind = fault.kind
+        if kind == "broker-outage" or (kind == "crash" and fault.node == BROKER):
+            return self._broker_outage()
+        if kind in ("partition", "loss", "duplication", "reorder"):
+            return self._links(kind)
+        node = world.node(fault.node)
+        if kind == "crash":
+            if not node.up:
+                return _nothing
+            node.crash()
+            return node.restart
+        if kind == "pause":
+            node.paused = node.up
+            return node.unpause
+        if kind == "slow":
+            if node.pool is None:
+                return _nothing
+            pool = node.pool
+            pool.factor *= fault.factor
+
+            def recover() -> None:
+                pool.factor /= fault.factor
+
+            return recover
+        if kind == "clock-drift":
+            node.timer_factor *= fault.factor
+
+            def adjust() -> None:
+                node.timer_factor /= fault.factor
+
+            return adjust
+        node.outage = True  # store-outage
+        node.disk.stall()
+        return node.end_outage
+
+    def _broker_outage(self) -> Callable[[], None]:
+        broker = self._world.broker
+        if broker is None:
+            return _nothing
+        broker.crash()
+        return broker.restart
+
+    def _links(self, kind: str) -> Callable[[], None]:
+        fault = self._fault
+        chance = fault.probability
+        links = self._world.links_between(fault.a, fault.b, one_way=fault.one_way)
+
+        def change(link: Link, sign: int) -> None:
+            if kind == "partition":
+                link.blocked += sign
+            else:
+                chances: list[float] = getattr(link, kind)
+                if sign > 0:
+                    chances.append(chance)
+                else:
+                    chances.remove(chance)
+            link.changed()
+
+        for link in links:
+            change(link, 1)
+
+        def heal() -> None:
+            for link in links:
+                change(link, -1)
+
+        return heal
+
+
+def _nothing() -> None:
+    """Undo a fault that hit nothing."""
+
+
+class Armed:
+    """A crash aimed at one effect of one transaction: before it or right after it."""
+
+    __slots__ = ("_before", "_effect", "_injector", "_name", "_remaining", "_tx")
+
+    def __init__(self, injector: Injector, fault: Fault) -> None:
+        if fault.trigger is None:
+            raise ValueError("only a fault with a trigger can be armed")
+        trigger = fault.trigger
+        self._injector = injector
+        self._tx = trigger.transaction
+        self._effect, _, self._name = trigger.effect.partition(":")
+        self._before = trigger.when == "before"
+        self._remaining = trigger.occurrence
+
+    def hits(self, actor: Actor, effect: Effect, *, before: bool) -> bool:
+        """Whether this is the place."""
+        if before != self._before or actor.tx != self._tx or type(effect).__name__ != self._effect:
+            return False
+        if self._name and _name(effect) != self._name:
+            return False
+        self._remaining -= 1
+        return self._remaining == 0
+
+    def strike(self, node: Node) -> None:
+        """Crash the node."""
+        self._injector.crash_now(node)
+
+
+def _name(effect: Effect) -> str:
+    if isinstance(effect, Message):
+        return effect.kind
+    if isinstance(effect, Publish):
+        return effect.message.kind
+    record = getattr(effect, "record", None)
+    if record:
+        return str(record[0])
+    return str(getattr(effect, "tag", getattr(effect, "kind", getattr(effect, "outcome", ""))))

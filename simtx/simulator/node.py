@@ -1,0 +1,754 @@
+"""A node: it plays the machines of its role, effect by effect, and forgets what is volatile when it crashes.
+
+The interpreter below is one of three (the simulator's, the real execution's, the checker's); the contract it keeps is that of
+`simtx.protocols.contract`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from simtx.errors import ProtocolViolation
+from simtx.metrics.ledger import Ledger, TransactionRecord
+from simtx.metrics.trace import TraceRecorder
+from simtx.protocols import (
+    Acknowledge,
+    Alert,
+    Answer,
+    Append,
+    CancelTimer,
+    Commit,
+    Decided,
+    Delivery,
+    Done,
+    Effect,
+    Event,
+    Execute,
+    Forget,
+    Machine,
+    MarkOutbox,
+    Message,
+    Prepare,
+    Publish,
+    ReadOutbox,
+    Record,
+    Request,
+    Rollback,
+    SetTimer,
+    Suspect,
+    Timer,
+    Transact,
+)
+from simtx.protocols.breaker import CircuitBreaker
+from simtx.simulator.disk import Disk
+from simtx.simulator.network import Link
+from simtx.simulator.pool import Pool
+from simtx.simulator.store import Store, Work
+from simtx.simulator.timers import Token
+
+if TYPE_CHECKING:
+    from simtx.simulator.faults import Armed
+    from simtx.simulator.world import World
+
+DAEMON: Final = -1
+
+
+class Actor:
+    """One machine in play: its mailbox, its timers, and where its program of effects stands."""
+
+    __slots__ = (
+        "alive",
+        "blocked",
+        "busy",
+        "cause",
+        "done",
+        "effects",
+        "lazy",
+        "machine",
+        "mail",
+        "position",
+        "record",
+        "sync",
+        "timers",
+        "tx",
+    )
+
+    def __init__(self, machine: Machine, tx: int, record: TransactionRecord | None) -> None:
+        self.machine = machine
+        self.tx = tx
+        self.record = record
+        self.mail: deque[Event] | None = None
+        self.timers: dict[str, Token] = {}
+        self.effects: list[Effect] = []
+        self.position = 0
+        self.done: Done | None = None
+        self.cause: int | None = None
+        self.alive = True
+        self.busy = False
+        self.blocked = False
+        self.sync = False
+        self.lazy = False
+
+
+class Node:
+    """A process with a log device and, if it is a service, workers and a store.
+
+    Args:
+        world: What the node lives in.
+        name: Its name.
+        disk: Its log device.
+    """
+
+    def __init__(self, world: World, name: str, disk: Disk) -> None:
+        self.world = world
+        self.env = world.env
+        self.ledger: Ledger = world.ledger
+        self.trace: TraceRecorder | None = world.trace
+        self.name = name
+        self.disk = disk
+        self.pool: Pool | None = None
+        self.store: Store | None = None
+        self.links: dict[str, Link] = {}
+        self.actors: dict[int, Actor] = {}
+        self.daemons: list[Actor] = []
+        self.durable: dict[int, list[Record]] = {}
+        self.lazy: deque[tuple[float, int, Record]] = deque()
+        self.endings: deque[tuple[float, int, list[Record]]] = deque()
+        self.breakers: dict[str, CircuitBreaker] = {}
+        self.breaker_rejections = 0
+        self.up = True
+        self.paused = False
+        self.outage = False
+        self.backlog: list[tuple[Callable[[Any], None], Any]] = []
+        self.stalled: list[Work] = []
+        self.timer_factor = 1.0
+        self.armed: list[Armed] = []
+        self.undo_draws: list[Callable[[], float]] = []
+
+    # --- what comes in ----------------------------------------------------------------------------------------------------------
+
+    def receive(self, message: Message) -> None:
+        """A message arrives from the network."""
+        if not self.up:
+            self._dropped(message)
+            return
+        if self.paused:
+            self.backlog.append((self.receive, message))
+            return
+        if self.breakers:
+            breaker = self.breakers.get(message.sender)
+            if breaker is not None:
+                breaker.success()
+        actor = self.actors.get(message.tx)
+        if actor is None:
+            actor = self._spawn(message.tx)
+        if actor.busy:
+            self._post(actor, message)
+            return
+        self._play(actor, message)
+
+    def deliver(self, delivery: Delivery) -> None:
+        """A delivery arrives from the broker."""
+        if not self.up:
+            self._dropped(delivery.message)
+            return
+        if self.paused:
+            self.backlog.append((self.deliver, delivery))
+            return
+        tx = delivery.message.tx
+        self._notify(self.actors.get(tx) or self._spawn(tx), delivery)
+
+    def request(self, request: Request) -> None:
+        """The client's request arrives."""
+        if not self.up:
+            return
+        if self.paused:
+            self.backlog.append((self.request, request))
+            return
+        self._notify(self.actors.get(request.tx) or self._spawn(request.tx), request)
+
+    def confirm(self, confirmation: tuple[Actor, Done]) -> None:
+        """The broker's ack of a publication arrives, or its time is over."""
+        actor, done = confirmation
+        if not actor.alive:
+            return
+        if self.paused:
+            self.backlog.append((self.confirm, confirmation))
+            return
+        self._notify(actor, done)
+
+    def _dropped(self, message: Message) -> None:
+        trace = self.trace
+        if trace is not None:
+            trace.log(
+                "drop",
+                message.sender,
+                message.tx,
+                trace.origin(message),
+                actor="network",
+                peer=self.name,
+                name=message.kind,
+                detail="down",
+            )
+
+    def _ring(self, token: Token) -> None:
+        actor = token.owner
+        if not isinstance(actor, Actor) or not actor.alive:
+            return
+        if self.paused:
+            self.backlog.append((self._ring, token))
+            return
+        if actor.timers.pop(token.kind, None) is token:
+            token.owner = None
+            self._notify(actor, Timer(token.kind))
+
+    def _spawn(self, tx: int, *, recovered: bool = False) -> Actor:
+        record = self.ledger.active.get(tx)
+        actor = Actor(self.world.strategy.machine(self.name, tx), tx, record)
+        if record is not None and not recovered:
+            record.actors += 1
+        self.actors[tx] = actor
+        return actor
+
+    def _notify(self, actor: Actor, event: Event) -> None:
+        if actor.busy:
+            self._post(actor, event)
+        else:
+            self._play(actor, event)
+
+    @staticmethod
+    def _post(actor: Actor, event: Event) -> None:
+        if actor.mail is None:
+            actor.mail = deque()
+        actor.mail.append(event)
+
+    # --- the interpreter --------------------------------------------------------------------------------------------------------
+
+    def _play(self, actor: Actor, event: Event) -> None:
+        if self.trace is not None:
+            self._log_event(actor, event)
+        actor.busy = True
+        self._run(actor, actor.machine.handle(event), 0)
+
+    def _resume(self, actor: Actor) -> None:
+        """A forced write of this machine is durable: on with the effects behind it."""
+        if not actor.alive:
+            return
+        if self.paused:
+            self.backlog.append((self._resume, actor))
+            return
+        self._run(actor, actor.effects, actor.position)
+
+    def _run(self, actor: Actor, effects: list[Effect], position: int) -> None:
+        """Play effects from `position` on, then whatever waits; return when the machine is idle or has to wait for the disk."""
+        trace = self.trace
+        record = actor.record
+        while True:
+            count = len(effects)
+            while position < count:
+                effect = effects[position]
+                position += 1
+                if self.armed and self._injected(actor, effects, position):
+                    return
+                kind = type(effect)
+                if kind is Message:
+                    if record is not None:
+                        record.messages += 1
+                    if trace is not None:
+                        self._log_effect(actor, effect, "send")
+                    if self.breakers and not self._allowed(effect.to):  # type: ignore[union-attr]
+                        continue
+                    link = self.links.get(effect.to)  # type: ignore[union-attr]
+                    if link is None:
+                        link = self._connect(effect.to)  # type: ignore[union-attr]
+                    link.transmit(self.world.nodes[effect.to].receive, effect, effect)  # type: ignore[union-attr]
+                elif kind is SetTimer:
+                    self._set_timer(actor, effect)  # type: ignore[arg-type]
+                elif kind is CancelTimer:
+                    token = actor.timers.pop(effect.kind, None)  # type: ignore[union-attr]
+                    if token is not None:
+                        token.owner = None
+                elif kind is Append:
+                    if self._append(actor, effect):  # type: ignore[arg-type]
+                        continue
+                    actor.effects, actor.position = effects, position
+                    return
+                elif kind is Transact or kind is Prepare or kind is Execute:
+                    actor.effects, actor.position = effects, position
+                    actor.blocked = actor.sync = True
+                    self._submit(Work(actor, effect))  # type: ignore[arg-type]
+                    actor.sync = False
+                    if actor.blocked:
+                        return
+                elif kind is Commit or kind is Rollback:
+                    if self._second_phase(actor, effect):  # type: ignore[arg-type]
+                        continue
+                    actor.effects, actor.position = effects, position
+                    return
+                elif kind is Forget:
+                    self._forget(actor)
+                else:
+                    self._rest(actor, effect)
+                if not actor.alive and kind is not Forget:
+                    return
+            event: Event
+            if actor.done is not None:
+                event, actor.done = actor.done, None
+            elif actor.mail and actor.alive:
+                event = actor.mail.popleft()
+            else:
+                actor.busy = False
+                machine = actor.machine
+                if actor.alive and machine.state == machine.initial and not actor.timers and actor.tx != DAEMON:
+                    self._free(actor)  # it came for nothing and holds nothing
+                return
+            if trace is not None:
+                self._log_event(actor, event)
+            effects = actor.machine.handle(event)
+            position = 0
+
+    def _rest(self, actor: Actor, effect: Effect) -> None:
+        """The effects that happen at once and are not on the hottest path."""
+        record, trace, now = actor.record, self.trace, self.env.now
+        if trace is not None:
+            self._log_effect(actor, effect, type(effect).__name__.lower())
+        if isinstance(effect, Answer):
+            if record is not None:
+                self.world.answered(record, effect.outcome)
+        elif isinstance(effect, Decided):
+            if record is not None:
+                self.ledger.decided(record, effect.outcome == "committed", now)
+        elif isinstance(effect, Suspect):
+            if record is not None:
+                record.retries += 1
+            breaker = self.breakers.get(effect.node)
+            if breaker is not None:
+                breaker.failure(now)
+        elif isinstance(effect, Alert):
+            self.ledger.alerts += 1
+            if effect.stuck and record is not None:
+                record.stuck = True
+        elif isinstance(effect, Publish):
+            self.world.broker_or_refuse().publish(self, actor, effect)
+        elif isinstance(effect, Acknowledge):
+            self.world.broker_or_refuse().acknowledge(self, effect.id)
+        elif isinstance(effect, ReadOutbox):
+            actor.done = Done(effect.tag, "done", self._own_store().read_outbox(effect.limit))
+        elif isinstance(effect, MarkOutbox):
+            self._own_store().mark_outbox(effect.ids)
+        else:
+            raise ProtocolViolation(f"{actor.machine!r} asked for {effect!r}, which is no effect")
+
+    def _set_timer(self, actor: Actor, effect: SetTimer) -> None:
+        old = actor.timers.get(effect.kind)
+        if old is not None:
+            old.owner = None
+        token = actor.timers[effect.kind] = Token(actor, effect.kind, self._ring)
+        delay = effect.delay * self.timer_factor
+        if effect.jitter:
+            self.world.timers.start(
+                token, delay + self.world.jitter() * effect.jitter * self.timer_factor, constant=False
+            )
+        else:
+            self.world.timers.start(token, delay, constant=True)
+
+    def _append(self, actor: Actor, effect: Append) -> bool:
+        """Write to the log; False if the machine has to wait for the disk."""
+        record = actor.record
+        if not effect.forced:
+            if record is not None:
+                record.lazy += 1
+            actor.lazy = True
+            self.durable.setdefault(actor.tx, []).append(effect.record)
+            self.lazy.append((self.env.now, actor.tx, effect.record))
+            while len(self.lazy) > 256 and self.survives(self.lazy[0][0]):
+                self.lazy.popleft()
+            if self.trace is not None:
+                self._log_effect(actor, effect, "append", str(effect.record[0]), "lazy")
+            return True
+        if record is not None:
+            record.forced += 1
+        disk = self.disk
+        if disk.instant and not disk.stalled:
+            disk.note_instant()
+            self._hardened((actor, effect))
+            return True
+        disk.force(self._hardened_later, (actor, effect))
+        return False
+
+    def _hardened(self, write: tuple[Actor, Append]) -> None:
+        actor, effect = write
+        records = self.durable.get(actor.tx)
+        if records is None:
+            self.durable[actor.tx] = [effect.record]
+        else:
+            records.append(effect.record)
+        if self.trace is not None:
+            self._log_effect(actor, effect, "append", str(effect.record[0]), "forced")
+
+    def _hardened_later(self, write: tuple[Actor, Append]) -> None:
+        self._hardened(write)
+        self._resume(write[0])
+
+    def _submit(self, work: Work) -> None:
+        if self.outage:
+            self.stalled.append(work)
+            return
+        effect, record, pool = work.effect, work.actor.record, self.pool
+        if pool is None:
+            raise ProtocolViolation(
+                f"{work.actor.machine!r} runs a local transaction on {self.name}, which has no store"
+            )
+        demand = 0.0
+        if record is not None:
+            if type(effect) is Transact and effect.compensation:
+                for step in effect.steps:
+                    demand += self.undo_draws[step]()
+            else:
+                for step in effect.steps:
+                    demand += record.demands[step]
+        if not pool.submit(work, demand):
+            self.finish(work, "failed", None)
+
+    def served(self, served: tuple[int, Work]) -> None:
+        """The service time of a local transaction is over."""
+        epoch, work = served
+        if self.pool is None or self.store is None or epoch != self.pool.epoch:
+            return  # the node crashed meanwhile
+        if self.paused:
+            self.backlog.append((self.served, served))
+            return
+        self.store.run(work)
+
+    def finish(self, work: Work, status: Any, value: Any) -> None:
+        """A local transaction has ended: free its worker, tell its machine."""
+        if work.served and self.pool is not None:
+            self.pool.release()
+        actor = work.actor
+        if not actor.alive:
+            return
+        if self.paused:
+            work.served = False
+            self.backlog.append((self._finish_later, (work, status, value)))
+            return
+        if status == "refused" and actor.record is not None:
+            actor.record.refused = True
+        if self.trace is not None:
+            kind = "action" if not getattr(work.effect, "compensation", False) else "compensation"
+            self._log_effect(
+                actor, work.effect, type(work.effect).__name__.lower(), work.effect.tag, f"{kind} {status}"
+            )
+        actor.done = Done(work.effect.tag, status, value)
+        actor.blocked = False
+        if not actor.sync:
+            self._run(actor, actor.effects, actor.position)
+
+    def _finish_later(self, arguments: tuple[Work, Any, Any]) -> None:
+        self.finish(*arguments)
+
+    def _second_phase(self, actor: Actor, effect: Commit | Rollback) -> bool:
+        """Commit or roll back the branch; False if the machine has to wait for the disk."""
+        store = self._own_store()
+        branch = store.prepared.get(actor.tx)
+        record = actor.record
+        if branch is None:
+            branch = store.open.get(actor.tx)
+            if branch is not None and isinstance(effect, Rollback):
+                store.roll_back(branch, lazy=False)
+            return True
+        if record is not None:
+            record.in_doubt += self.env.now - branch.prepared_since
+        branch.actor = actor  # after a recovery it is another one
+        if isinstance(effect, Rollback) and not effect.forced:
+            if record is not None:
+                record.lazy += 1
+            if self.trace is not None:
+                self._log_effect(actor, effect, "rollback", "rollback", "lazy")
+            store.roll_back(branch, lazy=True)
+            return True
+        if record is not None:
+            record.forced += 1
+        disk = self.disk
+        if disk.instant and not disk.stalled:
+            disk.note_instant()
+            self._finalise(actor, branch, effect)
+            return True
+        disk.force(self._finalise_later, (actor, branch, effect))
+        return False
+
+    def _finalise(self, actor: Actor, branch: Work, effect: Commit | Rollback) -> None:
+        store = self._own_store()
+        if self.trace is not None:
+            name = type(effect).__name__.lower()
+            self._log_effect(actor, effect, name, name, "forced")
+        if isinstance(effect, Commit):
+            store.commit_prepared(branch)
+        else:
+            store.roll_back(branch, lazy=False)
+
+    def _finalise_later(self, arguments: tuple[Actor, Work, Commit | Rollback]) -> None:
+        self._finalise(*arguments)
+        self._resume(arguments[0])
+
+    def _forget(self, actor: Actor) -> None:
+        if self.trace is not None:
+            self._log_effect(actor, Forget(), "forget")
+        self._free(actor)
+        records = self.durable.pop(actor.tx, None)
+        if records and actor.lazy:
+            self.endings.append((self.env.now, actor.tx, records))
+            while len(self.endings) > 256 and self.survives(self.endings[0][0]):
+                self.endings.popleft()
+        if actor.mail:
+            mail, actor.mail = actor.mail, None
+            for event in mail:
+                self._notify(self.actors.get(actor.tx) or self._spawn(actor.tx), event)
+
+    def _free(self, actor: Actor) -> None:
+        if self.actors.get(actor.tx) is actor:
+            del self.actors[actor.tx]
+            if actor.record is not None:
+                actor.record.actors -= 1
+                actor.record.last_activity = self.env.now
+        actor.alive = False
+        for token in actor.timers.values():
+            token.owner = None
+        actor.timers.clear()
+
+    def _connect(self, to: str) -> Link:
+        if to not in self.world.nodes:
+            raise ProtocolViolation(
+                f"{self.name} sends to '{to}', which is no node; there are {', '.join(self.world.nodes)}"
+            )
+        link = self.links[to] = self.world.link(self.name, to)
+        return link
+
+    def _allowed(self, to: str) -> bool:
+        breaker = self.breakers.get(to)
+        if breaker is None or breaker.allow(self.env.now):
+            return True
+        self.breaker_rejections += 1
+        return False
+
+    def _own_store(self) -> Store:
+        if self.store is None:
+            raise ProtocolViolation(f"{self.name} has no store")
+        return self.store
+
+    def outbox_written(self) -> None:
+        """A local transaction with outbox rows has committed: wake the daemons of a strategy that wants it."""
+        if self.world.wake_on_commit:
+            for daemon in self.daemons:
+                self.env.call_in(0.0, self._wake, daemon)
+
+    def _wake(self, daemon: Actor) -> None:
+        if daemon.alive and not self.paused:
+            self._notify(daemon, Timer("wake"))
+
+    # --- crash, restart, pause --------------------------------------------------------------------------------------------------
+
+    def survives(self, since: float) -> bool:
+        """Whether a lazy record written at this time has reached the disk by now."""
+        return self.disk.durable_until >= since or self.env.now - since > self.world.lazy_flush(self.name)
+
+    def crash(self) -> None:
+        """Lose everything volatile: machines, timers, open local transactions, and the lazy records not yet on disk."""
+        if not self.up:
+            return
+        self.up = False
+        self.paused = False
+        if self.trace is not None:
+            self.trace.log("crash", self.name, -1, actor="fault")
+        gone = {id(record) for since, _, record in self.lazy if not self.survives(since)}
+        if gone:
+            self.durable = {
+                tx: kept for tx, records in self.durable.items() if (kept := [r for r in records if id(r) not in gone])
+            }
+        for _, tx, records in self.endings:
+            kept = [r for r in records if id(r) not in gone]
+            if kept and len(kept) < len(records) and tx not in self.durable:
+                self.durable[tx] = kept  # the record that ended it was lost: it is open again
+        self.lazy.clear()
+        self.endings.clear()
+        if self.store is not None:
+            self.store.crash()
+        kept_branches = self.store.prepared if self.store is not None else {}
+        for actor in (*self.actors.values(), *self.daemons):
+            actor.alive = False
+            for token in actor.timers.values():
+                token.owner = None
+            if self.trace is not None and actor.busy:
+                self._log_lost(
+                    actor, actor.effects[actor.position - 1 :] if actor.blocked else actor.effects[actor.position :]
+                )
+            if actor.record is not None and actor.tx not in self.durable and actor.tx not in kept_branches:
+                actor.record.actors -= 1
+        known = set(self.actors)
+        for tx in (*self.durable, *kept_branches):  # resurrected by a lost lazy record: the machine will be back
+            if tx not in known:
+                record = self.ledger.active.get(tx)
+                if record is not None:
+                    record.actors += 1
+                known.add(tx)
+        self.actors.clear()
+        self.daemons.clear()
+        self.backlog.clear()
+        self.stalled.clear()
+        self.breakers = {name: CircuitBreaker(b.policy) for name, b in self.breakers.items()}
+        self.disk.crash()
+        if self.pool is not None:
+            self.pool.crash()
+
+    def restart(self) -> None:
+        """Come back with what is on disk: recover every machine that has records, then start the daemons."""
+        if self.up:
+            return
+        self.up = True
+        if self.trace is not None:
+            self.trace.log("restart", self.name, -1, actor="fault")
+        branches = list(self.store.prepared) if self.store is not None else []
+        for tx in sorted({*self.durable, *branches}):
+            actor = self._spawn(tx, recovered=True)
+            records = list(self.durable.get(tx, ()))
+            prepared = self.store.record_of(tx) if self.store is not None else None
+            if prepared is not None:
+                records.append(prepared)
+            actor.busy = True
+            self._run(actor, actor.machine.recover(records), 0)
+            if not self.up:
+                return
+        self.start_daemons()
+
+    def start_daemons(self) -> None:
+        """Start the long-running machines of this node."""
+        for machine in self.world.strategy.daemons(self.name):
+            daemon = Actor(machine, DAEMON, None)
+            self.daemons.append(daemon)
+            self._play(daemon, Timer("start"))
+
+    def unpause(self) -> None:
+        """Go on after a pause: what came in meanwhile is handled in its order."""
+        self.paused = False
+        backlog, self.backlog = self.backlog, []
+        for position, (callback, argument) in enumerate(backlog):
+            if self.paused or not self.up:
+                self.backlog.extend(backlog[position:])
+                return
+            callback(argument)
+
+    def end_outage(self) -> None:
+        """The store answers again."""
+        self.outage = False
+        self.disk.resume()
+        stalled, self.stalled = self.stalled, []
+        for work in stalled:
+            if work.actor.alive:
+                self._submit(work)
+
+    def _injected(self, actor: Actor, effects: list[Effect], position: int) -> bool:
+        """Crash here if a fault was aimed at this very effect."""
+        for armed in list(self.armed):
+            if armed.hits(actor, effects[position - 1], before=True):
+                self.armed.remove(armed)
+                actor.effects, actor.position = effects, position - 1
+                armed.strike(self)
+                return True
+            if position > 1 and armed.hits(actor, effects[position - 2], before=False):
+                self.armed.remove(armed)
+                actor.effects, actor.position = effects, position - 1
+                armed.strike(self)
+                return True
+        return False
+
+    # --- the event log ----------------------------------------------------------------------------------------------------------
+
+    def _log_event(self, actor: Actor, event: Event) -> None:
+        trace = self.trace
+        if trace is None:
+            return
+        role = actor.machine.role
+        if isinstance(event, Message):
+            actor.cause = trace.log(
+                "receive",
+                self.name,
+                actor.tx,
+                trace.origin(event),
+                actor=event.sender,
+                peer=event.sender,
+                name=event.kind,
+            )
+        elif isinstance(event, Delivery):
+            message = event.message
+            actor.cause = trace.log(
+                "deliver",
+                self.name,
+                actor.tx,
+                trace.origin(message),
+                actor=message.sender,
+                peer="broker",
+                name=message.kind,
+            )
+        elif isinstance(event, Request):
+            actor.cause = trace.log("request", self.name, actor.tx, actor="client", peer="client", name=event.kind)
+        elif isinstance(event, Timer):
+            if actor.tx != DAEMON:
+                actor.cause = trace.log("timer", self.name, actor.tx, actor.cause, actor=role, name=event.kind)
+
+    def _log_effect(self, actor: Actor, effect: Effect, kind: str, name: str = "", detail: str = "") -> None:
+        trace = self.trace
+        if trace is None:
+            return
+        tx, peer = actor.tx, ""
+        if isinstance(effect, Message):
+            number = trace.log(
+                "send", self.name, tx, actor.cause, actor=actor.machine.role, peer=effect.to, name=effect.kind
+            )
+            trace.sent(effect, number)
+            return
+        if isinstance(effect, Publish):
+            number = trace.log(
+                "publish",
+                self.name,
+                effect.message.tx,
+                actor.cause,
+                actor=actor.machine.role,
+                peer="broker",
+                name=effect.message.kind,
+            )
+            trace.sent(effect.message, number)
+            return
+        if isinstance(effect, ReadOutbox | MarkOutbox):
+            return
+        if isinstance(effect, Answer):
+            name, peer = effect.outcome, "client"
+        elif isinstance(effect, Decided):
+            name = effect.outcome
+        elif isinstance(effect, Suspect):
+            peer = effect.node
+        elif isinstance(effect, Alert):
+            name, detail = effect.reason, "stuck" if effect.stuck else ""
+        elif isinstance(effect, Acknowledge):
+            peer = "broker"
+        trace.log(kind, self.name, tx, actor.cause, actor=actor.machine.role, peer=peer, name=name, detail=detail)
+
+    def _log_lost(self, actor: Actor, effects: list[Effect]) -> None:
+        trace = self.trace
+        if trace is None:
+            return
+        for effect in effects:
+            peer = ""
+            if isinstance(effect, Message):
+                name, peer = f"send {effect.kind}", effect.to
+            elif isinstance(effect, Publish):
+                name, peer = f"publish {effect.message.kind}", "broker"
+            elif isinstance(effect, Append):
+                name = f"append {effect.record[0]}"
+            elif isinstance(effect, Answer):
+                name, peer = f"answer {effect.outcome}", "client"
+            elif isinstance(effect, SetTimer | CancelTimer | Forget | Decided):
+                continue
+            else:
+                name = type(effect).__name__.lower()
+            trace.log("lost", self.name, actor.tx, actor.cause, actor=actor.machine.role, peer=peer, name=name)

@@ -1,0 +1,84 @@
+"""One run: a scenario, a strategy, a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from simtx.errors import ScenarioError
+from simtx.metrics.run import Run
+from simtx.metrics.trace import Trace
+from simtx.protocols import Strategy
+from simtx.protocols import strategy as resolve
+from simtx.simulator.world import World
+
+if TYPE_CHECKING:
+    from simtx.scenario import Scenario
+
+Process = Callable[[World], Generator[Any, Any, Any]]
+
+
+def simulate(
+    scenario: Scenario | str,
+    strategy: Strategy | str,
+    *,
+    seed: int = 1,
+    replication: int = 0,
+    trace: bool = False,
+    processes: Sequence[Process] = (),
+) -> Run:
+    """Simulate one run.
+
+    Args:
+        scenario: A scenario, or the name or path of one.
+        strategy: A name (``2pc``, ``saga``, ``outbox``, ``dual-write``), or an object with options, ours or your own.
+        seed: Seed of all random streams.
+        replication: Another replication under the same seed is independent of this one; the same replication of another strategy meets
+            the same transactions, service demands and faults (common random numbers).
+        trace: Record the event log during the run. Without it, the run is played again when `run.trace` is first asked for.
+        processes: SimPy processes of your own that run beside the model: functions that take the `World` (its clock is ``world.env``)
+            and return a generator.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        ScenarioError: The input is wrong, or the strategy cannot play this scenario.
+    """
+    if isinstance(scenario, str):
+        from simtx.scenario import load
+
+        scenario = load(scenario)
+    played = scenario
+    chosen = resolve(strategy, scenario.policies)
+    for name, value in (("seed", seed), ("replication", replication)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ScenarioError(f"must be a whole number from 0, not {value!r}", name)
+
+    def play(traced: bool) -> World:
+        world = World(played, chosen, seed=seed, replication=replication, traced=traced)
+        problem = chosen.check(world.planner.template())
+        if problem:
+            raise ScenarioError(problem, f"{played.name}, strategy {chosen.name}")
+        for process in processes:
+            world.env.process(process(world))
+        world.play()
+        return world
+
+    world = play(trace)
+
+    def record() -> Trace:
+        again = play(True)
+        if again.trace is None:
+            raise AssertionError("a traced world records")
+        return again.trace.trace()
+
+    return Run(
+        scenario,
+        chosen,
+        seed,
+        replication,
+        world.data(),
+        world.trace.trace() if world.trace is not None else record,
+        scenario.warnings(),
+    )

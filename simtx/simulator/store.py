@@ -1,0 +1,463 @@
+"""A little database: values, row locks with wait queues, guarded local transactions, prepared branches, inbox and outbox rows.
+
+It holds data, so that invariants are checked on values. Row locks are exclusive and held until the local transaction is durable; under
+``serializable`` reads lock too, under ``read-committed`` a read sees the last committed value and never waits. Locks of one local
+transaction are taken in the order of their keys, so that two local transactions never wait for each other in a ring; across stores
+that is the business of the scenario's deadlock rule.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from simtx.protocols import Branch, Execute, Key, Message, Operation, Prepare, Record, Transact
+
+if TYPE_CHECKING:
+    from simtx.simulator.locks import Deadlocks
+    from simtx.simulator.node import Actor, Node
+
+TOMBSTONE: Final = "tombstone"
+
+
+class Work:
+    """One local transaction on its way through a store: volatile until it is durable."""
+
+    __slots__ = (
+        "actor",
+        "changes",
+        "effect",
+        "keys",
+        "lock_since",
+        "operations",
+        "prepared_since",
+        "row",
+        "served",
+        "status",
+        "tombstone",
+        "tx",
+        "wait_since",
+    )
+
+    def __init__(self, actor: Actor, effect: Transact | Execute | Prepare) -> None:
+        self.actor = actor
+        self.effect = effect
+        self.tx = actor.tx
+        self.operations: tuple[Operation, ...] = effect.operations
+        self.keys: list[str] = []
+        self.changes: list[tuple[str, float]] = []
+        self.row: Branch | None = None
+        self.tombstone: Key | None = None
+        self.status = "done"
+        self.served = False
+        self.lock_since = 0.0
+        self.wait_since = -1.0
+        self.prepared_since = 0.0
+
+
+class Store:
+    """The store of one service.
+
+    Args:
+        node: The service's node, which owns the clock, the log device and the metrics.
+        initial: First values by key; a key that ends in ``*`` stands for every key with that prefix.
+        serializable: Whether reads lock.
+        lock_timeout: Seconds after which a waiting local transaction gives up.
+        weights: Conserved quantities: (key prefix, weight in each of them).
+        deadlocks: The rule that finds or prevents rings of waiting transactions.
+        retention: How long idempotency rows are kept at least, in seconds.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        initial: dict[str, float],
+        *,
+        serializable: bool,
+        lock_timeout: float,
+        weights: Sequence[tuple[str, tuple[float, ...]]],
+        deadlocks: Deadlocks,
+        retention: float,
+    ) -> None:
+        self._node = node
+        self._exact = {key: value for key, value in initial.items() if not key.endswith("*")}
+        self._prefixes = sorted(
+            ((k[:-1], v) for k, v in initial.items() if k.endswith("*")), key=lambda item: -len(item[0])
+        )
+        self._serializable = serializable
+        self._lock_timeout = lock_timeout
+        self._weights = tuple(weights)
+        self._deadlocks = deadlocks
+        self._retention = retention
+        self._rotate_at = retention
+        self.values: dict[str, float] = dict(self._exact)
+        self.owners: dict[str, Work] = {}
+        self.waiters: dict[str, deque[Work]] = {}
+        self.rows: dict[Key, Any] = {}
+        self._older_rows: dict[Key, Any] = {}
+        self.outbox: dict[int, Message] = {}
+        self.prepared: dict[int, Work] = {}
+        self.open: dict[int, Work] = {}
+        self._next_row = 0
+        self._marks: deque[tuple[float, int, Message]] = deque()
+        self._lazy_rollbacks: deque[tuple[float, Work]] = deque()
+
+    # --- values -----------------------------------------------------------------------------------------------------------------
+
+    def read(self, key: str) -> float:
+        """Last committed value of a key; keys that nobody wrote yet have their initial value, 0 if none is given."""
+        value = self.values.get(key)
+        return self.first(key) if value is None else value
+
+    def first(self, key: str) -> float:
+        """Value of a key before the run."""
+        value = self._exact.get(key)
+        if value is not None:
+            return value
+        for prefix, initial in self._prefixes:
+            if key.startswith(prefix):
+                return initial
+        return 0
+
+    def row(self, key: Key) -> Any:
+        """Value of an idempotency row, or None."""
+        value = self.rows.get(key)
+        return self._older_rows.get(key) if value is None else value
+
+    def _insert_row(self, key: Key, value: Any) -> None:
+        now = self._node.env.now
+        if now >= self._rotate_at:  # two generations: a row lives at least one retention, at most two
+            self._older_rows = self.rows if now < self._rotate_at + self._retention else {}
+            self.rows = {}
+            self._rotate_at = now + self._retention
+        self.rows[key] = value
+
+    # --- a local transaction, from its start to its end ---------------------------------------------------------------------------
+
+    def run(self, work: Work) -> None:
+        """Run a local transaction whose service time is over; the node's `finish` hears of the end."""
+        effect = work.effect
+        if type(effect) is not Execute and effect.key is not None:  # type: ignore[union-attr]
+            known = self.row(effect.key)  # type: ignore[union-attr,arg-type]
+            if known is not None:
+                self._node.finish(work, "duplicate", known)
+                return
+        if type(effect) is Transact and effect.undoes is not None:
+            action = self.row(effect.undoes)
+            if action != effect.undone_if:
+                work.operations = ()
+                if action is None:
+                    work.tombstone = effect.undoes
+        operations = work.operations
+        if operations:
+            if operations[0].kind == "refuse":
+                self._refuse(work)
+                return
+            if len(operations) == 1:
+                operation = operations[0]
+                if operation.kind != "read" or self._serializable:
+                    work.keys.append(operation.key)
+            else:
+                keys = {
+                    o.key for o in operations if o.kind in ("add", "set") or (o.kind == "read" and self._serializable)
+                }
+                work.keys = sorted(keys)
+            branch = self.open.get(work.tx)
+            if branch is not None:
+                work.keys = [key for key in work.keys if key not in branch.keys]
+        self._acquire(work)
+
+    def _acquire(self, work: Work) -> None:
+        owners = self.owners
+        for position, key in enumerate(work.keys):
+            if owners.get(key, work) is not work:
+                for held in work.keys[:position]:
+                    if held not in owners:
+                        owners[held] = work
+                        work.lock_since = work.lock_since or self._node.env.now
+                self._wait(work, key)
+                return
+        self._evaluate(work)
+
+    def _wait(self, work: Work, key: str) -> None:
+        env = self._node.env
+        if work.wait_since < 0:
+            work.wait_since = env.now
+            env.call_in(self._lock_timeout, self._give_up, work)
+        self.waiters.setdefault(key, deque()).append(work)
+        if not self._deadlocks.may_wait(work, self, key):
+            self._leave(work)
+            self._node.finish(work, "failed", None)
+
+    def _give_up(self, work: Work) -> None:
+        if work.wait_since >= 0 and work.actor.alive:
+            self._leave(work)
+            self._deadlocks.timeouts += 1
+            self._node.finish(work, "failed", None)
+
+    def _leave(self, work: Work) -> None:
+        """Stop waiting, without the lock."""
+        for key, queue in list(self.waiters.items()):
+            if work in queue:
+                queue.remove(work)
+                if not queue:
+                    del self.waiters[key]
+        self._end_wait(work)
+        self._release(work)
+
+    def _end_wait(self, work: Work) -> None:
+        if work.wait_since >= 0:
+            record = work.actor.record
+            if record is not None:
+                record.lock_wait += self._node.env.now - work.wait_since
+            work.wait_since = -1.0
+
+    def waiting_for(self, tx: int) -> Iterator[Work]:
+        """The owners of the locks that local transactions of this business transaction wait for here."""
+        for key, queue in self.waiters.items():
+            owner = self.owners.get(key)
+            if owner is not None and any(work.tx == tx for work in queue):
+                yield owner
+
+    def _evaluate(self, work: Work) -> None:
+        self._end_wait(work)
+        changes = work.changes
+        staged: dict[str, float] | None = None
+        branch = self.open.get(work.tx)
+        if branch is not None:
+            staged = dict(branch.changes)
+        values = self.values
+        for operation in work.operations:
+            kind = operation.kind
+            if kind == "read":
+                continue
+            if kind == "refuse":
+                changes.clear()
+                self._refuse(work)
+                return
+            key = operation.key
+            old = staged.get(key) if staged else None
+            if old is None:
+                old = values.get(key)
+                if old is None:
+                    old = self.first(key)
+            new = old + operation.amount if kind == "add" else operation.amount
+            if (operation.low is not None and new < operation.low) or (
+                operation.high is not None and new > operation.high
+            ):
+                changes.clear()
+                self._refuse(work)
+                return
+            if staged is None:
+                staged = {}
+            staged[key] = new
+        if staged and branch is None:
+            changes.extend(staged.items())
+        effect = work.effect
+        if type(effect) is Transact:
+            work.row = effect.accepted
+            if not changes and effect.key is None and not (work.row and work.row.outbox):
+                self._release(work)
+                self._node.finish(work, "done", None)  # read-only: nothing to force
+                return
+        else:
+            if branch is not None:
+                self._merge(branch, work, staged or {})
+            if type(effect) is Execute:
+                if branch is None:
+                    self._hold(work)
+                    self.open[work.tx] = work
+                self._node.finish(work, "done", None)
+                return
+        self._harden(work)
+
+    def _merge(self, branch: Work, work: Work, staged: dict[str, float]) -> None:
+        """A further operation of an open branch: its locks and changes join those that the branch holds."""
+        branch.changes = list(staged.items())
+        for key in work.keys:
+            self.owners[key] = branch
+        branch.keys.extend(work.keys)
+        branch.lock_since = branch.lock_since or self._node.env.now
+        branch.operations += work.operations
+        if type(work.effect) is Prepare:
+            work.changes, work.keys, work.lock_since = branch.changes, branch.keys, branch.lock_since
+            for key in work.keys:
+                self.owners[key] = work
+            del self.open[work.tx]
+
+    def _refuse(self, work: Work) -> None:
+        work.status = "refused"
+        effect = work.effect
+        if type(effect) is Transact and effect.refused is not None:
+            self._release(work)
+            work.row = effect.refused
+            self._harden(work)
+            return
+        self._release(work)
+        self._node.finish(work, "refused", None)
+
+    def _hold(self, work: Work) -> None:
+        owners = self.owners
+        for key in work.keys:
+            owners[key] = work
+        if work.keys:
+            work.lock_since = work.lock_since or self._node.env.now
+
+    def _harden(self, work: Work) -> None:
+        """Force what the local transaction writes, then make it visible."""
+        node = self._node
+        disk = node.disk
+        record = work.actor.record
+        if record is not None:
+            record.forced += 1
+        if disk.instant and not disk.stalled:
+            disk.note_instant()
+            if type(work.effect) is Prepare:
+                self._hold(work)
+            self._durable(work)
+            return
+        if work.status == "done":
+            self._hold(work)
+        disk.force(self._durable, work)
+
+    def _durable(self, work: Work) -> None:
+        effect = work.effect
+        node = self._node
+        if type(effect) is Prepare:
+            work.prepared_since = node.env.now
+            self.prepared[work.tx] = work
+            if work.actor.record is not None:
+                work.actor.record.prepared += 1
+            node.finish(work, "done", None)
+            return
+        status = work.status
+        if type(effect) is Transact:
+            key = effect.key
+            if key is not None:
+                known = self.row(key)
+                if known is not None:  # another local transaction with this key was faster: unique constraint
+                    self._release(work)
+                    node.finish(work, "duplicate", known)
+                    return
+                row = work.row
+                self._insert_row(key, status if row is None or row.value is None else row.value)
+            if work.tombstone is not None:
+                self._insert_row(work.tombstone, TOMBSTONE)
+            if status == "done":
+                self._apply(work, effect.steps if work.operations else (), effect.compensation)
+            if work.row is not None and work.row.outbox:
+                for message in work.row.outbox:
+                    self.outbox[self._next_row] = message
+                    self._next_row += 1
+                node.outbox_written()
+        self._release(work)
+        node.finish(work, status, None)  # type: ignore[arg-type]
+
+    def _apply(self, work: Work, steps: Sequence[int], compensation: bool) -> None:
+        values = self.values
+        shifts: list[float] | None = None
+        weights = self._weights
+        for key, new in work.changes:
+            if weights:
+                change = new - self.read(key)
+                for prefix, weight in weights:
+                    if key.startswith(prefix):
+                        if shifts is None:
+                            shifts = [0.0] * len(weight)
+                        for index, factor in enumerate(weight):
+                            shifts[index] += factor * change
+            values[key] = new
+        record = work.actor.record
+        if record is not None and work.changes:
+            self._node.ledger.effect(record, steps, compensation, shifts, self._node.env.now)
+
+    # --- second phase -----------------------------------------------------------------------------------------------------------
+
+    def commit_prepared(self, branch: Work) -> None:
+        """The commit of a prepared branch is durable: make it visible and let its locks go."""
+        effect = branch.effect
+        del self.prepared[branch.tx]
+        if type(effect) is Prepare:
+            if effect.key is not None:
+                self._insert_row(effect.key, "done")
+            self._apply(branch, effect.steps, False)
+        self._release(branch)
+
+    def roll_back(self, branch: Work, lazy: bool) -> None:
+        """Drop a prepared or open branch and let its locks go; a lazy abort may be forgotten by a crash."""
+        self.open.pop(branch.tx, None)
+        if self.prepared.pop(branch.tx, None) is not None and lazy:
+            self._lazy_rollbacks.append((self._node.env.now, branch))
+            while len(self._lazy_rollbacks) > 64 and self._node.survives(self._lazy_rollbacks[0][0]):
+                self._lazy_rollbacks.popleft()
+        self._release(branch)
+
+    def _release(self, work: Work) -> None:
+        owners = self.owners
+        held = False
+        freed = []
+        for key in work.keys:
+            if owners.get(key) is work:
+                del owners[key]
+                held = True
+                freed.append(key)
+        if held:
+            record = work.actor.record
+            if record is not None:
+                record.lock_hold += (self._node.env.now - work.lock_since) * len(freed)
+            work.lock_since = 0.0
+            for key in freed:
+                queue = self.waiters.get(key)
+                if queue:
+                    follower = queue.popleft()
+                    if not queue:
+                        del self.waiters[key]
+                    owners[key] = follower
+                    follower.lock_since = follower.lock_since or self._node.env.now
+                    self._acquire(follower)
+
+    # --- outbox -----------------------------------------------------------------------------------------------------------------
+
+    def read_outbox(self, limit: int) -> tuple[tuple[int, Message], ...]:
+        """Up to `limit` unmarked rows in commit order."""
+        rows = []
+        for item in self.outbox.items():
+            rows.append(item)
+            if len(rows) == limit:
+                break
+        return tuple(rows)
+
+    def mark_outbox(self, ids: Sequence[int]) -> None:
+        """Mark rows as published; a crash may forget it as long as the log was not flushed."""
+        now = self._node.env.now
+        for number in ids:
+            message = self.outbox.pop(number, None)
+            if message is not None:
+                self._marks.append((now, number, message))
+        while len(self._marks) > 256 and self._node.survives(self._marks[0][0]):
+            self._marks.popleft()
+
+    # --- crash ------------------------------------------------------------------------------------------------------------------
+
+    def crash(self) -> None:
+        """Keep what is durable: values, rows, prepared branches with their locks. All else is gone."""
+        node = self._node
+        self.open.clear()
+        self.waiters.clear()
+        for since, branch in self._lazy_rollbacks:
+            if not node.survives(since):
+                self.prepared[branch.tx] = branch
+        self._lazy_rollbacks.clear()
+        lost = {number: message for since, number, message in self._marks if not node.survives(since)}
+        if lost:
+            self.outbox = dict(sorted({**self.outbox, **lost}.items()))
+        self._marks.clear()
+        self.owners = {key: branch for branch in self.prepared.values() for key in branch.keys}
+        for branch in self.prepared.values():
+            branch.lock_since = branch.lock_since or node.env.now
+
+    def record_of(self, tx: int) -> Record | None:
+        """The record that was forced with the prepared branch of this transaction."""
+        branch = self.prepared.get(tx)
+        return branch.effect.record if branch is not None and type(branch.effect) is Prepare else None

@@ -1,0 +1,237 @@
+"""Where transactions come from: arrival times, keys, amounts, refusals and service demands, drawn per transaction.
+
+All of it is drawn when a transaction arrives, from streams that know nothing of the strategy: every strategy meets the same
+transactions (common random numbers).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from simtx.protocols import Operation, Plan, Step
+from simtx.scenario.distributions import Exponential
+
+if TYPE_CHECKING:
+    from simtx.scenario import OperationSpec, Parameter, Scenario, StepSpec, Workload
+    from simtx.simulator.streams import Streams
+
+REFUSE: Final = Operation("", "refuse")
+_CACHE: Final = 100_000  # distinct parameter values for which ready-made steps are kept
+
+
+# --- arrival times ------------------------------------------------------------------------------------------------------------
+
+
+def arrivals(workload: Workload, streams: Streams) -> Iterator[float]:
+    """Arrival times of an open workload, in seconds, ascending; without end, except for a trace file."""
+    kind = workload.kind
+    if kind == "poisson":
+        gap = streams.draws(Exponential(1.0 / workload.rate), "workload", "arrivals")
+        now = 0.0
+        while True:
+            now += gap()
+            yield now
+    elif kind == "deterministic":
+        number = 0
+        while True:
+            number += 1
+            yield number / workload.rate
+    elif kind == "bursty":
+        yield from _bursty(workload, streams)
+    elif kind == "profile":
+        yield from _profile(workload, streams)
+    elif kind == "trace":
+        yield from workload.trace_times
+    else:
+        raise ValueError(f"a {kind} workload has no arrival times of its own")
+
+
+def _bursty(workload: Workload, streams: Streams) -> Iterator[float]:
+    """A Markov-modulated Poisson process with two phases, each exponentially long: the base rate and the burst rate."""
+    unit = streams.draws(Exponential(1.0), "workload", "arrivals")
+    phase = streams.draws(Exponential(1.0), "workload", "phases")
+    now, bursting = 0.0, False
+    while True:
+        end = now + phase() * (workload.burst_on if bursting else workload.burst_off)
+        rate = workload.burst_rate if bursting else workload.rate
+        while rate > 0:
+            following = now + unit() / rate
+            if following > end:
+                break  # memoryless: the rest of the gap is drawn anew in the next phase
+            now = following
+            yield now
+        now, bursting = end, not bursting
+
+
+def _profile(workload: Workload, streams: Streams) -> Iterator[float]:
+    """A Poisson process whose rate is piecewise constant, by inversion of the cumulated rate; the last rate holds for ever."""
+    unit = streams.draws(Exponential(1.0), "workload", "arrivals")
+    pieces = list(workload.profile)
+    now, left = 0.0, unit()
+    for position, (start, rate) in enumerate(pieces):
+        end = pieces[position + 1][0] if position + 1 < len(pieces) else math.inf
+        now = max(now, start)
+        while rate > 0 and now + left / rate <= end:
+            now += left / rate
+            left = unit()
+            yield now
+        left -= (end - now) * rate if end < math.inf else 0.0
+        now = end
+
+
+# --- one transaction ----------------------------------------------------------------------------------------------------------
+
+
+class Planner:
+    """Makes the plan and the service demands of each transaction.
+
+    Args:
+        scenario: Where the steps, parameters and workload are described.
+        streams: Random streams of the run.
+    """
+
+    def __init__(self, scenario: Scenario, streams: Streams) -> None:
+        self._specs = scenario.transaction.steps
+        self._parameters = {name: _parameter(name, p, streams) for name, p in scenario.transaction.parameters.items()}
+        self._given = dict(scenario.workload.trace_parameters)
+        self._row = 0
+        self._uses = [_uses(spec, self._parameters) for spec in self._specs]
+        self._caches: list[dict[object, tuple[Step, Step]]] = [{} for _ in self._specs]
+        self._refusals = [
+            (index, streams.uniform(f"step:{spec.name}", "refusal"), spec.refusal)
+            for index, spec in enumerate(self._specs)
+            if spec.refusal
+        ]
+        self._demands = [
+            streams.draws(
+                spec.service_time or scenario.services[spec.service].service_time, f"step:{spec.name}", "service-time"
+            )
+            for spec in self._specs
+        ]
+        self._fixed = all(not uses for uses in self._uses)
+        self._plain = tuple(_step(spec, {}, 0) for spec in self._specs) if self._fixed else ()
+        self._refused = tuple(_refused(step) for step in self._plain)
+        self.writing = sum(any(o.kind != "read" for o in spec.operations) for spec in self._specs)
+        self.undo_draws = [
+            streams.draws(scenario.compensation_time(spec), f"step:{spec.name}", "compensation-time")
+            for spec in self._specs
+        ]
+
+    def template(self) -> Plan:
+        """A plan with placeholders for keys and amounts: enough to see its steps, services and order."""
+        names = {name: f"<{name}>" for name in self._parameters}
+        steps = [
+            Step(
+                spec.index,
+                spec.name,
+                spec.service,
+                tuple(Operation(o.key.format_map({**names, "tx": 0}), o.kind, o.amount, o.low, o.high) for o in spec.operations),
+                tuple(Operation(o.key.format_map({**names, "tx": 0}), o.kind, o.amount, o.low, o.high) for o in spec.compensation),
+                spec.kind,
+                spec.after,
+            )
+            for spec in self._specs
+        ]
+        return Plan(0, tuple(steps))
+
+    def plan(self, tx: int) -> tuple[Plan, list[float]]:
+        """The next transaction: its plan and the service demand of each step, in seconds."""
+        demands = [draw() for draw in self._demands]
+        refusing = -1
+        for index, uniform, chance in self._refusals:
+            if uniform() < chance and refusing < 0:
+                refusing = index
+        if self._fixed:
+            if refusing < 0:
+                return Plan(tx, self._plain), demands
+            steps = list(self._plain)
+            steps[refusing] = self._refused[refusing]
+            return Plan(tx, tuple(steps)), demands
+        values: dict[str, str | float] = {name: draw() for name, draw in self._parameters.items()}
+        if self._given:
+            for name, column in self._given.items():
+                values[name] = column[self._row]
+            self._row += 1
+        steps = []
+        for index, spec in enumerate(self._specs):
+            uses = self._uses[index]
+            if "tx" in uses:
+                step = _step(spec, values, tx)
+                steps.append(_refused(step) if index == refusing else step)
+                continue
+            cache = self._caches[index]
+            key = values[uses[0]] if len(uses) == 1 else tuple(values[name] for name in uses)
+            pair = cache.get(key)
+            if pair is None:
+                step = _step(spec, values, tx)
+                pair = (step, _refused(step))
+                if len(cache) < _CACHE:
+                    cache[key] = pair
+            steps.append(pair[1] if index == refusing else pair[0])
+        return Plan(tx, tuple(steps)), demands
+
+
+def _refused(step: Step) -> Step:
+    return Step(
+        step.index, step.name, step.service, (REFUSE, *step.operations), step.compensation, step.kind, step.after
+    )
+
+
+def _uses(spec: StepSpec, parameters: dict[str, Callable[[], str | float]]) -> tuple[str, ...]:
+    operations = (*spec.operations, *spec.compensation)
+    names = [
+        name
+        for name in (*parameters, "tx")
+        if any("{" + name + "}" in o.key or o.parameter == name for o in operations)
+    ]
+    return tuple(names)
+
+
+def _step(spec: StepSpec, values: dict[str, str | float], tx: int) -> Step:
+    def fill(operation: OperationSpec) -> Operation:
+        key = operation.key.format_map({**values, "tx": tx}) if "{" in operation.key else operation.key
+        amount = operation.amount
+        if operation.parameter is not None:
+            amount *= float(values[operation.parameter])
+            if amount == int(amount):
+                amount = int(amount)
+        return Operation(key, operation.kind, amount, operation.low, operation.high)
+
+    return Step(
+        spec.index,
+        spec.name,
+        spec.service,
+        tuple(fill(operation) for operation in spec.operations),
+        tuple(fill(operation) for operation in spec.compensation),
+        spec.kind,
+        spec.after,
+    )
+
+
+def _parameter(name: str, parameter: Parameter, streams: Streams) -> Callable[[], str | float]:
+    component = f"parameter:{name}"
+    if parameter.population is None:
+        if parameter.values is None:
+            raise ValueError(f"parameter '{name}' has neither a population nor values")
+        draw = streams.draws(parameter.values, component, "value")
+        return (lambda: round(draw())) if parameter.integer else draw
+    uniform = streams.uniform(component, "key")
+    population = parameter.population
+    names = [f"{parameter.prefix}{number}" for number in range(population)]
+    if parameter.popularity == "uniform":
+        return lambda: names[int(uniform() * population)]
+    weights = np.arange(1, population + 1, dtype=float) ** -parameter.exponent
+    cumulated = np.cumsum(weights / weights.sum())
+    cumulated[-1] = 1.0
+
+    def blocks() -> Iterator[str]:
+        while True:
+            for rank in np.searchsorted(cumulated, list(islice(iter(uniform, None), 1024)), side="right").tolist():
+                yield names[rank]
+
+    return blocks().__next__

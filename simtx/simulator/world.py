@@ -1,0 +1,452 @@
+"""The simulated world of one run: nodes, links, broker, workload and faults around the machines of one strategy."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from simtx.errors import RunFailed, ScenarioError
+from simtx.metrics.ledger import Ledger, TransactionRecord
+from simtx.metrics.run import ConservedQuantity, RunData
+from simtx.metrics.trace import TraceRecorder
+from simtx.protocols import Policies, Request, Strategy
+from simtx.protocols.breaker import CircuitBreaker
+from simtx.scenario.distributions import Constant
+from simtx.simulator.broker import NAME as BROKER
+from simtx.simulator.broker import Broker
+from simtx.simulator.disk import Disk
+from simtx.simulator.environment import Environment
+from simtx.simulator.faults import Injector
+from simtx.simulator.locks import Deadlocks
+from simtx.simulator.network import Link
+from simtx.simulator.node import Node
+from simtx.simulator.pool import Pool
+from simtx.simulator.store import Store
+from simtx.simulator.streams import Streams
+from simtx.simulator.timers import Timers
+from simtx.simulator.workload import Planner, arrivals
+
+if TYPE_CHECKING:
+    from simtx.scenario import Log, Scenario
+
+CLIENT = "client"
+_SAMPLES = 200  # points of the timeline
+_SETTLE = 5.0  # seconds without work before a run counts as drained: longer than any message is under way
+
+
+class World:
+    """Everything that takes part in one run.
+
+    Args:
+        scenario: What to play.
+        strategy: How to keep it consistent, with its policies filled in.
+        seed: First part of the key of all random streams.
+        replication: Second part; replications are independent of each other.
+        traced: Whether to record the event log.
+
+    Raises:
+        ScenarioError: The strategy cannot play this scenario.
+    """
+
+    def __init__(self, scenario: Scenario, strategy: Strategy, *, seed: int, replication: int, traced: bool) -> None:
+        self.scenario = scenario
+        self.strategy = strategy
+        self.policies: Policies = getattr(strategy, "policies", None) or scenario.policies
+        self.env = Environment()
+        self.streams = Streams(seed, replication)
+        self.timers = Timers(self.env)
+        self.jitter = self.streams.uniform("world", "backoff-jitter")
+        self.trace = TraceRecorder(lambda: self.env.now) if traced else None
+        conserved = [i for i in scenario.invariants if i.kind == "conserved"]
+        self.conserved = conserved
+        grace = max(60.0, 4 * scenario.broker.redelivery, 4 * self.policies.backoff.cap)
+        self.ledger = Ledger(len(conserved), grace)
+        self.deadlocks = Deadlocks(scenario.deadlocks)
+        self.wake_on_commit = bool(getattr(strategy, "wake_on_commit", False))
+        self.zones = {name: service.zone for name, service in scenario.services.items()}
+        self.planner = Planner(scenario, self.streams)
+        self.links: dict[tuple[str, str], Link] = {}
+        self.nodes: dict[str, Node] = {}
+        self._lazy_flush: dict[str, float] = {}
+        self._build_nodes()
+        self.broker: Broker | None = None
+        if strategy.uses_broker:
+            self.zones[BROKER] = scenario.broker.zone
+            linger = self.streams.draws(scenario.broker.linger, BROKER, "linger")
+            acknowledgement = self.streams.draws(scenario.broker.ack_latency, BROKER, "ack")
+            self.broker = Broker(self, scenario.broker, linger, acknowledgement)
+        self.injectors = [Injector(self, fault, index) for index, fault in enumerate(scenario.faults)]
+        self.arrivals_over = False
+        self.horizon = 0.0
+        self.timeline: list[tuple[float, ...]] = []
+        self._next_tx = 0
+        self._sample_every = 1.0
+        self._answered_users: set[int] = set()
+        self._arrivals: Iterator[float] | None = None
+        self._thinking: Callable[[], float] | None = None
+        if scenario.workload.think_time is not None:
+            self._thinking = self.streams.draws(scenario.workload.think_time, "workload", "think-time")
+        else:
+            self._arrivals = arrivals(scenario.workload, self.streams)
+
+    # --- building ---------------------------------------------------------------------------------------------------------------
+
+    def _build_nodes(self) -> None:
+        scenario = self.scenario
+        for name, service in scenario.services.items():
+            node = self._node(name, service.store.log)
+            node.pool = Pool(self.env, service.workers, service.queue_limit, node.served)
+            node.undo_draws = self.planner.undo_draws
+            weights: dict[str, list[float]] = {}
+            for index, invariant in enumerate(self.conserved):
+                for owner, prefix, weight in invariant.terms:
+                    if owner == name:
+                        weights.setdefault(prefix, [0.0] * len(self.conserved))[index] += weight
+            node.store = Store(
+                node,
+                dict(service.store.initial),
+                serializable=service.store.isolation == "serializable",
+                lock_timeout=service.store.lock_timeout,
+                weights=[(prefix, tuple(factors)) for prefix, factors in weights.items()],
+                deadlocks=self.deadlocks,
+                retention=self.policies.dedup_retention,
+            )
+            self.deadlocks.stores.append(node.store)
+        hub = self.strategy.hub
+        if hub is not None:
+            if hub in self.nodes:
+                raise ScenarioError(f"'{hub}' is the name of the {self.strategy.name} hub; call the service something else", "services")
+            self.zones[hub] = scenario.hub.zone
+            self._node(hub, scenario.hub.log)
+        if self.policies.breaker is not None:
+            for name, node in self.nodes.items():
+                node.breakers = {other: CircuitBreaker(self.policies.breaker) for other in self.nodes if other != name}
+
+    def _node(self, name: str, log: Log) -> Node:
+        instant = isinstance(log.forced_write, Constant) and log.forced_write.value == 0
+        disk = Disk(self.env, self.streams.draws(log.forced_write, name, "forced-write"), log.flush, instant)
+        self._lazy_flush[name] = log.lazy_flush
+        node = self.nodes[name] = Node(self, name, disk)
+        return node
+
+    def lazy_flush(self, node: str) -> float:
+        """Period of the background flush of a node's lazy records, in seconds."""
+        return self._lazy_flush[node]
+
+    def node(self, name: str) -> Node:
+        """A node by the name that a fault uses; ``hub`` is the coordinator or orchestrator, whatever it is called.
+
+        A strategy without a hub has nothing there that could fail: the fault then hits a node that plays no role.
+        """
+        if name in ("hub", self.strategy.hub):
+            hub = self.strategy.hub
+            if hub is None:
+                return self._bystander()
+            return self.nodes[hub]
+        return self.nodes[name]
+
+    def _bystander(self) -> Node:
+        """The node that a hub's fault hits under a strategy without a hub: nobody talks to it."""
+        return Node(self, "hub", Disk(self.env, lambda: 0.0, "parallel", instant=True))
+
+    def link(self, source: str, destination: str) -> Link:
+        """The link from one node to another; links are made when they are first needed, each with streams of its own."""
+        link = self.links.get((source, destination))
+        if link is None:
+            component = f"link:{source}>{destination}"
+            spec = self.scenario.network.link(self._zone(source), self._zone(destination))
+            latency = Constant(0.0) if source == destination else spec.latency
+            link = Link(
+                self.env,
+                source,
+                destination,
+                self.streams.draws(latency, component, "latency"),
+                self.streams.draws(spec.reorder_delay or self.scenario.network.reorder_delay, component, "reorder"),
+                self.streams.uniform(component, "faults"),
+                instant=isinstance(latency, Constant) and latency.value == 0,
+                loss=spec.loss,
+                duplication=spec.duplication,
+                reorder=spec.reorder,
+            )
+            link.trace = self.trace
+            self.links[source, destination] = link
+        return link
+
+    def _zone(self, name: str) -> str:
+        if name == CLIENT:
+            return self.scenario.network.client_zone or ""
+        return self.zones[name]
+
+    def links_between(self, a: Iterable[str], b: Iterable[str], *, one_way: bool) -> list[Link]:
+        """All links from the nodes or zones `a` to the nodes or zones `b`, and back unless `one_way`.
+
+        Without `b` it is all other nodes, without either it is every link.
+        """
+        first = self._members(a)
+        second = self._members(b) if b or not a else self._members(()) - first
+        pairs = {(x, y) for x in first for y in second if x != y}
+        if not one_way:
+            pairs |= {(y, x) for x, y in pairs}
+        return [self.link(x, y) for x, y in sorted(pairs)]
+
+    def _members(self, names: Iterable[str]) -> set[str]:
+        wanted = {self.strategy.hub if name == "hub" else name for name in names}
+        everybody = [*self.nodes, *([BROKER] if self.broker is not None else [])]
+        if not wanted:
+            return set(everybody)
+        return {name for name in everybody if name in wanted or self.zones[name] in wanted}
+
+    def broker_or_refuse(self) -> Broker:
+        """The broker.
+
+        Raises:
+            RunFailed: A machine publishes although its strategy says that it uses no broker.
+        """
+        if self.broker is None:
+            raise RunFailed(f"a machine of '{self.strategy.name}' publishes, but the strategy says uses_broker=False")
+        return self.broker
+
+    # --- the run ----------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Schedule the first arrivals, the faults, the warm-up's end and the samples of the timeline."""
+        env, plan = self.env, self.scenario.run
+        for injector in self.injectors:
+            injector.arm()
+        for node in self.nodes.values():
+            node.start_daemons()
+        env.call_at(plan.warmup, lambda _: self.ledger.open_window(env.now))
+        if plan.duration is not None:
+            env.call_at(plan.duration, self._end_of_arrivals)
+        if self._thinking is not None:
+            for _ in range(self.scenario.workload.users):
+                env.call_in(self._thinking(), self._arrive)
+        else:
+            self._schedule_arrival()
+        self._sample_every = max(self._expected_length() / _SAMPLES, 1e-3)
+        env.call_in(self._sample_every, self._sample)
+
+    def _expected_length(self) -> float:
+        plan, workload = self.scenario.run, self.scenario.workload
+        if plan.duration is not None:
+            return plan.duration
+        count = plan.transactions or 1
+        if workload.think_time is not None:
+            return count * (workload.think_time.mean() + 0.1) / workload.users
+        if workload.kind == "trace":
+            times = workload.trace_times
+            return times[min(count, len(times)) - 1] if times else 1.0
+        return count / (workload.mean_rate() or 1.0)
+
+    def _schedule_arrival(self) -> None:
+        if self._arrivals is None:
+            return
+        time = next(self._arrivals, None)
+        if time is None:
+            self._end_of_arrivals(None)
+        elif self.scenario.run.duration is None or time < self.scenario.run.duration:
+            self.env.call_at(time, self._arrive)
+
+    def _arrive(self, _: object) -> None:
+        if self.arrivals_over:
+            return
+        tx = self._next_tx
+        self._next_tx += 1
+        env = self.env
+        now = env.now
+        plan, demands = self.planner.plan(tx)
+        self.ledger.begin(plan, now, demands, now >= self.scenario.run.warmup, self.planner.writing)
+        node = self.nodes[self.strategy.entry(plan)]
+        request = Request(tx, plan)
+        if self.scenario.network.client_zone is None:
+            node.request(request)
+        else:
+            self.link(CLIENT, node.name).transmit(node.request, request)
+        if self._thinking is not None:
+            env.call_in(self.policies.client_patience, self._lose_patience, tx)
+        if self.scenario.run.transactions == self._next_tx:
+            self._end_of_arrivals(None)
+        elif self._arrivals is not None:
+            self._schedule_arrival()
+
+    def _end_of_arrivals(self, _: object) -> None:
+        if not self.arrivals_over:
+            self.arrivals_over = True
+            self.horizon = self.env.now
+            self._sample(None, again=False)
+            self.ledger.close_window(self.horizon)
+
+    def answered(self, record: TransactionRecord, outcome: str) -> None:
+        """A machine answers the client; only the first answer counts."""
+        if record.answer:
+            return
+        record.answer = outcome
+        if self.scenario.network.client_zone is None:
+            record.answered = self.env.now
+            self._user_goes_on(record.tx)
+        else:
+            source = self.strategy.entry(record.plan)
+            self.env.call_in(self.link(source, CLIENT).sample(), self._answer_arrives, record)
+
+    def _answer_arrives(self, record: TransactionRecord) -> None:
+        record.answered = self.env.now
+        self._user_goes_on(record.tx)
+
+    def _user_goes_on(self, tx: int) -> None:
+        if self._thinking is not None and tx not in self._answered_users:
+            self._answered_users.add(tx)
+            self.env.call_in(self._thinking(), self._arrive)
+
+    def _lose_patience(self, tx: int) -> None:
+        if tx in self._answered_users:
+            self._answered_users.discard(tx)
+        else:
+            self._user_goes_on(tx)
+
+    def _sample(self, _: object, *, again: bool = True) -> None:
+        ledger = self.ledger
+        gauge = ledger.gauges[0] if ledger.gauges else None
+        row: list[float] = [self.env.now, gauge.net if gauge else 0.0, gauge.gross if gauge else 0.0, self._open_transactions()]
+        for name in self.scenario.services:
+            pool = self.nodes[name].pool
+            row += [len(pool.queue), pool.busy] if pool is not None else [0, 0]
+        self.timeline.append(tuple(row))
+        if again and not self.arrivals_over:
+            self.env.call_in(self._sample_every, self._sample)
+
+    def _open_transactions(self) -> int:
+        return sum(1 for record in self.ledger.active.values() if record.actors or not record.decision)
+
+    def play(self) -> None:
+        """Run to the end: arrivals, then until nothing is left to do, or until the drain limit of the scenario."""
+        self.start()
+        env = self.env
+        while not self.arrivals_over:
+            env.run(until=env.now + max(self._sample_every * 10, 1.0))
+        limit = self.horizon + self.scenario.run.drain
+        quiet_since: float | None = None
+        while env.now < limit:
+            quiet = self._quiet()
+            if not quiet:
+                quiet_since = None
+            elif quiet_since is None:
+                quiet_since = env.now
+            elif env.now - quiet_since >= _SETTLE:
+                break
+            env.run(until=min(limit, env.now + 1.0))
+        self.ledger.finish(self._working())
+
+    def _working(self) -> set[int]:
+        working = {tx for node in self.nodes.values() for tx in (*node.actors, *node.durable)}
+        working |= {m.tx for node in self.nodes.values() if node.store is not None for m in node.store.outbox.values()}
+        working |= {tx for node in self.nodes.values() if node.store is not None for tx in node.store.prepared}
+        if self.broker is not None:
+            working |= self.broker.working()
+        return working
+
+    def _quiet(self) -> bool:
+        if not all(node.up and not node.paused and not node.outage for node in self.nodes.values()):
+            return False
+        active = self.ledger.active
+        for tx in self._working():
+            record = active.get(tx)
+            if record is None or not record.stuck:
+                return False
+        return self.broker is None or self.broker.up
+
+    # --- what comes out ---------------------------------------------------------------------------------------------------------
+
+    def data(self) -> RunData:
+        """All numbers of the finished run."""
+        ledger, plan = self.ledger, self.scenario.run
+        window = max(self.horizon - plan.warmup, 0.0)
+        quantities = []
+        for invariant, gauge in zip(self.conserved, ledger.gauges, strict=True):
+            span = window or float("nan")
+            quantities.append(
+                ConservedQuantity(
+                    invariant.name,
+                    invariant.unit,
+                    gauge.net_integral / span,
+                    gauge.gross_integral / span,
+                    gauge.peak,
+                    gauge.violated / span,
+                    gauge.net,
+                )
+            )
+        pools = {name: node.pool for name, node in self.nodes.items() if node.pool is not None}
+        for pool in pools.values():
+            pool.account()
+        end = self.env.now or 1.0
+        return RunData(
+            columns=ledger.rows.cells(),
+            quantities=quantities,
+            warmup=plan.warmup,
+            horizon=self.horizon,
+            end=self.env.now,
+            partial_share=ledger.partial_time / window if window else float("nan"),
+            residual=self._residual(),
+            bounds_violated=self._bounds_violated(),
+            events=self.env.sequence(),
+            alerts=ledger.alerts,
+            deadlocks=self.deadlocks.victims,
+            lock_timeouts=self.deadlocks.timeouts,
+            faults=sum(injector.struck for injector in self.injectors),
+            breaker_rejections=sum(node.breaker_rejections for node in self.nodes.values()),
+            utilisation={name: pool.busy_time / (pool.workers * end) for name, pool in pools.items()},
+            timeline=self.timeline,
+            services=list(self.scenario.services),
+            digest=self._digest(),
+        )
+
+    def _residual(self) -> float:
+        """Sum over all keys of the distance between the last value and the one that the outcomes call for (metric M7)."""
+        expected = self.ledger.expected
+        overwritten = {
+            (step.service, key)
+            for step in self.scenario.transaction.steps
+            for operation in (*step.operations, *step.compensation)
+            if operation.kind == "set"
+            for key in (operation.key.split("{")[0],)
+        }
+        total = 0.0
+        for name, node in self.nodes.items():
+            if node.store is None:
+                continue
+            store = node.store
+            keys = {*store.values, *(key for service, key in expected if service == name)}
+            for key in sorted(keys):
+                if any(service == name and key.startswith(prefix) for service, prefix in overwritten):
+                    continue  # the last writer wins: no sum of changes says what should be there
+                distance = abs(store.read(key) - store.first(key) - expected.get((name, key), 0.0))
+                if distance > 1e-6:
+                    total += distance
+        return total
+
+    def _bounds_violated(self) -> list[str]:
+        broken = []
+        for invariant in self.scenario.invariants:
+            if invariant.kind != "bounds" or invariant.service is None:
+                continue
+            store = self.nodes[invariant.service].store
+            for key, value in sorted(store.values.items()) if store is not None else ():
+                low, high = invariant.low, invariant.high
+                if key.startswith(invariant.prefix) and ((low is not None and value < low) or (high is not None and value > high)):
+                    broken.append(f"{invariant.name}: {invariant.service}.{key} = {value:g}")
+        return broken
+
+    def _digest(self) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        cells: dict[str, Any] = dict(self.ledger.rows.cells())
+        for name, column in cells.items():
+            digest.update(name.encode())
+            digest.update("\x1f".join(column).encode() if isinstance(column, list) else column.tobytes())
+        for name, node in sorted(self.nodes.items()):
+            digest.update(name.encode())
+            if node.store is not None:
+                for key, value in sorted(node.store.values.items()):
+                    digest.update(key.encode() + struct.pack("<d", value))
+        digest.update(struct.pack("<d", self.env.now))
+        return digest.hexdigest()
