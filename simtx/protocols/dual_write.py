@@ -1,0 +1,442 @@
+"""Dual write: the naive baseline, which writes to the database and to the broker one after the other.
+
+Law: none. Neither "nothing lost" nor "nothing doubled" nor "all or nothing" holds; that is what this baseline is there to show. Without
+crashes, without copies from the broker and while it can be reached, ``db-first`` ends consistent, which is why it is written so often.
+
+Theory of operation. The chain of `simtx.protocols.choreography`, with no inbox and no outbox. In `DualWrite.order` ``db-first`` a service
+
+1. commits its step in a local transaction without an idempotency key,
+2. publishes the next event with the broker's client library and waits for the confirmation, repeating up to `Policies.publish_attempts` times,
+3. acknowledges the event that it came from, or answers the client ("accepted").
+
+- A crash between 1 and the broker's receipt is an **omission**: the step is done and nobody hears of it. At the entry service nothing
+  can repeat the request. Further on it depends on `DualWrite.acknowledge`: ``before`` (acknowledged on arrival) loses the rest of the
+  transaction; ``after`` (acknowledged in 3) makes the broker deliver again, and the step takes effect **twice**.
+- When the broker takes no message in all attempts, the service logs an error (an alert) and goes on: an omission as well. When the broker's
+  confirmation got lost, the repetition is a copy of the event, and all that follows happens twice.
+
+``broker-first`` publishes before the local transaction. A crash in between, or a step that turns out to be refused, leaves a **ghost**: an
+event about a change that never came about. A refusal is passed back, but the ghost goes on meanwhile, with no crash needed.
+
+Further naive habits: a refusal is stored nowhere; a compensation does not check whether its step had taken effect; a copy of the client's
+request runs again; a compensation that cannot be done in `Policies.compensation_attempts` is dropped with an alert.
+What is not naive: a local transaction that fails (a lock timeout) is repeated with back-off, and events that arrive while the machine is
+busy wait their turn.
+
+Costs, failure-free, n steps: n forced writes, n - 1 events; refused at step k (from 1): 2k - 2 forced writes, 2k - 2 events.
+
+The oracle: with crashes at a constant rate and a gap (seconds between the commit and the broker's receipt), omissions per hop are
+P(crash in the gap) = 1 - exp(-rate * gap).
+
+Source: Richardson, "Microservices Patterns", 2018, section 3.3 (why publishing after the commit is not reliable); NServiceBus calls
+the two failures "zombie record" (omission) and "ghost message".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
+
+from simtx.errors import ScenarioError
+from simtx.protocols.choreography import (
+    CLIENT,
+    DEFAULT_POLICIES,
+    NOBODY,
+    ChoreographyStrategy,
+    StepEvent,
+    accepted_event,
+    is_point_of_no_return,
+    requested_plan,
+)
+from simtx.protocols.contract import (
+    Acknowledge,
+    Alert,
+    Answer,
+    Decided,
+    Delivery,
+    Done,
+    Effect,
+    Forget,
+    Machine,
+    Message,
+    Plan,
+    Publish,
+    Request,
+    SetTimer,
+    Step,
+    Timer,
+    Transact,
+    Transition,
+)
+from simtx.protocols.policies import Policies
+
+Order: TypeAlias = Literal["db-first", "broker-first"]
+AcknowledgeWhen: TypeAlias = Literal["after", "before"]
+
+
+class DualWriteService(Machine):
+    """One service's part in one transaction, for as long as there are events to work on.
+
+    Args:
+        node: The service.
+        tx: The transaction.
+        policies: Attempts and back-off.
+        order: Which of the two writes comes first.
+        acknowledge: Whether a delivery is acknowledged after the work or on arrival.
+    """
+
+    __slots__ = (
+        "acknowledge",
+        "attempt",
+        "hops",
+        "index",
+        "order",
+        "origin",
+        "outgoing",
+        "plan",
+        "policies",
+        "queue",
+        "refused",
+        "undoing",
+    )
+
+    role: ClassVar[str] = "service"
+    initial: ClassVar[str] = "idle"
+    transitions: ClassVar[tuple[Transition, ...]] = (
+        Transition("idle", "begin", "start", ("writing", "announcing"), "run step 0"),
+        Transition(
+            "idle",
+            "step-done",
+            "start",
+            ("writing", "announcing", "finished"),
+            "run the next step; too many hops: alert",
+        ),
+        Transition(
+            "idle",
+            "step-refused",
+            "start",
+            ("writing", "announcing", "finished"),
+            "undo the step before; too many hops: alert",
+        ),
+        Transition(
+            "announcing",
+            "published",
+            "announced",
+            ("writing", "announcing", "finished"),
+            "broker-first: now the local transaction",
+        ),
+        Transition("announcing", "republish", "republish", ("announcing",), "broker-first: publish again"),
+        Transition(
+            "writing",
+            "action",
+            "acted",
+            ("publishing", "waiting", "finished", "writing", "announcing"),
+            "done: publish; failed: back off",
+        ),
+        Transition(
+            "writing",
+            "compensation",
+            "undone",
+            ("publishing", "waiting", "finished", "writing", "announcing"),
+            "done: publish; else: back off",
+        ),
+        Transition("waiting", "backoff", "again", ("writing",), "repeat"),
+        Transition(
+            "publishing",
+            "published",
+            "published",
+            ("publishing", "finished", "writing", "announcing"),
+            "acknowledge or answer; failed: back off",
+        ),
+        Transition("publishing", "republish", "republish", ("publishing",), "publish again"),
+        *(
+            Transition(state, event, "enqueue", (state,), "wait its turn")
+            for state in ("announcing", "waiting", "publishing")
+            for event in ("begin", "step-done", "step-refused")
+        ),
+    )
+
+    def __init__(
+        self,
+        node: str,
+        tx: int,
+        policies: Policies = DEFAULT_POLICIES,
+        order: Order = "db-first",
+        acknowledge: AcknowledgeWhen = "after",
+    ) -> None:
+        self.node = node
+        self.tx = tx
+        self.state = "idle"
+        self.policies = policies
+        self.order = order
+        self.acknowledge = acknowledge
+        self.plan: Plan | None = None
+        self.index = 0
+        self.hops = 0
+        self.undoing = False
+        self.refused = False
+        self.origin = NOBODY  # id of the delivery, or CLIENT
+        self.attempt = 0
+        self.outgoing: Message | None = None
+        self.queue: tuple[Request | Delivery, ...] = ()
+
+    # --- events in --------------------------------------------------------------------------------------------------------------
+
+    def start(self, event: Request | Delivery) -> list[Effect]:
+        """Work on an event at once."""
+        effects = self._on_arrival(event)
+        self._take(event, effects)
+        return effects
+
+    def enqueue(self, event: Request | Delivery) -> list[Effect]:
+        """Keep an event until the one before is finished; the same delivery once more is no news."""
+        if type(event) is Delivery:
+            accepted_event(event, self.node)
+            if event.id == self.origin or any(type(other) is Delivery and other.id == event.id for other in self.queue):
+                return []
+        self.queue = (*self.queue, event)
+        return self._on_arrival(event)
+
+    def _on_arrival(self, event: Request | Delivery) -> list[Effect]:
+        return [Acknowledge(event.id)] if type(event) is Delivery and self.acknowledge == "before" else []
+
+    def _take(self, event: Request | Delivery, effects: list[Effect]) -> None:
+        self.attempt = 0
+        self.refused = False
+        if type(event) is Delivery:
+            self.index, self.hops, _, self.plan = accepted_event(event, self.node)
+            self.undoing = event.kind == "step-refused"
+            self.origin = event.id
+        elif type(event) is Request:
+            self.plan = requested_plan(event.plan, self.node)
+            self.index = self.hops = 0
+            self.undoing = False
+            self.origin = CLIENT
+        if self.hops > self.policies.maximum_hops:
+            effects.append(
+                Alert(
+                    f"{self._what()}: event {self.hops} in a row, but policies.maximum_hops is {self.policies.maximum_hops}",
+                    stuck=True,
+                )
+            )
+            self._finish(effects)
+            return
+        self.outgoing = (self._back() if self.undoing else self._onward()) if self.order == "broker-first" else None
+        if self.outgoing is None:
+            self._write(effects)
+        else:
+            self.state = "announcing"
+            effects.append(Publish("published", self.outgoing))
+
+    # --- the local transaction --------------------------------------------------------------------------------------------------
+
+    def _write(self, effects: list[Effect]) -> None:
+        self.state = "writing"
+        step = self._steps()[self.index]
+        if self.undoing:
+            effects.append(Transact("compensation", step.compensation, steps=(self.index,), compensation=True))
+        else:
+            effects.append(Transact("action", step.operations, steps=(self.index,)))
+
+    def acted(self, done: Done) -> list[Effect]:
+        """The step's local transaction has ended."""
+        steps = self._steps()
+        effects: list[Effect] = []
+        if done.status == "failed":
+            if self.origin == CLIENT and self.attempt + 1 >= self.policies.attempts:
+                self.refused = True
+                self._finish(effects)
+            else:
+                self._back_off(effects)
+        elif done.status == "refused" and steps[self.index].kind == "retriable":
+            effects.append(
+                Alert(
+                    f"{self._what()}: refused, although the step is retriable; a step behind the pivot must not be refused",
+                    stuck=True,
+                )
+            )
+            self._finish(effects)
+        elif done.status == "refused":
+            self.refused = True
+            self._tell(self._back(), effects)
+        else:
+            if is_point_of_no_return(steps, self.index):
+                effects.append(Decided("committed"))
+            self._tell(self._onward() if self.order == "db-first" else None, effects)
+        return effects
+
+    def undone(self, done: Done) -> list[Effect]:
+        """The compensation's local transaction has ended."""
+        effects: list[Effect] = []
+        limit = self.policies.compensation_attempts
+        if done.status == "done":
+            self._tell(self._back() if self.order == "db-first" else None, effects)
+        elif limit is not None and self.attempt + 1 >= limit:
+            effects.append(Alert(f"{self._what()}: refused or failed {limit} times, dropped", stuck=True))
+            self._finish(effects)
+        else:
+            self._back_off(effects)
+        return effects
+
+    def _back_off(self, effects: list[Effect]) -> None:
+        self.state = "waiting"
+        effects.append(SetTimer("backoff", 0.0, self.policies.backoff.bound(self.attempt)))
+        self.attempt += 1
+        if self.attempt == self.policies.alert_after:
+            effects.append(Alert(f"{self._what()}: refused or failed {self.attempt} times, goes on trying"))
+
+    def again(self, timer: Timer) -> list[Effect]:  # noqa: ARG002
+        """The back-off is over."""
+        effects: list[Effect] = []
+        self._write(effects)
+        return effects
+
+    # --- the broker -------------------------------------------------------------------------------------------------------------
+
+    def _tell(self, message: Message | None, effects: list[Effect]) -> None:
+        """Publish after the local transaction, if there is anything to tell."""
+        if message is None:
+            self._finish(effects)
+            return
+        self.state = "publishing"
+        self.attempt = 0
+        self.outgoing = message
+        effects.append(Publish("published", message))
+
+    def published(self, done: Done) -> list[Effect]:
+        """The broker has confirmed, or not: then try again a few times, and go on as if nothing had happened."""
+        effects: list[Effect] = []
+        if done.status == "done":
+            self._finish(effects)
+        elif not self._republish_later(effects):
+            effects.append(
+                Alert(
+                    f"{self._what()}: event '{self._kind()}' could not be published in {self.attempt} attempts, omitted"
+                )
+            )
+            self.refused = False  # nobody will hear of it: it is not an outcome
+            self._finish(effects)
+        return effects
+
+    def announced(self, done: Done) -> list[Effect]:
+        """Broker-first: the event is out, or it is not; then nothing is written and the event is left to redelivery."""
+        effects: list[Effect] = []
+        if done.status == "done":
+            self.attempt = 0
+            self._write(effects)
+        elif not self._republish_later(effects):
+            effects.append(
+                Alert(
+                    f"{self._what()}: event '{self._kind()}' could not be published in {self.attempt} attempts, nothing done"
+                )
+            )
+            if self.origin == CLIENT:
+                self.refused = True
+                self._finish(effects)
+            else:
+                self._next(effects)
+        return effects
+
+    def _republish_later(self, effects: list[Effect]) -> bool:
+        attempt = self.attempt
+        self.attempt = attempt + 1
+        if self.attempt >= self.policies.publish_attempts:
+            return False
+        effects.append(SetTimer("republish", 0.0, self.policies.backoff.bound(attempt)))
+        return True
+
+    def republish(self, timer: Timer) -> list[Effect]:  # noqa: ARG002
+        """The back-off is over."""
+        outgoing = self.outgoing
+        assert outgoing is not None  # noqa: S101 - an invariant of the states in which this timer is set
+        return [Publish("published", outgoing)]
+
+    def _onward(self) -> Message | None:
+        """The event that says that this step is done."""
+        following = self.index + 1
+        return self._event("step-done", following) if following < len(self._steps()) else None
+
+    def _back(self) -> Message | None:
+        """The event that says that this step is refused or undone."""
+        return self._event("step-refused", self.index - 1) if self.index else None
+
+    def _event(self, kind: str, index: int) -> Message:
+        plan = self.plan
+        assert plan is not None  # noqa: S101 - an invariant: a machine that works has a plan
+        cause = (self.tx, self.index, "compensation" if self.undoing else "action")
+        return Message(
+            kind, self.tx, self.node, plan.steps[index].service, StepEvent(index, self.hops + 1, cause, plan)
+        )
+
+    # --- the end ----------------------------------------------------------------------------------------------------------------
+
+    def _finish(self, effects: list[Effect]) -> None:
+        """Answer or acknowledge, and turn to the next event if there is one."""
+        if self.refused:
+            effects.append(Decided("aborted"))
+        if self.origin == CLIENT:
+            effects.append(
+                Answer("aborted", f"step '{self._steps()[0].name}' was refused") if self.refused else Answer("accepted")
+            )
+        elif self.acknowledge == "after":
+            effects.append(Acknowledge(self.origin))
+        self._next(effects)
+
+    def _next(self, effects: list[Effect]) -> None:
+        if self.queue:
+            event, *rest = self.queue
+            self.queue = tuple(rest)
+            self._take(event, effects)
+        else:
+            self.state = "finished"
+            effects.append(Forget())
+
+    def _steps(self) -> tuple[Step, ...]:
+        plan = self.plan
+        assert plan is not None  # noqa: S101 - as above
+        return plan.steps
+
+    def _kind(self) -> str:
+        return self.outgoing.kind if self.outgoing is not None else ""
+
+    def _what(self) -> str:
+        name = self._steps()[self.index].name
+        return f"transaction {self.tx} on {self.node}, {'compensation of ' if self.undoing else ''}step '{name}'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DualWrite(ChoreographyStrategy):
+    """Choreography by dual write: a baseline that loses, doubles and half-does transactions when nodes crash.
+
+    None of the guarantees of the other strategies holds. Omissions per hop are P(crash in the gap) = 1 - exp(-rate * gap).
+
+    Attributes:
+        policies: Timeouts and retries; None: those of the scenario.
+        order: ``db-first``: commit, then publish (a crash in between omits the event). ``broker-first``: publish, then commit (a crash in
+            between, or a refusal, leaves a ghost event).
+        acknowledge: ``after``: a delivery is acknowledged once its event is out (a crash doubles effects). ``before``: on arrival (a
+            crash loses the rest of the transaction).
+
+    Raises:
+        ScenarioError: An option has an unknown value.
+    """
+
+    order: Order = "db-first"
+    acknowledge: AcknowledgeWhen = "after"
+
+    name: ClassVar[str] = "dual-write"
+
+    def __post_init__(self) -> None:
+        if self.order not in ("db-first", "broker-first"):
+            raise ScenarioError(f"order is '{self.order}'; it must be 'db-first' or 'broker-first'", "dual-write")
+        if self.acknowledge not in ("after", "before"):
+            raise ScenarioError(f"acknowledge is '{self.acknowledge}'; it must be 'after' or 'before'", "dual-write")
+
+    def machine(self, node: str, tx: int) -> DualWriteService:
+        """A blank machine of one service."""
+        return DualWriteService(node, tx, self.policies or DEFAULT_POLICIES, self.order, self.acknowledge)
+
+    def daemons(self, node: str) -> Iterable[Machine]:  # noqa: ARG002
+        """None: there is no outbox to empty."""
+        return ()

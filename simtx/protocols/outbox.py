@@ -1,0 +1,393 @@
+"""Transactional outbox: each service commits its change, its inbox row and its outgoing event in one local transaction.
+
+Law: an accepted transaction is, in the end, either done in all its steps or undone in all of them; no step takes effect twice; whatever
+crashes, and however often the broker delivers. (It takes that every service and the broker come back some day.)
+
+Theory of operation. The chain of `simtx.protocols.choreography`; per event one local transaction:
+
+- The inbox row (tx, step, ``action`` or ``compensation``) refuses duplicates, so an event may come any number of times.
+- The outgoing event is a row of the outbox, written in the same local transaction; `simtx.protocols.relay` publishes it later. So the
+  event exists exactly if the change does. Two adjacent steps on one service go through the outbox like any others.
+- The broker is told "acknowledged" only after the commit; a crash in between makes it deliver again, and the inbox row answers.
+- A refusal is committed too, with the event that carries it back: a duplicate of the event cannot be judged otherwise later on.
+
+A machine needs no memory between events and forgets itself after each: everything durable is in those rows. A local transaction that
+fails (a lock timeout, say) is repeated by a timer with back-off, and not by the broker's redelivery: redelivery waits out the
+acknowledgement timeout, which is sized for crashes and far longer than a lock conflict. What else arrives meanwhile can only be a copy
+of an old event; it stays unacknowledged, so that the broker brings it again. The client's request is not repeated by anybody; after
+`Policies.attempts` the entry service stores that it refuses the transaction, so that a late copy of the request cannot start it.
+
+Parked: an event that cannot be worked on by repetition (a retriable step is refused; a compensation is refused or fails
+`Policies.compensation_attempts` times; too many hops) goes to the node's log, is acknowledged, and raises an alert. It waits there, also through
+crashes, for an operator: ``retry``, ``skip`` (treat the step as dealt with, send the event on) or ``resolve`` (dealt with by hand, nothing more is to happen).
+
+Costs, failure-free, n steps: n forced writes and n - 1 events (n with `Outbox.closing`); refused at step k (from 1): 2k - 1 forced writes and
+2k - 2 events. The relay's marks are lazy and not counted here.
+
+Invariants: `origin` is what waits for the local transaction under way; a log record exists exactly while the machine is parked.
+
+Known weakness: at-least-once delivery is made exactly-once by inbox rows, which must be kept longer than the longest redelivery; the client learns only that the request
+is accepted; nobody knows the end, except with `closing`.
+
+Source: Richardson, "Microservices Patterns", 2018, sections 3.3 (transactional outbox), 3.3.6 (duplicate messages) and 4.2 (choreography).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from simtx.protocols.choreography import (
+    CLIENT,
+    DEFAULT_POLICIES,
+    NOBODY,
+    ChoreographyStrategy,
+    StepEvent,
+    accepted_event,
+    chain_problem,
+    is_point_of_no_return,
+    requested_plan,
+)
+from simtx.protocols.contract import (
+    Acknowledge,
+    Alert,
+    Answer,
+    Append,
+    Branch,
+    Decided,
+    Delivery,
+    Done,
+    Effect,
+    Forget,
+    Machine,
+    Message,
+    Plan,
+    Record,
+    Request,
+    SetTimer,
+    Step,
+    Timer,
+    Transact,
+    Transition,
+)
+from simtx.protocols.policies import Policies
+from simtx.protocols.relay import Relay
+
+_REFUSED: Final = Branch("refused")
+_FORGET: Final = Forget()
+
+
+class OutboxService(Machine):
+    """One service's part in one choreographed transaction, for the time of one event.
+
+    Args:
+        node: The service.
+        tx: The transaction.
+        policies: Retries, and the limit of hops.
+        closing: Whether the last service tells the first that all is done.
+    """
+
+    __slots__ = ("attempt", "closing", "hops", "index", "origin", "plan", "policies", "undoing")
+
+    role: ClassVar[str] = "service"
+    initial: ClassVar[str] = "idle"
+    transitions: ClassVar[tuple[Transition, ...]] = (
+        Transition("idle", "begin", "begin", ("acting",), "run step 0; inbox row and event in one local transaction"),
+        Transition("idle", "step-done", "advance", ("acting", "parked"), "run the next step; too many hops: park"),
+        Transition(
+            "idle", "step-refused", "retreat", ("undoing", "parked"), "undo the step before; too many hops: park"
+        ),
+        Transition("idle", "completed", "close", ("finished",), "the chain is done"),
+        Transition("idle", "retry", "nothing", ("finished",), "nothing is parked"),
+        Transition("idle", "skip", "nothing", ("finished",), "nothing is parked"),
+        Transition("idle", "resolve", "nothing", ("finished",), "nothing is parked"),
+        Transition(
+            "acting", "action", "acted", ("finished", "waiting", "parked"), "acknowledge or answer; failed: back off"
+        ),
+        Transition("acting", "give-up", "gave_up", ("finished", "waiting"), "the refusal is stored: answer aborted"),
+        Transition(
+            "undoing", "compensation", "undone", ("finished", "waiting", "parked"), "acknowledge; else: back off"
+        ),
+        Transition("waiting", "backoff", "again", ("acting", "undoing"), "repeat"),
+        Transition("waiting", "begin", "later", ("waiting",), "a copy"),
+        Transition("waiting", "step-done", "later", ("waiting",), "a copy: the broker brings it again"),
+        Transition("waiting", "step-refused", "later", ("waiting",), "a copy: the broker brings it again"),
+        Transition("waiting", "completed", "later", ("waiting",), "the broker brings it again"),
+        Transition("parked", "retry", "retry", ("acting", "undoing"), "operator: repeat"),
+        Transition("parked", "skip", "skip", ("settling",), "operator: send the event on"),
+        Transition("parked", "resolve", "resolve", ("settling",), "operator: dealt with by hand"),
+        Transition("parked", "begin", "later", ("parked",), "a copy"),
+        Transition("parked", "step-done", "hold", ("parked",), "a copy of what is parked: acknowledge"),
+        Transition("parked", "step-refused", "hold", ("parked",), "a copy of what is parked: acknowledge"),
+        Transition("parked", "completed", "later", ("parked",), "the broker brings it again"),
+        Transition("settling", "settled", "settled", ("finished", "parked"), "failed: stays parked"),
+    )
+
+    def __init__(self, node: str, tx: int, policies: Policies = DEFAULT_POLICIES, closing: bool = False) -> None:
+        self.node = node
+        self.tx = tx
+        self.state = "idle"
+        self.policies = policies
+        self.closing = closing
+        self.plan: Plan | None = None
+        self.index = 0
+        self.hops = 0
+        self.undoing = False
+        self.origin = NOBODY  # id of the delivery, or CLIENT, or NOBODY
+        self.attempt = 0  # local transactions that failed, or compensations that were refused
+
+    # --- events in --------------------------------------------------------------------------------------------------------------
+
+    def begin(self, request: Request) -> list[Effect]:
+        """The client's request, at the service of the first step."""
+        self.plan = requested_plan(request.plan, self.node)
+        self.origin = CLIENT
+        return self._act()
+
+    def advance(self, delivery: Delivery) -> list[Effect]:
+        """The step before is done: run this one."""
+        return self._take(delivery, undoing=False)
+
+    def retreat(self, delivery: Delivery) -> list[Effect]:
+        """The step behind is refused or undone: undo this one."""
+        return self._take(delivery, undoing=True)
+
+    def close(self, delivery: Delivery) -> list[Effect]:
+        """The last step is done, and the entry service has heard of it."""
+        self.state = "finished"
+        return [Acknowledge(delivery.id), _FORGET]
+
+    def later(self, event: Request | Delivery) -> list[Effect]:  # noqa: ARG002
+        """Leave it: a delivery without acknowledgement comes again."""
+        return []
+
+    def _take(self, delivery: Delivery, *, undoing: bool) -> list[Effect]:
+        body = accepted_event(delivery, self.node)
+        self.index, self.hops, _, self.plan = body
+        self.undoing = undoing
+        self.origin = delivery.id
+        if self.hops > self.policies.maximum_hops:
+            return self._park(
+                f"{self._what()}: event {self.hops} in a row, but policies.maximum_hops is {self.policies.maximum_hops}"
+            )
+        return self._undo() if undoing else self._act()
+
+    # --- local transactions -----------------------------------------------------------------------------------------------------
+
+    def _act(self) -> list[Effect]:
+        self.state = "acting"
+        index = self.index
+        step = self._steps()[index]
+        key = (self.tx, index, "action")
+        if step.kind == "retriable":  # must not be refused: store nothing, so that it can be repeated
+            refused = None
+        elif index == 0:
+            refused = _REFUSED
+        else:
+            refused = Branch("refused", self._back())
+        return [
+            Transact("action", step.operations, key, Branch("done", self._onward()), refused, None, "done", (index,))
+        ]
+
+    def _undo(self) -> list[Effect]:
+        self.state = "undoing"
+        tx, index = self.tx, self.index
+        step = self._steps()[index]
+        accepted = Branch("undone", self._back())
+        key, undoes = (tx, index, "compensation"), (tx, index, "action")
+        return [Transact("compensation", step.compensation, key, accepted, None, undoes, "done", (index,), True)]
+
+    def _onward(self) -> tuple[Message, ...]:
+        """The event that says that this step is done."""
+        steps = self._steps()
+        following = self.index + 1
+        if following < len(steps):
+            return (self._event("step-done", following),)
+        return (self._event("completed", 0),) if self.closing else ()
+
+    def _back(self) -> tuple[Message, ...]:
+        """The event that says that this step is refused or undone."""
+        return (self._event("step-refused", self.index - 1),) if self.index else ()
+
+    def _event(self, kind: str, index: int) -> Message:
+        plan = self.plan
+        assert plan is not None  # noqa: S101 - an invariant: a machine that works has a plan
+        cause = (self.tx, self.index, "compensation" if self.undoing else "action")
+        return Message(
+            kind, self.tx, self.node, plan.steps[index].service, StepEvent(index, self.hops + 1, cause, plan)
+        )
+
+    # --- their ends -------------------------------------------------------------------------------------------------------------
+
+    def acted(self, done: Done) -> list[Effect]:
+        """The step's local transaction has ended."""
+        status = done.status
+        if status == "done":
+            return self._conclude("done")
+        if status == "duplicate":
+            return self._conclude(done.value)
+        if status == "failed":
+            return self._back_off()
+        if self._steps()[self.index].kind == "retriable":
+            return self._park(
+                f"{self._what()}: refused, although the step is retriable; a step behind the pivot must not be refused"
+            )
+        return self._conclude("refused")
+
+    def gave_up(self, done: Done) -> list[Effect]:
+        """The refusal of a request that could not be worked on is stored, unless a copy of the request was faster."""
+        if done.status == "failed":
+            return self._back_off()
+        return self._conclude(done.value if done.status == "duplicate" else "refused")
+
+    def _conclude(self, verdict: Any) -> list[Effect]:
+        """The inbox row of the action is durable and says `verdict`."""
+        self.state = "finished"
+        effects: list[Effect] = []
+        if verdict == "refused":
+            effects.append(Decided("aborted"))
+        elif verdict == "done" and is_point_of_no_return(self._steps(), self.index):
+            effects.append(Decided("committed"))
+        if self.origin >= 0:
+            effects.append(Acknowledge(self.origin))
+        elif self.origin == CLIENT:
+            effects.append(
+                Answer("accepted")
+                if verdict == "done"
+                else Answer("aborted", f"step '{self._steps()[0].name}' was {verdict}")
+            )
+        effects.append(_FORGET)
+        return effects
+
+    def undone(self, done: Done) -> list[Effect]:
+        """The compensation's local transaction has ended."""
+        if done.status == "done" or done.status == "duplicate":
+            self.state = "finished"
+            return [Acknowledge(self.origin), _FORGET] if self.origin >= 0 else [_FORGET]
+        return self._back_off()
+
+    # --- repetition -------------------------------------------------------------------------------------------------------------
+
+    def _back_off(self) -> list[Effect]:
+        attempt = self.attempt
+        self.attempt = attempt + 1
+        policies = self.policies
+        if (
+            self.undoing
+            and policies.compensation_attempts is not None
+            and self.attempt >= policies.compensation_attempts
+        ):
+            return self._park(f"{self._what()}: refused or failed {self.attempt} times")
+        self.state = "waiting"
+        effects: list[Effect] = [SetTimer("backoff", 0.0, policies.backoff.bound(attempt))]
+        if self.attempt == policies.alert_after:
+            effects.append(Alert(f"{self._what()}: refused or failed {self.attempt} times, goes on trying"))
+        return effects
+
+    def again(self, timer: Timer) -> list[Effect]:  # noqa: ARG002
+        """The back-off is over."""
+        if self.undoing:
+            return self._undo()
+        if self.origin == CLIENT and self.attempt >= self.policies.attempts:
+            self.state = "acting"
+            return [Transact("give-up", (), (self.tx, 0, "action"), _REFUSED)]
+        return self._act()
+
+    # --- parking ----------------------------------------------------------------------------------------------------------------
+
+    def _park(self, reason: str) -> list[Effect]:
+        self.state = "parked"
+        self.attempt = 0
+        origin, self.origin = self.origin, NOBODY
+        effects: list[Effect] = []
+        if origin != NOBODY:  # else it was parked before: its record is durable
+            effects.append(Append(("parked", reason, self.undoing, self.index, self.hops, self.plan)))
+        if origin >= 0:
+            effects.append(Acknowledge(origin))
+        effects.append(Alert(reason, stuck=True))
+        return effects
+
+    def recover(self, records: Sequence[Record]) -> list[Effect]:
+        """Only a parked event has a record."""
+        _, reason, self.undoing, self.index, self.hops, self.plan = records[-1]
+        self.state = "parked"
+        return [Alert(reason, stuck=True)]
+
+    def hold(self, delivery: Delivery) -> list[Effect]:
+        """Acknowledge a copy of what is parked; anything else has to come again."""
+        same = (
+            accepted_event(delivery, self.node).step == self.index and (delivery.kind == "step-refused") == self.undoing
+        )
+        return [Acknowledge(delivery.id)] if same else []
+
+    def retry(self, request: Request) -> list[Effect]:  # noqa: ARG002
+        """An operator has removed the cause: try again."""
+        return self._undo() if self.undoing else self._act()
+
+    def skip(self, request: Request) -> list[Effect]:  # noqa: ARG002
+        """An operator has seen to this step: let the event go on."""
+        return self._settle(Branch("skipped", self._back() if self.undoing else self._onward()))
+
+    def resolve(self, request: Request) -> list[Effect]:  # noqa: ARG002
+        """An operator has seen to the whole transaction: let nothing more happen."""
+        return self._settle(Branch("resolved"))
+
+    def _settle(self, accepted: Branch) -> list[Effect]:
+        self.state = "settling"
+        return [Transact("settled", (), (self.tx, self.index, "compensation" if self.undoing else "action"), accepted)]
+
+    def settled(self, done: Done) -> list[Effect]:
+        """The operator's decision is stored."""
+        if done.status == "failed":
+            return self._park(f"{self._what()}: the operator's decision could not be stored; ask again")
+        self.state = "finished"
+        return [_FORGET]
+
+    def nothing(self, request: Request) -> list[Effect]:
+        """An operator asks for something that is over, or never was."""
+        self.state = "finished"
+        return [Alert(f"transaction {self.tx} on {self.node}: asked to {request.kind}, but nothing is parked"), _FORGET]
+
+    def _steps(self) -> tuple[Step, ...]:
+        plan = self.plan
+        assert plan is not None  # noqa: S101 - as above
+        return plan.steps
+
+    def _what(self) -> str:
+        name = self._steps()[self.index].name
+        return f"transaction {self.tx} on {self.node}, {'compensation of ' if self.undoing else ''}step '{name}'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outbox(ChoreographyStrategy):
+    """Choreography by transactional outbox, polling relay and inbox.
+
+    Attributes:
+        policies: Timeouts and retries; None: those of the scenario.
+        closing: The last service sends one more event, ``completed``, back to the first.
+        wake: The host wakes a node's relay (a timer event ``wake``) when a local transaction has committed outbox rows; polling stays
+            as the safety net. Without it an event waits for the next poll.
+    """
+
+    closing: bool = False
+    wake: bool = False
+
+    name: ClassVar[str] = "outbox"
+
+    @property
+    def wake_on_commit(self) -> bool:
+        """Whether the host wakes the daemons of a node after a commit that wrote outbox rows."""
+        return self.wake
+
+    def machine(self, node: str, tx: int) -> OutboxService:
+        """A blank machine of one service."""
+        return OutboxService(node, tx, self.policies or DEFAULT_POLICIES, self.closing)
+
+    def daemons(self, node: str) -> Iterable[Relay]:
+        """The relay of this service's outbox."""
+        return (Relay(node, self.policies or DEFAULT_POLICIES),)
+
+    def check(self, plan: Plan) -> str | None:
+        """One line that says why this plan cannot be played as a chain, or None."""
+        return chain_problem(plan, self.policies or DEFAULT_POLICIES, closing=self.closing)
