@@ -1,0 +1,119 @@
+"""Two-phase commit with presumed abort.
+
+**Law.** All participants of a transaction reach the same outcome, it is the one that the client was told, and it is commit only if every
+participant durably voted YES (or voted READ, having written nothing).
+
+**Sources.** J. Gray, "Notes on data base operating systems", 1978 (two-phase commit); C. Mohan, B. Lindsay, R. Obermarck, "Transaction
+management in the R* distributed database management system", ACM TODS 11(4), 1986 (presumed abort, read-only votes, what is forced and
+what is not); B. Lampson, D. Lomet, "A new presumed commit optimization for two phase commit", VLDB 1993 (the costs side by side).
+
+**Theory of operation.** The coordinator sends PREPARE; each participant does its work, forces it to disk together with a ``prepared``
+record, and votes YES; from then on it is in doubt and holds its locks. When all votes are YES or READ, the coordinator forces a
+``commit`` record. That write is the decision. Only then the client is answered and COMMIT is sent, again and again, until all YES voters
+have acknowledged; then everything is forgotten. A NO or a missing vote aborts, and an abort needs no forced write, no acknowledgement
+and no memory: whoever asks about a transaction that the coordinator does not know is told ABORT. *No commit record means abort* is all
+that a restarted coordinator has to know, and also why it may forget a commit only after the last acknowledgement.
+
+By default PREPARE carries the work of the participant, so that execution costs no messages. That makes a late copy of PREPARE dangerous:
+a participant that has committed and forgotten would do the work once more and vote, and a coordinator that still collects
+acknowledgements would tell it COMMIT. So the branch commits a row under the key ``(tx, "branch")``, and a copy that finds it is dropped
+in silence: whoever committed owes only an ACK, and a lost ACK is repeated upon the next COMMIT. The row has to be kept for longer than
+the network may delay a message.
+
+**Invariants.**
+
+1. A participant votes YES only when its branch is durably prepared, and then leaves it only on the coordinator's word.
+2. The coordinator tells nobody, the client included, COMMIT before the commit record is durable.
+3. The coordinator forgets a commit only when every YES voter has durably committed; so a YES or an inquiry for an unknown transaction
+   comes from a participant that may abort, or from one that is already through with it.
+4. Votes and acknowledgements count by participant; the first vote counts. Copies change nothing.
+5. Failure-free with N updating participants: 4N messages (N of them acknowledgements) and 2N + 1 forced writes. Refused by K of N:
+   3N - K messages and N - K forced writes. A read-only participant takes two messages and no write; if all are, nothing is logged.
+
+**Assumption.** The client's request for one transaction number arrives once. After an abort nothing durable is left by which a second
+request could be recognised.
+
+**Known weaknesses.** While the coordinator is down or cut off, participants in doubt are blocked and keep their locks. A read-only
+participant releases its locks with its vote; if work travels with PREPARE, others may not yet have acquired theirs then, so that such
+transactions are atomic but not always serializable (the work of ``work="before"`` is).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, get_args
+
+from simtx.errors import ScenarioError
+from simtx.protocols.contract import Machine, Plan, Promise
+from simtx.protocols.policies import Policies
+from simtx.protocols.two_phase_coordinator import Coordinator
+from simtx.protocols.two_phase_execution import ExecutingCoordinator, ExecutingParticipant
+from simtx.protocols.two_phase_participant import Participant
+
+__all__ = ["Coordinator", "ExecutingCoordinator", "ExecutingParticipant", "Participant", "TwoPhaseCommit"]
+
+Presumption = Literal["abort"]
+Work = Literal["with-prepare", "before"]
+HUB = "coordinator"
+DEFAULT_POLICIES = Policies()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoPhaseCommit:
+    """Two-phase commit: a strategy (`simtx.protocols.contract.Strategy`).
+
+    Attributes:
+        presumption: What a coordinator concludes about a transaction that it does not know. Only ``"abort"``.
+        work: ``"with-prepare"``: PREPARE carries all operations of a service, so that execution costs no messages and steps on
+            different services run in parallel, whatever their order. ``"before"``: the steps are executed along their graph first,
+            under locks, and then the vote begins.
+        policies: Timeouts; None: the scenario's.
+
+    Raises:
+        ScenarioError: An option has a value that is not available.
+    """
+
+    presumption: Presumption = "abort"
+    work: Work = "with-prepare"
+    policies: Policies | None = None
+
+    name: ClassVar[str] = "2pc"
+    promise: ClassVar[Promise] = "decided"
+    uses_broker: ClassVar[bool] = False
+    hub: ClassVar[str] = HUB
+
+    def __post_init__(self) -> None:
+        _check_option("presumption", self.presumption, get_args(Presumption))
+        _check_option("work", self.work, get_args(Work))
+
+    def configured(self, policies: Policies) -> TwoPhaseCommit:
+        """This strategy, with the scenario's policies if it has none of its own."""
+        return self if self.policies is not None else replace(self, policies=policies)
+
+    def entry(self, plan: Plan) -> str:  # noqa: ARG002 - the coordinator, whatever the plan
+        """The client turns to the coordinator."""
+        return HUB
+
+    def machine(self, node: str, tx: int) -> Machine:
+        """A blank coordinator or participant."""
+        policies = self.policies or DEFAULT_POLICIES
+        if self.work == "with-prepare":
+            return Coordinator(node, tx, policies) if node == HUB else Participant(node, tx, policies)
+        return ExecutingCoordinator(node, tx, policies) if node == HUB else ExecutingParticipant(node, tx, policies)
+
+    def daemons(self, node: str) -> Iterable[Machine]:  # noqa: ARG002 - none on any node
+        """No node runs anything beside its transactions."""
+        return ()
+
+    def check(self, plan: Plan) -> str | None:
+        """Every plan can be played, except that no service may be called like the coordinator."""
+        if HUB in plan.services():
+            return f"a service is named '{HUB}', which two-phase commit needs for its coordinator: give the service another name"
+        return None
+
+
+def _check_option(name: str, value: object, available: tuple[str, ...]) -> None:
+    if value not in available:
+        choices = " or ".join(f'"{one}"' for one in available)
+        raise ScenarioError(f"{name} = {value!r} is not available: use {choices}", "TwoPhaseCommit")

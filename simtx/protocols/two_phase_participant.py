@@ -1,0 +1,174 @@
+"""The participant of two-phase commit with presumed abort; theory and sources are in `simtx.protocols.two_phase_commit`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from simtx.errors import ProtocolViolation
+from simtx.protocols.contract import (
+    Alert,
+    Commit,
+    Done,
+    Effect,
+    Event,
+    Forget,
+    Machine,
+    Message,
+    Prepare,
+    Record,
+    Rollback,
+    SetTimer,
+    Suspect,
+    Timer,
+    Transact,
+    Transition,
+)
+from simtx.protocols.policies import Policies
+
+# Effects without fields of their own are made once: nobody changes an effect after it was made.
+FORGET = Forget()
+COMMIT = Commit()
+ROLLBACK = Rollback()
+
+
+class Participant(Machine):
+    """Does its part of the transaction, promises to commit it, and then does what the coordinator says, however long that takes.
+
+    Its only record is that of the prepared branch, ``("prepared", coordinator)``, which lives exactly as long as the branch. A refused
+    branch writes no abort record, not even a lazy one: nothing of it is durable, so a restart finds nothing that the record could
+    explain, and the coordinator takes silence for an abort.
+
+    Attributes:
+        policies: Timeouts.
+        coordinator: Name of the coordinator's node.
+        attempt: How often it has inquired.
+    """
+
+    __slots__ = ("attempt", "coordinator", "policies")
+
+    role: ClassVar[str] = "participant"
+    initial: ClassVar[str] = "idle"
+    transitions: ClassVar[tuple[Transition, ...]] = (
+        Transition("idle", "prepare", "prepare", ("preparing", "reading"), "do the work"),
+        Transition("idle", "commit", "acknowledge", ("finished",), "committed before: ACK"),
+        Transition("idle", "abort", "forget", ("finished",), "aborted before"),
+        Transition(
+            "preparing",
+            "prepared",
+            "vote",
+            ("in-doubt", "finished"),
+            "done: YES; refused or failed: NO; committed before: silence",
+        ),
+        Transition("reading", "evaluated", "vote_read", ("finished",), "done: READ; refused or failed: NO"),
+        Transition("in-doubt", "prepare", "repeat_yes", ("in-doubt",), "YES again"),
+        Transition("in-doubt", "commit", "commit", ("finished",), "force commit, release, ACK"),
+        Transition("in-doubt", "abort", "roll_back", ("finished",), "lazy rollback, release"),
+        Transition("in-doubt", "inquiry", "inquire", ("in-doubt",), "INQUIRY to the coordinator, for ever"),
+    )
+    #: Late copies of messages: legal, and without meaning in these states.
+    stale: ClassVar[dict[str, frozenset[str]]] = {
+        "preparing": frozenset({"prepare", "commit", "abort"}),
+        "reading": frozenset({"prepare", "commit", "abort"}),
+    }
+
+    def __init__(self, node: str, tx: int, policies: Policies) -> None:
+        super().__init__(node, tx)
+        self.policies = policies
+        self.coordinator = ""
+        self.attempt = 0
+
+    # --- idle ----------------------------------------------------------------------------------------------------------------
+
+    def prepare(self, event: Message) -> list[Effect]:
+        """Do the work that came with PREPARE, and prepare it if it writes anything."""
+        operations, steps = event.body
+        self.coordinator = event.sender
+        for operation in operations:
+            if operation.kind == "add" or operation.kind == "set":
+                self.state = "preparing"
+                return [Prepare("prepared", operations, ("prepared", event.sender), (self.tx, "branch"), steps)]
+        self.state = "reading"
+        return [Transact("evaluated", operations, steps=steps)]
+
+    def acknowledge(self, event: Message) -> list[Effect]:
+        """COMMIT without a branch: it was committed already, for a YES voter keeps its branch until it is told."""
+        self.state = "finished"
+        return [Message("ack", self.tx, self.node, event.sender), FORGET]
+
+    def forget(self, _event: Message) -> list[Effect]:
+        """ABORT without a branch: there is nothing to undo, and nobody waits for an acknowledgement."""
+        self.state = "finished"
+        return [FORGET]
+
+    # --- voting --------------------------------------------------------------------------------------------------------------
+
+    def vote(self, event: Done) -> list[Effect]:
+        """Vote as the store says."""
+        status = event.status
+        if status == "done":
+            self.state = "in-doubt"
+            return [Message("yes", self.tx, self.node, self.coordinator), self.wait()]
+        self.state = "finished"
+        if status == "duplicate":
+            # A late copy of PREPARE: this branch has been committed, so the outcome was known long ago. A vote would be a lie, and
+            # if the coordinator misses an acknowledgement it sends COMMIT again, which is acknowledged.
+            return [FORGET]
+        return [Message("no", self.tx, self.node, self.coordinator, status), FORGET]
+
+    def vote_read(self, event: Done) -> list[Effect]:
+        """Nothing was written: take no part in the second phase."""
+        self.state = "finished"
+        if event.status == "done":
+            return [Message("read", self.tx, self.node, self.coordinator), FORGET]
+        return [Message("no", self.tx, self.node, self.coordinator, event.status), FORGET]
+
+    # --- in doubt ------------------------------------------------------------------------------------------------------------
+
+    def wait(self) -> SetTimer:
+        """The timer until the next inquiry."""
+        policies = self.policies
+        return SetTimer("inquiry", policies.inquiry_timeout, policies.backoff.bound(self.attempt))
+
+    def repeat_yes(self, event: Message) -> list[Effect]:
+        """A copy of PREPARE: the first vote may have been lost."""
+        return [Message("yes", self.tx, self.node, event.sender)]
+
+    def commit(self, event: Message) -> list[Effect]:
+        """Commit first, then acknowledge: after the ACK the coordinator may forget."""
+        self.state = "finished"
+        return [COMMIT, Message("ack", self.tx, self.node, event.sender), FORGET]
+
+    def roll_back(self, _event: Message) -> list[Effect]:
+        """Undo lazily: if a crash brings the branch back, the inquiry brings the same answer."""
+        self.state = "finished"
+        return [ROLLBACK, FORGET]
+
+    def inquire(self, _event: Timer) -> list[Effect]:
+        """Ask again, for ever: neither outcome may be assumed."""
+        effects: list[Effect] = [Suspect(self.coordinator), Message("inquiry", self.tx, self.node, self.coordinator)]
+        self.attempt += 1
+        if self.attempt == self.policies.alert_after:
+            effects.append(Alert(f"in doubt: {self.coordinator} has not answered {self.attempt} inquiries"))
+        effects.append(self.wait())
+        return effects
+
+    # --- restart, and what has no row ------------------------------------------------------------------------------------------
+
+    def recover(self, records: Sequence[Record]) -> list[Effect]:
+        """A prepared branch is in doubt, and has kept its locks: ask at once. Everything else has left no trace."""
+        if not records:
+            return []
+        self.coordinator = str(records[-1][1])
+        self.state = "in-doubt"
+        return [Message("inquiry", self.tx, self.node, self.coordinator), self.wait()]
+
+    def unexpected(self, event: Event) -> list[Effect]:
+        """Ignore late copies; refuse what no correct peer and no correct host causes."""
+        if isinstance(event, Timer) or event.kind in self.stale.get(self.state, ()):
+            return [FORGET] if self.state == self.initial else []
+        if isinstance(event, Message):
+            return super().unexpected(event)
+        raise ProtocolViolation(
+            f"{self.role} of transaction {self.tx} on {self.node}: no '{event.kind}' is expected in state '{self.state}'"
+        )
