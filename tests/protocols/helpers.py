@@ -234,12 +234,15 @@ class World:
         return self.nodes[node].store
 
     def net(self, tx: int) -> dict[int, int]:
-        """How often each step of a transaction is in effect: actions minus compensations."""
-        count = {step.index: 0 for step in self.plans[tx].steps}
+        """How often each step of a transaction is in effect: actions minus compensations. Steps that write nothing have no effect."""
+        count = {
+            step.index: 0 for step in self.plans[tx].steps if any(one.kind in ("add", "set") for one in step.operations)
+        }
         for one in self.applied:
             if one.tx == tx:
                 for index in one.steps:
-                    count[index] += -1 if one.compensation else 1
+                    if index in count:
+                        count[index] += -1 if one.compensation else 1
         return count
 
     def left_over(self) -> list[str]:
@@ -335,7 +338,14 @@ class World:
                 self._fire_any(choose)
             else:
                 actions = self._actions()
-                if actions:
+                if not actions and not down and self._at_rest():
+                    if (
+                        not crashes or choose.random() < 0.5
+                    ):  # nothing is left to happen but a crash, which may bring things back
+                        break
+                    crashes -= 1
+                    self.crash(choose.choice([*self.nodes]))
+                elif actions:
                     self.failing = choose.random() < failures
                     choose.choice(actions)()
                     self.failing = False
