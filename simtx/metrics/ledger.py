@@ -140,6 +140,7 @@ class Ledger:
         self.active: dict[int, TransactionRecord] = {}
         self.rows = Columns()
         self.expected: dict[tuple[str, str], float] = {}
+        self.undecided = 0
         self.partial = 0
         self.partial_time = 0.0
         self.measuring = True
@@ -151,10 +152,13 @@ class Ledger:
 
     # --- life of a transaction --------------------------------------------------------------------------------------------------
 
-    def begin(self, plan: Plan, now: float, demands: Sequence[float], measured: bool, writing: int) -> TransactionRecord:
+    def begin(
+        self, plan: Plan, now: float, demands: Sequence[float], measured: bool, writing: int
+    ) -> TransactionRecord:
         """Open the record of a transaction that a client asks for; `writing` of its steps change data."""
         record = TransactionRecord(plan, now, demands, measured, len(self.gauges), writing)
         self.active[plan.tx] = record
+        self.undecided += 1
         if now >= self._next_sweep:
             self._sweep(now)
         return record
@@ -162,10 +166,18 @@ class Ledger:
     def decided(self, record: TransactionRecord, committed: bool, now: float) -> None:
         """The outcome is final. Said again after a recovery, the first time counts."""
         if record.decision == UNDECIDED:
+            self.undecided -= 1
             record.decision = COMMITTED if committed else ABORTED
             record.decided = now
 
-    def effect(self, record: TransactionRecord, steps: Iterable[int], compensation: bool, shifts: Sequence[float] | None, now: float) -> None:
+    def effect(
+        self,
+        record: TransactionRecord,
+        steps: Iterable[int],
+        compensation: bool,
+        shifts: Sequence[float] | None,
+        now: float,
+    ) -> None:
         """A local transaction with these steps has become durable and visible.
 
         Args:
@@ -236,7 +248,9 @@ class Ledger:
     def _sweep(self, now: float) -> None:
         self._next_sweep = now + self._grace / 4
         limit = now - self._grace
-        finished = [r for r in self.active.values() if r.decision and not r.actors and r.last_activity < limit and settled(r)]
+        finished = [
+            r for r in self.active.values() if r.decision and not r.actors and r.last_activity < limit and settled(r)
+        ]
         for record in finished:
             self._close(record, "")
 
@@ -284,7 +298,9 @@ def settled(record: TransactionRecord) -> bool:
     """Whether every effect is there exactly as often as the decision says."""
     wanted = 1 if record.decision == COMMITTED else 0
     actions, undone = record.actions, record.undone
-    return all(actions[step.index] - undone[step.index] == wanted for step in record.plan.steps if writes(step.operations))
+    return all(
+        actions[step.index] - undone[step.index] == wanted for step in record.plan.steps if writes(step.operations)
+    )
 
 
 def intends_commit(record: TransactionRecord, outcome: str) -> bool:

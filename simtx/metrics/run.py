@@ -147,7 +147,15 @@ class Run:
         rows = [
             (q.name, q.unit, q.net_mean, q.gross_mean, q.peak, q.violation_share, q.final) for q in self.data.quantities
         ]
-        names = ["invariant", "unit", "drift_net_mean", "drift_gross_mean", "drift_peak", "violation_time_share", "final_residual"]
+        names = [
+            "invariant",
+            "unit",
+            "drift_net_mean",
+            "drift_gross_mean",
+            "drift_peak",
+            "violation_time_share",
+            "final_residual",
+        ]
         return pd.DataFrame.from_records(rows, columns=names).set_index("invariant")
 
     @property
@@ -164,7 +172,9 @@ class Run:
 
     def _repr_html_(self) -> str:
         title = f"{escape(self.scenario.title)}: {escape(self.strategy.name)}"
-        note = f"an answer to the client means: {PROMISES[self.promise]}; seed {self.seed}, replication {self.replication}"
+        note = (
+            f"an answer to the client means: {PROMISES[self.promise]}; seed {self.seed}, replication {self.replication}"
+        )
         table = self.summary.to_frame("value").to_html(float_format=lambda value: f"{value:,.4g}", border=0)
         warnings = "".join(f"<p><b>Warning:</b> {escape(text)}</p>" for text in self.warnings)
         return f"<h4>{title}</h4><p>{note}</p>{warnings}{table}"

@@ -77,7 +77,11 @@ class Trace:
         if not own:
             raise KeyError(f"no transaction {tx} in this trace")
         first, last = own[0].time, own[-1].time
-        return Trace(e for e in self._events if e.tx == tx or (e.tx == -1 and e.kind in ("crash", "restart") and first <= e.time <= last))
+        return Trace(
+            e
+            for e in self._events
+            if e.tx == tx or (e.tx == -1 and e.kind in ("crash", "restart") and first <= e.time <= last)
+        )
 
     def frame(self) -> pd.DataFrame:
         """The log as a table, one row an entry."""
@@ -114,7 +118,16 @@ class TraceRecorder:
         self._messages: dict[int, tuple[object, int]] = {}
 
     def log(
-        self, kind: str, node: str, tx: int, cause: int | None = None, *, actor: str = "", peer: str = "", name: str = "", detail: str = ""
+        self,
+        kind: str,
+        node: str,
+        tx: int,
+        cause: int | None = None,
+        *,
+        actor: str = "",
+        peer: str = "",
+        name: str = "",
+        detail: str = "",
     ) -> int:
         """Write one entry at the current time; returns its id."""
         number = len(self._events)

@@ -35,7 +35,9 @@ class Injector:
         """Schedule the first blow."""
         fault, env = self._fault, self._world.env
         if fault.trigger is not None:
-            self._world.node(fault.node).armed.append(Armed(self, fault))
+            node = self._world.node(fault.node)
+            if node is not None:
+                node.armed.append(Armed(self, fault))
         elif fault.at is not None:
             env.call_at(fault.at, self._begin)
         elif self._gap is not None:
@@ -68,6 +70,8 @@ class Injector:
         if kind in ("partition", "loss", "duplication", "reorder"):
             return self._links(kind)
         node = world.node(fault.node)
+        if node is None:
+            return _nothing  # a hub's fault, under a strategy without a hub
         if kind == "crash":
             if not node.up:
                 return _nothing

@@ -130,8 +130,14 @@ class Planner:
                 spec.index,
                 spec.name,
                 spec.service,
-                tuple(Operation(o.key.format_map({**names, "tx": 0}), o.kind, o.amount, o.low, o.high) for o in spec.operations),
-                tuple(Operation(o.key.format_map({**names, "tx": 0}), o.kind, o.amount, o.low, o.high) for o in spec.compensation),
+                tuple(
+                    Operation(o.key.format_map({**names, "tx": 0}), o.kind, o.amount, o.low, o.high)
+                    for o in spec.operations
+                ),
+                tuple(
+                    Operation(o.key.format_map({**names, "tx": 0}), o.kind, o.amount, o.low, o.high)
+                    for o in spec.compensation
+                ),
                 spec.kind,
                 spec.after,
             )

@@ -117,7 +117,9 @@ class World:
         hub = self.strategy.hub
         if hub is not None:
             if hub in self.nodes:
-                raise ScenarioError(f"'{hub}' is the name of the {self.strategy.name} hub; call the service something else", "services")
+                raise ScenarioError(
+                    f"'{hub}' is the name of the {self.strategy.name} hub; call the service something else", "services"
+                )
             self.zones[hub] = scenario.hub.zone
             self._node(hub, scenario.hub.log)
         if self.policies.breaker is not None:
@@ -135,21 +137,11 @@ class World:
         """Period of the background flush of a node's lazy records, in seconds."""
         return self._lazy_flush[node]
 
-    def node(self, name: str) -> Node:
-        """A node by the name that a fault uses; ``hub`` is the coordinator or orchestrator, whatever it is called.
-
-        A strategy without a hub has nothing there that could fail: the fault then hits a node that plays no role.
-        """
-        if name in ("hub", self.strategy.hub):
-            hub = self.strategy.hub
-            if hub is None:
-                return self._bystander()
-            return self.nodes[hub]
+    def node(self, name: str) -> Node | None:
+        """A node by the name that a fault uses: ``hub`` is the coordinator or orchestrator, None under a strategy that has neither."""
+        if name == "hub":
+            return self.nodes[self.strategy.hub] if self.strategy.hub is not None else None
         return self.nodes[name]
-
-    def _bystander(self) -> Node:
-        """The node that a hub's fault hits under a strategy without a hub: nobody talks to it."""
-        return Node(self, "hub", Disk(self.env, lambda: 0.0, "parallel", instant=True))
 
     def link(self, source: str, destination: str) -> Link:
         """The link from one node to another; links are made when they are first needed, each with streams of its own."""
@@ -308,16 +300,13 @@ class World:
     def _sample(self, _: object, *, again: bool = True) -> None:
         ledger = self.ledger
         gauge = ledger.gauges[0] if ledger.gauges else None
-        row: list[float] = [self.env.now, gauge.net if gauge else 0.0, gauge.gross if gauge else 0.0, self._open_transactions()]
+        row: list[float] = [self.env.now, gauge.net if gauge else 0.0, gauge.gross if gauge else 0.0, ledger.undecided]
         for name in self.scenario.services:
             pool = self.nodes[name].pool
             row += [len(pool.queue), pool.busy] if pool is not None else [0, 0]
         self.timeline.append(tuple(row))
         if again and not self.arrivals_over:
             self.env.call_in(self._sample_every, self._sample)
-
-    def _open_transactions(self) -> int:
-        return sum(1 for record in self.ledger.active.values() if record.actors or not record.decision)
 
     def play(self) -> None:
         """Run to the end: arrivals, then until nothing is left to do, or until the drain limit of the scenario."""
@@ -433,7 +422,9 @@ class World:
             store = self.nodes[invariant.service].store
             for key, value in sorted(store.values.items()) if store is not None else ():
                 low, high = invariant.low, invariant.high
-                if key.startswith(invariant.prefix) and ((low is not None and value < low) or (high is not None and value > high)):
+                if key.startswith(invariant.prefix) and (
+                    (low is not None and value < low) or (high is not None and value > high)
+                ):
                     broken.append(f"{invariant.name}: {invariant.service}.{key} = {value:g}")
         return broken
 
