@@ -1,0 +1,180 @@
+"""Breadth-first exploration of every reachable state of a model.
+
+Levels are explored in order, so every path reported is a shortest one. States are compared exactly. Results do not depend on the
+number of workers: states are ranked by (rank of the first parent, position among its steps) in one process and in many, so
+counts, counterexamples and the effect of `max_states` are the same.
+"""
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from mmap import mmap
+from time import monotonic
+from typing import Any
+
+from simtx.checker.engine import ROOT, Compiled, Guard, Level, Options, check, expand, interruptible, lineage
+from simtx.checker.exploration import DEADLOCKS_KEPT, Exploration, Progress
+from simtx.checker.ledger import Ledger
+from simtx.checker.model import Model, S
+from simtx.errors import ScenarioError
+
+FORK_AFTER_S = 0.01
+"""A level must have taken this long before workers are forked: less is done sooner than they are."""
+
+
+def explore(
+    model: Model[S],
+    *,
+    workers: int = 1,
+    max_states: int | None = None,
+    max_seconds: float | None = None,
+    max_memory: int | None = None,
+    symmetry: bool = False,
+    coverage: bool = False,
+    stop_at_violation: bool = False,
+    progress: bool | Callable[[Progress], None] = False,
+) -> Exploration:
+    """Visit every reachable state of a model and check its properties.
+
+    A search that meets a limit, loses a worker or is interrupted with Ctrl-C returns what it found, with `complete` False and
+    the reason in `stopped`; a second Ctrl-C raises KeyboardInterrupt.
+
+    Args:
+        model: Initial states, actions and properties.
+        workers: Processes that expand states, once the search is large enough to share. More than one needs an operating system with fork (Linux, macOS) and states
+            that survive pickling.
+        max_states: Stop rather than hold more distinct states than this.
+        max_seconds: Stop after this wall-clock time.
+        max_memory: Stop when the search has added this many bytes to the memory of the process, all workers together.
+        symmetry: Explore one representative of each symmetry class, as given by the model's `canonical`. Paths are still real
+            runs. The caller vouches that the model is symmetric; only what paths touch is checked.
+        coverage: Count transitions and self-loops by action label.
+        stop_at_violation: Stop after the level in which the first violation or deadlock was found.
+        progress: True shows a bar on a terminal; a function is called with a Progress, a few times a second.
+
+    Raises:
+        ScenarioError: The model or an argument is wrong. What a model's own functions raise passes through, with a note that
+            names the state.
+    """
+    if not isinstance(model, Model):
+        raise ScenarioError(f"takes a simtx.checker.Model, got {type(model).__name__}", where="explore")
+    with _reporter(model.name, progress) as report:
+        options = Options(
+            workers=workers,
+            max_states=max_states,
+            max_seconds=max_seconds,
+            max_memory=max_memory,
+            symmetry=symmetry,
+            coverage=coverage,
+            stop_at_violation=stop_at_violation,
+            progress=report,
+        )
+        ledger = Ledger(Compiled(model, options), options)
+        if workers > 1 and not hasattr(os, "fork"):
+            raise ScenarioError(f"{workers} need fork, which this platform lacks; use 1", where="explore: workers")
+        with _frozen_heap():
+            _search(ledger)
+        return ledger.result()
+
+
+def _search(ledger: Ledger[S]) -> None:
+    """Explore in this process, until a level takes so long that the workers asked for are worth forking."""
+    compiled, options = ledger.compiled, ledger.options
+    # The interrupt flag and the workers' counters; anonymous memory, which a fork shares.
+    flag = mmap(-1, 8 * (options.workers + 1))
+    with interruptible(flag):
+        guard = Guard(options.max_seconds, options.max_memory, flag)
+        roots = compiled.roots[: options.max_states]
+        if len(roots) < len(compiled.roots):
+            ledger.stopped = f"max_states={options.max_states} reached"
+        parents: dict[S, Any] = dict.fromkeys(roots, ROOT)
+        level = Level(roots)
+        level_s = 0.0
+        while level.states:
+            ledger.levels.append(len(level.states))
+            _settle(ledger, level.states, parents)
+            if ledger.must_stop and not ledger.stopped:
+                ledger.stopped = "stop_at_violation"
+            if ledger.stopped:
+                break
+            if options.workers > 1 and level_s >= FORK_AFTER_S and len(level.states) > options.workers:
+                from simtx.checker.parallel import search
+
+                search(ledger, parents, list(level.states), guard)
+                break
+            started = monotonic()
+            ledger.stopped = _expand_level(ledger, level, parents, guard)
+            ledger.expanded += level.expanded
+            ledger.transitions += level.transition_count
+            _settle_terminal(ledger, level, parents)
+            level = Level(level.found)
+            level_s = monotonic() - started
+
+
+def _expand_level(ledger: Ledger[S], level: Level[S], parents: dict[S, Any], guard: Guard) -> str:
+    """Expand a level, slice by slice; return why it was not finished, or nothing."""
+    limit = ledger.options.max_states
+    while level.expanded < len(level.states):
+        if reason := guard.reason():
+            return reason
+        expand(ledger.compiled, level, guard.size, parents)
+        if limit is not None and len(parents) > limit:
+            for state in level.cut(keep=limit - (len(parents) - len(level.found))):
+                del parents[state]
+            return f"max_states={limit} reached"
+        gc.freeze()
+        ledger.tell(len(ledger.levels), level.expanded, len(level.states), len(parents))
+    return ""
+
+
+def _settle(ledger: Ledger[S], states: Any, parents: dict[S, Any]) -> None:
+    """Check the open invariants and goals on the states of a new level."""
+    for kind, name in ledger.open_properties():
+        for state in check(ledger.compiled, ledger.predicate(kind, name), states, wanted=kind == "goal"):
+            ledger.record(kind, name, lineage(parents, state))
+
+
+def _settle_terminal(ledger: Ledger[S], level: Level[S], parents: dict[S, Any]) -> None:
+    """Check what must hold where the expanded states of a level have no successors."""
+    terminal = [level.states[position] for position in level.terminal(level.expanded)]
+    ledger.terminal += len(terminal)
+    for name in ledger.open_terminal():
+        for state in check(ledger.compiled, ledger.predicate("terminal", name), terminal, wanted=False):
+            ledger.record("terminal", name, lineage(parents, state))
+    if ledger.compiled.deadlocked is not None:
+        deadlocks = list(filter(ledger.compiled.deadlocked, terminal))
+        ledger.deadlock_count += len(deadlocks)
+        for state in deadlocks[: DEADLOCKS_KEPT - len(ledger.deadlocks)]:
+            ledger.record("deadlock", "deadlock", lineage(parents, state))
+
+
+@contextmanager
+def _frozen_heap() -> Iterator[None]:
+    """Give the collector its objects back at the end; states are frozen as they come, since walking them again is futile."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@contextmanager
+def _reporter(name: str, progress: bool | Callable[[Progress], None]) -> Iterator[Callable[[Progress], None] | None]:
+    """The function to call with progress, or None."""
+    if not isinstance(progress, bool):
+        if not callable(progress):
+            raise ScenarioError(f"must be True, False or a function, got {progress!r}", where="explore: progress")
+        yield progress
+    elif not progress:
+        yield None
+    else:
+        from tqdm.auto import tqdm
+
+        with tqdm(desc=name, unit=" states", disable=None) as bar:
+
+            def show(now: Progress) -> None:
+                bar.set_postfix_str(f"level {now.depth}, {now.expanded:,} of {now.frontier:,} expanded", refresh=False)
+                bar.update(now.states - bar.n)
+
+            yield show
