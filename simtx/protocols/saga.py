@@ -97,9 +97,9 @@ _REFUSED_TO: Final = ("running", "halting", "compensating", "aborted", "stuck")
 _SKIP_TO: Final = ("stuck", "running", "compensating", "committed", "aborted")
 
 
-def _rows(state: str, action: str, events: str, note: str) -> tuple[Transition, ...]:
-    """Rows of events that change nothing."""
-    return tuple(Transition(state, event, action, (state,), note) for event in events.split())
+def _rows(state: str, action: str, events: str) -> tuple[Transition, ...]:
+    """Rows of events that change nothing: late ones, duplicates, and requests that are out of place. They bear no note."""
+    return tuple(Transition(state, event, action, (state,)) for event in events.split())
 
 
 class Orchestrator(Machine):
@@ -121,24 +121,24 @@ class Orchestrator(Machine):
     initial: ClassVar[str] = "idle"
     transitions: ClassVar[tuple[Transition, ...]] = (
         Transition("idle", "begin", "_begin", ("running",), "record the plan; command the first steps"),
-        *_rows("idle", "_stray", "done refused error undone reply backoff retry skip resolve", "of a forgotten saga"),
-        *_rows("running", "_ignore", "begin retry skip resolve", "out of place"),
+        *_rows("idle", "_stray", "done refused error undone reply backoff retry skip resolve"),
+        *_rows("running", "_ignore", "begin retry skip resolve"),
         Transition("running", "done", "_done", ("running", "committed"), "record; command the next steps, or answer"),
         Transition("running", "refused", "_refused", _REFUSED_TO, "turn back; after the pivot: stuck"),
         Transition("running", "error", "_error", ("running", "halting", "compensating"), "back off, or turn back"),
         Transition("running", "reply", "_overdue", ("running", "compensating"), "command again, or turn back"),
         Transition("running", "backoff", "_again", ("running",), "command again"),
-        *_rows("halting", "_ignore", "begin backoff retry skip resolve", "out of place"),
+        *_rows("halting", "_ignore", "begin backoff retry skip resolve"),
         Transition("halting", "done", "_halted", ("halting", "compensating"), "one branch less"),
         Transition("halting", "refused", "_halted", ("halting", "compensating", "aborted"), "one branch less"),
         Transition("halting", "error", "_halted", ("halting", "compensating"), "outcome unknown: one branch less"),
         Transition("halting", "reply", "_abandon", ("compensating",), "give up the other branches"),
-        *_rows("compensating", "_ignore", "begin done refused retry skip resolve", "late, or out of place"),
+        *_rows("compensating", "_ignore", "begin done refused retry skip resolve"),
         Transition("compensating", "undone", "_undone", ("compensating", "aborted"), "record; undo the steps before"),
         Transition("compensating", "error", "_error", ("compensating", "stuck"), "back off, or give up"),
         Transition("compensating", "reply", "_overdue", ("compensating", "stuck"), "command again, or give up"),
         Transition("compensating", "backoff", "_again", ("compensating",), "command again"),
-        *_rows("stuck", "_ignore", "begin", "out of place"),
+        *_rows("stuck", "_ignore", "begin"),
         Transition("stuck", "done", "_freed", ("stuck", "running", "committed"), "other branches go on"),
         Transition("stuck", "refused", "_refused", ("stuck",), "another one"),
         Transition("stuck", "undone", "_freed", ("stuck", "compensating", "aborted"), "other branches go on"),

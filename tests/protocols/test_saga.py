@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,7 @@ from simtx.protocols.contract import (
     Suspect,
     Transact,
 )
+from simtx.protocols.diagrams import to_mermaid
 from simtx.protocols.policies import Backoff, Policies
 from simtx.protocols.saga import HUB, Orchestrator, Saga
 from simtx.protocols.saga_participant import Participant
@@ -571,3 +573,12 @@ def test_no_row_of_a_table_is_there_twice() -> None:
     for machine in (Orchestrator, Participant):
         rows = [(row.state, row.event) for row in machine.transitions]
         assert len(rows) == len(set(rows))
+
+
+def test_both_machines_are_drawn_in_the_documentation() -> None:
+    """That the drawings are fresh is tested for all pages at once; that test would not notice a page that lost its marks."""
+    page = (Path(__file__).parents[2] / "docs" / "protocols" / "saga.md").read_text(encoding="utf-8")
+    for machine in (Orchestrator, Participant):
+        assert (
+            f"<!-- machine: {machine.__module__}.{machine.__name__} -->\n```mermaid\n{to_mermaid(machine)}\n```" in page
+        )
