@@ -114,18 +114,17 @@ class Participant(Machine):
             return self._error()
         return self._reply("refused")
 
-    def _reply(self, kind: str) -> list[Effect]:
+    def _error(self) -> list[Effect]:
+        """Say that nothing was applied, and to which command: an error of a late action must not pass for one of the compensation."""
         command = self.command
         assert command is not None  # noqa: S101 - an invariant: a store operation was under way
-        return self._finish(Message(kind, self.tx, self.node, command.sender, command.body.index))
+        return self._reply("error", (command.body.index, command.kind))
 
-    def _error(self) -> list[Effect]:
-        """Say that nothing was applied; the body names the command, for an error of a late action must not pass for one of the compensation."""
+    def _reply(self, kind: str, body: tuple[int, str] | None = None) -> list[Effect]:
+        """Reply to the command under way, by default with the step's index, and take up the next one."""
         command = self.command
         assert command is not None  # noqa: S101 - as above
-        return self._finish(Message("error", self.tx, self.node, command.sender, (command.body.index, command.kind)))
-
-    def _finish(self, reply: Message) -> list[Effect]:
+        reply = Message(kind, self.tx, self.node, command.sender, body or command.body.index)
         pending = self.pending
         if pending:
             self.command = pending[0]
