@@ -152,16 +152,8 @@ class Broker:
             if publication.timeout is not None:
                 publication.timeout.owner = None
             node, message = publication.node, publication.effect.message
-            if node.trace is not None and publication.actor.alive:
-                node.trace.log(
-                    "confirm",
-                    node.name,
-                    message.tx,
-                    node.trace.origin(message),
-                    actor=NAME,
-                    peer=NAME,
-                    name=message.kind,
-                )
+            if node.journal is not None and publication.actor.alive:
+                node.journal.confirmed(message)
             node.confirm((publication.actor, Done(publication.effect.tag, "done")))
 
     # --- consumers --------------------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ class Injector:
         node.crash()
         self._world.env.call_in(self._duration(), self._end, node.restart)
 
-    def _strike(self) -> Callable[[], None]:  # noqa: PLR0911 - one return a kind of fault
+    def _strike(self) -> Callable[[], None]:
         fault, world = self._fault, self._world
         kind = fault.kind
         if kind == "broker-outage" or (kind == "crash" and fault.node == BROKER):

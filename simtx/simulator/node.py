@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from simtx.errors import ProtocolViolation
 from simtx.metrics.ledger import Ledger, TransactionRecord
-from simtx.metrics.trace import TraceRecorder
 from simtx.protocols import (
     Acknowledge,
     Alert,
@@ -43,6 +42,7 @@ from simtx.protocols import (
 )
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.simulator.disk import Disk
+from simtx.simulator.journal import DAEMON, Journal
 from simtx.simulator.network import Link
 from simtx.simulator.pool import Pool
 from simtx.simulator.store import Store, Work
@@ -51,8 +51,7 @@ from simtx.simulator.timers import Token
 if TYPE_CHECKING:
     from simtx.simulator.faults import Armed
     from simtx.simulator.world import World
-
-DAEMON: Final = -1
+_FORGET = Forget()
 
 
 class Actor:
@@ -105,7 +104,7 @@ class Node:
         self.world = world
         self.env = world.env
         self.ledger: Ledger = world.ledger
-        self.trace: TraceRecorder | None = world.trace
+        self.journal = Journal(world.trace, name) if world.trace is not None else None
         self.name = name
         self.disk = disk
         self.pool: Pool | None = None
@@ -180,18 +179,8 @@ class Node:
         self._notify(actor, done)
 
     def _dropped(self, message: Message) -> None:
-        trace = self.trace
-        if trace is not None:
-            trace.log(
-                "drop",
-                message.sender,
-                message.tx,
-                trace.origin(message),
-                actor="network",
-                peer=self.name,
-                name=message.kind,
-                detail="down",
-            )
+        if self.journal is not None:
+            self.journal.dropped(message)
 
     def _ring(self, token: Token) -> None:
         actor = token.owner
@@ -227,8 +216,8 @@ class Node:
     # --- the interpreter --------------------------------------------------------------------------------------------------------
 
     def _play(self, actor: Actor, event: Event) -> None:
-        if self.trace is not None:
-            self._log_event(actor, event)
+        if self.journal is not None:
+            self.journal.event(actor, event)
         actor.busy = True
         self._run(actor, actor.machine.handle(event), 0)
 
@@ -243,21 +232,21 @@ class Node:
 
     def _run(self, actor: Actor, effects: list[Effect], position: int) -> None:
         """Play effects from `position` on, then whatever waits; return when the machine is idle or has to wait for the disk."""
-        trace = self.trace
+        journal = self.journal
         record = actor.record
         while True:
             count = len(effects)
             while position < count:
-                effect = effects[position]
-                position += 1
                 if self.armed and self._injected(actor, effects, position):
                     return
+                effect = effects[position]
+                position += 1
                 kind = type(effect)
                 if kind is Message:
                     if record is not None:
                         record.messages += 1
-                    if trace is not None:
-                        self._log_effect(actor, effect, "send")
+                    if journal is not None:
+                        journal.effect(actor, effect)
                     if self.breakers and not self._allowed(effect.to):  # type: ignore[union-attr]
                         continue
                     link = self.links.get(effect.to)  # type: ignore[union-attr]
@@ -293,6 +282,8 @@ class Node:
                     self._rest(actor, effect)
                 if not actor.alive and kind is not Forget:
                     return
+            if self.armed and count and self._injected(actor, effects, count):
+                return
             event: Event
             if actor.done is not None:
                 event, actor.done = actor.done, None
@@ -304,16 +295,16 @@ class Node:
                 if actor.alive and machine.state == machine.initial and not actor.timers and actor.tx != DAEMON:
                     self._free(actor)  # it came for nothing and holds nothing
                 return
-            if trace is not None:
-                self._log_event(actor, event)
+            if journal is not None:
+                journal.event(actor, event)
             effects = actor.machine.handle(event)
             position = 0
 
     def _rest(self, actor: Actor, effect: Effect) -> None:
         """The effects that happen at once and are not on the hottest path."""
-        record, trace, now = actor.record, self.trace, self.env.now
-        if trace is not None:
-            self._log_effect(actor, effect, type(effect).__name__.lower())
+        record, now = actor.record, self.env.now
+        if self.journal is not None:
+            self.journal.effect(actor, effect)
         if isinstance(effect, Answer):
             if record is not None:
                 self.world.answered(record, effect.outcome)
@@ -365,8 +356,8 @@ class Node:
             self.lazy.append((self.env.now, actor.tx, effect.record))
             while len(self.lazy) > 256 and self.survives(self.lazy[0][0]):
                 self.lazy.popleft()
-            if self.trace is not None:
-                self._log_effect(actor, effect, "append", str(effect.record[0]), "lazy")
+            if self.journal is not None:
+                self.journal.appended(actor, effect)
             return True
         if record is not None:
             record.forced += 1
@@ -385,8 +376,8 @@ class Node:
             self.durable[actor.tx] = [effect.record]
         else:
             records.append(effect.record)
-        if self.trace is not None:
-            self._log_effect(actor, effect, "append", str(effect.record[0]), "forced")
+        if self.journal is not None:
+            self.journal.appended(actor, effect)
 
     def _hardened_later(self, write: tuple[Actor, Append]) -> None:
         self._hardened(write)
@@ -435,11 +426,9 @@ class Node:
             return
         if status == "refused" and actor.record is not None:
             actor.record.refused = True
-        if self.trace is not None:
-            kind = "action" if not getattr(work.effect, "compensation", False) else "compensation"
-            self._log_effect(
-                actor, work.effect, type(work.effect).__name__.lower(), work.effect.tag, f"{kind} {status}"
-            )
+        if self.journal is not None:
+            forced = status in ("done", "refused") and work.forced
+            self.journal.worked(actor, work.effect, status, forced=forced)
         actor.done = Done(work.effect.tag, status, value)
         actor.blocked = False
         if not actor.sync:
@@ -464,8 +453,8 @@ class Node:
         if isinstance(effect, Rollback) and not effect.forced:
             if record is not None:
                 record.lazy += 1
-            if self.trace is not None:
-                self._log_effect(actor, effect, "rollback", "rollback", "lazy")
+            if self.journal is not None:
+                self.journal.second_phase(actor, "rollback", forced=False)
             store.roll_back(branch, lazy=True)
             return True
         if record is not None:
@@ -480,9 +469,8 @@ class Node:
 
     def _finalise(self, actor: Actor, branch: Work, effect: Commit | Rollback) -> None:
         store = self._own_store()
-        if self.trace is not None:
-            name = type(effect).__name__.lower()
-            self._log_effect(actor, effect, name, name, "forced")
+        if self.journal is not None:
+            self.journal.second_phase(actor, type(effect).__name__.lower(), forced=True)
         if isinstance(effect, Commit):
             store.commit_prepared(branch)
         else:
@@ -493,8 +481,8 @@ class Node:
         self._resume(arguments[0])
 
     def _forget(self, actor: Actor) -> None:
-        if self.trace is not None:
-            self._log_effect(actor, Forget(), "forget")
+        if self.journal is not None:
+            self.journal.effect(actor, _FORGET)
         self._free(actor)
         records = self.durable.pop(actor.tx, None)
         if records and actor.lazy:
@@ -559,8 +547,8 @@ class Node:
             return
         self.up = False
         self.paused = False
-        if self.trace is not None:
-            self.trace.log("crash", self.name, -1, actor="fault")
+        if self.journal is not None:
+            self.journal.fault("crash")
         gone = {id(record) for since, _, record in self.lazy if not self.survives(since)}
         if gone:
             self.durable = {
@@ -579,8 +567,8 @@ class Node:
             actor.alive = False
             for token in actor.timers.values():
                 token.owner = None
-            if self.trace is not None and actor.busy:
-                self._log_lost(
+            if self.journal is not None and actor.busy:
+                self.journal.lost(
                     actor, actor.effects[actor.position - 1 :] if actor.blocked else actor.effects[actor.position :]
                 )
             if actor.record is not None and actor.tx not in self.durable and actor.tx not in kept_branches:
@@ -606,8 +594,8 @@ class Node:
         if self.up:
             return
         self.up = True
-        if self.trace is not None:
-            self.trace.log("restart", self.name, -1, actor="fault")
+        if self.journal is not None:
+            self.journal.fault("restart")
         branches = list(self.store.prepared) if self.store is not None else []
         for tx in sorted({*self.durable, *branches}):
             actor = self._spawn(tx, recovered=True)
@@ -648,107 +636,12 @@ class Node:
                 self._submit(work)
 
     def _injected(self, actor: Actor, effects: list[Effect], position: int) -> bool:
-        """Crash here if a fault was aimed at this very effect."""
+        """Crash here if a fault was aimed at the effect that comes next, or at the moment after the one before it."""
         for armed in list(self.armed):
-            if armed.hits(actor, effects[position - 1], before=True):
+            behind = position > 0 and armed.hits(actor, effects[position - 1], before=False)
+            if behind or (position < len(effects) and armed.hits(actor, effects[position], before=True)):
                 self.armed.remove(armed)
-                actor.effects, actor.position = effects, position - 1
-                armed.strike(self)
-                return True
-            if position > 1 and armed.hits(actor, effects[position - 2], before=False):
-                self.armed.remove(armed)
-                actor.effects, actor.position = effects, position - 1
+                actor.effects, actor.position, actor.blocked = effects, position, False
                 armed.strike(self)
                 return True
         return False
-
-    # --- the event log ----------------------------------------------------------------------------------------------------------
-
-    def _log_event(self, actor: Actor, event: Event) -> None:
-        trace = self.trace
-        if trace is None:
-            return
-        role = actor.machine.role
-        if isinstance(event, Message):
-            actor.cause = trace.log(
-                "receive",
-                self.name,
-                actor.tx,
-                trace.origin(event),
-                actor=event.sender,
-                peer=event.sender,
-                name=event.kind,
-            )
-        elif isinstance(event, Delivery):
-            message = event.message
-            actor.cause = trace.log(
-                "deliver",
-                self.name,
-                actor.tx,
-                trace.origin(message),
-                actor=message.sender,
-                peer="broker",
-                name=message.kind,
-            )
-        elif isinstance(event, Request):
-            actor.cause = trace.log("request", self.name, actor.tx, actor="client", peer="client", name=event.kind)
-        elif isinstance(event, Timer):
-            if actor.tx != DAEMON:
-                actor.cause = trace.log("timer", self.name, actor.tx, actor.cause, actor=role, name=event.kind)
-
-    def _log_effect(self, actor: Actor, effect: Effect, kind: str, name: str = "", detail: str = "") -> None:
-        trace = self.trace
-        if trace is None:
-            return
-        tx, peer = actor.tx, ""
-        if isinstance(effect, Message):
-            number = trace.log(
-                "send", self.name, tx, actor.cause, actor=actor.machine.role, peer=effect.to, name=effect.kind
-            )
-            trace.sent(effect, number)
-            return
-        if isinstance(effect, Publish):
-            number = trace.log(
-                "publish",
-                self.name,
-                effect.message.tx,
-                actor.cause,
-                actor=actor.machine.role,
-                peer="broker",
-                name=effect.message.kind,
-            )
-            trace.sent(effect.message, number)
-            return
-        if isinstance(effect, ReadOutbox | MarkOutbox):
-            return
-        if isinstance(effect, Answer):
-            name, peer = effect.outcome, "client"
-        elif isinstance(effect, Decided):
-            name = effect.outcome
-        elif isinstance(effect, Suspect):
-            peer = effect.node
-        elif isinstance(effect, Alert):
-            name, detail = effect.reason, "stuck" if effect.stuck else ""
-        elif isinstance(effect, Acknowledge):
-            peer = "broker"
-        trace.log(kind, self.name, tx, actor.cause, actor=actor.machine.role, peer=peer, name=name, detail=detail)
-
-    def _log_lost(self, actor: Actor, effects: list[Effect]) -> None:
-        trace = self.trace
-        if trace is None:
-            return
-        for effect in effects:
-            peer = ""
-            if isinstance(effect, Message):
-                name, peer = f"send {effect.kind}", effect.to
-            elif isinstance(effect, Publish):
-                name, peer = f"publish {effect.message.kind}", "broker"
-            elif isinstance(effect, Append):
-                name = f"append {effect.record[0]}"
-            elif isinstance(effect, Answer):
-                name, peer = f"answer {effect.outcome}", "client"
-            elif isinstance(effect, SetTimer | CancelTimer | Forget | Decided):
-                continue
-            else:
-                name = type(effect).__name__.lower()
-            trace.log("lost", self.name, actor.tx, actor.cause, actor=actor.machine.role, peer=peer, name=name)

@@ -52,7 +52,7 @@ def simulate(
     played = scenario
     chosen = resolve(strategy, scenario.policies)
     for name, value in (("seed", seed), ("replication", replication)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        if isinstance(value, bool) or int(value) != value or value < 0:
             raise ScenarioError(f"must be a whole number from 0, not {value!r}", name)
 
     def play(traced: bool) -> World:

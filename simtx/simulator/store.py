@@ -28,6 +28,7 @@ class Work:
         "actor",
         "changes",
         "effect",
+        "forced",
         "keys",
         "lock_since",
         "operations",
@@ -51,6 +52,7 @@ class Work:
         self.tombstone: Key | None = None
         self.status = "done"
         self.served = False
+        self.forced = False
         self.lock_since = 0.0
         self.wait_since = -1.0
         self.prepared_since = 0.0
@@ -139,7 +141,7 @@ class Store:
         """Run a local transaction whose service time is over; the node's `finish` hears of the end."""
         effect = work.effect
         if type(effect) is not Execute and effect.key is not None:  # type: ignore[union-attr]
-            known = self.row(effect.key)  # type: ignore[union-attr,arg-type]
+            known = self.row(effect.key)  # type: ignore[union-attr]
             if known is not None:
                 self._node.finish(work, "duplicate", known)
                 return
@@ -309,6 +311,7 @@ class Store:
         node = self._node
         disk = node.disk
         record = work.actor.record
+        work.forced = True
         if record is not None:
             record.forced += 1
         if disk.instant and not disk.stalled:
@@ -352,12 +355,15 @@ class Store:
                     self._next_row += 1
                 node.outbox_written()
         self._release(work)
-        node.finish(work, status, None)  # type: ignore[arg-type]
+        node.finish(work, status, None)
 
     def _apply(self, work: Work, steps: Sequence[int], compensation: bool) -> None:
         values = self.values
         shifts: list[float] | None = None
         weights = self._weights
+        if self._node.journal is not None and work.changes:
+            changes = [(key, self.read(key), new) for key, new in work.changes]
+            self._node.journal.applied(work.actor, steps, changes, compensation=compensation)
         for key, new in work.changes:
             if weights:
                 change = new - self.read(key)

@@ -155,7 +155,11 @@ class World:
                 source,
                 destination,
                 self.streams.draws(latency, component, "latency"),
-                self.streams.draws(spec.reorder_delay or self.scenario.network.reorder_delay, component, "reorder"),
+                self.streams.draws(
+                    spec.reorder_delay if spec.reorder_delay is not None else self.scenario.network.reorder_delay,
+                    component,
+                    "reorder",
+                ),
                 self.streams.uniform(component, "faults"),
                 instant=isinstance(latency, Constant) and latency.value == 0,
                 loss=spec.loss,

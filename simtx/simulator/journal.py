@@ -1,0 +1,163 @@
+"""What a node writes into the event log of a run, when the log is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from simtx.metrics.trace import TraceRecorder
+from simtx.protocols import (
+    Acknowledge,
+    Alert,
+    Answer,
+    Append,
+    CancelTimer,
+    Decided,
+    Delivery,
+    Effect,
+    Event,
+    Execute,
+    Forget,
+    MarkOutbox,
+    Message,
+    Prepare,
+    Publish,
+    ReadOutbox,
+    Request,
+    SetTimer,
+    Suspect,
+    Timer,
+    Transact,
+)
+
+if TYPE_CHECKING:
+    from simtx.simulator.node import Actor
+
+DAEMON = -1
+
+
+class Journal:
+    """One node's pen.
+
+    Args:
+        recorder: The log of the run.
+        node: Name of the node.
+    """
+
+    __slots__ = ("node", "recorder")
+
+    def __init__(self, recorder: TraceRecorder, node: str) -> None:
+        self.recorder = recorder
+        self.node = node
+
+    def event(self, actor: Actor, event: Event) -> None:
+        """A machine starts to handle an event; what it then does has this entry as its cause."""
+        log, tx = self.recorder.log, actor.tx
+        if isinstance(event, Message):
+            origin = self.recorder.origin(event)
+            actor.cause = log("receive", self.node, tx, origin, actor=event.sender, peer=event.sender, name=event.kind)
+        elif isinstance(event, Delivery):
+            message = event.message
+            origin = self.recorder.origin(message)
+            actor.cause = log("deliver", self.node, tx, origin, actor=message.sender, peer="broker", name=message.kind)
+        elif isinstance(event, Request):
+            actor.cause = log("request", self.node, tx, actor="client", peer="client", name=event.kind)
+        elif isinstance(event, Timer) and tx != DAEMON:
+            actor.cause = log("timer", self.node, tx, actor.cause, actor=actor.machine.role, name=event.kind)
+
+    def effect(self, actor: Actor, effect: Effect) -> None:
+        """An effect that happens at once."""
+        log, tx, role, cause = self.recorder.log, actor.tx, actor.machine.role, actor.cause
+        if isinstance(effect, Message):
+            number = log("send", self.node, tx, cause, actor=role, peer=effect.to, name=effect.kind)
+            self.recorder.sent(effect, number)
+        elif isinstance(effect, Publish):
+            message = effect.message
+            number = log("publish", self.node, message.tx, cause, actor=role, peer="broker", name=message.kind)
+            self.recorder.sent(message, number)
+        elif isinstance(effect, Answer):
+            log("answer", self.node, tx, cause, actor=role, peer="client", name=effect.outcome, detail=effect.reason)
+        elif isinstance(effect, Decided):
+            log("decided", self.node, tx, cause, actor=role, name=effect.outcome)
+        elif isinstance(effect, Suspect):
+            log("suspect", self.node, tx, cause, actor=role, peer=effect.node)
+        elif isinstance(effect, Alert):
+            log("alert", self.node, tx, cause, actor=role, name=effect.reason, detail="stuck" if effect.stuck else "")
+        elif isinstance(effect, Acknowledge):
+            log("acknowledge", self.node, tx, cause, actor=role, peer="broker")
+        elif isinstance(effect, Forget):
+            log("forget", self.node, tx, cause, actor=role)
+
+    def appended(self, actor: Actor, effect: Append) -> None:
+        """A log record is durable (forced), or written for later (lazy)."""
+        detail = "forced" if effect.forced else "lazy"
+        role = actor.machine.role
+        self.recorder.log(
+            "append", self.node, actor.tx, actor.cause, actor=role, name=str(effect.record[0]), detail=detail
+        )
+
+    def worked(self, actor: Actor, effect: Transact | Execute | Prepare, status: str, *, forced: bool) -> None:
+        """A local transaction has ended, or a branch is prepared."""
+        kind = type(effect).__name__.lower()
+        phase = "compensation" if isinstance(effect, Transact) and effect.compensation else "action"
+        detail = f"{phase} {status}{' forced' if forced else ''}"
+        self.recorder.log(
+            kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=effect.tag, detail=detail
+        )
+
+    def second_phase(self, actor: Actor, kind: str, *, forced: bool) -> None:
+        """A prepared branch was committed or rolled back."""
+        detail = "forced" if forced else "lazy"
+        self.recorder.log(kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=kind, detail=detail)
+
+    def applied(
+        self, actor: Actor, steps: Sequence[int], changes: Iterable[tuple[str, float, float]], *, compensation: bool
+    ) -> None:
+        """Values have changed: which steps, which keys, from what to what. The audit trail of the run."""
+        phase = "compensation" if compensation else "action"
+        values = " ".join(f"{key}:{old!r}>{new!r}" for key, old, new in changes)
+        detail = f"{','.join(map(str, steps))} {values}"
+        self.recorder.log(
+            "apply", self.node, actor.tx, actor.cause, actor=actor.machine.role, name=phase, detail=detail
+        )
+
+    def dropped(self, message: Message) -> None:
+        """A message arrived at a node that is down."""
+        origin = self.recorder.origin(message)
+        self.recorder.log(
+            "drop",
+            message.sender,
+            message.tx,
+            origin,
+            actor="network",
+            peer=self.node,
+            name=message.kind,
+            detail="down",
+        )
+
+    def confirmed(self, message: Message) -> None:
+        """The broker's ack arrived."""
+        origin = self.recorder.origin(message)
+        self.recorder.log("confirm", self.node, message.tx, origin, actor="broker", peer="broker", name=message.kind)
+
+    def fault(self, kind: str) -> None:
+        """The node crashed or came back."""
+        self.recorder.log(kind, self.node, -1, actor="fault")
+
+    def lost(self, actor: Actor, effects: Iterable[Effect]) -> None:
+        """Effects that a crash swallowed."""
+        for effect in effects:
+            peer = ""
+            if isinstance(effect, Message):
+                name, peer = f"send {effect.kind}", effect.to
+            elif isinstance(effect, Publish):
+                name, peer = f"publish {effect.message.kind}", "broker"
+            elif isinstance(effect, Append):
+                name = f"append {effect.record[0]}"
+            elif isinstance(effect, Answer):
+                name, peer = f"answer {effect.outcome}", "client"
+            elif isinstance(effect, SetTimer | CancelTimer | Forget | Decided | ReadOutbox | MarkOutbox):
+                continue
+            else:
+                name = type(effect).__name__.lower()
+            self.recorder.log("lost", self.node, actor.tx, actor.cause, actor=actor.machine.role, peer=peer, name=name)
