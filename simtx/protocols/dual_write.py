@@ -155,6 +155,11 @@ class DualWriteService(Machine):
             for state in ("announcing", "waiting", "publishing")
             for event in ("begin", "step-done", "step-refused")
         ),
+        *(
+            Transition(state, event, "nothing", ("finished" if state == "idle" else state,), "nothing is ever parked")
+            for state in ("idle", "announcing", "waiting", "publishing")
+            for event in ("retry", "skip", "resolve")
+        ),
     )
 
     def __init__(
@@ -197,6 +202,14 @@ class DualWriteService(Machine):
                 return []
         self.queue = (*self.queue, event)
         return self._on_arrival(event)
+
+    def nothing(self, request: Request) -> list[Effect]:
+        """An operator asks for an intervention; nothing waits for one here."""
+        alert = Alert(f"transaction {self.tx} on {self.node}: asked to {request.kind}, but a dual write parks nothing")
+        if self.state != "idle":
+            return [alert]
+        self.state = "finished"
+        return [alert, Forget()]
 
     def _on_arrival(self, event: Request | Delivery) -> list[Effect]:
         return [Acknowledge(event.id)] if type(event) is Delivery and self.acknowledge == "before" else []

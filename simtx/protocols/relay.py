@@ -124,7 +124,9 @@ class Relay(Machine):
 
     def published(self, event: Event) -> list[Effect]:
         """The broker has acknowledged the first row of a transaction, or has not."""
-        rows = self.flying.get(tx := int(event.kind[len(_TAG) :]))
+        number = event.kind[len(_TAG) :]
+        tx = int(number) if number.isdigit() else RELAY_TX
+        rows = self.flying.get(tx)
         if rows is None or type(event) is not Done:
             return self.unexpected(event)
         if event.status != "done":

@@ -1,0 +1,192 @@
+"""Strategies by name, with options as text: what the command line and `simtx.simulate(scenario, "2pc")` understand.
+
+A strategy is given as an object (ours or the caller's own), as a name (``outbox``), or as a name with options
+(``dual-write:order=broker-first,acknowledge=before``). Options are the fields of the strategy's class.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+from simtx.errors import ScenarioError
+from simtx.protocols.contract import Promise, Strategy
+from simtx.protocols.dual_write import DualWrite
+from simtx.protocols.outbox import Outbox
+from simtx.protocols.policies import Policies
+from simtx.protocols.saga import Saga
+from simtx.protocols.two_phase_commit import TwoPhaseCommit
+
+BuiltIn: TypeAlias = type[TwoPhaseCommit] | type[Saga] | type[Outbox] | type[DualWrite]
+
+STRATEGIES: Final[Mapping[str, BuiltIn]] = types.MappingProxyType(
+    {"2pc": TwoPhaseCommit, "saga": Saga, "outbox": Outbox, "dual-write": DualWrite}
+)
+"""The built-in strategies, by name."""
+
+LABELS: Final[Mapping[str, str]] = types.MappingProxyType(
+    {
+        "2pc": "two-phase commit",
+        "saga": "orchestrated saga",
+        "outbox": "transactional outbox",
+        "dual-write": "dual write",
+    }
+)
+"""The same names for people, as in tables and pictures."""
+
+_METHODS: Final = ("entry", "machine", "daemons", "check")
+_WHERE: Final = "strategy"
+_TRUTH: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def label(chosen: Strategy | str) -> str:
+    """The name of a strategy for people; a strategy that is not built in goes by its own name."""
+    name = chosen if isinstance(chosen, str) else chosen.name
+    return LABELS.get(name, name)
+
+
+def strategy(chosen: str | Strategy, policies: Policies | None = None) -> Strategy:
+    """The strategy that is meant, with the policies filled in.
+
+    Args:
+        chosen: A name, a name with options (``name:option=value,option=value``), or an object that satisfies `Strategy`.
+        policies: Those of the scenario, for a strategy that has none of its own.
+
+    Raises:
+        ScenarioError: There is no such strategy or option, a value does not fit, or the object lacks a member of `Strategy`.
+    """
+    found = _parsed(chosen) if isinstance(chosen, str) else _checked(chosen)
+    configured = getattr(found, "configured", None)
+    if policies is None or configured is None:
+        return found
+    return _checked(configured(policies))
+
+
+# --- objects --------------------------------------------------------------------------------------------------------------------
+
+
+def _checked(candidate: Any) -> Strategy:
+    """The object itself, if it satisfies `Strategy`."""
+    if isinstance(candidate, type):
+        raise ScenarioError(f"{candidate.__name__} is a class; give an object of it: {candidate.__name__}()", _WHERE)
+    kind = type(candidate).__name__
+    missing = [name for name in ("name", "promise", "uses_broker", "hub", *_METHODS) if not hasattr(candidate, name)]
+    if missing:
+        members = ", ".join(f"'{name}'" for name in missing)
+        raise ScenarioError(
+            f"an object of type {kind} is no strategy: it has no {members} (see simtx.protocols.Strategy); the names of ours are {_names()}",
+            _WHERE,
+        )
+    for name in _METHODS:
+        if not callable(getattr(candidate, name)):
+            raise ScenarioError(f"the strategy {kind} has '{name}', but not as a method", _WHERE)
+    if not isinstance(candidate.name, str) or not candidate.name:
+        raise ScenarioError(
+            f"the strategy {kind} has the name {candidate.name!r}; it must be a text that is not empty", _WHERE
+        )
+    if candidate.promise not in get_args(Promise):
+        raise ScenarioError(
+            f"the strategy {kind} has the promise {candidate.promise!r}; it must be {_choice(get_args(Promise))}",
+            _WHERE,
+        )
+    if candidate.hub is not None and not isinstance(candidate.hub, str):
+        raise ScenarioError(
+            f"the strategy {kind} has the hub {candidate.hub!r}; it must be the name of a node, or None", _WHERE
+        )
+    result: Strategy = candidate
+    return result
+
+
+# --- text -----------------------------------------------------------------------------------------------------------------------
+
+
+def _parsed(text: str) -> Strategy:
+    name, colon, options = text.partition(":")
+    name = name.strip()
+    kind = STRATEGIES.get(name)
+    if kind is None:
+        raise ScenarioError(f"there is no strategy '{name}'{_hint(name)}; choose {_names()}", _WHERE)
+    if not colon:
+        return kind()
+    types_of_fields = get_type_hints(kind)
+    known = {field.name: types_of_fields[field.name] for field in fields(kind) if field.init}
+    values: dict[str, Any] = {}
+    for part in options.split(","):
+        option, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not option:
+            raise ScenarioError(f"'{part.strip()}' in '{text}' is not of the form option=value", _WHERE)
+        if option not in known:
+            close = difflib.get_close_matches(option, known, n=1)
+            guess = f" (did you mean '{close[0]}'?)" if close else ""
+            raise ScenarioError(
+                f"'{name}' has no option '{option}'{guess}; its options are {_choice(_textual(known))}", _WHERE
+            )
+        if option in values:
+            raise ScenarioError(f"option '{option}' is given twice in '{text}'", _WHERE)
+        values[option] = _value(known[option], value, f"{name}: option '{option}'")
+    return kind(**values)
+
+
+def _value(kind: Any, text: str, what: str) -> Any:
+    """The value of an option, of the type that its field has."""
+    problem = ""
+    for option in _alternatives(kind):
+        if option is type(None):
+            if text.lower() == "none":
+                return None
+        elif get_origin(option) is Literal:
+            for value in get_args(option):
+                if str(value) == text:
+                    return value
+            close = difflib.get_close_matches(text, [str(value) for value in get_args(option)], n=1)
+            problem = f"must be {_choice(get_args(option))}" + (f" (did you mean '{close[0]}'?)" if close else "")
+        elif option is bool:
+            if text.lower() in _TRUTH:
+                return _TRUTH[text.lower()]
+            problem = "must be 'true' or 'false'"
+        elif option in (int, float):
+            try:
+                return option(text)
+            except ValueError:
+                problem = "must be a whole number" if option is int else "must be a number"
+        elif option is str:
+            return text
+    if not problem:  # policies, for example
+        raise ScenarioError(f"{what} has no form as text; set it in Python or in the scenario file", _WHERE)
+    raise ScenarioError(f"{what} is '{text}', but {problem}", _WHERE)
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    """The types that a field may have: those of a union, or the one."""
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def _textual(known: Mapping[str, Any]) -> list[str]:
+    """The options that can be given as text."""
+    simple = (bool, int, float, str)
+    return [
+        name
+        for name, kind in known.items()
+        if any(one in simple or get_origin(one) is Literal for one in _alternatives(kind))
+    ]
+
+
+def _hint(name: str) -> str:
+    """What may have been meant: the nearest name or label."""
+    meant = {**{known: known for known in STRATEGIES}, **{text: known for known, text in LABELS.items()}}
+    meant.update({text.replace(" ", "-"): known for known, text in LABELS.items()})
+    meant.update({kind.__name__.lower(): known for known, kind in STRATEGIES.items()})
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), meant, n=1)
+    return f" (did you mean '{meant[close[0]]}'?)" if close else ""
+
+
+def _names() -> str:
+    return _choice(STRATEGIES)
+
+
+def _choice(names: Any) -> str:
+    quoted = [f"'{name}'" for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}" if quoted else "none"
