@@ -1,0 +1,292 @@
+"""From the checked tables of a file to the plain immutable data of `model`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
+from simtx.scenario import schema
+from simtx.scenario.catalog import LOCAL, canonical, region, regions
+from simtx.scenario.distributions import Distribution
+from simtx.scenario.model import (
+    BROKER,
+    CLIENT,
+    HUB,
+    Broker,
+    Fault,
+    Invariant,
+    Link,
+    Log,
+    Network,
+    OperationSpec,
+    Parameter,
+    RunPlan,
+    Service,
+    StepSpec,
+    Store,
+    Transaction,
+    Trigger,
+    Workload,
+)
+
+Zones = Mapping[str, str]
+"""Zone by node: services, ``hub``, ``broker``, and ``client`` if the clients are somewhere."""
+
+
+def log(file: schema.LogFile) -> Log:
+    """A durable log."""
+    return Log(file.forced_write, file.flush, file.lazy_flush)
+
+
+def services(files: Mapping[str, schema.ServiceFile]) -> dict[str, Service]:
+    """All services, by name."""
+    return {
+        name: Service(
+            name=name,
+            zone=file.zone,
+            workers=file.workers,
+            service_time=file.service_time,
+            compensation_time=file.compensation_time,
+            queue_limit=file.queue_limit,
+            store=Store(
+                isolation=file.store.isolation,
+                log=log(file.store.log),
+                lock_timeout=file.store.lock_timeout,
+                initial=dict(file.store.initial),
+                replica_lag=file.store.replica_lag,
+            ),
+        )
+        for name, file in files.items()
+    }
+
+
+# --- zones and links ----------------------------------------------------------------------------------------------------------
+
+
+def zones(file: schema.ScenarioFile) -> dict[str, str]:
+    """The zone of each node; what is not said is where the first service is."""
+    first = next(iter(file.services.values())).zone
+    placed = {name: service.zone for name, service in file.services.items()}
+    placed[HUB] = file.hub.zone or first
+    placed[BROKER] = file.broker.zone or first
+    if file.network.client_zone is not None:
+        placed[CLIENT] = file.network.client_zone
+    return placed
+
+
+def covers(place: str, zone: str) -> bool:
+    """Whether a place that a file names (a zone, or a whole region) holds this zone."""
+    return place == region(zone) or canonical(place) == canonical(zone)
+
+
+def latency(file: schema.NetworkFile, a: str, b: str) -> Distribution | None:
+    """One-way delay from zone `a` to zone `b`, or None if nothing says it."""
+    for link in reversed(file.links):
+        if link.latency is not None and _fits(link, a, b):
+            return link.latency
+    if file.latency is not None:
+        return file.latency
+    if canonical(a) == canonical(b):
+        return regions().latency(LOCAL, LOCAL, tail=file.tail)
+    return regions().latency(a, b, tail=file.tail)
+
+
+def _fits(link: schema.LinkFile, a: str, b: str) -> bool:
+    if link.between is not None:
+        one, other = link.between
+        return (covers(one, a) and covers(other, b)) or (covers(one, b) and covers(other, a))
+    return link.from_ is not None and link.to is not None and covers(link.from_, a) and covers(link.to, b)
+
+
+def network(file: schema.NetworkFile, placed: Zones) -> Network:
+    """Zones and all links between them; every latency is known by now."""
+    used = tuple(dict.fromkeys(placed.values()))
+    links: dict[tuple[str, str], Link] = {}
+    for a in used:
+        for b in used:
+            delay = latency(file, a, b)
+            if delay is None:
+                raise ValueError(f"no latency from {a} to {b}: the checks have to find this")
+            link = Link(delay, file.loss, file.duplication, file.reorder, file.reorder_delay)
+            for entry in file.links:
+                if _fits(entry, a, b):
+                    given = {name: getattr(entry, name) for name in ("loss", "duplication", "reorder", "reorder_delay")}
+                    link = dataclasses.replace(
+                        link, **{name: value for name, value in given.items() if value is not None}
+                    )
+            links[a, b] = link
+    return Network(used, links, file.loss, file.duplication, file.reorder, file.reorder_delay, file.client_zone)
+
+
+def broker(file: schema.BrokerFile, zone: str) -> Broker:
+    """The message broker."""
+    return Broker(
+        zone=zone,
+        ack=file.ack,
+        ack_latency=file.ack_latency,
+        linger=file.linger,
+        redelivery=file.redelivery,
+        deduplication_window=file.deduplication_window,
+        ordered=file.ordered,
+        retention=file.retention,
+    )
+
+
+# --- the business transaction -------------------------------------------------------------------------------------------------
+
+
+def predecessors(steps: Sequence[schema.StepFile]) -> list[list[str]]:
+    """Names of the steps directly before each step: as it says, or the one before it in the file."""
+    return [
+        list(step.after) if step.after is not None else [steps[position - 1].name] if position else []
+        for position, step in enumerate(steps)
+    ]
+
+
+def topological(names: Sequence[str], before: Sequence[Iterable[str]]) -> list[int] | None:
+    """Positions in an order in which nothing comes before its predecessors, as near to the file's as can be; None on a cycle."""
+    order: list[int] = []
+    done: set[str] = set()
+    while len(order) < len(names):
+        ready = next(
+            (p for p, name in enumerate(names) if name not in done and all(other in done for other in before[p])), None
+        )
+        if ready is None:
+            return None
+        order.append(ready)
+        done.add(names[ready])
+    return order
+
+
+def operation(file: schema.OperationFile) -> OperationSpec:
+    """One operation of a step."""
+    amount = file.amount if file.amount is not None else 1.0 if file.parameter is not None else 0.0
+    return OperationSpec(file.key, file.kind, amount, file.parameter, file.low, file.high)
+
+
+def transaction(file: schema.TransactionFile) -> Transaction:
+    """The business transaction, its steps in a topological order."""
+    before = predecessors(file.steps)
+    order = topological([step.name for step in file.steps], before)
+    if order is None:
+        raise ValueError("the steps have a cycle: the checks have to find this")
+    position = {file.steps[old].name: new for new, old in enumerate(order)}
+    steps = []
+    for new, old in enumerate(order):
+        step = file.steps[old]
+        steps.append(
+            StepSpec(
+                index=new,
+                name=step.name,
+                service=step.service,
+                kind=step.kind,
+                after=tuple(sorted(position[name] for name in set(before[old]))),
+                operations=tuple(operation(entry) for entry in step.operations),
+                compensation=tuple(operation(entry) for entry in step.compensation),
+                refusal=step.refusal,
+                service_time=step.service_time,
+                compensation_time=step.compensation_time,
+            )
+        )
+    parameters = {
+        name: Parameter(p.population, p.popularity, p.exponent, p.prefix, p.values, p.integer)
+        for name, p in file.parameters.items()
+    }
+    return Transaction(file.name, tuple(steps), parameters)
+
+
+# --- load, trouble, and what has to hold --------------------------------------------------------------------------------------
+
+
+def workload(
+    file: schema.WorkloadFile, path: str | None, times: tuple[float, ...], columns: Mapping[str, Any]
+) -> Workload:
+    """When transactions arrive; the trace file has been read."""
+    return Workload(
+        kind=file.kind,
+        rate=file.rate or 0.0,
+        burst_rate=file.burst_rate or 0.0,
+        burst_on=file.burst_on or 0.0,
+        burst_off=file.burst_off or 0.0,
+        profile=file.profile,
+        trace=path,
+        trace_times=times,
+        trace_parameters=dict(columns),
+        users=file.users or 0,
+        think_time=file.think_time,
+    )
+
+
+def nodes_at(place: str, placed: Zones) -> list[str]:
+    """The nodes that a fault names: a node, or all nodes in a zone or region."""
+    if place in placed:
+        return [place]
+    return [node for node, zone in placed.items() if covers(place, zone)]
+
+
+def _all_nodes(places: Iterable[str], placed: Zones) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(node for place in places for node in nodes_at(place, placed)))
+
+
+def faults(files: Iterable[schema.FaultFile], placed: Zones) -> tuple[Fault, ...]:
+    """All faults, with zones and ``*`` resolved to nodes."""
+    made: list[Fault] = []
+    for file in files:
+        targets = [BROKER] if file.kind == "broker-outage" else [file.node or ""]
+        if file.node == "*":
+            everything = file.kind in ("crash", "pause", "clock-drift")
+            targets = [node for node in placed if node not in (BROKER, CLIENT) and (everything or node != HUB)]
+        trigger = None
+        if file.trigger is not None:
+            wanted = file.trigger
+            trigger = Trigger(wanted.transaction, wanted.effect, wanted.when, wanted.occurrence)
+        made += [
+            Fault(
+                kind=file.kind,
+                duration=file.duration,
+                node=node,
+                at=file.at,
+                every=file.every,
+                until=file.until,
+                factor=file.factor if file.factor is not None else 1.0,
+                probability=file.probability or 0.0,
+                a=_all_nodes(file.a, placed),
+                b=_all_nodes(file.b, placed),
+                one_way=file.one_way,
+                trigger=trigger,
+            )
+            for node in targets
+        ]
+    return tuple(made)
+
+
+def policies(file: schema.PoliciesFile) -> Policies:
+    """Timeouts and retries."""
+    values = {name: getattr(file, name) for name in schema.PoliciesFile.model_fields}
+    values["backoff"] = Backoff(file.backoff.base, file.backoff.factor, file.backoff.cap)
+    values["breaker"] = None if file.breaker is None else BreakerPolicy(file.breaker.threshold, file.breaker.cooldown)
+    return Policies(**values)
+
+
+def invariants(files: Iterable[schema.InvariantFile]) -> tuple[Invariant, ...]:
+    """What has to hold."""
+    return tuple(
+        Invariant(
+            name=file.name,
+            kind=file.kind,
+            unit=file.unit,
+            terms=tuple((term.service, term.prefix, term.weight) for term in file.terms),
+            service=file.service or "",
+            prefix=file.prefix or "",
+            low=file.low,
+            high=file.high,
+        )
+        for file in files
+    )
+
+
+def run(file: schema.RunFile) -> RunPlan:
+    """How long a run is."""
+    return RunPlan(file.transactions, file.duration, file.warmup, file.drain)

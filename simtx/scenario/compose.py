@@ -1,0 +1,178 @@
+"""From the tables of a file to a checked scenario."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from simtx.scenario import build, checks, provenance, schema
+from simtx.scenario.model import Hub, Scenario
+from simtx.scenario.problems import Problem, at, failure, from_validation
+from simtx.scenario.traces import Arrivals, read_trace
+from simtx.scenario.units import shown
+
+#: Of each pair, a later value drops an earlier other one: a run has a length in transactions or in time, not both.
+EXCLUSIVE = {("run", "transactions"): "duration", ("run", "duration"): "transactions"}
+
+
+def plain(value: Any) -> Any:
+    """Copies of tables and lists as dicts and lists, numbers of numpy as those of Python."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value.item() if hasattr(value, "item") and hasattr(value, "dtype") else copy.copy(value)
+
+
+def merged(base: dict[str, Any], change: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Tables merged key by key; lists, distributions and tables of another kind are replaced."""
+    result = dict(base)
+    for key, value in change.items():
+        other = EXCLUSIVE.get((path[-1] if path else "", key))
+        if other is not None:
+            result.pop(other, None)
+        old = result.get(key)
+        if (
+            isinstance(value, Mapping)
+            and isinstance(old, Mapping)
+            and "distribution" not in value
+            and "distribution" not in old
+        ):
+            another = "kind" in value and "kind" in old and value["kind"] != old["kind"]
+            result[key] = dict(value) if another else merged(dict(old), value, (*path, key))
+        else:
+            result[key] = value
+    return result
+
+
+def compose(
+    raw: dict[str, Any],
+    name: str,
+    where: str,
+    *,
+    path: Path | None,
+    units_needed: bool,
+    folder: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Scenario:
+    """Check the tables and make a scenario of them.
+
+    Args:
+        raw: The tables, with those of `extends` merged in.
+        name: The scenario's name.
+        where: What errors begin with: the name of the file.
+        path: The file.
+        units_needed: Whether a duration that is a plain number is refused.
+        folder: What the path of a trace file is relative to if there is no file.
+        overrides: What was changed since it was read, for display.
+
+    Raises:
+        ScenarioError: Something is wrong; every problem has a line of its own.
+    """
+    problems: list[Problem] = []
+    tables = _with_defaults(raw, problems)
+    file = _validated(tables, units_needed, problems)
+    arrivals = Arrivals()
+    trace_path: Path | None = None
+    if file is not None:
+        if file.workload.trace is not None:
+            trace_path = (path.parent if path is not None else folder or Path()) / Path(
+                file.workload.trace
+            ).expanduser()
+            arrivals = read_trace(trace_path, file.transaction.parameters, problems)
+        problems += checks.problems(file, arrivals, spoiled={p for p, _ in problems})
+    if problems or file is None:
+        raise failure(_in_defaults(problems, raw), where)
+    placed = build.zones(file)
+    sources, assumptions = provenance.provenance(file, raw, placed)
+    return Scenario(
+        name=name,
+        title=file.title,
+        description=file.description.strip(),
+        services=build.services(file.services),
+        hub=Hub(placed["hub"], build.log(file.hub.log)),
+        network=build.network(file.network, placed),
+        broker=build.broker(file.broker, placed["broker"]),
+        transaction=build.transaction(file.transaction),
+        workload=build.workload(
+            file.workload, str(trace_path) if trace_path else None, arrivals.times, arrivals.columns
+        ),
+        faults=build.faults(file.faults, placed),
+        policies=build.policies(file.policies),
+        invariants=build.invariants(file.invariants),
+        run=build.run(file.run),
+        deadlocks=file.deadlocks,
+        sources=sources,
+        assumptions=assumptions,
+        path=str(path.resolve()) if path is not None else None,
+        overrides=dict(overrides or {}),
+        _raw=raw,
+    )
+
+
+def _with_defaults(raw: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """The tables with `[defaults]` put into every service."""
+    tables = {key: value for key, value in raw.items() if key != "defaults"}
+    defaults = raw.get("defaults", {})
+    if not isinstance(defaults, Mapping):
+        problems.append((("defaults",), f"{shown(defaults)} is no table"))
+        return tables
+    services = tables.get("services")
+    if isinstance(services, Mapping):
+        tables["services"] = {
+            name: merged(copy.deepcopy(dict(defaults)), table) if isinstance(table, Mapping) else table
+            for name, table in services.items()
+        }
+    return tables
+
+
+def _in_defaults(problems: list[Problem], raw: Mapping[str, Any]) -> list[Problem]:
+    """Problems of services that come from `[defaults]`, reported there, once."""
+    moved: list[Problem] = []
+    for path, text in problems:
+        if len(path) > 2 and path[0] == "services" and _holds(raw.get("defaults"), path[2:]) and not _holds(raw, path):
+            moved.append((("defaults", *path[2:]), text))
+        else:
+            moved.append((path, text))
+    return moved
+
+
+def _holds(table: Any, path: tuple[str | int, ...]) -> bool:
+    return at(table, path) is not None
+
+
+def _validated(tables: dict[str, Any], units_needed: bool, problems: list[Problem]) -> schema.ScenarioFile | None:
+    """The tables as a model. Wrong entries are reported and left out, so that the rest can be looked at too; None if it cannot."""
+    context = {"units_needed": units_needed}
+    for _ in range(3):
+        try:
+            return schema.ScenarioFile.model_validate(tables, context=context)
+        except ValidationError as error:
+            found = from_validation(error, schema.ScenarioFile)
+            tables = copy.deepcopy(tables)
+            wrong = [tuple(detail["loc"]) for detail in error.errors(include_url=False)]
+            problems += [problem for problem in found if not any(_below(problem[0], path) for path, _ in problems)]
+            if not all(_dropped(tables, path) for path in sorted(wrong, key=_last_first)):
+                return None
+    return None
+
+
+def _below(path: tuple[str | int, ...], other: tuple[str | int, ...]) -> bool:
+    return path[: len(other)] == other
+
+
+def _last_first(path: tuple[str | int, ...]) -> tuple[Any, ...]:
+    return tuple(-part if isinstance(part, int) else 0 for part in path)
+
+
+def _dropped(table: Any, path: tuple[str | int, ...]) -> bool:
+    """Remove one entry; False if it is not there or a list would change, which would shift the paths of the others."""
+    table = at(table, path[:-1])
+    if isinstance(table, dict) and path and path[-1] in table:
+        del table[path[-1]]
+        return True
+    return False

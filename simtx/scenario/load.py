@@ -1,0 +1,112 @@
+"""Loading scenarios: from a file, by a built-in name, or from a dict."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from simtx.errors import ScenarioError
+from simtx.scenario.catalog import data_path
+from simtx.scenario.compose import compose, merged, plain
+from simtx.scenario.model import Scenario
+from simtx.scenario.units import hint, shown
+
+
+def names() -> list[str]:
+    """Names of the built-in scenarios, for `load`."""
+    return sorted(path.stem for path in (data_path() / "scenarios").glob("*.toml"))
+
+
+def titles() -> dict[str, str]:
+    """One line on each built-in scenario, by name."""
+    return {name: str(_read(_builtin(name)).get("title", "")) for name in names()}
+
+
+def load(scenario: str | Path | Scenario) -> Scenario:
+    """Load and check a scenario.
+
+    Args:
+        scenario: Name of a built-in scenario (see `names`), path of a TOML file, or a scenario, which is returned as it is.
+
+    Raises:
+        ScenarioError: There is no such scenario, or it is wrong; every problem of the file has a line of its own.
+    """
+    if isinstance(scenario, Scenario):
+        return scenario
+    if isinstance(scenario, str) and not _is_path(scenario):
+        if scenario not in names():
+            raise ScenarioError(
+                f"there is no scenario '{scenario}'; {hint(scenario, names())} (or give the path of a .toml file)"
+            )
+        return load(_builtin(scenario))
+    file = Path(scenario).expanduser()
+    raw = _read(file)
+    return compose(raw, str(raw.get("name") or file.stem), file.name, path=file, units_needed=True)
+
+
+def from_dict(raw: Mapping[str, Any], *, name: str = "scenario", folder: str | Path = ".") -> Scenario:
+    """Make a scenario of nested dicts and lists as they stand in a file; plain numbers are seconds, distributions may be objects.
+
+    Args:
+        raw: The tables.
+        name: Its name, unless `raw` has one.
+        folder: What the paths of ``extends`` and of a trace file are relative to.
+
+    Raises:
+        ScenarioError: Something is wrong; every problem has a line of its own.
+    """
+    tables = plain(raw)
+    if "extends" in tables:
+        tables = _extended(tables, Path(folder) / "-", ())
+    name = str(tables.get("name") or name)
+    return compose(tables, name, name, path=None, folder=Path(folder), units_needed=False)
+
+
+# --- files --------------------------------------------------------------------------------------------------------------------
+
+
+def _is_path(text: str) -> bool:
+    return text.endswith(".toml") or "/" in text or "\\" in text
+
+
+def _builtin(name: str) -> Path:
+    return data_path() / "scenarios" / f"{name}.toml"
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The tables of a file, with those that it extends."""
+    path = path.resolve()
+    if path in seen:
+        chain = " -> ".join(p.name for p in (*seen[seen.index(path) :], path))
+        raise ScenarioError(f"files extend one another in a circle: {chain}", f"{seen[-1].name}: extends")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], n=1)
+        raise ScenarioError(
+            f"there is no such file{f'; did you mean {near[0]!r}?' if near else ''}", str(path)
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ScenarioError(f"the file cannot be read: {reason}", str(path)) from None
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        raise ScenarioError(f"this is not TOML: {message[:1].lower()}{message[1:]}", path.name) from None
+    return _extended(raw, path, seen) if "extends" in raw else raw
+
+
+def _extended(raw: dict[str, Any], path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    base = raw.pop("extends")
+    where = f"{path.name}: extends" if path.name != "-" else "extends"
+    if not isinstance(base, str):
+        raise ScenarioError(f"{shown(base)} is no text; put it in quotes", where)
+    if not _is_path(base) and base not in names():
+        raise ScenarioError(f"there is no scenario '{base}'; {hint(base, names())}", where)
+    parent = _read(path.parent / base if _is_path(base) else _builtin(base), (*seen, path))
+    parent.pop("name", None)
+    return merged(parent, raw)

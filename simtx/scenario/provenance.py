@@ -1,0 +1,122 @@
+"""Where the figures of a scenario come from: its own notes, the sources of the named measurements, and what is assumed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from simtx.scenario import schema
+from simtx.scenario.build import Zones
+from simtx.scenario.catalog import LOCAL, Measured, brokers, canonical, forced_writes, region, regions
+from simtx.scenario.problems import Path, at, path_text
+
+#: Entries that shape the model instead of measuring something: they need no source.
+_SHAPE = re.compile(
+    r"run\..*|.*\.(amount|low|high|weight|initial|at|until|occurrence|transaction|probability|maximum_hops|poll_batch|queue_limit)"
+)
+_DEFAULT = "default of simtx"
+
+
+def leaves(file: schema.ScenarioFile) -> Iterator[tuple[Path, str, bool, Any]]:
+    """All figures: path, path with names instead of positions, whether it was given, and value."""
+    yield from _walk(file, (), "", given=True)
+
+
+def _walk(table: BaseModel, path: Path, text: str, *, given: bool) -> Iterator[tuple[Path, str, bool, Any]]:
+    for name, field in type(table).model_fields.items():
+        key = field.alias or name
+        value = getattr(table, name)
+        here, said, known = (*path, key), f"{text}.{key}" if text else key, given and name in table.model_fields_set
+        if isinstance(value, BaseModel):
+            yield from _walk(value, here, said, given=known)
+        elif isinstance(value, dict) and any(isinstance(item, BaseModel) for item in value.values()):
+            for entry, item in value.items():
+                yield from _walk(item, (*here, entry), f"{said}.{entry}", given=known)
+        elif isinstance(value, list) and any(isinstance(item, BaseModel) for item in value):
+            for index, item in enumerate(value):
+                label = getattr(item, "name", None)
+                yield from _walk(item, (*here, index), f"{said}.{label}" if label else f"{said}[{index}]", given=known)
+        elif any(isinstance(extra, schema.Notation) and extra.text != "name" for extra in field.metadata):
+            if key == "exponent" and getattr(table, "popularity", "") != "zipf":
+                continue  # it has no meaning there
+            yield here, said, known, value
+
+
+def covers(pattern: str, path: Path, text: str) -> bool:
+    """Whether a note's path fits a figure: the path itself, that of a table around it, or one with ``*`` for any part."""
+    expression = re.compile(re.escape(pattern).replace(r"\*", ".*") + r"(?:[.\[].*)?")
+    return any(expression.fullmatch(form) is not None for form in (text, path_text(path)))
+
+
+def provenance(
+    file: schema.ScenarioFile, tables: Mapping[str, Any], placed: Zones
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Sources and assumptions by path; what has neither is an assumption too.
+
+    Args:
+        file: The checked tables.
+        tables: The same as they were written, with the defaults of services filled in.
+        placed: Zone by node.
+    """
+    sources: dict[str, str] = {}
+    assumptions: dict[str, str] = {}
+    for path, text, given, value in leaves(file):
+        if not given and value in (None, 0, 0.0, (), {}):
+            continue
+        noted = False
+        for notes, result in ((file.sources, sources), (file.assumptions, assumptions)):
+            fitting = [pattern for pattern in notes if covers(pattern, path, text)]
+            if fitting:
+                result[text] = notes[max(fitting, key=len)]
+                noted = True
+        written = at(tables, path)
+        measured = _measured(path, written if given else None)
+        if measured is not None and (given or value == measured.latency):
+            sources.setdefault(text, f"{measured.source} ({measured.evidence})")
+            assumptions.setdefault(text, measured.assumption if given else f"{_DEFAULT}: {measured.assumption}")
+        elif not noted and not _SHAPE.fullmatch(text):
+            assumptions.setdefault(text, "no source given" if given else _DEFAULT)
+    _latencies(file, placed, sources, assumptions)
+    names = list(file.services)
+    return _collapsed(sources, names), _collapsed(assumptions, names)
+
+
+def _measured(path: Path, written: Any) -> Measured | None:
+    catalogue = {"forced_write": forced_writes(), "ack_latency": brokers()}.get(str(path[-1]))
+    if catalogue is None:
+        return None
+    if written is None:
+        return catalogue["ebs-gp3" if path[-1] == "forced_write" else "kafka"]
+    return catalogue.get(written) if isinstance(written, str) else None
+
+
+def _latencies(file: schema.ScenarioFile, placed: Zones, sources: dict[str, str], assumptions: dict[str, str]) -> None:
+    if file.network.latency is not None:
+        return
+    used = {canonical(zone) for zone in placed.values()}
+    known = {zone for zone in used if region(zone) in (*regions().names, LOCAL)}
+    if known:
+        sources.setdefault("network.latency", regions().source)
+        if file.network.tail:
+            assumptions.setdefault("network.latency", regions().assumption)
+
+
+def _collapsed(notes: dict[str, str], services: list[str]) -> dict[str, str]:
+    """Notes that are the same for every service become one, and those of defaults that are the same in a table too."""
+    result: dict[str, str] = {}
+    for text, note in notes.items():
+        parts = text.split(".", 2)
+        if (
+            parts[0] == "services"
+            and len(services) > 1
+            and all(notes.get(f"services.{s}.{parts[2]}") == note for s in services)
+        ):
+            result[f"services.*.{parts[2]}"] = note
+        elif parts[0] == "policies" and all(n == note for t, n in notes.items() if t.startswith("policies.")):
+            result["policies"] = note
+        else:
+            result[text] = note
+    return result

@@ -1,0 +1,459 @@
+"""What may stand in a scenario file: keys, types and defaults. Everything that spans more than one entry is in `checks`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo
+
+from simtx.protocols.policies import BreakerPolicy, Policies
+from simtx.scenario import units
+from simtx.scenario.catalog import brokers, forced_writes
+from simtx.scenario.distribution_files import Flaws, read_distribution
+from simtx.scenario.distributions import Constant, Distribution, Exponential
+from simtx.scenario.model import Acknowledgement, DeadlockRule, FaultKind, Flush, Isolation, Popularity, WorkloadKind
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_DEFAULTS = Policies()
+
+
+@dataclass(frozen=True, slots=True)
+class Notation:
+    """How a value is written: for the tables of the documentation."""
+
+    text: str
+
+
+def _units_needed(info: ValidationInfo) -> bool:
+    return bool((info.context or {}).get("units_needed", True))
+
+
+def _seconds(value: Any, info: ValidationInfo) -> float:
+    return units.duration(value, unit_needed=_units_needed(info))
+
+
+def _period(value: Any, info: ValidationInfo) -> float:
+    return units.duration(value, unit_needed=_units_needed(info), zero=False)
+
+
+def _latency(value: Any, info: ValidationInfo) -> Distribution:
+    return read_distribution(value, unit_needed=_units_needed(info))
+
+
+def _forced_write(value: Any, info: ValidationInfo) -> Distribution:
+    known = {name: entry.latency for name, entry in forced_writes().items()}
+    return read_distribution(value, unit_needed=_units_needed(info), names=known)
+
+
+def _ack_latency(value: Any, info: ValidationInfo) -> Distribution:
+    known = {name: entry.latency for name, entry in brokers().items()}
+    return read_distribution(value, unit_needed=_units_needed(info), names=known)
+
+
+def _numbers(value: Any) -> Distribution:
+    return read_distribution(value, durations=False)
+
+
+def _profile(value: Any, info: ValidationInfo) -> tuple[tuple[float, float], ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{units.shown(value)} is no list of pairs [time, rate]")
+    flaws: list[tuple[tuple[str | int, ...], str]] = []
+    pairs: list[tuple[float, float]] = []
+    for index, pair in enumerate(value):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            flaws.append(((index,), f"{units.shown(pair)} is no pair [time, rate]"))
+            continue
+        try:
+            pairs.append(
+                (units.duration(pair[0], unit_needed=_units_needed(info)), units.rate(pair[1], zero=True)),
+            )
+        except ValueError as error:
+            flaws.append(((index,), str(error)))
+    if flaws:
+        raise Flaws(flaws)
+    return tuple(pairs)
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or _NAME.fullmatch(value) is None:
+        raise ValueError(f"{units.shown(value)} is no name; use letters, digits, '-' and '_', a letter first")
+    return value
+
+
+def _factor(value: Any) -> float:
+    factor = units.number(value)
+    if factor <= 0:
+        raise ValueError(f"{units.shown(value)} is no factor; it must be above 0")
+    return factor
+
+
+Seconds: TypeAlias = Annotated[float, PlainValidator(_seconds), Notation("duration")]
+Period: TypeAlias = Annotated[float, PlainValidator(_period), Notation("duration above 0")]
+MaybeSeconds: TypeAlias = Annotated[float | None, PlainValidator(_seconds), Notation("duration")]
+MaybePeriod: TypeAlias = Annotated[float | None, PlainValidator(_period), Notation("duration above 0")]
+Latency: TypeAlias = Annotated[Distribution, PlainValidator(_latency), Notation("distribution of a duration")]
+MaybeLatency: TypeAlias = Annotated[
+    Distribution | None, PlainValidator(_latency), Notation("distribution of a duration")
+]
+ForcedWrite: TypeAlias = Annotated[
+    Distribution, PlainValidator(_forced_write), Notation("distribution of a duration, or a name from latencies.toml")
+]
+AckLatency: TypeAlias = Annotated[
+    Distribution, PlainValidator(_ack_latency), Notation("distribution of a duration, or a name from latencies.toml")
+]
+MaybeNumbers: TypeAlias = Annotated[Distribution | None, PlainValidator(_numbers), Notation("distribution of a number")]
+Profile: TypeAlias = Annotated[
+    tuple[tuple[float, float], ...], PlainValidator(_profile), Notation("list of pairs [duration, rate]")
+]
+Rate: TypeAlias = Annotated[float, PlainValidator(lambda v: units.rate(v, zero=True)), Notation("rate")]
+MaybeRate: TypeAlias = Annotated[float | None, PlainValidator(lambda v: units.rate(v, zero=True)), Notation("rate")]
+Chance: TypeAlias = Annotated[float, PlainValidator(units.probability), Notation("probability")]
+MaybeChance: TypeAlias = Annotated[float | None, PlainValidator(units.probability), Notation("probability")]
+Number: TypeAlias = Annotated[float, PlainValidator(units.number), Notation("number")]
+MaybeNumber: TypeAlias = Annotated[float | None, PlainValidator(units.number), Notation("number")]
+Factor: TypeAlias = Annotated[float, PlainValidator(_factor), Notation("number above 0")]
+MaybeFactor: TypeAlias = Annotated[float | None, PlainValidator(_factor), Notation("number above 0")]
+Whole: TypeAlias = Annotated[int, PlainValidator(units.count), Notation("whole number")]
+MaybeWhole: TypeAlias = Annotated[int | None, PlainValidator(units.count), Notation("whole number")]
+Positive: TypeAlias = Annotated[
+    int, PlainValidator(lambda v: units.count(v, least=1)), Notation("whole number of at least 1")
+]
+MaybePositive: TypeAlias = Annotated[
+    int | None, PlainValidator(lambda v: units.count(v, least=1)), Notation("whole number of at least 1")
+]
+Name: TypeAlias = Annotated[str, PlainValidator(_name), Notation("name")]
+
+
+def _field(description: str, default: Any = ..., **options: Any) -> Any:
+    return Field(default, description=description, **options)
+
+
+class Table(BaseModel):
+    """Base of all tables of a file: unknown keys are refused, texts are not taken for numbers."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, frozen=True)
+
+
+class LogFile(Table):
+    """A durable log."""
+
+    forced_write: ForcedWrite = _field(
+        "Time until a forced record is on disk.", default_factory=lambda: forced_writes()["ebs-gp3"].latency
+    )
+    flush: Flush = _field(
+        "`group`: records that arrive during a flush share the next; `serial`: one flush a record, one after the other; "
+        "`parallel`: every record takes its own time without queueing.",
+        "group",
+    )
+    lazy_flush: Period = _field("Period of the background flush of records that are not forced.", 0.2)
+
+
+class StoreFile(Table):
+    """The database of a service."""
+
+    isolation: Isolation = _field(
+        "`read-committed`: reads take no locks; `serializable`: reads lock the row as writes do.", "read-committed"
+    )
+    lock_timeout: Period = _field("How long a local transaction waits for a row lock before it fails.", 1.0)
+    initial: dict[str, Number] = _field(
+        "Value at the start by key, or by prefix if the name ends in `*`; every other key starts at 0.",
+        default_factory=dict,
+    )
+    replica_lag: MaybeLatency = _field("Delay after which a read replica shows a commit; absent: no replica.", None)
+    log: LogFile = _field("Its redo log.", default_factory=LogFile)
+
+
+class ServiceFile(Table):
+    """A node with workers and one store. Keys that a service does not give are taken from `[defaults]`."""
+
+    zone: str = _field(
+        "Region, region and availability zone (`frankfurt/b`), `local`, or a zone of `network.zones`.", "local"
+    )
+    workers: Positive = _field("Local transactions that it can work on at once.", 1)
+    service_time: Latency = _field("Work that one step costs a worker, beside waiting for locks and disks.")
+    compensation_time: MaybeLatency = _field("The same for a compensation; absent: as `service_time`.", None)
+    queue_limit: MaybeWhole = _field(
+        "Requests that may wait for a worker; those beyond are dropped, as if lost; absent: no limit.", None
+    )
+    store: StoreFile = _field("Its database.", default_factory=StoreFile)
+
+
+class HubFile(Table):
+    """The node of the strategy beside the services: a 2PC coordinator or a saga orchestrator."""
+
+    zone: str | None = _field("Where it runs; absent: where the first service runs.", None)
+    log: LogFile = _field("Its durable log.", default_factory=LogFile)
+
+
+class LinkFile(Table):
+    """What is different on the links between two zones; of several entries that fit, the last one that gives a value wins."""
+
+    between: list[str] | None = _field("Two zones or regions, both directions. Either this, or `from` and `to`.", None)
+    from_: str | None = _field("Zone or region where the direction begins.", None, alias="from")
+    to: str | None = _field("Zone or region where it ends.", None)
+    latency: MaybeLatency = _field("One-way delay; absent: from regions.toml, or `network.latency`.", None)
+    loss: MaybeChance = _field("Probability that a message is lost; absent: `network.loss`.", None)
+    duplication: MaybeChance = _field("Probability that it arrives twice; absent: `network.duplication`.", None)
+    reorder: MaybeChance = _field("Probability that it is held up; absent: `network.reorder`.", None)
+    reorder_delay: MaybeLatency = _field("How long it is held up; absent: `network.reorder_delay`.", None)
+
+
+class NetworkFile(Table):
+    """Links between the zones. Their latency is that of regions.toml unless something else is said."""
+
+    zones: list[str] = _field(
+        "Further zones, of your own; give their latencies in `links` or `latency`.", default_factory=list
+    )
+    latency: MaybeLatency = _field("One-way delay of all links, also inside a zone, instead of regions.toml.", None)
+    tail: bool = _field("Whether latencies from regions.toml get their assumed tail, or are constants.", True)
+    loss: Chance = _field("Probability that a message is lost.", 0.0)
+    duplication: Chance = _field("Probability that a message arrives twice.", 0.0)
+    reorder: Chance = _field("Probability that a message is held up, so that later ones overtake it.", 0.0)
+    reorder_delay: Latency = _field("How long it is held up.", Exponential(0.01))
+    client_zone: str | None = _field("Where the clients are; absent: beside the entry node, without delay.", None)
+    links: list[LinkFile] = _field("Exceptions, one `[[network.links]]` table each.", default_factory=list)
+
+
+class BrokerFile(Table):
+    """The message broker: at least once, with acknowledgements."""
+
+    zone: str | None = _field("Where it runs; absent: where the first service runs.", None)
+    ack: Acknowledgement = _field(
+        "What an ack says: the message is in `memory` (a crash of the broker loses it), on a `quorum` of replicas, or forced to disk "
+        "(`fsync`).",
+        "quorum",
+    )
+    ack_latency: AckLatency = _field(
+        "Time until it acks, beside the network.", default_factory=lambda: brokers()["kafka"].latency
+    )
+    linger: Latency = _field(
+        "How long a producer holds a message back to fill a batch; its crash loses the batch.", Constant(0.0)
+    )
+    redelivery: Period = _field("Time after which an unacknowledged delivery comes again.", 30.0)
+    deduplication_window: Seconds = _field(
+        "How long it remembers message ids to drop a producer's duplicates; 0: not.", 0.0
+    )
+    ordered: bool = _field("Whether messages of one transaction to one consumer come in order, one at a time.", True)
+    retention: MaybePeriod = _field("Age at which an undelivered message is dropped; absent: never.", None)
+
+
+class ParameterFile(Table):
+    """Something that is drawn once for each transaction: a key (`population`) or a number (`values`)."""
+
+    population: MaybePositive = _field("Number of keys.", None)
+    popularity: Popularity = _field(
+        "`uniform`, or `zipf`: the key of rank r, from 1, is drawn with probability proportional to r^-exponent.",
+        "uniform",
+    )
+    exponent: Factor = _field("Exponent of the Zipf law; 0.99 is that of the YCSB benchmark.", 0.99)
+    prefix: str = _field("Text before the key's rank, counted from 0.", "")
+    values: MaybeNumbers = _field("Distribution of a number.", None)
+    integer: bool = _field("Whether the number is rounded to a whole one.", False)
+
+
+class OperationFile(Table):
+    """One operation on one key."""
+
+    key: str = _field("Template: `{name}` stands for a key parameter, `{tx}` for the transaction's number.")
+    kind: Literal["add", "set", "read"] = _field("`add` to the value, `set` it, or `read` it.", "add")
+    amount: MaybeNumber = _field(
+        "The change or the new value; with a `parameter`, what its draw is multiplied with.", None
+    )
+    parameter: str | None = _field("A number parameter.", None)
+    low: MaybeNumber = _field("Guard: the step is refused if the value would fall below.", None)
+    high: MaybeNumber = _field("Guard: the step is refused if the value would rise above.", None)
+
+
+class StepFile(Table):
+    """A step of the business transaction, on one service."""
+
+    name: Name = _field("Unique name.")
+    service: str = _field("The service that does it.")
+    kind: Literal["compensatable", "pivot", "retriable"] = _field(
+        "`compensatable`: can be undone; `pivot`: the point of no return, at most one; `retriable`: after it, cannot be refused.",
+        "compensatable",
+    )
+    after: list[str] | None = _field("Steps that have to be done before; absent: the step before it in the file.", None)
+    operations: list[OperationFile] = _field("What it does: one local transaction.", default_factory=list)
+    compensation: list[OperationFile] = _field("What undoes it: one local transaction.", default_factory=list)
+    refusal: Chance = _field("Probability that the business says no, whatever the data.", 0.0)
+    service_time: MaybeLatency = _field("Work that it costs; absent: the service's `service_time`.", None)
+    compensation_time: MaybeLatency = _field(
+        "Work of the compensation; absent: the service's, and without that too, that of the action.", None
+    )
+
+
+class TransactionFile(Table):
+    """The business transaction: a directed acyclic graph of steps."""
+
+    name: str = _field("What it is called.", "transaction")
+    parameters: dict[str, ParameterFile] = _field("What is drawn for each transaction, by name.", default_factory=dict)
+    steps: list[StepFile] = _field("Its steps, one `[[transaction.steps]]` table each.", min_length=1)
+
+
+class WorkloadFile(Table):
+    """When transactions arrive."""
+
+    kind: WorkloadKind = _field(
+        "`poisson`; `deterministic`: equal gaps; `bursty`: Poisson that switches between two rates; `profile`: Poisson with a "
+        "piecewise constant rate; `trace`: times from a file; `closed`: users who think, ask and wait for the answer.",
+        "poisson",
+    )
+    rate: MaybeRate = _field("Transactions a second; of a bursty workload, outside bursts (absent: 0).", None)
+    burst_rate: MaybeRate = _field("bursty: rate inside a burst.", None)
+    burst_on: MaybePeriod = _field("bursty: average length of a burst.", None)
+    burst_off: MaybePeriod = _field("bursty: average time between bursts.", None)
+    profile: Profile = _field("profile: the rate from each time on; the last one holds for ever.", ())
+    trace: str | None = _field(
+        "trace: a CSV file with a column `time` in seconds; columns named as parameters give those.", None
+    )
+    users: MaybePositive = _field("closed: number of users.", None)
+    think_time: MaybeLatency = _field("closed: time between an answer and the same user's next request.", None)
+
+
+class TriggerFile(Table):
+    """A place in a protocol at which a node crashes."""
+
+    transaction: Whole = _field("Number of the transaction, from 0.")
+    effect: str = _field(
+        "Name of the effect, such as `Append`, or with what is inside, such as `Append:commit`, `Message:prepare`."
+    )
+    when: Literal["before", "after"] = _field("Just before it or just after it.", "after")
+    occurrence: Positive = _field("The first such effect, the second, ...", 1)
+
+
+class FaultFile(Table):
+    """Something that goes wrong: at a time (`at`), at random times (`every`), or at a place in a protocol (`trigger`)."""
+
+    kind: FaultKind = _field("What happens.")
+    node: str | None = _field(
+        "The service, or `hub`, that it happens to; `*`: each of them, independently. Not for links and the broker.",
+        None,
+    )
+    at: MaybeSeconds = _field("When it begins.", None)
+    every: MaybeLatency = _field("Time from its end (at first, from 0) to its next beginning.", None)
+    until: MaybeSeconds = _field("With `every`: it does not begin after this time any more.", None)
+    trigger: TriggerFile | None = _field("crash only: the place in a protocol.", None)
+    duration: Latency = _field("How long it lasts.")
+    factor: MaybeFactor = _field("slow: service times are multiplied by it; clock-drift: durations of timers.", None)
+    probability: MaybeChance = _field("loss, duplication, reorder: on top of the link's own.", None)
+    a: list[str] = _field("Links only: nodes, zones or regions on one side; empty: all links.", default_factory=list)
+    b: list[str] = _field("Links only: the other side; empty: everything else.", default_factory=list)
+    one_way: bool = _field("Links only: only messages from `a` to `b` are hit.", False)
+
+
+class TermFile(Table):
+    """A part of a conserved sum."""
+
+    service: str = _field("The service.")
+    prefix: str = _field("All keys of its store that begin so.")
+    weight: Number = _field("What their values count.", 1.0)
+
+
+class InvariantFile(Table):
+    """Something that has to hold over committed values. All-or-nothing per transaction is always checked."""
+
+    name: str = _field("What it is called.")
+    kind: Literal["conserved", "bounds"] = _field("`conserved`: a weighted sum is what it was at the start; `bounds`.")
+    unit: str = _field("What the values count: `EUR`, `pieces`.", "")
+    terms: list[TermFile] = _field("conserved: the terms of the sum.", default_factory=list)
+    service: str | None = _field("bounds: the service.", None)
+    prefix: str | None = _field("bounds: all keys that begin so.", None)
+    low: MaybeNumber = _field("bounds: lower bound.", None)
+    high: MaybeNumber = _field("bounds: upper bound.", None)
+
+
+class BackoffFile(Table):
+    """Capped exponential back-off with full jitter: a wait is uniform between 0 and min(cap, base * factor^attempt)."""
+
+    base: Period = _field("Bound of the first wait.", _DEFAULTS.backoff.base)
+    factor: Factor = _field("Growth per attempt.", _DEFAULTS.backoff.factor)
+    cap: Period = _field("No wait is longer.", _DEFAULTS.backoff.cap)
+
+
+class BreakerFile(Table):
+    """A circuit breaker."""
+
+    threshold: Positive = _field("Consecutive failed calls that open it.", BreakerPolicy().threshold)
+    cooldown: Period = _field("Time until one trial call is let through.", BreakerPolicy().cooldown)
+
+
+class PoliciesFile(Table):
+    """Timeouts and retries, for strategies without policies of their own."""
+
+    call_timeout: Period = _field(
+        "How long a saga waits for a reply before it sends the command again.", _DEFAULTS.call_timeout
+    )
+    attempts: Positive = _field(
+        "How often a command before the pivot is sent before its step is compensated.", _DEFAULTS.attempts
+    )
+    compensation_attempts: MaybePositive = _field(
+        "How often a compensation is sent before the saga is stuck; absent: for ever, with an alert.", None
+    )
+    alert_after: Positive = _field(
+        "Attempts at something endless after which an alert is raised.", _DEFAULTS.alert_after
+    )
+    vote_timeout: Period = _field("How long a 2PC coordinator waits for votes.", _DEFAULTS.vote_timeout)
+    acknowledgement_timeout: Period = _field(
+        "How long it waits for acknowledgements before it sends the decision again.", _DEFAULTS.acknowledgement_timeout
+    )
+    inquiry_timeout: Period = _field(
+        "How long a prepared participant waits before it inquires.", _DEFAULTS.inquiry_timeout
+    )
+    idle_timeout: Period = _field("How long a participant keeps an unprepared branch open.", _DEFAULTS.idle_timeout)
+    backoff: BackoffFile = _field(
+        "Wait on top of the timeout before every further attempt.", default_factory=BackoffFile
+    )
+    publish_timeout: Period = _field("How long a producer waits for the broker's ack.", _DEFAULTS.publish_timeout)
+    publish_attempts: Positive = _field("How often a dual write tries to publish.", _DEFAULTS.publish_attempts)
+    poll_interval: Period = _field("Period of the polling outbox relay.", _DEFAULTS.poll_interval)
+    poll_batch: Positive = _field("Rows that the relay reads at once.", _DEFAULTS.poll_batch)
+    maximum_hops: Positive = _field(
+        "Choreographed events with more hops than this are refused as a cycle.", _DEFAULTS.maximum_hops
+    )
+    breaker: BreakerFile | None = _field("Circuit breaker of every caller towards every node; absent: none.", None)
+
+
+class RunFile(Table):
+    """How long a run is: `transactions` or `duration`."""
+
+    transactions: MaybePositive = _field("Number of transactions that arrive.", None)
+    duration: MaybePeriod = _field("Time during which they arrive.", None)
+    warmup: Seconds = _field("Transactions that arrive before this time are left out of the statistics.", 0.0)
+    drain: Seconds = _field("The run ends at the latest this long after the last arrival.", 60.0)
+
+
+class ScenarioFile(Table):
+    """A scenario."""
+
+    name: str | None = _field("Its name; absent: that of the file.", None)
+    title: str = _field("One line that says what it is about.", "")
+    description: str = _field("A paragraph.", "")
+    services: dict[str, ServiceFile] = _field("By name, one `[services.NAME]` table each.", min_length=1)
+    transaction: TransactionFile = _field("The business transaction.")
+    workload: WorkloadFile = _field("When transactions arrive.")
+    run: RunFile = _field("How long a run is.")
+    hub: HubFile = _field("Where a coordinator or an orchestrator runs.", default_factory=HubFile)
+    network: NetworkFile = _field("Zones and links.", default_factory=NetworkFile)
+    broker: BrokerFile = _field("The message broker.", default_factory=BrokerFile)
+    faults: list[FaultFile] = _field("What goes wrong, one `[[faults]]` table each.", default_factory=list)
+    policies: PoliciesFile = _field("Timeouts and retries.", default_factory=PoliciesFile)
+    invariants: list[InvariantFile] = _field("What has to hold, one `[[invariants]]` table each.", default_factory=list)
+    deadlocks: DeadlockRule = _field(
+        "`timeout`: a lock wait ends by the store's `lock_timeout`; `detect`: a cycle fails the one who closes it; `wait-die`: a younger "
+        "transaction never waits for an older one.",
+        "timeout",
+    )
+    sources: dict[str, str] = _field("Where values come from, by path (`*` fits any part of it).", default_factory=dict)
+    assumptions: dict[str, str] = _field("Values without a source, by path: why this value.", default_factory=dict)
+
+
+#: Keys at the top of a file that are resolved before the rest is read.
+MERGED: Mapping[str, str] = {
+    "extends": "A built-in scenario or a file, relative to this one: its tables are taken over, and changed by those of this file. "
+    "Lists are replaced as a whole.",
+    "defaults": "What services do not say themselves: the keys of a service, `[defaults.store.log]` included.",
+}

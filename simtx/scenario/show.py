@@ -1,0 +1,212 @@
+"""A scenario as a graph, as plain text and as a table for notebooks."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from simtx.scenario.model import BROKER, CLIENT, HUB, Fault, OperationSpec, Scenario, StepSpec, Workload
+from simtx.scenario.units import duration_text
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+def graph(scenario: Scenario) -> nx.DiGraph[str]:
+    """A directed graph of all nodes.
+
+    Node attributes: ``zone``, ``kind`` (service, hub, broker, client). Edge attributes: ``latency_ms`` (mean, one way), ``loss``.
+    """
+    import networkx as nx
+
+    result: nx.DiGraph[str] = nx.DiGraph(name=scenario.name)
+    nodes = [*scenario.services, HUB, BROKER]
+    if scenario.network.client_zone is not None:
+        nodes.append(CLIENT)
+    for node in nodes:
+        result.add_node(node, zone=scenario.node_zone(node), kind=node if node not in scenario.services else "service")
+    for a in nodes:
+        for b in nodes:
+            zones = scenario.node_zone(a), scenario.node_zone(b)
+            if a != b and zones[0] is not None and zones[1] is not None:
+                link = scenario.network.link(zones[0], zones[1])
+                result.add_edge(a, b, latency_ms=link.latency.mean() * 1000, loss=link.loss)
+    return result
+
+
+Section = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
+
+
+def sections(scenario: Scenario) -> list[Section]:
+    """The parts of the description: a heading, the names of columns, and rows."""
+    utilisation = scenario.utilisation()
+    services: list[tuple[str, ...]] = [
+        (
+            service.name,
+            service.zone,
+            str(service.workers),
+            service.service_time.describe(),
+            f"{utilisation[service.name]:.0%}" if service.name in utilisation else "",
+            f"{service.store.log.forced_write.describe()} ({service.store.log.flush})",
+            service.store.isolation,
+        )
+        for service in scenario.services.values()
+    ]
+    steps: list[tuple[str, ...]] = [
+        (
+            step.name,
+            step.service,
+            step.kind,
+            _after(step, scenario),
+            ", ".join(operation_text(o) for o in step.operations),
+            ", ".join(operation_text(o) for o in step.compensation),
+            f"{step.refusal:.3g}" if step.refusal else "",
+        )
+        for step in scenario.transaction.steps
+    ]
+    others = [
+        ("workload", workload_text(scenario.workload)),
+        ("hub", f"{scenario.hub.zone}, forced write {scenario.hub.log.forced_write.describe()}"),
+        (
+            "broker",
+            _broker_text(scenario),
+        ),
+        ("network", _network_text(scenario)),
+        ("deadlocks", scenario.deadlocks),
+        *(("fault", fault_text(fault)) for fault in scenario.faults),
+        *(("invariant", f"{i.name}: {i.kind}{f' ({i.unit})' if i.unit else ''}") for i in scenario.invariants),
+        ("run", _run_text(scenario)),
+        *(("changed", f"{path} = {value}") for path, value in scenario.overrides.items()),
+        *(("warning", line) for line in scenario.warnings()),
+    ]
+    return [
+        (
+            "Services",
+            ("service", "zone", "workers", "service time", "utilisation", "forced write", "isolation"),
+            services,
+        ),
+        ("Transaction", ("step", "service", "kind", "after", "does", "undone by", "refusal"), steps),
+        ("Around it", ("", ""), [(a, b) for a, b in others]),
+        ("Assumptions", ("parameter", "why"), list(scenario.assumptions.items())),
+        ("Sources", ("parameter", "source"), list(scenario.sources.items())),
+    ]
+
+
+def text(scenario: Scenario) -> str:
+    """Plain text with aligned columns."""
+    lines = [f"{scenario.name}: {scenario.title}" if scenario.title else scenario.name]
+    if scenario.description:
+        lines += ["", scenario.description]
+    for heading, columns, rows in sections(scenario):
+        if not rows:
+            continue
+        table = [columns, *rows] if any(columns) else rows
+        widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
+        lines += ["", heading]
+        lines += [
+            "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table
+        ]
+    return "\n".join(lines)
+
+
+def html(scenario: Scenario) -> str:
+    """Tables for a notebook; long ones are folded."""
+    parts = [f"<h3>{escape(scenario.name)}</h3>", f"<p><b>{escape(scenario.title)}</b></p>" if scenario.title else ""]
+    if scenario.description:
+        parts.append(f"<p>{escape(scenario.description)}</p>")
+    for heading, columns, rows in sections(scenario):
+        if not rows:
+            continue
+        folded = heading in ("Assumptions", "Sources")
+        head = "".join(f"<th style='text-align:left'>{escape(column)}</th>" for column in columns)
+        body = "".join(
+            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in rows
+        )
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        title = f"{escape(heading)} ({len(rows)})" if folded else escape(heading)
+        parts.append(f"<details{'' if folded else ' open'}><summary><b>{title}</b></summary>{table}</details>")
+    return "\n".join(part for part in parts if part)
+
+
+def operation_text(operation: OperationSpec) -> str:
+    """One operation in short: ``stock:{sku} -1 (at least 0)``."""
+    if operation.kind == "read":
+        return f"read {operation.key}"
+    if operation.parameter is None:
+        amount = f"{operation.amount:+g}" if operation.kind == "add" else f"{operation.amount:g}"
+    else:
+        sign = "-" if operation.amount < 0 else "+" if operation.kind == "add" else ""
+        factor = f"{abs(operation.amount):g} " if abs(operation.amount) != 1 else ""
+        amount = f"{sign}{factor}{operation.parameter}"
+    guards = [f"at least {operation.low:g}"] if operation.low is not None else []
+    guards += [f"at most {operation.high:g}"] if operation.high is not None else []
+    change = f"{operation.key} {amount}" if operation.kind == "add" else f"{operation.key} = {amount}"
+    return change + (f" ({', '.join(guards)})" if guards else "")
+
+
+def workload_text(workload: Workload) -> str:
+    """One line on the workload."""
+    kind = workload.kind
+    if kind == "closed" and workload.think_time is not None:
+        return f"closed, {workload.users} users, think time {workload.think_time.describe()}"
+    if kind == "bursty":
+        return (
+            f"bursty, {workload.burst_rate:g}/s for {duration_text(workload.burst_on)}, "
+            f"{workload.rate:g}/s for {duration_text(workload.burst_off)} (averages)"
+        )
+    if kind == "profile":
+        return "profile, " + ", ".join(f"{rate:g}/s from {duration_text(time)}" for time, rate in workload.profile)
+    if kind == "trace":
+        return f"trace of {len(workload.trace_times)} arrivals"
+    return f"{kind}, {workload.rate:g}/s"
+
+
+def fault_text(fault: Fault) -> str:
+    """One line on a fault."""
+    words: list[str] = [fault.kind]
+    if fault.node:
+        words.append(f"of {fault.node}")
+    if fault.a:
+        words.append(f"{'from' if fault.one_way else 'between'} {', '.join(fault.a)}")
+        words.append(f"{'to' if fault.one_way else 'and'} {', '.join(fault.b) or 'all others'}")
+    if fault.kind in ("slow", "clock-drift"):
+        words.append(f"by a factor of {fault.factor:g}")
+    if fault.probability:
+        words.append(f"with probability {fault.probability:g}")
+    if fault.at is not None:
+        words.append(f"at {duration_text(fault.at)}")
+    if fault.every is not None:
+        words.append(f"every {fault.every.describe()}")
+    if fault.trigger is not None:
+        trigger = fault.trigger
+        words.append(
+            f"{trigger.when} {trigger.effect} number {trigger.occurrence} of transaction {trigger.transaction}"
+        )
+    return " ".join(words) + f", for {fault.duration.describe()}"
+
+
+def _after(step: StepSpec, scenario: Scenario) -> str:
+    return ", ".join(scenario.transaction.steps[index].name for index in step.after)
+
+
+def _broker_text(scenario: Scenario) -> str:
+    broker = scenario.broker
+    acks = f"acks from {broker.ack} after {broker.ack_latency.describe()}"
+    return f"{broker.zone}, {acks}, redelivers after {duration_text(broker.redelivery)}"
+
+
+def _network_text(scenario: Scenario) -> str:
+    network = scenario.network
+    means = [link.latency.mean() for link in network.links.values()]
+    shown = f"one-way latency {duration_text(min(means))} to {duration_text(max(means))} on average"
+    chances = [(name, getattr(network, name)) for name in ("loss", "duplication", "reorder") if getattr(network, name)]
+    return ", ".join([shown, *(f"{name} {chance:g}" for name, chance in chances)])
+
+
+def _run_text(scenario: Scenario) -> str:
+    run = scenario.run
+    length = (
+        f"{run.transactions} transactions" if run.transactions is not None else f"{duration_text(run.duration or 0)}"
+    )
+    return f"{length}, warm-up {duration_text(run.warmup)}, at most {duration_text(run.drain)} to drain"
