@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from mmap import mmap
-from time import monotonic
+from time import process_time
 from typing import Any
 
 from simtx.checker.engine import ROOT, Compiled, Guard, Level, Options, check, expand, interruptible, lineage
@@ -19,8 +19,8 @@ from simtx.checker.ledger import Ledger
 from simtx.checker.model import Model, S
 from simtx.errors import ScenarioError
 
-FORK_AFTER_S = 0.01
-"""A level must have taken this long before workers are forked: less is done sooner than they are."""
+FORK_AFTER_S = 0.03
+"""A level must have taken this much CPU time before workers are forked: less is done sooner than they are."""
 
 
 def explore(
@@ -103,13 +103,13 @@ def _search(ledger: Ledger[S]) -> None:
 
                 search(ledger, parents, list(level.states), guard)
                 break
-            started = monotonic()
+            started = process_time()
             ledger.stopped = _expand_level(ledger, level, parents, guard)
             ledger.expanded += level.expanded
             ledger.transitions += level.transition_count
             _settle_terminal(ledger, level, parents)
             level = Level(level.found)
-            level_s = monotonic() - started
+            level_s = process_time() - started
 
 
 def _expand_level(ledger: Ledger[S], level: Level[S], parents: dict[S, Any], guard: Guard) -> str:
