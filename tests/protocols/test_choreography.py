@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.protocols.helpers import Witness, World, chain
 
 from simtx.errors import PeerFault
 from simtx.protocols.choreography import StepEvent, chain_problem, is_point_of_no_return
@@ -30,10 +30,13 @@ from simtx.protocols.contract import (
     Timer,
     Transact,
 )
+from simtx.protocols.diagrams import to_mermaid
 from simtx.protocols.outbox import Outbox, OutboxService
 from simtx.protocols.policies import Policies
+from simtx.protocols.relay import Relay
+from tests.protocols.helpers import Witness, World, chain
 
-REFUSE = (Operation("k", "add", 1), Operation("k", "refuse"))
+REFUSE: tuple[Operation, ...] = (Operation("k", "add", 1), Operation("k", "refuse"))
 NAMES = "abcdefgh"
 
 
@@ -570,6 +573,13 @@ def test_the_strategy_takes_the_scenarios_policies_only_if_it_has_none() -> None
     ours, theirs = Policies(attempts=1), Policies(attempts=2)
     assert Outbox(closing=True).configured(theirs) == Outbox(closing=True, policies=theirs)
     assert Outbox(policies=ours).configured(theirs).policies == ours
+
+
+def test_both_machines_are_drawn_in_the_documentation() -> None:
+    """That the drawings are fresh is tested for all pages at once; that test would not notice a page that lost its marks."""
+    page = (Path(__file__).parents[2] / "docs" / "protocols" / "outbox.md").read_text(encoding="utf-8")
+    assert to_mermaid(OutboxService) in page
+    assert to_mermaid(Relay) in page
 
 
 def test_the_strategy_says_what_it_is() -> None:

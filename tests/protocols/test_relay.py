@@ -7,13 +7,13 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.protocols.helpers import Witness, World, chain
 
 from simtx.errors import PeerFault
 from simtx.protocols.contract import Alert, Done, Effect, MarkOutbox, Message, Publish, ReadOutbox, SetTimer, Timer
 from simtx.protocols.outbox import Outbox
 from simtx.protocols.policies import Policies
 from simtx.protocols.relay import MINIMUM_POLL_INTERVAL, Relay
+from tests.protocols.helpers import Witness, World, chain
 
 POLICIES = Policies(poll_interval=0.05, poll_batch=4, alert_after=3)
 
