@@ -78,18 +78,18 @@ def _keys(model: type[BaseModel], path: Path) -> list[str]:
     for part in path:
         if isinstance(current, type) and issubclass(current, BaseModel):
             fields = {field.alias or name: field for name, field in current.model_fields.items()}
-            current = _inner(fields[str(part)].annotation)
+            current = inner(fields[str(part)].annotation)
         else:
-            current = _inner(get_args(current)[-1])
+            current = inner(get_args(current)[-1])
     return [field.alias or name for name, field in current.model_fields.items()]
 
 
-def _inner(annotation: Any) -> Any:
+def inner(annotation: Any) -> Any:
     """An annotation without ``Annotated`` and ``| None``."""
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, types.UnionType):
-        return next(_inner(part) for part in get_args(annotation) if part is not type(None))
+        return next(inner(part) for part in get_args(annotation) if part is not type(None))
     return annotation
 
 
