@@ -331,9 +331,8 @@ class Orchestrator(Machine):
         status = self.status
         started = False
         for predecessor in shape.before[index]:
-            if status[predecessor] in (DONE, UNKNOWN) and not any(
-                status[one] >= DONE for one in shape.next[predecessor]
-            ):
+            # What something came after was done: it cannot be unknown.
+            if status[predecessor] == DONE and not any(status[one] >= DONE for one in shape.next[predecessor]):
                 effects.append(self._undo(predecessor))
                 started = True
         if started:

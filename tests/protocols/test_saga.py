@@ -28,7 +28,7 @@ from simtx.protocols.contract import (
 )
 from simtx.protocols.diagrams import to_mermaid
 from simtx.protocols.policies import Backoff, Policies
-from simtx.protocols.saga import HUB, Orchestrator, Saga
+from simtx.protocols.saga import HUB, PAUSED, RESTING, RUNNING, UNDOING, Orchestrator, Saga
 from simtx.protocols.saga_participant import Participant
 from simtx.protocols.saga_shape import shape_of
 from tests.protocols.helpers import Witness, World
@@ -230,6 +230,14 @@ def test_a_silent_step_after_the_pivot_is_commanded_for_ever_with_one_alert() ->
     assert not alerts[0].stuck
 
 
+def test_a_step_that_will_be_given_up_anyway_raises_no_alert_before() -> None:
+    script = Script(sequence(1), Saga(policies=Policies(attempts=9, alert_after=3)))
+    script.play("begin")
+    for _ in range(8):
+        assert not any(isinstance(one, Alert) for one in script.play("reply"))
+        assert script.sent() == [("do", 0)]
+
+
 # --- retries ------------------------------------------------------------------------------------------------------------------
 
 
@@ -356,11 +364,31 @@ def test_after_a_skip_the_rest_is_compensated() -> None:
     assert script.machine.state == "compensating"
 
 
+def test_two_steps_skipped_at_once_start_their_common_successor_once() -> None:
+    script = Script(plan_of("pivot", "retriable", "retriable", "retriable", after={1: (0,), 2: (0,), 3: (1, 2)}))
+    script.play("begin", "done 0", "refused 1", "refused 2", "skip shipped by hand")
+    assert script.sent() == [("do", 3)]
+    assert Answer("committed") in script.play("done 3")
+
+
 def test_a_late_reply_frees_a_stuck_saga() -> None:
     script = Script(sequence(2))
     assert Answer("aborted", "step 'step 1' was refused") in script.play(*BACKWARD, "undone 0")
     script = Script(PIVOTED)
     assert Answer("committed") in script.play(*FORWARD, "done 3", "done 2")
+
+
+def test_a_late_reply_of_an_action_does_not_pass_for_one_of_the_stuck_compensation() -> None:
+    script = Script(sequence(2))
+    assert script.play(*BACKWARD, "done 0") == []
+    assert script.machine.state == "stuck"
+
+
+def test_the_late_reply_of_a_compensation_in_back_off_is_taken() -> None:
+    script = Script(sequence(2))
+    effects = script.play("begin", "done 0", "refused 1", "error 0 undo", "undone 0")
+    assert Append(("undone", 0)) in effects
+    assert script.machine.state == "aborted"
 
 
 def test_a_retry_after_stuck_has_all_attempts_again() -> None:
@@ -527,6 +555,9 @@ TOUR: tuple[tuple[Plan, str], ...] = (
     (wave(3), "begin; refused 0; done 2; refused 1; undone 2"),
     (wave(3), "begin; refused 0; error 1 do; error 2 do"),
     (wave(2), "begin; error 0 do; backoff; error 0 do"),
+    (wave(2), "begin; error 0 do; done 1; backoff; done 0"),
+    (wave(3), "begin; done 0; done 1; refused 2; error 0 undo; undone 1; backoff; undone 0"),
+    (wave(3), "begin; done 0; done 1; refused 2; reply; error 0 undo; undone 1; undone 0"),
     (PIVOTED, "begin; done 0; done 1; refused 2; done 3; done 2"),
     (PIVOTED, "begin; done 0; done 1; refused 2; refused 3; begin; retry x; done 2; done 3"),
     (PIVOTED, "begin; done 0; done 1; refused 2; done 2; done 3"),
@@ -567,6 +598,24 @@ def test_every_row_of_the_orchestrators_table_is_reached_in_every_way_and_no_oth
     table = {(row.state, row.event, to) for row in Orchestrator.transitions for to in row.to}
     assert table - reached == set(), "no event of the tour does this"
     assert reached - table == set(), "the table does not allow this"
+
+
+def test_a_command_without_a_reply_always_has_its_timer_and_nothing_else_has() -> None:
+    """Without the one direction a saga could wait for ever; without the other an idle saga would be woken in vain."""
+    for plan, events in TOUR:
+        script = Script(plan)
+        timers: set[str] = set()
+        for text in events.split("; "):
+            timers.discard(text)  # it has fired
+            for one in script.play(text):
+                if isinstance(one, SetTimer):
+                    timers.add(one.kind)
+                elif isinstance(one, CancelTimer):
+                    timers.discard(one.kind)
+            status = script.orchestrator.status
+            if script.effects[-1:] != [Forget()]:
+                assert ("reply" in timers) == (RUNNING in status or UNDOING in status), (events, text)
+                assert "backoff" in timers or not (PAUSED in status or RESTING in status), (events, text)
 
 
 def test_no_row_of_a_table_is_there_twice() -> None:

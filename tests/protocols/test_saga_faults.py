@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simtx.protocols.contract import Append, Effect, Message, Operation, Plan, Record, Step, StepKind
+from simtx.protocols.contract import (
+    Answer,
+    Append,
+    Decided,
+    Effect,
+    Forget,
+    Message,
+    Operation,
+    Plan,
+    Record,
+    Step,
+    StepKind,
+)
 from simtx.protocols.policies import Policies
 from simtx.protocols.saga import HUB, Saga
 from tests.protocols.helpers import Node, Witness, World
@@ -144,6 +156,15 @@ def test_a_saga_recovered_on_its_way_back_undoes_just_what_is_left(
     commands = [(one.kind, one.body.index) for one in effects if isinstance(one, Message)]
     assert commands == [("undo", 0)]
     assert recovered.orchestrator.left == script.orchestrator.left == 1
+
+
+def test_a_saga_recovered_after_its_last_record_decides_and_answers() -> None:
+    machine = Saga().machine(HUB, 1)
+    records = [("begin", sequence(2)), ("done", 0), ("done", 1)]
+    assert machine.recover(records) == [Decided("committed"), Answer("committed"), Forget()]
+    machine = Saga().machine(HUB, 1)
+    records = [("begin", sequence(2)), ("done", 0), ("refused", 1), ("undone", 0)]
+    assert machine.recover(records) == [Decided("aborted"), Answer("aborted", "step 'step 1' was refused"), Forget()]
 
 
 def test_an_operators_resolution_survives_a_crash() -> None:
