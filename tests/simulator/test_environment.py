@@ -242,6 +242,24 @@ def test_run_until_a_time_that_is_not_later_is_an_error(until: float) -> None:
         Environment(initial_time=5).run(until=until)
 
 
+def test_what_was_left_of_the_event_that_ended_a_run_comes_first_in_the_next(env: Environment) -> None:
+    log: list[str] = []
+    done = env.event()
+    env.call_at(1.0, done.succeed)
+
+    def listen() -> Process:
+        yield env.timeout(0.75)
+        yield done
+        log.append("listener")
+
+    env.process(listen())
+    env.call_at(0.9, lambda _: env.call_at(1.0, lambda _: env.call_in(0.0, log.append, "call")))
+    env.run(until=done)
+    assert log == []
+    env.run()
+    assert log == ["listener", "call"]
+
+
 def test_an_exception_in_a_call_comes_out_as_is_and_the_run_can_go_on(env: Environment) -> None:
     error = KeyError("the very object")
     log: list[float] = []

@@ -13,8 +13,6 @@ Source of the semantics: SimPy 4.1.2, src/simpy/core.py.
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from inspect import getattr_static
-from types import MethodType
 from typing import Any, TypeAlias
 
 from simpy.core import EmptySchedule, SimTime, StopSimulation
@@ -27,7 +25,7 @@ Entry: TypeAlias = tuple[float, int, int, Callable[[Any], object], Any]
 _RESUMED = EventPriority(-1)  # SimPy's: the rest of an event at which run() stopped comes before anything else
 _FAILED = -2  # a failed event goes to the very front, for step() to raise its exception
 
-# SimPy makes these five "methods" with a descriptor and binds them early, but only for direct instances of its own class.
+# SimPy makes these five methods with a descriptor and binds them once an instance, for speed; a subclass has to do so itself.
 _EVENT_CLASSES = ("process", "timeout", "event", "all_of", "any_of")
 
 
@@ -54,10 +52,8 @@ class CallEnvironment(SimPyEnvironment):
         super().__init__(initial_time)
         self._queue: list[Entry] = []  # type: ignore[assignment]
         self._dispatch: Callable[[Event], None] = self._process_event
-        cls = type(self)
         for name in _EVENT_CLASSES:
-            if getattr_static(cls, name) is SimPyEnvironment.__dict__[name]:
-                setattr(self, name, MethodType(getattr(cls, name), self))
+            setattr(self, name, getattr(self, name))
 
     @property
     def _now(self) -> SimTime:
