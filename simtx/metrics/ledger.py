@@ -7,8 +7,9 @@ Times are seconds since the start of the run. Definitions of the drift metrics: 
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from simtx.protocols.contract import Operation, Plan
 
@@ -16,77 +17,49 @@ NAN: Final = math.nan
 _TOLERANCE: Final = 1e-9  # below this a conserved sum counts as restored: float sums of decimal amounts
 
 UNDECIDED, COMMITTED, ABORTED = 0, 1, 2
+_CHUNK: Final = 1024
 
 
 class TransactionRecord:
-    """All that is counted for one transaction. Hosts write the counters directly: this is the hot path."""
+    """All that is counted for one transaction. Hosts write the counters directly: this is the hot path.
 
-    __slots__ = (
-        "actions",
-        "actors",
-        "answer",
-        "answered",
-        "arrival",
-        "broker_messages",
-        "decided",
-        "decision",
-        "demands",
-        "done",
-        "first_effect",
-        "forced",
-        "in_doubt",
-        "last_activity",
-        "last_effect",
-        "lazy",
-        "lock_hold",
-        "lock_wait",
-        "measured",
-        "messages",
-        "partial",
-        "plan",
-        "prepared",
-        "refused",
-        "residuals",
-        "retries",
-        "stuck",
-        "tx",
-        "undone",
-        "writing",
-    )
+    Counters start at the class's values, so that making a record costs little.
+    """
+
+    answer: str = ""
+    answered: float = NAN
+    decision: int = UNDECIDED
+    decided: float = NAN
+    first_effect: float = NAN
+    last_effect: float = NAN
+    messages: int = 0
+    broker_messages: int = 0
+    forced: int = 0
+    lazy: int = 0
+    retries: int = 0
+    lock_wait: float = 0.0
+    lock_hold: float = 0.0
+    in_doubt: float = 0.0
+    prepared: int = 0
+    done: int = 0
+    partial: bool = False
+    refused: bool = False
+    stuck: bool = False
+    actors: int = 0
 
     def __init__(
         self, plan: Plan, arrival: float, demands: Sequence[float], measured: bool, invariants: int, writing: int
     ) -> None:
         steps = len(plan.steps)
-        self.writing = writing
-        self.done = 0
         self.tx = plan.tx
         self.plan = plan
         self.arrival = arrival
         self.demands = demands
         self.measured = measured
-        self.answer = ""
-        self.answered = NAN
-        self.decision = UNDECIDED
-        self.decided = NAN
-        self.first_effect = NAN
-        self.last_effect = NAN
-        self.messages = 0
-        self.broker_messages = 0
-        self.forced = 0
-        self.lazy = 0
-        self.retries = 0
-        self.lock_wait = 0.0
-        self.lock_hold = 0.0
-        self.in_doubt = 0.0
-        self.prepared = 0
+        self.writing = writing
         self.actions = [0] * steps
         self.undone = [0] * steps
         self.residuals = [0.0] * invariants
-        self.partial = False
-        self.refused = False
-        self.stuck = False
-        self.actors = 0
         self.last_activity = arrival
 
 
@@ -139,7 +112,7 @@ class Ledger:
         self.gauges = [DriftGauge() for _ in range(invariants)]
         self.active: dict[int, TransactionRecord] = {}
         self.rows = Columns()
-        self.expected: dict[tuple[str, str], float] = {}
+        self.expected: dict[str, dict[str, float]] = {}
         self.undecided = 0
         self.partial = 0
         self.partial_time = 0.0
@@ -193,31 +166,35 @@ class Ledger:
         actions, undone = record.actions, record.undone
         done = record.done
         for index in steps:
-            was = actions[index] > undone[index]
             if compensation:
                 undone[index] += 1
+                if actions[index] == undone[index]:
+                    done -= 1
             else:
                 actions[index] += 1
-            done += (actions[index] > undone[index]) - was
+                if actions[index] == undone[index] + 1:
+                    done += 1
         record.done = done
-        partial = 0 < done < record.writing
-        if partial != record.partial:
-            record.partial = partial
-            self._count_partial(1 if partial else -1, now)
+        if (0 < done < record.writing) is not record.partial:
+            record.partial = not record.partial
+            self._count_partial(1 if record.partial else -1, now)
         if shifts is not None:
-            residuals = record.residuals
-            measuring = self.measuring
-            for index, change in enumerate(shifts):
-                if change:
-                    gauge = self.gauges[index]
-                    if measuring:
-                        gauge.advance(now)
-                    before = residuals[index]
-                    after = before + change
-                    if -_TOLERANCE < after < _TOLERANCE:
-                        after = 0.0
-                    residuals[index] = after
-                    gauge.shift(change, before, after)
+            self._shift(record, shifts, now)
+
+    def _shift(self, record: TransactionRecord, shifts: Sequence[float], now: float) -> None:
+        residuals = record.residuals
+        measuring = self.measuring
+        for index, change in enumerate(shifts):
+            if change:
+                gauge = self.gauges[index]
+                if measuring:
+                    gauge.advance(now)
+                before = residuals[index]
+                after = before + change
+                if -_TOLERANCE < after < _TOLERANCE:
+                    after = 0.0
+                residuals[index] = after
+                gauge.shift(change, before, after)
 
     def _count_partial(self, change: int, now: float) -> None:
         if self.partial == 0:
@@ -277,18 +254,20 @@ class Ledger:
                 outcome = "compensated" if any(record.undone) else "aborted"
         del self.active[record.tx]
         committed = intends_commit(record, outcome)
-        if committed:
-            expected = self.expected
-            for step in record.plan.steps:
-                for operation in step.operations:
-                    if operation.kind == "add":
-                        place = (step.service, operation.key)
-                        expected[place] = expected.get(place, 0.0) + operation.amount
         wanted = 1 if committed else 0
         duplicates = missing = 0
+        actions, undone = record.actions, record.undone
         for step in record.plan.steps:
-            if writes(step.operations):
-                net = record.actions[step.index] - record.undone[step.index]
+            if committed:
+                expected = self.expected.get(step.service)
+                if expected is None:
+                    expected = self.expected[step.service] = {}
+                for operation in step.operations:
+                    if operation.kind == "add":
+                        key = operation.key
+                        expected[key] = expected.get(key, 0) + operation.amount
+            net = actions[step.index] - undone[step.index]
+            if net != wanted and writes(step.operations):
                 duplicates += max(0, net - wanted)
                 missing += max(0, wanted - net)
         self.rows.add(record, outcome, duplicates, missing)
@@ -323,7 +302,7 @@ def writes(operations: Iterable[Operation]) -> bool:
 class Columns:
     """Finished transactions, a list of numbers a column."""
 
-    __slots__ = ("_cells",)
+    __slots__ = ("_cells", "_rows")
 
     NAMES: Final = (
         "tx",
@@ -349,41 +328,49 @@ class Columns:
     )
 
     def __init__(self) -> None:
-        from array import array
-
-        codes = {"tx": "q", "outcome": "O", "answer": "O", "measured": "b", "arrival_s": "d"}
-        self._cells: list[array[float] | list[str]] = []
-        for name in self.NAMES:
-            code = codes.get(name, "d" if name.endswith("_s") else "i")
-            self._cells.append([] if code == "O" else array(code))
+        self._rows: list[tuple[Any, ...]] = []
+        codes = {"tx": "q", "measured": "b"}
+        self._cells: list[array[Any] | list[str]] = [
+            [] if name in ("outcome", "answer") else array(codes.get(name, "d" if name.endswith("_s") else "i"))
+            for name in self.NAMES
+        ]
 
     def add(self, record: TransactionRecord, outcome: str, duplicates: int, missing: int) -> None:
         """Write one finished transaction."""
-        values = (
-            record.tx,
-            record.arrival,
-            outcome,
-            record.answer,
-            record.answered,
-            record.decided,
-            record.first_effect,
-            record.last_effect,
-            record.messages,
-            record.broker_messages,
-            record.forced,
-            record.lazy,
-            record.retries,
-            record.lock_wait,
-            record.lock_hold,
-            record.in_doubt,
-            record.prepared,
-            duplicates,
-            missing,
-            record.measured,
+        self._rows.append(
+            (
+                record.tx,
+                record.arrival,
+                outcome,
+                record.answer,
+                record.answered,
+                record.decided,
+                record.first_effect,
+                record.last_effect,
+                record.messages,
+                record.broker_messages,
+                record.forced,
+                record.lazy,
+                record.retries,
+                record.lock_wait,
+                record.lock_hold,
+                record.in_doubt,
+                record.prepared,
+                duplicates,
+                missing,
+                record.measured,
+            )
         )
-        for cell, value in zip(self._cells, values, strict=True):
-            cell.append(value)  # type: ignore[arg-type]
+        if len(self._rows) >= _CHUNK:
+            self._pack()
+
+    def _pack(self) -> None:
+        """Turn rows into columns, which take a fraction of the memory."""
+        for cell, values in zip(self._cells, zip(*self._rows, strict=True), strict=False):
+            cell.extend(values)
+        self._rows.clear()
 
     def cells(self) -> dict[str, Sequence[float] | Sequence[str]]:
         """The columns by name, in order of completion."""
+        self._pack()
         return dict(zip(self.NAMES, self._cells, strict=True))

@@ -87,7 +87,7 @@ class Broker:
             record.broker_messages += 1
         publication = _Publication(node, actor, effect)
         publication.timeout = Token(publication, "publish", self._time_out)
-        self._world.timers.start(publication.timeout, self._world.policies.publish_timeout, constant=True)
+        self._world.timers.start(publication.timeout, self._world.policies.publish_timeout)
         linger = self._linger()
         if linger > 0:
             self._env.call_in(linger, self._leave, publication)
@@ -162,7 +162,7 @@ class Broker:
         consumer = self._world.nodes[parcel.message.to]
         self._link(NAME, consumer.name).transmit(consumer.deliver, parcel.delivery, parcel.message)
         parcel.timer = Token(parcel, "redelivery", self._redeliver)
-        self._world.timers.start(parcel.timer, self._spec.redelivery, constant=True)
+        self._world.timers.start(parcel.timer, self._spec.redelivery)
 
     def _redeliver(self, token: Token) -> None:
         parcel = token.owner

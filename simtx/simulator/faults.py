@@ -78,7 +78,7 @@ class Injector:
             node.crash()
             return node.restart
         if kind == "pause":
-            node.paused = node.up
+            node.pause()
             return node.unpause
         if kind == "slow":
             if node.pool is None:

@@ -17,12 +17,12 @@ class Link:
     """One direction between two nodes. It delays and, if told to, loses, duplicates and reorders; it keeps no order by itself."""
 
     __slots__ = (
-        "_draw",
         "_env",
         "_extra",
         "_uniform",
         "blocked",
         "destination",
+        "draw",
         "duplication",
         "instant",
         "loss",
@@ -47,7 +47,7 @@ class Link:
         reorder: float,
     ) -> None:
         self._env = env
-        self._draw = draw
+        self.draw = draw
         self._extra = extra
         self._uniform = uniform
         self.source = source
@@ -67,12 +67,12 @@ class Link:
 
     def sample(self) -> float:
         """One latency, in seconds."""
-        return self._draw()
+        return self.draw()
 
     def transmit(self, receive: Receive, payload: Any, message: Any = None) -> None:
         """Carry a payload; `message` is what it is called in the event log when it is lost."""
         if self.plain:
-            self._env.call_in(self._draw(), receive, payload)
+            self._env.call_in(self.draw(), receive, payload)
             return
         if self.blocked or self._hit(self.loss):
             trace = self.trace
@@ -87,12 +87,12 @@ class Link:
                     name=message.kind,
                 )
             return
-        delay = self._draw()
+        delay = self.draw()
         if self._hit(self.reorder):
             delay += self._extra()
         self._env.call_in(delay, receive, payload)
         if self._hit(self.duplication):
-            self._env.call_in(self._draw() + self._extra(), receive, payload)
+            self._env.call_in(self.draw() + self._extra(), receive, payload)
 
     def _hit(self, chances: list[float]) -> bool:
         return any(self._uniform() < chance for chance in chances)

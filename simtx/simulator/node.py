@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
 from simtx.errors import ProtocolViolation
@@ -42,53 +43,42 @@ from simtx.protocols import (
 )
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.simulator.disk import Disk
+from simtx.simulator.environment import NORMAL
 from simtx.simulator.journal import DAEMON, Journal
 from simtx.simulator.network import Link
 from simtx.simulator.pool import Pool
 from simtx.simulator.store import Store, Work
-from simtx.simulator.timers import Token
+from simtx.simulator.timers import Token, ring_at
 
 if TYPE_CHECKING:
     from simtx.simulator.faults import Armed
     from simtx.simulator.world import World
 _FORGET = Forget()
+_NO_EFFECTS: list[Effect] = []
 
 
 class Actor:
-    """One machine in play: its mailbox, its timers, and where its program of effects stands."""
+    """One machine in play: its mailbox, its timers, and where its program of effects stands.
 
-    __slots__ = (
-        "alive",
-        "blocked",
-        "busy",
-        "cause",
-        "done",
-        "effects",
-        "lazy",
-        "machine",
-        "mail",
-        "position",
-        "record",
-        "sync",
-        "timers",
-        "tx",
-    )
+    What most of them never need starts at the class's values: one is made for every command that a participant gets.
+    """
+
+    mail: deque[Event] | None = None
+    done: Done | None = None
+    cause: int | None = None
+    effects: list[Effect] = _NO_EFFECTS
+    position: int = 0
+    alive: bool = True
+    busy: bool = False
+    blocked: bool = False
+    sync: bool = False
+    lazy: bool = False
+    timers: dict[str, Token] | None = None
 
     def __init__(self, machine: Machine, tx: int, record: TransactionRecord | None) -> None:
         self.machine = machine
         self.tx = tx
         self.record = record
-        self.mail: deque[Event] | None = None
-        self.timers: dict[str, Token] = {}
-        self.effects: list[Effect] = []
-        self.position = 0
-        self.done: Done | None = None
-        self.cause: int | None = None
-        self.alive = True
-        self.busy = False
-        self.blocked = False
-        self.sync = False
-        self.lazy = False
 
 
 class Node:
@@ -103,13 +93,15 @@ class Node:
     def __init__(self, world: World, name: str, disk: Disk) -> None:
         self.world = world
         self.env = world.env
+        self.queue = world.env.queue
+        self.sequence = world.env.sequence
+        self.timers = world.timers
         self.ledger: Ledger = world.ledger
         self.journal = Journal(world.trace, name) if world.trace is not None else None
         self.name = name
         self.disk = disk
         self.pool: Pool | None = None
         self.store: Store | None = None
-        self.links: dict[str, Link] = {}
         self.actors: dict[int, Actor] = {}
         self.daemons: list[Actor] = []
         self.durable: dict[int, list[Record]] = {}
@@ -119,7 +111,9 @@ class Node:
         self.breaker_rejections = 0
         self.up = True
         self.paused = False
+        self.unusual = self.journal is not None
         self.outage = False
+        self.routes: dict[str, tuple[Link, Callable[[Message], None]]] = {}
         self.backlog: list[tuple[Callable[[Any], None], Any]] = []
         self.stalled: list[Work] = []
         self.timer_factor = 1.0
@@ -130,23 +124,33 @@ class Node:
 
     def receive(self, message: Message) -> None:
         """A message arrives from the network."""
-        if not self.up:
-            self._dropped(message)
+        if self.unusual and not self._accept(message):
             return
-        if self.paused:
-            self.backlog.append((self.receive, message))
-            return
-        if self.breakers:
-            breaker = self.breakers.get(message.sender)
-            if breaker is not None:
-                breaker.success()
-        actor = self.actors.get(message.tx)
+        tx = message.tx
+        actor = self.actors.get(tx)
         if actor is None:
-            actor = self._spawn(message.tx)
-        if actor.busy:
+            actor = self._spawn(tx)
+        elif actor.busy:
             self._post(actor, message)
             return
-        self._play(actor, message)
+        actor.busy = True
+        self._run(actor, actor.machine.handle(message), 0)
+
+    def _accept(self, message: Message) -> bool:
+        """Look at a message when something is unusual: the node is down or paused, has breakers, or keeps a journal."""
+        if not self.up:
+            self._dropped(message)
+            return False
+        if self.paused:
+            self.backlog.append((self.receive, message))
+            return False
+        breaker = self.breakers.get(message.sender)
+        if breaker is not None:
+            breaker.success()
+        if self.journal is not None:
+            self._notify(self.actors.get(message.tx) or self._spawn(message.tx), message)
+            return False
+        return True
 
     def deliver(self, delivery: Delivery) -> None:
         """A delivery arrives from the broker."""
@@ -189,7 +193,7 @@ class Node:
         if self.paused:
             self.backlog.append((self._ring, token))
             return
-        if actor.timers.pop(token.kind, None) is token:
+        if actor.timers is not None and actor.timers.pop(token.kind, None) is token:
             token.owner = None
             self._notify(actor, Timer(token.kind))
 
@@ -234,6 +238,7 @@ class Node:
         """Play effects from `position` on, then whatever waits; return when the machine is idle or has to wait for the disk."""
         journal = self.journal
         record = actor.record
+        env = self.env
         while True:
             count = len(effects)
             while position < count:
@@ -247,23 +252,21 @@ class Node:
                         record.messages += 1
                     if journal is not None:
                         journal.effect(actor, effect)
+                    route = self.routes.get(effect.to) or self._route(effect.to)  # type: ignore[union-attr]
+                    link, receive = route
                     if self.breakers and not self._allowed(effect.to):  # type: ignore[union-attr]
                         continue
-                    link = self.links.get(effect.to)  # type: ignore[union-attr]
-                    if link is None:
-                        link = self._connect(effect.to)  # type: ignore[union-attr]
-                    link.transmit(self.world.nodes[effect.to].receive, effect, effect)  # type: ignore[union-attr]
-                elif kind is SetTimer:
-                    self._set_timer(actor, effect)  # type: ignore[arg-type]
-                elif kind is CancelTimer:
-                    token = actor.timers.pop(effect.kind, None)  # type: ignore[union-attr]
-                    if token is not None:
-                        token.owner = None
+                    if link.plain:
+                        heappush(self.queue, (env.now + link.draw(), NORMAL, self.sequence(), receive, effect))
+                    else:
+                        link.transmit(receive, effect, effect)
                 elif kind is Append:
                     if self._append(actor, effect):  # type: ignore[arg-type]
                         continue
                     actor.effects, actor.position = effects, position
                     return
+                elif kind is SetTimer:
+                    self._set_timer(actor, effect)  # type: ignore[arg-type]
                 elif kind is Transact or kind is Prepare or kind is Execute:
                     actor.effects, actor.position = effects, position
                     actor.blocked = actor.sync = True
@@ -271,17 +274,21 @@ class Node:
                     actor.sync = False
                     if actor.blocked:
                         return
+                elif kind is Forget:
+                    self._forget(actor)
+                elif kind is CancelTimer:
+                    token = actor.timers.pop(effect.kind, None) if actor.timers else None  # type: ignore[union-attr]
+                    if token is not None:
+                        token.owner = None
                 elif kind is Commit or kind is Rollback:
                     if self._second_phase(actor, effect):  # type: ignore[arg-type]
                         continue
                     actor.effects, actor.position = effects, position
                     return
-                elif kind is Forget:
-                    self._forget(actor)
                 else:
                     self._rest(actor, effect)
-                if not actor.alive and kind is not Forget:
-                    return
+                    if not actor.alive:
+                        return
             if self.armed and count and self._injected(actor, effects, count):
                 return
             event: Event
@@ -291,9 +298,10 @@ class Node:
                 event = actor.mail.popleft()
             else:
                 actor.busy = False
-                machine = actor.machine
-                if actor.alive and machine.state == machine.initial and not actor.timers and actor.tx != DAEMON:
-                    self._free(actor)  # it came for nothing and holds nothing
+                if actor.alive and not actor.timers:
+                    machine = actor.machine
+                    if machine.state == machine.initial and actor.tx != DAEMON:
+                        self._free(actor)  # it came for nothing and holds nothing
                 return
             if journal is not None:
                 journal.event(actor, event)
@@ -333,44 +341,53 @@ class Node:
             raise ProtocolViolation(f"{actor.machine!r} asked for {effect!r}, which is no effect")
 
     def _set_timer(self, actor: Actor, effect: SetTimer) -> None:
-        old = actor.timers.get(effect.kind)
-        if old is not None:
-            old.owner = None
-        token = actor.timers[effect.kind] = Token(actor, effect.kind, self._ring)
         delay = effect.delay * self.timer_factor
+        timers = actor.timers
+        if timers is None:
+            timers = actor.timers = {}
+        token = timers.get(effect.kind)
         if effect.jitter:
-            self.world.timers.start(
-                token, delay + self.world.jitter() * effect.jitter * self.timer_factor, constant=False
-            )
+            if token is not None:
+                token.owner = None
+            token = timers[effect.kind] = Token(actor, effect.kind, self._ring)
+            token.due = self.env.now + delay + self.world.jitter() * effect.jitter * self.timer_factor
+            self.env.call_at(token.due, ring_at, (token, self.env))
+        elif token is not None and token.due <= self.env.now + delay:
+            token.due = self.env.now + delay  # where it waits already, it will be found to be due later
         else:
-            self.world.timers.start(token, delay, constant=True)
+            if token is not None:
+                token.owner = None
+            token = timers[effect.kind] = Token(actor, effect.kind, self._ring)
+            self.timers.start(token, delay)
 
     def _append(self, actor: Actor, effect: Append) -> bool:
         """Write to the log; False if the machine has to wait for the disk."""
         record = actor.record
         if not effect.forced:
-            if record is not None:
-                record.lazy += 1
-            actor.lazy = True
-            self.durable.setdefault(actor.tx, []).append(effect.record)
-            self.lazy.append((self.env.now, actor.tx, effect.record))
-            while len(self.lazy) > 256 and self.survives(self.lazy[0][0]):
-                self.lazy.popleft()
-            if self.journal is not None:
-                self.journal.appended(actor, effect)
+            self._append_lazily(actor, effect)
             return True
         if record is not None:
             record.forced += 1
         disk = self.disk
         if disk.instant and not disk.stalled:
             disk.note_instant()
-            self._hardened((actor, effect))
+            self._hardened(actor, effect)
             return True
         disk.force(self._hardened_later, (actor, effect))
         return False
 
-    def _hardened(self, write: tuple[Actor, Append]) -> None:
-        actor, effect = write
+    def _append_lazily(self, actor: Actor, effect: Append) -> None:
+        if actor.record is not None:
+            actor.record.lazy += 1
+        actor.lazy = True
+        self.durable.setdefault(actor.tx, []).append(effect.record)
+        self.lazy.append((self.env.now, actor.tx, effect.record))
+        while len(self.lazy) > 256 and self.survives(self.lazy[0][0]):
+            self.lazy.popleft()
+        if self.journal is not None:
+            self.journal.appended(actor, effect)
+
+    def _hardened(self, actor: Actor, effect: Append) -> None:
         records = self.durable.get(actor.tx)
         if records is None:
             self.durable[actor.tx] = [effect.record]
@@ -380,8 +397,12 @@ class Node:
             self.journal.appended(actor, effect)
 
     def _hardened_later(self, write: tuple[Actor, Append]) -> None:
-        self._hardened(write)
-        self._resume(write[0])
+        actor, effect = write
+        self._hardened(actor, effect)
+        if self.paused:
+            self.backlog.append((self._resume, actor))
+        elif actor.alive:
+            self._run(actor, actor.effects, actor.position)
 
     def _submit(self, work: Work) -> None:
         if self.outage:
@@ -501,17 +522,19 @@ class Node:
                 actor.record.actors -= 1
                 actor.record.last_activity = self.env.now
         actor.alive = False
-        for token in actor.timers.values():
-            token.owner = None
-        actor.timers.clear()
+        if actor.timers:
+            for token in actor.timers.values():
+                token.owner = None
+            actor.timers = None
 
-    def _connect(self, to: str) -> Link:
+    def _route(self, to: str) -> tuple[Link, Callable[[Message], None]]:
+        """The link to another node, and who takes the message there."""
         if to not in self.world.nodes:
             raise ProtocolViolation(
                 f"{self.name} sends to '{to}', which is no node; there are {', '.join(self.world.nodes)}"
             )
-        link = self.links[to] = self.world.link(self.name, to)
-        return link
+        route = self.routes[to] = self.world.link(self.name, to), self.world.nodes[to].receive
+        return route
 
     def _allowed(self, to: str) -> bool:
         breaker = self.breakers.get(to)
@@ -547,6 +570,7 @@ class Node:
             return
         self.up = False
         self.paused = False
+        self.unusual = True
         if self.journal is not None:
             self.journal.fault("crash")
         gone = {id(record) for since, _, record in self.lazy if not self.survives(since)}
@@ -565,8 +589,9 @@ class Node:
         kept_branches = self.store.prepared if self.store is not None else {}
         for actor in (*self.actors.values(), *self.daemons):
             actor.alive = False
-            for token in actor.timers.values():
-                token.owner = None
+            if actor.timers:
+                for token in actor.timers.values():
+                    token.owner = None
             if self.journal is not None and actor.busy:
                 self.journal.lost(
                     actor, actor.effects[actor.position - 1 :] if actor.blocked else actor.effects[actor.position :]
@@ -594,6 +619,7 @@ class Node:
         if self.up:
             return
         self.up = True
+        self.unusual = self.journal is not None or bool(self.breakers)
         if self.journal is not None:
             self.journal.fault("restart")
         branches = list(self.store.prepared) if self.store is not None else []
@@ -616,9 +642,15 @@ class Node:
             self.daemons.append(daemon)
             self._play(daemon, Timer("start"))
 
+    def pause(self) -> None:
+        """Stop handling anything, as a long garbage collection or a stopped process does."""
+        if self.up:
+            self.paused = self.unusual = True
+
     def unpause(self) -> None:
         """Go on after a pause: what came in meanwhile is handled in its order."""
         self.paused = False
+        self.unusual = not self.up or self.journal is not None or bool(self.breakers)
         backlog, self.backlog = self.backlog, []
         for position, (callback, argument) in enumerate(backlog):
             if self.paused or not self.up:

@@ -12,50 +12,39 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.protocols import Branch, Execute, Key, Message, Operation, Prepare, Record, Transact
+from simtx.metrics.ledger import writes
+from simtx.protocols import Branch, Execute, Key, Message, Operation, Prepare, Record, Status, Transact
 
 if TYPE_CHECKING:
     from simtx.simulator.locks import Deadlocks
     from simtx.simulator.node import Actor, Node
 
 TOMBSTONE: Final = "tombstone"
+_NO_KEYS: Final[list[str]] = []  # never changed: a local transaction that needs locks gets a list of its own
 
 
 class Work:
-    """One local transaction on its way through a store: volatile until it is durable."""
+    """One local transaction on its way through a store: volatile until it is durable.
 
-    __slots__ = (
-        "actor",
-        "changes",
-        "effect",
-        "forced",
-        "keys",
-        "lock_since",
-        "operations",
-        "prepared_since",
-        "row",
-        "served",
-        "status",
-        "tombstone",
-        "tx",
-        "wait_since",
-    )
+    What most of them never need starts at the class's values: one is made for every local transaction.
+    """
+
+    keys: list[str] = _NO_KEYS
+    row: Branch | None = None
+    tombstone: Key | None = None
+    status: Status = "done"
+    served: bool = False
+    forced: bool = False
+    lock_since: float = 0.0
+    wait_since: float = -1.0
+    prepared_since: float = 0.0
 
     def __init__(self, actor: Actor, effect: Transact | Execute | Prepare) -> None:
         self.actor = actor
         self.effect = effect
         self.tx = actor.tx
         self.operations: tuple[Operation, ...] = effect.operations
-        self.keys: list[str] = []
-        self.changes: list[tuple[str, float]] = []
-        self.row: Branch | None = None
-        self.tombstone: Key | None = None
-        self.status = "done"
-        self.served = False
-        self.forced = False
-        self.lock_since = 0.0
-        self.wait_since = -1.0
-        self.prepared_since = 0.0
+        self.changes: dict[str, float] = {}
 
 
 class Store:
@@ -140,35 +129,41 @@ class Store:
     def run(self, work: Work) -> None:
         """Run a local transaction whose service time is over; the node's `finish` hears of the end."""
         effect = work.effect
-        if type(effect) is not Execute and effect.key is not None:  # type: ignore[union-attr]
-            known = self.row(effect.key)  # type: ignore[union-attr]
+        if type(effect) is Transact:
+            key = effect.key
+            undoes = effect.undoes
+        else:
+            key = effect.key if type(effect) is Prepare else None
+            undoes = None
+        if key is not None:
+            known = self.rows.get(key)
+            if known is None and self._older_rows:
+                known = self._older_rows.get(key)
             if known is not None:
                 self._node.finish(work, "duplicate", known)
                 return
-        if type(effect) is Transact and effect.undoes is not None:
-            action = self.row(effect.undoes)
+        if undoes is not None and type(effect) is Transact:
+            action = self.row(undoes)
             if action != effect.undone_if:
                 work.operations = ()
                 if action is None:
-                    work.tombstone = effect.undoes
-        operations = work.operations
-        if operations:
-            if operations[0].kind == "refuse":
+                    work.tombstone = undoes
+        if self.owners or self.open:
+            operations = work.operations
+            if operations and operations[0].kind == "refuse":
                 self._refuse(work)
                 return
-            if len(operations) == 1:
-                operation = operations[0]
-                if operation.kind != "read" or self._serializable:
-                    work.keys.append(operation.key)
-            else:
-                keys = {
-                    o.key for o in operations if o.kind in ("add", "set") or (o.kind == "read" and self._serializable)
-                }
-                work.keys = sorted(keys)
-            branch = self.open.get(work.tx)
-            if branch is not None:
-                work.keys = [key for key in work.keys if key not in branch.keys]
-        self._acquire(work)
+            work.keys = self._lockable(work)
+            self._acquire(work)
+        else:
+            self._evaluate(work)  # nobody holds a lock: nothing to wait for
+
+    def _lockable(self, work: Work) -> list[str]:
+        keys = {o.key for o in work.operations if o.kind in ("add", "set") or (o.kind == "read" and self._serializable)}
+        branch = self.open.get(work.tx)
+        if branch is not None:
+            keys.difference_update(branch.keys)
+        return sorted(keys)
 
     def _acquire(self, work: Work) -> None:
         owners = self.owners
@@ -180,6 +175,8 @@ class Store:
                         work.lock_since = work.lock_since or self._node.env.now
                 self._wait(work, key)
                 return
+        if work.wait_since >= 0:
+            self._end_wait(work)
         self._evaluate(work)
 
     def _wait(self, work: Work, key: str) -> None:
@@ -223,23 +220,21 @@ class Store:
                 yield owner
 
     def _evaluate(self, work: Work) -> None:
-        self._end_wait(work)
+        """Play the operations on what is committed, with all locks in hand: changes, or a refusal."""
         changes = work.changes
-        staged: dict[str, float] | None = None
-        branch = self.open.get(work.tx)
+        branch = self.open.get(work.tx) if self.open else None
         if branch is not None:
-            staged = dict(branch.changes)
+            changes.update(branch.changes)
         values = self.values
         for operation in work.operations:
             kind = operation.kind
             if kind == "read":
                 continue
             if kind == "refuse":
-                changes.clear()
                 self._refuse(work)
                 return
             key = operation.key
-            old = staged.get(key) if staged else None
+            old = changes.get(key)
             if old is None:
                 old = values.get(key)
                 if old is None:
@@ -248,48 +243,45 @@ class Store:
             if (operation.low is not None and new < operation.low) or (
                 operation.high is not None and new > operation.high
             ):
-                changes.clear()
                 self._refuse(work)
                 return
-            if staged is None:
-                staged = {}
-            staged[key] = new
-        if staged and branch is None:
-            changes.extend(staged.items())
+            changes[key] = new
         effect = work.effect
         if type(effect) is Transact:
-            work.row = effect.accepted
-            if not changes and effect.key is None and not (work.row and work.row.outbox):
+            row = work.row = effect.accepted
+            if not changes and effect.key is None and not (row is not None and row.outbox):
                 self._release(work)
                 self._node.finish(work, "done", None)  # read-only: nothing to force
                 return
-        else:
-            if branch is not None:
-                self._merge(branch, work, staged or {})
+        elif branch is not None:
+            self._merge(branch, work)
             if type(effect) is Execute:
-                if branch is None:
-                    self._hold(work)
-                    self.open[work.tx] = work
                 self._node.finish(work, "done", None)
                 return
+        elif type(effect) is Execute:
+            self._hold(work)
+            self.open[work.tx] = work
+            self._node.finish(work, "done", None)
+            return
         self._harden(work)
 
-    def _merge(self, branch: Work, work: Work, staged: dict[str, float]) -> None:
+    def _merge(self, branch: Work, work: Work) -> None:
         """A further operation of an open branch: its locks and changes join those that the branch holds."""
-        branch.changes = list(staged.items())
+        branch.changes = dict(work.changes)
         for key in work.keys:
             self.owners[key] = branch
-        branch.keys.extend(work.keys)
+        branch.keys = [*branch.keys, *work.keys]
         branch.lock_since = branch.lock_since or self._node.env.now
         branch.operations += work.operations
         if type(work.effect) is Prepare:
-            work.changes, work.keys, work.lock_since = branch.changes, branch.keys, branch.lock_since
+            work.keys, work.lock_since, work.operations = branch.keys, branch.lock_since, branch.operations
             for key in work.keys:
                 self.owners[key] = work
             del self.open[work.tx]
 
     def _refuse(self, work: Work) -> None:
         work.status = "refused"
+        work.changes.clear()
         effect = work.effect
         if type(effect) is Transact and effect.refused is not None:
             self._release(work)
@@ -301,6 +293,8 @@ class Store:
 
     def _hold(self, work: Work) -> None:
         owners = self.owners
+        if not work.keys:
+            work.keys = self._lockable(work)
         for key in work.keys:
             owners[key] = work
         if work.keys:
@@ -358,25 +352,35 @@ class Store:
         node.finish(work, status, None)
 
     def _apply(self, work: Work, steps: Sequence[int], compensation: bool) -> None:
-        values = self.values
-        shifts: list[float] | None = None
-        weights = self._weights
-        if self._node.journal is not None and work.changes:
-            changes = [(key, self.read(key), new) for key, new in work.changes]
-            self._node.journal.applied(work.actor, steps, changes, compensation=compensation)
-        for key, new in work.changes:
-            if weights:
-                change = new - self.read(key)
-                for prefix, weight in weights:
-                    if key.startswith(prefix):
-                        if shifts is None:
-                            shifts = [0.0] * len(weight)
-                        for index, factor in enumerate(weight):
-                            shifts[index] += factor * change
-            values[key] = new
+        """Make the changes visible, and tell the ledger."""
+        changes = work.changes
+        if not changes:
+            return
+        node = self._node
+        shifts = self._shifts(changes) if self._weights else None
+        if node.journal is not None:
+            audit = [(key, self.read(key), new) for key, new in changes.items()]
+            node.journal.applied(work.actor, steps, audit, compensation=compensation)
+        self.values.update(changes)
         record = work.actor.record
-        if record is not None and work.changes:
-            self._node.ledger.effect(record, steps, compensation, shifts, self._node.env.now)
+        if record is not None:
+            if len(steps) > 1:
+                plan = record.plan.steps
+                steps = [index for index in steps if writes(plan[index].operations)]
+            node.ledger.effect(record, steps, compensation, shifts, node.env.now)
+
+    def _shifts(self, changes: dict[str, float]) -> list[float] | None:
+        """By how much these changes move every conserved quantity, or None if by nothing."""
+        shifts: list[float] | None = None
+        for key, new in changes.items():
+            for prefix, weight in self._weights:
+                if key.startswith(prefix):
+                    change = new - self.read(key)
+                    if shifts is None:
+                        shifts = [0.0] * len(weight)
+                    for index, factor in enumerate(weight):
+                        shifts[index] += factor * change
+        return shifts
 
     # --- second phase -----------------------------------------------------------------------------------------------------------
 
@@ -400,6 +404,8 @@ class Store:
         self._release(branch)
 
     def _release(self, work: Work) -> None:
+        if not work.keys:
+            return
         owners = self.owners
         held = False
         freed = []

@@ -1,4 +1,4 @@
-"""Timers that are mostly cancelled: tokens in lanes of equal delay, so that the event heap holds one entry a lane."""
+"""Timers that are mostly cancelled or set anew: tokens in lanes of equal delay, so that the event heap holds one entry a lane."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ Fire = Callable[["Token"], None]
 
 
 class Token:
-    """One timer that was set; `owner` is None once it is cancelled."""
+    """One timer that was set.
+
+    Attributes:
+        owner: Whose it is; None once it is cancelled.
+        kind: Its name.
+        fire: What to call when it is due.
+        due: When, in seconds; moved to later when the timer is set anew while it runs.
+    """
 
     __slots__ = ("due", "fire", "kind", "owner")
 
@@ -23,39 +30,33 @@ class Token:
 
 
 class _Lane:
+    """Timers with the same delay: set in the order in which they fire, unless they are moved."""
+
     __slots__ = ("armed", "delay", "env", "tokens")
 
     def __init__(self, env: Environment, delay: float) -> None:
         self.env = env
         self.delay = delay
-        self.tokens: deque[Token] = deque()
+        self.tokens: deque[tuple[float, Token]] = deque()
         self.armed = False
 
-    def add(self, token: Token) -> None:
-        token.due = self.env.now + self.delay
-        self.tokens.append(token)
-        if not self.armed:
-            self.armed = True
-            self.env.call_at(token.due, self._tick)
-
-    def _tick(self, _: object) -> None:
+    def tick(self, _: object) -> None:
+        """Fire what is due, drop what is cancelled, and come back for the next."""
         tokens = self.tokens
-        now = self.env.now
+        env = self.env
+        now = env.now
         while tokens:
-            token = tokens[0]
-            if token.owner is not None:
-                if token.due > now:
-                    self.env.call_at(token.due, self._tick)
-                    return
-                tokens.popleft()
-                token.fire(token)
-            else:
-                tokens.popleft()
+            first, token = tokens[0]
+            if token.owner is not None and first > now:
+                env.call_at(first, self.tick)
+                return
+            tokens.popleft()
+            ring(token, env)
         self.armed = False
 
 
 class Timers:
-    """All timers of a world. Constant delays share a lane; jittered ones go to the event heap one by one."""
+    """All timers with constant delays of a world."""
 
     __slots__ = ("_env", "_lanes")
 
@@ -63,18 +64,28 @@ class Timers:
         self._env = env
         self._lanes: dict[float, _Lane] = {}
 
-    def start(self, token: Token, delay: float, *, constant: bool) -> None:
-        """Let the token fire once after `delay` seconds, unless it is cancelled."""
-        if constant:
-            lane = self._lanes.get(delay)
-            if lane is None:
-                lane = self._lanes[delay] = _Lane(self._env, delay)
-            lane.add(token)
-        else:
-            token.due = self._env.now + delay
-            self._env.call_at(token.due, _ring, token)
+    def start(self, token: Token, delay: float) -> None:
+        """Let the token fire once after `delay` seconds, unless it is cancelled; moved tokens fire when they are due."""
+        lane = self._lanes.get(delay)
+        if lane is None:
+            lane = self._lanes[delay] = _Lane(self._env, delay)
+        due = token.due = self._env.now + delay
+        lane.tokens.append((due, token))
+        if not lane.armed:
+            lane.armed = True
+            self._env.call_at(due, lane.tick)
 
 
-def _ring(token: Token) -> None:
-    if token.owner is not None:
+def ring(token: Token, env: Environment | None = None) -> None:
+    """Fire the token if it is due; one that was moved waits on, one that was cancelled is dropped."""
+    if token.owner is None:
+        return
+    if env is not None and token.due > env.now:
+        env.call_at(token.due, ring_at, (token, env))
+    else:
         token.fire(token)
+
+
+def ring_at(waiting: tuple[Token, Environment]) -> None:
+    """As `ring`, for a token with a place of its own in the event heap."""
+    ring(*waiting)

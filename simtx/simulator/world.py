@@ -124,6 +124,7 @@ class World:
             self._node(hub, scenario.hub.log)
         if self.policies.breaker is not None:
             for name, node in self.nodes.items():
+                node.unusual = True
                 node.breakers = {other: CircuitBreaker(self.policies.breaker) for other in self.nodes if other != name}
 
     def _node(self, name: str, log: Log) -> Node:
@@ -150,16 +151,13 @@ class World:
             component = f"link:{source}>{destination}"
             spec = self.scenario.network.link(self._zone(source), self._zone(destination))
             latency = Constant(0.0) if source == destination else spec.latency
+            held_up = spec.reorder_delay or self.scenario.network.reorder_delay
             link = Link(
                 self.env,
                 source,
                 destination,
                 self.streams.draws(latency, component, "latency"),
-                self.streams.draws(
-                    spec.reorder_delay if spec.reorder_delay is not None else self.scenario.network.reorder_delay,
-                    component,
-                    "reorder",
-                ),
+                self.streams.draws(held_up, component, "reorder"),
                 self.streams.uniform(component, "faults"),
                 instant=isinstance(latency, Constant) and latency.value == 0,
                 loss=spec.loss,
@@ -409,11 +407,12 @@ class World:
             if node.store is None:
                 continue
             store = node.store
-            keys = {*store.values, *(key for service, key in expected if service == name)}
+            wanted = expected.get(name, {})
+            keys = {*store.values, *wanted}
             for key in sorted(keys):
                 if any(service == name and key.startswith(prefix) for service, prefix in overwritten):
                     continue  # the last writer wins: no sum of changes says what should be there
-                distance = abs(store.read(key) - store.first(key) - expected.get((name, key), 0.0))
+                distance = abs(store.read(key) - store.first(key) - wanted.get(key, 0))
                 if distance > 1e-6:
                     total += distance
         return total
