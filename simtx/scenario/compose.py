@@ -155,14 +155,16 @@ def _validated(tables: dict[str, Any], units_needed: bool, problems: list[Proble
             found = from_validation(error, schema.ScenarioFile)
             tables = copy.deepcopy(tables)
             wrong = [tuple(detail["loc"]) for detail in error.errors(include_url=False)]
-            problems += [problem for problem in found if not any(_below(problem[0], path) for path, _ in problems)]
+            problems += [problem for problem in found if not any(_related(problem[0], path) for path, _ in problems)]
             if not all(_dropped(tables, path) for path in sorted(wrong, key=_last_first)):
                 return None
     return None
 
 
-def _below(path: tuple[str | int, ...], other: tuple[str | int, ...]) -> bool:
-    return path[: len(other)] == other
+def _related(path: tuple[str | int, ...], other: tuple[str | int, ...]) -> bool:
+    """Whether one is the other or something inside it: then the later problem is only what the earlier one left behind."""
+    shorter = min(len(path), len(other))
+    return path[:shorter] == other[:shorter]
 
 
 def _last_first(path: tuple[str | int, ...]) -> tuple[Any, ...]:

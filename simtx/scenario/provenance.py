@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from simtx.scenario import schema
 from simtx.scenario.build import Zones
 from simtx.scenario.catalog import LOCAL, Measured, brokers, canonical, forced_writes, region, regions
+from simtx.scenario.fields import Notation
 from simtx.scenario.problems import Path, at, path_text
 
 #: Entries that shape the model instead of measuring something: they need no source.
@@ -39,7 +40,7 @@ def _walk(table: BaseModel, path: Path, text: str, *, given: bool) -> Iterator[t
             for index, item in enumerate(value):
                 label = getattr(item, "name", None)
                 yield from _walk(item, (*here, index), f"{said}.{label}" if label else f"{said}[{index}]", given=known)
-        elif any(isinstance(extra, schema.Notation) and extra.text != "name" for extra in field.metadata):
+        elif any(isinstance(extra, Notation) and extra.text != "name" for extra in field.metadata):
             if key == "exponent" and getattr(table, "popularity", "") != "zipf":
                 continue  # it has no meaning there
             yield here, said, known, value

@@ -14,6 +14,7 @@ from simtx.scenario import schema
 from simtx.scenario.catalog import brokers, forced_writes, regions
 from simtx.scenario.distribution_files import FORMS
 from simtx.scenario.distributions import Distribution
+from simtx.scenario.fields import Notation
 from simtx.scenario.problems import inner
 from simtx.scenario.units import duration_text
 
@@ -76,7 +77,7 @@ def _tables(model: type[BaseModel], path: str, *, listed: bool = False) -> Itera
 
 def _notation(field: FieldInfo) -> str:
     for extra in field.metadata:
-        if isinstance(extra, schema.Notation):
+        if isinstance(extra, Notation):
             return extra.text
     kind = inner(field.annotation)
     if get_origin(kind) is Literal:
@@ -108,7 +109,7 @@ def _default(field: FieldInfo) -> str:
         return "empty"
     if isinstance(value, str):
         return f'`"{value}"`'
-    notations = [extra.text for extra in field.metadata if isinstance(extra, schema.Notation)]
+    notations = [extra.text for extra in field.metadata if isinstance(extra, Notation)]
     return duration_text(value) if any("duration" in text for text in notations) else f"{value:g}"
 
 

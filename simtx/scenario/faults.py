@@ -1,0 +1,111 @@
+"""Checks of the faults: when, where and how much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import get_args
+
+from simtx.protocols import contract
+from simtx.scenario import build, schema
+from simtx.scenario.model import BROKER, CLIENT, HUB
+from simtx.scenario.problems import Path, Problem
+from simtx.scenario.units import hint, shown
+
+_EFFECTS = tuple(effect.__name__ for effect in get_args(contract.Effect))
+_LINK_FAULTS = ("partition", "loss", "duplication", "reorder")
+_FAULT_NODES: Mapping[str, str] = {  # which nodes a fault can happen to, in words
+    "crash": "a service or 'hub'",
+    "pause": "a service or 'hub'",
+    "clock-drift": "a service or 'hub'",
+    "slow": "a service",
+    "store-outage": "a service",
+}
+
+
+def faults(file: schema.ScenarioFile) -> Iterator[Problem]:
+    """A fault says when, where and how much, and names things that exist."""
+    for position, fault in enumerate(file.faults):
+        path: Path = ("faults", position)
+        yield from _fault_time(fault, path)
+        yield from _fault_place(file, fault, path)
+        yield from _fault_size(fault, path)
+        if fault.trigger is not None:
+            effect = fault.trigger.effect.partition(":")[0]
+            if effect not in _EFFECTS:
+                yield (
+                    (*path, "trigger", "effect"),
+                    f"{shown(effect)} is no effect of a protocol; {hint(effect, _EFFECTS)}",
+                )
+            if file.run.transactions is not None and fault.trigger.transaction >= file.run.transactions:
+                yield (
+                    (*path, "trigger", "transaction"),
+                    f"{fault.trigger.transaction} never arrives: the run has {file.run.transactions}, counted from 0",
+                )
+
+
+def _fault_time(fault: schema.FaultFile, path: Path) -> Iterator[Problem]:
+    given = [key for key in ("at", "every", "trigger") if getattr(fault, key) is not None]
+    if len(given) != 1:
+        choice = "'at', 'every' or 'trigger'" if fault.kind == "crash" else "'at' or 'every'"
+        yield (
+            path,
+            f"give exactly one of {choice}" + (f", not {' and '.join(given)}" if given else " to say when it happens"),
+        )
+    elif fault.trigger is not None and fault.kind != "crash":
+        yield (*path, "trigger"), f"only a crash has a trigger, a {fault.kind} has none"
+    if fault.until is not None and fault.every is None:
+        yield (*path, "until"), "belongs to 'every'"
+    if fault.every is not None and fault.every.mean() <= 0:
+        yield (*path, "every"), "is zero; the fault would never end"
+
+
+def _fault_place(file: schema.ScenarioFile, fault: schema.FaultFile, path: Path) -> Iterator[Problem]:
+    placed = {**dict.fromkeys(file.services, ""), HUB: "", BROKER: "", CLIENT: ""}
+    if fault.kind in _FAULT_NODES:
+        allowed = [*file.services, *([HUB] if "hub" in _FAULT_NODES[fault.kind] else [])]
+        if fault.node is None:
+            yield (*path, "node"), f"is missing: {_FAULT_NODES[fault.kind]}, or '*'"
+        elif fault.node == BROKER:
+            yield (
+                (*path, "node"),
+                f"a {fault.kind} happens to {_FAULT_NODES[fault.kind]}; for the broker there is kind = 'broker-outage'",
+            )
+        elif fault.node not in (*allowed, "*"):
+            yield (
+                (*path, "node"),
+                f"{shown(fault.node)} is no node that a {fault.kind} can happen to; {hint(fault.node, allowed)}",
+            )
+        elif fault.node == "*" and fault.trigger is not None:
+            yield (*path, "node"), "a trigger needs one node, not '*'"
+    elif fault.node is not None and not (fault.kind == "broker-outage" and fault.node == BROKER):
+        better = "'a' and 'b'" if fault.kind in _LINK_FAULTS else "nothing"
+        yield (*path, "node"), f"a {fault.kind} has no node; give {better}"
+    if fault.kind not in _LINK_FAULTS:
+        for key in ("a", "b", "one_way"):
+            if getattr(fault, key):
+                yield (*path, key), f"belongs to faults of links, not to a {fault.kind}"
+        return
+    if fault.b and not fault.a:
+        yield (*path, "a"), "is missing: 'b' is its other side"
+    if fault.kind == "partition" and not fault.a:
+        yield (*path, "a"), "is missing: a partition needs the nodes or zones on one side"
+    if fault.one_way and not fault.a:
+        yield (*path, "one_way"), "needs 'a', where the messages come from"
+    used = [service.zone for service in file.services.values()]
+    used += [zone for zone in (file.hub.zone, file.broker.zone, file.network.client_zone) if zone is not None]
+    for key in ("a", "b"):
+        for index, place in enumerate(getattr(fault, key)):
+            if place not in placed and not any(build.covers(place, zone) for zone in used):
+                yield (
+                    (*path, key, index),
+                    f"{shown(place)} is neither a node nor a zone with nodes; {hint(place, [*placed, *dict.fromkeys(used)])}",
+                )
+
+
+def _fault_size(fault: schema.FaultFile, path: Path) -> Iterator[Problem]:
+    for key, kinds in (("factor", ("slow", "clock-drift")), ("probability", ("loss", "duplication", "reorder"))):
+        value = getattr(fault, key)
+        if value is None and fault.kind in kinds:
+            yield (*path, key), f"is missing: a {fault.kind} needs it"
+        elif value is not None and fault.kind not in kinds:
+            yield (*path, key), f"does not belong to a {fault.kind}"

@@ -1,0 +1,123 @@
+"""Types of the entries of a scenario file: how each is written, and how it is read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import PlainValidator, ValidationInfo
+
+from simtx.scenario import units
+from simtx.scenario.catalog import brokers, forced_writes
+from simtx.scenario.distribution_files import Flaws, read_distribution
+from simtx.scenario.distributions import Distribution
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Notation:
+    """How a value is written: for the tables of the documentation."""
+
+    text: str
+
+
+def _units_needed(info: ValidationInfo) -> bool:
+    return bool((info.context or {}).get("units_needed", True))
+
+
+def _seconds(value: Any, info: ValidationInfo) -> float:
+    return units.duration(value, unit_needed=_units_needed(info))
+
+
+def _period(value: Any, info: ValidationInfo) -> float:
+    return units.duration(value, unit_needed=_units_needed(info), zero=False)
+
+
+def _latency(value: Any, info: ValidationInfo) -> Distribution:
+    return read_distribution(value, unit_needed=_units_needed(info))
+
+
+def _forced_write(value: Any, info: ValidationInfo) -> Distribution:
+    known = {name: entry.latency for name, entry in forced_writes().items()}
+    return read_distribution(value, unit_needed=_units_needed(info), names=known)
+
+
+def _ack_latency(value: Any, info: ValidationInfo) -> Distribution:
+    known = {name: entry.latency for name, entry in brokers().items()}
+    return read_distribution(value, unit_needed=_units_needed(info), names=known)
+
+
+def _numbers(value: Any) -> Distribution:
+    return read_distribution(value, durations=False)
+
+
+def _profile(value: Any, info: ValidationInfo) -> tuple[tuple[float, float], ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{units.shown(value)} is no list of pairs [time, rate]")
+    flaws: list[tuple[tuple[str | int, ...], str]] = []
+    pairs: list[tuple[float, float]] = []
+    for index, pair in enumerate(value):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            flaws.append(((index,), f"{units.shown(pair)} is no pair [time, rate]"))
+            continue
+        try:
+            pairs.append(
+                (units.duration(pair[0], unit_needed=_units_needed(info)), units.rate(pair[1], zero=True)),
+            )
+        except ValueError as error:
+            flaws.append(((index,), str(error)))
+    if flaws:
+        raise Flaws(flaws)
+    return tuple(pairs)
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or _NAME.fullmatch(value) is None:
+        raise ValueError(f"{units.shown(value)} is no name; use letters, digits, '-' and '_', a letter first")
+    return value
+
+
+def _factor(value: Any) -> float:
+    factor = units.number(value)
+    if factor <= 0:
+        raise ValueError(f"{units.shown(value)} is no factor; it must be above 0")
+    return factor
+
+
+Seconds: TypeAlias = Annotated[float, PlainValidator(_seconds), Notation("duration")]
+Period: TypeAlias = Annotated[float, PlainValidator(_period), Notation("duration above 0")]
+MaybeSeconds: TypeAlias = Annotated[float | None, PlainValidator(_seconds), Notation("duration")]
+MaybePeriod: TypeAlias = Annotated[float | None, PlainValidator(_period), Notation("duration above 0")]
+Latency: TypeAlias = Annotated[Distribution, PlainValidator(_latency), Notation("distribution of a duration")]
+MaybeLatency: TypeAlias = Annotated[
+    Distribution | None, PlainValidator(_latency), Notation("distribution of a duration")
+]
+ForcedWrite: TypeAlias = Annotated[
+    Distribution, PlainValidator(_forced_write), Notation("distribution of a duration, or a name from latencies.toml")
+]
+AckLatency: TypeAlias = Annotated[
+    Distribution, PlainValidator(_ack_latency), Notation("distribution of a duration, or a name from latencies.toml")
+]
+MaybeNumbers: TypeAlias = Annotated[Distribution | None, PlainValidator(_numbers), Notation("distribution of a number")]
+Profile: TypeAlias = Annotated[
+    tuple[tuple[float, float], ...], PlainValidator(_profile), Notation("list of pairs [duration, rate]")
+]
+Rate: TypeAlias = Annotated[float, PlainValidator(lambda v: units.rate(v, zero=True)), Notation("rate")]
+MaybeRate: TypeAlias = Annotated[float | None, PlainValidator(lambda v: units.rate(v, zero=True)), Notation("rate")]
+Chance: TypeAlias = Annotated[float, PlainValidator(units.probability), Notation("probability")]
+MaybeChance: TypeAlias = Annotated[float | None, PlainValidator(units.probability), Notation("probability")]
+Number: TypeAlias = Annotated[float, PlainValidator(units.number), Notation("number")]
+MaybeNumber: TypeAlias = Annotated[float | None, PlainValidator(units.number), Notation("number")]
+Factor: TypeAlias = Annotated[float, PlainValidator(_factor), Notation("number above 0")]
+MaybeFactor: TypeAlias = Annotated[float | None, PlainValidator(_factor), Notation("number above 0")]
+Whole: TypeAlias = Annotated[int, PlainValidator(units.count), Notation("whole number")]
+MaybeWhole: TypeAlias = Annotated[int | None, PlainValidator(units.count), Notation("whole number")]
+Positive: TypeAlias = Annotated[
+    int, PlainValidator(lambda v: units.count(v, least=1)), Notation("whole number of at least 1")
+]
+MaybePositive: TypeAlias = Annotated[
+    int | None, PlainValidator(lambda v: units.count(v, least=1)), Notation("whole number of at least 1")
+]
+Name: TypeAlias = Annotated[str, PlainValidator(_name), Notation("name")]
