@@ -1,1 +1,103 @@
-"""simtx."""
+"""simtx: which way of keeping distributed data consistent should this system use, and what will it cost?
+
+    >>> import simtx
+    >>> scenario = simtx.load("checkout")
+    >>> run = simtx.simulate(scenario, "2pc", seed=1)
+    >>> comparison = simtx.compare(scenario, ["2pc", "saga", "outbox", "dual-write"], replications=20)
+
+Layers, from the bottom: `simtx.protocols` (pure state machines), `simtx.scenario` (what is to be played), `simtx.metrics` (what is
+measured), `simtx.simulator` (the world of SimPy), `simtx.experiments` and `simtx.report` (replications, tables, plots), `simtx.cli`.
+Names are imported when they are first used, so that ``import simtx`` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+from simtx.errors import PeerFault, ProtocolViolation, RunFailed, ScenarioError, SimtxError
+from simtx.metrics import views as _views
+
+if TYPE_CHECKING:
+    from simtx.experiments import Comparison, compare
+    from simtx.metrics.run import Run
+    from simtx.metrics.trace import Trace, TraceEvent
+    from simtx.protocols import Backoff, BreakerPolicy, DualWrite, Outbox, Policies, Saga, TwoPhaseCommit
+    from simtx.scenario import Scenario, load
+    from simtx.simulator import simulate
+
+try:
+    __version__ = _version("simtx")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+_HOMES = {
+    "Backoff": "simtx.protocols",
+    "BreakerPolicy": "simtx.protocols",
+    "Comparison": "simtx.experiments",
+    "DualWrite": "simtx.protocols",
+    "Outbox": "simtx.protocols",
+    "Policies": "simtx.protocols",
+    "Run": "simtx.metrics.run",
+    "Saga": "simtx.protocols",
+    "Scenario": "simtx.scenario",
+    "Trace": "simtx.metrics.trace",
+    "TraceEvent": "simtx.metrics.trace",
+    "TwoPhaseCommit": "simtx.protocols",
+    "compare": "simtx.experiments",
+    "load": "simtx.scenario",
+    "simulate": "simtx.simulator",
+}
+
+__all__ = [
+    "Backoff",
+    "BreakerPolicy",
+    "Comparison",
+    "DualWrite",
+    "Outbox",
+    "PeerFault",
+    "Policies",
+    "ProtocolViolation",
+    "Run",
+    "RunFailed",
+    "Saga",
+    "Scenario",
+    "ScenarioError",
+    "SimtxError",
+    "Trace",
+    "TraceEvent",
+    "TwoPhaseCommit",
+    "__version__",
+    "compare",
+    "load",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'simtx' has no attribute '{name}'")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _register_views() -> None:
+    """Teach the results below how to draw themselves; the plotting layer is imported when a picture is asked for."""
+    for name, module, function in (
+        ("diagram", "simtx.report.diagram", "draw"),
+        ("diagram-text", "simtx.report.diagram", "render"),
+        ("timeline", "simtx.report.plots", "timeline"),
+        ("comparison", "simtx.report.plots", "overview"),
+    ):
+        _views.register(name, lambda module=module, function=function: getattr(import_module(module), function))
+
+
+_register_views()

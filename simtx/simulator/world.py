@@ -151,13 +151,12 @@ class World:
             component = f"link:{source}>{destination}"
             spec = self.scenario.network.link(self._zone(source), self._zone(destination))
             latency = Constant(0.0) if source == destination else spec.latency
-            held_up = spec.reorder_delay or self.scenario.network.reorder_delay
             link = Link(
                 self.env,
                 source,
                 destination,
                 self.streams.draws(latency, component, "latency"),
-                self.streams.draws(held_up, component, "reorder"),
+                self.streams.draws(spec.reorder_delay, component, "reorder"),
                 self.streams.uniform(component, "faults"),
                 instant=isinstance(latency, Constant) and latency.value == 0,
                 loss=spec.loss,
