@@ -1,0 +1,8 @@
+"""Isolation in recorded histories: list-append and read-write registers, in the manner of Adya and of Elle."""
+
+from simtx.checker.history.check import check_history
+from simtx.checker.history.findings import Finding, Step
+from simtx.checker.history.levels import LEVELS, Level
+from simtx.checker.history.report import HistoryReport
+
+__all__ = ["LEVELS", "Finding", "HistoryReport", "Level", "Step", "check_history"]

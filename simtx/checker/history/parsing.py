@@ -1,0 +1,241 @@
+"""Reading a recorded history: from Python, from a JSON file or from a JSON Lines file, with one-line errors.
+
+A history is a list of transactions::
+
+    {"id": "t1", "process": 0, "status": "ok", "start": 0.0, "end": 1.5, "ops": [["append", "x", 1], ["r", "x", [1]], ["w", "y", 2]]}
+
+A key is a list (`append`, and reads that return lists) or a register (`w`, and reads that return one value), never both. Each
+value is written to a key at most once in the whole history: this is what makes it possible to say who wrote what was read.
+`null` is the empty list or the initial value of a register; in a transaction that did not end `ok`, a read of `null` (or without
+a value) is a read whose result nobody knows. `process`, `start` and `end` may be left out where the level does not need them.
+"""
+
+import json
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from simtx.errors import ScenarioError
+
+#: A read without a known result.
+UNKNOWN = object()
+
+Op = tuple[str, Hashable, Any]
+
+OK, FAIL, INFO = "ok", "fail", "info"
+_PLAIN = frozenset({int, str, float, bool})
+_REQUIRED = ("id", "status", "ops")
+
+
+@dataclass(slots=True)
+class History:
+    """A validated history; transactions are numbered by their place in it.
+
+    Attributes:
+        ids: The identifier of each transaction.
+        status: `ok`, `fail` or `info`.
+        process: The process of each, None where it is not given.
+        start: Rank of the time of the request among all times of the history; None where it is not given.
+        end: Rank of the time of the answer; None where it is not given. Equal times have equal ranks.
+        ops: The operations of each; a read without a known result holds `UNKNOWN`.
+        lists: The keys that hold lists.
+        registers: The keys that hold single values.
+        writers: For each key the transaction that wrote each value.
+        overwritten: For each key the values that their own transaction replaced or extended later.
+        source: What to call the history in messages.
+    """
+
+    ids: list[Hashable] = field(default_factory=list)
+    status: list[str] = field(default_factory=list)
+    process: list[Hashable | None] = field(default_factory=list)
+    start: list[int | None] = field(default_factory=list)
+    end: list[int | None] = field(default_factory=list)
+    ops: list[list[Op]] = field(default_factory=list)
+    lists: set[Hashable] = field(default_factory=set)
+    registers: set[Hashable] = field(default_factory=set)
+    writers: dict[Hashable, dict[Hashable, int]] = field(default_factory=dict)
+    overwritten: dict[Hashable, set[Hashable]] = field(default_factory=dict)
+    source: str = "history"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def name(self, index: int) -> str:
+        """The identifier of a transaction as text."""
+        return str(self.ids[index])
+
+
+def read_history(source: object) -> History:
+    """Read and validate a history.
+
+    Args:
+        source: A list (or another iterable) of transactions, or the path of a JSON or JSON Lines file of them.
+
+    Raises:
+        ScenarioError: The file cannot be read, or a transaction is not as described in this module.
+    """
+    if isinstance(source, (str, Path)):
+        return _build(_load(Path(source)), Path(source).name)
+    if isinstance(source, Iterable) and not isinstance(source, (Mapping, bytes)):
+        return _build(source, "history")
+    problem = f"expected a list of transactions or the path of a file, not {type(source).__name__}"
+    raise ScenarioError(problem, "history")
+
+
+def _load(path: Path) -> Sequence[object]:
+    """The entries of a JSON array, or of a file with one JSON object a line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ScenarioError(error.strerror or "cannot be read", str(path)) from None
+    except UnicodeDecodeError:
+        raise ScenarioError("is not text in UTF-8", str(path)) from None
+    if text.lstrip()[:1] == "[":
+        try:
+            entries = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ScenarioError(f"is not valid JSON: {error.msg}", f"{path.name}, line {error.lineno}") from None
+        return list(entries)
+    lines = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                problem = f"is not valid JSON: {error.msg}; expected a JSON array, or one JSON object a line"
+                raise ScenarioError(problem, f"{path.name}, line {number}") from None
+    return lines
+
+
+def _build(entries: Iterable[object], source: str) -> History:
+    history = History(source=source)
+    # First place where a key is used as a list, and as a register: (transaction, operation).
+    as_list: dict[Hashable, tuple[int, int]] = {}
+    as_register: dict[Hashable, tuple[int, int]] = {}
+    ids: set[Hashable] = set()
+    starts: list[Any] = []
+    ends: list[Any] = []
+    for position, entry in enumerate(entries):
+        where = f"{source}, transaction at position {position}"
+        if not isinstance(entry, Mapping):
+            raise ScenarioError(f"expected an object with {', '.join(_REQUIRED)}, got {type(entry).__name__}", where)
+        identity = entry.get("id")
+        if identity is None or not _is_scalar(identity):
+            raise ScenarioError("expected a text or a number that no other transaction has", f"{where}, field 'id'")
+        where = f"{source}, transaction {identity!r}"
+        if identity in ids:
+            raise ScenarioError("is the id of an earlier transaction too; ids must differ", f"{where}, field 'id'")
+        ids.add(identity)
+        status = entry.get("status")
+        if status not in (OK, FAIL, INFO):
+            raise ScenarioError(f"expected 'ok', 'fail' or 'info', got {status!r}", f"{where}, field 'status'")
+        process = entry.get("process")
+        if process is not None and not _is_scalar(process):
+            raise ScenarioError(f"expected a text or a number, got {process!r}", f"{where}, field 'process'")
+        start, end = _time(entry, "start", where), _time(entry, "end", where)
+        if start is not None and end is not None and end < start:
+            raise ScenarioError(f"{end!r} is before the start, {start!r}", f"{where}, field 'end'")
+        history.ids.append(identity)
+        history.status.append(str(status))
+        history.process.append(process)
+        starts.append(start)
+        ends.append(end)
+        history.ops.append(_ops(history, entry.get("ops"), position, where, as_list, as_register))
+    for key in as_list.keys() & as_register.keys():
+        transaction, op = max(as_list[key], as_register[key])
+        problem = f"key {key!r} is used as a list and as a register; use 'append' or 'w' for it, not both"
+        raise ScenarioError(problem, f"{source}, transaction {history.ids[transaction]!r}, field 'ops[{op}]'")
+    history.lists, history.registers = set(as_list), set(as_register)
+    _rank_times(history, starts, ends)
+    return history
+
+
+def _is_scalar(value: object) -> bool:
+    """Whether a value may be a key, an id or an element: comparable, hashable, and not a container."""
+    if type(value) in _PLAIN:
+        return not (isinstance(value, float) and math.isnan(value))
+    return value is not None and not isinstance(value, (tuple, frozenset)) and isinstance(value, Hashable)
+
+
+def _time(entry: Mapping[Any, Any], name: str, where: str) -> Any:
+    value = entry.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or math.isinf(value):
+        raise ScenarioError(f"expected a finite number, got {value!r}", f"{where}, field {name!r}")
+    return value
+
+
+def _rank_times(history: History, starts: list[Any], ends: list[Any]) -> None:
+    """Replace times by ranks: integers in nanoseconds do not fit a float, and all that matters is the order."""
+    times = sorted({time for time in (*starts, *ends) if time is not None})
+    rank = {time: place for place, time in enumerate(times)}
+    history.start = [None if time is None else rank[time] for time in starts]
+    history.end = [None if time is None else rank[time] for time in ends]
+
+
+def _ops(
+    history: History,
+    ops: object,
+    transaction: int,
+    where: str,
+    as_list: dict[Hashable, tuple[int, int]],
+    as_register: dict[Hashable, tuple[int, int]],
+) -> list[Op]:
+    """The operations of one transaction, validated, with the writers of the history brought up to date."""
+    if not isinstance(ops, (list, tuple)):
+        raise ScenarioError("expected a list of operations such as ['r', 'x', [1]]", f"{where}, field 'ops'")
+    finished = history.status[transaction] == OK
+    result: list[Op] = []
+    last_write: dict[Hashable, Hashable] = {}
+    for number, op in enumerate(ops):
+        if not isinstance(op, (list, tuple)) or len(op) not in (2, 3):
+            problem = f"expected [operation, key, value], got {op!r}"
+            raise ScenarioError(problem, f"{where}, field 'ops[{number}]'")
+        kind, key = op[0], op[1]
+        value = op[2] if len(op) == 3 else UNKNOWN
+        if not _is_scalar(key):
+            raise ScenarioError(f"the key {key!r} is not a text or a number", f"{where}, field 'ops[{number}]'")
+        if kind == "r":
+            if value is UNKNOWN or value is None:
+                if finished and value is UNKNOWN:
+                    problem = f"the read of {key!r} has no value; in an 'ok' transaction it needs one (null: nothing there yet)"
+                    raise ScenarioError(problem, f"{where}, field 'ops[{number}]'")
+                value = None if finished else UNKNOWN
+            elif isinstance(value, (list, tuple)):
+                if not _PLAIN.issuperset(map(type, value)) and not all(map(_is_scalar, value)):
+                    problem = f"the read of {key!r} holds an element that is not a text or a number"
+                    raise ScenarioError(problem, f"{where}, field 'ops[{number}]'")
+                as_list.setdefault(key, (transaction, number))
+                value = value if type(value) is list else list(value)
+            else:
+                _check_value(value, key, where, number)
+                as_register.setdefault(key, (transaction, number))
+        elif kind in ("append", "w"):
+            _check_value(value, key, where, number)
+            (as_list if kind == "append" else as_register).setdefault(key, (transaction, number))
+            known = history.writers.setdefault(key, {})
+            if value in known:
+                problem = (
+                    f"{value!r} was written to {key!r} by transaction {history.ids[known[value]]!r} too; "
+                    "every write to a key needs a value of its own"
+                )
+                raise ScenarioError(problem, f"{where}, field 'ops[{number}]'")
+            known[value] = transaction
+            if key in last_write:
+                history.overwritten.setdefault(key, set()).add(last_write[key])
+            last_write[key] = value
+        else:
+            problem = f"expected 'append', 'r' or 'w', got {kind!r}"
+            raise ScenarioError(problem, f"{where}, field 'ops[{number}]'")
+        result.append((kind, key, value))
+    return result
+
+
+def _check_value(value: object, key: Hashable, where: str, number: int) -> None:
+    if value is UNKNOWN or not _is_scalar(value):
+        shown = "nothing" if value is UNKNOWN else repr(value)
+        problem = f"expected a text or a number as the value of {key!r}, got {shown}"
+        raise ScenarioError(problem, f"{where}, field 'ops[{number}]'")

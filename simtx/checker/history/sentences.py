@@ -1,0 +1,94 @@
+"""One sentence for each edge of a cycle: what in the history shows that one transaction comes before another."""
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+from simtx.checker.history.findings import Step, show
+from simtx.checker.history.graph import KIND_NAMES, PROCESS, REALTIME, RW, WR, WW, Graph, real_steps
+from simtx.checker.history.observations import Observations
+from simtx.checker.history.orders import RegisterOrder
+from simtx.checker.history.parsing import UNKNOWN
+
+
+def steps_of(
+    graph: Graph, cycle: Iterable[int], seen: Observations, registers: Mapping[Hashable, RegisterOrder]
+) -> list[Step]:
+    """The steps of a cycle with their sentences; an anti-dependency comes first where there is one, that of the earliest transaction."""
+    steps = list(real_steps(graph, cycle))
+    first = min(range(len(steps)), key=lambda at: (steps[at][2] != RW, steps[at][0]))
+    result = []
+    for source, target, kind, number in steps[first:] + steps[:first]:
+        key = graph.keys[number] if number >= 0 else None
+        a, b = seen.history.name(source), seen.history.name(target)
+        if kind == PROCESS:
+            why = f"both ran in process {seen.history.process[source]}, {a} first"
+        elif kind == REALTIME:
+            why = f"{a} had ended before {b} began"
+        elif key in seen.history.lists:
+            why = _in_list(seen, key, source, target, kind)
+        else:
+            why = _in_register(seen, registers[key], key, source, target, kind)
+        result.append(Step(a, b, KIND_NAMES[kind], key, f"{a} comes before {b}: {why}."))
+    return result
+
+
+def _appends(seen: Observations, index: int, key: Hashable) -> list[Any]:
+    return [value for kind, k, value in seen.history.ops[index] if kind == "append" and k == key]
+
+
+def _reads(seen: Observations, index: int, key: Hashable) -> list[Any]:
+    return [value for kind, k, value in seen.history.ops[index] if kind == "r" and k == key and value is not UNKNOWN]
+
+
+def _in_list(seen: Observations, key: Hashable, source: int, target: int, kind: int) -> str:
+    a, b = seen.history.name(source), seen.history.name(target)
+    if kind == WR:
+        wrote = set(_appends(seen, source, key))
+        for value in _reads(seen, target, key):
+            read = [element for element in value or [] if element in wrote]
+            if read:
+                return f"{b} read {key} = {show(value)}, which holds the {read[-1]} that {a} appended"
+    if kind == RW:
+        for value in _reads(seen, source, key):
+            for element in _appends(seen, target, key):
+                if element not in (value or []):
+                    return f"{a} read {key} = {show(value or [])}, without the {element} that {b} appended"
+    if kind == WW:
+        order = seen.lists[key]
+        place = {element: at for at, element in enumerate(order.order)}
+        earlier = [element for element in _appends(seen, source, key) if element in place]
+        for element in _appends(seen, target, key):
+            before = [other for other in earlier if place[other] < place.get(element, len(place))]
+            if not before:
+                continue
+            last = max(before, key=lambda other: place[other])
+            if element in place:
+                return f"{b} appended {element} to {key} after {a} had appended {last} (see the read by {seen.history.name(order.reader)})"
+            return f"{b} appended {element} to {key}, which no read holds yet that holds the {last} that {a} appended"
+    raise AssertionError(f"no reason for {KIND_NAMES[kind]} from {a} to {b} on {key!r}")  # pragma: no cover
+
+
+def _in_register(seen: Observations, order: RegisterOrder, key: Hashable, source: int, target: int, kind: int) -> str:
+    a, b = seen.history.name(source), seen.history.name(target)
+    writers = seen.history.writers.get(key, {})
+    if kind == WR:
+        for value in _reads(seen, target, key):
+            if value is not None and writers.get(value) == source:
+                return f"{b} read {key} = {value}, which {a} wrote"
+    if kind == WW:
+        for version, later in order.after.items():
+            if version is not None and writers.get(version) == source:
+                for following, (why, _, _) in later.items():
+                    if writers.get(following) == target:
+                        return (
+                            f"{a} wrote {key} = {version} and {b} wrote {key} = {following}, which came later ({why})"
+                        )
+    if kind == RW:
+        for value in _reads(seen, source, key):
+            for following, (why, _, _) in order.after.get(value, {}).items():
+                if writers.get(following) == target:
+                    return f"{a} read {key} = {value} and {b} wrote {key} = {following}, which came later ({why})"
+            if value is None:
+                wrote = next(v for v, writer in writers.items() if writer == target)
+                return f"{a} read {key} in its initial state, before {b} wrote {key} = {wrote}"
+    raise AssertionError(f"no reason for {KIND_NAMES[kind]} from {a} to {b} on {key!r}")  # pragma: no cover
