@@ -341,6 +341,43 @@ def test_an_operator_retries_a_retriable_step_once_there_is_stock() -> None:
     assert assert_all_or_nothing(world) == {1}
 
 
+def test_a_parked_event_is_not_mixed_up_with_others_and_has_one_record() -> None:
+    world = compensation_refused()
+    machine = world.nodes["b"].machines[1]
+    (record,) = world.nodes["b"].log[1]
+    assert machine.handle(Delivery(event("step-done", 1), 50)) == [], "not what is parked: it has to come again"
+    world.event("b", 1, Request(1, kind="retry"))
+    world.drain()
+    assert machine.state == "parked"
+    assert world.nodes["b"].log[1] == [record]
+
+
+def test_an_operators_retry_gives_a_compensation_all_its_attempts_again() -> None:
+    machine = OutboxService("b", 1, Policies(compensation_attempts=3))
+    effects = machine.handle(Delivery(event("step-refused", 1), 7))
+    for _ in range(2):
+        for _ in range(2):
+            assert isinstance(machine.handle(Done("compensation", "refused"))[0], SetTimer)
+            machine.handle(Timer("backoff"))
+        effects = machine.handle(Done("compensation", "refused"))
+        assert isinstance(effects[-1], Alert)
+        assert machine.state == "parked"
+        machine.handle(Request(1, kind="retry"))
+
+
+def test_a_compensation_without_its_action_refuses_the_late_action() -> None:
+    """No correct chain does that; a broker that loses and operators who send again might."""
+    late, early = event("step-done", 1), event("step-refused", 1)
+    world = World(Outbox(), plan_of(3))
+    world.requests.clear()
+    world.broker[1] = early
+    world.drain()
+    world.broker[2] = late
+    world.drain()
+    assert world.store("b").values.get("k", 0) == 0
+    assert world.store("b").rows[1, 1, "action"] == "tombstone"
+
+
 def test_an_operator_skips_a_compensation_and_the_chain_goes_back_further() -> None:
     world = compensation_refused()
     world.event("b", 1, Request(1, kind="skip", body="refunded by hand"))

@@ -310,10 +310,45 @@ def test_a_failed_local_transaction_is_repeated(
 
 
 def test_a_request_that_fails_too_often_is_refused() -> None:
-    world = World(DualWrite(), plan_of(2), fail=lambda name, _effect: name == "a").run()
+    tried = []
+    world = World(DualWrite(), plan_of(2), fail=lambda name, effect: name == "a" and not tried.append(effect)).run()  # type: ignore[func-returns-value]
+    assert len(tried) == Policies().attempts
     assert world.answers == {1: ["aborted"]}
     assert world.decided == {1: ["aborted"]}
     assert world.left_over() == []
+
+
+def test_attempts_are_counted_anew_for_each_thing_that_is_tried() -> None:
+    """Local transaction, publication, and the next event in the queue have attempts of their own."""
+    policies = Policies(attempts=3, publish_attempts=2, compensation_attempts=2)
+    for order in ORDERS:
+        machine = DualWriteService("a", 1, policies, order)
+        machine.handle(Request(1, plan_of(3)))
+        if order == "broker-first":
+            machine.handle(Done("published", "failed"))
+            machine.handle(delivered("step-refused", 0, id_=8))
+            machine.handle(Timer("republish"))
+            machine.handle(Done("published", "done"))
+        for attempt in range(2):
+            assert machine.handle(Done("action", "failed")) == [
+                SetTimer("backoff", 0.0, policies.backoff.bound(attempt))
+            ]
+            machine.handle(Timer("backoff"))
+        if order == "db-first":
+            machine.handle(Done("action", "done"))
+            machine.handle(delivered("step-refused", 0, id_=8))
+            assert machine.handle(Done("published", "failed")) == [
+                SetTimer("republish", 0.0, policies.backoff.bound(0))
+            ]
+            machine.handle(Timer("republish"))
+            effects = machine.handle(Done("published", "done"))
+            assert effects[0] == Answer("accepted")
+        else:
+            effects = machine.handle(Done("action", "failed"))
+            assert effects[:2] == [Decided("aborted"), Answer("aborted", "step 'step 0' was refused")]
+        assert machine.handle(Done("compensation", "failed")) == [SetTimer("backoff", 0.0, policies.backoff.bound(0))]
+        machine.handle(Timer("backoff"))
+        assert machine.handle(Done("compensation", "done")) == [Acknowledge(8), Forget()], "not decided once more"
 
 
 @pytest.mark.parametrize("limit", [None, 3])
