@@ -149,7 +149,6 @@ class ExecutingCoordinator(Coordinator):
         """Abort before the vote: ABORT to all that may have begun, so that they release their locks before they lose patience."""
         begun = {step.service for step in self.steps if step.index in self.running or step.index in self.executed}
         self.updating = [service for service in self.participants if service in begun and service != refuser]
-        self.pending = []
         return self.abort(reason)
 
 

@@ -1,25 +1,21 @@
-"""Two-phase commit, presumed abort: exact costs, every crash point, random schedules, every row of the tables."""
+"""Two-phase commit, presumed abort: exact costs, what may be said when, copies and late messages, waiting, options."""
 
 from __future__ import annotations
 
-import itertools
 import pickle
 import random
-from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from simtx.errors import PeerFault, ProtocolViolation, ScenarioError
 from simtx.protocols.contract import (
     Answer,
     Append,
+    CancelTimer,
     Commit,
     Decided,
     Done,
-    Effect,
     Forget,
     Machine,
     Message,
@@ -27,7 +23,6 @@ from simtx.protocols.contract import (
     Plan,
     Prepare,
     Request,
-    Rollback,
     SetTimer,
     Step,
     Strategy,
@@ -38,49 +33,12 @@ from simtx.protocols.policies import Policies
 from simtx.protocols.two_phase_commit import (
     Coordinator,
     ExecutingCoordinator,
-    ExecutingParticipant,
     Participant,
     TwoPhaseCommit,
     Work,
 )
-from tests.protocols.helpers import Witness, World, chain
-
-ADD = (Operation("k", "add", 1),)
-READ = (Operation("k", "read"),)
-REFUSE = (Operation("k", "add", 1), Operation("k", "refuse"))
-WORKS = get_args(Work)
-POLICIES = Policies()
-
-
-def plan(*branches: tuple[Operation, ...], tx: int = 1) -> Plan:
-    """One service per branch, s0, s1, ..., without an order between them."""
-    steps = tuple(Step(index, f"step {index}", f"s{index}", operations) for index, operations in enumerate(branches))
-    return Plan(tx, steps)
-
-
-def updating(count: int, tx: int = 1) -> Plan:
-    return plan(*[ADD] * count, tx=tx)
-
-
-def check(world: World) -> str:
-    """All-or-nothing, agreement with the client, nothing left over; the outcome of the first transaction."""
-    assert world.left_over() == []
-    for tx in world.plans:
-        effects = set(world.net(tx).values())
-        told = {*world.answers.get(tx, []), *world.decided.get(tx, [])}
-        assert len(told) <= 1, f"the client and the world are told different outcomes: {told}"
-        assert effects <= {0} or effects <= {1}, f"not all or nothing: {world.net(tx)}"
-        if "committed" in told:
-            assert effects <= {1}, f"told committed: {world.net(tx)}"
-        else:
-            assert effects <= {0}, f"not told committed: {world.net(tx)}"
-    for name, node in world.nodes.items():
-        committed = [tx for tx in world.plans if "committed" in world.decided.get(tx, [])]
-        steps = [step for tx in committed for step in world.plans[tx].steps if step.service == name]
-        expected = sum(one.amount for step in steps for one in step.operations if one.kind == "add")
-        assert node.store.values.get("k", 0) == expected
-    return next(iter(world.decided.get(1, ["unknown"])))
-
+from tests.protocols.helpers import World, chain
+from tests.protocols.two_phase_scripts import ADD, POLICIES, READ, REFUSE, WORKS, check, command, plan, updating, vote
 
 # --- costs ----------------------------------------------------------------------------------------------------------------------
 
@@ -151,28 +109,6 @@ def test_all_steps_of_a_service_travel_in_one_prepare() -> None:
     assert world.store("s0").values == {"k": 3}
 
 
-def test_execution_follows_the_graph_of_the_steps() -> None:
-    """A diamond: the middle steps run in parallel, the last waits for both."""
-    steps = tuple(
-        Step(index, f"step {index}", f"s{index}", ADD, after=after)
-        for index, after in enumerate([(), (0,), (0,), (1, 2)])
-    )
-    coordinator = ExecutingCoordinator("coordinator", 1, POLICIES)
-
-    def sent(effects: list[Effect]) -> list[str]:
-        return [f"{one.kind} {one.to}" for one in effects if isinstance(one, Message)]
-
-    def executed(index: int) -> list[str]:
-        return sent(coordinator.handle(Message("executed", 1, f"s{index}", "coordinator", index)))
-
-    assert sent(coordinator.handle(Request(1, Plan(1, steps)))) == ["execute s0"]
-    assert executed(0) == ["execute s1", "execute s2"]
-    assert executed(2) == []
-    assert executed(2) == []
-    assert executed(1) == ["execute s3"]
-    assert executed(3) == ["prepare s0", "prepare s1", "prepare s2", "prepare s3"]
-
-
 # --- order ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +123,10 @@ def test_nobody_hears_of_a_commit_before_its_record_is_forced() -> None:
         command("commit", "s0"),
         command("commit", "s1"),
     ]
+    assert effects[5:] == [
+        SetTimer("acknowledgement", POLICIES.acknowledgement_timeout, POLICIES.backoff.base),
+        CancelTimer("vote"),
+    ]
 
 
 def test_a_participant_votes_yes_only_when_its_branch_is_durably_prepared() -> None:
@@ -198,6 +138,13 @@ def test_a_participant_votes_yes_only_when_its_branch_is_durably_prepared() -> N
 
 def test_a_participant_acknowledges_only_after_it_has_committed() -> None:
     assert in_doubt().handle(command("commit", "s0")) == [Commit(), vote("ack", "s0"), Forget()]
+
+
+def test_a_copy_of_prepare_that_finds_its_branch_committed_is_dropped_in_silence() -> None:
+    """A YES would promise what is long done, a NO would be a lie."""
+    participant = Participant("s0", 1, POLICIES)
+    participant.handle(command("prepare", "s0", (ADD, (0,))))
+    assert participant.handle(Done("prepared", "duplicate")) == [Forget()]
 
 
 @pytest.mark.parametrize("status", ["refused", "failed"])
@@ -216,14 +163,6 @@ def test_the_client_learns_who_refused_and_who_was_silent() -> None:
 
 
 # --- copies, late messages, inquiries ---------------------------------------------------------------------------------------------
-
-
-def vote(kind: str, sender: str, body: Any = None) -> Message:
-    return Message(kind, 1, sender, "coordinator", body)
-
-
-def command(kind: str, to: str, body: Any = None) -> Message:
-    return Message(kind, 1, "coordinator", to, body)
 
 
 def voting(*services: str) -> Coordinator:
@@ -441,281 +380,6 @@ def test_a_participant_in_doubt_inquires_for_ever_and_never_decides_alone() -> N
     world.drain()  # the coordinator comes back without a record: presumed abort
     assert check(world) == "unknown"
     assert world.store("s0").values == {}
-
-
-# --- crashes ----------------------------------------------------------------------------------------------------------------------
-
-SHAPES = {
-    "commit": plan(ADD, ADD),
-    "refused": plan(ADD, REFUSE),
-    "one reads": plan(READ, ADD),
-    "all read": plan(READ, READ),
-}
-MODES = list(itertools.product(["idle", "now"], ["lost", "kept"]))
-
-
-@pytest.mark.parametrize("work", WORKS)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_every_crash_point_of_two_participants(shape: str, work: Work) -> None:
-    """Between any two effects of any node: all or nothing, the client told the truth, nothing in doubt at the end."""
-    strategy = TwoPhaseCommit(work=work)
-    points = World(strategy, SHAPES[shape]).run().points
-    assert points > 10
-    outcomes = set()
-    for point, (restart, lazies) in itertools.product(range(points), MODES):
-        outcomes.add(check(World(strategy, SHAPES[shape]).run(crashes=[point], restart=restart, lazies=lazies)))
-    assert outcomes == ({"aborted", "unknown"} if shape == "refused" else {"committed", "aborted", "unknown"})
-
-
-@pytest.mark.parametrize("restart", ["idle", "now"])
-def test_every_pair_of_crash_points_so_that_recovery_crashes_too(restart: str) -> None:
-    points = World(TwoPhaseCommit(), SHAPES["commit"]).run().points
-    pairs = 0
-    for first in range(points):
-        total = World(TwoPhaseCommit(), SHAPES["commit"]).run(crashes=[first], restart=restart).points
-        for second in range(first + 1, total):
-            check(World(TwoPhaseCommit(), SHAPES["commit"]).run(crashes=[first, second], restart=restart))
-            pairs += 1
-    assert pairs > 500
-
-
-def test_a_decision_survives_a_crash_before_anybody_heard_of_it() -> None:
-    """The record is durable, so the restarted coordinator answers the client and finishes."""
-    coordinator = Coordinator("coordinator", 1, POLICIES)
-    effects = coordinator.recover([("commit", "s0", "s1")])
-    assert effects[:4] == [Decided("committed"), Answer("committed"), command("commit", "s0"), command("commit", "s1")]
-    assert coordinator.state == "committing"
-
-
-@pytest.mark.parametrize("records", [[("commit", "s0"), ("end",)], [("abort",)]])
-def test_a_coordinator_that_was_through_stays_through(records: list[tuple[str, ...]]) -> None:
-    assert Coordinator("coordinator", 1, POLICIES).recover(records) == [Forget()]
-
-
-def test_a_restarted_participant_asks_at_once() -> None:
-    participant = Participant("s0", 1, POLICIES)
-    assert participant.recover([("prepared", "coordinator")])[0] == vote("inquiry", "s0")
-    assert participant.state == "in-doubt"
-
-
-@pytest.mark.parametrize("node", ["coordinator", "s0"])
-@pytest.mark.parametrize("work", WORKS)
-def test_without_records_there_is_nothing_to_recover(node: str, work: Work) -> None:
-    machine = TwoPhaseCommit(work=work).machine(node, 1)
-    assert machine.recover([]) == []
-    assert machine.state == "idle"
-
-
-# --- random schedules ---------------------------------------------------------------------------------------------------------------
-
-branches = st.lists(st.sampled_from([ADD, ADD, ADD, READ, REFUSE]), min_size=1, max_size=4)
-faults = st.fixed_dictionaries(
-    {
-        "crashes": st.integers(0, 4),
-        "loss": st.sampled_from([0, 0.02, 0.1]),
-        "duplication": st.sampled_from([0, 0.05, 0.2]),
-        "early_timers": st.sampled_from([0, 0.01, 0.1]),
-        "failures": st.sampled_from([0, 0.05]),
-    }
-)
-
-
-@pytest.mark.parametrize("work", WORKS)
-@given(branches=branches, faults=faults, seed=st.integers(0, 2**32))
-@settings(max_examples=300, deadline=None)
-def test_random_schedules_are_atomic(work: Work, branches: list[Any], faults: dict[str, Any], seed: int) -> None:
-    """Loss, duplication, reordering, early timers, failing stores and crashes, in any order."""
-    check(World(TwoPhaseCommit(work=work), plan(*branches)).chaos(random.Random(seed), **faults))
-
-
-@pytest.mark.parametrize("work", WORKS)
-@given(count=st.integers(2, 4), faults=faults, seed=st.integers(0, 2**32))
-@settings(max_examples=100, deadline=None)
-def test_transactions_that_want_the_same_rows_are_atomic_each(
-    work: Work, count: int, faults: dict[str, Any], seed: int
-) -> None:
-    """They wait for locks, time out and vote NO; a branch in doubt keeps its locks through crashes."""
-    plans = [updating(2, tx=tx) for tx in range(1, count + 1)]
-    check(World(TwoPhaseCommit(work=work), *plans).chaos(random.Random(seed), **faults))
-
-
-# --- coverage of the tables -----------------------------------------------------------------------------------------------------
-
-
-MACHINES = [Coordinator, Participant, ExecutingCoordinator, ExecutingParticipant]
-
-
-def wanted(machine: type[Machine]) -> Witness:
-    """Every transition and every way to recover, as a world writes them down."""
-    name = machine.__name__
-    rows = {(name, row.state, row.event, to) for row in machine.transitions for to in row.to}
-    if machine.role == "participant":
-        return rows | {(name, "recover", "prepared", "in-doubt")}
-    return rows | {
-        (name, "recover", last, to)
-        for last, to in [("commit", "committing"), ("end", "finished"), ("abort", "finished")]
-    }
-
-
-@pytest.fixture(scope="module")
-def witness() -> Witness:
-    """What happened in some thousands of random schedules of both strategies, up to the first that leaves nothing unseen."""
-    seen: Witness = set()
-    missing = set().union(*map(wanted, MACHINES))
-    several_steps = Plan(
-        1, tuple(Step(i, f"step {i}", f"s{i % 2}", ADD, after=(i - 1,) if i else ()) for i in range(4))
-    )
-    shapes = [
-        plan(ADD, ADD),
-        plan(ADD, READ),
-        plan(READ, READ),
-        plan(ADD, REFUSE),
-        plan(READ, REFUSE),
-        several_steps,
-        Plan(1, ()),
-    ]
-    for seed in range(10_000):
-        choose = random.Random(seed)
-        strategy = TwoPhaseCommit(work=WORKS[seed % 2], policies=Policies(attempts=2))
-        world = World(strategy, choose.choice(shapes), witness=seen)
-        duplication, early_timers, failures = choose.choice([(0.05, 0.02, 0.02), (0.2, 0.1, 0.02), (0.3, 0.0, 0.2)])
-        world.chaos(choose, loss=early_timers, duplication=duplication, early_timers=early_timers, failures=failures)
-        missing -= seen
-        if not missing:
-            break
-    return seen
-
-
-@pytest.mark.parametrize("machine", MACHINES)
-def test_every_transition_and_every_recovery_has_a_witness(machine: type[Machine], witness: Witness) -> None:
-    missing = wanted(machine) - witness
-    assert not missing
-
-
-# --- the tests have teeth ---------------------------------------------------------------------------------------------------------
-
-
-class VotesTooEarly(Participant):
-    """Votes before its branch is prepared."""
-
-    __slots__ = ()
-    transitions = Participant.transitions
-
-    def prepare(self, event: Message) -> list[Effect]:
-        return [Message("yes", self.tx, self.node, event.sender), *super().prepare(event)]
-
-
-class DecidesAlone(Participant):
-    """Rolls back when it has been in doubt for too long."""
-
-    __slots__ = ()
-    transitions = tuple(replace(row, to=("in-doubt", "finished")) for row in Participant.transitions)
-
-    def inquire(self, _event: Timer) -> list[Effect]:
-        self.state = "finished"
-        return [Rollback(), Forget()]
-
-
-class PreparesTwice(Participant):
-    """Has no key for its branch."""
-
-    __slots__ = ()
-    transitions = Participant.transitions
-
-    def prepare(self, event: Message) -> list[Effect]:
-        return [replace(one, key=None) if isinstance(one, Prepare) else one for one in super().prepare(event)]
-
-
-class AcknowledgesTooEarly(Participant):
-    """Acknowledges before it has committed."""
-
-    __slots__ = ()
-    transitions = Participant.transitions
-
-    def commit(self, event: Message) -> list[Effect]:
-        commit, acknowledgement, forget = super().commit(event)
-        return [acknowledgement, commit, forget]
-
-
-class AnswersTooEarly(Coordinator):
-    """Answers the client before the decision is durable."""
-
-    __slots__ = ()
-    transitions = Coordinator.transitions
-
-    def close_vote(self) -> list[Effect]:
-        effects = super().close_vote()
-        return sorted(effects, key=lambda one: not isinstance(one, Answer))
-
-
-class DecidesLazily(Coordinator):
-    """Does not force its decision."""
-
-    __slots__ = ()
-    transitions = Coordinator.transitions
-
-    def close_vote(self) -> list[Effect]:
-        return [replace(one, forced=False) if isinstance(one, Append) else one for one in super().close_vote()]
-
-
-class CountsOnly(Coordinator):
-    """Counts votes without looking whose they are."""
-
-    __slots__ = ()
-    transitions = Coordinator.transitions
-
-    def first_vote(self, sender: str) -> bool:
-        if self.pending:
-            self.pending.pop()
-        return True
-
-
-class ForgetsAtFirst(Coordinator):
-    """Forgets after the first acknowledgement."""
-
-    __slots__ = ()
-    transitions = Coordinator.transitions
-
-    def take_acknowledgement(self, event: Message) -> list[Effect]:
-        self.pending = [event.sender]
-        return super().take_acknowledgement(event)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Defective(TwoPhaseCommit):
-    """Two-phase commit with one machine replaced."""
-
-    replacement: type[Coordinator] | type[Participant]
-
-    def machine(self, node: str, tx: int) -> Machine:
-        machine = super().machine(node, tx)
-        return self.replacement(node, tx, POLICIES) if type(machine) is self.replacement.__mro__[1] else machine
-
-
-@pytest.mark.parametrize(
-    "machine",
-    [
-        VotesTooEarly,
-        DecidesAlone,
-        PreparesTwice,
-        AcknowledgesTooEarly,
-        AnswersTooEarly,
-        DecidesLazily,
-        CountsOnly,
-        ForgetsAtFirst,
-    ],
-)
-def test_a_classic_defect_is_found_by_the_random_schedules(machine: type[Coordinator] | type[Participant]) -> None:
-    """The checks of this file fail on machines that are known to be wrong."""
-
-    def play() -> None:
-        for seed in range(4000):
-            choose = random.Random(seed)
-            world = World(Defective(replacement=machine), plan(ADD, choose.choice([ADD, REFUSE])))
-            check(world.chaos(choose, crashes=3, loss=0.02, duplication=0.15, early_timers=0.02))
-
-    with pytest.raises((AssertionError, PeerFault)):
-        play()
 
 
 # --- the strategy -----------------------------------------------------------------------------------------------------------------
