@@ -29,7 +29,7 @@ from simtx.checker.engine import Guard
 from simtx.checker.exploration import DEADLOCKS_KEPT
 from simtx.checker.ledger import Ledger
 from simtx.checker.model import S
-from simtx.checker.partition import Ints, choose
+from simtx.checker.partition import Ints, Partition, choose
 from simtx.checker.worker import COUNTER, SEQUENCE_BITS, Batch, Findings, Hit, Worker, pack, serve
 
 _LEND_SHARE = 0.04  # of the mean load; smaller differences are left alone
@@ -59,7 +59,7 @@ def search(ledger: Ledger[S], parents: dict[S, Any], states: list[S], guard: Gua
 
     crew = _Crew(count, worker_of)
     try:
-        _Coordinator(ledger, crew, guard).run()
+        _Coordinator(ledger, crew, guard, partition).run()
     except _WorkerDied as death:
         ledger.stopped = str(death)
     finally:
@@ -149,10 +149,11 @@ class _Crew:
 class _Coordinator(Generic[S]):
     """Leads the workers through the levels."""
 
-    def __init__(self, ledger: Ledger[S], crew: _Crew, guard: Guard) -> None:
+    def __init__(self, ledger: Ledger[S], crew: _Crew, guard: Guard, partition: Partition) -> None:
         self.ledger = ledger
         self.crew = crew
         self.shared = guard.flag
+        self.partition = partition
         self.workers = range(ledger.options.workers)
         self.max_states = ledger.options.max_states or sys.maxsize
 
@@ -228,24 +229,23 @@ class _Coordinator(Generic[S]):
         for name in names:
             self._record("terminal", name, [answer.terminal_hits.get(name) for answer in answers])
         ledger.deadlock_count += sum(answer.deadlock_count for answer in answers)
-        deadlocks = [(hit.rank, worker, hit) for worker, answer in enumerate(answers) for hit in answer.deadlocks]
-        deadlocks.sort(key=lambda entry: entry[:2])
-        for _, worker, hit in deadlocks[: DEADLOCKS_KEPT - len(ledger.deadlocks)]:
-            ledger.record("deadlock", "deadlock", self._lineage(hit, worker))
+        deadlocks = sorted((hit for answer in answers for hit in answer.deadlocks), key=lambda hit: hit.rank)
+        for hit in deadlocks[: DEADLOCKS_KEPT - len(ledger.deadlocks)]:
+            ledger.record("deadlock", "deadlock", self._lineage(hit))
 
     def _record(self, kind: str, name: str, hits: list[Hit | None]) -> None:
         """Record the hit of least rank, given one or none of each worker.
 
         Its path is fetched at once, so that a worker that dies later cannot take it along.
         """
-        present = [(hit.rank, worker, hit) for worker, hit in enumerate(hits) if hit is not None]
+        present = [hit for hit in hits if hit is not None]
         if present:
-            _, worker, hit = min(present, key=lambda entry: entry[:2])
-            self.ledger.record(kind, name, self._lineage(hit, worker))
+            self.ledger.record(kind, name, self._lineage(min(present, key=lambda hit: hit.rank)))
 
-    def _lineage(self, hit: Hit, worker: int | None) -> list[S]:
+    def _lineage(self, hit: Hit) -> list[S]:
         """The states from an initial one to a hit, asked for from the workers that know."""
         states = [hit.state]
+        worker: int | None = self.partition.owner(hit.state)
         while worker is not None:
             before, worker = self.crew.ask(worker, "trace", states[-1])
             states += before

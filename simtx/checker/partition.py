@@ -44,6 +44,10 @@ class Partition:
         spread = (hashes.view(np.uint64) * _GOLDEN) >> np.uint64(32)
         return (spread % np.uint64(self.workers)).astype(np.int64)
 
+    def owner(self, state: Any) -> int:
+        """The owner of one state."""
+        return int(self.owners([state])[0])
+
     def _hash(self, state: Any) -> int:
         """For models that mix states with and without this component."""
         try:

@@ -127,7 +127,9 @@ class Worker(Generic[S]):
             lent = pickle.loads(batch.states)  # noqa: S301  # our own bytes
             states += lent
             ranks.append(batch.keys)
-            self.parents.update(dict.fromkeys(lent, _Elsewhere(owner)))
+            elsewhere = _Elsewhere(owner)
+            for state in lent:
+                self.parents.setdefault(state, elsewhere)  # if there is a parent, the owner may refer to it
         merged = np.concatenate(ranks)
         order = np.argsort(merged, kind="stable")
         self.level = Level([states[position] for position in order.tolist()])
@@ -245,11 +247,19 @@ class Worker(Generic[S]):
         )
 
     def trace(self, state: S) -> tuple[list[S], int | None]:
-        """The states before `state`, nearest first, as far as this worker knows; and the worker that knows more."""
+        """Follow parents from a state that this worker owns, or has sent to its owner.
+
+        Returns:
+            The states before it, nearest first, as far as this worker knows; and the worker to ask about the last of them (or
+            about `state`, when there are none); None at an initial state.
+        """
         states: list[S] = []
         parent = self.parents[state]
         while parent is not ROOT and not isinstance(parent, _Elsewhere):
             states.append(parent)
+            owner = self.partition.owner(parent)
+            if owner != self.index:  # a borrowed state: which of its parents is the first, its owner knows
+                return states, owner
             parent = self.parents[parent]
         return states, parent.worker if isinstance(parent, _Elsewhere) else None
 
