@@ -234,6 +234,8 @@ class Ledger:
     def finish(self, working: set[int]) -> None:
         """The run is over: close every record; `working` are the transactions that some machine still works on."""
         for record in list(self.active.values()):
+            if not record.decision and record.tx not in working and 0 < record.done == record.writing:
+                self.decided(record, True, record.last_effect)  # a crash swallowed the word, but the data say it
             if record.stuck:
                 outcome = "stuck"
             elif record.decision and not record.actors:

@@ -239,10 +239,11 @@ class Node:
         journal = self.journal
         record = actor.record
         env = self.env
+        armed = self.armed
         while True:
             count = len(effects)
             while position < count:
-                if self.armed and self._injected(actor, effects, position):
+                if armed and self._injected(actor, effects, position):
                     return
                 effect = effects[position]
                 position += 1
@@ -289,7 +290,7 @@ class Node:
                     self._rest(actor, effect)
                     if not actor.alive:
                         return
-            if self.armed and count and self._injected(actor, effects, count):
+            if armed and count and self._injected(actor, effects, count):
                 return
             event: Event
             if actor.done is not None:

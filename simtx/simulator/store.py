@@ -116,13 +116,12 @@ class Store:
         value = self.rows.get(key)
         return self._older_rows.get(key) if value is None else value
 
-    def _insert_row(self, key: Key, value: Any) -> None:
+    def _rotate(self) -> None:
+        """Start a new generation of idempotency rows: a row lives for at least one retention, at most for two."""
         now = self._node.env.now
-        if now >= self._rotate_at:  # two generations: a row lives at least one retention, at most two
-            self._older_rows = self.rows if now < self._rotate_at + self._retention else {}
-            self.rows = {}
-            self._rotate_at = now + self._retention
-        self.rows[key] = value
+        self._older_rows = self.rows if now < self._rotate_at + self._retention else {}
+        self.rows = {}
+        self._rotate_at = now + self._retention
 
     # --- a local transaction, from its start to its end ---------------------------------------------------------------------------
 
@@ -302,8 +301,7 @@ class Store:
 
     def _harden(self, work: Work) -> None:
         """Force what the local transaction writes, then make it visible."""
-        node = self._node
-        disk = node.disk
+        disk = self._node.disk
         record = work.actor.record
         work.forced = True
         if record is not None:
@@ -321,7 +319,7 @@ class Store:
     def _durable(self, work: Work) -> None:
         effect = work.effect
         node = self._node
-        if type(effect) is Prepare:
+        if type(effect) is not Transact:
             work.prepared_since = node.env.now
             self.prepared[work.tx] = work
             if work.actor.record is not None:
@@ -329,26 +327,29 @@ class Store:
             node.finish(work, "done", None)
             return
         status = work.status
-        if type(effect) is Transact:
-            key = effect.key
-            if key is not None:
+        row = work.row
+        key = effect.key
+        if key is not None:
+            if work.keys or not node.disk.instant:  # it waited: another one with this key may have been faster
                 known = self.row(key)
-                if known is not None:  # another local transaction with this key was faster: unique constraint
+                if known is not None:
                     self._release(work)
                     node.finish(work, "duplicate", known)
                     return
-                row = work.row
-                self._insert_row(key, status if row is None or row.value is None else row.value)
-            if work.tombstone is not None:
-                self._insert_row(work.tombstone, TOMBSTONE)
-            if status == "done":
-                self._apply(work, effect.steps if work.operations else (), effect.compensation)
-            if work.row is not None and work.row.outbox:
-                for message in work.row.outbox:
-                    self.outbox[self._next_row] = message
-                    self._next_row += 1
-                node.outbox_written()
-        self._release(work)
+            if node.env.now >= self._rotate_at:
+                self._rotate()
+            self.rows[key] = status if row is None or row.value is None else row.value
+        if work.tombstone is not None:
+            self.rows[work.tombstone] = TOMBSTONE
+        if work.changes and status == "done":
+            self._apply(work, effect.steps, effect.compensation)
+        if row is not None and row.outbox:
+            for message in row.outbox:
+                self.outbox[self._next_row] = message
+                self._next_row += 1
+            node.outbox_written()
+        if work.keys:
+            self._release(work)
         node.finish(work, status, None)
 
     def _apply(self, work: Work, steps: Sequence[int], compensation: bool) -> None:
@@ -390,7 +391,9 @@ class Store:
         del self.prepared[branch.tx]
         if type(effect) is Prepare:
             if effect.key is not None:
-                self._insert_row(effect.key, "done")
+                if self._node.env.now >= self._rotate_at:
+                    self._rotate()
+                self.rows[effect.key] = "done"
             self._apply(branch, effect.steps, False)
         self._release(branch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -311,6 +312,15 @@ class World:
 
     def play(self) -> None:
         """Run to the end: arrivals, then until nothing is left to do, or until the drain limit of the scenario."""
+        # Records of open transactions live long, and nearly nothing dies in a cycle: full collections would walk them again and again.
+        thresholds = gc.get_threshold()
+        gc.set_threshold(100_000, 50, 100)
+        try:
+            self._play()
+        finally:
+            gc.set_threshold(*thresholds)
+
+    def _play(self) -> None:
         self.start()
         env = self.env
         while not self.arrivals_over:
