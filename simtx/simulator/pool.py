@@ -65,11 +65,8 @@ class Pool:
         """A worker has finished; the next in the queue gets it."""
         if self.queue:
             work, demand = self.queue.popleft()
-            work.served = True
-            if demand > 0:
-                self._env.call_in(demand * self.factor, self._served, (self.epoch, work))
-            else:
-                self._served((self.epoch, work))
+            work.served = True  # by the heap even if it takes no time: a long queue would be a deep recursion
+            self._env.call_in(demand * self.factor, self._served, (self.epoch, work))
             return
         self.account()
         self._free += 1
