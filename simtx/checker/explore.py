@@ -19,8 +19,12 @@ from simtx.checker.ledger import Ledger
 from simtx.checker.model import Model, S
 from simtx.errors import ScenarioError
 
-FORK_AFTER_S = 0.03
-"""A level must have taken this much CPU time before workers are forked: less is done sooner than they are."""
+FORK_AFTER_S = 0.015
+"""CPU time that a level must have taken before workers are forked: less is done sooner than they are."""
+
+FORK_STATES = 2000
+"""States that a level must have before workers are forked, so that the choice of owners rests on a fair sample; unless the levels
+take ten times as long."""
 
 
 def explore(
@@ -98,7 +102,8 @@ def _search(ledger: Ledger[S]) -> None:
                 ledger.stopped = "stop_at_violation"
             if ledger.stopped:
                 break
-            if options.workers > 1 and level_s >= FORK_AFTER_S and len(level.states) > options.workers:
+            large = len(level.states) > max(FORK_STATES if level_s < 10 * FORK_AFTER_S else 0, options.workers)
+            if options.workers > 1 and large and level_s >= FORK_AFTER_S:
                 from simtx.checker.parallel import search
 
                 search(ledger, parents, list(level.states), guard)

@@ -83,10 +83,10 @@ def choose(
         A state lent to even out the load is sent itself, and most of what is found from it is sent back.
         """
         homes = partition.owners(sampled)
-        crossing = float(np.mean(homes[list(sources)] != partition.owners(targets))) / (workers - 1)
+        crossing = np.mean(homes[list(sources)] != partition.owners(targets)) / (workers - 1)
         sent = (workers - 1) * (1 - (1 - crossing) ** (len(steps) / len(sampled)))
-        lent = float(np.bincount(homes, minlength=workers).max()) / len(sampled) - 1 / workers
-        return sent + 2 * lent
+        lent = np.bincount(homes, minlength=workers).max() / len(sampled) - 1 / workers
+        return float(sent + 2 * lent)
 
     best = min(candidates, key=traffic)
     return best if traffic(best) < _GAIN * traffic(whole) else whole

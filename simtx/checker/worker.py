@@ -6,9 +6,10 @@ import pickle
 import signal
 import struct
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, repeat
 from multiprocessing.connection import Connection
 from typing import Any, Generic, NamedTuple
 
@@ -127,9 +128,8 @@ class Worker(Generic[S]):
             lent = pickle.loads(batch.states)  # noqa: S301  # our own bytes
             states += lent
             ranks.append(batch.keys)
-            elsewhere = _Elsewhere(owner)
-            for state in lent:
-                self.parents.setdefault(state, elsewhere)  # if there is a parent, the owner may refer to it
+            # A parent that is there already stays: the owner may refer to it.
+            deque(map(self.parents.setdefault, lent, repeat(_Elsewhere(owner))), maxlen=0)
         merged = np.concatenate(ranks)
         order = np.argsort(merged, kind="stable")
         self.level = Level([states[position] for position in order.tolist()])
@@ -195,11 +195,13 @@ class Worker(Generic[S]):
             self.next = states
             return keys
         fresh = dict(zip(states, keys.tolist(), strict=True))
+        known = fresh.get
         parents = self.parents
         for sender, batch in batches:
             elsewhere = _Elsewhere(sender)
             for state, key in zip(pickle.loads(batch.states), batch.keys.tolist(), strict=True):  # noqa: S301  # as above
-                if state not in parents or ((best := fresh.get(state)) is not None and key < best):
+                best = known(state)
+                if (best is None and state not in parents) or (best is not None and key < best):
                     parents[state] = elsewhere
                     fresh[state] = key
         merged = np.fromiter(fresh.values(), np.int64, len(fresh))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import networkx as nx
@@ -16,7 +17,7 @@ import pytest
 
 from simtx.checker import Model, Step, explore
 from simtx.checker.partition import Partition
-from simtx.errors import ScenarioError, SimtxError
+from simtx.errors import ScenarioError
 
 explorer = importlib.import_module("simtx.checker.explore")  # the package's attribute of that name is the function
 parallel = importlib.import_module("simtx.checker.parallel")
@@ -29,6 +30,7 @@ TWO_PHASE_STATES = {2: 56, 3: 288, 4: 1568, 5: 8832}  # as TLC counts them
 def eager_fork(monkeypatch):
     """Fork workers at once, however small the model is."""
     monkeypatch.setattr(explorer, "FORK_AFTER_S", 0)
+    monkeypatch.setattr(explorer, "FORK_STATES", 0)
 
 
 # --- models ---------------------------------------------------------------------------------------------------------------
@@ -182,10 +184,21 @@ def outcome(result):
     """Everything that must not depend on the number of workers."""
     return {
         name: getattr(result, name)
-        for name in (
-            "complete stopped states transitions levels unexpanded terminal violations deadlocks deadlock_count goals "
-            "invariants coverage"
-        ).split()
+        for name in [
+            "complete",
+            "stopped",
+            "states",
+            "transitions",
+            "levels",
+            "unexpanded",
+            "terminal",
+            "violations",
+            "deadlocks",
+            "deadlock_count",
+            "goals",
+            "invariants",
+            "coverage",
+        ]
     }
 
 
@@ -193,7 +206,7 @@ def assert_is_run(model, path):
     """Every step of a path is one that the model allows, from an initial state on."""
     assert path[0].action is None
     assert path[0].state in model.initial
-    for before, step in zip(path, path[1:], strict=False):
+    for before, step in pairwise(path):
         assert tuple(step) in model.steps(before.state)
 
 
@@ -471,7 +484,8 @@ def test_results_do_not_depend_on_the_hash_seed():
         f"""
         import importlib.util, sys
         from simtx.checker import explore
-        importlib.import_module("simtx.checker.explore").FORK_AFTER_S = 0
+        explorer = importlib.import_module("simtx.checker.explore")
+        explorer.FORK_AFTER_S = explorer.FORK_STATES = 0
         spec = importlib.util.spec_from_file_location("models", {str(Path(__file__))!r})
         models = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(models)
@@ -685,4 +699,4 @@ def test_html_escapes_what_models_say():
 
 def test_a_result_survives_pickling():
     result = explore(textbook_two_phase(2, sound=False))
-    assert pickle.loads(pickle.dumps(result)) == result
+    assert pickle.loads(pickle.dumps(result)) == result  # noqa: S301
