@@ -35,7 +35,7 @@ request could be recognised.
 
 **Known weaknesses.** While the coordinator is down or cut off, participants in doubt are blocked and keep their locks. A read-only
 participant releases its locks with its vote; if work travels with PREPARE, others may not yet have acquired theirs then, so that such
-transactions are atomic but not always serializable (the work of ``work="before"`` is).
+transactions are atomic but not always serializable. With ``work="before"`` all locks are held until all work is done.
 """
 
 from __future__ import annotations

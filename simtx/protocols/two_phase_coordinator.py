@@ -32,6 +32,7 @@ FORGET = Forget()
 COMMITTED = Decided("committed")
 ABORTED = Decided("aborted")
 ANSWER_COMMITTED = Answer("committed")
+ANSWER_ABORTED = Answer("aborted")
 LAZY_ABORT = Append(("abort",), forced=False)
 LAZY_END = Append(("end",), forced=False)
 CANCEL_VOTE = CancelTimer("vote")
@@ -257,7 +258,7 @@ class Coordinator(Machine):
         last = records[-1]
         if last[0] != "commit":
             self.state = "finished"
-            return [FORGET]
+            return [ABORTED, ANSWER_ABORTED, FORGET] if last[0] == "abort" else [FORGET]
         self.state = "committing"
         self.updating = [*last[1:]]
         self.pending = [*last[1:]]
