@@ -40,12 +40,12 @@ def log(file: schema.LogFile) -> Log:
     return Log(file.forced_write, file.flush, file.lazy_flush)
 
 
-def services(files: Mapping[str, schema.ServiceFile]) -> dict[str, Service]:
+def services(files: Mapping[str, schema.ServiceFile], placed: Zones) -> dict[str, Service]:
     """All services, by name."""
     return {
         name: Service(
             name=name,
-            zone=file.zone,
+            zone=placed[name],
             workers=file.workers,
             service_time=file.service_time,
             compensation_time=file.compensation_time,
@@ -67,8 +67,8 @@ def services(files: Mapping[str, schema.ServiceFile]) -> dict[str, Service]:
 
 def zones(file: schema.ScenarioFile) -> dict[str, str]:
     """The zone of each node; what is not said is where the first service is."""
-    first = next(iter(file.services.values())).zone
-    placed = {name: service.zone for name, service in file.services.items()}
+    first = next(iter(file.services.values())).zone or LOCAL
+    placed = {name: service.zone or first for name, service in file.services.items()}
     placed[HUB] = file.hub.zone or first
     placed[BROKER] = file.broker.zone or first
     if file.network.client_zone is not None:

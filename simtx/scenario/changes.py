@@ -9,7 +9,7 @@ from typing import Any
 
 from simtx.errors import ScenarioError
 from simtx.scenario import schema
-from simtx.scenario.compose import EXCLUSIVE, compose, plain
+from simtx.scenario.compose import EXCLUSIVE, compose, of_kind, plain
 from simtx.scenario.model import Scenario
 from simtx.scenario.units import hint, shown
 
@@ -19,6 +19,11 @@ _TOKEN = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 def replaced(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
     """A changed copy of a scenario; see `Scenario.replace`."""
     raw = scenario.to_dict()
+    if isinstance(raw.get("workload"), dict):
+        raw["workload"] = {
+            "kind": raw["workload"].get("kind", "poisson"),
+            **of_kind(raw["workload"], changes.get("workload.kind")),
+        }
     for path, value in changes.items():
         _put(raw, path, plain(value), scenario.name)
     file = Path(scenario.path) if scenario.path is not None else None

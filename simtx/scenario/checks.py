@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 from simtx.scenario import build, faults, schema, steps
@@ -17,15 +17,6 @@ from simtx.scenario.units import duration_text, hint, shown
 
 RESERVED = (HUB, BROKER, CLIENT, "coordinator", "orchestrator", "network")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(/[A-Za-z0-9_-]+)?")
-
-_WORKLOAD_KEYS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # needed, optional
-    "poisson": (("rate",), ()),
-    "deterministic": (("rate",), ()),
-    "bursty": (("burst_rate", "burst_on", "burst_off"), ("rate",)),
-    "profile": (("profile",), ()),
-    "trace": (("trace",), ()),
-    "closed": (("users", "think_time"), ()),
-}
 
 #: Keys of a step whose flaws say nothing about the shape of the transaction.
 _INNER = ("refusal", "service", "service_time", "compensation_time", "key", "amount", "parameter", "low", "high")
@@ -132,7 +123,7 @@ def zones(file: schema.ScenarioFile) -> Iterator[Problem]:
 def workload(file: schema.ScenarioFile) -> Iterator[Problem]:
     """A workload has what its kind needs, and nothing of another kind."""
     load = file.workload
-    needed, optional = _WORKLOAD_KEYS[load.kind]
+    needed, optional = schema.WORKLOAD_KEYS[load.kind]
     given = load.model_fields_set - {"kind"}
     for key in needed:
         if key not in given:

@@ -28,8 +28,16 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and hasattr(value, "dtype") else copy.copy(value)
 
 
+def of_kind(workload: Mapping[str, Any], kind: Any) -> dict[str, Any]:
+    """What of a workload stays if it becomes one of this kind (None: of the same kind)."""
+    if kind is None or kind not in schema.WORKLOAD_KEYS:
+        return dict(workload)
+    needed, optional = schema.WORKLOAD_KEYS[kind]
+    return {key: value for key, value in workload.items() if key in (*needed, *optional)}
+
+
 def merged(base: dict[str, Any], change: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Tables merged key by key; lists, distributions and tables of another kind are replaced."""
+    """Tables merged key by key; lists and distributions are replaced."""
     result = dict(base)
     for key, value in change.items():
         other = EXCLUSIVE.get((path[-1] if path else "", key))
@@ -42,8 +50,8 @@ def merged(base: dict[str, Any], change: Mapping[str, Any], path: tuple[str, ...
             and "distribution" not in value
             and "distribution" not in old
         ):
-            another = "kind" in value and "kind" in old and value["kind"] != old["kind"]
-            result[key] = dict(value) if another else merged(dict(old), value, (*path, key))
+            kept = of_kind(old, value.get("kind")) if not path and key == "workload" else dict(old)
+            result[key] = merged(kept, value, (*path, key))
         else:
             result[key] = value
     return result
@@ -93,7 +101,7 @@ def compose(
         name=name,
         title=file.title,
         description=file.description.strip(),
-        services=build.services(file.services),
+        services=build.services(file.services, placed),
         hub=Hub(placed["hub"], build.log(file.hub.log)),
         network=build.network(file.network, placed),
         broker=build.broker(file.broker, placed["broker"]),

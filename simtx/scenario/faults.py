@@ -91,8 +91,7 @@ def _fault_place(file: schema.ScenarioFile, fault: schema.FaultFile, path: Path)
         yield (*path, "a"), "is missing: a partition needs the nodes or zones on one side"
     if fault.one_way and not fault.a:
         yield (*path, "one_way"), "needs 'a', where the messages come from"
-    used = [service.zone for service in file.services.values()]
-    used += [zone for zone in (file.hub.zone, file.broker.zone, file.network.client_zone) if zone is not None]
+    used = build.zones(file).values()
     for key in ("a", "b"):
         for index, place in enumerate(getattr(fault, key)):
             if place not in placed and not any(build.covers(place, zone) for zone in used):

@@ -81,8 +81,10 @@ class StoreFile(Table):
 class ServiceFile(Table):
     """A node with workers and one store. Keys that a service does not give are taken from `[defaults]`."""
 
-    zone: str = _field(
-        "Region, region and availability zone (`frankfurt/b`), `local`, or a zone of `network.zones`.", "local"
+    zone: str | None = _field(
+        "Region, region and availability zone (`frankfurt/b`), `local`, or a zone of `network.zones`; absent: where the first "
+        "service runs, and for that one `local`.",
+        None,
     )
     workers: Positive = _field("Local transactions that it can work on at once.", 1)
     service_time: Latency = _field("Work that one step costs a worker, beside waiting for locks and disks.")
@@ -362,6 +364,16 @@ class ScenarioFile(Table):
     sources: dict[str, str] = _field("Where values come from, by path (`*` fits any part of it).", default_factory=dict)
     assumptions: dict[str, str] = _field("Values without a source, by path: why this value.", default_factory=dict)
 
+
+#: Keys of a workload by kind: those that it needs, and those that it may have.
+WORKLOAD_KEYS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "poisson": (("rate",), ()),
+    "deterministic": (("rate",), ()),
+    "bursty": (("burst_rate", "burst_on", "burst_off"), ("rate",)),
+    "profile": (("profile",), ()),
+    "trace": (("trace",), ()),
+    "closed": (("users", "think_time"), ()),
+}
 
 #: Keys at the top of a file that are resolved before the rest is read.
 MERGED: Mapping[str, str] = {

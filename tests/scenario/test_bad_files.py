@@ -545,10 +545,14 @@ def test_all_problems_of_a_file_are_reported_at_once(tmp_path):
         "shop.toml: run.warmup: '2' has no unit; write '2ms' or '2s'",
         "shop.toml: services.payments.workrs: unknown key; did you mean 'workers'?",
         "shop.toml: transaction.steps[1].refusal: 3 is no probability; it must be from 0 to 1",
-        "shop.toml: transaction.steps[2].operations[0].key: 'sent:{custmer}': 'custmer' is no parameter; "
-        "did you mean 'customer'?",
-        "shop.toml: transaction.steps[2].operations[0].low: 'ship' is retriable and comes after the pivot: "
-        "it must not be refused; drop the guard, or move the step",
+        (
+            "shop.toml: transaction.steps[2].operations[0].key: 'sent:{custmer}': 'custmer' is no parameter; "
+            "did you mean 'customer'?"
+        ),
+        (
+            "shop.toml: transaction.steps[2].operations[0].low: 'ship' is retriable and comes after the pivot: "
+            "it must not be refused; drop the guard, or move the step"
+        ),
         "shop.toml: transaction.steps[2].service: 'shiping' is no service; did you mean 'shipping'?",
     ]
 

@@ -1,0 +1,46 @@
+"""docs/scenarios.md says everything that a file may contain, and what it shows works."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from simtx.scenario import load, names, schema
+from simtx.scenario.reference import rewritten
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "scenarios.md"
+TABLES = [
+    model
+    for model in vars(schema).values()
+    if isinstance(model, type) and issubclass(model, schema.Table) and model is not schema.Table
+]
+
+
+@pytest.fixture(scope="module")
+def document() -> str:
+    return DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_the_reference_is_up_to_date(document):
+    """Otherwise: python -m simtx.scenario.reference docs/scenarios.md."""
+    assert rewritten(document) == document
+
+
+@pytest.mark.parametrize("model", TABLES, ids=lambda model: model.__name__)
+def test_every_key_is_described_with_its_notation_and_default(document, model):
+    for name, field in model.model_fields.items():
+        assert field.description
+        row = re.compile(rf"^\| `{field.alias or name}` \| [^|]+ \| [^|]+ \| .+ \|$", re.MULTILINE)
+        assert row.search(document)
+
+
+def test_every_built_in_scenario_is_named(document):
+    assert [name for name in names() if f"`{name}`" not in document] == []
+
+
+def test_the_first_file_works(document, tmp_path):
+    (text,) = re.findall(r"```toml\n(.*?)```", document, re.DOTALL)
+    (tmp_path / "purchase.toml").write_text(text)
+    scenario = load(tmp_path / "purchase.toml")
+    assert scenario.title == "A purchase over two services"
+    assert scenario.warnings() == []
