@@ -25,6 +25,7 @@ COLOURS = {
 }
 _SHOWN_OPS = 4
 _SHOWN_STEPS = 12
+_FULL_BOXES = 6
 
 
 def draw(report: "HistoryReport", finding: Finding | None, ax: "Axes | None") -> "Axes":
@@ -78,7 +79,9 @@ def draw(report: "HistoryReport", finding: Finding | None, ax: "Axes | None") ->
             connectionstyle=curve,
             rotate=False,
         )
-    boxes = {name: f"{name}\n{_operations(report, name, {step.key for step in finding.steps})}" for name in graph}
+    keys = {step.key for step in finding.steps}
+    crowded = len(graph) > _FULL_BOXES
+    boxes = {name: name if crowded else f"{name}\n{_operations(report, name, keys)}" for name in graph}
     nx.draw_networkx_labels(
         graph,
         positions,
