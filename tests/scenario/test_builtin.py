@@ -28,8 +28,10 @@ def test_is_complete_and_without_warnings(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_is_moderately_loaded_and_of_laptop_size(name):
+    """The busiest service is at 50 to 60 %; with outages a third lower, so that backlogs can be worked off."""
     scenario = load(name)
-    assert all(0.45 <= utilisation <= 0.6 for utilisation in scenario.utilisation().values())
+    busiest = max(scenario.utilisation().values())
+    assert 0.5 <= busiest * (1.5 if name.endswith("-outages") else 1) <= 0.6
     assert 2000 <= (scenario.run.transactions or 0) <= 4000
 
 
