@@ -84,6 +84,8 @@ class World:
         self.timeline: list[tuple[float, ...]] = []
         self._next_tx = 0
         self._sample_every = 1.0
+        self._busy_before: dict[str, float] = {}
+        self._busy_after: dict[str, float] = {}
         self._answered_users: set[int] = set()
         self._arrivals: Iterator[float] | None = None
         self._thinking: Callable[[], float] | None = None
@@ -211,7 +213,7 @@ class World:
             injector.arm()
         for node in self.nodes.values():
             node.start_daemons()
-        env.call_at(plan.warmup, lambda _: self.ledger.open_window(env.now))
+        env.call_at(plan.warmup, self._open_window)
         if plan.duration is not None:
             env.call_at(plan.duration, self._end_of_arrivals)
         if self._thinking is not None:
@@ -265,12 +267,24 @@ class World:
         elif self._arrivals is not None:
             self._schedule_arrival()
 
+    def _open_window(self, _: object) -> None:
+        self.ledger.open_window(self.env.now)
+        self._busy_before = self._busy_times()
+
     def _end_of_arrivals(self, _: object) -> None:
         if not self.arrivals_over:
             self.arrivals_over = True
             self.horizon = self.env.now
+            self._busy_after = self._busy_times()
             self._sample(None, again=False)
             self.ledger.close_window(self.horizon)
+
+    def _busy_times(self) -> dict[str, float]:
+        """Worker-seconds that each service has worked so far."""
+        pools = {name: node.pool for name, node in self.nodes.items() if node.pool is not None}
+        for pool in pools.values():
+            pool.account()
+        return {name: pool.busy_time for name, pool in pools.items()}
 
     def answered(self, record: TransactionRecord, outcome: str) -> None:
         """A machine answers the client; only the first answer counts."""
@@ -376,10 +390,6 @@ class World:
                     gauge.net,
                 )
             )
-        pools = {name: node.pool for name, node in self.nodes.items() if node.pool is not None}
-        for pool in pools.values():
-            pool.account()
-        end = self.env.now or 1.0
         return RunData(
             columns=ledger.rows.cells(),
             quantities=quantities,
@@ -395,7 +405,12 @@ class World:
             lock_timeouts=self.deadlocks.timeouts,
             faults=sum(injector.struck for injector in self.injectors),
             breaker_rejections=sum(node.breaker_rejections for node in self.nodes.values()),
-            utilisation={name: pool.busy_time / (pool.workers * end) for name, pool in pools.items()},
+            utilisation={
+                name: (busy - self._busy_before.get(name, 0.0)) / (self.scenario.services[name].workers * window)
+                if window
+                else float("nan")
+                for name, busy in self._busy_after.items()
+            },
             timeline=self.timeline,
             services=list(self.scenario.services),
             digest=self._digest(),
