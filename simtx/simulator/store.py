@@ -44,6 +44,7 @@ class Work:
         self.effect = effect
         self.tx = actor.tx
         self.operations: tuple[Operation, ...] = effect.operations
+        self.steps = effect.steps
         self.changes: dict[str, float] = {}
 
 
@@ -272,8 +273,10 @@ class Store:
         branch.keys = [*branch.keys, *work.keys]
         branch.lock_since = branch.lock_since or self._node.env.now
         branch.operations += work.operations
+        branch.steps = tuple(dict.fromkeys((*branch.steps, *work.steps)))
         if type(work.effect) is Prepare:
-            work.keys, work.lock_since, work.operations = branch.keys, branch.lock_since, branch.operations
+            work.keys, work.lock_since = branch.keys, branch.lock_since
+            work.operations, work.steps = branch.operations, branch.steps
             for key in work.keys:
                 self.owners[key] = work
             del self.open[work.tx]
@@ -394,7 +397,7 @@ class Store:
                 if self._node.env.now >= self._rotate_at:
                     self._rotate()
                 self.rows[effect.key] = "done"
-            self._apply(branch, effect.steps, False)
+            self._apply(branch, branch.steps, False)
         self._release(branch)
 
     def roll_back(self, branch: Work, lazy: bool) -> None:
