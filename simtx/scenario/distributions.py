@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float64]
 
 _NORMAL = NormalDist()
+_WIDEST = 10.0  # sigma of a lognormal: beyond, its mean is not a number that means anything
 _BISECTIONS = 200  # far more than the 64 bits of a float can tell apart
 
 
@@ -74,6 +75,11 @@ class Distribution(ABC):
 def _positive(name: str, value: float, *, zero: bool = False) -> None:
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         raise ScenarioError(f"{name} must be a finite number {'of at least' if zero else 'above'} 0, not {value:g}")
+
+
+def _spread(sigma: float) -> None:
+    if not 0 <= sigma <= _WIDEST:
+        raise ScenarioError(f"sigma must be a number from 0 to {_WIDEST:g}, not {sigma:g}")
 
 
 def _probability(q: float) -> None:
@@ -173,16 +179,18 @@ class Lognormal(Distribution):
 
     def __post_init__(self) -> None:
         _positive("median", self.median)
-        _positive("sigma", self.sigma, zero=True)
+        _spread(self.sigma)
 
     @classmethod
     def of_mean(cls, mean: float, sigma: float) -> Self:
         """The lognormal distribution with this mean."""
+        _spread(sigma)
         return cls(mean / math.exp(sigma**2 / 2), sigma)
 
     @classmethod
     def of_quantile(cls, q: float, value: float, sigma: float) -> Self:
         """The lognormal distribution whose `q` quantile is `value`."""
+        _spread(sigma)
         return cls(value / math.exp(sigma * _NORMAL.inv_cdf(q)), sigma)
 
     def mean(self) -> float:
@@ -230,11 +238,12 @@ class ShiftedLognormal(Distribution):
     def __post_init__(self) -> None:
         _positive("shift", self.shift, zero=True)
         _positive("median", self.median)
-        _positive("sigma", self.sigma, zero=True)
+        _spread(self.sigma)
 
     @classmethod
     def of_mean(cls, mean: float, sigma: float, floor: float) -> Self:
         """The one with this mean whose floor is the share `floor` of the mean."""
+        _spread(sigma)
         return cls(mean * floor, mean * (1 - floor) / math.exp(sigma**2 / 2), sigma)
 
     def _tail(self) -> Lognormal:

@@ -12,6 +12,7 @@ from simtx.scenario.distributions import duration_text
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _PERIODS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST = 30 * 366 * 86400.0
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 _QUANTITY = re.compile(rf"\s*({_NUMBER}|[+-]?nan|[+-]?inf)\s*([^\d\s]*)\s*", re.IGNORECASE)
 _RATE = re.compile(rf"\s*({_NUMBER})\s*/\s*(\w+)\s*")
@@ -72,6 +73,8 @@ def duration(value: Any, *, unit_needed: bool = True, zero: bool = True) -> floa
         raise ValueError(f"{shown(value)} is not finite; write a duration such as '5ms'")
     if seconds < 0:
         raise ValueError(f"{shown(value)} is negative; a duration is at least 0")
+    if seconds > _LONGEST:
+        raise ValueError(f"{shown(value)} is too long; a duration is at most 30 years")
     if seconds == 0 and not zero:
         raise ValueError(f"{shown(value)} is too short; it must be above 0")
     return seconds

@@ -129,7 +129,7 @@ def test_named_by_mean_or_quantile():
     [
         (lambda: Exponential(0), "average must be a finite number above 0, not 0"),
         (lambda: Exponential(math.inf), "average must be a finite number above 0, not inf"),
-        (lambda: Lognormal(1, -1), "sigma must be a finite number of at least 0, not -1"),
+        (lambda: Lognormal(1, -1), "sigma must be a number from 0 to 10, not -1"),
         (lambda: Constant(math.nan), "value must be a finite number, not nan"),
         (lambda: Uniform(2, 1), "low must be finite and not above high, not low = 2, high = 1"),
         (lambda: Erlang(0, 1), "shape must be a whole number of at least 1, not 0"),

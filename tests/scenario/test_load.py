@@ -304,6 +304,14 @@ def test_a_file_extends_another_one(tmp_path):
     assert mine.transaction == base.transaction
 
 
+def test_a_dict_extends_a_scenario_too(tmp_path):
+    scenario = from_dict({"extends": "transfer", "workload": {"rate": 5}}, name="slow")
+    assert (scenario.name, scenario.workload.rate) == ("slow", 5)
+    assert scenario.transaction == load("transfer").transaction
+    with pytest.raises(ScenarioError, match=r"^extends: there is no scenario 'transfr'; did you mean 'transfer'\?$"):
+        from_dict({"extends": "transfr"})
+
+
 def test_distributions_and_lists_are_replaced_as_a_whole(tmp_path):
     (tmp_path / "mine.toml").write_text(
         'extends = "transfer"\ninvariants = []\n'
