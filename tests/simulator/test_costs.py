@@ -120,7 +120,7 @@ def test_outbox_refused_at_step_k_costs_2k_minus_2_events_and_2k_minus_1_forced_
 
 @pytest.mark.parametrize("n", SIZES)
 def test_dual_write_costs_one_forced_write_and_one_publication_a_hop(n: int) -> None:
-    """n forced writes and n - 1 events, as many as the outbox; refused at step k one less, as the refusal is stored nowhere."""
+    """As many as the outbox: n forced writes, n - 1 events. Refused at step k one write less, as the refusal is stored nowhere."""
     assert costs(play(chain(n), DualWrite())) == (0, n - 1, n)
     for k in range(1, n + 1):
         assert costs(play(chain(n, refusing={k - 1}), DualWrite())) == (0, 2 * k - 2, 2 * k - 2)
