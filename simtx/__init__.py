@@ -6,7 +6,7 @@
     >>> comparison = simtx.compare(scenario, ["2pc", "saga", "outbox", "dual-write"], replications=20)
 
 Layers, from the bottom: `simtx.protocols` (pure state machines), `simtx.scenario` (what is to be played), `simtx.metrics` (what is
-measured), `simtx.simulator` (the world of SimPy), `simtx.experiments` and `simtx.report` (replications, tables, plots), `simtx.cli`.
+measured), `simtx.simulator` (the world of SimPy), `simtx.checker` (exhaustive search, histories), `simtx.experiments` and `simtx.report` (replications, tables, plots), `simtx.cli`.
 Names are imported when they are first used, so that ``import simtx`` is quick.
 """
 
@@ -21,6 +21,7 @@ from simtx.errors import PeerFault, ProtocolViolation, RunFailed, ScenarioError,
 from simtx.metrics import views as _views
 
 if TYPE_CHECKING:
+    from simtx.checker.history import check_history
     from simtx.experiments import Comparison, compare
     from simtx.metrics.run import Run
     from simtx.metrics.trace import Trace, TraceEvent
@@ -46,6 +47,7 @@ _HOMES = {
     "Trace": "simtx.metrics.trace",
     "TraceEvent": "simtx.metrics.trace",
     "TwoPhaseCommit": "simtx.protocols",
+    "check_history": "simtx.checker.history",
     "compare": "simtx.experiments",
     "load": "simtx.scenario",
     "simulate": "simtx.simulator",
@@ -70,6 +72,7 @@ __all__ = [
     "TraceEvent",
     "TwoPhaseCommit",
     "__version__",
+    "check_history",
     "compare",
     "load",
     "simulate",
@@ -96,6 +99,8 @@ def _register_views() -> None:
         ("diagram-text", "simtx.report.diagram", "render"),
         ("timeline", "simtx.report.plots", "timeline"),
         ("comparison", "simtx.report.plots", "overview"),
+        ("comparison-text", "simtx.report.tables", "text"),
+        ("comparison-html", "simtx.report.tables", "html"),
     ):
         _views.register(name, lambda module=module, function=function: getattr(import_module(module), function))
 

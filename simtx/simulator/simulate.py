@@ -10,6 +10,7 @@ from simtx.metrics.run import Run
 from simtx.metrics.trace import Trace
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.simulator.workload import template
 from simtx.simulator.world import World
 
 if TYPE_CHECKING:
@@ -55,11 +56,12 @@ def simulate(
         if isinstance(value, bool) or int(value) != value or value < 0:
             raise ScenarioError(f"must be a whole number from 0, not {value!r}", name)
 
+    problem = chosen.check(template(scenario))
+    if problem:
+        raise ScenarioError(problem, f"{scenario.name}, strategy {chosen.name}")
+
     def play(traced: bool) -> World:
         world = World(played, chosen, seed=seed, replication=replication, traced=traced)
-        problem = chosen.check(world.planner.template())
-        if problem:
-            raise ScenarioError(problem, f"{played.name}, strategy {chosen.name}")
         for process in processes:
             world.env.process(process(world))
         world.play()

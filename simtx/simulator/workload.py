@@ -122,29 +122,6 @@ class Planner:
             for spec in self._specs
         ]
 
-    def template(self) -> Plan:
-        """A plan with placeholders for keys and amounts: enough to see its steps, services and order."""
-        names = {name: f"<{name}>" for name in self._parameters}
-        steps = [
-            Step(
-                spec.index,
-                spec.name,
-                spec.service,
-                tuple(
-                    Operation(o.key.format_map({**names, "tx": 0}), o.kind, o.amount, o.low, o.high)
-                    for o in spec.operations
-                ),
-                tuple(
-                    Operation(o.key.format_map({**names, "tx": 0}), o.kind, o.amount, o.low, o.high)
-                    for o in spec.compensation
-                ),
-                spec.kind,
-                spec.after,
-            )
-            for spec in self._specs
-        ]
-        return Plan(0, tuple(steps))
-
     def plan(self, tx: int) -> tuple[Plan, list[float]]:
         """The next transaction: its plan and the service demand of each step, in seconds."""
         demands = [draw() for draw in self._demands]
@@ -180,6 +157,29 @@ class Planner:
                     cache[key] = pair
             steps.append(pair[1] if index == refusing else pair[0])
         return Plan(tx, tuple(steps)), demands
+
+
+def template(scenario: Scenario) -> Plan:
+    """A plan with placeholders for keys and amounts: enough to see its steps, services and order."""
+    names = {name: f"<{name}>" for name in scenario.transaction.parameters}
+
+    def fill(operation: OperationSpec) -> Operation:
+        key = operation.key.format_map({**names, "tx": 0})
+        return Operation(key, operation.kind, operation.amount or 1, operation.low, operation.high)
+
+    steps = [
+        Step(
+            spec.index,
+            spec.name,
+            spec.service,
+            tuple(map(fill, spec.operations)),
+            tuple(map(fill, spec.compensation)),
+            spec.kind,
+            spec.after,
+        )
+        for spec in scenario.transaction.steps
+    ]
+    return Plan(0, tuple(steps))
 
 
 def _refused(step: Step) -> Step:
