@@ -20,11 +20,11 @@ from simtx.checker.model import Model, S
 from simtx.errors import ScenarioError
 
 FORK_AFTER_S = 0.02
-"""CPU time that a level must have taken before workers are forked: less is done sooner than they are."""
+"""CPU time that a level must be expected to take before workers are forked: less is done sooner than they are."""
 
-FORK_STATES = 4000
-"""States that a level must have before workers are forked, so that the choice of owners rests on a fair sample; unless the levels
-take ten times as long."""
+FORK_STATES = 3000
+"""States that a level must have before workers are forked, so that the choice of owners rests on a fair sample; unless it is
+expected to take ten times as long."""
 
 
 def explore(
@@ -94,7 +94,7 @@ def _search(ledger: Ledger[S]) -> None:
             ledger.stopped = f"max_states={options.max_states} reached"
         parents: dict[S, Any] = dict.fromkeys(roots, ROOT)
         level = Level(roots)
-        level_s = 0.0
+        state_s = 0.0
         while level.states:
             ledger.levels.append(len(level.states))
             _settle(ledger, level.states, parents)
@@ -102,8 +102,9 @@ def _search(ledger: Ledger[S]) -> None:
                 ledger.stopped = "stop_at_violation"
             if ledger.stopped:
                 break
-            large = len(level.states) > max(FORK_STATES if level_s < 10 * FORK_AFTER_S else 0, options.workers)
-            if options.workers > 1 and large and level_s >= FORK_AFTER_S:
+            expected_s = state_s * len(level.states)
+            large = len(level.states) > max(FORK_STATES if expected_s < 10 * FORK_AFTER_S else 0, options.workers)
+            if options.workers > 1 and large and expected_s >= FORK_AFTER_S:
                 from simtx.checker.parallel import search
 
                 search(ledger, parents, list(level.states), guard)
@@ -113,8 +114,8 @@ def _search(ledger: Ledger[S]) -> None:
             ledger.expanded += level.expanded
             ledger.transitions += level.transition_count
             _settle_terminal(ledger, level, parents)
+            state_s = (process_time() - started) / len(level.states)
             level = Level(level.found)
-            level_s = process_time() - started
 
 
 def _expand_level(ledger: Ledger[S], level: Level[S], parents: dict[S, Any], guard: Guard) -> str:
