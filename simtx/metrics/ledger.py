@@ -79,7 +79,7 @@ class DriftGauge:
         self.net_integral = 0.0
         self.gross_integral = 0.0
         self.violated = 0.0
-        self.peak = abs(self.net)
+        self.peak = 0.0
 
     def advance(self, now: float) -> None:
         """Add the time since the last change to the integrals."""
@@ -90,14 +90,14 @@ class DriftGauge:
             if net > _TOLERANCE:
                 self.net_integral += net * span
                 self.violated += span
+                if net > self.peak:
+                    self.peak = net  # here, so that only what lasts counts: not the instant between two effects at the same time
             self.gross_integral += self.gross * span
 
     def shift(self, change: float, before: float, after: float) -> None:
         """A transaction's residual goes from `before` to `after`, the total by `change`."""
         self.net += change
         self.gross += abs(after) - abs(before)
-        if abs(self.net) > self.peak:
-            self.peak = abs(self.net)
 
 
 class Ledger:
