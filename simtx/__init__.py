@@ -12,6 +12,7 @@ Names are imported when they are first used, so that ``import simtx`` is quick.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as _version
@@ -92,6 +93,10 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+def _loader(module: str, function: str) -> Callable[[], Callable[..., Any]]:
+    return lambda: getattr(import_module(module), function)  # type: ignore[no-any-return]
+
+
 def _register_views() -> None:
     """Teach the results below how to draw themselves; the plotting layer is imported when a picture is asked for."""
     for name, module, function in (
@@ -102,7 +107,7 @@ def _register_views() -> None:
         ("comparison-text", "simtx.report.tables", "text"),
         ("comparison-html", "simtx.report.tables", "html"),
     ):
-        _views.register(name, lambda module=module, function=function: getattr(import_module(module), function))
+        _views.register(name, _loader(module, function))
 
 
 _register_views()

@@ -478,13 +478,12 @@ def _evaluate(node: _Node, operations: Iterable[Operation], base: dict[str, floa
     for operation in operations:
         if operation.kind == "refuse":
             return None
-        if operation.kind == "read":
-            continue
         old = changes.get(operation.key, node.values.get(operation.key, 0))
-        new = old + operation.amount if operation.kind == "add" else operation.amount
+        new = old if operation.kind == "read" else old + operation.amount if operation.kind == "add" else operation.amount
         if (operation.low is not None and new < operation.low) or (operation.high is not None and new > operation.high):
             return None
-        changes[operation.key] = new
+        if operation.kind != "read":
+            changes[operation.key] = new
     return changes
 
 

@@ -47,8 +47,8 @@ class Operation:
         kind: ``add`` changes the value by `amount` (commutative), ``set`` overwrites it with `amount`, ``read`` leaves it alone,
             ``refuse`` stands for a business rule that says no, whatever the data.
         amount: The change or the new value.
-        low: Guard: the local transaction is refused if the value would fall below.
-        high: Guard: the local transaction is refused if the value would rise above.
+        low: Guard: the local transaction is refused if the value would then be below; for a ``read``, if it is.
+        high: Guard: likewise, above.
     """
 
     key: str

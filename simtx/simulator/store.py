@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simtx.metrics.ledger import writes
 from simtx.protocols import Branch, Execute, Key, Message, Operation, Prepare, Record, Status, Transact
+from simtx.simulator.replica import Replica
 
 if TYPE_CHECKING:
     from simtx.simulator.locks import Deadlocks
@@ -59,6 +60,7 @@ class Store:
         weights: Conserved quantities: (key prefix, weight in each of them).
         deadlocks: The rule that finds or prevents rings of waiting transactions.
         retention: How long idempotency rows are kept at least, in seconds.
+        replica: Where reads go, or None: to the store itself.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Store:
         weights: Sequence[tuple[str, tuple[float, ...]]],
         deadlocks: Deadlocks,
         retention: float,
+        replica: Replica | None = None,
     ) -> None:
         self._node = node
         self._exact = {key: value for key, value in initial.items() if not key.endswith("*")}
@@ -82,6 +85,7 @@ class Store:
         self._weights = tuple(weights)
         self._deadlocks = deadlocks
         self._retention = retention
+        self.replica = replica
         self._rotate_at = retention
         self.values: dict[str, float] = dict(self._exact)
         self.owners: dict[str, Work] = {}
@@ -229,6 +233,9 @@ class Store:
         for operation in work.operations:
             kind = operation.kind
             if kind == "read":
+                if not self._allows(operation, changes):
+                    self._refuse(work)
+                    return
                 continue
             if kind == "refuse":
                 self._refuse(work)
@@ -264,6 +271,19 @@ class Store:
             self._node.finish(work, "done", None)
             return
         self._harden(work)
+
+    def _allows(self, operation: Operation, changes: dict[str, float]) -> bool:
+        """Whether the guard of a read holds: on this transaction's own change, else on the replica if there is one, else here."""
+        key = operation.key
+        value = changes.get(key)
+        if value is None:
+            value = self.read(key)
+            if self.replica is not None:
+                value = self.replica.read(key, value, self.first(key))
+        return not (
+            (operation.low is not None and value < operation.low)
+            or (operation.high is not None and value > operation.high)
+        )
 
     def _merge(self, branch: Work, work: Work) -> None:
         """A further operation of an open branch: its locks and changes join those that the branch holds."""
@@ -366,6 +386,8 @@ class Store:
             audit = [(key, self.read(key), new) for key, new in changes.items()]
             node.journal.applied(work.actor, steps, audit, compensation=compensation)
         self.values.update(changes)
+        if self.replica is not None:
+            self.replica.ship(changes)
         record = work.actor.record
         if record is not None:
             if len(steps) > 1:

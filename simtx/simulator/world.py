@@ -24,6 +24,7 @@ from simtx.simulator.locks import Deadlocks
 from simtx.simulator.network import Link
 from simtx.simulator.node import Node
 from simtx.simulator.pool import Pool
+from simtx.simulator.replica import Replica
 from simtx.simulator.store import Store
 from simtx.simulator.streams import Streams
 from simtx.simulator.timers import Timers
@@ -115,6 +116,7 @@ class World:
                 weights=[(prefix, tuple(factors)) for prefix, factors in weights.items()],
                 deadlocks=self.deadlocks,
                 retention=self.policies.dedup_retention,
+                replica=self._replica(name),
             )
             self.deadlocks.stores.append(node.store)
         hub = self.strategy.hub
@@ -129,6 +131,10 @@ class World:
             for name, node in self.nodes.items():
                 node.unusual = True
                 node.breakers = {other: CircuitBreaker(self.policies.breaker) for other in self.nodes if other != name}
+
+    def _replica(self, name: str) -> Replica | None:
+        lag = self.scenario.services[name].store.replica_lag
+        return None if lag is None else Replica(self.env, self.streams.draws(lag, name, "replica-lag"))
 
     def _node(self, name: str, log: Log) -> Node:
         instant = isinstance(log.forced_write, Constant) and log.forced_write.value == 0
@@ -414,7 +420,16 @@ class World:
             timeline=self.timeline,
             services=list(self.scenario.services),
             digest=self._digest(),
+            extra=self._extra(),
         )
+
+    def _extra(self) -> dict[str, float]:
+        replicas = [node.store.replica for node in self.nodes.values() if node.store is not None and node.store.replica]
+        if not replicas:
+            return {}
+        reads = sum(replica.reads for replica in replicas)
+        stale = sum(replica.stale_reads for replica in replicas)
+        return {"stale_reads_per_million": 1e6 * stale / reads if reads else float("nan")}
 
     def _residual(self) -> float:
         """Sum over all keys of the distance between the last value and the one that the outcomes call for (metric M7)."""
