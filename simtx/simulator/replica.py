@@ -1,0 +1,46 @@
+"""A read replica: the store's values as they were a while ago."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from simtx.simulator.environment import Environment
+
+
+class Replica:
+    """Shows every commit of its primary after a lag, in the order of the commits.
+
+    Args:
+        env: The clock.
+        lag: Draws the seconds until a commit is visible here.
+    """
+
+    __slots__ = ("_env", "_lag", "_pending", "_values", "reads", "stale_reads")
+
+    def __init__(self, env: Environment, lag: Callable[[], float]) -> None:
+        self._env = env
+        self._lag = lag
+        self._values: dict[str, float] = {}
+        self._pending: deque[tuple[float, Mapping[str, float]]] = deque()
+        self.reads = 0
+        self.stale_reads = 0
+
+    def ship(self, changes: Mapping[str, float]) -> None:
+        """A commit leaves the primary; it never becomes visible before one that left earlier."""
+        visible = self._env.now + self._lag()
+        if self._pending:
+            visible = max(visible, self._pending[-1][0])
+        self._pending.append((visible, dict(changes)))
+
+    def read(self, key: str, current: float, first: float) -> float:
+        """The value that a reader gets here; `current` is the primary's, `first` the one before the run."""
+        now = self._env.now
+        pending = self._pending
+        while pending and pending[0][0] <= now:
+            self._values.update(pending.popleft()[1])
+        value = self._values.get(key, first)
+        self.reads += 1
+        if value != current:
+            self.stale_reads += 1
+        return value
