@@ -94,7 +94,7 @@ def __dir__() -> list[str]:
 
 
 def _loader(module: str, function: str) -> Callable[[], Callable[..., Any]]:
-    return lambda: getattr(import_module(module), function)  # type: ignore[no-any-return]
+    return lambda: getattr(import_module(module), function)
 
 
 def _register_views() -> None:
