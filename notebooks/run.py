@@ -1,0 +1,85 @@
+"""Execute the notebooks in place, each in a fresh kernel: `python notebooks/run.py [notebook ...]`.
+
+Without names, all of them. What says nothing about the result (versions, times of execution, progress bars) is not kept, and pictures
+are reduced to few colours, so that the files stay small and a new execution of the same code on the same machine changes nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from PIL import Image
+
+FOLDER = Path(__file__).resolve().parent
+TIMEOUT_S = 600
+"""No cell may take longer."""
+
+
+def execute(path: Path) -> nbformat.NotebookNode:
+    """The notebook with fresh outputs.
+
+    Raises:
+        CellExecutionError: A cell raised an exception.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(
+        notebook, timeout=TIMEOUT_S, kernel_name="python3", resources=resources, record_timing=False
+    ).execute()
+    return tidy(notebook)
+
+
+def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Drop what says nothing about the result."""
+    notebook.metadata = nbformat.NotebookNode(
+        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
+        language_info={"name": "python"},
+    )
+    for cell in notebook.cells:
+        cell.metadata = nbformat.NotebookNode()
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    output.data["image/png"] = smaller(output.data["image/png"])
+    return notebook
+
+
+def smaller(png: str) -> str:
+    """The same picture, in base64, with at most 64 colours."""
+    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    written = io.BytesIO()
+    picture.quantize(64, dither=Image.Dither.NONE).save(written, "PNG", optimize=True)
+    return base64.b64encode(written.getvalue()).decode()
+
+
+def main(names: list[str]) -> int:
+    """Execute the notebooks that are named, or all; the exit code is 1 if one failed, 2 if there is no such file."""
+    paths = [Path(name) for name in names] or sorted(FOLDER.glob("*.ipynb"))
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        print(f"no such notebook: {', '.join(missing)}", file=sys.stderr)
+        return 2
+    failed = False
+    for path in paths:
+        start = time.perf_counter()
+        try:
+            notebook = execute(path.resolve())
+        except CellExecutionError as error:
+            failed = True
+            print(f"{path.name}: failed\n{error}", file=sys.stderr)
+            continue
+        nbformat.write(notebook, path)
+        print(f"{path.name}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1024:.0f} kB", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
