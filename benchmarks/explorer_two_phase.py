@@ -18,10 +18,11 @@ from collections.abc import Hashable, Iterator
 
 from simtx.checker import Exploration, Model, explore
 
-# rmState as one letter for each RM, tmState, tmPrepared, msgs. The last two are sets, kept as bits: bit r is RM r in tmPrepared,
-# and [type |-> "Prepared", rm |-> r] in msgs; the two bits above it in msgs are the TM's own messages.
-State = tuple[str, str, int, int]
-WORKING, PREPARED, COMMITTED, ABORTED = "wpca"
+# rmState, tmState, tmPrepared, msgs. The last two are sets, kept as bits: bit r is RM r in tmPrepared, and
+# [type |-> "Prepared", rm |-> r] in msgs; the two bits above it in msgs are the TM's own messages.
+State = tuple[tuple[str, ...], str, int, int]
+# To be put in the place of one RM's state:
+PREPARED, COMMITTED, ABORTED = ("prepared",), ("committed",), ("aborted",)
 
 
 def two_phase(rms: int) -> Model[State]:
@@ -47,7 +48,7 @@ def two_phase(rms: int) -> Model[State]:
             yield "TMAbort", (rm, "aborted", prepared, msgs | abort)
         for r in managers:
             before, after = rm[:r], rm[r + 1 :]
-            if rm[r] == WORKING:
+            if rm[r] == "working":
                 yield prepare[r], (before + PREPARED + after, tm, prepared, msgs | 1 << r)
                 yield choose_to_abort[r], (before + ABORTED + after, tm, prepared, msgs)
             if msgs & commit:
@@ -57,9 +58,9 @@ def two_phase(rms: int) -> Model[State]:
 
     return Model(
         name=f"TwoPhase N={rms}",
-        initial=[(WORKING * rms, "init", 0, 0)],
+        initial=[(("working",) * rms, "init", 0, 0)],
         successors=successors,
-        invariants={"TCConsistent": lambda state: not (ABORTED in state[0] and COMMITTED in state[0])},
+        invariants={"TCConsistent": lambda state: not ("aborted" in state[0] and "committed" in state[0])},
         goals={
             "all committed": lambda state: state[0] == COMMITTED * rms,
             "all aborted": lambda state: state[0] == ABORTED * rms,

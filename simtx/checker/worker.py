@@ -191,22 +191,27 @@ class Worker(Generic[S]):
         A state found by several workers gets the least of its keys, and the parent that goes with it.
         """
         states, keys = self.own
-        if not batches:
-            self.next = states
-            return keys
-        fresh = dict(zip(states, keys.tolist(), strict=True))
-        known = fresh.get
         parents = self.parents
+        late: dict[S, int] = {}  # not known here before
+        offers: dict[
+            S, tuple[int, int]
+        ] = {}  # known: (key, sender), of use if a state of this level comes earlier by it
         for sender, batch in batches:
             elsewhere = _Elsewhere(sender)
             for state, key in zip(pickle.loads(batch.states), batch.keys.tolist(), strict=True):  # noqa: S301  # as above
-                best = known(state)
-                if (best is None and state not in parents) or (best is not None and key < best):
+                if state not in parents or key < late.get(state, -1):
                     parents[state] = elsewhere
-                    fresh[state] = key
-        merged = np.fromiter(fresh.values(), np.int64, len(fresh))
+                    late[state] = key
+                elif state not in late:
+                    offers[state] = min((key, sender), offers.get(state, (key, sender)))
+        for position in compress(range(len(states)), map(offers.__contains__, states)):
+            key, sender = offers[states[position]]
+            if key < keys[position]:
+                keys[position] = key
+                parents[states[position]] = _Elsewhere(sender)
+        merged = np.concatenate((keys, np.fromiter(late.values(), np.int64, len(late))))
         order = np.argsort(merged, kind="stable")
-        found = list(fresh)
+        found = [*states, *late]
         self.next = [found[position] for position in order.tolist()]
         ascending: Ints = merged[order]
         return ascending
