@@ -443,6 +443,31 @@ def test_results_do_not_depend_on_who_owns_a_state(component, eager_fork, monkey
 
 
 @pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("component", [None, 0, 1])
+def test_every_state_has_the_same_path_wherever_it_is_expanded(workers, component, eager_fork, monkeypatch):
+    """A dense layered graph, where most states have many first parents to choose from, and most are lent."""
+    monkeypatch.setattr(parallel, "choose", lambda successors, states, count: Partition(count, component))
+    monkeypatch.setattr(parallel, "_LEND_MIN", 1)
+    layers, width = 6, 40
+    draw = random.Random(workers)
+    graph = {
+        (layer % 2, layer * width + i): [
+            ((layer + 1) % 2, (layer + 1) * width + j) for j in draw.sample(range(width), 5) if layer < layers - 1
+        ]
+        for layer in range(layers)
+        for i in range(width)
+    }
+    model = Model(
+        initial=[(0, 0), (0, 1), (0, 2), (0, 3)],
+        successors=lambda state: [(to[1], to) for to in graph[state]],
+        goals={str(state): (lambda other, state=state: other == state) for state in graph},
+    )
+    one = explore(model)
+    assert len(one.reached) > 4 * width
+    assert outcome(explore(model, workers=workers)) == outcome(one)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
 def test_ends_are_found_wherever_they_are_expanded(workers, eager_fork, monkeypatch):
     """A tree whose leaves are deadlocks at many depths, all owned by one worker and lent to the others."""
     monkeypatch.setattr(parallel, "choose", lambda successors, states, count: Partition(count, 0))
