@@ -59,8 +59,8 @@ class Injector:
     def crash_now(self, node: Node) -> None:
         """Crash this node at this very effect, and bring it back after the fault's duration."""
         self.struck += 1
-        node.crash()
-        self._world.env.call_in(self._duration(), self._end, node.restart)
+        undo = self._nested(node.name, node.crash, node.restart)
+        self._world.env.call_in(self._duration(), self._end, undo)
 
     def _strike(self) -> Callable[[], None]:
         fault, world = self._fault, self._world
@@ -73,13 +73,9 @@ class Injector:
         if node is None:
             return _nothing  # a hub's fault, under a strategy without a hub
         if kind == "crash":
-            if not node.up:
-                return _nothing
-            node.crash()
-            return node.restart
+            return self._nested(node.name, node.crash, node.restart)
         if kind == "pause":
-            node.pause()
-            return node.unpause
+            return self._nested(node.name, node.pause, node.unpause)
         if kind == "slow":
             if node.pool is None:
                 return _nothing
@@ -97,16 +93,26 @@ class Injector:
                 node.timer_factor /= fault.factor
 
             return adjust
-        node.outage = True  # store-outage
-        node.disk.stall()
-        return node.end_outage
+        return self._nested(node.name, node.begin_outage, node.end_outage)
+
+    def _nested(self, node: str, begin: Callable[[], None], end: Callable[[], None]) -> Callable[[], None]:
+        """Begin something that lasts until the last of the faults that overlap on a node is over."""
+        depths, key = self._world.fault_depths, (self._fault.kind, node)
+        depths[key] = depths.get(key, 0) + 1
+        begin()
+
+        def undo() -> None:
+            depths[key] -= 1
+            if not depths[key]:
+                end()
+
+        return undo
 
     def _broker_outage(self) -> Callable[[], None]:
         broker = self._world.broker
         if broker is None:
             return _nothing
-        broker.crash()
-        return broker.restart
+        return self._nested(BROKER, broker.crash, broker.restart)
 
     def _links(self, kind: str) -> Callable[[], None]:
         fault = self._fault

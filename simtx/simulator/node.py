@@ -249,14 +249,14 @@ class Node:
                 position += 1
                 kind = type(effect)
                 if kind is Message:
+                    if self.breakers and not self._allowed(effect.to):  # type: ignore[union-attr]
+                        continue
                     if record is not None:
                         record.messages += 1
                     if journal is not None:
                         journal.effect(actor, effect)
                     route = self.routes.get(effect.to) or self._route(effect.to)  # type: ignore[union-attr]
                     link, receive = route
-                    if self.breakers and not self._allowed(effect.to):  # type: ignore[union-attr]
-                        continue
                     if link.plain:
                         heappush(self.queue, (env.now + link.draw(), NORMAL, self.sequence(), receive, effect))
                     else:
@@ -658,6 +658,11 @@ class Node:
                 self.backlog.extend(backlog[position:])
                 return
             callback(argument)
+
+    def begin_outage(self) -> None:
+        """The store and the log stop answering."""
+        self.outage = True
+        self.disk.stall()
 
     def end_outage(self) -> None:
         """The store answers again."""

@@ -36,7 +36,7 @@ class Work:
     status: Status = "done"
     served: bool = False
     forced: bool = False
-    lock_since: float = 0.0
+    locked_from: float = 0.0  # sum over the locks it holds of the times at which it got them
     wait_since: float = -1.0
     prepared_since: float = 0.0
 
@@ -173,15 +173,18 @@ class Store:
         owners = self.owners
         for position, key in enumerate(work.keys):
             if owners.get(key, work) is not work:
-                for held in work.keys[:position]:
-                    if held not in owners:
-                        owners[held] = work
-                        work.lock_since = work.lock_since or self._node.env.now
+                for free in work.keys[:position]:
+                    self._own(work, free)
                 self._wait(work, key)
                 return
         if work.wait_since >= 0:
             self._end_wait(work)
         self._evaluate(work)
+
+    def _own(self, work: Work, key: str) -> None:
+        if self.owners.get(key) is not work:
+            self.owners[key] = work
+            work.locked_from += self._node.env.now
 
     def _wait(self, work: Work, key: str) -> None:
         env = self._node.env
@@ -189,7 +192,7 @@ class Store:
             work.wait_since = env.now
             env.call_in(self._lock_timeout, self._give_up, work)
         self.waiters.setdefault(key, deque()).append(work)
-        if not self._deadlocks.may_wait(work, self, key):
+        if not self._deadlocks.may_wait(work):
             self._leave(work)
             self._node.finish(work, "failed", None)
 
@@ -216,12 +219,13 @@ class Store:
                 record.lock_wait += self._node.env.now - work.wait_since
             work.wait_since = -1.0
 
-    def waiting_for(self, tx: int) -> Iterator[Work]:
-        """The owners of the locks that local transactions of this business transaction wait for here."""
+    def waits(self) -> Iterator[tuple[Work, list[Work]]]:
+        """Every local transaction that waits for a lock here, with those it waits for: the owner, and who is before it in the queue."""
         for key, queue in self.waiters.items():
-            owner = self.owners.get(key)
-            if owner is not None and any(work.tx == tx for work in queue):
-                yield owner
+            before = [self.owners[key]]
+            for work in queue:
+                yield work, list(before)
+                before.append(work)
 
     def _evaluate(self, work: Work) -> None:
         """Play the operations on what is committed, with all locks in hand: changes, or a refusal."""
@@ -289,13 +293,14 @@ class Store:
         """A further operation of an open branch: its locks and changes join those that the branch holds."""
         branch.changes = dict(work.changes)
         for key in work.keys:
+            self._own(work, key)
             self.owners[key] = branch
         branch.keys = [*branch.keys, *work.keys]
-        branch.lock_since = branch.lock_since or self._node.env.now
+        branch.locked_from += work.locked_from
         branch.operations += work.operations
         branch.steps = tuple(dict.fromkeys((*branch.steps, *work.steps)))
         if type(work.effect) is Prepare:
-            work.keys, work.lock_since = branch.keys, branch.lock_since
+            work.keys, work.locked_from = branch.keys, branch.locked_from
             work.operations, work.steps = branch.operations, branch.steps
             for key in work.keys:
                 self.owners[key] = work
@@ -314,13 +319,10 @@ class Store:
         self._node.finish(work, "refused", None)
 
     def _hold(self, work: Work) -> None:
-        owners = self.owners
         if not work.keys:
             work.keys = self._lockable(work)
         for key in work.keys:
-            owners[key] = work
-        if work.keys:
-            work.lock_since = work.lock_since or self._node.env.now
+            self._own(work, key)
 
     def _harden(self, work: Work) -> None:
         """Force what the local transaction writes, then make it visible."""
@@ -435,27 +437,26 @@ class Store:
         if not work.keys:
             return
         owners = self.owners
-        held = False
-        freed = []
-        for key in work.keys:
-            if owners.get(key) is work:
-                del owners[key]
-                held = True
-                freed.append(key)
-        if held:
-            record = work.actor.record
-            if record is not None:
-                record.lock_hold += (self._node.env.now - work.lock_since) * len(freed)
-            work.lock_since = 0.0
-            for key in freed:
-                queue = self.waiters.get(key)
-                if queue:
-                    follower = queue.popleft()
-                    if not queue:
-                        del self.waiters[key]
-                    owners[key] = follower
-                    follower.lock_since = follower.lock_since or self._node.env.now
-                    self._acquire(follower)
+        freed = [key for key in work.keys if owners.get(key) is work]
+        if not freed:
+            return
+        record = work.actor.record
+        if record is not None:
+            record.lock_hold += self._node.env.now * len(freed) - work.locked_from
+        work.locked_from = 0.0
+        followers = []
+        for key in freed:
+            del owners[key]
+            queue = self.waiters.get(key)
+            if queue:
+                follower = queue.popleft()
+                if not queue:
+                    del self.waiters[key]
+                self._own(follower, key)
+                followers.append((key, follower))
+        for key, follower in followers:  # only now, so that none of them takes a key that another one waits for
+            if self.owners.get(key) is follower:
+                self._acquire(follower)
 
     # --- outbox -----------------------------------------------------------------------------------------------------------------
 
@@ -488,14 +489,13 @@ class Store:
         for since, branch in self._lazy_rollbacks:
             if not node.survives(since):
                 self.prepared[branch.tx] = branch
+                branch.locked_from = node.env.now * len(branch.keys)
         self._lazy_rollbacks.clear()
         lost = {number: message for since, number, message in self._marks if not node.survives(since)}
         if lost:
             self.outbox = dict(sorted({**self.outbox, **lost}.items()))
         self._marks.clear()
         self.owners = {key: branch for branch in self.prepared.values() for key in branch.keys}
-        for branch in self.prepared.values():
-            branch.lock_since = branch.lock_since or node.env.now
 
     def record_of(self, tx: int) -> Record | None:
         """The record that was forced with the prepared branch of this transaction."""

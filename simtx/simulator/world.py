@@ -79,6 +79,7 @@ class World:
             linger = self.streams.draws(scenario.broker.linger, BROKER, "linger")
             acknowledgement = self.streams.draws(scenario.broker.ack_latency, BROKER, "ack")
             self.broker = Broker(self, scenario.broker, linger, acknowledgement)
+        self.fault_depths: dict[tuple[str, str], int] = {}
         self.injectors = [Injector(self, fault, index) for index, fault in enumerate(scenario.faults)]
         self.arrivals_over = False
         self.horizon = 0.0
