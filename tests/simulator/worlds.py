@@ -30,6 +30,7 @@ def chain(
     service_time: Duration = 0.0,
     workers: int = 1000,
     flush: str = "group",
+    lock_timeout: float = 5.0,
     rate: float = 1.0,
     transactions: int = 3,
     refusals: Mapping[int, float] | None = None,
@@ -48,6 +49,7 @@ def chain(
         service_time: Work of a step.
         workers: Workers of a service.
         flush: How logs share flushes.
+        lock_timeout: How long a local transaction waits for a row lock, in seconds.
         rate: Transactions a second.
         transactions: How many arrive.
         refusals: Probability of a refusal by step; of several steps that would refuse, the first one does.
@@ -64,7 +66,7 @@ def chain(
                 "zone": "here",
                 "workers": workers,
                 "service_time": service_time,
-                "store": {"log": dict(log), "lock_timeout": 5.0},
+                "store": {"log": dict(log), "lock_timeout": lock_timeout},
             }
             for name in services
         },
