@@ -1,0 +1,433 @@
+"""One transaction as a message sequence diagram, as a picture or in letters.
+
+One lane a node, time downwards. A filled tick is a log record or a local commit that was forced to disk, an open one a record that
+is written lazily; an arrow with a cross never arrived; a dotted lane is a node that is down, and struck-through words are what the
+crash swallowed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.text import Text
+from matplotlib.transforms import IdentityTransform
+
+from simtx.metrics.trace import Trace, TraceEvent
+from simtx.report import sequence as sequences
+from simtx.report import style
+from simtx.report.sequence import Arrow, Mark, Sequence, Span
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.backend_bases import RendererBase
+
+_LANE_INCHES: Final = 1.75
+_ROW_INCHES: Final = 0.235
+_TALLEST_INCHES: Final = 120.0  # beyond this matplotlib's pixel limit is near
+_FONT: Final = 8.0
+_TICK: Final = 0.055  # half a tick, in lanes
+_BAND: Final = 0.05  # half a span, in lanes
+
+_ARROW_COLOURS: Final = {
+    "message": "#333333",
+    "publish": "#7B4FA3",
+    "delivery": "#7B4FA3",
+    "confirmation": "#A68DC0",
+    "request": "#0072B2",
+    "answer": "#0072B2",
+}
+_LEGEND: Final = {
+    "forced": "forced to disk",
+    "lazy": "written lazily",
+    "volatile": "nothing written",
+    "message": "message",
+    "publish": "through the broker",
+    "lost-message": "lost message",
+    "repeated": "arrived again",
+    "decided": "outcome is final",
+    "timer": "timer fired",
+    "in-doubt": "in doubt (locks held)",
+    "down": "node is down",
+    "lost": "effect lost in the crash",
+}
+
+
+def draw(
+    trace: Trace, tx: int, *, ax: Axes | None = None, start: float | None = None, end: float | None = None
+) -> Axes:
+    """Draw the messages, log writes and crashes of one transaction.
+
+    Args:
+        trace: The event log of a run (`Run.trace`).
+        tx: Number of the transaction.
+        ax: Axes to draw into; without, a figure of the right size is made.
+        start: Leave out what happened earlier, in seconds since the first event of the transaction.
+        end: Leave out what happened later.
+
+    Returns:
+        The Axes; times on its left edge are milliseconds since the first event of the transaction.
+
+    Raises:
+        ScenarioError: The trace holds no such transaction, or nothing in this span of time.
+    """
+    import matplotlib.pyplot as plt
+
+    sequence = sequences.build(trace, tx, start, end)
+    with style.context():
+        if ax is None:
+            width = _LANE_INCHES * len(sequence.lanes) + 1.3
+            height = min(_TALLEST_INCHES, _ROW_INCHES * (sequence.rows + 5.5) + 0.3)
+            _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+        _Pen(sequence, ax).draw()
+    return ax
+
+
+class _Pen:
+    """Draws one sequence into one Axes; x is the number of the lane, y the row."""
+
+    def __init__(self, sequence: Sequence, ax: Axes) -> None:
+        self.sequence = sequence
+        self.ax = ax
+        self.x = {name: float(position) for position, name in enumerate(sequence.lanes)}
+        self.used: set[str] = set()
+
+    def draw(self) -> None:
+        """All of it, from the back to the front."""
+        sequence, ax = self.sequence, self.ax
+        ax.set_xlim(-0.5, len(sequence.lanes) - 0.25)
+        ax.set_ylim(sequence.rows + 0.6, -2.3)
+        ax.grid(visible=False)
+        for side in ("left", "right", "top", "bottom"):
+            ax.spines[side].set_visible(False)
+        ax.set_xticks([])
+        self._times()
+        for span in sequence.spans:
+            self._span(span)
+        for name in sequence.lanes:
+            self._lane(name)
+        for arrow in sequence.arrows:
+            self._arrow(arrow)
+        for mark in sequence.marks:
+            self._mark(mark)
+        outcome = f": {sequence.outcome}" if sequence.outcome else ""
+        ax.set_title(f"Transaction {sequence.tx}{outcome}")
+        self._legend()
+
+    def _times(self) -> None:
+        places: list[float] = []
+        labels: list[str] = []
+        shown: str | None = None
+        for row, seconds in self.sequence.times:
+            text = milliseconds(seconds)
+            if text != shown and (not places or row - places[-1] >= 0.85):
+                places.append(row)
+                labels.append(text)
+                shown = text
+        self.ax.set_yticks(places, labels, fontsize=_FONT - 0.5)
+        self.ax.tick_params(axis="y", length=0, pad=2)
+        self.ax.set_ylabel(
+            "ms since the request" if self.sequence.arrows and self.sequence.arrows[0].kind == "request" else "ms"
+        )
+        for row, seconds in self.sequence.breaks:
+            self.ax.axhline(row, color="#BBBBBB", linewidth=0.7, linestyle=(0, (1, 3)), zorder=0, gid="break")
+            box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+            note = f"{duration(seconds)} later"
+            self.ax.text(
+                -0.47, row, note, fontsize=_FONT - 1.5, color=style.MUTED, style="italic", va="center", bbox=box
+            )
+
+    def _lane(self, name: str) -> None:
+        x, bottom = self.x[name], self.sequence.rows + 0.3
+        row = -0.7
+        for span in sorted(
+            (s for s in self.sequence.spans if s.kind == "down" and s.node == name), key=lambda s: s.top
+        ):
+            self.ax.plot([x, x], [row, span.top], color="#9A9A9A", linewidth=1.1, zorder=1, gid="lane")
+            self.ax.plot(
+                [x, x],
+                [span.top, span.bottom],
+                color=style.FAULT,
+                linewidth=1.1,
+                linestyle=(0, (1, 2.5)),
+                zorder=1,
+                gid="down-lane",
+            )
+            row = span.bottom
+        self.ax.plot([x, x], [row, bottom], color="#9A9A9A", linewidth=1.1, zorder=1, gid="lane")
+        colour = {"client": "#E3EEF7", "broker": "#EFE7F5"}.get(name, "#F0F0F0")
+        box = {"boxstyle": "round,pad=0.45", "facecolor": colour, "edgecolor": "#888888", "linewidth": 0.8}
+        self.ax.text(
+            x, -1.35, name, ha="center", va="center", fontsize=_FONT + 1, fontweight="bold", bbox=box, gid="lane-name"
+        )
+
+    def _span(self, span: Span) -> None:
+        self.used.add(span.kind)
+        colour, alpha = (style.IN_DOUBT, 0.85) if span.kind == "in-doubt" else (style.FAULT, 0.12)
+        corner, height = (self.x[span.node] - _BAND, span.top), span.bottom - span.top
+        self.ax.add_patch(
+            Rectangle(
+                corner, 2 * _BAND, height, facecolor=colour, alpha=alpha, edgecolor="none", zorder=0.5, gid=span.kind
+            )
+        )
+
+    def _arrow(self, arrow: Arrow) -> None:
+        source, target = self.x[arrow.source], self.x[arrow.target]
+        colour = style.FAULT if arrow.lost else _ARROW_COLOURS[arrow.kind]
+        dashes: Any = (0, (4, 2)) if arrow.repeated else (0, (1.5, 1.5)) if arrow.kind == "confirmation" else "-"
+        width = 1.8 if arrow.kind in ("request", "answer") else 1.0
+        self.used.add(
+            "lost-message"
+            if arrow.lost
+            else "repeated"
+            if arrow.repeated
+            else "publish"
+            if arrow.kind in ("publish", "delivery")
+            else arrow.kind
+        )
+        tip = source + 0.62 * (target - source) if arrow.lost else target
+        head = "-" if arrow.lost else "-|>"
+        self.ax.annotate(
+            "",
+            xy=(tip, arrow.bottom),
+            xytext=(source, arrow.top),
+            arrowprops={
+                "arrowstyle": f"{head},head_width=0.17,head_length=0.4" if head != "-" else "-",
+                "color": colour,
+                "linewidth": width,
+                "linestyle": dashes,
+                "shrinkA": 0,
+                "shrinkB": 1.5,
+            },
+            zorder=2,
+            gid="arrow",
+        )
+        if arrow.lost:
+            self.ax.plot(
+                [tip],
+                [arrow.bottom],
+                marker="x",
+                color=style.FAULT,
+                markersize=7,
+                markeredgewidth=2,
+                zorder=4,
+                gid="lost-message",
+            )
+        self._arrow_label(arrow, source, tip, colour)
+
+    def _arrow_label(self, arrow: Arrow, source: float, tip: float, colour: str) -> None:
+        """In the last space that the arrow crosses: arrows that leave one node together end on different lanes."""
+        near = min(0.46, abs(tip - source) / 2)
+        x = tip - near if tip > source else tip + near
+        share = (x - source) / (tip - source) if tip != source else 1.0
+        y = arrow.top + share * (arrow.bottom - arrow.top)
+        weight = "bold" if arrow.kind in ("request", "answer") else "normal"
+        box = {"boxstyle": "square,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.9}
+        self.ax.text(
+            x,
+            y,
+            arrow.label,
+            fontsize=_FONT,
+            ha="center",
+            va="center",
+            color=colour,
+            fontweight=weight,
+            bbox=box,
+            zorder=3,
+            gid="arrow-label",
+        )
+
+    def _mark(self, mark: Mark) -> None:
+        x, y = self.x[mark.node], mark.row
+        self.used.add(mark.kind)
+        colour, weight, label = style.FORCED, "normal", mark.label
+        match mark.kind:
+            case "forced":
+                self.ax.plot(
+                    [x - _TICK, x + _TICK],
+                    [y, y],
+                    color=style.FORCED,
+                    linewidth=4,
+                    solid_capstyle="butt",
+                    zorder=4,
+                    gid="forced",
+                )
+            case "lazy":
+                self._open_tick(x, y)
+            case "volatile":
+                self.ax.plot([x], [y], marker="o", markersize=3.2, color=style.MUTED, zorder=4, gid="volatile")
+                colour = style.MUTED
+            case "decided":
+                colour, weight = style.GOOD, "bold"
+                self.ax.plot([x], [y], marker="D", markersize=7, color=style.GOOD, zorder=5, gid="decided")
+            case "timer":
+                colour = style.MUTED
+                self.ax.plot(
+                    [x], [y], marker=r"$\circlearrowright$", markersize=9, color=style.MUTED, zorder=4, gid="timer"
+                )
+            case "crash":
+                colour, weight = style.FAULT, "bold"
+                for shift in (-0.16, 0.16):
+                    self.ax.plot(
+                        [x - 0.09, x + 0.09],
+                        [y + shift + 0.14, y + shift - 0.14],
+                        color=style.FAULT,
+                        linewidth=2.2,
+                        zorder=5,
+                        gid="cut",
+                    )
+            case "restart":
+                colour = style.FAULT
+                self.ax.plot(
+                    [x],
+                    [y],
+                    marker="^",
+                    markersize=7,
+                    markerfacecolor="white",
+                    markeredgecolor=style.FAULT,
+                    zorder=5,
+                    gid="restart",
+                )
+            case _:
+                colour = style.FAULT
+        box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+        words = _StruckText if mark.kind == "lost" else Text
+        text = words(
+            x + 0.085, y, label, fontsize=_FONT, verticalalignment="center", color=colour, fontweight=weight, zorder=4
+        )
+        text.set_bbox(box)
+        text.set_gid(f"{mark.kind}-label")
+        self.ax.add_artist(text)
+
+    def _open_tick(self, x: float, y: float) -> None:
+        size = 0.13
+        self.ax.add_patch(
+            Rectangle(
+                (x - _TICK, y - size),
+                2 * _TICK,
+                2 * size,
+                facecolor="white",
+                edgecolor=style.FORCED,
+                linewidth=1.1,
+                zorder=4,
+                gid="lazy",
+            )
+        )
+
+    def _legend(self) -> None:
+        def line(**options: Any) -> Line2D:
+            return Line2D([], [], **{"linestyle": "none", "markersize": 7, "color": style.FORCED, **options})
+
+        proxies: dict[str, Any] = {
+            "forced": line(linestyle="-", linewidth=4),
+            "lazy": line(marker="s", markerfacecolor="white"),
+            "volatile": line(marker="o", markersize=3.2, color=style.MUTED),
+            "message": line(linestyle="-", marker=">", markersize=5, color=_ARROW_COLOURS["message"], linewidth=1),
+            "publish": line(linestyle="-", marker=">", markersize=5, color=_ARROW_COLOURS["publish"], linewidth=1),
+            "lost-message": line(marker="x", markeredgewidth=2, color=style.FAULT),
+            "repeated": line(linestyle=(0, (4, 2)), linewidth=1, color=_ARROW_COLOURS["message"]),
+            "decided": line(marker="D", color=style.GOOD),
+            "timer": line(marker=r"$\circlearrowright$", color=style.MUTED, markersize=9),
+            "in-doubt": Patch(facecolor=style.IN_DOUBT, alpha=0.85),
+            "down": line(linestyle=(0, (1, 2.5)), color=style.FAULT, linewidth=1.4),
+            "lost": line(marker=r"$\mathrm{abc}$", markersize=17, color=style.FAULT),
+        }
+        chosen = [kind for kind in _LEGEND if kind in self.used]
+        legend = self.ax.legend(
+            [proxies[kind] for kind in chosen],
+            [_LEGEND[kind] for kind in chosen],
+            loc="upper left",
+            bbox_to_anchor=(0.0, 0.0),
+            ncols=max(1, min(len(chosen), round(1.1 * len(self.x)))),
+            fontsize=_FONT - 0.5,
+            handletextpad=0.6,
+            columnspacing=1.4,
+            borderaxespad=0.2,
+        )
+        legend.set_gid("legend")
+
+
+class _StruckText(Text):
+    """Text with a line through it, whatever the size of the figure is when it is drawn."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the words, then the line."""
+        super().draw(renderer)
+        box = self.get_window_extent(renderer)
+        middle = (box.y0 + box.y1) / 2
+        line = Line2D(
+            [box.x0 - 1, box.x1 + 1],
+            [middle, middle],
+            color=self.get_color(),
+            linewidth=1.1,
+            transform=IdentityTransform(),
+        )
+        line.draw(renderer)
+
+
+def milliseconds(seconds: float) -> str:
+    """A time on the left edge, such as ``12.3``: short, in milliseconds."""
+    value = 1000 * seconds
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time with its unit, such as ``2.5 s``."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+
+
+def render(trace: Trace, tx: int, *, start: float | None = None, end: float | None = None) -> str:
+    """The same diagram in letters, for a terminal: one line an event with its time, node and what happened.
+
+    Args:
+        trace: The event log of a run (`Run.trace`).
+        tx: Number of the transaction.
+        start: Leave out what happened earlier, in seconds since the first event of the transaction.
+        end: Leave out what happened later.
+
+    Raises:
+        ScenarioError: The trace holds no such transaction, or nothing in this span of time.
+    """
+    events = sequences.events_of(trace, tx, start, end)
+    origin = trace.of(tx)[0].time
+    nodes = {event.node for event in events if event.tx >= 0}
+    shown = [event for event in events if event.tx >= 0 or event.node in nodes]
+    width = max(len(event.node) for event in shown)
+    lines = [f"transaction {tx}; time in ms since its first event, {origin:.6f} s after the start of the run"]
+    lines.extend(f"{1000 * (event.time - origin):>12.3f}  {event.node:<{width}}  {_sentence(event)}" for event in shown)
+    return "\n".join(lines)
+
+
+def _sentence(event: TraceEvent) -> str:
+    label = sequences.label_of(event)
+    written = {"forced": " [forced]", "lazy": " [lazy]", "volatile": ""}
+    match event.kind:
+        case "request":
+            return f"<-- client        {label}"
+        case "answer":
+            return f"--> client        answer: {event.name}"
+        case "send":
+            return f"--> {event.peer:<13} {label}"
+        case "receive":
+            return f"<-- {event.peer:<13} {label}"
+        case "drop":
+            return f"--x {event.peer:<13} {label} (lost in the network)"
+        case "publish":
+            return f"==> broker        {label}"
+        case "confirm":
+            return f"<== broker        ack {event.name}".rstrip()
+        case "deliver":
+            return f"<== broker        {label}"
+        case "acknowledge":
+            return f"==> broker        acknowledged {event.name}".rstrip()
+        case "append":
+            return f"log {label}{written[sequences.durability(event)]}"
+        case "transact" | "prepare" | "execute" | "commit" | "rollback":
+            return f"store {label}{written[sequences.durability(event)]}"
+        case "crash" | "restart":
+            return f"*** {event.kind} ***"
+        case "lost":
+            return f"lost in the crash: {label}"
+        case _:
+            return label

@@ -1,0 +1,373 @@
+"""What a message diagram shows of a transaction: lanes, arrows, log records, crashes and lost effects, placed from top to bottom.
+
+Reading an event log and drawing it are kept apart: this module knows no plotting library. Vertical positions are in rows of text.
+They grow with time and are true to scale where that can be read; a long silence is cut short (`Sequence.breaks` says where), and
+events that would print over each other are moved apart.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from simtx.errors import ScenarioError
+from simtx.metrics.trace import Trace, TraceEvent
+
+CLIENT: Final = "client"
+BROKER: Final = "broker"
+_HUBS: Final = ("coordinator", "orchestrator")
+
+_STORE: Final = frozenset({"append", "transact", "prepare", "commit", "rollback", "execute"})
+_MARKS: Final = frozenset({"timer", "decided", "suspect", "alert"})
+_ARRIVALS: Final = frozenset({"request", "receive", "deliver", "confirm", "answer"})
+_SHOWN: Final = _STORE | _MARKS | _ARRIVALS | {"send", "drop", "publish", "crash", "restart", "lost"}
+
+_LEAST_GAP: Final = 0.45  # rows between two different times
+_LONGEST_GAP: Final = 3.5  # rows; a longer silence is cut short
+_LABEL_ROW: Final = 1.0  # rows that a label needs for itself
+
+
+@dataclass(slots=True)
+class Arrow:
+    """One message: where and when it left, where and when it arrived.
+
+    Attributes:
+        kind: ``message``, ``publish``, ``delivery``, ``confirmation``, ``request`` or ``answer``.
+        label: Kind of the message.
+        source: Lane it leaves.
+        target: Lane it goes to.
+        top: Row at which it leaves.
+        bottom: Row at which it arrives, or would have.
+        lost: Whether it never arrived.
+        repeated: Whether the same message had arrived before.
+    """
+
+    kind: str
+    label: str
+    source: str
+    target: str
+    top: float
+    bottom: float
+    lost: bool = False
+    repeated: bool = False
+
+
+@dataclass(slots=True)
+class Mark:
+    """Something on one lane.
+
+    Attributes:
+        kind: ``forced`` (durable before anything went on), ``lazy`` (durable some time later), ``volatile`` (nothing on disk), ``decided``,
+            ``timer``, ``alert``, ``crash``, ``restart`` or ``lost`` (an effect that a crash swallowed).
+        label: What to write beside it.
+        node: The lane.
+        row: Where.
+    """
+
+    kind: str
+    label: str
+    node: str
+    row: float
+
+
+@dataclass(slots=True)
+class Span:
+    """A stretch of one lane: ``down`` (from a crash to the restart) or ``in-doubt`` (prepared, the outcome not known)."""
+
+    kind: str
+    node: str
+    top: float
+    bottom: float
+
+
+@dataclass(slots=True)
+class Sequence:
+    """Everything on the diagram of one transaction; see the classes of its parts.
+
+    Attributes:
+        tx: The transaction.
+        lanes: Nodes from left to right.
+        origin: Time of the first event, in seconds since the start of the run.
+        outcome: Outcome that was decided, or answered if nothing was decided; empty if neither.
+        arrows: Messages.
+        marks: Log records, decisions, timers, crashes, lost effects.
+        spans: Down times and in-doubt times.
+        times: (row, seconds since `origin`) of every event, from top to bottom.
+        breaks: (row, seconds) of every silence that was cut short.
+        rows: Height of the whole.
+    """
+
+    tx: int
+    lanes: list[str]
+    origin: float
+    outcome: str = ""
+    arrows: list[Arrow] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    times: list[tuple[float, float]] = field(default_factory=list)
+    breaks: list[tuple[float, float]] = field(default_factory=list)
+    rows: float = 0.0
+
+
+def events_of(trace: Trace, tx: int, start: float | None = None, end: float | None = None) -> list[TraceEvent]:
+    """The entries of one transaction between two times (seconds since its first entry), oldest first.
+
+    Raises:
+        ScenarioError: The trace knows no such transaction, or nothing happened in that time.
+    """
+    try:
+        own = sorted(trace.of(tx), key=lambda event: (event.time, event.id))
+    except KeyError:
+        known = trace.transactions
+        numbers = f"{known[0]} to {known[-1]}" if known else "none"
+        raise ScenarioError(f"no transaction {tx} in this trace; it holds {numbers}") from None
+    origin = own[0].time
+    low, high = (-math.inf if start is None else start), (math.inf if end is None else end)
+    chosen = [event for event in own if low <= event.time - origin <= high]
+    if not any(event.kind in _SHOWN for event in chosen):
+        raise ScenarioError(f"nothing happened in transaction {tx} between start = {low:g} s and end = {high:g} s")
+    return chosen
+
+
+def status_of(event: TraceEvent) -> str:
+    """What the store said about a local transaction: ``done``, ``refused``, ``duplicate`` or ``failed``."""
+    words = event.detail.split()
+    return next((word for word in words if word in ("done", "refused", "duplicate", "failed")), "done")
+
+
+def label_of(event: TraceEvent) -> str:
+    """A few words for one entry of the log."""
+    match event.kind:
+        case "transact" | "prepare" | "execute":
+            words = [event.name or event.kind]
+            if event.kind == "prepare" and event.name != "prepare":
+                words.insert(0, "prepare")
+            if "compensation" in event.detail.split() and not words[-1].startswith(("undo", "compensat")):
+                words.insert(0, "undo")
+            status = status_of(event)
+            return " ".join(words) + ("" if status == "done" else f": {status}")
+        case "append":
+            return event.name
+        case "commit" | "rollback":
+            return event.kind
+        case "decided":
+            return f"decided: {event.name}"
+        case "timer":
+            return f"timer {event.name}"
+        case "suspect":
+            return f"no reply from {event.peer}"
+        case "alert":
+            return f"alert: {event.name}"
+        case "lost":
+            return f"{event.name} → {event.peer}" if event.peer else event.name
+        case _:
+            return event.name or event.kind
+
+
+def build(trace: Trace, tx: int, start: float | None = None, end: float | None = None) -> Sequence:
+    """Read one transaction from a trace.
+
+    Args:
+        trace: The event log.
+        tx: Number of the transaction.
+        start: Leave out what happened earlier, in seconds since the first event of the transaction.
+        end: Leave out what happened later.
+
+    Raises:
+        ScenarioError: There is nothing to show.
+    """
+    events = events_of(trace, tx, start, end)
+    lanes = _lanes(events)
+    events = [event for event in events if event.kind in _SHOWN and (event.tx >= 0 or event.node in lanes)]
+    sequence = Sequence(tx, lanes, trace.of(tx)[0].time)
+    rows = _place(events, sequence)
+    sequence.rows = max(rows.values(), default=0.0) + _LABEL_ROW
+    _connect(events, rows, sequence)
+    _mark(events, rows, sequence)
+    _stretch(events, rows, sequence)
+    finals = [event.name for event in events if event.kind == "decided"] or [
+        event.name for event in events if event.kind == "answer"
+    ]
+    sequence.outcome = finals[0] if finals else ""
+    return sequence
+
+
+def _lanes(events: Iterable[TraceEvent]) -> list[str]:
+    """Client first, the hub second, services in the order of their first appearance, the broker last."""
+    seen: dict[str, None] = {}
+    for event in events:
+        if event.tx < 0:
+            continue
+        if event.kind in ("request", "answer"):
+            seen.setdefault(CLIENT)
+        for name in (event.node, event.peer):
+            if name:
+                seen.setdefault(name)
+        if event.kind in ("publish", "deliver", "confirm"):
+            seen.setdefault(BROKER)
+    first = [name for name in (CLIENT, *_HUBS) if name in seen]
+    last = [BROKER] if BROKER in seen else []
+    return [*first, *(name for name in seen if name not in first and name != BROKER), *last]
+
+
+def _place(events: list[TraceEvent], sequence: Sequence) -> dict[int, float]:
+    """Row of every event, by its id."""
+    gaps = sorted(b.time - a.time for a, b in itertools.pairwise(events) if b.time > a.time)
+    scale = 1.2 / gaps[len(gaps) // 2] if gaps else 1.0
+    order = {name: position for position, name in enumerate(sequence.lanes)}
+    by_id = {event.id: event for event in events}
+    busy: dict[int, float] = {}  # space right of a lane -> lowest row with a label in it
+    left_at: dict[int, float] = {}
+    rows: dict[int, float] = {}
+    row, before = 0.0, events[0].time
+    for event in events:
+        gap = event.time - before
+        if gap > 0:
+            wanted = max(_LEAST_GAP, gap * scale)
+            if wanted > _LONGEST_GAP:
+                wanted = _LONGEST_GAP
+                sequence.breaks.append((row + wanted / 2, gap))
+            row += wanted
+        before = event.time
+        space = _label_space(event, order, by_id)
+        if space is not None:
+            row = max(row, busy.get(space, -math.inf) + _LABEL_ROW)
+        if event.kind in ("receive", "drop") and event.cause in left_at:
+            row = max(row, left_at[event.cause] + _LEAST_GAP)
+        if space is not None:
+            busy[space] = row
+        if event.kind == "send":
+            left_at[event.id] = row
+        rows[event.id] = row
+        sequence.times.append((row, event.time - sequence.origin))
+    return rows
+
+
+def _label_space(event: TraceEvent, order: dict[str, int], by_id: dict[int, TraceEvent]) -> int | None:
+    """Index of the lane right of which the label of this event is written; None without a label."""
+    if event.kind in ("send", "publish"):
+        return None
+    node = order.get(event.node, 0)
+    if event.kind == "drop":
+        sent = by_id.get(event.cause) if event.cause is not None else None
+        return _last_space(order.get(sent.node, 0), order.get(sent.peer, 0)) if sent else node
+    if event.kind in ("receive", "deliver", "confirm"):
+        return _last_space(order.get(event.peer or BROKER, 0), node)
+    if event.kind == "request":
+        return _last_space(order[CLIENT], node)
+    if event.kind == "answer":
+        return _last_space(node, order[CLIENT])
+    return node
+
+
+def _last_space(source: int, target: int) -> int:
+    """The space between two lanes that an arrow crosses last."""
+    return target - 1 if source < target else target
+
+
+def _connect(events: list[TraceEvent], rows: dict[int, float], sequence: Sequence) -> None:
+    """Messages."""
+    arrived: set[int] = set()
+    by_id = {event.id: event for event in events}
+    for event in events:
+        row = rows[event.id]
+        cause = by_id.get(event.cause) if event.cause is not None else None
+        match event.kind:
+            case "request":
+                sequence.arrows.append(Arrow("request", event.name or "request", CLIENT, event.node, row, row))
+            case "answer":
+                sequence.arrows.append(Arrow("answer", event.name, event.node, CLIENT, row, row))
+            case "receive":
+                known = cause is not None and cause.kind == "send"
+                top = rows[cause.id] if cause is not None and known else row - _LEAST_GAP
+                again = known and event.cause in arrived
+                sequence.arrows.append(Arrow("message", event.name, event.peer, event.node, top, row, repeated=again))
+                if event.cause is not None:
+                    arrived.add(event.cause)
+            case "publish":
+                sequence.arrows.append(Arrow("publish", event.name, event.node, BROKER, row, row + _LEAST_GAP))
+            case "confirm":
+                sequence.arrows.append(Arrow("confirmation", "ack", BROKER, event.node, row - _LEAST_GAP, row))
+            case "deliver":
+                again = event.cause is not None and (event.cause, event.node) in _delivered(events, event)
+                sequence.arrows.append(
+                    Arrow("delivery", event.name, BROKER, event.node, row - _LEAST_GAP, row, repeated=again)
+                )
+            case _:
+                pass
+    fates = {event.cause: rows[event.id] for event in events if event.kind == "drop" and event.cause is not None}
+    for event in events:
+        if event.kind == "send" and event.id not in arrived:
+            bottom = max(fates.get(event.id, rows[event.id]), rows[event.id] + _LEAST_GAP)
+            sequence.arrows.append(
+                Arrow("message", event.name, event.node, event.peer, rows[event.id], bottom, lost=True)
+            )
+
+
+def _delivered(events: list[TraceEvent], until: TraceEvent) -> set[tuple[int | None, str]]:
+    """(publication, consumer) of the deliveries before one of them."""
+    return {(event.cause, event.node) for event in events if event.kind == "deliver" and event.id < until.id}
+
+
+def _mark(events: list[TraceEvent], rows: dict[int, float], sequence: Sequence) -> None:
+    """Log records and everything else that sits on one lane."""
+    kinds = {
+        "decided": "decided",
+        "timer": "timer",
+        "suspect": "alert",
+        "alert": "alert",
+        "crash": "crash",
+        "restart": "restart",
+        "lost": "lost",
+    }
+    for event in events:
+        if event.kind in _STORE:
+            kind = durability(event)
+        elif event.kind in kinds:
+            kind = kinds[event.kind]
+        else:
+            continue
+        label = event.kind if kind in ("crash", "restart") else label_of(event)
+        sequence.marks.append(Mark(kind, label, event.node, rows[event.id]))
+
+
+def durability(event: TraceEvent) -> str:
+    """How a store or log entry reached the disk: ``forced``, ``lazy``, or ``volatile`` if nothing was written."""
+    words = event.detail.split()
+    match event.kind:
+        case "append":
+            return "lazy" if "lazy" in words else "forced"
+        case "rollback":
+            return "forced" if "forced" in words else "lazy"
+        case "commit":
+            return "forced"
+        case "transact" | "prepare":
+            return (
+                "volatile"
+                if status_of(event) in ("duplicate", "failed")
+                or (event.kind == "prepare" and status_of(event) == "refused")
+                else "forced"
+            )
+        case _:
+            return "volatile"
+
+
+def _stretch(events: list[TraceEvent], rows: dict[int, float], sequence: Sequence) -> None:
+    """Down times and in-doubt times."""
+    down: dict[str, float] = {}
+    doubt: dict[str, float] = {}
+    for event in events:
+        row = rows[event.id]
+        if event.kind == "crash":
+            down.setdefault(event.node, row)
+        elif event.kind == "restart" and event.node in down:
+            sequence.spans.append(Span("down", event.node, down.pop(event.node), row))
+        elif event.kind == "prepare" and status_of(event) == "done":
+            doubt.setdefault(event.node, row)
+        elif event.kind in ("commit", "rollback") and event.node in doubt:
+            sequence.spans.append(Span("in-doubt", event.node, doubt.pop(event.node), row))
+    sequence.spans.extend(Span("down", node, top, sequence.rows) for node, top in down.items())
+    sequence.spans.extend(Span("in-doubt", node, top, sequence.rows) for node, top in doubt.items())
