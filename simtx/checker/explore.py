@@ -22,7 +22,7 @@ from simtx.errors import ScenarioError
 FORK_AFTER_S = 0.02
 """CPU time that a level must be expected to take before workers are forked: less is done sooner than they are."""
 
-FORK_STATES = 3000
+FORK_STATES = 5000
 """States that a level must have before workers are forked, so that the choice of owners rests on a fair sample; unless it is
 expected to take ten times as long."""
 

@@ -1,6 +1,7 @@
 """What one worker process of a parallel search holds and does; `simtx.checker.parallel` tells how workers play together."""
 
 import gc
+import marshal
 import os
 import pickle
 import signal
@@ -8,6 +9,7 @@ import struct
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress, repeat
 from multiprocessing.connection import Connection
@@ -29,7 +31,7 @@ COUNTER = struct.Struct("q")
 
 
 class Batch(NamedTuple):
-    """States on their way to another worker, pickled, and their keys (if new) or ranks (if lent)."""
+    """States on their way to another worker, packed, and their keys (if new) or ranks (if lent)."""
 
     states: bytes
     keys: Ints
@@ -125,7 +127,7 @@ class Worker(Generic[S]):
         """Add states lent by others to the level."""
         states, ranks = list(self.level.states), [self.ranks]
         for owner, batch in loans:
-            lent = pickle.loads(batch.states)  # noqa: S301  # our own bytes
+            lent = unpack(batch.states)
             states += lent
             ranks.append(batch.keys)
             # A parent that is there already stays: the owner may refer to it.
@@ -198,7 +200,7 @@ class Worker(Generic[S]):
         ] = {}  # known: (key, sender), of use if a state of this level comes earlier by it
         for sender, batch in batches:
             elsewhere = _Elsewhere(sender)
-            for state, key in zip(pickle.loads(batch.states), batch.keys.tolist(), strict=True):  # noqa: S301  # as above
+            for state, key in zip(unpack(batch.states), batch.keys.tolist(), strict=True):
                 if state not in parents or key < late.get(state, -1):
                     parents[state] = elsewhere
                     late[state] = key
@@ -276,20 +278,34 @@ class Worker(Generic[S]):
 
 
 def pack(model: Model[S], states: list[S]) -> bytes:
-    """Pickle some states, at least one.
+    """Serialize some states, at least one.
+
+    States of plain builtin values travel by `marshal`: unlike `pickle` it keeps strings interned, so that comparing a state that
+    has travelled stays as fast. It is trusted only if the copies are equal; it may alter other types, or refuse them.
 
     Raises:
         ScenarioError: They do not survive it: the copy of the first is not equal to it, or it has none.
     """
+    with suppress(ValueError):
+        data = marshal.dumps(states)
+        if marshal.loads(data) == states:  # noqa: S302  # our own bytes
+            return b"m" + data
     problem = "its copy is not equal to it"
     try:
         copy = pickle.loads(pickle.dumps(states[0]))  # noqa: S301  # our own bytes
         if copy == states[0] and hash(copy) == hash(states[0]):
-            return pickle.dumps(states, pickle.HIGHEST_PROTOCOL)
+            return b"p" + pickle.dumps(states, pickle.HIGHEST_PROTOCOL)
     except (pickle.PickleError, TypeError, AttributeError, RecursionError) as error:
         problem = str(error)
     shown = model.show(states[0])
     raise ScenarioError(f"states must survive pickling, and {shown} does not ({problem}); use 1", "explore: workers")
+
+
+def unpack(data: bytes) -> list[Any]:
+    """The states that `pack` has serialized."""
+    load = marshal.loads if data[:1] == b"m" else pickle.loads
+    states: list[Any] = load(memoryview(data)[1:])
+    return states
 
 
 def serve(

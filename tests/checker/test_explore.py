@@ -1,5 +1,6 @@
 """The explorer visits every reachable state once, finds shortest paths, and gives the same answer in any number of processes."""
 
+import enum
 import importlib
 import os
 import pickle
@@ -13,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import networkx as nx
+import numpy
 import pytest
 
 from simtx.checker import Model, Step, explore
@@ -494,6 +496,27 @@ def test_states_of_mixed_shape_find_their_owners(eager_fork):
         return [("wrap", (*state, state[0] % 5))] if len(state) < 4 else []
 
     model = Model(initial=[0, 1, 2], successors=steps)
+    assert outcome(explore(model, workers=2)) == outcome(explore(model))
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+    BLUE = 2
+
+
+@pytest.mark.parametrize(
+    "atom", [Colour.RED, numpy.int64(7), "text", frozenset({"a", "b"}), None, 1.5, Step("go", 1), b"bytes", (True, 1.0)]
+)
+def test_states_travel_unaltered(atom, eager_fork):
+    """Values keep their types between workers, also those that a faster serializer would turn into others."""
+
+    def steps(state):
+        kept, n = state
+        assert type(kept) is type(atom)
+        assert kept == atom
+        return [("up", (kept, n + 1)), ("double", (kept, 2 * n))] if n < 500 else []
+
+    model = Model(initial=[(atom, 1), (atom, 2), (atom, 3)], successors=steps)
     assert outcome(explore(model, workers=2)) == outcome(explore(model))
 
 
