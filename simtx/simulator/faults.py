@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,16 +16,31 @@ if TYPE_CHECKING:
     from simtx.simulator.world import World
 
 
+def injectors(world: World) -> list[Injector]:
+    """One for each fault of the scenario. Their streams are named by what they hit, so that a fault more shifts none of the others."""
+    found = []
+    numbers: Counter[str] = Counter()
+    for fault in world.scenario.faults:
+        name = f"fault:{fault.kind}:{fault.node}:{','.join(fault.a)}>{','.join(fault.b)}"
+        found.append(Injector(world, fault, f"{name}#{numbers[name]}"))
+        numbers[name] += 1
+    return found
+
+
 class Injector:
     """Plays one fault of the scenario. Random ones stop with the last arrival, so that every run can drain.
 
     The times come from a stream of the fault's own, so that every strategy meets the same ones.
+
+    Args:
+        world: Where it strikes.
+        fault: What it is.
+        name: Name of its stream.
     """
 
-    def __init__(self, world: World, fault: Fault, index: int) -> None:
+    def __init__(self, world: World, fault: Fault, name: str) -> None:
         self._world = world
         self._fault = fault
-        name = f"fault:{index}"
         self._duration = world.streams.draws(fault.duration, name, "duration", block=64)
         self._gap: Callable[[], float] | None = None
         if fault.every is not None:

@@ -19,7 +19,7 @@ from simtx.simulator.broker import NAME as BROKER
 from simtx.simulator.broker import Broker
 from simtx.simulator.disk import Disk
 from simtx.simulator.environment import Environment
-from simtx.simulator.faults import Injector
+from simtx.simulator.faults import injectors
 from simtx.simulator.locks import Deadlocks
 from simtx.simulator.network import Link
 from simtx.simulator.node import Node
@@ -80,7 +80,7 @@ class World:
             acknowledgement = self.streams.draws(scenario.broker.ack_latency, BROKER, "ack")
             self.broker = Broker(self, scenario.broker, linger, acknowledgement)
         self.fault_depths: dict[tuple[str, str], int] = {}
-        self.injectors = [Injector(self, fault, index) for index, fault in enumerate(scenario.faults)]
+        self.injectors = injectors(self)
         self.arrivals_over = False
         self.horizon = 0.0
         self.timeline: list[tuple[float, ...]] = []
