@@ -1,0 +1,82 @@
+"""The commands that there are, and how each of them ends.
+
+Exit codes: 0 fine; 1 a check failed; 2 bad input, with one line for each problem on standard error; 130 interrupted, with what was
+finished kept.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from simtx.cli.compare import compare
+from simtx.cli.scenarios import scenarios
+from simtx.cli.simulate import simulate
+from simtx.errors import RunFailed, SimtxError
+
+# Older versions of typer use click, newer ones bring their own copy of it: this is the base of all usage errors in both.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
+
+app = typer.Typer(
+    name="simtx",
+    help="Compare two-phase commit, sagas, transactional outbox and dual writes on a scenario.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from simtx import __version__
+
+        typer.echo(f"simtx {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Which way of keeping distributed data consistent should this system use, and what will it cost?"""
+
+
+app.command()(scenarios)
+app.command()(simulate)
+app.command()(compare)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=arguments, prog_name="simtx", standalone_mode=False)
+    except typer.Exit as end:
+        return end.exit_code
+    except _UsageError as error:
+        text = str(getattr(error, "format_message", error.__str__)())
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(text)
+            return 2
+        return _fail(" ".join(text.split()), 2)
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("interrupted", 130)
+    except RunFailed as error:
+        return _fail(str(error), 1)
+    except SimtxError as error:
+        return _fail(str(error), 2)
+    except BrokenPipeError:  # the reader of our output has gone
+        sys.stderr.close()
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _fail(text: str, code: int) -> int:
+    for line in text.splitlines() or [""]:
+        typer.echo(f"simtx: error: {line}", err=True)
+    return code

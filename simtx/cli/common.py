@@ -1,0 +1,84 @@
+"""What several commands need: loading a scenario with changes, warnings, folders, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from simtx.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from simtx.scenario import Scenario
+
+
+def load(name: str, changes: Sequence[str]) -> Scenario:
+    """A scenario by name or path, with ``key=value`` changes; its warnings go to standard error."""
+    from simtx.scenario import load as load_scenario
+
+    scenario = load_scenario(name)
+    values: dict[str, Any] = {}
+    for change in changes:
+        key, found, text = change.partition("=")
+        if not found or not key:
+            raise ScenarioError(f"'{change}' is no change; write it as workload.rate=200", "--set")
+        values[key.strip()] = _value(text.strip())
+    if values:
+        scenario = scenario.replace(**values)
+    warn(scenario.warnings())
+    return scenario
+
+
+def _value(text: str) -> Any:
+    """Numbers, booleans, lists and tables as in TOML; everything else is text ('5ms')."""
+    import tomllib
+
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def warn(notes: Iterable[str]) -> None:
+    """One line each on standard error."""
+    for note in notes:
+        typer.echo(f"simtx: warning: {note}", err=True)
+
+
+def folder(path: Path) -> Path:
+    """Make the folder, before anything takes time.
+
+    Raises:
+        ScenarioError: It cannot be made or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".simtx-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ScenarioError(f"cannot write to folder '{path}': {reason}; choose another with --out", "--out") from None
+    return path
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output; what is not a number becomes null."""
+    typer.echo(json.dumps(_plain(document), indent=2))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "item"):
+        return _plain(value.item())
+    return value

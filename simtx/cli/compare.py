@@ -1,0 +1,69 @@
+"""``simtx compare``: several strategies on one scenario, with intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
+    strategies: Annotated[
+        list[str] | None, typer.Argument(help="Strategies, options as in '2pc:work=before'; default: all four.")
+    ] = None,
+    replications: Annotated[int, typer.Option(min=1, help="Runs of each strategy.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random streams.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the scenario: workload.rate=200")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; default: simtx-SCENARIO.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Simulate a scenario under several strategies and print a table with intervals; write a picture and a CSV file."""
+    import simtx
+    from simtx.cli.common import folder, load, print_json, warn
+    from simtx.experiments.compare import DEFAULT
+
+    chosen = load(scenario, change or ())
+    target = folder(out or Path(f"simtx-{chosen.name}"))
+    comparison = simtx.compare(
+        chosen, strategies or list(DEFAULT), replications=replications, seed=seed, workers=workers, progress=not json
+    )
+    warn(note for note in comparison.warnings if note not in chosen.warnings())
+    written: list[Path] = []
+    if len(comparison.frame):
+        written = [target / "comparison.csv", target / "comparison.png"]
+        comparison.frame.to_csv(written[0], index=False)
+        import matplotlib as mpl
+
+        mpl.use("agg")
+        comparison.plot().savefig(written[1])
+    failures = comparison.failures
+    if json:
+        print_json(
+            {
+                "scenario": chosen.name,
+                "seed": seed,
+                "replications": replications,
+                "interrupted": comparison.interrupted,
+                "promises": comparison.promises,
+                "strategies": {
+                    name: {metric: comparison.interval(name, metric)._asdict() for metric in comparison.metrics}
+                    for name in comparison.strategies
+                },
+                "failures": failures.to_dict("records"),
+                "files": [str(path) for path in written],
+            }
+        )
+    else:
+        typer.echo(str(comparison))
+        typer.echo(f"\nwritten to {target}/: {', '.join(path.name for path in written) or 'nothing'}")
+        for row in failures.itertuples():
+            typer.echo(f"repeat the failed run with: {row.repeat_with}", err=True)
+    if comparison.interrupted and not len(failures):
+        raise typer.Exit(130)
+    if len(failures):
+        raise typer.Exit(1)
