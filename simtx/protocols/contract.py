@@ -429,7 +429,9 @@ class Machine:
         Raises:
             PeerFault: Always, unless a subclass decides otherwise.
         """
-        raise PeerFault(f"{self.role} of transaction {self.tx} on {self.node}: no '{event.kind}' is expected in state '{self.state}'")
+        raise PeerFault(
+            f"{self.role} of transaction {self.tx} on {self.node}: no '{event.kind}' is expected in state '{self.state}'"
+        )
 
     def key(self) -> Key:
         """All fields as one hashable value: two machines with equal keys behave alike for ever."""
@@ -444,7 +446,9 @@ class Machine:
         return twin
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in _slots(type(self)) if name not in ("node", "tx", "state"))
+        fields = ", ".join(
+            f"{name}={getattr(self, name)!r}" for name in _slots(type(self)) if name not in ("node", "tx", "state")
+        )
         return f"<{type(self).__name__} tx {self.tx} on {self.node}: {self.state}{'; ' + fields if fields else ''}>"
 
 

@@ -48,7 +48,7 @@ from simtx.simulator.journal import DAEMON, Journal
 from simtx.simulator.network import Link
 from simtx.simulator.pool import Pool
 from simtx.simulator.store import Store, Work
-from simtx.simulator.timers import Token, ring_at
+from simtx.simulator.timers import Token
 
 if TYPE_CHECKING:
     from simtx.simulator.faults import Armed
@@ -342,24 +342,22 @@ class Node:
             raise ProtocolViolation(f"{actor.machine!r} asked for {effect!r}, which is no effect")
 
     def _set_timer(self, actor: Actor, effect: SetTimer) -> None:
-        delay = effect.delay * self.timer_factor
+        factor = self.timer_factor
+        delay = effect.delay * factor
+        extra = self.world.jitter() * effect.jitter * factor if effect.jitter else 0.0
         timers = actor.timers
         if timers is None:
             timers = actor.timers = {}
-        token = timers.get(effect.kind)
-        if effect.jitter:
-            if token is not None:
-                token.owner = None
-            token = timers[effect.kind] = Token(actor, effect.kind, self._ring)
-            token.due = self.env.now + delay + self.world.jitter() * effect.jitter * self.timer_factor
-            self.env.call_at(token.due, ring_at, (token, self.env))
-        elif token is not None and token.due <= self.env.now + delay:
-            token.due = self.env.now + delay  # where it waits already, it will be found to be due later
         else:
+            token = timers.get(effect.kind)
             if token is not None:
+                due = self.env.now + delay + extra
+                if token.seen <= due:
+                    token.due = due  # where it waits already, it will be found to be due later
+                    return
                 token.owner = None
-            token = timers[effect.kind] = Token(actor, effect.kind, self._ring)
-            self.timers.start(token, delay)
+        token = timers[effect.kind] = Token(actor, effect.kind, self._ring)
+        self.timers.start(token, delay, extra)
 
     def _append(self, actor: Actor, effect: Append) -> bool:
         """Write to the log; False if the machine has to wait for the disk."""

@@ -18,45 +18,48 @@ class Token:
         kind: Its name.
         fire: What to call when it is due.
         due: When, in seconds; moved to later when the timer is set anew while it runs.
+        seen: When it is looked at next, in seconds: `due`, or before; a later `due` than this may be written at will.
     """
 
-    __slots__ = ("due", "fire", "kind", "owner")
+    __slots__ = ("due", "fire", "kind", "owner", "seen")
 
     def __init__(self, owner: object, kind: str, fire: Fire) -> None:
         self.owner: object | None = owner
         self.kind = kind
         self.fire = fire
         self.due = 0.0
+        self.seen = 0.0
 
 
 class _Lane:
-    """Timers with the same delay: set in the order in which they fire, unless they are moved."""
+    """Timers with the same least delay: they are looked at in the order in which they were set."""
 
-    __slots__ = ("armed", "delay", "env", "tokens")
+    __slots__ = ("armed", "env", "tokens")
 
-    def __init__(self, env: Environment, delay: float) -> None:
+    def __init__(self, env: Environment) -> None:
         self.env = env
-        self.delay = delay
-        self.tokens: deque[tuple[float, Token]] = deque()
+        self.tokens: deque[Token] = deque()
         self.armed = False
 
     def tick(self, _: object) -> None:
         """Fire what is due, drop what is cancelled, and come back for the next."""
         tokens = self.tokens
         env = self.env
-        now = env.now
         while tokens:
-            first, token = tokens[0]
-            if token.owner is not None and first > now:
-                env.call_at(first, self.tick)
-                return
-            tokens.popleft()
-            ring(token, env)
+            token = tokens[0]
+            if token.owner is not None:
+                if token.seen > env.now:
+                    env.call_at(token.seen, self.tick)
+                    return
+                tokens.popleft()
+                ring((token, env))
+            else:
+                tokens.popleft()
         self.armed = False
 
 
 class Timers:
-    """All timers with constant delays of a world."""
+    """All timers of a world."""
 
     __slots__ = ("_env", "_lanes")
 
@@ -64,28 +67,35 @@ class Timers:
         self._env = env
         self._lanes: dict[float, _Lane] = {}
 
-    def start(self, token: Token, delay: float) -> None:
-        """Let the token fire once after `delay` seconds, unless it is cancelled; moved tokens fire when they are due."""
+    def start(self, token: Token, delay: float, extra: float = 0.0) -> None:
+        """Let the token fire once, `delay` + `extra` seconds from now, unless it is cancelled; moved tokens fire when they are due.
+
+        Tokens are kept by their `delay`, which therefore should take few different values; `extra` may be random.
+        """
+        env = self._env
+        seen = env.now + delay
+        token.due = seen + extra
+        if not delay:
+            token.seen = token.due
+            env.call_at(token.due, ring, (token, env))
+            return
+        token.seen = seen
         lane = self._lanes.get(delay)
         if lane is None:
-            lane = self._lanes[delay] = _Lane(self._env, delay)
-        due = token.due = self._env.now + delay
-        lane.tokens.append((due, token))
+            lane = self._lanes[delay] = _Lane(env)
+        lane.tokens.append(token)
         if not lane.armed:
             lane.armed = True
-            self._env.call_at(due, lane.tick)
+            env.call_at(seen, lane.tick)
 
 
-def ring(token: Token, env: Environment | None = None) -> None:
-    """Fire the token if it is due; one that was moved waits on, one that was cancelled is dropped."""
+def ring(waiting: tuple[Token, Environment]) -> None:
+    """Fire a token if it is due; one that was moved waits on in the event heap, one that was cancelled is dropped."""
+    token, env = waiting
     if token.owner is None:
         return
-    if env is not None and token.due > env.now:
-        env.call_at(token.due, ring_at, (token, env))
+    if token.due > env.now:
+        token.seen = token.due
+        env.call_at(token.due, ring, waiting)
     else:
         token.fire(token)
-
-
-def ring_at(waiting: tuple[Token, Environment]) -> None:
-    """As `ring`, for a token with a place of its own in the event heap."""
-    ring(*waiting)
