@@ -21,12 +21,13 @@ NAME: Final = "broker"
 class _Publication:
     """A publication on its way, until the broker's ack or the producer's timeout."""
 
-    __slots__ = ("actor", "effect", "node", "open", "timeout")
+    __slots__ = ("actor", "effect", "epoch", "node", "open", "timeout")
 
     def __init__(self, node: Node, actor: Actor, effect: Publish) -> None:
         self.node = node
         self.actor = actor
         self.effect = effect
+        self.epoch = node.disk.epoch  # a crash begins another one
         self.open = True
         self.timeout: Token | None = None
 
@@ -96,7 +97,7 @@ class Broker:
 
     def _leave(self, publication: _Publication) -> None:
         node = publication.node
-        if publication.actor.alive and node.up:
+        if publication.epoch == node.disk.epoch:
             if node.paused:
                 node.backlog.append((self._leave, publication))
                 return

@@ -10,6 +10,7 @@ from simtx.metrics.run import Run
 from simtx.metrics.trace import Trace
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.simulator.streams import Streams
 from simtx.simulator.workload import template
 from simtx.simulator.world import World
 
@@ -52,10 +53,7 @@ def simulate(
         scenario = load(scenario)
     played = scenario
     chosen = resolve(strategy, scenario.policies)
-    for name, value in (("seed", seed), ("replication", replication)):
-        if isinstance(value, bool) or int(value) != value or value < 0:
-            raise ScenarioError(f"must be a whole number from 0, not {value!r}", name)
-
+    Streams(seed, replication)  # refuses what is no such number, before anything is built
     problem = chosen.check(template(scenario))
     if problem:
         raise ScenarioError(problem, f"{scenario.name}, strategy {chosen.name}")
