@@ -17,7 +17,7 @@ from simtx.cli.simulate import simulate
 from simtx.errors import RunFailed, SimtxError
 
 # Older versions of typer use click, newer ones bring their own copy of it: this is the base of all usage errors in both.
-_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="simtx",

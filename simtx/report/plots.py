@@ -1,0 +1,280 @@
+"""Plots of comparisons and runs: one idea each, with units, intervals, and one colour a strategy.
+
+Functions take the data first and return the matplotlib Axes that they drew on; `overview` returns a Figure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from simtx.report import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from simtx.experiments import Comparison
+    from simtx.metrics.run import Run
+
+_PROMISE: Final = {"decided": "answer = decided", "accepted": "answer = only accepted"}
+
+
+def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
+    """When the client is answered, when the outcome is final, when the last effect is in: medians, and 99 % quantiles as open marks."""
+    with style.context():
+        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
+        moments = (("latency", "answered"), ("decision", "outcome final"), ("settle", "last effect"))
+        names = comparison.strategies
+        for name, offset in zip(names, _offsets(len(names)), strict=True):
+            look = style.looks(names)[name]
+            for level, filled in (("p50", True), ("p99", False)):
+                estimates = [comparison.interval(name, f"{moment}_{level}_ms", confidence) for moment, _ in moments]
+                ax.errorbar(
+                    [position + offset for position in range(len(moments))],
+                    [one.mean for one in estimates],
+                    yerr=[_half(one.half_width) for one in estimates],
+                    fmt=look.marker,
+                    color=look.colour,
+                    markerfacecolor=look.colour if filled else "white",
+                    label=_legend(comparison, name) if filled else None,
+                )
+        ax.set_xticks(range(len(moments)), [title for _, title in moments])
+        ax.set_xlim(-0.5, len(moments) - 0.5)
+        ax.grid(visible=False, axis="x")
+        _logarithmic(ax)
+        ax.set_ylabel("time since the request [ms]")
+        ax.set_title("How long it takes (filled: median, open: 99 %)")
+        ax.legend(loc="best")
+    return ax
+
+
+def outcomes(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
+    """Committed transactions a second, beside those decided in any way."""
+    with style.context():
+        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
+        names = comparison.strategies
+        for position, name in enumerate(names):
+            look = style.looks(names)[name]
+            good = comparison.interval(name, "goodput_per_s", confidence)
+            decided = comparison.interval(name, "throughput_per_s", confidence)
+            ax.bar(position, decided.mean, width=0.62, color="white", edgecolor=look.colour, linewidth=1.2)
+            ax.bar(position, good.mean, width=0.62, color=look.colour, alpha=0.85)
+            ax.errorbar(position, good.mean, yerr=_half(good.half_width), color="#222222", fmt="none")
+        ax.set_xticks(range(len(names)), names)
+        ax.grid(visible=False, axis="x")
+        ax.set_ylabel("transactions a second [1/s]")
+        ax.set_title("Throughput (filled: committed, outline: all decided)")
+    return ax
+
+
+def drift(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
+    """Mean gross drift of the conserved quantity: what is out of balance at an average moment."""
+    with style.context():
+        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
+        names = comparison.strategies
+        for position, name in enumerate(names):
+            look = style.looks(names)[name]
+            one = comparison.interval(name, "drift_gross_mean", confidence)
+            ax.errorbar(position, one.mean, yerr=_half(one.half_width), fmt=look.marker, color=look.colour)
+            ax.annotate(
+                _short(one.mean),
+                (position, one.mean),
+                xytext=(8, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
+            )
+        ax.set_xticks(range(len(names)), names)
+        ax.set_xlim(-0.5, len(names) - 0.35)
+        ax.grid(visible=False, axis="x")
+        _logarithmic(ax)
+        ax.set_ylabel(f"mean gross drift [{_drift_unit(comparison)}]")
+        ax.set_title("Consistency drift at an average moment")
+    return ax
+
+
+def damage(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
+    """What is wrong for good when everything has drained: effects missing and effects doubled, per 1,000 transactions."""
+    with style.context():
+        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
+        names = comparison.strategies
+        top = 0.0
+        for position, name in enumerate(names):
+            look = style.looks(names)[name]
+            count = comparison.interval(name, "transactions", confidence).mean
+            for metric, offset, hatch in (("missing_effects", -0.19, ""), ("duplicate_effects", 0.19, "////")):
+                one = comparison.interval(name, metric, confidence)
+                value, half = 1000 * one.mean / count, 1000 * _half(one.half_width) / count
+                top = max(top, value + half)
+                ax.bar(
+                    position + offset,
+                    value,
+                    width=0.34,
+                    color=look.colour if not hatch else "white",
+                    edgecolor=look.colour,
+                    hatch=hatch,
+                )
+                if value:
+                    ax.errorbar(position + offset, value, yerr=half, color="#222222", fmt="none")
+                else:
+                    ax.annotate(
+                        "0",
+                        (position + offset, 0),
+                        xytext=(0, 2),
+                        textcoords="offset points",
+                        ha="center",
+                        fontsize=8.5,
+                    )
+        ax.set_xticks(range(len(names)), names)
+        ax.set_ylim(0, top * 1.15 if top else 1)
+        ax.grid(visible=False, axis="x")
+        ax.set_ylabel("effects per 1,000 transactions")
+        ax.set_title("Wrong for good (filled: missing, hatched: doubled)")
+    return ax
+
+
+def trade_off(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
+    """Time until the outcome is final against the inconsistency window: both are costs, the lower left corner is the best."""
+    with style.context():
+        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
+        for name in comparison.strategies:
+            look = style.looks(comparison.strategies)[name]
+            x = comparison.interval(name, "decision_p50_ms", confidence)
+            y = comparison.interval(name, "window_p50_ms", confidence)
+            ax.errorbar(
+                x.mean,
+                y.mean,
+                xerr=_half(x.half_width),
+                yerr=_half(y.half_width),
+                fmt=look.marker,
+                markersize=9,
+                color=look.colour,
+                label=_legend(comparison, name),
+            )
+        _logarithmic(ax)
+        _logarithmic(ax, axis="x")
+        ax.set_xlabel("median time until the outcome is final [ms]")
+        ax.set_ylabel("median inconsistency window [ms]")
+        ax.set_title("Slow to decide, or long inconsistent?")
+        ax.legend(loc="best")
+    return ax
+
+
+def ecdf(runs: Sequence[Run], *, column: str = "decision_ms", ax: Axes | None = None) -> Axes:
+    """Distribution of one duration over the measured transactions of several runs."""
+    titles = {
+        "latency_ms": "time until the client's answer [ms]",
+        "decision_ms": "time until the outcome is final [ms]",
+        "settle_ms": "time until the last effect [ms]",
+        "window_ms": "inconsistency window [ms]",
+    }
+    with style.context():
+        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
+        names = [run.strategy.name for run in runs]
+        for run in runs:
+            look = style.looks(names)[run.strategy.name]
+            rows = run.transactions
+            values = rows.loc[rows["measured"], column].dropna().to_numpy()
+            if len(values):
+                ax.ecdf(np.maximum(values, 1e-3), color=look.colour, linestyle=look.dashes, label=run.strategy.name)
+        _logarithmic(ax, axis="x")
+        ax.set_xlabel(titles.get(column, column))
+        ax.set_ylabel("share of transactions")
+        ax.set_title("Distribution over transactions")
+        ax.legend(loc="best")
+    return ax
+
+
+def timeline(run: Run | Sequence[Run], *, ax: Axes | None = None) -> Axes:
+    """Gross drift over simulated time, of one run or of several on the same scenario."""
+    runs = [run] if not isinstance(run, Sequence) else list(run)
+    with style.context():
+        ax = ax if ax is not None else plt.subplots(figsize=(7.2, 3.2), layout="constrained")[1]
+        names = [one.strategy.name for one in runs]
+        for one in runs:
+            look = style.looks(names)[one.strategy.name]
+            samples = one.timeline
+            ax.plot(
+                samples["time_s"],
+                samples["drift_gross"],
+                color=look.colour,
+                linestyle=look.dashes,
+                label=one.strategy.name,
+            )
+        warmup = max(one.data.warmup for one in runs)
+        if warmup:
+            ax.axvspan(0, warmup, color="#EEEEEE", zorder=0)
+            ax.annotate(
+                "warm-up", (warmup / 2, 1), xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=8
+            )
+        ax.set_xlim(left=0)
+        ax.set_ylim(bottom=0)
+        ax.set_xlabel("simulated time [s]")
+        ax.set_ylabel(f"gross drift [{runs[0].drift_unit}]")
+        ax.set_title("Consistency drift over time")
+        ax.legend(loc="best")
+    return ax
+
+
+def overview(comparison: Comparison, *, confidence: float = 0.95) -> Figure:
+    """The comparison on one page: how long, how much, how inconsistent, and what it leaves behind."""
+    with style.context():
+        figure, axes = plt.subplots(2, 2, figsize=(11.5, 7.6), layout="constrained")
+        latency(comparison, ax=axes[0, 0], confidence=confidence)
+        outcomes(comparison, ax=axes[0, 1], confidence=confidence)
+        drift(comparison, ax=axes[1, 0], confidence=confidence)
+        wrong = comparison.frame[["missing_effects", "duplicate_effects"]].to_numpy().any()
+        (damage if wrong else trade_off)(comparison, ax=axes[1, 1], confidence=confidence)
+        figure.suptitle(
+            f"{comparison.scenario.title}\n{comparison.replications} replications, seed {comparison.seed}; "
+            f"bars are {confidence:.0%} intervals",
+            fontsize=11,
+        )
+    return figure
+
+
+def _legend(comparison: Comparison, name: str) -> str:
+    return f"{name} ({_PROMISE[comparison.promises[name]]})"
+
+
+def _drift_unit(comparison: Comparison) -> str:
+    units = [one.unit for one in comparison.scenario.invariants if one.kind == "conserved"]
+    return units[0] if units and units[0] else "units"
+
+
+def _offsets(count: int) -> list[float]:
+    return [0.16 * (position - (count - 1) / 2) for position in range(count)]
+
+
+def _half(width: float) -> float:
+    return 0.0 if math.isnan(width) else width
+
+
+def _short(value: float, _position: object = None) -> str:
+    if value == 0 or math.isnan(value):
+        return "0" if value == 0 else ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _logarithmic(ax: Axes, axis: str = "y") -> None:
+    """A logarithmic axis with plain numbers, linear around zero if something is zero."""
+    lines = [line for line in ax.get_lines() if line.get_label() != "_nolegend_"]
+    values = [float(v) for line in lines for v in np.atleast_1d(line.get_ydata() if axis == "y" else line.get_xdata())]
+    positive = [value for value in values if value > 0]
+    chosen = ax.yaxis if axis == "y" else ax.xaxis
+    if not positive or max(positive) < 5 * min(positive):
+        return
+    scale = "log" if len(positive) == len([v for v in values if not math.isnan(v)]) else "symlog"
+    options = {} if scale == "log" else {"linthresh": min(positive)}
+    (ax.set_yscale if axis == "y" else ax.set_xscale)(scale, **options)
+    chosen.set_major_formatter(FuncFormatter(_short))
+    if max(positive) > 20 * min(positive):
+        chosen.set_minor_formatter(NullFormatter())
+    else:
+        chosen.set_minor_formatter(FuncFormatter(lambda v, _: _short(v) if f"{v:e}"[0] in "25" else ""))
