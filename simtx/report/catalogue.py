@@ -1,0 +1,132 @@
+"""What each metric is called and counted in, wherever it is shown: one wording for tables, plots and reports.
+
+Definitions are in docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+ANSWER_MEANS: Final = {"decided": "decided", "accepted": "only accepted"}
+"""What the first answer to the client says, in the words of the tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a metric is shown.
+
+    Attributes:
+        name: Its name in summaries.
+        label: A few words.
+        unit: Unit after scaling; ``{value}`` stands for the unit of the scenario's first conserved quantity.
+        group: Heading it is listed under.
+        scale: Factor between the summary and what is shown.
+        always: Listed even if it is zero for all strategies.
+        absent: Why it may have no value.
+    """
+
+    name: str
+    label: str
+    unit: str
+    group: str
+    scale: float = 1.0
+    always: bool = True
+    absent: str = "no run gave a value"
+
+
+_LATENCY = "Latency of a transaction"
+_RATE = "Throughput and outcomes"
+_DRIFT = "Consistency drift"
+_COST = "Cost"
+_UNANSWERED = "no transaction was answered"
+_UNDECIDED = "no transaction came to an outcome"
+_NO_SUM = "the scenario declares no conserved quantity"
+_NO_READERS = "the scenario has no readers"
+
+_ALL: Final = (
+    Metric("latency_p50_ms", "request to answer, median", "ms", _LATENCY, absent=_UNANSWERED),
+    Metric("latency_p90_ms", "request to answer, 90 %", "ms", _LATENCY, absent=_UNANSWERED),
+    Metric("latency_p99_ms", "request to answer, 99 %", "ms", _LATENCY, absent=_UNANSWERED),
+    Metric("latency_mean_ms", "request to answer, mean", "ms", _LATENCY, absent=_UNANSWERED),
+    Metric("decision_p50_ms", "request to final outcome, median", "ms", _LATENCY, absent=_UNDECIDED),
+    Metric("decision_p99_ms", "request to final outcome, 99 %", "ms", _LATENCY, absent=_UNDECIDED),
+    Metric("settle_p50_ms", "request to last effect, median", "ms", _LATENCY, absent=_UNDECIDED),
+    Metric("settle_p99_ms", "request to last effect, 99 %", "ms", _LATENCY, absent=_UNDECIDED),
+    Metric("throughput_per_s", "throughput, all outcomes", "1/s", _RATE, absent="nothing was measured"),
+    Metric("goodput_per_s", "goodput, committed only", "1/s", _RATE, absent="nothing was measured"),
+    Metric("committed_share", "committed", "%", _RATE, 100, absent="nothing was measured"),
+    Metric("aborted_share", "aborted, nothing to undo", "%", _RATE, 100, absent="nothing was measured"),
+    Metric("compensated_share", "compensated", "%", _RATE, 100, absent="nothing was measured"),
+    Metric("stuck_count", "stuck, waiting for an operator", "per run", _RATE, always=False),
+    Metric("in_flight_count", "still in flight at the end", "per run", _RATE, always=False),
+    Metric("incomplete_count", "ended half done", "per run", _RATE, always=False),
+    Metric("window_p50_ms", "inconsistency window, median", "ms", _DRIFT, absent="nothing was measured"),
+    Metric("window_p99_ms", "inconsistency window, 99 %", "ms", _DRIFT, absent="nothing was measured"),
+    Metric("drift_net_mean", "net drift, time average", "{value}", _DRIFT, absent=_NO_SUM),
+    Metric("drift_gross_mean", "gross drift, time average", "{value}", _DRIFT, absent=_NO_SUM),
+    Metric("drift_peak", "net drift, peak", "{value}", _DRIFT, absent=_NO_SUM),
+    Metric("violation_time_share", "time in violation of the sum", "%", _DRIFT, 100, absent=_NO_SUM),
+    Metric("fractured_reads_per_million", "fractured reads", "per million", _DRIFT, absent=_NO_READERS),
+    Metric("residual_divergence", "divergence left for good", "value", _DRIFT, absent=_NO_SUM),
+    Metric("duplicate_effects", "effects applied twice", "per run", _DRIFT),
+    Metric("missing_effects", "effects never applied", "per run", _DRIFT),
+    Metric("messages_per_transaction", "messages between nodes", "per tx", _COST, absent="nothing was measured"),
+    Metric("broker_messages_per_transaction", "broker messages", "per tx", _COST, absent="nothing was measured"),
+    Metric("forced_writes_per_transaction", "forced writes", "per tx", _COST, absent="nothing was measured"),
+    Metric("retries_per_transaction", "retries", "per tx", _COST, absent="nothing was measured"),
+    Metric("lock_hold_seconds", "row locks held", "lock-s per run", _COST),
+    Metric("lock_wait_mean_ms", "wait for row locks, mean", "ms", _COST, absent="nothing was measured"),
+    Metric("in_doubt_mean_ms", "in doubt per prepared branch", "ms", _COST, always=False),
+    Metric("utilisation_max", "utilisation of the busiest service", "%", _COST, 100),
+    Metric("lock_timeouts", "lock timeouts", "per run", _COST, always=False),
+    Metric("deadlocks", "deadlocks found or prevented", "per run", _COST, always=False),
+    Metric("breaker_rejections", "calls stopped by a breaker", "per run", _COST, always=False),
+    Metric("alerts", "alerts", "per run", _COST, always=False),
+    Metric("faults", "faults injected", "per run", _COST, always=False),
+)
+
+METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
+"""Metrics of the tables, in the order in which they are listed."""
+
+
+def metric(name: str) -> Metric:
+    """How this metric is shown; one that the catalogue does not know keeps its own name."""
+    return METRICS.get(name) or Metric(name, name.replace("_", " "), "", "Other")
+
+
+def unit(shown: Metric, scenario: Any) -> str:
+    """Unit of a metric in this scenario: drift is counted in the unit of its first conserved quantity."""
+    if shown.unit != "{value}":
+        return shown.unit
+    sums = [one for one in scenario.invariants if one.kind == "conserved"]
+    return sums[0].unit or "value" if sums else "value"
+
+
+def axis_label(name: str, scenario: Any) -> str:
+    """Label of an axis, with the unit: ``request to answer, 99 % [ms]``."""
+    shown = metric(name)
+    text = unit(shown, scenario)
+    label = shown.label[0].upper() + shown.label[1:]
+    return f"{label} [{text}]" if text else label
+
+
+def number(value: float) -> str:
+    """A number without an interval: four significant digits, thousands apart."""
+    if math.isnan(value):
+        return "–"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    digits = max(0, 3 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(digits, 6)}f}"
+
+
+def estimate(mean: float, half_width: float) -> tuple[str, str]:
+    """A mean and its half-width, rounded to two significant digits of the half-width; the second is empty if there is none."""
+    if math.isnan(mean) or math.isnan(half_width):
+        return number(mean), ""
+    if half_width == 0:
+        return number(mean), "0"
+    digits = min(6, max(0, 1 - math.floor(math.log10(half_width))))
+    return f"{mean:,.{digits}f}", f"{half_width:,.{digits}f}"

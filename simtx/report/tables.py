@@ -1,0 +1,199 @@
+"""Results as tables that a person can read, on a terminal or in a notebook: units, intervals, and what an answer promises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Final
+
+from simtx.report import catalogue, style
+from simtx.report.catalogue import Metric
+
+MEANS: Final = "an answer to the client means"
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        metric: What it shows.
+        label: Label with the unit.
+        cells: (mean, half-width, number of values) by column, as text.
+    """
+
+    metric: Metric
+    label: str
+    cells: list[tuple[str, str, int]]
+
+
+def rows(comparison: Any, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> list[Row]:
+    """The lines of a comparison's table, in the order of the catalogue.
+
+    Args:
+        comparison: A `simtx.Comparison`.
+        metrics: Names of metrics; None: all that have something to show.
+        confidence: Coverage of the intervals.
+    """
+    chosen = [name for name in catalogue.METRICS if name in comparison.metrics] if metrics is None else list(metrics)
+    lines = []
+    for name in chosen:
+        shown = catalogue.metric(name)
+        estimates = [comparison.interval(strategy, name, confidence) for strategy in comparison.strategies]
+        if metrics is None and not shown.always and not any(one.mean for one in estimates if one.n):
+            continue
+        cells = [
+            (*catalogue.estimate(one.mean * shown.scale, one.half_width * shown.scale), one.n) for one in estimates
+        ]
+        text = catalogue.unit(shown, comparison.scenario)
+        lines.append(Row(shown, f"{shown.label} [{text}]" if text else shown.label, cells))
+    return lines
+
+
+def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> list[str]:
+    """What has to be said under the table."""
+    finished = {name: int((comparison.frame["strategy"] == name).sum()) for name in comparison.strategies}
+    sizes = sorted(set(finished.values()))
+    count = (
+        f"{sizes[0]} runs" if len(sizes) == 1 else ", ".join(f"{name} {n}" for name, n in finished.items()) + " runs"
+    )
+    said = [
+        f"mean ± half-width of the {100 * confidence:g} % confidence interval (Student t) over {count} of each strategy"
+    ]
+    if len(sizes) > 1:
+        said[0] = (
+            f"mean ± half-width of the {100 * confidence:g} % confidence interval (Student t) over independent runs: {count}"
+        )
+    if min(sizes, default=0) < 2:
+        said.append("an interval needs at least two runs")
+    if len(set(comparison.promises.values())) > 1:
+        said.append(
+            "strategies that only accept answer before the outcome is known: compare 'request to final outcome' with the others' answers"
+        )
+    gaps: dict[str, list[str]] = {}
+    for row in lines:
+        for name, (_, _, n) in zip(comparison.strategies, row.cells, strict=True):
+            if n == 0 and finished[name]:
+                gaps.setdefault(row.metric.absent, []).append(f"{row.metric.label} ({name})")
+            elif n < finished[name]:
+                said.append(
+                    f"{row.metric.label} of {name}: over the {n} of {finished[name]} runs that have a value ({row.metric.absent} in the others)"
+                )
+    for reason, names in gaps.items():
+        every = len(comparison.strategies)
+        labels = list(dict.fromkeys(name.rsplit(" (", 1)[0] for name in names))
+        listed = ", ".join(labels if len(names) == every * len(labels) else names)
+        said.append(f"–: {reason}: {listed}")
+    return said
+
+
+def text(comparison: Any, *, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> str:
+    """The table of a comparison for a terminal; see `rows`."""
+    lines = rows(comparison, metrics, confidence)
+    scenario, names = comparison.scenario, comparison.strategies
+    label = max([len(row.label) + 2 for row in lines] + [len(MEANS)])
+    halves = [
+        (
+            max((len(row.cells[i][0]) for row in lines), default=1),
+            max((len(row.cells[i][1]) for row in lines), default=1),
+        )
+        for i in range(len(names))
+    ]
+    promises = [catalogue.ANSWER_MEANS[comparison.promises[name]] for name in names]
+    widths = [
+        max(left + 3 + right, len(name), len(promise))
+        for (left, right), name, promise in zip(halves, names, promises, strict=True)
+    ]
+
+    def line(first: str, cells: Sequence[str]) -> str:
+        return "  ".join(
+            [f"{first:<{label}}", *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))]
+        ).rstrip()
+
+    def cell(values: tuple[str, str, int], position: int) -> str:
+        left, right = halves[position]
+        mean, half, _ = values
+        return f"{mean:>{left}} ± {half:<{right}}" if half else f"{mean:>{left}}{'':<{3 + right}}"
+
+    out = [f"{scenario.title} ({scenario.name})", "", line("", names), line(MEANS, promises)]
+    group = ""
+    for row in lines:
+        if row.metric.group != group:
+            group = row.metric.group
+            out += ["", group]
+        out.append(line(f"  {row.label}", [cell(values, position) for position, values in enumerate(row.cells)]))
+    return "\n".join([*out, "", *notes(comparison, lines, confidence)])
+
+
+def html(comparison: Any, *, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> str:
+    """The table of a comparison for a notebook: one line a strategy first says what an answer promises; see `rows`."""
+    lines = rows(comparison, metrics, confidence)
+    looks = style.looks(comparison.strategies)
+    right = "text-align:right;padding:1px 10px;white-space:nowrap"
+    left = "text-align:left;padding:1px 10px 1px 18px;white-space:nowrap"
+    heads = "".join(
+        f"<th style='{right}'><span style='color:{looks[name].colour}'>&#9632;</span> {escape(name)}</th>"
+        for name in comparison.strategies
+    )
+    promises = "".join(
+        f"<td style='{right}'><i>{catalogue.ANSWER_MEANS[comparison.promises[name]]}</i></td>"
+        for name in comparison.strategies
+    )
+    body = [f"<tr><td style='{left}'><i>{MEANS}</i></td>{promises}</tr>"]
+    group = ""
+    for row in lines:
+        if row.metric.group != group:
+            group = row.metric.group
+            body.append(
+                f"<tr><th colspan='{1 + len(row.cells)}' style='text-align:left;padding:6px 10px 1px'>{escape(group)}</th></tr>"
+            )
+        cells = "".join(
+            f"<td style='{right}'>{mean}" + (f" <span style='opacity:.65'>± {half}</span>" if half else "") + "</td>"
+            for mean, half, _ in row.cells
+        )
+        body.append(f"<tr><td style='{left}'>{escape(row.label)}</td>{cells}</tr>")
+    warnings = "".join(f"<p><b>Warning:</b> {escape(note)}</p>" for note in comparison.warnings)
+    said = "".join(f"<br>{escape(note)}" for note in notes(comparison, lines, confidence))
+    return (
+        f"<h4>{escape(comparison.scenario.title)}</h4>{warnings}"
+        f"<table style='border-collapse:collapse'><thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        f"<p style='opacity:.75;font-size:smaller'>{said.removeprefix('<br>')}</p>"
+    )
+
+
+def run_text(run: Any) -> str:
+    """The summary of one run for a terminal: one number a metric, with its unit, and what an answer promises."""
+    summary = run.summary
+    lines: list[tuple[str, str, str]] = []
+    absent: dict[str, list[str]] = {}
+    for shown in _present(summary):
+        value = float(summary[shown.name])
+        if not shown.always and not value:
+            continue
+        if math.isnan(value):
+            absent.setdefault(shown.absent, []).append(shown.label)
+        lines.append(
+            (shown.group, shown.label, f"{catalogue.number(value * shown.scale)} {catalogue.unit(shown, run.scenario)}")
+        )
+    label = max(len(line[1]) for line in lines) + 2
+    values = max(len(line[2].split(" ", 1)[0]) for line in lines)
+    out = [
+        f"{run.scenario.title} ({run.scenario.name}) under {run.strategy.name}, seed {run.seed}, replication {run.replication}",
+        f"{int(summary['transactions']):,} transactions measured; {MEANS}: {catalogue.ANSWER_MEANS[run.promise]}",
+    ]
+    group = ""
+    for heading, name, value_text in lines:
+        if heading != group:
+            group = heading
+            out += ["", group]
+        figure, _, unit = value_text.partition(" ")
+        out.append(f"  {name:<{label}}{figure:>{values}} {unit}")
+    out += ["", *(f"–: {reason}: {', '.join(names)}" for reason, names in absent.items()), f"digest {run.digest}"]
+    return "\n".join(out)
+
+
+def _present(summary: Any) -> Iterator[Metric]:
+    has: Callable[[str], bool] = summary.index.__contains__
+    return (shown for name, shown in catalogue.METRICS.items() if has(name))
