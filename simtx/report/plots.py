@@ -6,7 +6,7 @@ Functions take the data first and return the matplotlib Axes that they drew on; 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import matplotlib.pyplot as plt
@@ -31,10 +31,12 @@ def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float
         ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
         moments = (("latency", "answered"), ("decision", "outcome final"), ("settle", "last effect"))
         names = comparison.strategies
+        means: list[float] = []
         for name, offset in zip(names, _offsets(len(names)), strict=True):
             look = style.looks(names)[name]
             for level, filled in (("p50", True), ("p99", False)):
                 estimates = [comparison.interval(name, f"{moment}_{level}_ms", confidence) for moment, _ in moments]
+                means += [one.mean for one in estimates]
                 ax.errorbar(
                     [position + offset for position in range(len(moments))],
                     [one.mean for one in estimates],
@@ -47,10 +49,10 @@ def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float
         ax.set_xticks(range(len(moments)), [title for _, title in moments])
         ax.set_xlim(-0.5, len(moments) - 0.5)
         ax.grid(visible=False, axis="x")
-        _logarithmic(ax)
+        _logarithmic(ax, means)
         ax.set_ylabel("time since the request [ms]")
         ax.set_title("How long it takes (filled: median, open: 99 %)")
-        ax.legend(loc="best")
+        _beside(ax)
     return ax
 
 
@@ -78,9 +80,11 @@ def drift(comparison: Comparison, *, ax: Axes | None = None, confidence: float =
     with style.context():
         ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
         names = comparison.strategies
+        means: list[float] = []
         for position, name in enumerate(names):
             look = style.looks(names)[name]
             one = comparison.interval(name, "drift_gross_mean", confidence)
+            means.append(one.mean)
             ax.errorbar(position, one.mean, yerr=_half(one.half_width), fmt=look.marker, color=look.colour)
             ax.annotate(
                 _short(one.mean),
@@ -93,7 +97,7 @@ def drift(comparison: Comparison, *, ax: Axes | None = None, confidence: float =
         ax.set_xticks(range(len(names)), names)
         ax.set_xlim(-0.5, len(names) - 0.35)
         ax.grid(visible=False, axis="x")
-        _logarithmic(ax)
+        _logarithmic(ax, means)
         ax.set_ylabel(f"mean gross drift [{_drift_unit(comparison)}]")
         ax.set_title("Consistency drift at an average moment")
     return ax
@@ -143,10 +147,13 @@ def trade_off(comparison: Comparison, *, ax: Axes | None = None, confidence: flo
     """Time until the outcome is final against the inconsistency window: both are costs, the lower left corner is the best."""
     with style.context():
         ax = ax if ax is not None else plt.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
+        means: dict[str, list[float]] = {"x": [], "y": []}
         for name in comparison.strategies:
             look = style.looks(comparison.strategies)[name]
             x = comparison.interval(name, "decision_p50_ms", confidence)
             y = comparison.interval(name, "window_p50_ms", confidence)
+            means["x"].append(x.mean)
+            means["y"].append(y.mean)
             ax.errorbar(
                 x.mean,
                 y.mean,
@@ -155,14 +162,14 @@ def trade_off(comparison: Comparison, *, ax: Axes | None = None, confidence: flo
                 fmt=look.marker,
                 markersize=9,
                 color=look.colour,
-                label=_legend(comparison, name),
             )
-        _logarithmic(ax)
-        _logarithmic(ax, axis="x")
+            ax.annotate(name, (x.mean, y.mean), xytext=(9, 7), textcoords="offset points", fontsize=9, color="#222222")
+        ax.margins(x=0.16, y=0.12)
+        for axis, values in means.items():
+            _logarithmic(ax, values, axis)
         ax.set_xlabel("median time until the outcome is final [ms]")
         ax.set_ylabel("median inconsistency window [ms]")
         ax.set_title("Slow to decide, or long inconsistent?")
-        ax.legend(loc="best")
     return ax
 
 
@@ -177,13 +184,15 @@ def ecdf(runs: Sequence[Run], *, column: str = "decision_ms", ax: Axes | None = 
     with style.context():
         ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
         names = [run.strategy.name for run in runs]
+        shown: list[float] = []
         for run in runs:
             look = style.looks(names)[run.strategy.name]
             rows = run.transactions
             values = rows.loc[rows["measured"], column].dropna().to_numpy()
             if len(values):
+                shown += [float(np.maximum(values, 1e-3).min()), float(values.max())]
                 ax.ecdf(np.maximum(values, 1e-3), color=look.colour, linestyle=look.dashes, label=run.strategy.name)
-        _logarithmic(ax, axis="x")
+        _logarithmic(ax, shown, axis="x")
         ax.set_xlabel(titles.get(column, column))
         ax.set_ylabel("share of transactions")
         ax.set_title("Distribution over transactions")
@@ -204,7 +213,7 @@ def timeline(run: Run | Sequence[Run], *, ax: Axes | None = None) -> Axes:
                 samples["time_s"],
                 samples["drift_gross"],
                 color=look.colour,
-                linestyle=look.dashes,
+                linewidth=1.1,
                 label=one.strategy.name,
             )
         warmup = max(one.data.warmup for one in runs)
@@ -218,7 +227,7 @@ def timeline(run: Run | Sequence[Run], *, ax: Axes | None = None) -> Axes:
         ax.set_xlabel("simulated time [s]")
         ax.set_ylabel(f"gross drift [{runs[0].drift_unit}]")
         ax.set_title("Consistency drift over time")
-        ax.legend(loc="best")
+        _beside(ax)
     return ax
 
 
@@ -229,6 +238,7 @@ def overview(comparison: Comparison, *, confidence: float = 0.95) -> Figure:
         latency(comparison, ax=axes[0, 0], confidence=confidence)
         outcomes(comparison, ax=axes[0, 1], confidence=confidence)
         drift(comparison, ax=axes[1, 0], confidence=confidence)
+        _legend_on_top(figure, axes[0, 0])
         wrong = comparison.frame[["missing_effects", "duplicate_effects"]].to_numpy().any()
         (damage if wrong else trade_off)(comparison, ax=axes[1, 1], confidence=confidence)
         figure.suptitle(
@@ -237,6 +247,20 @@ def overview(comparison: Comparison, *, confidence: float = 0.95) -> Figure:
             fontsize=11,
         )
     return figure
+
+
+def _beside(ax: Axes) -> None:
+    """A legend right of the axes, where it covers no data."""
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3)
+
+
+def _legend_on_top(figure: Figure, ax: Axes) -> None:
+    """One legend for the whole figure in place of that of one of its axes."""
+    handles, labels = ax.get_legend_handles_labels()
+    legend = ax.get_legend()
+    if legend is not None:
+        legend.remove()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
 
 
 def _legend(comparison: Comparison, name: str) -> str:
@@ -262,19 +286,20 @@ def _short(value: float, _position: object = None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _logarithmic(ax: Axes, axis: str = "y") -> None:
-    """A logarithmic axis with plain numbers, linear around zero if something is zero."""
-    lines = [line for line in ax.get_lines() if line.get_label() != "_nolegend_"]
-    values = [float(v) for line in lines for v in np.atleast_1d(line.get_ydata() if axis == "y" else line.get_xdata())]
-    positive = [value for value in values if value > 0]
-    chosen = ax.yaxis if axis == "y" else ax.xaxis
+def _logarithmic(ax: Axes, values: Iterable[float], axis: str = "y") -> None:
+    """A logarithmic axis with plain numbers if the values differ much; linear around zero if one of them is zero."""
+    known = [value for value in values if not math.isnan(value)]
+    positive = [value for value in known if value > 0]
     if not positive or max(positive) < 5 * min(positive):
         return
-    scale = "log" if len(positive) == len([v for v in values if not math.isnan(v)]) else "symlog"
-    options = {} if scale == "log" else {"linthresh": min(positive)}
-    (ax.set_yscale if axis == "y" else ax.set_xscale)(scale, **options)
+    set_scale = ax.set_yscale if axis == "y" else ax.set_xscale
+    if len(positive) == len(known):
+        set_scale("log")
+    else:
+        set_scale("symlog", linthresh=min(positive))
+    chosen = ax.yaxis if axis == "y" else ax.xaxis
     chosen.set_major_formatter(FuncFormatter(_short))
-    if max(positive) > 20 * min(positive):
+    if max(positive) > 50 * min(positive):
         chosen.set_minor_formatter(NullFormatter())
     else:
-        chosen.set_minor_formatter(FuncFormatter(lambda v, _: _short(v) if f"{v:e}"[0] in "25" else ""))
+        chosen.set_minor_formatter(FuncFormatter(lambda value, _: _short(value) if f"{value:e}"[0] in "25" else ""))
