@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _LANE_INCHES: Final = 1.75
 _ROW_INCHES: Final = 0.235
 _TALLEST_INCHES: Final = 120.0  # beyond this matplotlib's pixel limit is near
+_IN_WORDS: Final = sequences.SHOWN | {"acknowledge", "forget", "reject", "wait"}
 _FONT: Final = 8.0
 _TICK: Final = 0.055  # half a tick, in lanes
 _BAND: Final = 0.05  # half a span, in lanes
@@ -77,11 +78,17 @@ def draw(
     sequence = sequences.build(trace, tx, start, end)
     with style.context():
         if ax is None:
-            width = _LANE_INCHES * len(sequence.lanes) + 1.3
+            width = _LANE_INCHES * (len(sequence.lanes) - 1 + _margin(sequence)) + 1.3
             height = min(_TALLEST_INCHES, _ROW_INCHES * (sequence.rows + 5.5) + 0.3)
             _, ax = plt.subplots(figsize=(width, height), layout="constrained")
         _Pen(sequence, ax).draw()
     return ax
+
+
+def _margin(sequence: Sequence) -> float:
+    """Room right of the last lane, in lanes, for what is written there."""
+    longest = max((len(mark.label) for mark in sequence.marks if mark.node == sequence.lanes[-1]), default=0)
+    return max(0.4, 0.12 + 0.04 * longest)
 
 
 class _Pen:
@@ -96,7 +103,7 @@ class _Pen:
     def draw(self) -> None:
         """All of it, from the back to the front."""
         sequence, ax = self.sequence, self.ax
-        ax.set_xlim(-0.5, len(sequence.lanes) - 0.25)
+        ax.set_xlim(-0.5, len(sequence.lanes) - 1 + _margin(sequence))
         ax.set_ylim(sequence.rows + 0.6, -2.3)
         ax.grid(visible=False)
         for side in ("left", "right", "top", "bottom"):
@@ -186,7 +193,7 @@ class _Pen:
             if arrow.kind in ("publish", "delivery")
             else arrow.kind
         )
-        tip = source + 0.62 * (target - source) if arrow.lost else target
+        tip = source + 0.62 * (target - source) if arrow.lost and not arrow.at_target else target
         head = "-" if arrow.lost else "-|>"
         self.ax.annotate(
             "",
@@ -259,8 +266,8 @@ class _Pen:
                 self.ax.plot([x], [y], marker="o", markersize=3.2, color=style.MUTED, zorder=4, gid="volatile")
                 colour = style.MUTED
             case "decided":
-                colour, weight = style.GOOD, "bold"
-                self.ax.plot([x], [y], marker="D", markersize=7, color=style.GOOD, zorder=5, gid="decided")
+                colour, weight = (style.GOOD if self.sequence.outcome == "committed" else style.REFUSED), "bold"
+                self.ax.plot([x], [y], marker="D", markersize=7, color=colour, zorder=5, gid="decided")
             case "timer":
                 colour = style.MUTED
                 self.ax.plot(
@@ -293,8 +300,18 @@ class _Pen:
                 colour = style.FAULT
         box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
         words = _StruckText if mark.kind == "lost" else Text
+        # what a crash leaves stands on the left of the node beside the client: its messages go to the right
+        side = -1 if mark.kind in ("crash", "restart", "lost") and self.sequence.lanes.index(mark.node) == 1 else 1
         text = words(
-            x + 0.085, y, label, fontsize=_FONT, verticalalignment="center", color=colour, fontweight=weight, zorder=4
+            x + side * (0.12 if mark.kind == "crash" else 0.085),
+            y,
+            label,
+            fontsize=_FONT,
+            verticalalignment="center",
+            horizontalalignment="left" if side > 0 else "right",
+            color=colour,
+            fontweight=weight,
+            zorder=4,
         )
         text.set_bbox(box)
         text.set_gid(f"{mark.kind}-label")
@@ -327,7 +344,7 @@ class _Pen:
             "publish": line(linestyle="-", marker=">", markersize=5, color=_ARROW_COLOURS["publish"], linewidth=1),
             "lost-message": line(marker="x", markeredgewidth=2, color=style.FAULT),
             "repeated": line(linestyle=(0, (4, 2)), linewidth=1, color=_ARROW_COLOURS["message"]),
-            "decided": line(marker="D", color=style.GOOD),
+            "decided": line(marker="D", color=style.GOOD if self.sequence.outcome == "committed" else style.REFUSED),
             "timer": line(marker=r"$\circlearrowright$", color=style.MUTED, markersize=9),
             "in-doubt": Patch(facecolor=style.IN_DOUBT, alpha=0.85),
             "down": line(linestyle=(0, (1, 2.5)), color=style.FAULT, linewidth=1.4),
@@ -369,7 +386,7 @@ class _StruckText(Text):
 def milliseconds(seconds: float) -> str:
     """A time on the left edge, such as ``12.3``: short, in milliseconds."""
     value = 1000 * seconds
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def duration(seconds: float) -> str:
@@ -392,15 +409,19 @@ def render(trace: Trace, tx: int, *, start: float | None = None, end: float | No
     events = sequences.events_of(trace, tx, start, end)
     origin = trace.of(tx)[0].time
     nodes = {event.node for event in events if event.tx >= 0}
-    shown = [event for event in events if event.tx >= 0 or event.node in nodes]
+    shown = [e for e in events if e.kind in _IN_WORDS and (e.tx >= 0 or e.node in nodes)]
+    changes = sequences.changes_of(events)
     width = max(len(event.node) for event in shown)
     lines = [f"transaction {tx}; time in ms since its first event, {origin:.6f} s after the start of the run"]
-    lines.extend(f"{1000 * (event.time - origin):>12.3f}  {event.node:<{width}}  {_sentence(event)}" for event in shown)
+    lines.extend(
+        f"{1000 * (event.time - origin):>12.3f}  {event.node:<{width}}  {_sentence(event, changes.get(event.id, ''))}"
+        for event in shown
+    )
     return "\n".join(lines)
 
 
-def _sentence(event: TraceEvent) -> str:
-    label = sequences.label_of(event)
+def _sentence(event: TraceEvent, change: str) -> str:
+    label = sequences.label_of(event, change)
     written = {"forced": " [forced]", "lazy": " [lazy]", "volatile": ""}
     match event.kind:
         case "request":
@@ -412,7 +433,8 @@ def _sentence(event: TraceEvent) -> str:
         case "receive":
             return f"<-- {event.peer:<13} {label}"
         case "drop":
-            return f"--x {event.peer:<13} {label} (lost in the network)"
+            why = f"{event.peer} is down" if event.detail == "down" else "lost in the network"
+            return f"--x {event.peer:<13} {label} ({why})"
         case "publish":
             return f"==> broker        {label}"
         case "confirm":

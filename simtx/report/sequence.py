@@ -8,6 +8,7 @@ events that would print over each other are moved apart.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,10 +24,12 @@ _HUBS: Final = ("coordinator", "orchestrator")
 _STORE: Final = frozenset({"append", "transact", "prepare", "commit", "rollback", "execute"})
 _MARKS: Final = frozenset({"timer", "decided", "suspect", "alert"})
 _ARRIVALS: Final = frozenset({"request", "receive", "deliver", "confirm", "answer"})
-_SHOWN: Final = _STORE | _MARKS | _ARRIVALS | {"send", "drop", "publish", "crash", "restart", "lost"}
+SHOWN: Final = _STORE | _MARKS | _ARRIVALS | {"send", "drop", "publish", "crash", "restart", "lost"}
+"""Kinds of entries that a diagram shows; the others concern the audit of values and locks."""
 
 _LEAST_GAP: Final = 0.45  # rows between two different times
 _LONGEST_GAP: Final = 3.5  # rows; a longer silence is cut short
+_LEAST_FALL: Final = 0.9  # rows that the arrow of a message falls at least
 _LABEL_ROW: Final = 1.0  # rows that a label needs for itself
 
 
@@ -43,6 +46,7 @@ class Arrow:
         bottom: Row at which it arrives, or would have.
         lost: Whether it never arrived.
         repeated: Whether the same message had arrived before.
+        at_target: Whether a lost one was lost because its target was down.
     """
 
     kind: str
@@ -53,6 +57,7 @@ class Arrow:
     bottom: float
     lost: bool = False
     repeated: bool = False
+    at_target: bool = False
 
 
 @dataclass(slots=True)
@@ -127,7 +132,7 @@ def events_of(trace: Trace, tx: int, start: float | None = None, end: float | No
     origin = own[0].time
     low, high = (-math.inf if start is None else start), (math.inf if end is None else end)
     chosen = [event for event in own if low <= event.time - origin <= high]
-    if not any(event.kind in _SHOWN for event in chosen):
+    if not any(event.kind in SHOWN for event in chosen):
         raise ScenarioError(f"nothing happened in transaction {tx} between start = {low:g} s and end = {high:g} s")
     return chosen
 
@@ -138,21 +143,46 @@ def status_of(event: TraceEvent) -> str:
     return next((word for word in words if word in ("done", "refused", "duplicate", "failed")), "done")
 
 
-def label_of(event: TraceEvent) -> str:
-    """A few words for one entry of the log."""
+def changes_of(events: Iterable[TraceEvent]) -> dict[int, str]:
+    """What the local transactions changed, such as ``stock:44 −1``, by the id of the entry that reports their end."""
+    applied: dict[tuple[float, str, int | None], str] = {}
+    ends: list[TraceEvent] = []
+    for event in events:
+        if event.kind == "apply":
+            values = json.loads(event.detail).get("values", {}) if event.detail else {}
+            shown = [f"{key} {_signed(after - before)}" for key, (before, after) in values.items() if after != before]
+            more = f", {len(shown) - 1} more" if len(shown) > 1 else ""
+            if shown:
+                applied[event.time, event.node, event.cause] = shown[0] + more
+        elif event.kind in ("transact", "commit"):
+            ends.append(event)
+    keyed = ((event.id, applied.get((event.time, event.node, event.cause))) for event in ends)
+    return {number: text for number, text in keyed if text is not None}
+
+
+def _signed(change: float) -> str:
+    return f"{'−' if change < 0 else '+'}{abs(change):,.10g}"
+
+
+def label_of(event: TraceEvent, change: str = "") -> str:
+    """A few words for one entry of the log; `change` says what a local transaction changed."""
     match event.kind:
-        case "transact" | "prepare" | "execute":
-            words = [event.name or event.kind]
-            if event.kind == "prepare" and event.name != "prepare":
-                words.insert(0, "prepare")
-            if "compensation" in event.detail.split() and not words[-1].startswith(("undo", "compensat")):
-                words.insert(0, "undo")
+        case "transact":
+            undoes = "compensation" in event.detail.split()
+            name = event.name or "transact"
             status = status_of(event)
-            return " ".join(words) + ("" if status == "done" else f": {status}")
+            if change:
+                return f"undo {change}" if undoes else change
+            if undoes and not name.startswith(("undo", "compensat")):
+                name = f"undo {name}"
+            return name if status == "done" else f"{name}: {status}"
+        case "prepare" | "execute":
+            status = status_of(event)
+            return event.kind if status == "done" else f"{event.kind}: {status}"
         case "append":
             return event.name
         case "commit" | "rollback":
-            return event.kind
+            return f"{event.kind} {change}".rstrip()
         case "decided":
             return f"decided: {event.name}"
         case "timer":
@@ -163,6 +193,10 @@ def label_of(event: TraceEvent) -> str:
             return f"alert: {event.name}"
         case "lost":
             return f"{event.name} → {event.peer}" if event.peer else event.name
+        case "reject":
+            return f"{event.name} held back by the circuit breaker"
+        case "wait":
+            return f"waited {1000 * float(event.detail or 0):.3f} ms for row locks: {event.name}"
         case _:
             return event.name or event.kind
 
@@ -181,12 +215,13 @@ def build(trace: Trace, tx: int, start: float | None = None, end: float | None =
     """
     events = events_of(trace, tx, start, end)
     lanes = _lanes(events)
-    events = [event for event in events if event.kind in _SHOWN and (event.tx >= 0 or event.node in lanes)]
+    changes = changes_of(events)
+    events = [event for event in events if event.kind in SHOWN and (event.tx >= 0 or event.node in lanes)]
     sequence = Sequence(tx, lanes, trace.of(tx)[0].time)
     rows = _place(events, sequence)
     sequence.rows = max(rows.values(), default=0.0) + _LABEL_ROW
     _connect(events, rows, sequence)
-    _mark(events, rows, sequence)
+    _mark(events, rows, sequence, changes)
     _stretch(events, rows, sequence)
     finals = [event.name for event in events if event.kind == "decided"] or [
         event.name for event in events if event.kind == "answer"
@@ -216,7 +251,7 @@ def _lanes(events: Iterable[TraceEvent]) -> list[str]:
 def _place(events: list[TraceEvent], sequence: Sequence) -> dict[int, float]:
     """Row of every event, by its id."""
     gaps = sorted(b.time - a.time for a, b in itertools.pairwise(events) if b.time > a.time)
-    scale = 1.2 / gaps[len(gaps) // 2] if gaps else 1.0
+    scale = 1.5 / gaps[2 * len(gaps) // 3] if gaps else 1.0
     order = {name: position for position, name in enumerate(sequence.lanes)}
     by_id = {event.id: event for event in events}
     busy: dict[int, float] = {}  # space right of a lane -> lowest row with a label in it
@@ -235,12 +270,15 @@ def _place(events: list[TraceEvent], sequence: Sequence) -> dict[int, float]:
         space = _label_space(event, order, by_id)
         if space is not None:
             row = max(row, busy.get(space, -math.inf) + _LABEL_ROW)
-        if event.kind in ("receive", "drop") and event.cause in left_at:
-            row = max(row, left_at[event.cause] + _LEAST_GAP)
+        if event.kind in ("receive", "drop", "deliver", "confirm") and event.cause in left_at:
+            row = max(row, left_at[event.cause] + _LEAST_FALL)
         if space is not None:
             busy[space] = row
         if event.kind == "send":
             left_at[event.id] = row
+        elif event.kind == "publish":  # the broker has it one fall later, and sends it on or acks it after that
+            left_at[event.id] = row + _LEAST_FALL
+            busy[_last_space(order[event.node], order[BROKER])] = row + _LEAST_FALL
         rows[event.id] = row
         sequence.times.append((row, event.time - sequence.origin))
     return rows
@@ -272,6 +310,7 @@ def _connect(events: list[TraceEvent], rows: dict[int, float], sequence: Sequenc
     """Messages."""
     arrived: set[int] = set()
     by_id = {event.id: event for event in events}
+    fates = {event.cause: event for event in events if event.kind == "drop" and event.cause is not None}
     for event in events:
         row = rows[event.id]
         cause = by_id.get(event.cause) if event.cause is not None else None
@@ -282,28 +321,32 @@ def _connect(events: list[TraceEvent], rows: dict[int, float], sequence: Sequenc
                 sequence.arrows.append(Arrow("answer", event.name, event.node, CLIENT, row, row))
             case "receive":
                 known = cause is not None and cause.kind == "send"
-                top = rows[cause.id] if cause is not None and known else row - _LEAST_GAP
+                top = rows[cause.id] if cause is not None and known else row - _LEAST_FALL
                 again = known and event.cause in arrived
                 sequence.arrows.append(Arrow("message", event.name, event.peer, event.node, top, row, repeated=again))
                 if event.cause is not None:
                     arrived.add(event.cause)
             case "publish":
-                sequence.arrows.append(Arrow("publish", event.name, event.node, BROKER, row, row + _LEAST_GAP))
+                gone = event.id in fates
+                sequence.arrows.append(
+                    Arrow("publish", event.name, event.node, BROKER, row, row + _LEAST_FALL, lost=gone)
+                )
             case "confirm":
-                sequence.arrows.append(Arrow("confirmation", "ack", BROKER, event.node, row - _LEAST_GAP, row))
+                sequence.arrows.append(Arrow("confirmation", "ack", BROKER, event.node, row - _LEAST_FALL, row))
             case "deliver":
                 again = event.cause is not None and (event.cause, event.node) in _delivered(events, event)
                 sequence.arrows.append(
-                    Arrow("delivery", event.name, BROKER, event.node, row - _LEAST_GAP, row, repeated=again)
+                    Arrow("delivery", event.name, BROKER, event.node, row - _LEAST_FALL, row, repeated=again)
                 )
             case _:
                 pass
-    fates = {event.cause: rows[event.id] for event in events if event.kind == "drop" and event.cause is not None}
     for event in events:
         if event.kind == "send" and event.id not in arrived:
-            bottom = max(fates.get(event.id, rows[event.id]), rows[event.id] + _LEAST_GAP)
+            top, fate = rows[event.id], fates.get(event.id)
+            bottom = max(rows[fate.id] if fate else top, top + _LEAST_FALL)
+            refused = fate is not None and fate.detail == "down"
             sequence.arrows.append(
-                Arrow("message", event.name, event.node, event.peer, rows[event.id], bottom, lost=True)
+                Arrow("message", event.name, event.node, event.peer, top, bottom, lost=True, at_target=refused)
             )
 
 
@@ -312,7 +355,7 @@ def _delivered(events: list[TraceEvent], until: TraceEvent) -> set[tuple[int | N
     return {(event.cause, event.node) for event in events if event.kind == "deliver" and event.id < until.id}
 
 
-def _mark(events: list[TraceEvent], rows: dict[int, float], sequence: Sequence) -> None:
+def _mark(events: list[TraceEvent], rows: dict[int, float], sequence: Sequence, changes: dict[int, str]) -> None:
     """Log records and everything else that sits on one lane."""
     kinds = {
         "decided": "decided",
@@ -330,7 +373,7 @@ def _mark(events: list[TraceEvent], rows: dict[int, float], sequence: Sequence) 
             kind = kinds[event.kind]
         else:
             continue
-        label = event.kind if kind in ("crash", "restart") else label_of(event)
+        label = event.kind if kind in ("crash", "restart") else label_of(event, changes.get(event.id, ""))
         sequence.marks.append(Mark(kind, label, event.node, rows[event.id]))
 
 
@@ -345,12 +388,7 @@ def durability(event: TraceEvent) -> str:
         case "commit":
             return "forced"
         case "transact" | "prepare":
-            return (
-                "volatile"
-                if status_of(event) in ("duplicate", "failed")
-                or (event.kind == "prepare" and status_of(event) == "refused")
-                else "forced"
-            )
+            return "forced" if "forced" in words else "volatile"
         case _:
             return "volatile"
 

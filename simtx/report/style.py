@@ -48,6 +48,7 @@ _OTHERS: Final = (
 FORCED: Final = "#1A1A1A"
 FAULT: Final = "#B00020"
 GOOD: Final = "#00704E"
+REFUSED: Final = "#9A4A00"
 MUTED: Final = "#7A7A7A"
 IN_DOUBT: Final = "#F5C55A"
 

@@ -36,7 +36,7 @@ def coordinator_crash() -> Trace:
     for number, name in enumerate(services):
         at = 0.5 + 0.15 * number
         got = log.add(at, "receive", name, "prepare", peer="coordinator", cause=prepares[number])
-        log.add(at + 2.1, "prepare", name, "prepare", detail="done", cause=got)
+        log.add(at + 2.1, "prepare", name, "prepared", detail="action done forced", cause=got)
         votes.append((at + 2.1, log.add(at + 2.1, "send", name, "prepared", peer="coordinator", cause=got), name))
     for number, (at, sent, name) in enumerate(votes):
         got = log.add(at + 0.6 + 0.1 * number, "receive", "coordinator", "prepared", peer=name, cause=sent)
@@ -74,18 +74,18 @@ def outbox_refused() -> Trace:
     """A choreography over a broker: the second service refuses, the event comes twice, the first one undoes its work."""
     log = Log(tx=3)
     log.add(0, "request", "orders", "begin", peer="client", actor="client")
-    log.add(2, "transact", "orders", "place", detail="action done")
+    log.add(2, "transact", "orders", "place", detail="action done forced")
     log.add(2, "answer", "orders", "accepted", peer="client")
     out = log.add(27, "publish", "orders", "placed", peer="broker")
     log.add(29, "confirm", "orders", peer="broker", cause=out)
     got = log.add(29.4, "deliver", "payments", "placed", peer="broker", cause=out)
-    log.add(31.5, "transact", "payments", "charge", detail="action refused", cause=got)
+    log.add(31.5, "transact", "payments", "charge", detail="action refused forced", cause=got)
     log.add(31.5, "acknowledge", "payments", peer="broker")
     got = log.add(60.0, "deliver", "payments", "placed", peer="broker", cause=out)
     log.add(60.1, "transact", "payments", "charge", detail="action duplicate", cause=got)
     out = log.add(75, "publish", "payments", "refused", peer="broker")
     log.add(77, "confirm", "payments", peer="broker", cause=out)
     got = log.add(77.4, "deliver", "orders", "refused", peer="broker", cause=out)
-    log.add(79.5, "transact", "orders", "place", detail="compensation done", cause=got)
+    log.add(79.5, "transact", "orders", "place", detail="compensation done forced", cause=got)
     log.add(79.5, "decided", "orders", "aborted")
     return log.trace()
