@@ -17,9 +17,13 @@ class TraceEvent(NamedTuple):
     Attributes:
         id: Number in the log, from 0; unique.
         time: Seconds since the start of the run.
-        kind: What happened: ``request``, ``send``, ``receive``, ``drop``, ``append``, ``transact``, ``execute``, ``prepare``, ``commit``,
-            ``rollback``, ``timer``, ``publish``, ``confirm``, ``deliver``, ``acknowledge``, ``answer``, ``decided``, ``suspect``, ``alert``,
-            ``forget``, ``crash``, ``restart``, ``lost`` (an effect that a crash swallowed).
+        kind: What happened. Of the protocol: ``request``, ``send``, ``receive``, ``drop``, ``append``, ``transact``, ``execute``, ``prepare``,
+            ``commit``, ``rollback``, ``timer``, ``publish``, ``confirm``, ``deliver``, ``acknowledge``, ``answer``, ``decided``, ``suspect``,
+            ``alert``, ``forget``, ``crash``, ``restart``, ``lost`` (an effect that a crash swallowed), ``reject`` (a message that a circuit
+            breaker held back). Of the stores: ``apply`` (values changed), ``wait`` (a wait for locks is over), ``unlock``, ``serve`` and
+            ``free`` (a worker starts and ends), ``read`` (of a replica), ``redeliver`` (by the broker). Of the run: ``arrive`` (a client
+            asks; the plan), ``reply`` (an answer has reached a client who is not beside the entry node), ``fault``, ``open`` and ``close``
+            (of the measured window), ``unfinished`` (a transaction at the end of the run), ``end``.
         node: Where.
         tx: The business transaction, or -1 for what concerns all of them.
         cause: Id of the entry that led to this one, or None.

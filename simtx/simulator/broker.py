@@ -175,6 +175,9 @@ class Broker:
             self._remove(parcel)
             return
         self.redelivered += 1
+        trace, message = self._world.trace, parcel.message
+        if trace is not None:
+            trace.log("redeliver", NAME, message.tx, trace.origin(message), peer=message.to, name=message.kind)
         record = self._world.ledger.active.get(parcel.message.tx)
         if record is not None:
             record.retries += 1

@@ -63,7 +63,7 @@ class Injector:
         world, fault = self._world, self._fault
         if fault.at is None and (world.arrivals_over or (fault.until is not None and world.env.now > fault.until)):
             return
-        self.struck += 1
+        self._count()
         undo = self._strike()
         world.env.call_in(self._duration(), self._end, undo)
 
@@ -72,9 +72,15 @@ class Injector:
         if self._gap is not None:
             self._world.env.call_in(self._gap(), self._begin)
 
+    def _count(self) -> None:
+        self.struck += 1
+        trace = self._world.trace
+        if trace is not None:
+            trace.log("fault", self._fault.node, -1, actor="fault", name=self._fault.kind)
+
     def crash_now(self, node: Node) -> None:
         """Crash this node at this very effect, and bring it back after the fault's duration."""
-        self.struck += 1
+        self._count()
         undo = self._nested(node.name, node.crash, node.restart)
         self._world.env.call_in(self._duration(), self._end, undo)
 

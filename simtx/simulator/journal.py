@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from simtx.metrics.ledger import TransactionRecord
 from simtx.metrics.trace import TraceRecorder
 from simtx.protocols import (
     Acknowledge,
@@ -20,6 +22,7 @@ from simtx.protocols import (
     Forget,
     MarkOutbox,
     Message,
+    Plan,
     Prepare,
     Publish,
     ReadOutbox,
@@ -105,21 +108,41 @@ class Journal:
             kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=effect.tag, detail=detail
         )
 
-    def second_phase(self, actor: Actor, kind: str, *, forced: bool) -> None:
-        """A prepared branch was committed or rolled back."""
-        detail = "forced" if forced else "lazy"
+    def second_phase(self, actor: Actor, kind: str, in_doubt: float, *, forced: bool) -> None:
+        """A prepared branch was committed or rolled back, after so many seconds of doubt."""
+        detail = f"{'forced' if forced else 'lazy'} in-doubt={in_doubt!r}"
         self.recorder.log(kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=kind, detail=detail)
 
     def applied(
-        self, actor: Actor, steps: Sequence[int], changes: Iterable[tuple[str, float, float]], *, compensation: bool
+        self, actor: Actor, steps: Sequence[int], changes: Mapping[str, tuple[float, float]], *, compensation: bool
     ) -> None:
         """Values have changed: which steps, which keys, from what to what. The audit trail of the run."""
         phase = "compensation" if compensation else "action"
-        values = " ".join(f"{key}:{old!r}>{new!r}" for key, old, new in changes)
-        detail = f"{','.join(map(str, steps))} {values}"
+        detail = json.dumps({"steps": list(steps), "values": changes})
         self.recorder.log(
             "apply", self.node, actor.tx, actor.cause, actor=actor.machine.role, name=phase, detail=detail
         )
+
+    def serving(self, tx: int, kind: str) -> None:
+        """A worker starts to work on a local transaction (``serve``), or is done with it (``free``)."""
+        self.recorder.log(kind, self.node, tx)
+
+    def waited(self, tx: int, seconds: float, end: str) -> None:
+        """A wait for row locks is over: ``granted``, given up (``timeout``), or refused at once (``deadlock``)."""
+        self.recorder.log("wait", self.node, tx, name=end, detail=repr(seconds))
+
+    def unlocked(self, tx: int, keys: Iterable[str], seconds: float) -> None:
+        """Row locks were let go; `seconds` is the sum of the times that they were held."""
+        self.recorder.log("unlock", self.node, tx, name=",".join(keys), detail=repr(seconds))
+
+    def read_replica(self, tx: int, key: str, *, stale: bool) -> None:
+        """A read replica answered a read."""
+        self.recorder.log("read", self.node, tx, name=key, detail="stale" if stale else "fresh")
+
+    def held_back(self, actor: Actor, message: Message) -> None:
+        """A circuit breaker did not let a message go."""
+        role = actor.machine.role
+        self.recorder.log("reject", self.node, actor.tx, actor.cause, actor=role, peer=message.to, name=message.kind)
 
     def dropped(self, message: Message) -> None:
         """A message arrived at a node that is down."""
@@ -161,3 +184,17 @@ class Journal:
             else:
                 name = type(effect).__name__.lower()
             self.recorder.log("lost", self.node, actor.tx, actor.cause, actor=actor.machine.role, peer=peer, name=name)
+
+
+def arrived(recorder: TraceRecorder, plan: Plan, entry: str) -> None:
+    """A client asks for a transaction; the plan is what its effects are measured against."""
+    steps = [[step.service, [[o.key, o.kind, o.amount] for o in step.operations]] for step in plan.steps]
+    recorder.log("arrive", "client", plan.tx, actor="client", peer=entry, detail=json.dumps(steps))
+
+
+def ended(recorder: TraceRecorder, events: int, records: Iterable[TransactionRecord], working: Collection[int]) -> None:
+    """The run is over: which transactions have machines that still work on them, and which only messages or rows that wait."""
+    for record in records:
+        if record.actors or record.tx in working:
+            recorder.log("unfinished", "", record.tx, name="machine" if record.actors else "data")
+    recorder.log("end", "", DAEMON, detail=str(events))

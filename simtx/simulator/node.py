@@ -250,6 +250,8 @@ class Node:
                 kind = type(effect)
                 if kind is Message:
                     if self.breakers and not self._allowed(effect.to):  # type: ignore[union-attr]
+                        if journal is not None:
+                            journal.held_back(actor, effect)  # type: ignore[arg-type]
                         continue
                     if record is not None:
                         record.messages += 1
@@ -361,12 +363,9 @@ class Node:
 
     def _append(self, actor: Actor, effect: Append) -> bool:
         """Write to the log; False if the machine has to wait for the disk."""
-        record = actor.record
         if not effect.forced:
             self._append_lazily(actor, effect)
             return True
-        if record is not None:
-            record.forced += 1
         disk = self.disk
         if disk.instant and not disk.stalled:
             disk.note_instant()
@@ -387,6 +386,8 @@ class Node:
             self.journal.appended(actor, effect)
 
     def _hardened(self, actor: Actor, effect: Append) -> None:
+        if actor.record is not None:
+            actor.record.forced += 1
         records = self.durable.get(actor.tx)
         if records is None:
             self.durable[actor.tx] = [effect.record]
@@ -436,26 +437,29 @@ class Node:
     def finish(self, work: Work, status: Any, value: Any) -> None:
         """A local transaction has ended: free its worker, tell its machine."""
         if work.served and self.pool is not None:
-            self.pool.release()
+            self.pool.release(work)
         actor = work.actor
         if not actor.alive:
             return
-        if self.paused:
-            work.served = False
-            self.backlog.append((self._finish_later, (work, status, value)))
-            return
         if status == "refused" and actor.record is not None:
             actor.record.refused = True
-        if self.journal is not None:
-            forced = status in ("done", "refused") and work.forced
-            self.journal.worked(actor, work.effect, status, forced=forced)
+        if self.journal is not None and not work.forced:
+            self.journal.worked(actor, work.effect, status, forced=False)
+        if self.paused:
+            self.backlog.append((self._tell, (actor, Done(work.effect.tag, status, value))))
+            return
         actor.done = Done(work.effect.tag, status, value)
         actor.blocked = False
         if not actor.sync:
             self._run(actor, actor.effects, actor.position)
 
-    def _finish_later(self, arguments: tuple[Work, Any, Any]) -> None:
-        self.finish(*arguments)
+    def _tell(self, news: tuple[Actor, Done]) -> None:
+        """The pause is over: tell a machine that its local transaction had ended."""
+        actor, done = news
+        if actor.alive:
+            actor.done = done
+            actor.blocked = False
+            self._run(actor, actor.effects, actor.position)
 
     def _second_phase(self, actor: Actor, effect: Commit | Rollback) -> bool:
         """Commit or roll back the branch; False if the machine has to wait for the disk."""
@@ -467,36 +471,37 @@ class Node:
             if branch is not None and isinstance(effect, Rollback):
                 store.roll_back(branch, lazy=False)
             return True
-        if record is not None:
-            record.in_doubt += self.env.now - branch.prepared_since
+        in_doubt = self.env.now - branch.prepared_since
         branch.actor = actor  # after a recovery it is another one
         if isinstance(effect, Rollback) and not effect.forced:
             if record is not None:
                 record.lazy += 1
+                record.in_doubt += in_doubt
             if self.journal is not None:
-                self.journal.second_phase(actor, "rollback", forced=False)
+                self.journal.second_phase(actor, "rollback", in_doubt, forced=False)
             store.roll_back(branch, lazy=True)
             return True
-        if record is not None:
-            record.forced += 1
         disk = self.disk
         if disk.instant and not disk.stalled:
             disk.note_instant()
-            self._finalise(actor, branch, effect)
+            self._finalise(actor, branch, effect, in_doubt)
             return True
-        disk.force(self._finalise_later, (actor, branch, effect))
+        disk.force(self._finalise_later, (actor, branch, effect, in_doubt))
         return False
 
-    def _finalise(self, actor: Actor, branch: Work, effect: Commit | Rollback) -> None:
+    def _finalise(self, actor: Actor, branch: Work, effect: Commit | Rollback, in_doubt: float) -> None:
         store = self._own_store()
+        if actor.record is not None:
+            actor.record.forced += 1
+            actor.record.in_doubt += in_doubt
         if self.journal is not None:
-            self.journal.second_phase(actor, type(effect).__name__.lower(), forced=True)
+            self.journal.second_phase(actor, type(effect).__name__.lower(), in_doubt, forced=True)
         if isinstance(effect, Commit):
             store.commit_prepared(branch)
         else:
             store.roll_back(branch, lazy=False)
 
-    def _finalise_later(self, arguments: tuple[Actor, Work, Commit | Rollback]) -> None:
+    def _finalise_later(self, arguments: tuple[Actor, Work, Commit | Rollback, float]) -> None:
         self._finalise(*arguments)
         self._resume(arguments[0])
 

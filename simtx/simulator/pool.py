@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from simtx.simulator.environment import Environment
+from simtx.simulator.journal import Journal
 from simtx.simulator.store import Work
 
 
@@ -19,7 +20,19 @@ class Pool:
         served: Called with the work when its service time is over; the worker stays with it until `release`.
     """
 
-    __slots__ = ("_env", "_free", "_served", "_since", "busy_time", "epoch", "factor", "limit", "queue", "workers")
+    __slots__ = (
+        "_env",
+        "_free",
+        "_served",
+        "_since",
+        "busy_time",
+        "epoch",
+        "factor",
+        "journal",
+        "limit",
+        "queue",
+        "workers",
+    )
 
     def __init__(
         self, env: Environment, workers: int, limit: int | None, served: Callable[[tuple[int, Work]], None]
@@ -34,6 +47,7 @@ class Pool:
         self.busy_time = 0.0
         self.factor = 1.0
         self.epoch = 0
+        self.journal: Journal | None = None
 
     @property
     def busy(self) -> int:
@@ -56,17 +70,23 @@ class Pool:
         self._since = now
         self._free -= 1
         work.served = True
+        if self.journal is not None:
+            self.journal.serving(work.tx, "serve")
         if demand > 0:
             self._env.call_in(demand * self.factor, self._served, (self.epoch, work))
         else:
             self._served((self.epoch, work))
 
-    def release(self) -> None:
-        """A worker has finished; the next in the queue gets it."""
+    def release(self, work: Work) -> None:
+        """The worker of this local transaction has finished; the next in the queue gets it."""
+        if self.journal is not None:
+            self.journal.serving(work.tx, "free")
         if self.queue:
-            work, demand = self.queue.popleft()
-            work.served = True  # by the heap even if it takes no time: a long queue would be a deep recursion
-            self._env.call_in(demand * self.factor, self._served, (self.epoch, work))
+            following, demand = self.queue.popleft()
+            following.served = True  # by the heap even if it takes no time: a long queue would be a deep recursion
+            if self.journal is not None:
+                self.journal.serving(following.tx, "serve")
+            self._env.call_in(demand * self.factor, self._served, (self.epoch, following))
             return
         self.account()
         self._free += 1

@@ -178,7 +178,7 @@ class Store:
                 self._wait(work, key)
                 return
         if work.wait_since >= 0:
-            self._end_wait(work)
+            self._end_wait(work, "granted")
         self._evaluate(work)
 
     def _own(self, work: Work, key: str) -> None:
@@ -193,31 +193,33 @@ class Store:
             env.call_in(self._lock_timeout, self._give_up, work)
         self.waiters.setdefault(key, deque()).append(work)
         if not self._deadlocks.may_wait(work):
-            self._leave(work)
+            self._leave(work, "deadlock")
             self._node.finish(work, "failed", None)
 
     def _give_up(self, work: Work) -> None:
         if work.wait_since >= 0 and work.actor.alive:
-            self._leave(work)
+            self._leave(work, "timeout")
             self._deadlocks.timeouts += 1
             self._node.finish(work, "failed", None)
 
-    def _leave(self, work: Work) -> None:
+    def _leave(self, work: Work, end: str) -> None:
         """Stop waiting, without the lock."""
         for key, queue in list(self.waiters.items()):
             if work in queue:
                 queue.remove(work)
                 if not queue:
                     del self.waiters[key]
-        self._end_wait(work)
+        self._end_wait(work, end)
         self._release(work)
 
-    def _end_wait(self, work: Work) -> None:
-        if work.wait_since >= 0:
-            record = work.actor.record
-            if record is not None:
-                record.lock_wait += self._node.env.now - work.wait_since
-            work.wait_since = -1.0
+    def _end_wait(self, work: Work, end: str) -> None:
+        node, record = self._node, work.actor.record
+        seconds = node.env.now - work.wait_since
+        work.wait_since = -1.0
+        if record is not None:
+            record.lock_wait += seconds
+        if node.journal is not None:
+            node.journal.waited(work.tx, seconds, end)
 
     def waits(self) -> Iterator[tuple[Work, list[Work]]]:
         """Every local transaction that waits for a lock here, with those it waits for: the owner, and who is before it in the queue."""
@@ -237,7 +239,7 @@ class Store:
         for operation in work.operations:
             kind = operation.kind
             if kind == "read":
-                if not self._allows(operation, changes):
+                if not self._allows(operation, work):
                     self._refuse(work)
                     return
                 continue
@@ -276,14 +278,17 @@ class Store:
             return
         self._harden(work)
 
-    def _allows(self, operation: Operation, changes: dict[str, float]) -> bool:
+    def _allows(self, operation: Operation, work: Work) -> bool:
         """Whether the guard of a read holds: on this transaction's own change, else on the replica if there is one, else here."""
         key = operation.key
-        value = changes.get(key)
+        value = work.changes.get(key)
         if value is None:
             value = self.read(key)
             if self.replica is not None:
-                value = self.replica.read(key, value, self.first(key))
+                current = value
+                value = self.replica.read(key, current, self.first(key))
+                if self._node.journal is not None:
+                    self._node.journal.read_replica(work.tx, key, stale=value != current)
         return not (
             (operation.low is not None and value < operation.low)
             or (operation.high is not None and value > operation.high)
@@ -327,10 +332,7 @@ class Store:
     def _harden(self, work: Work) -> None:
         """Force what the local transaction writes, then make it visible."""
         disk = self._node.disk
-        record = work.actor.record
         work.forced = True
-        if record is not None:
-            record.forced += 1
         if disk.instant and not disk.stalled:
             disk.note_instant()
             if type(work.effect) is Prepare:
@@ -344,11 +346,17 @@ class Store:
     def _durable(self, work: Work) -> None:
         effect = work.effect
         node = self._node
+        journal = node.journal
+        record = work.actor.record
+        if record is not None:
+            record.forced += 1
         if type(effect) is not Transact:
             work.prepared_since = node.env.now
             self.prepared[work.tx] = work
-            if work.actor.record is not None:
-                work.actor.record.prepared += 1
+            if record is not None:
+                record.prepared += 1
+            if journal is not None:
+                journal.worked(work.actor, effect, "done", forced=True)
             node.finish(work, "done", None)
             return
         status = work.status
@@ -358,6 +366,8 @@ class Store:
             if work.keys or not node.disk.instant:  # it waited: another one with this key may have been faster
                 known = self.row(key)
                 if known is not None:
+                    if journal is not None:
+                        journal.worked(work.actor, effect, "duplicate", forced=True)
                     self._release(work)
                     node.finish(work, "duplicate", known)
                     return
@@ -373,6 +383,8 @@ class Store:
                 self.outbox[self._next_row] = message
                 self._next_row += 1
             node.outbox_written()
+        if journal is not None:
+            journal.worked(work.actor, effect, status, forced=True)
         if work.keys:
             self._release(work)
         node.finish(work, status, None)
@@ -385,7 +397,7 @@ class Store:
         node = self._node
         shifts = self._shifts(changes) if self._weights else None
         if node.journal is not None:
-            audit = [(key, self.read(key), new) for key, new in changes.items()]
+            audit = {key: (self.read(key), new) for key, new in changes.items()}
             node.journal.applied(work.actor, steps, audit, compensation=compensation)
         self.values.update(changes)
         if self.replica is not None:
@@ -440,10 +452,13 @@ class Store:
         freed = [key for key in work.keys if owners.get(key) is work]
         if not freed:
             return
-        record = work.actor.record
-        if record is not None:
-            record.lock_hold += self._node.env.now * len(freed) - work.locked_from
+        node, record = self._node, work.actor.record
+        seconds = node.env.now * len(freed) - work.locked_from
         work.locked_from = 0.0
+        if record is not None:
+            record.lock_hold += seconds
+        if node.journal is not None:
+            node.journal.unlocked(work.tx, freed, seconds)
         followers = []
         for key in freed:
             del owners[key]
@@ -490,6 +505,7 @@ class Store:
             if not node.survives(since):
                 self.prepared[branch.tx] = branch
                 branch.locked_from = node.env.now * len(branch.keys)
+                branch.prepared_since = node.env.now
         self._lazy_rollbacks.clear()
         lost = {number: message for since, number, message in self._marks if not node.survives(since)}
         if lost:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from simtx.errors import RunFailed, ScenarioError
+from simtx.metrics import audit
 from simtx.metrics.ledger import Ledger, TransactionRecord
-from simtx.metrics.run import ConservedQuantity, RunData
+from simtx.metrics.run import RunData
 from simtx.metrics.trace import TraceRecorder
 from simtx.protocols import Policies, Request, Strategy
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.scenario.distributions import Constant
+from simtx.simulator import journal
 from simtx.simulator.broker import NAME as BROKER
 from simtx.simulator.broker import Broker
 from simtx.simulator.disk import Disk
@@ -61,10 +63,8 @@ class World:
         self.timers = Timers(self.env)
         self.jitter = self.streams.uniform("world", "backoff-jitter")
         self.trace = TraceRecorder(lambda: self.env.now) if traced else None
-        conserved = [i for i in scenario.invariants if i.kind == "conserved"]
-        self.conserved = conserved
         grace = max(60.0, 4 * scenario.broker.redelivery, 4 * self.policies.backoff.cap)
-        self.ledger = Ledger(len(conserved), grace)
+        self.ledger = Ledger(len(audit.conserved(scenario)), grace)
         self.deadlocks = Deadlocks(scenario.deadlocks)
         self.wake_on_commit = bool(getattr(strategy, "wake_on_commit", False))
         self.zones = {name: service.zone for name, service in scenario.services.items()}
@@ -79,6 +79,7 @@ class World:
             linger = self.streams.draws(scenario.broker.linger, BROKER, "linger")
             acknowledgement = self.streams.draws(scenario.broker.ack_latency, BROKER, "ack")
             self.broker = Broker(self, scenario.broker, linger, acknowledgement)
+        self._events = 0
         self.fault_depths: dict[tuple[str, str], int] = {}
         self.injectors = injectors(self)
         self.arrivals_over = False
@@ -103,18 +104,14 @@ class World:
         for name, service in scenario.services.items():
             node = self._node(name, service.store.log)
             node.pool = Pool(self.env, service.workers, service.queue_limit, node.served)
+            node.pool.journal = node.journal
             node.undo_draws = self.planner.undo_draws
-            weights: dict[str, list[float]] = {}
-            for index, invariant in enumerate(self.conserved):
-                for owner, prefix, weight in invariant.terms:
-                    if owner == name:
-                        weights.setdefault(prefix, [0.0] * len(self.conserved))[index] += weight
             node.store = Store(
                 node,
                 dict(service.store.initial),
                 serializable=service.store.isolation == "serializable",
                 lock_timeout=service.store.lock_timeout,
-                weights=[(prefix, tuple(factors)) for prefix, factors in weights.items()],
+                weights=audit.weights(scenario, name),
                 deadlocks=self.deadlocks,
                 retention=self.policies.dedup_retention,
                 replica=self._replica(name),
@@ -262,6 +259,8 @@ class World:
         plan, demands = self.planner.plan(tx)
         self.ledger.begin(plan, now, demands, now >= self.scenario.run.warmup, self.planner.writing)
         node = self.nodes[self.strategy.entry(plan)]
+        if self.trace is not None:
+            journal.arrived(self.trace, plan, node.name)
         request = Request(tx, plan)
         if self.scenario.network.client_zone is None:
             node.request(request)
@@ -276,6 +275,8 @@ class World:
 
     def _open_window(self, _: object) -> None:
         self.ledger.open_window(self.env.now)
+        if self.trace is not None:
+            self.trace.log("open", "", -1)
         self._busy_before = self._busy_times()
 
     def _end_of_arrivals(self, _: object) -> None:
@@ -285,6 +286,8 @@ class World:
             self._busy_after = self._busy_times()
             self._sample(None, again=False)
             self.ledger.close_window(self.horizon)
+            if self.trace is not None:
+                self.trace.log("close", "", -1)
 
     def _busy_times(self) -> dict[str, float]:
         """Worker-seconds that each service has worked so far."""
@@ -307,6 +310,8 @@ class World:
 
     def _answer_arrives(self, record: TransactionRecord) -> None:
         record.answered = self.env.now
+        if self.trace is not None:
+            self.trace.log("reply", CLIENT, record.tx, actor="network", name=record.answer)
         self._user_goes_on(record.tx)
 
     def _user_goes_on(self, tx: int) -> None:
@@ -357,7 +362,11 @@ class World:
             elif env.now - quiet_since >= _SETTLE:
                 break
             env.run(until=min(limit, env.now + 1.0))
-        self.ledger.finish(self._working())
+        working = self._working()
+        self._events = env.sequence()
+        if self.trace is not None:
+            journal.ended(self.trace, self._events, self.ledger.active.values(), working)
+        self.ledger.finish(working)
 
     def _working(self) -> set[int]:
         working = {tx for node in self.nodes.values() for tx in (*node.actors, *node.durable)}
@@ -381,32 +390,19 @@ class World:
 
     def data(self) -> RunData:
         """All numbers of the finished run."""
-        ledger, plan = self.ledger, self.scenario.run
+        ledger, plan, scenario = self.ledger, self.scenario.run, self.scenario
         window = max(self.horizon - plan.warmup, 0.0)
-        quantities = []
-        for invariant, gauge in zip(self.conserved, ledger.gauges, strict=True):
-            span = window or float("nan")
-            quantities.append(
-                ConservedQuantity(
-                    invariant.name,
-                    invariant.unit,
-                    gauge.net_integral / span,
-                    gauge.gross_integral / span,
-                    gauge.peak,
-                    gauge.violated / span,
-                    gauge.net,
-                )
-            )
+        values = {name: node.store.values for name, node in self.nodes.items() if node.store is not None}
         return RunData(
             columns=ledger.rows.cells(),
-            quantities=quantities,
+            quantities=audit.quantities(scenario, ledger, window),
             warmup=plan.warmup,
             horizon=self.horizon,
             end=self.env.now,
             partial_share=ledger.partial_time / window if window else float("nan"),
-            residual=self._residual(),
-            bounds_violated=self._bounds_violated(),
-            events=self.env.sequence(),
+            residual=audit.residual(scenario, values, ledger.expected),
+            bounds_violated=audit.bounds_violated(scenario, values),
+            events=self._events,
             alerts=ledger.alerts,
             deadlocks=self.deadlocks.victims,
             lock_timeouts=self.deadlocks.timeouts,
@@ -431,45 +427,6 @@ class World:
         reads = sum(replica.reads for replica in replicas)
         stale = sum(replica.stale_reads for replica in replicas)
         return {"stale_reads_per_million": 1e6 * stale / reads if reads else float("nan")}
-
-    def _residual(self) -> float:
-        """Sum over all keys of the distance between the last value and the one that the outcomes call for (metric M7)."""
-        expected = self.ledger.expected
-        overwritten = {
-            (step.service, key)
-            for step in self.scenario.transaction.steps
-            for operation in (*step.operations, *step.compensation)
-            if operation.kind == "set"
-            for key in (operation.key.split("{")[0],)
-        }
-        total = 0.0
-        for name, node in self.nodes.items():
-            if node.store is None:
-                continue
-            store = node.store
-            wanted = expected.get(name, {})
-            keys = {*store.values, *wanted}
-            for key in sorted(keys):
-                if any(service == name and key.startswith(prefix) for service, prefix in overwritten):
-                    continue  # the last writer wins: no sum of changes says what should be there
-                distance = abs(store.read(key) - store.first(key) - wanted.get(key, 0))
-                if distance > 1e-6:
-                    total += distance
-        return total
-
-    def _bounds_violated(self) -> list[str]:
-        broken = []
-        for invariant in self.scenario.invariants:
-            if invariant.kind != "bounds" or invariant.service is None:
-                continue
-            store = self.nodes[invariant.service].store
-            for key, value in sorted(store.values.items()) if store is not None else ():
-                low, high = invariant.low, invariant.high
-                if key.startswith(invariant.prefix) and (
-                    (low is not None and value < low) or (high is not None and value > high)
-                ):
-                    broken.append(f"{invariant.name}: {invariant.service}.{key} = {value:g}")
-        return broken
 
     def _digest(self) -> str:
         digest = hashlib.blake2b(digest_size=16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -295,7 +296,7 @@ def test_whole_amounts_are_whole() -> None:
         step["compensation"] = [{"key": "k", "parameter": "pieces", "amount": -1}]
     scenario["run"] = {"transactions": 200}
     run = simtx.simulate(from_dict(scenario), "saga", trace=True)
-    values = [float(e.detail.rpartition(">")[2]) for e in run.trace if e.kind == "apply"]
+    values = [json.loads(e.detail)["values"]["k"][1] for e in run.trace if e.kind == "apply"]
     assert len(values) == 400
     assert all(value == int(value) for value in values)
 

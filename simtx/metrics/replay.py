@@ -1,0 +1,306 @@
+"""Metrics from the event log alone: the same numbers as those that were streamed while the run went on.
+
+An event log is played into a `Ledger` again, entry by entry. It is the way for runs of which only the log is left, and the check that
+nothing is counted that did not happen: the two ways share the definitions, not the places where things are counted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from simtx.metrics import audit
+from simtx.metrics.ledger import Ledger, TransactionRecord, writes
+from simtx.metrics.run import RunData, summarise, transactions_frame
+from simtx.metrics.trace import TraceEvent
+from simtx.protocols import Operation, Plan, Step
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from simtx.scenario import Scenario
+
+
+def data_from_trace(trace: Iterable[TraceEvent], scenario: Scenario) -> RunData:
+    """The raw numbers of a run, from its event log; without timeline and digest, which the log does not hold.
+
+    Args:
+        trace: The whole log of one run, in order.
+        scenario: What was played: initial values, invariants, workers, the warm-up.
+    """
+    return _Replay(scenario).play(trace).data()
+
+
+def summary_from_trace(trace: Iterable[TraceEvent], scenario: Scenario) -> pd.Series[float]:
+    """The summary of a run, from its event log: as `Run.summary`."""
+    data = data_from_trace(trace, scenario)
+    return summarise(transactions_frame(data), data)
+
+
+class _Workers:
+    """Busy workers of one service over time."""
+
+    __slots__ = ("after", "before", "busy", "since", "total")
+
+    def __init__(self) -> None:
+        self.busy = 0
+        self.since = 0.0
+        self.total = 0.0
+        self.before = 0.0
+        self.after = 0.0
+
+    def change(self, now: float, busy: int) -> None:
+        self.total += self.busy * (now - self.since)
+        self.since = now
+        self.busy = busy
+
+
+class _Replay:
+    """Plays an event log into a ledger.
+
+    Args:
+        scenario: What was played.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.ledger = Ledger(len(audit.conserved(scenario)), grace=math.inf)
+        self.weights = {name: audit.weights(scenario, name) for name in scenario.services}
+        self.values: dict[str, dict[str, float]] = {
+            name: {key: value for key, value in service.store.initial.items() if not key.endswith("*")}
+            for name, service in scenario.services.items()
+        }
+        self.workers = {name: _Workers() for name in scenario.services}
+        self.counts: Counter[str] = Counter()
+        self.working: set[int] = set()
+        self.horizon = 0.0
+        self.end = 0.0
+        self.events = 0
+        self.handlers: dict[str, Callable[[TraceEvent], None]] = {
+            kind: getattr(self, f"_{kind}")
+            for kind in (
+                "arrive",
+                "send",
+                "publish",
+                "append",
+                "transact",
+                "execute",
+                "prepare",
+                "commit",
+                "rollback",
+                "apply",
+                "wait",
+                "unlock",
+                "read",
+                "serve",
+                "free",
+                "crash",
+                "redeliver",
+                "suspect",
+                "alert",
+                "reject",
+                "fault",
+                "answer",
+                "reply",
+                "decided",
+                "open",
+                "close",
+                "unfinished",
+                "end",
+            )
+        }
+
+    def play(self, trace: Iterable[TraceEvent]) -> _Replay:
+        """Play the whole log."""
+        handlers = self.handlers
+        for event in trace:
+            handler = handlers.get(event.kind)
+            if handler is not None:
+                handler(event)
+        self.ledger.finish(self.working)
+        return self
+
+    def data(self) -> RunData:
+        """What has come out."""
+        scenario, ledger = self.scenario, self.ledger
+        window = max(self.horizon - scenario.run.warmup, 0.0)
+        reads, stale = self.counts["read fresh"] + self.counts["read stale"], self.counts["read stale"]
+        replicas = any(service.store.replica_lag is not None for service in scenario.services.values())
+        return RunData(
+            columns=ledger.rows.cells(),
+            quantities=audit.quantities(scenario, ledger, window),
+            warmup=scenario.run.warmup,
+            horizon=self.horizon,
+            end=self.end,
+            partial_share=ledger.partial_time / window if window else math.nan,
+            residual=audit.residual(scenario, self.values, ledger.expected),
+            bounds_violated=audit.bounds_violated(scenario, self.values),
+            events=self.events,
+            alerts=ledger.alerts,
+            deadlocks=self.counts["wait deadlock"],
+            lock_timeouts=self.counts["wait timeout"],
+            faults=self.counts["fault"],
+            breaker_rejections=self.counts["reject"],
+            utilisation={
+                name: (one.after - one.before) / (scenario.services[name].workers * window) if window else math.nan
+                for name, one in self.workers.items()
+            },
+            timeline=[],
+            services=list(scenario.services),
+            digest="",
+            extra={"stale_reads_per_million": 1e6 * stale / reads if reads else math.nan} if replicas else {},
+        )
+
+    # --- transactions -----------------------------------------------------------------------------------------------------------
+
+    def _arrive(self, event: TraceEvent) -> None:
+        steps = tuple(
+            Step(index, str(index), service, tuple(Operation(key, kind, amount) for key, kind, amount in operations))
+            for index, (service, operations) in enumerate(json.loads(event.detail))
+        )
+        writing = sum(writes(step.operations) for step in steps)
+        measured = event.time >= self.scenario.run.warmup
+        self.ledger.begin(Plan(event.tx, steps), event.time, (), measured, writing)
+
+    def _record(self, event: TraceEvent) -> TransactionRecord | None:
+        return self.ledger.active.get(event.tx)
+
+    def _add(self, event: TraceEvent, name: str, amount: float = 1) -> None:
+        record = self._record(event)
+        if record is not None:
+            setattr(record, name, getattr(record, name) + amount)
+
+    def _answer(self, event: TraceEvent) -> None:
+        record = self._record(event)
+        if record is not None and not record.answer:
+            record.answer = event.name
+            if self.scenario.network.client_zone is None:
+                record.answered = event.time
+
+    def _reply(self, event: TraceEvent) -> None:
+        record = self._record(event)
+        if record is not None:
+            record.answered = event.time
+
+    def _decided(self, event: TraceEvent) -> None:
+        record = self._record(event)
+        if record is not None:
+            self.ledger.decided(record, event.name == "committed", event.time)
+
+    def _alert(self, event: TraceEvent) -> None:
+        self.ledger.alerts += 1
+        record = self._record(event)
+        if record is not None and event.detail == "stuck":
+            record.stuck = True
+
+    # --- messages and logs ------------------------------------------------------------------------------------------------------
+
+    def _send(self, event: TraceEvent) -> None:
+        self._add(event, "messages")
+
+    def _publish(self, event: TraceEvent) -> None:
+        self._add(event, "broker_messages")
+
+    def _suspect(self, event: TraceEvent) -> None:
+        self._add(event, "retries")
+
+    def _redeliver(self, event: TraceEvent) -> None:
+        self._add(event, "retries")
+
+    def _reject(self, event: TraceEvent) -> None:  # noqa: ARG002 - as all handlers
+        self.counts["reject"] += 1
+
+    def _append(self, event: TraceEvent) -> None:
+        self._add(event, event.detail)  # forced or lazy
+
+    # --- stores -----------------------------------------------------------------------------------------------------------------
+
+    def _transact(self, event: TraceEvent) -> None:
+        words = event.detail.split()
+        if "forced" in words:
+            self._add(event, "forced")
+        record = self._record(event)
+        if record is not None and "refused" in words:
+            record.refused = True
+
+    _execute = _transact
+
+    def _prepare(self, event: TraceEvent) -> None:
+        self._transact(event)
+        if event.detail.endswith("done forced"):
+            self._add(event, "prepared")
+
+    def _commit(self, event: TraceEvent) -> None:
+        durability, _, in_doubt = event.detail.partition(" in-doubt=")
+        self._add(event, durability)
+        self._add(event, "in_doubt", float(in_doubt))
+
+    _rollback = _commit
+
+    def _apply(self, event: TraceEvent) -> None:
+        detail: dict[str, Any] = json.loads(event.detail)
+        changes: dict[str, tuple[float, float]] = detail["values"]
+        steps: list[int] = detail["steps"]
+        moved = audit.shifts(changes, self.weights[event.node])
+        self.values[event.node].update((key, new) for key, (_, new) in changes.items())
+        record = self._record(event)
+        if record is not None:
+            if len(steps) > 1:
+                steps = [index for index in steps if writes(record.plan.steps[index].operations)]
+            self.ledger.effect(record, steps, event.name == "compensation", moved, event.time)
+
+    def _wait(self, event: TraceEvent) -> None:
+        self._add(event, "lock_wait", float(event.detail))
+        self.counts[f"wait {event.name}"] += 1
+
+    def _unlock(self, event: TraceEvent) -> None:
+        self._add(event, "lock_hold", float(event.detail))
+
+    def _read(self, event: TraceEvent) -> None:
+        self.counts[f"read {event.detail}"] += 1
+
+    # --- workers ----------------------------------------------------------------------------------------------------------------
+
+    def _serve(self, event: TraceEvent) -> None:
+        one = self.workers[event.node]
+        one.change(event.time, one.busy + 1)
+
+    def _free(self, event: TraceEvent) -> None:
+        one = self.workers[event.node]
+        one.change(event.time, one.busy - 1)
+
+    def _crash(self, event: TraceEvent) -> None:
+        one = self.workers.get(event.node)
+        if one is not None:
+            one.change(event.time, 0)
+
+    # --- the run ----------------------------------------------------------------------------------------------------------------
+
+    def _fault(self, event: TraceEvent) -> None:  # noqa: ARG002 - as all handlers
+        self.counts["fault"] += 1
+
+    def _open(self, event: TraceEvent) -> None:
+        self.ledger.open_window(event.time)
+        for one in self.workers.values():
+            one.change(event.time, one.busy)
+            one.before = one.total
+
+    def _close(self, event: TraceEvent) -> None:
+        self.horizon = event.time
+        self.ledger.close_window(event.time)
+        for one in self.workers.values():
+            one.change(event.time, one.busy)
+            one.after = one.total
+
+    def _unfinished(self, event: TraceEvent) -> None:
+        self.working.add(event.tx)
+        record = self._record(event)
+        if record is not None and event.name == "machine":
+            record.actors = 1
+
+    def _end(self, event: TraceEvent) -> None:
+        self.end = event.time
+        self.events = int(event.detail)
