@@ -6,7 +6,9 @@ finished kept.
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -54,6 +56,9 @@ app.command()(compare)
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     command = typer.main.get_command(app)
+    signal.signal(
+        signal.SIGTERM, _terminate
+    )  # a polite kill ends like Ctrl-C: what is finished is kept, no child is left
     try:
         code = command.main(args=arguments, prog_name="simtx", standalone_mode=False)
     except typer.Exit as end:
@@ -74,6 +79,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _fail(text: str, code: int) -> int:

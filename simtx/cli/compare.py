@@ -25,7 +25,7 @@ def compare(
     """Simulate a scenario under several strategies and print a table with intervals; write a picture and a CSV file."""
     import simtx
     from simtx.cli.common import folder, load, print_json, warn
-    from simtx.experiments.compare import DEFAULT
+    from simtx.experiments.compare import DEFAULT, INTERRUPTED
 
     chosen = load(scenario, change or ())
     target = folder(out or Path(f"simtx-{chosen.name}"))
@@ -48,7 +48,7 @@ def compare(
                 "scenario": chosen.name,
                 "seed": seed,
                 "replications": replications,
-                "interrupted": comparison.interrupted,
+                "stopped": comparison.stopped,
                 "promises": comparison.promises,
                 "strategies": {
                     name: {metric: comparison.interval(name, metric)._asdict() for metric in comparison.metrics}
@@ -58,12 +58,12 @@ def compare(
                 "files": [str(path) for path in written],
             }
         )
-    else:
+    elif written:
         typer.echo(str(comparison))
-        typer.echo(f"\nwritten to {target}/: {', '.join(path.name for path in written) or 'nothing'}")
-        for row in failures.itertuples():
-            typer.echo(f"repeat the failed run with: {row.repeat_with}", err=True)
-    if comparison.interrupted and not len(failures):
+        typer.echo(f"\nwritten to {target}/: {', '.join(path.name for path in written)}")
+    for row in failures.itertuples():
+        typer.echo(f"simtx: repeat the failed run with: {row.repeat_with}", err=True)
+    if comparison.stopped == INTERRUPTED:
         raise typer.Exit(130)
-    if len(failures):
+    if len(failures) or comparison.stopped:
         raise typer.Exit(1)

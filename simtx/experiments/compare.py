@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
+import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from simtx.errors import RunFailed, ScenarioError, SimtxError
+from simtx.errors import RunFailed, ScenarioError
+from simtx.experiments import pool
 from simtx.experiments.intervals import Interval, check_confidence, interval, paired
 from simtx.metrics import views
-from simtx.protocols import Strategy
+from simtx.protocols import STRATEGIES, Strategy
 from simtx.protocols import strategy as resolve
 
 if TYPE_CHECKING:
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 _STOP_AFTER = 3  # equal failures of one strategy: more of them would say nothing new
+INTERRUPTED = "interrupted"
 DEFAULT = ("2pc", "saga", "outbox", "dual-write")
 
 
@@ -50,7 +55,7 @@ class Comparison:
         promises: What the first answer to the client says, by strategy: ``decided`` or ``accepted``.
         seed: Seed of all streams.
         replications: Number of replications that were asked for.
-        interrupted: Whether it was stopped before all of them were finished.
+        stopped: Why it ended before all of them were finished; empty if it did not.
     """
 
     def __init__(
@@ -61,7 +66,8 @@ class Comparison:
         *,
         seed: int,
         replications: int,
-        interrupted: bool,
+        stopped: str = "",
+        texts: Mapping[str, str] | None = None,
     ) -> None:
         self.scenario = scenario
         self.strategies = list(strategies)
@@ -69,19 +75,28 @@ class Comparison:
         self.promises: dict[str, Promise] = {name: one.promise for name, one in strategies.items()}
         self.seed = seed
         self.replications = replications
-        self.interrupted = interrupted
+        self.stopped = stopped
+        self._texts = dict(texts or {})
+        self._frame: pd.DataFrame | None = None
         order = {name: position for position, name in enumerate(self.strategies)}
         self._results = sorted(results, key=lambda one: (order[one.strategy], one.replication))
 
     @property
+    def interrupted(self) -> bool:
+        """Whether it ended before all runs were finished; `stopped` says why."""
+        return bool(self.stopped)
+
+    @property
     def frame(self) -> pd.DataFrame:
         """Tidy: one row for each finished run, with `strategy`, `replication`, all metrics and the `digest`."""
-        rows = [
-            {"strategy": one.strategy, "replication": one.replication, **one.summary, "digest": one.digest}
-            for one in self._results
-            if not one.error
-        ]
-        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["strategy", "replication", "digest"])
+        if self._frame is None:
+            rows = [
+                {"strategy": one.strategy, "replication": one.replication, **one.summary, "digest": one.digest}
+                for one in self._results
+                if not one.error
+            ]
+            self._frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=["strategy", "replication", "digest"])
+        return self._frame.copy()
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -90,17 +105,29 @@ class Comparison:
         return pd.DataFrame(rows, columns=["strategy", "replication", "error", "repeat_with"])
 
     def _command(self, one: Result) -> str:
-        where = self.scenario.path or self.scenario.name
-        changes = "".join(f" --set {key}={value}" for key, value in self.scenario.overrides.items())
-        return f"simtx simulate {where} {one.strategy} --seed {self.seed} --replication {one.replication}{changes}"
+        """The shell command that repeats a run, or the Python line where a shell cannot name the strategy or the scenario."""
+        text = self._texts.get(one.strategy)
+        if text is None or not self.scenario.path:
+            shown = repr(text or self.objects[one.strategy])
+            return f"simtx.simulate(scenario, {shown}, seed={self.seed}, replication={one.replication})"
+        from simtx.scenario import names
+
+        name = Path(self.scenario.path).stem
+        where = name if name in names() and Path(self.scenario.path).parent.name == "scenarios" else self.scenario.path
+        changes = (
+            f"--set {shlex.quote(f'{key}={value if isinstance(value, str) else json.dumps(value)}')}"
+            for key, value in self.scenario.overrides.items()
+        )
+        run = ["simtx simulate", shlex.quote(where), shlex.quote(text)]
+        return " ".join([*run, f"--seed {self.seed} --replication {one.replication}", *changes])
 
     @property
     def warnings(self) -> list[str]:
         """What a reader should know before trusting the numbers."""
         notes = list(self.scenario.warnings())
-        if self.interrupted:
-            done = len(self._results)
-            notes.append(f"interrupted: {done} of {self.replications * len(self.strategies)} runs are finished")
+        if self.stopped:
+            wanted = self.replications * len(self.strategies)
+            notes.append(f"{self.stopped}; {len(self.frame)} of {wanted} runs are finished")
         notes += [
             f"{one.strategy}, replication {one.replication} failed: {one.error}" for one in self._results if one.error
         ]
@@ -122,11 +149,17 @@ class Comparison:
     def _column(self, strategy: str, metric: str) -> list[float]:
         if strategy not in self.strategies:
             raise ScenarioError(f"'{strategy}' was not compared; there are {', '.join(self.strategies)}", "strategy")
-        frame = self.frame
-        if len(frame) and metric not in frame:
-            raise ScenarioError(f"'{metric}' is no metric; there are {', '.join(self.metrics)}", "metric")
+        frame = self._checked([metric])
         rows = frame[frame["strategy"] == strategy]
         return [float(value) for value in rows[metric]] if len(rows) else []
+
+    def _checked(self, metrics: Sequence[str]) -> pd.DataFrame:
+        """The frame, if it has all of these metrics, or if it is empty."""
+        frame = self.frame
+        unknown = [name for name in metrics if name not in self.metrics]
+        if len(frame) and unknown:
+            raise ScenarioError(f"'{unknown[0]}' is no metric; there are {', '.join(self.metrics)}", "metric")
+        return frame
 
     def table(self, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> pd.DataFrame:
         """One row a strategy; for each metric the mean, the half-width of its interval, and the number of replications behind it."""
@@ -149,7 +182,8 @@ class Comparison:
         Raises:
             ScenarioError: The baseline was not compared.
         """
-        frame = self.frame
+        frame = self._checked(() if metrics is None else metrics)
+        check_confidence(confidence)
         if baseline not in self.strategies:
             raise ScenarioError(f"'{baseline}' was not compared; there are {', '.join(self.strategies)}", "baseline")
         columns: dict[tuple[str, str], list[float]] = {}
@@ -171,8 +205,8 @@ class Comparison:
         return views.view("comparison")(self, **options)
 
     def __repr__(self) -> str:
-        done = len(self._results)
-        return f"<Comparison of {', '.join(self.strategies)} on {self.scenario.name}: {done} runs, seed {self.seed}>"
+        done = f"{len(self.frame)} runs" + (f" ({self.stopped})" if self.stopped else "")
+        return f"<Comparison of {', '.join(self.strategies)} on {self.scenario.name}: {done}, seed {self.seed}>"
 
     def __str__(self) -> str:
         return str(views.view("comparison-text")(self))
@@ -220,33 +254,45 @@ def compare(
         raise ScenarioError(f"must be a whole number from 1, or None for one a processor, not {workers!r}", "workers")
     if isinstance(strategies, str) or not len(strategies):
         raise ScenarioError("give a list of at least one strategy", "strategies")
-    chosen = _labelled([resolve(one, scenario.policies) for one in strategies])
+    given = _labelled([resolve(one) for one in strategies])
+    chosen = {label: resolve(one, scenario.policies) for label, one in given.items()}
     _check_plans(scenario, chosen)
     jobs = [(label, replication) for replication in range(replications) for label in chosen]
     results: list[Result] = []
-    interrupted = False
-    stop: dict[tuple[str, str], int] = {}
-    processes = min(workers or os.cpu_count() or 1, len(jobs))
+    stopped = ""
+    equal: dict[tuple[str, str], int] = {}
+    processes = min(workers or pool.processors(), len(jobs))
+    calls = [(scenario, label, chosen[label], seed, replication) for label, replication in jobs]
     try:
-        with _bar(len(jobs), progress) as advance:
-            for result in _run_all(scenario, chosen, jobs, seed, processes):
+        with _bar(len(jobs), progress) as advance, pool.results(_one, calls, processes) as finished:
+            for result in finished:
                 results.append(result)
                 advance()
                 if on_result is not None:
                     on_result(result)
                 if result.error:
                     key = (result.strategy, result.error)
-                    stop[key] = stop.get(key, 0) + 1
-                    if stop[key] >= _STOP_AFTER:
-                        interrupted = len(results) < len(jobs)
+                    equal[key] = equal.get(key, 0) + 1
+                    if equal[key] >= _STOP_AFTER and len(results) < len(jobs):
+                        stopped = f"stopped after {_STOP_AFTER} equal failures of {result.strategy}"
                         break
     except KeyboardInterrupt:
-        interrupted = True
+        stopped = INTERRUPTED
+    except pool.WorkerDied as death:
+        stopped = str(death)
+        if not results:
+            raise RunFailed(f"no run could be finished: {stopped}; workers=1 runs everything in this process") from None
+    texts = {label: text for label, one in given.items() if (text := _text(one)) is not None}
+    comparison = Comparison(
+        scenario, chosen, results, seed=seed, replications=replications, stopped=stopped, texts=texts
+    )
     if results and all(one.error for one in results):
+        first = comparison.failures.iloc[0]
         raise RunFailed(
-            f"no run could be finished; {results[0].strategy}, replication {results[0].replication}: {results[0].error}"
+            f"no run could be finished; {first['strategy']}, replication {first['replication']}: {first['error']}; "
+            f"repeat with: {first['repeat_with']}"
         )
-    return Comparison(scenario, chosen, results, seed=seed, replications=replications, interrupted=interrupted)
+    return comparison
 
 
 def _labelled(strategies: Sequence[Strategy]) -> dict[str, Strategy]:
@@ -254,11 +300,28 @@ def _labelled(strategies: Sequence[Strategy]) -> dict[str, Strategy]:
     names = [one.name for one in strategies]
     labelled: dict[str, Strategy] = {}
     for one in strategies:
-        label = one.name if names.count(one.name) == 1 else repr(one)
+        label = one.name if names.count(one.name) == 1 else _text(one) or repr(one)
         if label in labelled:
             raise ScenarioError(f"{label} is there twice", "strategies")
         labelled[label] = one
     return labelled
+
+
+def _text(strategy: Strategy) -> str | None:
+    """The strategy as the command line would name it (``2pc:work=before``), or None if it has no such name."""
+    if STRATEGIES.get(strategy.name) is not type(strategy) or not dataclasses.is_dataclass(strategy):
+        return None
+    options = {
+        one.name: getattr(strategy, one.name)
+        for one in dataclasses.fields(strategy)
+        if one.init and getattr(strategy, one.name) != one.default
+    }
+    if not all(isinstance(value, bool | int | float | str) for value in options.values()):
+        return None
+    listed = ",".join(
+        f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()
+    )
+    return f"{strategy.name}:{listed}" if listed else strategy.name
 
 
 def _check_plans(scenario: Scenario, strategies: Mapping[str, Strategy]) -> None:
@@ -278,38 +341,9 @@ def _one(scenario: Scenario, label: str, strategy: Strategy, seed: int, replicat
     try:
         run = simulate(scenario, strategy, seed=seed, replication=replication)
         summary = {str(name): float(value) for name, value in run.summary.items()}
-    except SimtxError as error:
-        return Result(label, replication, {}, "", f"{type(error).__name__}: {error}".splitlines()[0])
     except Exception as error:  # noqa: BLE001 - a failing run must not take the finished ones with it
         return Result(label, replication, {}, "", f"{type(error).__name__}: {error}".splitlines()[0])
     return Result(label, replication, summary, run.digest, "")
-
-
-def _run_all(
-    scenario: Scenario, strategies: Mapping[str, Strategy], jobs: Sequence[tuple[str, int]], seed: int, processes: int
-) -> Iterator[Result]:
-    if processes == 1:
-        for label, replication in jobs:
-            yield _one(scenario, label, strategies[label], seed, replication)
-        return
-    from concurrent.futures import CancelledError, as_completed
-    from concurrent.futures.process import BrokenProcessPool
-
-    from loky import ProcessPoolExecutor
-
-    executor = ProcessPoolExecutor(max_workers=processes)
-    finished = False
-    try:
-        futures = {executor.submit(_one, scenario, label, strategies[label], seed, n): (label, n) for label, n in jobs}
-        for future in as_completed(futures):
-            label, replication = futures[future]
-            try:
-                yield future.result()
-            except (BrokenProcessPool, CancelledError) as error:
-                yield Result(label, replication, {}, "", f"the worker process died ({type(error).__name__})")
-        finished = True
-    finally:
-        executor.shutdown(wait=True, kill_workers=not finished)
 
 
 @contextmanager
