@@ -1,0 +1,66 @@
+"""Notebooks run from top to bottom in a fresh kernel, and what is committed shows tables and pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+
+import nbformat
+import pytest
+
+from tests.docs.pages import NOTEBOOKS, ROOT, name
+
+_SPEC = importlib.util.spec_from_file_location("run_notebooks", ROOT / "notebooks" / "run.py")
+assert _SPEC is not None
+assert _SPEC.loader is not None
+run = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(run)
+
+OBJECT = re.compile(r"^<[\w.]+[ :].*>$", re.DOTALL)
+
+
+def outputs(notebook):
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def kinds(notebook):
+    """What each cell shows, without the data: the shape of a notebook's outputs."""
+    return [
+        [sorted(output.get("data", {"stream": ""})) for output in cell.outputs]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+
+
+def test_there_are_notebooks():
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_it_executes_and_its_committed_outputs_are_of_the_same_kinds(path):
+    """Numbers may change with the version of NumPy; tables and pictures stay. Otherwise: python notebooks/run.py."""
+    assert kinds(run.execute(path)) == kinds(nbformat.read(path, as_version=4))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_what_is_committed_shows_no_angle_brackets(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    shown = outputs(notebook)
+    assert any("image/png" in output.get("data", {}) for output in shown)
+    assert any("text/html" in output.get("data", {}) for output in shown)
+    for output in shown:
+        assert output.output_type != "error"
+        data = output.get("data", {})
+        rich = {"image/png", "text/html"} & set(data)
+        assert rich or not OBJECT.match(data.get("text/plain", "").strip())
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_it_was_committed_by_the_command_that_executes_it(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert run.tidy(nbformat.read(path, as_version=4)).metadata == notebook.metadata
+    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+    assert path.stat().st_size < 1_500_000

@@ -1,0 +1,121 @@
+"""What the README shows is what happens: its Python runs and prints what stands below it, its commands work, its images are there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import struct
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, ROOT, blocks, commands, links, name
+
+README = ROOT / "README.md"
+SCRIPTS = Path(sys.executable).parent
+COMMANDS = sorted({command for page in PAGES for command in commands(page)})
+
+# What a command line of the documentation becomes here: shorter runs, in an empty folder. Everything else is run as it stands.
+SHORTER = {"compare": ["--replications", "2", "--set", "run.transactions=500"]}
+# These set up an environment or run this very test suite, or are run by a test of their own.
+ELSEWHERE = ("python3 -m venv", "pip install", "tests/check.py", "-m pytest", "git clone", "cd ", ".ci/run")
+SCRIPT = re.compile(r"^(?:\.venv/bin/)?python (?P<file>[\w/.-]+\.py)\b")
+MODULE = re.compile(r"^(?:\.venv/bin/)?python -m (?P<module>[\w.]+) (?P<page>\S+)$")
+
+
+def run_python(code):
+    """What the code prints, in an interpreter of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "MPLBACKEND": "agg"},
+    )
+    return done.stdout
+
+
+def test_the_first_python_block_prints_what_stands_below_it():
+    """Otherwise: python docs/make_pictures.py readme."""
+    code, output = next((c, o) for c, o in pairwise(blocks(README)) if c.language == "python")
+    assert output.language == "text"
+    assert run_python(code.text).rstrip() == output.text.rstrip()
+    assert len([line for line in code.text.splitlines() if line.strip()]) <= 10
+
+
+def test_the_other_python_blocks_run():
+    """Each on its own, after the import that the first one shows."""
+    others = [block for block in blocks(README) if block.language == "python"][1:]
+    assert others
+    for block in others:
+        run_python(f"import simtx\n{block.text}")
+
+
+def test_the_block_of_the_tests_is_found_by_continuous_integration():
+    """`.ci/run` takes it out of the README by these marks."""
+    text = README.read_text(encoding="utf-8")
+    marked = text[text.index("<!-- tests -->") : text.index("<!-- end -->")]
+    (block,) = re.findall(r"^```\w*\n(.*?)^```", marked, re.MULTILINE | re.DOTALL)
+    assert block.splitlines() == [
+        "python3 -m venv .venv",
+        ".venv/bin/pip install -e '.[lab,dev]'",
+        ".venv/bin/python tests/check.py",
+    ]
+
+
+def test_the_picture_of_the_first_screen_is_a_picture():
+    pictures = [target for target in links(README) if target.endswith(".png")]
+    assert pictures
+    head = (ROOT / pictures[0]).read_bytes()[:24]
+    width, height = struct.unpack(">II", head[16:24])
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    assert width > 600
+    assert height > 300
+
+
+def test_the_commands_of_the_documentation_were_found():
+    assert any(command.endswith("simtx compare checkout") for command in COMMANDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "simtx " in c and not any(e in c for e in ELSEWHERE)])
+def test_a_command_line_of_simtx_works(command, tmp_path):
+    """It ends with exit code 0, prints something and leaves no traceback."""
+    words = shlex.split(command)
+    assert words[0] in ("simtx", ".venv/bin/simtx")
+    words = [str(SCRIPTS / "simtx"), *words[1:], *SHORTER.get(words[1], [])]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "MPLBACKEND": "agg"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "simtx " not in c and not any(e in c for e in ELSEWHERE)])
+def test_every_other_command_names_what_exists(command):
+    script, module = SCRIPT.match(command), MODULE.match(command)
+    assert script or module, f"no test knows what to do with: {command}"
+    if script:
+        assert (ROOT / script["file"]).is_file()
+    if module:
+        assert (ROOT / (module["module"].replace(".", "/") + ".py")).is_file()
+        assert (ROOT / module["page"]).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_pages_speak_of_this_project_alone(page):
+    """No paths of somebody's machine, no tabs, no trailing blanks, no headings that skip a level."""
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"(?<![\w.])/(work|tmp|home|root)/", text)
+    assert "\t" not in text
+    assert not re.search(r"[ \t]$", text, re.MULTILINE)
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    levels = [len(found) for found in re.findall(r"^(#+) ", prose, re.MULTILINE)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
