@@ -1,0 +1,317 @@
+"""The store and the log of one node in the checker: what a local transaction does, and what a crash leaves of it.
+
+The semantics are those of `simtx.protocols.contract.Transact` and its relatives, without time: an operation that meets another
+transaction's lock fails at once, as after a lock timeout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from simtx.protocols import (
+    Branch,
+    Done,
+    Execute,
+    Message,
+    Operation,
+    Prepare,
+    Record,
+    Rollback,
+    Transact,
+)
+
+TOMBSTONE: Final = "tombstone"
+_END: Final = ("\0end",)
+"""Record of a machine that forgot itself: it is as lazy as any other, so a crash may bring the machine back."""
+
+
+class Output(NamedTuple):
+    """Something that leaves a node, or that the observer sees there.
+
+    Attributes:
+        kind: ``send``, ``publish``, ``acknowledge``, ``answer``, ``decided``, ``branch`` (a prepared branch ended), ``row`` (an outbox row
+            committed), ``stuck``, ``fault`` (a machine met what it has no answer for), ``recovered``.
+        value: Depends on the kind.
+    """
+
+    kind: str
+    value: Any
+
+
+class Held(NamedTuple):
+    """An open or prepared branch: changes under locks."""
+
+    changes: tuple[tuple[str, float], ...]
+    steps: tuple[int, ...]
+    record: Record | None
+    key: Hashable
+
+
+@dataclass(slots=True)
+class Store:
+    """Store and log of one node, thawed.
+
+    Attributes:
+        log: (transaction, record, durable); the tail that is not durable is lazy.
+        values: What is committed.
+        rows: Idempotency rows, oldest first.
+        outbox: Unmarked outbox rows.
+        marks: Rows marked since the last forced write.
+        prepared: Prepared branches by transaction.
+        rolled_back: Branches rolled back lazily since the last forced write.
+        open: Branches with nothing durable.
+        next_row: Number of the next outbox row.
+        counts: (transaction, step) -> (times done, times undone).
+    """
+
+    log: list[tuple[int, Record, bool]] = field(default_factory=list)
+    values: dict[str, float] = field(default_factory=dict)
+    rows: dict[Any, Any] = field(default_factory=dict)
+    outbox: dict[int, Message] = field(default_factory=dict)
+    marks: list[tuple[int, Message]] = field(default_factory=list)
+    prepared: dict[int, Held] = field(default_factory=dict)
+    rolled_back: list[tuple[int, Held]] = field(default_factory=list)
+    open: dict[int, Held] = field(default_factory=dict)
+    next_row: int = 0
+    counts: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+
+    def freeze(self, *, ordered_rows: bool) -> tuple[Any, ...]:
+        """All of it as one hashable value; the order of idempotency rows counts only where old ones are pruned."""
+        return (
+            tuple(self.log),
+            tuple(sorted(self.values.items())),
+            tuple(self.rows.items()) if ordered_rows else tuple(sorted(self.rows.items(), key=repr)),
+            tuple(self.outbox.items()),
+            tuple(self.marks),
+            tuple(sorted(self.prepared.items())),
+            tuple(self.rolled_back),
+            tuple(sorted(self.open.items())),
+            self.next_row,
+            tuple(sorted(self.counts.items())),
+        )
+
+    @classmethod
+    def thaw(cls, frozen: tuple[Any, ...]) -> Store:
+        """The opposite of `freeze`."""
+        log, values, rows, outbox, marks, prepared, rolled_back, opened, next_row, counts = frozen
+        return cls(
+            list(log),
+            dict(values),
+            dict(rows),
+            dict(outbox),
+            list(marks),
+            dict(prepared),
+            list(rolled_back),
+            dict(opened),
+            next_row,
+            dict(counts),
+        )
+
+    # --- log --------------------------------------------------------------------------------------------------------------------
+
+    def append(self, tx: int, record: Record, *, forced: bool) -> None:
+        """Append a record; a forced one takes everything written before to disk."""
+        self.log.append((tx, record, forced))
+        if forced:
+            self.flush()
+
+    def end(self, tx: int) -> None:
+        """The machine of this transaction forgot itself: its records are garbage, once that is durable."""
+        if any(owner == tx for owner, *_ in self.log):
+            self.log.append((tx, _END, False))
+
+    def flush(self) -> None:
+        """A forced write: everything written before is durable with it."""
+        if self.log:
+            self.log = _collected([(tx, record, True) for tx, record, _ in self.log])
+        self.marks.clear()
+        self.rolled_back.clear()
+
+    def after_crash(self) -> list[tuple[Store, str]]:
+        """What may be found after a crash now, with a few words: any prefix of the lazy records, lazy marks and rollbacks or not."""
+        firm = sum(1 for *_, durable in self.log if durable)
+        lazy = len(self.log) - firm
+        found: list[tuple[Store, str]] = []
+        for kept in range(firm, len(self.log) + 1):
+            note = f"{kept - firm} of {lazy} lazy records survive" if lazy else ""
+            log = _collected([(tx, record, True) for tx, record, _ in self.log[:kept]])
+            found.append((self._survivor(log, self.outbox, self.prepared), note))
+            if self.marks or self.rolled_back:
+                outbox = dict(sorted({**self.outbox, **dict(self.marks)}.items()))
+                found.append(
+                    (
+                        self._survivor(log, outbox, {**dict(self.rolled_back), **self.prepared}),
+                        join(note, self._undone()),
+                    )
+                )
+        return found
+
+    def _undone(self) -> str:
+        return " and ".join(
+            name
+            for name, lost in (("marks of the outbox are lost", self.marks), ("the rollback is lost", self.rolled_back))
+            if lost
+        )
+
+    def _survivor(
+        self, log: list[tuple[int, Record, bool]], outbox: dict[int, Message], prepared: dict[int, Held]
+    ) -> Store:
+        return Store(log, self.values, self.rows, outbox, [], prepared, [], {}, self.next_row, self.counts)
+
+    def known(self) -> list[int]:
+        """Transactions that a restart has to recover."""
+        return sorted({tx for tx, *_ in self.log} | set(self.prepared))
+
+    def records(self, tx: int) -> list[Record]:
+        """What the disk says about a transaction."""
+        records = [record for owner, record, _ in self.log if owner == tx]
+        branch = self.prepared.get(tx)
+        if branch is not None and branch.record is not None:
+            records.append(branch.record)
+        return records
+
+    # --- local transactions -------------------------------------------------------------------------------------------------------
+
+    def _locked(self, tx: int, operations: Iterable[Operation]) -> bool:
+        """Whether a branch of another transaction holds a key of these."""
+        if not self.open and not self.prepared:
+            return False
+        held = {
+            key
+            for branches in (self.open, self.prepared)
+            for owner, b in branches.items()
+            if owner != tx
+            for key, _ in b.changes
+        }
+        return any(operation.key in held for operation in operations if operation.kind != "refuse")
+
+    def _evaluate(self, operations: Iterable[Operation], base: dict[str, float]) -> dict[str, float] | None:
+        """Changes of these operations, or None if they are refused."""
+        changes = base
+        for operation in operations:
+            if operation.kind == "refuse":
+                return None
+            old = changes.get(operation.key, self.values.get(operation.key, 0))
+            new = (
+                old
+                if operation.kind == "read"
+                else old + operation.amount
+                if operation.kind == "add"
+                else operation.amount
+            )
+            if (operation.low is not None and new < operation.low) or (
+                operation.high is not None and new > operation.high
+            ):
+                return None
+            if operation.kind != "read":
+                changes[operation.key] = new
+        return changes
+
+    def _count(self, tx: int, steps: Iterable[int], *, undo: bool) -> None:
+        for step in steps:
+            did, undid = self.counts.get((tx, step), (0, 0))
+            self.counts[tx, step] = (did, undid + 1) if undo else (did + 1, undid)
+
+    def _insert(self, key: Hashable, value: Any, retained: int | None) -> None:
+        self.rows[key] = value
+        while retained is not None and len(self.rows) > retained:
+            del self.rows[next(iter(self.rows))]
+
+    def transact(self, tx: int, effect: Transact, outputs: list[Output], retained: int | None = None) -> Done:
+        """One local transaction."""
+        if self._locked(tx, effect.operations):
+            return Done(effect.tag, "failed")
+        if effect.key is not None and effect.key in self.rows:
+            return Done(effect.tag, "duplicate", self.rows[effect.key])
+        operations = effect.operations
+        tombstone = None
+        if effect.undoes is not None:
+            action = self.rows.get(effect.undoes)
+            if action != effect.undone_if:
+                operations = ()
+            if action is None:
+                tombstone = effect.undoes
+        changes = self._evaluate(operations, {})
+        branch = effect.refused if changes is None else effect.accepted
+        done = Done(effect.tag, "refused" if changes is None else "done")
+        if changes is None and branch is None:
+            return done
+        if not changes and effect.key is None and tombstone is None and not (branch and branch.outbox):
+            return done
+        if changes:
+            self.values.update(changes)
+            self._count(tx, effect.steps, undo=effect.compensation)
+        if effect.key is not None:
+            self._insert(effect.key, done.status if branch is None else branch.value, retained)
+        if tombstone is not None:
+            self._insert(tombstone, TOMBSTONE, retained)
+        if branch is not None:
+            self._post(branch, outputs)
+        self.flush()
+        return done
+
+    def _post(self, branch: Branch, outputs: list[Output]) -> None:
+        for message in branch.outbox:
+            self.outbox[self.next_row] = message
+            self.next_row += 1
+            outputs.append(Output("row", message))
+
+    def branch(self, tx: int, effect: Execute | Prepare) -> Done:
+        """Open a branch, or prepare it."""
+        if self._locked(tx, effect.operations):
+            self.open.pop(tx, None)
+            return Done(effect.tag, "failed")
+        if isinstance(effect, Prepare) and effect.key is not None and effect.key in self.rows:
+            return Done(effect.tag, "duplicate", self.rows[effect.key])
+        before = self.open.pop(tx, None)
+        changes = self._evaluate(effect.operations, dict(before.changes) if before else {})
+        if changes is None:
+            return Done(effect.tag, "refused")
+        steps = tuple(dict.fromkeys((*(before.steps if before else ()), *effect.steps)))
+        held = tuple(sorted(changes.items()))
+        if isinstance(effect, Prepare):
+            self.prepared[tx] = Held(held, steps, effect.record, effect.key)
+            self.flush()
+        else:
+            self.open[tx] = Held(held, steps, None, None)
+        return Done(effect.tag, "done")
+
+    def commit(self, tx: int, outputs: list[Output], retained: int | None = None) -> None:
+        """Commit a prepared branch, if there is one."""
+        branch = self.prepared.pop(tx, None)
+        if branch is None:
+            return
+        self.values.update(dict(branch.changes))
+        if branch.key is not None:
+            self._insert(branch.key, "done", retained)
+        if branch.changes:
+            self._count(tx, branch.steps, undo=False)
+        outputs.append(Output("branch", (tx, "committed")))
+        self.flush()
+
+    def roll_back(self, tx: int, effect: Rollback, outputs: list[Output]) -> None:
+        """Roll back an open or a prepared branch, if there is one."""
+        self.open.pop(tx, None)
+        branch = self.prepared.pop(tx, None)
+        if branch is None:
+            return
+        outputs.append(Output("branch", (tx, "aborted")))
+        if effect.forced:
+            self.flush()
+        else:
+            self.rolled_back.append((tx, branch))
+
+
+def _collected(log: list[tuple[int, Record, bool]]) -> list[tuple[int, Record, bool]]:
+    """A log without the records of machines that forgot themselves afterwards."""
+    ends = {entry[0]: position for position, entry in enumerate(log) if entry[1] == _END}
+    if not ends:
+        return log
+    return [entry for position, entry in enumerate(log) if position > ends.get(entry[0], -1)]
+
+
+def join(*parts: str) -> str:
+    """The parts that say something, with commas."""
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,242 @@
+"""Steps of the protocol model in words, and as an event log that draws like one of the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from simtx.checker.local import PAUSED, Outcome, describe, describe_event
+from simtx.checker.model import Step
+from simtx.checker.protocol import Action, ProtocolModel, State
+from simtx.checker.scope import BUDGETS
+from simtx.metrics.trace import Trace, TraceRecorder
+from simtx.protocols import (
+    Acknowledge,
+    Alert,
+    Answer,
+    Append,
+    Commit,
+    Decided,
+    Delivery,
+    Done,
+    Effect,
+    Execute,
+    Forget,
+    Message,
+    Prepare,
+    Publish,
+    Request,
+    Rollback,
+    Suspect,
+    Timer,
+    Transact,
+)
+
+_QUIET = ("set timer", "cancel timer", "forget", "suspect", "read the outbox")
+
+
+def line(model: ProtocolModel, before: State, action: Action, after: State) -> str:
+    """One step on one line: what happened, what the node did, and where it crashed."""
+    text = _subject(model, before, action, after)
+    if action.fail >= 0:
+        text += f" (store operation {action.fail + 1} fails)"
+    if "copy" in action.note:
+        text += " (a copy stays in flight)"
+    outcome = model.outcome(before, action)
+    if outcome is None:
+        return text
+    text += _done(outcome)
+    if "ack lost" in action.note:
+        text += "; the acknowledgement is lost"
+    if " lost" in action.note and "ack lost" not in action.note:
+        text += "; what it was publishing is lost"
+    if "restart" in action.note:
+        text += "; it restarts" + _done(model.locals.outcomes(outcome.local, ("restart",))[0])
+    return text
+
+
+def _done(outcome: Outcome) -> str:
+    """What a node did, and what a crash made of it."""
+    count = len(outcome.program) if outcome.crashed < 0 else outcome.crashed
+    done = _list(outcome.program[:count])
+    lost = _list(outcome.program[count:])
+    text = f": {done}" if done else ""
+    if outcome.crashed == PAUSED:
+        return text + ", and will get no further"
+    if outcome.crashed > 0:
+        text += f"{',' if done else ':'} CRASH" + (f", never: {lost}" if lost else "")
+    note = outcome.note
+    return text + (f" [{note}]" if note else "")
+
+
+def _list(program: Iterable[tuple[Effect, str]]) -> str:
+    words = (describe(effect, status) for effect, status in program)
+    return ", ".join(word for word in words if not word.startswith(_QUIET))
+
+
+def _subject(model: ProtocolModel, before: State, action: Action, after: State) -> str:
+    node = model.nodes[action.node] if action.node >= 0 else ""
+    item = model.words(action.item) if action.item >= 0 else ""
+    event = action.event[2] if action.event and action.event[0] == "event" else None
+    about = (
+        f" of transaction {action.event[1]}"
+        if event is not None and model.scope.messages > 1 and action.event[1] >= 0
+        else ""
+    )
+    match action.kind:
+        case "request":
+            return f"the request{about} reaches {node}"
+        case "deliver" if isinstance(event, Done):
+            return f"{item.replace(f' to {node}', '')} reaches {node}"
+        case "deliver" | "redeliver" if isinstance(event, Delivery):
+            again = " again" if action.kind == "redeliver" else ""
+            return f"the broker delivers {describe_event(event)}{about} to {node}{again}"
+        case "deliver":
+            return f"{item} arrives"
+        case "timer":
+            return f"{describe_event(event)}{about} fires on {node}"
+        case "lose":
+            return f"{item} is lost" + ("" if before[4] != after[4] else f": {model.nodes[action.node]} is down")
+        case "store":
+            return f"the broker stores {item}"
+        case "unheard":
+            lost = (before[4] - after[4]) >> 4 * BUDGETS.index("losses") & 15
+            why = "is lost" if lost else "comes too late"
+            what = "the ack" if item.startswith("the ack") else item
+            return f"{what} {why}, {node} hears a failure"
+        case "crash":
+            return f"{node} crashes"
+        case "restart":
+            return f"{node} restarts"
+        case "intervene":
+            return f"{describe_event(event)}{about} reaches {node}"
+        case _:
+            return "nothing more can happen"
+
+
+def lines(model: ProtocolModel, path: Sequence[Step[State]]) -> list[str]:
+    """Every step of a path on one line; the first says what the plan is."""
+    first = path[0][1]
+    told = [f"{model.scope.participants} services; {model.variants[first[5] >> 8 & 255][0]}"]
+    for (_, before), (action, after) in pairwise(path):
+        assert isinstance(action, Action)  # noqa: S101 - only the first step of a path has none
+        told.append(line(model, before, action, after))
+    return told
+
+
+def trace(model: ProtocolModel, path: Sequence[Step[State]]) -> Trace:
+    """A path as an event log; the number of the step stands for the time, one millisecond each."""
+    now = [0.0]
+    recorder = TraceRecorder(lambda: now[0])
+    scribe = _Scribe(model, recorder)
+    for number, ((_, before), (action, _)) in enumerate(pairwise(path), start=2):
+        now[0] = number / 1000
+        assert isinstance(action, Action)  # noqa: S101 - as above
+        scribe.step(before, action)
+    return recorder.trace()
+
+
+class _Scribe:
+    """Writes the event log of a path."""
+
+    def __init__(self, model: ProtocolModel, recorder: TraceRecorder) -> None:
+        self.model = model
+        self.recorder = recorder
+        self.left: dict[Message, int] = {}
+
+    def step(self, before: State, action: Action) -> None:
+        """One step."""
+        model, log = self.model, self.recorder.log
+        item = model.items[action.item] if action.item >= 0 else None
+        message = item.message if item is not None else None
+        if action.kind == "lose" and message is not None:
+            log(
+                "drop",
+                message.sender,
+                message.tx,
+                self.left.get(message),
+                actor="network",
+                peer=message.to,
+                name=message.kind,
+            )
+            return
+        if action.node < 0:
+            return
+        node = model.nodes[action.node]
+        outcome = model.outcome(before, action)
+        if outcome is None:
+            return
+        if action.kind in ("crash", "restart"):
+            log(action.kind, node, -1, actor="fault")
+            self._program(node, -1, None, outcome)
+        else:
+            cause = self._arrival(node, action, message)
+            self._program(node, action.event[1], cause, outcome)
+            if outcome.crashed > 0:
+                log("crash", node, -1, actor="fault")
+        if "restart" in action.note:
+            log("restart", node, -1, actor="fault")
+            self._program(node, -1, None, model.locals.outcomes(outcome.local, ("restart",))[0])
+
+    def _arrival(self, node: str, action: Action, message: Message | None) -> int | None:
+        log = self.recorder.log
+        tx, event = action.event[1], action.event[2]
+        if isinstance(event, Message):
+            return log(
+                "receive", node, tx, self.left.get(event), actor=event.sender, peer=event.sender, name=event.kind
+            )
+        if isinstance(event, Delivery):
+            sent = event.message
+            return log("deliver", node, tx, self.left.get(sent), actor=sent.sender, peer="broker", name=sent.kind)
+        if isinstance(event, Request):
+            return log("request", node, tx, actor="client", peer="client", name=event.kind)
+        if isinstance(event, Timer):
+            return None if tx < 0 else log("timer", node, tx, name=event.kind)
+        if message is not None and event.status == "done":
+            return log(
+                "confirm", node, message.tx, self.left.get(message), actor="broker", peer="broker", name=message.kind
+            )
+        return None
+
+    def _program(self, node: str, tx: int, cause: int | None, outcome: Outcome) -> None:
+        count = len(outcome.program) if outcome.crashed < 0 else outcome.crashed
+        for effect, status in outcome.program[:count]:
+            self._effect(node, tx, cause, effect, status)
+        for effect, _ in outcome.program[count:] if outcome.crashed > 0 else ():
+            words = describe(effect)
+            if not words.startswith(_QUIET):
+                peer = effect.to if isinstance(effect, Message) else ""
+                name = f"send {effect.kind}" if isinstance(effect, Message) else words
+                self.recorder.log("lost", node, tx, cause, peer=peer, name=name)
+
+    def _effect(self, node: str, tx: int, cause: int | None, effect: Effect, status: str) -> None:
+        log = self.recorder.log
+        if tx < 0:  # a recovery tells in its messages which transaction it is about; with one, it is that one
+            tx = effect.tx if isinstance(effect, Message) else 0 if self.model.scope.messages == 1 else -1
+        if isinstance(effect, Message):
+            self.left[effect] = log("send", node, tx, cause, peer=effect.to, name=effect.kind)
+        elif isinstance(effect, Publish):
+            message = effect.message
+            self.left[message] = log("publish", node, message.tx, cause, peer="broker", name=message.kind)
+        elif isinstance(effect, Append):
+            log("append", node, tx, cause, name=str(effect.record[0]), detail="forced" if effect.forced else "lazy")
+        elif isinstance(effect, Transact | Execute | Prepare):
+            phase = "compensation" if isinstance(effect, Transact) and effect.compensation else "action"
+            forced = "" if isinstance(effect, Execute) or status in ("duplicate", "failed") else " forced"
+            log(type(effect).__name__.lower(), node, tx, cause, name=effect.tag, detail=f"{phase} {status}{forced}")
+        elif isinstance(effect, Commit):
+            log("commit", node, tx, cause, name="commit", detail="forced")
+        elif isinstance(effect, Rollback):
+            log("rollback", node, tx, cause, name="rollback", detail="forced" if effect.forced else "lazy")
+        elif isinstance(effect, Answer):
+            log("answer", node, tx, cause, peer="client", name=effect.outcome, detail=effect.reason)
+        elif isinstance(effect, Decided):
+            log("decided", node, tx, cause, name=effect.outcome)
+        elif isinstance(effect, Suspect):
+            log("suspect", node, tx, cause, peer=effect.node)
+        elif isinstance(effect, Alert):
+            log("alert", node, tx, cause, name=effect.reason, detail="stuck" if effect.stuck else "")
+        elif isinstance(effect, Acknowledge):
+            log("acknowledge", node, tx, cause, peer="broker")
+        elif isinstance(effect, Forget):
+            log("forget", node, tx, cause)

@@ -1,0 +1,288 @@
+"""What a correct protocol keeps, as predicates of the checker's states, and the observer that sees what nodes say and do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from simtx.checker.broker import is_empty
+from simtx.checker.local import Locals
+from simtx.checker.local_store import Output
+from simtx.checker.scope import Scope
+from simtx.protocols import Message
+
+ENDED: Final = 1 << 16
+HALTED: Final = 1 << 17  # a machine raised: nothing is explored behind that
+WAIT_SHIFT: Final = 18
+
+ALWAYS: Final[Mapping[str, str]] = {
+    "agreement": "no two parties, nor the client, hold opposite decisions",
+    "durable-votes": "commit is decided only when every participant has durably voted for it or done its step",
+    "effect-once": "the net effect of every step is zero or one, at any time",
+    "order": "the broker gets the first copies of a transaction's events in the order in which a service committed them",
+    "contract": "no machine meets an event that it has no answer for",
+}
+AT_REST: Final[Mapping[str, str]] = {
+    "truth": "what the client was told comes true",
+    "atomicity": "all steps of a transaction are in force, or none",
+    "non-blocking": "with all nodes up, nobody is blocked, in doubt or stuck, and no event is left over",
+    "no-loss": "every event that was committed has reached the broker",
+    "no-ghost": "every event that has reached the broker tells of something that happened",
+}
+PROPERTIES: Final[Mapping[str, str]] = {**ALWAYS, **AT_REST}
+
+#: Properties that say nothing about a strategy without a broker.
+OF_BROKERS: Final = ("order", "no-loss", "no-ghost")
+
+#: Properties that a strategy of ours is known not to have, with the reason.
+EXPECTED: Final[Mapping[str, Mapping[str, str]]] = {
+    "dual-write": {
+        "atomicity": "a crash between the two writes omits the event",
+        "effect-once": "an event that comes again is worked on again",
+        "no-ghost": "broker-first: an event is out whose local transaction never commits",
+        "durable-votes": "broker-first: the last service decides on an event whose local transaction may never commit",
+        "agreement": "broker-first: the event of a refused step goes on, and the last service takes it for a commit",
+        "truth": "broker-first: the client is told 'aborted', and the ghost takes effect",
+    }
+}
+
+
+class Observed(NamedTuple):
+    """What an observer outside of all nodes has seen.
+
+    Attributes:
+        said: (transaction, outcome) of every decision and answer.
+        told: (transaction, outcome) of the first answer, which is what the client knows.
+        branches: (transaction, outcome) of every prepared branch that ended.
+        rows: ((node, transaction), committed outbox messages in order, how many of them have reached the broker).
+        loose: Causes of events that reached the broker without an outbox row.
+        stuck: (node, transaction) that wait for an operator.
+        flags: ``fault``, ``recovered``, ``order``.
+    """
+
+    said: frozenset[tuple[int, str]] = frozenset()
+    told: tuple[tuple[int, str], ...] = ()
+    branches: frozenset[tuple[int, str]] = frozenset()
+    rows: tuple[tuple[tuple[int, int], tuple[Message, ...], int], ...] = ()
+    loose: frozenset[tuple[Any, ...]] = frozenset()
+    stuck: frozenset[tuple[int, int]] = frozenset()
+    flags: frozenset[str] = frozenset()
+
+    def after(self, node: int, outputs: Iterable[Output]) -> Observed:
+        """What was seen once these things have left a node."""
+        now = self
+        for kind, value in outputs:
+            if kind == "decided" or kind == "answer":
+                if value[1] != "accepted":
+                    now = now._replace(said=now.said | {value})
+                if kind == "answer" and all(tx != value[0] for tx, _ in now.told):
+                    now = now._replace(told=tuple(sorted((*now.told, value))))
+            elif kind == "branch":
+                now = now._replace(branches=now.branches | {value})
+            elif kind == "row":
+                now = now.committed(node, value)
+            elif kind == "stored":
+                now = now.stored(node, value)
+            elif kind == "stuck":
+                now = now._replace(stuck=now.stuck | {(node, value)})
+            elif kind == "freed":
+                now = now._replace(stuck=now.stuck - {(node, value)})
+            elif kind in ("fault", "recovered"):
+                now = now._replace(flags=now.flags | {kind})
+        return now
+
+    def committed(self, node: int, message: Message) -> Observed:
+        """An outbox row was committed."""
+        known = {key: (messages, count) for key, messages, count in self.rows}
+        messages, count = known.get((node, message.tx), ((), 0))
+        known[node, message.tx] = ((*messages, message), count)
+        return self._replace(rows=tuple((key, *known[key]) for key in sorted(known)))
+
+    def stored(self, node: int, message: Message) -> Observed:
+        """The broker has got an event."""
+        known = {key: (messages, count) for key, messages, count in self.rows}
+        messages, count = known.get((node, message.tx), ((), 0))
+        if message not in messages:
+            cause = getattr(message.body, "cause", None)
+            return self._replace(loose=self.loose | {(node, message.kind, cause)})
+        position = messages.index(message)
+        if position > count:
+            return self._replace(flags=self.flags | {"order"})
+        if position == count:
+            known[node, message.tx] = (messages, count + 1)
+        return self._replace(rows=tuple((key, *known[key]) for key in sorted(known)))
+
+
+class Judge:
+    """The properties of one scope, with what depends on a part of a state remembered for that part.
+
+    Args:
+        scope: The scope.
+        locals_: The local states.
+        observations: What the numbers of observations in a state stand for.
+    """
+
+    def __init__(self, scope: Scope, locals_: Locals, observations: list[Observed]) -> None:
+        self.scope = scope
+        self.locals = locals_
+        self.observations = observations
+        self._net: dict[int, dict[tuple[int, int], int]] = {}
+        self._firm: dict[int, frozenset[tuple[int, int]]] = {}
+        self._seen: dict[tuple[str, int], bool] = {}
+        self._twice: dict[int, bool] = {}
+        needed = [i for i in range(scope.participants) if scope.writes(i) and scope.kind(i) != "retriable"]
+        self._needed = {tx: frozenset((tx, index) for index in needed) for tx in range(scope.messages)}
+        self._writing = [index for index in range(scope.participants) if scope.writes(index)]
+
+    # --- parts of a state, remembered -------------------------------------------------------------------------------------------
+
+    def net(self, local: int) -> dict[tuple[int, int], int]:
+        """(transaction, step) -> how often it was done here, less how often it was undone."""
+        known = self._net.get(local)
+        if known is None:
+            counts = self.locals.store(local).counts
+            known = self._net[local] = {key: did - undid for key, (did, undid) in counts.items()}
+        return known
+
+    def firm(self, local: int) -> frozenset[tuple[int, int]]:
+        """(transaction, step) that is in force here, or prepared."""
+        known = self._firm.get(local)
+        if known is None:
+            store = self.locals.store(local)
+            prepared = {(tx, step) for tx, branch in store.prepared.items() for step in branch.steps}
+            known = self._firm[local] = frozenset(prepared | {key for key, net in self.net(local).items() if net > 0})
+        return known
+
+    def _once(self, name: str, number: int, judge: Callable[[Observed], bool]) -> bool:
+        known = self._seen.get((name, number))
+        if known is None:
+            known = self._seen[name, number] = judge(self.observations[number])
+        return known
+
+    def in_force(self, state: Any, tx: int) -> list[bool]:
+        """For each step that writes, whether it is in force."""
+        nets: dict[tuple[int, int], int] = {}
+        for local in state[0]:
+            nets.update(self.net(local))
+        return [nets.get((tx, index), 0) > 0 for index in self._writing]
+
+    # --- always -----------------------------------------------------------------------------------------------------------------
+
+    def agreement(self, state: Any) -> bool:
+        """See `ALWAYS`."""
+        return self._once("agreement", state[3], _agree)
+
+    def durable_votes(self, state: Any) -> bool:
+        """See `ALWAYS`."""
+        if self._once("open", state[3], _no_commit):
+            return True
+        seen = self.observations[state[3]]
+        firm: frozenset[tuple[int, int]] = frozenset().union(*map(self.firm, state[0]))
+        return all(self._needed[tx] <= firm for tx, outcome in seen.said | seen.branches if outcome == "committed")
+
+    def effect_once(self, state: Any) -> bool:
+        """See `ALWAYS`."""
+        return not any(map(self._repeated, state[0]))
+
+    def _repeated(self, local: int) -> bool:
+        known = self._twice.get(local)
+        if known is None:
+            known = self._twice[local] = any(net not in (0, 1) for net in self.net(local).values())
+        return known
+
+    def order(self, state: Any) -> bool:
+        """See `ALWAYS`."""
+        return self._once("order", state[3], lambda seen: "order" not in seen.flags)
+
+    def contract(self, state: Any) -> bool:
+        """See `ALWAYS`."""
+        return self._once("contract", state[3], lambda seen: "fault" not in seen.flags)
+
+    # --- at rest ----------------------------------------------------------------------------------------------------------------
+
+    def truth(self, state: Any) -> bool:
+        """See `AT_REST`."""
+        if not state[5] & ENDED:
+            return True
+        for tx, outcome in self.observations[state[3]].told:
+            force = self.in_force(state, tx)
+            if (outcome == "committed" and not all(force)) or (outcome == "aborted" and any(force)):
+                return False
+        return True
+
+    def atomicity(self, state: Any) -> bool:
+        """See `AT_REST`."""
+        if not state[5] & ENDED:
+            return True
+        return all(len(set(self.in_force(state, tx))) <= 1 for tx in range(self.scope.messages))
+
+    def non_blocking(self, state: Any) -> bool:
+        """See `AT_REST`."""
+        if not state[5] & ENDED:
+            return True
+        if not is_empty(state[2]) or self.observations[state[3]].stuck:
+            return False
+        for local in state[0]:
+            store = self.locals.store(local)
+            if self.locals.busy(local) or store.prepared or store.outbox or store.open:
+                return False
+        return True
+
+    def no_loss(self, state: Any) -> bool:
+        """See `AT_REST`."""
+        return not state[5] & ENDED or self._once("loss", state[3], _nothing_lost)
+
+    def no_ghost(self, state: Any) -> bool:
+        """See `AT_REST`."""
+        if not state[5] & ENDED:
+            return True
+        for node, kind, cause in self.observations[state[3]].loose:
+            if cause is None or kind != "step-done":
+                continue
+            tx, index, _ = cause
+            if not self.locals.store(state[0][node]).counts.get((tx, index), (0, 0))[0]:
+                return False
+        return True
+
+    def always(self) -> dict[str, Callable[[Any], bool]]:
+        """Predicates of every state."""
+        return self._of(ALWAYS)
+
+    def at_rest(self) -> dict[str, Callable[[Any], bool]]:
+        """Predicates of states in which nothing more can happen."""
+        return self._of(AT_REST)
+
+    def _of(self, names: Iterable[str]) -> dict[str, Callable[[Any], bool]]:
+        broker = self.locals.strategy.uses_broker
+        return {name: getattr(self, name.replace("-", "_")) for name in names if broker or name not in OF_BROKERS}
+
+    # --- goals ------------------------------------------------------------------------------------------------------------------
+
+    def commits(self, state: Any) -> bool:
+        """A transaction has come to its end with all steps in force."""
+        return bool(state[5] & ENDED) and all(self.in_force(state, 0))
+
+    def aborts(self, state: Any) -> bool:
+        """A transaction has come to its end with no step in force."""
+        return bool(state[5] & ENDED) and not any(self.in_force(state, 0))
+
+    def compensates(self, state: Any) -> bool:
+        """A step was undone."""
+        return any(undid for local in state[0] for _, undid in self.locals.store(local).counts.values())
+
+    def recovers(self, state: Any) -> bool:
+        """A restarted node found something to recover."""
+        return "recovered" in self.observations[state[3]].flags
+
+
+def _agree(seen: Observed) -> bool:
+    held = seen.said | seen.branches
+    return not any((tx, "aborted") in held for tx, outcome in held if outcome == "committed")
+
+
+def _no_commit(seen: Observed) -> bool:
+    return all(outcome != "committed" for _, outcome in seen.said | seen.branches)
+
+
+def _nothing_lost(seen: Observed) -> bool:
+    return all(count == len(messages) for _, messages, count in seen.rows)

@@ -1,0 +1,604 @@
+"""The global model of a protocol in a scope: nodes, network, broker, client and budgets of faults, as a `Model` for the explorer.
+
+A state is ``(nodes, net, broker, observed, budget, rest)``: the number of each node's local state; a sorted tuple of the numbers of what
+is in flight (a multiset); the broker's queues; the number of what the observer has seen; what is left of the budgets, four bits each;
+and bits for the requests to come, the variant of the plan, the end, and how often time had to pass.
+
+What keeps the number of states down, and why nothing is lost by it:
+
+- A copy of a message comes into being when the message is delivered first (both copies are alike, so it does not matter when).
+- A machine in the middle of a program hears nothing: what it would keep for later stays in flight, or is lost with its node for free.
+- A crash before the first effect of a program is one before the event, followed by the loss of a message to a node that is down.
+- While something else can happen, timers fire against the budget only; at rest, when nothing else can, they fire for free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from simtx.checker import broker as brokers
+from simtx.checker.broker import Broker
+from simtx.checker.local import DAEMON, PAUSED, Locals, Outcome, describe_event
+from simtx.checker.local_store import Output
+from simtx.checker.model import Model
+from simtx.checker.properties import ENDED, HALTED, WAIT_SHIFT, Judge, Observed
+from simtx.checker.scope import BUDGETS, Scope
+from simtx.errors import ScenarioError
+from simtx.protocols import Delivery, Done, Machine, Message, Policies, Request, Strategy, Timer
+
+State: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], Broker, int, int, int]
+
+CRASH, LOSS, DUPLICATE, TIMEOUT, FAILURE, INTERVENTION = (1 << 4 * position for position in range(len(BUDGETS)))
+_MASK: Final = 15
+_VARIANT_SHIFT: Final = 8
+_REQUESTS: Final = 255
+
+MESSAGE, DONE, COPY, PUBLICATION, ORPHAN = range(5)
+
+#: What the checker plays with when a strategy has no policies of its own: little patience, so that giving up is in reach.
+POLICIES: Final = Policies(attempts=1, publish_attempts=2)
+
+
+class Action(NamedTuple):
+    """The label of a step.
+
+    Attributes:
+        kind: ``deliver``, ``request``, ``timer``, ``continue``, ``restart``, ``crash``, ``lose``, ``store``, ``unheard`` (the producer gives
+            up waiting for the broker), ``redeliver``, ``intervene``, ``rest``.
+        node: Index of the node, or -1.
+        event: What the node is asked to do, as `Locals.outcomes` takes it; None where no node is.
+        item: Number of the item in flight, or -1.
+        choice: Which of the outcomes.
+        fail: The store operation that fails, or -1.
+        note: What else happens: ``copy`` (another copy stays in flight), ``ack lost``.
+    """
+
+    kind: str
+    node: int
+    event: Any = None
+    item: int = -1
+    choice: int = 0
+    fail: int = -1
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something in flight.
+
+    Attributes:
+        kind: `MESSAGE`, `DONE` (the broker's ack or its absence, on the way to the producer), `COPY` (of a delivery), `PUBLICATION`,
+            `ORPHAN` (a publication whose producer no longer listens).
+        node: Index of the node that it goes to; of the producer, for publications.
+        tx: Transaction of the machine that it goes to, or that published it.
+        event: What the node is asked to do.
+        message: The message inside.
+        consumer: Index of the node that a publication is for.
+        tag: Tag of the publication.
+    """
+
+    kind: int
+    node: int
+    tx: int
+    event: Any = None
+    message: Message | None = None
+    consumer: int = -1
+    tag: str = ""
+
+
+class _Digest(NamedTuple):
+    """An outcome in the terms of the global state."""
+
+    local: int
+    adds: tuple[int, ...]
+    acks: tuple[int, ...]
+    seen: tuple[Output, ...]
+    crashed: bool
+    paused: bool
+
+
+class ProtocolModel:
+    """A strategy in a scope.
+
+    Args:
+        strategy: The strategy; without policies of its own it gets `POLICIES`.
+        scope: Plans and budgets.
+        fused: Where everything goes through a broker, let the last crash and the restart be one step: who is down then differs from
+            who is slow in nothing. `direct` tells afterwards whether everything did.
+
+    Attributes:
+        strategy: The strategy with its policies.
+        scope: As given.
+        nodes: Names of the nodes, services first.
+        locals: What the nodes can do.
+        judge: The properties.
+
+    Raises:
+        ScenarioError: The strategy cannot play the plans of this scope.
+    """
+
+    def __init__(self, strategy: Strategy, scope: Scope, *, fused: bool = True) -> None:
+        configured = getattr(strategy, "configured", None)
+        self.strategy: Strategy = configured(POLICIES) if configured is not None else strategy
+        self.scope = scope
+        self.nodes = (*scope.services(), *((strategy.hub,) if strategy.hub else ()))
+        self.variants = scope.variants()
+        for _, plans in self.variants:
+            problem = self.strategy.check(plans[0])
+            if problem:
+                raise ScenarioError(problem, "verify")
+        self.locals = Locals(self.strategy, scope.retained)
+        self.observations: list[Observed] = [Observed()]
+        self.judge = Judge(scope, self.locals, self.observations)
+        self.items: list[Item] = []
+        self.fused = fused and strategy.uses_broker and not strategy.hub
+        self.direct = False
+        self.most_rounds = 4 + sum(getattr(scope, name) for name in BUDGETS)
+        self._rounds: list[tuple[int, frozenset[tuple[int, int, str]]]] = [(0, frozenset())]
+        self._round_numbers = {self._rounds[0]: 0}
+        self._position = {name: index for index, name in enumerate(self.nodes)}
+        self._numbers: dict[Item, int] = {}
+        self._observed: dict[Observed, int] = {self.observations[0]: 0}
+        self._after: dict[tuple[int, int, tuple[Output, ...]], int] = {}
+        self._digests: dict[tuple[int, Hashable, int, int], tuple[_Digest, ...]] = {}
+        self._timers: dict[int, tuple[tuple[int, Any, bool], ...]] = {}
+        self._busy: dict[int, tuple[int, ...]] = {}
+        self._ups: dict[int, bool] = {}
+        entry = self.strategy.entry(self.variants[0][1][0])
+        self._entry = self._where(entry)
+        self._requests = [[("event", plan.tx, Request(plan.tx, plan)) for plan in plans] for _, plans in self.variants]
+
+    def model(self, only: str | None = None) -> Model[State]:
+        """The model for `explore`.
+
+        Args:
+            only: Name of the one property to check, without goals; None: all.
+        """
+        judge = self.judge
+        always, at_rest = judge.always(), judge.at_rest()
+        goals = {"commit": judge.commits, "abort": judge.aborts}
+        if self.scope.crashes and self._remembers():
+            goals["recovery"] = judge.recovers
+        if only is not None:
+            goals = {}
+            always = {name: holds for name, holds in always.items() if name == only}
+            at_rest = {name: holds for name, holds in at_rest.items() if name == only}
+        return Model(
+            name=self.strategy.name,
+            initial=self.initial(),
+            successors=self.successors,
+            invariants=always,
+            terminal_invariants=at_rest,
+            goals=goals,
+            show=self.show,
+        )
+
+    def _remembers(self) -> bool:
+        """Whether anything has to be done when a node restarts: a machine that recovers, or a daemon."""
+        return any(
+            type(self.strategy.machine(name, 0)).recover is not Machine.recover
+            or any(True for _ in self.strategy.daemons(name))
+            for name in self.nodes
+        )
+
+    def initial(self) -> list[State]:
+        """One initial state for each variant of the plans."""
+        nodes = tuple(self.locals.first(name) for name in self.nodes)
+        budget = sum(getattr(self.scope, name) << 4 * position for position, name in enumerate(BUDGETS))
+        requests = (1 << self.scope.messages) - 1
+        return [(nodes, (), (), 0, budget, requests | number << _VARIANT_SHIFT) for number in range(len(self.variants))]
+
+    # --- numbers ----------------------------------------------------------------------------------------------------------------
+
+    def _where(self, name: str) -> int:
+        try:
+            return self._position[name]
+        except KeyError:
+            raise ScenarioError(
+                f"something is sent to '{name}', which is no node; there are {', '.join(self.nodes)}", "verify"
+            ) from None
+
+    def _number(self, item: Item) -> int:
+        number = self._numbers.get(item)
+        if number is None:
+            number = self._numbers[item] = len(self.items)
+            self.items.append(item)
+        return number
+
+    def _observe(self, before: int, node: int, seen: tuple[Output, ...]) -> int:
+        key = (before, node, seen)
+        number = self._after.get(key)
+        if number is None:
+            after = self.observations[before].after(node, seen)
+            number = self._observed.get(after)
+            if number is None:
+                number = self._observed[after] = len(self.observations)
+                self.observations.append(after)
+            self._after[key] = number
+        return number
+
+    def _up(self, local: int) -> bool:
+        known = self._ups.get(local)
+        if known is None:
+            known = self._ups[local] = self.locals.up(local)
+        return known
+
+    def _running(self, local: int) -> tuple[int, ...]:
+        known = self._busy.get(local)
+        if known is None:
+            known = self._busy[local] = self.locals.running(local)
+        return known
+
+    def _set_timers(self, local: int) -> tuple[tuple[int, Any, bool], ...]:
+        """Timers of a node that would change something: (transaction, event, whether it is a daemon's)."""
+        known = self._timers.get(local)
+        if known is None:
+            found = []
+            for tx, name in self.locals.timers(local):
+                event = ("event", tx, Timer(name))
+                outcome = self.locals.outcomes(local, event)[0]
+                if outcome.local != local or outcome.outputs:
+                    found.append((tx, event, tx == DAEMON))
+            known = self._timers[local] = tuple(found)
+        return known
+
+    def digests(self, node: int, local: int, event: Any, fail: int = -1) -> tuple[_Digest, ...]:
+        """What may come of an event, in the terms of the global state."""
+        key = (local, event, fail, node)
+        known = self._digests.get(key)
+        if known is None:
+            known = self._digests[key] = tuple(
+                self._digest(node, one) for one in self.locals.outcomes(local, event, fail)
+            )
+        return known
+
+    def _digest(self, node: int, outcome: Outcome) -> _Digest:
+        adds: list[int] = []
+        acks: list[int] = []
+        seen: list[Output] = []
+        crashed = outcome.crashed >= 0
+        for output in outcome.outputs:
+            kind, value = output
+            if kind == "send":
+                self.direct = True
+                adds.append(
+                    self._number(Item(MESSAGE, self._where(value.to), value.tx, ("event", value.tx, value), value))
+                )
+            elif kind == "publish":
+                tx, tag, message = value
+                consumer = self._where(message.to)
+                adds.append(self._number(Item(PUBLICATION, node, tx, None, message, consumer, tag)))
+            elif kind == "acknowledge":
+                acks.append(value)
+            else:
+                seen.append(output)
+        return _Digest(outcome.local, tuple(adds), tuple(acks), tuple(seen), crashed, outcome.crashed == PAUSED)
+
+    def _ack(self, item: Item) -> int:
+        """The broker's ack of a publication."""
+        return self._number(
+            Item(
+                DONE,
+                item.node,
+                item.tx,
+                ("event", item.tx, Done(item.tag, "done")),
+                item.message,
+                item.consumer,
+                item.tag,
+            )
+        )
+
+    # --- steps ------------------------------------------------------------------------------------------------------------------
+
+    def successors(self, state: State) -> Iterator[tuple[Action, State]]:
+        """Everything that can happen in a state."""
+        nodes, net, broker, seen, budget, rest = state
+        if rest & (ENDED | HALTED):
+            return
+        busy = False
+        for step in self._arrivals(state):
+            busy = True
+            yield step
+        requests = rest & _REQUESTS
+        if requests:
+            busy = True
+            yield from self._asked(state)
+        for node, local in enumerate(nodes):
+            if not self._up(local):
+                busy = True
+                yield from self._react(state, Action("restart", node, ("restart",)))
+                continue
+            if self._running(local):  # a program that will not come to its end: the crash is paid for
+                busy = True
+                yield from self._react(state, Action("crash", node, ("crash",), note="paid"))
+            for _, event, free in self._set_timers(local):
+                if free:
+                    busy = True
+                    yield from self._react(state, Action("timer", node, event))
+        if self.observations[seen].stuck and budget & INTERVENTION * _MASK:
+            yield from self._intervened(state)
+        if busy and budget & TIMEOUT * _MASK:
+            cheaper = (nodes, net, broker, seen, budget - TIMEOUT, rest)
+            for node, local in enumerate(nodes):
+                for _, event, free in self._set_timers(local):
+                    if not free:
+                        yield from self._react(cheaper, Action("timer", node, event))
+        if budget & CRASH * _MASK:
+            cheaper = (nodes, net, broker, seen, budget - CRASH, rest)
+            for node, local in enumerate(nodes):
+                if self._up(local) and not self._running(local):
+                    yield from self._react(cheaper, Action("crash", node, ("crash",)))
+        if not busy:
+            yield from self._time_passes(state)
+
+    def _arrivals(self, state: State) -> Iterator[tuple[Action, State]]:
+        """Everything in flight arrives, or is lost; the broker delivers."""
+        nodes, net, broker, seen, budget, rest = state
+        last = -1
+        for position, number in enumerate(net):
+            if number == last:
+                continue
+            last = number
+            item = self.items[number]
+            others = net[:position] + net[position + 1 :]
+            kind = item.kind
+            less = (nodes, others, broker, seen, budget, rest)
+            if kind in (PUBLICATION, ORPHAN):
+                yield from self._published(less, number, item)
+                continue
+            local = nodes[item.node]
+            if not self._up(local):
+                yield Action("lose", item.node, None, number), less
+                continue
+            if kind != DONE and budget & LOSS * _MASK:
+                yield Action("lose", item.node, None, number), (nodes, others, broker, seen, budget - LOSS, rest)
+            if item.tx in self._running(local):
+                continue
+            action = Action("deliver", item.node, item.event, number)
+            yield from self._react(less, action)
+            if kind == MESSAGE and budget & DUPLICATE * _MASK:
+                copied = (nodes, net, broker, seen, budget - DUPLICATE, rest)
+                yield from self._react(copied, action._replace(note="copy"))
+            if kind == DONE:
+                for cost in (LOSS, TIMEOUT):
+                    if budget & cost * _MASK:
+                        yield from self._unheard((nodes, others, broker, seen, budget - cost, rest), number, item)
+        for head in brokers.heads(broker):
+            local = nodes[head.consumer]
+            if head.delivered or not self._up(local) or head.tx in self._running(local):
+                continue
+            yield from self._delivered(state, head)
+
+    def _published(self, less: State, number: int, item: Item) -> Iterator[tuple[Action, State]]:
+        """A publication reaches the broker, or does not."""
+        nodes, others, broker, seen, budget, rest = less
+        message = item.message
+        assert message is not None  # noqa: S101 - an invariant of publications
+        heard = self._observe(seen, item.node, (Output("stored", message),))
+        stored = brokers.store(
+            broker, item.consumer, message.tx, self._number(Item(MESSAGE, item.consumer, message.tx, None, message))
+        )
+        action = Action("store", -1, None, number)
+        if item.kind == ORPHAN:
+            yield action, (nodes, others, stored, heard, budget, rest)
+            return
+        yield action, (nodes, _with(others, (self._ack(item),)), stored, heard, budget, rest)
+        if budget & LOSS * _MASK:
+            yield from self._unheard((nodes, others, broker, seen, budget - LOSS, rest), number, item)
+        if budget & TIMEOUT * _MASK:
+            orphan = self._number(Item(ORPHAN, item.node, item.tx, None, message, item.consumer))
+            yield from self._unheard(
+                (nodes, _with(others, (orphan,)), broker, seen, budget - TIMEOUT, rest), number, item
+            )
+
+    def _unheard(self, after: State, number: int, item: Item) -> Iterator[tuple[Action, State]]:
+        """The publication or the broker's ack is lost, or comes too late: the producer hears a failure."""
+        local = after[0][item.node]
+        if self._up(local) and item.tx not in self._running(local):
+            event = ("event", item.tx, Done(item.tag, "failed"))
+            yield from self._react(after, Action("unheard", item.node, event, number))
+
+    def _delivered(self, state: State, head: brokers.Head, kind: str = "deliver") -> Iterator[tuple[Action, State]]:
+        """The broker delivers the head of a queue."""
+        nodes, net, broker, seen, budget, rest = state
+        message = self.items[head.item].message
+        assert message is not None  # noqa: S101 - an invariant of the broker's entries
+        event = ("event", head.tx, Delivery(message, head.id))
+        action = Action(kind, head.consumer, event, head.item)
+        marked = brokers.mark(broker, head.consumer, head.id, delivered=True)
+        after = (nodes, net, marked, seen, budget, rest)
+        yield from self._react(after, action)
+        if kind == "deliver" and budget & DUPLICATE * _MASK:
+            copy = self._number(Item(COPY, head.consumer, head.tx, event, message))
+            copied = (nodes, _with(net, (copy,)), marked, seen, budget - DUPLICATE, rest)
+            yield from self._react(copied, action._replace(note="copy"))
+
+    def _asked(self, state: State) -> Iterator[tuple[Action, State]]:
+        """The client's requests reach the entry node, while it is up."""
+        nodes, net, broker, seen, budget, rest = state
+        local = nodes[self._entry]
+        if not self._up(local):
+            return
+        for tx in range(self.scope.messages):
+            if rest >> tx & 1 and tx not in self._running(local):
+                event = self._requests[rest >> _VARIANT_SHIFT & _REQUESTS][tx]
+                after = (nodes, net, broker, seen, budget, rest & ~(1 << tx))
+                yield from self._react(after, Action("request", self._entry, event))
+
+    def _intervened(self, state: State) -> Iterator[tuple[Action, State]]:
+        """An operator turns to a transaction that is stuck."""
+        nodes, net, broker, seen, budget, rest = state
+        for node, tx in sorted(self.observations[seen].stuck):
+            if not self._up(nodes[node]) or tx in self._running(nodes[node]):
+                continue
+            freed = self._observe(seen, node, (Output("freed", tx),))
+            after = (nodes, net, broker, freed, budget - INTERVENTION, rest)
+            for kind in ("retry", "skip", "resolve"):
+                event = ("event", tx, Request(tx, None, kind, "an operator's reason"))
+                yield from self._react(after, Action("intervene", node, event))
+
+    def _time_passes(self, state: State) -> Iterator[tuple[Action, State]]:
+        """Nothing else can happen, and all nodes are up: timers fire, and what is not acknowledged is delivered again.
+
+        Time is fair: it passes in rounds, and whoever waits has one turn in each. When the rounds are used up, somebody waits for ever.
+        """
+        nodes, net, broker, seen, budget, rest = state
+        count, fired = self._rounds[rest >> WAIT_SHIFT]
+        waiting: dict[tuple[int, int, str], Any] = {}
+        for node, local in enumerate(nodes):
+            for tx, event, free in self._set_timers(local):
+                if not free:
+                    waiting[node, tx, event[2].kind] = event
+        for head in brokers.heads(broker):
+            if any(after[:4] != state[:4] for _, after in self._delivered(state, head, "redeliver")):
+                waiting[head.consumer, head.tx, ""] = head
+        if waiting.keys() <= fired:
+            count, fired = count + 1, frozenset()
+        if not waiting or count >= self.most_rounds:
+            yield Action("rest", -1), (nodes, net, broker, seen, budget, rest & (1 << WAIT_SHIFT) - 1 | ENDED)
+            return
+        for key, one in waiting.items():
+            if key in fired:
+                continue
+            later = (nodes, net, broker, seen, budget, self._turn(rest, count, fired | {key}))
+            if key[2]:
+                yield from self._react(later, Action("timer", key[0], one))
+            else:
+                yield from self._delivered(later, one, "redeliver")
+
+    def _turn(self, rest: int, count: int, fired: frozenset[tuple[int, int, str]]) -> int:
+        """The bits of a state in which these have had their turn in this round."""
+        entry = (count, fired)
+        number = self._round_numbers.get(entry)
+        if number is None:
+            number = self._round_numbers[entry] = len(self._rounds)
+            self._rounds.append(entry)
+        return rest & (1 << WAIT_SHIFT) - 1 | number << WAIT_SHIFT
+
+    def _react(self, base: State, action: Action) -> Iterator[tuple[Action, State]]:
+        """A node reacts: every outcome, crashes against the budget, and passing failures against theirs."""
+        budget = base[4]
+        node = action.node
+        local = base[0][node]
+        crashing = action.kind == "crash"
+        may_crash = crashing or bool(budget & CRASH * _MASK)
+        for choice, digest in enumerate(self.digests(node, local, action.event)):
+            if (digest.crashed or digest.paused) and not may_crash:
+                break  # the outcome without a crash comes first
+            spent = budget - CRASH if (digest.crashed or digest.paused) and not crashing else budget
+            label = action._replace(choice=choice) if choice else action
+            yield from self._become(base, label, digest, spent)
+        if budget & FAILURE * _MASK and action.kind in ("deliver", "request", "timer", "redeliver"):
+            fail = 0
+            while digests := self.digests(node, local, action.event, fail):
+                yield from self._become(base, action._replace(fail=fail), digests[0], budget - FAILURE)
+                fail += 1
+
+    def _become(self, base: State, label: Action, digest: _Digest, budget: int) -> Iterator[tuple[Action, State]]:
+        """The states after an outcome: an acknowledgement may get lost, and so may a publication of a node that crashes."""
+        nodes, net, broker, seen, _, rest = base
+        node, local = label.node, digest.local
+        calm = not budget & CRASH * _MASK
+        if local != nodes[node]:
+            if calm and not (digest.crashed or digest.paused):
+                local = self.locals.calm(local)
+            nodes = (*nodes[:node], local, *nodes[node + 1 :])
+        if calm and (digest.crashed or digest.paused):
+            nodes = tuple(map(self.locals.calm, nodes))
+        if digest.adds:
+            net = _with(net, digest.adds)
+        if digest.seen:
+            seen = self._observe(seen, node, digest.seen)
+            if "fault" in self.observations[seen].flags:
+                yield label, (nodes, net, broker, seen, budget, rest | HALTED)
+                return
+        ends = [(label, broker, budget)]
+        if digest.acks:
+            acked = again = broker
+            for identity in digest.acks:
+                acked = brokers.acknowledge(acked, node, identity)
+                again = brokers.mark(again, node, identity, delivered=False)
+            ends = [(label, acked, budget)]
+            if budget & LOSS * _MASK:
+                ends.append((label._replace(note="ack lost"), again, budget - LOSS))
+        for name, left, spent in ends:
+            after = (nodes, net, left, seen, spent, rest)
+            if digest.crashed:
+                yield from self._cut_off(after, name)
+            else:
+                yield name, after
+
+    def _cut_off(self, state: State, label: Action) -> Iterator[tuple[Action, State]]:
+        """What a crash does to what the node has in flight with the broker: a publication arrives or is lost, nobody hears acks."""
+        nodes, net, broker, seen, budget, rest = state
+        node = label.node
+        if broker:
+            broker = brokers.reset(broker, node)
+        kept: list[int] = []
+        orphans: list[int] = []
+        for number in net:
+            item = self.items[number]
+            if item.node != node or item.kind not in (DONE, PUBLICATION):
+                kept.append(number)
+            elif item.kind == PUBLICATION:
+                orphans.append(self._number(Item(ORPHAN, node, item.tx, None, item.message, item.consumer)))
+        restart = self.fused and not budget & CRASH * _MASK
+        for count in range(len(orphans), -1, -1):
+            for survivors in combinations(orphans, count):
+                after = (nodes, _with(tuple(kept), survivors), broker, seen, budget, rest)
+                lost = len(orphans) - count
+                note = f"{label.note}, {lost} lost" if lost else label.note
+                if not restart:
+                    yield label._replace(note=note), after
+                    continue
+                digest = self.digests(node, nodes[node], ("restart",))[0]
+                yield from self._become(after, label._replace(note=f"{note}, restart"), digest, budget)
+
+    # --- words ------------------------------------------------------------------------------------------------------------------
+
+    def outcome(self, state: State, action: Action) -> Outcome | None:
+        """What the node did in this step, if one did something."""
+        if action.event is None:
+            return None
+        return self.locals.outcomes(state[0][action.node], action.event, action.fail)[action.choice]
+
+    def show(self, state: State) -> str:
+        """A state on one line."""
+        nodes, net, broker, _, budget, rest = state
+        parts = []
+        for name, local in zip(self.nodes, nodes, strict=True):
+            busy = ", ".join(machine.state for _, machine in self.locals.busy(local))
+            parts.append(
+                f"{name} {'' if self._up(local) else 'down '}{busy or ('idle' if self._up(local) else '')}".strip()
+            )
+        if net:
+            parts.append("in flight: " + ", ".join(self.words(number) for number in net))
+        waiting = [self.words(item) for *_, entries in broker for _, item, _ in entries]
+        if waiting:
+            parts.append("at the broker: " + ", ".join(waiting))
+        left = [
+            f"{name} {budget >> 4 * position & _MASK}"
+            for position, name in enumerate(BUDGETS)
+            if budget >> 4 * position & _MASK
+        ]
+        parts.append("left: " + (", ".join(left) or "nothing"))
+        if rest & ENDED:
+            parts.append("at rest")
+        return "; ".join(parts)
+
+    def words(self, number: int) -> str:
+        """Something in flight, in words."""
+        item = self.items[number]
+        message = item.message
+        if item.kind == DONE:
+            return f"the ack of {describe_event(message)} to {self.nodes[item.node]}"
+        assert message is not None  # noqa: S101 - all other kinds have one
+        about = f" of transaction {message.tx}" if self.scope.messages > 1 else ""
+        return f"{describe_event(message)}{about} from {message.sender} to {message.to}"
+
+
+def _with(net: tuple[int, ...], adds: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(net + adds))

@@ -1,0 +1,160 @@
+"""The scope of a verification: how many participants and transactions, what may go wrong how often, and the plans that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+
+from simtx.errors import ScenarioError
+from simtx.protocols import Operation, Plan, Step, StepKind
+
+BUDGETS: Final = ("crashes", "losses", "duplicates", "timeouts", "failures", "interventions")
+_MOST: Final = 15
+_REFUSE: Final = Operation("", "refuse")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What one exploration covers: everything that these numbers allow.
+
+    Attributes:
+        participants: Services, each with one step of the transaction.
+        messages: Transactions that the client asks for, at any time.
+        crashes: Crashes of any node at any point, a recovery included; a restart may come at any time and is free.
+        losses: Messages, publications and acknowledgements that get lost while both ends are up. What is sent to a node that is down may
+            be lost for free.
+        duplicates: Messages and deliveries that arrive twice, the copy at any later time.
+        timeouts: Timers of transactions that fire early, and publications that time out though they arrive. When nothing else can
+            happen, time passes, and any timer fires for free; so do the periodic timers of daemons.
+        failures: Store operations that fail for a passing reason.
+        interventions: Requests of an operator to a transaction that is stuck.
+        parallel: The steps form a graph and not a chain: all but the last are independent, and the last comes after them; two steps
+            are independent of each other.
+        pivot: Index of the pivot; the steps behind it are retriable. None: all steps are compensatable.
+        reads: How many of the services, the last ones, only read.
+        contention: All transactions want the same key of a service, and not each its own.
+        refusals: Explore also plans in which one step is refused.
+        unruly: Explore also plans in which a retriable step, or a compensation, is refused, which no correct plan does.
+        retained: Idempotency rows that a store keeps, the oldest are pruned first; None: all.
+
+    Raises:
+        ScenarioError: A number makes no sense.
+    """
+
+    participants: int = 2
+    messages: int = 1
+    crashes: int = 1
+    losses: int = 0
+    duplicates: int = 1
+    timeouts: int = 1
+    failures: int = 0
+    interventions: int = 0
+    parallel: bool = False
+    pivot: int | None = None
+    reads: int = 0
+    contention: bool = False
+    refusals: bool = True
+    unruly: bool = False
+    retained: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("participants", 1, 8),
+            ("messages", 1, 4),
+            *((budget, 0, _MOST) for budget in BUDGETS),
+            ("reads", 0, self.participants),
+        ):
+            value: Any = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise ScenarioError(f"{name} = {value!r}; it must be a whole number from {least} to {most}", "verify")
+        pivot: Any = self.pivot
+        if pivot is not None and (not isinstance(pivot, int) or not 0 <= pivot < self.participants):
+            raise ScenarioError(
+                f"pivot = {self.pivot!r}; it must be the index of a step, 0 to {self.participants - 1}", "verify"
+            )
+        retained: Any = self.retained
+        if retained is not None and (not isinstance(retained, int) or retained < 0):
+            raise ScenarioError(f"retained = {self.retained!r}; it must be a number of rows, or None for all", "verify")
+
+    def changed(self, **changes: Any) -> Scope:
+        """This scope with other numbers."""
+        return replace(self, **changes)
+
+    def options(self) -> dict[str, Any]:
+        """What differs from the default scope, participants, messages and budgets of faults always included."""
+        always = ("participants", "messages", "crashes", "losses", "duplicates", "timeouts")
+        return {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if one.name in always or getattr(self, one.name) != one.default
+        }
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.options().items())
+
+    # --- plans ------------------------------------------------------------------------------------------------------------------
+
+    def services(self) -> tuple[str, ...]:
+        """Names of the services."""
+        return tuple(f"s{number}" for number in range(1, self.participants + 1))
+
+    def kind(self, index: int) -> StepKind:
+        """The kind of a step."""
+        if self.pivot is None or index < self.pivot:
+            return "compensatable"
+        return "pivot" if index == self.pivot else "retriable"
+
+    def writes(self, index: int) -> bool:
+        """Whether a step writes."""
+        return index < self.participants - self.reads
+
+    def variants(self) -> list[tuple[str, tuple[Plan, ...]]]:
+        """The plans of all transactions, for each thing that may be refused; the first variant is the one where nothing is."""
+        variants = [("nothing is refused", self._plans(-1, -1))]
+        for index in range(self.participants):
+            normal = self.kind(index) != "retriable"
+            if (normal and self.refusals) or (not normal and self.unruly):
+                variants.append((f"step {index} of transaction 0 is refused", self._plans(index, -1)))
+        if self.unruly:
+            for index in range(1, self.participants):
+                if self.kind(index) == "retriable":
+                    break
+                variants.append(
+                    (
+                        f"step {index} and the compensation of step {index - 1} are refused",
+                        self._plans(index, index - 1),
+                    )
+                )
+        return variants
+
+    def _plans(self, refused: int, irreversible: int) -> tuple[Plan, ...]:
+        return tuple(
+            Plan(
+                tx,
+                tuple(
+                    self._step(tx, index, refused if tx == 0 else -1, irreversible)
+                    for index in range(self.participants)
+                ),
+            )
+            for tx in range(self.messages)
+        )
+
+    def _step(self, tx: int, index: int, refused: int, irreversible: int) -> Step:
+        action: tuple[Operation, ...]
+        undo: tuple[Operation, ...]
+        key = "x" if self.contention else f"x{tx}"
+        if self.writes(index):
+            action, undo = (Operation(key, "add", 1),), (Operation(key, "add", -1),)
+        else:
+            action, undo = (Operation(key, "read"),), ()
+        if index == refused:
+            action = (_REFUSE, *action)
+        if index == irreversible and refused >= 0:
+            undo = (_REFUSE, *undo)
+        last = self.participants - 1
+        after: tuple[int, ...]
+        if not self.parallel:
+            after = (index - 1,) if index else ()
+        else:
+            after = tuple(range(last)) if index == last and last > 1 else ()
+        return Step(index, f"step-{index}", f"s{index + 1}", action, undo, self.kind(index), after)

@@ -1,0 +1,312 @@
+"""`simtx.verify`: every interleaving and every crash point of a protocol in a small scope, on the machines that are simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from simtx.checker.exploration import Exploration, Progress
+from simtx.checker.explore import explore
+from simtx.checker.properties import ALWAYS, AT_REST, EXPECTED, PROPERTIES
+from simtx.checker.protocol import ProtocolModel
+from simtx.checker.scope import Scope
+from simtx.checker.story import Story
+from simtx.errors import ScenarioError
+from simtx.protocols import Machine, Strategy
+from simtx.protocols import strategy as strategy_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What an exhaustive exploration has found about a strategy, and how far it reaches.
+
+    Attributes:
+        strategy: Name of the strategy.
+        scope: What was explored: plans and budgets of faults.
+        complete: Whether all of it was. Only then is the absence of a violation a proof, for this scope.
+        stopped: Why not, or nothing.
+        states: Distinct states.
+        transitions: Steps between them.
+        depth: Length of the longest of all shortest paths; an initial state has depth 1.
+        seconds: Wall-clock time.
+        checked: Names of the properties; those about a broker only where there is one.
+        violations: Property to a shortest story that violates it, shortest first.
+        goals: What must be possible (a commit, an abort, a recovery): whether it was reached.
+        not_covered: What the machines could do and did not in this exploration: rows of transition tables, states.
+        covered: The rows that were taken: (role, state, event, state afterwards).
+        recovered: (role, state) that a recovery has led to.
+        expected: Properties that the strategy is known not to have, with the reason.
+    """
+
+    strategy: str
+    scope: Scope
+    complete: bool
+    stopped: str
+    states: int
+    transitions: int
+    depth: int
+    seconds: float
+    checked: tuple[str, ...]
+    violations: dict[str, Story]
+    goals: dict[str, bool]
+    not_covered: tuple[str, ...]
+    covered: frozenset[tuple[str, str, str, str]] = field(repr=False)
+    recovered: frozenset[tuple[str, str]] = field(repr=False)
+    expected: dict[str, str] = field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was explored, every property holds, and what must be possible is."""
+        return self.complete and not self.violations and all(self.goals.values())
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """Properties without a violation."""
+        return tuple(name for name in self.checked if name not in self.violations)
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    @property
+    def headline(self) -> str:
+        """The verdict on one line."""
+        if self.violations:
+            verdict = f"REFUTED on {', '.join(self.violations)}"
+        elif not self.complete:
+            verdict = f"no violation found, INCOMPLETE ({self.stopped})"
+        elif missing := [name for name, reached in self.goals.items() if not reached]:
+            verdict = f"nothing violated, but out of reach: {', '.join(missing)}"
+        else:
+            verdict = "holds"
+        return f"{self.strategy}: {verdict}"
+
+    @property
+    def bounds(self) -> str:
+        """The scope and the size of the exploration, on one line."""
+        extent = "all" if self.complete else "only"
+        return (
+            f"{self.scope}; {extent} {self.states:,} states, {self.transitions:,} transitions, depth {self.depth}, "
+            f"{self.seconds:.1f} s"
+        )
+
+    @property
+    def text(self) -> str:
+        """The whole verdict."""
+        out = [self.headline, f"  scope: {self.bounds}"]
+        for group, names in (("at any time", ALWAYS), ("at rest", AT_REST)):
+            out.append(f"  {group}:")
+            out += [f"    {self._mark(name):<11} {name}: {names[name]}" for name in self.checked if name in names]
+        out.append(
+            "  possible: "
+            + ", ".join(f"{name}{'' if reached else ' NOT REACHED'}" for name, reached in self.goals.items())
+        )
+        if self.not_covered:
+            out.append(f"  not covered in this scope ({len(self.not_covered)}): {'; '.join(self.not_covered)}")
+        for name, story in self.violations.items():
+            known = f" (known: {self.expected[name]})" if name in self.expected else ""
+            out += ["", f"{story.title}{known}", story.text]
+        return "\n".join(out)
+
+    def _mark(self, name: str) -> str:
+        if name in self.violations:
+            return "VIOLATED"
+        return "holds" if self.complete else "not refuted"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines: plain values only."""
+        return {
+            "strategy": self.strategy,
+            "scope": self.scope.options(),
+            "ok": self.ok,
+            "complete": self.complete,
+            "stopped": self.stopped,
+            "states": self.states,
+            "transitions": self.transitions,
+            "depth": self.depth,
+            "seconds": self.seconds,
+            "properties": {name: name not in self.violations for name in self.checked},
+            "violations": {name: list(story.steps) for name, story in self.violations.items()},
+            "expected": dict(self.expected),
+            "goals": dict(self.goals),
+            "not_covered": list(self.not_covered),
+        }
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"<Verdict {self.headline}; {self.bounds}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{escape(PROPERTIES[name])}</td><td>{self._mark(name)}</td></tr>"
+            for name in self.checked
+        )
+        stories = "".join(story._repr_html_() for story in self.violations.values())
+        missing = f"<p>not covered in this scope: {escape('; '.join(self.not_covered))}</p>" if self.not_covered else ""
+        return f"<p><b>{escape(self.headline)}</b><br>{escape(self.bounds)}</p><table>{rows}</table>{missing}{stories}"
+
+
+def verify(
+    strategy: str | Strategy,
+    *,
+    participants: int = 2,
+    messages: int = 1,
+    crashes: int = 1,
+    losses: int = 0,
+    duplicates: int = 1,
+    timeouts: int = 1,
+    failures: int = 0,
+    interventions: int = 0,
+    parallel: bool = False,
+    pivot: int | None = None,
+    reads: int = 0,
+    contention: bool = False,
+    refusals: bool = True,
+    unruly: bool = False,
+    retained: int | None = None,
+    max_states: int | None = None,
+    max_seconds: float | None = None,
+    max_memory: int | None = None,
+    progress: bool | Callable[[Progress], None] = False,
+) -> Verdict:
+    """Explore everything that a strategy can do in a small scope, and check it.
+
+    The machines are the ones that are simulated and executed. A crash may come between any two effects of one handler, lazy records
+    may survive it or not, and a recovery may crash as well.
+
+    Args:
+        strategy: A name, with options as in ``"2pc:work=before"``, or an object, ours or a user's.
+        participants: See `Scope`, as for all arguments up to `retained`.
+        messages: Transactions.
+        crashes: Budget of crashes.
+        losses: Budget of losses.
+        duplicates: Budget of duplicates.
+        timeouts: Budget of timers that fire early.
+        failures: Budget of store operations that fail.
+        interventions: Budget of operators' interventions.
+        parallel: Whether the steps form a graph.
+        pivot: Index of the pivot.
+        reads: Services that only read.
+        contention: Whether transactions want the same keys.
+        refusals: Whether steps may be refused.
+        unruly: Whether steps and compensations may be refused that must not be.
+        retained: Idempotency rows that a store keeps.
+        max_states: Stop rather than hold more states.
+        max_seconds: Stop after this wall-clock time.
+        max_memory: Stop when the search has added this many bytes.
+        progress: True shows a bar on a terminal; a function is called with a `Progress`.
+
+    Raises:
+        ScenarioError: An argument is wrong, or the strategy cannot play the plans of this scope.
+    """
+    scope = Scope(
+        participants=participants,
+        messages=messages,
+        crashes=crashes,
+        losses=losses,
+        duplicates=duplicates,
+        timeouts=timeouts,
+        failures=failures,
+        interventions=interventions,
+        parallel=parallel,
+        pivot=pivot,
+        reads=reads,
+        contention=contention,
+        refusals=refusals,
+        unruly=unruly,
+        retained=retained,
+    )
+    return verify_scope(
+        strategy_of(strategy),
+        scope,
+        max_states=max_states,
+        max_seconds=max_seconds,
+        max_memory=max_memory,
+        progress=progress,
+    )
+
+
+def verify_scope(strategy: Strategy, scope: Scope, **limits: Any) -> Verdict:
+    """As `verify`, with a `Scope`; `limits` are those of `explore`."""
+    model = ProtocolModel(strategy, scope)
+    exploration = explore(model.model(), **limits)
+    if model.fused and model.direct:  # a node that is down may then lose messages: look at that too
+        model = ProtocolModel(strategy, scope, fused=False)
+        exploration = explore(model.model(), **limits)
+    return _verdict(strategy, model, exploration)
+
+
+def _verdict(strategy: Strategy, model: ProtocolModel, exploration: Exploration) -> Verdict:
+    locals_ = model.locals
+    covered = frozenset((kind.role, before, _event(event), after) for kind, before, event, after in locals_.covered)
+    recovered = frozenset((kind.role, state) for kind, state in locals_.recovered)
+    expected = EXPECTED.get(strategy.name, {})
+    return Verdict(
+        strategy=strategy.name,
+        scope=model.scope,
+        complete=exploration.complete,
+        stopped=exploration.stopped,
+        states=exploration.states,
+        transitions=exploration.transitions,
+        depth=exploration.depth,
+        seconds=exploration.seconds,
+        checked=exploration.invariants,
+        violations={one.name: Story.of(one.name, model, one.path, strategy) for one in exploration.violations},
+        goals={name: witness is not None for name, witness in exploration.goals.items()},
+        not_covered=tuple(uncovered(machines(model), covered)),
+        covered=covered,
+        recovered=recovered,
+        expected=dict(expected),
+    )
+
+
+def _event(kind: str) -> str:
+    """An event's kind without what makes its tag unique."""
+    return kind.partition(":")[0]
+
+
+def machines(model: ProtocolModel) -> list[type[Machine]]:
+    """The classes of machines that a strategy plays with."""
+    found: dict[type[Machine], None] = {}
+    for name in model.nodes:
+        found.setdefault(type(model.strategy.machine(name, 0)))
+        for daemon in model.strategy.daemons(name):
+            found.setdefault(type(daemon))
+    return list(found)
+
+
+def uncovered(kinds: Iterable[type[Machine]], covered: Iterable[tuple[str, str, str, str]]) -> list[str]:
+    """What transition tables offer and nobody took, in words: states, and rows (an event in a state)."""
+    taken = list(covered)
+    rows = {(role, state, event) for role, state, event, _ in taken}
+    reached = {(role, state) for role, state, _, _ in taken} | {(role, state) for role, _, _, state in taken}
+    missing: list[str] = []
+    for kind in kinds:
+        states = dict.fromkeys(state for row in kind.transitions for state in (row.state, *row.to))
+        unreached = [state for state in states if (kind.role, state) not in reached]
+        missing += [f"{kind.role} never '{state}'" for state in unreached]
+        missing += [
+            f"{kind.role} '{row.state}' on '{row.event}'"
+            for row in kind.transitions
+            if row.state not in unreached and (kind.role, row.state, row.event) not in rows
+        ]
+    return missing
+
+
+def coverage(verdicts: Iterable[Verdict], kinds: Iterable[type[Machine]]) -> list[str]:
+    """What no exploration of a set has reached, as `Verdict.not_covered`.
+
+    Args:
+        verdicts: The explorations.
+        kinds: The machines' classes.
+
+    Raises:
+        ScenarioError: There is no exploration.
+    """
+    found = [row for verdict in verdicts for row in verdict.covered]
+    if not found:
+        raise ScenarioError("takes at least one verdict of an exploration", "coverage")
+    return uncovered(kinds, found)

@@ -1,0 +1,160 @@
+"""The protocols, every interleaving and every crash point in small scopes: what holds, what does not, and how a verdict says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from simtx.checker import Verdict, verify
+from simtx.checker.properties import EXPECTED, PROPERTIES
+from simtx.errors import ScenarioError
+from simtx.protocols import DualWrite, Outbox, Policies, Saga, TwoPhaseCommit
+
+PATIENT = Policies(attempts=2, publish_attempts=2)
+
+#: (strategy, scope); each is explored completely and every property holds in it. The first three are the ones that the project promises.
+HOLDS: list[tuple[Any, dict[str, Any]]] = [
+    ("2pc", {"participants": 3}),
+    ("saga", {"participants": 3}),
+    ("outbox", {"messages": 2}),
+    ("2pc", {"losses": 1, "duplicates": 0}),
+    ("2pc", {"reads": 1}),
+    ("2pc", {"reads": 2, "timeouts": 0}),
+    ("2pc", {"messages": 2, "duplicates": 0, "timeouts": 0}),
+    ("2pc", {"messages": 2, "crashes": 0, "duplicates": 0, "contention": True}),
+    ("2pc", {"crashes": 2, "duplicates": 0}),
+    ("2pc", {"failures": 1, "duplicates": 0}),
+    (TwoPhaseCommit(work="before"), {}),
+    (TwoPhaseCommit(work="before"), {"losses": 1, "failures": 1, "duplicates": 0}),
+    ("saga", {"losses": 1}),
+    ("saga", {"crashes": 2}),
+    ("saga", {"pivot": 1, "participants": 3, "losses": 1}),
+    ("saga", {"parallel": True, "participants": 3, "duplicates": 0}),
+    ("saga", {"failures": 1}),
+    (Saga(policies=PATIENT), {"timeouts": 2}),
+    (Saga(completion="lazy"), {"losses": 1}),
+    (Saga(completion="lazy"), {"participants": 3, "parallel": True, "duplicates": 0}),
+    ("outbox", {}),
+    ("outbox", {"losses": 1, "duplicates": 0}),
+    ("outbox", {"crashes": 2, "duplicates": 0}),
+    ("outbox", {"failures": 1}),
+    ("outbox", {"participants": 3, "pivot": 1}),
+    ("outbox", {"participants": 3, "duplicates": 0}),
+    (Outbox(closing=True), {}),
+    (Outbox(wake=True), {"duplicates": 0}),
+]
+
+
+def name(case: tuple[Any, dict[str, Any]]) -> str:
+    strategy, scope = case
+    text = strategy if isinstance(strategy, str) else repr(strategy).partition("policies")[0].rstrip("(, ")
+    return f"{text} {' '.join(f'{key}={value}' for key, value in scope.items())}".strip()
+
+
+@pytest.mark.parametrize("case", HOLDS, ids=name)
+def test_every_property_holds_in_every_state_of_the_scope(case: tuple[Any, dict[str, Any]]) -> None:
+    strategy, scope = case
+    verdict = verify(strategy, **scope)
+    assert verdict.complete
+    assert not verdict.violations, verdict.text
+    assert all(verdict.goals.values()), verdict.goals
+    assert verdict.ok
+
+
+@pytest.mark.parametrize(
+    ("strategy", "scope", "violated"),
+    [
+        (DualWrite(), {"duplicates": 0, "timeouts": 0}, {"atomicity", "effect-once"}),
+        (DualWrite(), {"crashes": 0, "duplicates": 0}, {"effect-once"}),
+        (DualWrite(), {"crashes": 0, "timeouts": 0}, {"effect-once"}),
+        (DualWrite(acknowledge="before"), {"duplicates": 0, "timeouts": 0}, {"atomicity"}),
+        (
+            DualWrite(order="broker-first"),
+            {"crashes": 0, "duplicates": 0, "timeouts": 0},
+            {"agreement", "durable-votes", "truth", "atomicity", "no-ghost"},
+        ),
+    ],
+)
+def test_a_dual_write_fails_as_announced(strategy: DualWrite, scope: dict[str, int], violated: set[str]) -> None:
+    verdict = verify(strategy, **scope)
+    assert set(verdict.violations) == violated
+    assert violated <= set(verdict.expected) <= set(PROPERTIES)
+    assert verdict.complete
+    assert not verdict.ok
+
+
+def test_a_dual_write_without_faults_holds() -> None:
+    """Which is why it is written so often."""
+    assert verify("dual-write", crashes=0, duplicates=0, timeouts=0).ok
+
+
+def test_expected_failures_are_properties() -> None:
+    assert all(set(reasons) <= set(PROPERTIES) for reasons in EXPECTED.values())
+
+
+def test_a_verdict_states_its_bounds() -> None:
+    verdict = verify("saga", crashes=0)
+    assert isinstance(verdict, Verdict)
+    for part in ("participants 2", "crashes 0", "duplicates 1", f"{verdict.states:,} states", f"depth {verdict.depth}"):
+        assert part in verdict.text
+    assert "orchestrator never 'stuck'" in verdict.not_covered
+    assert "holds" in repr(verdict)
+    assert "<table>" in verdict._repr_html_()
+
+
+def test_an_exploration_that_meets_a_limit_says_incomplete() -> None:
+    verdict = verify("2pc", max_states=500)
+    assert not verdict.complete
+    assert not verdict.ok
+    assert "INCOMPLETE (max_states=500 reached)" in verdict.text
+    assert "holds" not in verdict.text.split("at any time", 1)[1]
+
+
+def test_numbers_do_not_depend_on_the_run() -> None:
+    first, second = verify("outbox", timeouts=0), verify("outbox", timeouts=0)
+    assert (first.states, first.transitions, first.depth) == (second.states, second.transitions, second.depth)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ({"participants": 0}, "participants = 0; it must be a whole number from 1 to 8"),
+        ({"crashes": -1}, "crashes = -1"),
+        ({"losses": 1.5}, "losses = 1.5"),
+        ({"pivot": 2}, "pivot = 2; it must be the index of a step, 0 to 1"),
+        ({"reads": 3}, "reads = 3"),
+        ({"retained": -1}, "retained = -1"),
+        ({"max_states": 0}, "max_states"),
+    ],
+)
+def test_a_wrong_number_gets_one_line(arguments: dict[str, Any], part: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        verify("2pc", **arguments)
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_gets_one_line() -> None:
+    with pytest.raises(ScenarioError, match="did you mean 'saga'"):
+        verify("sagas")
+
+
+def test_a_machine_with_hidden_fields_is_refused() -> None:
+    """A copy and a comparison would miss them, so no verdict would be worth anything."""
+    from simtx.protocols.two_phase_commit import Coordinator, Participant
+
+    class Forgetful(Coordinator):
+        def begin(self, event: Any) -> Any:
+            self.hidden = 1
+            return super().begin(event)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Strange(TwoPhaseCommit):
+        def machine(self, node: str, tx: int) -> Any:
+            kind = Forgetful if node == "coordinator" else Participant
+            return kind(node, tx, Policies())
+
+    with pytest.raises(ScenarioError, match="Forgetful has fields that are not in __slots__: hidden"):
+        verify(Strange())
