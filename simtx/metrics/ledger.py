@@ -21,31 +21,40 @@ _CHUNK: Final = 1024
 
 
 class TransactionRecord:
-    """All that is counted for one transaction. Hosts write the counters directly: this is the hot path.
+    """All that is counted for one transaction. Hosts write the counters directly: this is the hot path."""
 
-    Counters start at the class's values, so that making a record costs little.
-    """
-
-    answer: str = ""
-    answered: float = NAN
-    decision: int = UNDECIDED
-    decided: float = NAN
-    first_effect: float = NAN
-    last_effect: float = NAN
-    messages: int = 0
-    broker_messages: int = 0
-    forced: int = 0
-    lazy: int = 0
-    retries: int = 0
-    lock_wait: float = 0.0
-    lock_hold: float = 0.0
-    in_doubt: float = 0.0
-    prepared: int = 0
-    done: int = 0
-    partial: bool = False
-    refused: bool = False
-    stuck: bool = False
-    actors: int = 0
+    __slots__ = (
+        "actions",
+        "actors",
+        "answer",
+        "answered",
+        "arrival",
+        "broker_messages",
+        "decided",
+        "decision",
+        "demands",
+        "done",
+        "first_effect",
+        "forced",
+        "in_doubt",
+        "last_activity",
+        "last_effect",
+        "lazy",
+        "lock_hold",
+        "lock_wait",
+        "measured",
+        "messages",
+        "partial",
+        "plan",
+        "prepared",
+        "refused",
+        "residuals",
+        "retries",
+        "stuck",
+        "tx",
+        "undone",
+        "writing",
+    )
 
     def __init__(
         self, plan: Plan, arrival: float, demands: Sequence[float], measured: bool, invariants: int, writing: int
@@ -53,14 +62,20 @@ class TransactionRecord:
         steps = len(plan.steps)
         self.tx = plan.tx
         self.plan = plan
-        self.arrival = arrival
+        self.arrival = self.last_activity = arrival
         self.demands = demands
         self.measured = measured
         self.writing = writing
         self.actions = [0] * steps
         self.undone = [0] * steps
         self.residuals = [0.0] * invariants
-        self.last_activity = arrival
+        self.answer = ""
+        self.decision = UNDECIDED
+        self.answered = self.decided = self.first_effect = self.last_effect = NAN
+        self.messages = self.broker_messages = self.forced = self.lazy = self.retries = 0
+        self.prepared = self.done = self.actors = 0
+        self.lock_wait = self.lock_hold = self.in_doubt = 0.0
+        self.partial = self.refused = self.stuck = False
 
 
 class DriftGauge:

@@ -413,9 +413,9 @@ class Machine:
         Raises:
             PeerFault: The event is one that no correct peer causes in this state.
         """
-        rows = self._table.get(self.state)
-        action = rows.get(event.kind) if rows is not None else None
-        if action is None:
+        try:
+            action = self._table[self.state][event.kind]
+        except KeyError:
             return self.unexpected(event)
         return action(self, event)
 

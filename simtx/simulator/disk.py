@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from heapq import heappush
 from typing import Any, Final
 
-from simtx.simulator.environment import Environment
+from simtx.simulator.environment import NORMAL, Environment
 
 Callback = Callable[[Any], None]
 
@@ -51,7 +52,10 @@ class Disk:
         """Call back once everything written so far is durable."""
         if self.flush == "parallel" and not self.stalled:
             self.flushes += 1
-            self._env.call_in(self._draw(), self._single, (self.epoch, self._env.now, callback, argument))
+            env = self._env
+            now = env.now
+            flush = (self.epoch, now, callback, argument)
+            heappush(env.queue, (now + self._draw(), NORMAL, env.sequence(), self._single, flush))
             return
         self._waiting.append((callback, argument))
         if not self._busy and not self.stalled:
@@ -76,7 +80,8 @@ class Disk:
     def _single(self, flush: tuple[int, float, Callback, Any]) -> None:
         epoch, start, callback, argument = flush
         if epoch == self.epoch:
-            self.durable_until = max(self.durable_until, start)
+            if start > self.durable_until:
+                self.durable_until = start
             callback(argument)
 
     def _batch(self, flush: tuple[int, float, list[tuple[Callback, Any]]]) -> None:

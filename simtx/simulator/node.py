@@ -7,8 +7,9 @@ The interpreter below is one of three (the simulator's, the real execution's, th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heappush
+from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from simtx.errors import ProtocolViolation
@@ -55,30 +56,63 @@ if TYPE_CHECKING:
     from simtx.simulator.world import World
 _FORGET = Forget()
 _NO_EFFECTS: list[Effect] = []
+_NOTHING: Iterator[Effect] = iter(_NO_EFFECTS)  # an iterator that is at its end stays there
 
 
 class Actor:
     """One machine in play: its mailbox, its timers, and where its program of effects stands.
 
-    What most of them never need starts at the class's values: one is made for every command that a participant gets.
+    Attributes:
+        machine: The machine.
+        tx: Number of its transaction; -1 for a daemon.
+        record: What is counted for the transaction, or None.
+        mail: Events that wait until the machine is idle.
+        done: The result of its store operation, which is handled before any mail.
+        cause: Number of the event log's entry that it reacts to.
+        effects: Its program.
+        rest: What is left of its program.
+        alive: False once it was forgotten or its node crashed.
+        busy: Whether it is in the middle of its program.
+        blocked: Whether it waits for its store operation.
+        sync: Whether the store operation is being submitted right now.
+        lazy: Whether it ever wrote a lazy record.
+        timers: Its timers by name.
     """
 
-    mail: deque[Event] | None = None
-    done: Done | None = None
-    cause: int | None = None
-    effects: list[Effect] = _NO_EFFECTS
-    position: int = 0
-    alive: bool = True
-    busy: bool = False
-    blocked: bool = False
-    sync: bool = False
-    lazy: bool = False
-    timers: dict[str, Token] | None = None
+    __slots__ = (
+        "alive",
+        "blocked",
+        "busy",
+        "cause",
+        "done",
+        "effects",
+        "lazy",
+        "machine",
+        "mail",
+        "record",
+        "rest",
+        "sync",
+        "timers",
+        "tx",
+    )
 
     def __init__(self, machine: Machine, tx: int, record: TransactionRecord | None) -> None:
         self.machine = machine
         self.tx = tx
         self.record = record
+        self.mail: deque[Event] | None = None
+        self.done: Done | None = None
+        self.cause: int | None = None
+        self.effects = _NO_EFFECTS
+        self.rest: Iterator[Effect] = _NOTHING
+        self.alive = True
+        self.busy = self.blocked = self.sync = self.lazy = False
+        self.timers: dict[str, Token] | None = None
+
+    @property
+    def position(self) -> int:
+        """How many effects of its program are done or begun."""
+        return len(self.effects) - length_hint(self.rest)
 
 
 class Node:
@@ -134,7 +168,7 @@ class Node:
             self._post(actor, message)
             return
         actor.busy = True
-        self._run(actor, actor.machine.handle(message), 0)
+        self._run(actor, actor.machine.handle(message))
 
     def _accept(self, message: Message) -> bool:
         """Look at a message when something is unusual: the node is down or paused, has breakers, or keeps a journal."""
@@ -223,7 +257,7 @@ class Node:
         if self.journal is not None:
             self.journal.event(actor, event)
         actor.busy = True
-        self._run(actor, actor.machine.handle(event), 0)
+        self._run(actor, actor.machine.handle(event))
 
     def _resume(self, actor: Actor) -> None:
         """A forced write of this machine is durable: on with the effects behind it."""
@@ -232,24 +266,24 @@ class Node:
         if self.paused:
             self.backlog.append((self._resume, actor))
             return
-        self._run(actor, actor.effects, actor.position)
+        self._run(actor, actor.effects, actor.rest)
 
-    def _run(self, actor: Actor, effects: list[Effect], position: int) -> None:
-        """Play effects from `position` on, then whatever waits; return when the machine is idle or has to wait for the disk."""
+    def _run(self, actor: Actor, effects: list[Effect], rest: Iterator[Effect] | None = None) -> None:
+        """Play effects, or the rest of them, then whatever waits; return when the machine is idle or has to wait for the disk."""
         journal = self.journal
         record = actor.record
         env = self.env
         armed = self.armed
+        if rest is None:
+            rest = iter(effects)
         while True:
-            count = len(effects)
-            while position < count:
-                if armed and self._injected(actor, effects, position):
+            for effect in rest:
+                if armed and self._injected(actor, effects, rest, 1):
                     return
-                effect = effects[position]
-                position += 1
                 kind = type(effect)
                 if kind is Message:
-                    if self.breakers and not self._allowed(effect.to):  # type: ignore[union-attr]
+                    to: str = effect.to  # type: ignore[union-attr]
+                    if self.breakers and not self._allowed(to):
                         if journal is not None:
                             journal.held_back(actor, effect)  # type: ignore[arg-type]
                         continue
@@ -257,8 +291,7 @@ class Node:
                         record.messages += 1
                     if journal is not None:
                         journal.effect(actor, effect)
-                    route = self.routes.get(effect.to) or self._route(effect.to)  # type: ignore[union-attr]
-                    link, receive = route
+                    link, receive = self.routes.get(to) or self._route(to)
                     if link.plain:
                         heappush(self.queue, (env.now + link.draw(), NORMAL, self.sequence(), receive, effect))
                     else:
@@ -266,12 +299,12 @@ class Node:
                 elif kind is Append:
                     if self._append(actor, effect):  # type: ignore[arg-type]
                         continue
-                    actor.effects, actor.position = effects, position
+                    actor.effects, actor.rest = effects, rest
                     return
                 elif kind is SetTimer:
                     self._set_timer(actor, effect)  # type: ignore[arg-type]
                 elif kind is Transact or kind is Prepare or kind is Execute:
-                    actor.effects, actor.position = effects, position
+                    actor.effects, actor.rest = effects, rest
                     actor.blocked = actor.sync = True
                     self._submit(Work(actor, effect))  # type: ignore[arg-type]
                     actor.sync = False
@@ -286,13 +319,13 @@ class Node:
                 elif kind is Commit or kind is Rollback:
                     if self._second_phase(actor, effect):  # type: ignore[arg-type]
                         continue
-                    actor.effects, actor.position = effects, position
+                    actor.effects, actor.rest = effects, rest
                     return
                 else:
                     self._rest(actor, effect)
                     if not actor.alive:
                         return
-            if armed and count and self._injected(actor, effects, count):
+            if armed and effects and self._injected(actor, effects, rest, 0):
                 return
             event: Event
             if actor.done is not None:
@@ -309,7 +342,7 @@ class Node:
             if journal is not None:
                 journal.event(actor, event)
             effects = actor.machine.handle(event)
-            position = 0
+            rest = iter(effects)
 
     def _rest(self, actor: Actor, effect: Effect) -> None:
         """The effects that happen at once and are not on the hottest path."""
@@ -402,7 +435,7 @@ class Node:
         if self.paused:
             self.backlog.append((self._resume, actor))
         elif actor.alive:
-            self._run(actor, actor.effects, actor.position)
+            self._run(actor, actor.effects, actor.rest)
 
     def _submit(self, work: Work) -> None:
         if self.outage:
@@ -422,21 +455,20 @@ class Node:
                 for step in effect.steps:
                     demand += record.demands[step]
         if not pool.submit(work, demand):
-            self.finish(work, "failed", None)
+            self._own_store().drop(work, "failed")
 
-    def served(self, served: tuple[int, Work]) -> None:
+    def served(self, work: Work) -> None:
         """The service time of a local transaction is over."""
-        epoch, work = served
-        if self.pool is None or self.store is None or epoch != self.pool.epoch:
+        if self.pool is None or self.store is None or work.epoch != self.pool.epoch:
             return  # the node crashed meanwhile
         if self.paused:
-            self.backlog.append((self.served, served))
+            self.backlog.append((self.served, work))
             return
         self.store.run(work)
 
     def finish(self, work: Work, status: Any, value: Any) -> None:
         """A local transaction has ended: free its worker, tell its machine."""
-        if work.served and self.pool is not None:
+        if work.epoch >= 0 and self.pool is not None:
             self.pool.release(work)
         actor = work.actor
         if not actor.alive:
@@ -451,7 +483,7 @@ class Node:
         actor.done = Done(work.effect.tag, status, value)
         actor.blocked = False
         if not actor.sync:
-            self._run(actor, actor.effects, actor.position)
+            self._run(actor, actor.effects, actor.rest)
 
     def _tell(self, news: tuple[Actor, Done]) -> None:
         """The pause is over: tell a machine that its local transaction had ended."""
@@ -459,7 +491,7 @@ class Node:
         if actor.alive:
             actor.done = done
             actor.blocked = False
-            self._run(actor, actor.effects, actor.position)
+            self._run(actor, actor.effects, actor.rest)
 
     def _second_phase(self, actor: Actor, effect: Commit | Rollback) -> bool:
         """Commit or roll back the branch; False if the machine has to wait for the disk."""
@@ -577,13 +609,16 @@ class Node:
         self.unusual = True
         if self.journal is not None:
             self.journal.fault("crash")
-        gone = {id(record) for since, _, record in self.lazy if not self.survives(since)}
+        # By transaction, too: machines share the records that are the same for all transactions of a kind.
+        gone = {(tx, id(record)) for since, tx, record in self.lazy if not self.survives(since)}
         if gone:
-            self.durable = {
-                tx: kept for tx, records in self.durable.items() if (kept := [r for r in records if id(r) not in gone])
+            left = {
+                tx: [record for record in records if (tx, id(record)) not in gone]
+                for tx, records in self.durable.items()
             }
+            self.durable = {tx: records for tx, records in left.items() if records}
         for _, tx, records in self.endings:
-            kept = [r for r in records if id(r) not in gone]
+            kept = [record for record in records if (tx, id(record)) not in gone]
             if kept and len(kept) < len(records) and tx not in self.durable:
                 self.durable[tx] = kept  # the record that ended it was lost: it is open again
         self.lazy.clear()
@@ -634,7 +669,7 @@ class Node:
             if prepared is not None:
                 records.append(prepared)
             actor.busy = True
-            self._run(actor, actor.machine.recover(records), 0)
+            self._run(actor, actor.machine.recover(records))
             if not self.up:
                 return
         self.start_daemons()
@@ -676,13 +711,21 @@ class Node:
             if work.actor.alive:
                 self._submit(work)
 
-    def _injected(self, actor: Actor, effects: list[Effect], position: int) -> bool:
-        """Crash here if a fault was aimed at the effect that comes next, or at the moment after the one before it."""
+    def _injected(self, actor: Actor, effects: list[Effect], rest: Iterator[Effect], taken: int) -> bool:
+        """Crash here if a fault was aimed at the effect that comes next, or at the moment after the one before it.
+
+        Args:
+            actor: Whose program it is.
+            effects: The program.
+            rest: What is left of it.
+            taken: 1 if the effect that comes next has been taken from the rest already, else 0.
+        """
+        position = len(effects) - length_hint(rest) - taken
         for armed in list(self.armed):
             behind = position > 0 and armed.hits(actor, effects[position - 1], before=False)
             if behind or (position < len(effects) and armed.hits(actor, effects[position], before=True)):
                 self.armed.remove(armed)
-                actor.effects, actor.position, actor.blocked = effects, position, False
+                actor.effects, actor.rest, actor.blocked = effects, iter(effects[position:]), False
                 armed.strike(self)
                 return True
         return False

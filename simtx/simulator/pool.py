@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from heapq import heappush
 
-from simtx.simulator.environment import Environment
+from simtx.simulator.environment import NORMAL, Environment
 from simtx.simulator.journal import Journal
 from simtx.simulator.store import Work
 
@@ -34,9 +35,7 @@ class Pool:
         "workers",
     )
 
-    def __init__(
-        self, env: Environment, workers: int, limit: int | None, served: Callable[[tuple[int, Work]], None]
-    ) -> None:
+    def __init__(self, env: Environment, workers: int, limit: int | None, served: Callable[[Work], None]) -> None:
         self._env = env
         self._free = workers
         self._served = served
@@ -56,40 +55,44 @@ class Pool:
 
     def submit(self, work: Work, demand: float) -> bool:
         """Start the work or queue it; False if the queue is full."""
-        if self._free:
-            self._start(work, demand)
+        free = self._free
+        if free:
+            env = self._env
+            now = env.now
+            self.busy_time += (self.workers - free) * (now - self._since)
+            self._since = now
+            self._free = free - 1
+            work.epoch = self.epoch
+            if self.journal is not None:
+                self.journal.serving(work.tx, "serve")
+            if demand > 0:
+                heappush(env.queue, (now + demand * self.factor, NORMAL, env.sequence(), self._served, work))
+            else:
+                self._served(work)
             return True
         if self.limit is not None and len(self.queue) >= self.limit:
             return False
         self.queue.append((work, demand))
         return True
 
-    def _start(self, work: Work, demand: float) -> None:
-        now = self._env.now
-        self.busy_time += (self.workers - self._free) * (now - self._since)
-        self._since = now
-        self._free -= 1
-        work.served = True
-        if self.journal is not None:
-            self.journal.serving(work.tx, "serve")
-        if demand > 0:
-            self._env.call_in(demand * self.factor, self._served, (self.epoch, work))
-        else:
-            self._served((self.epoch, work))
-
     def release(self, work: Work) -> None:
         """The worker of this local transaction has finished; the next in the queue gets it."""
+        env = self._env
         if self.journal is not None:
             self.journal.serving(work.tx, "free")
         if self.queue:
             following, demand = self.queue.popleft()
-            following.served = True  # by the heap even if it takes no time: a long queue would be a deep recursion
+            following.epoch = self.epoch
             if self.journal is not None:
                 self.journal.serving(following.tx, "serve")
-            self._env.call_in(demand * self.factor, self._served, (self.epoch, following))
+            # By the heap even if it takes no time: a long queue would be a deep recursion.
+            heappush(env.queue, (env.now + demand * self.factor, NORMAL, env.sequence(), self._served, following))
             return
-        self.account()
-        self._free += 1
+        now = env.now
+        free = self._free
+        self.busy_time += (self.workers - free) * (now - self._since)
+        self._since = now
+        self._free = free + 1
 
     def account(self) -> None:
         """Bring `busy_time` (worker-seconds) up to now."""

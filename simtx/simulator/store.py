@@ -34,7 +34,7 @@ class Work:
     row: Branch | None = None
     tombstone: Key | None = None
     status: Status = "done"
-    served: bool = False
+    epoch: int = -1  # of the pool whose worker serves it; -1: none does
     forced: bool = False
     locked_from: float = 0.0  # sum over the locks it holds of the times at which it got them
     wait_since: float = -1.0
@@ -152,15 +152,40 @@ class Store:
                 work.operations = ()
                 if action is None:
                     work.tombstone = undoes
-        if self.owners or self.open:
+        if not self.owners and not self.open:  # nobody holds a lock: nothing to wait for
+            disk = self._node.disk
+            if type(effect) is Transact and disk.instant and not disk.stalled:
+                self._run_at_once(work, effect)
+            else:
+                self._evaluate(work)
+        else:
             operations = work.operations
             if operations and operations[0].kind == "refuse":
                 self._refuse(work)
                 return
             work.keys = self._lockable(work)
             self._acquire(work)
+
+    def _run_at_once(self, work: Work, effect: Transact) -> None:
+        """Evaluate and commit in one go: there are no locks to respect, and the log takes no time."""
+        changes = work.changes
+        node = self._node
+        if self._play(work):
+            row = effect.accepted
+            if not changes and effect.key is None and not (row is not None and row.outbox):
+                node.finish(work, "done", None)  # read-only: nothing to force
+                return
         else:
-            self._evaluate(work)  # nobody holds a lock: nothing to wait for
+            work.status = "refused"
+            changes.clear()
+            row = effect.refused
+            if row is None:
+                node.finish(work, "refused", None)
+                return
+        work.row = row
+        work.forced = True
+        node.disk.note_instant()
+        self._durable(work)
 
     def _lockable(self, work: Work) -> list[str]:
         keys = {o.key for o in work.operations if o.kind in ("add", "set") or (o.kind == "read" and self._serializable)}
@@ -194,13 +219,13 @@ class Store:
         self.waiters.setdefault(key, deque()).append(work)
         if not self._deadlocks.may_wait(work):
             self._leave(work, "deadlock")
-            self._node.finish(work, "failed", None)
+            self.drop(work, "failed")
 
     def _give_up(self, work: Work) -> None:
         if work.wait_since >= 0 and work.actor.alive:
             self._leave(work, "timeout")
             self._deadlocks.timeouts += 1
-            self._node.finish(work, "failed", None)
+            self.drop(work, "failed")
 
     def _leave(self, work: Work, end: str) -> None:
         """Stop waiting, without the lock."""
@@ -235,30 +260,9 @@ class Store:
         branch = self.open.get(work.tx) if self.open else None
         if branch is not None:
             changes.update(branch.changes)
-        values = self.values
-        for operation in work.operations:
-            kind = operation.kind
-            if kind == "read":
-                if not self._allows(operation, work):
-                    self._refuse(work)
-                    return
-                continue
-            if kind == "refuse":
-                self._refuse(work)
-                return
-            key = operation.key
-            old = changes.get(key)
-            if old is None:
-                old = values.get(key)
-                if old is None:
-                    old = self.first(key)
-            new = old + operation.amount if kind == "add" else operation.amount
-            if (operation.low is not None and new < operation.low) or (
-                operation.high is not None and new > operation.high
-            ):
-                self._refuse(work)
-                return
-            changes[key] = new
+        if not self._play(work):
+            self._refuse(work)
+            return
         effect = work.effect
         if type(effect) is Transact:
             row = work.row = effect.accepted
@@ -277,6 +281,32 @@ class Store:
             self._node.finish(work, "done", None)
             return
         self._harden(work)
+
+    def _play(self, work: Work) -> bool:
+        """Play the operations on what is committed and on earlier changes, and add theirs; False if one is refused."""
+        changes = work.changes
+        values = self.values
+        for operation in work.operations:
+            kind = operation.kind
+            if kind == "read":
+                if not self._allows(operation, work):
+                    return False
+                continue
+            if kind == "refuse":
+                return False
+            key = operation.key
+            old = changes.get(key)
+            if old is None:
+                old = values.get(key)
+                if old is None:
+                    old = self.first(key)
+            new = old + operation.amount if kind == "add" else operation.amount
+            low = operation.low
+            high = operation.high
+            if (low is not None and new < low) or (high is not None and new > high):
+                return False
+            changes[key] = new
+        return True
 
     def _allows(self, operation: Operation, work: Work) -> bool:
         """Whether the guard of a read holds: on this transaction's own change, else on the replica if there is one, else here."""
@@ -321,7 +351,15 @@ class Store:
             self._harden(work)
             return
         self._release(work)
-        self._node.finish(work, "refused", None)
+        self.drop(work, "refused")
+
+    def drop(self, work: Work, status: Status) -> None:
+        """End a local transaction that was refused or has failed; a branch that earlier operations of it have opened ends with it."""
+        if self.open and type(work.effect) is not Transact:
+            branch = self.open.pop(work.tx, None)
+            if branch is not None:
+                self._release(branch)
+        self._node.finish(work, status, None)
 
     def _hold(self, work: Work) -> None:
         if not work.keys:
