@@ -1,0 +1,110 @@
+"""Tables: figures rounded by what is known, units, promises, and reasons for gaps."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+
+import simtx
+from simtx.report import catalogue, tables
+
+
+@pytest.fixture(scope="module")
+def comparison(small: simtx.Scenario) -> simtx.Comparison:
+    return simtx.compare(small, replications=3, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "shown"),
+    [
+        (123.456, 0.789, ("123.46", "0.79")),
+        (123.456, 12.3, ("123", "12")),
+        (1234567.0, 8900.0, ("1,234,567", "8,900")),
+        (0.0123456, 0.00042, ("0.01235", "0.00042")),
+        (8.0, 0.0, ("8", "0")),
+        (0.3333333, 0.0, ("0.3333", "0")),
+        (5.5, math.nan, ("5.500", "")),
+        (math.nan, math.nan, ("–", "")),
+    ],
+)
+def test_as_many_digits_as_the_interval_allows(mean: float, half: float, shown: tuple[str, str]) -> None:
+    """Two significant digits of the half-width, and the mean to the same place."""
+    assert catalogue.estimate(mean, half) == shown
+
+
+def test_every_metric_of_a_run_is_in_the_catalogue_or_a_mere_count(small: simtx.Scenario) -> None:
+    names = set(simtx.simulate(small, "2pc").summary.index)
+    uncounted = {"transactions", "events", "lazy_writes_per_transaction", "in_doubt_seconds"}
+    assert names - set(catalogue.METRICS) - uncounted == {name for name in names if name.startswith("stale")}
+    assert set(catalogue.METRICS) <= names
+
+
+def test_says_what_an_answer_promises(comparison: simtx.Comparison) -> None:
+    line = next(line for line in str(comparison).splitlines() if line.startswith("an answer"))
+    assert re.split(r"\s{2,}", line) == [tables.MEANS, "decided", "decided", "only accepted", "only accepted"]
+    assert "only accept answer before the outcome is known" in str(comparison)
+    assert comparison._repr_html_().count("<i>only accepted</i>") == 2
+
+
+def test_columns_are_aligned(comparison: simtx.Comparison) -> None:
+    """Every ± of one strategy stands below the other."""
+    lines = [line for line in str(comparison).splitlines() if line.startswith("  ") and "±" in line]
+    assert len(lines) > 20
+    assert (
+        len({tuple(match.start() for match in re.finditer("±", line)) for line in lines if line.count("±") == 4}) == 1
+    )
+
+
+def test_every_number_is_that_of_the_table(comparison: simtx.Comparison) -> None:
+    one = comparison.interval("saga", "latency_p99_ms")
+    row = next(row for row in tables.rows(comparison) if row.metric.name == "latency_p99_ms")
+    assert row.cells[1] == (*catalogue.estimate(one.mean, one.half_width), 3)
+    assert row.label == "request to answer, 99 % [ms]"
+
+
+def test_drift_is_counted_in_the_unit_of_the_scenario(comparison: simtx.Comparison) -> None:
+    assert "gross drift, time average [EUR]" in str(comparison)
+
+
+def test_a_gap_has_a_reason(small: simtx.Scenario) -> None:
+    """Without a conserved quantity there is no drift to show, and the table says why."""
+    from dataclasses import replace
+
+    without = replace(small, invariants=())
+    text = str(simtx.compare(without, ["2pc", "saga"], replications=2, workers=1))
+    assert re.search(r"gross drift, time average \[value\] +– +–", text)
+    assert "–: the scenario declares no conserved quantity: net drift, time average, gross drift" in text
+
+
+def test_one_run_has_no_interval(small: simtx.Scenario) -> None:
+    text = str(simtx.compare(small, ["2pc"], replications=1, workers=1))
+    assert "±" not in text.partition("mean ±")[0]
+    assert "an interval needs at least two runs" in text
+
+
+def test_failed_and_missing_runs_are_not_hidden(comparison: simtx.Comparison) -> None:
+    results = [one for one in comparison._results if (one.strategy, one.replication) != ("saga", 2)]
+    partial = simtx.Comparison(
+        comparison.scenario, comparison.objects, results, seed=1, replications=3, stopped="interrupted"
+    )
+    assert "2pc 3, saga 2, outbox 3, dual-write 3 runs" in str(partial)
+    assert "interrupted; 11 of 12 runs are finished" in partial._repr_html_()
+
+
+def test_html_escapes_what_users_name(comparison: simtx.Comparison) -> None:
+    from dataclasses import replace
+
+    scenario = replace(comparison.scenario, title="<b>A & B</b>")
+    html = simtx.Comparison(scenario, comparison.objects, comparison._results, seed=1, replications=3)._repr_html_()
+    assert "&lt;b&gt;A &amp; B&lt;/b&gt;" in html
+
+
+def test_summary_of_one_run(small: simtx.Scenario) -> None:
+    run = simtx.simulate(small, "outbox", seed=4, replication=2)
+    text = tables.run_text(run)
+    assert "under outbox, seed 4, replication 2" in text
+    assert "an answer to the client means: only accepted" in text
+    assert re.search(r"request to answer, median +[\d.,]+ ms", text)
+    assert text.endswith(f"digest {run.digest}")
