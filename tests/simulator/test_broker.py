@@ -1,0 +1,222 @@
+"""Laws of the broker: at least once, in order per transaction, redelivery, retention, deduplication, and what its delays add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import simtx
+from simtx.metrics.run import Run
+from simtx.protocols import (
+    Acknowledge,
+    Answer,
+    Delivery,
+    Done,
+    Effect,
+    Machine,
+    Message,
+    Plan,
+    Publish,
+    Request,
+    Transition,
+)
+from simtx.scenario import Scenario
+from simtx.scenario.distributions import Exponential
+from tests.simulator.worlds import chain
+
+D, W = 2.0**-10, 2.0**-8
+
+
+class Talker(Machine):
+    """Publishes a number of events to the next service; there each delivery is acknowledged, or not."""
+
+    __slots__ = ("acknowledges", "burst", "number")
+
+    role = "talker"
+    initial = "idle"
+    transitions = (
+        Transition("idle", "begin", "begin", ("busy",)),
+        Transition("busy", "published", "published", ("busy",)),
+        *(
+            Transition(state, f"event-{number}", "heard", ("busy",))
+            for state in ("idle", "busy")
+            for number in range(20)
+        ),
+    )
+
+    def __init__(self, node: str, tx: int, burst: int, acknowledges: bool) -> None:
+        super().__init__(node, tx)
+        self.burst = burst
+        self.acknowledges = acknowledges
+        self.number = 0
+
+    def begin(self, request: Request) -> list[Effect]:
+        self.state = "busy"
+        assert request.plan is not None
+        to = request.plan.steps[1].service
+        events: list[Effect] = [
+            Publish("published", Message(f"event-{number}", self.tx, self.node, to)) for number in range(self.burst)
+        ]
+        return [*events, Answer("accepted")]
+
+    def published(self, done: Done) -> list[Effect]:
+        return []
+
+    def heard(self, delivery: Delivery) -> list[Effect]:
+        self.state = "busy"
+        return [Acknowledge(delivery.id)] if self.acknowledges else []
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A strategy that only talks."""
+
+    burst: int = 1
+    acknowledges: bool = True
+
+    name: ClassVar[str] = "talk"
+    promise: ClassVar[str] = "accepted"
+    uses_broker: ClassVar[bool] = True
+    hub: ClassVar[str | None] = None
+
+    def entry(self, plan: Plan) -> str:
+        return plan.steps[0].service
+
+    def machine(self, node: str, tx: int) -> Machine:
+        return Talker(node, tx, self.burst, self.acknowledges)
+
+    def daemons(self, node: str) -> Iterable[Machine]:
+        return ()
+
+    def check(self, plan: Plan) -> str | None:
+        return None
+
+
+def apart(**broker: Any) -> Scenario:
+    """Producer, broker and consumer in three zones; from the producer to the broker it is constant, on to the consumer random."""
+    links = [
+        {"between": ["here", "broker"], "latency": D},
+        {"between": ["here", "there"], "latency": D},
+        {"between": ["broker", "there"], "latency": Exponential(0.01)},
+    ]
+    return chain(
+        2,
+        delay=D,
+        services={"s1": {"zone": "there"}},
+        network={"zones": ["here", "broker", "there"], "links": links},
+        broker={"zone": "broker", "redelivery": 5.0, **broker},
+        transactions=5,
+        run={"drain": 30.0},
+    )
+
+
+def deliveries(run: Run, tx: int) -> list[str]:
+    return [event.name for event in run.trace.of(tx) if event.kind == "deliver"]
+
+
+def test_events_of_one_transaction_come_in_order_and_one_at_a_time() -> None:
+    """The next one is delivered when the one before is acknowledged, however much the network delays either."""
+    run = simtx.simulate(apart(), Talk(burst=12), trace=True)
+    for tx in range(5):
+        assert deliveries(run, tx) == [f"event-{number}" for number in range(12)]
+
+
+def test_without_order_they_overtake_each_other() -> None:
+    """`ordered = false`: all are delivered at once; the network decides who is first. Nothing is lost or doubled."""
+    run = simtx.simulate(apart(ordered=False), Talk(burst=12), trace=True)
+    straight = [f"event-{number}" for number in range(12)]
+    for tx in range(5):
+        assert sorted(deliveries(run, tx)) == sorted(straight)
+    assert any(deliveries(run, tx) != straight for tx in range(5))
+
+
+def test_transactions_do_not_wait_for_each_other() -> None:
+    """Order is kept per transaction: one whose event is not acknowledged holds up none of the others."""
+
+    @dataclass(frozen=True)
+    class Moody(Talk):
+        def machine(self, node: str, tx: int) -> Machine:
+            return Talker(node, tx, 2, acknowledges=tx != 1)
+
+    run = simtx.simulate(apart(), Moody(), trace=True)
+    assert deliveries(run, 0) == deliveries(run, 2) == ["event-0", "event-1"]
+    assert set(deliveries(run, 1)) == {"event-0"}
+
+
+def test_a_delivery_comes_again_until_it_is_acknowledged() -> None:
+    """At least once: every `redelivery` seconds, the same delivery."""
+    run = simtx.simulate(
+        chain(2, delay=D, transactions=1, broker={"redelivery": 2.0}, run={"drain": 21.0}),
+        Talk(acknowledges=False),
+        trace=True,
+    )
+    times = [event.time for event in run.trace.of(0) if event.kind == "deliver"]
+    assert np.diff(times).tolist() == [2.0] * 10
+    assert run.transactions.retries.iloc[0] == 10
+    assert run.transactions.broker_messages.iloc[0] == 1
+
+
+def test_retention_drops_what_nobody_acknowledges() -> None:
+    """Older than `retention`: gone, and delivered no more."""
+    broker = {"redelivery": 2.0, "retention": 7.0}
+    run = simtx.simulate(
+        chain(2, delay=D, transactions=1, broker=broker, run={"drain": 60.0}), Talk(acknowledges=False), trace=True
+    )
+    assert len(deliveries(run, 0)) == 4  # at 0, 2, 4 and 6 s
+
+
+def test_a_lost_acknowledgement_means_another_delivery() -> None:
+    """The consumer's word gets lost in a one-way partition; afterwards it is asked again, with the same event."""
+    fault = {"kind": "partition", "a": ["s1"], "b": ["broker"], "one_way": True, "at": 0.5, "duration": 3.0}
+    run = simtx.simulate(
+        chain(2, delay=D, transactions=1, faults=[fault], broker={"redelivery": 2.0}), Talk(), trace=True
+    )
+    times = [event.time for event in run.trace.of(0) if event.kind == "deliver"]
+    assert len(times) == 3  # at 1 and 3 s its word was lost
+
+
+@pytest.mark.parametrize(("window", "copies"), [(0.0, 2), (10.0, 1)])
+def test_a_deduplication_window_drops_a_producers_repetitions(window: float, copies: int) -> None:
+    """The broker's ack is lost, the producer publishes again: the broker stores a second copy unless it remembers the first."""
+    fault = {"kind": "partition", "a": ["broker"], "b": ["s0"], "one_way": True, "at": 0.5, "duration": 1.2}
+    scenario = chain(2, transactions=1, faults=[fault], broker={"deduplication_window": window})
+    run = simtx.simulate(scenario, "dual-write", trace=True)
+    assert run.transactions.broker_messages.iloc[0] == 2
+    assert len(deliveries(run, 0)) == copies
+    assert run.summary.duplicate_effects == copies - 1
+    outbox = simtx.simulate(scenario, "outbox")
+    assert outbox.summary.duplicate_effects == 0  # its inbox recognises the copy
+
+
+def test_a_hop_is_linger_publish_store_and_delivery() -> None:
+    """Producer's linger, two ways through the network, and the broker's own time: each of them once."""
+    linger, ack = 2.0**-5, 2.0**-6
+    base = {"write": W, "delay": D}
+    run = simtx.simulate(chain(3, **base, broker={"linger": linger, "ack_latency": ack}), "dual-write")
+    assert set(run.transactions.decision_ms) == {(3 * W + 2 * (linger + D + ack + D)) * 1e3}
+    # The client's answer waits for the confirmation, which takes the same way back.
+    assert set(run.transactions.latency_ms) == {(W + linger + D + ack + D) * 1e3}
+
+
+def test_an_outage_of_the_broker_delays_and_loses_nothing() -> None:
+    """Down from 0.5 to 3 s: the producer's publications fail, are repeated, and arrive."""
+    fault = {"kind": "broker-outage", "at": 0.5, "duration": 2.5}
+    run = simtx.simulate(chain(3, transactions=3, faults=[fault]), "outbox")
+    assert run.summary.committed_share == 1
+    assert run.summary.residual_divergence == 0
+    assert run.transactions.decision_ms.iloc[0] > 2000
+    assert run.transactions.broker_messages.iloc[0] > 2
+
+
+def test_what_was_stored_survives_an_outage_with_a_quorum() -> None:
+    """The consumer is down, the broker restarts: the event is still there, and is delivered."""
+    faults = [
+        {"kind": "crash", "node": "s1", "at": 0.5, "duration": 2.0},
+        {"kind": "broker-outage", "at": 1.5, "duration": 0.5},
+    ]
+    run = simtx.simulate(chain(2, transactions=1, faults=faults), "outbox")
+    assert run.transactions.outcome.tolist() == ["committed"]
