@@ -81,7 +81,7 @@ class Outcome(NamedTuple):
 class _Actor:
     machine: Machine
     timers: dict[str, None] = field(default_factory=dict)
-    done: Done | None = None
+    done: list[Done] = field(default_factory=list)
     running: bool = False
 
 
@@ -173,7 +173,7 @@ class Locals:
     def _thaw(self, number: int) -> tuple[str, _Node]:
         name, up, actors, store = self.states[number]
         thawed = {
-            tx: _Actor(self.machines[key].clone(), dict.fromkeys(timers), None, running)
+            tx: _Actor(self.machines[key].clone(), dict.fromkeys(timers), [], running)
             for tx, key, timers, running in actors
         }
         return name, _Node(up, thawed, Store.thaw(store))
@@ -319,15 +319,14 @@ class Locals:
                 status = self._effect(node, tx, actor, effect, play)
                 play.program.append((effect, status))
                 play.points.append((self._freeze(name, node), tuple(play.outputs), len(play.program)))
-                if node.store.next_row > rows and DAEMON in node.actors and (pending or actor.done is not None):
+                if node.store.next_row > rows and DAEMON in node.actors and (pending or actor.done):
                     play.pauses += 1
                     if play.pauses - 1 == play.pause:
-                        actor.done = None
+                        actor.done.clear()
                         return
-            if node.actors.get(tx) is not actor or (done := actor.done) is None:
+            if node.actors.get(tx) is not actor or not actor.done:
                 break
-            actor.done = None
-            pending = self._handle(actor, done)
+            pending = self._handle(actor, actor.done.pop(0))
         actor.running = False
         if (
             node.actors.get(tx) is actor
@@ -357,7 +356,7 @@ class Locals:
             if play.operations - 1 == play.fail:
                 if isinstance(effect, Execute | Prepare):
                     store.open.pop(tx, None)
-                actor.done = Done(effect.tag, "failed")
+                actor.done.append(Done(effect.tag, "failed"))
                 return "failed"
         if isinstance(effect, Message):
             outputs.append(Output("send", effect))
@@ -369,11 +368,11 @@ class Locals:
             store.append(tx, effect.record, forced=effect.forced)
         elif isinstance(effect, Transact):
             rows = store.next_row
-            actor.done = store.transact(tx, effect, outputs, self.retained)
+            actor.done.append(store.transact(tx, effect, outputs, self.retained))
             if self._wakes and store.next_row > rows and DAEMON in node.actors:
                 node.actors[DAEMON].timers["wake"] = None
         elif isinstance(effect, Execute | Prepare):
-            actor.done = store.branch(tx, effect)
+            actor.done.append(store.branch(tx, effect))
         elif isinstance(effect, Commit):
             store.commit(tx, outputs, self.retained)
         elif isinstance(effect, Rollback):
@@ -383,7 +382,7 @@ class Locals:
         elif isinstance(effect, Acknowledge):
             outputs.append(Output("acknowledge", effect.id))
         elif isinstance(effect, ReadOutbox):
-            actor.done = Done(effect.tag, "done", tuple(store.outbox.items())[: effect.limit])
+            actor.done.append(Done(effect.tag, "done", tuple(store.outbox.items())[: effect.limit]))
         elif isinstance(effect, MarkOutbox):
             for number in effect.ids:
                 if number in store.outbox:
@@ -401,7 +400,7 @@ class Locals:
             store.end(tx)
         elif not isinstance(effect, Suspect):
             raise ProtocolViolation(f"{actor.machine!r} asked for {effect!r}, which is no effect")
-        return actor.done.status if isinstance(effect, _ANSWERING) and actor.done is not None else ""
+        return actor.done[-1].status if isinstance(effect, _ANSWERING) else ""
 
 
 def describe(effect: Effect, status: str = "") -> str:

@@ -204,10 +204,13 @@ class Judge:
         """See `AT_REST`."""
         if not state[5] & ENDED:
             return True
-        for tx, outcome in self.observations[state[3]].told:
+        seen = self.observations[state[3]]
+        for tx, outcome in seen.told:
             force = self.in_force(state, tx)
             if (outcome == "committed" and not all(force)) or (outcome == "aborted" and any(force)):
                 return False
+            if outcome == "accepted" and not any(force) and (tx, "aborted") not in seen.said:
+                return False  # it was accepted, and nobody knows of it
         return True
 
     def atomicity(self, state: Any) -> bool:

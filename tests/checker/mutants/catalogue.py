@@ -1,0 +1,82 @@
+"""What a seeded defect is, and the strategies that play one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from simtx.protocols import Outbox, Policies, Relay, Saga, Strategy, TwoPhaseCommit
+from simtx.protocols.choreography import DEFAULT_POLICIES
+from simtx.protocols.contract import Machine
+from simtx.protocols.outbox import OutboxService
+from simtx.protocols.saga import Orchestrator
+from simtx.protocols.saga_participant import Participant as SagaParticipant
+from simtx.protocols.two_phase_coordinator import Coordinator
+from simtx.protocols.two_phase_participant import Participant
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One seeded defect.
+
+    Attributes:
+        name: Short.
+        defect: What is wrong, in a sentence.
+        strategy: The strategy that has it.
+        invariant: The property that it violates.
+        scope: The smallest scope in which it shows; budgets that are not named are 0.
+    """
+
+    name: str
+    defect: str
+    strategy: Strategy
+    invariant: str
+    scope: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Harmless:
+    """A change that looks like a defect and is not, with the reason."""
+
+    name: str
+    change: str
+    reason: str
+    strategy: Strategy
+    scopes: tuple[dict[str, Any], ...] = field(default=({},))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit2(TwoPhaseCommit):
+    """Two-phase commit with other machines."""
+
+    coordinator: type[Coordinator] = Coordinator
+    participant: type[Participant] = Participant
+
+    def machine(self, node: str, tx: int) -> Machine:
+        kind = self.coordinator if node == self.hub else self.participant
+        return kind(node, tx, self.policies or Policies())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saga2(Saga):
+    """A saga with other machines."""
+
+    orchestrator: type[Orchestrator] = Orchestrator
+    participant: type[SagaParticipant] = SagaParticipant
+
+    def machine(self, node: str, tx: int) -> Machine:
+        return self.orchestrator(node, tx, self) if node == self.hub else self.participant(node, tx)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outbox2(Outbox):
+    """An outbox with other machines."""
+
+    service: type[OutboxService] = OutboxService
+    relay: type[Relay] = Relay
+
+    def machine(self, node: str, tx: int) -> OutboxService:
+        return self.service(node, tx, self.policies or DEFAULT_POLICIES, self.closing)
+
+    def daemons(self, node: str) -> Any:
+        return (self.relay(node, self.policies or DEFAULT_POLICIES),)

@@ -1,0 +1,316 @@
+"""Defects of the transactional outbox, its relay and its consumers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simtx.protocols import Acknowledge, Answer, Branch, Done, MarkOutbox, Outbox, Publish, Relay, Transact, Transition
+from simtx.protocols.outbox import OutboxService
+
+from .catalogue import Harmless, Mutant, Outbox2
+
+
+class MarksFirst(Relay):
+    __slots__ = ()
+
+    def publish(self, event: Any) -> Any:
+        rows = {row[1]: row[0] for row in event.value or ()}
+        effects: list[Any] = []
+        for one in super().publish(event):
+            effects += [MarkOutbox((rows[one.message],)), one] if isinstance(one, Publish) else [one]
+        return effects
+
+
+class MarksAtOnce(Relay):
+    """Marks a row when it is published, and does not wait for the broker's ack."""
+
+    __slots__ = ()
+
+    def publish(self, event: Any) -> Any:
+        rows = {row[1]: row[0] for row in event.value or ()}
+        effects: list[Any] = []
+        for one in super().publish(event):
+            effects += [one, MarkOutbox((rows[one.message],))] if isinstance(one, Publish) else [one]
+        return effects
+
+
+class MarksAnyway(Relay):
+    """Takes a failed publication for a good one."""
+
+    __slots__ = ()
+
+    def published(self, event: Any) -> Any:
+        return super().published(Done(event.kind, "done"))
+
+
+class DropsHeld(Relay):
+    """Never comes back to a publication that failed."""
+
+    __slots__ = ()
+
+    def published(self, event: Any) -> Any:
+        return super().published(event) if event.status == "done" else []
+
+
+class DoesNotWait(Relay):
+    """Publishes the rows of a transaction side by side."""
+
+    __slots__ = ()
+
+    def publish(self, event: Any) -> Any:
+        effects: list[Any] = []
+        for row in event.value or ():
+            if row[0] not in self.known:
+                self.known.add(row[0])
+                effects.append(Publish(f"published:{row[0]}", row[1]))
+        return effects
+
+    def published(self, event: Any) -> Any:
+        row = int(event.kind.partition(":")[2])
+        self.known.discard(row)
+        return [MarkOutbox((row,))] if event.status == "done" else []
+
+
+class Stops(Relay):
+    """Does not set its timer again."""
+
+    __slots__ = ()
+
+    def poll(self, event: Any) -> Any:
+        return super().poll(event)[1:]
+
+
+class AcksFirst(OutboxService):
+    __slots__ = ()
+
+    def _take(self, delivery: Any, *, undoing: bool) -> Any:
+        return [Acknowledge(delivery.id), *super()._take(delivery, undoing=undoing)]
+
+
+class NoInbox(OutboxService):
+    __slots__ = ()
+
+    def _act(self) -> Any:
+        (one,) = super()._act()
+        return [Transact(one.tag, one.operations, None, one.accepted, one.refused, None, "done", one.steps)]
+
+
+class EventApart(OutboxService):
+    """Effect and outgoing event in two local transactions."""
+
+    __slots__ = ()
+    transitions = (*OutboxService.transitions, Transition("acting", "event", "_told", ("finished",)))
+
+    def _act(self) -> Any:
+        (one,) = super()._act()
+        return [Transact(one.tag, one.operations, one.key, Branch("done"), one.refused, None, "done", one.steps)]
+
+    def acted(self, done: Any) -> Any:
+        if done.status != "done":
+            return super().acted(done)
+        return [Transact("event", (), None, Branch(None, self._onward()))]
+
+    def _told(self, done: Any) -> Any:
+        return self._conclude("done")
+
+
+class RowLast(OutboxService):
+    """Effect first, inbox row in a local transaction of its own."""
+
+    __slots__ = ()
+    transitions = (*OutboxService.transitions, Transition("acting", "row", "_rowed", ("finished",)))
+
+    def _act(self) -> Any:
+        (one,) = super()._act()
+        return [Transact(one.tag, one.operations, None, one.accepted, one.refused, None, "done", one.steps)]
+
+    def acted(self, done: Any) -> Any:
+        if done.status != "done":
+            return super().acted(done)
+        return [Transact("row", (), (self.tx, self.index, "action"), Branch("done"))]
+
+    def _rowed(self, done: Any) -> Any:
+        return self._conclude("done")
+
+
+class SilentRefusal(OutboxService):
+    """A refusal is stored, and nobody is told."""
+
+    __slots__ = ()
+
+    def _back(self) -> Any:
+        return () if not self.undoing else super()._back()
+
+
+class BlindCompensation(OutboxService):
+    __slots__ = ()
+
+    def _undo(self) -> Any:
+        (one,) = super()._undo()
+        return [Transact(one.tag, one.operations, None, one.accepted, None, None, "done", one.steps, True)]
+
+
+class AnswersFirst(OutboxService):
+    """Tells the client "accepted" before anything is durable."""
+
+    __slots__ = ()
+
+    def begin(self, request: Any) -> Any:
+        return [Answer("accepted"), *super().begin(request)]
+
+
+class NeverAcknowledges(OutboxService):
+    __slots__ = ()
+
+    def _conclude(self, verdict: Any) -> Any:
+        return [one for one in super()._conclude(verdict) if not isinstance(one, Acknowledge)]
+
+
+class Chatty(OutboxService):
+    """Sound: a step commits two events to the next service."""
+
+    __slots__ = ()
+
+    def _onward(self) -> Any:
+        events = super()._onward()
+        return (*events, self._event("completed", self.index + 1)) if events else ()
+
+
+# --- changes that look like defects and are not --------------------------------------------------------------------------------
+
+
+class ReadsLater(Relay):
+    """Does not read the outbox when it starts."""
+
+    __slots__ = ()
+
+    def start(self, event: Any) -> Any:
+        return super().start(event)[:1]
+
+
+ONE_OF_EACH = {"crashes": 1, "duplicates": 1, "timeouts": 1}
+
+MUTANTS = (
+    Mutant(
+        "mark-before-publish",
+        "The relay marks before it publishes.",
+        Outbox2(relay=MarksFirst),
+        "no-loss",
+        {"participants": 2, "crashes": 1},
+    ),
+    Mutant(
+        "mark-without-ack",
+        "The relay marks without waiting for the broker's ack.",
+        Outbox2(relay=MarksAtOnce),
+        "no-loss",
+        {"participants": 2, "crashes": 1},
+    ),
+    Mutant(
+        "mark-after-failure",
+        "The relay takes a failed publication for a good one.",
+        Outbox2(relay=MarksAnyway),
+        "no-loss",
+        {"participants": 2, "losses": 1},
+    ),
+    Mutant(
+        "failed-row-dropped",
+        "The relay never comes back to a publication that failed.",
+        Outbox2(relay=DropsHeld),
+        "no-loss",
+        {"participants": 2, "losses": 1},
+    ),
+    Mutant(
+        "no-wait-for-ack",
+        "The relay publishes a transaction's rows side by side.",
+        Outbox2(relay=DoesNotWait, service=Chatty),
+        "order",
+        {"participants": 2},
+    ),
+    Mutant(
+        "relay-stops",
+        "The relay does not set its timer again.",
+        Outbox2(relay=Stops),
+        "non-blocking",
+        {"participants": 2},
+    ),
+    Mutant(
+        "ack-before-commit-at-consumer",
+        "A consumer acknowledges before it commits.",
+        Outbox2(service=AcksFirst),
+        "atomicity",
+        {"participants": 2, "crashes": 1},
+    ),
+    Mutant(
+        "consumer-without-inbox",
+        "A consumer does the work of a copy again.",
+        Outbox2(service=NoInbox),
+        "effect-once",
+        {"participants": 2, "duplicates": 1},
+    ),
+    Mutant(
+        "short-deduplication",
+        "Idempotency rows are pruned while copies may still arrive.",
+        Outbox(),
+        "effect-once",
+        {"participants": 2, "duplicates": 1, "retained": 0},
+    ),
+    Mutant(
+        "event-apart",
+        "Effect and event are two local transactions.",
+        Outbox2(service=EventApart),
+        "atomicity",
+        {"participants": 2, "crashes": 1},
+    ),
+    Mutant(
+        "row-apart",
+        "Effect and inbox row are two local transactions.",
+        Outbox2(service=RowLast),
+        "effect-once",
+        {"participants": 2, "crashes": 1},
+    ),
+    Mutant(
+        "silent-refusal",
+        "A refusal is stored, and nobody is told.",
+        Outbox2(service=SilentRefusal),
+        "atomicity",
+        {"participants": 2},
+    ),
+    Mutant(
+        "blind-compensation-of-event",
+        "A compensation has neither an inbox row nor a look at its action.",
+        Outbox2(service=BlindCompensation),
+        "effect-once",
+        {"participants": 2, "duplicates": 1},
+    ),
+    Mutant(
+        "accepted-too-early",
+        "The client is told 'accepted' before anything is durable.",
+        Outbox2(service=AnswersFirst),
+        "truth",
+        {"participants": 1, "crashes": 1, "refusals": False},
+    ),
+    Mutant(
+        "never-acknowledges",
+        "A consumer never acknowledges.",
+        Outbox2(service=NeverAcknowledges),
+        "non-blocking",
+        {"participants": 2},
+    ),
+)
+
+HARMLESS = (
+    Harmless(
+        "reads-later",
+        "A restarted relay does not read its outbox.",
+        "The next poll does.",
+        Outbox2(relay=ReadsLater),
+        (ONE_OF_EACH,),
+    ),
+    Harmless(
+        "two-events",
+        "A step commits two events to the same consumer.",
+        "Order and inbox rows see to it.",
+        Outbox2(service=Chatty),
+        ({"crashes": 1, "duplicates": 1},),
+    ),
+)

@@ -1,0 +1,475 @@
+"""Defects of two-phase commit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simtx.protocols import Append, Forget, Message, Prepare, Rollback, SetTimer, Transition, TwoPhaseCommit
+from simtx.protocols.two_phase_coordinator import ABORTED, ANSWER_COMMITTED, COMMITTED, FORGET, Coordinator
+from simtx.protocols.two_phase_execution import ExecutingCoordinator, ExecutingParticipant
+from simtx.protocols.two_phase_participant import COMMIT, Participant
+
+from .catalogue import Commit2, Harmless, Mutant
+
+
+class VotesEarly(Participant):
+    __slots__ = ()
+
+    def prepare(self, event: Any) -> Any:
+        effects = super().prepare(event)
+        return [Message("yes", self.tx, self.node, event.sender), *effects]
+
+    def vote(self, event: Any) -> Any:
+        return [effect for effect in super().vote(event) if getattr(effect, "kind", "") != "yes"]
+
+
+class AnswersEarly(Coordinator):
+    __slots__ = ()
+
+    def close_vote(self) -> Any:
+        effects = super().close_vote()
+        return [ANSWER_COMMITTED, *(effect for effect in effects if effect is not ANSWER_COMMITTED)]
+
+
+class SendsEarly(Coordinator):
+    __slots__ = ()
+
+    def close_vote(self) -> Any:
+        effects = super().close_vote()
+        sends = [effect for effect in effects if isinstance(effect, Message)]
+        return [*sends, *(effect for effect in effects if not isinstance(effect, Message))]
+
+
+class LazyDecision(Coordinator):
+    __slots__ = ()
+
+    def close_vote(self) -> Any:
+        return [Append(one.record, forced=False) if isinstance(one, Append) else one for one in super().close_vote()]
+
+
+class ImpatientParticipant(Participant):
+    __slots__ = ()
+
+    def inquire(self, event: Any) -> Any:
+        return self.roll_back(event)
+
+
+class HopefulParticipant(Participant):
+    __slots__ = ()
+
+    def inquire(self, event: Any) -> Any:
+        self.state = "finished"
+        return [COMMIT, FORGET]
+
+
+class FirstAck(Coordinator):
+    __slots__ = ()
+
+    def take_acknowledgement(self, event: Any) -> Any:
+        self.state = "finished"
+        return [FORGET]
+
+
+class CountsVotes(Coordinator):
+    __slots__ = ()
+
+    def first_vote(self, sender: str) -> bool:
+        self.pending.pop()
+        return True
+
+
+class AcksEarly(Participant):
+    __slots__ = ()
+
+    def commit(self, event: Any) -> Any:
+        commit, ack, forget = super().commit(event)
+        return [ack, commit, forget]
+
+
+class TellsAbortWhileVoting(Coordinator):
+    __slots__ = ()
+
+    def stay_silent(self, event: Any) -> Any:
+        return [Message("abort", self.tx, self.node, event.sender)]
+
+
+class PresumesCommit(Coordinator):
+    __slots__ = ()
+
+    def presume_abort(self, event: Any) -> Any:
+        self.state = "finished"
+        return [Message("commit", self.tx, self.node, event.sender), FORGET]
+
+
+class NoBranchRow(Participant):
+    __slots__ = ()
+
+    def prepare(self, event: Any) -> Any:
+        return [
+            Prepare(one.tag, one.operations, one.record, None, one.steps) if isinstance(one, Prepare) else one
+            for one in super().prepare(event)
+        ]
+
+
+class RecoversToNothing(Coordinator):
+    __slots__ = ()
+
+    def recover(self, records: Any) -> Any:
+        return [FORGET]
+
+
+class RollsBackOnRecovery(Participant):
+    __slots__ = ()
+
+    def recover(self, records: Any) -> Any:
+        self.state = "finished"
+        return [Rollback(), FORGET]
+
+
+class RecoversInSilence(Participant):
+    __slots__ = ()
+
+    def recover(self, records: Any) -> Any:
+        super().recover(records)
+        return []
+
+
+class NeverInquires(Participant):
+    __slots__ = ()
+
+    def vote(self, event: Any) -> Any:
+        return [effect for effect in super().vote(event) if not isinstance(effect, SetTimer)]
+
+
+class NeverRepeats(Coordinator):
+    __slots__ = ()
+
+    def send_commit(self, effects: Any) -> Any:
+        super().send_commit(effects)
+        effects.pop()
+
+
+class GivesUpCommit(Coordinator):
+    __slots__ = ()
+
+    def repeat_commit(self, event: Any) -> Any:
+        self.state = "finished"
+        return [*(Message("abort", self.tx, self.node, one) for one in self.pending), ABORTED, FORGET]
+
+
+class GivesUpVote(Coordinator):
+    """Takes silence for a YES."""
+
+    __slots__ = ()
+
+    def miss_votes(self, event: Any) -> Any:
+        return self.close_vote()
+
+
+class IgnoresNo(Coordinator):
+    __slots__ = ()
+
+    def take_no(self, event: Any) -> Any:
+        return super().take_read(event)
+
+
+class ForgetsWhoVoted(Coordinator):
+    """Logs the decision, and not whom it concerns."""
+
+    __slots__ = ()
+
+    def close_vote(self) -> Any:
+        return [Append((*one.record[:2],)) if isinstance(one, Append) else one for one in super().close_vote()]
+
+
+class ForgetsAtCommit(Coordinator):
+    """Forgets a commit as soon as COMMIT is sent."""
+
+    __slots__ = ()
+
+    def close_vote(self) -> Any:
+        effects = super().close_vote()
+        self.state = "finished"
+        return [*effects, Forget()]
+
+
+class PreparesLostWork(ExecutingParticipant):
+    __slots__ = ()
+    transitions = tuple(
+        Transition("idle", "prepare", "prepare", ("preparing",)) if row.action == "refuse_lost" else row
+        for row in ExecutingParticipant.transitions
+    )
+
+    def prepare(self, event: Any) -> Any:
+        self.coordinator = event.sender
+        self.state = "preparing"
+        return [Prepare("prepared", (), ("prepared", event.sender), (self.tx, "branch"))]
+
+
+# --- changes that look like defects and are not --------------------------------------------------------------------------------
+
+
+class NoAbortRecord(Coordinator):
+    __slots__ = ()
+
+    def abort(self, reason: str) -> Any:
+        return super().abort(reason)[1:]
+
+
+class NoEndRecord(Coordinator):
+    __slots__ = ()
+
+    def take_acknowledgement(self, event: Any) -> Any:
+        return [effect for effect in super().take_acknowledgement(event) if not isinstance(effect, Append)]
+
+
+class SilentAbort(Coordinator):
+    __slots__ = ()
+
+    def abort(self, reason: str) -> Any:
+        return [effect for effect in super().abort(reason) if not isinstance(effect, Message)]
+
+
+class NoSecondYes(Participant):
+    __slots__ = ()
+
+    def repeat_yes(self, event: Any) -> Any:
+        return []
+
+
+class KeepsVoteTimer(Coordinator):
+    __slots__ = ()
+
+    def close_vote(self) -> Any:
+        return super().close_vote()[:-1]
+
+
+class NoAnswerAfterRecovery(Coordinator):
+    __slots__ = ()
+
+    def recover(self, records: Any) -> Any:
+        return [effect for effect in super().recover(records) if effect not in (ANSWER_COMMITTED, COMMITTED)]
+
+
+MUTANTS = (
+    Mutant(
+        "vote-before-prepared",
+        "The vote leaves before the prepared record is forced.",
+        Commit2(participant=VotesEarly),
+        "durable-votes",
+        {"participants": 1, "crashes": 1, "refusals": False},
+    ),
+    Mutant(
+        "answer-before-decision",
+        "The client is answered before the decision is forced.",
+        Commit2(coordinator=AnswersEarly),
+        "agreement",
+        {"participants": 1, "crashes": 1},
+    ),
+    Mutant(
+        "commit-before-decision",
+        "COMMIT leaves before the decision is forced.",
+        Commit2(coordinator=SendsEarly),
+        "agreement",
+        {"participants": 2, "crashes": 1},
+    ),
+    Mutant(
+        "lazy-decision",
+        "The decision is written lazily.",
+        Commit2(coordinator=LazyDecision),
+        "agreement",
+        {"participants": 1, "crashes": 1},
+    ),
+    Mutant(
+        "impatient-participant",
+        "A prepared participant aborts on a timeout.",
+        Commit2(participant=ImpatientParticipant),
+        "agreement",
+        {"participants": 1, "timeouts": 1},
+    ),
+    Mutant(
+        "hopeful-participant",
+        "A prepared participant commits on a timeout.",
+        Commit2(participant=HopefulParticipant),
+        "durable-votes",
+        {"participants": 2, "timeouts": 1},
+    ),
+    Mutant(
+        "forget-after-first-ack",
+        "The coordinator forgets after the first acknowledgement.",
+        Commit2(coordinator=FirstAck),
+        "agreement",
+        {"participants": 2, "timeouts": 1},
+    ),
+    Mutant(
+        "forget-at-commit",
+        "The coordinator forgets as soon as COMMIT is sent.",
+        Commit2(coordinator=ForgetsAtCommit),
+        "agreement",
+        {"participants": 1, "timeouts": 1},
+    ),
+    Mutant(
+        "votes-counted",
+        "Votes are counted, and not identified.",
+        Commit2(coordinator=CountsVotes),
+        "durable-votes",
+        {"participants": 2, "duplicates": 1},
+    ),
+    Mutant(
+        "ack-before-commit",
+        "The participant acknowledges before it commits.",
+        Commit2(participant=AcksEarly),
+        "agreement",
+        {"participants": 1, "crashes": 1},
+    ),
+    Mutant(
+        "abort-while-voting",
+        "An inquiry during the vote is answered with ABORT, and the vote goes on.",
+        Commit2(coordinator=TellsAbortWhileVoting),
+        "agreement",
+        {"participants": 1, "timeouts": 1},
+    ),
+    Mutant(
+        "presumed-wrong",
+        "A transaction that is not known is presumed committed, with the log of presumed abort.",
+        Commit2(coordinator=PresumesCommit),
+        "agreement",
+        {"participants": 1, "timeouts": 1},
+    ),
+    Mutant(
+        "no-branch-row",
+        "A late copy of PREPARE is not recognised after the commit.",
+        Commit2(participant=NoBranchRow),
+        "effect-once",
+        {"participants": 1, "duplicates": 1, "timeouts": 1},
+    ),
+    Mutant(
+        "coordinator-recovers-to-nothing",
+        "A restarted coordinator does not take its commits up.",
+        Commit2(coordinator=RecoversToNothing),
+        "agreement",
+        {"participants": 1, "crashes": 1},
+    ),
+    Mutant(
+        "rollback-on-recovery",
+        "A restarted participant rolls its prepared branch back.",
+        Commit2(participant=RollsBackOnRecovery),
+        "agreement",
+        {"participants": 1, "crashes": 1},
+    ),
+    Mutant(
+        "recovery-in-silence",
+        "A restarted participant in doubt neither asks nor sets a timer.",
+        Commit2(participant=RecoversInSilence),
+        "non-blocking",
+        {"participants": 1, "crashes": 1},
+    ),
+    Mutant(
+        "never-inquires",
+        "A participant in doubt sets no timer.",
+        Commit2(participant=NeverInquires),
+        "non-blocking",
+        {"participants": 1, "crashes": 1},
+    ),
+    Mutant(
+        "commit-never-repeated",
+        "The coordinator sends COMMIT once, and waits for acknowledgements for ever.",
+        Commit2(coordinator=NeverRepeats),
+        "non-blocking",
+        {"participants": 1, "losses": 1},
+    ),
+    Mutant(
+        "commit-given-up",
+        "The coordinator turns to ABORT when acknowledgements do not come.",
+        Commit2(coordinator=GivesUpCommit),
+        "agreement",
+        {"participants": 1, "timeouts": 1},
+    ),
+    Mutant(
+        "silence-is-yes",
+        "The coordinator takes a missing vote for a YES.",
+        Commit2(coordinator=GivesUpVote),
+        "durable-votes",
+        {"participants": 1, "timeouts": 1},
+    ),
+    Mutant(
+        "no-is-ignored",
+        "A NO only drops the participant from the second phase.",
+        Commit2(coordinator=IgnoresNo),
+        "durable-votes",
+        {"participants": 1},
+    ),
+    Mutant(
+        "decision-without-names",
+        "The decision's record names one participant only.",
+        Commit2(coordinator=ForgetsWhoVoted),
+        "agreement",
+        {"participants": 2, "crashes": 1},
+    ),
+)
+
+HARMLESS = (
+    Harmless(
+        "no-abort-record",
+        "The coordinator does not log an abort.",
+        "No record means abort: the record only saves an inquiry's answer from memory.",
+        Commit2(coordinator=NoAbortRecord),
+        ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
+    ),
+    Harmless(
+        "no-end-record",
+        "The coordinator does not log the end.",
+        "A restart sends COMMIT again, and participants that are through acknowledge what they do not know.",
+        Commit2(coordinator=NoEndRecord),
+        ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
+    ),
+    Harmless(
+        "silent-abort",
+        "The coordinator tells nobody of an abort.",
+        "Participants in doubt ask, and who asks about an unknown transaction is told ABORT; they only hold their locks longer.",
+        Commit2(coordinator=SilentAbort),
+        ({"crashes": 1, "duplicates": 1, "timeouts": 1}, {"losses": 1}),
+    ),
+    Harmless(
+        "no-second-yes",
+        "A participant in doubt does not vote again when PREPARE comes again.",
+        "PREPARE is never repeated, only copied by the network; a lost vote ends in an abort.",
+        Commit2(participant=NoSecondYes),
+        ({"losses": 1, "duplicates": 1, "timeouts": 1},),
+    ),
+    Harmless(
+        "vote-timer-kept",
+        "The vote's timer is not cancelled.",
+        "It fires into a state that ignores it.",
+        Commit2(coordinator=KeepsVoteTimer),
+        ({"crashes": 1, "timeouts": 2},),
+    ),
+    Harmless(
+        "no-answer-after-recovery",
+        "A restarted coordinator does not answer the client again.",
+        "The client may wait for ever, which is not nice; it is never told anything wrong.",
+        Commit2(coordinator=NoAnswerAfterRecovery),
+        ({"crashes": 1, "duplicates": 1},),
+    ),
+)
+
+
+class LostWork(TwoPhaseCommit):
+    """Work before the vote, and a participant that prepares whatever is left of it."""
+
+    def machine(self, node: str, tx: int) -> Any:
+        from simtx.protocols import Policies
+
+        kind = ExecutingCoordinator if node == self.hub else PreparesLostWork
+        return kind(node, tx, self.policies or Policies())
+
+
+MUTANTS += (
+    Mutant(
+        "lost-work-prepared",
+        "A participant that lost its work in a crash prepares, and votes YES.",
+        LostWork(work="before"),
+        "durable-votes",
+        {"participants": 1, "crashes": 1},
+    ),
+)
