@@ -326,6 +326,8 @@ class World:
             self._user_goes_on(tx)
 
     def _sample(self, _: object, *, again: bool = True) -> None:
+        if again and self.arrivals_over:
+            return
         ledger = self.ledger
         gauge = ledger.gauges[0] if ledger.gauges else None
         row: list[float] = [self.env.now, gauge.net if gauge else 0.0, gauge.gross if gauge else 0.0, ledger.undecided]
@@ -333,7 +335,7 @@ class World:
             pool = self.nodes[name].pool
             row += [len(pool.queue), pool.busy] if pool is not None else [0, 0]
         self.timeline.append(tuple(row))
-        if again and not self.arrivals_over:
+        if again:
             self.env.call_in(self._sample_every, self._sample)
 
     def play(self) -> None:
