@@ -1,0 +1,281 @@
+"""The command line as a user meets it: exit codes, one-line errors, files, JSON; mostly in a process of its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import simtx
+from simtx.cli import main
+
+FAST = ("--set", "run.transactions=150", "--set", "run.warmup=0.1s")
+
+
+def run(*arguments: str, cwd: Path | None = None, code: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `simtx` with these arguments; `code` is Python that is run in the same process before."""
+    program = f"{code}\nimport sys\nfrom simtx.cli import main\nsys.exit(main(sys.argv[1:]))"
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def installed(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it as ``python -m simtx``."""
+    return subprocess.run([sys.executable, "-m", "simtx", *arguments], capture_output=True, text=True, check=False)
+
+
+# --- fine ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command_and_imports_nothing_heavy() -> None:
+    result = run(
+        "--help", code="import atexit, sys; atexit.register(lambda: print(sorted(sys.modules), file=sys.stderr))"
+    )
+    assert result.returncode == 0
+    for command in ("scenarios", "simulate", "compare"):
+        assert f"\n  {command} " in result.stdout
+    for heavy in ("numpy", "pandas", "matplotlib", "scipy", "pydantic", "simpy", "loky"):
+        assert f"'{heavy}'" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["scenarios", "simulate", "compare"])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: simtx {command} ")
+
+
+def test_version() -> None:
+    result = installed("--version")
+    assert (result.returncode, result.stdout) == (0, f"simtx {simtx.__version__}\n")
+
+
+def test_scenarios_lists_every_one_with_its_steps() -> None:
+    from simtx.scenario import names
+
+    result = installed("scenarios")
+    assert result.returncode == 0
+    listed = [line.split()[0] for line in result.stdout.splitlines() if line and not line.startswith(" ")]
+    assert listed == names()
+    listed_as_json = json.loads(installed("scenarios", "--json").stdout)
+    assert [one["name"] for one in listed_as_json] == names()
+    assert listed_as_json[0]["services"] == list(simtx.load(names()[0]).services)
+
+
+def test_scenarios_describes_one() -> None:
+    result = run("scenarios", "checkout")
+    assert result.returncode == 0
+    for service in simtx.load("checkout").services:
+        assert service in result.stdout
+
+
+def test_simulate_prints_the_summary_of_that_run(tmp_path: Path) -> None:
+    result = run("simulate", "transfer", "saga", "--seed", "4", "--replication", "2", *FAST, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    scenario = simtx.load("transfer").replace(**{"run.transactions": 150, "run.warmup": "0.1s"})
+    digest = simtx.simulate(scenario, "saga", seed=4, replication=2).digest
+    assert f"digest {digest}" in result.stdout
+    assert "an answer to the client means: decided" in result.stdout
+    assert list(tmp_path.iterdir()) == []  # nothing was asked to be written
+
+
+def test_simulate_json_is_one_document(tmp_path: Path) -> None:
+    result = run("simulate", "transfer", "2pc", "--json", *FAST, cwd=tmp_path)
+    document = json.loads(result.stdout)
+    assert document["promise"] == "decided"
+    assert document["summary"]["transactions"] > 100
+    assert document["digest"]
+
+
+def test_simulate_trace_draws_one_transaction(tmp_path: Path) -> None:
+    result = run("simulate", "transfer", "2pc", "--transaction", "20", "--trace", "--out", "here", *FAST, cwd=tmp_path)
+    assert result.returncode == 0
+    assert "transaction 20; time in ms" in result.stdout
+    picture = tmp_path / "here" / "transaction-2pc-1-0-20.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert f"written: {picture.relative_to(tmp_path)}" in result.stdout
+
+
+def test_compare_prints_a_table_and_writes_what_it_names(tmp_path: Path) -> None:
+    """Without further options: all four strategies, and a folder named after the scenario."""
+    result = run("compare", "transfer", "--replications", "2", *FAST, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[2].split() == ["2pc", "saga", "outbox", "dual-write"]
+    assert "over 2 runs of each strategy" in result.stdout
+    assert result.stdout.endswith("written to simtx-transfer/: comparison.csv, comparison.png\n")
+    folder = tmp_path / "simtx-transfer"
+    with (folder / "comparison.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    assert float(rows[0]["latency_p99_ms"]) > 0
+    assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in folder.iterdir()) == ["comparison.csv", "comparison.png"]
+
+
+def test_compare_json_is_one_document_with_intervals(tmp_path: Path) -> None:
+    result = run(
+        "compare", "transfer", "saga", "outbox", "--replications", "2", "--workers", "1", "--json", *FAST, cwd=tmp_path
+    )
+    document = json.loads(result.stdout)
+    assert document["promises"] == {"saga": "decided", "outbox": "accepted"}
+    one = document["strategies"]["saga"]["latency_p50_ms"]
+    assert one["n"] == 2
+    assert one["mean"] > 0
+    assert one["half_width"] > 0
+    assert document["failures"] == []
+
+
+def test_a_scenario_file_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(Path(simtx.load("transfer").path or "").read_text(encoding="utf-8"), encoding="utf-8")
+    result = run("simulate", str(file), "2pc", *FAST, cwd=tmp_path)
+    assert result.returncode == 0
+
+
+# --- warnings -----------------------------------------------------------------------------------------------------------------
+
+
+def test_saturation_is_a_warning_and_the_run_goes_on(tmp_path: Path) -> None:
+    result = run(
+        "simulate", "transfer", "saga", "--set", "workload.rate=2000", *FAST, "--set", "run.warmup=0.01s", cwd=tmp_path
+    )
+    assert result.returncode == 0
+    lines = result.stderr.splitlines()
+    assert lines
+    assert all(line.startswith("simtx: warning: ") for line in lines)
+    assert len(lines) == len(set(lines))
+    assert "digest" in result.stdout
+
+
+# --- bad input ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("frobnicate",), "No such command 'frobnicate'"),
+        (("compare",), "Missing argument"),
+        (("compare", "chekout"), "did you mean 'checkout'"),
+        (("compare", "no/such/file.toml"), "no/such/file.toml"),
+        (("compare", "transfer", "sage"), "did you mean 'saga'"),
+        (("compare", "transfer", "saga", "saga"), "saga is there twice"),
+        (("compare", "transfer", "--replications", "0"), "--replications"),
+        (("compare", "transfer", "--workers", "many"), "--workers"),
+        (("simulate", "transfer"), "Missing argument"),
+        (("simulate", "transfer", "2pc", "--bogus"), "No such option: --bogus"),
+        (("simulate", "transfer", "2pc", "--seed", "-1"), "--seed"),
+        (("simulate", "transfer", "2pc:colour=red"), "has no option 'colour'"),
+        (("simulate", "transfer", "2pc", "--set", "network.loss=7"), "7 is no probability"),
+        (("simulate", "transfer", "2pc", "--set", "netwrk.loss=0.1"), "did you mean 'network'"),
+        (("simulate", "transfer", "2pc", "--set", "loss"), "'loss' is no change; write it as workload.rate=200"),
+        (("simulate", "transfer", "2pc", "--transaction", "99999", *FAST), "no transaction 99999; they are 0 to 149"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: tuple[str, ...],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(list(arguments)) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    lines = printed.err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("simtx: error: ")
+    assert problem in lines[0]
+
+
+def test_bad_input_is_one_line_in_a_shell_too() -> None:
+    result = installed("compare", "chekout")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("simtx: error: there is no scenario 'chekout'")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_unwritable_folder_is_found_before_the_run(tmp_path: Path) -> None:
+    """A file is in the way; not a single run is started."""
+    (tmp_path / "taken").write_text("")
+    forbid = "import simtx.simulator\nsimtx.simulator.simulate = lambda *a, **k: 1 / 0"
+    result = run("compare", "transfer", "--out", "taken/folder", "--workers", "1", cwd=tmp_path, code=forbid)
+    assert result.returncode == 2
+    assert result.stderr.startswith("simtx: error: --out: cannot write to folder 'taken/folder': ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+# --- trouble ------------------------------------------------------------------------------------------------------------------
+
+INTERRUPT_AFTER_THREE = """
+import contextlib, importlib, os, signal
+module = importlib.import_module("simtx.experiments.compare")
+
+@contextlib.contextmanager
+def bar(total, wanted):
+    seen = []
+    def advance():
+        seen.append(1)
+        if len(seen) == 3:
+            {how}
+    yield advance
+
+module._bar = bar
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+def test_interrupted_compare_writes_what_is_finished(workers: str, how: str, tmp_path: Path) -> None:
+    """A signal after the third run: exit code 130, three rows, a table, and no traceback.
+
+    `run` returns when nobody holds the pipes any more: no worker is left behind.
+    """
+    code = INTERRUPT_AFTER_THREE.format(how=f"os.kill(os.getpid(), signal.{how})")
+    result = run("compare", "transfer", "--replications", "5", "--workers", workers, *FAST, cwd=tmp_path, code=code)
+    assert result.returncode == 130
+    assert "simtx: warning: interrupted; 3 of 20 runs are finished" in result.stderr.splitlines()
+    assert "Traceback" not in result.stderr
+    assert "written to simtx-transfer/" in result.stdout
+    with (tmp_path / "simtx-transfer" / "comparison.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3
+
+
+FAIL_IN_REPLICATION_1 = """
+import simtx, simtx.simulator
+original = simtx.simulator.simulate
+def simulate(scenario, strategy, *, seed, replication):
+    if replication == 1 and strategy.name == "saga":
+        raise simtx.RunFailed("out of luck")
+    return original(scenario, strategy, seed=seed, replication=replication)
+simtx.simulator.simulate = simulate
+"""
+
+
+def test_failed_run_is_shown_with_its_repetition_and_the_rest_is_kept(tmp_path: Path) -> None:
+    arguments = ("compare", "transfer", "saga", "2pc", "--replications", "3", "--workers", "1", *FAST)
+    result = run(*arguments, cwd=tmp_path, code=FAIL_IN_REPLICATION_1)
+    assert result.returncode == 1
+    assert "simtx: warning: saga, replication 1 failed: RunFailed: out of luck" in result.stderr
+    assert (
+        "simtx: repeat the failed run with: simtx simulate transfer saga --seed 1 --replication 1 "
+        "--set run.transactions=150 --set run.warmup=0.1s"
+    ) in result.stderr
+    assert "saga 2, 2pc 3 runs" in result.stdout
+
+
+def test_reader_that_goes_away_is_no_traceback() -> None:
+    """``simtx scenarios | head -0``."""
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(
+        [sys.executable, "-m", "simtx", "scenarios"], stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(write)
+    assert "Traceback" not in process.stderr

@@ -1,0 +1,150 @@
+"""``simtx verify``: exit codes, text, JSON, limits, interruption; each test is a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import simtx
+
+
+def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `simtx verify` with these arguments; `code` is Python that is run in the same process before."""
+    program = f"{code}\nimport sys\nfrom simtx.cli import main\nsys.exit(main(sys.argv[1:]))"
+    return subprocess.run(
+        [sys.executable, "-c", program, "verify", *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def without_seconds(text: str) -> list[str]:
+    return [line.rpartition(",")[0] if line.startswith("  scope:") else line for line in text.splitlines()]
+
+
+def test_what_holds_ends_with_0_and_is_the_verdict_of_the_library() -> None:
+    result = run("saga", "--duplicates", "0")
+    assert (result.returncode, result.stderr) == (0, "")
+    verdict = simtx.verify("saga", duplicates=0)
+    assert result.stdout.startswith("saga: holds\n")
+    assert without_seconds(result.stdout) == without_seconds(verdict.text)
+
+
+def test_what_is_refuted_ends_with_1_and_a_story() -> None:
+    result = run("dual-write", "--duplicates", "0", "--timeouts", "0")
+    assert result.returncode == 1
+    assert result.stdout.startswith("dual-write: REFUTED on atomicity")
+    assert "\n2. the request reaches s1: transact 'action' of step 0: done, CRASH, never: publish" in result.stdout
+
+
+def test_a_scope_without_crashes_is_another_one() -> None:
+    """The dual write fails because of crashes and copies; without both nothing is violated."""
+    result = run("dual-write", "--crashes", "0", "--duplicates", "0", "--timeouts", "0")
+    assert (result.returncode, result.stdout.splitlines()[0]) == (0, "dual-write: holds")
+
+
+@pytest.mark.parametrize("limit", [("--max-states", "50"), ("--max-seconds", "0.001")])
+def test_what_a_limit_stops_is_no_proof_and_ends_with_1(limit: tuple[str, str]) -> None:
+    result = run("2pc", *limit)
+    assert result.returncode == 1
+    head = result.stdout.splitlines()[0]
+    assert head.startswith("2pc: no violation found, INCOMPLETE (")
+    assert "    holds" not in result.stdout
+
+
+def test_a_goal_out_of_reach_ends_with_1() -> None:
+    """Nothing is violated by a strategy under which nothing can ever be committed; that is no success."""
+    code = """
+from simtx.protocols.two_phase_coordinator import Coordinator
+Coordinator.close_vote = lambda self: self.abort("never")
+"""
+    result = run("2pc", "--crashes", "0", "--duplicates", "0", "--timeouts", "0", code=code)
+    assert result.returncode == 1
+    assert result.stdout.splitlines()[0] == "2pc: nothing violated, but out of reach: commit"
+
+
+def test_every_option_reaches_the_scope() -> None:
+    """Each has a value that is not its default; the first state is enough to see it."""
+    values = {
+        "participants": 3,
+        "messages": 2,
+        "crashes": 2,
+        "losses": 1,
+        "duplicates": 2,
+        "timeouts": 3,
+        "failures": 4,
+        "interventions": 5,
+        "pivot": 1,
+        "reads": 2,
+    }
+    arguments = [text for name, value in values.items() for text in (f"--{name}", str(value))]
+    result = run("2pc", *arguments, "--parallel", "--max-states", "1", "--json")
+    assert result.returncode == 1
+    assert json.loads(result.stdout)["scope"] == {**values, "parallel": True}
+
+
+def test_json_is_one_document() -> None:
+    result = run("dual-write", "--json")
+    assert (result.returncode, result.stderr) == (1, "")
+    document = json.loads(result.stdout)
+    assert document["ok"] is False
+    assert document["complete"] is True
+    assert document["properties"]["agreement"] is True
+    assert document["properties"]["atomicity"] is False
+    assert document["violations"]["atomicity"][-1] == "nothing more can happen"
+    assert document["expected"]["atomicity"]
+    assert document["states"] > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((), "Missing argument"),
+        (("sage",), "did you mean 'saga'"),
+        (("2pc:colour=red",), "has no option 'colour'"),
+        (("2pc", "--participants", "9"), "participants = 9; it must be a whole number from 1 to 8"),
+        (("2pc", "--crashes", "-1"), "crashes = -1; it must be a whole number from 0 to 15"),
+        (("2pc", "--losses", "some"), "--losses"),
+        (("2pc", "--pivot", "2"), "pivot = 2; it must be the index of a step, 0 to 1"),
+        (("2pc", "--max-states", "0"), "--max-states"),
+        (("2pc", "--max-seconds", "0"), "max_seconds"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], problem: str) -> None:
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("simtx: error: ")
+    assert problem in lines[0]
+
+
+INTERRUPT = """
+import os, signal
+from simtx.checker.protocol import ProtocolModel
+successors, seen = ProtocolModel.successors, []
+def interrupting(self, state):
+    seen.append(state)
+    if len(seen) == 500:
+        os.kill(os.getpid(), signal.{how})
+    return successors(self, state)
+ProtocolModel.successors = interrupting
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+def test_interrupted_exploration_shows_what_it_found(how: str) -> None:
+    """A signal at the 500th state: exit code 130, a verdict that says so, no traceback."""
+    result = run("2pc", "--participants", "4", "--crashes", "2", code=INTERRUPT.format(how=how))
+    assert result.returncode == 130
+    assert result.stderr == "simtx: warning: interrupted; what was found until then is shown\n"
+    assert result.stdout.startswith("2pc: no violation found, INCOMPLETE (interrupted)\n")
+    assert "only" in result.stdout.splitlines()[1]
+
+
+def test_the_verdict_of_a_refuted_strategy_survives_the_interruption() -> None:
+    result = run("dual-write", "--crashes", "3", "--timeouts", "3", code=INTERRUPT.format(how="SIGINT"))
+    assert result.returncode == 130
+    assert "dual-write: REFUTED on" in result.stdout
