@@ -55,10 +55,16 @@ app.command()(compare)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    # a polite kill ends like Ctrl-C: what is finished is kept, and no child is left
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(arguments)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(arguments: list[str] | None) -> int:
     command = typer.main.get_command(app)
-    signal.signal(
-        signal.SIGTERM, _terminate
-    )  # a polite kill ends like Ctrl-C: what is finished is kept, no child is left
     try:
         code = command.main(args=arguments, prog_name="simtx", standalone_mode=False)
     except typer.Exit as end:
