@@ -4,6 +4,7 @@
     >>> scenario = simtx.load("checkout")
     >>> run = simtx.simulate(scenario, "2pc", seed=1)
     >>> comparison = simtx.compare(scenario, ["2pc", "saga", "outbox", "dual-write"], replications=20)
+    >>> verdict = simtx.verify("2pc", participants=2, crashes=1)
 
 Layers, from the bottom: `simtx.protocols` (pure state machines), `simtx.scenario` (what is to be played), `simtx.metrics` (what is
 measured), `simtx.simulator` (the world of SimPy), `simtx.checker` (exhaustive search, histories), `simtx.experiments` and `simtx.report` (replications, tables, plots), `simtx.cli`.
@@ -22,7 +23,9 @@ from simtx.errors import PeerFault, ProtocolViolation, RunFailed, ScenarioError,
 from simtx.metrics import views as _views
 
 if TYPE_CHECKING:
+    from simtx.checker.explore import explore
     from simtx.checker.history import check_history
+    from simtx.checker.verify import Verdict, verify
     from simtx.experiments import Comparison, compare
     from simtx.metrics.run import Run
     from simtx.metrics.trace import Trace, TraceEvent
@@ -48,10 +51,13 @@ _HOMES = {
     "Trace": "simtx.metrics.trace",
     "TraceEvent": "simtx.metrics.trace",
     "TwoPhaseCommit": "simtx.protocols",
+    "Verdict": "simtx.checker.verify",
     "check_history": "simtx.checker.history",
     "compare": "simtx.experiments",
+    "explore": "simtx.checker.explore",
     "load": "simtx.scenario",
     "simulate": "simtx.simulator",
+    "verify": "simtx.checker.verify",
 }
 
 __all__ = [
@@ -72,11 +78,14 @@ __all__ = [
     "Trace",
     "TraceEvent",
     "TwoPhaseCommit",
+    "Verdict",
     "__version__",
     "check_history",
     "compare",
+    "explore",
     "load",
     "simulate",
+    "verify",
 ]
 
 

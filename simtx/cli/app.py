@@ -16,6 +16,7 @@ import typer
 from simtx.cli.compare import compare
 from simtx.cli.scenarios import scenarios
 from simtx.cli.simulate import simulate
+from simtx.cli.verify import verify
 from simtx.errors import RunFailed, SimtxError
 
 # Older versions of typer use click, newer ones bring their own copy of it: this is the base of all usage errors in both.
@@ -51,6 +52,7 @@ def _options(
 app.command()(scenarios)
 app.command()(simulate)
 app.command()(compare)
+app.command()(verify)
 
 
 def main(arguments: list[str] | None = None) -> int:
