@@ -126,7 +126,7 @@ def estimate(mean: float, half_width: float) -> tuple[str, str]:
     """A mean and its half-width, rounded to two significant digits of the half-width; the second is empty if there is none."""
     if math.isnan(mean) or math.isnan(half_width):
         return number(mean), ""
-    if half_width == 0:
+    if half_width <= 1e-9 * abs(mean):  # the last digits of a float are no uncertainty
         return number(mean), "0"
     digits = min(6, max(0, 1 - math.floor(math.log10(half_width))))
     return f"{mean:,.{digits}f}", f"{half_width:,.{digits}f}"

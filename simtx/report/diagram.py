@@ -391,7 +391,7 @@ def milliseconds(seconds: float) -> str:
 
 def duration(seconds: float) -> str:
     """A length of time with its unit, such as ``2.5 s``."""
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+    return f"{seconds:.3g} s" if seconds >= 0.9995 else f"{1000 * seconds:.3g} ms"
 
 
 def render(trace: Trace, tx: int, *, start: float | None = None, end: float | None = None) -> str:

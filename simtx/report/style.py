@@ -7,8 +7,8 @@ marker and dash say the same thing once more for a print in grey.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -101,9 +101,16 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     return chosen
 
 
-def context() -> AbstractContextManager[None]:
-    """A ``with`` block in which matplotlib draws in the style of simtx; nothing stays changed behind it."""
+@contextmanager
+def context() -> Iterator[None]:
+    """A ``with`` block in which matplotlib draws in the style of simtx; nothing stays changed behind it.
+
+    But for one thing: a notebook's backend turns interactive mode on when the first figure of a kernel is made, and that has to stay.
+    """
     import matplotlib as mpl
 
     settings: Any = _RC  # matplotlib's stubs want each key as a literal
-    return mpl.rc_context(settings)
+    with mpl.rc_context(settings):
+        yield
+        interactive = mpl.is_interactive()
+    mpl.interactive(interactive)

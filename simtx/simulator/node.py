@@ -446,6 +446,12 @@ class Node:
             raise ProtocolViolation(
                 f"{work.actor.machine!r} runs a local transaction on {self.name}, which has no store"
             )
+        store = self.store
+        if store is not None and work.tx in store.open:
+            store.run(
+                work
+            )  # the session of an open branch is there already: it does not queue behind those who wait for its locks
+            return
         demand = 0.0
         if record is not None:
             if type(effect) is Transact and effect.compensation:
