@@ -15,7 +15,7 @@ come. Nothing else that another machine of the node does in between can be told 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -124,6 +124,8 @@ class Locals:
         self.states: list[tuple[str, bool, tuple[Any, ...], tuple[Any, ...]]] = []
         self.covered: set[tuple[type[Machine], str, str, str]] = set()
         self.recovered: set[tuple[type[Machine], str]] = set()
+        self._rows: set[tuple[type[Machine], str, str, str]] = set()
+        self._taken: dict[tuple[int, Hashable, int], set[tuple[type[Machine], str, str, str]]] = {}
         self._numbers: dict[Hashable, int] = {}
         self._cache: dict[tuple[int, Hashable, int], tuple[Outcome, ...]] = {}
         self._crashed: dict[int, tuple[tuple[int, str], ...]] = {}
@@ -141,6 +143,7 @@ class Locals:
         node = _Node(True, {}, Store())
         play = _Play()
         self._start_daemons(name, node, play)
+        self.covered |= self._rows
         if play.outputs:
             raise ProtocolViolation(f"the daemons of {name} put out {play.outputs[0]} before anything has happened")
         return self._freeze(name, node)
@@ -196,6 +199,14 @@ class Locals:
         """Machines of transactions, which at the end should be none, by transaction."""
         return [(actor[0], self.machines[actor[1]]) for actor in self.states[number][2] if actor[0] != DAEMON]
 
+    def hears(self, number: int, tx: int, kinds: Iterable[str]) -> list[str]:
+        """Those kinds of events that the transaction's machine has a row for, as it stands."""
+        name, _, actors, _ = self.states[number]
+        machine = next((self.machines[key] for owner, key, *_ in actors if owner == tx), None)
+        machine = machine or self.strategy.machine(name, tx)
+        rows = {row.event for row in machine.transitions if row.state == machine.state}
+        return [kind for kind in kinds if kind in rows]
+
     def store(self, number: int) -> Store:
         """A copy of the node's store and log."""
         return Store.thaw(self.states[number][3])
@@ -229,8 +240,15 @@ class Locals:
         key = (number, event, fail)
         known = self._cache.get(key)
         if known is None:
+            self._rows = self._taken[key] = set()
             known = self._cache[key] = tuple(self._distinct(number, event, fail))
         return known
+
+    def take(self, number: int, event: Hashable, fail: int = -1) -> tuple[Outcome, ...]:
+        """As `outcomes`, of something that does happen: the rows of transition tables that it takes count as covered."""
+        outcomes = self.outcomes(number, event, fail)
+        self.covered |= self._taken[number, event, fail]
+        return outcomes
 
     def _distinct(self, number: int, event: Any, fail: int) -> Iterator[Outcome]:
         """Outcomes that differ; a crash that leaves what a crash before the program leaves is not told again."""
@@ -295,7 +313,7 @@ class Locals:
         machine = actor.machine
         before = machine.state
         effects = machine.handle(event)
-        self.covered.add((type(machine), before, event.kind, machine.state))
+        self._rows.add((type(machine), before, event.kind, machine.state))
         return effects
 
     def _react(self, name: str, node: _Node, event: Any, play: _Play) -> None:

@@ -77,6 +77,8 @@ class Observed(NamedTuple):
                     now = now._replace(said=now.said | {value})
                 if kind == "answer" and all(tx != value[0] for tx, _ in now.told):
                     now = now._replace(told=tuple(sorted((*now.told, value))))
+                if kind == "answer" and now.stuck:
+                    now = now._replace(stuck=now.stuck - {(node, value[0])})
             elif kind == "branch":
                 now = now._replace(branches=now.branches | {value})
             elif kind == "row":

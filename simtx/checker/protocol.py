@@ -250,9 +250,7 @@ class ProtocolModel:
         key = (local, event, fail, node)
         known = self._digests.get(key)
         if known is None:
-            known = self._digests[key] = tuple(
-                self._digest(node, one) for one in self.locals.outcomes(local, event, fail)
-            )
+            known = self._digests[key] = tuple(self._digest(node, one) for one in self.locals.take(local, event, fail))
         return known
 
     def _digest(self, node: int, outcome: Outcome) -> _Digest:
@@ -318,7 +316,7 @@ class ProtocolModel:
                 if free:
                     busy = True
                     yield from self._react(state, Action("timer", node, event))
-        if self.observations[seen].stuck and budget & INTERVENTION * _MASK:
+        if budget & INTERVENTION * _MASK:
             yield from self._intervened(state)
         if busy and budget & TIMEOUT * _MASK:
             cheaper = (nodes, net, broker, seen, budget - TIMEOUT, rest)
@@ -429,16 +427,21 @@ class ProtocolModel:
                 yield from self._react(after, Action("request", self._entry, event))
 
     def _intervened(self, state: State) -> Iterator[tuple[Action, State]]:
-        """An operator turns to a transaction that is stuck."""
+        """An operator turns to a transaction, stuck or not; at the hub, if there is one."""
         nodes, net, broker, seen, budget, rest = state
-        for node, tx in sorted(self.observations[seen].stuck):
-            if not self._up(nodes[node]) or tx in self._running(nodes[node]):
+        for node, local in enumerate(nodes):
+            if self.strategy.hub and self.nodes[node] != self.strategy.hub:
                 continue
-            freed = self._observe(seen, node, (Output("freed", tx),))
-            after = (nodes, net, broker, freed, budget - INTERVENTION, rest)
-            for kind in ("retry", "skip", "resolve"):
-                event = ("event", tx, Request(tx, None, kind, "an operator's reason"))
-                yield from self._react(after, Action("intervene", node, event))
+            if not self._up(local) or self._running(local):
+                continue
+            for tx in range(self.scope.messages):
+                if rest >> tx & 1:
+                    continue  # nobody knows of it yet
+                freed = self._observe(seen, node, (Output("freed", tx),))
+                after = (nodes, net, broker, freed, budget - INTERVENTION, rest)
+                for kind in self.locals.hears(local, tx, ("retry", "skip", "resolve")):
+                    event = ("event", tx, Request(tx, None, kind, "an operator's reason"))
+                    yield from self._react(after, Action("intervene", node, event))
 
     def _time_passes(self, state: State) -> Iterator[tuple[Action, State]]:
         """Nothing else can happen, and all nodes are up: timers fire, and what is not acknowledged is delivered again.

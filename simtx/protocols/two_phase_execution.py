@@ -235,6 +235,11 @@ class ExecutingParticipant(Participant):
         self.state = "preparing"
         return [CANCEL_IDLE, Prepare("prepared", (), ("prepared", event.sender), (self.tx, "branch"))]
 
+    def vote(self, event: Done) -> list[Effect]:
+        """Vote as the store says. Late copies of EXECUTE and PREPARE after the commit have opened a branch that nobody would end."""
+        effects = super().vote(event)
+        return [ROLLBACK, *effects] if event.status == "duplicate" else effects
+
     def refuse_lost(self, event: Message) -> list[Effect]:
         """The work, or a part of it, was lost in a crash or given up."""
         self.state = "finished"

@@ -9,6 +9,9 @@ import pytest
 
 from simtx.checker import Verdict, verify
 from simtx.checker.properties import EXPECTED, PROPERTIES
+from simtx.checker.protocol import ProtocolModel
+from simtx.checker.scope import Scope
+from simtx.checker.verify import coverage, machines
 from simtx.errors import ScenarioError
 from simtx.protocols import DualWrite, Outbox, Policies, Saga, TwoPhaseCommit
 
@@ -27,6 +30,8 @@ HOLDS: list[tuple[Any, dict[str, Any]]] = [
     ("2pc", {"crashes": 2, "duplicates": 0}),
     ("2pc", {"failures": 1, "duplicates": 0}),
     (TwoPhaseCommit(work="before"), {}),
+    # Late copies of EXECUTE and PREPARE after the commit once left a branch open for ever, with its locks.
+    (TwoPhaseCommit(work="before", policies=PATIENT), {"participants": 1, "crashes": 0}),
     (TwoPhaseCommit(work="before"), {"losses": 1, "failures": 1, "duplicates": 0}),
     ("saga", {"losses": 1}),
     ("saga", {"crashes": 2}),
@@ -158,3 +163,96 @@ def test_a_machine_with_hidden_fields_is_refused() -> None:
 
     with pytest.raises(ScenarioError, match="Forgetful has fields that are not in __slots__: hidden"):
         verify(Strange())
+
+
+# --- witnesses: every state and every row of every machine, in some exploration ------------------------------------------------
+
+HASTY = Policies(attempts=1, compensation_attempts=1, publish_attempts=2)
+CALM: dict[str, Any] = {"crashes": 0, "duplicates": 0, "timeouts": 0}
+
+COVER: dict[str, list[tuple[Any, dict[str, Any]]]] = {
+    "2pc": [(TwoPhaseCommit(), {}), (TwoPhaseCommit(), {"reads": 1})],
+    "2pc, work before the vote": [
+        (TwoPhaseCommit(work="before"), {}),
+        (TwoPhaseCommit(work="before"), {**CALM, "reads": 1, "losses": 1}),
+        (TwoPhaseCommit(work="before", policies=PATIENT), {"crashes": 0, "participants": 1}),
+    ],
+    "saga": [
+        (Saga(), {}),
+        (Saga(), {"failures": 1, "crashes": 0}),
+        (
+            Saga(),
+            {"participants": 3, "parallel": True, "failures": 1, "crashes": 0, "interventions": 1, "duplicates": 0},
+        ),
+        (Saga(policies=HASTY), {"unruly": True, "crashes": 0, "interventions": 1}),
+        (Saga(policies=HASTY), {"unruly": True, "crashes": 1, "interventions": 1, "failures": 1, "duplicates": 0}),
+        (Saga(policies=HASTY), {"unruly": True, "pivot": 0, "crashes": 0, "interventions": 1, "failures": 1}),
+        (Saga(policies=HASTY), {**CALM, "unruly": True, "participants": 3, "parallel": True, "timeouts": 1}),
+        (Saga(policies=PATIENT), {"pivot": 0, "failures": 1, "timeouts": 2, "crashes": 0}),
+    ],
+    "outbox": [
+        (Outbox(), {"failures": 1, "crashes": 0}),
+        (Outbox(closing=True, wake=True), {**CALM, "duplicates": 1}),
+        (Outbox(policies=HASTY), {**CALM, "unruly": True, "pivot": 0, "interventions": 1, "crashes": 1, "failures": 1}),
+        (Outbox(policies=HASTY), {**CALM, "unruly": True, "interventions": 2, "failures": 1, "duplicates": 1}),
+    ],
+    "dual-write": [
+        (DualWrite(), {"failures": 1, "interventions": 1, "crashes": 0}),
+        (DualWrite(), {"participants": 3, "crashes": 0}),
+        (DualWrite(order="broker-first"), {"losses": 1, "interventions": 1, "crashes": 0}),
+        (DualWrite(order="broker-first"), {**CALM, "participants": 3, "losses": 1, "duplicates": 1}),
+    ],
+}
+
+ATOMIC = "rule 3 of the contract: nothing arrives between a store operation and its answer; a guard against other hosts"
+ONCE = "hosts deliver the client's request once"
+UNREACHED: dict[str, dict[str, str]] = {
+    "saga": {
+        "participant 'working' on 'do'": ATOMIC,
+        "participant 'working' on 'undo'": ATOMIC,
+        "participant 'working' on 'resolve'": ATOMIC,
+        "orchestrator 'idle' on 'reply'": "timers go with their machine",
+        "orchestrator 'idle' on 'backoff'": "timers go with their machine",
+        "orchestrator 'halting' on 'backoff'": "the timer is cancelled when the saga halts",
+        **{f"orchestrator '{state}' on 'begin'": ONCE for state in ("running", "halting", "compensating", "stuck")},
+    },
+    "outbox": {
+        **{f"service '{state}' on 'begin'": ONCE for state in ("waiting", "parked")},
+        **{
+            f"service '{state}' on 'completed'": "needs two steps on the first service"
+            for state in ("waiting", "parked")
+        },
+    },
+    "dual-write": {f"service '{state}' on 'begin'": ONCE for state in ("announcing", "waiting", "publishing")},
+}
+
+
+@pytest.mark.parametrize("group", COVER)
+def test_every_state_and_every_row_of_every_machine_has_a_witness(group: str) -> None:
+    """What no exploration reaches is listed with its reason; a listed row that is reached is an error, too."""
+    kinds = {kind: None for strategy, _ in COVER[group] for kind in machines(ProtocolModel(strategy, Scope()))}
+    verdicts = [verify(strategy, **scope) for strategy, scope in COVER[group]]
+    assert set(coverage(verdicts, kinds)) == set(UNREACHED.get(group, {}))
+    assert all(verdict.complete for verdict in verdicts)
+
+
+def test_every_recovery_has_a_witness() -> None:
+    """Each state in which a restarted machine can find itself."""
+
+    def recovered(*cases: tuple[Any, dict[str, Any]]) -> set[tuple[str, str]]:
+        return {pair for strategy, scope in cases for pair in verify(strategy, **scope).recovered}
+
+    assert recovered(("2pc", {})) == {
+        ("coordinator", "committing"),
+        ("coordinator", "finished"),
+        ("participant", "in-doubt"),
+    }
+    saga = recovered(("saga", {}), (Saga(policies=HASTY), {"unruly": True, "interventions": 1, "duplicates": 0}))
+    assert saga == {("orchestrator", state) for state in ("running", "compensating", "committed", "aborted")}
+    assert recovered(*COVER["outbox"]) == {("service", "parked")}
+
+
+def test_a_row_without_a_witness_is_reported() -> None:
+    verdict = verify("2pc", **CALM)
+    assert "coordinator 'voting' on 'vote'" in coverage([verdict], machines(ProtocolModel(TwoPhaseCommit(), Scope())))
+    assert "coordinator 'voting' on 'vote'" in verdict.not_covered

@@ -1,0 +1,125 @@
+"""A counterexample reads, draws, replays, shrinks and exports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simtx.checker import Story, verify
+from simtx.checker.story import replay
+from simtx.errors import ScenarioError
+from simtx.protocols import DualWrite, Policies
+
+from .mutants.two_phase import MUTANTS
+
+FORGETS = next(one.strategy for one in MUTANTS if one.name == "forget-after-first-ack")
+
+
+@pytest.fixture(scope="module")
+def doubled() -> Story:
+    return verify("dual-write", crashes=1, duplicates=0, timeouts=0).violations["effect-once"]
+
+
+def test_a_story_has_one_line_a_step_and_tells_crashes_inside_a_handler(doubled: Story) -> None:
+    assert doubled.text.splitlines() == [
+        "1. 2 services; nothing is refused",
+        "2. the request reaches s1: transact 'action' of step 0: done, publish step-done (step 1) for s2",
+        "3. the broker stores step-done (step 1) from s1 to s2",
+        (
+            "4. the broker delivers step-done (step 1) to s2: transact 'action' of step 1: done, CRASH, "
+            "never: decide committed, acknowledge; it restarts"
+        ),
+        "5. the broker delivers step-done (step 1) to s2: transact 'action' of step 1: done, decide committed, acknowledge",
+    ]
+    assert all("\n" not in step for step in doubled.steps)
+    assert "'effect-once' is violated" in str(doubled)
+
+
+def test_a_story_is_a_trace_like_one_of_the_simulator(doubled: Story) -> None:
+    kinds = [(event.kind, event.node, round(event.time * 1000)) for event in doubled.trace]
+    assert ("request", "s1", 2) in kinds
+    assert ("publish", "s1", 2) in kinds
+    assert ("crash", "s2", 4) in kinds
+    assert ("restart", "s2", 4) in kinds
+    assert [step for kind, node, step in kinds if (kind, node) == ("transact", "s2")] == [4, 5]
+    published = next(event for event in doubled.trace if event.kind == "publish")
+    assert [event.cause for event in doubled.trace if event.kind == "deliver"] == [published.id, published.id]
+    assert [event.name for event in doubled.trace if event.kind == "lost"] == ["decide committed", "acknowledge"]
+
+
+def test_a_story_draws(doubled: Story) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    axes = doubled.diagram()
+    labels = " ".join(text.get_text() for text in axes.texts)
+    assert "step-done" in labels
+
+
+def test_a_replay_comes_to_the_same_end(doubled: Story) -> None:
+    assert doubled.replay() == doubled.replay()
+    assert doubled.replay().complete
+    assert doubled.replay().violated == ("effect-once",)
+
+
+def test_a_sound_strategy_does_not_replay_the_defect(doubled: Story) -> None:
+    again = replay(DualWrite(acknowledge="before"), doubled.scope, doubled.steps)
+    assert not again.complete
+    assert "effect-once" not in again.violated
+
+
+def test_shrinking_finds_a_smallest_scope_that_still_fails() -> None:
+    story = verify(FORGETS, participants=3, crashes=1, losses=1, duplicates=0, timeouts=1).violations["agreement"]
+    small = story.shrink()
+    assert small.name == "agreement"
+    scope = small.scope
+    assert (scope.participants, scope.crashes + scope.losses + scope.timeouts) == (2, 1)
+    assert small.replay().violated[:1] == ("agreement",)
+
+
+def test_an_exported_test_fails_as_long_as_the_defect_is_there(tmp_path: Path) -> None:
+    story = verify(DualWrite(policies=Policies(attempts=1)), crashes=1, duplicates=0, timeouts=0).violations[
+        "effect-once"
+    ]
+    path = story.to_pytest(tmp_path / "test_found.py")
+    source = path.read_text(encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1, result.stdout
+    assert 'assert "effect-once" not in again.violated' in source
+    mended = tmp_path / "test_mended.py"
+    mended.write_text(source.replace("DualWrite(", 'DualWrite(acknowledge="before", '), encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(mended)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
+
+
+def test_a_strategy_that_no_file_can_name_is_refused(tmp_path: Path) -> None:
+    class Local(DualWrite):
+        pass
+
+    story = verify(Local(), crashes=1, duplicates=0, timeouts=0).violations["effect-once"]
+    with pytest.raises(ScenarioError, match="put it into a module"):
+        story.to_pytest(tmp_path / "test_local.py")
+
+
+def test_the_slider_steps_through_the_story(doubled: Story) -> None:
+    widgets = pytest.importorskip("ipywidgets")
+    shown = doubled.slider()
+    assert isinstance(shown, widgets.interactive)
+    assert shown.children[0].max == len(doubled.steps)
+
+
+def test_without_widgets_the_slider_is_a_page(doubled: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    assert "<ol>" in doubled.slider()._repr_html_()
