@@ -211,9 +211,13 @@ class Judge:
             force = self.in_force(state, tx)
             if (outcome == "committed" and not all(force)) or (outcome == "aborted" and any(force)):
                 return False
-            if outcome == "accepted" and not any(force) and (tx, "aborted") not in seen.said:
-                return False  # it was accepted, and nobody knows of it
+            if outcome == "accepted" and (tx, "aborted") not in seen.said and not self._touched(state, tx):
+                return False  # it was accepted, and has left no trace
         return True
+
+    def _touched(self, state: Any, tx: int) -> bool:
+        """Whether any step of a transaction was ever done."""
+        return any(owner == tx for local in state[0] for owner, _ in self.net(local))
 
     def atomicity(self, state: Any) -> bool:
         """See `AT_REST`."""
