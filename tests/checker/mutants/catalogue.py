@@ -25,6 +25,7 @@ class Mutant:
         strategy: The strategy that has it.
         invariant: The property that it violates.
         scope: The smallest scope in which it shows; budgets that are not named are 0.
+        correct: The same strategy without the defect, if it is not simply the one of its class.
     """
 
     name: str
@@ -32,17 +33,33 @@ class Mutant:
     strategy: Strategy
     invariant: str
     scope: dict[str, Any]
+    correct: Strategy | None = None
+
+    def without(self) -> tuple[Strategy, dict[str, Any]]:
+        """Strategy and scope without the defect; rows that are pruned too early are one, too."""
+        scope = {name: value for name, value in self.scope.items() if name != "retained"}
+        return self.correct or type(self.strategy)(), scope
 
 
 @dataclass(frozen=True)
 class Harmless:
-    """A change that looks like a defect and is not, with the reason."""
+    """A change that looks like a defect and is not, with the reason; or what our machines do and somebody may take for one.
+
+    Attributes:
+        name: Short.
+        change: What is done, in a sentence.
+        reason: Why that is sound.
+        strategy: The strategy that does it.
+        scopes: Scopes in which everything holds; budgets that are not named are 0.
+        witness: (role, state, event) that has to occur in one of them, or nothing.
+    """
 
     name: str
     change: str
     reason: str
     strategy: Strategy
     scopes: tuple[dict[str, Any], ...] = field(default=({},))
+    witness: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

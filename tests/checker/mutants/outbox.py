@@ -7,7 +7,7 @@ from typing import Any
 from simtx.protocols import Acknowledge, Answer, Branch, Done, MarkOutbox, Outbox, Publish, Relay, Transact, Transition
 from simtx.protocols.outbox import OutboxService
 
-from .catalogue import Harmless, Mutant, Outbox2
+from .catalogue import Mutant, Outbox2
 
 
 class MarksFirst(Relay):
@@ -176,20 +176,6 @@ class Chatty(OutboxService):
         return (*events, self._event("completed", self.index + 1)) if events else ()
 
 
-# --- changes that look like defects and are not --------------------------------------------------------------------------------
-
-
-class ReadsLater(Relay):
-    """Does not read the outbox when it starts."""
-
-    __slots__ = ()
-
-    def start(self, event: Any) -> Any:
-        return super().start(event)[:1]
-
-
-ONE_OF_EACH = {"crashes": 1, "duplicates": 1, "timeouts": 1}
-
 MUTANTS = (
     Mutant(
         "mark-before-publish",
@@ -295,22 +281,5 @@ MUTANTS = (
         Outbox2(service=NeverAcknowledges),
         "non-blocking",
         {"participants": 2},
-    ),
-)
-
-HARMLESS = (
-    Harmless(
-        "reads-later",
-        "A restarted relay does not read its outbox.",
-        "The next poll does.",
-        Outbox2(relay=ReadsLater),
-        (ONE_OF_EACH,),
-    ),
-    Harmless(
-        "two-events",
-        "A step commits two events to the same consumer.",
-        "Order and inbox rows see to it.",
-        Outbox2(service=Chatty),
-        ({"crashes": 1, "duplicates": 1},),
     ),
 )

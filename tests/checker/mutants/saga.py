@@ -8,7 +8,7 @@ from simtx.protocols import Answer, Append, Branch, Message, SetTimer, Transact,
 from simtx.protocols.saga import DONE, REFUSED, RUNNING, UNKNOWN, Orchestrator
 from simtx.protocols.saga_participant import Participant
 
-from .catalogue import Harmless, Mutant, Saga2
+from .catalogue import Mutant, Saga2
 
 _ROW = Branch("done")
 
@@ -249,23 +249,6 @@ class RecoversForward(Orchestrator):
         return super().recover([record for record in records if record[0] not in ("refused", "unknown")])
 
 
-# --- changes that look like defects and are not --------------------------------------------------------------------------------
-
-
-class NoHaltRecords(Orchestrator):
-    __slots__ = ()
-
-    def _halted(self, reply: Any) -> Any:
-        return [one for one in super()._halted(reply) if not isinstance(one, Append)]
-
-
-class NoCancel(Orchestrator):
-    __slots__ = ()
-
-    def _committed(self, index: int, record: Any) -> Any:
-        return super()._committed(index, record)[1:]
-
-
 MUTANTS = (
     Mutant(
         "unknown-is-undone",
@@ -420,22 +403,5 @@ MUTANTS = (
         Saga2(orchestrator=RecoversForward),
         "agreement",
         {"participants": 1, "crashes": 1, "timeouts": 1},
-    ),
-)
-
-HARMLESS = (
-    Harmless(
-        "no-halt-records",
-        "Replies that come while the saga halts are not recorded.",
-        "A restart takes the outcome for unknown and compensates, which does nothing where nothing was done.",
-        Saga2(orchestrator=NoHaltRecords),
-        ({"participants": 3, "parallel": True, "crashes": 1},),
-    ),
-    Harmless(
-        "no-cancel",
-        "The timer is not cancelled at the end.",
-        "It goes with the machine.",
-        Saga2(orchestrator=NoCancel),
-        ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
     ),
 )

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from simtx.protocols import Append, Forget, Message, Prepare, Rollback, SetTimer, Transition, TwoPhaseCommit
-from simtx.protocols.two_phase_coordinator import ABORTED, ANSWER_COMMITTED, COMMITTED, FORGET, Coordinator
+from simtx.protocols import Append, Execute, Forget, Message, Prepare, Rollback, SetTimer, Transition, TwoPhaseCommit
+from simtx.protocols.two_phase_coordinator import (
+    ABORTED,
+    ANSWER_COMMITTED,
+    CANCEL_VOTE,
+    FORGET,
+    Coordinator,
+)
 from simtx.protocols.two_phase_execution import ExecutingCoordinator, ExecutingParticipant
 from simtx.protocols.two_phase_participant import COMMIT, Participant
 
-from .catalogue import Commit2, Harmless, Mutant
+from .catalogue import Commit2, Mutant
 
 
 class VotesEarly(Participant):
@@ -206,49 +212,59 @@ class PreparesLostWork(ExecutingParticipant):
         return [Prepare("prepared", (), ("prepared", event.sender), (self.tx, "branch"))]
 
 
-# --- changes that look like defects and are not --------------------------------------------------------------------------------
+class VotesUnprepared(Participant):
+    """Promises on the strength of an open local transaction."""
 
-
-class NoAbortRecord(Coordinator):
     __slots__ = ()
 
-    def abort(self, reason: str) -> Any:
-        return super().abort(reason)[1:]
+    def prepare(self, event: Any) -> Any:
+        return [
+            Execute(one.tag, one.operations, one.steps) if isinstance(one, Prepare) else one
+            for one in super().prepare(event)
+        ]
 
 
-class NoEndRecord(Coordinator):
+class SaysRead(Participant):
+    """Votes READ although it has written, and drops out."""
+
     __slots__ = ()
 
-    def take_acknowledgement(self, event: Any) -> Any:
-        return [effect for effect in super().take_acknowledgement(event) if not isinstance(effect, Append)]
+    def vote(self, event: Any) -> Any:
+        if event.status != "done":
+            return super().vote(event)
+        self.state = "finished"
+        return [Rollback(), Message("read", self.tx, self.node, self.coordinator), FORGET]
 
 
-class SilentAbort(Coordinator):
+class LateTimer(Coordinator):
+    """Neither cancels the vote's timer nor ignores it after the decision."""
+
     __slots__ = ()
-
-    def abort(self, reason: str) -> Any:
-        return [effect for effect in super().abort(reason) if not isinstance(effect, Message)]
-
-
-class NoSecondYes(Participant):
-    __slots__ = ()
-
-    def repeat_yes(self, event: Any) -> Any:
-        return []
-
-
-class KeepsVoteTimer(Coordinator):
-    __slots__ = ()
+    transitions = (*Coordinator.transitions, Transition("committing", "vote", "miss_votes", ("finished",)))
 
     def close_vote(self) -> Any:
-        return super().close_vote()[:-1]
+        return [effect for effect in super().close_vote() if effect is not CANCEL_VOTE]
 
 
-class NoAnswerAfterRecovery(Coordinator):
+class SilentAboutForgotten(Participant):
+    """Does not acknowledge a COMMIT that it knows nothing of."""
+
+    __slots__ = ()
+
+    def acknowledge(self, event: Any) -> Any:
+        return self.forget(event)
+
+
+class AbortsOnRecovery(Coordinator):
+    """A restart aborts whatever was not ended, the commit record notwithstanding."""
+
     __slots__ = ()
 
     def recover(self, records: Any) -> Any:
-        return [effect for effect in super().recover(records) if effect not in (ANSWER_COMMITTED, COMMITTED)]
+        if not records or records[-1][0] != "commit":
+            return super().recover(records)
+        self.state = "finished"
+        return [ABORTED, *(Message("abort", self.tx, self.node, one) for one in records[-1][1:]), FORGET]
 
 
 MUTANTS = (
@@ -406,50 +422,47 @@ MUTANTS = (
         "agreement",
         {"participants": 2, "crashes": 1},
     ),
-)
-
-HARMLESS = (
-    Harmless(
-        "no-abort-record",
-        "The coordinator does not log an abort.",
-        "No record means abort: the record only saves an inquiry's answer from memory.",
-        Commit2(coordinator=NoAbortRecord),
-        ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
+    Mutant(
+        "vote-without-prepare",
+        "A participant votes YES with an open local transaction that is not prepared.",
+        Commit2(participant=VotesUnprepared),
+        "durable-votes",
+        {"participants": 1},
     ),
-    Harmless(
-        "no-end-record",
-        "The coordinator does not log the end.",
-        "A restart sends COMMIT again, and participants that are through acknowledge what they do not know.",
-        Commit2(coordinator=NoEndRecord),
-        ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
+    Mutant(
+        "read-vote-of-a-writer",
+        "A participant that has written votes READ and drops out.",
+        Commit2(participant=SaysRead),
+        "durable-votes",
+        {"participants": 1},
     ),
-    Harmless(
-        "silent-abort",
-        "The coordinator tells nobody of an abort.",
-        "Participants in doubt ask, and who asks about an unknown transaction is told ABORT; they only hold their locks longer.",
-        Commit2(coordinator=SilentAbort),
-        ({"crashes": 1, "duplicates": 1, "timeouts": 1}, {"losses": 1}),
+    Mutant(
+        "vote-timer-after-decision",
+        "The vote's timer fires after the decision, and aborts.",
+        Commit2(coordinator=LateTimer),
+        "agreement",
+        {"participants": 1, "timeouts": 1},
     ),
-    Harmless(
-        "no-second-yes",
-        "A participant in doubt does not vote again when PREPARE comes again.",
-        "PREPARE is never repeated, only copied by the network; a lost vote ends in an abort.",
-        Commit2(participant=NoSecondYes),
-        ({"losses": 1, "duplicates": 1, "timeouts": 1},),
+    Mutant(
+        "no-ack-for-the-forgotten",
+        "A participant that has committed and forgotten does not acknowledge when COMMIT comes again.",
+        Commit2(participant=SilentAboutForgotten),
+        "non-blocking",
+        {"participants": 1, "losses": 1},
     ),
-    Harmless(
-        "vote-timer-kept",
-        "The vote's timer is not cancelled.",
-        "It fires into a state that ignores it.",
-        Commit2(coordinator=KeepsVoteTimer),
-        ({"crashes": 1, "timeouts": 2},),
+    Mutant(
+        "abort-on-recovery",
+        "A restarted coordinator aborts what was under way, although the commit record is there.",
+        Commit2(coordinator=AbortsOnRecovery),
+        "agreement",
+        {"participants": 1, "crashes": 1},
     ),
-    Harmless(
-        "no-answer-after-recovery",
-        "A restarted coordinator does not answer the client again.",
-        "The client may wait for ever, which is not nice; it is never told anything wrong.",
-        Commit2(coordinator=NoAnswerAfterRecovery),
-        ({"crashes": 1, "duplicates": 1},),
+    Mutant(
+        "branch-rows-pruned",
+        "The branch's idempotency row is pruned while a copy of PREPARE may still arrive.",
+        Commit2(),
+        "effect-once",
+        {"participants": 1, "duplicates": 1, "timeouts": 1, "retained": 0},
     ),
 )
 
@@ -471,5 +484,6 @@ MUTANTS += (
         LostWork(work="before"),
         "durable-votes",
         {"participants": 1, "crashes": 1},
+        TwoPhaseCommit(work="before"),
     ),
 )

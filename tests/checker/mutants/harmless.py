@@ -1,0 +1,345 @@
+"""Changes that look like defects and are not, each with its reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simtx.protocols import Append, Message, Relay
+from simtx.protocols.saga import DONE, REFUSED, Orchestrator
+from simtx.protocols.two_phase_coordinator import ANSWER_COMMITTED, COMMITTED, FORGET, Coordinator
+from simtx.protocols.two_phase_participant import Participant
+
+from .catalogue import Commit2, Harmless, Outbox2, Saga2
+from .outbox import Chatty
+
+ONE_OF_EACH = {"crashes": 1, "duplicates": 1, "timeouts": 1}
+
+# --- two-phase commit ------------------------------------------------------------------------------------------------------------
+
+
+class NoAbortRecord(Coordinator):
+    __slots__ = ()
+
+    def abort(self, reason: str) -> Any:
+        return super().abort(reason)[1:]
+
+
+class NoEndRecord(Coordinator):
+    __slots__ = ()
+
+    def take_acknowledgement(self, event: Any) -> Any:
+        return [effect for effect in super().take_acknowledgement(event) if not isinstance(effect, Append)]
+
+
+class SilentAbort(Coordinator):
+    __slots__ = ()
+
+    def abort(self, reason: str) -> Any:
+        return [effect for effect in super().abort(reason) if not isinstance(effect, Message)]
+
+
+class NoSecondYes(Participant):
+    __slots__ = ()
+
+    def repeat_yes(self, event: Any) -> Any:
+        return []
+
+
+class KeepsVoteTimer(Coordinator):
+    __slots__ = ()
+
+    def close_vote(self) -> Any:
+        return super().close_vote()[:-1]
+
+
+class NoAnswerAfterRecovery(Coordinator):
+    __slots__ = ()
+
+    def recover(self, records: Any) -> Any:
+        return [effect for effect in super().recover(records) if effect not in (ANSWER_COMMITTED, COMMITTED)]
+
+
+class SilentNo(Participant):
+    __slots__ = ()
+
+    def vote(self, event: Any) -> Any:
+        return [one for one in super().vote(event) if getattr(one, "kind", "") != "no"]
+
+
+class AbortsWhenAsked(Coordinator):
+    """An inquiry during the vote ends it."""
+
+    __slots__ = ()
+
+    def stay_silent(self, event: Any) -> Any:
+        return self.abort("an inquiry")
+
+
+class TwoCommits(Coordinator):
+    __slots__ = ()
+
+    def send_commit(self, effects: Any) -> Any:
+        super().send_commit(effects)
+        effects += [effect for effect in effects if isinstance(effect, Message)]
+
+
+class RefusesForgotten(Participant):
+    """Answers NO to a copy of PREPARE that finds its branch committed."""
+
+    __slots__ = ()
+
+    def vote(self, event: Any) -> Any:
+        if event.status != "duplicate":
+            return super().vote(event)
+        self.state = "finished"
+        return [Message("no", self.tx, self.node, self.coordinator, "duplicate"), FORGET]
+
+
+class ReaffirmsForgotten(Participant):
+    """Answers YES to a copy of PREPARE that finds its branch committed."""
+
+    __slots__ = ()
+
+    def vote(self, event: Any) -> Any:
+        if event.status != "duplicate":
+            return super().vote(event)
+        self.state = "finished"
+        return [Message("yes", self.tx, self.node, self.coordinator), FORGET]
+
+
+TWO_PHASE = (
+    Harmless(
+        "no-abort-record",
+        "The coordinator does not log an abort.",
+        "No record means abort: the record only saves an inquiry's answer from memory.",
+        Commit2(coordinator=NoAbortRecord),
+        ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
+    ),
+    Harmless(
+        "no-end-record",
+        "The coordinator does not log the end.",
+        "A restart sends COMMIT again, and participants that are through acknowledge what they do not know.",
+        Commit2(coordinator=NoEndRecord),
+        ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
+    ),
+    Harmless(
+        "silent-abort",
+        "The coordinator tells nobody of an abort.",
+        "Participants in doubt ask, and who asks about an unknown transaction is told ABORT; they only hold their locks longer.",
+        Commit2(coordinator=SilentAbort),
+        ({"crashes": 1, "duplicates": 1, "timeouts": 1}, {"losses": 1}),
+    ),
+    Harmless(
+        "no-second-yes",
+        "A participant in doubt does not vote again when PREPARE comes again.",
+        "PREPARE is never repeated, only copied by the network; a lost vote ends in an abort.",
+        Commit2(participant=NoSecondYes),
+        ({"losses": 1, "duplicates": 1, "timeouts": 1},),
+    ),
+    Harmless(
+        "vote-timer-kept",
+        "The vote's timer is not cancelled.",
+        "It fires into a state that ignores it.",
+        Commit2(coordinator=KeepsVoteTimer),
+        ({"crashes": 1, "timeouts": 2},),
+    ),
+    Harmless(
+        "no-answer-after-recovery",
+        "A restarted coordinator does not answer the client again.",
+        "The client may wait for ever, which is not nice; it is never told anything wrong.",
+        Commit2(coordinator=NoAnswerAfterRecovery),
+        ({"crashes": 1, "duplicates": 1},),
+    ),
+    Harmless(
+        "silent-no",
+        "A participant that refuses says nothing.",
+        "The coordinator takes silence for an abort, too, only later.",
+        Commit2(participant=SilentNo),
+        ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
+        ("coordinator", "voting", "vote"),
+    ),
+    Harmless(
+        "abort-when-asked",
+        "An inquiry during the vote ends it with an abort, for all.",
+        "Nothing is decided yet, and the coordinator may decide as it likes; what it must not do is to answer and go on counting.",
+        Commit2(coordinator=AbortsWhenAsked),
+        ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
+        ("coordinator", "voting", "inquiry"),
+    ),
+    Harmless(
+        "commit-twice",
+        "COMMIT is sent twice.",
+        "The second finds the branch gone, and is acknowledged.",
+        Commit2(coordinator=TwoCommits),
+        ({"crashes": 1, "timeouts": 1},),
+        ("participant", "idle", "commit"),
+    ),
+    Harmless(
+        "yes-of-the-forgotten",
+        "A participant that has committed and forgotten answers a late copy of PREPARE with YES, and is told ABORT.",
+        "A commit is forgotten only after all acknowledgements, so that nothing is left that could be rolled back.",
+        Commit2(participant=ReaffirmsForgotten),
+        ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
+        ("coordinator", "idle", "yes"),
+    ),
+    Harmless(
+        "no-of-the-forgotten",
+        "A participant that has committed and forgotten answers a late copy of PREPARE with NO.",
+        "Whoever has committed was told so by a coordinator that has decided, and votes do not count any more.",
+        Commit2(participant=RefusesForgotten),
+        ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
+        ("coordinator", "idle", "no"),
+    ),
+    Harmless(
+        "yes-again",
+        "A participant in doubt answers a copy of PREPARE with YES again.",
+        "Votes are counted by participant, and the promise still stands.",
+        Commit2(),
+        ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
+        ("participant", "in-doubt", "prepare"),
+    ),
+    Harmless(
+        "ack-of-the-forgotten",
+        "A participant acknowledges a COMMIT that it knows nothing of.",
+        "A branch that voted YES stays until the word of the coordinator: if it is gone, it was committed.",
+        Commit2(),
+        ({"crashes": 1, "duplicates": 1, "timeouts": 1}, {"losses": 1}),
+        ("participant", "idle", "commit"),
+    ),
+    Harmless(
+        "lazy-abort-and-end",
+        "The records of an abort and of the end are lazy, and a rollback is.",
+        "A lost one is made good: no record means abort, a second COMMIT is acknowledged, and a branch that comes back inquires.",
+        Commit2(),
+        ({"crashes": 2},),
+        ("participant", "in-doubt", "abort"),
+    ),
+)
+
+# --- saga ------------------------------------------------------------------------------------------------------------------------
+
+
+class NoHaltRecords(Orchestrator):
+    __slots__ = ()
+
+    def _halted(self, reply: Any) -> Any:
+        return [one for one in super()._halted(reply) if not isinstance(one, Append)]
+
+
+class NoCancel(Orchestrator):
+    __slots__ = ()
+
+    def _committed(self, index: int, record: Any) -> Any:
+        return super()._committed(index, record)[1:]
+
+
+class UndoesTheRefused(Orchestrator):
+    """Compensates the refused step as well."""
+
+    __slots__ = ()
+
+    def _compensate(self) -> Any:
+        self.status[:] = [DONE if one == REFUSED else one for one in self.status]
+        return super()._compensate()
+
+
+class CommandsTwice(Orchestrator):
+    __slots__ = ()
+
+    def _begin(self, request: Any) -> Any:
+        effects = super()._begin(request)
+        return [*effects, *(one for one in effects if isinstance(one, Message))]
+
+
+class LazyUndone(Orchestrator):
+    """Records lazily that a step is undone, and goes on to the one before."""
+
+    __slots__ = ()
+
+    def _undone(self, reply: Any) -> Any:
+        return [Append(one.record, forced=False) if isinstance(one, Append) else one for one in super()._undone(reply)]
+
+
+SAGA = (
+    Harmless(
+        "no-halt-records",
+        "Replies that come while the saga halts are not recorded.",
+        "A restart takes the outcome for unknown and compensates, which does nothing where nothing was done.",
+        Saga2(orchestrator=NoHaltRecords),
+        ({"participants": 3, "parallel": True, "crashes": 1},),
+    ),
+    Harmless(
+        "no-cancel",
+        "The timer is not cancelled at the end.",
+        "It goes with the machine.",
+        Saga2(orchestrator=NoCancel),
+        ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
+    ),
+    Harmless(
+        "lazy-completion",
+        "The last record is lazy; the last step is never given up.",
+        "If it is lost, the last participant is asked again, and answers as before.",
+        Saga2(completion="lazy"),
+        (ONE_OF_EACH, {"crashes": 2, "timeouts": 1}),
+    ),
+    Harmless(
+        "refused-is-undone",
+        "The step that was refused is compensated as well.",
+        "The row of the action says that it had no effect, so the compensation has none.",
+        Saga2(orchestrator=UndoesTheRefused),
+        (ONE_OF_EACH,),
+        ("participant", "idle", "undo"),
+    ),
+    Harmless(
+        "commands-twice",
+        "The first command is sent twice.",
+        "Its row recognises the second.",
+        Saga2(orchestrator=CommandsTwice),
+        (ONE_OF_EACH,),
+    ),
+    Harmless(
+        "lazy-undone",
+        "That a step is undone is recorded lazily.",
+        "A lost record has the compensation sent again, and its row recognises it.",
+        Saga2(orchestrator=LazyUndone),
+        (ONE_OF_EACH, {"participants": 3, "crashes": 1}),
+    ),
+)
+
+# --- outbox ----------------------------------------------------------------------------------------------------------------------
+
+
+class ReadsLater(Relay):
+    """Does not read the outbox when it starts."""
+
+    __slots__ = ()
+
+    def start(self, event: Any) -> Any:
+        return super().start(event)[:1]
+
+
+OUTBOX = (
+    Harmless(
+        "reads-later",
+        "A restarted relay does not read its outbox.",
+        "The next poll does.",
+        Outbox2(relay=ReadsLater),
+        (ONE_OF_EACH,),
+    ),
+    Harmless(
+        "two-events",
+        "A step commits two events to the same consumer.",
+        "Order and inbox rows see to it.",
+        Outbox2(service=Chatty),
+        ({"crashes": 1, "duplicates": 1},),
+    ),
+    Harmless(
+        "lazy-marks",
+        "The relay's marks are not forced.",
+        "A lost mark has the event published again, and the consumer's inbox row recognises it.",
+        Outbox2(),
+        ({"crashes": 1},),
+    ),
+)
+
+HARMLESS = (*TWO_PHASE, *SAGA, *OUTBOX)
