@@ -245,7 +245,11 @@ class Judge:
         """See `AT_REST`."""
         if not state[5] & ENDED:
             return True
-        for node, kind, cause in self.observations[state[3]].loose:
+        seen = self.observations[state[3]]
+        told = set(seen.loose)
+        for (node, _), messages, count in seen.rows:
+            told.update((node, one.kind, getattr(one.body, "cause", None)) for one in messages[:count])
+        for node, kind, cause in told:
             if cause is None or kind != "step-done":
                 continue
             tx, index, _ = cause

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from simtx.checker import explore
+from simtx.checker.protocol import ProtocolModel
 from simtx.checker.scope import BUDGETS, Scope
 from simtx.checker.story import find
 from simtx.checker.verify import verify_scope
 from simtx.protocols import Strategy
+from simtx.protocols.saga import Orchestrator
 
-from .mutants import ALL, HARMLESS, three_phase
-from .mutants.catalogue import Harmless, Mutant
+from .mutants import ALL, HARMLESS, saga, three_phase
+from .mutants.catalogue import Harmless, Mutant, Saga2
 
 #: The protocol itself is the defect; what it needs in order to hold has a test of its own.
 ASYNCHRONOUS = {one.name for one in three_phase.MUTANTS}
@@ -62,6 +67,28 @@ def test_what_only_looks_like_a_defect_holds(change: Harmless) -> None:
         assert verdict.goals["commit"]
         taken |= {row[:3] for row in verdict.covered}
     assert change.witness is None or change.witness in taken
+
+
+@pytest.mark.parametrize("participants", [1, 2, 3])
+def test_three_phase_commit_holds_when_every_message_arrives_before_its_timer(participants: int) -> None:
+    verdict = verify_scope(three_phase.ThreePhaseCommit(), Scope(**{**QUIET, "participants": participants}))
+    assert verdict.ok, verdict.text
+
+
+@pytest.mark.parametrize("orchestrator", [Orchestrator, saga.UndoesAtOnce])
+def test_a_property_of_ones_own_sees_what_the_others_do_not(orchestrator: type[Orchestrator]) -> None:
+    """In which order steps are undone is nothing that ours speak of: a saga has the same end either way."""
+    checker = ProtocolModel(Saga2(orchestrator=orchestrator), Scope(**{**QUIET, "participants": 3, "crashes": 1}))
+
+    def in_sequence(state: Any) -> bool:
+        force = checker.judge.in_force(state, 0)
+        return all(before or not after for before, after in pairwise(force))
+
+    model = checker.model()
+    exploration = explore(replace(model, invariants={**model.invariants, "in sequence": in_sequence}))
+    assert exploration.complete
+    expected = ["in sequence"] if orchestrator is saga.UndoesAtOnce else []
+    assert [violation.name for violation in exploration.violations] == expected
 
 
 def test_names_are_unique() -> None:

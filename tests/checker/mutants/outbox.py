@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from simtx.protocols import Acknowledge, Answer, Branch, Done, MarkOutbox, Outbox, Publish, Relay, Transact, Transition
@@ -133,6 +134,117 @@ class RowLast(OutboxService):
         return self._conclude("done")
 
 
+class RowFirst(OutboxService):
+    """Inbox row first, in a local transaction of its own, then the effect."""
+
+    __slots__ = ()
+    transitions = (*OutboxService.transitions, Transition("acting", "row", "_rowed", ("acting", "finished")))
+
+    def _act(self) -> Any:
+        self.state = "acting"
+        return [Transact("row", (), (self.tx, self.index, "action"), Branch("done"))]
+
+    def _rowed(self, done: Any) -> Any:
+        if done.status == "duplicate":
+            return self._conclude(done.value)
+        (one,) = super()._act()
+        return [replace(one, key=None)]
+
+
+class PublishesPastCommit(OutboxService):
+    """Stores the effect and no event; the event goes straight to the broker afterwards."""
+
+    __slots__ = ()
+    transitions = (*OutboxService.transitions, Transition("acting", "told", "_told", ("finished",)))
+
+    def _act(self) -> Any:
+        (one,) = super()._act()
+        return [replace(one, accepted=Branch("done"))]
+
+    def acted(self, done: Any) -> Any:
+        events = self._onward() if done.status == "done" else ()
+        return [Publish("told", events[0])] if events else super().acted(done)
+
+    def _told(self, done: Any) -> Any:
+        return self._conclude("done")
+
+
+class EventBeforeCommit(OutboxService):
+    """The outgoing event is committed before the effect, which may still be refused."""
+
+    __slots__ = ()
+    transitions = (*OutboxService.transitions, Transition("acting", "event", "_told", ("acting",)))
+
+    def _act(self) -> Any:
+        self.state = "acting"
+        return [Transact("event", (), (self.tx, self.index, "event"), Branch("done", self._onward()))]
+
+    def _told(self, done: Any) -> Any:
+        (one,) = super()._act()
+        return [replace(one, accepted=Branch("done"))]
+
+
+class RefusalApart(OutboxService):
+    """A refusal is stored without its event, which follows in a local transaction of its own."""
+
+    __slots__ = ()
+    transitions = (*OutboxService.transitions, Transition("acting", "event", "_told", ("finished",)))
+
+    def _act(self) -> Any:
+        (one,) = super()._act()
+        return [replace(one, refused=Branch("refused"))]
+
+    def acted(self, done: Any) -> Any:
+        if done.status != "refused":
+            return super().acted(done)
+        return [Transact("event", (), None, Branch(None, self._back()))]
+
+    def _told(self, done: Any) -> Any:
+        return self._conclude("refused")
+
+
+class StopsUndoing(OutboxService):
+    """A compensation does not tell the step before."""
+
+    __slots__ = ()
+
+    def _back(self) -> Any:
+        return () if self.undoing else super()._back()
+
+
+class FailureIsRefusal(OutboxService):
+    """Takes a transient failure for a refusal, and acknowledges."""
+
+    __slots__ = ()
+
+    def acted(self, done: Any) -> Any:
+        return self._conclude("refused") if done.status == "failed" else super().acted(done)
+
+
+class AcksWhatWaits(OutboxService):
+    """Acknowledges an event when its local transaction has failed, and repeats from memory."""
+
+    __slots__ = ()
+
+    def _back_off(self) -> Any:
+        effects = super()._back_off()
+        origin, self.origin = self.origin, -2
+        return [*effects, *([Acknowledge(origin)] if origin >= 0 else [])]
+
+
+class MarksBatch(Relay):
+    """Marks all that it has read once the first ack of a transaction is there."""
+
+    __slots__ = ()
+
+    def published(self, event: Any) -> Any:
+        if event.status != "done":
+            return super().published(event)
+        rows = self.flying.pop(int(event.kind.partition(":")[2]), ())
+        self.known.difference_update(row[0] for row in rows)
+        return [MarkOutbox(tuple(row[0] for row in rows))]
+
+
 class SilentRefusal(OutboxService):
     """A refusal is stored, and nobody is told."""
 
@@ -211,6 +323,7 @@ MUTANTS = (
         Outbox2(relay=DoesNotWait, service=Chatty),
         "order",
         {"participants": 2},
+        Outbox2(service=Chatty),
     ),
     Mutant(
         "relay-stops",
@@ -281,5 +394,62 @@ MUTANTS = (
         Outbox2(service=NeverAcknowledges),
         "non-blocking",
         {"participants": 2},
+    ),
+    Mutant(
+        "row-apart-and-first",
+        "Inbox row and effect are two local transactions, the row first.",
+        Outbox2(service=RowFirst),
+        "atomicity",
+        {"participants": 2, "crashes": 1},
+    ),
+    Mutant(
+        "publishes-past-the-outbox",
+        "A service commits, and then hands its event to the broker itself.",
+        Outbox2(service=PublishesPastCommit),
+        "atomicity",
+        {"participants": 2, "crashes": 1},
+    ),
+    Mutant(
+        "event-before-effect",
+        "The event is committed before the effect, which may then be refused.",
+        Outbox2(service=EventBeforeCommit),
+        "no-ghost",
+        {"participants": 2},
+    ),
+    Mutant(
+        "refusal-apart",
+        "A refusal and the event that tells of it are two local transactions.",
+        Outbox2(service=RefusalApart),
+        "atomicity",
+        {"participants": 2, "crashes": 1},
+    ),
+    Mutant(
+        "compensation-tells-nobody",
+        "A compensated step does not send the event to the step before.",
+        Outbox2(service=StopsUndoing),
+        "atomicity",
+        {"participants": 3},
+    ),
+    Mutant(
+        "failed-is-refused",
+        "A consumer takes a transient failure for a refusal, and acknowledges.",
+        Outbox2(service=FailureIsRefusal),
+        "atomicity",
+        {"participants": 2, "failures": 1},
+    ),
+    Mutant(
+        "ack-and-repeat-from-memory",
+        "A consumer acknowledges an event whose local transaction has failed, and repeats it from memory.",
+        Outbox2(service=AcksWhatWaits),
+        "atomicity",
+        {"participants": 2, "failures": 1, "crashes": 1},
+    ),
+    Mutant(
+        "marks-the-batch",
+        "The relay marks all rows of a transaction upon the first ack.",
+        Outbox2(relay=MarksBatch, service=Chatty),
+        "no-loss",
+        {"participants": 2},
+        Outbox2(service=Chatty),
     ),
 )

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from simtx.protocols import Answer, Append, Branch, Message, SetTimer, Transact, Transition
+from simtx.protocols import Answer, Append, Message, Operation, SetTimer, Transition
 from simtx.protocols.saga import DONE, REFUSED, RUNNING, UNKNOWN, Orchestrator
-from simtx.protocols.saga_participant import Participant
 
 from .catalogue import Mutant, Saga2
-
-_ROW = Branch("done")
+from .saga_participants import (
+    BlindCompensation,
+    FailureIsRefusal,
+    ForgetsRefusals,
+    HeedlessTombstone,
+    KnowsByName,
+    NoCompensationRow,
+    NoInbox,
+    RepliesEarly,
+    RowFirst,
+    RowLast,
+)
 
 
 class UnknownIsUndone(Orchestrator):
@@ -18,91 +28,6 @@ class UnknownIsUndone(Orchestrator):
 
     def _turn_back(self, index: int, outcome: int) -> Any:
         return super()._turn_back(index, REFUSED)
-
-
-class HeedlessTombstone(Participant):
-    """Runs an action although its compensation came first."""
-
-    __slots__ = ()
-
-    def _acted(self, done: Any) -> Any:
-        if done.status == "duplicate" and done.value == "tombstone":
-            assert self.command is not None
-            step = self.command.body
-            return [Transact("action", step.operations, steps=(step.index,))]
-        return super()._acted(done)
-
-
-class NoInbox(Participant):
-    __slots__ = ()
-
-    def _transaction(self, command: Any) -> Any:
-        one = super()._transaction(command)
-        if one.tag != "action":
-            return one
-        return Transact(one.tag, one.operations, None, None, None, None, "done", one.steps)
-
-
-class NoCompensationRow(Participant):
-    __slots__ = ()
-
-    def _transaction(self, command: Any) -> Any:
-        one = super()._transaction(command)
-        if one.tag != "compensation":
-            return one
-        return Transact(one.tag, one.operations, None, None, None, one.undoes, "done", one.steps, True)
-
-
-class BlindCompensation(Participant):
-    """Undoes whatever it is told to undo, done or not."""
-
-    __slots__ = ()
-
-    def _transaction(self, command: Any) -> Any:
-        one = super()._transaction(command)
-        if one.tag != "compensation":
-            return one
-        return Transact(one.tag, one.operations, one.key, one.accepted, None, None, "done", one.steps, True)
-
-
-class RowFirst(Participant):
-    """Inbox row and effect in two local transactions, the row first."""
-
-    __slots__ = ()
-    transitions = (*Participant.transitions, Transition("working", "row", "_rowed", ("working", "idle")))
-
-    def _transaction(self, command: Any) -> Any:
-        one = super()._transaction(command)
-        return Transact("row", (), one.key, _ROW) if one.tag == "action" else one
-
-    def _rowed(self, done: Any) -> Any:
-        if done.status == "duplicate":
-            return self._reply("done" if done.value == "done" else "refused")
-        assert self.command is not None
-        step = self.command.body
-        return [Transact("action", step.operations, steps=(step.index,))]
-
-
-class RowLast(Participant):
-    """Inbox row and effect in two local transactions, the effect first."""
-
-    __slots__ = ()
-    transitions = (*Participant.transitions, Transition("working", "row", "_rowed", ("working", "idle")))
-
-    def _transaction(self, command: Any) -> Any:
-        one = super()._transaction(command)
-        if one.tag != "action":
-            return one
-        return Transact("action", one.operations, steps=one.steps)
-
-    def _acted(self, done: Any) -> Any:
-        if done.status != "done":
-            return super()._acted(done)
-        assert self.command is not None
-        return [Transact("row", (), (self.tx, self.command.body.index, "action"), _ROW)]
-
-    def _rowed(self, done: Any) -> Any:
-        return self._reply("done")
 
 
 class CommandsEarly(Orchestrator):
@@ -201,16 +126,6 @@ class TrustsCompensation(Orchestrator):
         return self._aborted()
 
 
-class RepliesEarly(Participant):
-    __slots__ = ()
-
-    def _command(self, command: Any) -> Any:
-        effects = super()._command(command)
-        if command.kind != "do":
-            return effects
-        return [Message("done", self.tx, self.node, command.sender, command.body.index), *effects]
-
-
 class NoTimer(Orchestrator):
     __slots__ = ()
 
@@ -247,6 +162,114 @@ class RecoversForward(Orchestrator):
 
     def recover(self, records: Any) -> Any:
         return super().recover([record for record in records if record[0] not in ("refused", "unknown")])
+
+
+class Guarded(Orchestrator):
+    """Sound: no service takes more than one transaction at a time, so that what is refused now may be accepted later."""
+
+    __slots__ = ()
+
+    def _begin(self, request: Any) -> Any:
+        plan = request.plan
+        steps = tuple(replace(one, operations=tuple(map(_at_most_one, one.operations))) for one in plan.steps)
+        return super()._begin(replace(request, plan=replace(plan, steps=steps)))
+
+
+def _at_most_one(operation: Operation) -> Operation:
+    return replace(operation, high=1) if operation.kind == "add" else operation
+
+
+class Irreversible(Orchestrator):
+    """Sound: the pivot has no compensation, which is what makes it one."""
+
+    __slots__ = ()
+
+    def _begin(self, request: Any) -> Any:
+        plan = request.plan
+        steps = tuple(replace(one, compensation=()) if one.kind == "pivot" else one for one in plan.steps)
+        return super()._begin(replace(request, plan=replace(plan, steps=steps)))
+
+
+class GivesUpPivot(Irreversible):
+    """Compensates the pivot on a mere timeout."""
+
+    __slots__ = ()
+
+    def _must_be_known(self, index: int) -> bool:
+        return self.steps[index].kind == "retriable"
+
+
+class TurnsBackLate(Irreversible):
+    """Gives up a step behind the pivot, and compensates."""
+
+    __slots__ = ()
+
+    def _must_be_known(self, index: int) -> bool:
+        return self.steps[index].kind == "pivot"
+
+
+class ResumesFromMemory(Orchestrator):
+    """After a restart waits for replies, and commands nothing again."""
+
+    __slots__ = ()
+
+    def recover(self, records: Any) -> Any:
+        return [one for one in super().recover(records) if not isinstance(one, Message | SetTimer)]
+
+
+class AnswersBeforeUndone(Orchestrator):
+    """Tells the client "aborted", and forgets, when the compensations are sent."""
+
+    __slots__ = ()
+
+    def _compensate(self) -> Any:
+        sent = [one for one in super()._compensate() if isinstance(one, Message)]
+        return [*sent, *self._aborted()]
+
+
+class NamesAnew(Orchestrator):
+    """Commands a silent step once more under another name."""
+
+    __slots__ = ()
+
+    def _overdue(self, timer: Any) -> Any:
+        index = next((index for index, one in enumerate(self.status) if one == RUNNING), -1)
+        if index < 0:
+            return super()._overdue(timer)
+        step = self.steps[index]
+        return [
+            Message("do", self.tx, self.node, step.service, replace(step, name=f"{step.name} again")),
+            self.saga.wait,
+        ]
+
+
+class UndoesAtOnce(Orchestrator):
+    """Sends all compensations at once, whatever came after what."""
+
+    __slots__ = ()
+
+    def _compensate(self) -> Any:
+        first = super()._compensate()
+        if self.state != "compensating":
+            return first
+        late = [self._undo(index) for index, one in enumerate(self.status) if one in (DONE, UNKNOWN)]
+        return [*late, *first]
+
+
+class LateReplyTurns(Orchestrator):
+    """While compensating, takes a late "done" for a reason to go forward again."""
+
+    __slots__ = ()
+    transitions = tuple(
+        Transition("compensating", "done", "_forward", ("committed",))
+        if (row.state, row.event) == ("compensating", "done")
+        else row
+        for row in Orchestrator.transitions
+    )
+
+    def _forward(self, reply: Any) -> Any:
+        self.cause = -1
+        return self._committed(reply.body, self.shape.done[reply.body])
 
 
 MUTANTS = (
@@ -403,5 +426,72 @@ MUTANTS = (
         Saga2(orchestrator=RecoversForward),
         "agreement",
         {"participants": 1, "crashes": 1, "timeouts": 1},
+    ),
+    Mutant(
+        "refusal-not-stored",
+        "A refusal is not stored, so that a late copy of the command is judged anew.",
+        Saga2(orchestrator=Guarded, participant=ForgetsRefusals),
+        "truth",
+        {"participants": 2, "messages": 2, "duplicates": 1, "contention": True},
+        Saga2(orchestrator=Guarded),
+    ),
+    Mutant(
+        "pivot-given-up",
+        "The pivot is compensated on a mere timeout.",
+        Saga2(orchestrator=GivesUpPivot),
+        "truth",
+        {"participants": 1, "pivot": 0, "timeouts": 1},
+        Saga2(orchestrator=Irreversible),
+    ),
+    Mutant(
+        "back-from-behind-the-pivot",
+        "A step behind the pivot is given up when it is silent.",
+        Saga2(orchestrator=TurnsBackLate),
+        "agreement",
+        {"participants": 2, "pivot": 0, "timeouts": 1},
+        Saga2(orchestrator=Irreversible),
+    ),
+    Mutant(
+        "recovery-sends-nothing",
+        "A restarted orchestrator sends nothing again, and sets no timer.",
+        Saga2(orchestrator=ResumesFromMemory),
+        "non-blocking",
+        {"participants": 1, "crashes": 1},
+    ),
+    Mutant(
+        "aborted-before-undone",
+        "The client hears 'aborted', and the saga is forgotten, when the compensations are sent.",
+        Saga2(orchestrator=AnswersBeforeUndone),
+        "truth",
+        {"participants": 2, "losses": 1},
+    ),
+    Mutant(
+        "fresh-identity",
+        "A silent step is commanded again under another identity.",
+        Saga2(orchestrator=NamesAnew, participant=KnowsByName),
+        "effect-once",
+        {"participants": 1, "timeouts": 1},
+        Saga2(participant=KnowsByName),
+    ),
+    Mutant(
+        "late-reply-turns",
+        "A late reply turns a saga that goes backward forward again.",
+        Saga2(orchestrator=LateReplyTurns),
+        "agreement",
+        {"participants": 1, "timeouts": 1},
+    ),
+    Mutant(
+        "failure-is-refusal",
+        "A transient failure of a compensation is reported as success.",
+        Saga2(participant=FailureIsRefusal),
+        "atomicity",
+        {"participants": 2, "failures": 1},
+    ),
+    Mutant(
+        "rows-pruned",
+        "Idempotency rows are pruned while copies of commands may still arrive.",
+        Saga2(),
+        "effect-once",
+        {"participants": 1, "duplicates": 1, "retained": 0},
     ),
 )

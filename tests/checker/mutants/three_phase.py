@@ -171,4 +171,18 @@ MUTANTS = (
         "agreement",
         {"participants": 1, "timeouts": 1},
     ),
+    Mutant(
+        "3pc-interrupted-precommit",
+        "Three-phase commit: the coordinator crashes between two PRE-COMMITs; who has got it commits, who has not aborts.",
+        ThreePhaseCommit(),
+        "agreement",
+        {"participants": 2, "crashes": 1},
+    ),
+    Mutant(
+        "3pc-lost-precommit",
+        "Three-phase commit: PRE-COMMIT to one of the participants is lost.",
+        ThreePhaseCommit(),
+        "atomicity",
+        {"participants": 2, "losses": 1},
+    ),
 )

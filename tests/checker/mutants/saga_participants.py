@@ -1,0 +1,136 @@
+"""Participants of a saga with a defect; the catalogue is in `saga`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from simtx.protocols import Branch, Message, Transact, Transition
+from simtx.protocols.saga_participant import Participant
+
+_ROW = Branch("done")
+
+
+class HeedlessTombstone(Participant):
+    """Runs an action although its compensation came first."""
+
+    __slots__ = ()
+
+    def _acted(self, done: Any) -> Any:
+        if done.status == "duplicate" and done.value == "tombstone":
+            assert self.command is not None
+            step = self.command.body
+            return [Transact("action", step.operations, steps=(step.index,))]
+        return super()._acted(done)
+
+
+class NoInbox(Participant):
+    __slots__ = ()
+
+    def _transaction(self, command: Any) -> Any:
+        one = super()._transaction(command)
+        if one.tag != "action":
+            return one
+        return Transact(one.tag, one.operations, None, None, None, None, "done", one.steps)
+
+
+class NoCompensationRow(Participant):
+    __slots__ = ()
+
+    def _transaction(self, command: Any) -> Any:
+        one = super()._transaction(command)
+        if one.tag != "compensation":
+            return one
+        return Transact(one.tag, one.operations, None, None, None, one.undoes, "done", one.steps, True)
+
+
+class BlindCompensation(Participant):
+    """Undoes whatever it is told to undo, done or not."""
+
+    __slots__ = ()
+
+    def _transaction(self, command: Any) -> Any:
+        one = super()._transaction(command)
+        if one.tag != "compensation":
+            return one
+        return Transact(one.tag, one.operations, one.key, one.accepted, None, None, "done", one.steps, True)
+
+
+class RowFirst(Participant):
+    """Inbox row and effect in two local transactions, the row first."""
+
+    __slots__ = ()
+    transitions = (*Participant.transitions, Transition("working", "row", "_rowed", ("working", "idle")))
+
+    def _transaction(self, command: Any) -> Any:
+        one = super()._transaction(command)
+        return Transact("row", (), one.key, _ROW) if one.tag == "action" else one
+
+    def _rowed(self, done: Any) -> Any:
+        if done.status == "duplicate":
+            return self._reply("done" if done.value == "done" else "refused")
+        assert self.command is not None
+        step = self.command.body
+        return [Transact("action", step.operations, steps=(step.index,))]
+
+
+class RowLast(Participant):
+    """Inbox row and effect in two local transactions, the effect first."""
+
+    __slots__ = ()
+    transitions = (*Participant.transitions, Transition("working", "row", "_rowed", ("working", "idle")))
+
+    def _transaction(self, command: Any) -> Any:
+        one = super()._transaction(command)
+        if one.tag != "action":
+            return one
+        return Transact("action", one.operations, steps=one.steps)
+
+    def _acted(self, done: Any) -> Any:
+        if done.status != "done":
+            return super()._acted(done)
+        assert self.command is not None
+        return [Transact("row", (), (self.tx, self.command.body.index, "action"), _ROW)]
+
+    def _rowed(self, done: Any) -> Any:
+        return self._reply("done")
+
+
+class RepliesEarly(Participant):
+    __slots__ = ()
+
+    def _command(self, command: Any) -> Any:
+        effects = super()._command(command)
+        if command.kind != "do":
+            return effects
+        return [Message("done", self.tx, self.node, command.sender, command.body.index), *effects]
+
+
+class ForgetsRefusals(Participant):
+    """Stores nothing with a refusal."""
+
+    __slots__ = ()
+
+    def _transaction(self, command: Any) -> Any:
+        one = super()._transaction(command)
+        return replace(one, refused=None) if one.tag == "action" else one
+
+
+class KnowsByName(Participant):
+    """Sound, as long as a step keeps its name."""
+
+    __slots__ = ()
+
+    def _transaction(self, command: Any) -> Any:
+        one = super()._transaction(command)
+        key, undoes = ((self.tx, command.body.name, key[2]) if key else None for key in (one.key, one.undoes))
+        return replace(one, key=key, undoes=undoes)
+
+
+class FailureIsRefusal(Participant):
+    """Reports a transient failure as a refusal, without a row."""
+
+    __slots__ = ()
+
+    def _error(self) -> Any:
+        return self._reply("refused" if self.command is not None and self.command.kind == "do" else "undone")
