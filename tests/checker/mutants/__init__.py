@@ -1,8 +1,16 @@
 """Seeded defects: each is one classic mistake, made in a small subclass of our machines."""
 
-from . import outbox, saga, three_phase, two_phase
+from . import outbox, relay, saga, saga_participants, three_phase, two_phase, two_phase_participants
 from .harmless import HARMLESS
 
-ALL = (*two_phase.MUTANTS, *saga.MUTANTS, *outbox.MUTANTS, *three_phase.MUTANTS)
+ALL = (
+    *two_phase.MUTANTS,
+    *two_phase_participants.MUTANTS,
+    *saga.MUTANTS,
+    *saga_participants.MUTANTS,
+    *outbox.MUTANTS,
+    *relay.MUTANTS,
+    *three_phase.MUTANTS,
+)
 
 __all__ = ["ALL", "HARMLESS"]

@@ -9,18 +9,6 @@ from simtx.protocols import Answer, Append, Message, Operation, SetTimer, Transi
 from simtx.protocols.saga import DONE, REFUSED, RUNNING, UNKNOWN, Orchestrator
 
 from .catalogue import Mutant, Saga2
-from .saga_participants import (
-    BlindCompensation,
-    FailureIsRefusal,
-    ForgetsRefusals,
-    HeedlessTombstone,
-    KnowsByName,
-    NoCompensationRow,
-    NoInbox,
-    RepliesEarly,
-    RowFirst,
-    RowLast,
-)
 
 
 class UnknownIsUndone(Orchestrator):
@@ -281,48 +269,6 @@ MUTANTS = (
         {"participants": 1, "timeouts": 1},
     ),
     Mutant(
-        "late-action",
-        "An action runs after its compensation.",
-        Saga2(participant=HeedlessTombstone),
-        "truth",
-        {"participants": 1, "timeouts": 1},
-    ),
-    Mutant(
-        "action-without-inbox",
-        "An action is not idempotent.",
-        Saga2(participant=NoInbox),
-        "effect-once",
-        {"participants": 1, "duplicates": 1},
-    ),
-    Mutant(
-        "compensation-without-row",
-        "A compensation is not idempotent.",
-        Saga2(participant=NoCompensationRow),
-        "effect-once",
-        {"participants": 2, "duplicates": 1},
-    ),
-    Mutant(
-        "blind-compensation",
-        "A compensation runs although its action never took effect.",
-        Saga2(participant=BlindCompensation),
-        "effect-once",
-        {"participants": 1, "timeouts": 1},
-    ),
-    Mutant(
-        "row-before-effect",
-        "Inbox row and effect are two local transactions, the row first.",
-        Saga2(participant=RowFirst),
-        "durable-votes",
-        {"participants": 1, "crashes": 1, "pivot": 0, "refusals": False},
-    ),
-    Mutant(
-        "effect-before-row",
-        "Inbox row and effect are two local transactions, the effect first.",
-        Saga2(participant=RowLast),
-        "effect-once",
-        {"participants": 1, "crashes": 1, "pivot": 0},
-    ),
-    Mutant(
         "commands-before-record",
         "The first command leaves before the saga is recorded.",
         Saga2(orchestrator=CommandsEarly),
@@ -393,13 +339,6 @@ MUTANTS = (
         {"participants": 2, "losses": 1},
     ),
     Mutant(
-        "reply-before-commit",
-        "A participant replies before its local transaction.",
-        Saga2(participant=RepliesEarly),
-        "durable-votes",
-        {"participants": 1, "crashes": 1, "refusals": False},
-    ),
-    Mutant(
         "no-timer",
         "The orchestrator waits for a reply without a timer.",
         Saga2(orchestrator=NoTimer),
@@ -426,14 +365,6 @@ MUTANTS = (
         Saga2(orchestrator=RecoversForward),
         "agreement",
         {"participants": 1, "crashes": 1, "timeouts": 1},
-    ),
-    Mutant(
-        "refusal-not-stored",
-        "A refusal is not stored, so that a late copy of the command is judged anew.",
-        Saga2(orchestrator=Guarded, participant=ForgetsRefusals),
-        "truth",
-        {"participants": 2, "messages": 2, "duplicates": 1, "contention": True},
-        Saga2(orchestrator=Guarded),
     ),
     Mutant(
         "pivot-given-up",
@@ -466,32 +397,10 @@ MUTANTS = (
         {"participants": 2, "losses": 1},
     ),
     Mutant(
-        "fresh-identity",
-        "A silent step is commanded again under another identity.",
-        Saga2(orchestrator=NamesAnew, participant=KnowsByName),
-        "effect-once",
-        {"participants": 1, "timeouts": 1},
-        Saga2(participant=KnowsByName),
-    ),
-    Mutant(
         "late-reply-turns",
         "A late reply turns a saga that goes backward forward again.",
         Saga2(orchestrator=LateReplyTurns),
         "agreement",
         {"participants": 1, "timeouts": 1},
-    ),
-    Mutant(
-        "failure-is-refusal",
-        "A transient failure of a compensation is reported as success.",
-        Saga2(participant=FailureIsRefusal),
-        "atomicity",
-        {"participants": 2, "failures": 1},
-    ),
-    Mutant(
-        "rows-pruned",
-        "Idempotency rows are pruned while copies of commands may still arrive.",
-        Saga2(),
-        "effect-once",
-        {"participants": 1, "duplicates": 1, "retained": 0},
     ),
 )

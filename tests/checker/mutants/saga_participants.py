@@ -1,4 +1,4 @@
-"""Participants of a saga with a defect; the catalogue is in `saga`."""
+"""Defects of a saga's participants."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 from simtx.protocols import Branch, Message, Transact, Transition
 from simtx.protocols.saga_participant import Participant
+
+from .catalogue import Mutant, Saga2
+from .saga import Guarded, NamesAnew
 
 _ROW = Branch("done")
 
@@ -134,3 +137,86 @@ class FailureIsRefusal(Participant):
 
     def _error(self) -> Any:
         return self._reply("refused" if self.command is not None and self.command.kind == "do" else "undone")
+
+
+MUTANTS = (
+    Mutant(
+        "late-action",
+        "An action runs after its compensation.",
+        Saga2(participant=HeedlessTombstone),
+        "truth",
+        {"participants": 1, "timeouts": 1},
+    ),
+    Mutant(
+        "action-without-inbox",
+        "An action is not idempotent.",
+        Saga2(participant=NoInbox),
+        "effect-once",
+        {"participants": 1, "duplicates": 1},
+    ),
+    Mutant(
+        "compensation-without-row",
+        "A compensation is not idempotent.",
+        Saga2(participant=NoCompensationRow),
+        "effect-once",
+        {"participants": 2, "duplicates": 1},
+    ),
+    Mutant(
+        "blind-compensation",
+        "A compensation runs although its action never took effect.",
+        Saga2(participant=BlindCompensation),
+        "effect-once",
+        {"participants": 1, "timeouts": 1},
+    ),
+    Mutant(
+        "row-before-effect",
+        "Inbox row and effect are two local transactions, the row first.",
+        Saga2(participant=RowFirst),
+        "durable-votes",
+        {"participants": 1, "crashes": 1, "pivot": 0, "refusals": False},
+    ),
+    Mutant(
+        "effect-before-row",
+        "Inbox row and effect are two local transactions, the effect first.",
+        Saga2(participant=RowLast),
+        "effect-once",
+        {"participants": 1, "crashes": 1, "pivot": 0},
+    ),
+    Mutant(
+        "reply-before-commit",
+        "A participant replies before its local transaction.",
+        Saga2(participant=RepliesEarly),
+        "durable-votes",
+        {"participants": 1, "crashes": 1, "refusals": False},
+    ),
+    Mutant(
+        "refusal-not-stored",
+        "A refusal is not stored, so that a late copy of the command is judged anew.",
+        Saga2(orchestrator=Guarded, participant=ForgetsRefusals),
+        "truth",
+        {"participants": 2, "messages": 2, "duplicates": 1, "contention": True},
+        Saga2(orchestrator=Guarded),
+    ),
+    Mutant(
+        "fresh-identity",
+        "A silent step is commanded again under another identity.",
+        Saga2(orchestrator=NamesAnew, participant=KnowsByName),
+        "effect-once",
+        {"participants": 1, "timeouts": 1},
+        Saga2(participant=KnowsByName),
+    ),
+    Mutant(
+        "failure-is-refusal",
+        "A transient failure of a compensation is reported as success.",
+        Saga2(participant=FailureIsRefusal),
+        "atomicity",
+        {"participants": 2, "failures": 1},
+    ),
+    Mutant(
+        "rows-pruned",
+        "Idempotency rows are pruned while copies of commands may still arrive.",
+        Saga2(),
+        "effect-once",
+        {"participants": 1, "duplicates": 1, "retained": 0},
+    ),
+)

@@ -1,10 +1,10 @@
-"""Defects of two-phase commit."""
+"""Defects of the coordinator of two-phase commit."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from simtx.protocols import Append, Execute, Forget, Message, Prepare, Rollback, SetTimer, Transition, TwoPhaseCommit
+from simtx.protocols import Append, Forget, Message, Transition
 from simtx.protocols.two_phase_coordinator import (
     ABORTED,
     ANSWER_COMMITTED,
@@ -12,21 +12,8 @@ from simtx.protocols.two_phase_coordinator import (
     FORGET,
     Coordinator,
 )
-from simtx.protocols.two_phase_execution import ExecutingCoordinator, ExecutingParticipant
-from simtx.protocols.two_phase_participant import COMMIT, Participant
 
 from .catalogue import Commit2, Mutant
-
-
-class VotesEarly(Participant):
-    __slots__ = ()
-
-    def prepare(self, event: Any) -> Any:
-        effects = super().prepare(event)
-        return [Message("yes", self.tx, self.node, event.sender), *effects]
-
-    def vote(self, event: Any) -> Any:
-        return [effect for effect in super().vote(event) if getattr(effect, "kind", "") != "yes"]
 
 
 class AnswersEarly(Coordinator):
@@ -53,21 +40,6 @@ class LazyDecision(Coordinator):
         return [Append(one.record, forced=False) if isinstance(one, Append) else one for one in super().close_vote()]
 
 
-class ImpatientParticipant(Participant):
-    __slots__ = ()
-
-    def inquire(self, event: Any) -> Any:
-        return self.roll_back(event)
-
-
-class HopefulParticipant(Participant):
-    __slots__ = ()
-
-    def inquire(self, event: Any) -> Any:
-        self.state = "finished"
-        return [COMMIT, FORGET]
-
-
 class FirstAck(Coordinator):
     __slots__ = ()
 
@@ -82,14 +54,6 @@ class CountsVotes(Coordinator):
     def first_vote(self, sender: str) -> bool:
         self.pending.pop()
         return True
-
-
-class AcksEarly(Participant):
-    __slots__ = ()
-
-    def commit(self, event: Any) -> Any:
-        commit, ack, forget = super().commit(event)
-        return [ack, commit, forget]
 
 
 class TellsAbortWhileVoting(Coordinator):
@@ -107,44 +71,11 @@ class PresumesCommit(Coordinator):
         return [Message("commit", self.tx, self.node, event.sender), FORGET]
 
 
-class NoBranchRow(Participant):
-    __slots__ = ()
-
-    def prepare(self, event: Any) -> Any:
-        return [
-            Prepare(one.tag, one.operations, one.record, None, one.steps) if isinstance(one, Prepare) else one
-            for one in super().prepare(event)
-        ]
-
-
 class RecoversToNothing(Coordinator):
     __slots__ = ()
 
     def recover(self, records: Any) -> Any:
         return [FORGET]
-
-
-class RollsBackOnRecovery(Participant):
-    __slots__ = ()
-
-    def recover(self, records: Any) -> Any:
-        self.state = "finished"
-        return [Rollback(), FORGET]
-
-
-class RecoversInSilence(Participant):
-    __slots__ = ()
-
-    def recover(self, records: Any) -> Any:
-        super().recover(records)
-        return []
-
-
-class NeverInquires(Participant):
-    __slots__ = ()
-
-    def vote(self, event: Any) -> Any:
-        return [effect for effect in super().vote(event) if not isinstance(effect, SetTimer)]
 
 
 class NeverRepeats(Coordinator):
@@ -199,43 +130,6 @@ class ForgetsAtCommit(Coordinator):
         return [*effects, Forget()]
 
 
-class PreparesLostWork(ExecutingParticipant):
-    __slots__ = ()
-    transitions = tuple(
-        Transition("idle", "prepare", "prepare", ("preparing",)) if row.action == "refuse_lost" else row
-        for row in ExecutingParticipant.transitions
-    )
-
-    def prepare(self, event: Any) -> Any:
-        self.coordinator = event.sender
-        self.state = "preparing"
-        return [Prepare("prepared", (), ("prepared", event.sender), (self.tx, "branch"))]
-
-
-class VotesUnprepared(Participant):
-    """Promises on the strength of an open local transaction."""
-
-    __slots__ = ()
-
-    def prepare(self, event: Any) -> Any:
-        return [
-            Execute(one.tag, one.operations, one.steps) if isinstance(one, Prepare) else one
-            for one in super().prepare(event)
-        ]
-
-
-class SaysRead(Participant):
-    """Votes READ although it has written, and drops out."""
-
-    __slots__ = ()
-
-    def vote(self, event: Any) -> Any:
-        if event.status != "done":
-            return super().vote(event)
-        self.state = "finished"
-        return [Rollback(), Message("read", self.tx, self.node, self.coordinator), FORGET]
-
-
 class LateTimer(Coordinator):
     """Neither cancels the vote's timer nor ignores it after the decision."""
 
@@ -244,15 +138,6 @@ class LateTimer(Coordinator):
 
     def close_vote(self) -> Any:
         return [effect for effect in super().close_vote() if effect is not CANCEL_VOTE]
-
-
-class SilentAboutForgotten(Participant):
-    """Does not acknowledge a COMMIT that it knows nothing of."""
-
-    __slots__ = ()
-
-    def acknowledge(self, event: Any) -> Any:
-        return self.forget(event)
 
 
 class AbortsOnRecovery(Coordinator):
@@ -268,13 +153,6 @@ class AbortsOnRecovery(Coordinator):
 
 
 MUTANTS = (
-    Mutant(
-        "vote-before-prepared",
-        "The vote leaves before the prepared record is forced.",
-        Commit2(participant=VotesEarly),
-        "durable-votes",
-        {"participants": 1, "crashes": 1, "refusals": False},
-    ),
     Mutant(
         "answer-before-decision",
         "The client is answered before the decision is forced.",
@@ -295,20 +173,6 @@ MUTANTS = (
         Commit2(coordinator=LazyDecision),
         "agreement",
         {"participants": 1, "crashes": 1},
-    ),
-    Mutant(
-        "impatient-participant",
-        "A prepared participant aborts on a timeout.",
-        Commit2(participant=ImpatientParticipant),
-        "agreement",
-        {"participants": 1, "timeouts": 1},
-    ),
-    Mutant(
-        "hopeful-participant",
-        "A prepared participant commits on a timeout.",
-        Commit2(participant=HopefulParticipant),
-        "durable-votes",
-        {"participants": 2, "timeouts": 1},
     ),
     Mutant(
         "forget-after-first-ack",
@@ -332,13 +196,6 @@ MUTANTS = (
         {"participants": 2, "duplicates": 1},
     ),
     Mutant(
-        "ack-before-commit",
-        "The participant acknowledges before it commits.",
-        Commit2(participant=AcksEarly),
-        "agreement",
-        {"participants": 1, "crashes": 1},
-    ),
-    Mutant(
         "abort-while-voting",
         "An inquiry during the vote is answered with ABORT, and the vote goes on.",
         Commit2(coordinator=TellsAbortWhileVoting),
@@ -353,38 +210,10 @@ MUTANTS = (
         {"participants": 1, "timeouts": 1},
     ),
     Mutant(
-        "no-branch-row",
-        "A late copy of PREPARE is not recognised after the commit.",
-        Commit2(participant=NoBranchRow),
-        "effect-once",
-        {"participants": 1, "duplicates": 1, "timeouts": 1},
-    ),
-    Mutant(
         "coordinator-recovers-to-nothing",
         "A restarted coordinator does not take its commits up.",
         Commit2(coordinator=RecoversToNothing),
         "agreement",
-        {"participants": 1, "crashes": 1},
-    ),
-    Mutant(
-        "rollback-on-recovery",
-        "A restarted participant rolls its prepared branch back.",
-        Commit2(participant=RollsBackOnRecovery),
-        "agreement",
-        {"participants": 1, "crashes": 1},
-    ),
-    Mutant(
-        "recovery-in-silence",
-        "A restarted participant in doubt neither asks nor sets a timer.",
-        Commit2(participant=RecoversInSilence),
-        "non-blocking",
-        {"participants": 1, "crashes": 1},
-    ),
-    Mutant(
-        "never-inquires",
-        "A participant in doubt sets no timer.",
-        Commit2(participant=NeverInquires),
-        "non-blocking",
         {"participants": 1, "crashes": 1},
     ),
     Mutant(
@@ -423,20 +252,6 @@ MUTANTS = (
         {"participants": 2, "crashes": 1},
     ),
     Mutant(
-        "vote-without-prepare",
-        "A participant votes YES with an open local transaction that is not prepared.",
-        Commit2(participant=VotesUnprepared),
-        "durable-votes",
-        {"participants": 1},
-    ),
-    Mutant(
-        "read-vote-of-a-writer",
-        "A participant that has written votes READ and drops out.",
-        Commit2(participant=SaysRead),
-        "durable-votes",
-        {"participants": 1},
-    ),
-    Mutant(
         "vote-timer-after-decision",
         "The vote's timer fires after the decision, and aborts.",
         Commit2(coordinator=LateTimer),
@@ -444,46 +259,10 @@ MUTANTS = (
         {"participants": 1, "timeouts": 1},
     ),
     Mutant(
-        "no-ack-for-the-forgotten",
-        "A participant that has committed and forgotten does not acknowledge when COMMIT comes again.",
-        Commit2(participant=SilentAboutForgotten),
-        "non-blocking",
-        {"participants": 1, "losses": 1},
-    ),
-    Mutant(
         "abort-on-recovery",
         "A restarted coordinator aborts what was under way, although the commit record is there.",
         Commit2(coordinator=AbortsOnRecovery),
         "agreement",
         {"participants": 1, "crashes": 1},
-    ),
-    Mutant(
-        "branch-rows-pruned",
-        "The branch's idempotency row is pruned while a copy of PREPARE may still arrive.",
-        Commit2(),
-        "effect-once",
-        {"participants": 1, "duplicates": 1, "timeouts": 1, "retained": 0},
-    ),
-)
-
-
-class LostWork(TwoPhaseCommit):
-    """Work before the vote, and a participant that prepares whatever is left of it."""
-
-    def machine(self, node: str, tx: int) -> Any:
-        from simtx.protocols import Policies
-
-        kind = ExecutingCoordinator if node == self.hub else PreparesLostWork
-        return kind(node, tx, self.policies or Policies())
-
-
-MUTANTS += (
-    Mutant(
-        "lost-work-prepared",
-        "A participant that lost its work in a crash prepares, and votes YES.",
-        LostWork(work="before"),
-        "durable-votes",
-        {"participants": 1, "crashes": 1},
-        TwoPhaseCommit(work="before"),
     ),
 )
