@@ -104,7 +104,7 @@ class Broker:
             self._link(node.name, NAME).transmit(self._receive, publication, publication.effect.message)
 
     def _time_out(self, token: Token) -> None:
-        publication = token.owner
+        publication, token.owner = token.owner, None
         if isinstance(publication, _Publication) and publication.open:
             publication.open = False
             publication.node.confirm((publication.actor, Done(publication.effect.tag, "failed")))

@@ -53,9 +53,9 @@ class Disk:
         if self.flush == "parallel" and not self.stalled:
             self.flushes += 1
             env = self._env
-            now = env.now
+            draw, sequence, now = self._draw, env.sequence, env.now
             flush = (self.epoch, now, callback, argument)
-            heappush(env.queue, (now + self._draw(), NORMAL, env.sequence(), self._single, flush))
+            heappush(env.queue, (now + draw(), NORMAL, sequence(), self._single, flush))
             return
         self._waiting.append((callback, argument))
         if not self._busy and not self.stalled:

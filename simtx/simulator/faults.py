@@ -53,7 +53,7 @@ class Injector:
         if fault.trigger is not None:
             node = self._world.node(fault.node)
             if node is not None:
-                node.armed.append(Armed(self, fault))
+                node.arm(Armed(self, fault))
         elif fault.at is not None:
             env.call_at(fault.at, self._begin)
         elif self._gap is not None:

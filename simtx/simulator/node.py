@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from simtx.simulator.faults import Armed
     from simtx.simulator.world import World
 _FORGET = Forget()
+
+IDLE, BUSY, SUBMITTING, WAITING = range(4)  # phases of an actor
+
 _NO_EFFECTS: list[Effect] = []
 _NOTHING: Iterator[Effect] = iter(_NO_EFFECTS)  # an iterator that is at its end stays there
 
@@ -72,26 +75,22 @@ class Actor:
         effects: Its program.
         rest: What is left of its program.
         alive: False once it was forgotten or its node crashed.
-        busy: Whether it is in the middle of its program.
-        blocked: Whether it waits for its store operation.
-        sync: Whether the store operation is being submitted right now.
+        phase: What it is doing: `IDLE`, `BUSY` with its program, `SUBMITTING` a store operation, or `WAITING` for that.
         lazy: Whether it ever wrote a lazy record.
         timers: Its timers by name.
     """
 
     __slots__ = (
         "alive",
-        "blocked",
-        "busy",
         "cause",
         "done",
         "effects",
         "lazy",
         "machine",
         "mail",
+        "phase",
         "record",
         "rest",
-        "sync",
         "timers",
         "tx",
     )
@@ -105,8 +104,9 @@ class Actor:
         self.cause: int | None = None
         self.effects = _NO_EFFECTS
         self.rest: Iterator[Effect] = _NOTHING
+        self.phase = IDLE
         self.alive = True
-        self.busy = self.blocked = self.sync = self.lazy = False
+        self.lazy = False
         self.timers: dict[str, Token] | None = None
 
     @property
@@ -146,6 +146,7 @@ class Node:
         self.up = True
         self.paused = False
         self.unusual = self.journal is not None
+        self.watched = self.journal is not None
         self.outage = False
         self.routes: dict[str, tuple[Link, Callable[[Message], None]]] = {}
         self.backlog: list[tuple[Callable[[Any], None], Any]] = []
@@ -164,10 +165,10 @@ class Node:
         actor = self.actors.get(tx)
         if actor is None:
             actor = self._spawn(tx)
-        elif actor.busy:
+        elif actor.phase:
             self._post(actor, message)
             return
-        actor.busy = True
+        actor.phase = BUSY
         self._run(actor, actor.machine.handle(message))
 
     def _accept(self, message: Message) -> bool:
@@ -240,7 +241,7 @@ class Node:
         return actor
 
     def _notify(self, actor: Actor, event: Event) -> None:
-        if actor.busy:
+        if actor.phase:
             self._post(actor, event)
         else:
             self._play(actor, event)
@@ -256,7 +257,7 @@ class Node:
     def _play(self, actor: Actor, event: Event) -> None:
         if self.journal is not None:
             self.journal.event(actor, event)
-        actor.busy = True
+        actor.phase = BUSY
         self._run(actor, actor.machine.handle(event))
 
     def _resume(self, actor: Actor) -> None:
@@ -270,45 +271,44 @@ class Node:
 
     def _run(self, actor: Actor, effects: list[Effect], rest: Iterator[Effect] | None = None) -> None:
         """Play effects, or the rest of them, then whatever waits; return when the machine is idle or has to wait for the disk."""
-        journal = self.journal
         record = actor.record
-        env = self.env
-        armed = self.armed
+        watched = self.watched
         if rest is None:
             rest = iter(effects)
         while True:
             for effect in rest:
-                if armed and self._injected(actor, effects, rest, 1):
+                if watched and not self._watch(actor, effect, effects, rest):
+                    if actor.alive:
+                        continue
                     return
                 kind = type(effect)
                 if kind is Message:
-                    to: str = effect.to  # type: ignore[union-attr]
-                    if self.breakers and not self._allowed(to):
-                        if journal is not None:
-                            journal.held_back(actor, effect)  # type: ignore[arg-type]
-                        continue
                     if record is not None:
                         record.messages += 1
-                    if journal is not None:
-                        journal.effect(actor, effect)
+                    to: str = effect.to  # type: ignore[union-attr]
                     link, receive = self.routes.get(to) or self._route(to)
                     if link.plain:
-                        heappush(self.queue, (env.now + link.draw(), NORMAL, self.sequence(), receive, effect))
+                        draw, sequence = link.draw, self.sequence
+                        heappush(self.queue, (self.env.now + draw(), NORMAL, sequence(), receive, effect))
                     else:
                         link.transmit(receive, effect, effect)
                 elif kind is Append:
-                    if self._append(actor, effect):  # type: ignore[arg-type]
-                        continue
-                    actor.effects, actor.rest = effects, rest
-                    return
+                    if not effect.forced:  # type: ignore[union-attr]
+                        self._append_lazily(actor, effect)  # type: ignore[arg-type]
+                    elif self._at_once():
+                        self._hardened(actor, effect)  # type: ignore[arg-type]
+                    else:
+                        actor.effects, actor.rest = effects, rest
+                        self.disk.force(self._hardened_later, (actor, effect))
+                        return
                 elif kind is SetTimer:
                     self._set_timer(actor, effect)  # type: ignore[arg-type]
                 elif kind is Transact or kind is Prepare or kind is Execute:
                     actor.effects, actor.rest = effects, rest
-                    actor.blocked = actor.sync = True
+                    actor.phase = SUBMITTING
                     self._submit(Work(actor, effect))  # type: ignore[arg-type]
-                    actor.sync = False
-                    if actor.blocked:
+                    if actor.phase == SUBMITTING:
+                        actor.phase = WAITING
                         return
                 elif kind is Forget:
                     self._forget(actor)
@@ -325,7 +325,7 @@ class Node:
                     self._rest(actor, effect)
                     if not actor.alive:
                         return
-            if armed and effects and self._injected(actor, effects, rest, 0):
+            if watched and effects and self._injected(actor, effects, rest, 0):
                 return
             event: Event
             if actor.done is not None:
@@ -333,16 +333,37 @@ class Node:
             elif actor.mail and actor.alive:
                 event = actor.mail.popleft()
             else:
-                actor.busy = False
+                actor.phase = IDLE
                 if actor.alive and not actor.timers:
                     machine = actor.machine
                     if machine.state == machine.initial and actor.tx != DAEMON:
                         self._free(actor)  # it came for nothing and holds nothing
                 return
-            if journal is not None:
-                journal.event(actor, event)
+            if self.journal is not None:
+                self.journal.event(actor, event)
             effects = actor.machine.handle(event)
             rest = iter(effects)
+
+    def _watch(self, actor: Actor, effect: Effect, effects: list[Effect], rest: Iterator[Effect]) -> bool:
+        """Look at an effect before it is played; False if it must not be: the node crashed just now, or a breaker is open."""
+        if self.armed and self._injected(actor, effects, rest, 1):
+            return False
+        if type(effect) is Message:
+            if self.breakers and not self._allowed(effect.to):
+                if self.journal is not None:
+                    self.journal.held_back(actor, effect)
+                return False
+            if self.journal is not None:
+                self.journal.effect(actor, effect)
+        return True
+
+    def _at_once(self) -> bool:
+        """Whether a forced write takes no time right now; it is counted then."""
+        disk = self.disk
+        if disk.instant and not disk.stalled:
+            disk.note_instant()
+            return True
+        return False
 
     def _rest(self, actor: Actor, effect: Effect) -> None:
         """The effects that happen at once and are not on the hottest path."""
@@ -394,19 +415,6 @@ class Node:
         token = timers[effect.kind] = Token(actor, effect.kind, self._ring)
         self.timers.start(token, delay, extra)
 
-    def _append(self, actor: Actor, effect: Append) -> bool:
-        """Write to the log; False if the machine has to wait for the disk."""
-        if not effect.forced:
-            self._append_lazily(actor, effect)
-            return True
-        disk = self.disk
-        if disk.instant and not disk.stalled:
-            disk.note_instant()
-            self._hardened(actor, effect)
-            return True
-        disk.force(self._hardened_later, (actor, effect))
-        return False
-
     def _append_lazily(self, actor: Actor, effect: Append) -> None:
         if actor.record is not None:
             actor.record.lazy += 1
@@ -421,11 +429,10 @@ class Node:
     def _hardened(self, actor: Actor, effect: Append) -> None:
         if actor.record is not None:
             actor.record.forced += 1
-        records = self.durable.get(actor.tx)
-        if records is None:
+        try:
+            self.durable[actor.tx].append(effect.record)
+        except KeyError:
             self.durable[actor.tx] = [effect.record]
-        else:
-            records.append(effect.record)
         if self.journal is not None:
             self.journal.appended(actor, effect)
 
@@ -487,8 +494,9 @@ class Node:
             self.backlog.append((self._tell, (actor, Done(work.effect.tag, status, value))))
             return
         actor.done = Done(work.effect.tag, status, value)
-        actor.blocked = False
-        if not actor.sync:
+        submitting = actor.phase == SUBMITTING
+        actor.phase = BUSY
+        if not submitting:
             self._run(actor, actor.effects, actor.rest)
 
     def _tell(self, news: tuple[Actor, Done]) -> None:
@@ -496,7 +504,7 @@ class Node:
         actor, done = news
         if actor.alive:
             actor.done = done
-            actor.blocked = False
+            actor.phase = BUSY
             self._run(actor, actor.effects, actor.rest)
 
     def _second_phase(self, actor: Actor, effect: Commit | Rollback) -> bool:
@@ -519,12 +527,10 @@ class Node:
                 self.journal.second_phase(actor, "rollback", in_doubt, forced=False)
             store.roll_back(branch, lazy=True)
             return True
-        disk = self.disk
-        if disk.instant and not disk.stalled:
-            disk.note_instant()
+        if self._at_once():
             self._finalise(actor, branch, effect, in_doubt)
             return True
-        disk.force(self._finalise_later, (actor, branch, effect, in_doubt))
+        self.disk.force(self._finalise_later, (actor, branch, effect, in_doubt))
         return False
 
     def _finalise(self, actor: Actor, branch: Work, effect: Commit | Rollback, in_doubt: float) -> None:
@@ -637,9 +643,12 @@ class Node:
             if actor.timers:
                 for token in actor.timers.values():
                     token.owner = None
-            if self.journal is not None and actor.busy:
+            if self.journal is not None and actor.phase:
                 self.journal.lost(
-                    actor, actor.effects[actor.position - 1 :] if actor.blocked else actor.effects[actor.position :]
+                    actor,
+                    actor.effects[actor.position - 1 :]
+                    if actor.phase >= SUBMITTING
+                    else actor.effects[actor.position :],
                 )
             if actor.record is not None and actor.tx not in self.durable and actor.tx not in kept_branches:
                 actor.record.actors -= 1
@@ -674,7 +683,7 @@ class Node:
             prepared = self.store.record_of(tx) if self.store is not None else None
             if prepared is not None:
                 records.append(prepared)
-            actor.busy = True
+            actor.phase = BUSY
             self._run(actor, actor.machine.recover(records))
             if not self.up:
                 return
@@ -717,6 +726,11 @@ class Node:
             if work.actor.alive:
                 self._submit(work)
 
+    def arm(self, armed: Armed) -> None:
+        """Aim a crash at one effect of one transaction."""
+        self.armed.append(armed)
+        self.watched = True
+
     def _injected(self, actor: Actor, effects: list[Effect], rest: Iterator[Effect], taken: int) -> bool:
         """Crash here if a fault was aimed at the effect that comes next, or at the moment after the one before it.
 
@@ -726,12 +740,14 @@ class Node:
             rest: What is left of it.
             taken: 1 if the effect that comes next has been taken from the rest already, else 0.
         """
+        if not self.armed:
+            return False
         position = len(effects) - length_hint(rest) - taken
         for armed in list(self.armed):
             behind = position > 0 and armed.hits(actor, effects[position - 1], before=False)
             if behind or (position < len(effects) and armed.hits(actor, effects[position], before=True)):
                 self.armed.remove(armed)
-                actor.effects, actor.rest, actor.blocked = effects, iter(effects[position:]), False
+                actor.effects, actor.rest, actor.phase = effects, iter(effects[position:]), BUSY
                 armed.strike(self)
                 return True
         return False

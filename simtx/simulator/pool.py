@@ -66,7 +66,8 @@ class Pool:
             if self.journal is not None:
                 self.journal.serving(work.tx, "serve")
             if demand > 0:
-                heappush(env.queue, (now + demand * self.factor, NORMAL, env.sequence(), self._served, work))
+                sequence = env.sequence
+                heappush(env.queue, (now + demand * self.factor, NORMAL, sequence(), self._served, work))
             else:
                 self._served(work)
             return True
