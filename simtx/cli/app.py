@@ -17,7 +17,7 @@ from simtx.cli.compare import compare
 from simtx.cli.scenarios import scenarios
 from simtx.cli.simulate import simulate
 from simtx.cli.verify import verify
-from simtx.errors import RunFailed, SimtxError
+from simtx.errors import ScenarioError, SimtxError
 
 # Older versions of typer use click, newer ones bring their own copy of it: this is the base of all usage errors in both.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -79,10 +79,10 @@ def _run(arguments: list[str] | None) -> int:
         return _fail(" ".join(text.split()), 2)
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130)
-    except RunFailed as error:
-        return _fail(str(error), 1)
-    except SimtxError as error:
+    except ScenarioError as error:
         return _fail(str(error), 2)
+    except SimtxError as error:  # a run failed, or a strategy broke the contract
+        return _fail(str(error), 1)
     except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
         return 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +51,15 @@ def warn(notes: Iterable[str]) -> None:
         typer.echo(f"simtx: warning: {note}", err=True)
 
 
-def folder(path: Path) -> Path:
+def folder(path: Path, *files: str) -> Path:
     """Make the folder, before anything takes time.
 
+    Args:
+        path: The folder.
+        files: What will be written into it.
+
     Raises:
-        ScenarioError: It cannot be made or written to.
+        ScenarioError: It, or a file in it, cannot be made or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -64,7 +69,26 @@ def folder(path: Path) -> Path:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise ScenarioError(f"cannot write to folder '{path}': {reason}; choose another with --out", "--out") from None
+    for file in files:
+        there = path / file
+        if there.exists() and not (there.is_file() and os.access(there, os.W_OK)):
+            reason = "the file is write-protected" if there.is_file() else "something that is no file has this name"
+            raise ScenarioError(f"cannot write '{there}': {reason}; choose another folder with --out", "--out")
     return path
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What goes wrong while results are written into this folder (a full disk) becomes one line, too.
+
+    Raises:
+        ScenarioError: A file could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ScenarioError(f"cannot write '{error.filename or path}': {reason}", "--out") from None
 
 
 def print_json(document: Any) -> None:

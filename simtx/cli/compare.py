@@ -24,11 +24,11 @@ def compare(
 ) -> None:
     """Simulate a scenario under several strategies and print a table with intervals; write a picture and a CSV file."""
     import simtx
-    from simtx.cli.common import folder, load, print_json, warn
+    from simtx.cli.common import folder, load, print_json, warn, writing
     from simtx.experiments.compare import DEFAULT, INTERRUPTED
 
     chosen = load(scenario, change or ())
-    target = folder(out or Path(f"simtx-{chosen.name}"))
+    target = folder(out or Path(f"simtx-{chosen.name}"), "comparison.csv", "comparison.png")
     comparison = simtx.compare(
         chosen, strategies or list(DEFAULT), replications=replications, seed=seed, workers=workers, progress=not json
     )
@@ -36,11 +36,16 @@ def compare(
     written: list[Path] = []
     if len(comparison.frame):
         written = [target / "comparison.csv", target / "comparison.png"]
-        comparison.frame.to_csv(written[0], index=False)
         import matplotlib as mpl
 
         mpl.use("agg")
-        comparison.plot().savefig(written[1])
+        try:  # files first: a reader of the table who goes away does not take them with it
+            with writing(target):
+                comparison.frame.to_csv(written[0], index=False)
+                comparison.plot().savefig(written[1])
+        finally:
+            if not json:
+                typer.echo(str(comparison))
     failures = comparison.failures
     if json:
         print_json(
@@ -59,7 +64,6 @@ def compare(
             }
         )
     elif written:
-        typer.echo(str(comparison))
         typer.echo(f"\nwritten to {target}/: {', '.join(path.name for path in written)}")
     for row in failures.itertuples():
         typer.echo(f"simtx: repeat the failed run with: {row.repeat_with}", err=True)

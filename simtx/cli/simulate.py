@@ -28,7 +28,7 @@ def simulate(
 ) -> None:
     """Simulate one run and print its summary."""
     import simtx
-    from simtx.cli.common import folder, load, print_json, warn
+    from simtx.cli.common import folder, load, print_json, warn, writing
     from simtx.protocols import strategy as resolve
 
     chosen = load(scenario, change or ())
@@ -37,7 +37,8 @@ def simulate(
     target = folder(out or Path(f"simtx-{chosen.name}")) if out is not None or wants_trace else None
     run = simtx.simulate(chosen, played, seed=seed, replication=replication, trace=wants_trace)
     warn(note for note in run.warnings if note not in chosen.warnings())
-    written = _write(run, target, transaction, wants_trace=wants_trace)
+    with writing(target or Path()):
+        written = _write(run, target, transaction, wants_trace=wants_trace)
     if json:
         print_json(
             {

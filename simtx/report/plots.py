@@ -50,6 +50,8 @@ def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float
         ax.set_xlim(-0.5, len(moments) - 0.5)
         ax.grid(visible=False, axis="x")
         _logarithmic(ax, means)
+        if ax.get_yscale() == "linear":  # an interval may reach below zero, a time cannot
+            ax.set_ylim(bottom=0)
         ax.set_ylabel("time since the request [ms]")
         ax.set_title("How long it takes (filled: median, open: 99 %)")
         _beside(ax)
@@ -98,6 +100,17 @@ def drift(comparison: Comparison, *, ax: Axes | None = None, confidence: float =
         ax.set_xlim(-0.5, len(names) - 0.35)
         ax.grid(visible=False, axis="x")
         _logarithmic(ax, means)
+        if all(math.isnan(value) for value in means):
+            ax.set_yticks([])
+            ax.text(
+                0.5,
+                0.5,
+                "nothing to show: the scenario declares no conserved quantity",
+                transform=ax.transAxes,
+                ha="center",
+                va="center",
+                color=style.MUTED,
+            )
         ax.set_ylabel(f"mean gross drift [{_drift_unit(comparison)}]")
         ax.set_title("Consistency drift at an average moment")
     return ax
@@ -163,10 +176,10 @@ def trade_off(comparison: Comparison, *, ax: Axes | None = None, confidence: flo
                 markersize=9,
                 color=look.colour,
             )
-            ax.annotate(name, (x.mean, y.mean), xytext=(9, 7), textcoords="offset points", fontsize=9, color="#222222")
         ax.margins(x=0.16, y=0.12)
         for axis, values in means.items():
             _logarithmic(ax, values, axis)
+        _name_points(ax, comparison.strategies, means["x"], means["y"])
         ax.set_xlabel("median time until the outcome is final [ms]")
         ax.set_ylabel("median inconsistency window [ms]")
         ax.set_title("Slow to decide, or long inconsistent?")
@@ -247,6 +260,31 @@ def overview(comparison: Comparison, *, confidence: float = 0.95) -> Figure:
             fontsize=11,
         )
     return figure
+
+
+def _name_points(ax: Axes, names: Sequence[str], xs: Sequence[float], ys: Sequence[float]) -> None:
+    """A name beside each point, on the first side where it prints over no other point."""
+    scale = ax.get_figure(root=True).dpi / 72  # type: ignore[union-attr] # pixels in a typographic point
+    places = ax.transData.transform(np.column_stack([xs, ys])) / scale
+    for index, (name, x, y) in enumerate(zip(names, xs, ys, strict=True)):
+        others = np.delete(places, index, axis=0) - places[index]
+        width = 5.5 * len(name)
+        for side, up in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+            across, along = side * others[:, 0], up * others[:, 1]
+            if not ((across > 0) & (across < width + 14) & (along > 0) & (along < 23)).any():
+                break
+        else:
+            side, up = 1, 1
+        ax.annotate(
+            name,
+            (x, y),
+            xytext=(9 * side, 7 * up),
+            textcoords="offset points",
+            ha="left" if side > 0 else "right",
+            va="baseline" if up > 0 else "top",
+            fontsize=9,
+            color="#222222",
+        )
 
 
 def _beside(ax: Axes) -> None:

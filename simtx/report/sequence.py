@@ -401,8 +401,8 @@ def _stretch(events: list[TraceEvent], rows: dict[int, float], sequence: Sequenc
         row = rows[event.id]
         if event.kind == "crash":
             down.setdefault(event.node, row)
-        elif event.kind == "restart" and event.node in down:
-            sequence.spans.append(Span("down", event.node, down.pop(event.node), row))
+        elif event.kind == "restart":  # a crash that is not here was before the first event
+            sequence.spans.append(Span("down", event.node, down.pop(event.node, 0.0), row))
         elif event.kind == "prepare" and status_of(event) == "done":
             doubt.setdefault(event.node, row)
         elif event.kind in ("commit", "rollback") and event.node in doubt:

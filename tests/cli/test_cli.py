@@ -210,6 +210,48 @@ def test_unwritable_folder_is_found_before_the_run(tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_a_result_file_that_cannot_be_replaced_is_found_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "comparison.csv").mkdir(parents=True)
+    forbid = "import simtx.simulator\nsimtx.simulator.simulate = lambda *a, **k: 1 / 0"
+    result = run("compare", "transfer", "--out", "mine", "--workers", "1", cwd=tmp_path, code=forbid)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
+        "simtx: error: --out: cannot write 'mine/comparison.csv': something that is no file has this name; "
+        "choose another folder with --out\n"
+    )
+
+
+FULL_DISK = """
+import errno, pandas
+def to_csv(self, path, **options):
+    raise OSError(errno.ENOSPC, "no room", str(path))
+pandas.DataFrame.to_csv = to_csv
+"""
+
+
+def test_full_disk_is_one_line_and_the_table_is_still_shown(tmp_path: Path) -> None:
+    arguments = ("compare", "transfer", "2pc", "--replications", "2", "--workers", "1", "--out", "mine", *FAST)
+    result = run(*arguments, cwd=tmp_path, code=FULL_DISK)
+    assert result.returncode == 2
+    assert result.stderr == "simtx: error: --out: cannot write 'mine/comparison.csv': No space left on device\n"
+    assert "request to answer, median [ms]" in result.stdout
+    assert "written to" not in result.stdout
+
+
+BROKEN_STRATEGY = """
+import simtx, simtx.simulator
+def simulate(*arguments, **options):
+    raise simtx.ProtocolViolation("a machine answered twice")
+simtx.simulate = simtx.simulator.simulate = simulate
+"""
+
+
+def test_a_run_that_fails_ends_with_1_and_not_as_bad_input(tmp_path: Path) -> None:
+    result = run("simulate", "transfer", "2pc", *FAST, cwd=tmp_path, code=BROKEN_STRATEGY)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "simtx: error: a machine answered twice\n"
+
+
 # --- trouble ------------------------------------------------------------------------------------------------------------------
 
 INTERRUPT_AFTER_THREE = """

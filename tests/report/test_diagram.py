@@ -214,3 +214,17 @@ def test_a_message_to_a_node_that_is_down_ends_at_its_lane() -> None:
     arrows = sequence.build(log.trace(), 1).arrows
     assert [(arrow.lost, arrow.at_target) for arrow in arrows] == [(True, True), (True, False)]
     assert "do (b is down)" in diagram.render(log.trace(), 1)
+
+
+def test_a_node_that_crashed_before_the_first_event_is_down_until_its_restart() -> None:
+    log = traces.Log()
+    log.add(0, "request", "orchestrator", "begin", peer="client", actor="client")
+    sent = log.add(1, "send", "orchestrator", "do", peer="payments")
+    log.add(1.2, "drop", "orchestrator", "do", peer="payments", cause=sent, detail="down")
+    log.add(50, "restart", "payments", actor="fault")
+    again = log.add(100, "send", "orchestrator", "do", peer="payments")
+    log.add(100.2, "receive", "payments", "do", peer="orchestrator", cause=again)
+    drawn = sequence.build(log.trace(), 7)
+    (span,) = drawn.spans
+    restart = next(mark for mark in drawn.marks if mark.kind == "restart")
+    assert (span.kind, span.node, span.top, span.bottom) == ("down", "payments", 0.0, restart.row)

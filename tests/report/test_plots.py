@@ -114,6 +114,35 @@ def test_throughput_and_goodput_are_bars_from_zero(comparison: simtx.Comparison)
     assert ax.get_ylim()[0] == 0
 
 
+def test_an_interval_that_reaches_below_zero_does_not_stretch_a_time_axis(small: simtx.Scenario) -> None:
+    """Two replications have a factor of 12.7 for the interval; with one strategy the axis is linear."""
+    ax = plots.latency(simtx.compare(small, ["2pc"], replications=2, workers=1))
+    assert ax.get_yscale() == "linear"
+    assert ax.get_ylim()[0] == 0
+
+
+def test_without_a_conserved_quantity_the_drift_plot_says_so(small: simtx.Scenario) -> None:
+    ax = plots.drift(simtx.compare(small.replace(invariants=[]), ["2pc", "saga"], replications=2, workers=1))
+    assert "nothing to show: the scenario declares no conserved quantity" in [text.get_text() for text in ax.texts]
+    assert list(ax.get_yticks()) == []
+
+
+def test_no_name_is_printed_over_another_point() -> None:
+    """Two points so near that the name of the left one would cover the right one: it goes to another side."""
+    figure, ax = plt.subplots(figsize=(6, 4))
+    xs, ys = [1.0, 1.1, 2.0], [1.0, 1.03, 2.0]
+    ax.scatter(xs, ys)
+    plots._name_points(ax, ["first strategy", "second", "third"], xs, ys)
+    figure.canvas.draw()
+    centres = ax.transData.transform(np.column_stack([xs, ys]))
+    for text in ax.texts:
+        box = text.get_window_extent()
+        assert not any(box.contains(x, y) for x, y in centres), text.get_text()
+    first, _, third = (text.get_window_extent() for text in ax.texts)
+    assert first.y1 < centres[0][1]
+    assert third.y0 > centres[2][1]
+
+
 def test_overview_has_four_titled_plots_with_units(comparison: simtx.Comparison) -> None:
     figure = comparison.plot()
     assert len(figure.axes) == 4
