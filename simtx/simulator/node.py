@@ -262,12 +262,10 @@ class Node:
 
     def _resume(self, actor: Actor) -> None:
         """A forced write of this machine is durable: on with the effects behind it."""
-        if not actor.alive:
-            return
         if self.paused:
             self.backlog.append((self._resume, actor))
-            return
-        self._run(actor, actor.effects, actor.rest)
+        elif actor.alive:
+            self._run(actor, actor.effects, actor.rest)
 
     def _run(self, actor: Actor, effects: list[Effect], rest: Iterator[Effect] | None = None) -> None:
         """Play effects, or the rest of them, then whatever waits; return when the machine is idle or has to wait for the disk."""
@@ -439,10 +437,7 @@ class Node:
     def _hardened_later(self, write: tuple[Actor, Append]) -> None:
         actor, effect = write
         self._hardened(actor, effect)
-        if self.paused:
-            self.backlog.append((self._resume, actor))
-        elif actor.alive:
-            self._run(actor, actor.effects, actor.rest)
+        self._resume(actor)
 
     def _submit(self, work: Work) -> None:
         if self.outage:

@@ -152,9 +152,9 @@ class Store:
                 work.operations = ()
                 if action is None:
                     work.tombstone = undoes
-        if not self.owners and not self.open:  # nobody holds a lock: nothing to wait for
+        if not (self.owners or self.open):  # nobody holds a lock: nothing to wait for
             disk = self._node.disk
-            if type(effect) is Transact and disk.instant and not disk.stalled:
+            if disk.instant and type(effect) is Transact and not disk.stalled:
                 self._run_at_once(work, effect)
             else:
                 self._evaluate(work)
@@ -185,7 +185,7 @@ class Store:
         work.row = row
         work.forced = True
         node.disk.note_instant()
-        self._durable(work)
+        self._commit(work, effect)
 
     def _lockable(self, work: Work) -> list[str]:
         keys = {o.key for o in work.operations if o.kind in ("add", "set") or (o.kind == "read" and self._serializable)}
@@ -382,36 +382,47 @@ class Store:
         disk.force(self._durable, work)
 
     def _durable(self, work: Work) -> None:
+        """What a local transaction writes has reached the disk."""
         effect = work.effect
+        if type(effect) is not Transact:
+            self._prepared(work)
+        elif (known := None if effect.key is None else self.row(effect.key)) is None:
+            self._commit(work, effect)
+        else:  # another one with this key was faster
+            node = self._node
+            if work.actor.record is not None:
+                work.actor.record.forced += 1
+            if node.journal is not None:
+                node.journal.worked(work.actor, effect, "duplicate", forced=True)
+            self._release(work)
+            node.finish(work, "duplicate", known)
+
+    def _prepared(self, work: Work) -> None:
+        """The branch of a distributed transaction is prepared: it can only be committed or rolled back now."""
+        node = self._node
+        record = work.actor.record
+        work.prepared_since = node.env.now
+        self.prepared[work.tx] = work
+        if record is not None:
+            record.forced += 1
+            record.prepared += 1
+        if node.journal is not None:
+            node.journal.worked(work.actor, work.effect, "done", forced=True)
+        node.finish(work, "done", None)
+
+    def _commit(self, work: Work, effect: Transact) -> None:
+        """Make visible what a local transaction has written: its idempotency row, its changes, its outbox rows."""
         node = self._node
         journal = node.journal
         record = work.actor.record
         if record is not None:
             record.forced += 1
-        if type(effect) is not Transact:
-            work.prepared_since = node.env.now
-            self.prepared[work.tx] = work
-            if record is not None:
-                record.prepared += 1
-            if journal is not None:
-                journal.worked(work.actor, effect, "done", forced=True)
-            node.finish(work, "done", None)
-            return
         status = work.status
         row = work.row
-        key = effect.key
-        if key is not None:
-            if work.keys or not node.disk.instant:  # it waited: another one with this key may have been faster
-                known = self.row(key)
-                if known is not None:
-                    if journal is not None:
-                        journal.worked(work.actor, effect, "duplicate", forced=True)
-                    self._release(work)
-                    node.finish(work, "duplicate", known)
-                    return
+        if effect.key is not None:
             if node.env.now >= self._rotate_at:
                 self._rotate()
-            self.rows[key] = status if row is None or row.value is None else row.value
+            self.rows[effect.key] = status if row is None or row.value is None else row.value
         if work.tombstone is not None:
             self.rows[work.tombstone] = TOMBSTONE
         if work.changes and status == "done":
@@ -453,7 +464,8 @@ class Store:
         for key, new in changes.items():
             for prefix, weight in self._weights:
                 if key.startswith(prefix):
-                    change = new - self.read(key)
+                    old = self.values.get(key)
+                    change = new - (self.first(key) if old is None else old)
                     if shifts is None:
                         shifts = [0.0] * len(weight)
                     for index, factor in enumerate(weight):
