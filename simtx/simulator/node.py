@@ -13,6 +13,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from simtx.errors import ProtocolViolation
+from simtx.metrics.journal import DAEMON, Journal
 from simtx.metrics.ledger import Ledger, TransactionRecord
 from simtx.protocols import (
     Acknowledge,
@@ -45,7 +46,6 @@ from simtx.protocols import (
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.simulator.disk import Disk
 from simtx.simulator.environment import NORMAL
-from simtx.simulator.journal import DAEMON, Journal
 from simtx.simulator.network import Link
 from simtx.simulator.pool import Pool
 from simtx.simulator.store import Store, Work

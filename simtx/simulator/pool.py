@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heappush
 
+from simtx.metrics.journal import Journal
 from simtx.simulator.environment import NORMAL, Environment
-from simtx.simulator.journal import Journal
 from simtx.simulator.store import Work
 
 

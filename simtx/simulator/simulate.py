@@ -10,9 +10,9 @@ from simtx.metrics.run import Run
 from simtx.metrics.trace import Trace
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
-from simtx.simulator.streams import Streams
-from simtx.simulator.workload import template
 from simtx.simulator.world import World
+from simtx.workload.planner import template
+from simtx.workload.streams import Streams
 
 if TYPE_CHECKING:
     from simtx.scenario import Scenario

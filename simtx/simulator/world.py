@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from simtx.errors import RunFailed, ScenarioError
-from simtx.metrics import audit
+from simtx.metrics import audit, journal
 from simtx.metrics.ledger import Ledger, TransactionRecord
 from simtx.metrics.run import RunData
 from simtx.metrics.trace import TraceRecorder
 from simtx.protocols import Policies, Request, Strategy
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.scenario.distributions import Constant
-from simtx.simulator import journal
 from simtx.simulator.broker import NAME as BROKER
 from simtx.simulator.broker import Broker
 from simtx.simulator.disk import Disk
@@ -28,9 +27,9 @@ from simtx.simulator.node import Node
 from simtx.simulator.pool import Pool
 from simtx.simulator.replica import Replica
 from simtx.simulator.store import Store
-from simtx.simulator.streams import Streams
 from simtx.simulator.timers import Timers
-from simtx.simulator.workload import Planner, arrivals
+from simtx.workload.planner import Planner, arrivals
+from simtx.workload.streams import Streams
 
 if TYPE_CHECKING:
     from simtx.scenario import Log, Scenario

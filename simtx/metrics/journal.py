@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from simtx.metrics.ledger import TransactionRecord
-from simtx.metrics.trace import TraceRecorder
 from simtx.protocols import (
     Acknowledge,
     Alert,
@@ -20,6 +19,7 @@ from simtx.protocols import (
     Event,
     Execute,
     Forget,
+    Machine,
     MarkOutbox,
     Message,
     Plan,
@@ -33,10 +33,39 @@ from simtx.protocols import (
     Transact,
 )
 
-if TYPE_CHECKING:
-    from simtx.simulator.node import Actor
-
 DAEMON = -1
+
+
+class Recorder(Protocol):
+    """What takes the entries: in memory (`simtx.metrics.trace.TraceRecorder`), or a file of a real process."""
+
+    def log(
+        self,
+        kind: str,
+        node: str,
+        tx: int,
+        cause: int | None = None,
+        *,
+        actor: str = "",
+        peer: str = "",
+        name: str = "",
+        detail: str = "",
+    ) -> int:
+        """Write one entry at the current time; returns its id."""
+
+    def sent(self, message: object, number: int, /) -> None:
+        """Remember that this message object left with entry `number`."""
+
+    def origin(self, message: object, /) -> int | None:
+        """Id of the entry that sent this message object."""
+
+
+class Actor(Protocol):
+    """A machine in play, as the log sees it; every host has a class of its own."""
+
+    machine: Machine
+    tx: int
+    cause: int | None
 
 
 class Journal:
@@ -49,7 +78,7 @@ class Journal:
 
     __slots__ = ("node", "recorder")
 
-    def __init__(self, recorder: TraceRecorder, node: str) -> None:
+    def __init__(self, recorder: Recorder, node: str) -> None:
         self.recorder = recorder
         self.node = node
 
@@ -186,13 +215,13 @@ class Journal:
             self.recorder.log("lost", self.node, actor.tx, actor.cause, actor=actor.machine.role, peer=peer, name=name)
 
 
-def arrived(recorder: TraceRecorder, plan: Plan, entry: str) -> None:
+def arrived(recorder: Recorder, plan: Plan, entry: str) -> None:
     """A client asks for a transaction; the plan is what its effects are measured against."""
     steps = [[step.service, [[o.key, o.kind, o.amount] for o in step.operations]] for step in plan.steps]
     recorder.log("arrive", "client", plan.tx, actor="client", peer=entry, detail=json.dumps(steps))
 
 
-def ended(recorder: TraceRecorder, events: int, records: Iterable[TransactionRecord], working: Collection[int]) -> None:
+def ended(recorder: Recorder, events: int, records: Iterable[TransactionRecord], working: Collection[int]) -> None:
     """The run is over: which transactions have machines that still work on them, and which only messages or rows that wait."""
     for record in records:
         if record.actors or record.tx in working:

@@ -18,7 +18,7 @@ from simtx.scenario.distributions import Exponential
 
 if TYPE_CHECKING:
     from simtx.scenario import OperationSpec, Parameter, Scenario, StepSpec, Workload
-    from simtx.simulator.streams import Streams
+    from simtx.workload.streams import Streams
 
 REFUSE: Final = Operation("", "refuse")
 _CACHE: Final = 100_000  # distinct parameter values for which ready-made steps are kept

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from simtx.errors import ScenarioError
 from simtx.scenario.distributions import Constant, Exponential, Lognormal, Uniform
-from simtx.simulator.streams import BLOCK, Sampled, Streams
+from simtx.workload.streams import BLOCK, Sampled, Streams
 
 SERVICE = Exponential(0.002)
 
 # The first variates of the stream (seed 7, replication 3, component "payments", purpose "service time"), as a fresh process prints them.
 PRINT_A_STREAM = """
 from simtx.scenario.distributions import Exponential
-from simtx.simulator.streams import Streams
+from simtx.workload.streams import Streams
 
 draw = Streams(7, replication=3).draws(Exponential(0.002), "payments", "service time")
 print(repr([draw() for _ in range(5)]))

@@ -1,0 +1,1 @@
+"""The reference implementation: the same machines on real databases, a real broker and real processes."""
