@@ -325,7 +325,7 @@ def _text(strategy: Strategy) -> str | None:
 
 
 def _check_plans(scenario: Scenario, strategies: Mapping[str, Strategy]) -> None:
-    from simtx.simulator.workload import template
+    from simtx.workload.planner import template
 
     plan = template(scenario)
     for label, one in strategies.items():
