@@ -1,0 +1,1 @@
+"""Real brokers: an embedded durable log, and NATS JetStream."""

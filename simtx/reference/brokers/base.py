@@ -1,0 +1,55 @@
+"""What a real broker has to do for the machines: durable topics, one a consuming node; at least once, in order per transaction."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeAlias
+
+from simtx.errors import SimtxError
+from simtx.protocols import Delivery, Message
+
+
+class BrokerFailed(SimtxError, RuntimeError):
+    """The broker cannot be reached or used at all; the text says what would help."""
+
+
+Consume: TypeAlias = Callable[[Delivery, int | None, bool], None]
+"""Called for each delivery: the delivery, the id of the event log's entry that published it (None if unknown), whether it is a redelivery."""
+
+
+class BrokerClient(ABC):
+    """One node's connection to the broker, on one asyncio event loop; it connects again by itself after an outage, for ever.
+
+    Deliveries of one transaction to one node come in the order in which they were stored, one at a time: the next one only after
+    the acknowledgement of the one before. A delivery keeps its id when it comes again, also after a restart of either side.
+    """
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Connect, for a first time.
+
+        Raises:
+            BrokerFailed: There is nothing there after a few seconds, or it refuses us.
+        """
+
+    @abstractmethod
+    async def publish(self, message: Message, origin: int | None) -> None:
+        """Hand over a message; returns on the broker's acknowledgement, whatever that means at its level.
+
+        Raises:
+            BrokerFailed: It was refused.
+            ConnectionError: The connection was lost before the acknowledgement; the message may have been stored or not.
+        """
+
+    @abstractmethod
+    async def subscribe(self, node: str, consume: Consume) -> None:
+        """Have the messages to this node delivered. `consume` must return at once; it is called on the event loop."""
+
+    @abstractmethod
+    async def acknowledge(self, delivery: int) -> None:
+        """This delivery needs not come again; an acknowledgement that gets lost is no error."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Disconnect."""

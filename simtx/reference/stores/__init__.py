@@ -1,0 +1,1 @@
+"""Real databases: SQLite, embedded, and PostgreSQL."""
