@@ -10,6 +10,7 @@ What keeps the number of states down, and why nothing is lost by it:
 - A machine in the middle of a program hears nothing: what it would keep for later stays in flight, or is lost with its node for free.
 - A crash before the first effect of a program is one before the event, followed by the loss of a message to a node that is down.
 - While something else can happen, timers fire against the budget only; at rest, when nothing else can, they fire for free.
+- Which variant of the plan is played does not matter any more once every request was made.
 """
 
 from __future__ import annotations
@@ -423,7 +424,10 @@ class ProtocolModel:
         for tx in range(self.scope.messages):
             if rest >> tx & 1 and tx not in self._running(local):
                 event = self._requests[rest >> _VARIANT_SHIFT & _REQUESTS][tx]
-                after = (nodes, net, broker, seen, budget, rest & ~(1 << tx))
+                left = rest & ~(1 << tx)
+                if not left & _REQUESTS:
+                    left &= ~(_REQUESTS << _VARIANT_SHIFT)
+                after = (nodes, net, broker, seen, budget, left)
                 yield from self._react(after, Action("request", self._entry, event))
 
     def _intervened(self, state: State) -> Iterator[tuple[Action, State]]:
