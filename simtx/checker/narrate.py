@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from simtx.checker.local import PAUSED, Outcome, describe, describe_event
+from simtx.checker.local import PAUSED, Outcome
 from simtx.checker.model import Step
-from simtx.checker.protocol import Action, ProtocolModel, State
+from simtx.checker.protocol import REQUESTS, VARIANT_SHIFT, ProtocolModel, State
+from simtx.checker.reactions import Action
 from simtx.checker.scope import BUDGETS
+from simtx.checker.words import describe, describe_event
 from simtx.metrics.trace import Trace, TraceRecorder
 from simtx.protocols import (
     Acknowledge,
@@ -117,7 +119,7 @@ def _subject(model: ProtocolModel, before: State, action: Action, after: State) 
 def lines(model: ProtocolModel, path: Sequence[Step[State]]) -> list[str]:
     """Every step of a path on one line; the first says what the plan is."""
     first = path[0][1]
-    told = [f"{model.scope.participants} services; {model.variants[first[5] >> 8 & 255][0]}"]
+    told = [f"{model.scope.participants} services; {model.variants[first[5] >> VARIANT_SHIFT & REQUESTS][0]}"]
     for (_, before), (action, after) in pairwise(path):
         assert isinstance(action, Action)  # noqa: S101 - only the first step of a path has none
         told.append(line(model, before, action, after))

@@ -15,90 +15,32 @@ What keeps the number of states down, and why nothing is lost by it:
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import combinations
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from simtx.checker import broker as brokers
 from simtx.checker.broker import Broker
-from simtx.checker.local import DAEMON, PAUSED, Locals, Outcome, describe_event
+from simtx.checker.local import Outcome
 from simtx.checker.local_store import Output
 from simtx.checker.model import Model
-from simtx.checker.properties import ENDED, HALTED, WAIT_SHIFT, Judge, Observed
+from simtx.checker.properties import ENDED, HALTED, WAIT_SHIFT, Judge
+from simtx.checker.reactions import COPY, DONE, MESSAGE, ORPHAN, PUBLICATION, Action, Digest, Item, Reactions
 from simtx.checker.scope import BUDGETS, Scope
+from simtx.checker.tables import Book
+from simtx.checker.words import describe_event
 from simtx.errors import ScenarioError
-from simtx.protocols import Delivery, Done, Machine, Message, Policies, Request, Strategy, Timer
+from simtx.protocols import Delivery, Done, Machine, Policies, Request, Strategy
 
 State: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], Broker, int, int, int]
 
 CRASH, LOSS, DUPLICATE, TIMEOUT, FAILURE, INTERVENTION = (1 << 4 * position for position in range(len(BUDGETS)))
 _MASK: Final = 15
-_VARIANT_SHIFT: Final = 8
-_REQUESTS: Final = 255
-
-MESSAGE, DONE, COPY, PUBLICATION, ORPHAN = range(5)
+VARIANT_SHIFT: Final = 8
+REQUESTS: Final = 255
 
 #: What the checker plays with when a strategy has no policies of its own: little patience, so that giving up is in reach.
 POLICIES: Final = Policies(attempts=1, publish_attempts=2)
-
-
-class Action(NamedTuple):
-    """The label of a step.
-
-    Attributes:
-        kind: ``deliver``, ``request``, ``timer``, ``continue``, ``restart``, ``crash``, ``lose``, ``store``, ``unheard`` (the producer gives
-            up waiting for the broker), ``redeliver``, ``intervene``, ``rest``.
-        node: Index of the node, or -1.
-        event: What the node is asked to do, as `Locals.outcomes` takes it; None where no node is.
-        item: Number of the item in flight, or -1.
-        choice: Which of the outcomes.
-        fail: The store operation that fails, or -1.
-        note: What else happens: ``copy`` (another copy stays in flight), ``ack lost``.
-    """
-
-    kind: str
-    node: int
-    event: Any = None
-    item: int = -1
-    choice: int = 0
-    fail: int = -1
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """Something in flight.
-
-    Attributes:
-        kind: `MESSAGE`, `DONE` (the broker's ack or its absence, on the way to the producer), `COPY` (of a delivery), `PUBLICATION`,
-            `ORPHAN` (a publication whose producer no longer listens).
-        node: Index of the node that it goes to; of the producer, for publications.
-        tx: Transaction of the machine that it goes to, or that published it.
-        event: What the node is asked to do.
-        message: The message inside.
-        consumer: Index of the node that a publication is for.
-        tag: Tag of the publication.
-    """
-
-    kind: int
-    node: int
-    tx: int
-    event: Any = None
-    message: Message | None = None
-    consumer: int = -1
-    tag: str = ""
-
-
-class _Digest(NamedTuple):
-    """An outcome in the terms of the global state."""
-
-    local: int
-    adds: tuple[int, ...]
-    acks: tuple[int, ...]
-    seen: tuple[Output, ...]
-    crashed: bool
-    paused: bool
 
 
 class ProtocolModel:
@@ -109,19 +51,26 @@ class ProtocolModel:
         scope: Plans and budgets.
         fused: Where everything goes through a broker, let the last crash and the restart be one step: who is down then differs from
             who is slow in nothing. `direct` tells afterwards whether everything did.
+        shared: Several processes will search.
 
     Attributes:
         strategy: The strategy with its policies.
         scope: As given.
         nodes: Names of the nodes, services first.
-        locals: What the nodes can do.
+        variants: What is refused, and the plans.
+        requests: For each variant, the event with which the client asks for each transaction.
+        entry: Index of the node that the client turns to.
+        reactions: What the nodes do.
+        locals: What one node can do.
+        items: What is or was in flight, by number.
+        observations: What was observed, by number.
         judge: The properties.
 
     Raises:
         ScenarioError: The strategy cannot play the plans of this scope.
     """
 
-    def __init__(self, strategy: Strategy, scope: Scope, *, fused: bool = True) -> None:
+    def __init__(self, strategy: Strategy, scope: Scope, *, fused: bool = True, shared: bool = False) -> None:
         configured = getattr(strategy, "configured", None)
         self.strategy: Strategy = configured(POLICIES) if configured is not None else strategy
         self.scope = scope
@@ -131,26 +80,27 @@ class ProtocolModel:
             problem = self.strategy.check(plans[0])
             if problem:
                 raise ScenarioError(problem, "verify")
-        self.locals = Locals(self.strategy, scope.retained)
-        self.observations: list[Observed] = [Observed()]
-        self.judge = Judge(scope, self.locals, self.observations)
-        self.items: list[Item] = []
         self.fused = fused and strategy.uses_broker and not strategy.hub
-        self.direct = False
         self.most_rounds = 4 + sum(getattr(scope, name) for name in BUDGETS)
-        self._rounds: list[tuple[int, frozenset[tuple[int, int, str]]]] = [(0, frozenset())]
-        self._round_numbers = {self._rounds[0]: 0}
-        self._position = {name: index for index, name in enumerate(self.nodes)}
-        self._numbers: dict[Item, int] = {}
-        self._observed: dict[Observed, int] = {self.observations[0]: 0}
-        self._after: dict[tuple[int, int, tuple[Output, ...]], int] = {}
-        self._digests: dict[tuple[int, Hashable, int, int], tuple[_Digest, ...]] = {}
-        self._timers: dict[int, tuple[tuple[int, Any, bool], ...]] = {}
-        self._busy: dict[int, tuple[int, ...]] = {}
-        self._ups: dict[int, bool] = {}
-        entry = self.strategy.entry(self.variants[0][1][0])
-        self._entry = self._where(entry)
-        self._requests = [[("event", plan.tx, Request(plan.tx, plan)) for plan in plans] for _, plans in self.variants]
+        self.book = Book() if shared else None
+        self.reactions = Reactions(self.strategy, self.nodes, scope.retained, self.book)
+        self.locals = self.reactions.locals
+        self.items = self.reactions.items.values
+        self.observations = self.reactions.observations.values
+        self.judge = Judge(scope, self.locals, self.observations)
+        self.requests = [[("event", plan.tx, Request(plan.tx, plan)) for plan in plans] for _, plans in self.variants]
+        self.entry = self.reactions.where(self.strategy.entry(self.variants[0][1][0]))
+        self._up = self.reactions.up
+        self._running = self.reactions.running
+        self._set_timers = self.reactions.set_timers
+        self._number = self.reactions.number
+        self._observe = self.reactions.observe
+        self._digests = self.reactions.digests
+
+    @property
+    def direct(self) -> bool:
+        """Whether any message went from node to node, and not through a broker."""
+        return self.reactions.direct
 
     def model(self, only: str | None = None) -> Model[State]:
         """The model for `explore`.
@@ -190,105 +140,7 @@ class ProtocolModel:
         nodes = tuple(self.locals.first(name) for name in self.nodes)
         budget = sum(getattr(self.scope, name) << 4 * position for position, name in enumerate(BUDGETS))
         requests = (1 << self.scope.messages) - 1
-        return [(nodes, (), (), 0, budget, requests | number << _VARIANT_SHIFT) for number in range(len(self.variants))]
-
-    # --- numbers ----------------------------------------------------------------------------------------------------------------
-
-    def _where(self, name: str) -> int:
-        try:
-            return self._position[name]
-        except KeyError:
-            raise ScenarioError(
-                f"something is sent to '{name}', which is no node; there are {', '.join(self.nodes)}", "verify"
-            ) from None
-
-    def _number(self, item: Item) -> int:
-        number = self._numbers.get(item)
-        if number is None:
-            number = self._numbers[item] = len(self.items)
-            self.items.append(item)
-        return number
-
-    def _observe(self, before: int, node: int, seen: tuple[Output, ...]) -> int:
-        key = (before, node, seen)
-        number = self._after.get(key)
-        if number is None:
-            after = self.observations[before].after(node, seen)
-            number = self._observed.get(after)
-            if number is None:
-                number = self._observed[after] = len(self.observations)
-                self.observations.append(after)
-            self._after[key] = number
-        return number
-
-    def _up(self, local: int) -> bool:
-        known = self._ups.get(local)
-        if known is None:
-            known = self._ups[local] = self.locals.up(local)
-        return known
-
-    def _running(self, local: int) -> tuple[int, ...]:
-        known = self._busy.get(local)
-        if known is None:
-            known = self._busy[local] = self.locals.running(local)
-        return known
-
-    def _set_timers(self, local: int) -> tuple[tuple[int, Any, bool], ...]:
-        """Timers of a node that would change something: (transaction, event, whether it is a daemon's)."""
-        known = self._timers.get(local)
-        if known is None:
-            found = []
-            for tx, name in self.locals.timers(local):
-                event = ("event", tx, Timer(name))
-                outcome = self.locals.outcomes(local, event)[0]
-                if outcome.local != local or outcome.outputs:
-                    found.append((tx, event, tx == DAEMON))
-            known = self._timers[local] = tuple(found)
-        return known
-
-    def digests(self, node: int, local: int, event: Any, fail: int = -1) -> tuple[_Digest, ...]:
-        """What may come of an event, in the terms of the global state."""
-        key = (local, event, fail, node)
-        known = self._digests.get(key)
-        if known is None:
-            known = self._digests[key] = tuple(self._digest(node, one) for one in self.locals.take(local, event, fail))
-        return known
-
-    def _digest(self, node: int, outcome: Outcome) -> _Digest:
-        adds: list[int] = []
-        acks: list[int] = []
-        seen: list[Output] = []
-        crashed = outcome.crashed >= 0
-        for output in outcome.outputs:
-            kind, value = output
-            if kind == "send":
-                self.direct = True
-                adds.append(
-                    self._number(Item(MESSAGE, self._where(value.to), value.tx, ("event", value.tx, value), value))
-                )
-            elif kind == "publish":
-                tx, tag, message = value
-                consumer = self._where(message.to)
-                adds.append(self._number(Item(PUBLICATION, node, tx, None, message, consumer, tag)))
-            elif kind == "acknowledge":
-                acks.append(value)
-            else:
-                seen.append(output)
-        return _Digest(outcome.local, tuple(adds), tuple(acks), tuple(seen), crashed, outcome.crashed == PAUSED)
-
-    def _ack(self, item: Item) -> int:
-        """The broker's ack of a publication."""
-        return self._number(
-            Item(
-                DONE,
-                item.node,
-                item.tx,
-                ("event", item.tx, Done(item.tag, "done")),
-                item.message,
-                item.consumer,
-                item.tag,
-            )
-        )
+        return [(nodes, (), (), 0, budget, requests | number << VARIANT_SHIFT) for number in range(len(self.variants))]
 
     # --- steps ------------------------------------------------------------------------------------------------------------------
 
@@ -301,7 +153,7 @@ class ProtocolModel:
         for step in self._arrivals(state):
             busy = True
             yield step
-        requests = rest & _REQUESTS
+        requests = rest & REQUESTS
         if requests:
             busy = True
             yield from self._asked(state)
@@ -384,7 +236,7 @@ class ProtocolModel:
         if item.kind == ORPHAN:
             yield action, (nodes, others, stored, heard, budget, rest)
             return
-        yield action, (nodes, _with(others, (self._ack(item),)), stored, heard, budget, rest)
+        yield action, (nodes, _with(others, (self.reactions.ack(item),)), stored, heard, budget, rest)
         if budget & LOSS * _MASK:
             yield from self._unheard((nodes, others, broker, seen, budget - LOSS, rest), number, item)
         if budget & TIMEOUT * _MASK:
@@ -418,17 +270,17 @@ class ProtocolModel:
     def _asked(self, state: State) -> Iterator[tuple[Action, State]]:
         """The client's requests reach the entry node, while it is up."""
         nodes, net, broker, seen, budget, rest = state
-        local = nodes[self._entry]
+        local = nodes[self.entry]
         if not self._up(local):
             return
         for tx in range(self.scope.messages):
             if rest >> tx & 1 and tx not in self._running(local):
-                event = self._requests[rest >> _VARIANT_SHIFT & _REQUESTS][tx]
+                event = self.requests[rest >> VARIANT_SHIFT & REQUESTS][tx]
                 left = rest & ~(1 << tx)
-                if not left & _REQUESTS:
-                    left &= ~(_REQUESTS << _VARIANT_SHIFT)
+                if not left & REQUESTS:
+                    left &= ~(REQUESTS << VARIANT_SHIFT)
                 after = (nodes, net, broker, seen, budget, left)
-                yield from self._react(after, Action("request", self._entry, event))
+                yield from self._react(after, Action("request", self.entry, event))
 
     def _intervened(self, state: State) -> Iterator[tuple[Action, State]]:
         """An operator turns to a transaction, stuck or not; at the hub, if there is one."""
@@ -453,7 +305,7 @@ class ProtocolModel:
         Time is fair: it passes in rounds, and whoever waits has one turn in each. When the rounds are used up, somebody waits for ever.
         """
         nodes, net, broker, seen, budget, rest = state
-        count, fired = self._rounds[rest >> WAIT_SHIFT]
+        count, fired = self.reactions.rounds.values[rest >> WAIT_SHIFT]
         waiting: dict[tuple[int, int, str], Any] = {}
         for node, local in enumerate(nodes):
             for tx, event, free in self._set_timers(local):
@@ -479,10 +331,7 @@ class ProtocolModel:
     def _turn(self, rest: int, count: int, fired: frozenset[tuple[int, int, str]]) -> int:
         """The bits of a state in which these have had their turn in this round."""
         entry = (count, fired)
-        number = self._round_numbers.get(entry)
-        if number is None:
-            number = self._round_numbers[entry] = len(self._rounds)
-            self._rounds.append(entry)
+        number = self.reactions.rounds.number(entry, entry)
         return rest & (1 << WAIT_SHIFT) - 1 | number << WAIT_SHIFT
 
     def _react(self, base: State, action: Action) -> Iterator[tuple[Action, State]]:
@@ -492,7 +341,7 @@ class ProtocolModel:
         local = base[0][node]
         crashing = action.kind == "crash"
         may_crash = crashing or bool(budget & CRASH * _MASK)
-        for choice, digest in enumerate(self.digests(node, local, action.event)):
+        for choice, digest in enumerate(self._digests(node, local, action.event)):
             if (digest.crashed or digest.paused) and not may_crash:
                 break  # the outcome without a crash comes first
             spent = budget - CRASH if (digest.crashed or digest.paused) and not crashing else budget
@@ -500,11 +349,11 @@ class ProtocolModel:
             yield from self._become(base, label, digest, spent)
         if budget & FAILURE * _MASK and action.kind in ("deliver", "request", "timer", "redeliver"):
             fail = 0
-            while digests := self.digests(node, local, action.event, fail):
+            while digests := self._digests(node, local, action.event, fail):
                 yield from self._become(base, action._replace(fail=fail), digests[0], budget - FAILURE)
                 fail += 1
 
-    def _become(self, base: State, label: Action, digest: _Digest, budget: int) -> Iterator[tuple[Action, State]]:
+    def _become(self, base: State, label: Action, digest: Digest, budget: int) -> Iterator[tuple[Action, State]]:
         """The states after an outcome: an acknowledgement may get lost, and so may a publication of a node that crashes."""
         nodes, net, broker, seen, _, rest = base
         node, local = label.node, digest.local
@@ -561,7 +410,7 @@ class ProtocolModel:
                 if not restart:
                     yield label._replace(note=note), after
                     continue
-                digest = self.digests(node, nodes[node], ("restart",))[0]
+                digest = self._digests(node, nodes[node], ("restart",))[0]
                 yield from self._become(after, label._replace(note=f"{note}, restart"), digest, budget)
 
     # --- words ------------------------------------------------------------------------------------------------------------------

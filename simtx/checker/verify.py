@@ -36,7 +36,7 @@ class Verdict:
         goals: What must be possible (a commit, an abort, a recovery): whether it was reached.
         not_covered: What the machines could do and did not in this exploration: rows of transition tables, states.
         covered: The rows that were taken: (role, state, event, state afterwards).
-        recovered: (role, state) that a recovery has led to.
+        recovered: What restarts have found: (role, kind of the last record, state afterwards).
         expected: Properties that the strategy is known not to have, with the reason.
     """
 
@@ -53,7 +53,7 @@ class Verdict:
     goals: dict[str, bool]
     not_covered: tuple[str, ...]
     covered: frozenset[tuple[str, str, str, str]] = field(repr=False)
-    recovered: frozenset[tuple[str, str]] = field(repr=False)
+    recovered: frozenset[tuple[str, str, str]] = field(repr=False)
     expected: dict[str, str] = field(repr=False)
 
     @property
@@ -241,8 +241,10 @@ def verify_scope(strategy: Strategy, scope: Scope, **limits: Any) -> Verdict:
 
 def _verdict(strategy: Strategy, model: ProtocolModel, exploration: Exploration) -> Verdict:
     locals_ = model.locals
-    covered = frozenset((kind.role, before, _event(event), after) for kind, before, event, after in locals_.covered)
-    recovered = frozenset((kind.role, state) for kind, state in locals_.recovered)
+    covered = frozenset(
+        (kind.role, before, _event(event), after) for kind, before, event, after in locals_.covered.numbers
+    )
+    recovered = frozenset((kind.role, record, state) for kind, record, state in locals_.recovered.numbers)
     expected = EXPECTED.get(strategy.name, {})
     return Verdict(
         strategy=strategy.name,

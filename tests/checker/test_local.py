@@ -214,9 +214,9 @@ def test_snapshots_do_not_change_while_the_machine_goes_on() -> None:
     locals_ = Locals(TwoPhaseCommit())
     number = request(locals_, "coordinator", plan("a"))[0].local
     locals_.outcomes(number, ("event", 0, Message("yes", 0, "a", "coordinator")))
-    for _, _, actors, _ in locals_.states:
-        for _, key, *_ in actors:
-            assert locals_.machines[key].key() == key[1]
+    assert locals_.machines.numbers
+    for (_, key), number in locals_.machines.numbers.items():
+        assert locals_.machines.values[number].key() == key
 
 
 def test_without_a_crash_to_come_the_log_does_not_tell_states_apart() -> None:

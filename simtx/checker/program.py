@@ -1,0 +1,245 @@
+"""One node in the checker, thawed, and how it plays the programs of its machines.
+
+The semantics are those of `simtx.protocols.contract`; the store's part of them is in `simtx.checker.local_store`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from simtx.checker.local_store import Output, Store
+from simtx.errors import ProtocolViolation
+from simtx.protocols import (
+    Acknowledge,
+    Alert,
+    Answer,
+    Append,
+    CancelTimer,
+    Commit,
+    Decided,
+    Done,
+    Effect,
+    Event,
+    Execute,
+    Forget,
+    Machine,
+    MarkOutbox,
+    Message,
+    Prepare,
+    Publish,
+    ReadOutbox,
+    Rollback,
+    SetTimer,
+    Strategy,
+    Suspect,
+    Timer,
+    Transact,
+)
+
+DAEMON: Final = -1
+_ANSWERING: Final = (Transact, Execute, Prepare, ReadOutbox)
+
+
+@dataclass(slots=True)
+class Actor:
+    """A machine with its timers.
+
+    Attributes:
+        machine: The machine.
+        timers: Names of the timers that are set.
+        done: Answers of the store that it has not handled.
+        running: Whether it is in the middle of a program.
+    """
+
+    machine: Machine
+    timers: dict[str, None] = field(default_factory=dict)
+    done: list[Done] = field(default_factory=list)
+    running: bool = False
+
+
+@dataclass(slots=True)
+class Node:
+    """Everything that one node is.
+
+    Attributes:
+        name: Its name.
+        up: Whether it is up.
+        actors: Transaction, or `DAEMON`, to machine.
+        store: Store and log.
+    """
+
+    name: str
+    up: bool
+    actors: dict[int, Actor]
+    store: Store
+
+
+class Play:
+    """A program under way: what it has put out, and where a crash may come.
+
+    Args:
+        fail: The store operation that fails for a passing reason (from 0), or -1.
+        pause: The pause at which the program stops (from 0), or -1.
+
+    Attributes:
+        operations: Store operations so far.
+        pauses: Times that an outbox row was committed and the program had not come to its end.
+        outputs: What has left the node.
+        program: The effects so far, each with the status of its answer or an empty text.
+        points: Behind each effect: the local state, the outputs until then, and how many effects there were.
+        taken: Rows of transition tables: (class, state, event, state afterwards).
+        recovered: What a restart has found: (class, kind of the last record, state afterwards).
+    """
+
+    __slots__ = ("fail", "operations", "outputs", "pause", "pauses", "points", "program", "recovered", "taken")
+
+    def __init__(self, fail: int = -1, pause: int = -1) -> None:
+        self.fail = fail
+        self.pause = pause
+        self.operations = 0
+        self.pauses = 0
+        self.outputs: list[Output] = []
+        self.program: list[tuple[Effect, str]] = []
+        self.points: list[tuple[int, tuple[Output, ...], int]] = []
+        self.taken: set[tuple[type[Machine], str, str, str]] = set()
+        self.recovered: set[tuple[type[Machine], str, str]] = set()
+
+
+class Player:
+    """Plays the programs of a strategy's machines.
+
+    Args:
+        strategy: The strategy.
+        retained: How many idempotency rows a store keeps; None: all.
+        freeze: Gives the number of a node's local state, behind each effect.
+    """
+
+    def __init__(self, strategy: Strategy, retained: int | None, freeze: Callable[[Node], int]) -> None:
+        self.strategy = strategy
+        self.retained = retained
+        self._freeze = freeze
+        self._wakes = bool(getattr(strategy, "wake_on_commit", False))
+
+    def start_daemons(self, node: Node, play: Play) -> None:
+        """Start what runs beside the transactions."""
+        for machine in self.strategy.daemons(node.name):
+            actor = node.actors[DAEMON] = Actor(machine)
+            self._program(node, DAEMON, actor, self.handle(actor, Timer("start"), play), play)
+
+    def react(self, node: Node, tx: int, event: Event, play: Play) -> None:
+        """A machine, a new one if need be, handles an event."""
+        actor = self.addressee(node, tx, event)
+        self._program(node, tx, actor, self.handle(actor, event, play), play)
+
+    def addressee(self, node: Node, tx: int, event: Event) -> Actor:
+        """The machine that an event is for; a timer that fires is no longer set."""
+        actor = node.actors.get(tx)
+        if actor is None:
+            actor = node.actors[tx] = Actor(self.strategy.machine(node.name, tx))
+        if isinstance(event, Timer):
+            actor.timers.pop(event.kind, None)
+        return actor
+
+    def handle(self, actor: Actor, event: Event, play: Play) -> list[Effect]:
+        """The effects that a machine asks for."""
+        machine = actor.machine
+        before = machine.state
+        effects = machine.handle(event)
+        play.taken.add((type(machine), before, event.kind, machine.state))
+        return effects
+
+    def recover(self, node: Node, play: Play) -> None:
+        """A restart: every machine with records is recovered, then the daemons start."""
+        for tx in node.store.known():
+            actor = node.actors[tx] = Actor(self.strategy.machine(node.name, tx))
+            records = node.store.records(tx)
+            effects = actor.machine.recover(records)
+            play.recovered.add((type(actor.machine), str(records[-1][0]) if records else "", actor.machine.state))
+            self._program(node, tx, actor, effects, play)
+        self.start_daemons(node, play)
+        if node.store.known() or play.outputs:
+            play.outputs.append(Output("recovered", node.name))
+
+    def _program(self, node: Node, tx: int, actor: Actor, pending: list[Effect], play: Play) -> None:
+        """Play a program to its end, or to the pause that is asked for."""
+        actor.running = True
+        pending = list(pending)
+        while True:
+            while pending:
+                effect = pending.pop(0)
+                rows = node.store.next_row
+                status = self.effect(node, tx, actor, effect, play)
+                play.program.append((effect, status))
+                play.points.append((self._freeze(node), tuple(play.outputs), len(play.program)))
+                if node.store.next_row > rows and DAEMON in node.actors and (pending or actor.done):
+                    play.pauses += 1
+                    if play.pauses - 1 == play.pause:
+                        actor.done.clear()
+                        return
+            if node.actors.get(tx) is not actor or not actor.done:
+                break
+            pending = self.handle(actor, actor.done.pop(0), play)
+        self.end(node, tx, actor)
+
+    def end(self, node: Node, tx: int, actor: Actor) -> None:
+        """A program has come to its end; a machine that is as blank as the one that the next event would get is gone."""
+        actor.running = False
+        blank = tx != DAEMON and not actor.timers and actor.machine.state == actor.machine.initial
+        if blank and node.actors.get(tx) is actor:
+            del node.actors[tx]
+
+    def effect(self, node: Node, tx: int, actor: Actor, effect: Effect, play: Play) -> str:
+        """Play one effect; returns the status of its answer, if it has one."""
+        store, outputs = node.store, play.outputs
+        if isinstance(effect, _ANSWERING):
+            play.operations += 1
+            if play.operations - 1 == play.fail:
+                if isinstance(effect, Execute | Prepare):
+                    store.open.pop(tx, None)
+                actor.done.append(Done(effect.tag, "failed"))
+                return "failed"
+        if isinstance(effect, Message):
+            outputs.append(Output("send", effect))
+        elif isinstance(effect, SetTimer):
+            actor.timers[effect.kind] = None
+        elif isinstance(effect, CancelTimer):
+            actor.timers.pop(effect.kind, None)
+        elif isinstance(effect, Append):
+            store.append(tx, effect.record, forced=effect.forced)
+        elif isinstance(effect, Transact):
+            rows = store.next_row
+            actor.done.append(store.transact(tx, effect, outputs, self.retained))
+            if self._wakes and store.next_row > rows and DAEMON in node.actors:
+                node.actors[DAEMON].timers["wake"] = None
+        elif isinstance(effect, Execute | Prepare):
+            actor.done.append(store.branch(tx, effect))
+        elif isinstance(effect, Commit):
+            store.commit(tx, outputs, self.retained)
+        elif isinstance(effect, Rollback):
+            store.roll_back(tx, effect, outputs)
+        elif isinstance(effect, Publish):
+            outputs.append(Output("publish", (tx, effect.tag, effect.message)))
+        elif isinstance(effect, Acknowledge):
+            outputs.append(Output("acknowledge", effect.id))
+        elif isinstance(effect, ReadOutbox):
+            actor.done.append(Done(effect.tag, "done", tuple(store.outbox.items())[: effect.limit]))
+        elif isinstance(effect, MarkOutbox):
+            for number in effect.ids:
+                if number in store.outbox:
+                    store.marks.append((number, store.outbox.pop(number)))
+        elif isinstance(effect, Answer):
+            outputs.append(Output("answer", (tx, effect.outcome)))
+        elif isinstance(effect, Decided):
+            outputs.append(Output("decided", (tx, effect.outcome)))
+        elif isinstance(effect, Alert):
+            if effect.stuck:
+                outputs.append(Output("stuck", tx))
+        elif isinstance(effect, Forget):
+            if node.actors.get(tx) is actor:
+                del node.actors[tx]
+            store.end(tx)
+        elif not isinstance(effect, Suspect):
+            raise ProtocolViolation(f"{actor.machine!r} asked for {effect!r}, which is no effect")
+        return actor.done[-1].status if isinstance(effect, _ANSWERING) else ""

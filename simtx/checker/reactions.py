@@ -1,0 +1,218 @@
+"""What nodes do, in the terms of the global state: numbers of local states, of what is in flight and of what was observed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from simtx.checker.local import PAUSED, Locals, Outcome
+from simtx.checker.local_store import Output
+from simtx.checker.program import DAEMON
+from simtx.checker.properties import Observed
+from simtx.checker.tables import Book, Table
+from simtx.errors import ScenarioError
+from simtx.protocols import Done, Message, Strategy, Timer
+
+MESSAGE: Final = 0
+DONE: Final = 1
+COPY: Final = 2
+PUBLICATION: Final = 3
+ORPHAN: Final = 4
+
+
+class Action(NamedTuple):
+    """The label of a step.
+
+    Attributes:
+        kind: ``deliver``, ``request``, ``timer``, ``continue``, ``restart``, ``crash``, ``lose``, ``store``, ``unheard`` (the producer gives
+            up waiting for the broker), ``redeliver``, ``intervene``, ``rest``.
+        node: Index of the node, or -1.
+        event: What the node is asked to do, as `Locals.outcomes` takes it; None where no node is.
+        item: Number of the item in flight, or -1.
+        choice: Which of the outcomes.
+        fail: The store operation that fails, or -1.
+        note: What else happens: ``copy`` (another copy stays in flight), ``ack lost``.
+    """
+
+    kind: str
+    node: int
+    event: Any = None
+    item: int = -1
+    choice: int = 0
+    fail: int = -1
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something in flight.
+
+    Attributes:
+        kind: `MESSAGE`, `DONE` (the broker's ack or its absence, on the way to the producer), `COPY` (of a delivery), `PUBLICATION`,
+            `ORPHAN` (a publication whose producer no longer listens).
+        node: Index of the node that it goes to; of the producer, for publications.
+        tx: Transaction of the machine that it goes to, or that published it.
+        event: What the node is asked to do.
+        message: The message inside.
+        consumer: Index of the node that a publication is for.
+        tag: Tag of the publication.
+    """
+
+    kind: int
+    node: int
+    tx: int
+    event: Any = None
+    message: Message | None = None
+    consumer: int = -1
+    tag: str = ""
+
+
+class Digest(NamedTuple):
+    """An outcome in the terms of the global state.
+
+    Attributes:
+        local: Number of the local state afterwards.
+        adds: Numbers of what is in flight because of it.
+        acks: Ids of the deliveries that it acknowledges.
+        seen: What the observer sees.
+        crashed: Whether the node has crashed.
+        paused: Whether a program has stopped and will get no further.
+    """
+
+    local: int
+    adds: tuple[int, ...]
+    acks: tuple[int, ...]
+    seen: tuple[Output, ...]
+    crashed: bool
+    paused: bool
+
+
+class Reactions:
+    """What the nodes of a scope do, and the numbers of everything that comes of it.
+
+    Args:
+        strategy: The strategy.
+        nodes: Names of the nodes.
+        retained: How many idempotency rows a store keeps; None: all.
+        book: Numbers that are shared with other processes.
+
+    Attributes:
+        nodes: Names of the nodes.
+        locals: What a node can do.
+        items: What is or was in flight.
+        observations: What was observed.
+        rounds: How often time has passed, and who has had a turn in the present round.
+    """
+
+    def __init__(self, strategy: Strategy, nodes: tuple[str, ...], retained: int | None, book: Book | None) -> None:
+        self.nodes = nodes
+        self.locals = Locals(strategy, retained, book)
+        self.items: Table[Item, Item] = Table(book)
+        self.observations: Table[Observed, Observed] = Table(book)
+        self.rounds: Table[tuple[int, frozenset[tuple[int, int, str]]], tuple[int, frozenset[tuple[int, int, str]]]]
+        self.rounds = Table(book)
+        self.observe_as(Observed())
+        self.rounds.number((0, frozenset()), (0, frozenset()))
+        self._position = {name: index for index, name in enumerate(nodes)}
+        self._after: dict[tuple[int, int, tuple[Output, ...]], int] = {}
+        self._digests: dict[tuple[int, Hashable, int, int], tuple[Digest, ...]] = {}
+        self._timers: dict[int, tuple[tuple[int, Any, bool], ...]] = {}
+        self._busy: dict[int, tuple[int, ...]] = {}
+        self._ups: dict[int, bool] = {}
+
+    @property
+    def direct(self) -> bool:
+        """Whether any message went from node to node, and not through a broker."""
+        return any(item.kind == MESSAGE and item.event is not None for item in self.items.values)
+
+    def where(self, name: str) -> int:
+        """Index of a node.
+
+        Raises:
+            ScenarioError: There is none of that name.
+        """
+        try:
+            return self._position[name]
+        except KeyError:
+            raise ScenarioError(
+                f"something is sent to '{name}', which is no node; there are {', '.join(self.nodes)}", "verify"
+            ) from None
+
+    def number(self, item: Item) -> int:
+        """The number of something in flight."""
+        return self.items.number(item, item)
+
+    def observe_as(self, seen: Observed) -> int:
+        """The number of what was observed."""
+        return self.observations.number(seen, seen)
+
+    def observe(self, before: int, node: int, seen: tuple[Output, ...]) -> int:
+        """The number of what was observed once these things have left a node."""
+        key = (before, node, seen)
+        number = self._after.get(key)
+        if number is None:
+            number = self._after[key] = self.observe_as(self.observations.values[before].after(node, seen))
+        return number
+
+    def up(self, local: int) -> bool:
+        """Whether a node is up."""
+        known = self._ups.get(local)
+        if known is None:
+            known = self._ups[local] = self.locals.up(local)
+        return known
+
+    def running(self, local: int) -> tuple[int, ...]:
+        """Transactions whose machine is in the middle of a program."""
+        known = self._busy.get(local)
+        if known is None:
+            known = self._busy[local] = self.locals.running(local)
+        return known
+
+    def set_timers(self, local: int) -> tuple[tuple[int, Any, bool], ...]:
+        """Timers of a node that would change something: (transaction, event, whether it is a daemon's)."""
+        known = self._timers.get(local)
+        if known is None:
+            found = []
+            for tx, name in self.locals.timers(local):
+                event = ("event", tx, Timer(name))
+                outcome = self.locals.outcomes(local, event)[0]
+                if outcome.local != local or outcome.outputs:
+                    found.append((tx, event, tx == DAEMON))
+            known = self._timers[local] = tuple(found)
+        return known
+
+    def digests(self, node: int, local: int, event: Any, fail: int = -1) -> tuple[Digest, ...]:
+        """What may come of an event, in the terms of the global state."""
+        key = (local, event, fail, node)
+        known = self._digests.get(key)
+        if known is None:
+            known = tuple(self.digest(node, outcome) for outcome in self.locals.take(local, event, fail))
+            self._digests[key] = known
+        return known
+
+    def digest(self, node: int, outcome: Outcome) -> Digest:
+        """An outcome in the terms of the global state."""
+        adds: list[int] = []
+        acks: list[int] = []
+        seen: list[Output] = []
+        for output in outcome.outputs:
+            kind, value = output
+            if kind == "send":
+                adds.append(
+                    self.number(Item(MESSAGE, self.where(value.to), value.tx, ("event", value.tx, value), value))
+                )
+            elif kind == "publish":
+                tx, tag, message = value
+                adds.append(self.number(Item(PUBLICATION, node, tx, None, message, self.where(message.to), tag)))
+            elif kind == "acknowledge":
+                acks.append(value)
+            else:
+                seen.append(output)
+        crashed, paused = outcome.crashed >= 0, outcome.crashed == PAUSED
+        return Digest(outcome.local, tuple(adds), tuple(acks), tuple(seen), crashed, paused)
+
+    def ack(self, item: Item) -> int:
+        """The number of the broker's ack of a publication."""
+        event = ("event", item.tx, Done(item.tag, "done"))
+        return self.number(Item(DONE, item.node, item.tx, event, item.message, item.consumer, item.tag))
