@@ -78,6 +78,8 @@ class Model(Generic[S]):
             from a state to itself is a step: a state that has only such steps is not terminal.
         canonical: Maps a state to the representative of its symmetry class, for `explore(..., symmetry=True)`. It must be
             idempotent, equal for symmetric states, and every property must be the same for symmetric states.
+        catch_up: For models that number parts of their states: learn the numbers that other processes of a search have given.
+            Called before states that another process has found are looked at.
         show: Renders a state on one line, for paths and messages.
         name: Shown in results and messages.
 
@@ -93,6 +95,7 @@ class Model(Generic[S]):
     goals: Mapping[str, Predicate[S]] = field(default_factory=dict)
     deadlock: bool | Predicate[S] = False
     canonical: Callable[[S], S] | None = None
+    catch_up: Callable[[], None] | None = None
     show: Callable[[S], str] = repr
     name: str = "model"
 
@@ -107,7 +110,7 @@ class Model(Generic[S]):
             for name, function in table.items():
                 if not callable(function):
                     raise self._error(f"{kind}[{name!r}] must be a function of a state, got {type(function).__name__}")
-        for kind in ("successors", "canonical", "show"):
+        for kind in ("successors", "canonical", "catch_up", "show"):
             function = getattr(self, kind)
             if not callable(function) and (kind == "show" or function is not None):
                 raise self._error(f"{kind} must be a function of a state, got {type(function).__name__}")

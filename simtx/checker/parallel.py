@@ -28,7 +28,7 @@ import numpy as np
 from simtx.checker.engine import Guard
 from simtx.checker.exploration import DEADLOCKS_KEPT
 from simtx.checker.ledger import Ledger
-from simtx.checker.model import S
+from simtx.checker.model import Model, S
 from simtx.checker.partition import Ints, Partition, choose
 from simtx.checker.worker import COUNTER, SEQUENCE_BITS, Batch, Findings, Hit, Worker, pack, serve
 
@@ -64,6 +64,13 @@ def search(ledger: Ledger[S], parents: dict[S, Any], states: list[S], guard: Gua
         ledger.stopped = str(death)
     finally:
         crew.close()
+        catch_up(compiled.model)
+
+
+def catch_up(model: Model[S]) -> None:
+    """Learn what the workers' numbers stand for."""
+    if model.catch_up is not None:
+        model.catch_up()
 
 
 class _Crew:
@@ -249,6 +256,7 @@ class _Coordinator(Generic[S]):
         while worker is not None:
             before, worker = self.crew.ask(worker, "trace", states[-1])
             states += before
+        catch_up(self.ledger.compiled.model)
         return states[::-1]
 
 

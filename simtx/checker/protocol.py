@@ -124,6 +124,7 @@ class ProtocolModel:
             invariants=always,
             terminal_invariants=at_rest,
             goals=goals,
+            catch_up=self.book.catch_up if self.book is not None else None,
             show=self.show,
         )
 

@@ -167,6 +167,7 @@ def verify(
     refusals: bool = True,
     unruly: bool = False,
     retained: int | None = None,
+    workers: int = 1,
     max_states: int | None = None,
     max_seconds: float | None = None,
     max_memory: int | None = None,
@@ -194,6 +195,9 @@ def verify(
         refusals: Whether steps may be refused.
         unruly: Whether steps and compensations may be refused that must not be.
         retained: Idempotency rows that a store keeps.
+        workers: Processes that search, where the search is large enough to share; needs fork (Linux, macOS), and machines and
+            messages that survive pickling. Counts and verdict are the same with any number; which of several equally short
+            stories is told may differ.
         max_states: Stop rather than hold more states.
         max_seconds: Stop after this wall-clock time.
         max_memory: Stop when the search has added this many bytes.
@@ -222,6 +226,7 @@ def verify(
     return verify_scope(
         strategy_of(strategy),
         scope,
+        workers=workers,
         max_states=max_states,
         max_seconds=max_seconds,
         max_memory=max_memory,
@@ -229,13 +234,14 @@ def verify(
     )
 
 
-def verify_scope(strategy: Strategy, scope: Scope, **limits: Any) -> Verdict:
+def verify_scope(strategy: Strategy, scope: Scope, *, workers: int = 1, **limits: Any) -> Verdict:
     """As `verify`, with a `Scope`; `limits` are those of `explore`."""
-    model = ProtocolModel(strategy, scope)
-    exploration = explore(model.model(), **limits)
+    shared = workers != 1
+    model = ProtocolModel(strategy, scope, shared=shared)
+    exploration = explore(model.model(), workers=workers, **limits)
     if model.fused and model.direct:  # a node that is down may then lose messages: look at that too
-        model = ProtocolModel(strategy, scope, fused=False)
-        exploration = explore(model.model(), **limits)
+        model = ProtocolModel(strategy, scope, fused=False, shared=shared)
+        exploration = explore(model.model(), workers=workers, **limits)
     return _verdict(strategy, model, exploration)
 
 

@@ -106,6 +106,11 @@ class Worker(Generic[S]):
         self.next: list[S] = []
         self.own: tuple[list[S], Ints] = ([], self.ranks)
 
+    def _catch_up(self) -> None:
+        """States have come from another process."""
+        if self.compiled.model.catch_up is not None:
+            self.compiled.model.catch_up()
+
     def load(self) -> int:
         """States of the level that this worker owns."""
         return len(self.level.states)
@@ -125,6 +130,7 @@ class Worker(Generic[S]):
 
     def _borrow(self, loans: list[tuple[int, Batch]]) -> None:
         """Add states lent by others to the level."""
+        self._catch_up()
         states, ranks = list(self.level.states), [self.ranks]
         for owner, batch in loans:
             lent = unpack(batch.states)
@@ -192,6 +198,7 @@ class Worker(Generic[S]):
 
         A state found by several workers gets the least of its keys, and the parent that goes with it.
         """
+        self._catch_up()
         states, keys = self.own
         parents = self.parents
         late: dict[S, int] = {}  # not known here before
