@@ -5,7 +5,7 @@ the contract (``{"$": "Step", "index": 0, ...}``), a ``list``, ``dict`` or ``set
 fields of their own, so that a hostile message can make nothing else.
 
 Evolution: a field that a class does not know is ignored, one that is missing has its default. What changes the meaning is a matter of
-versions (`simtx.reference.schema`).
+versions: an older form is brought up to date before it is decoded.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from simtx import protocols
 from simtx.errors import SimtxError
+from simtx.protocols import contract
 from simtx.protocols.choreography import StepEvent
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ def encode(value: Any) -> Any:
         return {TAG: "dict", "items": [[encode(key), encode(item)] for key, item in value.items()]}
     if kind is set or kind is frozenset:
         return {TAG: kind.__name__, "items": sorted((encode(item) for item in value), key=json.dumps)}
-    raise CodecError(f"a {kind.__name__} cannot travel; register its class (simtx.reference.codec.register)")
+    raise CodecError(f"a {kind.__name__} cannot travel; register its class (simtx.protocols.codec.register)")
 
 
 def dumps(value: Any) -> str:
@@ -217,8 +217,8 @@ def _named(kinds: tuple[type, ...]) -> str:
 register(
     *(
         cls
-        for cls in vars(protocols.contract).values()
-        if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls is not protocols.contract.Transition
+        for cls in vars(contract).values()
+        if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls is not contract.Transition
     ),
     StepEvent,
 )

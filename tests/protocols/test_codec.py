@@ -23,7 +23,7 @@ from simtx.protocols import (
     Transact,
 )
 from simtx.protocols.choreography import StepEvent
-from simtx.reference.codec import CodecError, decode, dumps, encode, loads
+from simtx.protocols.codec import CodecError, decode, dumps, encode, loads
 
 numbers = st.floats(allow_nan=False) | st.integers()
 operations = st.builds(
