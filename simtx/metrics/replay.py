@@ -24,14 +24,20 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 
-def data_from_trace(trace: Iterable[TraceEvent], scenario: Scenario) -> RunData:
+def data_from_trace(
+    trace: Iterable[TraceEvent], scenario: Scenario, values: audit.Values | None = None
+) -> RunData:
     """The raw numbers of a run, from its event log; without timeline and digest, which the log does not hold.
 
     Args:
         trace: The whole log of one run, in order.
         scenario: What was played: initial values, invariants, workers, the warm-up.
+        values: Last values by service and key, as the stores have them; None: those that the log leads to.
     """
-    return _Replay(scenario).play(trace).data()
+    replay = _Replay(scenario).play(trace)
+    if values is not None:
+        replay.values = {name: dict(values.get(name, {})) for name in replay.values}
+    return replay.data()
 
 
 def summary_from_trace(trace: Iterable[TraceEvent], scenario: Scenario) -> pd.Series[float]:

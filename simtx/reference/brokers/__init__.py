@@ -1,1 +1,30 @@
 """Real brokers: an embedded durable log, and NATS JetStream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
+
+if TYPE_CHECKING:
+    from simtx.reference.runfolder import RunFolder
+
+__all__ = ["BrokerClient", "BrokerFailed", "Consume", "client"]
+
+
+def client(spec: dict[str, Any], name: str, secret: bytes, folder: RunFolder) -> BrokerClient:
+    """A node's connection to the broker, not connected yet.
+
+    Args:
+        spec: Its description, as `simtx.reference.backends.Backends.broker` gives it.
+        name: Of the process.
+        secret: Of the run.
+        folder: Of the run: where the embedded broker's port is announced.
+    """
+    if spec["kind"] == "embedded":
+        from simtx.reference.brokers.embedded import EmbeddedClient
+
+        return EmbeddedClient(name, secret, lambda: folder.locate("broker"))
+    from simtx.reference.brokers.nats import NatsClient
+
+    return NatsClient(spec, name, secret)

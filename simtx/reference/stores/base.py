@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 from simtx.errors import SimtxError
 from simtx.protocols import Execute, Message, Prepare, Record, Status, Transact
@@ -99,7 +99,14 @@ class PreparedBranch:
 
 
 class Store(ABC):
-    """The database of one node. A hub has one, too, for its log."""
+    """The database of one node. A hub has one, too, for its log.
+
+    Attributes:
+        buffers: Whether `forget`, `mark_outbox` and an `append` that is not forced return at once, without any input or output, so
+            that they may be called on an event loop.
+    """
+
+    buffers: ClassVar[bool] = False
 
     @abstractmethod
     def transact(self, tx: int, effect: Transact) -> Result:

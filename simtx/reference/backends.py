@@ -1,0 +1,170 @@
+"""The databases and the broker of a real run: which products, where, and what a node process has to be told of them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from simtx.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from simtx.protocols import Strategy
+    from simtx.reference.runfolder import RunFolder
+    from simtx.scenario import Scenario
+
+STORES: Final = ("sqlite", "postgres")
+BROKERS: Final = ("embedded", "nats")
+_DSN: Final = ("postgresql://", "postgres://")
+_URL: Final = ("nats://", "tls://")
+
+
+class _Server(Protocol):
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class Backends:
+    """Starts what is not a process of ours, and describes all of it to the nodes.
+
+    Args:
+        store: ``sqlite``, ``postgres`` (a server of its own for each node, from the wheel or from this machine), or the DSN of a server of
+            yours, on which every node gets a schema of its own.
+        broker: ``embedded``, ``nats`` (from the wheel), or the URL of a server of yours.
+        folder: The run's folder.
+        scenario: What is played.
+        strategy: By whom.
+
+    Raises:
+        ScenarioError: There is no such product.
+    """
+
+    def __init__(self, store: str, broker: str, folder: RunFolder, scenario: Scenario, strategy: Strategy) -> None:
+        self.kind = store
+        self._scenario = scenario
+        self._folder = folder
+        self._servers: dict[str, Any] = {}
+        self._nats: Any = None
+        self.nodes = [*scenario.services, *([strategy.hub] if strategy.hub is not None else [])]
+        check_store(store)
+        check_broker(broker)
+        self.broker: dict[str, Any] | None = None
+        self.broker_process: dict[str, Any] | None = None
+        if strategy.uses_broker:
+            spec = scenario.broker
+            shared = {
+                "redelivery": spec.redelivery,
+                "deduplication_window": spec.deduplication_window,
+                "retention": spec.retention,
+                "ack": spec.ack,
+                "ordered": spec.ordered,
+                "linger": spec.linger.mean(),
+            }
+            kind = broker if broker in BROKERS else "nats"
+            self.broker = {**shared, "kind": kind, "run": folder.run, "url": None if broker in BROKERS else broker}
+            if kind == "embedded":
+                self.broker_process = shared
+
+    def start(self) -> None:
+        """Start the servers.
+
+        Raises:
+            StoreFailed: There is no PostgreSQL, or it does not start.
+            BrokerFailed: Likewise, of the broker.
+        """
+        if self.kind == "postgres":
+            from simtx.reference.stores.server import PostgresServer
+
+            for node in self.nodes:
+                server = self._servers[node] = PostgresServer(self._folder.node(node) / "postgres")
+                server.start()
+                server.create_database("simtx")
+        if self.broker is not None and self.broker["kind"] == "nats" and self.broker["url"] is None:
+            from simtx.reference.brokers.nats_server import NatsServer
+
+            lazy = self.broker["ack"] != "fsync"
+            self._nats = NatsServer(self._folder.path / "nats", token=self._folder.secret().hex(), sync_always=not lazy)
+            self._nats.start()
+            self.broker["url"] = self._nats.url
+
+    def store(self, node: str) -> dict[str, Any]:
+        """What a node has to know of its database."""
+        service = self._scenario.services.get(node)
+        log = service.store.log if service is not None else self._scenario.hub.log
+        spec = {
+            "kind": "sqlite" if self.kind == "sqlite" else "postgres",
+            "run": self._folder.run,
+            "service": node,
+            "initial": dict(service.store.initial) if service is not None else {},
+            "serializable": service is not None and service.store.isolation == "serializable",
+            "lock_timeout": service.store.lock_timeout if service is not None else 1.0,
+            "dedup_retention": self._scenario.policies.dedup_retention,
+        }
+        if self.kind == "sqlite":
+            return spec | {
+                "path": str(self._folder.node(node) / "store.sqlite"),
+                "lazy_flush": log.lazy_flush,
+                "group": log.flush != "serial",
+            }
+        dsn = self._servers[node].dsn("simtx") if node in self._servers else self.kind
+        return spec | {"dsn": dsn, "connections": (service.workers if service is not None else 0) + 5}
+
+    def pause_store(self, node: str) -> None:
+        """The database of a node stops answering."""
+        server = self._servers.get(node)
+        if server is None:
+            raise ScenarioError(
+                "a store outage needs servers of our own: use store='postgres' (SQLite is a file inside the service)",
+                "faults",
+            )
+        server.pause()
+
+    def resume_store(self, node: str) -> None:
+        """The database answers again."""
+        self._servers[node].resume()
+
+    def kill_broker(self) -> None:
+        """SIGKILL to the broker's server, if it is ours."""
+        if self._nats is not None:
+            self._nats.kill()
+
+    def restart_broker(self) -> None:
+        """Start it again."""
+        if self._nats is not None:
+            self._nats.restart()
+
+    def stop(self) -> None:
+        """End all servers."""
+        with contextlib.ExitStack() as stack:  # each of them, whatever becomes of the others
+            for server in self._servers.values():
+                stack.callback(server.stop)
+            if self._nats is not None:
+                stack.callback(self._nats.stop)
+
+
+def check_store(store: str) -> None:
+    """Refuse what is no store.
+
+    Raises:
+        ScenarioError: It is none.
+    """
+    if store not in STORES and not store.startswith(_DSN):
+        raise ScenarioError(
+            f"there is no store '{store}'; use 'sqlite', 'postgres', or the DSN of a server (postgresql://user@host/database)",
+            "store",
+        )
+
+
+def check_broker(broker: str) -> None:
+    """Refuse what is no broker.
+
+    Raises:
+        ScenarioError: It is none.
+    """
+    if broker not in BROKERS and not broker.startswith(_URL):
+        raise ScenarioError(
+            f"there is no broker '{broker}'; use 'embedded', 'nats', or the URL of a server (nats://host:4222)",
+            "broker",
+        )

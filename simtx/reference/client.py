@@ -1,0 +1,165 @@
+"""The client's process: it asks for the transactions of the schedule and waits for the answers.
+
+An open workload keeps to its arrival times, whatever the answers do, so that a slow system is not spared the load that it would have met
+(no coordinated omission). Arrival times are met by a thread of its own, since an event loop's timers are a millisecond coarse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from simtx.reference.eventlog import LogFile
+from simtx.reference.process import Ending
+from simtx.reference.runfolder import RunFolder
+from simtx.reference.wire import Connection, Peer, Server
+
+NAME = "client"
+
+
+class Client:
+    """Plays the workload.
+
+    Args:
+        folder: The run's folder.
+        log: Where arrivals and answers go.
+        config: What the launcher has written.
+    """
+
+    def __init__(self, folder: RunFolder, log: LogFile, config: dict[str, Any]) -> None:
+        self._folder = folder
+        self._log = log
+        self._config = config
+        self._secret = folder.secret()
+        self._loop = asyncio.get_running_loop()
+        self._links: dict[str, Connection] = {}
+        self._schedule = [json.loads(line) for line in (folder.path / "schedule.jsonl").read_text().splitlines()]
+        self._open: dict[int, int] = {}  # transactions without an answer, with the id of their arrival
+        self._next = 0
+        self.begun = False
+        self.over = False
+        self._horizon: float | None = None
+
+    def link(self, entry: str) -> Connection:
+        """The connection to an entry node."""
+        link = self._links.get(entry)
+        if link is None:
+            link = Connection(NAME, self._secret, lambda: self._folder.locate(entry), self.on_frame)
+            self._links[entry] = link
+        return link
+
+    async def connect(self) -> None:
+        """Connect to all entry nodes before the clock starts."""
+        for entry in self._config["entries"]:
+            await self.link(entry).connected(10.0)
+
+    # --- the workload -----------------------------------------------------------------------------------------------------------
+
+    def go(self, origin: float) -> None:
+        """Start: the clock of the run is at zero at this time of `time.monotonic`."""
+        self.begun = True
+        config = self._config
+        self._loop.call_later(max(origin + config["warmup"] - time.monotonic(), 0.0), self._open_window)
+        if config["duration"] is not None:
+            self._loop.call_later(max(origin + config["duration"] - time.monotonic(), 0.0), self._end_of_arrivals)
+        if config["users"]:
+            for number in range(config["users"]):
+                self._loop.call_later(config["think"][number % len(config["think"])], self.arrive)
+        else:
+            threading.Thread(target=self._keep_time, args=(origin,), daemon=True).start()
+
+    def _keep_time(self, origin: float) -> None:
+        for entry in self._schedule:
+            due = origin + entry["at"]
+            while (left := due - time.monotonic()) > 0:
+                time.sleep(left)
+            if self.over:
+                return
+            try:
+                self._loop.call_soon_threadsafe(self.arrive)
+            except RuntimeError:  # the loop is closed: the run was ended
+                return
+
+    def _open_window(self) -> None:
+        self._log.log("open", "", -1)
+
+    def _end_of_arrivals(self) -> None:
+        if not self.over:
+            self.over = True
+            self._log.log("close", "", -1)
+
+    def arrive(self) -> None:
+        """Ask for the next transaction."""
+        if self.over or self._next >= len(self._schedule):
+            return
+        entry = self._schedule[self._next]
+        tx = self._next
+        self._next += 1
+        number = self._log.log("arrive", NAME, tx, actor=NAME, peer=entry["entry"], detail=entry["detail"])
+        self._open[tx] = number
+        if not self.link(entry["entry"]).send({"type": "request", "tx": tx, "plan": entry["plan"], "origin": number}):
+            self._log.log("drop", NAME, tx, number, actor="network", peer=entry["entry"], name="begin", detail="down")
+        if self._config["users"]:
+            self._loop.call_later(self._config["patience"], self._goes_on, tx)
+        if self._next == len(self._schedule) and self._config["duration"] is None:
+            self._end_of_arrivals()
+
+    def on_frame(self, frame: dict[str, Any]) -> None:
+        """An answer."""
+        if frame.get("type") != "answer":
+            return
+        tx = frame.get("tx")
+        if not isinstance(tx, int) or tx not in self._open:
+            return
+        self._log.log("reply", NAME, tx, frame.get("origin"), actor="network", name=str(frame.get("outcome")))
+        self._goes_on(tx)
+
+    def _goes_on(self, tx: int) -> None:
+        if self._open.pop(tx, None) is not None and self._config["users"]:
+            think = self._config["think"]
+            self._loop.call_later(think[self._next % len(think)], self.arrive)
+
+    # --- control ----------------------------------------------------------------------------------------------------------------
+
+    def accept(self, peer: Peer) -> Callable[[dict[str, Any]], None]:
+        """The launcher has connected."""
+
+        def handle(frame: dict[str, Any]) -> None:
+            if frame.get("do") == "go":
+                self.go(float(frame["origin"]))
+            elif frame.get("do") == "end":
+                self._end_of_arrivals()
+            peer.send({"type": "state", "id": frame.get("id"), "over": self.over, "unanswered": len(self._open)})
+
+        return handle
+
+    def refused(self, peer: str, reason: str) -> None:
+        """Somebody was not let in."""
+        self._log.log("refuse", NAME, -1, actor="network", peer=peer, detail=reason)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        self.over = True
+        for link in self._links.values():
+            await link.close()
+
+
+async def run_client(path: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:
+    """The main coroutine of the client's process."""
+    folder = RunFolder(path)
+    ending = Ending()
+    log = LogFile(folder.node(name) / f"log.{incarnation}.jsonl", incarnation)
+    client = Client(folder, log, config)
+    await client.connect()
+    server = Server(folder.secret(), name, client.accept, client.refused)
+    folder.announce(name, config["host"], await server.start(config["host"], 0))
+    try:
+        await ending.wait()
+    finally:
+        await client.close()
+        await server.close()

@@ -1,0 +1,244 @@
+"""`simtx.execute`: one run of a scenario for real, on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from simtx.errors import ScenarioError
+from simtx.protocols import Strategy
+from simtx.protocols import strategy as resolve
+from simtx.reference.backends import Backends, check_broker, check_store
+from simtx.reference.collect import entries, gather
+from simtx.reference.faults import triggered
+from simtx.reference.killpoints import KillPoint
+from simtx.reference.launcher import Launcher, Options, check
+from simtx.reference.runfolder import RunFolder
+from simtx.reference.schedule import Schedule
+from simtx.reference.stores import open_store
+
+if TYPE_CHECKING:
+    from simtx.metrics.run import Run
+    from simtx.scenario import Scenario
+
+Progress = Callable[[str, float], None]
+
+
+def execute(
+    scenario: Scenario | str,
+    strategy: Strategy | str,
+    *,
+    store: str = "sqlite",
+    broker: str = "embedded",
+    seed: int = 1,
+    folder: str | Path | None = None,
+    network: str = "loopback",
+    kills: Mapping[str, Sequence[KillPoint]] | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    speaks: Mapping[str, str] | None = None,
+    service_times: bool = True,
+    progress: Progress | None = None,
+) -> Run:
+    """Execute one run: every service, the hub, the relays, the broker and the client are processes of their own, on this machine.
+
+    Args:
+        scenario: A scenario, or the name or path of one. Its network latencies, disks and broker are not imitated: messages, forced
+            writes and publications take what they take here. Its service times are slept; its faults are injected for real.
+        strategy: A name, or an object with options, ours or your own.
+        store: ``sqlite``, ``postgres`` (a server of its own for each node), or the DSN of a server of yours.
+        broker: ``embedded``, ``nats``, or the URL of a server of yours; for strategies that publish.
+        seed: Seed of the transactions: the same as in a simulated run.
+        folder: Where the stores, logs and audit logs are kept; it must be new or empty. None: a temporary folder, deleted afterwards.
+        network: ``scenario``: messages between nodes are held up by the scenario's latencies.
+        kills: Places in the protocol at which a process kills itself with SIGKILL, by node.
+        host: Address to listen on; anything but loopback is reachable for others, who still lack the run's secret.
+        port: First port to listen on; 0: free ones.
+        speaks: Version of the event schema by node, for those that have not been upgraded yet.
+        service_times: False: steps take no service time beside what they really need.
+        progress: Called with the phase of the run and the share of it that is done.
+
+    Returns:
+        The finished run, of the same kind as that of `simtx.simulate`; `run.digest` is that of the measured numbers, which no seed repeats.
+
+    Raises:
+        ScenarioError: The input is wrong.
+        RunFailed: A process, a database or the broker cannot go on; the text says which and why.
+    """
+    if isinstance(scenario, str):
+        from simtx.scenario import load
+
+        scenario = load(scenario)
+    chosen = resolve(strategy, scenario.policies)
+    check_store(store)
+    check_broker(broker)
+    if network not in ("loopback", "scenario"):
+        raise ScenarioError(f"there is no network '{network}'; use 'loopback' or 'scenario'", "network")
+    schedule = Schedule.draw(scenario, seed)
+    check(scenario, chosen, schedule.plans)
+    points = triggered(scenario, chosen.hub)
+    for node, more in (kills or {}).items():
+        points.setdefault(node, []).extend(more)
+    options = Options(
+        seed=seed,
+        kills=points,
+        network=network,
+        host=host,
+        port=port,
+        speaks=dict(speaks or {}),
+        service_times=service_times,
+    )
+    with _folder(folder) as path:
+        run_folder = RunFolder.create(path, scenario, chosen, seed=seed, store=store, broker=broker)
+        with run_folder.locked():
+            _write_strategy(run_folder, chosen)
+            backends = Backends(store, broker, run_folder, scenario, chosen)
+            session = Session(run_folder, scenario, chosen, backends, options, progress or _silent)
+            return session.run(schedule)
+
+
+class Session:
+    """One execution, seen from the caller's thread: the launcher works on an event loop in a thread of its own.
+
+    So it works inside a notebook, whose own loop is busy with the cell that calls us, and Ctrl-C reaches the caller at once.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        scenario: Scenario,
+        strategy: Strategy,
+        backends: Backends,
+        options: Options,
+        progress: Progress,
+    ) -> None:
+        self.folder = folder
+        self.scenario = scenario
+        self.strategy = strategy
+        self.backends = backends
+        self.options = options
+        self.progress = progress
+        self.launcher: Launcher | None = None
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    def run(self, schedule: Schedule) -> Run:
+        """Play the schedule and collect the run."""
+
+        async def whole(launcher: Launcher) -> tuple[float, float, list[int]]:
+            launcher.write(schedule)
+            await launcher.start()
+            unfinished = await launcher.play()
+            return launcher.origin, time.monotonic(), unfinished
+
+        origin, end, unfinished = self.inside(whole)
+        changes, values = {}, {}
+        for node in self.scenario.services:
+            changes[node], values[node] = self._stored[node]
+        rows = entries([*sorted(self.folder.path.glob("**/log.*.jsonl")), self.folder.path / "launcher.jsonl"])
+        return gather(
+            self.scenario,
+            self.strategy,
+            self.options.seed,
+            rows=rows,
+            origin=origin,
+            end=end,
+            changes=changes,
+            values=values,
+            unfinished=unfinished,
+        )
+
+    def inside(self, work: Callable[[Launcher], Any]) -> Any:
+        """Bring the backends up, do something with a launcher, stop its processes, read the stores, and bring everything down.
+
+        Raises:
+            KeyboardInterrupt: Of the caller; every process has ended by then.
+        """
+        self._stored: dict[str, Any] = {}
+
+        async def main() -> Any:
+            launcher = self.launcher = Launcher(
+                self.folder, self.scenario, self.strategy, self.backends, self.options, self.progress
+            )
+            try:
+                result = await work(launcher)
+            finally:
+                await asyncio.shield(launcher.stop())
+            for node in self.scenario.services:
+                store = open_store(self.backends.store(node))
+                try:
+                    self._stored[node] = (list(store.history()), store.values())
+                finally:
+                    store.close()
+            return result
+
+        def thread() -> None:
+            try:
+                self.backends.start()
+                with asyncio.Runner() as runner:
+                    self._loop = runner.get_loop()
+                    self._task = self._loop.create_task(main())
+                    self._result = self._loop.run_until_complete(self._task)
+            except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
+                self._error = error
+            finally:
+                if self.launcher is not None:
+                    self.launcher.destroy()
+                self.backends.stop()
+
+        worker = threading.Thread(target=thread, name="simtx-launcher")
+        worker.start()
+        try:
+            while worker.is_alive():
+                worker.join(0.2)
+        except BaseException:
+            if self._loop is not None and self._task is not None:
+                with contextlib.suppress(RuntimeError):  # it was closed at this moment
+                    self._loop.call_soon_threadsafe(self._task.cancel)
+            worker.join()
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+@contextlib.contextmanager
+def _folder(folder: str | Path | None) -> Iterator[Path]:
+    """The folder of the run: the given one, or one that is gone afterwards."""
+    if folder is not None:
+        yield Path(folder)
+        return
+    path = Path(tempfile.mkdtemp(prefix="simtx-"))  # short: a socket's path has a limit of about 100 bytes
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _silent(phase: str, share: float) -> None:
+    """Show no progress."""
+
+
+def _write_strategy(folder: RunFolder, strategy: Strategy) -> None:
+    """Hand the strategy to the processes; a class of a notebook or script travels by value."""
+    name = type(strategy).__module__
+    module = None if name == "__main__" or name.startswith("simtx.") else sys.modules.get(name)
+    if module is not None:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        (folder.path / "strategy.pickle").write_bytes(cloudpickle.dumps(strategy))
+    finally:
+        if module is not None:
+            cloudpickle.unregister_pickle_by_value(module)

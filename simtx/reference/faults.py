@@ -1,0 +1,199 @@
+"""The scenario's faults, for real: SIGKILL and restart, SIGSTOP, slow workers, cut links, stopped databases and brokers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from simtx.reference.killpoints import KillPoint
+from simtx.workload import Streams
+
+if TYPE_CHECKING:
+    from simtx.reference.launcher import Launcher
+    from simtx.scenario import Fault, Scenario
+
+HUB: Final = "hub"
+BROKER: Final = "broker"
+_LINKS: Final = frozenset({"partition", "loss", "duplication", "reorder"})
+
+
+def link_faults(scenario: Scenario) -> bool:
+    """Whether the scenario has anything that needs a proxy on the links."""
+    network = scenario.network
+    chances = [network.loss, network.duplication, network.reorder]
+    for link in network.links.values():
+        chances += [link.loss, link.duplication, link.reorder]
+    return any(chances) or any(fault.kind in _LINKS for fault in scenario.faults)
+
+
+def triggered(scenario: Scenario, strategy_hub: str | None) -> dict[str, list[KillPoint]]:
+    """The scenario's crashes that are aimed at a place in a protocol, as kill points by node."""
+    points: dict[str, list[KillPoint]] = {}
+    for number, fault in enumerate(scenario.faults):
+        trigger = fault.trigger
+        node = strategy_hub if fault.node == HUB else fault.node
+        if trigger is None or node is None:
+            continue
+        point = KillPoint(
+            f"scenario-{number}",
+            tx=trigger.transaction,
+            effect=trigger.effect,
+            before=trigger.when == "before",
+            occurrence=trigger.occurrence,
+            downtime=fault.duration.mean(),
+        )
+        points.setdefault(node, []).append(point)
+    return points
+
+
+class Injectors:
+    """Plays the faults of a scenario on the processes of a launcher; the times are drawn as the simulator draws them."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+        self._streams = Streams(launcher.options.seed)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._away: dict[str, float] = {}
+        self._depths: Counter[tuple[str, str]] = Counter()
+        self._active = 0
+        self._over = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no fault is in force right now."""
+        return self._active == 0
+
+    def away(self, name: str) -> float | None:
+        """For how long a process that was killed by a fault stays away, in seconds; None: no fault has killed it."""
+        until = self._away.pop(name, None)
+        return None if until is None else max(until - time.monotonic(), 0.0)
+
+    def start(self, origin: float) -> None:
+        """Schedule them; the clock of the run is at zero at this time of `time.monotonic`."""
+        numbers: Counter[str] = Counter()
+        for fault in self._launcher.scenario.faults:
+            name = f"fault:{fault.kind}:{fault.node}:{','.join(fault.a)}>{','.join(fault.b)}"
+            stream = f"{name}#{numbers[name]}"
+            numbers[name] += 1
+            if fault.trigger is None:
+                self._tasks.append(asyncio.create_task(self._play(fault, stream, origin)))
+
+    def arrivals_over(self) -> None:
+        """The last transaction has arrived: random faults stop."""
+        self._over = True
+
+    def stop(self) -> None:
+        """The run is over."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _play(self, fault: Fault, stream: str, origin: float) -> None:
+        duration = self._streams.draws(fault.duration, stream, "duration", block=64)
+        gap = self._streams.draws(fault.every, stream, "gap", block=64) if fault.every is not None else None
+        if fault.at is not None:
+            await asyncio.sleep(max(origin + fault.at - time.monotonic(), 0.0))
+        elif gap is not None:
+            await asyncio.sleep(max(origin + gap() - time.monotonic(), 0.0))
+        while True:
+            if fault.at is None and (
+                self._over or (fault.until is not None and time.monotonic() - origin > fault.until)
+            ):
+                return
+            self._launcher.log.log("fault", fault.node, -1, actor="fault", name=fault.kind)
+            seconds = duration()
+            self._active += 1
+            try:
+                undo = self._strike(fault, seconds)
+                await asyncio.sleep(seconds)
+                undo()
+            finally:
+                self._active -= 1
+            if gap is None:
+                return
+            await asyncio.sleep(gap())
+
+    def _strike(self, fault: Fault, seconds: float) -> Callable[[], None]:
+        launcher, kind = self._launcher, fault.kind
+        if kind in _LINKS:
+            return self._links(fault)
+        if kind == "broker-outage" or fault.node == BROKER:
+            return self._broker(fault, seconds)
+        name = launcher.strategy.hub if fault.node == HUB else fault.node
+        if name is None:
+            return _nothing  # a hub's fault, under a strategy without a hub
+        processes = [one for one in (name, f"{name}.relay") if one in launcher.children]
+        if kind == "crash":
+            for one in processes:
+                self._away[one] = time.monotonic() + seconds
+                if not launcher.children[one].kill():
+                    self._away.pop(one, None)
+            return _nothing
+        if kind == "pause":
+            return self._nested(
+                kind,
+                name,
+                lambda: [launcher.children[p].pause() for p in processes],
+                lambda: [launcher.children[p].resume() for p in processes],
+            )
+        if kind == "store-outage":
+            return self._nested(
+                kind, name, lambda: launcher.backends.pause_store(name), lambda: launcher.backends.resume_store(name)
+            )
+        what = "slow" if kind == "slow" else "clock"
+        launcher.tell(name, type="control", do=what, factor=fault.factor)
+        return lambda: launcher.tell(name, type="control", do=what, factor=1.0 / fault.factor)
+
+    def _nested(self, kind: str, name: str, begin: Callable[[], Any], end: Callable[[], Any]) -> Callable[[], None]:
+        """Begin something that lasts until the last of the faults that overlap is over."""
+        key = (kind, name)
+        self._depths[key] += 1
+        if self._depths[key] == 1:
+            begin()
+
+        def undo() -> None:
+            self._depths[key] -= 1
+            if not self._depths[key]:
+                end()
+
+        return undo
+
+    def _broker(self, fault: Fault, seconds: float) -> Callable[[], None]:
+        launcher = self._launcher
+        child = launcher.children.get(BROKER)
+        if child is not None:
+            self._away[BROKER] = time.monotonic() + seconds
+            child.kill()
+            return _nothing
+        return self._nested("broker-outage", BROKER, launcher.backends.kill_broker, launcher.backends.restart_broker)
+
+    def _links(self, fault: Fault) -> Callable[[], None]:
+        launcher = self._launcher
+        pairs = self._pairs(fault)
+        frame = {"type": "control", "kind": fault.kind, "probability": fault.probability, "links": pairs}
+        launcher.tell("proxy", do="fault", **frame)
+        return lambda: launcher.tell("proxy", do="clear", **frame)
+
+    def _pairs(self, fault: Fault) -> list[list[str]]:
+        first = self._members(fault.a)
+        second = self._members(fault.b) if fault.b or not fault.a else self._members(()) - first
+        pairs = {(x, y) for x in first for y in second if x != y}
+        if not fault.one_way:
+            pairs |= {(y, x) for x, y in pairs}
+        return [list(pair) for pair in sorted(pairs)]
+
+    def _members(self, names: tuple[str, ...]) -> set[str]:
+        launcher = self._launcher
+        wanted = {launcher.strategy.hub if name == HUB else name for name in names}
+        if not wanted:
+            return set(launcher.nodes)
+        zones = {
+            node: launcher.scenario.node_zone(HUB if node == launcher.strategy.hub else node) for node in launcher.nodes
+        }
+        return {node for node in launcher.nodes if node in wanted or zones[node] in wanted}
+
+
+def _nothing() -> None:
+    """Undo a fault that hit nothing, or that ends by itself."""

@@ -1,0 +1,348 @@
+"""The launcher of a real run: databases, broker and processes up, faults injected, everything drained and down again."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from simtx.errors import RunFailed, ScenarioError
+from simtx.protocols import Strategy
+from simtx.protocols.codec import encode
+from simtx.protocols.policies import Policies
+from simtx.reference.eventlog import LogFile
+from simtx.reference.faults import Injectors, link_faults
+from simtx.reference.killpoints import KillPoint
+from simtx.reference.schedule import Schedule
+from simtx.reference.supervisor import Child
+from simtx.reference.wire import Connection
+
+if TYPE_CHECKING:
+    from simtx.reference.backends import Backends
+    from simtx.reference.runfolder import RunFolder
+    from simtx.scenario import Scenario
+
+BROKER: Final = "broker"
+CLIENT: Final = "client"
+PROXY: Final = "proxy"
+LAUNCHER: Final = "launcher"
+SCHEMA: Final = "2.0"
+_POLL: Final = 0.1  # seconds between two looks at whether everything has come to rest
+_START: Final = 20.0  # seconds until a process has to have announced itself
+_STILL: Final = 3  # looks in a row that have to find everything at rest
+
+Frame = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Options:
+    """How to execute, beside what.
+
+    Attributes:
+        seed: Of the transactions, the back-off's jitter and the faults' times.
+        kills: Places at which processes kill themselves, by node.
+        network: ``loopback``: messages travel as fast as this machine lets them; ``scenario``: they are held up by the scenario's
+            latencies, too.
+        host: Address that the processes listen on.
+        port: First of the ports that they listen on; 0: whatever is free.
+        speaks: Version of the event schema that a node writes and reads, where it is not the current one.
+        restart: Seconds after which a killed process is started again.
+        service_times: Whether the scenario's service times are slept.
+    """
+
+    seed: int = 1
+    kills: dict[str, list[KillPoint]] = field(default_factory=dict)
+    network: str = "loopback"
+    host: str = "127.0.0.1"
+    port: int = 0
+    speaks: dict[str, str] = field(default_factory=dict)
+    restart: float = 0.05
+    service_times: bool = True
+
+
+class Launcher:
+    """One real run, from the folder to the last log line; used on an event loop of its own.
+
+    Args:
+        folder: The run's folder, made and locked.
+        scenario: What is played.
+        strategy: By whom, with its policies filled in.
+        backends: The databases and the broker.
+        options: How.
+        progress: Told the phase that the run is in, and how much of it is done (0 to 1).
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        scenario: Scenario,
+        strategy: Strategy,
+        backends: Backends,
+        options: Options,
+        progress: Callable[[str, float], None],
+    ) -> None:
+        self.folder = folder
+        self.scenario = scenario
+        self.strategy = strategy
+        self.backends = backends
+        self.options = options
+        self.children: dict[str, Child] = {}
+        self.log: LogFile
+        self._progress = progress
+        self._failure: BaseException | None = None
+        self._failed = asyncio.Event()
+        self._links: dict[str, Connection] = {}
+        self._replies: dict[int, asyncio.Future[Frame]] = {}
+        self._questions = itertools.count()
+        self._incarnations = itertools.count(1)
+        self.nodes = [*scenario.services, *([strategy.hub] if strategy.hub is not None else [])]
+        self.relays = [f"{name}.relay" for name in self.nodes if list(strategy.daemons(name))]
+        self.proxied = options.network == "scenario" or link_faults(scenario)
+        self.injectors: Injectors | None = None
+
+    # --- configuration ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def processes(self) -> list[str]:
+        """Names of all child processes, in the order in which they start."""
+        names = []
+        if self.backends.broker_process is not None:
+            names.append(BROKER)
+        if self.proxied:
+            names.append(PROXY)
+        return [*names, *self.nodes, *self.relays, CLIENT]
+
+    def write(self, schedule: Schedule) -> None:
+        """Write what the processes read when they start."""
+        scenario, options, folder = self.scenario, self.options, self.folder
+        for name in self.processes:
+            folder.node(name).mkdir(parents=True, exist_ok=True)
+        if not options.service_times:
+            schedule = Schedule(
+                schedule.times,
+                schedule.plans,
+                [[0.0] * len(row) for row in schedule.demands],
+                [[0.0] * len(row) for row in schedule.undo],
+                schedule.think,
+            )
+        schedule.write(folder, scenario, self.strategy)
+        policies = encode(getattr(self.strategy, "policies", None) or scenario.policies or Policies())
+        common = {"host": options.host, "processes": len(self.processes), "seed": options.seed}
+        for position, name in enumerate(self.processes):
+            config: dict[str, Any] = {
+                **common,
+                "node": name,
+                "role": name,
+                "port": options.port + position if options.port else 0,
+            }
+            if name in self.nodes or name in self.relays:
+                config |= self._node_config(name, policies)
+            elif name == CLIENT:
+                run, workload = scenario.run, scenario.workload
+                config |= {
+                    "entries": sorted({self.strategy.entry(plan) for plan in schedule.plans}),
+                    "warmup": run.warmup,
+                    "duration": run.duration,
+                    "users": workload.users if workload.think_time is not None else 0,
+                    "think": schedule.think,
+                    "patience": scenario.policies.client_patience,
+                }
+            elif name == BROKER:
+                config |= self.backends.broker_process or {}
+            elif name == PROXY:
+                config |= {"links": [[a, b] for a in self.nodes for b in self.nodes if a != b]}
+            (folder.node(name) / "config.json").write_text(json.dumps(config))
+
+    def _node_config(self, name: str, policies: Any) -> Frame:
+        relay = name in self.relays
+        node = name.removesuffix(".relay") if relay else name
+        service = self.scenario.services.get(node)
+        kills = self.options.kills.get(name, [])
+        return {
+            "node": node,
+            "role": "relay" if relay else "node",
+            "speaks": self.options.speaks.get(node, SCHEMA),
+            "store": self.backends.store(node),
+            "broker": self.backends.broker,
+            "policies": policies,
+            "kills": [point.to_json() for point in kills],
+            "workers": service.workers if service is not None and not relay else 0,
+            "queue_limit": service.queue_limit if service is not None else None,
+            "proxied": self.proxied,
+            "nodes": self.nodes,
+        }
+
+    # --- up and down ------------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start every process and wait until all of them listen.
+
+        Raises:
+            RunFailed: One of them cannot.
+        """
+        names = self.processes
+        self.log = LogFile(self.folder.path / "launcher.jsonl", 0)
+        for name in names:
+            self.children[name] = Child(
+                name, self.folder.path, lambda: next(self._incarnations), self._died, self._fail
+            )
+        for group in ([BROKER], [PROXY], self.nodes, self.relays, [CLIENT]):
+            members = [name for name in group if name in self.children]
+            await asyncio.gather(*(self.children[name].start() for name in members))
+            for name in members:
+                await self._listening(name)
+        self._progress("running", 0.0)
+
+    async def _listening(self, name: str) -> None:
+        for _ in range(int(_START / 0.01)):
+            if self._failure is not None:
+                raise self._failure
+            if self.folder.locate(name) is not None:
+                return
+            await asyncio.sleep(0.01)
+        raise RunFailed(f"process '{name}' did not start within {_START:g} seconds")
+
+    def _died(self, child: Child) -> float | None:
+        """A child was killed; how long it is to stay away."""
+        name = child.name
+        node = name.removesuffix(".relay")
+        self.log.log("crash", node, -1, actor="fault", detail=name)
+        away = self.folder.downtime(name)
+        if away is not None:
+            self.log.log("fault", node, -1, actor="fault", name="crash")
+        if self.injectors is not None:
+            held = self.injectors.away(name)
+            if held is not None:
+                return held
+        return self.options.restart if away is None else max(away, self.options.restart)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+            self._failed.set()
+
+    async def stop(self) -> None:
+        """End all processes, the clients first."""
+        if self.injectors is not None:
+            self.injectors.stop()
+        for link in self._links.values():
+            await link.close()
+        order = [CLIENT, *self.relays, *self.nodes, PROXY, BROKER]
+        await asyncio.gather(*(self.children[name].stop() for name in order if name in self.children))
+
+    def destroy(self) -> None:
+        """Kill all processes now."""
+        for child in self.children.values():
+            child.destroy()
+
+    # --- talking to the processes -----------------------------------------------------------------------------------------------
+
+    def _link(self, name: str) -> Connection:
+        link = self._links.get(name)
+        if link is None:
+            link = Connection(LAUNCHER, self.folder.secret(), lambda: self.folder.locate(name), self._heard)
+            self._links[name] = link
+        return link
+
+    def _heard(self, frame: Frame) -> None:
+        number = frame.get("id")
+        waiting = self._replies.pop(number, None) if isinstance(number, int) else None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(frame)
+
+    async def ask(self, name: str, patience: float = 1.0, **frame: Any) -> Frame | None:
+        """Ask a process for something; None if it does not answer in time."""
+        number = next(self._questions)
+        reply = self._replies[number] = asyncio.get_running_loop().create_future()
+        self._link(name).send({"type": "control", "id": number, **frame})
+        try:
+            return await asyncio.wait_for(reply, patience)
+        except TimeoutError:
+            self._replies.pop(number, None)
+            return None
+
+    def tell(self, name: str, **frame: Any) -> None:
+        """Send a frame to a process, whatever becomes of it."""
+        self._link(name).send(frame)
+
+    # --- the run ----------------------------------------------------------------------------------------------------------------
+
+    async def play(self) -> list[int]:
+        """Play the whole workload and drain; returns the transactions that were still worked on in the end.
+
+        Raises:
+            RunFailed: A process cannot go on.
+        """
+        self.injectors = Injectors(self)
+        origin = time.monotonic() + 0.2
+        self.origin = origin
+        if await self.ask(CLIENT, 5.0, do="go", origin=origin) is None:
+            raise RunFailed("the client's process does not answer")
+        self.injectors.start(origin)
+        main = asyncio.create_task(self._until_drained())
+        failed = asyncio.create_task(self._failed.wait())
+        await asyncio.wait({main, failed}, return_when=asyncio.FIRST_COMPLETED)
+        failed.cancel()
+        if self._failure is not None:
+            main.cancel()
+            raise self._failure
+        return await main
+
+    async def _until_drained(self) -> list[int]:
+        expected = self.scenario.run.duration or 0.0
+        while True:
+            state = await self.ask(CLIENT, 2.0, do="state")
+            if state is not None and state["over"]:
+                break
+            if expected:
+                self._progress("running", min((time.monotonic() - self.origin) / expected, 1.0))
+            await asyncio.sleep(_POLL)
+        if self.injectors is not None:
+            self.injectors.arrivals_over()
+        self._progress("draining", 1.0)
+        deadline = time.monotonic() + self.scenario.run.drain
+        still = 0
+        working: set[int] = set()
+        while time.monotonic() < deadline and still < _STILL:
+            quiet, working = await self.state()
+            still = still + 1 if quiet else 0
+            await asyncio.sleep(_POLL)
+        return sorted(working)
+
+    async def state(self) -> tuple[bool, set[int]]:
+        """Whether everything is at rest, and which transactions are being worked on."""
+        names = [*self.nodes, *self.relays]
+        if self.backends.broker_process is not None:
+            names.append(BROKER)
+        replies = await asyncio.gather(*(self.ask(name, 1.0, do="state") for name in names))
+        working: set[int] = set()
+        quiet = self.injectors is None or self.injectors.idle
+        for reply in replies:
+            if reply is None:
+                quiet = False
+                continue
+            working.update(reply["working"], reply.get("pending", ()))
+            quiet = quiet and bool(reply["quiet"]) and not reply.get("pending")
+        return quiet, working
+
+
+def check(scenario: Scenario, strategy: Strategy, plans: Sequence[Any]) -> None:
+    """Refuse what cannot be executed.
+
+    Raises:
+        ScenarioError: The strategy cannot play this scenario, or a name is one that the launcher needs.
+    """
+    if not plans:
+        raise ScenarioError("no transaction arrives: nothing to execute", scenario.name)
+    problem = strategy.check(plans[0])
+    if problem:
+        raise ScenarioError(problem, f"{scenario.name}, strategy {strategy.name}")
+    taken = {BROKER, CLIENT, PROXY, LAUNCHER} & {*scenario.services, strategy.hub or ""}
+    if taken:
+        raise ScenarioError(
+            f"'{min(taken)}' is the name of a process of every real run; call the service something else", "services"
+        )

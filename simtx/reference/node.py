@@ -1,0 +1,599 @@
+"""A real node: the interpreter of effects in a process of its own, with a real database, real sockets and a real broker.
+
+It is the third of the three interpreters (beside the simulator's `Node` and the checker's); the contract it keeps is that of
+`simtx.protocols.contract`. Everything below happens on one event loop; only what may block runs in threads: local transactions with their
+service time on the service's workers, and the short writes of the protocol (records, second phase, outbox) beside them, so that a
+decision never queues behind those who wait for its locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from operator import length_hint
+from typing import TYPE_CHECKING, Any, Final
+
+from simtx.errors import PeerFault, ProtocolViolation
+from simtx.metrics.journal import DAEMON, Journal
+from simtx.protocols import (
+    Acknowledge,
+    Alert,
+    Answer,
+    Append,
+    CancelTimer,
+    Commit,
+    Decided,
+    Delivery,
+    Done,
+    Effect,
+    Event,
+    Execute,
+    Forget,
+    Machine,
+    MarkOutbox,
+    Message,
+    Prepare,
+    Publish,
+    ReadOutbox,
+    Request,
+    Rollback,
+    SetTimer,
+    Strategy,
+    Suspect,
+    Timer,
+    Transact,
+)
+from simtx.protocols.breaker import CircuitBreaker
+from simtx.protocols.policies import Policies
+from simtx.reference.workers import Workers
+
+if TYPE_CHECKING:
+    from simtx.reference.audit import AuditLog
+    from simtx.reference.brokers.base import BrokerClient
+    from simtx.reference.eventlog import LogFile
+    from simtx.reference.killpoints import KillSwitch
+    from simtx.reference.stores.base import Result, Store
+
+SIDE_WORKERS: Final = 4
+RECOVER: Final = "recover"
+
+
+class Actor:
+    """One machine in play: its mailbox, its timers, and where its program of effects stands."""
+
+    __slots__ = (
+        "alive",
+        "busy",
+        "cause",
+        "done",
+        "effects",
+        "event",
+        "machine",
+        "mail",
+        "rest",
+        "state",
+        "timers",
+        "tx",
+    )
+
+    def __init__(self, machine: Machine, tx: int) -> None:
+        self.machine = machine
+        self.tx = tx
+        self.mail: deque[tuple[Event, int | None]] = deque()
+        self.done: Done | None = None
+        self.cause: int | None = None
+        self.effects: Sequence[Effect] = ()
+        self.rest: Iterator[Effect] = iter(())
+        self.event = ""
+        self.state = ""
+        self.busy = False
+        self.alive = True
+        self.timers: dict[str, asyncio.TimerHandle] = {}
+
+
+class Node:
+    """The machines of one node.
+
+    Args:
+        name: Name of the node.
+        strategy: Which machines play here.
+        policies: Timeouts and retries, for the circuit breakers and publications.
+        log: The event log of this process.
+        audit: The audit log of this node, or None (a relay has none of its own).
+        store: Its database.
+        broker: Its connection to the broker, or None.
+        send: Hands a message and its origin to the network.
+        answer: Hands an answer to the client: transaction, outcome, reason, origin.
+        wake: Tells the relay beside this node that outbox rows were committed.
+        fail: Called once with what ends the process: a store that cannot go on, a machine that broke the contract.
+        kills: Where this process is to die.
+        workers: Local transactions at once; 0 for a node without operations of its own.
+        queue_limit: Local transactions that may wait.
+        demand: Seconds of work of a step of a transaction: (tx, step, compensation).
+        seed: Of the back-off's jitter.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        strategy: Strategy,
+        policies: Policies,
+        *,
+        log: LogFile,
+        audit: AuditLog | None,
+        store: Store,
+        broker: BrokerClient | None,
+        send: Callable[[Message, int], None],
+        answer: Callable[[int, str, str, int], None],
+        wake: Callable[[], None],
+        fail: Callable[[BaseException], None],
+        kills: KillSwitch,
+        workers: int = 0,
+        queue_limit: int | None = None,
+        demand: Callable[[int, int, bool], float] = lambda tx, step, compensation: 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.name = name
+        self.strategy = strategy
+        self.policies = policies
+        self.log = log
+        self.journal = Journal(log, name)
+        self.audit = audit
+        self.store = store
+        self.broker = broker
+        self.kills = kills
+        self.actors: dict[int, Actor] = {}
+        self.daemons: list[Actor] = []
+        self.breakers: dict[str, CircuitBreaker] = {}
+        self.timer_factor = 1.0
+        self.slowness = 1.0
+        self.publishing = 0
+        self._loop = asyncio.get_running_loop()
+        self._workers = Workers(f"{name}-worker", workers, queue_limit) if workers else None
+        self._side = Workers(f"{name}-side", SIDE_WORKERS)
+        self._send = send
+        self._answer = answer
+        self._wake = wake
+        self._fail = fail
+        self._demand = demand
+        self._random = random.Random(f"{seed}:{name}")  # noqa: S311 - jitter, not cryptography
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake_on_commit = bool(getattr(strategy, "wake_on_commit", False))
+        self._stopped = False
+
+    # --- what comes in ----------------------------------------------------------------------------------------------------------
+
+    def receive(self, message: Message, origin: int | None) -> None:
+        """A message arrives from the network."""
+        if self.policies.breaker is not None:
+            self._breaker(message.sender).success()
+        self._notify(self._actor(message.tx), message, origin)
+
+    def deliver(self, delivery: Delivery, origin: int | None) -> None:
+        """A delivery arrives from the broker."""
+        self._notify(self._actor(delivery.message.tx), delivery, origin)
+
+    def request(self, request: Request, origin: int | None = None) -> None:
+        """A client or an operator asks for something."""
+        self._notify(self._actor(request.tx), request, origin)
+
+    def wake_daemons(self) -> None:
+        """A local transaction of the service beside has committed outbox rows."""
+        for daemon in self.daemons:
+            self._notify(daemon, Timer("wake"), None)
+
+    def _actor(self, tx: int) -> Actor:
+        actor = self.actors.get(tx)
+        if actor is None:
+            actor = self.actors[tx] = Actor(self.strategy.machine(self.name, tx), tx)
+        return actor
+
+    def _notify(self, actor: Actor, event: Event, origin: int | None) -> None:
+        if self._stopped:
+            return
+        if actor.busy:
+            actor.mail.append((event, origin))
+        else:
+            self._play(actor, event, origin)
+
+    # --- the interpreter --------------------------------------------------------------------------------------------------------
+
+    def _play(self, actor: Actor, event: Event, origin: int | None) -> None:
+        actor.busy = True
+        if self._handle(actor, event, origin):
+            self._run(actor)
+        else:
+            self._next(actor)
+
+    def _handle(self, actor: Actor, event: Event, origin: int | None) -> bool:
+        """Let the machine react; False if it refused the event as one that no correct peer causes."""
+        if isinstance(event, Message):
+            self.log.sent(event, origin) if origin is not None else None
+        elif isinstance(event, Delivery) and origin is not None:
+            self.log.sent(event.message, origin)
+        machine = actor.machine
+        state = machine.state
+        try:
+            effects = machine.handle(event)
+        except PeerFault as fault:
+            self.journal.event(actor, event)
+            self.log.log("refuse", self.name, actor.tx, actor.cause, actor="host", name=event.kind, detail=str(fault))
+            return False
+        except ProtocolViolation as violation:
+            self._end(violation)
+            return False
+        self.journal.event(actor, event)
+        self.journal.handled(actor, event, effects, state)
+        if self.audit is not None and isinstance(event, Request):
+            who = "client" if event.kind == "begin" else "operator"
+            self.audit.append("request", tx=actor.tx, actor=who, name=event.kind, reason=str(event.body or ""))
+        actor.event, actor.state = event.kind, state
+        actor.effects = effects
+        actor.rest = iter(effects)
+        return True
+
+    def _run(self, actor: Actor) -> None:
+        """Play the rest of its effects; return when it has to wait, or when nothing is left and the machine is idle."""
+        killing = bool(self.kills.points)
+        effects, rest = actor.effects, actor.rest
+        for effect in rest:
+            if killing:
+                self._kill(actor, effects, len(effects) - length_hint(rest) - 1)
+            if not self._begin(actor, effect):
+                return
+        if killing and effects:
+            self._kill(actor, effects, len(effects))
+        self._next(actor)
+
+    def _kill(self, actor: Actor, effects: Sequence[Effect], position: int) -> None:
+        self.kills.check(actor.tx, actor.machine.role, actor.state, actor.event, effects, position)
+
+    def _next(self, actor: Actor) -> None:
+        """Its effects are done: on with the result of its store operation, then with its mail."""
+        if actor.done is not None:
+            event, actor.done = actor.done, None
+            self._loop.call_soon(self._play, actor, event, None)
+        elif actor.alive and actor.mail:
+            event_, origin = actor.mail.popleft()
+            self._loop.call_soon(self._play, actor, event_, origin)
+        else:
+            actor.busy = False
+            machine = actor.machine
+            if not actor.alive:
+                self._pass_on(actor)
+            elif actor.tx != DAEMON and not actor.timers and machine.state == machine.initial:
+                self.actors.pop(actor.tx, None)  # it came for nothing and holds nothing
+
+    def _pass_on(self, actor: Actor) -> None:
+        """What came for a machine that has just been forgotten goes to a blank one."""
+        while actor.mail:
+            event, origin = actor.mail.popleft()
+            self._notify(self._actor(actor.tx), event, origin)
+
+    def _begin(self, actor: Actor, effect: Effect) -> bool:
+        """Do an effect; False if the ones behind it have to wait for it."""
+        kind = type(effect)
+        if kind is Message:
+            self._transmit(actor, effect)  # type: ignore[arg-type]
+        elif kind is Append:
+            return self._append(actor, effect)  # type: ignore[arg-type]
+        elif kind is SetTimer:
+            self._set_timer(actor, effect)  # type: ignore[arg-type]
+        elif kind is CancelTimer:
+            handle = actor.timers.pop(effect.kind, None)  # type: ignore[union-attr]
+            if handle is not None:
+                handle.cancel()
+        elif kind is Transact or kind is Prepare or kind is Execute:
+            self._submit(actor, effect)  # type: ignore[arg-type]
+            return False
+        elif kind is Commit or kind is Rollback:
+            self._second_phase(actor, effect)  # type: ignore[arg-type]
+            return False
+        elif kind is ReadOutbox:
+            self._read_outbox(actor, effect)  # type: ignore[arg-type]
+            return False
+        elif kind is Forget:
+            return self._forget(actor)
+        else:
+            self._rest(actor, effect)
+        return True
+
+    def _transmit(self, actor: Actor, message: Message) -> None:
+        if self.policies.breaker is not None and not self._breaker(message.to).allow(self._loop.time()):
+            self.journal.held_back(actor, message)
+            return
+        self.journal.effect(actor, message)
+        origin = self.log.origin(message)
+        if origin is not None:
+            self._send(message, origin)
+
+    def _rest(self, actor: Actor, effect: Effect) -> None:
+        self.journal.effect(actor, effect)
+        if isinstance(effect, Answer):
+            self._answer(actor.tx, effect.outcome, effect.reason, actor.cause or 0)
+        elif isinstance(effect, Decided):
+            self._record(actor, "decide", name=effect.outcome)
+        elif isinstance(effect, Suspect):
+            if self.policies.breaker is not None:
+                self._breaker(effect.node).failure(self._loop.time())
+        elif isinstance(effect, Alert):
+            self._record(actor, "stuck" if effect.stuck else "alert", reason=effect.reason)
+        elif isinstance(effect, Publish):
+            self.publishing += 1
+            self._task(self._publish(actor, effect, self.log.origin(effect.message)))
+        elif isinstance(effect, Acknowledge):
+            self._task(self._broker().acknowledge(effect.id))
+        elif isinstance(effect, MarkOutbox):
+            self.store.mark_outbox(effect.ids)
+        else:
+            self._end(ProtocolViolation(f"{actor.machine!r} asked for {effect!r}, which is no effect"))
+
+    def _breaker(self, node: str) -> CircuitBreaker:
+        breaker = self.breakers.get(node)
+        if breaker is None:
+            if self.policies.breaker is None:
+                raise ValueError("no circuit breaker is wanted")
+            breaker = self.breakers[node] = CircuitBreaker(self.policies.breaker)
+        return breaker
+
+    def _broker(self) -> BrokerClient:
+        if self.broker is None:
+            raise ProtocolViolation(f"{self.name} uses the broker, but the strategy says uses_broker=False")
+        return self.broker
+
+    def _task(self, work: Any) -> None:
+        task: asyncio.Task[None] = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- timers -----------------------------------------------------------------------------------------------------------------
+
+    def _set_timer(self, actor: Actor, effect: SetTimer) -> None:
+        before = actor.timers.pop(effect.kind, None)
+        if before is not None:
+            before.cancel()
+        delay = (effect.delay + self._random.random() * effect.jitter) * self.timer_factor
+        actor.timers[effect.kind] = self._loop.call_later(delay, self._ring, actor, effect.kind)
+
+    def _ring(self, actor: Actor, kind: str) -> None:
+        if actor.alive and actor.timers.pop(kind, None) is not None:
+            self._notify(actor, Timer(kind), actor.cause)
+
+    # --- the log and the store --------------------------------------------------------------------------------------------------
+
+    def _aside(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Do something that blocks beside the workers, then go on here."""
+
+        def report(result: Any, error: BaseException | None, begun: float, ended: float) -> None:  # noqa: ARG001
+            self._loop.call_soon_threadsafe(self._finish_aside, result, error, then)
+
+        self._side.submit(job, report)
+
+    def _finish_aside(self, result: Any, error: BaseException | None, then: Callable[[Any], None]) -> None:
+        self._side.busy -= 1
+        if error is not None:
+            self._end(error)
+        elif not self._stopped:
+            then(result)
+
+    def _append(self, actor: Actor, effect: Append) -> bool:
+        store, tx = self.store, actor.tx
+        if not effect.forced and store.buffers:
+            store.append(tx, effect.record, forced=False)
+            self.journal.appended(actor, effect)
+            return True
+
+        def then(_: object) -> None:
+            self.journal.appended(actor, effect)
+            self._run(actor)
+
+        self._aside(lambda: store.append(tx, effect.record, forced=effect.forced), then)
+        return False
+
+    def _submit(self, actor: Actor, effect: Transact | Execute | Prepare) -> None:
+        if self._workers is None:
+            self._end(
+                ProtocolViolation(f"{actor.machine!r} runs a local transaction on {self.name}, which has no store")
+            )
+            return
+        store, tx = self.store, actor.tx
+        compensation = isinstance(effect, Transact) and effect.compensation
+        demand = self.slowness * sum(self._demand(tx, step, compensation) for step in effect.steps)
+        job: Callable[[], Result]
+        if isinstance(effect, Transact):
+            job = lambda: store.transact(tx, effect)  # noqa: E731
+        elif isinstance(effect, Execute):
+            job = lambda: store.execute(tx, effect)  # noqa: E731
+        else:
+            job = lambda: store.prepare(tx, effect)  # noqa: E731
+
+        def report(result: Any, error: BaseException | None, begun: float, ended: float) -> None:
+            self._loop.call_soon_threadsafe(self._worked, actor, effect, result, error, begun, ended)
+
+        if not self._workers.submit(job, report, demand):
+            self._loop.call_soon(self._told, actor, Done(effect.tag, "failed"))
+
+    def _worked(
+        self,
+        actor: Actor,
+        effect: Transact | Execute | Prepare,
+        result: Result,
+        error: BaseException | None,
+        begun: float,
+        ended: float,
+    ) -> None:
+        """A local transaction has ended in a worker's thread."""
+        if self._workers is not None:
+            self._workers.busy -= 1
+        if error is not None:
+            self._end(error)
+            return
+        if self._stopped:
+            return
+        log, journal, tx = self.log, self.journal, actor.tx
+        log.when = begun
+        journal.serving(tx, "serve")
+        log.when = ended
+        if result.waited:
+            journal.waited(tx, result.waited, result.wait_end or "granted")
+        journal.worked(actor, effect, result.status, forced=result.forced)
+        if isinstance(effect, Transact):
+            self._applied(actor, result, effect.steps, effect.compensation)
+        if result.unlocked:
+            journal.unlocked(tx, result.unlocked, result.held)
+        journal.serving(tx, "free")
+        log.when = None
+        if isinstance(effect, Prepare) and result.status == "done":
+            self._record(actor, "prepare", steps=effect.steps)
+        if result.outbox and self._wake_on_commit:
+            self._wake()
+        self._told(actor, Done(effect.tag, result.status, result.value))
+
+    def _told(self, actor: Actor, done: Done) -> None:
+        actor.done = done
+        self._run(actor)
+
+    def _applied(self, actor: Actor, result: Result, steps: Sequence[int], compensation: bool) -> None:
+        """What a local transaction has changed and read goes to the event log and the audit log."""
+        if not result.changes and not result.reads:
+            return
+        self.journal.applied(actor, steps, result.changes, compensation=compensation, reads=result.reads)
+        if result.changes:
+            self._record(
+                actor,
+                "compensate" if compensation else "apply",
+                steps=steps,
+                changes=result.changes,
+                history=result.history,
+                reason="the transaction is being undone" if compensation else "",
+            )
+
+    def _record(self, actor: Actor, act: str, **details: Any) -> None:
+        if self.audit is not None:
+            self.audit.append(act, tx=actor.tx, actor=actor.machine.role, **details)
+
+    def _second_phase(self, actor: Actor, effect: Commit | Rollback) -> None:
+        store, tx = self.store, actor.tx
+        kind = type(effect).__name__.lower()
+
+        def job() -> tuple[Result, float]:
+            if isinstance(effect, Commit):
+                result = store.commit(tx)
+            else:
+                result = store.rollback(tx, forced=effect.forced)
+            return result, time.monotonic()
+
+        def then(finished: tuple[Result, float]) -> None:
+            result, ended = finished
+            self.log.when = ended
+            if result.in_doubt >= 0:
+                forced = isinstance(effect, Commit) or effect.forced
+                self.journal.second_phase(actor, kind, result.in_doubt, forced=forced)
+                self._applied(actor, result, result.steps, compensation=False)
+            if result.unlocked:
+                self.journal.unlocked(tx, result.unlocked, result.held)
+            self.log.when = None
+            if result.in_doubt >= 0:
+                self._record(actor, kind)
+            self._run(actor)
+
+        self._aside(job, then)
+
+    def _forget(self, actor: Actor) -> bool:
+        """Free the machine; its successor must not write records before those of this one are gone."""
+        if self.store.buffers:
+            self.store.forget(actor.tx)
+            self._free(actor)
+            return True
+
+        def then(_: object) -> None:
+            self._free(actor)
+            self._run(actor)
+
+        self._aside(lambda: self.store.forget(actor.tx), then)
+        return False
+
+    def _free(self, actor: Actor) -> None:
+        self.journal.effect(actor, Forget())
+        actor.alive = False
+        for handle in actor.timers.values():
+            handle.cancel()
+        actor.timers.clear()
+        if self.actors.get(actor.tx) is actor:
+            del self.actors[actor.tx]
+
+    def _read_outbox(self, actor: Actor, effect: ReadOutbox) -> None:
+        self._aside(
+            lambda: self.store.read_outbox(effect.limit),
+            lambda rows: self._told(actor, Done(effect.tag, "done", rows)),
+        )
+
+    async def _publish(self, actor: Actor, effect: Publish, origin: int | None) -> None:
+        try:
+            await asyncio.wait_for(self._broker().publish(effect.message, origin), self.policies.publish_timeout)
+        except (TimeoutError, ConnectionError):
+            status = "failed"
+        else:
+            status = "done"
+        finally:
+            self.publishing -= 1
+        if status == "done" and actor.alive:
+            self.journal.confirmed(effect.message)
+        self._notify(actor, Done(effect.tag, status), None)  # type: ignore[arg-type]
+
+    # --- start, end, state ------------------------------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Recover every machine that has records; the node may listen from here on."""
+        for tx, records in sorted(self.store.records().items()):
+            actor = self._actor(tx)
+            actor.busy = True
+            effects = actor.machine.recover(records)
+            self.journal.recovered(actor, records, effects)
+            self._record(actor, "recovered")
+            actor.event, actor.state = RECOVER, actor.machine.initial
+            actor.effects = effects
+            actor.rest = iter(effects)
+            self._loop.call_soon(self._run, actor)
+
+    def start_daemons(self) -> None:
+        """Start the long-running machines."""
+        for machine in self.strategy.daemons(self.name):
+            daemon = Actor(machine, DAEMON)
+            self.daemons.append(daemon)
+            self._play(daemon, Timer("start"), None)
+
+    def working(self) -> list[int]:
+        """Transactions whose machines are not through with them."""
+        return sorted(self.actors)
+
+    def states(self) -> dict[int, str]:
+        """State of the machine of every such transaction."""
+        return {tx: actor.machine.state for tx, actor in self.actors.items()}
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is under way here."""
+        workers = self._workers.busy if self._workers is not None else 0
+        return not (workers or self._side.busy or self.publishing or self.actors)
+
+    def _end(self, error: BaseException) -> None:
+        if not self._stopped:
+            self._stopped = True
+            self._fail(error)
+
+    def stop(self) -> None:
+        """Handle nothing any more, and let what is under way in threads end."""
+        self._stopped = True
+        for actor in (*self.actors.values(), *self.daemons):
+            for handle in actor.timers.values():
+                handle.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._workers is not None:
+            self._workers.stop()
+        self._side.stop()

@@ -1,0 +1,120 @@
+"""The main program of a child process: a service, its relay, the hub, the client, the broker or the link proxy of a real run.
+
+    python -m simtx.reference.process RUN-FOLDER NAME INCARNATION
+
+It reads what it needs from the run's folder, and ends when its standard input does: when the launcher is gone, however it went. Errors that
+end it are one line on standard error, which the launcher passes on; exit codes: 0 asked to stop, 3 the store or the broker cannot go on, 4 a
+machine broke the contract.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+from simtx.errors import ProtocolViolation, SimtxError
+
+STOPPED: Final = 0
+FAILED: Final = 3
+BROKE_CONTRACT: Final = 4
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its launcher dies, where it can (Linux); elsewhere the end of standard input does it."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died in between
+            os._exit(STOPPED)
+
+
+class Ending:
+    """How this process ends: asked to by a signal or by the launcher's end, or by a failure."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[BaseException | None] = self._loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.ask)
+        self._loop.add_reader(sys.stdin.fileno(), self._hear)
+
+    def _hear(self) -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            self._loop.remove_reader(sys.stdin.fileno())
+            self.ask()
+
+    def ask(self) -> None:
+        """Please stop."""
+        self._settle(None)
+
+    def fail(self, error: BaseException) -> None:
+        """It cannot go on."""
+        self._settle(error)
+
+    def _settle(self, how: BaseException | None) -> None:
+        if not self._over.done():
+            self._over.set_result(how)
+
+    async def wait(self) -> None:
+        """Return when asked to stop.
+
+        Raises:
+            BaseException: What it failed with.
+        """
+        error = await self._over
+        if error is not None:
+            raise error
+
+
+def main(arguments: list[str]) -> int:
+    """Run one role until it is asked to stop."""
+    die_with_parent()
+    folder, name, incarnation = Path(arguments[0]), arguments[1], int(arguments[2])
+    config = json.loads((folder / "nodes" / name / "config.json").read_text())
+    gc.freeze()
+    try:
+        asyncio.run(_role(config["role"])(folder, name, incarnation, config))
+    except ProtocolViolation as error:
+        return _report(error, BROKE_CONTRACT)
+    except (SimtxError, OSError) as error:
+        return _report(error, FAILED)
+    return STOPPED
+
+
+def _role(role: str) -> Callable[[Path, str, int, dict[str, Any]], Coroutine[Any, Any, None]]:
+    """The program of a role; imported when needed, since a restart should be quick."""
+    if role == "client":
+        from simtx.reference.client import run_client
+
+        return run_client
+    if role == "broker":
+        from simtx.reference.brokers.embedded_server import run_broker
+
+        return run_broker
+    if role == "proxy":
+        from simtx.reference.proxy import run_proxy
+
+        return run_proxy
+    from simtx.reference.service import run_node
+
+    return run_node
+
+
+def _report(error: BaseException, code: int) -> int:
+    text = str(error) or type(error).__name__
+    print(" ".join(text.split()), file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

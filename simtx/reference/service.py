@@ -1,0 +1,239 @@
+"""The process of a service, of the relay beside it, or of the hub: sockets, store and broker around a `Node`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy
+from simtx.reference.audit import AuditLog
+from simtx.reference.brokers import client as broker_client
+from simtx.protocols.codec import CodecError, decode_as
+from simtx.reference.eventlog import LogFile
+from simtx.reference.killpoints import KillPoint, KillSwitch
+from simtx.reference.node import Node
+from simtx.reference.process import Ending
+from simtx.reference.runfolder import RunFolder
+from simtx.reference.schema import PartitionGate, Schema, SchemaError, SchemaTooNew
+from simtx.reference.stores import open_store
+from simtx.reference.wire import Connection, Peer, Server
+
+Frame = dict[str, Any]
+
+
+class Service:
+    """One node process.
+
+    Args:
+        folder: The run's folder.
+        name: Name of the process: that of the node, or ``<node>.relay``.
+        incarnation: Number of this incarnation, unique in the run.
+        config: What the launcher has written for it.
+    """
+
+    def __init__(self, folder: RunFolder, name: str, incarnation: int, config: dict[str, Any]) -> None:
+        self.folder = folder
+        self.name = name
+        self.config = config
+        self.node_name: str = config["node"]
+        self.is_relay: bool = config["role"] == "relay"
+        self.incarnation = incarnation
+        self.secret = folder.secret()
+        self.schema = Schema(config["speaks"])
+        self.gate = PartitionGate()
+        self.log = LogFile(folder.node(name) / f"log.{incarnation}.jsonl", incarnation)
+        self.audit = None if self.is_relay else AuditLog(folder.node(name) / "audit.jsonl", self.node_name)
+        self.clients: set[Peer] = set()
+        self.links: dict[str, Connection] = {}
+        self.ending = Ending()
+        with (folder.path / "strategy.pickle").open("rb") as file:
+            self.strategy: Strategy = pickle.load(file)  # noqa: S301 - our launcher wrote it, readable by us alone
+        self.node: Node
+
+    async def run(self) -> None:
+        """Recover, listen, work, until asked to stop."""
+        config = self.config
+        store = open_store(config["store"], relay=self.is_relay)
+        broker = None
+        if config["broker"] is not None:
+            broker = broker_client(config["broker"], self.name, self.secret, self.folder)
+            await broker.connect()
+        policies = _policies(self.strategy, config)
+        self.node = node = Node(
+            self.node_name,
+            self.strategy,
+            policies,
+            log=self.log,
+            audit=self.audit,
+            store=store,
+            broker=broker,
+            send=self.send,
+            answer=self.answer,
+            wake=self.wake,
+            fail=self.ending.fail,
+            kills=KillSwitch([KillPoint(**point) for point in config["kills"]], self.folder.kills),
+            workers=config["workers"],
+            queue_limit=config["queue_limit"],
+            demand=_demands(self.folder, self.node_name),
+            seed=config["seed"],
+        )
+        if self.incarnation > config["processes"]:  # the first incarnations have the lowest numbers
+            self.log.log("restart", self.node_name, -1, actor="fault", detail=self.name)
+        if self.audit is not None:
+            self.audit.reconcile(store.history())
+        if not self.is_relay:
+            node.recover()
+        server = Server(self.secret, self.name, self.accept, self.refused)
+        port = await server.start(config["host"], config["port"])
+        self.folder.announce(self.name, config["host"], port)
+        if self.is_relay:
+            node.start_daemons()
+        elif broker is not None:
+            await broker.subscribe(self.node_name, self.deliver)
+        try:
+            await self.ending.wait()
+        finally:
+            node.stop()
+            await server.close()
+            for link in self.links.values():
+                await link.close()
+            if broker is not None:
+                await broker.close()
+            store.close()
+            if self.audit is not None:
+                self.audit.sync()
+
+    # --- what goes out ----------------------------------------------------------------------------------------------------------
+
+    def link(self, to: str) -> Connection:
+        """The connection to another process; behind the proxy if the run has one."""
+        link = self.links.get(to)
+        if link is None:
+            proxied = self.config["proxied"] and to in self.config["nodes"]
+            where = f"{self.node_name}@{to}" if proxied else to
+            link = Connection(self.name, self.secret, lambda: self.folder.locate(where), lambda frame: None)
+            self.links[to] = link
+        return link
+
+    def send(self, message: Message, origin: int) -> None:
+        """Hand a message to the network, which may lose it."""
+        if message.to == self.node_name:
+            asyncio.get_running_loop().call_soon(self.node.receive, message, origin)
+            return
+        self.link(message.to).send({"type": "message", "event": self.schema.pack(message), "origin": origin})
+
+    def answer(self, tx: int, outcome: str, reason: str, origin: int) -> None:
+        """Tell the client, if it is there."""
+        frame = {"type": "answer", "tx": tx, "outcome": outcome, "reason": reason, "origin": origin}
+        for client in self.clients:
+            client.send(frame)
+
+    def wake(self) -> None:
+        """Tell the relay that there are rows."""
+        self.link(f"{self.node_name}.relay").send({"type": "wake"})
+
+    # --- what comes in ----------------------------------------------------------------------------------------------------------
+
+    def accept(self, peer: Peer) -> Callable[[Frame], None]:
+        """Somebody has connected and shown the secret."""
+        handlers = {
+            "message": self.on_message,
+            "request": self.on_request,
+            "wake": lambda frame: self.node.wake_daemons(),
+            "control": lambda frame: peer.send(self.control(frame)),
+        }
+        if peer.name == "client":
+            self.clients.add(peer)
+            peer.closed(lambda: self.clients.discard(peer))
+
+        def handle(frame: Frame) -> None:
+            handler = handlers.get(str(frame.get("type")))
+            try:
+                if handler is None:
+                    raise SchemaError(f"a frame of type {frame.get('type')!r} from {peer.name}")
+                handler(frame)
+            except (SchemaError, SchemaTooNew, CodecError, KeyError, TypeError, ValueError) as error:
+                self.refused(peer.name, f"malformed frame: {error}")
+
+        return handle
+
+    def refused(self, peer: str, reason: str) -> None:
+        """Something came that is not let in: recorded, and nothing else happens."""
+        self.log.log("refuse", self.node_name, -1, actor="network", peer=peer, detail=reason)
+        if self.audit is not None:
+            self.audit.append("refuse", tx=-1, actor=peer, reason=reason)
+
+    def on_message(self, frame: Frame) -> None:
+        """A message from another node."""
+        self.node.receive(self.schema.unpack(frame["event"]), _origin(frame))
+
+    def on_request(self, frame: Frame) -> None:
+        """A request of a client or an operator."""
+        tx, kind, plan = frame["tx"], frame.get("kind", "begin"), frame.get("plan")
+        if not isinstance(tx, int) or not isinstance(kind, str):
+            raise SchemaError("a request needs a number 'tx' and a text 'kind'")
+        given = decode_as(Plan, plan) if plan is not None else None
+        self.node.request(Request(tx, given, kind, frame.get("body")), _origin(frame))
+
+    def deliver(self, delivery: Delivery, origin: int | None, again: bool) -> None:
+        """A delivery of the broker."""
+        if again:
+            message = delivery.message
+            self.log.log("redeliver", "broker", message.tx, origin, peer=message.to, name=message.kind)
+        self.node.deliver(delivery, origin)
+
+    def control(self, frame: Frame) -> Frame:
+        """The launcher asks for the state, or injects a fault."""
+        node, what = self.node, frame.get("do")
+        if what == "slow":
+            node.slowness *= float(frame["factor"])
+        elif what == "clock":
+            node.timer_factor *= float(frame["factor"])
+        elif what == "disarm":
+            node.kills.points.clear()
+        elif what == "arm":
+            node.kills.points.extend(KillPoint(**point) for point in frame["kills"])
+        return {
+            "type": "state",
+            "id": frame.get("id"),
+            "quiet": node.quiet,
+            "working": node.working(),
+            "states": [[tx, state] for tx, state in node.states().items()],
+            "pending": sorted(node.store.pending_outbox()) if self.is_relay else [],
+        }
+
+
+async def run_node(folder: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:
+    """The main coroutine of a service, a relay or a hub."""
+    await Service(RunFolder(folder), name, incarnation, config).run()
+
+
+def _origin(frame: Frame) -> int | None:
+    origin = frame.get("origin")
+    return origin if isinstance(origin, int) else None
+
+
+def _policies(strategy: Strategy, config: dict[str, Any]) -> Policies:
+    own = getattr(strategy, "policies", None)
+    return own if isinstance(own, Policies) else decode_as(Policies, config["policies"])
+
+
+def _demands(folder: RunFolder, node: str) -> Callable[[int, int, bool], float]:
+    """Seconds of work by transaction and step, as the launcher has drawn them."""
+    path = folder.node(node) / "demands.json"
+    if not path.exists():
+        return lambda tx, step, compensation: 0.0
+    table: dict[str, list[list[float]]] = json.loads(path.read_text())
+
+    def demand(tx: int, step: int, compensation: bool) -> float:
+        rows = table.get(str(step))
+        if rows is None:
+            return 0.0
+        column = rows[1 if compensation else 0]
+        return column[tx % len(column)]
+
+    return demand

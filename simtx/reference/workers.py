@@ -1,0 +1,67 @@
+"""The workers of a real service: threads that sleep the service time and then run the local transaction."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+Job = Callable[[], Any]
+Report = Callable[[Any, BaseException | None, float, float], None]
+
+
+class Workers:
+    """A FIFO queue before a few threads.
+
+    Args:
+        name: For the threads.
+        count: How many work at once.
+        limit: How many jobs may wait; None: any number.
+    """
+
+    def __init__(self, name: str, count: int, limit: int | None = None) -> None:
+        self._jobs: queue.SimpleQueue[tuple[float, Job, Report] | None] = queue.SimpleQueue()
+        self._limit = limit
+        self.count = count
+        self.busy = 0  # jobs taken in and not reported, on the loop's side
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job, report: Report, demand: float = 0.0) -> bool:
+        """Have a job done after a service time; False if the queue is full.
+
+        Args:
+            job: Called in a worker's thread.
+            report: Called there afterwards with the result, the error, and the times at which the worker began and ended.
+            demand: Seconds for which the worker is busy before the job.
+        """
+        if self._limit is not None and self.busy >= self.count + self._limit:
+            return False
+        self.busy += 1
+        self._jobs.put((demand, job, report))
+        return True
+
+    def _work(self) -> None:
+        while (item := self._jobs.get()) is not None:
+            demand, job, report = item
+            begun = time.monotonic()
+            result, error = None, None
+            if demand > 0:
+                time.sleep(demand)
+            try:
+                result = job()
+            except Exception as problem:  # noqa: BLE001 - it is reported to the loop, which decides
+                error = problem
+            report(result, error, begun, time.monotonic())
+
+    def stop(self) -> None:
+        """End the threads after what is queued."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join(timeout=5)
