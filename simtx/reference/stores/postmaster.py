@@ -1,0 +1,284 @@
+"""Owner of one PostgreSQL server: a process of its own, which ends the server and cleans up when its parent is gone, whatever ended it.
+
+`simtx.reference.stores.server` runs this file as a program (the standard library alone, so that it starts in hundredths of a second) and
+talks to it in lines of JSON over its standard input and output. The end of its input is the end of the server: that comes when the parent closes the
+pipe, and also when the parent dies of SIGKILL. Should this process itself be killed, the server gets SIGQUIT from the kernel
+(PR_SET_PDEATHSIG, Linux): it ends, and only its folder stays.
+
+Why the processes of a server are listed one by one: every backend is the leader of a session of its own, so no signal to a process group
+reaches them all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+PR_SET_PDEATHSIG: Final = 1
+IPC_RMID: Final = 0
+STOP_PATIENCE: Final = 20.0
+"""Seconds for an orderly shutdown, then for an immediate one, then it is killed."""
+
+
+class Postmaster:
+    """One server, its private temporary folder, and what has to be put back or removed in the end.
+
+    Args:
+        uid: User that the server runs as; None: this one.
+        gid: Group that it runs as.
+        base: Folder in which the temporary folder is made.
+        lock: File whose lock says that a server works on this folder; None: nobody else can.
+    """
+
+    def __init__(self, uid: int | None, gid: int | None, base: str, lock: str | None) -> None:
+        self._identity: dict[str, Any] = {} if uid is None else {"user": uid, "group": gid, "extra_groups": []}
+        self._server: subprocess.Popen[bytes] | None = None
+        self._data = ""
+        self._paused: list[int] = []
+        self._return: tuple[str, str] | None = None
+        self._lock = -1
+        if lock is not None:
+            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise OSError(f"another server works on {Path(lock).parent}") from None
+        self.folder = tempfile.mkdtemp(prefix="simtx-pg-", dir=base)
+        if uid is not None and gid is not None:
+            os.chown(self.folder, uid, gid)
+
+    # --- commands ---------------------------------------------------------------------------------------------------------------
+
+    def run(self, argv: list[str]) -> str:
+        """Run a program to its end; its output."""
+        done = subprocess.run(  # noqa: S603 - the parent names the program
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            preexec_fn=self._die_with_parent(signal.SIGKILL),
+            **self._identity,
+        )
+        output = done.stdout.decode(errors="replace").strip()
+        if done.returncode != 0:
+            raise OSError(f"{Path(argv[0]).name} ended with {done.returncode}: {output[-400:]}")
+        return output
+
+    def start(self, argv: list[str], data: str, log: str, patience: float) -> int:
+        """Start the server and wait until it takes connections; its process id."""
+        if self._server is not None and self._server.poll() is None:
+            return self._server.pid
+        self._data = data
+        self._paused.clear()
+        status = Path(data, "postmaster.pid")
+        with Path(log).open("ab") as output:
+            begin = output.tell()
+            self._server = subprocess.Popen(  # noqa: S603 - the parent names the program
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                start_new_session=True,
+                preexec_fn=self._die_with_parent(signal.SIGQUIT),
+                **self._identity,
+            )
+        deadline = time.monotonic() + patience
+        while self._server.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                lines = status.read_text().splitlines()
+                if len(lines) > 7 and lines[0] == str(self._server.pid) and lines[7].strip() == "ready":
+                    return self._server.pid
+            time.sleep(0.002)
+        code = self._server.poll()
+        self.kill()
+        with Path(log).open("rb") as written:
+            written.seek(begin)
+            tail = " / ".join(written.read().decode(errors="replace").split("\n")[-6:]).strip(" /")
+        what = f"is not ready after {patience:g} s" if code is None else f"ended with {code}"
+        raise OSError(f"the PostgreSQL server {what}: {tail[-600:]}")
+
+    def stop(self) -> None:
+        """Shut down in order; clients are disconnected."""
+        self.resume()
+        self._end(signal.SIGINT, signal.SIGQUIT)
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the server: a crash of the machine, as far as a database can tell."""
+        server = self._server
+        if server is not None and server.poll() is None:
+            family = self._freeze(server.pid)
+            for pid in family:
+                _send(pid, signal.SIGKILL)
+            server.wait()
+            for pid in family[1:]:
+                while _alive(pid):
+                    time.sleep(0.001)
+        self._paused.clear()
+        self._server = None
+
+    def pause(self) -> None:
+        """Stop every process of the server (SIGSTOP): connections stay open, and nothing answers."""
+        if self._server is not None and self._server.poll() is None:
+            self._paused = self._freeze(self._server.pid)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        for pid in reversed(self._paused):
+            _send(pid, signal.SIGCONT)
+        self._paused.clear()
+
+    def put_back(self, source: str, target: str) -> None:
+        """Copy the data from the temporary folder to where it belongs when all is over."""
+        self._return = (source, target)
+
+    def close(self) -> None:
+        """End the server, put back what is kept, and remove the temporary folder."""
+        try:
+            self.resume()
+            if self._return is not None:
+                self._end(signal.SIGINT, signal.SIGQUIT)
+                source, target = self._return
+                if Path(source).is_dir():
+                    _replace(source, target)
+            else:
+                self._end(signal.SIGINT if self._lock >= 0 else signal.SIGQUIT, signal.SIGQUIT)
+            self._remove_segment()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    # --- help -------------------------------------------------------------------------------------------------------------------
+
+    def _end(self, *signals: signal.Signals) -> None:
+        server = self._server
+        if server is None:
+            return
+        for number in signals:
+            if server.poll() is None:
+                server.send_signal(number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    server.wait(STOP_PATIENCE)
+        self.kill()
+
+    def _freeze(self, server: int) -> list[int]:
+        """Stop the postmaster, then its children: it forks no others meanwhile."""
+        _send(server, signal.SIGSTOP)
+        family = [server, *_children(server)]
+        for pid in family[1:]:
+            _send(pid, signal.SIGSTOP)
+        return family
+
+    def _remove_segment(self) -> None:
+        """Remove the small shared memory segment that a killed server has left; a restart would have done it."""
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            number = Path(self._data, "postmaster.pid").read_text().splitlines()[6].split()[1]
+            ctypes.CDLL(None).shmctl(int(number), IPC_RMID, None)
+
+    def _die_with_parent(self, number: signal.Signals) -> Callable[[], None] | None:
+        """What a child runs before the program, after the change of the user (which would undo it)."""
+        if not sys.platform.startswith("linux"):
+            return None
+        parent = os.getpid()
+        prctl = ctypes.CDLL(None).prctl
+
+        def ask() -> None:
+            prctl(PR_SET_PDEATHSIG, int(number))
+            if os.getppid() != parent:
+                os._exit(1)
+
+        return ask
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return False
+    except OSError:
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def _children(parent: int) -> list[int]:
+    """Ids of the children of a process."""
+    if Path("/proc/self/stat").exists():
+        found = []
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                with contextlib.suppress(OSError):
+                    if int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                        found.append(int(entry))
+        return found
+    listing = subprocess.run(["/bin/ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False).stdout
+    pairs = (line.split() for line in listing.splitlines())
+    return [int(pid) for pid, ppid in pairs if int(ppid) == parent]
+
+
+def _replace(source: str, target: str) -> None:
+    """Copy a folder over another one, which stays whole until the copy is."""
+    fresh, old = f"{target}.new", f"{target}.old"
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.copytree(source, fresh, symlinks=True)
+    if Path(target).exists():
+        os.rename(target, old)
+    os.rename(fresh, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _terminated(_number: int, _frame: object) -> None:
+    raise SystemExit(0)
+
+
+def main() -> None:
+    """Obey until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGHUP, _terminated)
+    try:
+        postmaster = Postmaster(**json.loads(sys.argv[1]))
+    except OSError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        return
+    try:
+        print(json.dumps({"value": postmaster.folder}), flush=True)
+        for line in sys.stdin:
+            name, arguments = json.loads(line)
+            try:
+                answer = {"value": getattr(postmaster, name)(*arguments)}
+            except OSError as error:
+                answer = {"error": str(error)}
+            print(json.dumps(answer), flush=True)
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment] - the parent is gone; nothing to flush at exit
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        postmaster.close()
+
+
+if __name__ == "__main__":
+    main()
