@@ -26,12 +26,14 @@ from simtx.protocols import (
     Prepare,
     Publish,
     ReadOutbox,
+    Record,
     Request,
     SetTimer,
     Suspect,
     Timer,
     Transact,
 )
+from simtx.protocols.codec import encode
 
 DAEMON = -1
 
@@ -96,6 +98,32 @@ class Journal:
             actor.cause = log("request", self.node, tx, actor="client", peer="client", name=event.kind)
         elif isinstance(event, Timer) and tx != DAEMON:
             actor.cause = log("timer", self.node, tx, actor.cause, actor=actor.machine.role, name=event.kind)
+
+    def handled(self, actor: Actor, event: Event, effects: Sequence[Effect], state: str) -> None:
+        """A machine has reacted: all that it takes to replay it (`simtx.metrics.conformance`). To be called before the effects run.
+
+        Args:
+            actor: Who.
+            event: To what.
+            effects: What it asks for.
+            state: Its state before the event.
+
+        Raises:
+            CodecError: The event or an effect holds an object of a class that was not registered.
+        """
+        detail = {"role": actor.machine.role, "state": state, "event": encode(event), "effects": _encoded(effects)}
+        self._whole("handle", actor, event.kind, detail)
+
+    def recovered(self, actor: Actor, records: Sequence[Record], effects: Sequence[Effect]) -> None:
+        """A machine was rebuilt from its records; what it then does has this entry as its cause. To be called before the effects run."""
+        detail = {"role": actor.machine.role, "records": _encoded(records), "effects": _encoded(effects)}
+        actor.cause = self._whole("recover", actor, "recover", detail)
+
+    def _whole(self, kind: str, actor: Actor, name: str, detail: Mapping[str, object]) -> int:
+        text = json.dumps(detail, separators=(",", ":"), ensure_ascii=False)
+        return self.recorder.log(
+            kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=name, detail=text
+        )
 
     def effect(self, actor: Actor, effect: Effect) -> None:
         """An effect that happens at once."""
@@ -213,6 +241,10 @@ class Journal:
             else:
                 name = type(effect).__name__.lower()
             self.recorder.log("lost", self.node, actor.tx, actor.cause, actor=actor.machine.role, peer=peer, name=name)
+
+
+def _encoded(values: Iterable[object]) -> list[object]:
+    return [encode(value) for value in values]
 
 
 def arrived(recorder: Recorder, plan: Plan, entry: str) -> None:

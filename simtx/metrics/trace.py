@@ -23,7 +23,9 @@ class TraceEvent(NamedTuple):
             breaker held back). Of the stores: ``apply`` (values changed), ``wait`` (a wait for locks is over), ``unlock``, ``serve`` and
             ``free`` (a worker starts and ends), ``read`` (of a replica), ``redeliver`` (by the broker). Of the run: ``arrive`` (a client
             asks; the plan), ``reply`` (an answer has reached a client who is not beside the entry node), ``fault``, ``open`` and ``close``
-            (of the measured window), ``unfinished`` (a transaction at the end of the run), ``end``.
+            (of the measured window), ``unfinished`` (a transaction at the end of the run), ``end``. Of machines, in a full log:
+            ``handle`` (a machine has reacted to an event) and ``recover`` (it was rebuilt from its records), each with everything that a
+            replay needs.
         node: Where.
         tx: The business transaction, or -1 for what concerns all of them.
         cause: Id of the entry that led to this one, or None.

@@ -255,10 +255,20 @@ class Node:
     # --- the interpreter --------------------------------------------------------------------------------------------------------
 
     def _play(self, actor: Actor, event: Event) -> None:
-        if self.journal is not None:
-            self.journal.event(actor, event)
         actor.phase = BUSY
-        self._run(actor, actor.machine.handle(event))
+        self._run(actor, self._handled(actor, event) if self.journal is not None else actor.machine.handle(event))
+
+    def _handled(self, actor: Actor, event: Event) -> list[Effect]:
+        """Let a machine handle an event, and write it down."""
+        journal, machine = self.journal, actor.machine
+        if journal is None:
+            return machine.handle(event)
+        journal.event(actor, event)
+        state = machine.state
+        effects = machine.handle(event)
+        if self.world.full_log:
+            journal.handled(actor, event, effects, state)
+        return effects
 
     def _resume(self, actor: Actor) -> None:
         """A forced write of this machine is durable: on with the effects behind it."""
@@ -337,9 +347,7 @@ class Node:
                     if machine.state == machine.initial and actor.tx != DAEMON:
                         self._free(actor)  # it came for nothing and holds nothing
                 return
-            if self.journal is not None:
-                self.journal.event(actor, event)
-            effects = actor.machine.handle(event)
+            effects = actor.machine.handle(event) if self.journal is None else self._handled(actor, event)
             rest = iter(effects)
 
     def _watch(self, actor: Actor, effect: Effect, effects: list[Effect], rest: Iterator[Effect]) -> bool:
@@ -679,7 +687,10 @@ class Node:
             if prepared is not None:
                 records.append(prepared)
             actor.phase = BUSY
-            self._run(actor, actor.machine.recover(records))
+            effects = actor.machine.recover(records)
+            if self.journal is not None and self.world.full_log:
+                self.journal.recovered(actor, records, effects)
+            self._run(actor, effects)
             if not self.up:
                 return
         self.start_daemons()

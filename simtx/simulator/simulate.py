@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from simtx.errors import ScenarioError
 from simtx.metrics.run import Run
@@ -26,7 +26,7 @@ def simulate(
     *,
     seed: int = 1,
     replication: int = 0,
-    trace: bool = False,
+    trace: bool | Literal["full"] = False,
     processes: Sequence[Process] = (),
 ) -> Run:
     """Simulate one run.
@@ -38,6 +38,7 @@ def simulate(
         replication: Another replication under the same seed is independent of this one; the same replication of another strategy meets
             the same transactions, service demands and faults (common random numbers).
         trace: Record the event log during the run. Without it, the run is played again when `run.trace` is first asked for.
+            ``full``: with every event and every list of effects of every machine, for `simtx.metrics.conformance`.
         processes: SimPy processes of your own that run beside the model: functions that take the `World` (its clock is ``world.env``)
             and return a generator.
 
@@ -53,12 +54,14 @@ def simulate(
         scenario = load(scenario)
     played = scenario
     chosen = resolve(strategy, scenario.policies)
+    if trace not in (True, False, "full"):
+        raise ScenarioError(f"trace is {trace!r}; it is True, False or 'full'", "simulate")
     Streams(seed, replication)  # refuses what is no such number, before anything is built
     problem = chosen.check(template(scenario))
     if problem:
         raise ScenarioError(problem, f"{scenario.name}, strategy {chosen.name}")
 
-    def play(traced: bool) -> World:
+    def play(traced: bool | Literal["full"]) -> World:
         world = World(played, chosen, seed=seed, replication=replication, traced=traced)
         for process in processes:
             world.env.process(process(world))

@@ -6,7 +6,7 @@ import gc
 import hashlib
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from simtx.errors import RunFailed, ScenarioError
 from simtx.metrics import audit, journal
@@ -15,6 +15,7 @@ from simtx.metrics.run import RunData
 from simtx.metrics.trace import TraceRecorder
 from simtx.protocols import Policies, Request, Strategy
 from simtx.protocols.breaker import CircuitBreaker
+from simtx.protocols.codec import register
 from simtx.scenario.distributions import Constant
 from simtx.simulator.broker import NAME as BROKER
 from simtx.simulator.broker import Broker
@@ -47,13 +48,21 @@ class World:
         strategy: How to keep it consistent, with its policies filled in.
         seed: First part of the key of all random streams.
         replication: Second part; replications are independent of each other.
-        traced: Whether to record the event log.
+        traced: Whether to record the event log; ``full``: with all that a replay of the machines needs.
 
     Raises:
         ScenarioError: The strategy cannot play this scenario.
     """
 
-    def __init__(self, scenario: Scenario, strategy: Strategy, *, seed: int, replication: int, traced: bool) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        strategy: Strategy,
+        *,
+        seed: int,
+        replication: int,
+        traced: bool | Literal["full"],
+    ) -> None:
         self.scenario = scenario
         self.strategy = strategy
         self.policies: Policies = getattr(strategy, "policies", None) or scenario.policies
@@ -62,6 +71,9 @@ class World:
         self.timers = Timers(self.env)
         self.jitter = self.streams.uniform("world", "backoff-jitter")
         self.trace = TraceRecorder(lambda: self.env.now) if traced else None
+        self.full_log = traced == "full"
+        if self.full_log:
+            register(*getattr(strategy, "wire_types", ()))
         grace = max(60.0, 4 * scenario.broker.redelivery, 4 * self.policies.backoff.cap)
         self.ledger = Ledger(len(audit.conserved(scenario)), grace)
         self.deadlocks = Deadlocks(scenario.deadlocks)
