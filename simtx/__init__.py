@@ -5,9 +5,10 @@
     >>> run = simtx.simulate(scenario, "2pc", seed=1)
     >>> comparison = simtx.compare(scenario, ["2pc", "saga", "outbox", "dual-write"], replications=20)
     >>> verdict = simtx.verify("2pc", participants=2, crashes=1)
+    >>> real = simtx.execute(scenario, "saga")
 
 Layers, from the bottom: `simtx.protocols` (pure state machines), `simtx.scenario` (what is to be played), `simtx.metrics` (what is
-measured), `simtx.simulator` (the world of SimPy), `simtx.checker` (exhaustive search, histories), `simtx.experiments` and `simtx.report` (replications, tables, plots), `simtx.cli`.
+measured), `simtx.workload` (what is asked for), `simtx.simulator` (the world of SimPy), `simtx.reference` (real processes and databases), `simtx.checker` (exhaustive search, histories), `simtx.experiments` and `simtx.report` (replications, tables, plots), `simtx.cli`.
 Names are imported when they are first used, so that ``import simtx`` is quick.
 """
 
@@ -15,14 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 from simtx.errors import PeerFault, ProtocolViolation, RunFailed, ScenarioError, SimtxError
 from simtx.metrics import views as _views
 
 if TYPE_CHECKING:
+    __version__: str
     from simtx.checker.explore import explore
     from simtx.checker.history import check_history
     from simtx.checker.verify import Verdict, verify
@@ -30,13 +30,9 @@ if TYPE_CHECKING:
     from simtx.metrics.run import Run
     from simtx.metrics.trace import Trace, TraceEvent
     from simtx.protocols import Backoff, BreakerPolicy, DualWrite, Outbox, Policies, Saga, TwoPhaseCommit
+    from simtx.reference.execute import execute
     from simtx.scenario import Scenario, load
     from simtx.simulator import simulate
-
-try:
-    __version__ = _version("simtx")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
 
 _HOMES = {
     "Backoff": "simtx.protocols",
@@ -54,6 +50,7 @@ _HOMES = {
     "Verdict": "simtx.checker.verify",
     "check_history": "simtx.checker.history",
     "compare": "simtx.experiments",
+    "execute": "simtx.reference.execute",
     "explore": "simtx.checker.explore",
     "load": "simtx.scenario",
     "simulate": "simtx.simulator",
@@ -82,6 +79,7 @@ __all__ = [
     "__version__",
     "check_history",
     "compare",
+    "execute",
     "explore",
     "load",
     "simulate",
@@ -90,12 +88,24 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'simtx' has no attribute '{name}'")
     value = getattr(import_module(home), name)
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    """Version of the installed package; looked up when it is asked for, since that takes longer than all the rest."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("simtx")
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"
 
 
 def __dir__() -> list[str]:

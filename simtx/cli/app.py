@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from simtx.cli.compare import compare
+from simtx.cli.execute import execute
 from simtx.cli.scenarios import scenarios
 from simtx.cli.simulate import simulate
 from simtx.cli.verify import verify
@@ -53,6 +54,7 @@ app.command()(scenarios)
 app.command()(simulate)
 app.command()(compare)
 app.command()(verify)
+app.command()(execute)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,96 @@
+"""``simtx execute``: one run for real, on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def execute(
+    scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
+    strategy: Annotated[str, typer.Argument(help="2pc, saga, outbox or dual-write; options as in '2pc:work=before'.")],
+    store: Annotated[str, typer.Option(help="sqlite, postgres, or the DSN of a server: postgresql://...")] = "sqlite",
+    broker: Annotated[str, typer.Option(help="embedded, nats, or the URL of a server: nats://...")] = "embedded",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the transactions.")] = 1,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the scenario: workload.rate=20")
+    ] = None,
+    network: Annotated[
+        str, typer.Option(help="loopback: as fast as this machine is; scenario: with the scenario's latencies.")
+    ] = "loopback",
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Keep stores, logs and audit logs in this new folder; default: they are deleted."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address that the processes listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65000, help="First port that they listen on; 0: free ones.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Execute one run for real: a process for every service, real databases, a real broker, real kills.
+
+    The scenario's network, disks and broker are not imitated, its service times and faults are. Ctrl-C ends every process.
+    """
+    import simtx
+    from simtx.cli.common import load, print_json, warn
+    from simtx.protocols import strategy as resolve
+
+    chosen = load(scenario, change or ())
+    played = resolve(strategy, chosen.policies)
+    run = simtx.execute(
+        chosen,
+        played,
+        store=store,
+        broker=broker,
+        seed=seed,
+        folder=keep,
+        network=network,
+        host=host,
+        port=port,
+        progress=None if json else _progress(),
+    )
+    warn(note for note in run.warnings if note not in chosen.warnings())
+    if json:
+        print_json(
+            {
+                "scenario": chosen.name,
+                "strategy": repr(played),
+                "promise": run.promise,
+                "store": store,
+                "broker": broker if played.uses_broker else None,
+                "seed": seed,
+                "digest": run.digest,
+                "warnings": run.warnings,
+                "summary": dict(run.summary),
+                "folder": str(keep) if keep is not None else None,
+            }
+        )
+        return
+    from simtx.report.tables import run_text
+
+    typer.echo(run_text(run))
+    if keep is not None:
+        typer.echo(f"written: {keep}")
+
+
+def _progress() -> Callable[[str, float], None] | None:
+    """A progress bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return None
+    from tqdm import tqdm
+
+    bar = tqdm(total=100, unit="%", leave=False, bar_format="{desc}: {percentage:3.0f}% |{bar}|")
+
+    def show(phase: str, share: float) -> None:
+        bar.set_description(phase, refresh=False)
+        bar.n = round(100 * share)
+        bar.refresh()
+        if phase == "done":
+            bar.close()
+
+    return show
