@@ -9,6 +9,7 @@ from simtx.scenario.distributions import (
     Hyperexponential,
     Lognormal,
     Mixture,
+    Shifted,
     ShiftedLognormal,
     Uniform,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "RunPlan",
     "Scenario",
     "Service",
+    "Shifted",
     "ShiftedLognormal",
     "StepSpec",
     "Store",

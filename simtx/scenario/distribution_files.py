@@ -15,6 +15,7 @@ from simtx.scenario.distributions import (
     Hyperexponential,
     Lognormal,
     Mixture,
+    Shifted,
     ShiftedLognormal,
     Uniform,
 )
@@ -32,6 +33,7 @@ FORMS: Mapping[str, tuple[str | tuple[str, ...], ...]] = {
     "erlang": ("shape", "average"),
     "hyperexponential": ("average", "scv"),
     "empirical": ("values",),
+    "shifted": ("shift", "base"),
     "mixture": ("weights", "parts"),
 }
 
@@ -141,6 +143,8 @@ def _member(
         return count(value, least=1)
     if key in ("sigma", "scv"):
         return number(value)
+    if key == "base":
+        return read_distribution(value, durations=durations, unit_needed=unit_needed, names=names)
     if key in ("values", "weights", "parts"):
         if not isinstance(value, list | tuple):
             raise ValueError(f"{shown(value)} is no list")
@@ -192,6 +196,7 @@ def _build(kind: str, values: dict[str, Any]) -> Distribution:
         "erlang": Erlang,
         "hyperexponential": Hyperexponential,
         "empirical": Empirical,
+        "shifted": Shifted,
         "mixture": Mixture,
     }
     return simple[kind](**values)

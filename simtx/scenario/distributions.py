@@ -431,6 +431,42 @@ class Empirical(Distribution):
 
 
 @dataclass(frozen=True, slots=True)
+class Shifted(Distribution):
+    """Another distribution, later by a fixed time: a service time with an overhead that every call has."""
+
+    base: Distribution
+    shift: float
+
+    def __post_init__(self) -> None:
+        _positive("shift", self.shift, zero=True)
+
+    def mean(self) -> float:
+        return self.base.mean() + self.shift
+
+    def variance(self) -> float:
+        return self.base.variance()
+
+    def cdf(self, x: float) -> float:
+        return self.base.cdf(x - self.shift)
+
+    def quantile(self, q: float) -> float:
+        return self.base.quantile(q) + self.shift
+
+    def support(self) -> tuple[float, float]:
+        low, high = self.base.support()
+        return low + self.shift, high + self.shift
+
+    def sample(self, rng: np.random.Generator, n: int) -> Floats:
+        return self.base.sample(rng, n) + self.shift
+
+    def scaled(self, factor: float) -> Shifted:
+        return Shifted(self.base.scaled(factor), self.shift * factor)
+
+    def describe(self, unit: str = "s") -> str:
+        return f"{_text(self.shift, unit)} + {self.base.describe(unit)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Mixture(Distribution):
     """One of the parts, each with its probability: a fast path and a slow one, for example."""
 

@@ -17,6 +17,7 @@ from simtx.scenario import (
     Hyperexponential,
     Lognormal,
     Mixture,
+    Shifted,
     ShiftedLognormal,
     Uniform,
 )
@@ -29,6 +30,7 @@ PAIRS = [
     (Uniform(2.0, 5.0), stats.uniform(2.0, 3.0)),
     (Erlang(3, 1.5), stats.gamma(3, scale=0.5)),
     (Erlang(1, 0.5), stats.expon(scale=0.5)),
+    (Shifted(Exponential(0.25), 0.75), stats.expon(loc=0.75, scale=0.25)),
 ]
 SMOOTH = [
     *[ours for ours, _ in PAIRS],
