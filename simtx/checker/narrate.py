@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from simtx.checker.layout import REQUESTS, VARIANT_SHIFT, State
 from simtx.checker.local import PAUSED, Outcome
 from simtx.checker.model import Step
-from simtx.checker.protocol import REQUESTS, VARIANT_SHIFT, ProtocolModel, State
+from simtx.checker.protocol import ProtocolModel
 from simtx.checker.reactions import Action
 from simtx.checker.scope import BUDGETS
 from simtx.checker.words import describe, describe_event

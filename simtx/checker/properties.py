@@ -6,14 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from simtx.checker.broker import is_empty
+from simtx.checker.layout import ENDED
 from simtx.checker.local import Locals
 from simtx.checker.local_store import Output
 from simtx.checker.scope import Scope
 from simtx.protocols import Message
-
-ENDED: Final = 1 << 16
-HALTED: Final = 1 << 17  # a machine raised: nothing is explored behind that
-WAIT_SHIFT: Final = 18
 
 ALWAYS: Final[Mapping[str, str]] = {
     "agreement": "no two parties, nor the client, hold opposite decisions",

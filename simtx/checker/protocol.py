@@ -1,9 +1,5 @@
 """The global model of a protocol in a scope: nodes, network, broker, client and budgets of faults, as a `Model` for the explorer.
 
-A state is ``(nodes, net, broker, observed, budget, rest)``: the number of each node's local state; a sorted tuple of the numbers of what
-is in flight (a multiset); the broker's queues; the number of what the observer has seen; what is left of the budgets, four bits each;
-and bits for the requests to come, the variant of the plan, the end, and how often time had to pass.
-
 What keeps the number of states down, and why nothing is lost by it:
 
 - A copy of a message comes into being when the message is delivered first (both copies are alike, so it does not matter when).
@@ -17,27 +13,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from simtx.checker import broker as brokers
-from simtx.checker.broker import Broker
+from simtx.checker.layout import (
+    CRASH,
+    DUPLICATE,
+    ENDED,
+    FAILURE,
+    HALTED,
+    INTERVENTION,
+    LOSS,
+    MASK,
+    REQUESTS,
+    TIMEOUT,
+    VARIANT_SHIFT,
+    WAIT_SHIFT,
+    State,
+)
 from simtx.checker.local import Outcome
 from simtx.checker.local_store import Output
 from simtx.checker.model import Model
-from simtx.checker.properties import ENDED, HALTED, WAIT_SHIFT, Judge
+from simtx.checker.properties import Judge
 from simtx.checker.reactions import COPY, DONE, MESSAGE, ORPHAN, PUBLICATION, Action, Digest, Item, Reactions
 from simtx.checker.scope import BUDGETS, Scope
+from simtx.checker.symmetry import Symmetry, marked
 from simtx.checker.tables import Book
 from simtx.checker.words import describe_event
 from simtx.errors import ScenarioError
 from simtx.protocols import Delivery, Done, Machine, Policies, Request, Strategy
-
-State: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], Broker, int, int, int]
-
-CRASH, LOSS, DUPLICATE, TIMEOUT, FAILURE, INTERVENTION = (1 << 4 * position for position in range(len(BUDGETS)))
-_MASK: Final = 15
-VARIANT_SHIFT: Final = 8
-REQUESTS: Final = 255
 
 #: What the checker plays with when a strategy has no policies of its own: little patience, so that giving up is in reach.
 POLICIES: Final = Policies(attempts=1, publish_attempts=2)
@@ -52,6 +56,7 @@ class ProtocolModel:
         fused: Where everything goes through a broker, let the last crash and the restart be one step: who is down then differs from
             who is slow in nothing. `direct` tells afterwards whether everything did.
         shared: Several processes will search.
+        symmetry: Find out which participants are alike.
 
     Attributes:
         strategy: The strategy with its policies.
@@ -65,17 +70,22 @@ class ProtocolModel:
         items: What is or was in flight, by number.
         observations: What was observed, by number.
         judge: The properties.
+        symmetry: Which participants are alike, if any are.
 
     Raises:
         ScenarioError: The strategy cannot play the plans of this scope.
     """
 
-    def __init__(self, strategy: Strategy, scope: Scope, *, fused: bool = True, shared: bool = False) -> None:
+    def __init__(
+        self, strategy: Strategy, scope: Scope, *, fused: bool = True, shared: bool = False, symmetry: bool = False
+    ) -> None:
         configured = getattr(strategy, "configured", None)
         self.strategy: Strategy = configured(POLICIES) if configured is not None else strategy
         self.scope = scope
         self.nodes = (*scope.services(), *((strategy.hub,) if strategy.hub else ()))
         self.variants = scope.variants()
+        if symmetry:
+            self.variants = [(text, marked(plans)) for text, plans in self.variants]
         for _, plans in self.variants:
             problem = self.strategy.check(plans[0])
             if problem:
@@ -96,6 +106,10 @@ class ProtocolModel:
         self._number = self.reactions.number
         self._observe = self.reactions.observe
         self._digests = self.reactions.digests
+        found = Symmetry(self) if symmetry else None
+        self.symmetry = found if found is not None and found.classes else None
+        self._checked: dict[tuple[int, int, Any, int], tuple[Digest, ...]] = {}
+        self._calmly = self._digests if self.symmetry is None else self._check
 
     @property
     def direct(self) -> bool:
@@ -124,6 +138,7 @@ class ProtocolModel:
             invariants=always,
             terminal_invariants=at_rest,
             goals=goals,
+            canonical=self.symmetry.canonical if self.symmetry is not None else None,
             catch_up=self.book.catch_up if self.book is not None else None,
             show=self.show,
         )
@@ -170,15 +185,15 @@ class ProtocolModel:
                 if free:
                     busy = True
                     yield from self._react(state, Action("timer", node, event))
-        if budget & INTERVENTION * _MASK:
+        if budget & INTERVENTION * MASK:
             yield from self._intervened(state)
-        if busy and budget & TIMEOUT * _MASK:
+        if busy and budget & TIMEOUT * MASK:
             cheaper = (nodes, net, broker, seen, budget - TIMEOUT, rest)
             for node, local in enumerate(nodes):
                 for _, event, free in self._set_timers(local):
                     if not free:
                         yield from self._react(cheaper, Action("timer", node, event))
-        if budget & CRASH * _MASK:
+        if budget & CRASH * MASK:
             cheaper = (nodes, net, broker, seen, budget - CRASH, rest)
             for node, local in enumerate(nodes):
                 if self._up(local) and not self._running(local):
@@ -205,18 +220,18 @@ class ProtocolModel:
             if not self._up(local):
                 yield Action("lose", item.node, None, number), less
                 continue
-            if kind != DONE and budget & LOSS * _MASK:
+            if kind != DONE and budget & LOSS * MASK:
                 yield Action("lose", item.node, None, number), (nodes, others, broker, seen, budget - LOSS, rest)
             if item.tx in self._running(local):
                 continue
             action = Action("deliver", item.node, item.event, number)
             yield from self._react(less, action)
-            if kind == MESSAGE and budget & DUPLICATE * _MASK:
+            if kind == MESSAGE and budget & DUPLICATE * MASK:
                 copied = (nodes, net, broker, seen, budget - DUPLICATE, rest)
                 yield from self._react(copied, action._replace(note="copy"))
             if kind == DONE:
                 for cost in (LOSS, TIMEOUT):
-                    if budget & cost * _MASK:
+                    if budget & cost * MASK:
                         yield from self._unheard((nodes, others, broker, seen, budget - cost, rest), number, item)
         for head in brokers.heads(broker):
             local = nodes[head.consumer]
@@ -238,9 +253,9 @@ class ProtocolModel:
             yield action, (nodes, others, stored, heard, budget, rest)
             return
         yield action, (nodes, _with(others, (self.reactions.ack(item),)), stored, heard, budget, rest)
-        if budget & LOSS * _MASK:
+        if budget & LOSS * MASK:
             yield from self._unheard((nodes, others, broker, seen, budget - LOSS, rest), number, item)
-        if budget & TIMEOUT * _MASK:
+        if budget & TIMEOUT * MASK:
             orphan = self._number(Item(ORPHAN, item.node, item.tx, None, message, item.consumer))
             yield from self._unheard(
                 (nodes, _with(others, (orphan,)), broker, seen, budget - TIMEOUT, rest), number, item
@@ -263,7 +278,7 @@ class ProtocolModel:
         marked = brokers.mark(broker, head.consumer, head.id, delivered=True)
         after = (nodes, net, marked, seen, budget, rest)
         yield from self._react(after, action)
-        if kind == "deliver" and budget & DUPLICATE * _MASK:
+        if kind == "deliver" and budget & DUPLICATE * MASK:
             copy = self._number(Item(COPY, head.consumer, head.tx, event, message))
             copied = (nodes, _with(net, (copy,)), marked, seen, budget - DUPLICATE, rest)
             yield from self._react(copied, action._replace(note="copy"))
@@ -341,24 +356,35 @@ class ProtocolModel:
         node = action.node
         local = base[0][node]
         crashing = action.kind == "crash"
-        may_crash = crashing or bool(budget & CRASH * _MASK)
-        for choice, digest in enumerate(self._digests(node, local, action.event)):
+        may_crash = crashing or bool(budget & CRASH * MASK)
+        digests_of = self._digests if budget & CRASH * MASK else self._calmly
+        for choice, digest in enumerate(digests_of(node, local, action.event)):
             if (digest.crashed or digest.paused) and not may_crash:
                 break  # the outcome without a crash comes first
             spent = budget - CRASH if (digest.crashed or digest.paused) and not crashing else budget
             label = action._replace(choice=choice) if choice else action
             yield from self._become(base, label, digest, spent)
-        if budget & FAILURE * _MASK and action.kind in ("deliver", "request", "timer", "redeliver"):
+        if budget & FAILURE * MASK and action.kind in ("deliver", "request", "timer", "redeliver"):
             fail = 0
-            while digests := self._digests(node, local, action.event, fail):
+            while digests := digests_of(node, local, action.event, fail):
                 yield from self._become(base, action._replace(fail=fail), digests[0], budget - FAILURE)
                 fail += 1
+
+    def _check(self, node: int, local: int, event: Any, fail: int = -1) -> tuple[Digest, ...]:
+        """What may come of an event, when it was made sure that participants that are alike may change places in it."""
+        key = (node, local, event, fail)
+        known = self._checked.get(key)
+        if known is None:
+            assert self.symmetry is not None  # noqa: S101 - nobody asks otherwise
+            self.symmetry.check(node, local, event, fail)
+            known = self._checked[key] = self._digests(node, local, event, fail)
+        return known
 
     def _become(self, base: State, label: Action, digest: Digest, budget: int) -> Iterator[tuple[Action, State]]:
         """The states after an outcome: an acknowledgement may get lost, and so may a publication of a node that crashes."""
         nodes, net, broker, seen, _, rest = base
         node, local = label.node, digest.local
-        calm = not budget & CRASH * _MASK
+        calm = not budget & CRASH * MASK
         if local != nodes[node]:
             if calm and not (digest.crashed or digest.paused):
                 local = self.locals.calm(local)
@@ -379,7 +405,7 @@ class ProtocolModel:
                 acked = brokers.acknowledge(acked, node, identity)
                 again = brokers.mark(again, node, identity, delivered=False)
             ends = [(label, acked, budget)]
-            if budget & LOSS * _MASK:
+            if budget & LOSS * MASK:
                 ends.append((label._replace(note="ack lost"), again, budget - LOSS))
         for name, left, spent in ends:
             after = (nodes, net, left, seen, spent, rest)
@@ -402,7 +428,7 @@ class ProtocolModel:
                 kept.append(number)
             elif item.kind == PUBLICATION:
                 orphans.append(self._number(Item(ORPHAN, node, item.tx, None, item.message, item.consumer)))
-        restart = self.fused and not budget & CRASH * _MASK
+        restart = self.fused and not budget & CRASH * MASK
         for count in range(len(orphans), -1, -1):
             for survivors in combinations(orphans, count):
                 after = (nodes, _with(tuple(kept), survivors), broker, seen, budget, rest)
@@ -437,9 +463,9 @@ class ProtocolModel:
         if waiting:
             parts.append("at the broker: " + ", ".join(waiting))
         left = [
-            f"{name} {budget >> 4 * position & _MASK}"
+            f"{name} {budget >> 4 * position & MASK}"
             for position, name in enumerate(BUDGETS)
-            if budget >> 4 * position & _MASK
+            if budget >> 4 * position & MASK
         ]
         parts.append("left: " + (", ".join(left) or "nothing"))
         if rest & ENDED:

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from simtx.checker import narrate
 from simtx.checker.explore import explore
+from simtx.checker.layout import State
 from simtx.checker.model import Step
 from simtx.checker.properties import PROPERTIES
-from simtx.checker.protocol import ProtocolModel, State
+from simtx.checker.protocol import ProtocolModel
 from simtx.checker.scope import BUDGETS, Scope
 from simtx.errors import ScenarioError
 from simtx.metrics.trace import Trace

@@ -38,6 +38,8 @@ class Verdict:
         covered: The rows that were taken: (role, state, event, state afterwards).
         recovered: What restarts have found: (role, kind of the last record, state afterwards).
         expected: Properties that the strategy is known not to have, with the reason.
+        symmetry: Which participants are alike, so that states that differ only in who of them is who count once; that none are;
+            or nothing, if it was not asked for.
     """
 
     strategy: str
@@ -55,6 +57,7 @@ class Verdict:
     covered: frozenset[tuple[str, str, str, str]] = field(repr=False)
     recovered: frozenset[tuple[str, str, str]] = field(repr=False)
     expected: dict[str, str] = field(repr=False)
+    symmetry: str = ""
 
     @property
     def ok(self) -> bool:
@@ -86,8 +89,9 @@ class Verdict:
     def bounds(self) -> str:
         """The scope and the size of the exploration, on one line."""
         extent = "all" if self.complete else "only"
+        symmetry = f" (symmetry: {self.symmetry})" if self.symmetry else ""
         return (
-            f"{self.scope}; {extent} {self.states:,} states, {self.transitions:,} transitions, depth {self.depth}, "
+            f"{self.scope}; {extent} {self.states:,} states{symmetry}, {self.transitions:,} transitions, depth {self.depth}, "
             f"{self.seconds:.1f} s"
         )
 
@@ -129,6 +133,7 @@ class Verdict:
             "properties": {name: name not in self.violations for name in self.checked},
             "violations": {name: list(story.steps) for name, story in self.violations.items()},
             "expected": dict(self.expected),
+            "symmetry": self.symmetry,
             "goals": dict(self.goals),
             "not_covered": list(self.not_covered),
         }
@@ -167,6 +172,7 @@ def verify(
     refusals: bool = True,
     unruly: bool = False,
     retained: int | None = None,
+    symmetry: bool = False,
     workers: int = 1,
     max_states: int | None = None,
     max_seconds: float | None = None,
@@ -195,6 +201,8 @@ def verify(
         refusals: Whether steps may be refused.
         unruly: Whether steps and compensations may be refused that must not be.
         retained: Idempotency rows that a store keeps.
+        symmetry: Explore once what differs only in who of several participants that are alike is who. The verdict says who is;
+            `simtx.checker.symmetry` says how that is made sure. Stories are still real runs.
         workers: Processes that search, where the search is large enough to share; needs fork (Linux, macOS), and machines and
             messages that survive pickling. Counts and verdict are the same with any number; which of several equally short
             stories is told may differ.
@@ -204,7 +212,8 @@ def verify(
         progress: True shows a bar on a terminal; a function is called with a `Progress`.
 
     Raises:
-        ScenarioError: An argument is wrong, or the strategy cannot play the plans of this scope.
+        ScenarioError: An argument is wrong, the strategy cannot play the plans of this scope, or symmetry is asked for and a
+            machine treats participants that seemed to be alike in different ways.
     """
     scope = Scope(
         participants=participants,
@@ -226,6 +235,7 @@ def verify(
     return verify_scope(
         strategy_of(strategy),
         scope,
+        symmetry=symmetry,
         workers=workers,
         max_states=max_states,
         max_seconds=max_seconds,
@@ -234,18 +244,25 @@ def verify(
     )
 
 
-def verify_scope(strategy: Strategy, scope: Scope, *, workers: int = 1, **limits: Any) -> Verdict:
+def verify_scope(
+    strategy: Strategy, scope: Scope, *, symmetry: bool = False, workers: int = 1, **limits: Any
+) -> Verdict:
     """As `verify`, with a `Scope`; `limits` are those of `explore`."""
-    shared = workers != 1
-    model = ProtocolModel(strategy, scope, shared=shared)
-    exploration = explore(model.model(), workers=workers, **limits)
+
+    def explored(*, fused: bool) -> tuple[ProtocolModel, Exploration]:
+        model = ProtocolModel(strategy, scope, fused=fused, shared=workers != 1, symmetry=symmetry)
+        return model, explore(model.model(), symmetry=model.symmetry is not None, workers=workers, **limits)
+
+    model, exploration = explored(fused=True)
     if model.fused and model.direct:  # a node that is down may then lose messages: look at that too
-        model = ProtocolModel(strategy, scope, fused=False, shared=shared)
-        exploration = explore(model.model(), workers=workers, **limits)
-    return _verdict(strategy, model, exploration)
+        model, exploration = explored(fused=False)
+    alike = ""
+    if symmetry:
+        alike = f"{model.symmetry.words} are alike" if model.symmetry is not None else "no two participants are alike"
+    return _verdict(strategy, model, exploration, alike)
 
 
-def _verdict(strategy: Strategy, model: ProtocolModel, exploration: Exploration) -> Verdict:
+def _verdict(strategy: Strategy, model: ProtocolModel, exploration: Exploration, symmetry: str) -> Verdict:
     locals_ = model.locals
     covered = frozenset(
         (kind.role, before, _event(event), after) for kind, before, event, after in locals_.covered.numbers
@@ -268,6 +285,7 @@ def _verdict(strategy: Strategy, model: ProtocolModel, exploration: Exploration)
         covered=covered,
         recovered=recovered,
         expected=dict(expected),
+        symmetry=symmetry,
     )
 
 

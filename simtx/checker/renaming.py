@@ -1,0 +1,126 @@
+"""Renaming participants: what a value becomes when participants trade places, and what is left of it when nobody's order counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from simtx.checker.program import Node
+from simtx.protocols import Machine, Step
+
+
+class Index(int):
+    """Index of a step, told apart from other numbers so that it can be renamed along with the participant of the step."""
+
+    __slots__ = ()
+
+
+class Renaming:
+    """Participants take each other's places, in names of services and steps and in indexes of steps.
+
+    A value is brought into a normal form on the way: in lists and tuples, the names, indexes and steps of participants that are alike
+    are sorted among their places. What depends on their order is thereby lost, deliberately; `simtx.checker.symmetry` checks that
+    nothing does.
+
+    Args:
+        names: For each participant, its name and the name of its step.
+        places: For each participant, whose place it takes; nobody's (-1) makes it anonymous.
+        kinds: For each participant, the number of the class of those that are like it, or -1.
+    """
+
+    def __init__(self, names: Sequence[tuple[str, str]], places: Sequence[int], kinds: Sequence[int]) -> None:
+        self._kinds = kinds
+        self._indexes = tuple(map(Index, places))
+        self._names: dict[str, str] = {}
+        self._of_name: dict[str, int] = {}
+        for participant, (service, step) in enumerate(names):
+            place = places[participant]
+            self._names[service] = names[place][0] if place >= 0 else "?"
+            self._names[step] = names[place][1] if place >= 0 else "??"
+            self._of_name[service] = participant
+        self.mentioned: set[int] = set()
+
+    def value(self, value: Any) -> Any:
+        """The renamed value, in normal form. `mentioned` grows by the participants that it mentions."""
+        kind = type(value)
+        if kind is str:
+            if value in self._of_name:
+                self.mentioned.add(self._of_name[value])
+            return self._names.get(value, value)
+        if kind is Index:
+            if value < 0:
+                return value
+            self.mentioned.add(int(value))
+            return self._indexes[value]
+        if kind is list or kind is tuple:
+            return kind(self._sequence(value))
+        if kind is dict:
+            return {self.value(key): self.value(one) for key, one in value.items()}
+        if kind is set or kind is frozenset:
+            return kind(map(self.value, value))
+        if isinstance(value, tuple):
+            return kind(*map(self.value, value))
+        if is_dataclass(value):
+            return self._instance(value)
+        return value
+
+    def _sequence(self, values: Sequence[Any]) -> list[Any]:
+        renamed = [self.value(value) for value in values]
+        places: dict[tuple[type, int], list[int]] = {}
+        for position, value in enumerate(values):
+            participant = self._participant(value)
+            if participant >= 0 and self._kinds[participant] >= 0:
+                places.setdefault((type(value), self._kinds[participant]), []).append(position)
+        for positions in places.values():
+            if len(positions) > 1:
+                ordered = sorted((renamed[position] for position in positions), key=_rank)
+                for position, value in zip(positions, ordered, strict=True):
+                    renamed[position] = value
+        return renamed
+
+    def _participant(self, value: Any) -> int:
+        kind = type(value)
+        if kind is str:
+            return self._of_name.get(value, -1)
+        if kind is Index:
+            return int(value)
+        return int(value.index) if kind is Step else -1
+
+    def _instance(self, value: Any) -> Any:
+        changes = {}
+        for one in fields(value):
+            old = getattr(value, one.name)
+            new = self.value(old)
+            if new is not old and new != old:
+                changes[one.name] = new
+        if not changes:
+            return value
+        twin = object.__new__(type(value))
+        for one in fields(value):
+            object.__setattr__(twin, one.name, changes.get(one.name, getattr(value, one.name)))
+        return twin
+
+    def machine(self, machine: Machine) -> Machine:
+        """A renamed copy of a machine."""
+        twin = machine.clone()
+        for base in type(machine).__mro__:
+            for name in getattr(base, "__slots__", ()):
+                setattr(twin, name, self.value(getattr(machine, name)))
+        return twin
+
+    def node(self, node: Node) -> Node:
+        """A node, renamed in place."""
+        node.name = self.value(node.name)
+        for actor in node.actors.values():
+            actor.machine = self.machine(actor.machine)
+            actor.timers = self.value(actor.timers)
+        store = node.store
+        for one in fields(store):
+            setattr(store, one.name, self.value(getattr(store, one.name)))
+        return node
+
+
+def _rank(value: Any) -> Any:
+    """What names, indexes or steps are sorted by."""
+    return (value.index, repr(value)) if type(value) is Step else value

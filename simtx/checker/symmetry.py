@@ -1,0 +1,448 @@
+"""Symmetry over identical participants: states that differ only in who of them is who are explored once.
+
+A renaming takes participants that are alike to each other's places, everywhere: nodes, machines, stores, messages, timers. Two states are
+the same up to symmetry if a renaming, and forgetting the order in which machines list such participants, makes them equal. This is
+applied where no crash is left in the budget (which is where most states are): before, a crash may cut a coordinator off after it has told
+the first and not the second, so that their order does count.
+
+Who is alike is not believed but checked. At first those are candidates that have equal parts in the plan and whose exchange leaves the hub's
+reaction to the client's request as it is (the steps of a saga are ordered, so its participants fail here). Then, during the search,
+each reaction of each node is compared with the reaction to the renamed event in the renamed state, for a set of renamings that
+generates all, and likewise for each order of the participants that occurs. So what a state's representative can do is exactly what the state can
+do, up to renaming (a bisimulation); if a machine treats one of them otherwise than another, the search ends with an error.
+
+Source of the technique: C. N. Ip and D. L. Dill, "Better verification through symmetry", Formal Methods in System Design 9 (1996).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise, permutations, product
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from simtx.checker.layout import CRASH, MASK, REQUESTS, VARIANT_SHIFT, WAIT_SHIFT, State
+from simtx.checker.local import PAUSED, Outcome
+from simtx.checker.renaming import Index, Renaming
+from simtx.checker.tables import Table
+from simtx.checker.words import describe_event
+from simtx.errors import ScenarioError
+from simtx.protocols import Plan
+
+if TYPE_CHECKING:
+    from simtx.checker.protocol import ProtocolModel
+
+Places: TypeAlias = tuple[int, ...]
+Parts: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], int, int]
+_KEPT: Final = (
+    100_000  # representatives that are remembered: a state is reached some five times, mostly soon after the first
+)
+_EVENT: Final = 3  # length of ("event", transaction, event)
+
+
+class NotAlikeError(ScenarioError):
+    """A machine treats participants that seemed to be alike in different ways."""
+
+
+def marked(plans: Sequence[Plan]) -> tuple[Plan, ...]:
+    """The plans with indexes that can be told from other numbers."""
+    return tuple(
+        replace(
+            plan,
+            steps=tuple(
+                replace(step, index=Index(step.index), after=tuple(map(Index, step.after))) for step in plan.steps
+            ),
+        )
+        for plan in plans
+    )
+
+
+class _Memo(dict[Any, Any]):
+    """A function that remembers."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def __missing__(self, key: Any) -> Any:
+        value = self[key] = self._function(key)
+        return value
+
+
+class _Exchange:
+    """One renaming, applied to the numbers that states are made of."""
+
+    def __init__(self, symmetry: Symmetry, places: Places) -> None:
+        model = symmetry.model
+        self.places = places
+        self.renaming = Renaming(symmetry.names, places, symmetry.kinds)
+        self.nodes = (*places, *range(len(places), len(model.nodes)))
+        self.locals = _Memo(lambda number: model.locals.freeze(self.renaming.node(model.locals.thaw(number))))
+        self.items = _Memo(self._item)
+        self.seen = _Memo(self._seen)
+        self.rest = _Memo(self._rest)
+        self._symmetry = symmetry
+
+    def event(self, event: Any) -> Any:
+        """An event; the client's request asks for the plan in which another step is refused."""
+        requests = self._symmetry.model.requests
+        for variant, known in enumerate(requests):
+            for tx, request in enumerate(known):
+                if event == request:
+                    return requests[self.variant(variant)][tx]
+        return self.renaming.value(event)
+
+    def variant(self, variant: int) -> int:
+        """A variant of the plan."""
+        variants = self._symmetry.model.variants
+        wanted = [_parts(self.renaming.value(plan)) for plan in variants[variant][1]]
+        for number, (_, plans) in enumerate(variants):
+            if [_parts(plan) for plan in plans] == wanted:
+                return number
+        return -1
+
+    def _item(self, number: int) -> int:
+        item = self._symmetry.model.items[number]
+        node = self.nodes[item.node]
+        event, message = self.renaming.value(item.event), self.renaming.value(item.message)
+        return self._symmetry.model.reactions.number(replace(item, node=node, event=event, message=message))
+
+    def _seen(self, number: int) -> int:
+        seen = self._symmetry.model.observations[number]
+        stuck = frozenset((self.nodes[node], tx) for node, tx in seen.stuck)
+        return self._symmetry.model.reactions.observe_as(seen._replace(stuck=stuck))
+
+    def _rest(self, rest: int) -> int:
+        model = self._symmetry.model
+        if rest & REQUESTS:
+            variant = self.variant(rest >> VARIANT_SHIFT & REQUESTS)
+            rest = rest & ~(REQUESTS << VARIANT_SHIFT) | variant << VARIANT_SHIFT
+        count, fired = model.reactions.rounds.values[rest >> WAIT_SHIFT]
+        turns = (count, frozenset((self.nodes[node], tx, self.renaming.value(name)) for node, tx, name in fired))
+        return rest & (1 << WAIT_SHIFT) - 1 | model.reactions.rounds.number(turns, turns) << WAIT_SHIFT
+
+    def parts(self, nodes: Places, net: Places, seen: int, rest: int) -> Parts:
+        """The parts of a state in which nothing is at a broker."""
+        moved = [0] * len(nodes)
+        for node, local in zip(self.nodes, nodes, strict=True):
+            moved[node] = self.locals[local]
+        return tuple(moved), tuple(sorted([self.items[one] for one in net])), self.seen[seen], self.rest[rest]
+
+
+def _calmly(outcomes: Sequence[Outcome], crashing: bool) -> Iterator[Outcome]:
+    """Those outcomes that are possible when no crash is left, or all of a crash that was paid for."""
+    for outcome in outcomes:
+        if (outcome.crashed >= 0 or outcome.crashed == PAUSED) and not crashing:
+            return
+        yield outcome
+
+
+def _parts(plan: Plan) -> frozenset[Any]:
+    """What has to be done, without the order."""
+    return frozenset((step.index, step.service, step.operations, step.compensation, step.kind) for step in plan.steps)
+
+
+def _swap(count: int, one: int, other: int) -> Places:
+    """Two participants change places."""
+    places = list(range(count))
+    places[one], places[other] = other, one
+    return tuple(places)
+
+
+class Symmetry:
+    """Which participants of a model are alike, and which state represents all that are the same up to their exchange.
+
+    Args:
+        model: The model; its plans are `marked`.
+
+    Attributes:
+        names: For each participant, its name and the name of its step.
+        kinds: For each participant, the number of its class, or -1.
+        classes: Participants that are alike, at least two each.
+    """
+
+    def __init__(self, model: ProtocolModel) -> None:
+        self.model = model
+        count = model.scope.participants
+        self.names = [(step.service, step.name) for step in model.variants[0][1][0].steps]
+        self.kinds: list[int] = [0] * count
+        self.classes: list[tuple[int, ...]] = []
+        self._signatures: Table[Hashable, None] = Table(model.book)
+        self._exchanges = _Memo(lambda places: _Exchange(self, places))
+        self._find_classes()
+        self.kinds = [next((k for k, one in enumerate(self.classes) if p in one), -1) for p in range(count)]
+        self._exchanges.clear()
+        self._straight: _Exchange = self._exchanges[tuple(range(count))]
+        self._generators = [
+            self._exchanges[_swap(count, one, other)] for members in self.classes for one, other in pairwise(members)
+        ]
+        self._checked: set[tuple[int, int, Hashable, int]] = set()
+        self._events: defaultdict[int, set[tuple[int, Hashable, int]]] = defaultdict(set)
+        self._orders: defaultdict[int, set[int]] = defaultdict(set)
+        self._tellings: defaultdict[Hashable, set[Hashable]] = defaultdict(set)
+        self._local_traits = _Memo(self._local_trait)
+        self._item_traits = _Memo(self._item_trait)
+        self._rest_traits = _Memo(self._rest_trait)
+        self._known: dict[tuple[Places, Places, int, int], Parts] = {}
+        self._uniform = _Memo(self._is_uniform)
+
+    # --- who is alike -----------------------------------------------------------------------------------------------------------
+
+    def _find_classes(self) -> None:
+        model, scope = self.model, self.model.scope
+        if model.strategy.uses_broker or not model.strategy.hub:
+            return
+        left = [one for one in range(scope.participants) if one != model.entry]
+        while left:
+            first = left[0]
+            alike = [first, *(other for other in left[1:] if self._interchangeable(first, other))]
+            left = [one for one in left if one not in alike]
+            if len(alike) > 1:
+                self.classes.append(tuple(alike))
+
+    def _interchangeable(self, one: int, other: int) -> bool:
+        """Whether two participants have equal parts in the plan, and the hub begins alike when they change places."""
+        model, scope = self.model, self.model.scope
+        if (scope.writes(one), scope.kind(one)) != (scope.writes(other), scope.kind(other)):
+            return False
+        exchange: _Exchange = self._exchanges[_swap(scope.participants, one, other)]
+        straight: _Exchange = self._exchanges[tuple(range(scope.participants))]
+        first = model.initial()[0][0]
+        if any(
+            exchange.locals[local] != straight.locals[first[exchange.nodes[node]]] for node, local in enumerate(first)
+        ):
+            return False
+        for variant, requests in enumerate(model.requests):
+            image = exchange.variant(variant)
+            if image < 0:
+                return False
+            for tx, request in enumerate(requests):
+                begun = model.locals.outcomes(first[model.entry], request)
+                renamed = model.locals.outcomes(first[model.entry], model.requests[image][tx])
+                if self._results(exchange, begun, False) != self._results(straight, renamed, False):
+                    return False
+        return True
+
+    @property
+    def words(self) -> str:
+        """Who is alike, in words."""
+        groups = [", ".join(self.names[member][0] for member in members) for members in self.classes]
+        return "; ".join(groups)
+
+    # --- checking ---------------------------------------------------------------------------------------------------------------
+
+    def check(self, node: int, local: int, event: Any, fail: int) -> None:
+        """Make sure that a reaction is the same up to renaming, and so are all that follow from this one by renaming.
+
+        Raises:
+            NotAlikeError: It is not.
+        """
+        if (node, local, event, fail) in self._checked:
+            return
+        todo: list[tuple[int, int, Any, int]] = [(node, local, event, fail)]
+        while todo:
+            case = todo.pop()
+            if case not in self._checked:
+                self._checked.add(case)
+                todo += self._compare(*case)
+
+    def _compare(self, node: int, local: int, event: Any, fail: int) -> list[tuple[int, int, Any, int]]:
+        """Compare one reaction with its renamed ones; return what has to be compared next."""
+        known = self.model.locals
+        outcomes = known.outcomes(local, event, fail)
+        again: list[tuple[int, int, Any, int]] = []
+        crashing = event[0] == "crash"
+        for exchange in (self._straight, *self._generators):
+            twin, moved, renamed = exchange.locals[local], exchange.nodes[node], exchange.event(event)
+            theirs = known.outcomes(twin, renamed, fail)
+            same = self._results(exchange, outcomes, crashing) == self._results(self._straight, theirs, crashing)
+            if not same or self._patience(exchange, local) != self._patience(self._straight, twin):
+                raise NotAlikeError(
+                    f"{self.words} are not alike: when they change places, {known.states.values[local].name} reacts to "
+                    f"{describe_event(event[2]) if len(event) == _EVENT else 'a ' + event[0]} in another way; "
+                    "verify without symmetry",
+                    "verify: symmetry",
+                )
+            again.append((moved, twin, renamed, fail))
+        again += self._in_any_order(node, local, event, fail)
+        for outcome in _calmly(outcomes, crashing):
+            again += self._ordered(known.calm(outcome.local))
+            for kind, value in outcome.outputs:
+                if kind == "send":
+                    again += self._told(("event", value.tx, value))
+        return again
+
+    def _in_any_order(self, node: int, local: int, event: Any, fail: int) -> list[tuple[int, int, Any, int]]:
+        """The same reaction in every order of the participants that has occurred."""
+        normal, telling = self._straight.locals[local], self._straight.event(event)
+        case = (node, telling, fail)
+        if case in self._events[normal]:
+            return []
+        self._events[normal].add(case)
+        tellings = {telling, *self._tellings[telling]}
+        return [(node, order, one, fail) for order in {normal, *self._orders[normal]} for one in tellings]
+
+    def _ordered(self, local: int) -> list[tuple[int, int, Any, int]]:
+        """A local state as it occurs, its participants in some order."""
+        normal = self._straight.locals[local]
+        if local == normal or local in self._orders[normal]:
+            return []
+        self._orders[normal].add(local)
+        return [
+            (node, local, one, fail)
+            for node, telling, fail in self._events[normal]
+            for one in {telling, *self._tellings[telling]}
+        ]
+
+    def _told(self, event: Any) -> list[tuple[int, int, Any, int]]:
+        """An event as it occurs, the participants that it speaks of in some order."""
+        normal = self._straight.event(event)
+        if event == normal or event in self._tellings[normal]:
+            return []
+        self._tellings[normal].add(event)
+        return [
+            (node, order, event, fail)
+            for local, cases in list(self._events.items())
+            for node, telling, fail in cases
+            if telling == normal
+            for order in {local, *self._orders[local]}
+        ]
+
+    def _results(self, exchange: _Exchange, outcomes: Sequence[Outcome], crashing: bool) -> Counter[Hashable]:
+        """What may come of an event where no crash is to come, renamed."""
+        results: Counter[Hashable] = Counter()
+        for outcome in _calmly(outcomes, crashing):
+            outputs = Counter(
+                "fault" if output.kind == "fault" else exchange.renaming.value(output) for output in outcome.outputs
+            )
+            results[exchange.locals[self.model.locals.calm(outcome.local)], frozenset(outputs.items())] += 1
+        return results
+
+    def _patience(self, exchange: _Exchange, local: int) -> Counter[Hashable]:
+        """The timers that mean something, renamed."""
+        return Counter(
+            (tx, exchange.renaming.value(event), free) for tx, event, free in self.model.reactions.set_timers(local)
+        )
+
+    # --- representatives --------------------------------------------------------------------------------------------------------
+
+    def canonical(self, state: State) -> State:
+        """The representative of a state."""
+        nodes, net, _, seen, budget, rest = state
+        if budget & CRASH * MASK:
+            return state
+        key = (nodes, net, seen, rest)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            known = self._known[key] = self._represented(nodes, net, seen, rest)
+        nodes, net, seen, rest = known
+        return nodes, net, state[2], seen, budget, rest
+
+    def _represented(self, nodes: Places, net: Places, seen: int, rest: int) -> Parts:
+        about: dict[int, list[int]] = {member: [] for members in self.classes for member in members}
+        simple = True
+        for number in net:
+            traits = self._item_traits[number]
+            simple &= len(traits) < 2
+            for member, trait in traits:
+                about[member].append(trait)
+        keys: dict[int, list[Any]] = {}
+        waits = self._rest_traits[rest]
+        stuck = self.model.observations[seen].stuck
+        for member, traits in about.items():
+            traits.sort()
+            keys[member] = [traits, waits[member], sorted(tx for node, tx in stuck if node == member)]
+        said: dict[int, list[tuple[bool, int]]] = {member: [] for member in about}
+        for node, local in enumerate(nodes):
+            of_whom = self._local_traits[local]
+            for member, trait in of_whom:
+                said[member].append((node == member, trait))
+            if of_whom and (len(of_whom) > 1 or of_whom[0][0] != node):
+                simple &= node not in about and self._uniform[local]
+        for member, what in said.items():
+            keys[member].append(sorted(what))
+        places = list(range(len(self.kinds)))
+        for members in self.classes:
+            for place, member in zip(members, sorted(members, key=keys.__getitem__), strict=True):
+                places[member] = place
+        choices = [tuple(places)] if simple else self._arrangements(keys)
+        found: Parts = min(self._exchanges[one].parts(nodes, net, seen, rest) for one in choices)
+        return found
+
+    def _arrangements(self, keys: dict[int, list[Any]]) -> list[Places]:
+        """All ways to sort the members of each class by their keys."""
+        choices = []
+        for members in self.classes:
+            ordered = sorted(keys[member] for member in members)
+            ways = [way for way in permutations(members) if [keys[member] for member in way] == ordered]
+            choices.append([(members, way) for way in ways])
+        found = []
+        for choice in product(*choices):
+            places = list(range(len(self.kinds)))
+            for members, way in choice:
+                for place, member in zip(members, way, strict=True):
+                    places[member] = place
+            found.append(tuple(places))
+        return found
+
+    def _trait(self, value: Callable[[Renaming], Hashable]) -> tuple[tuple[int, int], ...]:
+        """What a value says of each member of a class that it mentions, as (member, number)."""
+        plain = Renaming(self.names, range(len(self.kinds)), self.kinds)
+        value(plain)
+        found = []
+        for member in sorted(plain.mentioned):
+            if self.kinds[member] >= 0:
+                places = [
+                    place if self.kinds[place] < 0 else self.classes[self.kinds[place]][0] if place == member else -1
+                    for place in range(len(self.kinds))
+                ]
+                said = (self.kinds[member], value(Renaming(self.names, places, self.kinds)))
+                found.append((member, self._signatures.number(said, None)))
+        return tuple(found)
+
+    def _local_trait(self, number: int) -> tuple[tuple[int, int], ...]:
+        """What a local state says of whom; met here for the first time, it is also a possible order of the participants."""
+        for case in self._ordered(number):
+            self.check(*case)
+
+        def value(renaming: Renaming) -> Hashable:
+            node = renaming.node(self.model.locals.thaw(number))
+            actors = [
+                (tx, one.machine.key(), tuple(sorted(one.timers)), one.running)
+                for tx, one in sorted(node.actors.items())
+            ]
+            return node.name, node.up, tuple(actors), node.store.freeze(ordered_rows=True)
+
+        return self._trait(value)
+
+    def _item_trait(self, number: int) -> tuple[tuple[int, int], ...]:
+        item = self.model.items[number]
+        for case in self._told(item.event):
+            self.check(*case)
+        return self._trait(lambda renaming: (item.kind, item.tx, renaming.value(item.event)))
+
+    def _rest_trait(self, rest: int) -> tuple[tuple[int, ...], ...]:
+        """For each participant, what it is to refuse, and when it had its turn."""
+        count, fired = self.model.reactions.rounds.values[rest >> WAIT_SHIFT]
+        plans = self.model.variants[rest >> VARIANT_SHIFT & REQUESTS][1] if rest & REQUESTS else ()
+        found = []
+        for member in range(len(self.kinds)):
+            parts = tuple((plan.steps[member].operations, plan.steps[member].compensation) for plan in plans)
+            turns = tuple(sorted((tx, name) for node, tx, name in fired if node == member))
+            found.append((self._signatures.number((count, parts, turns), None),))
+        return tuple(found)
+
+    def _is_uniform(self, local: int) -> bool:
+        """Whether nothing but what a local state says of each member tells its members apart."""
+        said = dict(self._local_traits[local])
+        count = len(self.kinds)
+        return all(
+            self._exchanges[_swap(count, one, other)].locals[local] == self._straight.locals[local]
+            for members in self.classes
+            for one in members
+            for other in members
+            if one < other and said.get(one) == said.get(other)
+        )

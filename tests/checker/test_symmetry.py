@@ -1,0 +1,176 @@
+"""Symmetry over participants that are alike loses nothing; and who is alike is not believed but checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from simtx.checker import explore, verify
+from simtx.checker.layout import State
+from simtx.checker.protocol import ProtocolModel
+from simtx.checker.scope import BUDGETS, Scope
+from simtx.checker.symmetry import NotAlikeError
+from simtx.checker.verify import verify_scope
+from simtx.protocols import Message, Outbox, Policies, Saga, Strategy, Suspect, TwoPhaseCommit
+from simtx.protocols.two_phase_coordinator import Coordinator
+from simtx.protocols.two_phase_participant import Participant
+
+from .mutants import three_phase, two_phase, two_phase_participants
+from .mutants.catalogue import Commit2, Mutant
+
+QUIET = dict.fromkeys(BUDGETS, 0)
+
+CASES: list[tuple[Strategy, dict[str, int | bool]]] = [
+    (TwoPhaseCommit(), {}),
+    (TwoPhaseCommit(), {"crashes": 0, "participants": 3}),
+    (TwoPhaseCommit(), {"crashes": 0, "participants": 3, "losses": 1, "duplicates": 0}),
+    (TwoPhaseCommit(), {"crashes": 0, "participants": 4, "duplicates": 0}),
+    (TwoPhaseCommit(), {"participants": 3, "duplicates": 0, "timeouts": 0}),
+    (TwoPhaseCommit(), {"participants": 3, "reads": 1, "duplicates": 0}),
+    (TwoPhaseCommit(), {"failures": 1, "duplicates": 0}),
+    (TwoPhaseCommit(), {"crashes": 2, "duplicates": 0}),
+    (TwoPhaseCommit(), {"messages": 2, "crashes": 0, "duplicates": 0, "timeouts": 0}),
+    (TwoPhaseCommit(), {"messages": 2, "crashes": 0, "duplicates": 0, "timeouts": 0, "contention": True}),
+    (TwoPhaseCommit(work="before"), {"parallel": True}),
+    (TwoPhaseCommit(policies=Policies(attempts=2)), {"crashes": 0, "timeouts": 2}),
+    (three_phase.ThreePhaseCommit(), {"participants": 3, "crashes": 0, "duplicates": 0}),
+    (three_phase.ThreePhaseCommit(), {"duplicates": 0}),
+]
+
+
+def reachable(model: ProtocolModel) -> Iterator[State]:
+    """Every state, one by one, without a thought of symmetry."""
+    seen = dict.fromkeys(model.initial())
+    todo = list(seen)
+    while todo:
+        yield (state := todo.pop())
+        for _, after in model.successors(state):
+            if after not in seen:
+                seen[after] = None
+                todo.append(after)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_representatives_are_those_of_the_full_search(case: tuple[Strategy, dict[str, Any]]) -> None:
+    """There are as many states up to symmetry as the states of the full search have representatives, and each is its own."""
+    strategy, scope = case
+    model = ProtocolModel(strategy, Scope(**scope), symmetry=True)
+    assert model.symmetry is not None
+    canonical = model.symmetry.canonical
+    full = set(reachable(model))
+    representatives = {canonical(state) for state in full}
+    assert all(canonical(state) == state for state in representatives)
+    quotient = ProtocolModel(strategy, Scope(**scope), symmetry=True)
+    exploration = explore(quotient.model(), symmetry=True)
+    assert exploration.complete
+    assert exploration.states == len(representatives) < len(full)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_verdict_is_that_of_the_full_search(case: tuple[Strategy, dict[str, Any]]) -> None:
+    strategy, scope = case
+    full, quotient = verify(strategy, **scope), verify(strategy, **scope, symmetry=True)
+    assert quotient.symmetry.startswith("s1, s2")
+    assert quotient.states < full.states
+    assert full.complete
+    assert quotient.complete
+    lengths = [{name: len(story.steps) for name, story in one.violations.items()} for one in (full, quotient)]
+    assert lengths[0] == lengths[1]
+    for part in ("goals", "depth", "covered", "recovered", "not_covered", "checked"):
+        assert getattr(quotient, part) == getattr(full, part)
+
+
+DEFECTS = [
+    one
+    for one in (*two_phase.MUTANTS, *two_phase_participants.MUTANTS, *three_phase.MUTANTS)
+    if one.scope.get("participants", 2) > 1
+]
+
+
+#: It crosses off the last of its list, whoever has voted, and so treats those in front otherwise than those behind.
+BY_POSITION = "votes-counted"
+
+
+@pytest.mark.parametrize("mutant", [one for one in DEFECTS if one.name != BY_POSITION], ids=lambda mutant: mutant.name)
+def test_a_defect_is_found_up_to_symmetry_as_well(mutant: Mutant) -> None:
+    scope = Scope(**{**QUIET, **mutant.scope})
+    full, quotient = verify_scope(mutant.strategy, scope), verify_scope(mutant.strategy, scope, symmetry=True)
+    assert mutant.invariant in quotient.violations
+    assert {name: len(story.steps) for name, story in quotient.violations.items()} == {
+        name: len(story.steps) for name, story in full.violations.items()
+    }
+    story = quotient.violations[mutant.invariant]
+    assert mutant.invariant in story.replay().violated, "the story is no real run"
+
+
+@pytest.mark.parametrize(
+    "strategy", [Saga(), Saga(completion="lazy"), Outbox(), TwoPhaseCommit(work="before")], ids=repr
+)
+def test_participants_whose_steps_are_ordered_are_not_alike(strategy: Strategy) -> None:
+    verdict = verify(strategy, duplicates=0, timeouts=0, symmetry=True)
+    plain = verify(strategy, duplicates=0, timeouts=0)
+    assert verdict.symmetry == "no two participants are alike"
+    assert "no two participants are alike" in verdict.bounds
+    assert (verdict.states, verdict.transitions) == (plain.states, plain.transitions)
+    assert plain.symmetry == ""
+
+
+def test_only_those_with_equal_parts_are_alike() -> None:
+    assert verify("2pc", participants=4, reads=2, crashes=0, duplicates=0, symmetry=True).symmetry == (
+        "s1, s2; s3, s4 are alike"
+    )
+
+
+class Partial(Coordinator):
+    """Does not wait for the vote of s2."""
+
+    __slots__ = ()
+
+    def take_yes(self, event: Any) -> Any:
+        if event.sender == "s2":
+            return super().take_yes(event)
+        if "s2" in self.pending:
+            self.pending.remove("s2")
+        return super().take_yes(event)
+
+
+class InOrder(Coordinator):
+    """Repeats COMMIT only to the first whose acknowledgement is missing."""
+
+    __slots__ = ()
+
+    def repeat_commit(self, event: Any) -> Any:
+        effects = super().repeat_commit(event)
+        first = next(one for one in effects if isinstance(one, Message))
+        return [one for one in effects if not isinstance(one, Message | Suspect) or one == first]
+
+
+class Special(Participant):
+    """One of them never inquires."""
+
+    __slots__ = ()
+
+    def inquire(self, event: Any) -> Any:
+        return [self.wait()] if self.node == "s2" else super().inquire(event)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "who"),
+    [
+        (next(one.strategy for one in DEFECTS if one.name == BY_POSITION), "coordinator"),
+        (Commit2(coordinator=Partial), "coordinator"),
+        (Commit2(coordinator=InOrder), "coordinator"),
+        (Commit2(participant=Special), "s[12]"),
+        (Saga(), "orchestrator"),
+    ],
+    ids=[BY_POSITION, "one-is-not-counted", "their-order-counts", "one-behaves-otherwise", "a-list-by-position"],
+)
+def test_who_is_not_alike_after_all_is_refused_in_one_line(strategy: Strategy, who: str) -> None:
+    with pytest.raises(
+        NotAlikeError, match=rf"s1, s2 are not alike: when they change places, {who} reacts to"
+    ) as caught:
+        verify(strategy, parallel=True, symmetry=True)
+    assert "\n" not in str(caught.value)
+    assert verify(strategy, parallel=True).complete, "without symmetry it is explored"
