@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from simtx.metrics.ledger import TransactionRecord
 from simtx.protocols import (
@@ -171,18 +171,43 @@ class Journal:
         self.recorder.log(kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=kind, detail=detail)
 
     def applied(
-        self, actor: Actor, steps: Sequence[int], changes: Mapping[str, tuple[float, float]], *, compensation: bool
+        self,
+        actor: Actor,
+        steps: Sequence[int],
+        changes: Mapping[str, tuple[float, float]],
+        *,
+        compensation: bool,
+        reads: Mapping[str, float] | Iterable[tuple[str, float] | tuple[str, float, int]] = (),
+        refused: bool = False,
+        history: int = -1,
     ) -> None:
-        """Values have changed: which steps, which keys, from what to what. The audit trail of the run."""
-        phase = "compensation" if compensation else "action"
-        detail = json.dumps({"steps": list(steps), "values": changes})
-        self.recorder.log(
-            "apply", self.node, actor.tx, actor.cause, actor=actor.machine.role, name=phase, detail=detail
-        )
+        """A local transaction has taken effect: which steps, what changed from what to what, what it had read. The audit trail of the run.
 
-    def serving(self, tx: int, kind: str) -> None:
-        """A worker starts to work on a local transaction (``serve``), or is done with it (``free``)."""
-        self.recorder.log(kind, self.node, tx)
+        Without changes it is a ``query``; the form of the detail is that of `simtx.metrics.trace.TraceEvent`.
+
+        Args:
+            actor: Whose it is.
+            steps: Steps whose work it was.
+            changes: (old, new) by key, as the store has committed them.
+            compensation: Whether it undid the steps.
+            reads: What the store has returned, first to last, without what the local transaction itself had changed: value by key, or
+                (key, value) or (key, value, version).
+            refused: Whether it ended with a refusal, and so changed nothing.
+            history: Number of the changes in the store's own history; -1 if there is none.
+        """
+        phase = "refused" if refused else "compensation" if compensation else "action"
+        detail: dict[str, Any] = {"steps": list(steps), "values": changes}
+        seen = list(reads.items()) if isinstance(reads, Mapping) else list(reads)
+        detail["reads"] = seen
+        if history >= 0:
+            detail["history"] = history
+        kind = "apply" if changes else "query"
+        role = actor.machine.role
+        self.recorder.log(kind, self.node, actor.tx, actor.cause, actor=role, name=phase, detail=json.dumps(detail))
+
+    def serving(self, tx: int, kind: str, demand: float = 0.0) -> None:
+        """A worker starts to work on a local transaction (``serve``, with its service time if it is known), or is done (``free``)."""
+        self.recorder.log(kind, self.node, tx, detail=repr(demand) if demand else "")
 
     def waited(self, tx: int, seconds: float, end: str) -> None:
         """A wait for row locks is over: ``granted``, given up (``timeout``), or refused at once (``deadlock``)."""

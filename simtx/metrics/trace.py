@@ -1,10 +1,32 @@
-"""The event log of a run: one schema in every world, simulated or real."""
+"""The event log of a run: one schema in every world, simulated or real.
+
+The detail of ``apply`` and ``query`` is a JSON object. It says what one local transaction has read and changed, and is all that a check of
+isolation needs (`simtx.checker.history.from_trace`)::
+
+    {"steps": [1], "values": {"stock:7": [9, 8]}, "reads": [["stock:7", 9, 4], ["price:7", 40, 0]], "history": 12}
+
+- ``steps``: the steps of the plan whose work it was.
+- ``values``: (old, new) by key, as committed; empty in a ``query``.
+- ``reads``: what the store has returned, first to last: [key, value] or [key, value, version]. An ``add`` is a read and a write, a guard is a
+  read, a ``set`` is none. What the local transaction had changed itself is no read. It must be what the store gave out and nothing else, so that
+  a stale replica or weak isolation shows. The version is the number of changes of that key that the store had committed when
+  the value was current, 0 before the first; it may be left out, and is then inferred as far as the value is the only one of its kind.
+  Without ``reads`` (the process died before it could write them down) it is unknown what was read.
+- ``history``: number of the change in the store's own history, if it keeps one. Of two changes of one key the later has the larger number;
+  without it, the order of the log has to be that of the commits.
+
+The entry of a prepared or open branch is written when the branch ends, and holds all that the branch has read. A local transaction that is
+refused has a ``query`` with the name ``refused`` if it had read anything; one that fails has none.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
+from simtx.errors import ScenarioError
 from simtx.metrics import views
 
 if TYPE_CHECKING:
@@ -20,8 +42,9 @@ class TraceEvent(NamedTuple):
         kind: What happened. Of the protocol: ``request``, ``send``, ``receive``, ``drop``, ``append``, ``transact``, ``execute``, ``prepare``,
             ``commit``, ``rollback``, ``timer``, ``publish``, ``confirm``, ``deliver``, ``acknowledge``, ``answer``, ``decided``, ``suspect``,
             ``alert``, ``forget``, ``crash``, ``restart``, ``lost`` (an effect that a crash swallowed), ``reject`` (a message that a circuit
-            breaker held back). Of the stores: ``apply`` (values changed), ``wait`` (a wait for locks is over), ``unlock``, ``serve`` and
-            ``free`` (a worker starts and ends), ``read`` (of a replica), ``redeliver`` (by the broker). Of the run: ``arrive`` (a client
+            breaker held back). Of the stores: ``apply`` (a local transaction changed values), ``query`` (one has only read), ``wait`` (a wait
+            for locks is over), ``unlock``, ``serve`` and ``free`` (a worker starts and ends), ``read`` (of a replica), ``redeliver`` (by the
+            broker). Of the run: ``arrive`` (a client
             asks; the plan), ``reply`` (an answer has reached a client who is not beside the entry node), ``fault``, ``open`` and ``close``
             (of the measured window), ``unfinished`` (a transaction at the end of the run), ``end``. Of machines, in a full log:
             ``handle`` (a machine has reacted to an event) and ``recover`` (it was rebuilt from its records), each with everything that a
@@ -89,6 +112,42 @@ class Trace:
             if e.tx == tx or (e.tx == -1 and e.kind in ("crash", "restart") and first <= e.time <= last)
         )
 
+    def save(self, path: str | Path) -> None:
+        """Write the log as JSON Lines: first the names of the fields, then one array an entry.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        with Path(path).open("w", encoding="utf-8") as file:
+            file.write(f"{json.dumps(TraceEvent._fields)}\n")
+            file.writelines(f"{json.dumps(event, ensure_ascii=False)}\n" for event in self._events)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Trace:
+        """Read a log that `save` has written; the line with the names of the fields may be missing.
+
+        Raises:
+            ScenarioError: The file cannot be read, or is no event log; the text names the line.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise ScenarioError(error.strerror or "cannot be read", str(path)) from None
+        except UnicodeDecodeError:
+            raise ScenarioError("is not text in UTF-8", str(path)) from None
+        return cls.parse(text, path.name)
+
+    @classmethod
+    def parse(cls, text: str, source: str = "event log") -> Trace:
+        """Read a log from text; `source` is what to call it in messages.
+
+        Raises:
+            ScenarioError: It is no event log; the text names the line.
+        """
+        lines = enumerate(text.split("\n"), 1)  # not splitlines: JSON may hold other separators unescaped
+        return cls(event for number, line in lines if line.strip() and (event := _event(line, source, number)))
+
     def frame(self) -> pd.DataFrame:
         """The log as a table, one row an entry."""
         import pandas as pd
@@ -111,6 +170,41 @@ class Trace:
     def _repr_html_(self) -> str:
         table = self.frame().head(30).to_html(index=False, border=0)
         return f"<p>{len(self)} events of {len(self.transactions)} transactions; the first 30:</p>{table}"
+
+
+def _event(line: str, source: str, number: int) -> TraceEvent | None:
+    """One line of a file; None for the line with the names of the fields."""
+    where = f"{source}, line {number}"
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        problem = getattr(error, "msg", str(error))
+        raise ScenarioError(f"is not valid JSON: {problem}; expected one array an entry", where) from None
+    names = ", ".join(TraceEvent._fields)
+    if row == list(TraceEvent._fields):
+        return None
+    if not isinstance(row, list) or len(row) != len(TraceEvent._fields):
+        raise ScenarioError(f"is no entry of an event log; expected an array of {names}", where)
+    for name, value, kinds in zip(TraceEvent._fields, row, _TYPES, strict=True):
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            expected = " or ".join("null" if kind is type(None) else _WORDS[kind] for kind in kinds)
+            raise ScenarioError(f"field '{name}': expected {expected}, got {value!r}", where)
+    return TraceEvent(*row)
+
+
+_WORDS: Final = {int: "a whole number", float: "a number", str: "text"}
+_TYPES: Final[tuple[tuple[type, ...], ...]] = (
+    (int,),
+    (float, int),
+    (str,),
+    (str,),
+    (int,),
+    (int, type(None)),
+    (str,),
+    (str,),
+    (str,),
+    (str,),
+)
 
 
 class TraceRecorder:

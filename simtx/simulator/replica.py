@@ -14,31 +14,39 @@ class Replica:
     Args:
         env: The clock.
         lag: Draws the seconds until a commit is visible here.
+
+    Attributes:
+        reads: How often it was read.
+        stale_reads: How often that gave another value than the primary has.
+        versions: Versions of the values that are visible as of the last read, where versions are recorded.
     """
 
-    __slots__ = ("_env", "_lag", "_pending", "_values", "reads", "stale_reads")
+    __slots__ = ("_env", "_lag", "_pending", "_values", "reads", "stale_reads", "versions")
 
     def __init__(self, env: Environment, lag: Callable[[], float]) -> None:
         self._env = env
         self._lag = lag
         self._values: dict[str, float] = {}
-        self._pending: deque[tuple[float, Mapping[str, float]]] = deque()
+        self.versions: dict[str, int] = {}
+        self._pending: deque[tuple[float, Mapping[str, float], Mapping[str, int]]] = deque()
         self.reads = 0
         self.stale_reads = 0
 
-    def ship(self, changes: Mapping[str, float]) -> None:
-        """A commit leaves the primary; it never becomes visible before one that left earlier."""
+    def ship(self, changes: Mapping[str, float], versions: Mapping[str, int]) -> None:
+        """A commit leaves the primary, with its versions if these are recorded; it never becomes visible before one that left earlier."""
         visible = self._env.now + self._lag()
         if self._pending:
             visible = max(visible, self._pending[-1][0])
-        self._pending.append((visible, dict(changes)))
+        self._pending.append((visible, dict(changes), versions))
 
     def read(self, key: str, current: float, first: float) -> float:
         """The value that a reader gets here; `current` is the primary's, `first` the one before the run."""
         now = self._env.now
         pending = self._pending
         while pending and pending[0][0] <= now:
-            self._values.update(pending.popleft()[1])
+            _, changes, versions = pending.popleft()
+            self._values.update(changes)
+            self.versions.update(versions)
         value = self._values.get(key, first)
         self.reads += 1
         if value != current:

@@ -31,6 +31,7 @@ class Work:
     """
 
     keys: list[str] = _NO_KEYS
+    reads: list[tuple[str, float, int]] | None = None  # (key, value, version) as the store gave them, if recorded
     row: Branch | None = None
     tombstone: Key | None = None
     status: Status = "done"
@@ -88,6 +89,7 @@ class Store:
         self.replica = replica
         self._rotate_at = retention
         self.values: dict[str, float] = dict(self._exact)
+        self._versions: dict[str, int] = {}  # how often each key was changed; counted only for the event log
         self.owners: dict[str, Work] = {}
         self.waiters: dict[str, deque[Work]] = {}
         self.rows: dict[Key, Any] = {}
@@ -132,6 +134,8 @@ class Store:
 
     def run(self, work: Work) -> None:
         """Run a local transaction whose service time is over; the node's `finish` hears of the end."""
+        if self._node.journal is not None:
+            work.reads = []
         effect = work.effect
         if type(effect) is Transact:
             key = effect.key
@@ -173,11 +177,13 @@ class Store:
         if self._play(work):
             row = effect.accepted
             if not changes and effect.key is None and not (row is not None and row.outbox):
+                self._queried(work)
                 node.finish(work, "done", None)  # read-only: nothing to force
                 return
         else:
             work.status = "refused"
             changes.clear()
+            self._queried(work)
             row = effect.refused
             if row is None:
                 node.finish(work, "refused", None)
@@ -267,6 +273,7 @@ class Store:
         if type(effect) is Transact:
             row = work.row = effect.accepted
             if not changes and effect.key is None and not (row is not None and row.outbox):
+                self._queried(work)
                 self._release(work)
                 self._node.finish(work, "done", None)  # read-only: nothing to force
                 return
@@ -286,6 +293,7 @@ class Store:
         """Play the operations on what is committed and on earlier changes, and add theirs; False if one is refused."""
         changes = work.changes
         values = self.values
+        reads = work.reads
         for operation in work.operations:
             kind = operation.kind
             if kind == "read":
@@ -295,12 +303,17 @@ class Store:
             if kind == "refuse":
                 return False
             key = operation.key
-            old = changes.get(key)
-            if old is None:
-                old = values.get(key)
+            if kind == "add":
+                old = changes.get(key)
                 if old is None:
-                    old = self.first(key)
-            new = old + operation.amount if kind == "add" else operation.amount
+                    old = values.get(key)
+                    if old is None:
+                        old = self.first(key)
+                    if reads is not None:
+                        reads.append((key, old, self._versions.get(key, 0)))
+                new = old + operation.amount
+            else:
+                new = operation.amount
             low = operation.low
             high = operation.high
             if (low is not None and new < low) or (high is not None and new > high):
@@ -314,11 +327,15 @@ class Store:
         value = work.changes.get(key)
         if value is None:
             value = self.read(key)
+            versions = self._versions
             if self.replica is not None:
                 current = value
                 value = self.replica.read(key, current, self.first(key))
+                versions = self.replica.versions
                 if self._node.journal is not None:
                     self._node.journal.read_replica(work.tx, key, stale=value != current)
+            if work.reads is not None:
+                work.reads.append((key, value, versions.get(key, 0)))
         return not (
             (operation.low is not None and value < operation.low)
             or (operation.high is not None and value > operation.high)
@@ -334,9 +351,11 @@ class Store:
         branch.locked_from += work.locked_from
         branch.operations += work.operations
         branch.steps = tuple(dict.fromkeys((*branch.steps, *work.steps)))
+        if branch.reads is not None and work.reads is not None:
+            branch.reads += work.reads
         if type(work.effect) is Prepare:
             work.keys, work.locked_from = branch.keys, branch.locked_from
-            work.operations, work.steps = branch.operations, branch.steps
+            work.operations, work.steps, work.reads = branch.operations, branch.steps, branch.reads
             for key in work.keys:
                 self.owners[key] = work
             del self.open[work.tx]
@@ -344,6 +363,7 @@ class Store:
     def _refuse(self, work: Work) -> None:
         work.status = "refused"
         work.changes.clear()
+        self._queried(work)
         effect = work.effect
         if type(effect) is Transact and effect.refused is not None:
             self._release(work)
@@ -427,6 +447,8 @@ class Store:
             self.rows[work.tombstone] = TOMBSTONE
         if work.changes and status == "done":
             self._apply(work, effect.steps, effect.compensation)
+        elif status == "done":
+            self._queried(work)
         if row is not None and row.outbox:
             for message in row.outbox:
                 self.outbox[self._next_row] = message
@@ -447,16 +469,29 @@ class Store:
         shifts = self._shifts(changes) if self._weights else None
         if node.journal is not None:
             audit = {key: (self.read(key), new) for key, new in changes.items()}
-            node.journal.applied(work.actor, steps, audit, compensation=compensation)
+            node.journal.applied(work.actor, steps, audit, compensation=compensation, reads=work.reads or ())
+            versions = {key: self._versions.get(key, 0) + 1 for key in changes}
+            self._versions.update(versions)
+        else:
+            versions = {}
         self.values.update(changes)
         if self.replica is not None:
-            self.replica.ship(changes)
+            self.replica.ship(changes, versions)
         record = work.actor.record
         if record is not None:
             if len(steps) > 1:
                 plan = record.plan.steps
                 steps = [index for index in steps if writes(plan[index].operations)]
             node.ledger.effect(record, steps, compensation, shifts, node.env.now)
+
+    def _queried(self, work: Work) -> None:
+        """A local transaction that changes nothing is over: the event log hears what it has read."""
+        journal = self._node.journal
+        if journal is not None and work.reads:
+            effect = work.effect
+            compensation = type(effect) is Transact and effect.compensation
+            refused = work.status == "refused"
+            journal.applied(work.actor, work.steps, {}, compensation=compensation, reads=work.reads, refused=refused)
 
     def _shifts(self, changes: dict[str, float]) -> list[float] | None:
         """By how much these changes move every conserved quantity, or None if by nothing."""
@@ -488,7 +523,8 @@ class Store:
 
     def roll_back(self, branch: Work, lazy: bool) -> None:
         """Drop a prepared or open branch and let its locks go; a lazy abort may be forgotten by a crash."""
-        self.open.pop(branch.tx, None)
+        if self.open.pop(branch.tx, None) is not None and not branch.changes:
+            self._queried(branch)  # it only read, so that this is how it ends, whatever the outcome
         if self.prepared.pop(branch.tx, None) is not None and lazy:
             self._lazy_rollbacks.append((self._node.env.now, branch))
             while len(self._lazy_rollbacks) > 64 and self._node.survives(self._lazy_rollbacks[0][0]):
