@@ -44,6 +44,25 @@ def test_a_scope_without_crashes_is_another_one() -> None:
     assert (result.returncode, result.stdout.splitlines()[0]) == (0, "dual-write: holds")
 
 
+def test_symmetry_and_workers_change_nothing_but_the_number_of_states() -> None:
+    plain = simtx.verify("2pc", participants=3, duplicates=0, timeouts=0)
+    result = run(
+        "2pc", "--participants", "3", "--duplicates", "0", "--timeouts", "0", "--symmetry", "--workers", "2", "--json"
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    assert found["symmetry"] == "s1, s2, s3 are alike"
+    assert found["properties"] == dict.fromkeys(plain.checked, True)
+    assert 0 < found["states"] < plain.states
+
+
+def test_participants_that_are_not_alike_after_all_end_with_2_and_one_line() -> None:
+    result = run("saga", "--parallel", "--symmetry")
+    assert result.returncode == 2
+    assert result.stderr.startswith("simtx: error: verify: symmetry: s1, s2 are not alike:")
+    assert len(result.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("limit", [("--max-states", "50"), ("--max-seconds", "0.001")])
 def test_what_a_limit_stops_is_no_proof_and_ends_with_1(limit: tuple[str, str]) -> None:
     result = run("2pc", *limit)
