@@ -1,0 +1,337 @@
+"""The embedded broker without its sockets: what is stored, who gets what and when, and when a publication is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+from simtx.protocols import Message
+from simtx.protocols.codec import decode_as, dumps
+from simtx.reference.brokers.base import BrokerFailed
+from simtx.reference.brokers.embedded_log import Batch, DiskLog, MemoryLog, MessageLog, Row
+
+Frame = dict[str, Any]
+Reply = Callable[[str | None], None]
+"""Told when a publication is stored (None), or why it cannot be."""
+_Waiting = tuple[Reply, bytes | None]
+
+_SWEEPS: Final = 10  # looks for messages older than the retention, in one retention's time
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedSpec:
+    """What the embedded broker guarantees; times in seconds.
+
+    Attributes:
+        ack: What an acknowledgement says: the message is in ``memory`` (a crash loses it), written to the file (``quorum``; a power
+            failure may lose it, a crash does not), or forced to the disk (``fsync``).
+        redelivery: Time after which an unacknowledged delivery comes again.
+        deduplication_window: Time for which a producer's message is known and not stored again; 0: not at all.
+        retention: Age at which an undelivered message is dropped; None: never.
+        ordered: Whether the messages of a transaction to one consumer come in order, one at a time.
+    """
+
+    ack: Literal["memory", "quorum", "fsync"] = "quorum"
+    redelivery: float = 30.0
+    deduplication_window: float = 0.0
+    retention: float | None = None
+    ordered: bool = True
+
+
+class Report(Protocol):
+    """Writes an entry of the event log."""
+
+    def __call__(
+        self, kind: str, tx: int, *, cause: int | None = None, peer: str = "", name: str = "", detail: str = ""
+    ) -> object:
+        """Of this kind: ``redeliver``; ``drop``, with the reason as its detail."""
+
+
+class _Parcel:
+    """A stored message, until its consumer acknowledges it."""
+
+    __slots__ = ("coded", "kind", "lane", "row", "sent", "timer")
+
+    def __init__(self, row: Row, coded: Frame, lane: int) -> None:
+        self.row = row
+        self.coded = coded
+        self.kind = str(coded.get("kind"))
+        self.lane = lane
+        self.sent = 0  # deliveries of this incarnation
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class _Consumer:
+    """A topic and whoever consumes it: its lanes, and how to reach it while it is connected."""
+
+    __slots__ = ("lanes", "send")
+
+    def __init__(self) -> None:
+        self.lanes: dict[int, deque[_Parcel]] = {}
+        self.send: Callable[[Frame], object] | None = None
+
+
+class EmbeddedBroker:
+    """The broker's state; everything runs on one event loop, except for forced writes.
+
+    Args:
+        folder: Where its file lies; made if it does not exist.
+        spec: What it guarantees.
+        report: Writes the event log.
+
+    Raises:
+        BrokerFailed: The file cannot be used.
+    """
+
+    def __init__(self, folder: Path, spec: EmbeddedSpec, report: Report) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._spec = spec
+        self._report = report
+        self._loop = asyncio.get_running_loop()
+        in_memory = spec.ack == "memory"
+        self._log: MessageLog = MemoryLog(folder / "broker.count") if in_memory else DiskLog(folder / "broker.sqlite")
+        self._next = self._log.first
+        self._parcels: dict[int, _Parcel] = {}
+        self._consumers: dict[str, _Consumer] = {}
+        self._batch = Batch()
+        self._replies: list[_Waiting] = []
+        self._due = False  # a write is scheduled
+        self._writing = False  # a forced write is under way in the thread
+        self._closed = False
+        self._thread = ThreadPoolExecutor(1, "broker-log") if spec.ack == "fsync" else None
+        window = spec.deduplication_window
+        self._seen = self._log.seen(time.time() - window) if window > 0 else {}
+        self.stored = 0
+        self.redelivered = 0
+        self.lost = self._log.lost
+        if in_memory and self.lost:
+            report("drop", -1, detail=f"{self.lost} messages were in the memory of a broker that crashed")
+        for row in self._log.recover():
+            self._add(row, json.loads(row.body))
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweep()
+
+    # --- producers --------------------------------------------------------------------------------------------------------------
+
+    def publish(self, coded: Frame, origin: int | None, reply: Reply) -> None:
+        """Store a message; `reply` is called when it is as safe as the level of acknowledgement promises.
+
+        Raises:
+            CodecError: It is no message.
+        """
+        message = decode_as(Message, coded)
+        body = dumps(message)
+        now = time.time()
+        identity = (
+            hashlib.blake2b(body.encode(), digest_size=16).digest() if self._spec.deduplication_window > 0 else None
+        )
+        if identity is None or not self._known(identity, now):
+            row = Row(self._next, message.to, message.tx, now, origin, body, identity)
+            self._next += 1
+            self._batch.rows.append(row)
+        self._replies.append((reply, identity))  # a duplicate's, too: with or after the write of what it repeats
+        self._schedule()
+
+    def _known(self, identity: bytes, now: float) -> bool:
+        seen = self._seen
+        while seen:
+            first = next(iter(seen))
+            if seen[first] >= now - self._spec.deduplication_window:
+                break
+            del seen[first]
+            self._batch.forgotten.append(first)
+        if identity in seen:
+            return True
+        seen[identity] = now
+        return False
+
+    # --- writing ----------------------------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        """Write soon: what arrives at the same moment, or during a forced write, is one write."""
+        if not self._due and not self._writing and not self._closed:
+            self._due = True
+            self._loop.call_soon(self._write)
+
+    def _write(self) -> None:
+        self._due = False
+        if self._closed:
+            return
+        batch, replies = self._batch, self._replies
+        self._batch, self._replies = Batch(), []
+        if self._thread is not None and batch.rows:
+            self._writing = True
+            written = self._loop.run_in_executor(self._thread, self._attempt, batch, True)
+            written.add_done_callback(lambda done: self._forced(batch, replies, done.result()))
+        else:
+            self._written(batch, replies, self._attempt(batch, False) if batch else None)
+
+    def _attempt(self, batch: Batch, forced: bool) -> str | None:
+        try:
+            self._log.write(batch, forced=forced)
+        except BrokerFailed as error:
+            return str(error)
+        return None
+
+    def _forced(self, batch: Batch, replies: list[_Waiting], problem: str | None) -> None:
+        self._writing = False
+        if not self._closed:
+            self._written(batch, replies, problem)
+            if self._batch or self._replies:
+                self._schedule()
+
+    def _written(self, batch: Batch, replies: list[_Waiting], problem: str | None) -> None:
+        if problem is None:
+            for row in batch.rows:
+                self.stored += 1
+                parcel = self._add(row, json.loads(row.body))
+                consumer = self._consumers[row.node]
+                if consumer.lanes[parcel.lane][0] is parcel:
+                    self._advance(consumer, parcel.lane)
+        else:
+            failed = {row.identity for row in batch.rows if row.identity is not None}
+            for identity in failed:
+                self._seen.pop(identity, None)
+            replies = [*replies, *(waiting for waiting in self._replies if waiting[1] in failed)]
+            self._replies = [waiting for waiting in self._replies if waiting[1] not in failed]
+            self._batch.removed += batch.removed  # with the next write that succeeds
+            self._batch.forgotten += batch.forgotten
+            self._batch.dropped += batch.dropped
+        for reply, _ in replies:
+            reply(problem)
+
+    def _add(self, row: Row, coded: Frame) -> _Parcel:
+        parcel = _Parcel(row, coded, row.tx if self._spec.ordered else row.id)
+        self._parcels[row.id] = parcel
+        self._consumer(row.node).lanes.setdefault(parcel.lane, deque()).append(parcel)
+        return parcel
+
+    # --- consumers --------------------------------------------------------------------------------------------------------------
+
+    def _consumer(self, node: str) -> _Consumer:
+        consumer = self._consumers.get(node)
+        if consumer is None:
+            consumer = self._consumers[node] = _Consumer()
+        return consumer
+
+    def subscribe(self, node: str, send: Callable[[Frame], object]) -> None:
+        """The consumer of this topic is connected, instead of any other before; what waits for it is delivered at once."""
+        consumer = self._consumer(node)
+        consumer.send = send
+        for lane in list(consumer.lanes):
+            self._advance(consumer, lane)
+
+    def unsubscribe(self, node: str, send: Callable[[Frame], object]) -> None:
+        """That connection is gone: nothing is delivered until there is another one."""
+        consumer = self._consumer(node)
+        if consumer.send is send:
+            consumer.send = None
+            for lane in consumer.lanes.values():
+                _stop(lane[0])
+
+    def _advance(self, consumer: _Consumer, key: int) -> None:
+        """Deliver the first message of a lane, for the first time or again."""
+        lane = consumer.lanes.get(key)
+        while lane and self._expired(lane[0]):
+            self._drop(lane[0])
+        if lane and consumer.send is not None:
+            self._deliver(consumer, lane[0], consumer.send)
+
+    def _deliver(self, consumer: _Consumer, parcel: _Parcel, send: Callable[[Frame], object]) -> None:
+        _stop(parcel)
+        row = parcel.row
+        again = parcel.sent > 0
+        if again:
+            self.redelivered += 1
+            self._report("redeliver", row.tx, cause=row.origin, peer=row.node, name=parcel.kind)
+        parcel.sent += 1
+        parcel.timer = self._loop.call_later(self._spec.redelivery, self._advance, consumer, parcel.lane)
+        send({"type": "deliver", "id": row.id, "message": parcel.coded, "origin": row.origin, "again": again})
+
+    def acknowledge(self, number: int) -> None:
+        """This delivery needs not come again; an unknown number is one that was acknowledged before."""
+        parcel = self._parcels.get(number)
+        if parcel is not None:
+            consumer = self._consumers[parcel.row.node]
+            first = consumer.lanes[parcel.lane][0] is parcel
+            self._remove(parcel)
+            if first:
+                self._advance(consumer, parcel.lane)
+
+    def _remove(self, parcel: _Parcel) -> None:
+        _stop(parcel)
+        row = parcel.row
+        del self._parcels[row.id]
+        lanes = self._consumers[row.node].lanes
+        lane = lanes[parcel.lane]
+        lane.remove(parcel)
+        if not lane:
+            del lanes[parcel.lane]
+        self._batch.removed.append(row.id)
+        self._schedule()
+
+    # --- retention --------------------------------------------------------------------------------------------------------------
+
+    def _expired(self, parcel: _Parcel) -> bool:
+        retention = self._spec.retention
+        return retention is not None and time.time() - parcel.row.stored > retention
+
+    def _drop(self, parcel: _Parcel) -> None:
+        row = parcel.row
+        self.lost += 1
+        self._batch.dropped += 1
+        self._report("drop", row.tx, cause=row.origin, peer=row.node, name=parcel.kind, detail="retention")
+        self._remove(parcel)
+
+    def _sweep(self) -> None:
+        """Drop what is too old and not in a consumer's hands; that one's fate is decided when it would come again."""
+        if self._spec.retention is None:
+            return
+        for parcel in list(self._parcels.values()):  # the oldest first
+            if not self._expired(parcel):
+                break
+            if parcel.timer is None and parcel.row.id in self._parcels:
+                self._drop(parcel)
+        self._sweeper = self._loop.call_later(self._spec.retention / _SWEEPS, self._sweep)
+
+    # --- state and end ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits for the disk or for a consumer."""
+        return not (self._parcels or self._batch or self._replies or self._writing)
+
+    def working(self) -> list[int]:
+        """Transactions with messages that wait for their consumer."""
+        return sorted({parcel.row.tx for parcel in self._parcels.values()})
+
+    async def close(self) -> None:
+        """Write what is left, and close the file."""
+        while self._due or self._writing:
+            await asyncio.sleep(0.001)
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for parcel in self._parcels.values():
+            _stop(parcel)
+        if self._thread is not None:
+            self._thread.shutdown()
+        with contextlib.suppress(BrokerFailed):
+            if self._batch:
+                self._log.write(self._batch, forced=False)
+        self._log.close()
+
+
+def _stop(parcel: _Parcel) -> None:
+    if parcel.timer is not None:
+        parcel.timer.cancel()
+        parcel.timer = None
