@@ -1,0 +1,585 @@
+"""The folder of a real run: where everything is, who may use it, and what is known of the run.
+
+Layout::
+
+    run.json                     what is played, by which versions, and how it went (`RunRecord`)
+    secret                       32 random bytes that every process shows to the others; readable by its owner alone
+    lock                         held by the process that plays the run; its number is inside
+    strategy.pickle, schedule.jsonl, launcher.jsonl
+    ports/<process>              where a process listens: host, port, process id
+    kills/<id>                   kill points that have struck
+    nodes/<process>/             config.json, log.<incarnation>.jsonl; of a node: store.sqlite, audit.jsonl
+
+The folder belongs to one user, and nobody else may write into it: the processes of the run trust what they find there. Files that others
+read while they are written are replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import secrets
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from simtx.errors import SimtxError
+from simtx.reference.audit import AuditError, Head, read_head, verify
+
+if TYPE_CHECKING:
+    from simtx.protocols import Strategy
+    from simtx.scenario import Scenario
+
+LAYOUT: Final = 1
+"""Version of this layout; a folder of another version is refused."""
+SECRET_LENGTH: Final = 32
+_LONGEST_NAME: Final = 200
+
+
+class RunFolderError(SimtxError, ValueError):
+    """The folder of a run cannot be used; the text says which, why, and what would help."""
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """What ``run.json`` says.
+
+    Attributes:
+        layout: Version of the folder's layout.
+        run: Name of the run, unique everywhere: lower-case hexadecimal digits.
+        versions: By component: ``simtx``, ``events``, ``store``, ``python``.
+        platform: Operating system and machine.
+        scenario: As `simtx.scenario.Scenario.to_dict` gives it; an object in it, which no file can hold, as its `repr`.
+        scenario_name: Its name.
+        scenario_fingerprint: Digest of all that a run depends on.
+        strategy: Name of the strategy.
+        strategy_options: Its `repr`, with all options.
+        seed: Seed of the transactions.
+        store: Product, or the address of a server without its password.
+        broker: Likewise.
+        created: UTC, ISO 8601.
+        started: Likewise; empty if it never was.
+        ended: Likewise; empty if it has not.
+        status: ``created``, ``running``, ``finished``, ``failed`` or ``interrupted``.
+        reason: Why it failed.
+        audit: Seals of the nodes' audit logs when the run ended: number and checksum of the last line.
+    """
+
+    layout: int = LAYOUT
+    run: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    platform: str = ""
+    scenario: dict[str, Any] = field(default_factory=dict)
+    scenario_name: str = ""
+    scenario_fingerprint: str = ""
+    strategy: str = ""
+    strategy_options: str = ""
+    seed: int = 1
+    store: str = ""
+    broker: str = ""
+    created: str = ""
+    started: str = ""
+    ended: str = ""
+    status: str = "created"
+    reason: str = ""
+    audit: dict[str, list[Any]] = field(default_factory=dict)
+
+
+class RunFolder:
+    """The folder of one run; making this object touches nothing.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._run = ""
+        self._counted: set[str] = set()
+
+    # --- making and opening -----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls, path: str | Path, scenario: Scenario, strategy: Strategy, *, seed: int, store: str, broker: str
+    ) -> RunFolder:
+        """Make the folder of a new run.
+
+        Args:
+            path: New or empty.
+            scenario: What is to be played.
+            strategy: By whom.
+            seed: Seed of the transactions.
+            store: Product or DSN; a password in it is not written down.
+            broker: Product or URL; likewise.
+
+        Raises:
+            RunFolderError: It is in use, is not empty, or cannot be made.
+        """
+        import platform
+
+        folder = cls(path)
+        record = RunRecord(
+            run=secrets.token_hex(6),
+            versions=_versions(),
+            platform=f"{platform.system()} {platform.release()} {platform.machine()}",
+            scenario=scenario.to_dict(),
+            scenario_name=scenario.name,
+            scenario_fingerprint=scenario.fingerprint,
+            strategy=strategy.name,
+            strategy_options=repr(strategy),
+            seed=seed,
+            store=_without_password(store),
+            broker=_without_password(broker),
+            created=_now(),
+        )
+        try:
+            folder._make()
+            folder.write(record)
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot make a run folder at '{path}': {error.strerror}; choose another one"
+            ) from None
+        return folder
+
+    def _make(self) -> None:
+        path = self.path
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        holder = self._holder()
+        if holder:
+            raise RunFolderError(f"'{path}' is in use by process {holder}; choose another folder, or wait for its end")
+        if (path / "run.json").exists():
+            raise RunFolderError(f"'{path}' holds a run already; choose a new or empty folder")
+        if any(path.iterdir()):
+            raise RunFolderError(f"'{path}' is not empty; choose a new or empty folder")
+        if path.stat().st_uid != os.geteuid():
+            raise RunFolderError(f"'{path}' belongs to another user; choose a folder of your own")
+        path.chmod(0o700)
+        secret = os.open(path / "secret", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(secret, secrets.token_bytes(SECRET_LENGTH))
+        finally:
+            os.close(secret)
+        for name in ("nodes", "ports", "kills"):
+            (path / name).mkdir()
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """The folder of a run that is there.
+
+        Raises:
+            RunFolderError: It is none, has another version, or is not safe to trust.
+        """
+        folder = cls(path)
+        folder.read()
+        folder.secret()
+        return folder
+
+    # --- what is known of the run -----------------------------------------------------------------------------------------------
+
+    def read(self) -> RunRecord:
+        """What ``run.json`` says.
+
+        Raises:
+            RunFolderError: There is none, it is damaged, or of another version.
+        """
+        file = self.path / "run.json"
+        try:
+            raw = json.loads(file.read_bytes())
+            layout = raw["layout"]
+        except FileNotFoundError:
+            raise RunFolderError(f"'{self.path}' holds no run: there is no run.json in it") from None
+        except OSError as error:
+            raise RunFolderError(f"'{file}' cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise RunFolderError(f"'{file}' is damaged: it is no record of a run") from None
+        if layout != LAYOUT:
+            raise RunFolderError(
+                f"'{self.path}' has version {layout!r:.20} of the run folder's layout; this simtx reads version {LAYOUT} only"
+            )
+        known = {one.name for one in fields(RunRecord)}
+        return RunRecord(**{name: value for name, value in raw.items() if name in known})
+
+    def write(self, record: RunRecord) -> None:
+        """Replace ``run.json`` as a whole; it is on disk when this returns."""
+        text = json.dumps(asdict(record), indent=2, ensure_ascii=False, default=repr)
+        replace_file(self.path / "run.json", f"{text}\n".encode("utf-8", "backslashreplace"), durable=True)
+
+    def update(self, **changes: Any) -> RunRecord:
+        """Change some fields of ``run.json``; for the holder of the lock.
+
+        Raises:
+            RunFolderError: It cannot be read.
+            TypeError: There is no such field.
+        """
+        record = self.read()
+        for name, value in changes.items():
+            if name not in RunRecord.__slots__:
+                raise TypeError(f"a run's record has no field '{name}'")
+            setattr(record, name, value)
+        self.write(record)
+        return record
+
+    @property
+    def run(self) -> str:
+        """Name of the run, unique everywhere.
+
+        Raises:
+            RunFolderError: ``run.json`` cannot be read.
+        """
+        if not self._run:
+            self._run = self.read().run
+        return self._run
+
+    def scenario(self) -> Scenario:
+        """The scenario that is played, made anew.
+
+        Raises:
+            RunFolderError: It cannot be made from what is written: it had objects in it that no file holds, or was read by another version.
+            ScenarioError: It is not valid.
+        """
+        from simtx.scenario import from_dict
+
+        record = self.read()
+        scenario = from_dict(record.scenario, name=record.scenario_name)
+        if scenario.fingerprint != record.scenario_fingerprint:
+            raise RunFolderError(
+                f"the scenario in '{self.path}' is not the one that was played: its fingerprint differs"
+            )
+        return scenario
+
+    # --- places -----------------------------------------------------------------------------------------------------------------
+
+    def node(self, name: str) -> Path:
+        """Folder of a process.
+
+        Raises:
+            RunFolderError: A file cannot have this name.
+        """
+        return self.path / "nodes" / _safe(name)
+
+    def store(self, node: str) -> Path:
+        """SQLite file of a node."""
+        return self.node(node) / "store.sqlite"
+
+    def audit(self, node: str) -> Path:
+        """Audit log of a node."""
+        return self.node(node) / "audit.jsonl"
+
+    def log(self, name: str, incarnation: int) -> Path:
+        """Event log of one incarnation of a process."""
+        return self.node(name) / f"log.{incarnation}.jsonl"
+
+    def logs(self) -> list[Path]:
+        """All event logs that are there, the launcher's included."""
+        return sorted([*self.path.glob("nodes/*/log.*.jsonl"), *self.path.glob("launcher.jsonl")])
+
+    def config(self, name: str) -> Path:
+        """What the launcher tells a process."""
+        return self.node(name) / "config.json"
+
+    @property
+    def kills(self) -> Path:
+        """Folder of the kill points that have struck."""
+        return self.path / "kills"
+
+    # --- processes --------------------------------------------------------------------------------------------------------------
+
+    def secret(self) -> bytes:
+        """What a process of the run shows to the others.
+
+        Raises:
+            RunFolderError: It is missing or damaged, or others may have read it or may write into the folder.
+        """
+        file = self.path / "secret"
+        try:
+            with file.open("rb") as opened:
+                value, about = opened.read(SECRET_LENGTH + 1), os.fstat(opened.fileno())
+            folder = self.path.stat()
+        except OSError as error:
+            raise RunFolderError(f"the run's secret '{file}' cannot be read: {error.strerror}") from None
+        user = os.geteuid()
+        if about.st_uid != user or folder.st_uid != user:
+            raise RunFolderError(
+                f"'{self.path}' belongs to another user; a run is played by the user who made its folder"
+            )
+        if stat.S_IMODE(about.st_mode) & 0o077:
+            raise RunFolderError(
+                f"others may read the run's secret '{file}'; start a new run (a shared secret is none)"
+            )
+        if stat.S_IMODE(folder.st_mode) & 0o022:
+            raise RunFolderError(
+                f"others may write into '{self.path}'; start a new run (what is in there cannot be trusted)"
+            )
+        if len(value) != SECRET_LENGTH:
+            raise RunFolderError(f"the run's secret '{file}' is damaged: it should have {SECRET_LENGTH} bytes")
+        return value
+
+    def announce(self, name: str, host: str, port: int) -> None:
+        """This process listens there.
+
+        Raises:
+            RunFolderError: It cannot be written.
+        """
+        try:
+            replace_file(self.path / "ports" / _safe(name), f"{host} {port} {os.getpid()}\n".encode(), durable=False)
+        except OSError as error:
+            raise RunFolderError(f"cannot say in '{self.path}' where '{name}' listens: {error.strerror}") from None
+
+    def withdraw(self, name: str) -> None:
+        """This process listens no longer."""
+        (self.path / "ports" / _safe(name)).unlink(missing_ok=True)
+
+    def locate(self, name: str) -> tuple[str, int] | None:
+        """Host and port of a process; None if it has not announced itself yet, or has ended since."""
+        try:
+            host, port, process = (self.path / "ports" / _safe(name)).read_text().split()
+        except FileNotFoundError:
+            return None
+        if not _alive(int(process)):
+            return None
+        return host, int(port)
+
+    def downtime(self, name: str) -> float | None:
+        """For how long a process that was just killed stays away, if one of its kill points did it; each is told once.
+
+        Returns:
+            Seconds; None if no kill point has struck.
+        """
+        struck = sorted(mark for mark in self.kills.iterdir() if mark.name not in self._counted)
+        if not struck:
+            return None
+        owners = self._owners()
+        for mark in struck:
+            if owners.get(mark.name, name) == name:
+                self._counted.add(mark.name)
+                text = mark.read_text()
+                return float(text) if text else 0.0
+        return None
+
+    def _owners(self) -> dict[str, str]:
+        """Names of processes by the ids of the kill points in their configurations."""
+        owners: dict[str, str] = {}
+        for file in self.path.glob("nodes/*/config.json"):
+            config = json.loads(file.read_bytes())
+            owners.update((point["id"], file.parent.name) for point in config.get("kills", ()))
+        return owners
+
+    # --- the lock ---------------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def locked(self, *, playing: bool = True) -> Iterator[RunFolder]:
+        """Use the folder alone, and keep its status in ``run.json``.
+
+        The operating system holds the lock for this process and lets it go however the process ends; so a lock that is left over is
+        known as such, and the run of who left it is marked as interrupted.
+
+        Args:
+            playing: Whether the run is played meanwhile: then it is ``running``, in the end ``finished``, ``interrupted`` or ``failed``
+                with the reason, and the audit logs are sealed.
+
+        Raises:
+            RunFolderError: Another process uses it, or it is no run's folder.
+            AuditError: An audit log was found damaged at the end.
+        """
+        record = self.read()
+        with self._alone() as abandoned:
+            if abandoned and record.status == "running":
+                self.update(
+                    status="interrupted", reason=f"process {abandoned} ended without completing the run", ended=_now()
+                )
+            if not playing:
+                yield self
+                return
+            self.update(status="running", started=_now(), reason="", ended="")
+            try:
+                yield self
+            except BaseException as error:
+                status = "failed" if isinstance(error, Exception) else "interrupted"
+                reason = " ".join((str(error) or type(error).__name__).split())
+                with contextlib.suppress(OSError, SimtxError):  # the first error is the one to be seen
+                    self.update(status=status, reason=reason, ended=_now())
+                    self.seal()
+                raise
+            self.seal()
+            self.update(status="finished", ended=_now())
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[int]:
+        """Hold the lock; gives the number of a process that has died with it, or 0."""
+        try:
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise RunFolderError(f"'{self.path}' cannot be locked: {error.strerror}") from None
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise RunFolderError(
+                        f"'{self.path}' cannot be locked: {error.strerror}; choose a folder on a local disk"
+                    ) from None
+                holder = _number(os.pread(lock, 32, 0)) or "another process"
+                raise RunFolderError(
+                    f"'{self.path}' is in use by process {holder}; wait for its end, or end it"
+                ) from None
+            abandoned = _number(os.pread(lock, 32, 0))
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            try:
+                yield abandoned
+            finally:
+                os.ftruncate(lock, 0)
+        finally:
+            os.close(lock)
+
+    def _holder(self) -> int:
+        """Number of the process that holds the lock, or 0."""
+        try:
+            lock = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return 0
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return _number(os.pread(lock, 32, 0)) or os.getpid()
+        finally:
+            os.close(lock)
+        return 0
+
+    # --- audit logs -------------------------------------------------------------------------------------------------------------
+
+    def seal(self) -> dict[str, Head]:
+        """Write down where every audit log ends now, so that a missing end is found later; for the holder of the lock.
+
+        Who can write audit logs can write ``run.json``, too: keep a copy elsewhere if that matters.
+
+        Raises:
+            AuditError: One is damaged.
+        """
+        heads = {path.parent.name: read_head(path) for path in self._audits()}
+        self.update(audit={node: list(head) for node, head in heads.items()})
+        return heads
+
+    def verify_audits(self) -> dict[str, list[str]]:
+        """What is wrong with the audit logs, by node, with the seals of ``run.json``; a node without findings is left out.
+
+        Raises:
+            RunFolderError: ``run.json`` cannot be read.
+        """
+        sealed = {node: Head(*head) for node, head in self.read().audit.items()}
+        found: dict[str, list[str]] = {}
+        for node in sorted({*sealed, *(path.parent.name for path in self._audits())}):
+            try:
+                findings = verify(self.audit(node), sealed.get(node))
+            except AuditError as error:
+                findings = [str(error)]
+            if findings:
+                found[node] = findings
+        return found
+
+    def _audits(self) -> list[Path]:
+        return sorted(self.path.glob("nodes/*/audit.jsonl"))
+
+
+def replace_file(path: Path, content: bytes, *, durable: bool) -> None:
+    """Give a file a new content at once: a reader sees the old one or the new one, whatever happens in between.
+
+    Args:
+        path: The file; readable by its owner alone.
+        content: All of it.
+        durable: Whether it has to outlive the machine.
+
+    Raises:
+        OSError: It cannot be written; the old content is still there.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(file, "wb") as opened:
+            opened.write(content)
+            opened.flush()
+            if durable:
+                os.fsync(file)
+        new.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
+    if durable:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _safe(name: str) -> str:
+    """A name that is one file's.
+
+    Raises:
+        RunFolderError: It is not.
+    """
+    if not name or name.startswith(".") or "/" in name or "\0" in name or len(name.encode()) > _LONGEST_NAME:
+        raise RunFolderError(
+            f"{name!r:.60} cannot be the name of a process: it becomes that of a file, "
+            f"so no '/', no '.' at its start, and at most {_LONGEST_NAME} bytes"
+        )
+    return name
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _number(text: bytes) -> int:
+    return int(text) if text.strip().isdigit() else 0
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _versions() -> dict[str, str]:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from simtx.reference.schema import CURRENT
+    from simtx.reference.stores.base import STORE_VERSION
+
+    try:
+        own = version("simtx")
+    except PackageNotFoundError:  # a source tree that was never installed
+        own = "0+unknown"
+    return {"simtx": own, "events": CURRENT, "store": str(STORE_VERSION), "python": platform.python_version()}
+
+
+def _without_password(address: str) -> str:
+    """The address of a server, without what may let others in."""
+    if "://" not in address:
+        return address
+    from urllib.parse import urlsplit, urlunsplit
+
+    parts = urlsplit(address)
+    user, at, place = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    if at and parts.scheme not in ("postgresql", "postgres") and not colon:
+        name = "***"  # a token in place of a user's name
+    shown = f"{name}{':***' if colon else ''}{at}{place}"
+    query = "&".join(
+        part if part.partition("=")[0] != "password" else "password=***" for part in parts.query.split("&") if part
+    )
+    return urlunsplit((parts.scheme, shown, parts.path, query, parts.fragment))
