@@ -364,7 +364,7 @@ class ProtocolModel:
             spent = budget - CRASH if (digest.crashed or digest.paused) and not crashing else budget
             label = action._replace(choice=choice) if choice else action
             yield from self._become(base, label, digest, spent)
-        if budget & FAILURE * MASK and action.kind in ("deliver", "request", "timer", "redeliver"):
+        if budget & FAILURE * MASK and action.event[0] == "event":
             fail = 0
             while digests := digests_of(node, local, action.event, fail):
                 yield from self._become(base, action._replace(fail=fail), digests[0], budget - FAILURE)

@@ -34,7 +34,7 @@ class Scope:
         pivot: Index of the pivot; the steps behind it are retriable. None: all steps are compensatable.
         reads: How many of the services, the last ones, only read.
         contention: All transactions want the same key of a service, and not each its own.
-        refusals: Explore also plans in which one step is refused.
+        refusals: Explore also plans in which one step is refused; with independent steps, also one in which the first two are.
         unruly: Explore also plans in which a retriable step, or a compensation, is refused, which no correct plan does.
         retained: Idempotency rows that a store keeps, the oldest are pruned first; None: all.
 
@@ -111,11 +111,13 @@ class Scope:
 
     def variants(self) -> list[tuple[str, tuple[Plan, ...]]]:
         """The plans of all transactions, for each thing that may be refused; the first variant is the one where nothing is."""
-        variants = [("nothing is refused", self._plans(-1, -1))]
+        variants = [("nothing is refused", self._plans((), -1))]
         for index in range(self.participants):
             normal = self.kind(index) != "retriable"
             if (normal and self.refusals) or (not normal and self.unruly):
-                variants.append((f"step {index} of transaction 0 is refused", self._plans(index, -1)))
+                variants.append((f"step {index} of transaction 0 is refused", self._plans((index,), -1)))
+        if self.parallel and self.refusals and self.participants > 1 and self.kind(1) != "retriable":
+            variants.append(("steps 0 and 1 of transaction 0 are refused", self._plans((0, 1), -1)))
         if self.unruly:
             for index in range(1, self.participants):
                 if self.kind(index) == "retriable":
@@ -123,24 +125,24 @@ class Scope:
                 variants.append(
                     (
                         f"step {index} and the compensation of step {index - 1} are refused",
-                        self._plans(index, index - 1),
+                        self._plans((index,), index - 1),
                     )
                 )
         return variants
 
-    def _plans(self, refused: int, irreversible: int) -> tuple[Plan, ...]:
+    def _plans(self, refused: tuple[int, ...], irreversible: int) -> tuple[Plan, ...]:
         return tuple(
             Plan(
                 tx,
                 tuple(
-                    self._step(tx, index, refused if tx == 0 else -1, irreversible)
+                    self._step(tx, index, refused if tx == 0 else (), irreversible)
                     for index in range(self.participants)
                 ),
             )
             for tx in range(self.messages)
         )
 
-    def _step(self, tx: int, index: int, refused: int, irreversible: int) -> Step:
+    def _step(self, tx: int, index: int, refused: tuple[int, ...], irreversible: int) -> Step:
         action: tuple[Operation, ...]
         undo: tuple[Operation, ...]
         key = "x" if self.contention else f"x{tx}"
@@ -148,9 +150,9 @@ class Scope:
             action, undo = (Operation(key, "add", 1),), (Operation(key, "add", -1),)
         else:
             action, undo = (Operation(key, "read"),), ()
-        if index == refused:
+        if index in refused:
             action = (_REFUSE, *action)
-        if index == irreversible and refused >= 0:
+        if index == irreversible and refused:
             undo = (_REFUSE, *undo)
         last = self.participants - 1
         after: tuple[int, ...]

@@ -34,7 +34,8 @@ class Verdict:
         checked: Names of the properties; those about a broker only where there is one.
         violations: Property to a shortest story that violates it, shortest first.
         goals: What must be possible (a commit, an abort, a recovery): whether it was reached.
-        not_covered: What the machines could do and did not in this exploration: rows of transition tables, states.
+        not_covered: What the machines could do and did not in this exploration: states, rows of transition tables, states that a row
+            may lead to.
         covered: The rows that were taken: (role, state, event, state afterwards).
         recovered: What restarts have found: (role, kind of the last record, state afterwards).
         expected: Properties that the strategy is known not to have, with the reason.
@@ -305,21 +306,38 @@ def machines(model: ProtocolModel) -> list[type[Machine]]:
 
 
 def uncovered(kinds: Iterable[type[Machine]], covered: Iterable[tuple[str, str, str, str]]) -> list[str]:
-    """What transition tables offer and nobody took, in words: states, and rows (an event in a state)."""
-    taken = list(covered)
+    """What transition tables offer and nobody took, in words: states, rows (an event in a state), and states that a row may lead to."""
+    taken = set(covered)
     rows = {(role, state, event) for role, state, event, _ in taken}
     reached = {(role, state) for role, state, _, _ in taken} | {(role, state) for role, _, _, state in taken}
     missing: list[str] = []
     for kind in kinds:
+        role = kind.role
         states = dict.fromkeys(state for row in kind.transitions for state in (row.state, *row.to))
-        unreached = [state for state in states if (kind.role, state) not in reached]
-        missing += [f"{kind.role} never '{state}'" for state in unreached]
-        missing += [
-            f"{kind.role} '{row.state}' on '{row.event}'"
-            for row in kind.transitions
-            if row.state not in unreached and (kind.role, row.state, row.event) not in rows
-        ]
+        unreached = [state for state in states if (role, state) not in reached]
+        missing += [f"{role} never '{state}'" for state in unreached]
+        for row in kind.transitions:
+            if row.state in unreached:
+                continue
+            if (role, row.state, row.event) not in rows:
+                missing.append(f"{role} '{row.state}' on '{row.event}'")
+                continue
+            missing += [
+                f"{role} '{row.state}' on '{row.event}' to '{state}'"
+                for state in row.to
+                if state not in unreached and (role, row.state, row.event, state) not in taken
+            ]
     return missing
+
+
+def undeclared(kinds: Iterable[type[Machine]], covered: Iterable[tuple[str, str, str, str]]) -> list[str]:
+    """Transitions that happened and that no table has, in words; an event without a row that changes no state is none."""
+    tables = {kind.role: {(row.state, row.event): row.to for row in kind.transitions} for kind in kinds}
+    return [
+        f"{role} '{state}' on '{event}' to '{after}'"
+        for role, state, event, after in sorted(covered)
+        if role in tables and after not in tables[role].get((state, event), (state,))
+    ]
 
 
 def coverage(verdicts: Iterable[Verdict], kinds: Iterable[type[Machine]]) -> list[str]:
