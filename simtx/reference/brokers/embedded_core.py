@@ -24,6 +24,8 @@ Reply = Callable[[str | None], None]
 """Told when a publication is stored (None), or why it cannot be."""
 _Waiting = tuple[Reply, bytes | None]
 
+_EXPANSION: Final = 12  # bytes that a character may have in a frame
+_RETRY: Final = 0.05  # seconds until a delivery is tried again for which there was no room on the connection
 _SWEEPS: Final = 10  # looks for messages older than the retention, in one retention's time
 
 
@@ -77,7 +79,7 @@ class _Consumer:
 
     def __init__(self) -> None:
         self.lanes: dict[int, deque[_Parcel]] = {}
-        self.send: Callable[[Frame], object] | None = None
+        self.send: Callable[[Frame], bool] | None = None
 
 
 class EmbeddedBroker:
@@ -87,15 +89,17 @@ class EmbeddedBroker:
         folder: Where its file lies; made if it does not exist.
         spec: What it guarantees.
         report: Writes the event log.
+        largest: Bytes that a message may have in a frame.
 
     Raises:
         BrokerFailed: The file cannot be used.
     """
 
-    def __init__(self, folder: Path, spec: EmbeddedSpec, report: Report) -> None:
+    def __init__(self, folder: Path, spec: EmbeddedSpec, report: Report, largest: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._spec = spec
         self._report = report
+        self._largest = largest
         self._loop = asyncio.get_running_loop()
         in_memory = spec.ack == "memory"
         self._log: MessageLog = MemoryLog(folder / "broker.count") if in_memory else DiskLog(folder / "broker.sqlite")
@@ -127,9 +131,12 @@ class EmbeddedBroker:
 
         Raises:
             CodecError: It is no message.
+            BrokerFailed: It is too long.
         """
         message = decode_as(Message, coded)
         body = dumps(message)
+        if len(body) * _EXPANSION > self._largest and len(json.dumps(coded)) > self._largest:
+            raise BrokerFailed(f"a message may have {self._largest} bytes; this one of kind '{message.kind}' has more")
         now = time.time()
         identity = (
             hashlib.blake2b(body.encode(), digest_size=16).digest() if self._spec.deduplication_window > 0 else None
@@ -223,14 +230,14 @@ class EmbeddedBroker:
             consumer = self._consumers[node] = _Consumer()
         return consumer
 
-    def subscribe(self, node: str, send: Callable[[Frame], object]) -> None:
+    def subscribe(self, node: str, send: Callable[[Frame], bool]) -> None:
         """The consumer of this topic is connected, instead of any other before; what waits for it is delivered at once."""
         consumer = self._consumer(node)
         consumer.send = send
         for lane in list(consumer.lanes):
             self._advance(consumer, lane)
 
-    def unsubscribe(self, node: str, send: Callable[[Frame], object]) -> None:
+    def unsubscribe(self, node: str, send: Callable[[Frame], bool]) -> None:
         """That connection is gone: nothing is delivered until there is another one."""
         consumer = self._consumer(node)
         if consumer.send is send:
@@ -246,16 +253,18 @@ class EmbeddedBroker:
         if lane and consumer.send is not None:
             self._deliver(consumer, lane[0], consumer.send)
 
-    def _deliver(self, consumer: _Consumer, parcel: _Parcel, send: Callable[[Frame], object]) -> None:
+    def _deliver(self, consumer: _Consumer, parcel: _Parcel, send: Callable[[Frame], bool]) -> None:
         _stop(parcel)
         row = parcel.row
         again = parcel.sent > 0
-        if again:
-            self.redelivered += 1
-            self._report("redeliver", row.tx, cause=row.origin, peer=row.node, name=parcel.kind)
-        parcel.sent += 1
-        parcel.timer = self._loop.call_later(self._spec.redelivery, self._advance, consumer, parcel.lane)
-        send({"type": "deliver", "id": row.id, "message": parcel.coded, "origin": row.origin, "again": again})
+        sent = send({"type": "deliver", "id": row.id, "message": parcel.coded, "origin": row.origin, "again": again})
+        if sent:
+            parcel.sent += 1
+            if again:
+                self.redelivered += 1
+                self._report("redeliver", row.tx, cause=row.origin, peer=row.node, name=parcel.kind)
+        delay = self._spec.redelivery if sent else min(_RETRY, self._spec.redelivery)
+        parcel.timer = self._loop.call_later(delay, self._advance, consumer, parcel.lane)
 
     def acknowledge(self, number: int) -> None:
         """This delivery needs not come again; an unknown number is one that was acknowledged before."""

@@ -1,0 +1,149 @@
+"""A node's connection to the embedded broker."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any, Final
+
+from simtx.errors import PeerFault
+from simtx.protocols import Delivery, Message
+from simtx.protocols.codec import CodecError, decode_as, encode
+from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
+from simtx.reference.wire import Connection, Frame, WireError
+
+PATIENCE: Final = 5.0
+"""Seconds until a first connection has to stand."""
+
+
+class _Link(Connection):
+    """A connection that tells when it is there and when it is gone."""
+
+    def __init__(
+        self,
+        *arguments: Any,
+        up: Callable[[], None],
+        down: Callable[[], None],
+        **options: Any,
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._tell_up = up
+        self._tell_down = down
+
+    def established(self, channel: Any) -> None:
+        """The connection is there."""
+        super().established(channel)
+        self._tell_up()
+
+    def ended(self, channel: Any) -> None:
+        """The connection, or an attempt at one, is gone."""
+        super().ended(channel)
+        self._tell_down()
+
+
+class EmbeddedClient(BrokerClient):
+    """A node's connection to the embedded broker.
+
+    Args:
+        name: Of the process.
+        secret: Of the run.
+        locate: Host and port of the broker, asked before every attempt to connect; None: not known yet.
+    """
+
+    def __init__(self, name: str, secret: bytes, locate: Callable[[], tuple[str, int] | None]) -> None:
+        self._link = _Link(
+            name, secret, locate, self._handle, expect="broker", role="producer", up=self._up, down=self._down
+        )
+        self._numbers = itertools.count()
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._node: str | None = None
+        self._consume: Consume = _nobody
+        self._unacknowledged: set[int] = set()
+
+    async def connect(self) -> None:
+        """Connect, for a first time.
+
+        Raises:
+            BrokerFailed: There is nothing there after a few seconds, or it refuses us.
+        """
+        try:
+            await self._link.connected(PATIENCE)
+        except WireError as error:
+            raise BrokerFailed(f"the embedded broker cannot be used: {error}") from None
+
+    def _up(self) -> None:
+        if self._node is not None:
+            self._link.send({"type": "subscribe", "node": self._node})
+
+    def _down(self) -> None:
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(ConnectionError("the connection to the broker was lost"))
+
+    async def publish(self, message: Message, origin: int | None) -> None:
+        """Hand over a message; returns on the broker's acknowledgement.
+
+        Raises:
+            BrokerFailed: It was refused.
+            ConnectionError: The connection was lost before the acknowledgement; the message may have been stored or not.
+        """
+        number = next(self._numbers)
+        frame = {"type": "publish", "id": number, "message": encode(message), "origin": origin}
+        try:
+            if not (self._link.is_open and self._link.send(frame)):
+                raise ConnectionError("not connected to the broker")
+        except WireError as error:
+            raise BrokerFailed(str(error)) from None
+        waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            await waiting
+        finally:
+            del self._waiting[number]
+
+    async def subscribe(self, node: str, consume: Consume) -> None:
+        """Have the messages to this node delivered, now and on every connection to come."""
+        self._node, self._consume = node, consume
+        if self._link.is_open:
+            self._up()
+
+    async def acknowledge(self, delivery: int) -> None:
+        """This delivery needs not come again; an acknowledgement that gets lost is no error."""
+        self._unacknowledged.discard(delivery)
+        if self._link.is_open:
+            self._link.send({"type": "acknowledge", "id": delivery})
+
+    async def close(self) -> None:
+        """Disconnect; acknowledgements on their way still leave."""
+        await self._link.close()
+
+    # --- what comes back --------------------------------------------------------------------------------------------------------
+
+    def _handle(self, frame: Frame) -> None:
+        kind, number = frame.get("type"), frame.get("id")
+        if not isinstance(number, int):
+            raise PeerFault("a frame of the broker without a number")
+        if kind == "deliver":
+            self._deliver(number, frame)
+            return
+        waiting = self._waiting.get(number)
+        if waiting is None or waiting.done():
+            return
+        if kind == "published":
+            waiting.set_result(None)
+        elif kind == "refused":
+            waiting.set_exception(BrokerFailed(str(frame.get("reason"))))
+
+    def _deliver(self, number: int, frame: Frame) -> None:
+        try:
+            message = decode_as(Message, frame.get("message"))
+        except CodecError as error:
+            raise PeerFault(f"a delivery that is no message: {error}") from None
+        origin = frame.get("origin")
+        again = bool(frame.get("again")) or number in self._unacknowledged  # a broker that crashed does not know
+        self._unacknowledged.add(number)
+        self._consume(Delivery(message, number), origin if isinstance(origin, int) else None, again)
+
+
+def _nobody(*what: object) -> None:
+    """Nobody consumes yet."""
