@@ -1,0 +1,581 @@
+"""Whether a run kept the contract: its event log, replayed through the pure machines of its strategy.
+
+A full log (``simtx.simulate(..., trace="full")``; every real run writes one) holds each event that a machine has handled, each list of
+effects that it asked for, and each list of records that it was rebuilt from. `check_log` replays all of it, and checks four things:
+
+- **Replay**: every machine, fed with the events of the log in their order, starts in the state and asks for the effects that the log says.
+- **Causality**: what was received was sent, what was delivered was published, a result belongs to an effect that asked for it, a timer
+  was set and not cancelled, a reply was given.
+- **Durability**: after a crash a machine is rebuilt from exactly the records that were forced, and those that may have survived.
+- **Order**: the entries of a handler are its effects, in their order; the next event waits until they are done.
+
+What a log cannot show is not held against it: effects that a crash or the end of the log has cut off. `Conformance.unfinished` names
+what was under way where the log ends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from simtx.errors import ScenarioError
+from simtx.metrics.durable import Disk, frozen
+from simtx.metrics.journal import DAEMON
+from simtx.metrics.players import Player, spawn
+from simtx.metrics.programs import EFFECTS, SILENT, WORK, Program, described, told
+from simtx.metrics.trace import TraceEvent
+from simtx.protocols import (
+    Answer,
+    Append,
+    CancelTimer,
+    Commit,
+    Delivery,
+    Done,
+    Effect,
+    Event,
+    Forget,
+    MarkOutbox,
+    Message,
+    Prepare,
+    Publish,
+    ReadOutbox,
+    Request,
+    Rollback,
+    SetTimer,
+    Strategy,
+    Timer,
+)
+from simtx.protocols.codec import CodecError, decode, register
+
+CLOCK_DRIFT: Final = "clock-drift"
+_ARRIVALS: Final = frozenset({"receive", "deliver", "request", "timer"})
+_OF_HOST: Final = frozenset({"start", "wake"})  # timers that a daemon gets without having set them
+
+
+@dataclass(slots=True)
+class Conformance:
+    """What has come out of the check of a log.
+
+    Attributes:
+        problems: One line for each finding, with the entry, the node and the transaction.
+        handled: Events that were replayed.
+        recovered: Recoveries that were replayed.
+        machines: Machines that were played, each incarnation counted.
+        interrupted: Programs of effects that a crash cut short.
+        unfinished: One line for each machine that was at work where the log ends.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    handled: int = 0
+    recovered: int = 0
+    machines: int = 0
+    interrupted: int = 0
+    unfinished: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        played = f"{self.handled} events and {self.recovered} recoveries of {self.machines} machines replayed"
+        cut = f"; {self.interrupted} programs cut short by crashes" if self.interrupted else ""
+        tail = f"; {len(self.unfinished)} unfinished where the log ends" if self.unfinished else ""
+        found = (
+            f"; {len(self.problems)} problems, the first: {self.problems[0]}" if self.problems else ": as it must be"
+        )
+        return f"{played}{cut}{tail}{found}"
+
+
+def check_log(trace: Iterable[TraceEvent], strategy: Strategy) -> Conformance:
+    """Replay a full log through the machines of its strategy.
+
+    Args:
+        trace: The whole log of one run, in order; ``run.trace`` of a run with a full log.
+        strategy: The strategy of the run, with its options and policies: ``run.strategy``.
+
+    Raises:
+        ScenarioError: It is no full log: it does not hold what the machines handled.
+    """
+    entries = list(trace)
+    if not any(entry.kind == "handle" for entry in entries):
+        raise ScenarioError(
+            "the log has no 'handle' entries, so there is nothing to replay; record it with trace='full'", "check_log"
+        )
+    register(*getattr(strategy, "wire_types", ()))
+    drift = any(entry.kind == "fault" and entry.name == CLOCK_DRIFT for entry in entries)
+    return _Check(strategy, exact_clocks=not drift).play(entries)
+
+
+class _Check:
+    """Plays a log beside the machines.
+
+    Args:
+        strategy: Whose machines.
+        exact_clocks: Whether timers must not fire before their time.
+    """
+
+    def __init__(self, strategy: Strategy, *, exact_clocks: bool) -> None:
+        self.strategy = strategy
+        self.exact_clocks = exact_clocks
+        policies = getattr(strategy, "policies", None)
+        self.retention: float | None = getattr(policies, "dedup_retention", None)
+        self.result = Conformance()
+        self.players: dict[tuple[str, int], Player] = {}
+        self.daemons: dict[tuple[str, str], Player] = {}
+        self.disks: defaultdict[str, Disk] = defaultdict(Disk)
+        self.sent: set[Hashable] = set()
+        self.origins: dict[int, Hashable] = {}  # by entry: the message that it sent or published
+        self.published: set[Hashable] = set()
+        self.confirmed: Counter[tuple[str, int, str]] = Counter()
+        self.delivered: dict[tuple[str, int], Hashable] = {}
+        self.plans: dict[int, Any] = {}
+        self.answers: set[tuple[int, str]] = set()
+        self.down: set[tuple[str, bool]] = set()  # node, and whether it is its daemons
+        self.due: dict[str, tuple[int, set[int]]] = {}  # by node: the restart, and what has not recovered since
+        self.handlers: dict[str, Callable[[TraceEvent], None]] = {
+            **dict.fromkeys(EFFECTS, self._effect),
+            **dict.fromkeys(_ARRIVALS, self._arrival),
+            **{
+                kind: getattr(self, f"_{kind}")
+                for kind in ("handle", "recover", "crash", "restart", "arrive", "reply", "confirm", "refuse")
+            },
+        }
+
+    def play(self, entries: Sequence[TraceEvent]) -> Conformance:
+        """Play the whole log."""
+        ids: set[int] = set()
+        now = -float("inf")
+        for entry in entries:
+            if entry.id in ids:
+                self._found(entry, f"there is another entry with this number: {told(entry)}")
+            if entry.time < now:
+                self._found(entry, f"{told(entry)} is {now - entry.time:.6g} s before the entry in front of it")
+            ids.add(entry.id)
+            now = max(now, entry.time)
+            handler = self.handlers.get(entry.kind)
+            if handler is not None:
+                handler(entry)
+        self._end()
+        return self.result
+
+    def _found(self, entry: TraceEvent, problem: str) -> None:
+        whose = f"transaction {entry.tx}" if entry.tx >= 0 else entry.actor or "no transaction"
+        self.result.problems.append(f"entry {entry.id}, {entry.node or 'run'}, {whose}: {problem}")
+
+    # --- what machines do ---------------------------------------------------------------------------------------------------------
+
+    def _read(self, entry: TraceEvent, member: str) -> tuple[dict[str, Any], Any, list[Effect]] | None:
+        """The detail of an entry, with one member and the effects decoded; None if it cannot be read."""
+        try:
+            detail = json.loads(entry.detail)
+            return detail, decode(detail[member]), [decode(effect) for effect in detail["effects"]]
+        except (CodecError, ValueError, KeyError, TypeError) as error:
+            self._found(entry, f"the '{entry.kind}' entry cannot be read: {error!r}")
+            return None
+
+    def _handle(self, entry: TraceEvent) -> None:
+        read = self._read(entry, "event")
+        if read is None:
+            return
+        detail, event, effects = read
+        self.result.handled += 1
+        player = self._player_for(entry, event)
+        if player is None:
+            return
+        self._finish(player, entry, event)
+        self._justify(player, entry, event, detail["event"])
+        if entry.cause != player.cause:
+            self._found(entry, f"it names entry {entry.cause} as the cause of '{event.kind}', which is {player.cause}")
+        problem = player.replay(event, detail, self.strategy)
+        if problem is not None:
+            self._found(entry, problem)
+        self._play(player, entry, effects, detail["effects"])
+
+    def _player_for(self, entry: TraceEvent, event: Event) -> Player | None:
+        """The machine that handles this event: the one in play, or a blank one."""
+        node, tx = entry.node, entry.tx
+        if (node, tx == DAEMON) in self.down:
+            self._found(entry, f"'{event.kind}' is handled while the node is down")
+        if tx == DAEMON:
+            player = self.daemons.get((node, entry.actor))
+            if (player is None) != (event.kind == "start"):
+                self._found(
+                    entry, f"'{event.kind}' is handled, but {entry.actor} was {'not ' * (player is None)}started"
+                )
+            if player is None:
+                player = self._spawned(entry)
+                if player is not None:
+                    self.daemons[node, entry.actor] = player
+            return player
+        _, due = self.due.get(node, (0, set()))
+        if tx in due:
+            due.discard(tx)
+            self._found(entry, f"'{event.kind}' is handled by a machine that has not recovered from its records")
+        player = self.players.get((node, tx))
+        if player is None or player.dead:
+            arrival = player.arrival if player is not None else None
+            player = self._spawned(entry)
+            if player is not None:
+                player.arrival = arrival
+                self.players[node, tx] = player
+        return player
+
+    def _spawned(self, entry: TraceEvent) -> Player | None:
+        player = spawn(self.strategy, entry.node, entry.tx, entry.actor, exact_clocks=self.exact_clocks)
+        if player is None:
+            self._found(entry, f"the strategy {self.strategy.name} has no '{entry.actor}' there")
+        else:
+            self.result.machines += 1
+        return player
+
+    def _play(self, player: Player, entry: TraceEvent, effects: list[Effect], coded: list[Any]) -> None:
+        player.program = Program(effects, coded, player.cause)
+        player.time = entry.time
+        self._settle(player)
+
+    def _recover(self, entry: TraceEvent) -> None:
+        read = self._read(entry, "records")
+        if read is None:
+            return
+        detail, records, effects = read
+        self.result.recovered += 1
+        node, tx = entry.node, entry.tx
+        if node not in self.due:
+            self._found(entry, "a machine recovers, but the node was not restarted")
+        else:
+            self.due[node][1].discard(tx)
+        if (node, tx) in self.players:
+            self._found(entry, "a machine recovers, but is in play already")
+        for problem in self.disks[node].recovered(tx, detail["records"]):
+            self._found(entry, f"it recovers from other records than it has written: {problem}")
+        player = self._spawned(entry)
+        if player is None:
+            return
+        self.players[node, tx] = player
+        player.cause = entry.id
+        problem_of_replay = player.recover(records, detail)
+        if problem_of_replay is not None:
+            self._found(entry, problem_of_replay)
+        self._play(player, entry, effects, detail["effects"])
+
+    # --- what leads to it -----------------------------------------------------------------------------------------------------------
+
+    def _arrival(self, entry: TraceEvent) -> None:
+        key = (entry.node, entry.tx)
+        player = self.players.get(key)
+        if player is None:
+            player = self.players[key] = Player(entry.node, entry.tx, "", None, exact_clocks=self.exact_clocks)
+            player.dead = True
+        if player.arrival is not None:
+            self._found(player.arrival, f"{told(player.arrival)} came in, but no machine has handled it")
+        player.arrival = entry
+
+    def _refuse(self, entry: TraceEvent) -> None:
+        """A machine refused an event as one that no correct peer causes."""
+        player = self.players.get((entry.node, entry.tx))
+        if player is not None:
+            player.arrival = None
+
+    def _finish(self, player: Player, entry: TraceEvent, event: Event) -> None:
+        """The machine turns to this event: its effects must be done, and the result of its store operation comes first."""
+        effect = self._advance(player)
+        if effect is not None:
+            given_up = isinstance(event, Done) and event.status == "failed"  # a full queue: nothing was done
+            if given_up and isinstance(effect, WORK) and effect.tag == event.kind:
+                self._worked(player, effect, entry, "failed")
+            else:
+                self._found(entry, f"'{event.kind}' is handled, but {described(effect)} has not been done")
+        expected, player.expected = player.expected, None
+        if expected is None:
+            if isinstance(event, Done):
+                self._confirmation(player, entry, event)
+            return
+        asked, status = expected
+        if not isinstance(event, Done) or event.kind != asked.tag:
+            self._found(entry, f"'{event.kind}' is handled before the result of {described(asked)}")
+        elif status is not None and event.status != status:
+            self._found(entry, f"the result of {described(asked)} is '{event.status}', but it was {status}")
+        elif isinstance(asked, ReadOutbox):
+            for problem in self.disks[player.node].read(event.value or ()):
+                self._found(entry, problem)
+        elif event.status == "duplicate":
+            found = self.disks[player.node].duplicate(asked, player.execution, event.value)
+            if found is not None:
+                self._found(entry, f"the result of {described(asked)}: {found}")
+        elif event.value is not None:
+            self._found(entry, f"the result of {described(asked)} has the value {event.value!r}, but found no row")
+
+    def _confirmation(self, player: Player, entry: TraceEvent, event: Done) -> None:
+        """The result of a publication."""
+        waiting = player.publications.get(event.kind)
+        if not waiting:
+            self._found(entry, f"the result '{event.kind}' ({event.status}) is handled, but nothing has asked for it")
+            return
+        message = waiting.pop(0)
+        key = (player.node, message.tx, message.kind)
+        if event.status == "done":
+            if not self.confirmed[key]:
+                self._found(
+                    entry, f"the publish of '{message.kind}' is said to be done, but the broker confirmed nothing"
+                )
+            else:
+                self.confirmed[key] -= 1
+
+    def _justify(self, player: Player, entry: TraceEvent, event: Event, coded: Any) -> None:
+        """Whether this event could come about."""
+        arrival, player.arrival = player.arrival, None
+        if isinstance(event, Done) or (isinstance(event, Timer) and entry.tx == DAEMON):
+            if arrival is not None:
+                self._found(arrival, f"{told(arrival)} came in, but no machine has handled it")
+        else:
+            kind = type(event).__name__.lower()
+            wanted = {"message": "receive", "delivery": "deliver"}.get(kind, kind)
+            if arrival is None or arrival.kind != wanted or arrival.name != event.kind:
+                self._found(entry, f"'{event.kind}' is handled, but there is no entry before it that it came in")
+                arrival = None
+            else:
+                player.cause = arrival.id
+        if isinstance(event, Timer):
+            if entry.tx != DAEMON or event.kind not in _OF_HOST:
+                problem = player.clock.fire(event.kind, entry.time)
+                if problem is not None:
+                    self._found(entry, problem)
+        elif isinstance(event, Message):
+            self._genuine(entry, arrival, event, frozen(coded), self.sent, "sent")
+        elif isinstance(event, Delivery):
+            text = frozen(coded["message"])
+            self._genuine(entry, arrival, event.message, text, self.published, "published")
+            if self.delivered.setdefault((entry.node, event.id), text) != text:
+                self._found(entry, f"delivery {event.id} held another message before")
+        elif isinstance(event, Request) and event.kind == "begin":
+            self._asked(entry, event)
+
+    def _genuine(
+        self,
+        entry: TraceEvent,
+        arrival: TraceEvent | None,
+        message: Message,
+        text: Hashable,
+        known: set[Hashable],
+        verb: str,
+    ) -> None:
+        """Whether a message that came in is one that went out."""
+        if message.to != entry.node or message.tx != entry.tx:
+            self._found(entry, f"'{message.kind}' is for {message.to}, transaction {message.tx}")
+        if text not in known:
+            self._found(entry, f"'{message.kind}' from {message.sender} was handled, but never {verb} like this")
+        elif arrival is not None and arrival.cause is not None and self.origins.get(arrival.cause) != text:
+            self._found(arrival, f"its cause is entry {arrival.cause}, which has not {verb} this '{message.kind}'")
+        if arrival is not None and arrival.kind == "receive" and arrival.peer != message.sender:
+            self._found(arrival, f"'{message.kind}' came from {message.sender}, not from {arrival.peer}")
+
+    def _asked(self, entry: TraceEvent, request: Request) -> None:
+        plan = self.plans.get(entry.tx)
+        steps = request.plan.steps if request.plan is not None else ()
+        found = [[step.service, [[o.key, o.kind, o.amount] for o in step.operations]] for step in steps]
+        if plan is None:
+            self._found(entry, "the request to begin is handled, but no client has asked for this transaction")
+        elif plan != found:
+            self._found(entry, "the request to begin holds another plan than that of the client")
+
+    def _arrive(self, entry: TraceEvent) -> None:
+        try:
+            self.plans[entry.tx] = json.loads(entry.detail)
+        except ValueError:
+            self._found(entry, "the plan of the client cannot be read")
+
+    def _confirm(self, entry: TraceEvent) -> None:
+        self.confirmed[entry.node, entry.tx, entry.name] += 1
+
+    def _reply(self, entry: TraceEvent) -> None:
+        if (entry.tx, entry.name) not in self.answers:
+            self._found(entry, f"the client was told '{entry.name}', but no machine has answered so")
+
+    # --- what follows from it -------------------------------------------------------------------------------------------------------
+
+    def _effect(self, entry: TraceEvent) -> None:
+        player = self.daemons.get((entry.node, entry.actor)) or self.players.get((entry.node, entry.tx))
+        if player is None:
+            self._found(entry, f"{told(entry)}: no machine is in play that could have asked for it")
+            return
+        program = player.program
+        index, blocking = program.find(entry, lambda effect: self._skippable(player, effect))
+        if index < 0:
+            self._found(entry, f"{told(entry)}: its machine has not asked for it")
+            return
+        effect, coded = program.effects[index], program.coded[index]
+        if blocking is not None:
+            self._found(entry, f"{told(entry)} is done before {described(blocking)}, which comes first")
+            program.early.add(index)
+        else:
+            while program.position < index:
+                self._advance(player)
+            program.position = index + 1
+        if entry.cause != program.cause:
+            self._found(entry, f"{told(entry)} names entry {entry.cause} as its cause, which is {program.cause}")
+        player.time = entry.time
+        self._done(player, effect, coded, entry)
+        self._settle(player)
+
+    def _done(self, player: Player, effect: Effect, coded: Any, entry: TraceEvent) -> None:
+        """An effect was carried out: what follows from that."""
+        disk, tx = self.disks[player.node], player.tx
+        if isinstance(effect, Message):
+            if entry.kind == "send":
+                self.origins[entry.id] = text = frozen(coded)
+                self.sent.add(text)
+        elif isinstance(effect, Publish):
+            self.origins[entry.id] = text = frozen(coded["message"])
+            self.published.add(text)
+            player.publications.setdefault(effect.tag, []).append(effect.message)
+        elif isinstance(effect, Append):
+            disk.appended(tx, effect.record, entry.id, certain=effect.forced)
+        elif isinstance(effect, WORK):
+            self._worked(player, effect, entry, entry.detail.split()[1])
+        elif isinstance(effect, Commit | Rollback):
+            if not disk.finished(tx, forced=isinstance(effect, Commit) or effect.forced):
+                self._found(entry, f"{told(entry)}: no branch is prepared")
+        elif isinstance(effect, Answer):
+            self.answers.add((tx, effect.outcome))
+        elif isinstance(effect, Forget):
+            disk.forgotten(tx)
+            player.dead = True
+
+    def _worked(self, player: Player, effect: Any, entry: TraceEvent, status: str) -> None:
+        """A local transaction has ended."""
+        disk = self.disks[player.node]
+        if not player.begun:
+            player.execution = disk.begun(effect)
+        problem = disk.ended(effect, player.execution, status, entry.time, self.retention)
+        if problem is not None:
+            self._found(entry, f"{told(entry)}: {problem}")
+        if isinstance(effect, Prepare) and status == "done":
+            disk.prepared(player.tx, effect.record, entry.id, certain=True)
+        player.begun = False
+        player.expected = (effect, status)
+
+    def _skippable(self, player: Player, effect: Effect) -> bool:
+        """Whether this effect may be done without an entry: it leaves none, or there is no branch that it could end."""
+        if isinstance(effect, Commit | Rollback):
+            branch = self.disks[player.node].branches.get(player.tx)
+            return branch is None or not branch.certain
+        return isinstance(effect, SILENT)
+
+    def _advance(self, player: Player) -> Effect | None:
+        """Pass what may be done without an entry; the effect that has to be done next, or None."""
+        program = player.program
+        while (effect := program.next()) is not None and self._skippable(player, effect):
+            program.position += 1
+            self._silent(player, effect)
+        return effect
+
+    def _settle(self, player: Player) -> None:
+        """Do what is surely done at once, and begin the local transaction that comes next."""
+        program, disk = player.program, self.disks[player.node]
+        while (effect := program.next()) is not None:
+            without = isinstance(effect, Commit | Rollback) and player.tx not in disk.branches
+            if not without and not isinstance(effect, SILENT):
+                break
+            program.position += 1
+            self._silent(player, effect)
+        if isinstance(effect, WORK) and not player.begun:
+            player.begun = True
+            player.execution = disk.begun(effect)
+
+    def _silent(self, player: Player, effect: Effect) -> None:
+        if isinstance(effect, SetTimer):
+            player.clock.start(effect, player.time)
+        elif isinstance(effect, CancelTimer):
+            player.clock.cancel(effect.kind, player.time)
+        elif isinstance(effect, ReadOutbox):
+            player.expected = (effect, None)
+        elif isinstance(effect, MarkOutbox):
+            self.disks[player.node].mark(effect.ids)
+
+    # --- crashes, and the end -------------------------------------------------------------------------------------------------------
+
+    def _crash(self, entry: TraceEvent) -> None:
+        for daemons in _processes(entry):
+            self._lose(entry.node, daemons=daemons)
+            self.down.add((entry.node, daemons))
+
+    def _restart(self, entry: TraceEvent) -> None:
+        node = entry.node
+        for daemons in _processes(entry):
+            if (node, daemons) not in self.down:
+                self._lose(node, daemons=daemons)  # it ended without a crash that anybody saw
+            self.down.discard((node, daemons))
+            if not daemons:
+                self.due[node] = (entry.id, self.disks[node].due())
+
+    def _lose(self, node: str, *, daemons: bool) -> None:
+        """All that is volatile in a process is gone."""
+        if daemons:
+            gone = [player for (where, _), player in self.daemons.items() if where == node]
+            self.daemons = {key: player for key, player in self.daemons.items() if key[0] != node}
+            self.disks[node].unmark()
+        else:
+            gone = [player for (where, _), player in self.players.items() if where == node]
+            self.players = {key: player for key, player in self.players.items() if key[0] != node}
+            self.disks[node].crashed()
+            self.due.pop(node, None)
+            self.delivered = {key: text for key, text in self.delivered.items() if key[0] != node}
+        for player in gone:
+            for waiting in player.publications.values():
+                for message in waiting:
+                    self.confirmed.pop((node, message.tx, message.kind), None)
+            self._interrupt(player)
+
+    def _interrupt(self, player: Player) -> None:
+        """A crash has cut a program short: what was under way may or may not have happened."""
+        disk, tx, program = self.disks[player.node], player.tx, player.program
+        effect = program.next()
+        if effect is None:
+            return
+        self.result.interrupted += 1
+        for index in range(program.position, len(program.effects)):
+            effect, coded = program.effects[index], program.coded[index]
+            if isinstance(effect, SILENT):
+                continue
+            if isinstance(effect, Commit | Rollback):
+                if tx in disk.branches:
+                    disk.doubt(tx)
+                    return
+                continue
+            if isinstance(effect, Append):
+                disk.appended(tx, effect.record, -1, certain=False)
+            elif isinstance(effect, Prepare) and tx not in disk.branches:
+                disk.prepared(tx, effect.record, -1, certain=False)
+            elif isinstance(effect, Forget):
+                disk.forgotten(tx)
+            elif isinstance(effect, Message):
+                self.sent.add(frozen(coded))
+            elif isinstance(effect, Publish):
+                self.published.add(frozen(coded["message"]))
+            return
+
+    def _end(self) -> None:
+        unfinished = self.result.unfinished
+        for player in (*self.players.values(), *self.daemons.values()):
+            where = f"{player.node}, {f'transaction {player.tx}' if player.tx >= 0 else player.role}"
+            effect = self._advance(player)
+            if effect is not None:
+                unfinished.append(f"{where}: {described(effect)} is not done")
+            if player.arrival is not None:
+                unfinished.append(f"{where}: {told(player.arrival)} is not handled")
+        for node, (restart, due) in self.due.items():
+            for tx in sorted(due):
+                self.result.problems.append(
+                    f"entry {restart}, {node}, transaction {tx}: after the restart it was not recovered, although it has records"
+                )
+
+
+def _processes(entry: TraceEvent) -> tuple[bool, ...]:
+    """Which processes of a node have crashed or restarted: that of its daemons (True), the other (False), or both in one."""
+    if not entry.detail:
+        return (False, True)
+    return (entry.detail != entry.node,)

@@ -1,0 +1,218 @@
+"""A machine's program of effects beside what the event log says of it: which entry belongs to which effect, and in which order.
+
+Every effect that others can notice leaves one entry. Timers and marks leave none; neither do `Commit` and `Rollback` of a branch that
+is not there. So the entries of one machine, in the order of the log, must be the effects of its handlers, in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from simtx.metrics.trace import TraceEvent
+from simtx.protocols import (
+    Acknowledge,
+    Alert,
+    Answer,
+    Append,
+    CancelTimer,
+    Commit,
+    Decided,
+    Effect,
+    Execute,
+    Forget,
+    MarkOutbox,
+    Message,
+    Prepare,
+    Publish,
+    ReadOutbox,
+    Rollback,
+    SetTimer,
+    Suspect,
+    Transact,
+)
+
+Match: TypeAlias = Callable[[Any, TraceEvent], bool]
+
+
+def _any(effect: Effect, entry: TraceEvent) -> bool:  # noqa: ARG001 - as the others
+    """The entry says nothing more than its kind does."""
+    return True
+
+
+def _message(effect: Message, entry: TraceEvent) -> bool:
+    return effect.kind == entry.name and effect.to == entry.peer
+
+
+def _append(effect: Append, entry: TraceEvent) -> bool:
+    return str(effect.record[0]) == entry.name and entry.detail == ("forced" if effect.forced else "lazy")
+
+
+def _work(effect: Transact | Execute | Prepare, entry: TraceEvent) -> bool:
+    phase = "compensation" if isinstance(effect, Transact) and effect.compensation else "action"
+    return effect.tag == entry.name and entry.detail.startswith(f"{phase} ")
+
+
+def _alert(effect: Alert, entry: TraceEvent) -> bool:
+    return effect.reason == entry.name and entry.detail == ("stuck" if effect.stuck else "")
+
+
+_ENTRIES: Final[Mapping[str, tuple[type, Match]]] = {
+    "send": (Message, _message),
+    "reject": (Message, _message),
+    "append": (Append, _append),
+    "transact": (Transact, _work),
+    "execute": (Execute, _work),
+    "prepare": (Prepare, _work),
+    "commit": (Commit, _any),
+    "rollback": (
+        Rollback,
+        lambda effect, entry: entry.detail.startswith("forced " if effect.forced else "lazy "),
+    ),
+    "publish": (
+        Publish,
+        lambda effect, entry: effect.message.kind == entry.name and effect.message.tx == entry.tx,
+    ),
+    "acknowledge": (Acknowledge, _any),
+    "answer": (Answer, lambda effect, entry: effect.outcome == entry.name and effect.reason == entry.detail),
+    "decided": (Decided, lambda effect, entry: effect.outcome == entry.name),
+    "suspect": (Suspect, lambda effect, entry: effect.node == entry.peer),
+    "alert": (Alert, _alert),
+    "forget": (Forget, _any),
+}
+
+EFFECTS: Final = frozenset(_ENTRIES)
+"""Kinds of the entries that effects leave."""
+SILENT: Final = (SetTimer, CancelTimer, MarkOutbox, ReadOutbox)
+"""Effects that leave no entry."""
+WORK: Final = (Transact, Execute, Prepare)
+"""Effects that are answered by a `Done` when their entry is written."""
+SLACK: Final = 1e-6
+"""Seconds by which a timer may seem to fire too early: clocks are read twice."""
+
+
+def is_of(entry: TraceEvent, effect: Effect) -> bool:
+    """Whether this entry is the one that this effect leaves."""
+    kind, match = _ENTRIES[entry.kind]
+    return type(effect) is kind and match(effect, entry)
+
+
+def described(effect: Effect) -> str:
+    """An effect in a few words, as it is called in findings."""
+    name = type(effect).__name__
+    if isinstance(effect, Message):
+        return f"send of '{effect.kind}' to {effect.to}"
+    if isinstance(effect, Publish):
+        return f"publish of '{effect.message.kind}'"
+    if isinstance(effect, Append):
+        return f"{'forced' if effect.forced else 'lazy'} append of {effect.record[0]!r}"
+    if isinstance(effect, Transact | Execute | Prepare):
+        return f"{name.lower()} '{effect.tag}'"
+    if isinstance(effect, Answer | Decided):
+        return f"{name.lower()} '{effect.outcome}'"
+    if isinstance(effect, SetTimer | CancelTimer):
+        return f"{name} '{effect.kind}'"
+    return name.lower()
+
+
+def told(entry: TraceEvent) -> str:
+    """An entry in a few words, as it is called in findings."""
+    words = [entry.kind]
+    if entry.name and entry.name != entry.kind:
+        words.append(f"'{entry.name}'")
+    if entry.kind in ("send", "reject", "suspect") and entry.peer:
+        words.append(f"to {entry.peer}")
+    return " ".join(words)
+
+
+class Program:
+    """Effects of one handler, and how many of them are known to be done.
+
+    Attributes:
+        effects: The effects.
+        coded: The same in encoded form.
+        cause: Id of the entry that the handler's entries name as their cause.
+        position: The first effect that is not known to be done.
+        early: Effects behind it that were done before their turn.
+    """
+
+    __slots__ = ("cause", "coded", "early", "effects", "position")
+
+    def __init__(self, effects: Sequence[Effect] = (), coded: Sequence[Any] = (), cause: int | None = None) -> None:
+        self.effects = effects
+        self.coded = coded
+        self.cause = cause
+        self.position = 0
+        self.early: set[int] = set()
+
+    def next(self) -> Effect | None:
+        """The effect that is to be done next, or None."""
+        while self.position in self.early:
+            self.position += 1
+        return self.effects[self.position] if self.position < len(self.effects) else None
+
+    def find(self, entry: TraceEvent, skippable: Callable[[Effect], bool]) -> tuple[int, Effect | None]:
+        """Where the effect is that this entry belongs to, and the effect that would have had to be done before it.
+
+        Args:
+            entry: An entry of one of the kinds `EFFECTS`.
+            skippable: Whether an effect may have been done without an entry.
+
+        Returns:
+            The index, -1 if there is no such effect; and the effect in its way, or None if its turn has come.
+        """
+        blocking: Effect | None = None
+        for index in range(self.position, len(self.effects)):
+            if index in self.early:
+                continue
+            effect = self.effects[index]
+            if is_of(entry, effect):
+                return index, blocking
+            if blocking is None and not skippable(effect):
+                blocking = effect
+        return -1, blocking
+
+
+class Clock:
+    """The named timers of one machine: which of them may fire, and when.
+
+    A timer that was cancelled or set anew may still fire if it was due before: it had fired while the machine was busy, and waited.
+    """
+
+    __slots__ = ("_exact", "_late", "_set")
+
+    def __init__(self, *, exact: bool) -> None:
+        self._exact = exact
+        self._set: dict[str, float] = {}
+        self._late: dict[str, int] = {}
+
+    def start(self, effect: SetTimer, now: float) -> None:
+        """A timer is set at this time."""
+        self.cancel(effect.kind, now)
+        self._set[effect.kind] = now + effect.delay
+
+    def cancel(self, kind: str, now: float) -> None:
+        """A timer is cancelled, if it is set."""
+        due = self._set.pop(kind, None)
+        if due is not None and self._reached(due, now):
+            self._late[kind] = self._late.get(kind, 0) + 1
+
+    def fire(self, kind: str, now: float) -> str | None:
+        """A timer has fired; one line if it cannot have."""
+        due = self._set.get(kind)
+        if due is not None and self._reached(due, now):
+            del self._set[kind]
+        elif self._late.get(kind):
+            self._late[kind] -= 1
+        elif due is not None:
+            return f"the timer '{kind}' fired {due - now:.6g} s too early"
+        else:
+            return f"the timer '{kind}' fired, but was not set"
+        return None
+
+    def __bool__(self) -> bool:
+        """Whether any timer is set."""
+        return bool(self._set)
+
+    def _reached(self, due: float, now: float) -> bool:
+        return not self._exact or now >= due - SLACK
