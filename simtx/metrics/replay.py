@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 
-def data_from_trace(
-    trace: Iterable[TraceEvent], scenario: Scenario, values: audit.Values | None = None
-) -> RunData:
+def data_from_trace(trace: Iterable[TraceEvent], scenario: Scenario, values: audit.Values | None = None) -> RunData:
     """The raw numbers of a run, from its event log; without timeline and digest, which the log does not hold.
 
     Args:

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, ge
 from simtx.errors import SimtxError
 from simtx.protocols import contract
 from simtx.protocols.choreography import StepEvent
+from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
 
 T = TypeVar("T")
 
@@ -221,4 +222,7 @@ register(
         if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls is not contract.Transition
     ),
     StepEvent,
+    Backoff,
+    BreakerPolicy,
+    Policies,
 )

@@ -147,7 +147,7 @@ class Session:
         changes, values = {}, {}
         for node in self.scenario.services:
             changes[node], values[node] = self._stored[node]
-        rows = entries([*sorted(self.folder.path.glob("**/log.*.jsonl")), self.folder.path / "launcher.jsonl"])
+        rows = entries(self.folder.logs())
         return gather(
             self.scenario,
             self.strategy,

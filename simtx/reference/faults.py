@@ -120,7 +120,7 @@ class Injectors:
         if kind in _LINKS:
             return self._links(fault)
         if kind == "broker-outage" or fault.node == BROKER:
-            return self._broker(fault, seconds)
+            return self._broker(seconds)
         name = launcher.strategy.hub if fault.node == HUB else fault.node
         if name is None:
             return _nothing  # a hub's fault, under a strategy without a hub
@@ -160,7 +160,7 @@ class Injectors:
 
         return undo
 
-    def _broker(self, fault: Fault, seconds: float) -> Callable[[], None]:
+    def _broker(self, seconds: float) -> Callable[[], None]:
         launcher = self._launcher
         child = launcher.children.get(BROKER)
         if child is not None:

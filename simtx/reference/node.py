@@ -9,7 +9,6 @@ decision never queues behind those who wait for its locks.
 from __future__ import annotations
 
 import asyncio
-
 import random
 import time
 from collections import deque
@@ -110,6 +109,7 @@ class Node:
         answer: Hands an answer to the client: transaction, outcome, reason, origin.
         wake: Tells the relay beside this node that outbox rows were committed.
         fail: Called once with what ends the process: a store that cannot go on, a machine that broke the contract.
+        wrap: Puts a message into the envelope in which it goes through the broker.
         kills: Where this process is to die.
         workers: Local transactions at once; 0 for a node without operations of its own.
         queue_limit: Local transactions that may wait.
@@ -131,10 +131,11 @@ class Node:
         answer: Callable[[int, str, str, int], None],
         wake: Callable[[], None],
         fail: Callable[[BaseException], None],
+        wrap: Callable[[Message], Message],
         kills: KillSwitch,
         workers: int = 0,
         queue_limit: int | None = None,
-        demand: Callable[[int, int, bool], float] = lambda tx, step, compensation: 0.0,
+        demand: Callable[[int, int, bool], float],
         seed: int = 0,
     ) -> None:
         self.name = name
@@ -159,6 +160,7 @@ class Node:
         self._answer = answer
         self._wake = wake
         self._fail = fail
+        self._wrap = wrap
         self._demand = demand
         self._random = random.Random(f"{seed}:{name}")  # noqa: S311 - jitter, not cryptography
         self._tasks: set[asyncio.Task[None]] = set()
@@ -412,7 +414,7 @@ class Node:
             job = lambda: store.prepare(tx, effect)  # noqa: E731
 
         def report(result: Any, error: BaseException | None, begun: float, ended: float) -> None:
-            self._loop.call_soon_threadsafe(self._worked, actor, effect, result, error, begun, ended)
+            self._loop.call_soon_threadsafe(self._worked, actor, effect, result, error, demand, begun, ended)
 
         if not self._workers.submit(job, report, demand):
             self._loop.call_soon(self._told, actor, Done(effect.tag, "failed"))
@@ -423,6 +425,7 @@ class Node:
         effect: Transact | Execute | Prepare,
         result: Result,
         error: BaseException | None,
+        demand: float,
         begun: float,
         ended: float,
     ) -> None:
@@ -436,13 +439,13 @@ class Node:
             return
         log, journal, tx = self.log, self.journal, actor.tx
         log.when = begun
-        journal.serving(tx, "serve")
+        journal.serving(tx, "serve", demand)
         log.when = ended
         if result.waited:
             journal.waited(tx, result.waited, result.wait_end or "granted")
         journal.worked(actor, effect, result.status, forced=result.forced)
         if isinstance(effect, Transact):
-            self._applied(actor, result, effect.steps, effect.compensation)
+            self._applied(actor, result, effect.steps, compensation=effect.compensation)
         if result.unlocked:
             journal.unlocked(tx, result.unlocked, result.held)
         journal.serving(tx, "free")
@@ -457,11 +460,19 @@ class Node:
         actor.done = done
         self._run(actor)
 
-    def _applied(self, actor: Actor, result: Result, steps: Sequence[int], compensation: bool) -> None:
+    def _applied(self, actor: Actor, result: Result, steps: Sequence[int], *, compensation: bool) -> None:
         """What a local transaction has changed and read goes to the event log and the audit log."""
         if not result.changes and not result.reads:
             return
-        self.journal.applied(actor, steps, result.changes, compensation=compensation, reads=result.reads)
+        self.journal.applied(
+            actor,
+            steps,
+            result.changes,
+            compensation=compensation,
+            reads=result.reads,
+            refused=result.status == "refused",
+            history=result.history,
+        )
         if result.changes:
             self._record(
                 actor,
@@ -481,10 +492,8 @@ class Node:
         kind = type(effect).__name__.lower()
 
         def job() -> tuple[Result, float]:
-            if isinstance(effect, Commit):
-                result = store.commit(tx)
-            else:
-                result = store.rollback(tx, forced=effect.forced)
+            committing = isinstance(effect, Commit)
+            result = store.commit(tx) if committing else store.rollback(tx, forced=effect.forced)
             return result, time.monotonic()
 
         def then(finished: tuple[Result, float]) -> None:
@@ -534,7 +543,9 @@ class Node:
 
     async def _publish(self, actor: Actor, effect: Publish, origin: int | None) -> None:
         try:
-            await asyncio.wait_for(self._broker().publish(effect.message, origin), self.policies.publish_timeout)
+            await asyncio.wait_for(
+                self._broker().publish(self._wrap(effect.message), origin), self.policies.publish_timeout
+            )
         except (TimeoutError, ConnectionError):
             status = "failed"
         else:

@@ -98,7 +98,7 @@ def _role(role: str) -> Callable[[Path, str, int, dict[str, Any]], Coroutine[Any
 
         return run_client
     if role == "broker":
-        from simtx.reference.brokers.embedded_server import run_broker
+        from simtx.reference.broker_process import run_broker
 
         return run_broker
     if role == "proxy":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy
+from simtx.protocols.codec import CodecError, decode_as, register
 from simtx.reference.audit import AuditLog
 from simtx.reference.brokers import client as broker_client
 from simtx.protocols.codec import CodecError, decode_as
@@ -18,7 +19,7 @@ from simtx.reference.killpoints import KillPoint, KillSwitch
 from simtx.reference.node import Node
 from simtx.reference.process import Ending
 from simtx.reference.runfolder import RunFolder
-from simtx.reference.schema import PartitionGate, Schema, SchemaError, SchemaTooNew
+from simtx.reference.schema import Partition, PartitionGate, Schema, SchemaError, SchemaTooNew
 from simtx.reference.stores import open_store
 from simtx.reference.wire import Connection, Peer, Server
 
@@ -52,6 +53,7 @@ class Service:
         self.ending = Ending()
         with (folder.path / "strategy.pickle").open("rb") as file:
             self.strategy: Strategy = pickle.load(file)  # noqa: S301 - our launcher wrote it, readable by us alone
+        register(*getattr(self.strategy, "wire_types", ()))
         self.node: Node
 
     async def run(self) -> None:
@@ -75,6 +77,7 @@ class Service:
             answer=self.answer,
             wake=self.wake,
             fail=self.ending.fail,
+            wrap=self.schema.wrap,
             kills=KillSwitch([KillPoint(**point) for point in config["kills"]], self.folder.kills),
             workers=config["workers"],
             queue_limit=config["queue_limit"],
@@ -184,7 +187,15 @@ class Service:
         if again:
             message = delivery.message
             self.log.log("redeliver", "broker", message.tx, origin, peer=message.to, name=message.kind)
-        self.node.deliver(delivery, origin)
+        wrapped = delivery.message
+        lane = Partition(self.node_name, wrapped.tx)
+        admission = self.gate.admit(lane, lambda: self.schema.unwrap(wrapped))
+        if admission.alert:
+            self.log.log("alert", self.node_name, wrapped.tx, origin, actor="host", name=admission.alert)
+            if self.audit is not None:
+                self.audit.append("stop", tx=wrapped.tx, actor=wrapped.sender, reason=admission.alert)
+        if admission.message is not None:
+            self.node.deliver(Delivery(admission.message, delivery.id), origin)
 
     def control(self, frame: Frame) -> Frame:
         """The launcher asks for the state, or injects a fault."""
@@ -222,11 +233,15 @@ def _policies(strategy: Strategy, config: dict[str, Any]) -> Policies:
     return own if isinstance(own, Policies) else decode_as(Policies, config["policies"])
 
 
+def _no_work(_tx: int, _step: int, _compensation: bool) -> float:
+    return 0.0
+
+
 def _demands(folder: RunFolder, node: str) -> Callable[[int, int, bool], float]:
     """Seconds of work by transaction and step, as the launcher has drawn them."""
     path = folder.node(node) / "demands.json"
     if not path.exists():
-        return lambda tx, step, compensation: 0.0
+        return _no_work
     table: dict[str, list[list[float]]] = json.loads(path.read_text())
 
     def demand(tx: int, step: int, compensation: bool) -> float:
