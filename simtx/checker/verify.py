@@ -37,6 +37,7 @@ class Verdict:
         not_covered: What the machines could do and did not in this exploration: states, rows of transition tables, states that a row
             may lead to.
         covered: The rows that were taken: (role, state, event, state afterwards).
+        messages: Kinds of the messages that were sent.
         recovered: What restarts have found: (role, kind of the last record, state afterwards).
         expected: Properties that the strategy is known not to have, with the reason.
         symmetry: Which participants are alike, so that states that differ only in who of them is who count once; that none are;
@@ -56,6 +57,7 @@ class Verdict:
     goals: dict[str, bool]
     not_covered: tuple[str, ...]
     covered: frozenset[tuple[str, str, str, str]] = field(repr=False)
+    messages: frozenset[str] = field(repr=False)
     recovered: frozenset[tuple[str, str, str]] = field(repr=False)
     expected: dict[str, str] = field(repr=False)
     symmetry: str = ""
@@ -284,6 +286,7 @@ def _verdict(strategy: Strategy, model: ProtocolModel, exploration: Exploration,
         goals={name: witness is not None for name, witness in exploration.goals.items()},
         not_covered=tuple(uncovered(machines(model), covered)),
         covered=covered,
+        messages=frozenset(item.message.kind for item in model.items if item.message is not None),
         recovered=recovered,
         expected=dict(expected),
         symmetry=symmetry,
