@@ -21,75 +21,26 @@ import errno
 import fcntl
 import json
 import os
-import secrets
 import stat
-import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import SimtxError
 from simtx.reference.audit import AuditError, Head, read_head, verify
+from simtx.reference.runrecord import LAYOUT, RunRecord, now, replace_file, versions, without_password
 
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
     from simtx.scenario import Scenario
 
-LAYOUT: Final = 1
-"""Version of this layout; a folder of another version is refused."""
 SECRET_LENGTH: Final = 32
 _LONGEST_NAME: Final = 200
 
 
 class RunFolderError(SimtxError, ValueError):
     """The folder of a run cannot be used; the text says which, why, and what would help."""
-
-
-@dataclass(slots=True)
-class RunRecord:
-    """What ``run.json`` says.
-
-    Attributes:
-        layout: Version of the folder's layout.
-        run: Name of the run, unique everywhere: lower-case hexadecimal digits.
-        versions: By component: ``simtx``, ``events``, ``store``, ``python``.
-        platform: Operating system and machine.
-        scenario: As `simtx.scenario.Scenario.to_dict` gives it; an object in it, which no file can hold, as its `repr`.
-        scenario_name: Its name.
-        scenario_fingerprint: Digest of all that a run depends on.
-        strategy: Name of the strategy.
-        strategy_options: Its `repr`, with all options.
-        seed: Seed of the transactions.
-        store: Product, or the address of a server without its password.
-        broker: Likewise.
-        created: UTC, ISO 8601.
-        started: Likewise; empty if it never was.
-        ended: Likewise; empty if it has not.
-        status: ``created``, ``running``, ``finished``, ``failed`` or ``interrupted``.
-        reason: Why it failed.
-        audit: Seals of the nodes' audit logs when the run ended: number and checksum of the last line.
-    """
-
-    layout: int = LAYOUT
-    run: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    platform: str = ""
-    scenario: dict[str, Any] = field(default_factory=dict)
-    scenario_name: str = ""
-    scenario_fingerprint: str = ""
-    strategy: str = ""
-    strategy_options: str = ""
-    seed: int = 1
-    store: str = ""
-    broker: str = ""
-    created: str = ""
-    started: str = ""
-    ended: str = ""
-    status: str = "created"
-    reason: str = ""
-    audit: dict[str, list[Any]] = field(default_factory=dict)
 
 
 class RunFolder:
@@ -124,24 +75,26 @@ class RunFolder:
             RunFolderError: It is in use, is not empty, or cannot be made.
         """
         import platform
+        import secrets
 
         folder = cls(path)
         record = RunRecord(
             run=secrets.token_hex(6),
-            versions=_versions(),
+            versions=versions(),
             platform=f"{platform.system()} {platform.release()} {platform.machine()}",
             scenario=scenario.to_dict(),
             scenario_name=scenario.name,
+            scenario_folder=str(Path(scenario.path).absolute().parent) if scenario.path else "",
             scenario_fingerprint=scenario.fingerprint,
             strategy=strategy.name,
             strategy_options=repr(strategy),
             seed=seed,
-            store=_without_password(store),
-            broker=_without_password(broker),
-            created=_now(),
+            store=without_password(store),
+            broker=without_password(broker),
+            created=now(),
         )
         try:
-            folder._make()
+            folder._make(secrets.token_bytes(SECRET_LENGTH))
             folder.write(record)
         except OSError as error:
             raise RunFolderError(
@@ -149,7 +102,7 @@ class RunFolder:
             ) from None
         return folder
 
-    def _make(self) -> None:
+    def _make(self, value: bytes) -> None:
         path = self.path
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         holder = self._holder()
@@ -164,7 +117,7 @@ class RunFolder:
         path.chmod(0o700)
         secret = os.open(path / "secret", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.write(secret, secrets.token_bytes(SECRET_LENGTH))
+            os.write(secret, value)
         finally:
             os.close(secret)
         for name in ("nodes", "ports", "kills"):
@@ -209,7 +162,8 @@ class RunFolder:
 
     def write(self, record: RunRecord) -> None:
         """Replace ``run.json`` as a whole; it is on disk when this returns."""
-        text = json.dumps(asdict(record), indent=2, ensure_ascii=False, default=repr)
+        raw = {one.name: getattr(record, one.name) for one in fields(record)}
+        text = json.dumps(raw, indent=2, ensure_ascii=False, default=repr)
         replace_file(self.path / "run.json", f"{text}\n".encode("utf-8", "backslashreplace"), durable=True)
 
     def update(self, **changes: Any) -> RunRecord:
@@ -248,7 +202,7 @@ class RunFolder:
         from simtx.scenario import from_dict
 
         record = self.read()
-        scenario = from_dict(record.scenario, name=record.scenario_name)
+        scenario = from_dict(record.scenario, name=record.scenario_name, folder=record.scenario_folder or ".")
         if scenario.fingerprint != record.scenario_fingerprint:
             raise RunFolderError(
                 f"the scenario in '{self.path}' is not the one that was played: its fingerprint differs"
@@ -339,13 +293,13 @@ class RunFolder:
 
     def locate(self, name: str) -> tuple[str, int] | None:
         """Host and port of a process; None if it has not announced itself yet, or has ended since."""
+        file = self.path / "ports" / _safe(name)
         try:
-            host, port, process = (self.path / "ports" / _safe(name)).read_text().split()
-        except FileNotFoundError:
+            host, port, process = file.read_text().split()
+            place, number = (host, int(port)), int(process)
+        except (FileNotFoundError, ValueError):
             return None
-        if not _alive(int(process)):
-            return None
-        return host, int(port)
+        return place if _alive(number) else None
 
     def downtime(self, name: str) -> float | None:
         """For how long a process that was just killed stays away, if one of its kill points did it; each is told once.
@@ -389,27 +343,27 @@ class RunFolder:
             RunFolderError: Another process uses it, or it is no run's folder.
             AuditError: An audit log was found damaged at the end.
         """
-        record = self.read()
+        self.read()  # refuses what is no run's folder before it leaves a lock there
         with self._alone() as abandoned:
-            if abandoned and record.status == "running":
+            if abandoned and self.read().status == "running":
                 self.update(
-                    status="interrupted", reason=f"process {abandoned} ended without completing the run", ended=_now()
+                    status="interrupted", reason=f"process {abandoned} ended without completing the run", ended=now()
                 )
             if not playing:
                 yield self
                 return
-            self.update(status="running", started=_now(), reason="", ended="")
+            self.update(status="running", started=now(), reason="", ended="")
             try:
                 yield self
+                self.seal()
             except BaseException as error:
                 status = "failed" if isinstance(error, Exception) else "interrupted"
                 reason = " ".join((str(error) or type(error).__name__).split())
                 with contextlib.suppress(OSError, SimtxError):  # the first error is the one to be seen
-                    self.update(status=status, reason=reason, ended=_now())
+                    self.update(status=status, reason=reason, ended=now())
                     self.seal()
                 raise
-            self.seal()
-            self.update(status="finished", ended=_now())
+            self.update(status="finished", ended=now())
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[int]:
@@ -489,38 +443,6 @@ class RunFolder:
         return sorted(self.path.glob("nodes/*/audit.jsonl"))
 
 
-def replace_file(path: Path, content: bytes, *, durable: bool) -> None:
-    """Give a file a new content at once: a reader sees the old one or the new one, whatever happens in between.
-
-    Args:
-        path: The file; readable by its owner alone.
-        content: All of it.
-        durable: Whether it has to outlive the machine.
-
-    Raises:
-        OSError: It cannot be written; the old content is still there.
-    """
-    new = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(file, "wb") as opened:
-            opened.write(content)
-            opened.flush()
-            if durable:
-                os.fsync(file)
-        new.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            new.unlink()
-        raise
-    if durable:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def _safe(name: str) -> str:
     """A name that is one file's.
 
@@ -547,39 +469,3 @@ def _alive(process: int) -> bool:
 
 def _number(text: bytes) -> int:
     return int(text) if text.strip().isdigit() else 0
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _versions() -> dict[str, str]:
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    from simtx.reference.schema import CURRENT
-    from simtx.reference.stores.base import STORE_VERSION
-
-    try:
-        own = version("simtx")
-    except PackageNotFoundError:  # a source tree that was never installed
-        own = "0+unknown"
-    return {"simtx": own, "events": CURRENT, "store": str(STORE_VERSION), "python": platform.python_version()}
-
-
-def _without_password(address: str) -> str:
-    """The address of a server, without what may let others in."""
-    if "://" not in address:
-        return address
-    from urllib.parse import urlsplit, urlunsplit
-
-    parts = urlsplit(address)
-    user, at, place = parts.netloc.rpartition("@")
-    name, colon, _ = user.partition(":")
-    if at and parts.scheme not in ("postgresql", "postgres") and not colon:
-        name = "***"  # a token in place of a user's name
-    shown = f"{name}{':***' if colon else ''}{at}{place}"
-    query = "&".join(
-        part if part.partition("=")[0] != "password" else "password=***" for part in parts.query.split("&") if part
-    )
-    return urlunsplit((parts.scheme, shown, parts.path, query, parts.fragment))

@@ -1,0 +1,134 @@
+"""What is written down of a real run, without anything that may let others in, and how a file is replaced as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+LAYOUT: Final = 1
+"""Version of the layout of a run's folder; a folder of another version is refused."""
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """What ``run.json`` says.
+
+    Attributes:
+        layout: Version of the folder's layout.
+        run: Name of the run, unique everywhere: lower-case hexadecimal digits.
+        versions: By component: ``simtx``, ``events``, ``store``, ``python``.
+        platform: Operating system and machine.
+        scenario: As `simtx.scenario.Scenario.to_dict` gives it; an object in it, which no file can hold, as its `repr`.
+        scenario_name: Its name.
+        scenario_folder: Folder of the file that it was read from, absolute; empty if it was not.
+        scenario_fingerprint: Digest of all that a run depends on.
+        strategy: Name of the strategy.
+        strategy_options: Its `repr`, with all options.
+        seed: Seed of the transactions.
+        store: Product, or the address of a server without its password.
+        broker: Likewise.
+        created: UTC, ISO 8601.
+        started: Likewise; empty if it never was.
+        ended: Likewise; empty if it has not.
+        status: ``created``, ``running``, ``finished``, ``failed`` or ``interrupted``.
+        reason: Why it failed.
+        audit: Seals of the nodes' audit logs when the run ended: number and checksum of the last line.
+    """
+
+    layout: int = LAYOUT
+    run: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    platform: str = ""
+    scenario: dict[str, Any] = field(default_factory=dict)
+    scenario_name: str = ""
+    scenario_folder: str = ""
+    scenario_fingerprint: str = ""
+    strategy: str = ""
+    strategy_options: str = ""
+    seed: int = 1
+    store: str = ""
+    broker: str = ""
+    created: str = ""
+    started: str = ""
+    ended: str = ""
+    status: str = "created"
+    reason: str = ""
+    audit: dict[str, list[Any]] = field(default_factory=dict)
+
+
+def replace_file(path: Path, content: bytes, *, durable: bool) -> None:
+    """Give a file a new content at once: a reader sees the old one or the new one, whatever happens in between.
+
+    Args:
+        path: The file; readable by its owner alone.
+        content: All of it.
+        durable: Whether it has to outlive the machine.
+
+    Raises:
+        OSError: It cannot be written; the old content is still there.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(file, "wb") as opened:
+            opened.write(content)
+            opened.flush()
+            if durable:
+                os.fsync(file)
+        new.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
+    if durable:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def now() -> str:
+    """The time: UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what takes part in a run, by component."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from simtx.reference.schema import CURRENT
+    from simtx.reference.stores.base import STORE_VERSION
+
+    try:
+        own = version("simtx")
+    except PackageNotFoundError:  # a source tree that was never installed
+        own = "0+unknown"
+    return {"simtx": own, "events": CURRENT, "store": str(STORE_VERSION), "python": platform.python_version()}
+
+
+def without_password(address: str) -> str:
+    """The address of a server, without what may let others in."""
+    if "://" not in address:
+        return address
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # whatever it is, it may hold a password
+        return f"{address.partition('://')[0]}://***"
+    user, at, place = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    if at and parts.scheme not in ("postgresql", "postgres") and not colon:
+        name = "***"  # a token in place of a user's name
+    shown = f"{name}{':***' if colon else ''}{at}{place}"
+    given = [part.partition("=") for part in parts.query.split("&") if part]
+    query = "&".join(f"{key}{sign}{'***' if 'password' in key.lower() else value}" for key, sign, value in given)
+    fragment = f"#{parts.fragment}" if parts.fragment else ""
+    return f"{parts.scheme}://{shown}{parts.path}{f'?{query}' if query else ''}{fragment}"
