@@ -4,5 +4,6 @@ from simtx.checker.history.check import check_history
 from simtx.checker.history.findings import Finding, Step
 from simtx.checker.history.levels import LEVELS, Level
 from simtx.checker.history.report import HistoryReport
+from simtx.checker.history.runs import RunHistory, from_trace
 
-__all__ = ["LEVELS", "Finding", "HistoryReport", "Level", "Step", "check_history"]
+__all__ = ["LEVELS", "Finding", "HistoryReport", "Level", "RunHistory", "Step", "check_history", "from_trace"]

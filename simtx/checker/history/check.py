@@ -1,11 +1,14 @@
 """The checker: from a recorded history to a report."""
 
+from __future__ import annotations
+
 import heapq
 import itertools
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,28 +18,39 @@ from simtx.checker.history.graph import RW, WR, Graph, build_graph
 from simtx.checker.history.levels import Level, level_of
 from simtx.checker.history.observations import Observations
 from simtx.checker.history.orders import Assumptions, RegisterOrder, read_assumptions, register_orders
-from simtx.checker.history.parsing import OK, History, read_history
+from simtx.checker.history.parsing import OK, History, read_file, read_history
 from simtx.checker.history.report import HistoryReport
+from simtx.checker.history.runs import RunHistory, Transactions, from_trace
 from simtx.checker.history.sentences import steps_of
+from simtx.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from simtx.metrics.run import Run
+    from simtx.metrics.trace import Trace
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def check_history(
-    history: Iterable[Mapping[str, Any]] | str | Path,
+    history: Iterable[Mapping[str, Any]] | str | Path | Trace | Run,
     consistency: str = "serializable",
     assume: Mapping[str, Any] | Iterable[str] = _NOTHING,
+    *,
+    transactions: Transactions | None = None,
 ) -> HistoryReport:
     """Check the isolation of a recorded history, in the manner of Adya and of Elle.
 
     Args:
         history: The transactions, `{id, process, status: ok|fail|info, start, end, ops}`, or the path of a JSON or JSON Lines
-            file of them. An operation is `["append", key, value]`, `["w", key, value]` or `["r", key, value]`.
+            file of them. An operation is `["append", key, value]`, `["w", key, value]` or `["r", key, value]`. Or a run, its event
+            log, or the path of a saved one: `simtx.checker.history.from_trace` makes a history of it.
         consistency: `read-uncommitted`, `read-committed`, `repeatable-read`, `snapshot-isolation`, `serializable` or
             `strict-serializable`, or one of them with `strong-session-` before it. It decides which anomalies are forbidden and
             whether session order and real time count.
         assume: What is granted about the version orders of registers: `wfr_keys`, `sequential_keys`, `linearizable_keys` (true
-            or false) and `commit_order` (a list of ids). Lists need no grant: their reads tell the order.
+            or false), `commit_order` (a list of ids) and `version_order` (a list of values by key). Lists need no grant: their reads
+            tell the order. The order of the versions of a run is known from its stores.
+        transactions: Of a run: whether its ``business`` transactions are checked (the default) or the ``local`` ones of its stores.
 
     Returns:
         The anomalies that the level forbids, with the evidence; `valid` is None where neither an anomaly was found nor an order
@@ -46,8 +60,39 @@ def check_history(
         ScenarioError: The history, the level or an assumption is malformed; the text names the transaction and the field.
     """
     level = level_of(consistency)
+    given = _given(history, transactions)
+    report = _check(given, level, assume)
+    if not isinstance(given, RunHistory) or given.likely is given or report.valid is False:
+        return report
+    likely = _check(given.likely, level, assume)
+    if likely.valid is not False:
+        return likely
+    text = f"{given.ambiguous} reads fit several versions of equal value. Without them nothing forbidden is seen, but with the likeliest versions there is."
+    return replace(report, valid=None, notes=(*report.notes, text))
+
+
+def _given(history: object, transactions: Transactions | None) -> object:
+    """The history of a run, where it is one; else what was given."""
+    from simtx.metrics.trace import Trace
+
+    if isinstance(history, (str, Path)):
+        history = read_file(Path(history))
+    elif not isinstance(history, Trace):
+        trace = getattr(history, "trace", None)
+        history = trace if isinstance(trace, Trace) else history
+    if isinstance(history, Trace):
+        return from_trace(history, transactions or "business")
+    if transactions is not None:
+        problem = "applies to runs and their event logs only; a list of transactions says itself what they are"
+        raise ScenarioError(problem, "transactions")
+    return history
+
+
+def _check(history: object, level: Level, assume: Mapping[str, Any] | Iterable[str]) -> HistoryReport:
     parsed = read_history(history)
     granted = read_assumptions(assume, parsed)
+    if isinstance(history, RunHistory) and not granted.version_order:
+        granted = replace(granted, version_order=history.version_order)
     seen = Observations(parsed, resolve_info=level.base != "read-uncommitted", known_committed=granted.commit_order)
     registers = register_orders(seen, granted)
     graph = build_graph(seen, registers, level)
@@ -107,7 +152,9 @@ def _doubts(seen: Observations, registers: Mapping[Hashable, RegisterOrder], gra
     text = (
         f"The order of the writes to {shown} is not known, and the one order that was tried shows a forbidden anomaly."
     )
-    return [f"{text} Grant an assumption that holds (wfr_keys, sequential_keys, linearizable_keys, commit_order)."]
+    return [
+        f"{text} Grant an assumption that holds (wfr_keys, sequential_keys, linearizable_keys, commit_order, version_order)."
+    ]
 
 
 def _some_order(graph: Graph, level: Level) -> list[int]:

@@ -2,13 +2,13 @@
 
 The values of a register say nothing about their order, so that it comes from what the caller grants: `wfr_keys` (inside a
 transaction, a write follows what was read), `sequential_keys` (each process sees a key move forward only), `linearizable_keys`
-(so does everybody, in real time), or `commit_order` (the transactions in the order in which they committed). That the initial
-value comes before every other needs no grant.
+(so does everybody, in real time), `commit_order` (the transactions in the order in which they committed), or `version_order` (the
+values of each key in the order in which its store committed them). That the initial value comes before every other needs no grant.
 """
 
 import itertools
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from simtx.checker.history.observations import Observations
 from simtx.checker.history.parsing import FAIL, OK, UNKNOWN, History
 from simtx.errors import ScenarioError
 
-GRANTS = ("wfr_keys", "sequential_keys", "linearizable_keys", "commit_order")
+GRANTS = ("wfr_keys", "sequential_keys", "linearizable_keys", "commit_order", "version_order")
 
 _NONE = object()
 
@@ -31,12 +31,14 @@ class Assumptions:
         sequential_keys: Each key follows the order within every process.
         linearizable_keys: Each key follows real time.
         commit_order: Transactions in the order of their commits, by number; empty if not granted.
+        version_order: For each key the values in the order of their commits.
     """
 
     wfr_keys: bool = False
     sequential_keys: bool = False
     linearizable_keys: bool = False
     commit_order: tuple[int, ...] = ()
+    version_order: Mapping[Hashable, Sequence[Hashable]] = field(default_factory=dict)
 
 
 def read_assumptions(assume: Mapping[str, Any] | Iterable[str], history: History) -> Assumptions:
@@ -52,13 +54,15 @@ def read_assumptions(assume: Mapping[str, Any] | Iterable[str], history: History
     for name, value in granted.items():
         if name not in GRANTS:
             raise ScenarioError(f"{name!r} is no assumption; allowed are {', '.join(GRANTS)}", "assume")
-        if name != "commit_order":
+        if name not in ("commit_order", "version_order"):
             if not isinstance(value, bool):
                 raise ScenarioError(f"expected true or false, got {value!r}", f"assume, field {name!r}")
             values[name] = value
     order = granted.get("commit_order")
     if order is not None:
         values["commit_order"] = _commit_order(order, history)
+    if granted.get("version_order") is not None:
+        values["version_order"] = _version_order(granted["version_order"], history)
     return Assumptions(**values)
 
 
@@ -78,6 +82,24 @@ def _commit_order(order: object, history: History) -> tuple[int, ...]:
             raise ScenarioError(f"transaction {identity!r} stands there twice", where)
         result[number] = None
     return tuple(result)
+
+
+def _version_order(order: object, history: History) -> Mapping[Hashable, Sequence[Hashable]]:
+    where = "assume, field 'version_order'"
+    if not isinstance(order, Mapping):
+        raise ScenarioError("expected for each key the list of its values, the first to be committed first", where)
+    for key, values in order.items():
+        if not isinstance(values, (list, tuple)):
+            raise ScenarioError(f"expected a list of the values of {key!r}, got {values!r}", where)
+        written = history.writers.get(key, {}) if key in history.registers else {}
+        seen: set[Hashable] = set()
+        for value in values:
+            if not isinstance(value, Hashable) or value not in written:
+                raise ScenarioError(f"no transaction of the history writes {value!r} to a register {key!r}", where)
+            if value in seen:
+                raise ScenarioError(f"the value {value!r} of {key!r} stands there twice", where)
+            seen.add(value)
+    return order
 
 
 def sessions(history: History, committed: Iterable[int], needed_by: str) -> dict[Hashable, list[int]]:
@@ -252,7 +274,23 @@ def register_orders(seen: Observations, assume: Assumptions) -> dict[Hashable, R
             )
             pairs = itertools.pairwise(writers)
             _extend(history, key, order, "commit_order", [_edge(a, b) for a, b in pairs], seen.findings)
+    for key, values in assume.version_order.items():
+        if key in orders:
+            _extend(
+                history, key, orders[key], "version_order", _as_listed(seen, key, orders[key], values), seen.findings
+            )
     return dict(orders)
+
+
+def _as_listed(
+    seen: Observations, key: Hashable, order: RegisterOrder, values: Iterable[Hashable]
+) -> list[tuple[Any, Any, int, int]]:
+    """The listed order of all versions that count; and once more that of the installed ones alone, between which others may stand."""
+    writers = seen.history.writers[key]
+    counting = [value for value in values if seen.counts(writers[value])]
+    installed = order.writes()
+    pairs = [*itertools.pairwise(counting), *itertools.pairwise(value for value in counting if value in installed)]
+    return [(a, b, writers[a], writers[b]) for a, b in pairs]
 
 
 def _edge(a: Touch, b: Touch) -> tuple[Any, Any, int, int]:
@@ -338,6 +376,8 @@ def _reason(history: History, source: str, a: int, b: int) -> str:
         return f"{one} met the first and then {other} the second, in process {history.process[a]}"
     if source == "linearizable_keys":
         return f"{one} met the first and had ended before {other} began and met the second"
+    if source == "version_order":
+        return f"the change by {one} was committed before that by {other}"
     return f"{one} committed before {other}"
 
 

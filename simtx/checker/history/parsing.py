@@ -10,14 +10,19 @@ value is written to a key at most once in the whole history: this is what makes 
 a value) is a read whose result nobody knows. `process`, `start` and `end` may be left out where the level does not need them.
 """
 
+from __future__ import annotations
+
 import json
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simtx.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from simtx.metrics.trace import Trace
 
 #: A read without a known result.
 UNKNOWN = object()
@@ -71,33 +76,49 @@ def read_history(source: object) -> History:
     """Read and validate a history.
 
     Args:
-        source: A list (or another iterable) of transactions, or the path of a JSON or JSON Lines file of them.
+        source: A list (or another iterable) of transactions, such as those of a file.
 
     Raises:
-        ScenarioError: The file cannot be read, or a transaction is not as described in this module.
+        ScenarioError: A transaction is not as described in this module.
     """
-    if isinstance(source, (str, Path)):
-        return _build(_load(Path(source)), Path(source).name)
+    if isinstance(source, Entries):
+        return _build(source, source.name)
     if isinstance(source, Iterable) and not isinstance(source, (Mapping, bytes)):
         return _build(source, "history")
     problem = f"expected a list of transactions or the path of a file, not {type(source).__name__}"
     raise ScenarioError(problem, "history")
 
 
-def _load(path: Path) -> Sequence[object]:
-    """The entries of a JSON array, or of a file with one JSON object a line."""
+class Entries(list[object]):
+    """The entries of a file, before they are looked at, and what to call the file in messages."""
+
+    def __init__(self, entries: Iterable[object], name: str) -> None:
+        super().__init__(entries)
+        self.name = name
+
+
+def read_file(path: Path) -> Entries | Trace:
+    """The entries of a JSON array, or of a file with one JSON object a line; or the event log of a run.
+
+    Raises:
+        ScenarioError: The file cannot be read, or is none of these.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ScenarioError(error.strerror or "cannot be read", str(path)) from None
     except UnicodeDecodeError:
         raise ScenarioError("is not text in UTF-8", str(path)) from None
+    if _is_event_log(text):
+        from simtx.metrics.trace import Trace
+
+        return Trace.parse(text, path.name)
     if text.lstrip()[:1] == "[":
         try:
             entries = json.loads(text)
         except json.JSONDecodeError as error:
             raise ScenarioError(f"is not valid JSON: {error.msg}", f"{path.name}, line {error.lineno}") from None
-        return list(entries)
+        return Entries(entries, path.name)
     lines = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
@@ -106,7 +127,19 @@ def _load(path: Path) -> Sequence[object]:
             except json.JSONDecodeError as error:
                 problem = f"is not valid JSON: {error.msg}; expected a JSON array, or one JSON object a line"
                 raise ScenarioError(problem, f"{path.name}, line {number}") from None
-    return lines
+    return Entries(lines, path.name)
+
+
+def _is_event_log(text: str) -> bool:
+    """Whether the first line is an array of plain values: transactions are objects."""
+    start = text.lstrip()
+    if not start.startswith("[") or start[1:].lstrip()[:1] in ("{", "]", ""):
+        return False
+    try:
+        first = json.loads(start.partition("\n")[0])
+    except json.JSONDecodeError:
+        return False
+    return isinstance(first, list) and not any(isinstance(value, (dict, list)) for value in first)
 
 
 def _build(entries: Iterable[object], source: str) -> History:
