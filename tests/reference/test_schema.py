@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simtx.errors import SimtxError
@@ -211,6 +211,7 @@ def test_a_malformed_event_is_one_clear_line(change: dict[str, Any], problem: st
         Schema().unpack({**Schema().pack(event()), **change})
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(data=st.data(), version=st.sampled_from(VERSIONS))
 def test_no_damage_gets_past_the_schema(data: st.DataObject, version: str) -> None:
     """Whatever is put in place of any part of an event: it is read, or refused as malformed or too new; nothing else happens."""
@@ -430,6 +431,7 @@ def event_of(whole: Plan, step: int) -> Message:
     return Message("step-done", whole.tx, sender, whole.steps[step].service, StepEvent(step, step, cause, whole))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     seed=st.integers(0, 2**32),
     order=st.permutations("abc"),
