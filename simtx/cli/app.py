@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from simtx.cli.check_history import check_history
 from simtx.cli.compare import compare
 from simtx.cli.execute import execute
 from simtx.cli.scenarios import scenarios
@@ -54,6 +55,7 @@ app.command()(scenarios)
 app.command()(simulate)
 app.command()(compare)
 app.command()(verify)
+app.command("check-history")(check_history)
 app.command()(execute)
 
 

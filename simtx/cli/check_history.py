@@ -1,0 +1,91 @@
+"""``simtx check-history``: whether a recorded history is possible at a consistency level."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from simtx.checker.history import HistoryReport
+
+
+class _Transactions(StrEnum):
+    business = "business"
+    local = "local"
+
+
+def check_history(
+    file: Annotated[Path, typer.Argument(help="Transactions as JSON or JSON Lines, or the event log of a run.")],
+    consistency: Annotated[
+        str, typer.Option(help="The level, such as snapshot-isolation, serializable or strong-session-serializable.")
+    ] = "serializable",
+    assume: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is known of the order of writes to registers: wfr_keys, sequential_keys, linearizable_keys; may be repeated."
+        ),
+    ] = None,
+    transactions: Annotated[
+        _Transactions | None,
+        typer.Option(help="Of an event log: business transactions (the default), or the local ones of the stores."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="PICTURE", help="Draw the gravest cycle into this file.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Check a recorded history: ends with 0 when it is possible at this level, and with 1 when it is not, or when that is unknown."""
+    from simtx.checker.history import check_history as check
+    from simtx.cli.common import print_json
+
+    report = check(
+        file, consistency, _granted(assume or ()), transactions=None if transactions is None else transactions.value
+    )
+    if plot is not None:
+        _draw(report, plot)
+    if json:
+        print_json(report.to_dict())
+    else:
+        typer.echo(report.explain())
+        if plot is not None:
+            typer.echo(f"written: {plot}")
+    if report.valid is not True:
+        raise typer.Exit(1)
+
+
+def _granted(names: list[str] | tuple[str, ...]) -> list[str]:
+    """The assumptions by name; those that need more than a name can be granted in Python only.
+
+    Raises:
+        ScenarioError: One needs more than a name.
+    """
+    from simtx.errors import ScenarioError
+
+    for name in names:
+        if name in ("commit_order", "version_order"):
+            problem = f"'{name}' is a list; grant it in Python: simtx.check_history(file, assume={{'{name}': ...}})"
+            raise ScenarioError(problem, "--assume")
+    return list(names)
+
+
+def _draw(report: HistoryReport, path: Path) -> None:
+    """Draw into a file, before the text goes out.
+
+    Raises:
+        ScenarioError: The file cannot be written, or has an ending of no known kind of picture.
+    """
+    import matplotlib as mpl
+
+    from simtx.errors import ScenarioError
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 5))
+    report.plot(axes)
+    try:
+        figure.savefig(path, bbox_inches="tight")
+    except (OSError, ValueError) as error:  # a ValueError: matplotlib does not know the ending
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ScenarioError(f"cannot draw into '{path}': {reason}", "--plot") from None
