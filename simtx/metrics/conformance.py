@@ -16,17 +16,18 @@ what was under way where the log ends.
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from simtx.errors import ScenarioError
-from simtx.metrics.durable import Disk, frozen
+from simtx.metrics.durable import Disk
 from simtx.metrics.journal import DAEMON
 from simtx.metrics.players import Player, spawn
 from simtx.metrics.programs import EFFECTS, SILENT, WORK, Program, described, told
 from simtx.metrics.trace import TraceEvent
+from simtx.metrics.traffic import Traffic
 from simtx.protocols import (
     Answer,
     Append,
@@ -53,6 +54,13 @@ from simtx.protocols.codec import CodecError, decode, register
 CLOCK_DRIFT: Final = "clock-drift"
 _ARRIVALS: Final = frozenset({"receive", "deliver", "request", "timer"})
 _OF_HOST: Final = frozenset({"start", "wake"})  # timers that a daemon gets without having set them
+_KINDS: Final[dict[str, tuple[type, ...]]] = {
+    "event": get_args(Event),
+    "state": (str,),
+    "effects": get_args(Effect),
+    "records": (tuple,),
+}
+_LISTS: Final = frozenset({"effects", "records"})
 
 
 @dataclass(slots=True)
@@ -127,22 +135,17 @@ class _Check:
         self.players: dict[tuple[str, int], Player] = {}
         self.daemons: dict[tuple[str, str], Player] = {}
         self.disks: defaultdict[str, Disk] = defaultdict(Disk)
-        self.sent: set[Hashable] = set()
-        self.origins: dict[int, Hashable] = {}  # by entry: the message that it sent or published
-        self.published: set[Hashable] = set()
-        self.confirmed: Counter[tuple[str, int, str]] = Counter()
-        self.delivered: dict[tuple[str, int], Hashable] = {}
-        self.plans: dict[int, Any] = {}
-        self.answers: set[tuple[int, str]] = set()
+        self.traffic = Traffic()
         self.down: set[tuple[str, bool]] = set()  # node, and whether it is its daemons
         self.due: dict[str, tuple[int, set[int]]] = {}  # by node: the restart, and what has not recovered since
         self.handlers: dict[str, Callable[[TraceEvent], None]] = {
             **dict.fromkeys(EFFECTS, self._effect),
             **dict.fromkeys(_ARRIVALS, self._arrival),
             **{
-                kind: getattr(self, f"_{kind}")
-                for kind in ("handle", "recover", "crash", "restart", "arrive", "reply", "confirm", "refuse")
+                kind: getattr(self, f"_{kind}") for kind in ("handle", "recover", "crash", "restart", "reply", "refuse")
             },
+            "arrive": self.traffic.arrived,
+            "confirm": self.traffic.confirmed,
         }
 
     def play(self, entries: Sequence[TraceEvent]) -> Conformance:
@@ -168,32 +171,37 @@ class _Check:
 
     # --- what machines do ---------------------------------------------------------------------------------------------------------
 
-    def _read(self, entry: TraceEvent, member: str) -> tuple[dict[str, Any], Any, list[Effect]] | None:
-        """The detail of an entry, with one member and the effects decoded; None if it cannot be read."""
+    def _read(self, entry: TraceEvent, *names: str) -> list[Any] | None:
+        """Members of an entry's detail, decoded; None if it cannot be read."""
         try:
             detail = json.loads(entry.detail)
-            return detail, decode(detail[member]), [decode(effect) for effect in detail["effects"]]
+            values = [decode(detail[name]) for name in names]
+            for name, value in zip(names, values, strict=True):
+                kinds = _KINDS[name]
+                if not all(isinstance(one, kinds) for one in (value if name in _LISTS else [value])):
+                    raise TypeError(f"'{name}' is of another kind")
         except (CodecError, ValueError, KeyError, TypeError) as error:
             self._found(entry, f"the '{entry.kind}' entry cannot be read: {error!r}")
             return None
+        return values
 
     def _handle(self, entry: TraceEvent) -> None:
-        read = self._read(entry, "event")
+        read = self._read(entry, "event", "state", "effects")
         if read is None:
             return
-        detail, event, effects = read
+        event, state, effects = read
         self.result.handled += 1
         player = self._player_for(entry, event)
         if player is None:
             return
         self._finish(player, entry, event)
-        self._justify(player, entry, event, detail["event"])
+        self._justify(player, entry, event)
         if entry.cause != player.cause:
             self._found(entry, f"it names entry {entry.cause} as the cause of '{event.kind}', which is {player.cause}")
-        problem = player.replay(event, detail, self.strategy)
+        problem = player.replay(event, state, effects, self.strategy)
         if problem is not None:
             self._found(entry, problem)
-        self._play(player, entry, effects, detail["effects"])
+        self._play(player, entry, effects)
 
     def _player_for(self, entry: TraceEvent, event: Event) -> Player | None:
         """The machine that handles this event: the one in play, or a blank one."""
@@ -232,16 +240,16 @@ class _Check:
             self.result.machines += 1
         return player
 
-    def _play(self, player: Player, entry: TraceEvent, effects: list[Effect], coded: list[Any]) -> None:
-        player.program = Program(effects, coded, player.cause)
+    def _play(self, player: Player, entry: TraceEvent, effects: Sequence[Effect]) -> None:
+        player.program = Program(effects, player.cause)
         player.time = entry.time
         self._settle(player)
 
     def _recover(self, entry: TraceEvent) -> None:
-        read = self._read(entry, "records")
+        read = self._read(entry, "records", "effects")
         if read is None:
             return
-        detail, records, effects = read
+        records, effects = read
         self.result.recovered += 1
         node, tx = entry.node, entry.tx
         if node not in self.due:
@@ -250,17 +258,17 @@ class _Check:
             self.due[node][1].discard(tx)
         if (node, tx) in self.players:
             self._found(entry, "a machine recovers, but is in play already")
-        for problem in self.disks[node].recovered(tx, detail["records"]):
+        for problem in self.disks[node].recovered(tx, records):
             self._found(entry, f"it recovers from other records than it has written: {problem}")
         player = self._spawned(entry)
         if player is None:
             return
         self.players[node, tx] = player
         player.cause = entry.id
-        problem_of_replay = player.recover(records, detail)
+        problem_of_replay = player.recover(records, effects)
         if problem_of_replay is not None:
             self._found(entry, problem_of_replay)
-        self._play(player, entry, effects, detail["effects"])
+        self._play(player, entry, effects)
 
     # --- what leads to it -----------------------------------------------------------------------------------------------------------
 
@@ -316,16 +324,11 @@ class _Check:
             self._found(entry, f"the result '{event.kind}' ({event.status}) is handled, but nothing has asked for it")
             return
         message = waiting.pop(0)
-        key = (player.node, message.tx, message.kind)
-        if event.status == "done":
-            if not self.confirmed[key]:
-                self._found(
-                    entry, f"the publish of '{message.kind}' is said to be done, but the broker confirmed nothing"
-                )
-            else:
-                self.confirmed[key] -= 1
+        problem = self.traffic.confirmation(player.node, message) if event.status == "done" else None
+        if problem is not None:
+            self._found(entry, problem)
 
-    def _justify(self, player: Player, entry: TraceEvent, event: Event, coded: Any) -> None:
+    def _justify(self, player: Player, entry: TraceEvent, event: Event) -> None:
         """Whether this event could come about."""
         arrival, player.arrival = player.arrival, None
         if isinstance(event, Done) or (isinstance(event, Timer) and entry.tx == DAEMON):
@@ -341,58 +344,24 @@ class _Check:
                 player.cause = arrival.id
         if isinstance(event, Timer):
             if entry.tx != DAEMON or event.kind not in _OF_HOST:
-                problem = player.clock.fire(event.kind, entry.time)
-                if problem is not None:
-                    self._found(entry, problem)
-        elif isinstance(event, Message):
-            self._genuine(entry, arrival, event, frozen(coded), self.sent, "sent")
+                early = player.clock.fire(event.kind, entry.time)
+                if early is not None:
+                    self._found(entry, early)
+            return
+        traffic = self.traffic
+        if isinstance(event, Message):
+            findings = traffic.message(entry, arrival, event)
         elif isinstance(event, Delivery):
-            text = frozen(coded["message"])
-            self._genuine(entry, arrival, event.message, text, self.published, "published")
-            if self.delivered.setdefault((entry.node, event.id), text) != text:
-                self._found(entry, f"delivery {event.id} held another message before")
-        elif isinstance(event, Request) and event.kind == "begin":
-            self._asked(entry, event)
-
-    def _genuine(
-        self,
-        entry: TraceEvent,
-        arrival: TraceEvent | None,
-        message: Message,
-        text: Hashable,
-        known: set[Hashable],
-        verb: str,
-    ) -> None:
-        """Whether a message that came in is one that went out."""
-        if message.to != entry.node or message.tx != entry.tx:
-            self._found(entry, f"'{message.kind}' is for {message.to}, transaction {message.tx}")
-        if text not in known:
-            self._found(entry, f"'{message.kind}' from {message.sender} was handled, but never {verb} like this")
-        elif arrival is not None and arrival.cause is not None and self.origins.get(arrival.cause) != text:
-            self._found(arrival, f"its cause is entry {arrival.cause}, which has not {verb} this '{message.kind}'")
-        if arrival is not None and arrival.kind == "receive" and arrival.peer != message.sender:
-            self._found(arrival, f"'{message.kind}' came from {message.sender}, not from {arrival.peer}")
-
-    def _asked(self, entry: TraceEvent, request: Request) -> None:
-        plan = self.plans.get(entry.tx)
-        steps = request.plan.steps if request.plan is not None else ()
-        found = [[step.service, [[o.key, o.kind, o.amount] for o in step.operations]] for step in steps]
-        if plan is None:
-            self._found(entry, "the request to begin is handled, but no client has asked for this transaction")
-        elif plan != found:
-            self._found(entry, "the request to begin holds another plan than that of the client")
-
-    def _arrive(self, entry: TraceEvent) -> None:
-        try:
-            self.plans[entry.tx] = json.loads(entry.detail)
-        except ValueError:
-            self._found(entry, "the plan of the client cannot be read")
-
-    def _confirm(self, entry: TraceEvent) -> None:
-        self.confirmed[entry.node, entry.tx, entry.name] += 1
+            findings = traffic.delivery(entry, arrival, event)
+        elif isinstance(event, Request):
+            findings = traffic.request(entry, event)
+        else:
+            return
+        for where, problem in findings:
+            self._found(where, problem)
 
     def _reply(self, entry: TraceEvent) -> None:
-        if (entry.tx, entry.name) not in self.answers:
+        if (entry.tx, entry.name) not in self.traffic.answers:
             self._found(entry, f"the client was told '{entry.name}', but no machine has answered so")
 
     # --- what follows from it -------------------------------------------------------------------------------------------------------
@@ -407,7 +376,7 @@ class _Check:
         if index < 0:
             self._found(entry, f"{told(entry)}: its machine has not asked for it")
             return
-        effect, coded = program.effects[index], program.coded[index]
+        effect = program.effects[index]
         if blocking is not None:
             self._found(entry, f"{told(entry)} is done before {described(blocking)}, which comes first")
             program.early.add(index)
@@ -418,19 +387,17 @@ class _Check:
         if entry.cause != program.cause:
             self._found(entry, f"{told(entry)} names entry {entry.cause} as its cause, which is {program.cause}")
         player.time = entry.time
-        self._done(player, effect, coded, entry)
+        self._done(player, effect, entry)
         self._settle(player)
 
-    def _done(self, player: Player, effect: Effect, coded: Any, entry: TraceEvent) -> None:
+    def _done(self, player: Player, effect: Effect, entry: TraceEvent) -> None:
         """An effect was carried out: what follows from that."""
         disk, tx = self.disks[player.node], player.tx
         if isinstance(effect, Message):
             if entry.kind == "send":
-                self.origins[entry.id] = text = frozen(coded)
-                self.sent.add(text)
+                self.traffic.sent(effect, entry.id)
         elif isinstance(effect, Publish):
-            self.origins[entry.id] = text = frozen(coded["message"])
-            self.published.add(text)
+            self.traffic.published(effect.message, entry.id)
             player.publications.setdefault(effect.tag, []).append(effect.message)
         elif isinstance(effect, Append):
             disk.appended(tx, effect.record, entry.id, certain=effect.forced)
@@ -440,7 +407,7 @@ class _Check:
             if not disk.finished(tx, forced=isinstance(effect, Commit) or effect.forced):
                 self._found(entry, f"{told(entry)}: no branch is prepared")
         elif isinstance(effect, Answer):
-            self.answers.add((tx, effect.outcome))
+            self.traffic.answers.add((tx, effect.outcome))
         elif isinstance(effect, Forget):
             disk.forgotten(tx)
             player.dead = True
@@ -523,11 +490,11 @@ class _Check:
             self.players = {key: player for key, player in self.players.items() if key[0] != node}
             self.disks[node].crashed()
             self.due.pop(node, None)
-            self.delivered = {key: text for key, text in self.delivered.items() if key[0] != node}
+            self.traffic.crashed(node)
         for player in gone:
             for waiting in player.publications.values():
                 for message in waiting:
-                    self.confirmed.pop((node, message.tx, message.kind), None)
+                    self.traffic.unconfirmed(node, message)
             self._interrupt(player)
 
     def _interrupt(self, player: Player) -> None:
@@ -538,7 +505,7 @@ class _Check:
             return
         self.result.interrupted += 1
         for index in range(program.position, len(program.effects)):
-            effect, coded = program.effects[index], program.coded[index]
+            effect = program.effects[index]
             if isinstance(effect, SILENT):
                 continue
             if isinstance(effect, Commit | Rollback):
@@ -553,9 +520,9 @@ class _Check:
             elif isinstance(effect, Forget):
                 disk.forgotten(tx)
             elif isinstance(effect, Message):
-                self.sent.add(frozen(coded))
+                self.traffic.sent(effect, None)
             elif isinstance(effect, Publish):
-                self.published.add(frozen(coded["message"]))
+                self.traffic.published(effect.message, None)
             return
 
     def _end(self) -> None:

@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from simtx.protocols import Branch, Effect, Message, Prepare, Transact
-from simtx.protocols.codec import encode
+from simtx.protocols.codec import dumps
 
 TOMBSTONE: Final = "tombstone"
 
 
-def frozen(coded: Any) -> Hashable:
-    """An encoded value as something that can be compared and looked up; equal numbers are equal, however they are written."""
-    if type(coded) is list:
-        return tuple([frozen(item) for item in coded])
-    if type(coded) is dict:
-        return tuple(sorted((name, frozen(item)) for name, item in coded.items()))
-    result: Hashable = coded
+def identity(value: Any) -> Hashable:
+    """A value as something that can be compared and looked up: itself, or its encoded form if it holds a list, dict or set."""
+    try:
+        hash(value)
+    except TypeError:
+        return dumps(value)
+    result: Hashable = value
     return result
 
 
@@ -32,7 +32,7 @@ class Item:
     """One record of a transaction on a node.
 
     Attributes:
-        record: The record, as `frozen`.
+        record: The record, as `identity` gives it.
         name: Its first word, for findings.
         certain: Whether it must be there after a crash.
         entry: Id of the entry that wrote it; -1: none did, it was under way at a crash.
@@ -86,11 +86,11 @@ class Disk:
 
     def appended(self, tx: int, record: Sequence[Any], entry: int, *, certain: bool) -> None:
         """A record was written; `certain` if it was forced, and known to be durable."""
-        self.records[tx].append(Item(frozen(encode(tuple(record))), str(record[0]), certain, entry))
+        self.records[tx].append(Item(identity(tuple(record)), str(record[0]), certain, entry))
 
     def prepared(self, tx: int, record: Sequence[Any], entry: int, *, certain: bool) -> None:
         """A branch was prepared."""
-        self.branches[tx] = Item(frozen(encode(tuple(record))), str(record[0]), certain, entry)
+        self.branches[tx] = Item(identity(tuple(record)), str(record[0]), certain, entry)
 
     def doubt(self, tx: int) -> None:
         """The branch, if there is one, is perhaps gone."""
@@ -125,14 +125,14 @@ class Disk:
 
         Args:
             tx: The transaction.
-            given: Records in encoded form.
+            given: Records, oldest first.
 
         Returns:
             One line for each difference.
         """
         branch = self.branches.get(tx)
         expected = [*self.records.get(tx, ()), *([branch] if branch is not None else [])]
-        found = [frozen(record) for record in given]
+        found = [identity(record) for record in given]
         problems = [] if _agree(expected, found) else _differences(expected, found)
         left = list(found)
         if branch is not None:
@@ -222,7 +222,7 @@ class Disk:
         others = [row for row in self.rows.get(_key(key), ()) if row.execution != execution]
         if not others:
             return f"the key {key!r} was found, which nothing has written"
-        if not any(frozen(encode(value)) in row.values for row in others):
+        if not any(identity(value) in row.values for row in others):
             return f"the key {key!r} was found with the value {value!r}, which nothing has written"
         return None
 
@@ -230,7 +230,7 @@ class Disk:
         """The outbox was read; one line for each row that cannot be there."""
         problems = []
         for number, message in rows:
-            text = frozen(encode(message))
+            text = identity(message)
             if not self.outbox.get(text):
                 problems.append(f"outbox row {number} holds '{message.kind}', which no local transaction has written")
             elif self.marked.get(number) == text:
@@ -274,12 +274,12 @@ def _differences(expected: Sequence[Item], found: Sequence[Hashable]) -> list[st
 
 
 def _value(branch: Branch | None, default: str) -> Hashable:
-    return default if branch is None or branch.value is None else frozen(encode(branch.value))
+    return default if branch is None or branch.value is None else identity(branch.value)
 
 
 def _outbox(branch: Branch | None) -> list[Hashable]:
-    return [] if branch is None else [frozen(encode(message)) for message in branch.outbox]
+    return [] if branch is None else [identity(message) for message in branch.outbox]
 
 
 def _key(key: Sequence[Any]) -> Hashable:
-    return frozen(encode(tuple(key)))
+    return identity(tuple(key))

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from simtx.metrics.durable import frozen
 from simtx.metrics.journal import DAEMON
 from simtx.metrics.programs import Clock, Program, described
 from simtx.metrics.trace import TraceEvent
 from simtx.protocols import Effect, Event, Machine, Message, Record, Strategy
-from simtx.protocols.codec import encode
 
 
 class Player:
@@ -66,7 +64,7 @@ class Player:
         self.cause: int | None = None
         self.dead = False
 
-    def replay(self, event: Event, detail: dict[str, Any], strategy: Strategy) -> str | None:
+    def replay(self, event: Event, state: str, logged: Sequence[Effect], strategy: Strategy) -> str | None:
         """Let the twin handle an event; one line if it starts in another state, or asks for something else, than the log says."""
         machine = self.machine
         if machine is None:
@@ -74,14 +72,14 @@ class Player:
         if machine.state == machine.initial and self.tx != DAEMON and not self.clock:
             # A machine that holds nothing may have been freed by its host: if it cannot have been this one, it was a blank one.
             blank = strategy.machine(self.node, self.tx)
-            if blank.key() != machine.key() and _react(machine.clone(), event, detail) is not None:
+            if blank.key() != machine.key() and _react(machine.clone(), event, state, logged) is not None:
                 self.machine = machine = blank
-        problem = _react(machine, event, detail)
+        problem = _react(machine, event, state, logged)
         if problem is not None:
             self.machine = None
         return problem
 
-    def recover(self, records: Sequence[Record], detail: dict[str, Any]) -> str | None:
+    def recover(self, records: Sequence[Record], logged: Sequence[Effect]) -> str | None:
         """Let the blank twin recover; one line if it asks for something else than the log says."""
         machine = self.machine
         if machine is None:
@@ -91,7 +89,7 @@ class Player:
         except Exception as error:  # noqa: BLE001 - a machine may raise anything on records that are not its own
             problem: str | None = f"the machine cannot recover from these records: {error!r}"
         else:
-            problem = _difference("recovery", effects, detail["effects"])
+            problem = _difference("recovery", effects, logged)
         if problem is not None:
             self.machine = None
         return problem
@@ -109,23 +107,23 @@ def spawn(strategy: Strategy, node: str, tx: int, role: str, *, exact_clocks: bo
     return Player(node, tx, role, machine, exact_clocks=exact_clocks)
 
 
-def _react(machine: Machine, event: Event, detail: dict[str, Any]) -> str | None:
-    if machine.state != detail.get("state"):
-        return f"'{event.kind}' was handled in state '{detail.get('state')}', but the machine is in state '{machine.state}'"
+def _react(machine: Machine, event: Event, state: str, logged: Sequence[Effect]) -> str | None:
+    if machine.state != state:
+        return f"'{event.kind}' was handled in state '{state}', but the machine is in state '{machine.state}'"
     try:
         effects = machine.handle(event)
     except Exception as error:  # noqa: BLE001 - a machine may raise anything on an event that cannot come about
         return f"the machine does not handle '{event.kind}': {error!r}"
-    return _difference(f"'{event.kind}'", effects, detail["effects"])
+    return _difference(f"'{event.kind}'", effects, logged)
 
 
-def _difference(what: str, effects: Sequence[Effect], logged: Sequence[Any]) -> str | None:
+def _difference(what: str, effects: Sequence[Effect], logged: Sequence[Effect]) -> str | None:
     """Where what the machine asks for and what the log says differ, or None."""
-    asked = [encode(effect) for effect in effects]
-    if frozen(asked) == frozen(list(logged)):
+    if list(effects) == list(logged):
         return None
-    for index, (own, other) in enumerate(zip(asked, logged, strict=False)):
-        if frozen(own) != frozen(other):
-            name = other.get("$") if isinstance(other, dict) else other
-            return f"on {what} the machine asks for {described(effects[index])} as effect {index}; the log says otherwise ({name})"
-    return f"on {what} the machine asks for {len(asked)} effects, not for {len(logged)}"
+    for index, (own, other) in enumerate(zip(effects, logged, strict=False)):
+        if own != other:
+            name = described(other)
+            shown = f"for {name}" if name != described(own) else "for the same with other contents"
+            return f"on {what} the machine asks for {described(own)} as effect {index}; the log says {shown}"
+    return f"on {what} the machine asks for {len(effects)} effects; the log says for {len(logged)}"

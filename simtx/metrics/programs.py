@@ -130,17 +130,15 @@ class Program:
 
     Attributes:
         effects: The effects.
-        coded: The same in encoded form.
         cause: Id of the entry that the handler's entries name as their cause.
         position: The first effect that is not known to be done.
         early: Effects behind it that were done before their turn.
     """
 
-    __slots__ = ("cause", "coded", "early", "effects", "position")
+    __slots__ = ("cause", "early", "effects", "position")
 
-    def __init__(self, effects: Sequence[Effect] = (), coded: Sequence[Any] = (), cause: int | None = None) -> None:
+    def __init__(self, effects: Sequence[Effect] = (), cause: int | None = None) -> None:
         self.effects = effects
-        self.coded = coded
         self.cause = cause
         self.position = 0
         self.early: set[int] = set()

@@ -1,0 +1,114 @@
+"""What travels between the machines of a log: what was sent, published, confirmed, asked for and answered, so that what comes in can be justified."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+from simtx.metrics.durable import identity
+from simtx.metrics.trace import TraceEvent
+from simtx.protocols import Delivery, Message, Request
+
+Findings = Iterator[tuple[TraceEvent, str]]
+
+
+class Traffic:
+    """Everything that has left a node so far.
+
+    Attributes:
+        answers: (transaction, outcome) of every answer.
+    """
+
+    __slots__ = ("_confirmed", "_delivered", "_origins", "_plans", "_published", "_sent", "answers")
+
+    def __init__(self) -> None:
+        self.answers: set[tuple[int, str]] = set()
+        self._sent: set[Hashable] = set()
+        self._published: set[Hashable] = set()
+        self._origins: dict[int, Hashable] = {}  # by entry: the message that it sent or published
+        self._confirmed: Counter[tuple[str, int, str]] = Counter()
+        self._delivered: dict[tuple[str, int], Hashable] = {}
+        self._plans: dict[int, Any] = {}
+
+    # --- what goes out ------------------------------------------------------------------------------------------------------------
+
+    def sent(self, message: Message, entry: int | None) -> None:
+        """A message was sent by this entry; None: perhaps it was, no entry says so."""
+        self._out(self._sent, message, entry)
+
+    def published(self, message: Message, entry: int | None) -> None:
+        """A message was handed to the broker, likewise."""
+        self._out(self._published, message, entry)
+
+    def _out(self, known: set[Hashable], message: Message, entry: int | None) -> None:
+        text = identity(message)
+        known.add(text)
+        if entry is not None:
+            self._origins[entry] = text
+
+    def arrived(self, entry: TraceEvent) -> None:
+        """A client asks for a transaction, with this plan."""
+        try:
+            self._plans[entry.tx] = json.loads(entry.detail)
+        except ValueError:
+            self._plans[entry.tx] = None
+
+    def confirmed(self, entry: TraceEvent) -> None:
+        """The broker has confirmed a publication."""
+        self._confirmed[entry.node, entry.tx, entry.name] += 1
+
+    def crashed(self, node: str) -> None:
+        """Its deliveries come again under numbers of their own, perhaps."""
+        self._delivered = {key: text for key, text in self._delivered.items() if key[0] != node}
+
+    # --- what comes in ------------------------------------------------------------------------------------------------------------
+
+    def message(self, entry: TraceEvent, arrival: TraceEvent | None, message: Message) -> Findings:
+        """Findings about a message that is handled."""
+        yield from self._genuine(entry, arrival, message, self._sent, "sent")
+        if arrival is not None and arrival.peer != message.sender:
+            yield arrival, f"'{message.kind}' came from {message.sender}, not from {arrival.peer}"
+
+    def delivery(self, entry: TraceEvent, arrival: TraceEvent | None, delivery: Delivery) -> Findings:
+        """Findings about a delivery that is handled."""
+        yield from self._genuine(entry, arrival, delivery.message, self._published, "published")
+        text = identity(delivery.message)
+        if self._delivered.setdefault((entry.node, delivery.id), text) != text:
+            yield entry, f"delivery {delivery.id} held another message before"
+
+    def _genuine(
+        self, entry: TraceEvent, arrival: TraceEvent | None, message: Message, known: set[Hashable], verb: str
+    ) -> Findings:
+        """Whether a message that came in is one that went out."""
+        text = identity(message)
+        if message.to != entry.node or message.tx != entry.tx:
+            yield entry, f"'{message.kind}' is for {message.to}, transaction {message.tx}"
+        if text not in known:
+            yield entry, f"'{message.kind}' from {message.sender} is handled, but was never {verb} like this"
+        elif arrival is not None and arrival.cause is not None and self._origins.get(arrival.cause) != text:
+            yield arrival, f"its cause is entry {arrival.cause}, which has not {verb} this '{message.kind}'"
+
+    def request(self, entry: TraceEvent, request: Request) -> Findings:
+        """Findings about a request that is handled."""
+        if request.kind != "begin":
+            return  # an operator's
+        steps = request.plan.steps if request.plan is not None else ()
+        plan = [[step.service, [[o.key, o.kind, o.amount] for o in step.operations]] for step in steps]
+        if entry.tx not in self._plans:
+            yield entry, "the request to begin is handled, but no client has asked for this transaction"
+        elif self._plans[entry.tx] != plan or (request.plan is not None and request.plan.tx != entry.tx):
+            yield entry, "the request to begin holds another plan than that of the client"
+
+    def confirmation(self, node: str, message: Message) -> str | None:
+        """A publication is said to be done; one line if the broker has not confirmed it."""
+        key = (node, message.tx, message.kind)
+        if not self._confirmed[key]:
+            return f"the publish of '{message.kind}' is said to be done, but the broker has not confirmed it"
+        self._confirmed[key] -= 1
+        return None
+
+    def unconfirmed(self, node: str, message: Message) -> None:
+        """Whoever published this message is gone: its confirmation is no concern of anybody's."""
+        self._confirmed.pop((node, message.tx, message.kind), None)
