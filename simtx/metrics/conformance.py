@@ -25,27 +25,23 @@ from simtx.errors import ScenarioError
 from simtx.metrics.durable import Disk
 from simtx.metrics.journal import DAEMON
 from simtx.metrics.players import Player, spawn
-from simtx.metrics.programs import EFFECTS, SILENT, WORK, Program, described, told
+from simtx.metrics.programs import EFFECTS, WORK, Work, described, told
 from simtx.metrics.trace import TraceEvent
 from simtx.metrics.traffic import Traffic
 from simtx.protocols import (
     Answer,
     Append,
-    CancelTimer,
     Commit,
     Delivery,
     Done,
     Effect,
     Event,
     Forget,
-    MarkOutbox,
     Message,
-    Prepare,
     Publish,
     ReadOutbox,
     Request,
     Rollback,
-    SetTimer,
     Strategy,
     Timer,
 )
@@ -201,7 +197,7 @@ class _Check:
         problem = player.replay(event, state, effects, self.strategy)
         if problem is not None:
             self._found(entry, problem)
-        self._play(player, entry, effects)
+        player.play(effects, entry.time)
 
     def _player_for(self, entry: TraceEvent, event: Event) -> Player | None:
         """The machine that handles this event: the one in play, or a blank one."""
@@ -233,17 +229,12 @@ class _Check:
         return player
 
     def _spawned(self, entry: TraceEvent) -> Player | None:
-        player = spawn(self.strategy, entry.node, entry.tx, entry.actor, exact_clocks=self.exact_clocks)
+        player = spawn(self.strategy, self.disks[entry.node], entry, exact_clocks=self.exact_clocks)
         if player is None:
             self._found(entry, f"the strategy {self.strategy.name} has no '{entry.actor}' there")
         else:
             self.result.machines += 1
         return player
-
-    def _play(self, player: Player, entry: TraceEvent, effects: Sequence[Effect]) -> None:
-        player.program = Program(effects, player.cause)
-        player.time = entry.time
-        self._settle(player)
 
     def _recover(self, entry: TraceEvent) -> None:
         read = self._read(entry, "records", "effects")
@@ -268,7 +259,7 @@ class _Check:
         problem_of_replay = player.recover(records, effects)
         if problem_of_replay is not None:
             self._found(entry, problem_of_replay)
-        self._play(player, entry, effects)
+        player.play(effects, entry.time)
 
     # --- what leads to it -----------------------------------------------------------------------------------------------------------
 
@@ -276,7 +267,7 @@ class _Check:
         key = (entry.node, entry.tx)
         player = self.players.get(key)
         if player is None:
-            player = self.players[key] = Player(entry.node, entry.tx, "", None, exact_clocks=self.exact_clocks)
+            player = self.players[key] = Player(entry, None, self.disks[entry.node], exact_clocks=self.exact_clocks)
             player.dead = True
         if player.arrival is not None:
             self._found(player.arrival, f"{told(player.arrival)} came in, but no machine has handled it")
@@ -290,7 +281,7 @@ class _Check:
 
     def _finish(self, player: Player, entry: TraceEvent, event: Event) -> None:
         """The machine turns to this event: its effects must be done, and the result of its store operation comes first."""
-        effect = self._advance(player)
+        effect = player.advance()
         if effect is not None:
             given_up = isinstance(event, Done) and event.status == "failed"  # a full queue: nothing was done
             if given_up and isinstance(effect, WORK) and effect.tag == event.kind:
@@ -308,10 +299,10 @@ class _Check:
         elif status is not None and event.status != status:
             self._found(entry, f"the result of {described(asked)} is '{event.status}', but it was {status}")
         elif isinstance(asked, ReadOutbox):
-            for problem in self.disks[player.node].read(event.value or ()):
+            for problem in player.disk.read(event.value or ()):
                 self._found(entry, problem)
         elif event.status == "duplicate":
-            found = self.disks[player.node].duplicate(asked, player.execution, event.value)
+            found = player.disk.duplicate(asked, player.execution, event.value)
             if found is not None:
                 self._found(entry, f"the result of {described(asked)}: {found}")
         elif event.value is not None:
@@ -372,7 +363,7 @@ class _Check:
             self._found(entry, f"{told(entry)}: no machine is in play that could have asked for it")
             return
         program = player.program
-        index, blocking = program.find(entry, lambda effect: self._skippable(player, effect))
+        index, blocking = program.find(entry, player.skippable)
         if index < 0:
             self._found(entry, f"{told(entry)}: its machine has not asked for it")
             return
@@ -382,17 +373,17 @@ class _Check:
             program.early.add(index)
         else:
             while program.position < index:
-                self._advance(player)
+                player.advance()
             program.position = index + 1
         if entry.cause != program.cause:
             self._found(entry, f"{told(entry)} names entry {entry.cause} as its cause, which is {program.cause}")
         player.time = entry.time
         self._done(player, effect, entry)
-        self._settle(player)
+        player.settle()
 
     def _done(self, player: Player, effect: Effect, entry: TraceEvent) -> None:
         """An effect was carried out: what follows from that."""
-        disk, tx = self.disks[player.node], player.tx
+        disk, tx = player.disk, player.tx
         if isinstance(effect, Message):
             if entry.kind == "send":
                 self.traffic.sent(effect, entry.id)
@@ -412,56 +403,10 @@ class _Check:
             disk.forgotten(tx)
             player.dead = True
 
-    def _worked(self, player: Player, effect: Any, entry: TraceEvent, status: str) -> None:
-        """A local transaction has ended."""
-        disk = self.disks[player.node]
-        if not player.begun:
-            player.execution = disk.begun(effect)
-        problem = disk.ended(effect, player.execution, status, entry.time, self.retention)
+    def _worked(self, player: Player, effect: Work, entry: TraceEvent, status: str) -> None:
+        problem = player.worked(effect, entry, status, self.retention)
         if problem is not None:
             self._found(entry, f"{told(entry)}: {problem}")
-        if isinstance(effect, Prepare) and status == "done":
-            disk.prepared(player.tx, effect.record, entry.id, certain=True)
-        player.begun = False
-        player.expected = (effect, status)
-
-    def _skippable(self, player: Player, effect: Effect) -> bool:
-        """Whether this effect may be done without an entry: it leaves none, or there is no branch that it could end."""
-        if isinstance(effect, Commit | Rollback):
-            branch = self.disks[player.node].branches.get(player.tx)
-            return branch is None or not branch.certain
-        return isinstance(effect, SILENT)
-
-    def _advance(self, player: Player) -> Effect | None:
-        """Pass what may be done without an entry; the effect that has to be done next, or None."""
-        program = player.program
-        while (effect := program.next()) is not None and self._skippable(player, effect):
-            program.position += 1
-            self._silent(player, effect)
-        return effect
-
-    def _settle(self, player: Player) -> None:
-        """Do what is surely done at once, and begin the local transaction that comes next."""
-        program, disk = player.program, self.disks[player.node]
-        while (effect := program.next()) is not None:
-            without = isinstance(effect, Commit | Rollback) and player.tx not in disk.branches
-            if not without and not isinstance(effect, SILENT):
-                break
-            program.position += 1
-            self._silent(player, effect)
-        if isinstance(effect, WORK) and not player.begun:
-            player.begun = True
-            player.execution = disk.begun(effect)
-
-    def _silent(self, player: Player, effect: Effect) -> None:
-        if isinstance(effect, SetTimer):
-            player.clock.start(effect, player.time)
-        elif isinstance(effect, CancelTimer):
-            player.clock.cancel(effect.kind, player.time)
-        elif isinstance(effect, ReadOutbox):
-            player.expected = (effect, None)
-        elif isinstance(effect, MarkOutbox):
-            self.disks[player.node].mark(effect.ids)
 
     # --- crashes, and the end -------------------------------------------------------------------------------------------------------
 
@@ -499,37 +444,20 @@ class _Check:
 
     def _interrupt(self, player: Player) -> None:
         """A crash has cut a program short: what was under way may or may not have happened."""
-        disk, tx, program = self.disks[player.node], player.tx, player.program
-        effect = program.next()
-        if effect is None:
+        if player.program.next() is None:
             return
         self.result.interrupted += 1
-        for index in range(program.position, len(program.effects)):
-            effect = program.effects[index]
-            if isinstance(effect, SILENT):
-                continue
-            if isinstance(effect, Commit | Rollback):
-                if tx in disk.branches:
-                    disk.doubt(tx)
-                    return
-                continue
-            if isinstance(effect, Append):
-                disk.appended(tx, effect.record, -1, certain=False)
-            elif isinstance(effect, Prepare) and tx not in disk.branches:
-                disk.prepared(tx, effect.record, -1, certain=False)
-            elif isinstance(effect, Forget):
-                disk.forgotten(tx)
-            elif isinstance(effect, Message):
-                self.traffic.sent(effect, None)
-            elif isinstance(effect, Publish):
-                self.traffic.published(effect.message, None)
-            return
+        effect = player.interrupted()
+        if isinstance(effect, Message):
+            self.traffic.sent(effect, None)
+        elif isinstance(effect, Publish):
+            self.traffic.published(effect.message, None)
 
     def _end(self) -> None:
         unfinished = self.result.unfinished
         for player in (*self.players.values(), *self.daemons.values()):
             where = f"{player.node}, {f'transaction {player.tx}' if player.tx >= 0 else player.role}"
-            effect = self._advance(player)
+            effect = player.advance()
             if effect is not None:
                 unfinished.append(f"{where}: {described(effect)} is not done")
             if player.arrival is not None:

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from simtx.metrics.durable import Disk
 from simtx.metrics.journal import DAEMON
-from simtx.metrics.programs import Clock, Program, described
+from simtx.metrics.programs import SILENT, WORK, Clock, Program, Work, described
 from simtx.metrics.trace import TraceEvent
-from simtx.protocols import Effect, Event, Machine, Message, Record, Strategy
+from simtx.protocols import (
+    Append,
+    CancelTimer,
+    Commit,
+    Effect,
+    Event,
+    Forget,
+    Machine,
+    MarkOutbox,
+    Message,
+    Prepare,
+    ReadOutbox,
+    Record,
+    Rollback,
+    SetTimer,
+    Strategy,
+)
 
 
 class Player:
@@ -18,6 +34,7 @@ class Player:
         node: Where.
         tx: Its transaction, or -1 for a daemon.
         role: Its role.
+        disk: What its node's disk holds.
         machine: The twin; None once the two have parted, so that one difference is found once.
         program: The effects of its last handler, as the log says.
         time: When the last of them was done that left an entry, in seconds.
@@ -37,6 +54,7 @@ class Player:
         "cause",
         "clock",
         "dead",
+        "disk",
         "execution",
         "expected",
         "machine",
@@ -48,21 +66,24 @@ class Player:
         "tx",
     )
 
-    def __init__(self, node: str, tx: int, role: str, machine: Machine | None, *, exact_clocks: bool) -> None:
-        self.node = node
-        self.tx = tx
-        self.role = role
+    def __init__(self, entry: TraceEvent, machine: Machine | None, disk: Disk, *, exact_clocks: bool) -> None:
+        self.node = entry.node
+        self.tx = entry.tx
+        self.role = entry.actor
         self.machine = machine
+        self.disk = disk
         self.program = Program()
         self.time = 0.0
         self.clock = Clock(exact=exact_clocks)
-        self.expected: tuple[Any, str | None] | None = None
+        self.expected: tuple[Work | ReadOutbox, str | None] | None = None
         self.begun = False
         self.execution = -1
         self.publications: dict[str, list[Message]] = {}
         self.arrival: TraceEvent | None = None
         self.cause: int | None = None
         self.dead = False
+
+    # --- the twin -----------------------------------------------------------------------------------------------------------------
 
     def replay(self, event: Event, state: str, logged: Sequence[Effect], strategy: Strategy) -> str | None:
         """Let the twin handle an event; one line if it starts in another state, or asks for something else, than the log says."""
@@ -94,17 +115,94 @@ class Player:
             self.machine = None
         return problem
 
+    # --- its program ----------------------------------------------------------------------------------------------------------------
 
-def spawn(strategy: Strategy, node: str, tx: int, role: str, *, exact_clocks: bool) -> Player | None:
-    """A blank machine of this role; None if the strategy has none there."""
+    def play(self, effects: Sequence[Effect], now: float) -> None:
+        """A handler has asked for these effects."""
+        self.program = Program(effects, self.cause)
+        self.time = now
+        self.settle()
+
+    def skippable(self, effect: Effect) -> bool:
+        """Whether this effect may be done without an entry: it leaves none, or there is no branch that it could end."""
+        if isinstance(effect, Commit | Rollback):
+            branch = self.disk.branches.get(self.tx)
+            return branch is None or not branch.certain
+        return isinstance(effect, SILENT)
+
+    def advance(self) -> Effect | None:
+        """Pass what may be done without an entry; the effect that has to be done next, or None."""
+        program = self.program
+        while (effect := program.next()) is not None and self.skippable(effect):
+            program.position += 1
+            self._silent(effect)
+        return effect
+
+    def settle(self) -> None:
+        """Pass what is surely done at once, and begin the local transaction that comes next."""
+        program = self.program
+        while (effect := program.next()) is not None:
+            without = isinstance(effect, Commit | Rollback) and self.tx not in self.disk.branches
+            if not without and not isinstance(effect, SILENT):
+                break
+            program.position += 1
+            self._silent(effect)
+        if isinstance(effect, WORK) and not self.begun:
+            self.begun = True
+            self.execution = self.disk.begun(effect)
+
+    def _silent(self, effect: Effect) -> None:
+        if isinstance(effect, SetTimer):
+            self.clock.start(effect, self.time)
+        elif isinstance(effect, CancelTimer):
+            self.clock.cancel(effect.kind, self.time)
+        elif isinstance(effect, ReadOutbox):
+            self.expected = (effect, None)
+        elif isinstance(effect, MarkOutbox):
+            self.disk.mark(effect.ids)
+
+    def worked(self, effect: Work, entry: TraceEvent, status: str, retention: float | None) -> str | None:
+        """A local transaction has ended, and its result comes next; one line if it cannot have ended so."""
+        if not self.begun:
+            self.execution = self.disk.begun(effect)
+        problem = self.disk.ended(effect, self.execution, status, entry.time, retention)
+        if isinstance(effect, Prepare) and status == "done":
+            self.disk.prepared(self.tx, effect.record, entry.id, certain=True)
+        self.begun = False
+        self.expected = (effect, status)
+        return problem
+
+    def interrupted(self) -> Effect | None:
+        """A crash has cut the program short: the effect that was perhaps under way, after its traces on the disk were allowed for."""
+        disk, tx, program = self.disk, self.tx, self.program
+        for effect in program.effects[program.position :]:
+            if isinstance(effect, SILENT):
+                continue
+            if isinstance(effect, Commit | Rollback):
+                if tx not in disk.branches:
+                    continue
+                disk.doubt(tx)
+            elif isinstance(effect, Append):
+                disk.appended(tx, effect.record, -1, certain=False)
+            elif isinstance(effect, Prepare) and tx not in disk.branches:
+                disk.prepared(tx, effect.record, -1, certain=False)
+            elif isinstance(effect, Forget):
+                disk.forgotten(tx)
+            return effect
+        return None
+
+
+def spawn(strategy: Strategy, disk: Disk, entry: TraceEvent, *, exact_clocks: bool) -> Player | None:
+    """A blank machine of the role that this entry names; None if the strategy has none there."""
+    node, tx, role = entry.node, entry.tx, entry.actor
+    machine: Machine | None
     if tx == DAEMON:
-        found = [machine for machine in strategy.daemons(node) if machine.role == role]
-        machine = found[0] if found else None
+        machine = next((one for one in strategy.daemons(node) if one.role == role), None)
     else:
         machine = strategy.machine(node, tx)
     if machine is None or machine.role != role:
         return None
-    return Player(node, tx, role, machine, exact_clocks=exact_clocks)
+    return Player(entry, machine, disk, exact_clocks=exact_clocks)
 
 
 def _react(machine: Machine, event: Event, state: str, logged: Sequence[Effect]) -> str | None:

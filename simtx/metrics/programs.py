@@ -32,6 +32,7 @@ from simtx.protocols import (
     Transact,
 )
 
+Work: TypeAlias = Transact | Execute | Prepare
 Match: TypeAlias = Callable[[Any, TraceEvent], bool]
 
 
@@ -48,7 +49,7 @@ def _append(effect: Append, entry: TraceEvent) -> bool:
     return str(effect.record[0]) == entry.name and entry.detail == ("forced" if effect.forced else "lazy")
 
 
-def _work(effect: Transact | Execute | Prepare, entry: TraceEvent) -> bool:
+def _work(effect: Work, entry: TraceEvent) -> bool:
     phase = "compensation" if isinstance(effect, Transact) and effect.compensation else "action"
     return effect.tag == entry.name and entry.detail.startswith(f"{phase} ")
 
