@@ -48,9 +48,8 @@ def draw(report: "HistoryReport", finding: Finding | None, ax: "Axes | None") ->
     labels: dict[tuple[str, str], list[Step]] = {}
     for step in steps_shown:
         labels.setdefault((step.source, step.target), []).append(step)
-    positions = (
-        nx.circular_layout(graph) if len(graph) > 2 else {name: (1.6 * at, 0.0) for at, name in enumerate(graph)}
-    )
+    # Boxes are wider than high: two of them leave room for the labels if one is above the other.
+    positions = nx.circular_layout(graph) if len(graph) > 2 else {name: (0.0, -at) for at, name in enumerate(graph)}
     for (a, b), steps in labels.items():
         colour = COLOURS.get(steps[0].kind, "#333333")
         style = "dashed" if steps[0].kind in ("process", "realtime") else "solid"
@@ -78,6 +77,8 @@ def draw(report: "HistoryReport", finding: Finding | None, ax: "Axes | None") ->
             font_color=colour,
             connectionstyle=curve,
             rotate=False,
+            label_pos=0.5 if lonely else 0.35,  # of two opposite edges, each has its label near its source
+            clip_on=False,
         )
     keys = {step.key for step in finding.steps}
     crowded = len(graph) > _FULL_BOXES
@@ -89,9 +90,12 @@ def draw(report: "HistoryReport", finding: Finding | None, ax: "Axes | None") ->
         ax=ax,
         font_size=9,
         bbox={"boxstyle": "round,pad=0.5", "facecolor": "#f7f7f7", "edgecolor": "#333333"},
+        clip_on=False,
     )
     ax.set_title(f"{finding.name} against {report.consistency}")
     ax.margins(0.3)
+    if len(graph) <= 2:
+        ax.set_xlim(-1.0, 1.0)
     return ax
 
 
