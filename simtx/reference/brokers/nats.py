@@ -18,6 +18,7 @@ import hashlib
 import ipaddress
 import itertools
 import json
+import os
 import random
 import re
 import ssl
@@ -37,7 +38,7 @@ try:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.js import JetStreamManager, api
-    from nats.js.errors import APIError, BadRequestError, NotFoundError
+    from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnavailableError
 except ImportError:
     raise BrokerFailed(f"the broker 'nats' needs the package nats-py, which is not here; {INSTALL} brings it") from None
 
@@ -209,8 +210,8 @@ class NatsClient(BrokerClient):
         except BadRequestError as error:
             if error.err_code != _NAME_IN_USE:
                 raise
-        except APIError as error:
-            if error.code == 503 and error.err_code is None:
+        except ServiceUnavailableError as error:
+            if error.err_code is None:  # nobody answers for JetStream
                 raise nats.errors.Error("it runs without JetStream (nats-server -js)") from None
             raise
 
@@ -443,8 +444,8 @@ def _is_local(url: SplitResult) -> bool:
 def _reason(error: Exception) -> str:
     if isinstance(error, APIError) and error.description:
         return error.description
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     text = str(error).removeprefix("nats: ").strip("'\"")
     return " ".join(text.split()) or type(error).__name__
 
