@@ -123,7 +123,7 @@ class Raw:
 
 
 def play(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 60.0))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(test(), 60.0))
 
 
 # --- what works ---------------------------------------------------------------------------------------------------------------
@@ -440,7 +440,7 @@ def test_a_port_in_use_is_one_line() -> None:
     play(test)
 
 
-@pytest.mark.parametrize("make", [lambda: Listening(secret=b"short"), lambda: Server(SECRET, "a\nb", print, print)])  # type: ignore[arg-type, return-value]
+@pytest.mark.parametrize("make", [lambda: Listening(secret=b"short"), lambda: Server(SECRET, "a\nb", print, print)])  # type: ignore[arg-type]
 def test_a_weak_secret_or_an_odd_name_is_refused(make: Callable[[], object]) -> None:
     with pytest.raises(WireError, match=r"secret has 5 bytes|cannot be the name"):
         make()
@@ -839,7 +839,7 @@ def test_who_does_not_read_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch)
     async def test() -> None:
         async with listening() as rig:
             raw = await Raw.connect(rig.port)
-            raw.reader._limit = 1  # it stops reading
+            raw.reader._limit = 1  # type: ignore[attr-defined] # it stops reading
             await raw.authenticated()
             peer = rig.peers[-1]
             frame = {"fill": "x" * 100_000}
