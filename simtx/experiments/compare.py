@@ -14,7 +14,7 @@ import pandas as pd
 
 from simtx.errors import RunFailed, ScenarioError
 from simtx.experiments import pool
-from simtx.experiments.intervals import Interval, check_confidence, interval, paired
+from simtx.metrics.intervals import Interval, check_confidence, interval, paired
 from simtx.metrics import views
 from simtx.protocols import STRATEGIES, Strategy
 from simtx.protocols import strategy as resolve
