@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from simtx.errors import ScenarioError
 from simtx.scenario import build, checks, provenance, schema
+from simtx.scenario.calibration import load_calibration
 from simtx.scenario.model import Hub, Scenario
 from simtx.scenario.problems import Problem, at, failure, from_validation
 from simtx.scenario.traces import Arrivals, read_trace
@@ -97,7 +99,7 @@ def compose(
         raise failure(_in_defaults(problems, raw), where)
     placed = build.zones(file)
     sources, assumptions = provenance.provenance(file, raw, placed)
-    return Scenario(
+    scenario = Scenario(
         name=name,
         title=file.title,
         description=file.description.strip(),
@@ -120,11 +122,20 @@ def compose(
         overrides=dict(overrides or {}),
         _raw=raw,
     )
+    calibration = raw.get("calibration")
+    if calibration is None:
+        return scenario
+    try:
+        if not isinstance(calibration, str):
+            raise ScenarioError(f"{shown(calibration)} is no text; put it in quotes")
+        return load_calibration(calibration, path.parent if path is not None else folder).apply(scenario)
+    except ScenarioError as error:
+        raise ScenarioError(str(error), f"{where}: calibration") from None
 
 
 def _with_defaults(raw: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
     """The tables with `[defaults]` put into every service."""
-    tables = {key: value for key, value in raw.items() if key != "defaults"}
+    tables = {key: value for key, value in raw.items() if key not in ("defaults", "calibration")}
     defaults = raw.get("defaults", {})
     if not isinstance(defaults, Mapping):
         problems.append((("defaults",), f"{shown(defaults)} is no table"))

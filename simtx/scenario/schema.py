@@ -379,5 +379,7 @@ WORKLOAD_KEYS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 MERGED: Mapping[str, str] = {
     "extends": "A built-in scenario or a file, relative to this one: its tables are taken over, and changed by those of this file. "
     "Lists are replaced as a whole.",
+    "calibration": "Measured building blocks of a machine, by the name of their file (`simtx calibrate` makes it) or its path: they take the "
+    "place of link latencies, forced writes and the broker's acknowledgement.",
     "defaults": "What services do not say themselves: the keys of a service, `[defaults.store.log]` included.",
 }

@@ -1,143 +1,143 @@
-"""The building blocks of a run, taken from its event log: how long each leg of every transaction took.
+"""The building blocks of a real run, taken from its event log: how long each leg of every transaction took.
 
-A leg is the time between two entries of the log, so that the legs of a transaction's critical path add up to its latency, with whatever
-the processes needed in between (encoding, threads, the event loop) inside them and not lost.
+A leg goes from what caused something to what it caused, so that the legs of a transaction's critical path add up to its latency, with all
+that the processes needed in between (encoding, threads, the event loop, their own logs) inside them and not lost. A message's leg begins
+with the event that made its sender send it, and ends when its receiver handles it or, if it makes the receiver run a local transaction, when a
+worker begins with that.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from simtx.scenario.calibration import CLIENT, HUB, SERVICE
 
 if TYPE_CHECKING:
     from simtx.metrics.trace import Trace, TraceEvent
 
-BLOCKS: Final[Mapping[str, str]] = {
-    "request": "the client asks, until the entry node has the request",
-    "reply": "the entry node answers, until the client has the answer",
-    "hop": "a message leaves, until the next node has it",
-    "publish": "a message goes to the broker, until the broker's acknowledgement",
-    "deliver": "a message goes to the broker, until its consumer has it",
-    "dispatch": "a local transaction is asked for, until a worker begins with it",
-    "local": "a local transaction without its service time: database, forced write",
-    "return": "a worker is done, until the machine goes on",
-    "forced": "a record is appended, until it is durable",
-    "second-phase": "commit or rollback of a prepared branch, until it is durable",
-}
-"""Names of the blocks and what they are."""
-
 _LOCAL: Final = frozenset({"transact", "execute", "prepare"})
+_TRIGGERS: Final = frozenset(
+    {"request", "receive", "deliver", "timer", "append", "free", "commit", "rollback", "confirm", "recover"}
+)
+_RELAY: Final = -1
 
 
-@dataclass(slots=True)
-class Blocks:
-    """Samples in seconds, by block and then by node (``""`` for all of them)."""
-
-    samples: dict[str, dict[str, list[float]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
-
-    def add(self, block: str, node: str, seconds: float) -> None:
-        """One more sample."""
-        self.samples[block][node].append(max(seconds, 0.0))
-
-    def of(self, block: str, node: str | None = None) -> list[float]:
-        """All samples of a block, or those of one node."""
-        nodes = self.samples.get(block, {})
-        return nodes.get(node, []) if node is not None else [one for samples in nodes.values() for one in samples]
-
-
-def blocks(trace: Trace, *, since: float = 0.0) -> Blocks:
+def blocks(trace: Trace, hub: str | None, *, since: float = 0.0) -> dict[str, list[float]]:
     """Take a log apart.
 
     Args:
         trace: Event log of a real run.
+        hub: Name of the coordinator's or orchestrator's node, if there is one.
         since: Leave out what began before, in seconds of the run (a warm-up).
+
+    Returns:
+        Samples in seconds by the names of `simtx.scenario.calibration.BLOCKS`.
     """
-    found = Blocks()
-    walker = _Walker(found, since)
+    walker = _Walker(hub, since)
     for event in trace:
         walker.take(event)
-    return found
+    return dict(walker.samples)
 
 
 class _Walker:
     """Goes through a log once, with what it has to remember of the entries before."""
 
-    def __init__(self, found: Blocks, since: float) -> None:
-        self._found = found
+    def __init__(self, hub: str | None, since: float) -> None:
+        self.samples: dict[str, list[float]] = defaultdict(list)
+        self._hub = hub
         self._since = since
-        self._times: dict[int, float] = {}  # of the entries that others have as their cause
-        self._last: dict[tuple[str, int], TraceEvent] = {}  # by node and transaction
+        self._begun: dict[int, tuple[float, str]] = {}  # of messages and events under way: begin of the leg, role of the sender
+        self._trigger: dict[tuple[str, int], float] = {}  # by node and transaction
+        self._leg: dict[tuple[str, int], tuple[str, float, float]] = {}  # that ended here last: block, begin, end
         self._arrived: dict[int, float] = {}
-        self._answered: dict[int, float] = {}
-        self._serving: dict[tuple[str, int], float] = {}  # when the service time is over
+        self._answered: dict[int, tuple[float, str]] = {}
+        self._served: dict[tuple[str, int], float] = {}  # when the service time is over
+        self._polled: dict[str, float] = {}  # by node: when its relay began to read
+        self._reading: dict[str, float] = {}  # by node: what its relay's last reading took
 
     def take(self, event: TraceEvent) -> None:
         """One entry, in order."""
-        kind, place = event.kind, (event.node, event.tx)
-        before = self._last.get(place)
-        handler = getattr(self, f"_{kind}", None)
-        if event.time >= self._since:
-            if handler is not None:
-                handler(event, before)
-            elif kind in _LOCAL:
-                self._worked(event)
-            if before is not None and before.kind == "free" and kind != "serve":
-                self._found.add("return", event.node, event.time - before.time)
-        if kind in ("send", "publish"):
-            self._times[event.id] = event.time
-        if kind not in ("apply", "unlock", "wait") and event.tx >= 0:
-            self._last[place] = event
+        handler = getattr(self, f"_{event.kind}", None)
+        if handler is not None:
+            handler(event)
+        elif event.kind in _LOCAL:
+            self._worked(event)
+        if event.kind in _TRIGGERS:
+            self._trigger[event.node, event.tx] = event.time
+        if event.kind not in ("apply", "query", "unlock", "wait", "handle"):
+            leg = self._leg.pop((event.node, event.tx), None)
+            if leg is not None and leg[2] != event.time:
+                self._add(leg[0], leg[1], event.time if event.kind == "serve" else leg[2])
+            elif leg is not None:
+                self._leg[event.node, event.tx] = leg  # the very entry that ended it
+
+    def _role(self, node: str) -> str:
+        return CLIENT if node == CLIENT else HUB if node == self._hub else SERVICE
+
+    def _add(self, block: str, begun: float, ended: float) -> None:
+        if begun >= self._since:
+            self.samples[block].append(max(ended - begun, 0.0))
 
     # --- legs between nodes -----------------------------------------------------------------------------------------------------
 
-    def _arrive(self, event: TraceEvent, _: TraceEvent | None) -> None:
+    def _arrive(self, event: TraceEvent) -> None:
         self._arrived[event.tx] = event.time
 
-    def _request(self, event: TraceEvent, _: TraceEvent | None) -> None:
+    def _request(self, event: TraceEvent) -> None:
         begun = self._arrived.get(event.tx)
         if begun is not None:
-            self._found.add("request", event.node, event.time - begun)
+            self._leg[event.node, event.tx] = (f"link.{CLIENT}>{self._role(event.node)}", begun, event.time)
 
-    def _answer(self, event: TraceEvent, _: TraceEvent | None) -> None:
-        self._answered.setdefault(event.tx, event.time)
+    def _answer(self, event: TraceEvent) -> None:
+        begun = self._trigger.get((event.node, event.tx), event.time)
+        self._answered.setdefault(event.tx, (begun, self._role(event.node)))
 
-    def _reply(self, event: TraceEvent, _: TraceEvent | None) -> None:
-        begun = self._answered.get(event.tx)
-        if begun is not None:
-            self._found.add("reply", event.node, event.time - begun)
+    def _reply(self, event: TraceEvent) -> None:
+        leg = self._answered.get(event.tx)
+        if leg is not None:
+            self._add(f"link.{leg[1]}>{CLIENT}", leg[0], event.time)
 
-    def _leg(self, block: str, event: TraceEvent) -> None:
-        begun = self._times.get(event.cause) if event.cause is not None else None
-        if begun is not None:
-            self._found.add(block, event.node, event.time - begun)
+    def _send(self, event: TraceEvent) -> None:
+        begun = self._trigger.get((event.node, event.tx), event.time)
+        self._begun[event.id] = (begun, self._role(event.node))
 
-    def _receive(self, event: TraceEvent, _: TraceEvent | None) -> None:
-        self._leg("hop", event)
+    def _receive(self, event: TraceEvent) -> None:
+        leg = self._begun.get(event.cause) if event.cause is not None else None
+        if leg is not None:
+            block = f"link.{leg[1]}>{self._role(event.node)}"
+            self._leg[event.node, event.tx] = (block, leg[0], event.time)
 
-    def _deliver(self, event: TraceEvent, _: TraceEvent | None) -> None:
-        self._leg("deliver", event)
+    def _publish(self, event: TraceEvent) -> None:
+        if event.actor == "relay":  # its rows are ready when it begins to read them
+            begun = event.time - self._reading.get(event.node, 0.0)
+        else:
+            begun = self._trigger.get((event.node, event.tx), event.time)
+        self._begun[event.id] = (begun, SERVICE)
 
-    def _confirm(self, event: TraceEvent, _: TraceEvent | None) -> None:
-        self._leg("publish", event)
+    def _deliver(self, event: TraceEvent) -> None:
+        leg = self._begun.get(event.cause) if event.cause is not None else None
+        if leg is not None:
+            self._leg[event.node, event.tx] = ("publish", leg[0], event.time)
+
+    def _handle(self, event: TraceEvent) -> None:
+        if event.tx == _RELAY:
+            if event.name in ("start", "poll", "wake"):
+                self._polled[event.node] = event.time
+            elif event.name == "rows":
+                self._reading[event.node] = event.time - self._polled.get(event.node, event.time)
 
     # --- legs inside a node -----------------------------------------------------------------------------------------------------
 
-    def _serve(self, event: TraceEvent, before: TraceEvent | None) -> None:
-        self._serving[event.node, event.tx] = event.time + float(event.detail or 0.0)
-        if before is not None:
-            self._found.add("dispatch", event.node, event.time - before.time)
+    def _serve(self, event: TraceEvent) -> None:
+        self._served[event.node, event.tx] = event.time + float(event.detail or 0.0)
 
     def _worked(self, event: TraceEvent) -> None:
-        begun = self._serving.pop((event.node, event.tx), None)
+        begun = self._served.pop((event.node, event.tx), None)
         if begun is not None:
-            self._found.add("local", event.node, event.time - begun)
+            self._add("local", begun, event.time)
 
-    def _append(self, event: TraceEvent, before: TraceEvent | None) -> None:
-        if before is not None and event.detail == "forced":
-            self._found.add("forced", event.node, event.time - before.time)
-
-    def _commit(self, event: TraceEvent, before: TraceEvent | None) -> None:
-        if before is not None:
-            self._found.add("second-phase", event.node, event.time - before.time)
+    def _append(self, event: TraceEvent) -> None:
+        begun = self._trigger.get((event.node, event.tx))
+        if begun is not None and event.detail == "forced" and event.node == self._hub:
+            self._add("forced", begun, event.time)

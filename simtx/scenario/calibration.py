@@ -1,0 +1,278 @@
+"""Calibrations: what the building blocks of a run take on one machine, measured there, and put in the place of a scenario's own figures.
+
+A calibration file is TOML: where, when and on what it was measured, and one table for each building block, with the sample's size, its mean,
+and its distribution as equally likely values (means of equal groups of the sorted sample, so that the mean is kept exactly)::
+
+    name = "workstation-sqlite"
+    date = "2026-11-22"
+    [machine]
+    processor = "..."
+    [blocks.link."hub>service"]
+    samples = 4000
+    mean = "612us"
+    values = ["310us", ...]
+
+A scenario refers to it with ``calibration = "workstation-sqlite"``: a file of that name beside the scenario, in the folder ``data/calibrations``,
+or a path. Then its links, forced writes and acknowledgements take the measured times, and every node is where its own links say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from simtx.errors import ScenarioError
+from simtx.scenario.catalog import data_path
+from simtx.scenario.distributions import Constant, Distribution, Empirical
+from simtx.scenario.units import duration, duration_text
+
+if TYPE_CHECKING:
+    from simtx.scenario.model import Log, Scenario, Service
+
+VERSION: Final = 1
+GROUPS: Final = 200
+"""Values that a block is written with: the highest stands for the worst half per cent."""
+
+CLIENT, HUB, SERVICE, BROKER = "client", "hub", "service", "broker"
+LINKS: Final = tuple(
+    f"{a}>{b}"
+    for a, b in (
+        (CLIENT, HUB),
+        (CLIENT, SERVICE),
+        (HUB, CLIENT),
+        (SERVICE, CLIENT),
+        (HUB, SERVICE),
+        (SERVICE, HUB),
+        (SERVICE, SERVICE),
+    )
+)
+"""Paths of a message by the roles of its ends, from what causes it to what it causes."""
+BLOCKS: Final[Mapping[str, str]] = {
+    **{
+        f"link.{link}": f"a message from {link.replace('>', ' to ')}, with all that both ends need for it"
+        for link in LINKS
+    },
+    "local": "a local transaction without its service time, until it is durable",
+    "forced": "a record of the hub, until it is durable",
+    "publish": "an event, from the outbox or the service until its consumer works on it",
+}
+"""Names of the blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One building block.
+
+    Attributes:
+        samples: Size of the sample.
+        values: Equally likely values, ascending, in seconds.
+    """
+
+    samples: int
+    values: tuple[float, ...]
+
+    @staticmethod
+    def of(sample: Sequence[float]) -> Block:
+        """The block that a sample describes."""
+        ordered = np.sort(np.asarray(sample, dtype=float))
+        groups = np.array_split(ordered, min(GROUPS, len(ordered)))
+        sizes = {len(group) for group in groups}
+        values = np.array([group.mean() for group in groups])
+        if len(sizes) > 1:  # groups of unequal size: the mean of their means is not quite that of the sample
+            values *= ordered.mean() / values.mean()
+        return Block(len(ordered), tuple(float(value) for value in values))
+
+    @property
+    def mean(self) -> float:
+        """Its mean in seconds."""
+        return sum(self.values) / len(self.values)
+
+    def distribution(self) -> Distribution:
+        """As a distribution to draw from."""
+        return Empirical(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Measured building blocks of one machine.
+
+    Attributes:
+        name: What a scenario calls it.
+        date: When it was measured, ISO 8601.
+        machine: Facts about the machine: processor, cores, memory, operating system, Python, file system.
+        subject: What was measured: store, broker, strategy, scenario, rate.
+        blocks: By name (`BLOCKS`).
+        curves: Further measurements that no scenario uses, by name and then by concurrency: mean and p99 in seconds, and rate.
+    """
+
+    name: str
+    date: str
+    machine: Mapping[str, str]
+    subject: Mapping[str, str]
+    blocks: Mapping[str, Block]
+    curves: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+
+    # --- files ------------------------------------------------------------------------------------------------------------------
+
+    def toml(self) -> str:
+        """The calibration as a file has it."""
+        lines = [
+            "# Measured building blocks of one machine; a scenario refers to it with `calibration`.",
+            f"version = {VERSION}",
+            f"name = {_text(self.name)}",
+            f"date = {_text(self.date)}",
+        ]
+        for title, table in (("machine", self.machine), ("subject", self.subject)):
+            lines += ["", f"[{title}]", *(f"{key} = {_text(value)}" for key, value in table.items())]
+        for name, block in self.blocks.items():
+            lines += [
+                "",
+                f"[blocks.{_text(name)}] # {BLOCKS[name]}",
+                f"samples = {block.samples}",
+                f"mean = {_text(duration_text(block.mean))}",
+                f"values = [{', '.join(f'{value:.7g}' for value in block.values)}] # seconds",
+            ]
+        for name, curve in self.curves.items():
+            for level, figures in curve.items():
+                lines += ["", f"[curves.{_text(name)}.{_text(level)}]"]
+                lines += [f"{key} = {value:.6g}" for key, value in figures.items()]
+        return "\n".join(lines) + "\n"
+
+    @staticmethod
+    def parse(text: str, where: str) -> Calibration:
+        """Read a file's text.
+
+        Raises:
+            ScenarioError: It is no calibration.
+        """
+        try:
+            raw = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ScenarioError(f"is no TOML: {error}", where) from None
+        if raw.get("version") != VERSION:
+            raise ScenarioError(f"is no calibration of version {VERSION} (found version {raw.get('version')!r})", where)
+        blocks: dict[str, Block] = {}
+        for name, table in _table(raw, "blocks", where).items():
+            if name not in BLOCKS:
+                raise ScenarioError(f"there is no building block '{name}'; they are {', '.join(BLOCKS)}", where)
+            values = table.get("values") if isinstance(table, dict) else None
+            if not isinstance(values, list) or not values:
+                raise ScenarioError(f"block '{name}' has no list of 'values'", where)
+            try:
+                numbers = tuple(duration(value, unit_needed=False) for value in values)
+            except ValueError as error:
+                raise ScenarioError(f"block '{name}': {error}", where) from None
+            blocks[name] = Block(int(table.get("samples", len(numbers))), numbers)
+        texts = {
+            title: {key: str(value) for key, value in _table(raw, title, where).items()}
+            for title in ("machine", "subject")
+        }
+        return Calibration(
+            str(raw.get("name", where)),
+            str(raw.get("date", "")),
+            texts["machine"],
+            texts["subject"],
+            blocks,
+            raw.get("curves", {}),
+        )
+
+    def write(self, path: str | Path) -> None:
+        """Write the file.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        Path(path).write_text(self.toml(), encoding="utf-8")
+
+    # --- use --------------------------------------------------------------------------------------------------------------------
+
+    def apply(self, scenario: Scenario) -> Scenario:
+        """The scenario as it is to be expected on that machine; what was not measured stays as it was."""
+        services = {name: self._service(service) for name, service in scenario.services.items()}
+        broker = scenario.broker
+        if "publish" in self.blocks:
+            broker = dataclasses.replace(
+                broker, zone=BROKER, ack_latency=self.blocks["publish"].distribution(), linger=Constant(0.0)
+            )
+        hub = dataclasses.replace(scenario.hub, zone=HUB, log=self._log(scenario.hub.log, "forced"))
+        return dataclasses.replace(
+            scenario,
+            services=services,
+            hub=hub,
+            broker=dataclasses.replace(broker, zone=BROKER),
+            network=self._network(scenario),
+        )
+
+    def _service(self, service: Service) -> Service:
+        store = dataclasses.replace(service.store, log=self._log(service.store.log, "local"))
+        return dataclasses.replace(service, zone=service.name, store=store)
+
+    def _log(self, log: Log, block: str) -> Log:
+        if block not in self.blocks:
+            return log
+        return dataclasses.replace(log, forced_write=self.blocks[block].distribution(), flush="parallel")
+
+    def _network(self, scenario: Scenario) -> Any:
+        network = scenario.network
+        roles = {**dict.fromkeys(scenario.services, SERVICE), HUB: HUB, BROKER: BROKER, CLIENT: CLIENT}
+        before = {name: scenario.node_zone(name) or scenario.hub.zone for name in roles}
+        links = {}
+        for a, of in roles.items():
+            for b, to in roles.items():
+                link = network.link(before[a], before[b])
+                block = self.blocks.get(f"link.{of}>{to}")
+                if BROKER in (of, to):  # the leg from publication to consumer is a block of its own
+                    link = dataclasses.replace(link, latency=Constant(0.0)) if "publish" in self.blocks else link
+                elif block is not None:
+                    link = dataclasses.replace(link, latency=block.distribution())
+                elif a == CLIENT or b == CLIENT:
+                    link = dataclasses.replace(link, latency=Constant(0.0))
+                links[a, b] = link
+        return dataclasses.replace(network, zones=tuple(roles), links=links, client_zone=CLIENT)
+
+
+def load_calibration(name: str, folder: Path | None = None) -> Calibration:
+    """A calibration by name or path.
+
+    Args:
+        name: Name of a file without ``.toml`` beside the scenario or in ``data/calibrations``, or a path.
+        folder: Folder of the scenario.
+
+    Raises:
+        ScenarioError: There is none, or it is damaged.
+    """
+    places = list(_places(name, folder))
+    for path in places:
+        if path.is_file():
+            return Calibration.parse(path.read_text(encoding="utf-8"), path.name)
+    looked = ", ".join(f"'{path}'" for path in places)
+    raise ScenarioError(f"there is no calibration '{name}' (looked for {looked}); make one with `simtx calibrate`")
+
+
+def _places(name: str, folder: Path | None) -> Iterable[Path]:
+    if name.endswith(".toml"):
+        path = Path(name).expanduser()
+        yield path if folder is None else folder / path
+        return
+    if folder is not None:
+        yield folder / f"{name}.toml"
+    yield Path(f"{name}.toml")
+    yield data_path() / "calibrations" / f"{name}.toml"
+
+
+def _table(raw: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    table = raw.get(name, {})
+    if not isinstance(table, dict):
+        raise ScenarioError(f"'{name}' is no table", where)
+    return table
+
+
+def _text(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    return f'"{escaped}"'
