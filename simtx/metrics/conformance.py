@@ -53,6 +53,7 @@ _OF_HOST: Final = frozenset({"start", "wake"})  # timers that a daemon gets with
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
     "event": get_args(Event),
     "state": (str,),
+    "role": (str,),
     "effects": get_args(Effect),
     "records": (tuple,),
 }
@@ -137,11 +138,14 @@ class _Check:
         self.handlers: dict[str, Callable[[TraceEvent], None]] = {
             **dict.fromkeys(EFFECTS, self._effect),
             **dict.fromkeys(_ARRIVALS, self._arrival),
-            **{
-                kind: getattr(self, f"_{kind}") for kind in ("handle", "recover", "crash", "restart", "reply", "refuse")
-            },
+            "handle": self._handle,
+            "recover": self._recover,
+            "crash": self._crash,
+            "restart": self._restart,
+            "refuse": self._refuse,
             "arrive": self.traffic.arrived,
-            "confirm": self.traffic.confirmed,
+            "confirm": self._confirm,
+            "reply": self._reply,
         }
 
     def play(self, entries: Sequence[TraceEvent]) -> Conformance:
@@ -182,10 +186,14 @@ class _Check:
         return values
 
     def _handle(self, entry: TraceEvent) -> None:
-        read = self._read(entry, "event", "state", "effects")
+        read = self._read(entry, "role", "event", "state", "effects")
         if read is None:
             return
-        event, state, effects = read
+        role, event, state, effects = read
+        if role != entry.actor:
+            self._found(entry, f"'{event.kind}' is handled by {entry.actor}, or by {role}")
+        if entry.name != event.kind:
+            self._found(entry, f"it is called '{entry.name}', but is about '{event.kind}'")
         self.result.handled += 1
         player = self._player_for(entry, event)
         if player is None:
@@ -237,10 +245,12 @@ class _Check:
         return player
 
     def _recover(self, entry: TraceEvent) -> None:
-        read = self._read(entry, "records", "effects")
+        read = self._read(entry, "role", "records", "effects")
         if read is None:
             return
-        records, effects = read
+        role, records, effects = read
+        if role != entry.actor:
+            self._found(entry, f"{entry.actor} recovers, or {role}")
         self.result.recovered += 1
         node, tx = entry.node, entry.tx
         if node not in self.due:
@@ -271,6 +281,9 @@ class _Check:
             player.dead = True
         if player.arrival is not None:
             self._found(player.arrival, f"{told(player.arrival)} came in, but no machine has handled it")
+        effect = None if player.dead else player.advance()
+        if effect is not None:
+            self._found(entry, f"{told(entry)} is taken up before {described(effect)} is done")
         player.arrival = entry
 
     def _refuse(self, entry: TraceEvent) -> None:
@@ -299,6 +312,8 @@ class _Check:
         elif status is not None and event.status != status:
             self._found(entry, f"the result of {described(asked)} is '{event.status}', but it was {status}")
         elif isinstance(asked, ReadOutbox):
+            if event.status not in ("done", "failed"):
+                self._found(entry, f"the result of {described(asked)} is '{event.status}', which it cannot be")
             for problem in player.disk.read(event.value or ()):
                 self._found(entry, problem)
         elif event.status == "duplicate":
@@ -314,8 +329,10 @@ class _Check:
         if not waiting:
             self._found(entry, f"the result '{event.kind}' ({event.status}) is handled, but nothing has asked for it")
             return
+        if event.status not in ("done", "failed") or event.value is not None:
+            self._found(entry, f"the result of a publication is '{event.status}' with {event.value!r}")
         message = waiting.pop(0)
-        problem = self.traffic.confirmation(player.node, message) if event.status == "done" else None
+        problem = self.traffic.result(player.node, message, event.status)
         if problem is not None:
             self._found(entry, problem)
 
@@ -349,6 +366,10 @@ class _Check:
         else:
             return
         for where, problem in findings:
+            self._found(where, problem)
+
+    def _confirm(self, entry: TraceEvent) -> None:
+        for where, problem in self.traffic.confirmed(entry):
             self._found(where, problem)
 
     def _reply(self, entry: TraceEvent) -> None:
@@ -389,6 +410,7 @@ class _Check:
                 self.traffic.sent(effect, entry.id)
         elif isinstance(effect, Publish):
             self.traffic.published(effect.message, entry.id)
+            self.traffic.waits(player.node, effect.message)
             player.publications.setdefault(effect.tag, []).append(effect.message)
         elif isinstance(effect, Append):
             disk.appended(tx, effect.record, entry.id, certain=effect.forced)
@@ -439,7 +461,7 @@ class _Check:
         for player in gone:
             for waiting in player.publications.values():
                 for message in waiting:
-                    self.traffic.unconfirmed(node, message)
+                    self.traffic.abandoned(node, message)
             self._interrupt(player)
 
     def _interrupt(self, player: Player) -> None:

@@ -36,9 +36,9 @@ Work: TypeAlias = Transact | Execute | Prepare
 Match: TypeAlias = Callable[[Any, TraceEvent], bool]
 
 
-def _any(effect: Effect, entry: TraceEvent) -> bool:  # noqa: ARG001 - as the others
+def _plain(effect: Effect, entry: TraceEvent) -> bool:  # noqa: ARG001 - as the others
     """The entry says nothing more than its kind does."""
-    return True
+    return entry.name in ("", entry.kind)
 
 
 def _message(effect: Message, entry: TraceEvent) -> bool:
@@ -54,6 +54,10 @@ def _work(effect: Work, entry: TraceEvent) -> bool:
     return effect.tag == entry.name and entry.detail.startswith(f"{phase} ")
 
 
+def _rollback(effect: Rollback, entry: TraceEvent) -> bool:
+    return entry.name == entry.kind and entry.detail.startswith("forced " if effect.forced else "lazy ")
+
+
 def _alert(effect: Alert, entry: TraceEvent) -> bool:
     return effect.reason == entry.name and entry.detail == ("stuck" if effect.stuck else "")
 
@@ -65,21 +69,18 @@ _ENTRIES: Final[Mapping[str, tuple[type, Match]]] = {
     "transact": (Transact, _work),
     "execute": (Execute, _work),
     "prepare": (Prepare, _work),
-    "commit": (Commit, _any),
-    "rollback": (
-        Rollback,
-        lambda effect, entry: entry.detail.startswith("forced " if effect.forced else "lazy "),
-    ),
+    "commit": (Commit, _plain),
+    "rollback": (Rollback, _rollback),
     "publish": (
         Publish,
         lambda effect, entry: effect.message.kind == entry.name and effect.message.tx == entry.tx,
     ),
-    "acknowledge": (Acknowledge, _any),
+    "acknowledge": (Acknowledge, _plain),
     "answer": (Answer, lambda effect, entry: effect.outcome == entry.name and effect.reason == entry.detail),
     "decided": (Decided, lambda effect, entry: effect.outcome == entry.name),
-    "suspect": (Suspect, lambda effect, entry: effect.node == entry.peer),
+    "suspect": (Suspect, lambda effect, entry: effect.node == entry.peer and not entry.name),
     "alert": (Alert, _alert),
-    "forget": (Forget, _any),
+    "forget": (Forget, _plain),
 }
 
 EFFECTS: Final = frozenset(_ENTRIES)

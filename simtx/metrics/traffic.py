@@ -21,13 +21,14 @@ class Traffic:
         answers: (transaction, outcome) of every answer.
     """
 
-    __slots__ = ("_confirmed", "_delivered", "_origins", "_plans", "_published", "_sent", "answers")
+    __slots__ = ("_confirmed", "_delivered", "_origins", "_plans", "_published", "_sent", "_waiting", "answers")
 
     def __init__(self) -> None:
         self.answers: set[tuple[int, str]] = set()
         self._sent: set[Hashable] = set()
         self._published: set[Hashable] = set()
         self._origins: dict[int, Hashable] = {}  # by entry: the message that it sent or published
+        self._waiting: Counter[tuple[str, int, str]] = Counter()  # publications without a result
         self._confirmed: Counter[tuple[str, int, str]] = Counter()
         self._delivered: dict[tuple[str, int], Hashable] = {}
         self._plans: dict[int, Any] = {}
@@ -42,6 +43,10 @@ class Traffic:
         """A message was handed to the broker, likewise."""
         self._out(self._published, message, entry)
 
+    def waits(self, node: str, message: Message) -> None:
+        """A machine waits for the broker's word on a publication."""
+        self._waiting[node, message.tx, message.kind] += 1
+
     def _out(self, known: set[Hashable], message: Message, entry: int | None) -> None:
         text = identity(message)
         known.add(text)
@@ -54,10 +59,6 @@ class Traffic:
             self._plans[entry.tx] = json.loads(entry.detail)
         except ValueError:
             self._plans[entry.tx] = None
-
-    def confirmed(self, entry: TraceEvent) -> None:
-        """The broker has confirmed a publication."""
-        self._confirmed[entry.node, entry.tx, entry.name] += 1
 
     def crashed(self, node: str) -> None:
         """Its deliveries come again under numbers of their own, perhaps."""
@@ -92,23 +93,39 @@ class Traffic:
 
     def request(self, entry: TraceEvent, request: Request) -> Findings:
         """Findings about a request that is handled."""
+        if request.tx != entry.tx:
+            yield entry, f"the request to {request.kind} is about transaction {request.tx}"
         if request.kind != "begin":
             return  # an operator's
         steps = request.plan.steps if request.plan is not None else ()
         plan = [[step.service, [[o.key, o.kind, o.amount] for o in step.operations]] for step in steps]
         if entry.tx not in self._plans:
             yield entry, "the request to begin is handled, but no client has asked for this transaction"
-        elif self._plans[entry.tx] != plan or (request.plan is not None and request.plan.tx != entry.tx):
+        elif self._plans[entry.tx] != plan or request.plan is None or request.plan.tx != entry.tx or request.body:
             yield entry, "the request to begin holds another plan than that of the client"
 
-    def confirmation(self, node: str, message: Message) -> str | None:
-        """A publication is said to be done; one line if the broker has not confirmed it."""
+    def confirmed(self, entry: TraceEvent) -> Findings:
+        """Findings about a confirmation of the broker."""
+        key = (entry.node, entry.tx, entry.name)
+        if self._waiting[key] <= self._confirmed[key]:
+            yield entry, f"the broker confirms '{entry.name}', but nobody waits for that"
+        else:
+            self._confirmed[key] += 1
+
+    def result(self, node: str, message: Message, status: str) -> str | None:
+        """A machine is told what has become of a publication; one line if the broker has not said so."""
         key = (node, message.tx, message.kind)
+        self._waiting[key] -= 1
+        if status != "done":
+            self._confirmed[key] = min(self._confirmed[key], self._waiting[key])
+            return None
         if not self._confirmed[key]:
             return f"the publish of '{message.kind}' is said to be done, but the broker has not confirmed it"
         self._confirmed[key] -= 1
         return None
 
-    def unconfirmed(self, node: str, message: Message) -> None:
-        """Whoever published this message is gone: its confirmation is no concern of anybody's."""
-        self._confirmed.pop((node, message.tx, message.kind), None)
+    def abandoned(self, node: str, message: Message) -> None:
+        """Whoever published this message is gone: what has become of it is nobody's concern."""
+        key = (node, message.tx, message.kind)
+        self._waiting[key] -= 1
+        self._confirmed[key] = min(self._confirmed[key], self._waiting[key])
