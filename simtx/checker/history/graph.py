@@ -198,7 +198,8 @@ def _register_edges(builder: _Builder, seen: Observations, key: Hashable, order:
                 continue
             if version is not None and version in writers:
                 builder.add(writers[version], writer, WW, number)
-                preceded.add(following)
+                if writers[version] != writer:  # its own earlier write may be the first of all
+                    preceded.add(following)
             if version is not None:
                 for reader in readers.get(version, ()):
                     builder.add(reader, writer, RW, number)
