@@ -8,6 +8,7 @@ server is asked to terminate the session of that name, until it lists none. Byte
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import select
 import threading
@@ -26,6 +27,7 @@ T = TypeVar("T")
 FIRST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 0.5
 _CONNECT_TIMEOUT: Final = "10"
+_STARTING: Final = re.compile("the database system is|not yet accepting connections")
 _FULL: Final = ("53100", "53200")
 
 
@@ -111,12 +113,14 @@ class Links:
         """A new connection.
 
         Args:
-            patience: Seconds for which to try; None: as long as the pool does.
+            patience: Seconds for which to try if nobody is there; None: as long as the pool does, and so it does if somebody is there
+                who does not answer yet.
 
         Raises:
             StoreFailed: There is no server, or it does not let us in.
         """
-        deadline = time.monotonic() + (self.patience if patience is None else patience)
+        patient = time.monotonic() + self.patience
+        deadline = patient if patience is None else time.monotonic() + patience
         pause = FIRST_PAUSE
         title = f"{self._title} {secrets.token_hex(8)}"
         while True:
@@ -124,7 +128,8 @@ class Links:
                 target = conninfo.make_conninfo(**{**self._arguments, "application_name": title})
                 link = Link.connect(target, autocommit=True, prepare_threshold=0)
             except psycopg.Error as error:
-                left = deadline - time.monotonic()
+                slow = isinstance(error, psycopg.errors.ConnectionTimeout) or _STARTING.search(str(error)) is not None
+                left = (patient if slow else deadline) - time.monotonic()
                 if left <= 0 or self._closed:
                     raise StoreFailed(
                         f"PostgreSQL server ({self.where or 'no host given'}) cannot be used: {line(error)}"

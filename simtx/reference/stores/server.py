@@ -45,6 +45,9 @@ SETTINGS: Final = {
 }
 """Settings of the server; every forced write is forced."""
 
+DEBIAN: Final = Path("/usr/lib/postgresql")
+"""Where Debian and its descendants have the programs of each version."""
+
 START_PATIENCE: Final = 60.0
 """Seconds until a server that does not become ready is given up; recovery after a crash is part of them."""
 
@@ -80,7 +83,7 @@ def find_bin(explicit: str | Path | None = None) -> Path:
     on_path = shutil.which("postgres")
     if on_path is not None:
         candidates.append(Path(on_path).resolve().parent)
-    debian = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()]
+    debian = [path for path in DEBIAN.glob("*/bin") if path.parent.name.isdigit()]
     candidates += sorted(debian, key=lambda path: -int(path.parent.name))
     for folder in candidates:
         if _is_bin(folder):
