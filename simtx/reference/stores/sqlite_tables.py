@@ -1,0 +1,363 @@
+"""The tables of one service's SQLite file: how a file is opened and checked, and the statements that write.
+
+Write-ahead log with ``synchronous=FULL``: a COMMIT has returned when the log is on disk. Times in the tables are in seconds of `time.monotonic`,
+whose zero is the start of the machine, so that no correction of the clock can make an idempotency row older than it is. The file says
+which start that was; after another one all times are moved, by the difference that the clock on the wall shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from simtx.reference.stores.base import STORE_VERSION, StoreFailed
+
+BUSY_PATIENCE: Final = 60.0
+"""Seconds for which the service waits until another process lets go of the file."""
+
+PRUNE_SLACK: Final = 10.0
+"""Seconds beyond the retention: an idempotency row bears the time before its COMMIT, and lives from its end."""
+
+PRUNE_BATCH: Final = 256
+_CHECKPOINT_FRAMES: Final = 16_000  # a safety net: the writer makes checkpoints of its own
+
+_CREATE: Final = (
+    "CREATE TABLE data (key TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE inbox (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value TEXT NOT NULL, written REAL NOT NULL)",
+    "CREATE TABLE log (tx INTEGER, number INTEGER, record TEXT NOT NULL, PRIMARY KEY (tx, number)) WITHOUT ROWID",
+    "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, tx INTEGER NOT NULL, message TEXT NOT NULL)",
+    (
+        "CREATE TABLE branches (tx INTEGER PRIMARY KEY, inbox TEXT, locks TEXT NOT NULL, changes TEXT NOT NULL,"
+        " reads TEXT NOT NULL, record TEXT NOT NULL, steps TEXT NOT NULL, prepared REAL NOT NULL)"
+    ),
+    (
+        "CREATE TABLE history (number INTEGER PRIMARY KEY, tx INTEGER NOT NULL, steps TEXT NOT NULL,"
+        " compensation INTEGER NOT NULL, changes TEXT NOT NULL, time REAL NOT NULL)"
+    ),
+    "CREATE TABLE meta (version INTEGER NOT NULL, run TEXT NOT NULL, service TEXT NOT NULL, boot TEXT NOT NULL, epoch REAL NOT NULL)",
+)
+
+
+def connect(path: Path, *, forced: bool, busy: float) -> sqlite3.Connection:
+    """A connection in autocommit mode, for any thread.
+
+    Args:
+        path: The file; it may not exist yet.
+        forced: Whether a COMMIT returns only when it is on disk.
+        busy: Seconds to wait for another process.
+    """
+    db = sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute(f"PRAGMA synchronous={'FULL' if forced else 'NORMAL'}")
+        db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_FRAMES}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def prepare_file(path: Path, *, run: str, service: str, initial: Mapping[str, float]) -> None:
+    """Create the tables if there are none, or check that they are this service's of this run.
+
+    Args:
+        path: The file.
+        run: Identity of the run.
+        service: Name of the service.
+        initial: First values by key, without patterns.
+
+    Raises:
+        StoreFailed: The file is of another version, run or service.
+        sqlite3.Error: It cannot be read or written.
+    """
+    db = connect(path, forced=True, busy=BUSY_PATIENCE)
+    try:
+        _use_log(db)
+        db.execute("BEGIN IMMEDIATE")
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not tables:
+            _create(db, run, service, initial)
+            db.execute("COMMIT")
+            _sync_folder(path.parent)
+        else:
+            _check(db, path, tables, run, service)
+            _follow_clock(db)
+            db.execute("COMMIT")
+    finally:
+        db.close()
+
+
+def _use_log(db: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log; two processes that try at once exclude each other without waiting, so that we have to."""
+    end = time.monotonic() + BUSY_PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.005)
+        else:
+            return
+
+
+def _create(db: sqlite3.Connection, run: str, service: str, initial: Mapping[str, float]) -> None:
+    for statement in _CREATE:
+        db.execute(statement)
+    db.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?)", (STORE_VERSION, run, service, _boot(), _epoch()))
+    db.executemany("INSERT INTO data VALUES (?, ?)", ((key, float(value)) for key, value in initial.items()))
+
+
+def _check(db: sqlite3.Connection, path: Path, tables: set[str], run: str, service: str) -> None:
+    row = db.execute("SELECT * FROM meta").fetchone() if "meta" in tables else None
+    if row is None:
+        raise StoreFailed(f"{path}: an SQLite database, but none of simtx; name a file that does not exist yet")
+    if row[0] != STORE_VERSION:
+        raise StoreFailed(
+            f"{path}: a store of version {row[0]}, and this simtx has version {STORE_VERSION}; use the simtx that wrote it, or a new folder"
+        )
+    if (row[1], row[2]) != (run, service):
+        raise StoreFailed(
+            f"{path}: belongs to service '{row[2]}' of run {row[1]}, not to service '{service}' of run {run}; use a new folder"
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new file's name durable."""
+    if os.name != "posix":
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+# --- time ---------------------------------------------------------------------------------------------------------------------
+
+
+def _boot() -> str:
+    """Which start of the machine this is."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return f"about {round(_epoch() / 60)}"  # two that differ by a correction of the clock do no harm
+
+
+def _epoch() -> float:
+    """The clock on the wall when the monotonic one was zero, in seconds."""
+    return time.time() - time.monotonic()
+
+
+def _follow_clock(db: sqlite3.Connection) -> None:
+    """After a start of the machine: move the times of before to where they are as seen from the new zero."""
+    boot, epoch = db.execute("SELECT boot, epoch FROM meta").fetchone()
+    if boot == _boot():
+        return
+    move, now = epoch - _epoch(), time.monotonic()
+    for table, column in (("inbox", "written"), ("branches", "prepared"), ("history", "time")):
+        db.execute(f"UPDATE {table} SET {column} = min({column} + ?, ?)", (move, now))  # noqa: S608 - our own names
+    db.execute("UPDATE meta SET boot = ?, epoch = ?", (_boot(), _epoch()))
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------------------------------
+
+_HELP: Final = {
+    sqlite3.SQLITE_FULL: "the disk is full; nothing that was acknowledged is lost: make room and start again",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it, or use a new folder",
+    sqlite3.SQLITE_NOTADB: "this is no SQLite database, or a damaged one; restore it, or use a new folder",
+    sqlite3.SQLITE_READONLY: "the file and its folder cannot be written; give this user the right to, or use another folder",
+    sqlite3.SQLITE_PERM: "the file cannot be written; give this user the right to, or use another folder",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; its folder must exist, and this user must be allowed to write there",
+    sqlite3.SQLITE_BUSY: f"another process has kept the file locked for {BUSY_PATIENCE:g} s; end it",
+    sqlite3.SQLITE_IOERR: "reading or writing failed; see to the disk and start again: nothing that was acknowledged is lost",
+}
+
+
+def failure(path: Path, error: BaseException) -> StoreFailed:
+    """What has to be said of an error of the database, in one line."""
+    if isinstance(error, StoreFailed):
+        return error
+    code = getattr(error, "sqlite_errorcode", None)
+    said = " ".join(str(error).split()) or type(error).__name__
+    text = _HELP.get(code & 0xFF) if isinstance(code, int) else None
+    return StoreFailed(f"{path}: {text} ({said})" if text else f"{path}: the database cannot go on: {said}")
+
+
+class Readers:
+    """Connections that read, one for each thread that does so at a time; every statement sees what is committed when it begins.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+
+    @contextmanager
+    def one(self) -> Iterator[sqlite3.Connection]:
+        """A connection for a statement or two, whose rows are all fetched.
+
+        Raises:
+            StoreFailed: The file cannot be read.
+        """
+        db: sqlite3.Connection | None = None
+        try:
+            try:
+                db = self._idle.pop()
+            except IndexError:
+                db = connect(self._path, forced=True, busy=BUSY_PATIENCE)
+            yield db
+        except BaseException as error:
+            if db is not None:
+                db.close()
+            if isinstance(error, sqlite3.Error):
+                raise failure(self._path, error) from error
+            raise
+        self._idle.append(db)
+        if self._closed:
+            self.close()
+
+    def close(self) -> None:
+        """Close those that nobody uses now, and the others when they come back."""
+        self._closed = True
+        while self._idle:
+            with suppress(sqlite3.Error, IndexError):
+                self._idle.pop().close()
+
+
+# --- what is written ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BranchRow:
+    """A prepared branch as it lies in the file; all but the first and the last are text of the codec or of JSON."""
+
+    tx: int
+    inbox: str | None
+    locks: str
+    changes: str
+    reads: str
+    record: str
+    steps: str
+
+
+@dataclass(slots=True)
+class Writes:
+    """What one operation writes, in full or not at all.
+
+    Attributes:
+        tx: Business transaction.
+        inbox: Idempotency rows: key and value.
+        changes: (old, new) by key, now committed.
+        steps: Steps whose work that was.
+        compensation: Whether it undid them.
+        outbox: Messages: transaction and text.
+        branch: A branch that is prepared now.
+        ended: Whether the transaction's branch is prepared no more.
+        record: A record of the log.
+        forgotten: Whether the records of the transaction go.
+        marked: Outbox rows that go.
+        history: Set when it is written: number of the row of history.
+    """
+
+    tx: int = -1
+    inbox: tuple[tuple[str, str], ...] = ()
+    changes: Mapping[str, tuple[float, float]] | None = None
+    steps: tuple[int, ...] = ()
+    compensation: bool = False
+    outbox: tuple[tuple[int, str], ...] = ()
+    branch: BranchRow | None = None
+    ended: bool = False
+    record: str | None = None
+    forgotten: bool = False
+    marked: tuple[int, ...] = ()
+    history: int = -1
+
+
+class Tables:
+    """The statements that write, on the writer's connection and inside its transaction.
+
+    Args:
+        db: The connection.
+        retention: Seconds for which idempotency rows are kept at least.
+    """
+
+    def __init__(self, db: sqlite3.Connection, retention: float) -> None:
+        self._db = db
+        self._retention = retention + PRUNE_SLACK
+        self._next_record = self._after("SELECT max(number) FROM log")
+        self._next_change = self._after("SELECT max(number) FROM history")
+        self._prune_at = time.monotonic()
+
+    def _after(self, query: str) -> int:
+        last: int | None = self._db.execute(query).fetchone()[0]
+        return 0 if last is None else last + 1
+
+    def write(self, writes: Writes, now: float) -> None:
+        """Write it all.
+
+        Args:
+            writes: What.
+            now: Monotonic seconds.
+        """
+        execute = self._db.execute
+        if writes.ended:
+            execute("DELETE FROM branches WHERE tx = ?", (writes.tx,))
+        for key, value in writes.inbox:
+            execute("INSERT INTO inbox (key, value, written) VALUES (?, ?, ?)", (key, value, now))
+        if writes.changes:
+            self._change(writes, writes.changes, now)
+        for row in writes.outbox:
+            execute("INSERT INTO outbox (tx, message) VALUES (?, ?)", row)
+        if writes.branch is not None:
+            one = writes.branch
+            row_ = (one.tx, one.inbox, one.locks, one.changes, one.reads, one.record, one.steps, now)
+            execute("INSERT INTO branches VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row_)
+        if writes.record is not None:
+            execute("INSERT INTO log VALUES (?, ?, ?)", (writes.tx, self._next_record, writes.record))
+            self._next_record += 1
+        if writes.forgotten:
+            execute("DELETE FROM log WHERE tx = ?", (writes.tx,))
+        for number in writes.marked:
+            execute("DELETE FROM outbox WHERE id = ?", (number,))
+
+    def _change(self, writes: Writes, changes: Mapping[str, tuple[float, float]], now: float) -> None:
+        for key, (_, new) in changes.items():
+            self._db.execute(
+                "INSERT INTO data VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, new)
+            )
+        writes.history = self._next_change
+        self._next_change += 1
+        row = (writes.history, writes.tx, to_json(writes.steps), writes.compensation, to_json(changes), now)
+        self._db.execute("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def prune(self, now: float) -> None:
+        """Delete some idempotency rows whose time is over, if it may be time for that; they lie in the order of their age."""
+        if now < self._prune_at:
+            return
+        limit = now - self._retention
+        first = self._db.execute("SELECT id, written FROM inbox ORDER BY id LIMIT 1").fetchone()
+        if first is None or first[1] >= limit:
+            self._prune_at = (now if first is None else first[1]) + self._retention
+            return
+        self._db.execute("DELETE FROM inbox WHERE id < ? AND written < ?", (first[0] + PRUNE_BATCH, limit))
+
+
+def to_json(value: object) -> str:
+    """Plain numbers, strings and their sequences and mappings, in one spelling."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def branch_rows(db: sqlite3.Connection) -> Iterable[tuple[BranchRow, float]]:
+    """Prepared branches, with the times at which they were prepared."""
+    for row in db.execute("SELECT * FROM branches ORDER BY tx").fetchall():
+        yield BranchRow(*row[:7]), row[7]
