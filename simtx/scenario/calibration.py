@@ -29,11 +29,11 @@ import numpy as np
 
 from simtx.errors import ScenarioError
 from simtx.scenario.catalog import data_path
-from simtx.scenario.distributions import Constant, Distribution, Empirical
+from simtx.scenario.distributions import Constant, Distribution, Empirical, Shifted
 from simtx.scenario.units import duration, duration_text
 
 if TYPE_CHECKING:
-    from simtx.scenario.model import Log, Scenario, Service
+    from simtx.scenario.model import Fault, Log, Scenario, Service
 
 VERSION: Final = 1
 GROUPS: Final = 200
@@ -61,6 +61,7 @@ BLOCKS: Final[Mapping[str, str]] = {
     "local": "a local transaction without its service time, until it is durable",
     "forced": "a record of the hub, until it is durable",
     "publish": "an event, from the outbox or the service until its consumer works on it",
+    "restart": "a process that was killed, from the end of its downtime until it listens again",
 }
 """Names of the blocks."""
 
@@ -207,7 +208,13 @@ class Calibration:
             hub=hub,
             broker=dataclasses.replace(broker, zone=BROKER),
             network=self._network(scenario),
+            faults=tuple(self._fault(fault) for fault in scenario.faults),
         )
+
+    def _fault(self, fault: Fault) -> Fault:
+        if fault.kind != "crash" or "restart" not in self.blocks:
+            return fault
+        return dataclasses.replace(fault, duration=Shifted(fault.duration, self.blocks["restart"].mean))
 
     def _service(self, service: Service) -> Service:
         store = dataclasses.replace(service.store, log=self._log(service.store.log, "local"))

@@ -47,12 +47,15 @@ class _Walker:
         self.samples: dict[str, list[float]] = defaultdict(list)
         self._hub = hub
         self._since = since
-        self._begun: dict[int, tuple[float, str]] = {}  # of messages and events under way: begin of the leg, role of the sender
+        self._begun: dict[
+            int, tuple[float, str]
+        ] = {}  # of messages and events under way: begin of the leg, role of the sender
         self._trigger: dict[tuple[str, int], float] = {}  # by node and transaction
         self._leg: dict[tuple[str, int], tuple[str, float, float]] = {}  # that ended here last: block, begin, end
         self._arrived: dict[int, float] = {}
         self._answered: dict[int, tuple[float, str]] = {}
         self._served: dict[tuple[str, int], float] = {}  # when the service time is over
+        self._crashed: dict[str, float] = {}  # by process
         self._polled: dict[str, float] = {}  # by node: when its relay began to read
         self._reading: dict[str, float] = {}  # by node: what its relay's last reading took
 
@@ -78,6 +81,16 @@ class _Walker:
     def _add(self, block: str, begun: float, ended: float) -> None:
         if begun >= self._since:
             self.samples[block].append(max(ended - begun, 0.0))
+
+    # --- the process ------------------------------------------------------------------------------------------------------------
+
+    def _crash(self, event: TraceEvent) -> None:
+        self._crashed[event.detail] = event.time
+
+    def _restart(self, event: TraceEvent) -> None:
+        begun = self._crashed.pop(event.detail, None)
+        if begun is not None and not event.detail.endswith(".relay"):
+            self._add("restart", begun, event.time)
 
     # --- legs between nodes -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,252 @@
+"""`simtx.calibrate`: what the building blocks of a run take on this machine, measured at low load."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import shutil
+import sqlite3
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from simtx.errors import ScenarioError
+from simtx.protocols import Operation, Strategy, Transact
+from simtx.protocols import strategy as resolve
+from simtx.reference.backends import Backends, check_broker, check_store
+from simtx.reference.execute import execute
+from simtx.reference.runfolder import RunFolder
+from simtx.reference.stores import open_store
+from simtx.scenario.calibration import BLOCKS, Block, Calibration
+from simtx.validation.blocks import blocks
+
+if TYPE_CHECKING:
+    from simtx.metrics.run import Run
+    from simtx.reference.stores import Store
+    from simtx.scenario import Scenario
+
+LEAST: Final = 30
+"""Samples below which a block is left out."""
+_WARMUP: Final = 2.0
+_LEVELS: Final = (1, 2, 4, 8, 16)
+_SECONDS: Final = 1.0  # of each level of a curve
+
+Progress = Callable[[str, float], None]
+
+
+def calibrate(
+    name: str = "this-machine",
+    *,
+    scenario: Scenario | str = "transfer",
+    strategies: Sequence[Strategy | str] = ("2pc", "saga", "outbox"),
+    store: str = "sqlite",
+    broker: str = "embedded",
+    transactions: int = 400,
+    utilisation: float = 0.1,
+    curves: bool = True,
+    seed: int = 1,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Measure the building blocks of real runs on this machine, at a load at which nothing waits for anything else.
+
+    Args:
+        name: What scenarios will call it.
+        scenario: Which one is executed for it.
+        strategies: By whom; their samples are pooled, as messages and local transactions of all of them are alike.
+        store: As in `simtx.execute`.
+        broker: As in `simtx.execute`.
+        transactions: Of each strategy, after the warm-up.
+        utilisation: Of the busiest service, between 0 and 1.
+        curves: Whether forced writes, local transactions and sleeps are also measured on their own, at several concurrencies.
+        seed: Of the transactions.
+        progress: Called with what is being measured and the share that is done.
+
+    Raises:
+        ScenarioError: The input is wrong.
+        RunFailed: A run could not be completed.
+    """
+    if isinstance(scenario, str):
+        from simtx.scenario import load
+
+        scenario = load(scenario)
+    check_store(store)
+    check_broker(broker)
+    if not 0 < utilisation < 1:
+        raise ScenarioError(f"utilisation is {utilisation:g}; a number strictly between 0 and 1 is needed", "calibrate")
+    show = progress or _silent
+    quiet = at_utilisation(scenario, utilisation, transactions)
+    samples: dict[str, list[float]] = defaultdict(list)
+    chosen = [resolve(one, scenario.policies) for one in strategies]
+    for position, one in enumerate(chosen):
+        show(f"executing {one.name}", position / (len(chosen) + 1))
+        run = execute(quiet, one, store=store, broker=broker, seed=seed)
+        for block, values in blocks(run.trace, one.hub, since=_WARMUP).items():
+            samples[block] += values
+    show("forced writes", len(chosen) / (len(chosen) + 1))
+    return Calibration(
+        name,
+        datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        machine(),
+        {
+            "store": store if "://" not in store else "postgres (a server of one's own)",
+            "broker": broker if "://" not in broker else "nats (a server of one's own)",
+            "scenario": scenario.name,
+            "strategies": ", ".join(one.name for one in chosen),
+            "utilisation": f"{utilisation:g}",
+        },
+        found(samples),
+        curves_of(scenario, store) if curves else {},
+    )
+
+
+def found(samples: Mapping[str, Sequence[float]]) -> dict[str, Block]:
+    """The blocks of which there are samples enough, in the order of `BLOCKS`."""
+    return {name: Block.of(samples[name]) for name in BLOCKS if len(samples.get(name, ())) >= LEAST}
+
+
+def calibrated_by(run: Run, name: str, subject: Mapping[str, str]) -> Calibration:
+    """The calibration that one run at low load gives."""
+    samples = blocks(run.trace, run.strategy.hub, since=run.data.warmup)
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return Calibration(name, date, machine(), subject, found(samples))
+
+
+def at_utilisation(scenario: Scenario, utilisation: float, transactions: int) -> Scenario:
+    """The scenario with Poisson arrivals at a rate at which its busiest service has this utilisation, and without faults.
+
+    Raises:
+        ScenarioError: No service of it does any work.
+    """
+    rate = rate_at(scenario, utilisation)
+    return scenario.replace(
+        **{
+            "workload": {"kind": "poisson", "rate": rate},
+            "run.transactions": transactions + round(_WARMUP * rate),
+            "run.warmup": _WARMUP,
+            "faults": [],
+        }
+    )
+
+
+def rate_at(scenario: Scenario, utilisation: float) -> float:
+    """Transactions a second at which the busiest service has this utilisation."""
+    work = dict.fromkeys(scenario.services, 0.0)
+    for step in scenario.transaction.steps:
+        work[step.service] += scenario.service_time(step).mean()
+    busiest = max(work[name] / service.workers for name, service in scenario.services.items())
+    if busiest <= 0:
+        raise ScenarioError("no service of it takes any service time, so that no rate is its saturation", scenario.name)
+    return utilisation / busiest
+
+
+# --- on their own -------------------------------------------------------------------------------------------------------------
+
+
+def curves_of(scenario: Scenario, store: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Forced writes, local transactions and sleeps, each alone, at several concurrencies: mean and p99 in seconds, and rate."""
+    path = Path(tempfile.mkdtemp(prefix="simtx-"))
+    try:
+        chosen = resolve("saga", scenario.policies)
+        folder = RunFolder.create(path / "r", scenario, chosen, seed=1, store=store, broker="embedded")
+        backends = Backends(store, "embedded", folder, scenario, chosen)
+        service = next(iter(scenario.services))
+        folder.node(service).mkdir(parents=True, exist_ok=True)
+        backends.start()
+        try:
+            spec = backends.store(service)
+            opened = open_store(spec | {"connections": max(_LEVELS) + 2} if "dsn" in spec else spec)
+            try:
+                forced = {str(n): _level(n, lambda tx: opened.append(tx, ("begin", tx), forced=True)) for n in _LEVELS}
+                local = {str(n): _level(n, lambda tx: _transact(opened, tx)) for n in _LEVELS}
+            finally:
+                opened.close()
+        finally:
+            backends.stop()
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+    return {"forced write": forced, "local transaction": local, "sleep of 5 ms, beyond": {"1": _sleeps()}}
+
+
+def _transact(store: Store, tx: int) -> None:
+    store.transact(tx, Transact("action", (Operation(f"calibration:{tx}", "add", 1),), (tx, 0, "action")))
+
+
+def _level(threads: int, work: Callable[[int], object]) -> dict[str, float]:
+    taken: list[float] = []
+    end = time.monotonic() + _SECONDS
+
+    def worker(number: int) -> None:
+        tx = 1_000_000 * threads + 10_000_000 * number
+        while (begun := time.monotonic()) < end:
+            work(tx)
+            tx += 1
+            taken.append(time.monotonic() - begun)
+
+    workers = [threading.Thread(target=worker, args=(number,)) for number in range(threads)]
+    for one in workers:
+        one.start()
+    for one in workers:
+        one.join()
+    sample = np.array(taken)
+    return {
+        "samples": len(sample),
+        "mean": float(sample.mean()),
+        "p99": float(np.quantile(sample, 0.99)),
+        "rate": len(sample) / _SECONDS,
+    }
+
+
+def _sleeps() -> dict[str, float]:
+    taken = []
+    for _ in range(100):
+        begun = time.monotonic()
+        time.sleep(0.005)
+        taken.append(time.monotonic() - begun - 0.005)
+    return {"samples": len(taken), "mean": float(np.mean(taken)), "p99": float(np.quantile(taken, 0.99))}
+
+
+# --- the machine --------------------------------------------------------------------------------------------------------------
+
+
+def machine() -> dict[str, str]:
+    """Facts about this machine that the measurements depend on."""
+    facts = {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "file system": _file_system(Path(tempfile.gettempdir())),
+    }
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        facts["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
+    return facts
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _file_system(folder: Path) -> str:
+    try:
+        mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return "unknown"
+    path = folder.resolve()
+    fitting: list[list[Any]] = [mount for mount in mounts if path.is_relative_to(mount[1])]
+    return max(fitting, key=lambda mount: len(mount[1]))[2] if fitting else "unknown"
+
+
+def _silent(what: str, share: float) -> None:
+    """Show no progress."""

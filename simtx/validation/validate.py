@@ -1,0 +1,331 @@
+"""`simtx.validate`: what the simulator predicts beside what is measured, on the same transactions.
+
+The building blocks are measured at low load (`simtx.validation.calibrate`); with them the simulator predicts the run at several loads, at
+saturation and under a failure; then each of these is executed for real. Both sides meet the same keys, amounts, refusals, arrivals and
+service times, several times with different seeds, and each figure has its interval over those.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from simtx.errors import ScenarioError
+from simtx.metrics import views
+from simtx.metrics.intervals import Interval, interval
+from simtx.protocols import Strategy
+from simtx.protocols import strategy as resolve
+from simtx.reference.backends import check_broker, check_store
+from simtx.reference.execute import execute
+from simtx.scenario.calibration import Block, Calibration
+from simtx.simulator import simulate
+from simtx.validation.blocks import blocks
+from simtx.validation.calibrate import at_utilisation, calibrated_by
+
+if TYPE_CHECKING:
+    from simtx.metrics.run import Run
+    from simtx.scenario import Scenario
+
+LOADS: Final = (0.25, 0.5, 0.75)
+FAILURE: Final = "failure"
+SATURATION: Final = "saturation"
+DOWNTIME: Final = 1.0
+"""Seconds for which the killed process stays away in the run with a failure."""
+_WARMUP: Final = 2.0
+_CALIBRATION: Final = 0.1  # utilisation at which the blocks are measured
+_FAILURE_LOAD: Final = 0.4
+_SATURATED: Final = 10.0  # seconds
+
+METRICS: Final[dict[str, tuple[str, float | None]]] = {
+    "latency_mean_ms": ("mean latency", 0.05),
+    "latency_p50_ms": ("p50 latency", None),
+    "latency_p95_ms": ("p95 latency", 0.10),
+    "latency_p99_ms": ("p99 latency", 0.10),
+    "throughput_per_s": ("throughput", None),
+    "undone_share": ("aborted or compensated", None),
+    "window_mean_ms": ("inconsistency window, mean", None),
+    "drift_gross_mean": ("drift in flight, mean", None),
+}
+"""What is compared: name, and the relative error that is aimed at below 80 % of saturation; None: the measured interval, or nothing."""
+INSIDE: Final = frozenset({"undone_share", "window_mean_ms", "drift_gross_mean"})
+"""Metrics of which the prediction should be inside the measured interval."""
+SATURATION_TARGET: Final = 0.10
+
+LEFT_OUT: Final = (
+    "the processor: all processes share the cores of one machine, where the model's nodes wait for nothing but their own workers",
+    "that building blocks get slower under load, or faster when caches and clocks are warm",
+    "the operating system's scheduler and the interpreter's lock, beyond what the building blocks hold of them",
+    "that the waits of neighbouring transactions on one disk are not independent",
+)
+"""What the model does not know."""
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(slots=True)
+class Validation:
+    """Predicted beside measured.
+
+    Attributes:
+        scenario: What was played.
+        strategy: By whom.
+        store: On which database.
+        broker: Over which broker.
+        calibration: The building blocks that the prediction was made from.
+        frame: One row a point and metric: ``point`` (a utilisation, ``failure`` or ``saturation``), ``rate`` in transactions a second, ``metric``,
+            ``predicted``, ``measured`` and the ends of their 95 % intervals, ``error`` (predicted over measured, minus 1), ``target`` (a
+            relative error, or ``inside``) and ``met`` (None: no target).
+        folder: Where the raw runs are kept, or None.
+    """
+
+    scenario: Scenario
+    strategy: Strategy
+    store: str
+    broker: str
+    calibration: Calibration
+    frame: pd.DataFrame = field(default_factory=pd.DataFrame)
+    folder: Path | None = None
+
+    @property
+    def missed(self) -> pd.DataFrame:
+        """The rows whose target was missed."""
+        return self.frame[self.frame["met"] == False]  # noqa: E712 - a column of True, False and None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every target was met."""
+        return self.missed.empty
+
+    def table(self) -> str:
+        """The frame in plain text, with what was missed and what the model leaves out."""
+        return str(views.view("validation-text")(self))
+
+    def plot(self, **options: Any) -> Any:
+        """Draw predicted beside measured; returns matplotlib Axes."""
+        return views.view("validation")(self, **options)
+
+    def __repr__(self) -> str:
+        return f"<Validation of {self.strategy.name} on {self.scenario.name}, {self.store}: {len(self.missed)} of {int(self.frame['met'].notna().sum())} targets missed>"
+
+    def _repr_html_(self) -> str:
+        return str(views.view("validation-html")(self))
+
+
+def validate(
+    scenario: Scenario | str,
+    strategy: Strategy | str,
+    *,
+    store: str = "sqlite",
+    broker: str = "embedded",
+    loads: Sequence[float] = LOADS,
+    transactions: int = 400,
+    replications: int = 3,
+    failure: bool = True,
+    saturation: bool = True,
+    calibration: Calibration | None = None,
+    seed: int = 1,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Validation:
+    """Predict, execute, compare.
+
+    Args:
+        scenario: A scenario, or the name or path of one; its arrivals are made Poisson, and its faults are left out.
+        strategy: A name, or an object with options.
+        store: As in `simtx.execute`.
+        broker: As in `simtx.execute`.
+        loads: Utilisations of the busiest service by its service times, between 0 and 1.
+        transactions: Of each run, after the warm-up.
+        replications: Real runs of each point, and as many simulated ones.
+        failure: Whether to kill the coordinator (or the first service, if there is none) for a second in a further run.
+        saturation: Whether to measure the throughput with more users than workers, too.
+        calibration: Building blocks; None: they are measured first, at low load.
+        seed: First of the seeds.
+        folder: Where the raw runs are kept: event logs, transactions, the calibration, the frame so far. None: nowhere.
+        progress: Called with what is going on and the share that is done.
+
+    Raises:
+        ScenarioError: The input is wrong.
+        RunFailed: A run could not be completed.
+    """
+    if isinstance(scenario, str):
+        from simtx.scenario import load
+
+        scenario = load(scenario)
+    chosen = resolve(strategy, scenario.policies)
+    check_store(store)
+    check_broker(broker)
+    for one in loads:
+        if not 0 < one < 1:
+            raise ScenarioError(
+                f"a load of {one:g} is no utilisation; numbers strictly between 0 and 1 are needed", "loads"
+            )
+    if replications < 2:
+        raise ScenarioError(f"{replications} replications give no interval; at least 2 are needed", "replications")
+    work = _Work(chosen, store, broker, Path(folder) if folder is not None else None, progress or _silent)
+    points = _points(scenario, chosen, loads, transactions, failure=failure, saturation=saturation)
+    work.total = len(points) * replications + (2 if calibration is None else 0)
+    if calibration is None:
+        calibration = work.calibrate(scenario, transactions, seed + 1000)
+    work.keep("calibration.toml", calibration.toml())
+    validation = Validation(scenario, chosen, store, broker, calibration, folder=work.folder)
+    rows: list[dict[str, Any]] = []
+    for name, played in points:
+        predicted, measured = [], []
+        for number in range(replications):
+            measured.append(_figures(work.execute(played, f"{name}-{number}", seed + number)))
+            predicted.append(_figures(simulate(calibration.apply(played), chosen, seed=seed + number)))
+        rows += _rows(name, played, predicted, measured)
+        validation.frame = pd.DataFrame(rows)
+        work.keep("validation.csv", validation.frame.to_csv(index=False))
+    return validation
+
+
+class _Work:
+    """Runs for real, keeps what they leave, and says how far it is."""
+
+    def __init__(self, strategy: Strategy, store: str, broker: str, folder: Path | None, progress: Progress) -> None:
+        self.strategy = strategy
+        self.store = store
+        self.broker = broker
+        self.folder = folder
+        self.total = 1
+        self._done = 0
+        self._progress = progress
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ScenarioError(f"cannot write to folder '{folder}': {error.strerror}", "folder") from None
+
+    def execute(self, scenario: Scenario, name: str, seed: int) -> Run:
+        self._progress(f"executing {name}", self._done / self.total)
+        run = execute(scenario, self.strategy, store=self.store, broker=self.broker, seed=seed)
+        self._done += 1
+        if self.folder is not None:
+            folder = self.folder / name
+            folder.mkdir(exist_ok=True)
+            run.trace.save(folder / "events.jsonl")
+            run.transactions.to_csv(folder / "transactions.csv", index=False)
+            (folder / "summary.json").write_text(json.dumps(dict(run.summary), indent=1))
+        return run
+
+    def calibrate(self, scenario: Scenario, transactions: int, seed: int) -> Calibration:
+        """Measure the building blocks at low load, and what a restart takes."""
+        quiet = at_utilisation(scenario, _CALIBRATION, max(transactions // 2, 100))
+        run = self.execute(quiet, "calibration", seed)
+        subject = {
+            "store": self.store,
+            "broker": self.broker,
+            "scenario": scenario.name,
+            "strategy": self.strategy.name,
+        }
+        found = calibrated_by(run, f"{scenario.name}-{self.strategy.name}", subject)
+        crashed = self.execute(_with_failure(quiet, self.strategy, DOWNTIME), "calibration-restart", seed + 1)
+        restarts = [one - DOWNTIME for one in blocks(crashed.trace, self.strategy.hub).get("restart", [])]
+        if restarts:
+            found.blocks["restart"] = Block.of(restarts)  # type: ignore[index]
+        return found
+
+    def keep(self, name: str, text: str) -> None:
+        """Write a file into the folder, if there is one."""
+        if self.folder is not None:
+            (self.folder / name).write_text(text, encoding="utf-8")
+
+
+def _points(
+    scenario: Scenario,
+    strategy: Strategy,
+    loads: Sequence[float],
+    transactions: int,
+    *,
+    failure: bool,
+    saturation: bool,
+) -> list[tuple[str, Scenario]]:
+    points = [(f"{load:g}", at_utilisation(scenario, load, transactions)) for load in loads]
+    if failure:
+        points.append(
+            (FAILURE, _with_failure(at_utilisation(scenario, _FAILURE_LOAD, transactions), strategy, DOWNTIME))
+        )
+    if saturation:
+        users = 4 * max(service.workers for service in scenario.services.values()) + 4
+        closed = {"kind": "closed", "users": users, "think_time": 0.0}
+        changes = {"workload": closed, "run.duration": _SATURATED + _WARMUP, "run.warmup": _WARMUP, "faults": []}
+        points.append((SATURATION, scenario.replace(**changes)))
+    return points
+
+
+def _with_failure(scenario: Scenario, strategy: Strategy, downtime: float) -> Scenario:
+    """The scenario with its hub, or its first service, killed in the middle of the measured time."""
+    rate = scenario.workload.mean_rate() or 1.0
+    middle = _WARMUP + (scenario.run.transactions or 0) / rate * 0.4
+    node = "hub" if strategy.hub is not None else next(iter(scenario.services))
+    return scenario.replace(faults=[{"kind": "crash", "node": node, "at": middle, "duration": downtime}])
+
+
+def _figures(run: Run) -> dict[str, float]:
+    """The metrics of one run."""
+    rows = run.transactions[run.transactions["measured"]]
+    latency = rows["latency_ms"].dropna()
+    summary = run.summary
+    return {
+        "latency_mean_ms": float(latency.mean()),
+        **{f"latency_p{q}_ms": float(latency.quantile(q / 100)) if len(latency) else np.nan for q in (50, 95, 99)},
+        "throughput_per_s": float(summary["throughput_per_s"]),
+        "undone_share": float(summary["aborted_share"] + summary["compensated_share"]),
+        "window_mean_ms": float(rows["window_ms"].mean()),
+        "drift_gross_mean": float(summary["drift_gross_mean"]),
+    }
+
+
+def _rows(
+    point: str, scenario: Scenario, predicted: list[dict[str, float]], measured: list[dict[str, float]]
+) -> list[dict[str, Any]]:
+    rate = scenario.workload.mean_rate() or float("nan")
+    rows = []
+    for metric in METRICS:
+        ours = interval(one[metric] for one in predicted)
+        real = interval(one[metric] for one in measured)
+        error = ours.mean / real.mean - 1 if real.mean else (0.0 if not ours.mean else float("inf"))
+        target, met = _verdict(point, metric, ours, real, error)
+        rows.append(
+            {
+                "point": point,
+                "rate": rate,
+                "metric": metric,
+                "predicted": ours.mean,
+                "predicted_low": ours.low,
+                "predicted_high": ours.high,
+                "measured": real.mean,
+                "measured_low": real.low,
+                "measured_high": real.high,
+                "error": error,
+                "target": target,
+                "met": met,
+            }
+        )
+    return rows
+
+
+def _verdict(
+    point: str, metric: str, ours: Interval, real: Interval, error: float
+) -> tuple[float | str | None, bool | None]:
+    """The target of a figure, and whether it is met; None: there is none."""
+    if metric in INSIDE:
+        return "inside", bool(real.low - 1e-9 <= ours.mean <= real.high + 1e-9)
+    if point == SATURATION:
+        return (SATURATION_TARGET, abs(error) <= SATURATION_TARGET) if metric == "throughput_per_s" else (None, None)
+    target = METRICS[metric][1]
+    if target is None or point == FAILURE or float(point) >= 0.8:
+        return None, None
+    return target, bool(abs(error) <= target)
+
+
+def _silent(what: str, share: float) -> None:
+    """Show no progress."""
