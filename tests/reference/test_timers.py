@@ -60,8 +60,8 @@ def test_one_may_ask_for_another_and_close_forgets_the_rest(make: Callable[[], T
             clock.close()
             last.set_result(None)
 
-        clock.call_later(0.001, first)
         clock.call_later(60.0, rung.append, "never")
+        clock.call_later(0.001, first)  # it must not wait for the one before
         await last
         assert len(clock) == 0
         await asyncio.sleep(0.004)

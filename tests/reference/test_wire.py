@@ -173,6 +173,34 @@ def test_frames_are_the_same_however_tcp_cuts_them(sizes: list[int], cuts: list[
     assert got == frames
 
 
+def test_a_frame_that_trickles_in_is_not_looked_at_for_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else who sends a long frame byte by byte would cost us the square of its length."""
+    looks = 0
+
+    class Counting:
+        size = 4
+
+        def unpack_from(self, data: bytes, position: int) -> tuple[int]:
+            nonlocal looks
+            looks += 1
+            return (int.from_bytes(data[position : position + 4], "big"),)
+
+    monkeypatch.setattr(channel, "_LENGTH", Counting())
+    got: list[Frame] = []
+
+    async def test() -> None:
+        async with listening() as rig:
+            end = wire._ServerChannel(rig.server)
+            end.begin(Session(b"y" * 32, b"x" * 32))
+            end.handler = got.append
+            for byte in Session(b"x" * 32, b"y" * 32).seal(b'{"fill":"' + b"x" * 5000 + b'"}'):
+                end.data_received(bytes([byte]))
+
+    play(test)
+    assert len(got) == 1
+    assert looks <= 2
+
+
 def test_listens_on_loopback_and_sends_at_once() -> None:
     async def test() -> None:
         async with listening() as rig:
@@ -304,14 +332,22 @@ def test_attempts_back_off_and_never_end(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_place_that_cannot_be_read_yet_is_asked_for_again(tmp_path: Path) -> None:
     """The file of a process that is just starting may be missing, or empty."""
     path = tmp_path / "port"
+    asked: list[str] = []
+
+    def locate() -> tuple[str, int]:
+        asked.append("")
+        text = path.read_text()
+        asked[-1] = "read"
+        return "127.0.0.1", int(text)
 
     async def test() -> None:
         async with listening() as rig:
-            connection = Connection("orders", SECRET, lambda: ("127.0.0.1", int(path.read_text())), lambda frame: None)
+            connection = Connection("orders", SECRET, locate, lambda frame: None, backoff=(0.001, 0.002))
             connection.send({"n": 1})
-            await until(lambda: "where it listens" in connection.problem)
+            await until(lambda: len(asked) > 2)
+            assert "where it listens" in connection.problem
             path.write_text("")
-            await asyncio.sleep(0)
+            await until(lambda: asked.count("read") > 2)
             path.write_text(str(rig.port))
             await until(lambda: rig.frames)
             assert connection.problem == ""
