@@ -50,7 +50,10 @@ class Timers:
 
     def call_later(self, delay: float, callback: Callable[..., object], *arguments: Any) -> None:
         """Call it in so many seconds."""
-        when = self._loop.time() + delay
+        self.call_at(self._loop.time() + delay, callback, *arguments)
+
+    def call_at(self, when: float, callback: Callable[..., object], *arguments: Any) -> None:
+        """Call it at this time of `time.monotonic`, which is that of the event loop; at once if it has passed."""
         heapq.heappush(self._heap, (when, next(self._numbers), callback, arguments))
         if when < self._armed:
             self._arm(when)

@@ -30,9 +30,10 @@ def test_they_ring_in_order_and_never_early(make: Callable[[], Timers], request:
         loop = asyncio.get_running_loop()
         clock = make()
         assert clock.precise is ("linux" in request.node.name)
-        due = [loop.time() + delay for delay in delays]
-        for number, delay in enumerate(delays):
-            clock.call_later(delay, lambda n=number: rung.append((n, loop.time() - due[n])))
+        now = loop.time()
+        due = [now + delay for delay in delays]
+        for number, when in enumerate(due):
+            clock.call_at(when, lambda n=number: rung.append((n, loop.time() - due[n])))
         assert len(clock) == len(delays)
         while len(clock):
             await asyncio.sleep(0.001)
