@@ -161,6 +161,27 @@ def test_transactions_that_name_their_keys_in_opposite_order_never_block_each_ot
     assert store.values()["a"] == store.values()["b"] == 130
 
 
+def test_keys_are_locked_in_their_order_whatever_the_order_of_the_operations(server, opened):
+    store, hasty = opened(), opened(lock_timeout=0.1)
+    store.execute(1, Execute("e", (add("b"),)))
+    with background(store.transact, 2, action(2, add("b"), add("a"))) as results:
+        assert eventually(lambda: waiting(server) == 1)
+        assert hasty.transact(3, action(3, add("a"))).status == "failed"
+        store.rollback(1, forced=False)
+    assert results[0].status == "done"
+
+
+def test_what_a_branch_has_read_is_told_with_its_commit_even_after_a_restart(opened):
+    store = opened()
+    assert store.execute(1, Execute("e", (Operation("a", "read"), add("b")), steps=(0,))).reads == {"a": 10, "b": 10}
+    assert store.execute(1, Execute("e", (Operation("b", "read"), Operation("c", "read")), steps=(1,))).reads == {
+        "c": 10
+    }
+    assert store.prepare(1, prepare(1, Operation("x:1", "set", 3), steps=(2,))).reads == {"a": 10, "b": 10, "c": 10}
+    store.close()
+    assert opened().commit(1).reads == {"a": 10, "b": 10, "c": 10}
+
+
 def test_a_ring_of_open_branches_fails_one_of_them_as_a_deadlock(server, store):
     store.execute(1, Execute("e", (add("a"),)))
     store.execute(2, Execute("e", (add("b"),)))
@@ -585,6 +606,7 @@ def test_a_connection_that_is_cut_at_the_commit_is_answered_with_the_truth(throu
     assert result.status == status
     if status == "done":
         assert result.changes == {"a": (10, 7)}
+        assert result.reads == {"a": 10}
         assert (result.steps, result.forced, result.outbox) == ((4,), True, True)
         assert [change.number for change in store.history()] == [result.history]
         assert store.transact(77, effect).status == "duplicate"

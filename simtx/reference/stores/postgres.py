@@ -33,7 +33,7 @@ from simtx.reference.stores.postgres_branches import branch_name, finish_branch,
 from simtx.reference.stores.postgres_link import Link, Links, failed, one
 from simtx.reference.stores.postgres_schema import check_server, create_schema, schema_name
 from simtx.reference.stores.postgres_tidy import Tidier
-from simtx.reference.stores.postgres_work import Initial, Work, array, changes_of, finish, milliseconds, texts
+from simtx.reference.stores.postgres_work import Initial, Work, array, changes_of, finish, milliseconds, reads_of, texts
 
 _WAITS: Final = {"55P03": "timeout", "40P01": "deadlock"}
 _TRANSIENT: Final = frozenset(("55P03", "40P01", "40001", "57014", "25P03"))
@@ -50,6 +50,7 @@ class _Branch:
     link: Link | None = None
     locks: dict[str, float] = field(default_factory=dict)  # by key: when it was locked
     changes: dict[str, tuple[float, float]] = field(default_factory=dict)
+    reads: dict[str, float] = field(default_factory=dict)
     steps: tuple[int, ...] = ()
     since: float = 0.0  # when it was prepared
     number: int = -1
@@ -148,10 +149,10 @@ class PostgresStore(Store):
             finally:
                 self._links.give(link)
         now = time.monotonic()
-        status, value, number, waited, got, was, becomes, reads = row
+        status, value, number, waited, got, was, becomes, *reads = row
         if status == "duplicate":
             return Result(status, codec.loads(value))
-        result = Result(status, reads=work.reads(reads))
+        result = Result(status, reads=reads_of(*reads))
         if number is not None:
             result.history, result.forced = number, True
             result.outbox = _writes_outbox(effect, status)
@@ -162,6 +163,8 @@ class PostgresStore(Store):
 
     def execute(self, tx: int, effect: Execute) -> Result:
         """Run operations in the open local transaction, on a connection of its own; see `Store.execute`."""
+        if tx in self._prepared:
+            return Result("failed")
         return self._join(tx, effect, "")
 
     def prepare(self, tx: int, effect: Prepare) -> Result:
@@ -173,11 +176,12 @@ class PostgresStore(Store):
     def _join(self, tx: int, effect: Execute | Prepare, gid: str) -> Result:
         """Operations of a branch; `gid` if it is to be prepared then."""
         with self._links.place():
-            earlier = self._open.pop(tx, None)
+            earlier = self._open.get(tx)
             branch = earlier or _Branch()
-            link = branch.link = branch.link or self._links.take()
             branch.steps = tuple(dict.fromkeys((*branch.steps, *effect.steps)))
             work = self._work(tx, next(self._tokens), effect, branch)
+            link = branch.link = branch.link or self._links.take()
+            self._open.pop(tx, None)
             started = time.monotonic()
             keep = False
             try:
@@ -186,10 +190,12 @@ class PostgresStore(Store):
                     if gid:
                         link.tpc_begin(gid)
                 row = one(link.execute(statements.WORK, work.arguments, binary=True).fetchone())
-                number, waited, got, was, becomes, reads = row[2:]
+                number, waited, got, was, becomes, *reads = row[2:]
                 branch.locks = {**work.locks(started, got), **branch.locks}
                 for key, (old, new) in work.changes(was, becomes).items():
                     branch.changes[key] = (branch.changes.get(key, (old, new))[0], new)
+                seen = reads_of(*reads)
+                branch.reads = {**branch.reads, **seen}
                 if gid and earlier is None:
                     link.tpc_prepare()
                     link.leave_branch()
@@ -202,21 +208,21 @@ class PostgresStore(Store):
                     return self._failure(error, started, work, branch)
                 if not (gid and self._links.settle(link.title, lambda other: is_prepared(other, gid))):
                     return self._lost(link, branch)
-                number, waited, reads = -1, 0.0, []
+                number, waited, seen = -1, 0.0, branch.reads
             except BaseException:
                 link.close()
                 raise
             finally:
                 if not keep:
                     self._links.give(link)
-        result = Result(waited=waited, wait_end="granted" if waited else "", reads=work.reads(reads))
+        result = Result(waited=waited, wait_end="granted" if waited else "", reads=seen)
         if keep:
             self._open[tx] = branch
             return result
         branch.gid, branch.link, branch.since, branch.number = gid, None, time.monotonic(), number
         branch.recovered = number < 0
         self._prepared[tx] = branch
-        result.forced = True
+        result.forced, result.steps = True, branch.steps
         return result
 
     def _work(self, tx: int, token: int, effect: Transact | Execute | Prepare, branch: _Branch | None = None) -> Work:
@@ -229,6 +235,7 @@ class PostgresStore(Store):
             serializable=self._serializable,
             patience=self._patience,
             prior={} if branch is None else branch.changes,
+            prior_reads=branch.reads if branch is not None and isinstance(effect, Prepare) else {},
         )
 
     # --- what has gone wrong --------------------------------------------------------------------------------------------------------
@@ -241,8 +248,8 @@ class PostgresStore(Store):
         detail = error.diag.message_detail or ""
         held = {} if branch is None else branch.locks
         if state == statements.REFUSED:
-            waited, got, reads = json.loads(detail)
-            result = Result("refused", reads=work.reads(reads))
+            waited, got, *reads = json.loads(detail)
+            result = Result("refused", reads=reads_of(*reads))
             return finish(result, waited, {**work.locks(started, got), **held}, now)
         if state == statements.DUPLICATE:
             return finish(Result("duplicate", codec.loads(detail)), 0.0, held, now)
@@ -257,10 +264,11 @@ class PostgresStore(Store):
         if row is None:
             return Result("failed")
         number, status = row[:2]
-        changes = changes_of(row[2:])
+        changes = changes_of(row[4:])
         return Result(
             status,
             forced=True,
+            reads=reads_of(*row[2:4]),
             changes=changes,
             steps=effect.steps if changes else (),
             unlocked=tuple(work.keys[: work.locked]),
@@ -286,21 +294,21 @@ class PostgresStore(Store):
         if branch.recovered:
             row = self._links.ask(lambda link: link.execute(statements.BRANCH, (tx,)).fetchone())
             if row is not None:
-                branch.number, branch.steps, branch.changes = row[0], tuple(row[1]), changes_of(row[2:])
+                branch.number, branch.steps = row[0], tuple(row[1])
+                branch.reads, branch.changes = reads_of(*row[2:4]), changes_of(row[4:])
                 result.unlocked = result.unlocked or tuple(branch.changes)
-        result.changes, result.history = branch.changes, branch.number
-        result.steps = branch.steps
+        result.reads, result.changes = branch.reads, branch.changes
+        result.history, result.steps = branch.number, branch.steps
         return result
 
     def rollback(self, tx: int, *, forced: bool) -> Result:
-        """ROLLBACK PREPARED, or ROLLBACK of an open branch; see `Store.rollback`."""
+        """ROLLBACK PREPARED, or ROLLBACK of an open branch, which if it has changed nothing says what it has read; see `Store.rollback`."""
         branch = self._open.pop(tx, None)
         if branch is not None and branch.link is not None:
             _abandon(branch.link)
             self._links.give(branch.link)
-            result = _finished(branch, forced=False)
-            result.in_doubt = -1.0
-            return result
+            reads = {} if branch.changes else branch.reads
+            return finish(Result(reads=reads, steps=branch.steps), 0.0, branch.locks, time.monotonic())
         branch = self._prepared.get(tx)
         if branch is None or not finish_branch(self._links, branch.gid, commit=False):
             self._prepared.pop(tx, None)

@@ -30,15 +30,16 @@ CREATE INDEX ON log (tx);
 CREATE TABLE history (
     number bigint GENERATED ALWAYS AS IDENTITY, tx bigint NOT NULL, steps int[] NOT NULL, compensation boolean NOT NULL,
     branch boolean NOT NULL, status text NOT NULL, keys text[] NOT NULL, old float8[] NOT NULL, new float8[] NOT NULL,
+    read_keys text[] NOT NULL, read_values float8[] NOT NULL,
     token bigint NOT NULL, time timestamptz NOT NULL DEFAULT clock_timestamp());
 
 CREATE FUNCTION work(
     mode text, tx bigint, token bigint, idempotency text, kinds text, at int[], amounts float8[], lows float8[], highs float8[],
     keys text[], initial float8[], locked int, patience int, steps int[], compensation boolean,
     accepted text, accepted_outbox text[], refused text, refused_outbox text[], undoes text, undone_if text, tombstone text,
-    prior_keys text[], prior_old float8[], prior_new float8[],
+    prior_keys text[], prior_old float8[], prior_new float8[], prior_read_keys text[], prior_read_values float8[],
     OUT status text, OUT value text, OUT number bigint, OUT waited float8, OUT got float8[], OUT was float8[], OUT becomes float8[],
-    OUT reads float8[]
+    OUT read_keys text[], OUT read_values float8[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
     begun timestamptz := clock_timestamp();
@@ -62,7 +63,8 @@ BEGIN
     got := array_fill(NULL::float8, ARRAY[locked]);
     was := got;
     becomes := got;
-    reads := array_fill(NULL::float8, ARRAY[length(kinds)]);
+    read_keys := prior_read_keys;
+    read_values := prior_read_values;
 
     WHILE idempotency IS NOT NULL LOOP
         INSERT INTO inbox (key, value) VALUES (idempotency, accepted) ON CONFLICT DO NOTHING;
@@ -126,15 +128,19 @@ BEGIN
         IF kind = 'x' THEN
             status := 'refused';
             EXIT;
-        ELSIF kind = 'r' THEN
-            IF i > locked THEN
-                SELECT d.value INTO v FROM data d WHERE d.key = keys[i];
-                IF FOUND THEN
-                    current[i] := v;
-                END IF;
+        END IF;
+        IF i > locked THEN
+            SELECT d.value INTO v FROM data d WHERE d.key = keys[i];
+            IF FOUND THEN
+                current[i] := v;
             END IF;
+        END IF;
+        IF kind <> 's' AND becomes[i] IS NULL AND keys[i] <> ALL (prior_keys) THEN
+            read_keys := read_keys || keys[i];
+            read_values := read_values || current[i];
+        END IF;
+        IF kind = 'r' THEN
             v := current[i];
-            reads[o] := v;
         ELSIF kind = 'a' THEN
             v := current[i] + amounts[o];
         ELSE
@@ -152,7 +158,7 @@ BEGIN
 
     IF status = 'refused' THEN
         IF refused IS NULL THEN
-            RAISE EXCEPTION USING ERRCODE = 'SX001', MESSAGE = 'refused', DETAIL = json_build_array(waited, got, reads);
+            RAISE EXCEPTION USING ERRCODE = 'SX001', MESSAGE = 'refused', DETAIL = json_build_array(waited, got, read_keys, read_values);
         END IF;
         IF idempotency IS NOT NULL THEN
             UPDATE inbox x SET value = refused WHERE x.key = idempotency;
@@ -195,8 +201,8 @@ BEGIN
         END IF;
         RETURN;
     END IF;
-    INSERT INTO history (tx, steps, compensation, branch, status, keys, old, new, token)
-        VALUES (tx, steps, compensation, mode = 'prepare', status, changed, changed_old, changed_new, token)
+    INSERT INTO history (tx, steps, compensation, branch, status, keys, old, new, read_keys, read_values, token)
+        VALUES (tx, steps, compensation, mode = 'prepare', status, changed, changed_old, changed_new, read_keys, read_values, token)
         RETURNING history.number INTO number;
 END $$;
 
@@ -224,11 +230,15 @@ END $$;
 WORK: Final[LiteralString] = (
     "SELECT * FROM work(%s, %s::bigint, %s::bigint, %s, %s, %s::int[], %s::float8[], %s::float8[], %s::float8[],"
     " %s::text[], %s::float8[], %s::int, %s::int, %s::int[], %s::boolean, %s, %s::text[], %s, %s::text[], %s, %s, %s,"
-    " %s::text[], %s::float8[], %s::float8[])"
+    " %s::text[], %s::float8[], %s::float8[], %s::text[], %s::float8[])"
 )
 INSERT_VALUE: Final[LiteralString] = "INSERT INTO data (key, value) VALUES (%s, %s) ON CONFLICT DO NOTHING"
-FATE: Final[LiteralString] = "SELECT number, status, keys, old, new FROM history WHERE token = %s"
-BRANCH: Final[LiteralString] = "SELECT number, steps, keys, old, new FROM history WHERE tx = %s AND branch"
+FATE: Final[LiteralString] = (
+    "SELECT number, status, read_keys, read_values, keys, old, new FROM history WHERE token = %s"
+)
+BRANCH: Final[LiteralString] = (
+    "SELECT number, steps, read_keys, read_values, keys, old, new FROM history WHERE tx = %s AND branch"
+)
 PREPARED: Final[LiteralString] = "SELECT 1 FROM pg_prepared_xacts WHERE gid = %s AND database = current_database()"
 APPEND: Final[LiteralString] = (
     "INSERT INTO log (tx, record, token) SELECT %s::bigint, u.record, %s::bigint"

@@ -16,6 +16,7 @@ _KINDS: Final = {"add": "a", "set": "s", "read": "r", "refuse": "x"}
 _LARGEST: Final = 2**31 - 1
 _TOMBSTONE: Final = codec.dumps(TOMBSTONE)
 _NOTHING: Final[dict[str, tuple[float, float]]] = {}
+_NOTHING_READ: Final[dict[str, float]] = {}
 
 
 class Initial:
@@ -52,6 +53,7 @@ class Work:
         serializable: Whether reads lock.
         patience: Milliseconds for which it waits for locks.
         prior: What its open branch has changed so far: (old, new) by key.
+        prior_reads: What its open branch has read so far, by key.
 
     Attributes:
         arguments: Arguments of the statement.
@@ -59,7 +61,7 @@ class Work:
         locked: How many it locks.
     """
 
-    __slots__ = ("_operations", "arguments", "keys", "locked")
+    __slots__ = ("arguments", "keys", "locked")
 
     def __init__(
         self,
@@ -72,8 +74,9 @@ class Work:
         serializable: bool,
         patience: int,
         prior: Mapping[str, tuple[float, float]] = _NOTHING,
+        prior_reads: Mapping[str, float] = _NOTHING_READ,
     ) -> None:
-        operations = self._operations = effect.operations
+        operations = effect.operations
         locks = {o.key for o in operations if o.kind in ("add", "set") or (o.kind == "read" and serializable)}
         reads = {o.key for o in operations if o.kind == "read"}
         keys = self.keys = [*sorted(locks), *(sorted(reads - locks) if reads else ())]
@@ -115,17 +118,14 @@ class Work:
             texts(prior),
             array([repr(old) for old, _ in prior.values()]),
             array([repr(new) for _, new in prior.values()]),
+            texts(prior_reads),
+            array([repr(value) for value in prior_reads.values()]),
         ]
 
     def changes(self, was: Sequence[float], becomes: Sequence[float | None]) -> dict[str, tuple[float, float]]:
         """(old, new) by key."""
         pairs = zip(self.keys, was, becomes, strict=False)
         return {key: (old, new) for key, old, new in pairs if new is not None}
-
-    def reads(self, values: Sequence[float | None]) -> dict[str, float]:
-        """What the reads have returned, by key."""
-        pairs = zip(self._operations, values, strict=False)
-        return {operation.key: value for operation, value in pairs if value is not None}
 
     def locks(self, started: float, got: Sequence[float | None]) -> dict[str, float]:
         """When each lock was got.
@@ -150,6 +150,11 @@ def finish(result: Result, waited: float, locks: Mapping[str, float], now: float
 def changes_of(row: Sequence[Any]) -> dict[str, tuple[float, float]]:
     """(old, new) by key, of the arrays of keys, old and new values."""
     return {key: (old, new) for key, old, new in zip(*row, strict=True)}
+
+
+def reads_of(keys: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    """What was read, by key."""
+    return dict(zip(keys, values, strict=True))
 
 
 def milliseconds(seconds: float) -> int:
