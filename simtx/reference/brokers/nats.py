@@ -7,6 +7,8 @@ holding back those that are not their transaction's turn.
   stream, which never changes, is the id of the delivery.
 * On each connection the node's consumer is made anew. So everything that is not acknowledged comes at once and in order; the old one would
   send new messages first, and what was in the hands of a consumer that has crashed only after its acknowledgement is overdue.
+* What a producer repeats within the deduplication window is not stored again. But of what was consumed already, JetStream remembers that only
+  as long as its process lives.
 * A connection that is lost is replaced by a new one; nothing is buffered for it, so that no publication leaves after its failure was told.
 """
 
@@ -45,6 +47,7 @@ except ImportError:
 PATIENCE: Final = 5.0
 """Seconds until a first connection has to stand."""
 _PORT: Final = 4222
+_GLANCE: Final = 0.1  # seconds between two looks at whether a connection is still there
 _PAUSE: Final = 0.05  # seconds between two attempts to connect
 _REMEMBERED: Final = 8192  # acknowledged deliveries whose late copies are recognized
 _NAME_IN_USE: Final = 10058  # JetStream's error: there is a stream of this name, with another configuration
@@ -144,8 +147,7 @@ class NatsClient(BrokerClient):
             problems.append(error)
 
         async def closed() -> None:
-            if client is self._client:
-                self._broken.set()
+            self._give_up(client)
 
         try:
             try:
@@ -181,7 +183,7 @@ class NatsClient(BrokerClient):
     async def _keep(self) -> None:
         """Replace the connection whenever it is lost."""
         while True:
-            await self._broken.wait()
+            await self._until_broken()
             client, self._client = self._client, None
             for waiting in self._waiting.values():
                 if not waiting.done():
@@ -194,6 +196,19 @@ class NatsClient(BrokerClient):
                     await self._open()
                 except (OSError, nats.errors.Error):
                     await asyncio.sleep(_PAUSE * (0.5 + random.random()))  # noqa: S311 - so that not all come at once
+
+    async def _until_broken(self) -> None:
+        """Wait for the end of this connection, of which nats-py does not tell when it still had something to send."""
+        client = self._client
+        while client is not None and not client.is_closed:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._broken.wait(), _GLANCE)
+                return
+
+    def _give_up(self, client: Client) -> None:
+        """This connection is of no use any more."""
+        if client is self._client:
+            self._broken.set()
 
     async def _make_stream(self, client: Client) -> None:
         config = api.StreamConfig(
@@ -253,11 +268,12 @@ class NatsClient(BrokerClient):
         except nats.errors.MaxPayloadError:
             raise BrokerFailed(f"a message of {len(payload)} bytes is more than {self._where} takes") from None
         except nats.errors.Error as error:
+            self._give_up(client)
             raise ConnectionError(f"{self._where}: {_reason(error)}") from None
         finally:
             del self._waiting[number]
         if not answer.data:  # nobody listens there: the stream is gone, or not there yet
-            self._broken.set()
+            self._give_up(client)
             raise ConnectionError(f"{self._where} has no stream {self._stream} at the moment")
         problem = json.loads(answer.data).get("error")
         if problem is not None:
@@ -285,7 +301,7 @@ class NatsClient(BrokerClient):
             except APIError as error:
                 raise BrokerFailed(f"{self._where}: {_reason(error)}") from None
             except (OSError, nats.errors.Error):
-                self._broken.set()  # the next connection does it
+                self._give_up(client)  # the next connection does it
 
     async def _attach(self, client: Client, node: str) -> None:
         manager = client.jsm(timeout=PATIENCE)
