@@ -185,25 +185,25 @@ def _event(line: str, source: str, number: int) -> TraceEvent | None:
         return None
     if not isinstance(row, list) or len(row) != len(TraceEvent._fields):
         raise ScenarioError(f"is no entry of an event log; expected an array of {names}", where)
-    for name, value, kinds in zip(TraceEvent._fields, row, _TYPES, strict=True):
+    for name, value, (kinds, expected) in zip(TraceEvent._fields, row, _FORMS, strict=True):
         if isinstance(value, bool) or not isinstance(value, kinds):
-            expected = " or ".join("null" if kind is type(None) else _WORDS[kind] for kind in kinds)
             raise ScenarioError(f"field '{name}': expected {expected}, got {value!r}", where)
     return TraceEvent(*row)
 
 
-_WORDS: Final = {int: "a whole number", float: "a number", str: "text"}
-_TYPES: Final[tuple[tuple[type, ...], ...]] = (
-    (int,),
-    (float, int),
-    (str,),
-    (str,),
-    (int,),
-    (int, type(None)),
-    (str,),
-    (str,),
-    (str,),
-    (str,),
+_WHOLE: Final = ((int,), "a whole number")
+_TEXT: Final = ((str,), "text")
+_FORMS: Final[tuple[tuple[tuple[type, ...], str], ...]] = (
+    _WHOLE,
+    ((float, int), "a number"),
+    _TEXT,
+    _TEXT,
+    _WHOLE,
+    ((int, type(None)), "a whole number or null"),
+    _TEXT,
+    _TEXT,
+    _TEXT,
+    _TEXT,
 )
 
 
