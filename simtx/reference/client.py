@@ -49,7 +49,7 @@ class Client:
         """The connection to an entry node."""
         link = self._links.get(entry)
         if link is None:
-            link = Connection(NAME, self._secret, lambda: self._folder.locate(entry), self.on_frame)
+            link = Connection(NAME, self._secret, lambda: self._folder.locate(entry), self.on_frame, expect=entry)
             self._links[entry] = link
         return link
 

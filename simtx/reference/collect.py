@@ -66,7 +66,9 @@ def merged(rows: list[list[Any]], origin: float) -> Trace:
     rows.sort(key=lambda row: row[1])  # stable: entries of one process at the same time keep their order
     numbers = {row[0]: position for position, row in enumerate(rows) if row[0] is not None}
     return Trace(
-        TraceEvent(position, row[1] - origin, *row[2:5], numbers.get(row[5]), *row[6:])
+        TraceEvent(
+            position, row[1] - origin, row[2], row[3], row[4], numbers.get(row[5]), row[6], row[7], row[8], row[9]
+        )
         for position, row in enumerate(rows)
     )
 

@@ -133,10 +133,7 @@ class Injectors:
             return _nothing
         if kind == "pause":
             return self._nested(
-                kind,
-                name,
-                lambda: [launcher.children[p].pause() for p in processes],
-                lambda: [launcher.children[p].resume() for p in processes],
+                kind, name, lambda: self._each(processes, "pause"), lambda: self._each(processes, "resume")
             )
         if kind == "store-outage":
             return self._nested(
@@ -145,6 +142,10 @@ class Injectors:
         what = "slow" if kind == "slow" else "clock"
         launcher.tell(name, type="control", do=what, factor=fault.factor)
         return lambda: launcher.tell(name, type="control", do=what, factor=1.0 / fault.factor)
+
+    def _each(self, processes: list[str], act: str) -> None:
+        for one in processes:
+            getattr(self._launcher.children[one], act)()
 
     def _nested(self, kind: str, name: str, begin: Callable[[], Any], end: Callable[[], Any]) -> Callable[[], None]:
         """Begin something that lasts until the last of the faults that overlap is over."""

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from simtx.errors import RunFailed, ScenarioError
 from simtx.protocols import Strategy
 from simtx.protocols.codec import encode
-from simtx.protocols.policies import Policies
 from simtx.reference.eventlog import LogFile
 from simtx.reference.faults import Injectors, link_faults
 from simtx.reference.killpoints import KillPoint
 from simtx.reference.schedule import Schedule
 from simtx.reference.supervisor import Child
 from simtx.reference.wire import Connection
+from simtx.workload import Streams
 
 if TYPE_CHECKING:
     from simtx.reference.backends import Backends
@@ -33,6 +33,7 @@ LAUNCHER: Final = "launcher"
 SCHEMA: Final = "2.0"
 _POLL: Final = 0.1  # seconds between two looks at whether everything has come to rest
 _START: Final = 20.0  # seconds until a process has to have announced itself
+_DELAYS: Final = 1000  # samples of a link's delays that the proxy is given
 _STILL: Final = 3  # looks in a row that have to find everything at rest
 
 Frame = dict[str, Any]
@@ -130,7 +131,7 @@ class Launcher:
                 schedule.think,
             )
         schedule.write(folder, scenario, self.strategy)
-        policies = encode(getattr(self.strategy, "policies", None) or scenario.policies or Policies())
+        policies = encode(getattr(self.strategy, "policies", None) or scenario.policies)
         common = {"host": options.host, "processes": len(self.processes), "seed": options.seed}
         for position, name in enumerate(self.processes):
             config: dict[str, Any] = {
@@ -154,8 +155,23 @@ class Launcher:
             elif name == BROKER:
                 config |= self.backends.broker_process or {}
             elif name == PROXY:
-                config |= {"links": [[a, b] for a in self.nodes for b in self.nodes if a != b]}
+                config |= {
+                    "links": [[a, b, self._link_chances(a, b)] for a in self.nodes for b in self.nodes if a != b]
+                }
             (folder.node(name) / "config.json").write_text(json.dumps(config))
+
+    def _link_chances(self, a: str, b: str) -> Frame:
+        """What the scenario says of the link between two nodes; its latency only if it is to be imitated."""
+        zones = [self.scenario.node_zone("hub" if node == self.strategy.hub else node) for node in (a, b)]
+        link = self.scenario.network.link(zones[0] or "", zones[1] or "")
+        streams = Streams(self.options.seed)
+        chances: Frame = {"loss": link.loss, "duplication": link.duplication, "reorder": link.reorder}
+        delay = streams.draws(link.reorder_delay, f"link:{a}>{b}", "reorder")
+        chances["reorder_delay"] = [delay() for _ in range(_DELAYS)]
+        if self.options.network == "scenario":
+            draw = streams.draws(link.latency, f"link:{a}>{b}", "latency")
+            chances["latency"] = [draw() for _ in range(_DELAYS)]
+        return chances
 
     def _node_config(self, name: str, policies: Any) -> Frame:
         relay = name in self.relays
@@ -244,7 +260,9 @@ class Launcher:
     def _link(self, name: str) -> Connection:
         link = self._links.get(name)
         if link is None:
-            link = Connection(LAUNCHER, self.folder.secret(), lambda: self.folder.locate(name), self._heard)
+            link = Connection(
+                LAUNCHER, self.folder.secret(), lambda: self.folder.locate(name), self._heard, expect=name
+            )
             self._links[name] = link
         return link
 
@@ -318,6 +336,8 @@ class Launcher:
         names = [*self.nodes, *self.relays]
         if self.backends.broker_process is not None:
             names.append(BROKER)
+        if self.proxied:
+            names.append(PROXY)
         replies = await asyncio.gather(*(self.ask(name, 1.0, do="state") for name in names))
         working: set[int] = set()
         quiet = self.injectors is None or self.injectors.idle
@@ -325,7 +345,7 @@ class Launcher:
             if reply is None:
                 quiet = False
                 continue
-            working.update(reply["working"], reply.get("pending", ()))
+            working.update(reply.get("working", ()), reply.get("pending", ()))
             quiet = quiet and bool(reply["quiet"]) and not reply.get("pending")
         return quiet, working
 

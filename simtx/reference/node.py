@@ -9,6 +9,7 @@ decision never queues behind those who wait for its locks.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections import deque
@@ -48,6 +49,7 @@ from simtx.protocols import (
 )
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.policies import Policies
+from simtx.reference.timers import Timers
 from simtx.reference.workers import Workers
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ class Actor:
         self.state = ""
         self.busy = False
         self.alive = True
-        self.timers: dict[str, asyncio.TimerHandle] = {}
+        self.timers: dict[str, int] = {}  # by name: number of the call that will ring it
 
 
 class Node:
@@ -166,6 +168,8 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake_on_commit = bool(getattr(strategy, "wake_on_commit", False))
         self._stopped = False
+        self._timers = Timers()
+        self._rings = itertools.count()
 
     # --- what comes in ----------------------------------------------------------------------------------------------------------
 
@@ -286,9 +290,7 @@ class Node:
         elif kind is SetTimer:
             self._set_timer(actor, effect)  # type: ignore[arg-type]
         elif kind is CancelTimer:
-            handle = actor.timers.pop(effect.kind, None)  # type: ignore[union-attr]
-            if handle is not None:
-                handle.cancel()
+            actor.timers.pop(effect.kind, None)  # type: ignore[union-attr]
         elif kind is Transact or kind is Prepare or kind is Execute:
             self._submit(actor, effect)  # type: ignore[arg-type]
             return False
@@ -355,14 +357,13 @@ class Node:
     # --- timers -----------------------------------------------------------------------------------------------------------------
 
     def _set_timer(self, actor: Actor, effect: SetTimer) -> None:
-        before = actor.timers.pop(effect.kind, None)
-        if before is not None:
-            before.cancel()
         delay = (effect.delay + self._random.random() * effect.jitter) * self.timer_factor
-        actor.timers[effect.kind] = self._loop.call_later(delay, self._ring, actor, effect.kind)
+        number = actor.timers[effect.kind] = next(self._rings)
+        self._timers.call_later(delay, self._ring, actor, effect.kind, number)
 
-    def _ring(self, actor: Actor, kind: str) -> None:
-        if actor.alive and actor.timers.pop(kind, None) is not None:
+    def _ring(self, actor: Actor, kind: str, number: int) -> None:
+        if actor.alive and actor.timers.get(kind) == number:  # otherwise it was cancelled, or set anew
+            del actor.timers[kind]
             self._notify(actor, Timer(kind), actor.cause)
 
     # --- the log and the store --------------------------------------------------------------------------------------------------
@@ -492,9 +493,9 @@ class Node:
         kind = type(effect).__name__.lower()
 
         def job() -> tuple[Result, float]:
-            committing = isinstance(effect, Commit)
-            result = store.commit(tx) if committing else store.rollback(tx, forced=effect.forced)
-            return result, time.monotonic()
+            if isinstance(effect, Rollback):
+                return store.rollback(tx, forced=effect.forced), time.monotonic()
+            return store.commit(tx), time.monotonic()
 
         def then(finished: tuple[Result, float]) -> None:
             result, ended = finished
@@ -529,8 +530,6 @@ class Node:
     def _free(self, actor: Actor) -> None:
         self.journal.effect(actor, Forget())
         actor.alive = False
-        for handle in actor.timers.values():
-            handle.cancel()
         actor.timers.clear()
         if self.actors.get(actor.tx) is actor:
             del self.actors[actor.tx]
@@ -600,9 +599,7 @@ class Node:
     def stop(self) -> None:
         """Handle nothing any more, and let what is under way in threads end."""
         self._stopped = True
-        for actor in (*self.actors.values(), *self.daemons):
-            for handle in actor.timers.values():
-                handle.cancel()
+        self._timers.close()
         for task in self._tasks:
             task.cancel()
         if self._workers is not None:

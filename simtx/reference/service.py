@@ -13,7 +13,6 @@ from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy
 from simtx.protocols.codec import CodecError, decode_as, register
 from simtx.reference.audit import AuditLog
 from simtx.reference.brokers import client as broker_client
-from simtx.protocols.codec import CodecError, decode_as
 from simtx.reference.eventlog import LogFile
 from simtx.reference.killpoints import KillPoint, KillSwitch
 from simtx.reference.node import Node
@@ -118,7 +117,9 @@ class Service:
         if link is None:
             proxied = self.config["proxied"] and to in self.config["nodes"]
             where = f"{self.node_name}@{to}" if proxied else to
-            link = Connection(self.name, self.secret, lambda: self.folder.locate(where), lambda frame: None)
+            link = Connection(
+                self.name, self.secret, lambda: self.folder.locate(where), lambda frame: None, expect=where
+            )
             self.links[to] = link
         return link
 
@@ -143,10 +144,10 @@ class Service:
 
     def accept(self, peer: Peer) -> Callable[[Frame], None]:
         """Somebody has connected and shown the secret."""
-        handlers = {
+        handlers: dict[str, Callable[[Frame], object]] = {
             "message": self.on_message,
             "request": self.on_request,
-            "wake": lambda frame: self.node.wake_daemons(),
+            "wake": self.on_wake,
             "control": lambda frame: peer.send(self.control(frame)),
         }
         if peer.name == "client":
@@ -169,6 +170,10 @@ class Service:
         self.log.log("refuse", self.node_name, -1, actor="network", peer=peer, detail=reason)
         if self.audit is not None:
             self.audit.append("refuse", tx=-1, actor=peer, reason=reason)
+
+    def on_wake(self, _frame: Frame) -> None:
+        """The service beside has committed outbox rows."""
+        self.node.wake_daemons()
 
     def on_message(self, frame: Frame) -> None:
         """A message from another node."""
@@ -214,7 +219,7 @@ class Service:
             "quiet": node.quiet,
             "working": node.working(),
             "states": [[tx, state] for tx, state in node.states().items()],
-            "pending": sorted(node.store.pending_outbox()) if self.is_relay else [],
+            "pending": [] if self.is_relay else sorted(node.store.pending_outbox()),
         }
 
 
@@ -231,6 +236,10 @@ def _origin(frame: Frame) -> int | None:
 def _policies(strategy: Strategy, config: dict[str, Any]) -> Policies:
     own = getattr(strategy, "policies", None)
     return own if isinstance(own, Policies) else decode_as(Policies, config["policies"])
+
+
+def _ignore(_frame: Frame) -> None:
+    """Nodes do not answer on the connection of the one who sends."""
 
 
 def _no_work(_tx: int, _step: int, _compensation: bool) -> float:
