@@ -11,11 +11,11 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from simtx.reference.stores.base import STORE_VERSION, StoreFailed
 
@@ -26,6 +26,8 @@ PRUNE_SLACK: Final = 10.0
 """Seconds beyond the retention: an idempotency row bears the time before its COMMIT, and lives from its end."""
 
 PRUNE_BATCH: Final = 256
+_ROWS: Final = 32  # in a statement; there is a prepared one for every number of rows
+_STATEMENTS: Final = 400  # prepared ones that a connection keeps
 _CHECKPOINT_FRAMES: Final = 16_000  # a safety net: the writer makes checkpoints of its own
 
 _CREATE: Final = (
@@ -53,7 +55,9 @@ def connect(path: Path, *, forced: bool, busy: float) -> sqlite3.Connection:
         forced: Whether a COMMIT returns only when it is on disk.
         busy: Seconds to wait for another process.
     """
-    db = sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(
+        path, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS
+    )
     try:
         db.execute(f"PRAGMA synchronous={'FULL' if forced else 'NORMAL'}")
         db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_FRAMES}")
@@ -302,43 +306,64 @@ class Tables:
         last: int | None = self._db.execute(query).fetchone()[0]
         return 0 if last is None else last + 1
 
-    def write(self, writes: Writes, now: float) -> None:
-        """Write it all.
+    def write(self, group: Sequence[Writes], now: float) -> None:
+        """Write all of it, in few statements: each of them lets other threads of the process go first.
 
         Args:
-            writes: What.
+            group: What, in order. No two of them have an idempotency row or a key of data in common.
             now: Monotonic seconds.
         """
-        execute = self._db.execute
-        if writes.ended:
-            execute("DELETE FROM branches WHERE tx = ?", (writes.tx,))
-        for key, value in writes.inbox:
-            execute("INSERT INTO inbox (key, value, written) VALUES (?, ?, ?)", (key, value, now))
-        if writes.changes:
-            self._change(writes, writes.changes, now)
-        for row in writes.outbox:
-            execute("INSERT INTO outbox (tx, message) VALUES (?, ?)", row)
-        if writes.branch is not None:
-            one = writes.branch
-            row_ = (one.tx, one.inbox, one.locks, one.changes, one.reads, one.record, one.steps, now)
-            execute("INSERT INTO branches VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row_)
-        if writes.record is not None:
-            execute("INSERT INTO log VALUES (?, ?, ?)", (writes.tx, self._next_record, writes.record))
-            self._next_record += 1
-        if writes.forgotten:
-            execute("DELETE FROM log WHERE tx = ?", (writes.tx,))
-        for number in writes.marked:
-            execute("DELETE FROM outbox WHERE id = ?", (number,))
+        inbox: list[tuple[Any, ...]] = []
+        data: list[tuple[Any, ...]] = []
+        history: list[tuple[Any, ...]] = []
+        outbox: list[tuple[Any, ...]] = []
+        branches: list[tuple[Any, ...]] = []
+        ended: list[int] = []
+        records: dict[int, list[tuple[Any, ...]]] = {}
+        forgotten: list[int] = []
+        marked: list[int] = []
+        for one in group:
+            tx = one.tx
+            inbox += [(key, value, now) for key, value in one.inbox]
+            outbox += one.outbox
+            marked += one.marked
+            if one.changes:
+                data += [(key, new) for key, (_, new) in one.changes.items()]
+                one.history = self._next_change
+                self._next_change += 1
+                history.append((one.history, tx, to_json(one.steps), one.compensation, to_json(one.changes), now))
+            if one.ended:
+                ended.append(tx)
+            if one.branch is not None:
+                row = one.branch
+                branches.append((tx, row.inbox, row.locks, row.changes, row.reads, row.record, row.steps, now))
+            if one.forgotten:
+                forgotten.append(tx)
+                records.pop(tx, None)
+            if one.record is not None:
+                records.setdefault(tx, []).append((tx, self._next_record, one.record))
+                self._next_record += 1
+        self._delete("branches WHERE tx", ended)
+        self._delete("log WHERE tx", forgotten)
+        self._delete("outbox WHERE id", marked)
+        self._insert("inbox (key, value, written)", inbox)
+        self._insert("data", data, " ON CONFLICT (key) DO UPDATE SET value = excluded.value")
+        self._insert("history", history)
+        self._insert("outbox (tx, message)", outbox)
+        self._insert("branches", branches)
+        self._insert("log", [row for rows in records.values() for row in rows])
 
-    def _change(self, writes: Writes, changes: Mapping[str, tuple[float, float]], now: float) -> None:
-        for key, (_, new) in changes.items():
-            self._db.execute(
-                "INSERT INTO data VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, new)
-            )
-        writes.history = self._next_change
-        self._next_change += 1
-        row = (writes.history, writes.tx, to_json(writes.steps), writes.compensation, to_json(changes), now)
-        self._db.execute("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?)", row)
+    def _insert(self, into: str, rows: Sequence[tuple[Any, ...]], rest: str = "") -> None:
+        for start in range(0, len(rows), _ROWS):
+            some = rows[start : start + _ROWS]
+            marks = "(" + ",".join("?" * len(some[0])) + ")"
+            statement = f"INSERT INTO {into} VALUES {','.join([marks] * len(some))}{rest}"  # noqa: S608 - our own names
+            self._db.execute(statement, [field for row in some for field in row])
+
+    def _delete(self, what: str, numbers: Sequence[int]) -> None:
+        for start in range(0, len(numbers), _ROWS):
+            some = numbers[start : start + _ROWS]
+            self._db.execute(f"DELETE FROM {what} IN ({','.join('?' * len(some))})", some)  # noqa: S608 - our own names
 
     def prune(self, now: float) -> None:
         """Delete some idempotency rows whose time is over, if it may be time for that; they lie in the order of their age."""

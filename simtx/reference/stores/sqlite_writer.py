@@ -200,22 +200,33 @@ class Writer:
         execute = self.db.execute
         execute("BEGIN IMMEDIATE")
         now = time.monotonic()
-        for task in batch:
-            if task.writes is None:
-                continue
-            execute("SAVEPOINT task")
-            try:
-                self._tables.write(task.writes, now)
-            except (sqlite3.Error, OverflowError, UnicodeError) as error:
-                if isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF not in _TASK_ERRORS:
-                    raise
-                execute("ROLLBACK TO task")
-                task.error = error
-            execute("RELEASE task")
+        try:
+            self._tables.write([task.writes for task in batch if task.writes is not None], now)
+        except Exception as error:
+            if _fatal(error):
+                raise
+            execute("ROLLBACK")
+            execute("BEGIN IMMEDIATE")
+            self._write_each(batch, now)
         if self._prunes:
             self._tables.prune(now)
         execute("COMMIT")
         self._pages += _PAGES_A_GROUP + _PAGES_A_TASK * len(batch)
+
+    def _write_each(self, batch: list[Task], now: float) -> None:
+        """Something in the group cannot be written: find out what, so that the others do not suffer."""
+        for task in batch:
+            if task.writes is None:
+                continue
+            self.db.execute("SAVEPOINT task")
+            try:
+                self._tables.write([task.writes], now)
+            except Exception as error:
+                if _fatal(error):
+                    raise
+                self.db.execute("ROLLBACK TO task")
+                task.error = error
+            self.db.execute("RELEASE task")
 
     def _checkpoint(self) -> None:
         """Bring the log back into the file, after the answers; what another process still reads of it stays for the next time."""
@@ -235,3 +246,9 @@ class Writer:
         for task in lost:
             task.error = error
             task.answer()
+
+
+def _fatal(error: Exception) -> bool:
+    """Whether it is the database that cannot go on, and not one task's values that do not fit (a number beyond 64 bits, a broken string)."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF not in _TASK_ERRORS
