@@ -25,6 +25,8 @@ Reply = Callable[[str | None], None]
 _Waiting = tuple[Reply, bytes | None]
 
 _EXPANSION: Final = 12  # bytes that a character may have in a frame
+_LAZY: Final = 0.01  # seconds for which the removal of what was acknowledged may wait for something else to write
+_PAUSE: Final = 0.5  # seconds before it is tried again after a failure
 _RETRY: Final = 0.05  # seconds until a delivery is tried again for which there was no room on the connection
 _SWEEPS: Final = 10  # looks for messages older than the retention, in one retention's time
 
@@ -83,7 +85,7 @@ class _Consumer:
 
 
 class EmbeddedBroker:
-    """The broker's state; everything runs on one event loop, except for forced writes.
+    """The broker's state; everything runs on one event loop, except for the writing.
 
     Args:
         folder: Where its file lies; made if it does not exist.
@@ -108,10 +110,11 @@ class EmbeddedBroker:
         self._consumers: dict[str, _Consumer] = {}
         self._batch = Batch()
         self._replies: list[_Waiting] = []
-        self._due = False  # a write is scheduled
-        self._writing = False  # a forced write is under way in the thread
+        self._due: asyncio.Handle | None = None  # the next write
+        self._lazy = False  # it may wait a little
+        self._writing = False  # one is under way in the thread
         self._closed = False
-        self._thread = ThreadPoolExecutor(1, "broker-log") if spec.ack == "fsync" else None
+        self._thread = None if in_memory else ThreadPoolExecutor(1, "broker-log")
         window = spec.deduplication_window
         self._seen = self._log.seen(time.time() - window) if window > 0 else {}
         self.stored = 0
@@ -163,40 +166,36 @@ class EmbeddedBroker:
 
     # --- writing ----------------------------------------------------------------------------------------------------------------
 
-    def _schedule(self) -> None:
-        """Write soon: what arrives at the same moment, or during a forced write, is one write."""
-        if not self._due and not self._writing and not self._closed:
-            self._due = True
-            self._loop.call_soon(self._write)
+    def _schedule(self, delay: float = 0.0) -> None:
+        """Write soon, or within this time: what arrives until then, or during the write before it, is one write."""
+        if self._writing or self._closed or (self._due is not None and (delay or not self._lazy)):
+            return
+        if self._due is not None:
+            self._due.cancel()
+        self._lazy = delay > 0
+        self._due = self._loop.call_later(delay, self._write) if delay else self._loop.call_soon(self._write)
 
     def _write(self) -> None:
-        self._due = False
-        if self._closed:
-            return
+        self._due = None
         batch, replies = self._batch, self._replies
         self._batch, self._replies = Batch(), []
-        if self._thread is not None and batch.rows:
-            self._writing = True
-            written = self._loop.run_in_executor(self._thread, self._attempt, batch, True)
-            written.add_done_callback(lambda done: self._forced(batch, replies, done.result()))
+        if self._thread is None:
+            self._written(batch, replies, self._attempt(batch))
         else:
-            self._written(batch, replies, self._attempt(batch, False) if batch else None)
+            self._writing = True
+            written = self._loop.run_in_executor(self._thread, self._attempt, batch)
+            written.add_done_callback(lambda done: self._written(batch, replies, done.result()))
 
-    def _attempt(self, batch: Batch, forced: bool) -> str | None:
-        try:
-            self._log.write(batch, forced=forced)
-        except BrokerFailed as error:
-            return str(error)
+    def _attempt(self, batch: Batch) -> str | None:
+        if batch:
+            try:
+                self._log.write(batch, forced=self._spec.ack == "fsync" and bool(batch.rows))
+            except BrokerFailed as error:
+                return str(error)
         return None
 
-    def _forced(self, batch: Batch, replies: list[_Waiting], problem: str | None) -> None:
-        self._writing = False
-        if not self._closed:
-            self._written(batch, replies, problem)
-            if self._batch or self._replies:
-                self._schedule()
-
     def _written(self, batch: Batch, replies: list[_Waiting], problem: str | None) -> None:
+        self._writing = False
         if problem is None:
             for row in batch.rows:
                 self.stored += 1
@@ -215,6 +214,10 @@ class EmbeddedBroker:
             self._batch.dropped += batch.dropped
         for reply, _ in replies:
             reply(problem)
+        if self._batch.rows or self._replies:
+            self._schedule()
+        elif self._batch:
+            self._schedule(_LAZY if problem is None else _PAUSE)
 
     def _add(self, row: Row, coded: Frame) -> _Parcel:
         parcel = _Parcel(row, coded, row.tx if self._spec.ordered else row.id)
@@ -286,7 +289,7 @@ class EmbeddedBroker:
         if not lane:
             del lanes[parcel.lane]
         self._batch.removed.append(row.id)
-        self._schedule()
+        self._schedule(_LAZY)
 
     # --- retention --------------------------------------------------------------------------------------------------------------
 
@@ -325,9 +328,11 @@ class EmbeddedBroker:
 
     async def close(self) -> None:
         """Write what is left, and close the file."""
-        while self._due or self._writing:
+        while self._writing or self._replies:
             await asyncio.sleep(0.001)
         self._closed = True
+        if self._due is not None:
+            self._due.cancel()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for parcel in self._parcels.values():
