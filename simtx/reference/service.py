@@ -118,7 +118,7 @@ class Service:
             proxied = self.config["proxied"] and to in self.config["nodes"]
             where = f"{self.node_name}@{to}" if proxied else to
             link = Connection(
-                self.name, self.secret, lambda: self.folder.locate(where), lambda frame: None, expect=where
+                self.name, self.secret, lambda: self.folder.locate(where), _ignore, expect=where
             )
             self.links[to] = link
         return link
