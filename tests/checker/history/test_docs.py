@@ -5,18 +5,48 @@ import io
 import re
 from pathlib import Path
 
+from simtx.checker.history import from_trace
 from simtx.checker.history.levels import CYCLES, ITEM_ANOMALIES, LEVELS
+from simtx.checker.history.orders import GRANTS
+from tests.checker.history.logs import Log
 
 PAGE = (Path(__file__).parents[3] / "docs" / "history-checking.md").read_text(encoding="utf-8")
 
 
-def test_the_example_prints_what_the_page_shows() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    (shown,) = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(code, "history-checking.md", "exec"), {})  # noqa: S102
-    assert printed.getvalue() == shown
+def test_the_examples_print_what_the_page_shows() -> None:
+    examples = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
+    assert len(examples) == PAGE.count("```python") == PAGE.count("```text") == 2
+    for code, shown in examples:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, "history-checking.md", "exec"), {})  # noqa: S102
+        assert printed.getvalue() == shown
+
+
+def test_every_assumption_is_on_the_page() -> None:
+    for name in GRANTS:
+        assert f"\n- `{name}`: " in PAGE
+
+
+def test_the_table_on_compensation_says_what_is_done() -> None:
+    """The rows of the page, as an event log."""
+    log = Log({"stock": 10})
+    log.arrive(0, 1, 2)
+    seen = []
+    for step in (
+        None,
+        lambda: log.add(0, "stock", -2),
+        lambda: log.add(1, "stock", -1),
+        lambda: log.undo(0, "stock", 2),
+    ):
+        if step is not None:
+            step()
+        log.look(2, "stock", steps=(len(seen),))
+        (entry,) = [entry for entry in from_trace(log.trace()) if entry["id"] == "t2"]
+        seen.append(entry["ops"][-1][2])
+    assert seen == [None, "8 (#1)", "7 (#2)", "7 (#2)"]
+    rows = re.findall(r"^\| .* \| (\d+)(?: \(#\d\))? \| (?:the initial state|#(\d)).* \|$", PAGE, re.MULTILINE)
+    assert rows == [("10", ""), ("8", "1"), ("7", "2"), ("9", "2")]
 
 
 def test_every_anomaly_and_level_is_on_the_page() -> None:
