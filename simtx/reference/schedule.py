@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 MAXIMUM: Final = 200_000
 """Transactions of one real run; more would not fit into the memory of a process at once."""
 
+_FASTEST: Final = 1e-3  # seconds: no user of a real run gets an answer sooner
+
+
+def _most(scenario: Scenario) -> int:
+    """Transactions that the users of a closed workload can ask for at most, with a margin: what users and workers can do."""
+    workload, duration = scenario.workload, scenario.run.duration or 0.0
+    work = dict.fromkeys(scenario.services, 0.0)
+    for step in scenario.transaction.steps:
+        work[step.service] += scenario.service_time(step).mean()
+    rates = [scenario.services[name].workers / seconds for name, seconds in work.items() if seconds > 0]
+    think = workload.think_time.mean() if workload.think_time is not None else 0.0
+    rates.append(workload.users / max(think, _FASTEST))
+    return round(2 * duration * min(rates)) + 10 * workload.users
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -62,8 +76,7 @@ class Schedule:
                 times.append(time)
             count = len(times)
         else:
-            pause = max(workload.think_time.mean(), 1e-3)
-            count = run.transactions or int(workload.users * (run.duration or 0.0) / pause * 2) + 10 * workload.users
+            count = run.transactions or _most(scenario)
             draw = streams.draws(workload.think_time, "workload", "think-time")
             think = [draw() for _ in range(min(count, MAXIMUM))]
         if count > MAXIMUM:
