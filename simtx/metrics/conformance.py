@@ -482,6 +482,12 @@ class _Check:
             effect = player.advance()
             if effect is not None:
                 unfinished.append(f"{where}: {described(effect)} is not done")
+            unfinished += [
+                f"{where}: the confirmation of '{message.kind}' is not handled"
+                for waiting in player.publications.values()
+                for message in waiting
+                if self.traffic.is_confirmed(player.node, message)
+            ]
             if player.arrival is not None:
                 unfinished.append(f"{where}: {told(player.arrival)} is not handled")
         for node, (restart, due) in self.due.items():

@@ -124,6 +124,10 @@ class Traffic:
         self._confirmed[key] -= 1
         return None
 
+    def is_confirmed(self, node: str, message: Message) -> bool:
+        """Whether the broker has confirmed a publication, and nobody was told yet."""
+        return self._confirmed[node, message.tx, message.kind] > 0
+
     def abandoned(self, node: str, message: Message) -> None:
         """Whoever published this message is gone: what has become of it is nobody's concern."""
         key = (node, message.tx, message.kind)
