@@ -9,6 +9,17 @@ from typing import Any
 
 from simtx.protocols import Branch, Message, Operation, Prepare, Transact
 
+SQLITE: dict[str, Any] = {
+    "run": "run-1",
+    "service": "stock",
+    "initial": {"a": 10, "b": 10},
+    "serializable": False,
+    "lock_timeout": 20.0,
+    "dedup_retention": 3600.0,
+    "lazy_flush": 3600.0,
+}
+"""Options of an SQLite store that nothing is written to unless somebody waits for it."""
+
 
 def add(key: str, amount: float = 1, low: float | None = None, high: float | None = None) -> Operation:
     return Operation(key, "add", amount, low, high)
