@@ -6,6 +6,7 @@
     >>> comparison = simtx.compare(scenario, ["2pc", "saga", "outbox", "dual-write"], replications=20)
     >>> verdict = simtx.verify("2pc", participants=2, crashes=1)
     >>> real = simtx.execute(scenario, "saga")
+    >>> validation = simtx.validate("transfer-lab", "saga")
 
 Layers, from the bottom: `simtx.protocols` (pure state machines), `simtx.scenario` (what is to be played), `simtx.metrics` (what is
 measured), `simtx.workload` (what is asked for), `simtx.simulator` (the world of SimPy), `simtx.reference` (real processes and databases), `simtx.checker` (exhaustive search, histories), `simtx.experiments` and `simtx.report` (replications, tables, plots), `simtx.cli`.
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from simtx.reference.execute import execute
     from simtx.scenario import Scenario, load
     from simtx.simulator import simulate
+    from simtx.validation.calibrate import calibrate
+    from simtx.validation.validate import Validation, validate
 
 _HOMES = {
     "Backoff": "simtx.protocols",
@@ -47,13 +50,16 @@ _HOMES = {
     "Trace": "simtx.metrics.trace",
     "TraceEvent": "simtx.metrics.trace",
     "TwoPhaseCommit": "simtx.protocols",
+    "Validation": "simtx.validation.validate",
     "Verdict": "simtx.checker.verify",
+    "calibrate": "simtx.validation.calibrate",
     "check_history": "simtx.checker.history",
     "compare": "simtx.experiments",
     "execute": "simtx.reference.execute",
     "explore": "simtx.checker.explore",
     "load": "simtx.scenario",
     "simulate": "simtx.simulator",
+    "validate": "simtx.validation.validate",
     "verify": "simtx.checker.verify",
 }
 
@@ -75,14 +81,17 @@ __all__ = [
     "Trace",
     "TraceEvent",
     "TwoPhaseCommit",
+    "Validation",
     "Verdict",
     "__version__",
+    "calibrate",
     "check_history",
     "compare",
     "execute",
     "explore",
     "load",
     "simulate",
+    "validate",
     "verify",
 ]
 
@@ -125,6 +134,9 @@ def _register_views() -> None:
         ("comparison", "simtx.report.plots", "overview"),
         ("comparison-text", "simtx.report.tables", "text"),
         ("comparison-html", "simtx.report.tables", "html"),
+        ("validation", "simtx.report.validation", "plot"),
+        ("validation-text", "simtx.report.validation", "text"),
+        ("validation-html", "simtx.report.validation", "html"),
     ):
         _views.register(name, _loader(module, function))
 

@@ -13,11 +13,13 @@ from typing import Annotated
 
 import typer
 
+from simtx.cli.calibrate import calibrate
 from simtx.cli.check_history import check_history
 from simtx.cli.compare import compare
 from simtx.cli.execute import execute
 from simtx.cli.scenarios import scenarios
 from simtx.cli.simulate import simulate
+from simtx.cli.validate import validate
 from simtx.cli.verify import verify
 from simtx.errors import ScenarioError, SimtxError
 
@@ -57,6 +59,8 @@ app.command()(compare)
 app.command()(verify)
 app.command("check-history")(check_history)
 app.command()(execute)
+app.command()(calibrate)
+app.command()(validate)
 
 
 def main(arguments: list[str] | None = None) -> int:

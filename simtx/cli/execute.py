@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def execute(
@@ -42,18 +41,19 @@ def execute(
 
     chosen = load(scenario, change or ())
     played = resolve(strategy, chosen.policies)
-    run = simtx.execute(
-        chosen,
-        played,
-        store=store,
-        broker=broker,
-        seed=seed,
-        folder=keep,
-        network=network,
-        host=host,
-        port=port,
-        progress=None if json else _progress(),
-    )
+    with progress_bar(silent=json) as progress:
+        run = simtx.execute(
+            chosen,
+            played,
+            store=store,
+            broker=broker,
+            seed=seed,
+            folder=keep,
+            network=network,
+            host=host,
+            port=port,
+            progress=progress,
+        )
     warn(note for note in run.warnings if note not in chosen.warnings())
     if json:
         print_json(
@@ -78,19 +78,19 @@ def execute(
         typer.echo(f"written: {keep}")
 
 
-def _progress() -> Callable[[str, float], None] | None:
+@contextmanager
+def progress_bar(*, silent: bool = False) -> Iterator[Callable[[str, float], None] | None]:
     """A progress bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        return None
+    if silent or not sys.stderr.isatty():
+        yield None
+        return
     from tqdm import tqdm
 
-    bar = tqdm(total=100, unit="%", leave=False, bar_format="{desc}: {percentage:3.0f}% |{bar}|")
+    with tqdm(total=100, leave=False, bar_format="{desc}: {percentage:3.0f}% |{bar}|") as bar:
 
-    def show(phase: str, share: float) -> None:
-        bar.set_description(phase, refresh=False)
-        bar.n = round(100 * share)
-        bar.refresh()
-        if phase == "done":
-            bar.close()
+        def show(phase: str, share: float) -> None:
+            bar.set_description(phase, refresh=False)
+            bar.n = round(100 * share)
+            bar.refresh()
 
-    return show
+        yield show

@@ -93,6 +93,11 @@ class Validation:
     folder: Path | None = None
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the model does not know, one line each."""
+        return LEFT_OUT
+
+    @property
     def missed(self) -> pd.DataFrame:
         """The rows whose target was missed."""
         return self.frame[self.frame["met"] == False]  # noqa: E712 - a column of True, False and None
