@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from simtx.reference.stores import Store, open_store
+from simtx.reference.stores.postgres_schema import drop_run
+from simtx.reference.stores.server import PostgresServer
 
 ROOT = str(Path(__file__).parents[2])  # makes helpers importable as ``tests.reference.workload``
 if ROOT not in sys.path:
@@ -27,7 +29,11 @@ def sqlite(request: pytest.FixtureRequest, folder: Path) -> Options:
     return {"kind": "sqlite", "path": str(folder / "store.sqlite"), "lazy_flush": 0.05}
 
 
-STORES: dict[str, Callable[[pytest.FixtureRequest, Path], Options]] = {"sqlite": sqlite}
+def postgres(request: pytest.FixtureRequest, folder: Path) -> Options:
+    return {"kind": "postgres", "dsn": request.getfixturevalue("postgres_dsn"), "connections": 12}
+
+
+STORES: dict[str, Callable[[pytest.FixtureRequest, Path], Options]] = {"sqlite": sqlite, "postgres": postgres}
 
 SHARED: Options = {
     "run": "run-1",
@@ -65,6 +71,19 @@ class MakeStore:
     def close(self) -> None:
         """Close all."""
         self._opened.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_dsn(postgres_server: PostgresServer) -> str:
+    """A database from which what the test before has left was removed; all of them play the same run."""
+    drop_run(postgres_server.dsn(), SHARED["run"])
+    return postgres_server.dsn()
 
 
 @pytest.fixture(params=list(STORES))

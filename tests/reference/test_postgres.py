@@ -874,6 +874,15 @@ def test_names_of_schemas_are_plain_short_and_different():
     assert schema_name("run", "stock") == "simtx_run_stock"
 
 
+def test_a_run_that_is_at_work_cannot_be_removed(server, store, run):
+    store.execute(1, Execute("e", (add("a"),)))
+    with pytest.raises(StoreFailed, match=f"run '{run}' cannot be removed from PostgreSQL: .*lock timeout") as caught:
+        drop_run(server.dsn(), run)
+    assert "\n" not in str(caught.value)
+    store.rollback(1, forced=False)
+    assert store.transact(2, action(2, add("a"))).status == "done"
+
+
 def test_a_run_can_be_removed_with_its_branches_and_nothing_else(server, opened, run):
     other = f"{run}other"
     try:

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import psycopg
 from psycopg import sql
@@ -112,7 +111,7 @@ class PostgresStore(Store):
         self._links.give(self._links.connect(patience=wait_for_server))
         try:
             self._links.ask(check_server)
-            self._links.ask(lambda link: create_schema(link, run, service, self._initial.exact))
+            self._clock = self._links.ask(lambda link: create_schema(link, run, service, self._initial.exact))
             if not relay:
                 self._recover()
         except BaseException:
@@ -154,11 +153,12 @@ class PostgresStore(Store):
             return Result(status, codec.loads(value))
         result = Result(status, reads=reads_of(*reads))
         if number is not None:
-            result.history, result.forced = number, True
+            result.forced = True
             result.outbox = _writes_outbox(effect, status)
         if status == "done":
             result.changes = work.changes(was, becomes)
-            result.steps = effect.steps if result.changes else ()
+            if result.changes:
+                result.steps, result.history = effect.steps, number
         return finish(result, waited, work.locks(started, got), now)
 
     def execute(self, tx: int, effect: Execute) -> Result:
@@ -247,14 +247,14 @@ class PostgresStore(Store):
         state = error.sqlstate or ""
         detail = error.diag.message_detail or ""
         held = {} if branch is None else branch.locks
-        if state == statements.REFUSED:
+        end = _WAITS.get(state, "")
+        if state == statements.REFUSED or error.diag.message_primary == statements.IN_VAIN:
             waited, got, *reads = json.loads(detail)
-            result = Result("refused", reads=reads_of(*reads))
+            result = Result("failed" if end else "refused", reads=reads_of(*reads), wait_end=end)
             return finish(result, waited, {**work.locks(started, got), **held}, now)
         if state == statements.DUPLICATE:
             return finish(Result("duplicate", codec.loads(detail)), 0.0, held, now)
         if state in _TRANSIENT or (state == _NO_SLOT and branch is not None):
-            end = _WAITS.get(state, "")
             return finish(Result("failed", wait_end=end), now - started if end else 0.0, held, now)
         raise failed(error) from error
 
@@ -273,7 +273,7 @@ class PostgresStore(Store):
             steps=effect.steps if changes else (),
             unlocked=tuple(work.keys[: work.locked]),
             outbox=_writes_outbox(effect, status),
-            history=number,
+            history=number if changes else -1,
         )
 
     def _lost(self, link: Link, branch: _Branch) -> Result:
@@ -298,7 +298,7 @@ class PostgresStore(Store):
                 branch.reads, branch.changes = reads_of(*row[2:4]), changes_of(row[4:])
                 result.unlocked = result.unlocked or tuple(branch.changes)
         result.reads, result.changes = branch.reads, branch.changes
-        result.history, result.steps = branch.number, branch.steps
+        result.history, result.steps = branch.number if branch.changes else -1, branch.steps
         return result
 
     def rollback(self, tx: int, *, forced: bool) -> Result:
@@ -396,11 +396,7 @@ class PostgresStore(Store):
 
     def history(self) -> Iterable[Change]:
         """Committed changes in the order of their commits, with the server's own times of commit if it keeps them."""
-
-        def read(link: Link) -> tuple[float, list[tuple[Any, ...]]]:
-            return _clock_offset(link), link.execute(statements.HISTORY).fetchall()
-
-        offset, rows = self._links.ask(read)
+        rows = self._links.ask(lambda link: link.execute(statements.HISTORY).fetchall())
         return [
             Change(
                 number,
@@ -408,7 +404,7 @@ class PostgresStore(Store):
                 tuple(steps),
                 compensation,
                 {key: (a, b) for key, a, b in zip(keys, old, new, strict=True)},
-                at + offset,
+                at + self._clock,
             )
             for number, tx, steps, compensation, keys, old, new, at in rows
         ]
@@ -417,10 +413,9 @@ class PostgresStore(Store):
         """Prepared transactions of this database: ours, and orphans of other runs or programs."""
 
         def read(link: Link) -> tuple[float, list[psycopg.Xid], str]:
-            return _clock_offset(link), link.tpc_recover(), link.info.dbname
+            return one(link.execute(statements.CLOCK).fetchone())[0], link.tpc_recover(), link.info.dbname
 
-        offset, found, database = self._links.ask(read)
-        now = time.monotonic()
+        now, found, database = self._links.ask(read)
         result = []
         for xid in found:
             if xid.database != database:
@@ -429,7 +424,7 @@ class PostgresStore(Store):
             mine = name is not None and name.run == self._run
             if name is not None and mine and name.service != self._service:
                 continue
-            age = 0.0 if xid.prepared is None else max(0.0, now - xid.prepared.timestamp() - offset)
+            age = 0.0 if xid.prepared is None else max(0.0, now - xid.prepared.timestamp())
             tx, record = (-1, None) if name is None else (name.tx, name.record if mine else None)
             result.append(PreparedBranch(tx, record, age, str(xid)))
         return result
@@ -459,15 +454,3 @@ def _finished(branch: _Branch, *, forced: bool) -> Result:
     """The end of a branch that was prepared."""
     now = time.monotonic()
     return finish(Result(forced=forced, in_doubt=max(0.0, now - branch.since)), 0.0, branch.locks, now)
-
-
-def _clock_offset(link: Link) -> float:
-    """What to add to the server's clock (seconds since 1970) to get `time.monotonic` here: from the fastest of a few round trips."""
-    best, offset = math.inf, 0.0
-    for _ in range(5):
-        before = time.monotonic()
-        server = one(link.execute(statements.CLOCK).fetchone())[0]
-        after = time.monotonic()
-        if after - before < best:
-            best, offset = after - before, (before + after) / 2 - server
-    return offset

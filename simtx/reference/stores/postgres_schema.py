@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+import time
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
@@ -41,8 +43,12 @@ def check_server(link: Link) -> None:
         raise StoreFailed(f"{where} does not force its log: set fsync = on in postgresql.conf and reload it")
 
 
-def create_schema(link: Link, run: str, service: str, initial: Mapping[str, float]) -> None:
+def create_schema(link: Link, run: str, service: str, initial: Mapping[str, float]) -> float:
     """Make the schema if it is new; the service and its relay may both try.
+
+    Returns:
+        What to add to the server's clock (seconds since 1970) to get `time.monotonic` of this machine: measured once, so that all
+        processes of the run say the same, and whoever reads it later as well.
 
     Raises:
         StoreFailed: There is one that is of another version, or somebody else's.
@@ -51,19 +57,33 @@ def create_schema(link: Link, run: str, service: str, initial: Mapping[str, floa
     with link.transaction():
         link.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (schema,))
         if one(link.execute(statements.EXISTS).fetchone())[0]:
-            version, *owner = one(link.execute(statements.META).fetchone())
+            version, *owner, clock = one(link.execute(statements.META).fetchone())
             if version != STORE_VERSION:
                 raise StoreFailed(f"schema {schema} is of version {version}; this simtx reads version {STORE_VERSION}")
             if owner != [run, service]:
                 raise StoreFailed(f"schema {schema} belongs to service '{owner[1]}' of run '{owner[0]}'")
-            return
+            return float(clock)
         name = sql.Identifier(schema)
         link.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
         link.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, schema_comment(run, service)))
         link.execute(statements.CREATE, prepare=False)
-        link.execute("INSERT INTO meta VALUES (%s, %s, %s)", (STORE_VERSION, run, service))
+        clock = _clock_offset(link)
+        link.execute("INSERT INTO meta VALUES (%s, %s, %s, %s)", (STORE_VERSION, run, service, clock))
         with link.cursor() as cursor:
             cursor.executemany(statements.INSERT_VALUE, list(initial.items()))
+    return clock
+
+
+def _clock_offset(link: Link) -> float:
+    """From the fastest of a few round trips."""
+    best, offset = math.inf, 0.0
+    for _ in range(8):
+        before = time.monotonic()
+        server = one(link.execute(statements.CLOCK).fetchone())[0]
+        after = time.monotonic()
+        if after - before < best:
+            best, offset = after - before, (before + after) / 2 - server
+    return offset
 
 
 def schema_name(run: str, service: str) -> str:
@@ -83,11 +103,12 @@ def drop_run(dsn: str, run: str) -> list[str]:
     """Remove everything of a run from a database: prepared transactions are rolled back, schemas dropped; names of what went.
 
     Raises:
-        StoreFailed: The server does not do it.
+        StoreFailed: The server does not do it, for example because a process of the run still works in its schema.
     """
     gone = []
     try:
         with psycopg.connect(dsn, autocommit=True) as link:
+            link.execute("SET lock_timeout = '5s'")
             for xid in link.tpc_recover():
                 name = parse_branch(str(xid))
                 if xid.database == link.info.dbname and name is not None and name.run == run:

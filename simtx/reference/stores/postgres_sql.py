@@ -19,9 +19,11 @@ from typing import Final, LiteralString
 
 REFUSED: Final = "SX001"
 DUPLICATE: Final = "SX002"
+IN_VAIN: Final = "waited in vain"
+"""Message of a wait for a row lock that has failed; its detail tells more, as that of a refusal does."""
 
 CREATE: Final[LiteralString] = """
-CREATE TABLE meta (version int NOT NULL, run text NOT NULL, service text NOT NULL);
+CREATE TABLE meta (version int NOT NULL, run text NOT NULL, service text NOT NULL, clock float8 NOT NULL);
 CREATE TABLE data (key text COLLATE "C" PRIMARY KEY, value float8 NOT NULL) WITH (fillfactor = 50);
 CREATE TABLE inbox (key text COLLATE "C" PRIMARY KEY, value text NOT NULL, written timestamptz NOT NULL DEFAULT clock_timestamp());
 CREATE TABLE outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, message text NOT NULL);
@@ -47,6 +49,7 @@ DECLARE
     v float8;
     current float8[] := initial;
     fresh boolean[] := array_fill(false, ARRAY[locked]);
+    there boolean;
     named boolean;
     name bigint;
     action text;
@@ -96,25 +99,30 @@ BEGIN
                 SELECT d.value INTO v FROM data d WHERE d.key = keys[i] FOR UPDATE SKIP LOCKED;
                 EXIT WHEN FOUND;
                 PERFORM 1 FROM data d WHERE d.key = keys[i];
-                IF FOUND THEN
-                    since := clock_timestamp();
-                    PERFORM set_config('lock_timeout', greatest(1, patience - waited * 1000)::int::text, true);
-                    SELECT d.value INTO v FROM data d WHERE d.key = keys[i] FOR UPDATE;
-                    waited := waited + date_part('epoch', clock_timestamp() - since);
-                    EXIT;
-                ELSIF named THEN
+                there := FOUND;
+                IF NOT there AND named THEN
                     v := initial[i];
                     fresh[i] := true;
                     EXIT;
                 END IF;
                 name := hashtextextended(current_schema() || ' ' || keys[i], 0);
-                IF NOT pg_try_advisory_xact_lock(name) THEN
-                    since := clock_timestamp();
+                named := named OR NOT there;
+                CONTINUE WHEN NOT there AND pg_try_advisory_xact_lock(name);
+                since := clock_timestamp();
+                BEGIN
                     PERFORM set_config('lock_timeout', greatest(1, patience - waited * 1000)::int::text, true);
-                    PERFORM pg_advisory_xact_lock(name);
+                    IF there THEN
+                        SELECT d.value INTO v FROM data d WHERE d.key = keys[i] FOR UPDATE;
+                    ELSE
+                        PERFORM pg_advisory_xact_lock(name);
+                    END IF;
+                EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
                     waited := waited + date_part('epoch', clock_timestamp() - since);
-                END IF;
-                named := true;
+                    RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = 'waited in vain',
+                        DETAIL = json_build_array(waited, got, read_keys, read_values);
+                END;
+                waited := waited + date_part('epoch', clock_timestamp() - since);
+                EXIT WHEN there;
             END LOOP;
             got[i] := date_part('epoch', clock_timestamp() - begun);
             current[i] := v;
@@ -262,7 +270,7 @@ SERVER: Final[LiteralString] = (
     " current_setting('fsync')::boolean"
 )
 EXISTS: Final[LiteralString] = "SELECT to_regclass('meta') IS NOT NULL"
-META: Final[LiteralString] = "SELECT version, run, service FROM meta"
+META: Final[LiteralString] = "SELECT version, run, service, clock FROM meta"
 TERMINATE: Final[LiteralString] = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND pid <> pg_backend_pid()"
 )
