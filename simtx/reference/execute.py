@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from simtx.reference.killpoints import KillPoint
 from simtx.reference.launcher import Launcher, Options, check
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.schedule import Schedule
+from simtx.reference.schema import Schema, SchemaError
 from simtx.reference.stores import open_store
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def execute(
         raise ScenarioError(f"there is no network '{network}'; use 'loopback' or 'scenario'", "network")
     schedule = Schedule.draw(scenario, seed)
     check(scenario, chosen, schedule.plans)
+    _check_versions(speaks or {}, {*scenario.services, chosen.hub})
     points = triggered(scenario, chosen.hub)
     for node, more in (kills or {}).items():
         points.setdefault(node, []).extend(more)
@@ -225,6 +227,22 @@ def _folder(folder: str | Path | None) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _check_versions(speaks: Mapping[str, str], nodes: Collection[str | None]) -> None:
+    """Refuse versions of events that do not exist, before anything is started.
+
+    Raises:
+        ScenarioError: There is no such node, or no such version.
+    """
+    for node, version in speaks.items():
+        if node not in nodes:
+            known = ", ".join(sorted(one for one in nodes if one))
+            raise ScenarioError(f"there is no node '{node}' to speak it; the nodes are {known}", "speaks")
+        try:
+            Schema(version)
+        except SchemaError as error:
+            raise ScenarioError(str(error), f"speaks.{node}") from None
 
 
 def _silent(phase: str, share: float) -> None:

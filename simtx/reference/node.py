@@ -49,6 +49,7 @@ from simtx.protocols import (
 )
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.policies import Policies
+from simtx.reference.audit import AuditError
 from simtx.reference.timers import Timers
 from simtx.reference.workers import Workers
 
@@ -234,9 +235,8 @@ class Node:
             return False
         self.journal.event(actor, event)
         self.journal.handled(actor, event, effects, state)
-        if self.audit is not None and isinstance(event, Request):
-            who = "client" if event.kind == "begin" else "operator"
-            self.audit.append("request", tx=actor.tx, actor=who, name=event.kind, reason=str(event.body or ""))
+        if isinstance(event, Request) and event.kind == "begin":  # an operator's was audited when it came
+            self.tell("request", actor.tx, "client", name=event.kind, reason=str(event.body or ""))
         actor.event, actor.state = event.kind, state
         actor.effects = effects
         actor.rest = iter(effects)
@@ -485,8 +485,15 @@ class Node:
             )
 
     def _record(self, actor: Actor, act: str, **details: Any) -> None:
+        self.tell(act, actor.tx, actor.machine.role, **details)
+
+    def tell(self, act: str, tx: int, who: str, **details: Any) -> None:
+        """Write a line of the audit log; a node that cannot keep its audit log does not go on."""
         if self.audit is not None:
-            self.audit.append(act, tx=actor.tx, actor=actor.machine.role, **details)
+            try:
+                self.audit.append(act, tx=tx, actor=who, **details)
+            except AuditError as error:
+                self._end(error)
 
     def _second_phase(self, actor: Actor, effect: Commit | Rollback) -> None:
         store, tx = self.store, actor.tx

@@ -107,7 +107,7 @@ class Service:
                 await broker.close()
             store.close()
             if self.audit is not None:
-                self.audit.sync()
+                self.audit.close()
 
     # --- what goes out ----------------------------------------------------------------------------------------------------------
 
@@ -168,8 +168,7 @@ class Service:
     def refused(self, peer: str, reason: str) -> None:
         """Something came that is not let in: recorded, and nothing else happens."""
         self.log.log("refuse", self.node_name, -1, actor="network", peer=peer, detail=reason)
-        if self.audit is not None:
-            self.audit.append("refuse", tx=-1, actor=peer, reason=reason)
+        self.node.tell("refuse", -1, peer, reason=reason)
 
     def on_wake(self, _frame: Frame) -> None:
         """The service beside has committed outbox rows."""
@@ -197,8 +196,7 @@ class Service:
         admission = self.gate.admit(lane, lambda: self.schema.unwrap(wrapped))
         if admission.alert:
             self.log.log("alert", self.node_name, wrapped.tx, origin, actor="host", name=admission.alert)
-            if self.audit is not None:
-                self.audit.append("stop", tx=wrapped.tx, actor=wrapped.sender, reason=admission.alert)
+            self.node.tell("stop", wrapped.tx, wrapped.sender, reason=admission.alert)
         if admission.message is not None:
             self.node.deliver(Delivery(admission.message, delivery.id), origin)
 
