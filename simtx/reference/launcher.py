@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 from simtx.errors import RunFailed, ScenarioError
 from simtx.protocols import Strategy
 from simtx.protocols.codec import encode
+from simtx.reference.calls import Calls
 from simtx.reference.eventlog import LogFile
 from simtx.reference.faults import Injectors, link_faults
 from simtx.reference.killpoints import KillPoint
 from simtx.reference.schedule import Schedule
 from simtx.reference.supervisor import Child
-from simtx.reference.wire import Connection
 from simtx.workload import Streams
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Options:
         speaks: Version of the event schema that a node writes and reads, where it is not the current one.
         restart: Seconds after which a killed process is started again.
         service_times: Whether the scenario's service times are slept.
+        resumed: 0 for a new run. Otherwise the run goes on from what its stores hold, without a client, and this is the number of the
+            first incarnation; the launcher's own log has it, too.
     """
 
     seed: int = 1
@@ -63,6 +65,7 @@ class Options:
     speaks: dict[str, str] = field(default_factory=dict)
     restart: float = 0.05
     service_times: bool = True
+    resumed: int = 0
 
 
 class Launcher:
@@ -96,10 +99,8 @@ class Launcher:
         self._progress = progress
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
-        self._links: dict[str, Connection] = {}
-        self._replies: dict[int, asyncio.Future[Frame]] = {}
-        self._questions = itertools.count()
-        self._incarnations = itertools.count(1)
+        self._calls = Calls(LAUNCHER, folder)
+        self._incarnations = itertools.count(options.resumed + 1)
         self.nodes = [*scenario.services, *([strategy.hub] if strategy.hub is not None else [])]
         self.relays = [f"{name}.relay" for name in self.nodes if list(strategy.daemons(name))]
         self.proxied = options.network == "scenario" or link_faults(scenario)
@@ -115,10 +116,10 @@ class Launcher:
             names.append(BROKER)
         if self.proxied:
             names.append(PROXY)
-        return [*names, *self.nodes, *self.relays, CLIENT]
+        return [*names, *self.nodes, *self.relays, *([] if self.options.resumed else [CLIENT])]
 
     def write(self, schedule: Schedule) -> None:
-        """Write what the processes read when they start."""
+        """Write what the processes of a new run read when they start."""
         scenario, options, folder = self.scenario, self.options, self.folder
         for name in self.processes:
             folder.node(name).mkdir(parents=True, exist_ok=True)
@@ -131,6 +132,25 @@ class Launcher:
                 schedule.think,
             )
         schedule.write(folder, scenario, self.strategy)
+        run, workload = scenario.run, scenario.workload
+        self.configure(
+            {
+                "entries": sorted({self.strategy.entry(plan) for plan in schedule.plans}),
+                "warmup": run.warmup,
+                "duration": run.duration,
+                "users": workload.users if workload.think_time is not None else 0,
+                "think": schedule.think,
+                "patience": scenario.policies.client_patience,
+            }
+        )
+
+    def configure(self, client: Frame | None = None) -> None:
+        """Write the configuration of every process.
+
+        Args:
+            client: What the client's is to hold.
+        """
+        scenario, options, folder = self.scenario, self.options, self.folder
         policies = encode(getattr(self.strategy, "policies", None) or scenario.policies)
         common = {"host": options.host, "processes": len(self.processes), "seed": options.seed}
         for position, name in enumerate(self.processes):
@@ -143,15 +163,7 @@ class Launcher:
             if name in self.nodes or name in self.relays:
                 config |= self._node_config(name, policies)
             elif name == CLIENT:
-                run, workload = scenario.run, scenario.workload
-                config |= {
-                    "entries": sorted({self.strategy.entry(plan) for plan in schedule.plans}),
-                    "warmup": run.warmup,
-                    "duration": run.duration,
-                    "users": workload.users if workload.think_time is not None else 0,
-                    "think": schedule.think,
-                    "patience": scenario.policies.client_patience,
-                }
+                config |= client or {}
             elif name == BROKER:
                 config |= self.backends.broker_process or {}
             elif name == PROXY:
@@ -201,7 +213,9 @@ class Launcher:
             RunFailed: One of them cannot.
         """
         names = self.processes
-        self.log = LogFile(self.folder.path / "launcher.jsonl", 0)
+        resumed = self.options.resumed
+        own = f"launcher.{resumed}.jsonl" if resumed else "launcher.jsonl"
+        self.log = LogFile(self.folder.path / own, resumed)
         for name in names:
             self.children[name] = Child(
                 name, self.folder.path, lambda: next(self._incarnations), self._died, self._fail
@@ -245,8 +259,7 @@ class Launcher:
         """End all processes, the clients first."""
         if self.injectors is not None:
             self.injectors.stop()
-        for link in self._links.values():
-            await link.close()
+        await self._calls.close()
         order = [CLIENT, *self.relays, *self.nodes, PROXY, BROKER]
         await asyncio.gather(*(self.children[name].stop() for name in order if name in self.children))
 
@@ -257,35 +270,13 @@ class Launcher:
 
     # --- talking to the processes -----------------------------------------------------------------------------------------------
 
-    def _link(self, name: str) -> Connection:
-        link = self._links.get(name)
-        if link is None:
-            link = Connection(
-                LAUNCHER, self.folder.secret(), lambda: self.folder.locate(name), self._heard, expect=name
-            )
-            self._links[name] = link
-        return link
-
-    def _heard(self, frame: Frame) -> None:
-        number = frame.get("id")
-        waiting = self._replies.pop(number, None) if isinstance(number, int) else None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(frame)
-
     async def ask(self, name: str, patience: float = 1.0, **frame: Any) -> Frame | None:
         """Ask a process for something; None if it does not answer in time."""
-        number = next(self._questions)
-        reply = self._replies[number] = asyncio.get_running_loop().create_future()
-        self._link(name).send({"type": "control", "id": number, **frame})
-        try:
-            return await asyncio.wait_for(reply, patience)
-        except TimeoutError:
-            self._replies.pop(number, None)
-            return None
+        return await self._calls.ask(name, patience, **frame)
 
     def tell(self, name: str, **frame: Any) -> None:
         """Send a frame to a process, whatever becomes of it."""
-        self._link(name).send(frame)
+        self._calls.tell(name, **frame)
 
     # --- the run ----------------------------------------------------------------------------------------------------------------
 
@@ -322,7 +313,11 @@ class Launcher:
         if self.injectors is not None:
             self.injectors.arrivals_over()
         self._progress("draining", 1.0)
-        deadline = time.monotonic() + self.scenario.run.drain
+        return await self.drain(self.scenario.run.drain)
+
+    async def drain(self, patience: float) -> list[int]:
+        """Wait until everything is at rest, but no longer than `patience` seconds; returns what is still being worked on."""
+        deadline = time.monotonic() + patience
         still = 0
         working: set[int] = set()
         while time.monotonic() < deadline and still < _STILL:

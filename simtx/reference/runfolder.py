@@ -233,7 +233,7 @@ class RunFolder:
 
     def logs(self) -> list[Path]:
         """All event logs that are there, the launcher's included."""
-        return sorted([*self.path.glob("nodes/*/log.*.jsonl"), *self.path.glob("launcher.jsonl")])
+        return sorted([*self.path.glob("nodes/*/log.*.jsonl"), *self.path.glob("launcher*.jsonl")])
 
     def config(self, name: str) -> Path:
         """What the launcher tells a process."""
