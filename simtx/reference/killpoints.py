@@ -21,8 +21,9 @@ class KillPoint:
 
     Attributes:
         id: Unique in the run; names the file that says that it has struck.
-        tx: Business transaction, or None: any.
-        event: Kind of the event whose handler it is, ``recover`` for a recovery, or empty: any.
+        tx: Business transaction, or None: any. A handler of a long-running machine belongs to those that it publishes something for.
+        event: Kind of the event whose handler it is, ``recover`` for a recovery, or empty: any. What follows a colon is left out: the
+            result of a relay's publication is ``published``.
         role: Role of the machine, or empty: any.
         state: State of the machine before the event, or empty: any.
         index: Before the effect with this number, from 0; the number of effects itself means: after the last one. -1: not by number.
@@ -30,6 +31,8 @@ class KillPoint:
         before: With a name: before this effect, else right after it.
         occurrence: The first such place, the second, ...
         downtime: Seconds until the process is started again.
+        program: All effects of the handler, as `program` writes them, or empty: any.
+        after: Id of a kill point that must have struck before, or empty: none.
     """
 
     id: str
@@ -42,6 +45,8 @@ class KillPoint:
     before: bool = True
     occurrence: int = 1
     downtime: float = 0.0
+    program: str = ""
+    after: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, for a node's configuration."""
@@ -59,6 +64,28 @@ def effect_name(effect: Effect) -> str:
     return str(getattr(effect, "tag", getattr(effect, "kind", getattr(effect, "outcome", ""))))
 
 
+def program(effects: Sequence[Effect]) -> str:
+    """A list of effects as text, without what differs from transaction to transaction: two handlers with the same one do the same."""
+    words = []
+    for effect in effects:
+        name = effect_name(effect)
+        if isinstance(effect, Message):
+            name = f"{name}>{effect.to}"
+        elif isinstance(effect, Publish):
+            name = f"{name}>{effect.message.to}"
+        words.append(f"{type(effect).__name__}:{name.partition(':')[0]}")
+    return " ".join(words)
+
+
+def subjects(tx: int, event: str, effects: Sequence[Effect]) -> set[int]:
+    """The business transactions that a handler is about: of a long-running machine, those of its publications; maybe none."""
+    if tx >= 0:
+        return {tx}
+    about = event.partition(":")[2]
+    found = {int(about)} if about.isdecimal() else set()
+    return found | {effect.message.tx for effect in effects if isinstance(effect, Publish)}
+
+
 class KillSwitch:
     """The kill points of one process.
 
@@ -73,12 +100,16 @@ class KillSwitch:
 
     def check(self, tx: int, role: str, state: str, event: str, effects: Sequence[Effect], position: int) -> None:
         """The effect with this number comes next: die here if a point says so."""
+        kind = event.partition(":")[0]
+        about = subjects(tx, event, effects)
         for point in self.points:
             if (
-                (point.tx is not None and point.tx != tx)
-                or (point.event and point.event != event)
+                (point.tx is not None and point.tx not in about)
+                or (point.event and point.event != kind)
                 or (point.role and point.role != role)
                 or (point.state and point.state != state)
+                or (point.program and point.program != program(effects))
+                or (point.after and not (self._folder / point.after).exists())
             ):
                 continue
             if point.index >= 0:

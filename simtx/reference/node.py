@@ -251,7 +251,7 @@ class Node:
                 self._kill(actor, effects, len(effects) - length_hint(rest) - 1)
             if not self._begin(actor, effect):
                 return
-        if killing and effects:
+        if killing:
             self._kill(actor, effects, len(effects))
         self._next(actor)
 

@@ -83,7 +83,7 @@ class Service:
             demand=_demands(self.folder, self.node_name),
             seed=config["seed"],
         )
-        if self.incarnation > config["processes"]:  # the first incarnations have the lowest numbers
+        if len(list(self.folder.node(self.name).glob("log.*.jsonl"))) > 1:  # not the first incarnation
             self.log.log("restart", self.node_name, -1, actor="fault", detail=self.name)
         if self.audit is not None:
             self.audit.reconcile(store.history())

@@ -298,7 +298,7 @@ class Connection:
         expect: str | None = None,
         refused: Callable[[str, str], None] | None = None,
         limit: int = LIMIT,
-        backoff: tuple[float, float] = (0.005, 0.5),
+        backoff: tuple[float, float] = (0.005, 0.05),
     ) -> None:
         self.name = _checked_name(name)
         self.handler = handler

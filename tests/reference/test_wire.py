@@ -326,7 +326,7 @@ def test_attempts_back_off_and_never_end(monkeypatch: pytest.MonkeyPatch) -> Non
         assert problems == [("an unknown address", "it has not said where it listens")]  # once, not ten times
 
     play(test)
-    assert delays[:10] == pytest.approx([0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5, 0.5])
+    assert delays[:10] == pytest.approx([0.005, 0.01, 0.02, 0.04, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05])
 
 
 def test_a_place_that_cannot_be_read_yet_is_asked_for_again(tmp_path: Path) -> None:
