@@ -130,6 +130,8 @@ def _register_views() -> None:
     for name, module, function in (
         ("diagram", "simtx.report.diagram", "draw"),
         ("diagram-text", "simtx.report.diagram", "render"),
+        ("otlp", "simtx.report.otlp", "save_otlp"),
+        ("chrome", "simtx.report.chrome", "save_chrome"),
         ("timeline", "simtx.report.plots", "timeline"),
         ("comparison", "simtx.report.plots", "overview"),
         ("comparison-text", "simtx.report.tables", "text"),

@@ -164,6 +164,14 @@ class Trace:
         """The same diagram in letters, one line an event."""
         return str(views.view("diagram-text")(self, tx, **options))
 
+    def save_otlp(self, path: str | Path, **options: Any) -> Path:
+        """Write spans as OpenTelemetry's OTLP JSON, for Jaeger and others; options are those of `simtx.report.otlp.save_otlp`."""
+        return Path(views.view("otlp")(self, path, **options))
+
+    def save_chrome(self, path: str | Path) -> Path:
+        """Write spans in Chrome's trace event format, for ``chrome://tracing`` and Perfetto."""
+        return Path(views.view("chrome")(self, path))
+
     def __repr__(self) -> str:
         return f"<Trace: {len(self)} events of {len(self.transactions)} transactions>"
 

@@ -1,0 +1,393 @@
+"""The event log as spans: stretches of time with a cause, as tracing tools know them.
+
+One trace for each business transaction. Its root is the client's request, until the answer. Below it:
+
+- a span for each *handler*: what a machine does from the arrival of an event (a request, a message, a delivery, a timer, a recovery) to
+  the last effect that it leads to;
+- a span for each *message* between nodes, as long as it is under way, and for each *publication*, until the broker has confirmed it;
+- a span for each local transaction, log record and second phase, from the moment at which its machine asks for it; so it contains the
+  wait for a worker, for locks and for the disk;
+- a span for each prepared branch that is *in doubt*.
+
+Decisions, answers, alerts, waits for locks, changed values and effects that a crash has swallowed are events on the span that they
+belong to. What concerns the whole run (nodes that are down, faults) is a trace of its own.
+
+`simtx.report.otlp` and `simtx.report.chrome` write spans in the formats of OpenTelemetry and of Chrome.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from simtx.metrics.trace import TraceEvent
+
+Kind: TypeAlias = Literal["transaction", "handler", "message", "publication", "store", "log", "in-doubt", "run", "down"]
+Value: TypeAlias = str | int | float | bool
+
+RUN: Final = -1
+"""Number of the transaction of spans that concern the whole run."""
+CLIENT: Final = "client"
+
+_ARRIVALS: Final = frozenset({"request", "receive", "deliver", "timer", "recover"})
+_WORK: Final = frozenset({"transact", "execute", "prepare", "commit", "rollback"})
+_MARKS: Final = frozenset({"decided", "answer", "suspect", "alert", "acknowledge", "forget", "lost", "reject"})
+_OF_STORE: Final = frozenset({"apply", "query", "read", "wait", "serve", "free", "unlock"})
+
+
+@dataclass(slots=True)
+class Mark:
+    """Something at one moment of a span.
+
+    Attributes:
+        time: Seconds since the start of the run.
+        name: What.
+        attributes: More about it.
+    """
+
+    time: float
+    name: str
+    attributes: dict[str, Value]
+
+
+@dataclass(slots=True)
+class Span:
+    """A stretch of time on one node.
+
+    Attributes:
+        kind: What it stands for.
+        entry: Id of the entry of the log that it was made from; with `kind` it is unique.
+        tx: Business transaction, or `RUN`.
+        node: Where.
+        name: What, in a few words.
+        start: Seconds since the start of the run.
+        end: Likewise.
+        parent: The span that caused it, or None for the root of a trace.
+        peer: The other node, if there is one.
+        subject: Kind of the message, tag of the local transaction, name of the record.
+        attributes: More about it.
+        marks: What happened meanwhile, in order.
+        error: What went wrong; empty: nothing.
+        succeeded: Whether it is known to have succeeded.
+    """
+
+    kind: Kind
+    entry: int
+    tx: int
+    node: str
+    name: str
+    start: float
+    end: float
+    parent: Span | None = None
+    peer: str = ""
+    subject: str = ""
+    attributes: dict[str, Value] = field(default_factory=dict)
+    marks: list[Mark] = field(default_factory=list)
+    error: str = ""
+    succeeded: bool = False
+
+    def mark(self, time: float, name: str, /, **attributes: Value) -> None:
+        """Note what happens at a moment."""
+        self.end = max(self.end, time)
+        self.marks.append(Mark(time, name, {key: value for key, value in attributes.items() if value != ""}))
+
+
+def spans_of(trace: Iterable[TraceEvent]) -> list[Span]:
+    """The spans of an event log, in the order of their starts; a cause always comes before its effects.
+
+    Args:
+        trace: The log of a run, or of one transaction (``run.trace.of(tx)``), simulated or real.
+    """
+    return _Reader().read(trace)
+
+
+class _Reader:
+    """Makes spans from entries."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self.roots: dict[int, Span] = {}
+        self.by_entry: dict[int, Span] = {}
+        self.recovered: dict[tuple[str, int], Span] = {}  # effects without a cause: of a recovery
+        self.current: dict[tuple[str, int], Span] = {}  # last local transaction by node and transaction
+        self.begun: dict[tuple[str, int], list[Mark]] = {}  # what its local transaction did before it ended
+        self.doubts: dict[tuple[str, int], Span] = {}
+        self.down: dict[tuple[str, str], Span] = {}
+        self.reached: dict[int, float] = {}  # by handler: when its last effect was done
+        self.readers: dict[str, Callable[[TraceEvent], None]] = {
+            **dict.fromkeys(_ARRIVALS, self._arrival),
+            **dict.fromkeys(_WORK, self._work),
+            **dict.fromkeys(_MARKS, self._mark),
+            **dict.fromkeys(_OF_STORE, self._of_store),
+            "arrive": self._arrive,
+            "reply": self._reply,
+            "send": self._send,
+            "drop": self._drop,
+            "publish": self._publish,
+            "confirm": self._confirm,
+            "redeliver": self._redeliver,
+            "append": self._append,
+            "crash": self._crash,
+            "restart": self._restart,
+            "fault": self._fault,
+            "unfinished": self._unfinished,
+        }
+
+    def read(self, trace: Iterable[TraceEvent]) -> list[Span]:
+        """Read the whole log."""
+        last: float | None = None
+        for entry in trace:
+            reader = self.readers.get(entry.kind)
+            if reader is not None:
+                reader(entry)
+            last = entry.time
+        for span in (*self.doubts.values(), *self.down.values()):
+            span.end = max(span.start, last if last is not None else span.start)
+            span.attributes["simtx.open"] = True
+        for span in self.spans:
+            root = self.roots[span.tx]
+            if "simtx.answer" not in root.attributes:  # nobody was told anything: until the last effect
+                root.end = max(root.end, span.end)
+        for root in self.roots.values():
+            if root.tx != RUN and "simtx.answer" not in root.attributes:
+                root.error = "no answer"
+        return self.spans
+
+    def _add(self, span: Span) -> Span:
+        self.spans.append(span)
+        return span
+
+    # --- roots --------------------------------------------------------------------------------------------------------------------
+
+    def _root(self, entry: TraceEvent) -> Span:
+        """The root of the trace that an entry belongs to; it is made when it is first needed."""
+        tx = max(entry.tx, RUN)
+        root = self.roots.get(tx)
+        if root is None:
+            if tx == RUN:
+                root = Span("run", entry.id, RUN, "run", "run", entry.time, entry.time)
+            else:
+                root = Span("transaction", entry.id, tx, CLIENT, f"transaction {tx}", entry.time, entry.time)
+            self.roots[tx] = self._add(root)
+        return root
+
+    def _arrive(self, entry: TraceEvent) -> None:
+        root = self._root(entry)
+        root.peer = entry.peer
+        self.by_entry[entry.id] = root
+
+    def _reply(self, entry: TraceEvent) -> None:
+        root = self._root(entry)
+        self._answered(root, entry)
+        root.end = entry.time
+
+    def _answered(self, root: Span, entry: TraceEvent) -> None:
+        if "simtx.answer" not in root.attributes:
+            root.attributes["simtx.answer"] = entry.name
+            root.end = max(root.end, entry.time)
+            root.succeeded = entry.name != "aborted"
+            root.error = "" if root.succeeded else (entry.detail or "aborted")
+
+    def _unfinished(self, entry: TraceEvent) -> None:
+        self._root(entry).attributes["simtx.unfinished"] = entry.name
+
+    # --- handlers -----------------------------------------------------------------------------------------------------------------
+
+    def _arrival(self, entry: TraceEvent) -> None:
+        sender = self.by_entry.get(entry.cause) if entry.cause is not None else None
+        name = entry.kind if entry.kind == "recover" else f"{entry.kind} {entry.name}"
+        span = Span(
+            "handler",
+            entry.id,
+            max(entry.tx, RUN),
+            entry.node,
+            name,
+            entry.time,
+            entry.time,
+            sender or self._root(entry),
+            peer=entry.peer,
+            subject=entry.name,
+        )
+        span.attributes["simtx.event"] = entry.kind
+        self.by_entry[entry.id] = self._add(span)
+        self.reached[entry.id] = entry.time
+        if sender is not None and sender.kind == "message":
+            copies = sender.attributes.get("simtx.copies", 0)
+            sender.attributes["simtx.copies"] = int(copies) + 1
+            if not copies:
+                sender.end = entry.time
+                sender.error = ""
+        elif sender is not None and sender.kind == "publication":
+            sender.attributes["messaging.destination.name"] = entry.node
+
+    def _handler(self, entry: TraceEvent) -> Span:
+        """The handler that an effect belongs to."""
+        cause = self.by_entry.get(entry.cause) if entry.cause is not None else None
+        if cause is None:
+            key = (entry.node, entry.tx)
+            cause = self.recovered.get(key)
+            if cause is None:
+                root = self._root(entry)
+                name = "recover" if entry.tx >= 0 else entry.actor
+                cause = Span("handler", entry.id, max(entry.tx, RUN), entry.node, name, entry.time, entry.time, root)
+                cause.attributes["simtx.event"] = name
+                self.recovered[key] = self._add(cause)
+                self.reached[cause.entry] = entry.time
+        cause.end = max(cause.end, entry.time)
+        return cause
+
+    def _mark(self, entry: TraceEvent) -> None:
+        handler = self._handler(entry)
+        handler.mark(entry.time, entry.kind, name=entry.name, detail=entry.detail, peer=entry.peer)
+        self.reached[handler.entry] = entry.time
+        if entry.tx == RUN:
+            return
+        root = self._root(entry)
+        if entry.kind == "answer":
+            self._answered(root, entry)
+        elif entry.kind == "decided":
+            root.attributes.setdefault("simtx.outcome", entry.name)
+        elif entry.kind == "alert" and entry.detail == "stuck":
+            handler.error = entry.name
+
+    # --- messages -----------------------------------------------------------------------------------------------------------------
+
+    def _send(self, entry: TraceEvent) -> None:
+        handler = self._handler(entry)
+        span = Span(
+            "message",
+            entry.id,
+            entry.tx,
+            entry.node,
+            f"send {entry.name}",
+            entry.time,
+            entry.time,
+            handler,
+            peer=entry.peer,
+            subject=entry.name,
+        )
+        self.by_entry[entry.id] = self._add(span)
+        self.reached[handler.entry] = entry.time
+
+    def _drop(self, entry: TraceEvent) -> None:
+        span = self.by_entry.get(entry.cause) if entry.cause is not None else None
+        if span is None or span.kind not in ("message", "publication", "transaction"):
+            return
+        reason = f"{entry.peer} was down" if entry.detail == "down" else "lost on the network"
+        span.mark(entry.time, "drop", reason=reason)
+        if span.kind == "message" and "simtx.copies" not in span.attributes:
+            span.error = reason
+
+    def _publish(self, entry: TraceEvent) -> None:
+        parent = self._root(entry) if entry.cause is None else self._handler(entry)
+        span = Span(
+            "publication",
+            entry.id,
+            entry.tx,
+            entry.node,
+            f"publish {entry.name}",
+            entry.time,
+            entry.time,
+            parent,
+            peer=entry.peer,
+            subject=entry.name,
+        )
+        span.attributes["simtx.role"] = entry.actor
+        self.by_entry[entry.id] = self._add(span)
+        if parent.kind == "handler":
+            self.reached[parent.entry] = entry.time
+
+    def _confirm(self, entry: TraceEvent) -> None:
+        span = self.by_entry.get(entry.cause) if entry.cause is not None else None
+        if span is not None:
+            span.end = max(span.end, entry.time)
+            span.succeeded = True
+
+    def _redeliver(self, entry: TraceEvent) -> None:
+        span = self.by_entry.get(entry.cause) if entry.cause is not None else None
+        if span is not None:
+            span.marks.append(Mark(entry.time, "redeliver", {"peer": entry.peer}))
+
+    # --- stores and logs ------------------------------------------------------------------------------------------------------------
+
+    def _span_of(self, entry: TraceEvent, kind: Kind, subject: str) -> Span:
+        """The span of something that takes time, since the last effect of the same handler."""
+        handler = self._handler(entry)
+        start = min(self.reached.get(handler.entry, handler.start), entry.time)
+        name = entry.kind if subject in ("", entry.kind) else f"{entry.kind} {subject}"
+        span = Span(kind, entry.id, max(entry.tx, RUN), entry.node, name, start, entry.time, handler, subject=subject)
+        self.reached[handler.entry] = entry.time
+        return self._add(span)
+
+    def _append(self, entry: TraceEvent) -> None:
+        span = self._span_of(entry, "log", entry.name)
+        span.attributes["simtx.durability"] = entry.detail
+
+    def _work(self, entry: TraceEvent) -> None:
+        span = self._span_of(entry, "store", entry.name)
+        key = (entry.node, entry.tx)
+        span.marks = self.begun.pop(key, [])
+        self.current[key] = span
+        span.attributes["simtx.durability"] = "forced" if "forced" in entry.detail.split() else "lazy"
+        if entry.kind in ("commit", "rollback"):
+            doubt = self.doubts.pop(key, None)
+            if doubt is not None:
+                doubt.end = entry.time
+                doubt.attributes["simtx.outcome"] = entry.kind
+            return
+        words = entry.detail.split()
+        status = words[1] if len(words) > 1 else ""
+        span.attributes["simtx.phase"] = words[0] if words else ""
+        span.attributes["simtx.status"] = status
+        if status in ("refused", "failed"):
+            span.error = status
+        if entry.kind == "prepare" and status == "done":
+            span = Span("in-doubt", entry.id, entry.tx, entry.node, "in doubt", entry.time, entry.time, span.parent)
+            self.doubts[key] = self._add(span)
+
+    def _of_store(self, entry: TraceEvent) -> None:
+        """What a store has done for a transaction: an event of its local transaction, which ends at the same time, or has ended."""
+        key = (entry.node, entry.tx)
+        if entry.kind in ("free", "unlock"):
+            span = self.current.get(key)
+            if span is not None and entry.kind == "unlock":
+                span.marks.append(Mark(entry.time, "unlock", {"name": entry.name}))
+            return
+        mark = Mark(entry.time, entry.kind, _about(entry))
+        span = self.current.get(key)
+        if span is not None and span.end == entry.time and entry.kind != "serve":
+            span.marks.append(mark)
+        else:
+            self.begun.setdefault(key, []).append(mark)
+
+    # --- the run ------------------------------------------------------------------------------------------------------------------
+
+    def _crash(self, entry: TraceEvent) -> None:
+        what = entry.detail or entry.node
+        span = Span("down", entry.id, RUN, entry.node, f"{what} down", entry.time, entry.time, self._root(entry))
+        self.down[entry.node, what] = self._add(span)
+        for key in [key for key in (*self.recovered, *self.begun) if key[0] == entry.node]:
+            self.recovered.pop(key, None)
+            self.begun.pop(key, None)
+
+    def _restart(self, entry: TraceEvent) -> None:
+        span = self.down.pop((entry.node, entry.detail or entry.node), None)
+        if span is not None:
+            span.end = entry.time
+
+    def _fault(self, entry: TraceEvent) -> None:
+        self._root(entry).mark(entry.time, f"fault: {entry.name}", node=entry.node)
+
+
+def _about(entry: TraceEvent) -> dict[str, Value]:
+    """What the entry of a store says, as attributes."""
+    if entry.kind == "apply":
+        detail = json.loads(entry.detail)
+        keys = ", ".join(f"{key}: {old:g} to {new:g}" for key, (old, new) in detail["values"].items())
+        steps = ", ".join(str(step) for step in detail["steps"])
+        return {"phase": entry.name, "steps": steps, "values": keys}
+    if entry.kind == "wait":
+        return {"end": entry.name, "seconds": float(entry.detail)}
+    return {name: value for name, value in (("name", entry.name), ("detail", entry.detail)) if value}
