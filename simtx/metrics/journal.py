@@ -95,7 +95,8 @@ class Journal:
             origin = self.recorder.origin(message)
             actor.cause = log("deliver", self.node, tx, origin, actor=message.sender, peer="broker", name=message.kind)
         elif isinstance(event, Request):
-            actor.cause = log("request", self.node, tx, actor="client", peer="client", name=event.kind)
+            who = "client" if event.kind == "begin" else "operator"
+            actor.cause = log("request", self.node, tx, actor=who, peer=who, name=event.kind)
         elif isinstance(event, Timer) and tx != DAEMON:
             actor.cause = log("timer", self.node, tx, actor.cause, actor=actor.machine.role, name=event.kind)
 

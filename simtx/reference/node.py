@@ -14,6 +14,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +40,7 @@ from simtx.protocols import (
     Prepare,
     Publish,
     ReadOutbox,
+    Record,
     Request,
     Rollback,
     SetTimer,
@@ -62,6 +64,25 @@ if TYPE_CHECKING:
 
 SIDE_WORKERS: Final = 4
 RECOVER: Final = "recover"
+DAMAGE: Final = "heuristic-damage"
+CONFIRMED: Final = "heuristic-confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """What a machine makes of an operator's request.
+
+    Attributes:
+        before: Its state before.
+        after: Its state then.
+        effects: What it will do.
+        problem: Why it refused to handle the request; empty: it did not.
+    """
+
+    before: str
+    after: str
+    effects: Sequence[Effect] = ()
+    problem: str = ""
 
 
 class Actor:
@@ -118,6 +139,11 @@ class Node:
         queue_limit: Local transactions that may wait.
         demand: Seconds of work of a step of a transaction: (tx, step, compensation).
         seed: Of the back-off's jitter.
+
+    Attributes:
+        stuck: Why machines wait for an operator, by transaction.
+        heuristics: What an operator has decided for branches in doubt, ``commit`` or ``rollback``, while the coordinator's decision has
+            not come.
     """
 
     def __init__(
@@ -153,6 +179,8 @@ class Node:
         self.actors: dict[int, Actor] = {}
         self.daemons: list[Actor] = []
         self.breakers: dict[str, CircuitBreaker] = {}
+        self.stuck: dict[int, str] = {}
+        self.heuristics: dict[int, str] = {}
         self.timer_factor = 1.0
         self.slowness = 1.0
         self.publishing = 0
@@ -171,6 +199,7 @@ class Node:
         self._stopped = False
         self._timers = Timers()
         self._rings = itertools.count()
+        self._operators: dict[int, tuple[Request, Callable[[Intervention], None]]] = {}  # the reference keeps the id
 
     # --- what comes in ----------------------------------------------------------------------------------------------------------
 
@@ -187,6 +216,23 @@ class Node:
     def request(self, request: Request, origin: int | None = None) -> None:
         """A client or an operator asks for something."""
         self._notify(self._actor(request.tx), request, origin)
+
+    def intervene(self, request: Request, then: Callable[[Intervention], None]) -> None:
+        """An operator asks for something; `then` hears what the machine makes of it, before it happens."""
+        self._operators[id(request)] = (request, then)
+        self._notify(self._actor(request.tx), request, None)
+
+    def ring(self, tx: int) -> list[str]:
+        """Let those timers fire now that only repeat something; returns their names."""
+        actor = self.actors[tx]
+        state = actor.machine.state
+        rows = actor.machine.transitions
+        repeating = [
+            row.event for row in rows if row.state == state and row.to == (state,) and row.event in actor.timers
+        ]
+        for kind in repeating:
+            self._ring(actor, kind, actor.timers[kind])
+        return repeating
 
     def wake_daemons(self) -> None:
         """A local transaction of the service beside has committed outbox rows."""
@@ -229,18 +275,32 @@ class Node:
         except PeerFault as fault:
             self.journal.event(actor, event)
             self.log.log("refuse", self.name, actor.tx, actor.cause, actor="host", name=event.kind, detail=str(fault))
+            self._reply(event, Intervention(state, state, problem=str(fault)))
             return False
         except ProtocolViolation as violation:
-            self._end(violation)
+            if id(event) in self._operators:  # a machine that no operator can ask is not broken by his asking
+                self._reply(event, Intervention(state, state, problem=str(violation)))
+            else:
+                self._end(violation)
             return False
+        if machine.state != state:
+            self.stuck.pop(actor.tx, None)
         self.journal.event(actor, event)
         self.journal.handled(actor, event, effects, state)
         if isinstance(event, Request) and event.kind == "begin":  # an operator's was audited when it came
             self.tell("request", actor.tx, "client", name=event.kind, reason=str(event.body or ""))
+        self._reply(event, Intervention(state, machine.state, effects))
         actor.event, actor.state = event.kind, state
         actor.effects = effects
         actor.rest = iter(effects)
         return True
+
+    def _reply(self, event: Event, outcome: Intervention) -> None:
+        """Tell the operator, if it was one who asked."""
+        if self._operators:
+            known = self._operators.pop(id(event), None)
+            if known is not None:
+                known[1](outcome)
 
     def _run(self, actor: Actor) -> None:
         """Play the rest of its effects; return when it has to wait, or when nothing is left and the machine is idle."""
@@ -326,6 +386,8 @@ class Node:
                 self._breaker(effect.node).failure(self._loop.time())
         elif isinstance(effect, Alert):
             self._record(actor, "stuck" if effect.stuck else "alert", reason=effect.reason)
+            if effect.stuck:
+                self.stuck[actor.tx] = effect.reason
         elif isinstance(effect, Publish):
             self.publishing += 1
             self._task(self._publish(actor, effect, self.log.origin(effect.message)))
@@ -516,9 +578,20 @@ class Node:
             self.log.when = None
             if result.in_doubt >= 0:
                 self._record(actor, kind)
+            elif tx in self.heuristics:
+                self._compare(actor, kind, self.heuristics.pop(tx))
             self._run(actor)
 
         self._aside(job, then)
+
+    def _compare(self, actor: Actor, kind: str, heuristic: str) -> None:
+        """The decision has come for a branch that an operator had ended before."""
+        if kind == heuristic:
+            self._record(actor, kind, name=CONFIRMED, reason="the operator had decided likewise")
+            return
+        reason = f"heuristic damage: the operator had decided {heuristic}, the coordinator says {kind}"
+        self.log.log("alert", self.name, actor.tx, actor.cause, actor=actor.machine.role, name=reason)
+        self._record(actor, "alert", name=DAMAGE, reason=reason)
 
     def _forget(self, actor: Actor) -> bool:
         """Free the machine; its successor must not write records before those of this one are gone."""
@@ -536,6 +609,9 @@ class Node:
 
     def _free(self, actor: Actor) -> None:
         self.journal.effect(actor, Forget())
+        given_up = self.stuck.pop(actor.tx, None)
+        if given_up is not None:  # nothing is left that could be asked for more
+            self._record(actor, "given-up", reason=given_up)
         actor.alive = False
         actor.timers.clear()
         if self.actors.get(actor.tx) is actor:
@@ -567,15 +643,19 @@ class Node:
     def recover(self) -> None:
         """Recover every machine that has records; the node may listen from here on."""
         for tx, records in sorted(self.store.records().items()):
-            actor = self._actor(tx)
-            actor.busy = True
-            effects = actor.machine.recover(records)
-            self.journal.recovered(actor, records, effects)
-            self._record(actor, "recovered")
-            actor.event, actor.state = RECOVER, actor.machine.initial
-            actor.effects = effects
-            actor.rest = iter(effects)
-            self._loop.call_soon(self._run, actor)
+            self.revive(tx, records)
+
+    def revive(self, tx: int, records: Sequence[Record]) -> None:
+        """Rebuild a machine that is not there from its records."""
+        actor = self._actor(tx)
+        actor.busy = True
+        effects = actor.machine.recover(records)
+        self.journal.recovered(actor, records, effects)
+        self._record(actor, "recovered")
+        actor.event, actor.state = RECOVER, actor.machine.initial
+        actor.effects = effects
+        actor.rest = iter(effects)
+        self._loop.call_soon(self._run, actor)
 
     def start_daemons(self) -> None:
         """Start the long-running machines."""
@@ -595,8 +675,13 @@ class Node:
     @property
     def quiet(self) -> bool:
         """Whether nothing is under way here."""
+        return self.resting and not self.actors
+
+    @property
+    def resting(self) -> bool:
+        """Whether everything that is under way here waits for an operator."""
         workers = self._workers.busy if self._workers is not None else 0
-        return not (workers or self._side.busy or self.publishing or self.actors)
+        return not (workers or self._side.busy or self.publishing or self.actors.keys() - self.stuck.keys())
 
     def _end(self, error: BaseException) -> None:
         if not self._stopped:
