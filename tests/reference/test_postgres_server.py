@@ -37,7 +37,8 @@ def private_folder(server):
 
 
 def process_ids(server):
-    return [pid for (pid,) in query(server, "SELECT pid FROM pg_stat_activity")]
+    backends = [pid for (pid,) in query(server, "SELECT pid FROM pg_stat_activity")]
+    return [int(Path(query(server, "SHOW data_directory")[0][0], "postmaster.pid").read_text().split()[0]), *backends]
 
 
 def runs(pid):
@@ -238,16 +239,23 @@ def test_a_second_server_starts_from_a_copy_of_the_first_ones_cluster(monkeypatc
 
 
 PARENT = """
-    import sys, time
+    import os, sys, time
     import psycopg
     from simtx.reference.stores.server import PostgresServer
     with PostgresServer(*sys.argv[2:]) as server:
         with psycopg.connect(server.dsn()) as connection:
             pids = [str(pid) for (pid,) in connection.execute("SELECT pid FROM pg_stat_activity")]
+            with open(connection.execute("SHOW data_directory").fetchone()[0] + "/postmaster.pid") as file:
+                pids.append(file.readline().strip())
             connection.execute("CREATE TABLE IF NOT EXISTS t (n int)")
             connection.execute("INSERT INTO t VALUES (1)")
         if sys.argv[1] == "pause":
             server.pause()
+        if sys.argv[1] == "fork" and os.fork() == 0:
+            os.close(1)
+            os.close(2)
+            time.sleep(3)  # with a copy of every open file
+            os._exit(0)
         print(server.dsn().split()[0].removeprefix("host="), *pids, flush=True)
         if sys.argv[1] == "raise":
             raise RuntimeError("on purpose")
@@ -275,12 +283,12 @@ def segments():
     return Path("/proc/sysvipc/shm").read_text() if Path("/proc/sysvipc/shm").exists() else ""
 
 
-@pytest.mark.parametrize("state", ["run", "pause"])
-def test_a_parent_that_is_killed_leaves_nothing(state):
+@pytest.mark.parametrize(("state", "seconds"), [("run", 15.0), ("pause", 15.0), ("fork", 2.5)])
+def test_a_parent_that_is_killed_leaves_nothing(state, seconds):
     before = segments()
     with parent(state) as (process, folder, pids):
         process.kill()
-        assert eventually(lambda: not folder.exists() and not [pid for pid in pids if runs(pid)])
+        assert eventually(lambda: not folder.exists() and not [pid for pid in pids if runs(pid)], seconds)
     assert eventually(lambda: len(segments()) <= len(before))
 
 

@@ -1,8 +1,8 @@
 """Owner of one PostgreSQL server: a process of its own, which ends the server and cleans up when its parent is gone, whatever ended it.
 
 `simtx.reference.stores.server` runs this file as a program (the standard library alone, so that it starts in hundredths of a second) and
-talks to it in lines of JSON over its standard input and output. The end of its input is the end of the server: that comes when the parent closes the
-pipe, and also when the parent dies of SIGKILL. Should this process itself be killed, the server gets SIGQUIT from the kernel
+talks to it in lines of JSON over its standard input and output. The end of its input, or of its parent, is the end of the server: that comes when
+the parent closes the pipe, and also when it dies of SIGKILL. Should this process itself be killed, the server gets SIGQUIT from the kernel
 (PR_SET_PDEATHSIG, Linux): it ends, and only its folder stays.
 
 Why the processes of a server are listed one by one: every backend is the leader of a session of its own, so no signal to a process group
@@ -16,13 +16,14 @@ import ctypes
 import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,9 @@ PR_SET_PDEATHSIG: Final = 1
 IPC_RMID: Final = 0
 STOP_PATIENCE: Final = 20.0
 """Seconds for an orderly shutdown, then for an immediate one, then it is killed."""
+
+PARENT_WATCH: Final = 0.5
+"""Seconds between two looks at whether the parent lives."""
 
 
 class Postmaster:
@@ -255,8 +259,22 @@ def _terminated(_number: int, _frame: object) -> None:
     raise SystemExit(0)
 
 
+def _lines(parent: int) -> Iterator[bytes]:
+    """Lines of the input, until it ends or the parent is gone: a forked child of the parent may hold the other end of the pipe open."""
+    buffer = b""
+    while os.getppid() == parent:
+        if not select.select([0], [], [], PARENT_WATCH)[0]:
+            continue
+        data = os.read(0, 65536)
+        if not data:
+            return
+        *lines, buffer = (buffer + data).split(b"\n")
+        yield from lines
+
+
 def main() -> None:
     """Obey until the input ends."""
+    parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _terminated)
     signal.signal(signal.SIGHUP, _terminated)
@@ -267,7 +285,7 @@ def main() -> None:
         return
     try:
         print(json.dumps({"value": postmaster.folder}), flush=True)
-        for line in sys.stdin:
+        for line in _lines(parent):
             name, arguments = json.loads(line)
             try:
                 answer = {"value": getattr(postmaster, name)(*arguments)}
