@@ -145,6 +145,9 @@ class NatsClient(BrokerClient):
 
         async def failed(error: Exception) -> None:
             problems.append(error)
+            if not isinstance(error, (OSError, nats.errors.Error)):  # a consumer's own, in a callback
+                context = {"message": "a consumer failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
 
         async def closed() -> None:
             self._give_up(client)
