@@ -17,6 +17,8 @@ async def run_broker(path: Path, name: str, incarnation: int, config: dict[str, 
     folder = RunFolder(path)
     log = LogFile(folder.log(name, incarnation), incarnation)
     ending = Ending()
+    if incarnation > config["processes"]:
+        log.log("restart", NAME, -1, actor="fault", detail=name)
 
     def report(
         kind: str, tx: int, *, cause: int | None = None, peer: str = "", name: str = "", detail: str = ""

@@ -1,0 +1,192 @@
+"""Real runs: the same outcomes and costs as the simulated ones, a log that replays, and nothing left behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import simtx
+from simtx.metrics.conformance import check_log
+from simtx.metrics.run import Run
+from simtx.protocols import Policies, Saga, TwoPhaseCommit
+from simtx.reference.killpoints import KillPoint
+from simtx.reference.runfolder import RunFolder
+from simtx.scenario import Scenario, from_dict
+
+STRATEGIES = ["2pc", "2pc:work=before", "saga", "outbox", "dual-write"]
+TWO_DATABASES = [("sqlite", "embedded"), ("postgres", "nats")]
+
+
+def lab(n: int = 2, *, transactions: int = 20, refusal: float = 0.0, rate: float = 25.0, **more: object) -> Scenario:
+    """A chain of n services, each of which takes something; service times of 2 ms."""
+    services = {f"s{i}": {"workers": 2, "service_time": 0.002, "store": {"initial": {"k:*": 100}}} for i in range(n)}
+    steps = [
+        {
+            "name": f"step{i}",
+            "service": f"s{i}",
+            "operations": [{"key": "k:{account}", "amount": -1 if i % 2 else 1}],
+            **(
+                {"refusal": refusal, "kind": "pivot"}
+                if i == n - 1
+                else {"compensation": [{"key": "k:{account}", "amount": 1 if i % 2 else -1}]}
+            ),
+        }
+        for i in range(n)
+    ]
+    raw = {
+        "title": "A chain",
+        "services": services,
+        "transaction": {"name": "chain", "parameters": {"account": {"population": 50}}, "steps": steps},
+        "workload": {"kind": "deterministic", "rate": rate},
+        "run": {"transactions": transactions, "drain": 30.0},
+        "policies": {"poll_interval": 0.02, "call_timeout": 0.5, "vote_timeout": 1.0, "inquiry_timeout": 0.3},
+        "invariants": [
+            {
+                "name": "sum",
+                "kind": "conserved",
+                "terms": [{"service": f"s{i}", "prefix": "k:"} for i in range(n)],
+            }
+        ]
+        if n % 2 == 0
+        else [],
+        **more,
+    }
+    return from_dict(raw, name="lab")
+
+
+def outcomes(run: Run) -> list[str]:
+    return [str(outcome) for outcome in run.transactions["outcome"]]
+
+
+def assert_sound(run: Run) -> None:
+    """What holds of every run of a correct protocol, whatever went wrong on the way."""
+    rows = run.transactions
+    assert not rows["duplicate_effects"].any()
+    assert not rows["missing_effects"].any()
+    assert run.summary.residual_divergence == 0
+    assert not run.summary.stuck_count
+    assert set(outcomes(run)) <= {"committed", "aborted", "compensated", "lost"}
+    told = rows[rows["answer"] != ""]
+    for answer, outcome in zip(told["answer"], told["outcome"], strict=True):
+        assert answer == "accepted" or (answer == "committed") == (outcome == "committed")
+    assert not run.warnings
+    conformance = check_log(run.trace, run.strategy)
+    assert conformance.ok, conformance.problems[:5]
+    assert conformance.handled > len(rows)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(("store", "broker"), TWO_DATABASES, ids=["sqlite", "postgres"])
+def test_a_real_run_has_the_outcomes_of_the_simulated_one(strategy: str, store: str, broker: str) -> None:
+    """Same seed, same transactions, same refusals: the same outcome for each, by the same machines."""
+    scenario = lab(refusal=0.2)
+    run = simtx.execute(scenario, strategy, store=store, broker=broker, seed=3)
+    simulated = simtx.simulate(scenario, strategy, seed=3)
+    assert outcomes(run) == outcomes(simulated)
+    assert {"committed"} < set(outcomes(run))
+    assert_sound(run)
+    assert run.summary.index.tolist() == simulated.summary.index.tolist()
+    assert (run.transactions["latency_ms"] > 2).all()
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize(
+    ("strategy", "costs"),
+    [
+        ("2pc", lambda n: (4 * n, 0, 2 * n + 1)),  # Mohan, Lindsay, Obermarck 1986: presumed abort
+        ("saga", lambda n: (2 * n, 0, 2 * n + 1)),
+        ("outbox", lambda n: (0, n - 1, n)),
+        ("dual-write", lambda n: (0, n - 1, n)),
+    ],
+)
+def test_costs_in_the_real_world_are_the_exact_ones(strategy: str, costs: object, n: int) -> None:
+    run = simtx.execute(lab(n, transactions=6), strategy)
+    simulated = simtx.simulate(lab(n, transactions=6), strategy)
+    expected = costs(n)  # type: ignore[operator]
+    for one in (run, simulated):
+        columns = one.transactions[["messages", "broker_messages", "forced_writes"]]
+        assert {tuple(row) for row in columns.to_numpy().tolist()} == {expected}
+
+
+def test_an_abort_by_one_of_three_costs_two_forced_writes_and_eight_messages() -> None:
+    """Presumed abort, K = 1 of N = 3 refuses: 3N - K messages and N - K forced writes, in a real run too."""
+    run = simtx.execute(lab(3, transactions=5, refusal=1.0), "2pc")
+    assert set(outcomes(run)) == {"aborted"}
+    assert {(m, f) for m, f in zip(run.transactions["messages"], run.transactions["forced_writes"], strict=True)} == {
+        (8, 2)
+    }
+
+
+def test_a_coordinator_killed_after_its_decision_goes_on_with_it(tmp_path: Path) -> None:
+    """SIGKILL between the forced commit record and COMMIT: the participants in doubt learn the outcome after the restart."""
+    point = KillPoint("commit", tx=5, effect="Append:commit", before=False, downtime=0.3)
+    run = simtx.execute(lab(), "2pc", kills={"coordinator": [point]}, folder=tmp_path / "run")
+    assert outcomes(run)[5] == "committed"
+    assert_sound(run)
+    kinds = Counter(event.kind for event in run.trace)
+    assert kinds["crash"] == kinds["restart"] == 1
+    assert kinds["recover"] >= 1
+    folder = RunFolder.open(tmp_path / "run")
+    assert all(not problems for problems in folder.verify_audits().values())
+    assert folder.read().status == "finished"
+
+
+@pytest.mark.parametrize("strategy", ["2pc", "saga", "outbox"])
+def test_faults_of_the_scenario_are_injected_for_real(strategy: str) -> None:
+    """Kills, pauses, lost and copied messages: nothing is lost and nothing is done twice."""
+    node = "s0" if strategy == "outbox" else "hub"
+    faults = [
+        {"kind": "crash", "node": node, "at": 0.3, "duration": 0.2},
+        {"kind": "crash", "node": "s1", "at": 0.7, "duration": 0.2},
+        {"kind": "pause", "node": "s0", "at": 1.2, "duration": 0.3},
+        {"kind": "loss", "probability": 0.2, "at": 0.2, "duration": 1.5},
+        {"kind": "duplication", "probability": 0.3, "at": 0.2, "duration": 1.5},
+        {"kind": "partition", "a": ["s1"], "at": 1.0, "duration": 0.3},
+    ]
+    if strategy == "outbox":
+        faults.append({"kind": "broker-outage", "at": 0.5, "duration": 0.3})
+    run = simtx.execute(lab(transactions=40, faults=faults), strategy)
+    kinds = Counter(event.kind for event in run.trace)
+    assert kinds["fault"] == len(faults)
+    assert kinds["crash"] == kinds["restart"] == (5 if strategy == "outbox" else 2)  # a relay dies with its service
+    assert_sound(run)
+
+
+def test_the_network_of_the_scenario_can_be_imitated() -> None:
+    """Two one-way delays of 30 ms each way lie between the request and the answer of a 2PC transaction: PREPARE and YES."""
+    scenario = lab(transactions=8, network={"latency": 0.03})
+    fast = simtx.execute(scenario, "2pc").transactions["latency_ms"]
+    slow = simtx.execute(scenario, "2pc", network="scenario").transactions["latency_ms"]
+    assert 60 <= slow.min() - 2 < 100
+    assert fast.min() < 40
+
+
+def test_users_of_a_closed_workload_wait_for_their_answers() -> None:
+    scenario = lab(workload={"kind": "closed", "users": 2, "think_time": 0.01}, transactions=30)
+    run = simtx.execute(scenario, "saga")
+    assert len(run.transactions) == 30
+    begins = run.transactions["arrival_s"].to_numpy()
+    ends = begins + run.transactions["latency_ms"].to_numpy() / 1e3
+    assert all(sum(begins[: i + 1] <= t) - sum(ends < t) <= 2 for i, t in enumerate(begins))
+    assert_sound(run)
+
+
+class Patient(Saga):
+    """A strategy of a user's own, defined outside of the package."""
+
+    name = "patient"
+
+
+def test_a_strategy_of_your_own_is_executed_like_ours() -> None:
+    run = simtx.execute(lab(transactions=5), Patient(policies=Policies(call_timeout=3.0)))
+    assert set(outcomes(run)) == {"committed"}
+    assert run.strategy.name == "patient"
+
+
+def test_transactions_of_a_seed_are_the_same_in_both_worlds() -> None:
+    scenario = lab(transactions=10)
+    real = [e.detail for e in simtx.execute(scenario, TwoPhaseCommit(), seed=7).trace if e.kind == "arrive"]
+    simulated = [e.detail for e in simtx.simulate(scenario, "2pc", seed=7).trace if e.kind == "arrive"]
+    assert real == simulated
