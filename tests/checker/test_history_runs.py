@@ -169,6 +169,86 @@ def test_a_replica_that_lags_is_found_in_its_store() -> None:
     assert all(step.key is None or str(step.key).startswith("s0/") for step in finding.steps)
 
 
+@pytest.mark.parametrize("lag", [None, 0.2], ids=["store", "replica"])
+@pytest.mark.parametrize("strategy", [BEFORE, "2pc", "saga"])
+def test_the_number_of_a_version_is_that_of_the_value_that_was_read(strategy: str, lag: float | None) -> None:
+    """Also on a replica, which is behind; and every local transaction that has to read has read."""
+    run = play(contended(lag=lag), strategy)
+    values: dict[tuple[str, str], list[float]] = {}
+    found = [(event, json.loads(event.detail)) for event in run.trace if event.kind in ("apply", "query")]
+    for event, detail in found:
+        for key, (old, new) in detail["values"].items():
+            values.setdefault((event.node, key), [old]).append(new)
+    behind = 0
+    changed: dict[tuple[str, str], int] = {}
+    for event, detail in found:
+        for key, value, version in detail["reads"]:
+            assert values.get((event.node, key), [0])[version] == value
+            behind += version < changed.get((event.node, key), 0)
+        for key in detail["values"]:
+            changed[event.node, key] = changed.get((event.node, key), 0) + 1
+        added = {key for key in detail["values"] if key.startswith("a:")}
+        assert added <= {key for key, _, _ in detail["reads"]}
+        assert event.name != "action" or len(detail["reads"]) == 2
+    assert (behind > 0) is (lag is not None)
+
+
+def entries(strategy: str, *, refuse: bool = False) -> list[tuple[str, str, str, list[str]]]:
+    """What one transaction of four steps writes down: two on one store, one that only reads, one with a guard."""
+    steps: list[dict[str, Any]] = [
+        {"name": "one", "service": "s0", "operations": [{"key": "p", "kind": "read"}, {"key": "q", "amount": 1}]},
+        {"name": "two", "service": "s0", "operations": [{"key": "q", "amount": 1}, {"key": "r", "kind": "read"}]},
+        {"name": "three", "service": "s1", "operations": [{"key": "u", "kind": "read"}, {"key": "u", "kind": "read"}]},
+        {"name": "four", "service": "s2", "operations": [{"key": "v", "amount": 1, "high": 0 if refuse else 9}]},
+    ]
+    for step in steps:
+        undone = [
+            {**operation, "amount": -1, "high": None} for operation in step["operations"] if "amount" in operation
+        ]
+        step["compensation"] = [{name: v for name, v in one.items() if v is not None} for one in undone]
+    run = play(chain(3, transactions=1, transaction={"steps": steps}), strategy)
+    found = [event for event in run.trace if event.kind in ("apply", "query")]
+    reads = [[key for key, _, _ in json.loads(event.detail)["reads"]] for event in found]
+    return [(event.kind, event.node, event.name, keys) for event, keys in zip(found, reads, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "wanted"),
+    [
+        (
+            BEFORE,
+            [("query", "s1", "action", ["u", "u"]), ("apply", "s0", "action", ["p", "q", "r"]), ("apply", "s2", "action", ["v"])],
+        ),
+        (
+            "2pc",
+            [("query", "s1", "action", ["u", "u"]), ("apply", "s0", "action", ["p", "q", "r"]), ("apply", "s2", "action", ["v"])],
+        ),
+        (
+            "saga",
+            [
+                ("apply", "s0", "action", ["p", "q"]),
+                ("apply", "s0", "action", ["q", "r"]),
+                ("query", "s1", "action", ["u", "u"]),
+                ("apply", "s2", "action", ["v"]),
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_everything_that_a_local_transaction_read_is_written_down_when_it_ends(
+    strategy: str, wanted: list[tuple[str, str, str, list[str]]]
+) -> None:
+    """A branch with its steps together and once; what it changed itself is not read from the store again."""
+    assert entries(strategy) == wanted
+
+
+def test_a_refusal_has_read_as_well() -> None:
+    """And so have compensations."""
+    found = entries("saga", refuse=True)
+    assert ("query", "s2", "refused", ["v"]) in found
+    assert found.count(("apply", "s0", "compensation", ["q"])) == 2
+    assert entries("2pc", refuse=True)[-1] == ("query", "s2", "refused", ["v"])
+
+
 # --- stores that cheat ------------------------------------------------------------------------------------------------------------------
 
 

@@ -182,14 +182,23 @@ def test_nothing_behind_a_forced_record_leaves_before_it_is_durable() -> None:
     assert any(isinstance(effect, Answer) for effect, _ in outcome.program)
 
 
-def test_a_service_may_crash_when_its_relay_has_published_but_its_program_has_not_ended() -> None:
-    locals_ = Locals(Outbox())
+def test_a_program_may_stop_where_its_relay_can_tell_and_a_crash_is_to_come() -> None:
+    """The row is committed, so the relay may publish it; the client is not answered."""
+    locals_ = Locals(Outbox(), several=True)
     outcomes = request(locals_, "a", plan("a", "b"))
     paused = [one for one in outcomes if one.crashed == PAUSED]
     assert len(paused) == 1
     assert locals_.running(paused[0].local) == (0,)
     assert len(locals_.store(paused[0].local).outbox) == 1
     assert not any(output.kind == "answer" for output in paused[0].outputs)
+
+
+def test_where_nobody_else_could_tell_programs_do_not_stop() -> None:
+    assert all(one.crashed != PAUSED for one in request(Locals(Outbox()), "a", plan("a", "b")))
+    alone = request(Locals(TwoPhaseCommit(), several=True), "coordinator", plan("a"))
+    assert [one.crashed for one in alone] == [RUNS, 1], "behind its only message nothing leaves or is stored any more"
+    three = request(Locals(TwoPhaseCommit(), several=True), "coordinator", plan("a", "b", "c"))
+    assert [len(one.outputs) for one in three if one.crashed == PAUSED] == [1, 2]
 
 
 def test_a_store_operation_may_fail() -> None:

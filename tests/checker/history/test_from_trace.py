@@ -119,6 +119,20 @@ def test_a_compensation_that_overwrites_takes_the_changes_of_others_with_it() ->
     assert check(log, "serializable").valid is True
 
 
+def test_what_was_overwritten_is_not_undone_a_second_time() -> None:
+    """The compensation of t1 finds its change gone already; what others have put in its place stays."""
+    log = Log()
+    log.arrive(0, 1, 2, 3, 4)
+    log.put(0, "x", 5)
+    log.add(1, "x", 3)
+    log.put(0, "x", 0, name="compensation")
+    log.add(2, "x", 10)
+    log.add(3, "x", 20)
+    log.undo(1, "x", -3)
+    log.look(4, "x")
+    assert ops(log, "t4") == [["r", "s/x", "30 (#5)"]]
+
+
 def test_an_addition_that_happens_to_lead_to_the_first_value_overwrites_nothing() -> None:
     """A compensation with a fee: the value is again that of before, but what another has added is still in it."""
     log = Log({"x": 10})
@@ -193,8 +207,9 @@ def test_an_answer_is_an_outcome_where_nothing_else_is_said() -> None:
         ([("decided", "committed"), ("answer", "committed"), ("reply", "committed")], 3.0),
         ([("decided", "committed"), ("timer", ""), ("timer", "")], 3.0),
         ([("decided", "committed"), ("answer", "committed"), ("answer", "committed")], 2.0),
+        ([("decided", "committed"), ("answer", "accepted"), ("decided", "committed")], 2.0),
     ],
-    ids=["told", "accepted first", "accepted last", "far away", "never told", "told again"],
+    ids=["told", "accepted first", "accepted last", "far away", "never told", "told again", "decided again"],
 )
 def test_a_transaction_ends_when_its_client_can_know(entries: list[tuple[str, str]], end: float) -> None:
     log = Log()
@@ -272,6 +287,29 @@ def test_a_read_that_fits_several_versions_accuses_nobody_and_proves_nothing() -
     assert ops(log, "t3") == [["r", "s/y", "1 (#1)"]]
     assert history.likely[3]["ops"] == [["r", "s/y", "1 (#1)"], ["r", "s/x", "0 (#2)"]]
     assert check(log).valid is True
+
+
+def test_versions_that_show_the_same_need_not_be_told_apart() -> None:
+    """Before the action and behind the compensation a reader sees the same."""
+    log = Log(versions=False)
+    log.arrive(0, 1)
+    log.add(0, "x", 1)
+    log.undo(0, "x", -1)
+    log.look(1, "x")
+    assert from_trace(log.trace()).ambiguous == 0
+    assert ops(log, "t1") == [["r", "s/x", None]]
+    assert from_trace(log.trace(), "local").ambiguous == 1
+
+
+def test_nobody_has_read_what_it_was_about_to_write() -> None:
+    """The value read is also the one written: it can only be that of before, and so an update is lost."""
+    log = Log({"x": 10}, versions=False)
+    log.arrive(0, 1)
+    log.change(0, {"x": 9}, [["x", 10]])
+    log.change(1, {"x": 10}, [["x", 10]])
+    log.commit(0, 1)
+    assert from_trace(log.trace()).ambiguous == 0
+    assert "lost-update" in check(log, "serializable").anomalies
 
 
 def test_the_number_of_the_version_tells_them_apart() -> None:
@@ -376,10 +414,20 @@ def test_of_several_evaluations_only_what_all_of_them_read_counts() -> None:
     assert check(log).valid is True
 
 
-def test_a_refused_attempt_that_was_repeated_does_not_count() -> None:
+def test_a_refused_look_that_was_repeated_does_not_count() -> None:
     log = Log()
     log.arrive(0, 1)
     log.look(1, "x", name="refused")
+    log.add(0, "x", 1)
+    log.look(1, "x")
+    assert ops(log, "t1") == [["r", "s/x", "1 (#1)"]]
+
+
+@pytest.mark.parametrize("name", ["refused", "action"])
+def test_an_attempt_without_effect_that_was_repeated_does_not_count(name: str) -> None:
+    log = Log()
+    log.arrive(0, 1)
+    log.look(1, "x", name=name)
     log.add(0, "x", 1)
     log.add(1, "x", 1)
     log.commit(0, 1)

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from simtx.checker.history import check_history
+from simtx.checker.history.observations import Observations
+from simtx.checker.history.orders import read_assumptions, register_orders
+from simtx.checker.history.parsing import read_history
 from simtx.errors import ScenarioError
 
 Ops = list[list[Any]]
@@ -49,6 +52,21 @@ def test_failed_writes_stand_in_the_order_without_consequence() -> None:
     failed = history([["w", "x", 1]], [["r", "x", 1], ["w", "x", 3]], [["r", "x", 3]], [["w", "x", 2]], status="fail")
     assert check_history(failed, assume={"version_order": {"x": [1, 2, 3]}}).valid is True
     assert check_history(failed, assume={"version_order": {"x": [3, 2, 1]}}).valid is False
+
+
+def test_a_failed_write_does_not_part_those_around_it() -> None:
+    """t0 before t1, across a write that failed, and t1 before t0."""
+    parted = history([["w", "x", 1], ["w", "x", 4]], [["w", "x", 3]], [["w", "x", 2]], status="fail")
+    assert check_history(parted, assume={"version_order": {"x": [1, 2, 3, 4]}}).anomalies == {"G0"}
+
+
+def test_an_order_of_all_versions_is_known_to_be_one() -> None:
+    """Also where a first write of a transaction stands between the last ones of others."""
+    given = read_history(history([["w", "x", 1]], [["w", "x", 2], ["w", "x", 4]], [["w", "x", 3]]))
+    granted = read_assumptions({"version_order": {"x": [1, 2, 4, 3]}}, given)
+    assert register_orders(Observations(given, resolve_info=True), granted)["x"].is_total()
+    some = read_assumptions({"version_order": {"x": [1, 2]}}, given)
+    assert not register_orders(Observations(given, resolve_info=True), some)["x"].is_total()
 
 
 def test_against_another_grant_it_is_cyclic() -> None:

@@ -1,0 +1,120 @@
+"""What keeps the number of states down loses nothing: the same ends, the same violations as without it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import pytest
+
+from simtx.checker.layout import ENDED
+from simtx.checker.local import PAUSED, Locals
+from simtx.checker.protocol import ProtocolModel
+from simtx.checker.scope import BUDGETS, Scope
+from simtx.protocols import DualWrite, Outbox, Saga, Strategy, TwoPhaseCommit
+
+from .interleaved import InterleavedModel, content
+from .mutants import outbox, relay, saga, saga_participants, two_phase, two_phase_participants
+from .mutants.catalogue import Mutant
+
+QUIET: dict[str, Any] = dict.fromkeys(BUDGETS, 0)
+
+
+@pytest.fixture
+def uncalm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only a recovery would read is not dropped."""
+    monkeypatch.setattr(Locals, "calm", lambda self, number: number)
+
+
+def ends(model: ProtocolModel) -> tuple[set[Hashable], set[str], int]:
+    """Everything that a model can come to, the properties that fail on the way, and the number of states."""
+    predicates = {**model.judge.always(), **model.judge.at_rest()}
+    found: set[Hashable] = set()
+    violated: set[str] = set()
+    seen = dict.fromkeys(model.initial())
+    todo = list(seen)
+    while todo:
+        state = todo.pop()
+        violated |= {name for name, holds in predicates.items() if name not in violated and not holds(state)}
+        if state[5] & ENDED:
+            found.add(content(model, state))
+        for _, after in model.successors(state):
+            if after not in seen:
+                seen[after] = None
+                todo.append(after)
+    return found, violated, len(seen)
+
+
+def nothing(model: ProtocolModel) -> Hashable:
+    """The end of a request that was lost in a crash before anything came of it; the model's requests wait until the node is up."""
+    return content(model, model.initial()[0])
+
+
+SCOPES: list[tuple[Strategy, dict[str, Any]]] = [
+    (Outbox(), {"crashes": 1}),
+    (Outbox(), {"crashes": 1, "duplicates": 1}),
+    (Outbox(), {"crashes": 1, "losses": 1}),
+    (Outbox(), {"crashes": 2}),
+    (Outbox(closing=True), {"crashes": 1, "timeouts": 1}),
+    (Outbox(wake=True), {"crashes": 1}),
+    (Outbox(), {"messages": 2, "contention": True}),
+    (Outbox(), {"participants": 1, "messages": 2, "crashes": 1}),
+    (TwoPhaseCommit(), {"participants": 1, "messages": 2, "crashes": 1}),
+    (Saga(), {"participants": 1, "messages": 2, "crashes": 1}),
+    (DualWrite(), {"crashes": 1}),
+    (DualWrite(order="broker-first"), {"crashes": 1, "losses": 1}),
+    (TwoPhaseCommit(), {"crashes": 1, "duplicates": 1}),
+    (TwoPhaseCommit(), {"crashes": 1, "timeouts": 1, "participants": 1}),
+    (TwoPhaseCommit(), {"messages": 2, "contention": True, "participants": 1}),
+    (TwoPhaseCommit(work="before"), {"crashes": 1}),
+    (Saga(), {"crashes": 1, "timeouts": 1}),
+    (Saga(completion="lazy"), {"crashes": 1, "participants": 3, "parallel": True}),
+]
+
+
+@pytest.mark.usefixtures("uncalm")
+@pytest.mark.parametrize(("strategy", "scope"), SCOPES, ids=str)
+def test_every_effect_a_step_of_its_own_comes_to_the_same_ends(strategy: Strategy, scope: dict[str, Any]) -> None:
+    """Programs that run through or crash, and pause only where a relay can tell, come to all that half-done programs come to."""
+    bounds = Scope(**{**QUIET, **scope})
+    reduced, violated, states = ends(ProtocolModel(strategy, bounds, fused=False))
+    full, also_violated, more = ends(InterleavedModel(strategy, bounds))
+    assert full - {nothing(InterleavedModel(strategy, bounds))} == reduced - {nothing(ProtocolModel(strategy, bounds))}
+    assert also_violated == violated
+    assert more > states
+
+
+@pytest.mark.usefixtures("uncalm")
+def test_the_pause_at_an_outbox_row_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, ends are missing: the comparison above can tell."""
+    bounds = Scope(**{**QUIET, "crashes": 1})
+    full, *_ = ends(InterleavedModel(Outbox(), bounds))
+    compute = Locals._compute
+
+    def unpaused(self: Locals, *arguments: Any) -> Any:
+        return (one for one in compute(self, *arguments) if one.crashed != PAUSED)
+
+    monkeypatch.setattr(Locals, "_compute", unpaused)
+    fewer, *_ = ends(ProtocolModel(Outbox(), bounds, fused=False))
+    assert fewer < full
+
+
+DEFECTS = [
+    one
+    for module in (two_phase, two_phase_participants, saga, saga_participants, outbox, relay)
+    for one in module.MUTANTS
+    if not one.scope.get("failures") and not one.scope.get("interventions")
+]
+
+
+@pytest.mark.usefixtures("uncalm")
+@pytest.mark.parametrize("mutant", DEFECTS, ids=lambda mutant: mutant.name)
+def test_defects_violate_the_same_when_every_effect_is_a_step(mutant: Mutant) -> None:
+    bounds = Scope(**{**QUIET, **mutant.scope})
+    reduced, violated, _ = ends(ProtocolModel(mutant.strategy, bounds, fused=False))
+    full, also_violated, _ = ends(InterleavedModel(mutant.strategy, bounds))
+    assert mutant.invariant in violated
+    assert also_violated == violated
+    assert full - {nothing(InterleavedModel(mutant.strategy, bounds))} == (
+        reduced - {nothing(ProtocolModel(mutant.strategy, bounds))}
+    )
