@@ -167,6 +167,20 @@ class Store(ABC):
     def branches(self) -> list[PreparedBranch]:
         """Prepared branches, orphans of other runs included as far as the database knows them."""
 
+    def resolve(self, name: str, *, commit: bool) -> bool:
+        """End a prepared branch by the database's name of it, an orphan of another run for example; False if there is none.
+
+        Raises:
+            StoreFailed: The database refuses.
+        """
+        for branch in self.branches():
+            if branch.name == name:
+                return (self.commit(branch.tx) if commit else self.rollback(branch.tx, forced=True)).in_doubt >= 0
+        return False
+
+    def adopt(self, name: str) -> None:  # noqa: B027 - most stores know all their branches
+        """Take a prepared branch of this run for one's own that appeared without this process; `commit` and `rollback` then find it."""
+
     @abstractmethod
     def pending_outbox(self) -> set[int]:
         """Transactions with outbox rows that are not marked."""

@@ -327,6 +327,12 @@ class PostgresStore(Store):
                 return (self.commit(tx) if commit else self.rollback(tx, forced=True)).in_doubt >= 0
         return finish_branch(self._links, name, commit=commit)
 
+    def adopt(self, name: str) -> None:
+        """Look for a prepared transaction of this service that this process has not prepared; see `Store.adopt`."""
+        for branch in self.branches():
+            if branch.name == name and branch.record is not None and branch.tx not in self._prepared:
+                self._prepared[branch.tx] = _Branch(name, since=time.monotonic() - branch.age, recovered=True)
+
     # --- the log --------------------------------------------------------------------------------------------------------------------
 
     def append(self, tx: int, record: Record, *, forced: bool) -> None:
