@@ -8,10 +8,10 @@ The semantics are those of `simtx.protocols.contract`. A crash may come after ea
 between two events, which the global model has anyway). Lazy records survive as any prefix of what was written since the last forced
 write; a prepared branch keeps its locks.
 
-A service and its outbox relay are separate steps on one database: the relay may publish a row that was committed by a program that has not
-come to its end. Only a crash in between tells that from a program that runs through, so `PAUSED` outcomes matter only while a crash is to
-come. Nothing else that another machine of the node does in between can be told from its coming earlier or later. (A test plays every
-effect as a step of its own, and comes to the same ends.)
+The machines of one node take turns effect by effect. Most of that cannot be told from programs that run through, one earlier, one later.
+What can be: an outbox relay publishes a row that was committed by a program that has not come to its end; one crash cuts off several
+programs. Both take a crash, so where a node has several transactions, or a relay, and a crash is to come, a program may stop behind any
+effect, with `PAUSED`. (A test plays every effect as a step of its own, and comes to the same ends.)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from simtx.errors import ProtocolViolation, ScenarioError
 from simtx.protocols import Effect, Machine, Strategy
 
 RUNS: Final = -1  # in place of the number of effects that were done before a crash: there was none
-PAUSED: Final = -2  # the program has come as far as a committed outbox row, and will get no further before a crash
+PAUSED: Final = -2  # the program has come so far, and will get no further before a crash
 
 
 class HiddenStateError(ScenarioError):
@@ -90,6 +90,7 @@ class Locals:
         strategy: The strategy under test.
         retained: How many idempotency rows a store keeps; None: all.
         book: Numbers that are shared with other processes.
+        several: Whether a node may be in the middle of several programs.
 
     Attributes:
         machines: (node, key) to a machine with this key.
@@ -98,14 +99,16 @@ class Locals:
         recovered: What restarts have found: (class, kind of the last record, state afterwards).
     """
 
-    def __init__(self, strategy: Strategy, retained: int | None = None, book: Book | None = None) -> None:
+    def __init__(
+        self, strategy: Strategy, retained: int | None = None, book: Book | None = None, *, several: bool = False
+    ) -> None:
         self.strategy = strategy
         self.retained = retained
         self.machines: Table[Hashable, Machine] = Table(book)
         self.states: Table[LocalState, LocalState] = Table(book)
         self.covered: Table[tuple[type[Machine], str, str, str], None] = Table(book)
         self.recovered: Table[tuple[type[Machine], str, str], None] = Table(book)
-        self.player = Player(strategy, retained, self.freeze)
+        self.player = Player(strategy, retained, self.freeze, several=several)
         self._taken: dict[tuple[int, Hashable, int], Play] = {}
         self._cache: dict[tuple[int, Hashable, int], tuple[Outcome, ...]] = {}
         self._crashed: dict[int, tuple[tuple[int, str], ...]] = {}
@@ -271,16 +274,38 @@ class Locals:
             return
         program = tuple(play.program)
         yield Outcome(self.freeze(node), tuple(play.outputs), RUNS, program)
-        for pause in range(play.pauses if kind != "restart" and fail < 0 else 0):
-            node = self.thaw(number)
-            half = Play(pause=pause)
-            self.player.react(node, event[1], event[2], half)
-            yield Outcome(self.freeze(node), tuple(half.outputs), PAUSED, tuple(half.program))
+        if kind != "restart" and fail < 0:
+            yield from self._paused(number, event, play, node)
         if play.points and play.points[-1][2] == len(program):
             play.points.pop()  # a crash behind the last effect is one between two events
         for point, outputs, count in play.points:
             for local, note in self._crashes(point):
                 yield Outcome(local, outputs, count, program, note)
+
+    def _paused(self, number: int, event: Any, play: Play, end: Node) -> Iterator[Outcome]:
+        """The program stops where somebody else could tell, and never goes on.
+
+        What becomes of its machine does not matter any more. Neither does a stop at which nothing has left the node, or been stored,
+        since the program began, or nothing would any more until its end.
+        """
+        told: set[Hashable] = {
+            (self.states.values[number].store, ()),
+            (end.store.freeze(ordered_rows=self.retained is not None), tuple(play.outputs)),
+        }
+        tx = event[1]
+        for pause in range(play.pauses):
+            node = self.thaw(number)
+            half = Play(pause=pause)
+            self.player.react(node, tx, event[2], half)
+            node.actors[tx] = Actor(self._blank(node.name, tx), running=True)
+            key = (node.store.freeze(ordered_rows=self.retained is not None), tuple(half.outputs))
+            if key not in told:
+                told.add(key)
+                yield Outcome(self.freeze(node), tuple(half.outputs), PAUSED, tuple(half.program))
+
+    def _blank(self, name: str, tx: int) -> Machine:
+        """A machine to which nothing has happened."""
+        return next(iter(self.strategy.daemons(name))) if tx == DAEMON else self.strategy.machine(name, tx)
 
     def _crashes(self, number: int) -> tuple[tuple[int, str], ...]:
         """The local states that a crash now may leave, each with a few words."""

@@ -85,7 +85,7 @@ class Play:
 
     Attributes:
         operations: Store operations so far.
-        pauses: Times that an outbox row was committed and the program had not come to its end.
+        pauses: Points at which somebody else on the node could tell that the program has not come to its end.
         outputs: What has left the node.
         program: The effects so far, each with the status of its answer or an empty text.
         points: Behind each effect: the local state, the outputs until then, and how many effects there were.
@@ -114,12 +114,16 @@ class Player:
         strategy: The strategy.
         retained: How many idempotency rows a store keeps; None: all.
         freeze: Gives the number of a node's local state, behind each effect.
+        several: Whether a node may be in the middle of several programs, so that one may pause behind every effect.
     """
 
-    def __init__(self, strategy: Strategy, retained: int | None, freeze: Callable[[Node], int]) -> None:
+    def __init__(
+        self, strategy: Strategy, retained: int | None, freeze: Callable[[Node], int], *, several: bool = False
+    ) -> None:
         self.strategy = strategy
         self.retained = retained
         self._freeze = freeze
+        self._several = several
         self._wakes = bool(getattr(strategy, "wake_on_commit", False))
 
     def start_daemons(self, node: Node, play: Play) -> None:
@@ -169,11 +173,10 @@ class Player:
         while True:
             while pending:
                 effect = pending.pop(0)
-                rows = node.store.next_row
                 status = self.effect(node, tx, actor, effect, play)
                 play.program.append((effect, status))
                 play.points.append((self._freeze(node), tuple(play.outputs), len(play.program)))
-                if node.store.next_row > rows and DAEMON in node.actors and (pending or actor.done):
+                if self._several and (pending or actor.done):
                     play.pauses += 1
                     if play.pauses - 1 == play.pause:
                         actor.done.clear()

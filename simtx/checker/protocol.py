@@ -41,7 +41,7 @@ from simtx.checker.symmetry import Symmetry, marked
 from simtx.checker.tables import Book
 from simtx.checker.words import describe_event
 from simtx.errors import ScenarioError
-from simtx.protocols import Delivery, Done, Machine, Policies, Request, Strategy
+from simtx.protocols import Delivery, Done, Machine, Message, Policies, Request, Strategy
 
 #: What the checker plays with when a strategy has no policies of its own: little patience, so that giving up is in reach.
 POLICIES: Final = Policies(attempts=1, publish_attempts=2)
@@ -93,7 +93,7 @@ class ProtocolModel:
         self.fused = fused and strategy.uses_broker and not strategy.hub
         self.most_rounds = 4 + sum(getattr(scope, name) for name in BUDGETS)
         self.book = Book() if shared else None
-        self.reactions = Reactions(self.strategy, self.nodes, scope.retained, self.book)
+        self.reactions = Reactions(self.strategy, self.nodes, scope, self.book)
         self.locals = self.reactions.locals
         self.items = self.reactions.items.values
         self.observations = self.reactions.observations.values
@@ -105,10 +105,11 @@ class ProtocolModel:
         self._set_timers = self.reactions.set_timers
         self._number = self.reactions.number
         self._observe = self.reactions.observe
+        self._kept = self.reactions.kept
         self._digests = self.reactions.digests
         found = Symmetry(self) if symmetry else None
         self.symmetry = found if found is not None and found.classes else None
-        self._checked: dict[tuple[int, int, Any, int], tuple[Digest, ...]] = {}
+        self._checked: dict[tuple[int, int, int, int], tuple[Any, tuple[Digest, ...]]] = {}
         self._calmly = self._digests if self.symmetry is None else self._check
 
     @property
@@ -244,10 +245,9 @@ class ProtocolModel:
         nodes, others, broker, seen, budget, rest = less
         message = item.message
         assert message is not None  # noqa: S101 - an invariant of publications
-        heard = self._observe(seen, item.node, (Output("stored", message),))
-        stored = brokers.store(
-            broker, item.consumer, message.tx, self._number(Item(MESSAGE, item.consumer, message.tx, None, message))
-        )
+        told, entry = self._kept(number, make=lambda: self._arrival(item, message))
+        heard = self._observe(seen, item.node, told)
+        stored = brokers.store(broker, item.consumer, message.tx, entry)
         action = Action("store", -1, None, number)
         if item.kind == ORPHAN:
             yield action, (nodes, others, stored, heard, budget, rest)
@@ -261,11 +261,16 @@ class ProtocolModel:
                 (nodes, _with(others, (orphan,)), broker, seen, budget - TIMEOUT, rest), number, item
             )
 
+    def _arrival(self, item: Item, message: Message) -> tuple[tuple[Output, ...], int]:
+        """What is observed when a publication reaches the broker, and the number of the message that waits there."""
+        waiting = Item(MESSAGE, item.consumer, message.tx, None, message)
+        return (Output("stored", message),), self._number(waiting)
+
     def _unheard(self, after: State, number: int, item: Item) -> Iterator[tuple[Action, State]]:
         """The publication or the broker's ack is lost, or comes too late: the producer hears a failure."""
         local = after[0][item.node]
         if self._up(local) and item.tx not in self._running(local):
-            event = ("event", item.tx, Done(item.tag, "failed"))
+            event = self._kept(item.tx, item.tag, make=lambda: ("event", item.tx, Done(item.tag, "failed")))
             yield from self._react(after, Action("unheard", item.node, event, number))
 
     def _delivered(self, state: State, head: brokers.Head, kind: str = "deliver") -> Iterator[tuple[Action, State]]:
@@ -273,7 +278,7 @@ class ProtocolModel:
         nodes, net, broker, seen, budget, rest = state
         message = self.items[head.item].message
         assert message is not None  # noqa: S101 - an invariant of the broker's entries
-        event = ("event", head.tx, Delivery(message, head.id))
+        event = self._kept(head.item, head.tx, head.id, make=lambda: ("event", head.tx, Delivery(message, head.id)))
         action = Action(kind, head.consumer, event, head.item)
         marked = brokers.mark(broker, head.consumer, head.id, delivered=True)
         after = (nodes, net, marked, seen, budget, rest)
@@ -309,10 +314,10 @@ class ProtocolModel:
             for tx in range(self.scope.messages):
                 if rest >> tx & 1:
                     continue  # nobody knows of it yet
-                freed = self._observe(seen, node, (Output("freed", tx),))
+                freed = self._observe(seen, node, self._kept("freed", tx, make=lambda: (Output("freed", tx),)))  # noqa: B023
                 after = (nodes, net, broker, freed, budget - INTERVENTION, rest)
                 for kind in self.locals.hears(local, tx, ("retry", "skip", "resolve")):
-                    event = ("event", tx, Request(tx, None, kind, "an operator's reason"))
+                    event = self._kept(tx, kind, "operator", make=lambda: _intervention(tx, kind))  # noqa: B023 - made at once
                     yield from self._react(after, Action("intervene", node, event))
 
     def _time_passes(self, state: State) -> Iterator[tuple[Action, State]]:
@@ -355,13 +360,17 @@ class ProtocolModel:
         budget = base[4]
         node = action.node
         local = base[0][node]
-        crashing = action.kind == "crash"
-        may_crash = crashing or bool(budget & CRASH * MASK)
-        digests_of = self._digests if budget & CRASH * MASK else self._calmly
+        # The crash that is to cut off a half-done program is paid for, and cuts off whatever else the node does.
+        cut_off = bool(self._running(local)) and action.kind != "crash"
+        paid = cut_off or action.kind == "crash"
+        may_crash = paid or bool(budget & CRASH * MASK)
+        digests_of = self._digests if may_crash else self._calmly
         for choice, digest in enumerate(digests_of(node, local, action.event)):
             if (digest.crashed or digest.paused) and not may_crash:
                 break  # the outcome without a crash comes first
-            spent = budget - CRASH if (digest.crashed or digest.paused) and not crashing else budget
+            if digest.crashed and cut_off:
+                continue  # the same as a pause, and then the crash
+            spent = budget - CRASH if (digest.crashed or digest.paused) and not paid else budget
             label = action._replace(choice=choice) if choice else action
             yield from self._become(base, label, digest, spent)
         if budget & FAILURE * MASK and action.event[0] == "event":
@@ -372,13 +381,13 @@ class ProtocolModel:
 
     def _check(self, node: int, local: int, event: Any, fail: int = -1) -> tuple[Digest, ...]:
         """What may come of an event, when it was made sure that participants that are alike may change places in it."""
-        key = (node, local, event, fail)
+        key = (node, local, id(event), fail)
         known = self._checked.get(key)
         if known is None:
             assert self.symmetry is not None  # noqa: S101 - nobody asks otherwise
             self.symmetry.check(node, local, event, fail)
-            known = self._checked[key] = self._digests(node, local, event, fail)
-        return known
+            known = self._checked[key] = (event, self._digests(node, local, event, fail))
+        return known[1]
 
     def _become(self, base: State, label: Action, digest: Digest, budget: int) -> Iterator[tuple[Action, State]]:
         """The states after an outcome: an acknowledgement may get lost, and so may a publication of a node that crashes."""
@@ -481,6 +490,10 @@ class ProtocolModel:
         assert message is not None  # noqa: S101 - all other kinds have one
         about = f" of transaction {message.tx}" if self.scope.messages > 1 else ""
         return f"{describe_event(message)}{about} from {message.sender} to {message.to}"
+
+
+def _intervention(tx: int, kind: str) -> tuple[str, int, Request]:
+    return "event", tx, Request(tx, None, kind, "an operator's reason")
 
 
 def _with(net: tuple[int, ...], adds: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -10,6 +10,7 @@ from simtx.checker.local import PAUSED, Locals, Outcome
 from simtx.checker.local_store import Output
 from simtx.checker.program import DAEMON
 from simtx.checker.properties import Observed
+from simtx.checker.scope import Scope
 from simtx.checker.tables import Book, Table
 from simtx.errors import ScenarioError
 from simtx.protocols import Done, Message, Strategy, Timer
@@ -94,7 +95,7 @@ class Reactions:
     Args:
         strategy: The strategy.
         nodes: Names of the nodes.
-        retained: How many idempotency rows a store keeps; None: all.
+        scope: How many transactions there are, and how many idempotency rows a store keeps.
         book: Numbers that are shared with other processes.
 
     Attributes:
@@ -105,9 +106,10 @@ class Reactions:
         rounds: How often time has passed, and who has had a turn in the present round.
     """
 
-    def __init__(self, strategy: Strategy, nodes: tuple[str, ...], retained: int | None, book: Book | None) -> None:
+    def __init__(self, strategy: Strategy, nodes: tuple[str, ...], scope: Scope, book: Book | None) -> None:
         self.nodes = nodes
-        self.locals = Locals(strategy, retained, book)
+        several = scope.messages > 1 or any(True for name in nodes for _ in strategy.daemons(name))
+        self.locals = Locals(strategy, scope.retained, book, several=several)
         self.items: Table[Item, Item] = Table(book)
         self.observations: Table[Observed, Observed] = Table(book)
         self.rounds: Table[tuple[int, frozenset[tuple[int, int, str]]], tuple[int, frozenset[tuple[int, int, str]]]]
@@ -115,8 +117,11 @@ class Reactions:
         self.observe_as(Observed())
         self.rounds.number((0, frozenset()), (0, frozenset()))
         self._position = {name: index for index, name in enumerate(nodes)}
-        self._after: dict[tuple[int, int, tuple[Output, ...]], int] = {}
-        self._digests: dict[tuple[int, Hashable, int, int], tuple[Digest, ...]] = {}
+        # By identity, since events and what is observed are deep and slow to hash; the values keep them alive.
+        self._after: dict[tuple[int, int, int], tuple[tuple[Output, ...], int]] = {}
+        self._digests: dict[tuple[int, int, int, int], tuple[Any, tuple[Digest, ...]]] = {}
+        self._same: dict[tuple[int, Hashable, int, int], tuple[Digest, ...]] = {}
+        self._events: dict[Hashable, Any] = {}
         self._timers: dict[int, tuple[tuple[int, Any, bool], ...]] = {}
         self._busy: dict[int, tuple[int, ...]] = {}
         self._ups: dict[int, bool] = {}
@@ -148,12 +153,25 @@ class Reactions:
         return self.observations.number(seen, seen)
 
     def observe(self, before: int, node: int, seen: tuple[Output, ...]) -> int:
-        """The number of what was observed once these things have left a node."""
-        key = (before, node, seen)
-        number = self._after.get(key)
-        if number is None:
-            number = self._after[key] = self.observe_as(self.observations.values[before].after(node, seen))
-        return number
+        """The number of what was observed once these things have left a node.
+
+        Args:
+            before: What was observed before.
+            node: Index of the node.
+            seen: The things; an object that is kept is looked up faster than one that was made for the occasion.
+        """
+        key = (before, node, id(seen))
+        known = self._after.get(key)
+        if known is None:
+            known = self._after[key] = (seen, self.observe_as(self.observations.values[before].after(node, seen)))
+        return known[1]
+
+    def kept(self, *parts: Hashable, make: Callable[[], Any]) -> Any:
+        """What was made of these parts, always the same object."""
+        known = self._events.get(parts)
+        if known is None:
+            known = self._events[parts] = make()
+        return known
 
     def up(self, local: int) -> bool:
         """Whether a node is up."""
@@ -184,12 +202,16 @@ class Reactions:
 
     def digests(self, node: int, local: int, event: Any, fail: int = -1) -> tuple[Digest, ...]:
         """What may come of an event, in the terms of the global state."""
-        key = (local, event, fail, node)
+        key = (local, id(event), fail, node)
         known = self._digests.get(key)
         if known is None:
-            known = tuple(self.digest(node, outcome) for outcome in self.locals.take(local, event, fail))
-            self._digests[key] = known
-        return known
+            same = (local, event, fail, node)
+            digests = self._same.get(same)
+            if digests is None:
+                digests = tuple(self.digest(node, outcome) for outcome in self.locals.take(local, event, fail))
+                self._same[same] = digests
+            known = self._digests[key] = (event, digests)
+        return known[1]
 
     def digest(self, node: int, outcome: Outcome) -> Digest:
         """An outcome in the terms of the global state."""

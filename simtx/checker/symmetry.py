@@ -130,10 +130,10 @@ class _Exchange:
         return tuple(moved), tuple(sorted([self.items[one] for one in net])), self.seen[seen], self.rest[rest]
 
 
-def _calmly(outcomes: Sequence[Outcome], crashing: bool) -> Iterator[Outcome]:
-    """Those outcomes that are possible when no crash is left, or all of a crash that was paid for."""
+def _calmly(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+    """Those outcomes that are possible when no crash is left."""
     for outcome in outcomes:
-        if (outcome.crashed >= 0 or outcome.crashed == PAUSED) and not crashing:
+        if outcome.crashed >= 0 or outcome.crashed == PAUSED:
             return
         yield outcome
 
@@ -220,7 +220,7 @@ class Symmetry:
             for tx, request in enumerate(requests):
                 begun = model.locals.outcomes(first[model.entry], request)
                 renamed = model.locals.outcomes(first[model.entry], model.requests[image][tx])
-                if self._results(exchange, begun, False) != self._results(straight, renamed, False):
+                if self._results(exchange, begun) != self._results(straight, renamed):
                     return False
         return True
 
@@ -252,11 +252,10 @@ class Symmetry:
         known = self.model.locals
         outcomes = known.outcomes(local, event, fail)
         again: list[tuple[int, int, Any, int]] = []
-        crashing = event[0] == "crash"
         for exchange in (self._straight, *self._generators):
             twin, moved, renamed = exchange.locals[local], exchange.nodes[node], exchange.event(event)
             theirs = known.outcomes(twin, renamed, fail)
-            same = self._results(exchange, outcomes, crashing) == self._results(self._straight, theirs, crashing)
+            same = self._results(exchange, outcomes) == self._results(self._straight, theirs)
             if not same or self._patience(exchange, local) != self._patience(self._straight, twin):
                 raise NotAlikeError(
                     f"{self.words} are not alike: when they change places, {known.states.values[local].name} reacts to "
@@ -266,7 +265,7 @@ class Symmetry:
                 )
             again.append((moved, twin, renamed, fail))
         again += self._in_any_order(node, local, event, fail)
-        for outcome in _calmly(outcomes, crashing):
+        for outcome in _calmly(outcomes):
             again += self._ordered(known.calm(outcome.local))
             for kind, value in outcome.outputs:
                 if kind == "send":
@@ -309,10 +308,10 @@ class Symmetry:
             for order in {local, *self._orders[local]}
         ]
 
-    def _results(self, exchange: _Exchange, outcomes: Sequence[Outcome], crashing: bool) -> Counter[Hashable]:
+    def _results(self, exchange: _Exchange, outcomes: Sequence[Outcome]) -> Counter[Hashable]:
         """What may come of an event where no crash is to come, renamed."""
         results: Counter[Hashable] = Counter()
-        for outcome in _calmly(outcomes, crashing):
+        for outcome in _calmly(outcomes):
             outputs = Counter(
                 "fault" if output.kind == "fault" else exchange.renaming.value(output) for output in outcome.outputs
             )
@@ -330,7 +329,7 @@ class Symmetry:
     def canonical(self, state: State) -> State:
         """The representative of a state."""
         nodes, net, _, seen, budget, rest = state
-        if budget & CRASH * MASK:
+        if budget & CRASH * MASK or any(map(self.model.reactions.running, nodes)):
             return state
         key = (nodes, net, seen, rest)
         known = self._known.get(key)
