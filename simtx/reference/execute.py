@@ -48,6 +48,7 @@ def execute(
     host: str = "127.0.0.1",
     port: int = 0,
     speaks: Mapping[str, str] | None = None,
+    upgrades: Sequence[tuple[float, str, str]] = (),
     service_times: bool = True,
     progress: Progress | None = None,
 ) -> Run:
@@ -66,6 +67,7 @@ def execute(
         host: Address to listen on; anything but loopback is reachable for others, who still lack the run's secret.
         port: First port to listen on; 0: free ones.
         speaks: Version of the event schema by node, for those that have not been upgraded yet.
+        upgrades: A rolling upgrade: (seconds, node, version): then this node is stopped in order and started again with that version.
         service_times: False: steps take no service time beside what they really need.
         progress: Called with the phase of the run and the share of it that is done.
 
@@ -88,6 +90,8 @@ def execute(
     schedule = Schedule.draw(scenario, seed)
     check(scenario, chosen, schedule.plans)
     _check_versions(speaks or {}, {*scenario.services, chosen.hub})
+    for _, node, version in upgrades:
+        _check_versions({node: version}, {*scenario.services, chosen.hub})
     points = triggered(scenario, chosen.hub)
     for node, more in (kills or {}).items():
         points.setdefault(node, []).extend(more)
@@ -98,6 +102,7 @@ def execute(
         host=host,
         port=port,
         speaks=dict(speaks or {}),
+        upgrades=tuple(upgrades),
         service_times=service_times,
     )
     with _folder(folder) as path:

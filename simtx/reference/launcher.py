@@ -17,6 +17,7 @@ from simtx.reference.calls import Calls
 from simtx.reference.eventlog import LogFile
 from simtx.reference.faults import Injectors, link_faults
 from simtx.reference.killpoints import KillPoint
+from simtx.reference.runrecord import replace_file
 from simtx.reference.schedule import Schedule
 from simtx.reference.supervisor import Child
 from simtx.workload import Streams
@@ -51,6 +52,7 @@ class Options:
         host: Address that the processes listen on.
         port: First of the ports that they listen on; 0: whatever is free.
         speaks: Version of the event schema that a node writes and reads, where it is not the current one.
+        upgrades: Rolling upgrade: (seconds, node, version): then this node is stopped in order and started with that version.
         restart: Seconds after which a killed process is started again.
         service_times: Whether the scenario's service times are slept.
         resumed: 0 for a new run. Otherwise the run goes on from what its stores hold, without a client, and this is the number of the
@@ -63,6 +65,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 0
     speaks: dict[str, str] = field(default_factory=dict)
+    upgrades: tuple[tuple[float, str, str], ...] = ()
     restart: float = 0.05
     service_times: bool = True
     resumed: int = 0
@@ -105,6 +108,7 @@ class Launcher:
         self.relays = [f"{name}.relay" for name in self.nodes if list(strategy.daemons(name))]
         self.proxied = options.network == "scenario" or link_faults(scenario)
         self.injectors: Injectors | None = None
+        self._upgrades: list[asyncio.Task[None]] = []
 
     # --- configuration ----------------------------------------------------------------------------------------------------------
 
@@ -292,6 +296,10 @@ class Launcher:
         if await self.ask(CLIENT, 5.0, do="go", origin=origin) is None:
             raise RunFailed("the client's process does not answer")
         self.injectors.start(origin)
+        self._upgrades = [
+            asyncio.create_task(self._upgrade(origin + at, node, version))
+            for at, node, version in self.options.upgrades
+        ]
         main = asyncio.create_task(self._until_drained())
         failed = asyncio.create_task(self._failed.wait())
         await asyncio.wait({main, failed}, return_when=asyncio.FIRST_COMPLETED)
@@ -300,6 +308,17 @@ class Launcher:
             main.cancel()
             raise self._failure
         return await main
+
+    async def _upgrade(self, when: float, node: str, version: str) -> None:
+        """Have a node, and its relay, speak another version of the event schema from then on."""
+        await asyncio.sleep(max(when - time.monotonic(), 0.0))
+        for name in (node, f"{node}.relay"):
+            child = self.children.get(name)
+            if child is not None:
+                path = self.folder.config(name)
+                config = json.loads(path.read_text()) | {"speaks": version}
+                replace_file(path, json.dumps(config).encode(), durable=False)
+                child.replace()
 
     async def _until_drained(self) -> list[int]:
         expected = self.scenario.run.duration or 0.0
@@ -335,7 +354,7 @@ class Launcher:
             names.append(PROXY)
         replies = await asyncio.gather(*(self.ask(name, 1.0, do="state") for name in names))
         working: set[int] = set()
-        quiet = self.injectors is None or self.injectors.idle
+        quiet = (self.injectors is None or self.injectors.idle) and all(task.done() for task in self._upgrades)
         for reply in replies:
             if reply is None:
                 quiet = False

@@ -14,6 +14,7 @@ from simtx.protocols.codec import CodecError, decode_as, register
 from simtx.reference.audit import AuditLog
 from simtx.reference.brokers import client as broker_client
 from simtx.reference.eventlog import LogFile
+from simtx.reference.interventions import Interventions, decided
 from simtx.reference.killpoints import KillPoint, KillSwitch
 from simtx.reference.node import Node
 from simtx.reference.process import Ending
@@ -87,7 +88,9 @@ class Service:
             self.log.log("restart", self.node_name, -1, actor="fault", detail=self.name)
         if self.audit is not None:
             self.audit.reconcile(store.history())
+        self.interventions = Interventions(node, self.gate)
         if not self.is_relay:
+            node.heuristics.update(decided(self.folder.audit(self.name)))
             node.recover()
         server = Server(self.secret, self.name, self.accept, self.refused)
         port = await server.start(config["host"], config["port"])
@@ -117,9 +120,7 @@ class Service:
         if link is None:
             proxied = self.config["proxied"] and to in self.config["nodes"]
             where = f"{self.node_name}@{to}" if proxied else to
-            link = Connection(
-                self.name, self.secret, lambda: self.folder.locate(where), _ignore, expect=where
-            )
+            link = Connection(self.name, self.secret, lambda: self.folder.locate(where), _ignore, expect=where)
             self.links[to] = link
         return link
 
@@ -149,6 +150,7 @@ class Service:
             "request": self.on_request,
             "wake": self.on_wake,
             "control": lambda frame: peer.send(self.control(frame)),
+            "operator": lambda frame: self.interventions.take(frame, peer.send),
         }
         if peer.name == "client":
             self.clients.add(peer)
@@ -195,7 +197,7 @@ class Service:
         lane = Partition(self.node_name, wrapped.tx)
         admission = self.gate.admit(lane, lambda: self.schema.unwrap(wrapped))
         if admission.alert:
-            self.log.log("alert", self.node_name, wrapped.tx, origin, actor="host", name=admission.alert)
+            self.log.log("stop", self.node_name, wrapped.tx, origin, actor="host", detail=admission.alert)
             self.node.tell("stop", wrapped.tx, wrapped.sender, reason=admission.alert)
         if admission.message is not None:
             self.node.deliver(Delivery(admission.message, delivery.id), origin)
@@ -215,6 +217,7 @@ class Service:
             "type": "state",
             "id": frame.get("id"),
             "quiet": node.quiet,
+            "resting": node.resting,
             "working": node.working(),
             "states": [[tx, state] for tx, state in node.states().items()],
             "pending": [] if self.is_relay else sorted(node.store.pending_outbox()),

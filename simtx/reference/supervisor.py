@@ -46,6 +46,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._stopping = False
+        self._replacing = False
         self._started = 0.0
         self._failures = 0
         self._errors = bytearray()
@@ -77,7 +78,10 @@ class Child:
         if self._stopping:
             return
         self.paused = False
-        if code == KILLED:
+        if self._replacing:
+            self._replacing = False
+            away: float | None = 0.0
+        elif code == KILLED:
             away = self._died(self)
             if away is None:
                 return
@@ -119,6 +123,12 @@ class Child:
         if self.paused:
             self.paused = False
             self._signal(signal.SIGCONT)
+
+    def replace(self) -> None:
+        """Have it end in order and start again, with the configuration that is there by then."""
+        if self._process is not None and self._process.returncode is None and self._process.stdin is not None:
+            self._replacing = True
+            self._process.stdin.close()
 
     def _signal(self, number: int) -> bool:
         pid = self.pid

@@ -190,3 +190,26 @@ def test_transactions_of_a_seed_are_the_same_in_both_worlds() -> None:
     real = [e.detail for e in simtx.execute(scenario, TwoPhaseCommit(), seed=7).trace if e.kind == "arrive"]
     simulated = [e.detail for e in simtx.simulate(scenario, "2pc", seed=7).trace if e.kind == "arrive"]
     assert real == simulated
+
+
+def test_a_rolling_upgrade_with_mixed_versions_in_flight_loses_nothing() -> None:
+    """Old and new versions side by side: what an old consumer cannot read stops its lane, unread, until the consumer is upgraded."""
+    run = simtx.execute(
+        lab(transactions=50, refusal=0.2, broker={"redelivery": 0.5}),
+        "outbox",
+        speaks={"s0": "1.0", "s1": "1.0"},
+        upgrades=[(0.6, "s0", "2.0"), (1.4, "s1", "2.0")],
+    )
+    assert_sound(run)
+    assert {"committed", "compensated"} <= set(outcomes(run))
+    stopped = [event for event in run.trace if event.kind == "stop"]
+    assert len(stopped) >= 5  # the new version met an old consumer, many times
+    assert all("version 2.0" in event.detail for event in stopped)
+    unanswered = run.transactions["answer"] == ""  # a client cannot reach a node that is being replaced
+    assert unanswered.sum() <= 10
+    assert "lost" not in set(run.transactions["outcome"][~unanswered])
+
+
+def test_a_version_that_nobody_knows_is_refused_before_anything_starts() -> None:
+    with pytest.raises(simtx.ScenarioError, match=r"version '7\.0'"):
+        simtx.execute(lab(), "outbox", speaks={"s0": "7.0"})
