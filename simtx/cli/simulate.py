@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,13 @@ import typer
 
 if TYPE_CHECKING:
     from simtx.metrics.run import Run
+
+
+class Spans(StrEnum):
+    """Formats of spans."""
+
+    OTLP = "otlp"
+    CHROME = "chrome"
 
 
 def simulate(
@@ -23,7 +31,15 @@ def simulate(
     transaction: Annotated[
         int | None, typer.Option("--transaction", min=0, help="Which one; default: the slowest that was measured.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for results; default: simtx-SCENARIO, with --trace.")] = None,
+    spans: Annotated[
+        Spans | None,
+        typer.Option(
+            help="Write the event log as spans: otlp for Jaeger, chrome for Perfetto; all, or of --transaction."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for results; default: simtx-SCENARIO, with --trace or --spans.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Simulate one run and print its summary."""
@@ -33,12 +49,15 @@ def simulate(
 
     chosen = load(scenario, change or ())
     played = resolve(strategy, chosen.policies)
-    wants_trace = trace or transaction is not None
-    target = folder(out or Path(f"simtx-{chosen.name}")) if out is not None or wants_trace else None
-    run = simtx.simulate(chosen, played, seed=seed, replication=replication, trace=wants_trace)
+    wants_trace = trace or (transaction is not None and spans is None)
+    recorded = wants_trace or spans is not None
+    target = folder(out or Path(f"simtx-{chosen.name}")) if out is not None or recorded else None
+    run = simtx.simulate(chosen, played, seed=seed, replication=replication, trace=recorded)
     warn(note for note in run.warnings if note not in chosen.warnings())
     with writing(target or Path()):
         written = _write(run, target, transaction, wants_trace=wants_trace)
+        if target is not None and spans is not None:
+            written.append(_write_spans(run, target, transaction, spans))
     if json:
         print_json(
             {
@@ -92,3 +111,12 @@ def _write(run: Run, target: Path | None, transaction: int | None, *, wants_trac
         written.append(target / f"transaction-{name}-{tx}.png")
         axes.figure.savefig(written[-1], bbox_inches="tight")
     return written
+
+
+def _write_spans(run: Run, target: Path, transaction: int | None, spans: Spans) -> Path:
+    trace, which = run.trace, ""
+    if transaction is not None:
+        tx = _choose(run, transaction)
+        trace, which = run.trace.of(tx), f"-{tx}"
+    path = target / f"spans-{run.strategy.name}-{run.seed}-{run.replication}{which}.{spans}.json"
+    return trace.save_otlp(path) if spans is Spans.OTLP else trace.save_chrome(path)

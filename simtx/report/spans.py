@@ -71,6 +71,7 @@ class Span:
         marks: What happened meanwhile, in order.
         error: What went wrong; empty: nothing.
         succeeded: Whether it is known to have succeeded.
+        received: How often a message has arrived.
     """
 
     kind: Kind
@@ -87,6 +88,7 @@ class Span:
     marks: list[Mark] = field(default_factory=list)
     error: str = ""
     succeeded: bool = False
+    received: int = 0
 
     def mark(self, time: float, name: str, /, **attributes: Value) -> None:
         """Note what happens at a moment."""
@@ -214,11 +216,12 @@ class _Reader:
         self.by_entry[entry.id] = self._add(span)
         self.reached[entry.id] = entry.time
         if sender is not None and sender.kind == "message":
-            copies = sender.attributes.get("simtx.copies", 0)
-            sender.attributes["simtx.copies"] = int(copies) + 1
-            if not copies:
+            sender.received += 1
+            if sender.received == 1:
                 sender.end = entry.time
                 sender.error = ""
+            else:
+                sender.attributes["simtx.copies"] = sender.received
         elif sender is not None and sender.kind == "publication":
             sender.attributes["messaging.destination.name"] = entry.node
 
@@ -277,7 +280,7 @@ class _Reader:
             return
         reason = f"{entry.peer} was down" if entry.detail == "down" else "lost on the network"
         span.mark(entry.time, "drop", reason=reason)
-        if span.kind == "message" and "simtx.copies" not in span.attributes:
+        if span.kind == "message" and not span.received:
             span.error = reason
 
     def _publish(self, entry: TraceEvent) -> None:
