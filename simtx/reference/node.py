@@ -222,6 +222,18 @@ class Node:
         self._operators[id(request)] = (request, then)
         self._notify(self._actor(request.tx), request, None)
 
+    def hold(self, tx: int) -> bool:
+        """Let what comes for a machine wait, until `let_go`; False if it is busy."""
+        actor = self.actors[tx]
+        if actor.busy:
+            return False
+        actor.busy = True
+        return True
+
+    def let_go(self, tx: int) -> None:
+        """After `hold`: it goes on with what came meanwhile."""
+        self._next(self.actors[tx])
+
     def ring(self, tx: int) -> list[str]:
         """Let those timers fire now that only repeat something; returns their names."""
         actor = self.actors[tx]
