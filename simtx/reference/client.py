@@ -132,6 +132,8 @@ class Client:
         def handle(frame: dict[str, Any]) -> None:
             if frame.get("do") == "go":
                 self.go(float(frame["origin"]))
+            elif frame.get("do") == "next":  # whatever the schedule says
+                self.arrive()
             elif frame.get("do") == "end":
                 self._end_of_arrivals()
             peer.send({"type": "state", "id": frame.get("id"), "over": self.over, "unanswered": len(self._open)})

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 Progress = Callable[[str, float], None]
+Course = Callable[[Launcher], Awaitable[list[int]]]
 
 
 def execute(
@@ -106,12 +107,43 @@ def execute(
         service_times=service_times,
     )
     with _folder(folder) as path:
-        run_folder = RunFolder.create(path, scenario, chosen, seed=seed, store=store, broker=broker)
-        with run_folder.locked():
-            _write_strategy(run_folder, chosen)
-            backends = Backends(store, broker, run_folder, scenario, chosen)
-            session = Session(run_folder, scenario, chosen, backends, options, progress or _silent)
-            return session.run(schedule)
+        return played(schedule, scenario, chosen, options, path, store, broker, progress=progress)
+
+
+def played(
+    schedule: Schedule,
+    scenario: Scenario,
+    strategy: Strategy,
+    options: Options,
+    folder: Path,
+    store: str,
+    broker: str,
+    *,
+    course: Course | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Play a schedule in a new folder; what `execute` does with the one that it has drawn. Nothing is checked here.
+
+    Args:
+        schedule: The transactions.
+        scenario: Services and all the rest.
+        strategy: With its policies filled in.
+        options: How.
+        folder: New or empty.
+        store: As for `execute`.
+        broker: Likewise.
+        course: How to play, once all processes are up; None: as the schedule says.
+        progress: As for `execute`.
+
+    Raises:
+        RunFailed: A process, a database or the broker cannot go on.
+    """
+    run_folder = RunFolder.create(folder, scenario, strategy, seed=options.seed, store=store, broker=broker)
+    with run_folder.locked():
+        _write_strategy(run_folder, strategy)
+        backends = Backends(store, broker, run_folder, scenario, strategy)
+        session = Session(run_folder, scenario, strategy, backends, options, progress or _silent)
+        return session.run(schedule, course)
 
 
 class Session:
@@ -141,13 +173,18 @@ class Session:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
 
-    def run(self, schedule: Schedule) -> Run:
-        """Play the schedule and collect the run."""
+    def run(self, schedule: Schedule, course: Course | None = None) -> Run:
+        """Play the schedule and collect the run.
+
+        Args:
+            schedule: What to play.
+            course: How, once all processes are up; returns the transactions that are not through. None: `Launcher.play`.
+        """
 
         async def whole(launcher: Launcher) -> tuple[float, float, list[int]]:
             launcher.write(schedule)
             await launcher.start()
-            unfinished = await launcher.play()
+            unfinished = await (course or Launcher.play)(launcher)
             return launcher.origin, time.monotonic(), unfinished
 
         origin, end, unfinished = self.inside(whole)

@@ -6,9 +6,9 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from simtx.errors import RunFailed, ScenarioError
 from simtx.protocols import Strategy
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from simtx.reference.backends import Backends
     from simtx.reference.runfolder import RunFolder
     from simtx.scenario import Scenario
+
+T = TypeVar("T")
 
 BROKER: Final = "broker"
 CLIENT: Final = "client"
@@ -300,7 +302,15 @@ class Launcher:
             asyncio.create_task(self._upgrade(origin + at, node, version))
             for at, node, version in self.options.upgrades
         ]
-        main = asyncio.create_task(self._until_drained())
+        return await self.unless_failed(self._until_drained())
+
+    async def unless_failed(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something, but not for longer than all processes can go on.
+
+        Raises:
+            RunFailed: One of them cannot.
+        """
+        main = asyncio.create_task(work)
         failed = asyncio.create_task(self._failed.wait())
         await asyncio.wait({main, failed}, return_when=asyncio.FIRST_COMPLETED)
         failed.cancel()
@@ -345,14 +355,14 @@ class Launcher:
             await asyncio.sleep(_POLL)
         return sorted(working)
 
-    async def state(self) -> tuple[bool, set[int]]:
-        """Whether everything is at rest, and which transactions are being worked on."""
+    async def state(self, patience: float = 1.0) -> tuple[bool, set[int]]:
+        """Whether everything is at rest, and which transactions are being worked on; a process has so many seconds to say so."""
         names = [*self.nodes, *self.relays]
         if self.backends.broker_process is not None:
             names.append(BROKER)
         if self.proxied:
             names.append(PROXY)
-        replies = await asyncio.gather(*(self.ask(name, 1.0, do="state") for name in names))
+        replies = await asyncio.gather(*(self.ask(name, patience, do="state") for name in names))
         working: set[int] = set()
         quiet = (self.injectors is None or self.injectors.idle) and all(task.done() for task in self._upgrades)
         for reply in replies:
