@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from simtx.errors import RunFailed, ScenarioError
 from simtx.protocols import Strategy
 from simtx.protocols.codec import encode
+from simtx.reference.brokers import BrokerFailed
 from simtx.reference.calls import Calls
 from simtx.reference.eventlog import LogFile
 from simtx.reference.faults import Injectors, link_faults
@@ -24,6 +25,7 @@ from simtx.workload import Streams
 
 if TYPE_CHECKING:
     from simtx.reference.backends import Backends
+    from simtx.reference.brokers.nats import NatsClient
     from simtx.reference.runfolder import RunFolder
     from simtx.scenario import Scenario
 
@@ -110,6 +112,7 @@ class Launcher:
         self.relays = [f"{name}.relay" for name in self.nodes if list(strategy.daemons(name))]
         self.proxied = options.network == "scenario" or link_faults(scenario)
         self.injectors: Injectors | None = None
+        self._watcher: NatsClient | None = None
         self._upgrades: list[asyncio.Task[None]] = []
 
     # --- configuration ----------------------------------------------------------------------------------------------------------
@@ -266,6 +269,8 @@ class Launcher:
         if self.injectors is not None:
             self.injectors.stop()
         await self._calls.close()
+        if self._watcher is not None:
+            await self._watcher.close()
         order = [CLIENT, *self.relays, *self.nodes, PROXY, BROKER]
         await asyncio.gather(*(self.children[name].stop() for name in order if name in self.children))
 
@@ -371,7 +376,25 @@ class Launcher:
                 continue
             working.update(reply.get("working", ()), reply.get("pending", ()))
             quiet = quiet and bool(reply["quiet"]) and not reply.get("pending")
-        return quiet, working
+        waiting = await self._on_server(patience)
+        working.update(waiting or ())
+        return quiet and waiting == set(), working
+
+    async def _on_server(self, patience: float) -> set[int] | None:
+        """Transactions with messages on a broker that is no process of ours to be asked; None: it does not say."""
+        spec = self.backends.broker
+        if spec is None or self.backends.broker_process is not None:
+            return set()
+        from simtx.reference.brokers.nats import NatsClient
+
+        try:
+            if self._watcher is None:
+                watcher = NatsClient(spec, LAUNCHER, self.folder.secret())
+                await watcher.connect()
+                self._watcher = watcher
+            return await asyncio.wait_for(self._watcher.pending(), patience)
+        except (TimeoutError, ConnectionError, BrokerFailed):
+            return None
 
 
 def check(scenario: Scenario, strategy: Strategy, plans: Sequence[Any]) -> None:
