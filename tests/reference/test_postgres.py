@@ -17,7 +17,7 @@ from simtx.protocols import Branch, Execute, Message, Operation, Prepare, Transa
 from simtx.reference.stores import StoreFailed
 from simtx.reference.stores.postgres import PostgresStore
 from simtx.reference.stores.postgres_branches import GID_LIMIT, branch_name, parse_branch
-from simtx.reference.stores.postgres_schema import NAME_LIMIT, drop_run, schema_name
+from simtx.reference.stores.postgres_schema import NAME_LIMIT, check_dsn, drop_run, schema_name
 from simtx.reference.stores.server import PostgresServer
 
 RUNS = itertools.count(1)
@@ -816,12 +816,13 @@ def test_a_server_that_does_not_come_back_is_one_clear_line(opened):
     ],
 )
 def test_a_wrong_dsn_is_one_clear_line_without_the_password(opened, dsn, text):
-    started = time.monotonic()
-    with pytest.raises(StoreFailed, match=text) as caught:
-        opened(dsn)
-    assert "\n" not in str(caught.value)
-    assert "secret" not in str(caught.value)
-    assert time.monotonic() - started < 5
+    for attempt in (opened, check_dsn):
+        started = time.monotonic()
+        with pytest.raises(StoreFailed, match=text) as caught:
+            attempt(dsn)
+        assert "\n" not in str(caught.value)
+        assert "secret" not in str(caught.value)
+        assert time.monotonic() - started < 5
 
 
 def test_a_database_that_is_not_there_is_named(server, opened):
@@ -837,9 +838,15 @@ def test_a_database_that_is_not_there_is_named(server, opened):
     ],
 )
 def test_a_server_that_cannot_do_it_is_refused_with_what_to_set(opened, setting, text):
-    with PostgresServer(settings=setting) as server, pytest.raises(StoreFailed, match=text) as caught:
-        opened(server.dsn())
-    assert "\n" not in str(caught.value)
+    with PostgresServer(settings=setting) as server:
+        for attempt in (opened, check_dsn):
+            with pytest.raises(StoreFailed, match=text) as caught:
+                attempt(server.dsn())
+            assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_can_do_it_passes_the_check(server):
+    check_dsn(server.dsn())
 
 
 def test_a_schema_of_another_version_is_refused(server, opened, run):

@@ -16,7 +16,7 @@ from psycopg import sql
 from simtx.reference.stores import postgres_sql as statements
 from simtx.reference.stores.base import STORE_VERSION, StoreFailed
 from simtx.reference.stores.postgres_branches import parse_branch
-from simtx.reference.stores.postgres_link import Link, line, one
+from simtx.reference.stores.postgres_link import Link, Links, line, one
 
 NAME_LIMIT: Final = 63
 """Bytes that PostgreSQL allows for a name."""
@@ -41,6 +41,20 @@ def check_server(link: Link) -> None:
         )
     if not fsync:
         raise StoreFailed(f"{where} does not force its log: set fsync = on in postgresql.conf and reload it")
+
+
+def check_dsn(dsn: str) -> None:
+    """Refuse a DSN that leads nowhere, or to a server that cannot do what a store needs: before a run, in one line.
+
+    Raises:
+        StoreFailed: It does; the text says where, and what would help.
+    """
+    links = Links(dsn, "pg_catalog", title="simtx check", size=1, lock_timeout=1000, patience=5.0)
+    try:
+        links.give(links.connect(patience=0.0))
+        links.ask(check_server)
+    finally:
+        links.close()
 
 
 def create_schema(link: Link, run: str, service: str, initial: Mapping[str, float]) -> float:

@@ -79,7 +79,8 @@ def find_bin(explicit: str | Path | None = None) -> Path:
     for wheel in _WHEELS:
         spec = importlib.util.find_spec(wheel)  # finds it without running its code
         if spec is not None and spec.submodule_search_locations:
-            candidates += [Path(place, "pginstall", "bin") for place in spec.submodule_search_locations]
+            for place in spec.submodule_search_locations:  # one of them brings several versions
+                candidates += sorted(Path(place).glob("pginstall*/bin"), reverse=True)
     on_path = shutil.which("postgres")
     if on_path is not None:
         candidates.append(Path(on_path).resolve().parent)
@@ -319,7 +320,7 @@ def _reachable(path: Path) -> bool:
 def _copy_programs(programs: Path, target: Path) -> Path:
     """Copy an installation of PostgreSQL; libraries beside a wheel keep their place relative to it."""
     root = programs.parent
-    top = root.parent.parent if root.name == "pginstall" else root.parent
+    top = root.parent.parent if root.name.startswith("pginstall") else root.parent
     inside = root.relative_to(top)
     copy = target / "programs"
     skip = shutil.ignore_patterns("include", "*.a", "doc", "man", "pkgconfig", "pgxs")
