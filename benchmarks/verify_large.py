@@ -1,7 +1,7 @@
 """Larger scopes of the protocol checker than the tests have time for.
 
-Run it: `python benchmarks/verify_large.py`, all scopes, some minutes and a few gigabytes; `--only saga` those of one strategy; `--list` what there is.
-A scope that does not fit into `--max-seconds` or `--max-gigabytes` says "incomplete", and what was explored until then.
+Run it: `python benchmarks/verify_large.py`, all scopes, some minutes and a few gigabytes; `--only saga` those of one strategy; `--list` what there is;
+`--workers 2` shares each search between two processes, `--symmetry` explores participants that are alike once. A scope that does not fit into `--max-seconds` or `--max-gigabytes` says "incomplete", and what was explored until then.
 """
 
 import argparse
@@ -15,6 +15,7 @@ PATIENT = Policies(attempts=2, publish_attempts=2)
 SCOPES: list[tuple[Any, dict[str, Any]]] = [
     (TwoPhaseCommit(), {"participants": 3, "losses": 1}),
     (TwoPhaseCommit(), {"participants": 4, "duplicates": 0}),
+    (TwoPhaseCommit(), {"participants": 5, "crashes": 0}),
     (TwoPhaseCommit(), {"participants": 2, "crashes": 2, "losses": 1, "timeouts": 2}),
     (TwoPhaseCommit(), {"messages": 2, "contention": True}),
     (TwoPhaseCommit(work="before"), {"participants": 3}),
@@ -35,6 +36,8 @@ def main() -> int:
     parser.add_argument("--only", metavar="STRATEGY", help="2pc, saga or outbox")
     parser.add_argument("--max-seconds", type=float, default=600.0, help="for each scope")
     parser.add_argument("--max-gigabytes", type=float, default=6.0, help="for each scope")
+    parser.add_argument("--workers", type=int, default=1, help="processes that search")
+    parser.add_argument("--symmetry", action="store_true", help="explore participants that are alike once")
     parser.add_argument("--list", action="store_true", help="print the scopes and end")
     arguments = parser.parse_args()
     failed = 0
@@ -47,6 +50,8 @@ def main() -> int:
         verdict = verify(
             strategy,
             **scope,
+            symmetry=arguments.symmetry,
+            workers=arguments.workers,
             max_seconds=arguments.max_seconds,
             max_memory=int(arguments.max_gigabytes * 1e9),
             progress=True,
