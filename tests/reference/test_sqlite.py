@@ -325,6 +325,16 @@ def test_a_row_is_locked_until_its_change_is_on_disk(opened, path):
     assert second.result().changes == {"a": (11, 12)}
 
 
+def test_rows_of_a_refused_transaction_are_free_before_its_refusal_is_on_disk(opened, path):
+    store = opened()
+    seen = statements(store)
+    with locked(path):
+        refused = Job(store.transact, 1, action(1, add("a", -11, low=0)))
+        until(lambda: "BEGIN IMMEDIATE" in seen)
+        assert store.execute(2, Execute("e", (add("a"),))).wait_end == ""
+    assert refused.result().unlocked == ("a",)
+
+
 def test_a_second_commit_returns_when_the_first_is_on_disk(opened, path):
     store = opened()
     store.prepare(1, prepare(1, add("a")))
@@ -337,6 +347,25 @@ def test_a_second_commit_returns_when_the_first_is_on_disk(opened, path):
         assert second.is_alive()
     assert first.result().changes == {"a": (10, 11)}
     assert second.result().in_doubt == -1
+
+
+def test_a_wait_belongs_to_the_operation_that_waited(opened):
+    store = opened()
+
+    def after_a_wait(tx, function, effect):
+        store.prepare(tx, prepare(tx, add("a")))
+        job = Job(function, tx + 1, effect)
+        until(lambda: "a" in store._locks._queues)
+        store.rollback(tx, forced=True)
+        return job.result()
+
+    assert after_a_wait(1, store.execute, Execute("e", (add("a"),))).wait_end == "granted"
+    second = store.prepare(2, prepare(2, add("b")))
+    assert (second.status, second.waited, second.wait_end) == ("done", 0, "")
+    store.commit(2)
+    assert after_a_wait(3, store.prepare, prepare(4, add("a"))).wait_end == "granted"
+    last = store.commit(4)
+    assert (last.changes, last.waited, last.wait_end) == ({"a": (11, 12)}, 0, "")
 
 
 def test_an_open_branch_that_only_reads_says_so_when_it_ends(opened):
@@ -485,6 +514,18 @@ def test_who_keeps_the_file_locked_for_too_long_is_named(opened, path, monkeypat
         store.transact(1, action(1))
 
 
+def test_whatever_waits_for_the_writer_hears_that_it_has_failed(opened, path, monkeypatch):
+    monkeypatch.setattr(sqlite_writer, "BUSY_PATIENCE", 0.2)
+    store = opened(group=False, initial={"k*": 10})
+    seen = statements(store)
+    with locked(path):
+        jobs = [Job(store.transact, tx, action(tx, add(f"k{tx}"))) for tx in range(4)]
+        until(lambda: "BEGIN IMMEDIATE" in seen and store._writer._tasks.qsize() == 3)
+        for job in jobs:
+            with pytest.raises(StoreFailed, match="another process has kept the file locked"):
+                job.result()
+
+
 def test_row_numbers_of_the_outbox_are_never_used_again(opened):
     store = opened()
     seen = set()
@@ -552,6 +593,22 @@ def test_a_damaged_file_is_one_line(opened, path):
     with pytest.raises(StoreFailed) as error:
         opened().transact(1, action(1, *(add(f"key {index}") for index in range(2000))))
     one_line(error, str(path), "damaged")
+
+
+def test_a_prepared_branch_that_cannot_be_read_is_one_line_and_leaves_nothing_open(opened, path):
+    store = opened()
+    store.prepare(1, prepare(1, add("a")))
+    store.close()
+    before = threading.active_count()
+    for locks in ("nonsense", '["a"]'):
+        with raw(path) as db:
+            db.execute("UPDATE branches SET locks = ?", (locks,))
+        if locks == "nonsense":
+            with pytest.raises(StoreFailed) as error:
+                opened()
+            one_line(error, str(path), "prepared branch of transaction 1")
+            assert threading.active_count() == before
+    assert opened().commit(1).changes == {"a": (10, 11)}
 
 
 def test_a_folder_that_is_not_there_is_named(opened, tmp_path):

@@ -17,7 +17,7 @@ from typing import Final
 
 from simtx.protocols import Branch, Execute, Operation, Prepare, Status, Transact
 from simtx.protocols.codec import dumps, loads
-from simtx.reference.stores.base import TOMBSTONE, Result
+from simtx.reference.stores.base import TOMBSTONE, Result, StoreFailed
 from simtx.reference.stores.locks import Holder, RowLocks, inbox_lock
 from simtx.reference.stores.play import FirstValues, lockable, play
 from simtx.reference.stores.sqlite_tables import BranchRow, Readers, Writes, branch_rows, to_json
@@ -78,12 +78,17 @@ class LocalTransactions:
     def _restore(self, row: BranchRow, since: float) -> None:
         """Take the locks of a prepared branch again."""
         branch = self._prepared[row.tx] = _Branch(row.tx)
-        branch.changes = {key: (old, new) for key, (old, new) in json.loads(row.changes).items()}
-        branch.reads = json.loads(row.reads)
-        branch.steps = tuple(json.loads(row.steps))
         branch.inbox, branch.record, branch.prepared, branch.restored = row.inbox, row.record, since, True
-        names = [] if row.inbox is None else [inbox_lock(row.inbox)]
-        self._locks.acquire(branch, [*names, *json.loads(row.locks)])
+        try:
+            branch.changes = {key: (old, new) for key, (old, new) in json.loads(row.changes).items()}
+            branch.reads = json.loads(row.reads)
+            branch.steps = tuple(json.loads(row.steps))
+            keys = json.loads(row.locks)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise StoreFailed(
+                f"{self._writer.path}: the prepared branch of transaction {row.tx} is damaged ({error}); restore the file"
+            ) from error
+        self._locks.acquire(branch, [*([] if row.inbox is None else [inbox_lock(row.inbox)]), *keys])
 
     # --- one at a time ------------------------------------------------------------------------------------------------------------
 
