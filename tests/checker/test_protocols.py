@@ -7,11 +7,8 @@ from typing import Any
 
 import pytest
 
-from simtx.checker import Verdict, explore, verify
-from simtx.checker.local import Locals
+from simtx.checker import Verdict, verify
 from simtx.checker.properties import EXPECTED, PROPERTIES
-from simtx.checker.protocol import ProtocolModel
-from simtx.checker.scope import Scope
 from simtx.errors import ScenarioError
 from simtx.protocols import DualWrite, Outbox, Policies, Saga, TwoPhaseCommit
 
@@ -163,31 +160,3 @@ def test_a_machine_with_hidden_fields_is_refused() -> None:
 
     with pytest.raises(ScenarioError, match="Forgetful has fields that are not in __slots__: hidden"):
         verify(Strange())
-
-
-# --- the reductions lose nothing ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("strategy", "scope"),
-    [
-        (Outbox(), {"timeouts": 0}),
-        (Outbox(closing=True), {"duplicates": 0, "losses": 1}),
-        (DualWrite(), {}),
-        (DualWrite(order="broker-first"), {"losses": 1, "duplicates": 0}),
-        (TwoPhaseCommit(), {"duplicates": 0}),
-        (Saga(completion="lazy"), {"losses": 1}),
-    ],
-)
-def test_without_reductions_the_verdict_is_the_same(
-    strategy: Any, scope: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither the merging of a last crash with its restart nor dropping what only a recovery reads hides anything."""
-    reduced = verify(strategy, **scope)
-    monkeypatch.setattr(Locals, "calm", lambda self, number: number)
-    model = ProtocolModel(strategy, Scope(**scope), fused=False)
-    full = explore(model.model())
-    assert full.complete
-    assert {violation.name for violation in full.violations} == set(reduced.violations)
-    assert {name: witness is not None for name, witness in full.goals.items()} == reduced.goals
-    assert full.states > reduced.states

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from simtx.checker import explore, verify
 from simtx.checker.layout import ENDED
 from simtx.checker.local import PAUSED, Locals
 from simtx.checker.protocol import ProtocolModel
@@ -118,3 +119,28 @@ def test_defects_violate_the_same_when_every_effect_is_a_step(mutant: Mutant) ->
     assert full - {nothing(InterleavedModel(mutant.strategy, bounds))} == (
         reduced - {nothing(ProtocolModel(mutant.strategy, bounds))}
     )
+
+
+@pytest.mark.parametrize(
+    ("strategy", "scope"),
+    [
+        (Outbox(), {"timeouts": 0}),
+        (Outbox(closing=True), {"duplicates": 0, "losses": 1}),
+        (DualWrite(), {}),
+        (DualWrite(order="broker-first"), {"losses": 1, "duplicates": 0}),
+        (TwoPhaseCommit(), {"duplicates": 0}),
+        (Saga(completion="lazy"), {"losses": 1}),
+    ],
+)
+def test_without_reductions_the_verdict_is_the_same(
+    strategy: Any, scope: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the merging of a last crash with its restart nor dropping what only a recovery reads hides anything."""
+    reduced = verify(strategy, **scope)
+    monkeypatch.setattr(Locals, "calm", lambda self, number: number)
+    model = ProtocolModel(strategy, Scope(**scope), fused=False)
+    full = explore(model.model())
+    assert full.complete
+    assert {violation.name for violation in full.violations} == set(reduced.violations)
+    assert {name: witness is not None for name, witness in full.goals.items()} == reduced.goals
+    assert full.states > reduced.states
