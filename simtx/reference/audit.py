@@ -6,8 +6,9 @@ without breaking the chain. What the chain alone cannot show is that its end is 
 and checksum of the last line at some time, kept where whoever can write the file cannot.
 
 Acts, as simtx writes them: ``request`` (a client or an operator asks), ``apply`` and ``compensate`` (a local transaction has changed keys),
-``prepare``, ``commit``, ``rollback``, ``decide``, ``recovered``, ``alert``, ``stuck``, ``retry``, ``skip``, ``resolve``, ``refuse`` (something was
-not let in), ``stop`` and ``release`` (of a partition), ``cut`` (a half-written line was removed from the end of the file).
+``prepare``, ``commit``, ``rollback``, ``decide``, ``recovered``, ``alert``, ``stuck``, ``freed`` (what was stuck goes on by itself), ``given-up``
+(nothing will be done any more), ``retry``, ``skip``, ``resolve``, ``refuse`` (something was not let in), ``stop`` and ``release`` (of a
+partition), ``cut`` (a half-written line was removed from the end of the file).
 
 A line reaches the operating system in one write before `AuditLog.append` returns, so it outlives the process, however that ends; `sync` makes
 it outlive the machine. The line comes after the commit that it tells of: a process killed in between leaves a change without a line, which

@@ -52,6 +52,7 @@ from simtx.protocols import (
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.policies import Policies
 from simtx.reference.audit import AuditError
+from simtx.reference.brokers.base import BrokerFailed
 from simtx.reference.timers import Timers
 from simtx.reference.workers import Workers
 
@@ -295,13 +296,13 @@ class Node:
             else:
                 self._end(violation)
             return False
-        if machine.state != state:
-            self.stuck.pop(actor.tx, None)
         self.journal.event(actor, event)
         self.journal.handled(actor, event, effects, state)
         if isinstance(event, Request) and event.kind == "begin":  # an operator's was audited when it came
             self.tell("request", actor.tx, "client", name=event.kind, reason=str(event.body or ""))
         self._reply(event, Intervention(state, machine.state, effects))
+        if machine.state != state and self.stuck.pop(actor.tx, None) is not None and not isinstance(event, Request):
+            self._record(actor, "freed", reason=f"'{event.kind}' came after all")
         actor.event, actor.state = event.kind, state
         actor.effects = effects
         actor.rest = iter(effects)
@@ -640,7 +641,7 @@ class Node:
             await asyncio.wait_for(
                 self._broker().publish(self._wrap(effect.message), origin), self.policies.publish_timeout
             )
-        except (TimeoutError, ConnectionError):
+        except (TimeoutError, ConnectionError, BrokerFailed):
             status = "failed"
         else:
             status = "done"

@@ -105,7 +105,7 @@ class RunFolder:
     def _make(self, value: bytes) -> None:
         path = self.path
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        holder = self._holder()
+        holder = self.holder()
         if holder:
             raise RunFolderError(f"'{path}' is in use by process {holder}; choose another folder, or wait for its end")
         if (path / "run.json").exists():
@@ -394,8 +394,8 @@ class RunFolder:
         finally:
             os.close(lock)
 
-    def _holder(self) -> int:
-        """Number of the process that holds the lock, or 0."""
+    def holder(self) -> int:
+        """Number of the process that uses the folder now, or 0."""
         try:
             lock = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
