@@ -3,7 +3,10 @@
 import contextlib
 import itertools
 import math
+import re
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -847,6 +850,20 @@ def test_a_server_that_cannot_do_it_is_refused_with_what_to_set(opened, setting,
 
 def test_a_server_that_can_do_it_passes_the_check(server):
     check_dsn(server.dsn())
+
+
+def test_without_the_client_library_one_clear_line_says_what_to_install():
+    program = (
+        "import sys\n"
+        "sys.modules['psycopg'] = None\n"
+        "from simtx.reference.stores import StoreFailed, open_store\n"
+        "try:\n"
+        "    open_store({'kind': 'postgres', 'dsn': 'host=x'})\n"
+        "except StoreFailed as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"PostgreSQL needs psycopg \(.*\): pip install 'simtx\[reference\]'\n", done.stdout)
 
 
 def test_a_schema_of_another_version_is_refused(server, opened, run):

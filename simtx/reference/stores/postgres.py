@@ -22,13 +22,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import ClassVar, Final
 
-import psycopg
-from psycopg import sql
-
 from simtx.protocols import Execute, Message, Prepare, Record, Transact, codec
 from simtx.reference.stores import postgres_sql as statements
 from simtx.reference.stores.base import Change, PreparedBranch, Result, Store
 from simtx.reference.stores.postgres_branches import branch_name, finish_branch, is_prepared, parse_branch
+from simtx.reference.stores.postgres_driver import psycopg, sql
 from simtx.reference.stores.postgres_link import Link, Links, failed, one
 from simtx.reference.stores.postgres_schema import check_server, create_schema, schema_name
 from simtx.reference.stores.postgres_tidy import Tidier

@@ -12,10 +12,9 @@ import time
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
-import psycopg
-
 from simtx.protocols import Record, codec
 from simtx.reference.stores.base import StoreFailed
+from simtx.reference.stores.postgres_driver import psycopg
 from simtx.reference.stores.postgres_link import FIRST_PAUSE, Link, Links, failed
 from simtx.reference.stores.postgres_sql import PREPARED
 

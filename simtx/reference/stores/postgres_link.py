@@ -16,10 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
-import psycopg
-from psycopg import conninfo, pq
-
 from simtx.reference.stores.base import StoreFailed
+from simtx.reference.stores.postgres_driver import conninfo, pq, psycopg
 from simtx.reference.stores.postgres_sql import TERMINATE
 
 T = TypeVar("T")

@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
-import psycopg
-from psycopg import sql
-
 from simtx.reference.stores import postgres_sql as statements
 from simtx.reference.stores.base import STORE_VERSION, StoreFailed
 from simtx.reference.stores.postgres_branches import parse_branch
+from simtx.reference.stores.postgres_driver import psycopg, sql
 from simtx.reference.stores.postgres_link import Link, Links, line, one
 
 NAME_LIMIT: Final = 63

@@ -14,9 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-import psycopg
-
 from simtx.reference.stores.base import StoreFailed
+from simtx.reference.stores.postgres_driver import psycopg
 from simtx.reference.stores.postgres_link import Links, failed
 from simtx.reference.stores.postgres_sql import TIDY
 

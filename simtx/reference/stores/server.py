@@ -196,8 +196,7 @@ class PostgresServer:
         Raises:
             StoreFailed: The server does not do it.
         """
-        import psycopg
-        from psycopg import sql
+        from simtx.reference.stores.postgres_driver import psycopg, sql
 
         try:
             with (
