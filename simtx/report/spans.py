@@ -7,7 +7,7 @@ One trace for each business transaction. Its root is the client's request, until
 - a span for each *message* between nodes, as long as it is under way, and for each *publication*, until the broker has confirmed it;
 - a span for each local transaction, log record and second phase, from the moment at which its machine asks for it; so it contains the
   wait for a worker, for locks and for the disk;
-- a span for each prepared branch that is *in doubt*.
+- a span for each prepared branch that is *in doubt*, until its machine asks for the commit or the rollback.
 
 Decisions, answers, alerts, waits for locks, changed values and effects that a crash has swallowed are events on the span that they
 belong to. What concerns the whole run (nodes that are down, faults) is a trace of its own.
@@ -337,7 +337,7 @@ class _Reader:
         if entry.kind in ("commit", "rollback"):
             doubt = self.doubts.pop(key, None)
             if doubt is not None:
-                doubt.end = entry.time
+                doubt.end = max(doubt.start, span.start)  # the decision is known there, and on its way to the disk
                 doubt.attributes["simtx.outcome"] = entry.kind
             return
         words = entry.detail.split()

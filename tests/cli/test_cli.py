@@ -101,6 +101,21 @@ def test_simulate_trace_draws_one_transaction(tmp_path: Path) -> None:
     assert f"written: {picture.relative_to(tmp_path)}" in result.stdout
 
 
+@pytest.mark.parametrize(("form", "member"), [("otlp", "resourceSpans"), ("chrome", "traceEvents")])
+def test_simulate_spans_writes_the_event_log_for_other_tools(form: str, member: str, tmp_path: Path) -> None:
+    """All of it, or one transaction; a form that does not exist is refused."""
+    sizes = []
+    for which in ((), ("--transaction", "7")):
+        result = run("simulate", "transfer", "2pc", *FAST, "--spans", form, *which, "--out", str(tmp_path))
+        assert (result.returncode, result.stderr) == (0, "")
+        written = Path(result.stdout.splitlines()[-1].removeprefix("written: "))
+        assert written.name == f"spans-2pc-1-0{'-7' if which else ''}.{form}.json"
+        assert json.loads(written.read_text())[member]
+        sizes.append(written.stat().st_size)
+    assert sizes[1] < sizes[0] / 20
+    assert run("simulate", "transfer", "2pc", "--spans", "zipkin").returncode == 2
+
+
 def test_compare_prints_a_table_and_writes_what_it_names(tmp_path: Path) -> None:
     """Without further options: all four strategies, and a folder named after the scenario."""
     result = run("compare", "transfer", "--replications", "2", *FAST, cwd=tmp_path)
