@@ -1,0 +1,360 @@
+"""The crash matrix: kill -9 at every effect of every handler of a protocol, for real, and what has come of it.
+
+A run without kills shows the handlers that there are. Each place in them is then struck once: in a transaction of its own, whose process
+kills itself there, is started again and recovers from its store alone. One launch plays many such transactions, one after the other: the
+next one is asked for when everything is at rest. The logs of these runs show handlers that only a crash leads to (recoveries, inquiries,
+repetitions), and so further places, which are struck in the same way after the kill that led to them, until nothing new shows or the
+limit of kills in one transaction is reached.
+
+Every launch is checked for everything that must never be (`simtx.validation.violations`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import shutil
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from simtx.errors import RunFailed
+from simtx.protocols import Strategy
+from simtx.protocols import strategy as resolve
+from simtx.reference.backends import check_broker, check_store
+from simtx.reference.execute import played
+from simtx.reference.killpoints import KillPoint
+from simtx.reference.launcher import CLIENT, Launcher, Options, check
+from simtx.reference.schedule import Schedule
+from simtx.validation.places import Place, Recipe, described, found, identity, kill_points
+from simtx.validation.transfers import VARIANTS, laboratory, plan
+from simtx.validation.violations import findings, losses
+
+if TYPE_CHECKING:
+    from simtx.scenario import Scenario
+
+SHORT: Final = 24
+"""Places that a short crash matrix strikes."""
+DEPTH: Final = 2
+"""Kills in one transaction at most."""
+LAUNCH: Final = 150
+"""Transactions of one launch at most."""
+_ATTEMPTS: Final = 2
+_GLANCE: Final = 0.02  # seconds between two looks at whether everything is at rest
+_ANSWER: Final = 0.2  # seconds that a process has to say so; one that is down does not
+_STILL: Final = 2  # looks in a row that have to find everything at rest
+_PATIENCE: Final = 8.0  # seconds until a transaction counts as blocked
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(slots=True)
+class CrashMatrix:
+    """What has come out.
+
+    Attributes:
+        strategy: The strategy, with its options.
+        store: Product.
+        broker: Product; empty if the strategy uses none.
+        complete: Whether all places were to be struck, or a fixed choice.
+        places: Places that were found.
+        chosen: Places that were to be struck.
+        struck: Places that were struck.
+        unreached: Places that were to be struck and were not: the second time it did not come to that.
+        violations: What must never be, one line each; empty: nothing.
+        losses: What was lost or doubled, in numbers: expected of a dual write, and of nothing else.
+        launches: Runs that it took.
+        transactions: Transactions in them.
+        kills: Processes that were killed.
+        seconds: How long it took.
+    """
+
+    strategy: str
+    store: str
+    broker: str
+    complete: bool
+    places: int = 0
+    chosen: int = 0
+    struck: list[Recipe] = field(default_factory=list)
+    unreached: list[Recipe] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    losses: Counter[str] = field(default_factory=Counter)
+    launches: int = 0
+    transactions: int = 0
+    kills: int = 0
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was violated."""
+        return not self.violations
+
+    @property
+    def by_process(self) -> dict[str, int]:
+        """Places struck by the process that was killed there."""
+        return dict(sorted(Counter(recipe[-1].process for recipe in self.struck).items()))
+
+    @property
+    def text(self) -> str:
+        """The result in a few lines."""
+        where = f"{self.store} and {self.broker}" if self.broker else self.store
+        struck = ", ".join(f"{name} {count}" for name, count in self.by_process.items())
+        lines = [
+            f"{self.strategy} on {where}: {self.places} places found, {len(self.struck)} of {self.chosen} chosen ones struck ({struck})",
+            f"{self.kills} kills in {self.transactions} transactions of {self.launches} launches, {self.seconds:.0f} s",
+        ]
+        lost = {name: count for name, count in self.losses.items() if count}
+        lines += [f"lost: {count} {name}" for name, count in lost.items()]
+        lines += [f"never reached: {described(recipe)}" for recipe in self.unreached]
+        lines += [f"violation: {line}" for line in self.violations]
+        lines.append("no violations" if self.ok else f"{len(self.violations)} violations")
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as plain data."""
+        return {
+            "strategy": self.strategy,
+            "store": self.store,
+            "broker": self.broker or None,
+            "complete": self.complete,
+            "places": self.places,
+            "chosen": self.chosen,
+            "struck": len(self.struck),
+            "struck_by_process": self.by_process,
+            "unreached": [described(recipe) for recipe in self.unreached],
+            "violations": self.violations,
+            "losses": dict(self.losses),
+            "launches": self.launches,
+            "transactions": self.transactions,
+            "kills": self.kills,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def crash_matrix(
+    strategy: Strategy | str,
+    *,
+    store: str = "sqlite",
+    broker: str = "embedded",
+    complete: bool = False,
+    limit: int | None = None,
+    depth: int = DEPTH,
+    keep: str | Path | None = None,
+    progress: Progress | None = None,
+) -> CrashMatrix:
+    """Kill processes at every place of a protocol, and check what has come of it.
+
+    Args:
+        strategy: A name, or an object with options, ours or your own.
+        store: As for `simtx.execute`.
+        broker: Likewise.
+        complete: Every place in every variant of the transaction. Otherwise a fixed choice of places: evenly spread over all of them.
+        limit: How many places that choice has; None: `SHORT`.
+        depth: Kills in one transaction at most.
+        keep: Where the folders of runs with violations are kept; None: they are deleted.
+        progress: Called with what is going on and the share of it that is done.
+
+    Raises:
+        ScenarioError: There is no such strategy, store or broker.
+        RunFailed: A process, a database or the broker cannot go on, which is the worst of all findings; the text says which and why.
+    """
+    scenario = laboratory()
+    chosen = resolve(strategy, scenario.policies)
+    check_store(store)
+    check_broker(broker)
+    check(scenario, chosen, [plan(0, variant) for variant in VARIANTS])
+    result = CrashMatrix(_text(strategy, chosen), store, broker if chosen.uses_broker else "", complete)
+    search = _Search(
+        scenario, chosen, store, broker, result, Path(keep) if keep is not None else None, progress or _silent
+    )
+    begun = time.monotonic()
+    try:
+        search.run(depth, None if complete else limit or SHORT)
+    finally:
+        result.seconds = time.monotonic() - begun
+    return result
+
+
+class _Search:
+    """Finds places and strikes them, launch after launch."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        strategy: Strategy,
+        store: str,
+        broker: str,
+        result: CrashMatrix,
+        keep: Path | None,
+        progress: Progress,
+    ) -> None:
+        self.scenario = scenario
+        self.strategy = strategy
+        self.store = store
+        self.broker = broker
+        self.result = result
+        self.keep = keep
+        self.progress = progress
+        self.known: dict[Place, Recipe] = {}  # every place, with the kills that lead to it
+        self.tried: Counter[Place] = Counter()
+
+    def run(self, depth: int, limit: int | None) -> None:
+        """Strike all places, or so many."""
+        self.launch([(variant, ()) for variant in VARIANTS], "looking for places")
+        chosen: set[Place] = set()
+        waiting: deque[Recipe] = deque()
+        for kills in itertools.count(1):
+            fresh = [place for place in self.known if place not in chosen and len(self.known[place]) < depth]
+            if limit is not None:  # the first launch strikes most of them, the second those that it has shown
+                share = limit - limit // 3 if kills == 1 < depth else limit - len(chosen)
+                fresh = _spread(_once(sorted(fresh)), share)
+            chosen.update(fresh)
+            waiting.extend((*self.known[place], place) for place in sorted(fresh))
+            if not waiting:
+                break
+            self.strike(waiting)
+        self.result.chosen = len(chosen)
+        places = self.known if limit is None else {place.anywhere for place in self.known}
+        self.result.places = len(places)
+
+    def strike(self, waiting: deque[Recipe]) -> None:
+        """Play the next of these recipes; those that do not come to their end get another chance."""
+        batch = [waiting.popleft() for _ in range(min(LAUNCH, len(waiting)))]
+        what = f"{len(self.result.struck)} places struck, {len(batch) + len(waiting)} more"
+        struck = self.launch([(recipe[-1].variant, recipe) for recipe in batch], what)
+        for recipe, hit in zip(batch, struck, strict=True):
+            place = recipe[-1]
+            if hit:
+                self.result.struck.append(recipe)
+                continue
+            self.tried[place] += 1
+            if self.tried[place] < _ATTEMPTS:
+                waiting.append(recipe)
+            else:
+                self.result.unreached.append(recipe)
+
+    def launch(self, transactions: Sequence[tuple[str, Recipe]], what: str) -> list[bool]:
+        """Play one launch, check it, learn its places; which recipes have struck to their end."""
+        count = len(transactions)
+        kills: dict[str, list[KillPoint]] = {}
+        for tx, (_, recipe) in enumerate(transactions):
+            for process, point in kill_points(tx, recipe):
+                kills.setdefault(process, []).append(point)
+        schedule = Schedule(
+            [],
+            [plan(tx, variant) for tx, (variant, _) in enumerate(transactions)],
+            [[0.0] * len(self.scenario.transaction.steps)] * count,
+            [[0.0] * len(self.scenario.transaction.steps)] * count,
+            [],
+        )
+        scenario = self.scenario.replace(**{"run.transactions": count})
+
+        async def course(launcher: Launcher) -> list[int]:
+            return await step_by_step(launcher, count, lambda share: self.progress(what, share))
+
+        path = Path(tempfile.mkdtemp(prefix="simtx-"))
+        try:
+            run = played(
+                schedule, scenario, self.strategy, Options(kills=kills), path, self.store, self.broker, course=course
+            )
+            struck = {mark.name for mark in (path / "kills").iterdir()}
+            result = self.result
+            result.launches += 1
+            result.transactions += count
+            result.kills += len(struck)
+            result.losses.update(losses(run))
+            problems = findings(run, path)
+            for finding in problems:
+                kill = f" [{described(transactions[finding.tx][1])}]" if finding.tx >= 0 else ""
+                result.violations.append(f"{finding}{kill}")
+            if problems and self.keep is not None:
+                self.keep.mkdir(parents=True, exist_ok=True)
+                shutil.copytree(path, self.keep / f"launch-{result.launches}", ignore=_no_sockets)
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+        hits: dict[int, Recipe] = {}
+        whole = []
+        for tx, (_, recipe) in enumerate(transactions):
+            length = sum(identity(tx, number) in struck for number in range(len(recipe)))
+            whole.append(length == len(recipe))
+            hits[tx] = recipe[:length]
+        variants = {tx: variant for tx, (variant, _) in enumerate(transactions)}
+        for place, recipe in found(run.trace, hits, variants).items():
+            self.known.setdefault(place, recipe)
+        return whole
+
+
+async def step_by_step(launcher: Launcher, count: int, told: Callable[[float], None]) -> list[int]:
+    """Ask for one transaction after the other, each when everything is at rest; returns those that are not through in the end.
+
+    One that is not through after a while is left alone, and the next one is asked for.
+
+    Args:
+        launcher: Of a run whose processes are up.
+        count: Number of transactions.
+        told: Called with the share that is done.
+
+    Raises:
+        RunFailed: A process cannot go on.
+    """
+    launcher.origin = time.monotonic()
+    blocked: set[int] = set()
+
+    async def play() -> list[int]:
+        for tx in range(count):
+            if await launcher.ask(CLIENT, 5.0, do="next") is None:
+                raise RunFailed("the client's process does not answer")
+            blocked.update(await _rest(launcher, blocked))
+            told((tx + 1) / count)
+        return await launcher.drain(0.5 if blocked else launcher.scenario.run.drain)
+
+    return await launcher.unless_failed(play())
+
+
+async def _rest(launcher: Launcher, blocked: set[int]) -> set[int]:
+    """Wait until everything but what is blocked already is at rest; what is not after a while is blocked, too."""
+    deadline = time.monotonic() + _PATIENCE
+    still = 0
+    working: set[int] = set()
+    while still < _STILL:
+        if time.monotonic() > deadline:
+            return working
+        await asyncio.sleep(_GLANCE)
+        quiet, working = await launcher.state(_ANSWER)
+        still = still + 1 if quiet or (working and working <= blocked) else 0
+    return set()
+
+
+def _text(given: Strategy | str, chosen: Strategy) -> str:
+    """A strategy as one would give it on the command line, as far as that goes."""
+    return given if isinstance(given, str) else f"{chosen.name} ({type(chosen).__name__})"
+
+
+def _once(places: Sequence[Place]) -> list[Place]:
+    """Each place in one variant only."""
+    chosen: dict[Place, Place] = {}
+    for place in places:
+        chosen.setdefault(place.anywhere, place)
+    return list(chosen.values())
+
+
+def _spread(places: Sequence[Place], limit: int) -> list[Place]:
+    """So many of them, evenly spread: always the same ones of the same places."""
+    count = len(places)
+    return list(places) if count <= limit else [places[position * count // limit] for position in range(limit)]
+
+
+def _no_sockets(folder: str, names: list[str]) -> list[str]:
+    """What is not worth keeping, or cannot be copied."""
+    with contextlib.suppress(OSError):
+        return [name for name in names if (Path(folder) / name).is_socket()]
+    return []
+
+
+def _silent(phase: str, share: float) -> None:
+    """Show no progress."""
