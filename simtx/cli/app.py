@@ -13,12 +13,14 @@ from typing import Annotated
 
 import typer
 
+from simtx.cli.audit import audit
 from simtx.cli.calibrate import calibrate
 from simtx.cli.check_history import check_history
 from simtx.cli.compare import compare
 from simtx.cli.execute import execute
 from simtx.cli.scenarios import scenarios
 from simtx.cli.simulate import simulate
+from simtx.cli.transactions import transactions
 from simtx.cli.validate import validate
 from simtx.cli.verify import verify
 from simtx.errors import ScenarioError, SimtxError
@@ -59,6 +61,8 @@ app.command()(compare)
 app.command()(verify)
 app.command("check-history")(check_history)
 app.command()(execute)
+app.add_typer(transactions)
+app.command()(audit)
 app.command()(calibrate)
 app.command()(validate)
 
@@ -78,6 +82,8 @@ def _run(arguments: list[str] | None) -> int:
     try:
         code = command.main(args=arguments, prog_name="simtx", standalone_mode=False)
     except typer.Exit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):  # newer versions of typer make an exit of it
+            return _fail("interrupted", 130)
         return end.exit_code
     except _UsageError as error:
         text = str(getattr(error, "format_message", error.__str__)())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import socket
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from simtx.errors import ScenarioError
 
@@ -18,14 +20,6 @@ _DSN: Final = ("postgresql://", "postgres://")
 _URL: Final = ("nats://", "tls://")
 
 
-class _Server(Protocol):
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-    def kill(self) -> None: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-
-
 class Backends:
     """Starts what is not a process of ours, and describes all of it to the nodes.
 
@@ -36,13 +30,24 @@ class Backends:
         folder: The run's folder.
         scenario: What is played.
         strategy: By whom.
+        keep: Whether the databases are to outlive the run, in its folder.
 
     Raises:
         ScenarioError: There is no such product.
     """
 
-    def __init__(self, store: str, broker: str, folder: RunFolder, scenario: Scenario, strategy: Strategy) -> None:
+    def __init__(
+        self,
+        store: str,
+        broker: str,
+        folder: RunFolder,
+        scenario: Scenario,
+        strategy: Strategy,
+        *,
+        keep: bool = True,
+    ) -> None:
         self.kind = store
+        self._keep = keep
         self._scenario = scenario
         self._folder = folder
         self._servers: dict[str, Any] = {}
@@ -78,7 +83,8 @@ class Backends:
             from simtx.reference.stores.server import PostgresServer
 
             for node in self.nodes:
-                server = self._servers[node] = PostgresServer(self._folder.node(node) / "postgres")
+                server = PostgresServer(self._folder.node(node) / "postgres" if self._keep else None)
+                self._servers[node] = server
                 server.start()
                 server.create_database("simtx")
         if self.broker is not None and self.broker["kind"] == "nats" and self.broker["url"] is None:
@@ -140,17 +146,34 @@ class Backends:
         with contextlib.ExitStack() as stack:  # each of them, whatever becomes of the others
             for server in self._servers.values():
                 stack.callback(server.stop)
+            if not self._keep and self.kind not in STORES:
+                stack.callback(self._drop)
             if self._nats is not None:
                 stack.callback(self._nats.stop)
 
+    def _drop(self) -> None:
+        """Leave nothing of the run on a server that is not ours."""
+        from simtx.reference.stores.postgres_schema import drop_run
+
+        drop_run(self.kind, self._folder.run)
+
 
 def check_store(store: str) -> None:
-    """Refuse what is no store.
+    """Refuse what is no store, and a server that is not there or cannot do what a store needs.
 
     Raises:
-        ScenarioError: It is none.
+        ScenarioError: It is none; the text says what would help.
     """
-    if store not in STORES and not store.startswith(_DSN):
+    if store.startswith(_DSN):
+        from simtx.reference.stores.base import StoreFailed
+        from simtx.reference.stores.postgres_schema import check_dsn
+
+        try:
+            check_dsn(store)
+        except StoreFailed as error:
+            raise ScenarioError(str(error), "store") from None
+        return
+    if store not in STORES:
         raise ScenarioError(
             f"there is no store '{store}'; use 'sqlite', 'postgres', or the DSN of a server (postgresql://user@host/database)",
             "store",
@@ -158,13 +181,25 @@ def check_store(store: str) -> None:
 
 
 def check_broker(broker: str) -> None:
-    """Refuse what is no broker.
+    """Refuse what is no broker, and a server that is not there.
 
     Raises:
         ScenarioError: It is none.
     """
-    if broker not in BROKERS and not broker.startswith(_URL):
+    if broker in BROKERS:
+        return
+    if not broker.startswith(_URL):
         raise ScenarioError(
             f"there is no broker '{broker}'; use 'embedded', 'nats', or the URL of a server (nats://host:4222)",
             "broker",
         )
+    address = urlsplit(broker)
+    try:
+        with socket.create_connection((address.hostname or "", address.port or 4222), timeout=5):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        where = f"{address.hostname}:{address.port or 4222}" if not isinstance(error, ValueError) else broker
+        raise ScenarioError(
+            f"no NATS server answers at {where}: {reason}; start one there, or use 'nats'", "broker"
+        ) from None

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from simtx.errors import ScenarioError
+from simtx.errors import RunFailed, ScenarioError
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.reference.backends import Backends, check_broker, check_store
 from simtx.reference.collect import entries, gather
 from simtx.reference.faults import triggered
 from simtx.reference.killpoints import KillPoint
-from simtx.reference.launcher import Launcher, Options, check
+from simtx.reference.launcher import Launcher, Options, check, check_address
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.schedule import Schedule
 from simtx.reference.schema import Schema, SchemaError
@@ -90,6 +90,7 @@ def execute(
         raise ScenarioError(f"there is no network '{network}'; use 'loopback' or 'scenario'", "network")
     schedule = Schedule.draw(scenario, seed)
     check(scenario, chosen, schedule.plans)
+    check_address(host, port, 8 + 4 * len(scenario.services))
     _check_versions(speaks or {}, {*scenario.services, chosen.hub})
     for _, node, version in upgrades:
         _check_versions({node: version}, {*scenario.services, chosen.hub})
@@ -107,7 +108,9 @@ def execute(
         service_times=service_times,
     )
     with _folder(folder) as path:
-        return played(schedule, scenario, chosen, options, path, store, broker, progress=progress)
+        return played(
+            schedule, scenario, chosen, options, path, store, broker, keep=folder is not None, progress=progress
+        )
 
 
 def played(
@@ -119,6 +122,7 @@ def played(
     store: str,
     broker: str,
     *,
+    keep: bool = True,
     course: Course | None = None,
     progress: Progress | None = None,
 ) -> Run:
@@ -132,6 +136,7 @@ def played(
         folder: New or empty.
         store: As for `execute`.
         broker: Likewise.
+        keep: Whether databases are to outlive the run.
         course: How to play, once all processes are up; None: as the schedule says.
         progress: As for `execute`.
 
@@ -140,10 +145,14 @@ def played(
     """
     run_folder = RunFolder.create(folder, scenario, strategy, seed=options.seed, store=store, broker=broker)
     with run_folder.locked():
-        _write_strategy(run_folder, strategy)
-        backends = Backends(store, broker, run_folder, scenario, strategy)
-        session = Session(run_folder, scenario, strategy, backends, options, progress or _silent)
-        return session.run(schedule, course)
+        try:
+            _write_strategy(run_folder, strategy)
+            backends = Backends(store, broker, run_folder, scenario, strategy, keep=keep)
+            session = Session(run_folder, scenario, strategy, backends, options, progress or _silent)
+            return session.run(schedule, course)
+        except OSError as error:
+            where = error.filename or folder
+            raise RunFailed(f"the run cannot go on: {error.strerror or error}: '{where}'") from None
 
 
 class Session:

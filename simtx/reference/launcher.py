@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import json
+import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -114,6 +116,7 @@ class Launcher:
         self.injectors: Injectors | None = None
         self._watcher: NatsClient | None = None
         self._upgrades: list[asyncio.Task[None]] = []
+        self._broker: NatsClient | None = None  # for looking at what waits in a server that is none of our processes
 
     # --- configuration ----------------------------------------------------------------------------------------------------------
 
@@ -234,6 +237,11 @@ class Launcher:
             await asyncio.gather(*(self.children[name].start() for name in members))
             for name in members:
                 await self._listening(name)
+        if self.backends.broker is not None and self.backends.broker_process is None:
+            from simtx.reference.brokers.nats import NatsClient
+
+            self._broker = NatsClient(self.backends.broker, LAUNCHER, self.folder.secret())
+            await self._broker.connect()
         self._progress("running", 0.0)
 
     async def _listening(self, name: str) -> None:
@@ -241,6 +249,7 @@ class Launcher:
             if self._failure is not None:
                 raise self._failure
             if self.folder.locate(name) is not None:
+                self.children[name].ready = True
                 return
             await asyncio.sleep(0.01)
         raise RunFailed(f"process '{name}' did not start within {_START:g} seconds")
@@ -360,8 +369,14 @@ class Launcher:
             await asyncio.sleep(_POLL)
         return sorted(working)
 
-    async def state(self, patience: float = 1.0) -> tuple[bool, set[int]]:
-        """Whether everything is at rest, and which transactions are being worked on; a process has so many seconds to say so."""
+    async def state(self, patience: float = 1.0, *, stuck_rests: bool = False) -> tuple[bool, set[int]]:
+        """Whether everything is at rest, and which transactions are being worked on; a process has so many seconds to say so.
+
+        Args:
+            patience: Seconds.
+            stuck_rests: Whether what waits for an operator counts as being at rest.
+        """
+        word = "resting" if stuck_rests else "quiet"
         names = [*self.nodes, *self.relays]
         if self.backends.broker_process is not None:
             names.append(BROKER)
@@ -375,7 +390,15 @@ class Launcher:
                 quiet = False
                 continue
             working.update(reply.get("working", ()), reply.get("pending", ()))
-            quiet = quiet and bool(reply["quiet"]) and not reply.get("pending")
+            quiet = quiet and bool(reply.get(word, reply["quiet"])) and not reply.get("pending")
+        if self._broker is not None:
+            try:
+                inside = await self._broker.pending()
+            except ConnectionError:
+                quiet = False
+            else:
+                working.update(inside)
+                quiet = quiet and not inside
         waiting = await self._on_server(patience)
         working.update(waiting or ())
         return quiet and waiting == set(), working
@@ -413,3 +436,26 @@ def check(scenario: Scenario, strategy: Strategy, plans: Sequence[Any]) -> None:
         raise ScenarioError(
             f"'{min(taken)}' is the name of a process of every real run; call the service something else", "services"
         )
+
+
+def check_address(host: str, port: int, count: int) -> None:
+    """Refuse an address that nobody can listen on here, before anything starts.
+
+    Args:
+        host: Address to listen on.
+        port: First port; 0: any.
+        count: How many ports from there on may be needed.
+
+    Raises:
+        ScenarioError: One of them cannot be had; the text says which and what would be right.
+    """
+    for number in range(port, port + count) if port else (0,):
+        try:
+            with socket.create_server((host, number)):
+                pass
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                problem = f"port {number} of {host} is in use: another program uses that port; choose another first port, or 0"
+            else:
+                problem = f"nobody can listen on {host}, port {number}: {error.strerror}; 127.0.0.1 is always there"
+            raise ScenarioError(problem, "port" if error.errno == errno.EADDRINUSE else "host") from None

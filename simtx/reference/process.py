@@ -27,6 +27,9 @@ FAILED: Final = 3
 BROKE_CONTRACT: Final = 4
 
 _PR_SET_PDEATHSIG: Final = 1
+_SWITCH: Final = (
+    0.0005  # seconds: a thread that has answered a local transaction should not wait long for the event loop
+)
 
 
 def die_with_parent() -> None:
@@ -82,11 +85,14 @@ def main(arguments: list[str]) -> int:
     folder, name, incarnation = Path(arguments[0]), arguments[1], int(arguments[2])
     config = json.loads((folder / "nodes" / name / "config.json").read_text())
     gc.freeze()
+    sys.setswitchinterval(_SWITCH)
     try:
         asyncio.run(_role(config["role"])(folder, name, incarnation, config))
     except ProtocolViolation as error:
         return _report(error, BROKE_CONTRACT)
-    except (SimtxError, OSError) as error:
+    except OSError as error:
+        return _report(OSError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"), FAILED)
+    except (SimtxError, RuntimeError) as error:
         return _report(error, FAILED)
     return STOPPED
 
@@ -98,7 +104,7 @@ def _role(role: str) -> Callable[[Path, str, int, dict[str, Any]], Coroutine[Any
 
         return run_client
     if role == "broker":
-        from simtx.reference.broker_process import run_broker
+        from simtx.reference.brokers.embedded_server import run_broker
 
         return run_broker
     if role == "proxy":

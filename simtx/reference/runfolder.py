@@ -27,7 +27,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.errors import SimtxError
+from simtx.errors import ScenarioError, SimtxError
 from simtx.reference.audit import AuditError, Head, read_head, verify
 from simtx.reference.runrecord import LAYOUT, RunRecord, now, replace_file, versions, without_password
 
@@ -39,7 +39,7 @@ SECRET_LENGTH: Final = 32
 _LONGEST_NAME: Final = 200
 
 
-class RunFolderError(SimtxError, ValueError):
+class RunFolderError(ScenarioError):
     """The folder of a run cannot be used; the text says which, why, and what would help."""
 
 
@@ -418,7 +418,7 @@ class RunFolder:
         Raises:
             AuditError: One is damaged.
         """
-        heads = {path.parent.name: read_head(path) for path in self._audits()}
+        heads = {node: read_head(path) for node, path in self.audits().items()}
         self.update(audit={node: list(head) for node, head in heads.items()})
         return heads
 
@@ -430,7 +430,7 @@ class RunFolder:
         """
         sealed = {node: Head(*head) for node, head in self.read().audit.items()}
         found: dict[str, list[str]] = {}
-        for node in sorted({*sealed, *(path.parent.name for path in self._audits())}):
+        for node in sorted({*sealed, *self.audits()}):
             try:
                 findings = verify(self.audit(node), sealed.get(node))
             except AuditError as error:
@@ -439,8 +439,9 @@ class RunFolder:
                 found[node] = findings
         return found
 
-    def _audits(self) -> list[Path]:
-        return sorted(self.path.glob("nodes/*/audit.jsonl"))
+    def audits(self) -> dict[str, Path]:
+        """Audit logs that are there, by node."""
+        return {path.parent.name: path for path in sorted(self.path.glob("nodes/*/audit.jsonl"))}
 
 
 def _safe(name: str) -> str:

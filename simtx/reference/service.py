@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from simtx.errors import SimtxError
 from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy
 from simtx.protocols.codec import CodecError, decode_as, register
 from simtx.reference.audit import AuditLog
@@ -51,6 +52,7 @@ class Service:
         self.clients: set[Peer] = set()
         self.links: dict[str, Connection] = {}
         self.ending = Ending()
+        asyncio.get_running_loop().set_exception_handler(self.broken)
         with (folder.path / "strategy.pickle").open("rb") as file:
             self.strategy: Strategy = pickle.load(file)  # noqa: S301 - our launcher wrote it, readable by us alone
         register(*getattr(self.strategy, "wire_types", ()))
@@ -111,6 +113,15 @@ class Service:
             store.close()
             if self.audit is not None:
                 self.audit.close()
+
+    def broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something went wrong where nobody waits for it, such as a log that cannot be written: the process ends."""
+        error = context.get("exception")
+        if isinstance(error, OSError | SimtxError):
+            self.ending.fail(error)
+        else:
+            loop.default_exception_handler(context)
+            self.ending.fail(RuntimeError(f"{type(error).__name__}: {error}"))
 
     # --- what goes out ----------------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ class Child:
         self.name = name
         self.restarts = 0
         self.paused = False
+        self.ready = False  # once it has listened, a failure may pass
         self._folder = folder
         self._number = number
         self._died = died
@@ -91,7 +92,7 @@ class Child:
             reason = text[-1] if text else f"it ended with exit code {code}"
             soon = asyncio.get_running_loop().time() - self._started < _TOO_SOON
             self._failures = self._failures + 1 if soon else 1
-            if code == 4 or self._failures > _RESTARTS:  # a broken contract will be broken again
+            if not self.ready or code == 4 or self._failures > _RESTARTS:  # a broken contract will be broken again
                 self._failed(RunFailed(f"process '{self.name}' cannot go on: {reason}"))
                 return
             away = 0.1 * 2**self._failures

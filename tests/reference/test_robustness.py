@@ -1,0 +1,304 @@
+"""Wrong input and brutal ends: one clear line, exit code 2 or 1, nothing lost, nothing left running, nothing heard beyond loopback."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import simtx
+from simtx.errors import SimtxError
+from simtx.reference.runfolder import RunFolder
+
+SCENARIO = """
+title = "Two services"
+[services.a]
+service_time = "1ms"
+[services.b]
+service_time = "1ms"
+[transaction]
+name = "t"
+[[transaction.steps]]
+name = "one"
+service = "a"
+operations = [{ key = "x", amount = 1 }]
+compensation = [{ key = "x", amount = -1 }]
+[[transaction.steps]]
+name = "two"
+service = "b"
+kind = "pivot"
+operations = [{ key = "y", amount = 1 }]
+[workload]
+kind = "deterministic"
+rate = "20/s"
+[run]
+transactions = TRANSACTIONS
+"""
+ENDLESS = 3000
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    path = tmp_path / "two.toml"
+    path.write_text(SCENARIO.replace("TRANSACTIONS", "10"))
+    return path
+
+
+def command(scenario: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "simtx.cli", "execute", str(scenario), *more]
+
+
+def children_of(folder: Path) -> list[int]:
+    """Processes of this machine that have the folder in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(str(folder).encode() in word for word in words) and b"execute" not in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+def gone(folder: Path, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not children_of(folder):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@contextmanager
+def running(scenario: Path, folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """An execution that does not end by itself, all of whose processes listen."""
+    scenario.write_text(SCENARIO.replace("TRANSACTIONS", str(ENDLESS)))
+    process = subprocess.Popen(
+        command(scenario, *more, "--keep", str(folder)), text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        end = time.monotonic() + 60
+        while not (folder / "ports" / "client").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        assert gone(folder)
+
+
+# --- ends ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "options", [["saga"], ["outbox", "--store", "postgres", "--broker", "nats"]], ids=["embedded", "servers"]
+)
+def test_ctrl_c_ends_every_process_and_says_so(
+    scenario: Path, tmp_path: Path, options: list[str], number: signal.Signals
+) -> None:
+    folder = tmp_path / "run"
+    with running(scenario, folder, *options) as process:
+        assert len(children_of(folder)) >= 4
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert errors.strip().endswith("simtx: error: interrupted")
+        assert gone(folder, 1.0)
+    assert RunFolder.open(folder).read().status == "interrupted"
+
+
+def test_a_launcher_that_is_killed_takes_its_processes_with_it(scenario: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with running(scenario, folder, "2pc", "--store", "postgres") as process:
+        assert len(children_of(folder)) >= 5
+        process.kill()
+        process.communicate()
+        assert gone(folder)
+
+
+def test_nothing_listens_beyond_loopback(scenario: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with running(scenario, folder, "outbox", "--broker", "nats"):
+        listening = set()
+        inodes = {}
+        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+            for line in Path(table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A":
+                    inodes[fields[9]] = fields[1].split(":")[0]
+        for pid in children_of(folder):
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                try:
+                    target = link.readlink()
+                except OSError:
+                    continue
+                inode = str(target).removeprefix("socket:[").removesuffix("]")
+                if inode in inodes:
+                    listening.add(inodes[inode])
+        assert listening == {"0100007F"}  # 127.0.0.1, as the kernel writes it
+
+
+# --- wrong input --------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def taken() -> Iterator[int]:
+    """A port that somebody else listens on."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["saga", "--store", "oracle"], 2, "there is no store 'oracle'"),
+        (["outbox", "--broker", "kafka"], 2, "there is no broker 'kafka'"),
+        (["saga", "--store", "postgresql://nobody@127.0.0.1:1/none"], 2, "127.0.0.1"),
+        (["outbox", "--broker", "nats://127.0.0.1:1"], 2, "127.0.0.1:1"),
+        (["sagas"], 2, "did you mean 'saga'"),
+        (["saga", "--network", "carrier-pigeon"], 2, "'loopback' or 'scenario'"),
+        (["saga", "--set", "workload.rate=fast"], 2, "workload.rate"),
+        (["saga", "--keep", "/proc/run"], 2, "/proc/run"),
+        (["saga", "--host", "203.0.113.7"], 2, "127.0.0.1 is always there"),
+    ],
+)
+def test_wrong_input_gets_one_clear_line(scenario: Path, options: list[str], code: int, words: str) -> None:
+    done = subprocess.run(command(scenario, *options), text=True, check=False, capture_output=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    lines = [line for line in done.stderr.splitlines() if "warning" not in line]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("simtx: error: ")
+    assert words in lines[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_named(scenario: Path) -> None:
+    with taken() as port:
+        done = subprocess.run(
+            command(scenario, "saga", "--port", str(port)), text=True, check=False, capture_output=True, timeout=60
+        )
+    assert done.returncode == 2
+    assert str(port) in done.stderr
+    assert "another program uses that port" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_folder_that_holds_something_is_not_touched(scenario: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "letter").write_text("dear")
+    done = subprocess.run(
+        command(scenario, "saga", "--keep", str(folder)), text=True, check=False, capture_output=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "is not empty" in done.stderr
+    assert [path.name for path in folder.iterdir()] == ["letter"]
+
+
+def test_a_full_disk_ends_the_run_with_one_line_and_loses_nothing_acknowledged(scenario: Path, tmp_path: Path) -> None:
+    """Files may not grow beyond 1.5 MB: a log or a store runs full in the middle of the run."""
+    scenario.write_text(SCENARIO.replace("TRANSACTIONS", "800").replace("20/s", "100/s"))
+    folder = tmp_path / "run"
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
+
+    done = subprocess.run(
+        command(scenario, "2pc", "--keep", str(folder)),
+        text=True,
+        check=False,
+        capture_output=True,
+        timeout=100,
+        preexec_fn=little_room,
+    )
+    assert done.returncode == 1, done.stderr
+    lines = [line for line in done.stderr.splitlines() if "warning" not in line]
+    assert len(lines) == 1, done.stderr
+    assert "cannot go on" in lines[0]
+    assert gone(folder, 1.0)
+    record = RunFolder.open(folder).read()
+    assert record.status == "failed"
+    assert "cannot go on" in record.reason
+
+
+# --- hostile peers --------------------------------------------------------------------------------------------------------------
+
+
+def test_hostile_bytes_at_every_port_change_nothing(scenario: Path, tmp_path: Path) -> None:
+    """Oversized, truncated, unauthenticated and malformed bytes at all ports of a run: refused, noted, and every transaction commits."""
+    folder = tmp_path / "run"
+    found: list[str] = []
+
+    def attack() -> None:
+        hostile = [
+            b"",
+            b"\0\0\0\5hello",
+            b"\xff\xff\xff\xff" + b"x" * 5000,
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"\0\0\0\2{}",
+            os.urandom(3000),
+        ]
+        end = time.monotonic() + 30
+        while time.monotonic() < end and not (folder / "ports" / "client").exists():
+            time.sleep(0.02)
+        for name in ("a", "b", "orchestrator", "client"):
+            port = int((folder / "ports" / name).read_text().split()[1])
+            for payload in hostile:
+                with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+                    sock.sendall(payload)
+                    sock.shutdown(socket.SHUT_WR)
+                    while sock.recv(4096):
+                        pass
+            found.append(name)
+
+    thread = threading.Thread(target=attack)
+    thread.start()
+    scenario.write_text(SCENARIO.replace("TRANSACTIONS", "30"))
+    run = simtx.execute(str(scenario), "saga", folder=folder)
+    thread.join()
+    assert found == ["a", "b", "orchestrator", "client"]
+    assert set(run.transactions["outcome"]) == {"committed"}
+    refusals = [event for event in run.trace if event.kind == "refuse"]
+    assert {event.node for event in refusals} == {"a", "b", "orchestrator", "client"}
+    assert len(refusals) >= 16
+    assert all("\n" not in event.detail for event in refusals)
+
+
+def test_another_runs_secret_is_not_let_in(tmp_path: Path, scenario: Path) -> None:
+    """A peer with the right protocol and a wrong secret gets no further than the handshake."""
+    import asyncio
+    import secrets
+
+    from simtx.reference.wire import Connection
+
+    folder = tmp_path / "run"
+
+    async def intrude() -> str:
+        where = RunFolder(folder).locate("orchestrator")
+        link = Connection("client", secrets.token_bytes(32), lambda: where, lambda frame: None)
+        try:
+            await link.connected(2.0)
+        except SimtxError as error:
+            return str(error)
+        finally:
+            await link.close()
+        return "let in"
+
+    with running(scenario, folder, "saga"):
+        assert asyncio.run(intrude()) != "let in"
