@@ -18,116 +18,27 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import replace
 from itertools import pairwise, permutations, product
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
+from simtx.checker.exchange import Exchange, Memo, Parts, Places, swap
 from simtx.checker.layout import CRASH, MASK, REQUESTS, VARIANT_SHIFT, WAIT_SHIFT, State
 from simtx.checker.local import PAUSED, Outcome
-from simtx.checker.renaming import Index, Renaming
+from simtx.checker.renaming import Renaming
 from simtx.checker.tables import Table
 from simtx.checker.words import describe_event
 from simtx.errors import ScenarioError
-from simtx.protocols import Plan
 
 if TYPE_CHECKING:
     from simtx.checker.protocol import ProtocolModel
 
-Places: TypeAlias = tuple[int, ...]
-Parts: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], int, int]
-_KEPT: Final = (
-    100_000  # representatives that are remembered: a state is reached some five times, mostly soon after the first
-)
+#: Representatives that are remembered: a state is reached some five times, mostly soon after the first.
+_KEPT: Final = 100_000
 _EVENT: Final = 3  # length of ("event", transaction, event)
 
 
 class NotAlikeError(ScenarioError):
     """A machine treats participants that seemed to be alike in different ways."""
-
-
-def marked(plans: Sequence[Plan]) -> tuple[Plan, ...]:
-    """The plans with indexes that can be told from other numbers."""
-    return tuple(
-        replace(
-            plan,
-            steps=tuple(
-                replace(step, index=Index(step.index), after=tuple(map(Index, step.after))) for step in plan.steps
-            ),
-        )
-        for plan in plans
-    )
-
-
-class _Memo(dict[Any, Any]):
-    """A function that remembers."""
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._function = function
-
-    def __missing__(self, key: Any) -> Any:
-        value = self[key] = self._function(key)
-        return value
-
-
-class _Exchange:
-    """One renaming, applied to the numbers that states are made of."""
-
-    def __init__(self, symmetry: Symmetry, places: Places) -> None:
-        model = symmetry.model
-        self.places = places
-        self.renaming = Renaming(symmetry.names, places, symmetry.kinds)
-        self.nodes = (*places, *range(len(places), len(model.nodes)))
-        self.locals = _Memo(lambda number: model.locals.freeze(self.renaming.node(model.locals.thaw(number))))
-        self.items = _Memo(self._item)
-        self.seen = _Memo(self._seen)
-        self.rest = _Memo(self._rest)
-        self._symmetry = symmetry
-
-    def event(self, event: Any) -> Any:
-        """An event; the client's request asks for the plan in which another step is refused."""
-        requests = self._symmetry.model.requests
-        for variant, known in enumerate(requests):
-            for tx, request in enumerate(known):
-                if event == request:
-                    return requests[self.variant(variant)][tx]
-        return self.renaming.value(event)
-
-    def variant(self, variant: int) -> int:
-        """A variant of the plan."""
-        variants = self._symmetry.model.variants
-        wanted = [_parts(self.renaming.value(plan)) for plan in variants[variant][1]]
-        for number, (_, plans) in enumerate(variants):
-            if [_parts(plan) for plan in plans] == wanted:
-                return number
-        return -1
-
-    def _item(self, number: int) -> int:
-        item = self._symmetry.model.items[number]
-        node = self.nodes[item.node]
-        event, message = self.renaming.value(item.event), self.renaming.value(item.message)
-        return self._symmetry.model.reactions.number(replace(item, node=node, event=event, message=message))
-
-    def _seen(self, number: int) -> int:
-        seen = self._symmetry.model.observations[number]
-        stuck = frozenset((self.nodes[node], tx) for node, tx in seen.stuck)
-        return self._symmetry.model.reactions.observe_as(seen._replace(stuck=stuck))
-
-    def _rest(self, rest: int) -> int:
-        model = self._symmetry.model
-        if rest & REQUESTS:
-            variant = self.variant(rest >> VARIANT_SHIFT & REQUESTS)
-            rest = rest & ~(REQUESTS << VARIANT_SHIFT) | variant << VARIANT_SHIFT
-        count, fired = model.reactions.rounds.values[rest >> WAIT_SHIFT]
-        turns = (count, frozenset((self.nodes[node], tx, self.renaming.value(name)) for node, tx, name in fired))
-        return rest & (1 << WAIT_SHIFT) - 1 | model.reactions.rounds.number(turns, turns) << WAIT_SHIFT
-
-    def parts(self, nodes: Places, net: Places, seen: int, rest: int) -> Parts:
-        """The parts of a state in which nothing is at a broker."""
-        moved = [0] * len(nodes)
-        for node, local in zip(self.nodes, nodes, strict=True):
-            moved[node] = self.locals[local]
-        return tuple(moved), tuple(sorted([self.items[one] for one in net])), self.seen[seen], self.rest[rest]
 
 
 def _calmly(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
@@ -138,23 +49,11 @@ def _calmly(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
         yield outcome
 
 
-def _parts(plan: Plan) -> frozenset[Any]:
-    """What has to be done, without the order."""
-    return frozenset((step.index, step.service, step.operations, step.compensation, step.kind) for step in plan.steps)
-
-
-def _swap(count: int, one: int, other: int) -> Places:
-    """Two participants change places."""
-    places = list(range(count))
-    places[one], places[other] = other, one
-    return tuple(places)
-
-
 class Symmetry:
     """Which participants of a model are alike, and which state represents all that are the same up to their exchange.
 
     Args:
-        model: The model; its plans are `marked`.
+        model: The model; its plans are `simtx.checker.exchange.marked`.
 
     Attributes:
         names: For each participant, its name and the name of its step.
@@ -169,23 +68,23 @@ class Symmetry:
         self.kinds: list[int] = [0] * count
         self.classes: list[tuple[int, ...]] = []
         self._signatures: Table[Hashable, None] = Table(model.book)
-        self._exchanges = _Memo(lambda places: _Exchange(self, places))
+        self._exchanges = Memo(lambda places: Exchange(model, self.names, self.kinds, places))
         self._find_classes()
         self.kinds = [next((k for k, one in enumerate(self.classes) if p in one), -1) for p in range(count)]
         self._exchanges.clear()
-        self._straight: _Exchange = self._exchanges[tuple(range(count))]
+        self._straight: Exchange = self._exchanges[tuple(range(count))]
         self._generators = [
-            self._exchanges[_swap(count, one, other)] for members in self.classes for one, other in pairwise(members)
+            self._exchanges[swap(count, one, other)] for members in self.classes for one, other in pairwise(members)
         ]
         self._checked: set[tuple[int, int, Hashable, int]] = set()
         self._events: defaultdict[int, set[tuple[int, Hashable, int]]] = defaultdict(set)
         self._orders: defaultdict[int, set[int]] = defaultdict(set)
         self._tellings: defaultdict[Hashable, set[Hashable]] = defaultdict(set)
-        self._local_traits = _Memo(self._local_trait)
-        self._item_traits = _Memo(self._item_trait)
-        self._rest_traits = _Memo(self._rest_trait)
+        self._local_traits = Memo(self._local_trait)
+        self._item_traits = Memo(self._item_trait)
+        self._rest_traits = Memo(self._rest_trait)
         self._known: dict[tuple[Places, Places, int, int], Parts] = {}
-        self._uniform = _Memo(self._is_uniform)
+        self._uniform = Memo(self._is_uniform)
 
     # --- who is alike -----------------------------------------------------------------------------------------------------------
 
@@ -206,8 +105,8 @@ class Symmetry:
         model, scope = self.model, self.model.scope
         if (scope.writes(one), scope.kind(one)) != (scope.writes(other), scope.kind(other)):
             return False
-        exchange: _Exchange = self._exchanges[_swap(scope.participants, one, other)]
-        straight: _Exchange = self._exchanges[tuple(range(scope.participants))]
+        exchange: Exchange = self._exchanges[swap(scope.participants, one, other)]
+        straight: Exchange = self._exchanges[tuple(range(scope.participants))]
         first = model.initial()[0][0]
         if any(
             exchange.locals[local] != straight.locals[first[exchange.nodes[node]]] for node, local in enumerate(first)
@@ -308,7 +207,7 @@ class Symmetry:
             for order in {local, *self._orders[local]}
         ]
 
-    def _results(self, exchange: _Exchange, outcomes: Sequence[Outcome]) -> Counter[Hashable]:
+    def _results(self, exchange: Exchange, outcomes: Sequence[Outcome]) -> Counter[Hashable]:
         """What may come of an event where no crash is to come, renamed."""
         results: Counter[Hashable] = Counter()
         for outcome in _calmly(outcomes):
@@ -318,7 +217,7 @@ class Symmetry:
             results[exchange.locals[self.model.locals.calm(outcome.local)], frozenset(outputs.items())] += 1
         return results
 
-    def _patience(self, exchange: _Exchange, local: int) -> Counter[Hashable]:
+    def _patience(self, exchange: Exchange, local: int) -> Counter[Hashable]:
         """The timers that mean something, renamed."""
         return Counter(
             (tx, exchange.renaming.value(event), free) for tx, event, free in self.model.reactions.set_timers(local)
@@ -439,7 +338,7 @@ class Symmetry:
         said = dict(self._local_traits[local])
         count = len(self.kinds)
         return all(
-            self._exchanges[_swap(count, one, other)].locals[local] == self._straight.locals[local]
+            self._exchanges[swap(count, one, other)].locals[local] == self._straight.locals[local]
             for members in self.classes
             for one in members
             for other in members

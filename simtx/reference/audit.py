@@ -313,6 +313,26 @@ def read(path: str | Path) -> list[Entry]:
     return list(entries(path))
 
 
+def read_folder(paths: Mapping[str, Path]) -> tuple[list[Entry], list[str]]:
+    """The lines of several nodes' audit logs in the order of their times, as far as they can be read.
+
+    Args:
+        paths: Audit log by node.
+
+    Returns:
+        The lines; and the nodes of whose logs not all could be read.
+    """
+    found: list[Entry] = []
+    broken = []
+    for node, path in paths.items():
+        try:
+            for entry in entries(path):
+                found.append(entry)  # noqa: PERF402 - those before a line that is none count
+        except AuditError:
+            broken.append(node)
+    return sorted(found, key=lambda entry: (entry.time, entry.node, entry.number)), broken
+
+
 def read_head(path: str | Path) -> Head:
     """The seal of an audit log as it is now, to be kept elsewhere; it may be open for writing in another process.
 

@@ -193,7 +193,7 @@ def test_the_number_of_a_version_is_that_of_the_value_that_was_read(strategy: st
     assert (behind > 0) is (lag is not None)
 
 
-def entries(strategy: str, *, refuse: bool = False) -> list[tuple[str, str, str, list[str]]]:
+def entries(strategy: str, write: float, *, refuse: bool = False) -> list[tuple[str, str, str, list[str]]]:
     """What one transaction of four steps writes down: two on one store, one that only reads, one with a guard."""
     steps: list[dict[str, Any]] = [
         {"name": "one", "service": "s0", "operations": [{"key": "p", "kind": "read"}, {"key": "q", "amount": 1}]},
@@ -206,12 +206,13 @@ def entries(strategy: str, *, refuse: bool = False) -> list[tuple[str, str, str,
             {**operation, "amount": -1, "high": None} for operation in step["operations"] if "amount" in operation
         ]
         step["compensation"] = [{name: v for name, v in one.items() if v is not None} for one in undone]
-    run = play(chain(3, transactions=1, transaction={"steps": steps}), strategy)
+    run = play(chain(3, write=write, transactions=1, transaction={"steps": steps}), strategy)
     found = [event for event in run.trace if event.kind in ("apply", "query")]
     reads = [[key for key, _, _ in json.loads(event.detail)["reads"]] for event in found]
     return [(event.kind, event.node, event.name, keys) for event, keys in zip(found, reads, strict=True)]
 
 
+@pytest.mark.parametrize("write", [0.0, 0.002])
 @pytest.mark.parametrize(
     ("strategy", "wanted"),
     [
@@ -235,18 +236,19 @@ def entries(strategy: str, *, refuse: bool = False) -> list[tuple[str, str, str,
     ],
 )  # fmt: skip
 def test_everything_that_a_local_transaction_read_is_written_down_when_it_ends(
-    strategy: str, wanted: list[tuple[str, str, str, list[str]]]
+    strategy: str, wanted: list[tuple[str, str, str, list[str]]], write: float
 ) -> None:
     """A branch with its steps together and once; what it changed itself is not read from the store again."""
-    assert entries(strategy) == wanted
+    assert entries(strategy, write) == wanted
 
 
-def test_a_refusal_has_read_as_well() -> None:
+@pytest.mark.parametrize("write", [0.0, 0.002])
+def test_a_refusal_has_read_as_well(write: float) -> None:
     """And so have compensations."""
-    found = entries("saga", refuse=True)
+    found = entries("saga", write, refuse=True)
     assert ("query", "s2", "refused", ["v"]) in found
     assert found.count(("apply", "s0", "compensation", ["q"])) == 2
-    assert entries("2pc", refuse=True)[-1] == ("query", "s2", "refused", ["v"])
+    assert entries("2pc", write, refuse=True)[-1] == ("query", "s2", "refused", ["v"])
 
 
 # --- stores that cheat ------------------------------------------------------------------------------------------------------------------
