@@ -1,0 +1,83 @@
+"""``simtx audit``: who asked for what in a run, what changed and why; and whether that is what was written then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from simtx.reference.audit import Entry
+
+
+def audit(
+    folder: Annotated[Path, typer.Argument(help="Folder of the run; it may be running or over.")],
+    transaction: Annotated[int | None, typer.Option(min=0, help="Only what is about this transaction.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Print the audit logs of all nodes in the order of time, and verify them: ends with 1 if one is not as it was written."""
+    from simtx.cli.common import print_json
+    from simtx.reference.audit import read_folder
+    from simtx.reference.runfolder import RunFolder
+
+    run = RunFolder.open(folder)
+    lines, unreadable = read_folder(run.audits())
+    findings = run.verify_audits()
+    shown = [entry for entry in lines if transaction is None or entry.tx == transaction]
+    if json:
+        print_json(
+            {
+                "run": run.run,
+                "lines": [as_dict(entry) for entry in shown],
+                "sealed": {node: seal[0] for node, seal in sorted(run.read().audit.items())},
+                "findings": findings,
+            }
+        )
+    else:
+        for entry in shown:
+            typer.echo(f"{entry.time}  {as_text(entry)}")
+        for node in unreadable:
+            typer.echo(f"simtx: warning: not all of the audit log of '{node}' could be read", err=True)
+        typer.echo(_verdict(run, lines, findings))
+    if findings:
+        raise typer.Exit(1)
+
+
+def _verdict(run: Any, lines: list[Entry], findings: dict[str, list[str]]) -> str:
+    if findings:
+        return "\n".join(f"TAMPERED: {node}: {finding}" for node, found in findings.items() for finding in found)
+    seals = run.read().audit
+    nodes = sorted({entry.node for entry in lines} | set(seals))
+    open_ = [node for node in nodes if node not in seals]
+    sealed = f"; not sealed yet, so that a missing end would not show: {', '.join(open_)}" if open_ else " and seals"
+    return f"{len(lines)} lines of {len(nodes)} nodes: the chain of checksums holds{sealed}"
+
+
+def as_text(entry: Entry) -> str:
+    """A line for people: transaction, node, who, what, which keys, why."""
+    tx = f"tx {entry.tx}" if entry.tx >= 0 else "-"
+    parts = [f"{tx:<6} {entry.node:<14} {entry.actor}: {entry.act}"]
+    if entry.name:
+        parts.append(entry.name)
+    if entry.steps:
+        parts.append(f"step {', '.join(str(step) for step in entry.steps)}")
+    if entry.changes:
+        changes = ", ".join(f"{key} {_number(old)} -> {_number(new)}" for key, (old, new) in entry.changes.items())
+        parts.append(f"[{changes}]")
+    if entry.recovered:
+        parts.append("(found after a restart)")
+    if entry.reason:
+        parts.append(f"because: {entry.reason}" if entry.act != "request" or entry.actor != "client" else "")
+    return " ".join(part for part in parts if part)
+
+
+def as_dict(entry: Entry) -> dict[str, Any]:
+    """A line as plain data."""
+    from dataclasses import asdict
+
+    return asdict(entry)
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if abs(value) < 1e6 else repr(value)

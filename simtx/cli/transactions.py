@@ -1,0 +1,206 @@
+"""``simtx transactions``: what is not finished in a run, and what an operator does about it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from simtx.reference.operate import Act, Kind
+    from simtx.reference.survey import OpenTransaction
+
+transactions = typer.Typer(
+    name="transactions",
+    help="List and resolve what is stuck, in doubt or orphaned in the folder of a run (simtx execute --keep FOLDER).",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Folder: TypeAlias = Annotated[Path, typer.Argument(help="Folder of the run; it may be running or over.")]
+Transaction: TypeAlias = Annotated[
+    str, typer.Argument(metavar="TX", help="Number of the transaction, or the database's name of an orphaned branch.")
+]
+Reason: TypeAlias = Annotated[str, typer.Option(help="Why; it goes into the audit log.")]
+Operator: TypeAlias = Annotated[str | None, typer.Option(help="Who; default: this user.")]
+Node: TypeAlias = Annotated[str | None, typer.Option(help="Where, if it waits at several nodes.")]
+Store: TypeAlias = Annotated[str | None, typer.Option(help="DSN of the database's server, if it takes a password.")]
+Broker: TypeAlias = Annotated[str | None, typer.Option(help="URL of the broker, if it takes a password.")]
+Patience: TypeAlias = Annotated[float, typer.Option(min=0, help="Seconds to wait until everything has settled.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+class _Outcome(StrEnum):
+    commit = "commit"
+    abort = "abort"
+
+
+@transactions.command("list")
+def list_(folder: Folder, store: Store = None, broker: Broker = None, json: Json = False) -> None:
+    """List what is stuck, in doubt, orphaned, stopped or in flight, the gravest first; nothing is changed."""
+    from simtx.cli.common import print_json
+    from simtx.reference.operate import list_transactions
+
+    rows = list_transactions(folder, store=store, broker=broker)
+    if json:
+        print_json([row.to_dict() for row in rows])
+    else:
+        typer.echo(_table(rows) if rows else "nothing is open")
+
+
+@transactions.command("retry")
+def retry(
+    folder: Folder,
+    tx: Transaction,
+    reason: Reason,
+    operator: Operator = None,
+    node: Node = None,
+    store: Store = None,
+    broker: Broker = None,
+    patience: Patience = 30.0,
+    json: Json = False,
+) -> None:
+    """Try again, or ask the coordinator again; ends with 1 if the transaction is still open then."""
+    _act(folder, tx, "retry", reason, operator, node, None, False, store, broker, patience, json)
+
+
+@transactions.command("skip")
+def skip(
+    folder: Folder,
+    tx: Transaction,
+    reason: Reason,
+    operator: Operator = None,
+    node: Node = None,
+    store: Store = None,
+    broker: Broker = None,
+    patience: Patience = 30.0,
+    json: Json = False,
+) -> None:
+    """Count the step that is stuck as dealt with, and go on; ends with 1 if the transaction is still open then."""
+    _act(folder, tx, "skip", reason, operator, node, None, False, store, broker, patience, json)
+
+
+@transactions.command("resolve")
+def resolve(
+    folder: Folder,
+    tx: Transaction,
+    reason: Reason,
+    outcome: Annotated[
+        _Outcome | None, typer.Option(help="Of a branch in doubt or of another run's, without its coordinator.")
+    ] = None,
+    heuristic: Annotated[
+        bool,
+        typer.Option("--heuristic", help="Mean it: a coordinator that decides otherwise leaves the data inconsistent."),
+    ] = False,
+    operator: Operator = None,
+    node: Node = None,
+    store: Store = None,
+    broker: Broker = None,
+    patience: Patience = 30.0,
+    json: Json = False,
+) -> None:
+    """Count the whole transaction as dealt with by hand, or end a branch; ends with 1 if it is still open then."""
+    decided = None if outcome is None else outcome.value
+    _act(folder, tx, "resolve", reason, operator, node, decided, heuristic, store, broker, patience, json)
+
+
+def _act(
+    folder: Path,
+    tx: str,
+    kind: Kind,
+    reason: str,
+    operator: str | None,
+    node: str | None,
+    outcome: str | None,
+    heuristic: bool,
+    store: str | None,
+    broker: str | None,
+    patience: float,
+    json: bool,
+) -> None:
+    """Do it, and say what has come of it."""
+    from simtx.cli.common import print_json
+    from simtx.reference.operate import intervene
+
+    act = intervene(
+        folder,
+        int(tx) if tx.isascii() and tx.isdigit() else tx,
+        kind,
+        reason=reason,
+        operator=operator,
+        node=node,
+        outcome=outcome,
+        heuristic=heuristic,
+        store=store,
+        broker=broker,
+        patience=patience,
+    )
+    if json:
+        print_json(_document(act))
+    else:
+        typer.echo(_text(act))
+    if not act.settled:
+        raise typer.Exit(1)
+
+
+def _document(act: Act) -> dict[str, object]:
+    from simtx.cli.audit import as_dict
+
+    return {
+        "transaction": act.transaction,
+        "kind": act.kind,
+        "settled": act.settled,
+        "said": [{"node": node, "text": text} for node, text in act.said],
+        "audit": [as_dict(entry) for entry in act.lines],
+        "left": [row.to_dict() for row in act.left],
+    }
+
+
+def _text(act: Act) -> str:
+    from simtx.cli.audit import as_text
+
+    lines = [f"{node}: {text}" for node, text in act.said]
+    lines += [f"  {as_text(entry)}" for entry in act.lines]
+    if act.left:
+        lines += ["settled, but for:" if act.settled else "still open:", _table(act.left)]
+    else:
+        lines.append("settled")
+    return "\n".join(lines)
+
+
+def _table(rows: list[OpenTransaction]) -> str:
+    """One line a row, and what does not fit into it below."""
+    head = ("tx", "node", "problem", "state", "age", "why")
+    cells = [
+        (
+            str(row.transaction) if row.transaction >= 0 else "-",
+            row.node,
+            row.problem,
+            row.state or "-",
+            _age(row.age_s) if row.since else "-",
+            row.reason or "-",
+        )
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in (head, *cells)) for column in range(len(head) - 1)]
+    lines = [_line(head, widths)]
+    for row, cell in zip(rows, cells, strict=True):
+        lines.append(_line(cell, widths))
+        if row.locked:
+            lines.append(f"{'':{widths[0]}}  locks {', '.join(row.locked)}")
+        if row.branch:
+            lines.append(f"{'':{widths[0]}}  prepared as '{row.branch}'")
+    return "\n".join(lines)
+
+
+def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+    return "  ".join([*(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=False)), cells[-1]]).rstrip()
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.1f} s"
