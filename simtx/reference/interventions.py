@@ -202,7 +202,7 @@ def end_branch(
     branch = next((one for one in store.branches() if one.name == name), None)
     if branch is None:
         return None
-    tell("resolve", branch.tx, who, name=f"{HEURISTIC}{decision}", reason=f"{reason} (branch {name})")
+    tell("resolve", branch.tx, who, name=f"{HEURISTIC}{decision}", reason=f"{reason} ({name})")
     if branch.record is None:
         store.resolve(name, commit=decision == "commit")
         return branch

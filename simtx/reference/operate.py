@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from simtx.errors import SimtxError
+from simtx.errors import ScenarioError
 from simtx.protocols import Strategy
 from simtx.protocols.codec import register
 from simtx.reference.audit import AuditError, AuditLog, Entry, entries
@@ -46,7 +46,7 @@ _STILL: Final = 3  # looks in a row that have to find everything at rest
 _SETTLED: Final = ("heuristic",)
 
 
-class OperateError(SimtxError, ValueError):
+class OperateError(ScenarioError):
     """What the operator asks for makes no sense there; the text says why, and what would."""
 
 
@@ -487,6 +487,9 @@ def _one_a_node(rows: list[OpenTransaction]) -> list[OpenTransaction]:
 
 def _about(rows: list[OpenTransaction], plan: _Plan) -> list[OpenTransaction]:
     """What is still open of it."""
+    if plan.way != "ask" and plan.tx >= 0:
+        nodes = {row.node for row in plan.rows}
+        return [row for row in rows if row.transaction == plan.tx and row.node in nodes]
     if plan.tx >= 0:
         return [row for row in rows if row.transaction == plan.tx]
     names = {row.branch for row in plan.rows}
