@@ -149,6 +149,8 @@ class _Reader:
             span.end = max(span.start, last if last is not None else span.start)
             span.attributes["simtx.open"] = True
         for span in self.spans:
+            if span.kind == "message" and not span.received and not span.error:
+                span.error = "never arrived"
             root = self.roots[span.tx]
             if "simtx.answer" not in root.attributes:  # nobody was told anything: until the last effect
                 root.end = max(root.end, span.end)
