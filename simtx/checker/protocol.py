@@ -5,11 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from simtx.checker.exchange import marked
-from simtx.checker.layout import (
-    ENDED,
-    MASK,
-    State,
-)
+from simtx.checker.layout import ENDED, MASK, State
 from simtx.checker.local import Outcome
 from simtx.checker.model import Model
 from simtx.checker.properties import Judge

@@ -1,0 +1,129 @@
+"""Participants change places in the numbers that the checker's states are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from simtx.checker.layout import REQUESTS, VARIANT_SHIFT, WAIT_SHIFT
+from simtx.checker.renaming import Index, Renaming
+from simtx.protocols import Plan
+
+if TYPE_CHECKING:
+    from simtx.checker.protocol import ProtocolModel
+
+Places: TypeAlias = tuple[int, ...]
+Parts: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], int, int]
+
+
+def marked(plans: Sequence[Plan]) -> tuple[Plan, ...]:
+    """The plans with indexes that can be told from other numbers."""
+    return tuple(
+        replace(
+            plan,
+            steps=tuple(
+                replace(step, index=Index(step.index), after=tuple(map(Index, step.after))) for step in plan.steps
+            ),
+        )
+        for plan in plans
+    )
+
+
+class Memo(dict[Any, Any]):
+    """A function that remembers."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def __missing__(self, key: Any) -> Any:
+        value = self[key] = self._function(key)
+        return value
+
+
+class Exchange:
+    """One renaming, applied to the numbers that states are made of.
+
+    Args:
+        model: The model.
+        names: For each participant, its name and the name of its step.
+        kinds: For each participant, the number of its class, or -1.
+        places: For each participant, whose place it takes.
+
+    Attributes:
+        renaming: The renaming of values.
+        nodes: Whose place each node takes.
+        locals: Local states, renamed, by number.
+        items: What is in flight.
+        seen: What was observed.
+        rest: The last part of a state.
+    """
+
+    def __init__(
+        self, model: ProtocolModel, names: Sequence[tuple[str, str]], kinds: Sequence[int], places: Places
+    ) -> None:
+        self.renaming = Renaming(names, places, kinds)
+        self.nodes = (*places, *range(len(places), len(model.nodes)))
+        self.locals = Memo(lambda number: model.locals.freeze(self.renaming.node(model.locals.thaw(number))))
+        self.items = Memo(self._item)
+        self.seen = Memo(self._seen)
+        self.rest = Memo(self._rest)
+        self._model = model
+
+    def event(self, event: Any) -> Any:
+        """An event; the client's request asks for the plan in which another step is refused."""
+        requests = self._model.requests
+        for variant, known in enumerate(requests):
+            for tx, request in enumerate(known):
+                if event == request:
+                    return requests[self.variant(variant)][tx]
+        return self.renaming.value(event)
+
+    def variant(self, variant: int) -> int:
+        """A variant of the plan."""
+        variants = self._model.variants
+        wanted = [parts_of(self.renaming.value(plan)) for plan in variants[variant][1]]
+        for number, (_, plans) in enumerate(variants):
+            if [parts_of(plan) for plan in plans] == wanted:
+                return number
+        return -1
+
+    def _item(self, number: int) -> int:
+        item = self._model.items[number]
+        node = self.nodes[item.node]
+        event, message = self.renaming.value(item.event), self.renaming.value(item.message)
+        return self._model.reactions.number(replace(item, node=node, event=event, message=message))
+
+    def _seen(self, number: int) -> int:
+        seen = self._model.observations[number]
+        stuck = frozenset((self.nodes[node], tx) for node, tx in seen.stuck)
+        return self._model.reactions.observe_as(seen._replace(stuck=stuck))
+
+    def _rest(self, rest: int) -> int:
+        model = self._model
+        if rest & REQUESTS:
+            variant = self.variant(rest >> VARIANT_SHIFT & REQUESTS)
+            rest = rest & ~(REQUESTS << VARIANT_SHIFT) | variant << VARIANT_SHIFT
+        count, fired = model.reactions.rounds.values[rest >> WAIT_SHIFT]
+        turns = (count, frozenset((self.nodes[node], tx, self.renaming.value(name)) for node, tx, name in fired))
+        return rest & (1 << WAIT_SHIFT) - 1 | model.reactions.rounds.number(turns, turns) << WAIT_SHIFT
+
+    def parts(self, nodes: Places, net: Places, seen: int, rest: int) -> Parts:
+        """The parts of a state in which nothing is at a broker."""
+        moved = [0] * len(nodes)
+        for node, local in zip(self.nodes, nodes, strict=True):
+            moved[node] = self.locals[local]
+        return tuple(moved), tuple(sorted([self.items[one] for one in net])), self.seen[seen], self.rest[rest]
+
+
+def parts_of(plan: Plan) -> frozenset[Any]:
+    """What has to be done, without the order."""
+    return frozenset((step.index, step.service, step.operations, step.compensation, step.kind) for step in plan.steps)
+
+
+def swap(count: int, one: int, other: int) -> Places:
+    """Two participants change places."""
+    places = list(range(count))
+    places[one], places[other] = other, one
+    return tuple(places)

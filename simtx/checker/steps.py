@@ -1,0 +1,386 @@
+"""What can happen in a state: nodes, network, broker, client and budgets of faults.
+
+What keeps the number of states down, and why nothing is lost by it:
+
+- A copy of a message comes into being when the message is delivered first (both copies are alike, so it does not matter when).
+- A machine in the middle of a program hears nothing: what it would keep for later stays in flight, or is lost with its node for free.
+- A crash before the first effect of a program is one before the event, followed by the loss of a message to a node that is down.
+- While something else can happen, timers fire against the budget only; at rest, when nothing else can, they fire for free.
+- Which variant of the plan is played does not matter any more once every request was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+from simtx.checker import broker as brokers
+from simtx.checker.layout import (
+    CRASH,
+    DUPLICATE,
+    ENDED,
+    FAILURE,
+    HALTED,
+    INTERVENTION,
+    LOSS,
+    MASK,
+    REQUESTS,
+    TIMEOUT,
+    VARIANT_SHIFT,
+    WAIT_SHIFT,
+    State,
+)
+from simtx.checker.local_store import Output
+from simtx.checker.reactions import COPY, DONE, MESSAGE, ORPHAN, PUBLICATION, Action, Digest, Item, Reactions
+from simtx.checker.scope import BUDGETS, Scope
+from simtx.checker.tables import Book
+from simtx.protocols import Delivery, Done, Message, Plan, Request, Strategy
+
+
+class Steps:
+    """The steps of a scope.
+
+    Args:
+        strategy: The strategy.
+        scope: Plans and budgets.
+        variants: What is refused, and the plans.
+        nodes: Names of the nodes, services first.
+        fused: Where everything goes through a broker, let the last crash and the restart be one step.
+        book: Numbers that are shared with other processes.
+
+    Attributes:
+        nodes: Names of the nodes, services first.
+        requests: For each variant, the event with which the client asks for each transaction.
+        entry: Index of the node that the client turns to.
+        reactions: What the nodes do.
+        locals: What one node can do.
+        items: What is or was in flight, by number.
+        observations: What was observed, by number.
+        calmly: What may come of an event when no crash is to come; to be replaced by who has to look at that first.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        scope: Scope,
+        variants: list[tuple[str, tuple[Plan, ...]]],
+        nodes: tuple[str, ...],
+        *,
+        fused: bool,
+        book: Book | None,
+    ) -> None:
+        self.strategy = strategy
+        self.scope = scope
+        self.variants = variants
+        self.nodes = nodes
+        self.fused = fused
+        self.book = book
+        self.most_rounds = 4 + sum(getattr(scope, name) for name in BUDGETS)
+        self.reactions = Reactions(strategy, nodes, scope, book)
+        self.locals = self.reactions.locals
+        self.items = self.reactions.items.values
+        self.observations = self.reactions.observations.values
+        self.requests = [[("event", plan.tx, Request(plan.tx, plan)) for plan in plans] for _, plans in variants]
+        self.entry = self.reactions.where(strategy.entry(variants[0][1][0]))
+        self._up = self.reactions.up
+        self._running = self.reactions.running
+        self._set_timers = self.reactions.set_timers
+        self._number = self.reactions.number
+        self._observe = self.reactions.observe
+        self._kept = self.reactions.kept
+        self._digests = self.reactions.digests
+        self.calmly = self._digests
+
+    def initial(self) -> list[State]:
+        """One initial state for each variant of the plans."""
+        nodes = tuple(self.locals.first(name) for name in self.nodes)
+        budget = sum(getattr(self.scope, name) << 4 * position for position, name in enumerate(BUDGETS))
+        requests = (1 << self.scope.messages) - 1
+        return [(nodes, (), (), 0, budget, requests | number << VARIANT_SHIFT) for number in range(len(self.variants))]
+
+    def successors(self, state: State) -> Iterator[tuple[Action, State]]:
+        """Everything that can happen in a state."""
+        nodes, net, broker, seen, budget, rest = state
+        if rest & (ENDED | HALTED):
+            return
+        busy = False
+        for step in self._arrivals(state):
+            busy = True
+            yield step
+        requests = rest & REQUESTS
+        if requests:
+            busy = True
+            yield from self._asked(state)
+        for node, local in enumerate(nodes):
+            if not self._up(local):
+                busy = True
+                yield from self._react(state, Action("restart", node, ("restart",)))
+                continue
+            if self._running(local):  # a program that will not come to its end: the crash is paid for
+                busy = True
+                yield from self._react(state, Action("crash", node, ("crash",), note="paid"))
+            for _, event, free in self._set_timers(local):
+                if free:
+                    busy = True
+                    yield from self._react(state, Action("timer", node, event))
+        if budget & INTERVENTION * MASK:
+            yield from self._intervened(state)
+        if busy and budget & TIMEOUT * MASK:
+            cheaper = (nodes, net, broker, seen, budget - TIMEOUT, rest)
+            for node, local in enumerate(nodes):
+                for _, event, free in self._set_timers(local):
+                    if not free:
+                        yield from self._react(cheaper, Action("timer", node, event))
+        if budget & CRASH * MASK:
+            cheaper = (nodes, net, broker, seen, budget - CRASH, rest)
+            for node, local in enumerate(nodes):
+                if self._up(local) and not self._running(local):
+                    yield from self._react(cheaper, Action("crash", node, ("crash",)))
+        if not busy:
+            yield from self._time_passes(state)
+
+    def _arrivals(self, state: State) -> Iterator[tuple[Action, State]]:
+        """Everything in flight arrives, or is lost; the broker delivers."""
+        nodes, net, broker, seen, budget, rest = state
+        last = -1
+        for position, number in enumerate(net):
+            if number == last:
+                continue
+            last = number
+            item = self.items[number]
+            others = net[:position] + net[position + 1 :]
+            kind = item.kind
+            less = (nodes, others, broker, seen, budget, rest)
+            if kind in (PUBLICATION, ORPHAN):
+                yield from self._published(less, number, item)
+                continue
+            local = nodes[item.node]
+            if not self._up(local):
+                yield Action("lose", item.node, None, number), less
+                continue
+            if kind != DONE and budget & LOSS * MASK:
+                yield Action("lose", item.node, None, number), (nodes, others, broker, seen, budget - LOSS, rest)
+            if item.tx in self._running(local):
+                continue
+            action = Action("deliver", item.node, item.event, number)
+            yield from self._react(less, action)
+            if kind == MESSAGE and budget & DUPLICATE * MASK:
+                copied = (nodes, net, broker, seen, budget - DUPLICATE, rest)
+                yield from self._react(copied, action._replace(note="copy"))
+            if kind == DONE:
+                for cost in (LOSS, TIMEOUT):
+                    if budget & cost * MASK:
+                        yield from self._unheard((nodes, others, broker, seen, budget - cost, rest), number, item)
+        for head in brokers.heads(broker):
+            local = nodes[head.consumer]
+            if head.delivered or not self._up(local) or head.tx in self._running(local):
+                continue
+            yield from self._delivered(state, head)
+
+    def _published(self, less: State, number: int, item: Item) -> Iterator[tuple[Action, State]]:
+        """A publication reaches the broker, or does not."""
+        nodes, others, broker, seen, budget, rest = less
+        message = item.message
+        assert message is not None  # noqa: S101 - an invariant of publications
+        told, entry = self._kept(number, make=lambda: self._arrival(item, message))
+        heard = self._observe(seen, item.node, told)
+        stored = brokers.store(broker, item.consumer, message.tx, entry)
+        action = Action("store", -1, None, number)
+        if item.kind == ORPHAN:
+            yield action, (nodes, others, stored, heard, budget, rest)
+            return
+        yield action, (nodes, _with(others, (self.reactions.ack(item),)), stored, heard, budget, rest)
+        if budget & LOSS * MASK:
+            yield from self._unheard((nodes, others, broker, seen, budget - LOSS, rest), number, item)
+        if budget & TIMEOUT * MASK:
+            orphan = self._number(Item(ORPHAN, item.node, item.tx, None, message, item.consumer))
+            yield from self._unheard(
+                (nodes, _with(others, (orphan,)), broker, seen, budget - TIMEOUT, rest), number, item
+            )
+
+    def _arrival(self, item: Item, message: Message) -> tuple[tuple[Output, ...], int]:
+        """What is observed when a publication reaches the broker, and the number of the message that waits there."""
+        waiting = Item(MESSAGE, item.consumer, message.tx, None, message)
+        return (Output("stored", message),), self._number(waiting)
+
+    def _unheard(self, after: State, number: int, item: Item) -> Iterator[tuple[Action, State]]:
+        """The publication or the broker's ack is lost, or comes too late: the producer hears a failure."""
+        local = after[0][item.node]
+        if self._up(local) and item.tx not in self._running(local):
+            event = self._kept(item.tx, item.tag, make=lambda: ("event", item.tx, Done(item.tag, "failed")))
+            yield from self._react(after, Action("unheard", item.node, event, number))
+
+    def _delivered(self, state: State, head: brokers.Head, kind: str = "deliver") -> Iterator[tuple[Action, State]]:
+        """The broker delivers the head of a queue."""
+        nodes, net, broker, seen, budget, rest = state
+        message = self.items[head.item].message
+        assert message is not None  # noqa: S101 - an invariant of the broker's entries
+        event = self._kept(head.item, head.tx, head.id, make=lambda: ("event", head.tx, Delivery(message, head.id)))
+        action = Action(kind, head.consumer, event, head.item)
+        marked = brokers.mark(broker, head.consumer, head.id, delivered=True)
+        after = (nodes, net, marked, seen, budget, rest)
+        yield from self._react(after, action)
+        if kind == "deliver" and budget & DUPLICATE * MASK:
+            copy = self._number(Item(COPY, head.consumer, head.tx, event, message))
+            copied = (nodes, _with(net, (copy,)), marked, seen, budget - DUPLICATE, rest)
+            yield from self._react(copied, action._replace(note="copy"))
+
+    def _asked(self, state: State) -> Iterator[tuple[Action, State]]:
+        """The client's requests reach the entry node, while it is up."""
+        nodes, net, broker, seen, budget, rest = state
+        local = nodes[self.entry]
+        if not self._up(local):
+            return
+        for tx in range(self.scope.messages):
+            if rest >> tx & 1 and tx not in self._running(local):
+                event = self.requests[rest >> VARIANT_SHIFT & REQUESTS][tx]
+                left = rest & ~(1 << tx)
+                if not left & REQUESTS:
+                    left &= ~(REQUESTS << VARIANT_SHIFT)
+                after = (nodes, net, broker, seen, budget, left)
+                yield from self._react(after, Action("request", self.entry, event))
+
+    def _intervened(self, state: State) -> Iterator[tuple[Action, State]]:
+        """An operator turns to a transaction, stuck or not; at the hub, if there is one."""
+        nodes, net, broker, seen, budget, rest = state
+        for node, local in enumerate(nodes):
+            if self.strategy.hub and self.nodes[node] != self.strategy.hub:
+                continue
+            if not self._up(local) or self._running(local):
+                continue
+            for tx in range(self.scope.messages):
+                if rest >> tx & 1:
+                    continue  # nobody knows of it yet
+                freed = self._observe(seen, node, self._kept("freed", tx, make=lambda: (Output("freed", tx),)))  # noqa: B023
+                after = (nodes, net, broker, freed, budget - INTERVENTION, rest)
+                for kind in self.locals.hears(local, tx, ("retry", "skip", "resolve")):
+                    event = self._kept(tx, kind, "operator", make=lambda: _intervention(tx, kind))  # noqa: B023 - made at once
+                    yield from self._react(after, Action("intervene", node, event))
+
+    def _time_passes(self, state: State) -> Iterator[tuple[Action, State]]:
+        """Nothing else can happen, and all nodes are up: timers fire, and what is not acknowledged is delivered again.
+
+        Time is fair: it passes in rounds, and whoever waits has one turn in each. When the rounds are used up, somebody waits for ever.
+        """
+        nodes, net, broker, seen, budget, rest = state
+        count, fired = self.reactions.rounds.values[rest >> WAIT_SHIFT]
+        waiting: dict[tuple[int, int, str], Any] = {}
+        for node, local in enumerate(nodes):
+            for tx, event, free in self._set_timers(local):
+                if not free:
+                    waiting[node, tx, event[2].kind] = event
+        for head in brokers.heads(broker):
+            if any(after[:4] != state[:4] for _, after in self._delivered(state, head, "redeliver")):
+                waiting[head.consumer, head.tx, ""] = head
+        if waiting.keys() <= fired:
+            count, fired = count + 1, frozenset()
+        if not waiting or count >= self.most_rounds:
+            yield Action("rest", -1), (nodes, net, broker, seen, budget, rest & (1 << WAIT_SHIFT) - 1 | ENDED)
+            return
+        for key, one in waiting.items():
+            if key in fired:
+                continue
+            later = (nodes, net, broker, seen, budget, self._turn(rest, count, fired | {key}))
+            if key[2]:
+                yield from self._react(later, Action("timer", key[0], one))
+            else:
+                yield from self._delivered(later, one, "redeliver")
+
+    def _turn(self, rest: int, count: int, fired: frozenset[tuple[int, int, str]]) -> int:
+        """The bits of a state in which these have had their turn in this round."""
+        entry = (count, fired)
+        number = self.reactions.rounds.number(entry, entry)
+        return rest & (1 << WAIT_SHIFT) - 1 | number << WAIT_SHIFT
+
+    def _react(self, base: State, action: Action) -> Iterator[tuple[Action, State]]:
+        """A node reacts: every outcome, crashes against the budget, and passing failures against theirs."""
+        budget = base[4]
+        node = action.node
+        local = base[0][node]
+        # The crash that is to cut off a half-done program is paid for, and cuts off whatever else the node does.
+        cut_off = bool(self._running(local)) and action.kind != "crash"
+        paid = cut_off or action.kind == "crash"
+        may_crash = paid or bool(budget & CRASH * MASK)
+        digests_of = self._digests if may_crash else self.calmly
+        for choice, digest in enumerate(digests_of(node, local, action.event)):
+            if (digest.crashed or digest.paused) and not may_crash:
+                break  # the outcome without a crash comes first
+            if digest.crashed and cut_off:
+                continue  # the same as a pause, and then the crash
+            spent = budget - CRASH if (digest.crashed or digest.paused) and not paid else budget
+            label = action._replace(choice=choice) if choice else action
+            yield from self._become(base, label, digest, spent)
+        if budget & FAILURE * MASK and action.event[0] == "event":
+            fail = 0
+            while digests := digests_of(node, local, action.event, fail):
+                yield from self._become(base, action._replace(fail=fail), digests[0], budget - FAILURE)
+                fail += 1
+
+    def _become(self, base: State, label: Action, digest: Digest, budget: int) -> Iterator[tuple[Action, State]]:
+        """The states after an outcome: an acknowledgement may get lost, and so may a publication of a node that crashes."""
+        nodes, net, broker, seen, _, rest = base
+        node, local = label.node, digest.local
+        calm = not budget & CRASH * MASK
+        if local != nodes[node]:
+            if calm and not (digest.crashed or digest.paused):
+                local = self.locals.calm(local)
+            nodes = (*nodes[:node], local, *nodes[node + 1 :])
+        if calm and (digest.crashed or digest.paused):
+            nodes = tuple(map(self.locals.calm, nodes))
+        if digest.adds:
+            net = _with(net, digest.adds)
+        if digest.seen:
+            seen = self._observe(seen, node, digest.seen)
+            if "fault" in self.observations[seen].flags:
+                yield label, (nodes, net, broker, seen, budget, rest | HALTED)
+                return
+        ends = [(label, broker, budget)]
+        if digest.acks:
+            acked = again = broker
+            for identity in digest.acks:
+                acked = brokers.acknowledge(acked, node, identity)
+                again = brokers.mark(again, node, identity, delivered=False)
+            ends = [(label, acked, budget)]
+            if budget & LOSS * MASK:
+                ends.append((label._replace(note="ack lost"), again, budget - LOSS))
+        for name, left, spent in ends:
+            after = (nodes, net, left, seen, spent, rest)
+            if digest.crashed:
+                yield from self._cut_off(after, name)
+            else:
+                yield name, after
+
+    def _cut_off(self, state: State, label: Action) -> Iterator[tuple[Action, State]]:
+        """What a crash does to what the node has in flight with the broker: a publication arrives or is lost, nobody hears acks."""
+        nodes, net, broker, seen, budget, rest = state
+        node = label.node
+        if broker:
+            broker = brokers.reset(broker, node)
+        kept: list[int] = []
+        orphans: list[int] = []
+        for number in net:
+            item = self.items[number]
+            if item.node != node or item.kind not in (DONE, PUBLICATION):
+                kept.append(number)
+            elif item.kind == PUBLICATION:
+                orphans.append(self._number(Item(ORPHAN, node, item.tx, None, item.message, item.consumer)))
+        restart = self.fused and not budget & CRASH * MASK
+        for count in range(len(orphans), -1, -1):
+            for survivors in combinations(orphans, count):
+                after = (nodes, _with(tuple(kept), survivors), broker, seen, budget, rest)
+                lost = len(orphans) - count
+                note = f"{label.note}, {lost} lost" if lost else label.note
+                if not restart:
+                    yield label._replace(note=note), after
+                    continue
+                digest = self._digests(node, nodes[node], ("restart",))[0]
+                yield from self._become(after, label._replace(note=f"{note}, restart"), digest, budget)
+
+
+def _intervention(tx: int, kind: str) -> tuple[str, int, Request]:
+    return "event", tx, Request(tx, None, kind, "an operator's reason")
+
+
+def _with(net: tuple[int, ...], adds: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(net + adds))
