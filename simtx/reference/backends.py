@@ -131,6 +131,24 @@ class Backends:
         """The database answers again."""
         self._servers[node].resume()
 
+    @property
+    def servers(self) -> list[str]:
+        """Nodes whose database is a server of our own."""
+        return list(self._servers)
+
+    @property
+    def owns_broker(self) -> bool:
+        """Whether the broker is a server of our own (the embedded one is a child process like the nodes)."""
+        return self._nats is not None
+
+    def kill_store(self, node: str) -> None:
+        """SIGKILL to the database server of a node."""
+        self._servers[node].kill()
+
+    def restart_store(self, node: str) -> None:
+        """Start it again; it recovers."""
+        self._servers[node].start()
+
     def kill_broker(self) -> None:
         """SIGKILL to the broker's server, if it is ours."""
         if self._nats is not None:

@@ -168,7 +168,7 @@ def crash_matrix(
     check_store(store)
     check_broker(broker)
     check(scenario, chosen, [plan(0, variant) for variant in VARIANTS])
-    result = CrashMatrix(_text(strategy, chosen), store, broker if chosen.uses_broker else "", complete)
+    result = CrashMatrix(written(strategy, chosen), store, broker if chosen.uses_broker else "", complete)
     search = _Search(
         scenario, chosen, store, broker, result, Path(keep) if keep is not None else None, progress or _silent
     )
@@ -273,8 +273,7 @@ class _Search:
                 kill = f" [{described(transactions[finding.tx][1])}]" if finding.tx >= 0 else ""
                 result.violations.append(f"{finding}{kill}")
             if problems and self.keep is not None:
-                self.keep.mkdir(parents=True, exist_ok=True)
-                shutil.copytree(path, self.keep / f"launch-{result.launches}", ignore=_no_sockets)
+                kept(path, self.keep / f"launch-{result.launches}")
         finally:
             shutil.rmtree(path, ignore_errors=True)
         hits: dict[int, Recipe] = {}
@@ -330,7 +329,7 @@ async def _rest(launcher: Launcher, blocked: set[int]) -> set[int]:
     return set()
 
 
-def _text(given: Strategy | str, chosen: Strategy) -> str:
+def written(given: Strategy | str, chosen: Strategy) -> str:
     """A strategy as one would give it on the command line, as far as that goes."""
     return given if isinstance(given, str) else f"{chosen.name} ({type(chosen).__name__})"
 
@@ -347,6 +346,13 @@ def _spread(places: Sequence[Place], limit: int) -> list[Place]:
     """So many of them, evenly spread: always the same ones of the same places."""
     count = len(places)
     return list(places) if count <= limit else [places[position * count // limit] for position in range(limit)]
+
+
+def kept(folder: Path, where: Path) -> None:
+    """Copy the folder of a run to where it is not deleted, in place of what may be there."""
+    shutil.rmtree(where, ignore_errors=True)
+    where.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(folder, where, ignore=_no_sockets)
 
 
 def _no_sockets(folder: str, names: list[str]) -> list[str]:

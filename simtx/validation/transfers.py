@@ -6,7 +6,7 @@ It has accounts of its own every time, so that transactions never wait for each 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from simtx.protocols import Operation, Plan, Step
 from simtx.workload.planner import REFUSE
@@ -64,23 +64,47 @@ def laboratory() -> Scenario:
     """The scenario around it: no service times, and timeouts that are short beside a restart, so that each of them is met."""
     from simtx.scenario import from_dict
 
-    raw = {
+    return from_dict(_tables("account:{tx}"), name="crash-matrix")
+
+
+def busy(rate: float, seconds: float) -> Scenario:
+    """The same between accounts that many want at the same time, with refusals: what a soak runs on.
+
+    Args:
+        rate: Transactions a second.
+        seconds: How long they arrive.
+    """
+    from simtx.scenario import from_dict
+
+    tables = _tables("account:{account}")
+    payer, payee, _ = tables["transaction"]["steps"]
+    payer["operations"][0]["low"] = 0
+    payee["refusal"] = 0.1
+    tables["transaction"]["parameters"] = {"account": {"population": 40, "popularity": "zipf"}}
+    tables["defaults"]["service_time"] = {"distribution": "exponential", "average": 0.002}
+    tables["workload"] = {"kind": "poisson", "rate": rate}
+    tables["run"] = {"duration": seconds, "drain": 30.0}
+    return from_dict(tables, name="soak")
+
+
+def _tables(key: str) -> dict[str, Any]:
+    """The scenario as it stands in a file, on the accounts with this key."""
+    steps = [
+        {
+            "name": f"{service}-part",
+            "service": service,
+            "kind": kind,
+            "operations": [{"key": key, "amount": amount}],
+            "compensation": [{"key": key, "amount": -amount}] if kind == "compensatable" else [],
+        }
+        for service, amount, kind in zip(SERVICES, (-3, 2, 1), _KINDS, strict=True)
+    ]
+    terms = [{"service": name, "prefix": "account:"} for name in SERVICES]
+    return {
         "title": "A transfer with a fee",
         "defaults": {"workers": 4, "service_time": 0.0, "store": {"initial": {"account:*": 100}}},
         "services": {name: {} for name in SERVICES},
-        "transaction": {
-            "name": "transfer",
-            "steps": [
-                {
-                    "name": f"{service}-part",
-                    "service": service,
-                    "kind": kind,
-                    "operations": [{"key": "account:{tx}", "amount": amount}],
-                    "compensation": [{"key": "account:{tx}", "amount": -amount}] if kind == "compensatable" else [],
-                }
-                for service, amount, kind in zip(SERVICES, (-3, 2, 1), _KINDS, strict=True)
-            ],
-        },
+        "transaction": {"name": "transfer", "steps": steps},
         "workload": {"kind": "deterministic", "rate": 1.0},
         "run": {"transactions": 1, "drain": 10.0},
         "broker": {"redelivery": 0.5, "ack": "fsync"},
@@ -95,11 +119,7 @@ def laboratory() -> Scenario:
             "backoff": {"base": 0.02, "cap": 0.1},
         },
         "invariants": [
-            {
-                "name": "money",
-                "kind": "conserved",
-                "terms": [{"service": name, "prefix": "account:"} for name in SERVICES],
-            }
+            {"name": "money", "kind": "conserved", "unit": "EUR", "terms": terms},
+            {"name": "no overdraft", "kind": "bounds", "service": "payer", "prefix": "account:", "low": 0},
         ],
     }
-    return from_dict(raw, name="crash-matrix")
