@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from simtx.checker.history import check_history
     from simtx.checker.verify import Verdict, verify
     from simtx.experiments import Comparison, compare
+    from simtx.metrics.conformance import check_log
     from simtx.metrics.run import Run
     from simtx.metrics.trace import Trace, TraceEvent
     from simtx.protocols import Backoff, BreakerPolicy, DualWrite, Outbox, Policies, Saga, TwoPhaseCommit
@@ -54,6 +55,7 @@ _HOMES = {
     "Verdict": "simtx.checker.verify",
     "calibrate": "simtx.validation.calibrate",
     "check_history": "simtx.checker.history",
+    "check_log": "simtx.metrics.conformance",
     "compare": "simtx.experiments",
     "execute": "simtx.reference.execute",
     "explore": "simtx.checker.explore",
@@ -86,6 +88,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "check_history",
+    "check_log",
     "compare",
     "execute",
     "explore",

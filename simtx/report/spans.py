@@ -393,6 +393,9 @@ def _about(entry: TraceEvent) -> dict[str, Value]:
         keys = ", ".join(f"{key}: {old:g} to {new:g}" for key, (old, new) in detail["values"].items())
         steps = ", ".join(str(step) for step in detail["steps"])
         return {"phase": entry.name, "steps": steps, "values": keys}
+    if entry.kind == "query":
+        reads = ", ".join(f"{read[0]}: {read[1]:g}" for read in json.loads(entry.detail)["reads"])
+        return {"phase": entry.name, "reads": reads}
     if entry.kind == "wait":
         return {"end": entry.name, "seconds": float(entry.detail)}
     return {name: value for name, value in (("name", entry.name), ("detail", entry.detail)) if value}
