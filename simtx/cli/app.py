@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -27,6 +27,8 @@ from simtx.errors import ScenarioError, SimtxError
 
 # Older versions of typer use click, newer ones bring their own copy of it: this is the base of all usage errors in both.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+INTERRUPTED: Final = 130
 
 app = typer.Typer(
     name="simtx",
@@ -82,9 +84,9 @@ def _run(arguments: list[str] | None) -> int:
     try:
         code = command.main(args=arguments, prog_name="simtx", standalone_mode=False)
     except typer.Exit as end:
-        if isinstance(end.__context__, KeyboardInterrupt):  # newer versions of typer make an exit of it
-            return _fail("interrupted", 130)
-        return end.exit_code
+        code = end.exit_code
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
     except _UsageError as error:
         text = str(getattr(error, "format_message", error.__str__)())
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -92,7 +94,7 @@ def _run(arguments: list[str] | None) -> int:
             return 2
         return _fail(" ".join(text.split()), 2)
     except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted", 130)
+        return _fail("interrupted", INTERRUPTED)
     except ScenarioError as error:
         return _fail(str(error), 2)
     except SimtxError as error:  # a run failed, or a strategy broke the contract
@@ -100,6 +102,8 @@ def _run(arguments: list[str] | None) -> int:
     except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
         return 1
+    if code == INTERRUPTED:  # newer versions of typer make an exit code of Ctrl-C
+        return _fail("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 

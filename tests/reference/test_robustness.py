@@ -212,12 +212,12 @@ def test_a_folder_that_holds_something_is_not_touched(scenario: Path, tmp_path: 
 
 
 def test_a_full_disk_ends_the_run_with_one_line_and_loses_nothing_acknowledged(scenario: Path, tmp_path: Path) -> None:
-    """Files may not grow beyond 1.5 MB: a log or a store runs full in the middle of the run."""
-    scenario.write_text(SCENARIO.replace("TRANSACTIONS", "800").replace("20/s", "100/s"))
+    """Files may not grow beyond 280 kB: logs and stores run full, again after every restart."""
+    scenario.write_text(SCENARIO.replace("TRANSACTIONS", "400").replace("20/s", "100/s"))
     folder = tmp_path / "run"
 
     def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (280_000, 280_000))
 
     done = subprocess.run(
         command(scenario, "2pc", "--keep", str(folder)),
