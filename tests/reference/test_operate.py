@@ -1,0 +1,445 @@
+"""An operator's acts on real runs: what is stuck, in doubt or orphaned is found and resolved, and every act is in the audit log."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+import simtx
+from simtx.errors import ScenarioError
+from simtx.protocols import Machine, Operation, Plan, Request, Saga, Strategy, Transact
+from simtx.protocols.contract import Effect
+from simtx.protocols.saga import HUB, Orchestrator
+from simtx.reference.audit import AuditError, Entry, read
+from simtx.reference.killpoints import KillPoint
+from simtx.reference.operate import Act, OpenTransaction, OperateError, intervene, list_transactions
+from simtx.reference.runfolder import RunFolder, RunFolderError
+from simtx.reference.stores import open_store
+from simtx.reference.stores.postgres_branches import branch_name
+from simtx.reference.stores.postgres_schema import schema_name
+from simtx.reference.stores.server import PostgresServer
+from simtx.scenario import Scenario, from_dict
+
+COORDINATOR = "coordinator"
+LIMIT = 101  # of what has to be on an account after something was taken back from it
+
+
+def lab(*, transactions: int = 1, refusal: float = 0.0, drain: float = 1.0, **policies: Any) -> Scenario:
+    """Two services; the first gives 1 to the account of the transaction, the second takes 1; both accounts begin with 100."""
+    steps = [
+        {
+            "name": "give",
+            "service": "giver",
+            "operations": [{"key": "k:{tx}", "amount": 1}],
+            "compensation": [{"key": "k:{tx}", "amount": -1}],
+        },
+        {
+            "name": "take",
+            "service": "taker",
+            "kind": "pivot",
+            "operations": [{"key": "k:{tx}", "amount": -1}],
+            "refusal": refusal,
+        },
+    ]
+    service = {"service_time": 0.001, "store": {"initial": {"k:*": 100}}}
+    raw = {
+        "services": {"giver": service, "taker": service},
+        "transaction": {"name": "gift", "steps": steps},
+        "workload": {"kind": "deterministic", "rate": 50},
+        "run": {"transactions": transactions, "drain": drain},
+        "policies": {"call_timeout": 0.2, "inquiry_timeout": 0.2, "poll_interval": 0.02, **policies},
+    }
+    return from_dict(raw, name="lab")
+
+
+class ClosedAccounts(Orchestrator):
+    """What was given can only be taken back from an account that then still has `LIMIT`: a compensation that may be refused."""
+
+    __slots__ = ()
+
+    def _begin(self, request: Request) -> list[Effect]:
+        assert request.plan is not None
+        steps = tuple(
+            replace(step, compensation=tuple(replace(one, low=LIMIT) for one in step.compensation))
+            for step in request.plan.steps
+        )
+        return super()._begin(Request(request.tx, Plan(request.tx, steps)))
+
+
+class CarelessSaga(Saga):
+    """A saga whose author forgot that compensations must not be refused."""
+
+    def machine(self, node: str, tx: int) -> Machine:
+        return ClosedAccounts(node, tx, self) if node == HUB else super().machine(node, tx)
+
+
+def stuck_saga(folder: Path, transactions: int = 1, **options: Any) -> None:
+    """Play sagas that are refused and cannot be compensated."""
+    scenario = lab(transactions=transactions, refusal=1.0, compensation_attempts=2, **options)
+    run = simtx.execute(scenario, CarelessSaga(), folder=folder)
+    assert run.summary.stuck_count == transactions
+
+
+def in_doubt(folder: Path, **options: Any) -> None:
+    """Play a two-phase commit whose coordinator dies when its decision is on disk and nobody has heard of it, and stays away."""
+    kills = {COORDINATOR: [KillPoint("away", effect="Decided:committed", downtime=1000.0)]}
+    run = simtx.execute(lab(**options), "2pc", folder=folder, kills=kills)
+    assert run.summary.in_flight_count == 1
+
+
+def give(folder: Path, node: str, key: str, amount: float) -> None:
+    """Change the data of a node that is not running, as its owner could."""
+    with opened(folder, node) as store:
+        assert store.transact(10**6, Transact("t", (Operation(key, "add", amount),))).status == "done"
+
+
+class opened:  # noqa: N801 - a context manager
+    """The store of a node that is not running."""
+
+    def __init__(self, folder: Path, node: str) -> None:
+        config = json.loads((folder / "nodes" / node / "config.json").read_text())
+        self.store = open_store(config["store"])
+
+    def __enter__(self) -> Any:
+        return self.store
+
+    def __exit__(self, *_: object) -> None:
+        self.store.close()
+
+
+def value(folder: Path, node: str, key: str) -> float:
+    with opened(folder, node) as store:
+        found: float = store.values().get(key, 100)
+        return found
+
+
+def problems(rows: list[OpenTransaction]) -> list[tuple[int, str, str]]:
+    return [(row.transaction, row.node, row.problem) for row in rows]
+
+
+def acts(entries: list[Entry], who: str) -> list[tuple[str, str, str]]:
+    return [(entry.act, entry.name, entry.reason) for entry in entries if entry.actor == who]
+
+
+def audit(folder: Path, node: str) -> list[Entry]:
+    return read(RunFolder(folder).audit(node))
+
+
+def assert_verified(folder: Path) -> None:
+    """The chains hold, and the seals in ``run.json`` are those of the ends, the operator's lines included."""
+    run = RunFolder(folder)
+    assert run.verify_audits() == {}
+    seals = run.read().audit
+    assert seals
+    assert {node: seal[0] for node, seal in seals.items()} == {node: len(audit(folder, node)) for node in seals}
+
+
+# --- sagas ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stuck_saga_is_listed_and_retried_when_the_cause_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    stuck_saga(folder)
+    (row,) = list_transactions(folder)
+    assert (row.transaction, row.node, row.problem, row.role) == (0, HUB, "stuck", "orchestrator")
+    assert row.reason == "transaction 0: step 'give' on giver: its compensation was given up after 2 attempts"
+    assert row.records == ("begin", "done 0", "refused 1")
+    assert 0 < row.age_s < 60
+    assert value(folder, "giver", "k:0") == 101
+
+    again = intervene(folder, 0, "retry", reason="let us see", operator="ann")  # the cause is still there
+    assert not again.settled
+    assert problems(again.left) == [(0, HUB, "stuck")]
+
+    give(folder, "giver", "k:0", 5)
+    act = intervene(folder, 0, "retry", reason="the account has\nmoney again", operator="ann")
+    assert act.settled
+    assert act.left == []
+    assert list_transactions(folder) == []
+    assert value(folder, "giver", "k:0") == 105
+    assert value(folder, "taker", "k:0") == 100
+    asked = "the account has money again"
+    assert acts(act.lines, "operator:ann") == [("request", "retry", asked), ("retry", "restart", asked)]
+    undone = [entry for entry in act.lines if entry.act == "compensate"]
+    assert [(entry.node, dict(entry.changes)) for entry in undone] == [("giver", {"k:0": (106, 105)})]
+    assert_verified(folder)
+
+
+def test_a_step_is_skipped_and_a_saga_resolved_by_hand(tmp_path: Path) -> None:
+    """After a restart the saga tries by itself first; the operator's decision counts when it is stuck again."""
+    folder = tmp_path / "run"
+    stuck_saga(folder, transactions=2)
+    assert problems(list_transactions(folder)) == [(0, HUB, "stuck"), (1, HUB, "stuck")]
+    skipped = intervene(folder, 0, "skip", reason="forgiven", operator="ann")
+    assert skipped.settled
+    assert acts(skipped.lines, "operator:ann") == [
+        ("request", "skip", "forgiven"),
+        ("skip", "stuck -> aborted", "forgiven"),
+    ]
+    resolved = intervene(folder, 1, "resolve", reason="booked by hand", operator="bob", node=HUB)
+    assert resolved.settled
+    assert acts(resolved.lines, "operator:bob")[1:] == [("resolve", "stuck -> aborted", "booked by hand")]
+    assert list_transactions(folder) == []
+    assert value(folder, "giver", "k:0") == 101  # nobody has taken it back
+    assert_verified(folder)
+
+
+# --- two-phase commit -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_branch_in_doubt_is_listed_with_its_locks_and_resolved_by_starting_the_nodes_again(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    in_doubt(folder)
+    rows = list_transactions(folder)
+    assert problems(rows) == [(0, "giver", "in doubt"), (0, "taker", "in doubt"), (0, COORDINATOR, "in flight")]
+    assert {row.locked for row in rows[:2]} == {("k:0",)}
+    assert rows[0].reason == "'coordinator' is committing and has recorded 'commit giver taker'"
+    assert rows[0].age_s >= 1  # it was prepared before the run was drained
+    assert list_transactions(folder)[0].branch == rows[0].branch  # a look changes nothing
+    act = intervene(folder, 0, "retry", reason="the coordinator is back", operator="ann")
+    assert act.settled
+    assert [entry.node for entry in act.lines if entry.act == "commit"] in (["giver", "taker"], ["taker", "giver"])
+    assert (value(folder, "giver", "k:0"), value(folder, "taker", "k:0")) == (101, 99)
+    assert list_transactions(folder) == []
+    assert_verified(folder)
+
+
+@pytest.mark.parametrize("outcome", ["abort", "commit"])
+def test_a_heuristic_decision_is_remembered_until_the_coordinators_comes(tmp_path: Path, outcome: str) -> None:
+    folder = tmp_path / "run"
+    in_doubt(folder)
+    wish: dict[str, Any] = {"reason": "the shop opens at nine", "operator": "ann", "outcome": outcome}
+    with pytest.raises(OperateError, match="at several nodes: say which of giver, taker with --node"):
+        intervene(folder, 0, "resolve", heuristic=True, **wish)
+    with pytest.raises(OperateError, match="is a heuristic decision, which may leave the data inconsistent"):
+        intervene(folder, 0, "resolve", node="giver", **wish)
+    decision = {"abort": "rollback", "commit": "commit"}[outcome]
+    assert not any(entry.actor == "operator:ann" for entry in audit(folder, "giver"))
+
+    act = intervene(folder, 0, "resolve", node="giver", heuristic=True, **wish)
+    assert act.settled
+    assert problems(act.left) == [(0, "giver", "heuristic")]
+    assert acts(act.lines, "operator:ann")[:2] == [
+        ("request", "resolve", "the shop opens at nine"),
+        ("resolve", f"heuristic-{decision}", "the shop opens at nine (branch 0)"),
+    ]
+    assert value(folder, "giver", "k:0") == (101 if outcome == "commit" else 100)
+    assert "k:0" not in {key for row in list_transactions(folder) if row.node == "giver" for key in row.locked}
+
+    late = intervene(folder, 0, "retry", reason="the coordinator is back", operator="bob")
+    said = [(entry.node, entry.act, entry.name) for entry in late.lines if entry.name.startswith("heuristic")]
+    assert value(folder, "taker", "k:0") == 99
+    if outcome == "commit":
+        assert late.settled
+        assert said == [("giver", "commit", "heuristic-confirmed")]
+    else:
+        assert not late.settled
+        assert said == [("giver", "alert", "heuristic-damage")]
+        (row,) = list_transactions(folder)
+        assert (row.transaction, row.node, row.problem) == (0, "giver", "damage")
+        assert row.reason.endswith("the operator had decided rollback, the coordinator says commit")
+        assert intervene(folder, 0, "resolve", reason="booked by hand", operator="bob").settled
+    assert list_transactions(folder) == []
+    assert_verified(folder)
+
+
+def test_what_makes_no_sense_is_refused_with_one_line_and_changes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    in_doubt(folder)
+    before = {node: len(audit(folder, node)) for node in ("giver", "taker", COORDINATOR)}
+    asked: Callable[..., Act] = lambda *wish, **more: intervene(folder, *wish, reason="why not", **more)  # noqa: E731
+    wrong: list[tuple[Callable[[], Act], str]] = [
+        (lambda: asked(7, "retry"), r"transaction 7 is not open; 'simtx transactions list' shows what is"),
+        (lambda: asked(0, "retry", node="hub"), "there is no node 'hub'; the nodes are giver, taker, coordinator"),
+        (lambda: asked(0, "retry", outcome="commit"), "an outcome goes with 'resolve' only"),
+        (lambda: asked(0, "resolve", heuristic=True), "a heuristic decision needs its outcome"),
+        (lambda: asked(0, "resolve", outcome="maybe"), "an outcome is 'commit' or 'abort', not 'maybe'"),
+        (lambda: asked(0, "skip"), "transaction 0 cannot be skipped at 'giver': a participant in state 'in-doubt'"),
+        (lambda: asked(0, "resolve"), "'resolve' with an outcome and --heuristic decides without it"),
+        (lambda: intervene(folder, 0, "retry", reason=" "), "an act needs a reason"),
+    ]
+    for wish, text in wrong:
+        with pytest.raises(OperateError, match=text) as error:
+            wish()
+        assert "\n" not in str(error.value)
+        assert isinstance(error.value, ScenarioError)
+    with pytest.raises(RunFolderError, match="holds no run"):
+        intervene(tmp_path, 0, "retry", reason="why not")
+    assert {node: len(audit(folder, node)) for node in before} == before
+    assert len(list_transactions(folder)) == 3
+
+
+def test_nothing_is_done_on_top_of_an_audit_log_that_was_changed(tmp_path: Path) -> None:
+    """It would be sealed anew, as if it had always been so."""
+    folder = tmp_path / "run"
+    in_doubt(folder)
+    path = RunFolder(folder).audit("giver")
+    path.write_text(path.read_text().replace('"participant"', '"nobody"', 1))
+    with pytest.raises(AuditError, match=r"the audit log of 'giver' is not as it was written \(line 1 was"):
+        intervene(folder, 0, "retry", reason="why not")
+    assert problems(list_transactions(folder))[0] == (0, "giver", "in doubt")
+
+
+# --- choreographies -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_that_was_parked_goes_on_when_an_operator_says_so(tmp_path: Path) -> None:
+    """With one hop allowed, the refusal on its way back is one too many."""
+    folder = tmp_path / "run"
+    strategy = simtx.protocols.strategy("outbox", lab().policies)
+    run = simtx.execute(lab(refusal=1.0, maximum_hops=1), strategy_with_hops(strategy), folder=folder)
+    assert run.summary.stuck_count == 1
+    (row,) = list_transactions(folder)
+    assert (row.transaction, row.node, row.problem, row.state) == (0, "giver", "parked", "parked")
+    assert "maximum_hops is 1" in row.reason
+    act = intervene(folder, 0, "retry", reason="it is no cycle", operator="ann")
+    assert problems(act.left) == [(0, "giver", "parked")]  # after a restart it is parked still
+    act = intervene(folder, 0, "skip", reason="taken back by hand", operator="ann")
+    assert act.settled
+    assert acts(act.lines, "operator:ann")[1:] == [("skip", "parked -> settling", "taken back by hand")]
+    assert list_transactions(folder) == []
+    assert_verified(folder)
+
+
+def strategy_with_hops(strategy: Strategy) -> Strategy:
+    """The outbox with a limit of hops that its own check would refuse for this chain."""
+
+    class Short(type(strategy)):  # type: ignore[misc]
+        def check(self, plan: Plan) -> str | None:
+            return None
+
+    return Short(policies=replace(strategy.policies, maximum_hops=1))  # type: ignore[attr-defined,no-any-return]
+
+
+# --- a run that is being played -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def live() -> Iterator[Callable[..., threading.Thread]]:
+    """Plays a run in a thread, so that the test can be its operator."""
+    threads: list[threading.Thread] = []
+
+    def play(*arguments: Any, **options: Any) -> threading.Thread:
+        thread = threading.Thread(target=simtx.execute, args=arguments, kwargs=options)
+        thread.start()
+        threads.append(thread)
+        return thread
+
+    yield play
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def eventually(folder: Path, wanted: Callable[[list[OpenTransaction]], bool]) -> list[OpenTransaction]:
+    """The list, once it is as wanted."""
+    deadline = time.monotonic() + 20
+    rows: list[OpenTransaction] = []
+    while time.monotonic() < deadline:
+        if (folder / "run.json").exists() and RunFolder(folder).read().status == "running":
+            rows = list_transactions(folder)
+            if wanted(rows):
+                return rows
+        time.sleep(0.05)
+    raise AssertionError(problems(rows))
+
+
+def test_a_saga_is_skipped_while_the_run_is_being_played(tmp_path: Path, live: Callable[..., threading.Thread]) -> None:
+    folder = tmp_path / "run"
+    scenario = lab(refusal=1.0, compensation_attempts=2, drain=25.0)
+    began = time.monotonic()
+    thread = live(scenario, CarelessSaga(), folder=folder)
+    (row,) = eventually(folder, lambda rows: problems(rows) == [(0, HUB, "stuck")])
+    assert row.reason.endswith("its compensation was given up after 2 attempts")
+    again = intervene(folder, 0, "retry", reason="let us see", operator="ann")
+    assert not again.settled
+    assert acts(again.lines, "operator:ann") == [
+        ("request", "retry", "let us see"),
+        ("retry", "stuck -> compensating", "let us see"),
+    ]
+    with pytest.raises(OperateError, match="transaction 5 is not open"):
+        intervene(folder, 5, "retry", reason="a slip of the finger")
+    act = intervene(folder, 0, "skip", reason="forgiven", operator="ann")
+    assert act.settled
+    assert act.said == [(HUB, "stuck -> aborted")]
+    thread.join(20)
+    assert not thread.is_alive()
+    assert time.monotonic() - began < 25  # nothing was left to wait for
+    assert list_transactions(folder) == []
+    assert_verified(folder)
+
+
+def test_a_branch_is_ended_heuristically_while_its_coordinator_is_away(
+    tmp_path: Path, live: Callable[..., threading.Thread]
+) -> None:
+    folder = tmp_path / "run"
+    kills = {COORDINATOR: [KillPoint("away", effect="Decided:committed", downtime=6.0)]}
+    thread = live(lab(drain=20.0), "2pc", folder=folder, kills=kills)
+    rows = eventually(folder, lambda rows: "unreachable" in {row.problem for row in rows} and len(rows) == 3)
+    assert problems(rows) == [(0, "giver", "in doubt"), (0, "taker", "in doubt"), (-1, COORDINATOR, "unreachable")]
+    assert rows[0].reason == "'coordinator' does not answer"
+    act = intervene(folder, 0, "resolve", reason="now", operator="ann", outcome="abort", heuristic=True, node="taker")
+    assert act.settled
+    assert problems(act.left) == [(0, "taker", "heuristic")]
+    asked = intervene(folder, 0, "retry", reason="is it back?", operator="ann", node="giver", patience=0)
+    assert asked.said == [("giver", "asked again now (inquiry)")]
+    thread.join(40)
+    assert not thread.is_alive()
+    assert problems(list_transactions(folder)) == [(0, "taker", "damage")]
+    assert (value(folder, "giver", "k:0"), value(folder, "taker", "k:0")) == (101, 100)
+    assert_verified(folder)
+
+
+# --- orphans --------------------------------------------------------------------------------------------------------------------
+
+
+def test_orphans_in_postgres_are_found_and_resolved(tmp_path: Path) -> None:
+    """One under this run's name, which its coordinator has never heard of; one of some other program, for which nobody can be asked."""
+    folder = tmp_path / "run"
+    simtx.execute(lab(), "2pc", store="postgres", folder=folder)
+    run = RunFolder(folder)
+    own = branch_name(run.run, "giver", 999, ("prepared", COORDINATOR))
+    other = "nightly-report-17"
+    schema = schema_name(run.run, "giver")
+    with PostgresServer(run.node("giver") / "postgres") as server:
+        for name, key in ((own, "k:0"), (other, "k:1")):
+            with psycopg.connect(server.dsn("simtx"), autocommit=True) as link:
+                link.execute("BEGIN")
+                link.execute(f"INSERT INTO {schema}.data VALUES ('{key}', 7) ON CONFLICT (key) DO UPDATE SET value = 7")  # noqa: S608
+                link.execute(f"PREPARE TRANSACTION '{name}'")
+
+    rows = list_transactions(folder)
+    assert {(row.transaction, row.node, row.problem, row.branch) for row in rows} == {
+        (999, "giver", "orphan", own),
+        (-1, "giver", "orphan", other),
+    }
+    reasons = {row.branch: row.reason for row in rows}
+    assert reasons[own] == "'coordinator' has never heard of it: abort will be presumed"
+    assert reasons[other] == "prepared by another program: no coordinator of this run knows it"
+
+    act = intervene(folder, 999, "resolve", reason="nobody knows it", operator="ann")
+    assert act.settled
+    assert [(entry.node, entry.act) for entry in act.lines if entry.actor == "participant"] == [
+        ("giver", "recovered"),
+        ("giver", "rollback"),
+    ]
+    with pytest.raises(OperateError, match="no coordinator of this run knows it; if nobody will end it"):
+        intervene(folder, other, "resolve", reason="it blocks an account", operator="ann")
+    ended = intervene(
+        folder, other, "resolve", reason="it blocks an account", operator="ann", outcome="abort", heuristic=True
+    )
+    assert ended.settled
+    assert acts(ended.lines, "operator:ann") == [
+        ("request", "resolve", "it blocks an account"),
+        ("resolve", "heuristic-rollback", f"it blocks an account ({other})"),
+    ]
+    assert list_transactions(folder) == []
+    assert_verified(folder)
