@@ -300,6 +300,26 @@ def test_a_store_that_is_not_what_it_says_is_found_out(
     assert report.anomalies & anomalies, report.explain()
 
 
+# --- the real thing ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", [BEFORE, "saga"])
+def test_a_real_run_is_checked_as_a_simulated_one_is(strategy: str) -> None:
+    """Processes, files and sockets: the stores are strictly serializable, and so is two-phase commit; a saga is not isolated."""
+    scenario = contended(rate=60.0, transactions=150).replace(**{"services.s0.workers": 8, "services.s1.workers": 8})
+    run = simtx.execute(scenario, strategy)
+    stores = simtx.check_history(run, "strict-serializable", transactions="local")
+    assert (stores.valid, stores.notes) == (True, ())
+    assert stores.counts["ok"] > 50
+    report = simtx.check_history(run, "strict-serializable")
+    if strategy == BEFORE:
+        assert (report.valid, report.notes) == (True, ())
+        assert committed(from_trace(run)) > 20
+    else:
+        assert "G1a" in report.anomalies
+
+
 # --- runs, logs and files --------------------------------------------------------------------------------------------------------------
 
 
