@@ -13,8 +13,8 @@ from typing import Final
 from simtx.errors import RunFailed
 
 KILLED: Final = -signal.SIGKILL
-_RESTARTS: Final = 3  # in a row, each within this time of its start, of a process that ends by itself
-_TOO_SOON: Final = 5.0
+_RESTARTS: Final = 2  # in a row, each within this time of its start, of a process that ends by itself
+_TOO_SOON: Final = 30.0
 
 
 class Child:
