@@ -348,10 +348,11 @@ class Node:
                 self.actors.pop(actor.tx, None)  # it came for nothing and holds nothing
 
     def _pass_on(self, actor: Actor) -> None:
-        """What came for a machine that has just been forgotten goes to a blank one."""
+        """What came for a machine that has just been forgotten goes to a blank one; its own timers end with it, also those that have rung."""
         while actor.mail:
             event, origin = actor.mail.popleft()
-            self._notify(self._actor(actor.tx), event, origin)
+            if not isinstance(event, Timer):
+                self._notify(self._actor(actor.tx), event, origin)
 
     def _begin(self, actor: Actor, effect: Effect) -> bool:
         """Do an effect; False if the ones behind it have to wait for it."""
