@@ -113,7 +113,7 @@ def test_the_tail_that_a_kill_has_cut_off_is_tolerated_and_reported() -> None:
         assert found.ok, found.problems
         unfinished += len(found.unfinished)
     assert unfinished > 50
-    cut = whole[: whole.index(first(whole, kind="append", node="coordinator"))]
+    cut = whole[: whole.index(first(whole, kind="append", name="commit"))]
     assert any("forced append of 'commit' is not done" in line for line in check_log(cut, run.strategy).unfinished)
 
 
