@@ -211,30 +211,20 @@ def test_a_folder_that_holds_something_is_not_touched(scenario: Path, tmp_path: 
     assert [path.name for path in folder.iterdir()] == ["letter"]
 
 
-def test_a_full_disk_ends_the_run_with_one_line_and_loses_nothing_acknowledged(scenario: Path, tmp_path: Path) -> None:
-    """Files may not grow beyond 280 kB: logs and stores run full, again after every restart."""
-    scenario.write_text(SCENARIO.replace("TRANSACTIONS", "400").replace("20/s", "100/s"))
+def test_a_full_disk_ends_the_run_with_one_line(scenario: Path, tmp_path: Path) -> None:
+    """A service comes back after a kill and finds no room, every time: the run ends, says so, and leaves nothing running."""
     folder = tmp_path / "run"
-
-    def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (280_000, 280_000))
-
-    done = subprocess.run(
-        command(scenario, "2pc", "--keep", str(folder)),
-        text=True,
-        check=False,
-        capture_output=True,
-        timeout=100,
-        preexec_fn=little_room,
-    )
-    assert done.returncode == 1, done.stderr
-    lines = [line for line in done.stderr.splitlines() if "warning" not in line]
-    assert len(lines) == 1, done.stderr
-    assert "cannot go on" in lines[0]
-    assert gone(folder, 1.0)
-    record = RunFolder.open(folder).read()
-    assert record.status == "failed"
-    assert "cannot go on" in record.reason
+    with running(scenario, folder, "2pc") as process:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))  # of what is started from now on
+        os.kill(int((folder / "ports" / "a").read_text().split()[2]), signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1, errors
+        lines = errors.strip().splitlines()
+        assert len(lines) == 1, errors
+        assert lines[0].startswith("simtx: error: process 'a' cannot go on: ")
+        assert any(word in lines[0] for word in ("full", "File too large", "no space")), lines[0]
+        assert gone(folder, 1.0)
+    assert RunFolder.open(folder).read().status == "failed"
 
 
 # --- hostile peers --------------------------------------------------------------------------------------------------------------
