@@ -351,7 +351,7 @@ class _Run:
 
     async def _look_live(self, calls: Calls) -> list[OpenTransaction]:
         evidence = Evidence(stopped={})
-        frames = await asyncio.gather(*(calls.ask(node, _ANSWER, type="operator", do="inspect") for node in self.nodes))
+        frames = await asyncio.gather(*(self._inspect(calls, node) for node in self.nodes))
         seen: set[str] = set()
         for node, frame in zip(self.nodes, frames, strict=True):
             if frame is None or frame.get("status") != "done" or evidence.stopped is None:
@@ -364,6 +364,11 @@ class _Run:
             if frame["left_out"]:
                 evidence.left_out[node] = frame["left_out"]
         return survey(self.folder, self.nodes, self.hub, evidence)
+
+    async def _inspect(self, calls: Calls, node: str) -> dict[str, Any] | None:
+        if self.folder.locate(node) is None:  # it is not running at this moment
+            return None
+        return await calls.ask(node, _ANSWER, type="operator", do="inspect")
 
     async def act_live(self, wish: _Wish, patience: float) -> Act:
         """Do it."""
