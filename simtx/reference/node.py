@@ -494,6 +494,7 @@ class Node:
             self._loop.call_soon_threadsafe(self._worked, actor, effect, result, error, demand, begun, ended)
 
         if not self._workers.submit(job, report, demand):
+            self.journal.worked(actor, effect, "failed", forced=False)
             self._loop.call_soon(self._told, actor, Done(effect.tag, "failed"))
 
     def _worked(
@@ -648,7 +649,9 @@ class Node:
             status = "done"
         finally:
             self.publishing -= 1
-        if status == "done" and actor.alive:
+        if not actor.alive:
+            return  # it has forgotten what it asked for
+        if status == "done":
             self.journal.confirmed(effect.message)
         self._notify(actor, Done(effect.tag, status), None)  # type: ignore[arg-type]
 
