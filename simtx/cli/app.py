@@ -17,9 +17,11 @@ from simtx.cli.audit import audit
 from simtx.cli.calibrate import calibrate
 from simtx.cli.check_history import check_history
 from simtx.cli.compare import compare
+from simtx.cli.crash_matrix import crash_matrix
 from simtx.cli.execute import execute
 from simtx.cli.scenarios import scenarios
 from simtx.cli.simulate import simulate
+from simtx.cli.soak import soak
 from simtx.cli.transactions import transactions
 from simtx.cli.validate import validate
 from simtx.cli.verify import verify
@@ -67,6 +69,8 @@ app.add_typer(transactions)
 app.command()(audit)
 app.command()(calibrate)
 app.command()(validate)
+app.command("crash-matrix")(crash_matrix)
+app.command()(soak)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -48,6 +48,8 @@ from simtx.protocols import (
 from simtx.protocols.codec import CodecError, decode, register
 
 CLOCK_DRIFT: Final = "clock-drift"
+DATABASE_CRASH: Final = ("database-crash", "database-recovery")
+"""Names of ``fault`` entries: the server of a node's database was killed, and is up again."""
 _ARRIVALS: Final = frozenset({"receive", "deliver", "request", "timer"})
 _OF_HOST: Final = frozenset({"start", "wake"})  # timers that a daemon gets without having set them
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
@@ -146,6 +148,7 @@ class _Check:
             "arrive": self.traffic.arrived,
             "confirm": self._confirm,
             "reply": self._reply,
+            "fault": self._fault,
         }
 
     def play(self, entries: Sequence[TraceEvent]) -> Conformance:
@@ -445,6 +448,11 @@ class _Check:
             self.down.discard((node, daemons))
             if not daemons:
                 self.due[node] = (entry.id, self.disks[node].due())
+
+    def _fault(self, entry: TraceEvent) -> None:
+        """A database that crashes may lose marks that it had confirmed, since they are not forced."""
+        if entry.name in DATABASE_CRASH:
+            self.disks[entry.node].unmark()
 
     def _lose(self, node: str, *, daemons: bool) -> None:
         """All that is volatile in a process is gone."""

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from simtx.errors import ScenarioError
+from simtx.metrics.conformance import DATABASE_CRASH
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.reference.backends import check_broker, check_store
@@ -46,6 +47,7 @@ RATE: Final = 15.0
 """Transactions a second, unless something else is asked for."""
 EVERY: Final = 1.0
 """Mean seconds between two faults."""
+_WEIGHTS: Final = {"kill": 6, "pause": 3, "kill database": 2, "kill broker": 1}
 _PAUSED: Final = (0.05, 1.0)  # seconds of a pause, uniform
 _AWAY: Final = (0.05, 0.5)  # seconds that a killed server stays away
 _PATIENCE: Final = 30.0  # seconds for a process to come back
@@ -70,7 +72,7 @@ class Soak:
         violations: What must never be, one line each; empty: nothing.
         losses: What was lost or doubled, in numbers: expected of a dual write, and of nothing else.
         listening: Seconds from each kill until the process listened again.
-        settled: Seconds from each kill until the last transaction that was open then was settled.
+        settled: Seconds from each kill that met open transactions until the last of them was settled.
         seconds: How long it took.
         interrupted: Whether it was ended before its time; faults of the round that was cut short are counted, its transactions are not.
     """
@@ -116,7 +118,7 @@ class Soak:
             f"faults: {'; '.join(by_kind) or 'none'}",
             f"transactions: {self.transactions} ({', '.join(f'{n} {name}' for name, n in sorted(self.outcomes.items()) if n)})",
             f"from a kill until the process listens: {_times(self.listening)}",
-            f"from a kill until the last open transaction is settled: {_times(self.settled)}",
+            f"from a kill that meets open transactions until the last of them is settled: {_times(self.settled)}",
         ]
         lines += [f"lost: {count} {name}" for name, count in self.losses.items() if count]
         lines += [f"violation: {line}" for line in self.violations]
@@ -301,11 +303,13 @@ class Chaos:
         launcher, draw = self._launcher, self._draw
         backends = launcher.backends
         processes = [name for name in launcher.children if name != CLIENT]
-        victims = [("kill", name) for name in processes] * 2 + [("pause", name) for name in processes]
-        victims += [("kill database", node) for node in backends.servers]
+        victims = {"kill": processes, "pause": processes}
+        if backends.servers:
+            victims["kill database"] = backends.servers
         if backends.owns_broker:
-            victims += [("kill broker", BROKER)] * 2
-        kind, name = draw.choice(victims)
+            victims["kill broker"] = [BROKER]
+        kind = draw.choices(list(victims), [_WEIGHTS[kind] for kind in victims])[0]
+        name = draw.choice(victims[kind])
         if kind == "pause":
             await self._pause(name, draw.uniform(*_PAUSED))
         elif kind == "kill":
@@ -323,7 +327,8 @@ class Chaos:
 
     def _count(self, kind: str, name: str) -> None:
         self._result.faults[kind, name] += 1
-        self._launcher.log.log("fault", name.removesuffix(".relay"), -1, actor="fault", name=kind)
+        if kind == "pause":
+            self._launcher.log.log("fault", name.removesuffix(".relay"), -1, actor="fault", name=kind)
 
     async def _pause(self, name: str, seconds: float) -> None:
         child = self._launcher.children[name]
@@ -362,29 +367,36 @@ class Chaos:
         self._count(kind, name)
         begun = time.monotonic()
         self.kills.append(begun)
+        database = kind == "kill database"
         await asyncio.to_thread(kill)
+        if database:
+            self._launcher.log.log("fault", name, -1, actor="fault", name=DATABASE_CRASH[0])
         try:
             await asyncio.sleep(away)
         finally:
             await asyncio.shield(asyncio.to_thread(start))
+        if database:
+            self._launcher.log.log("fault", name, -1, actor="fault", name=DATABASE_CRASH[1])
         self.listening.append(time.monotonic() - begun)
 
 
 def settling(run: Run, kills: Sequence[float]) -> list[float]:
-    """Seconds from each kill, given on the run's clock, until the last transaction that was open then was settled; 0: none was open."""
+    """Seconds from each kill, given on the run's clock, until the last transaction that was open then was settled.
+
+    A kill that met no open transaction has no such time.
+    """
     columns = {
         name: np.asarray(run.data.columns[name], dtype=float) for name in ("arrival_s", "answered_s", "last_effect_s")
     }
     arrived = columns["arrival_s"]
-    if not len(arrived):
-        return [0.0] * len(kills)
     settled = np.fmax(
         np.fmax(columns["answered_s"], columns["last_effect_s"]), arrived
     )  # fmax: leaves out what is not a number
     found = []
     for kill in kills:
         waiting = settled[(arrived <= kill) & (settled > kill)]
-        found.append(float(waiting.max() - kill) if len(waiting) else 0.0)
+        if len(waiting):
+            found.append(float(waiting.max() - kill))
     return found
 
 
@@ -402,7 +414,7 @@ def _quantiles(times: Sequence[float]) -> dict[str, float | int]:
 def _times(times: Sequence[float]) -> str:
     shown = _quantiles(times)
     if not times:
-        return "nothing was killed"
+        return "no such kill"
     return f"p50 {1e3 * shown['p50']:.0f} ms, p95 {1e3 * shown['p95']:.0f} ms, at most {1e3 * shown['max']:.0f} ms, of {len(times)}"
 
 

@@ -153,7 +153,7 @@ class Store(ABC):
 
     @abstractmethod
     def mark_outbox(self, ids: Sequence[int]) -> None:
-        """Mark rows as published, without forcing the log; this process never reads them again."""
+        """Mark rows as published, without forcing the log; this process never reads them again, unless the database crashes."""
 
     @abstractmethod
     def values(self) -> dict[str, float]:

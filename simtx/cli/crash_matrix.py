@@ -1,0 +1,51 @@
+"""``simtx crash-matrix``: kill -9 at every place of a protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def crash_matrix(
+    strategy: Annotated[str, typer.Argument(help="2pc, saga, outbox or dual-write; options as in '2pc:work=before'.")],
+    store: Annotated[str, typer.Option(help="sqlite, postgres, or the DSN of a server.")] = "sqlite",
+    broker: Annotated[str, typer.Option(help="embedded, nats, or the URL of a server.")] = "embedded",
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Every place in every variant of the transaction; takes minutes.")
+    ] = False,
+    places: Annotated[
+        int | None, typer.Option(min=1, help="How many places, evenly spread, if it is not complete. Default: 24.")
+    ] = None,
+    kills: Annotated[int, typer.Option(min=1, max=4, help="Kills in one transaction at most.")] = 2,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the folders of runs with violations here; default: they are deleted.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Kill real processes with SIGKILL before, between and behind the effects of every handler, and check what comes of it.
+
+    Ends with 0 when nothing is violated, and with 1 when something is. The losses of a dual write are expected, and counted.
+    """
+    from simtx.cli.common import print_json
+    from simtx.cli.execute import progress_bar
+    from simtx.validation.crash_matrix import crash_matrix as search
+
+    with progress_bar(silent=json) as progress:
+        matrix = search(
+            strategy,
+            store=store,
+            broker=broker,
+            complete=complete,
+            limit=places,
+            depth=kills,
+            keep=keep,
+            progress=progress,
+        )
+    if json:
+        print_json(matrix.as_dict())
+    else:
+        typer.echo(matrix.text)
+    if not matrix.ok:
+        raise typer.Exit(1)

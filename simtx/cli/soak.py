@@ -1,0 +1,51 @@
+"""``simtx soak``: random kills and pauses under load, for as long as asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def soak(
+    strategy: Annotated[str, typer.Argument(help="2pc, saga, outbox or dual-write; options as in '2pc:work=before'.")],
+    minutes: Annotated[float, typer.Option(help="How long; at least one round is played.")] = 1.0,
+    store: Annotated[str, typer.Option(help="sqlite, postgres, or the DSN of a server.")] = "sqlite",
+    broker: Annotated[str, typer.Option(help="embedded, nats, or the URL of a server.")] = "embedded",
+    rate: Annotated[float, typer.Option(help="Transactions a second.")] = 15.0,
+    every: Annotated[float, typer.Option(help="Mean seconds between two faults.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of transactions and faults.")] = 1,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the folders of rounds with violations here; default: they are deleted.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Run transactions while processes, databases and the broker are killed (SIGKILL) or stopped for a while (SIGSTOP) at random.
+
+    Ends with 0 when nothing is violated, and with 1 when something is. Ctrl-C ends every process and shows what was found until then (130).
+    """
+    from simtx.cli.common import print_json
+    from simtx.cli.execute import progress_bar
+    from simtx.validation.soak import soak as run
+
+    with progress_bar(silent=json) as progress:
+        result = run(
+            strategy,
+            minutes=minutes,
+            store=store,
+            broker=broker,
+            rate=rate,
+            every=every,
+            seed=seed,
+            keep=keep,
+            progress=progress,
+        )
+    if json:
+        print_json(result.as_dict())
+    else:
+        typer.echo(result.text)
+    if result.interrupted:
+        raise typer.Exit(130)
+    if not result.ok:
+        raise typer.Exit(1)
