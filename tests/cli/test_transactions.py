@@ -1,0 +1,197 @@
+"""``simtx transactions`` and ``simtx audit`` on the folder of a real run: text, JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import simtx
+from simtx.cli import main
+from simtx.reference.killpoints import KillPoint
+from simtx.reference.runfolder import RunFolder
+
+ANN = ("--operator", "ann")
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(*arguments: object) -> Result:
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two transfers; the coordinator of the second died with its decision on disk, and nobody has heard of it."""
+    folder = tmp_path_factory.mktemp("played") / "run"
+    changes = {"workload.rate": 4, "run.transactions": 2, "run.warmup": "0s", "run.drain": "1s"}
+    kills = {"coordinator": [KillPoint("away", tx=1, effect="Decided:committed", downtime=1000.0)]}
+    scenario = simtx.load("transfer").replace(**changes)
+    run = simtx.execute(scenario, "2pc", folder=folder, kills=kills, service_times=False)
+    assert list(run.transactions["outcome"]) == ["committed", "in-flight"]
+    return folder
+
+
+@pytest.fixture
+def folder(played: Path, tmp_path: Path) -> Path:
+    """A copy of that run's folder, for one test."""
+    copy = tmp_path / "run"
+    shutil.copytree(played, copy)
+    for file in (*copy.glob("nodes/*/config.json"),):
+        file.write_text(file.read_text().replace(str(played), str(copy)))
+    return copy
+
+
+def test_a_branch_in_doubt_is_listed_asked_for_and_settled(command: Command, folder: Path) -> None:
+    listed = command("transactions", "list", folder)
+    assert (listed.code, listed.err) == (0, "")
+    head, *rows = listed.out.splitlines()
+    assert head.split() == ["tx", "node", "problem", "state", "age", "why"]
+    assert rows[0].startswith("1   receiver     in doubt   in-doubt")
+    assert rows[0].endswith("'coordinator' is committing and has recorded 'commit sender receiver'")
+    assert rows[1].strip().startswith("locks balance:")
+    assert rows[2].strip() == "prepared as 'branch 1'"
+    assert sum("in doubt" in row for row in rows) == 2
+    assert sum("in flight" in row for row in rows) == 1
+
+    done = command("transactions", "retry", folder, "1", "--reason", "the coordinator is back", *ANN)
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert "receiver: started again from its store" in lines
+    assert lines[-1] == "settled"
+    assert any("operator:ann: retry restart because: the coordinator is back" in line for line in lines)
+    assert command("transactions", "list", folder).out == "nothing is open\n"
+
+
+def test_json_holds_the_same(command: Command, folder: Path) -> None:
+    rows = json.loads(command("transactions", "list", folder, "--json").out)
+    assert [(row["transaction"], row["node"], row["problem"]) for row in rows] == [
+        (1, "receiver", "in doubt"),
+        (1, "sender", "in doubt"),
+        (1, "coordinator", "in flight"),
+    ]
+    assert rows[0]["age_s"] > 0
+    result = command(
+        "transactions", "resolve", folder, 1, "--reason", "now", "--outcome", "commit", "--heuristic",
+        "--node", "sender", "--json", *ANN,
+    )  # fmt: skip
+    assert result.code == 0
+    found = json.loads(result.out)
+    assert (found["transaction"], found["kind"], found["settled"]) == (1, "resolve", True)
+    assert [row["problem"] for row in found["left"]] == ["heuristic"]
+    assert [(line["actor"], line["act"]) for line in found["audit"]] == [
+        ("operator:ann", "request"),
+        ("operator:ann", "resolve"),
+        ("operator:ann", "apply"),
+    ]
+
+
+def test_what_is_still_open_afterwards_ends_with_1(command: Command, folder: Path) -> None:
+    """Heuristic damage does not go away by itself; that somebody has repaired it has to be said."""
+    wish = ("--outcome", "abort", "--heuristic", "--node", "sender", "--reason", "now")
+    assert command("transactions", "resolve", folder, 1, *wish, *ANN).code == 0
+    late = command("transactions", "retry", folder, 1, "--reason", "the coordinator is back", *ANN)
+    assert late.code == 1
+    assert late.out.splitlines()[-2].startswith("tx  node    problem")
+    assert "damage" in late.out.splitlines()[-1]
+    closed = command("transactions", "resolve", folder, 1, "--reason", "booked by hand", *ANN)
+    assert (closed.code, closed.out.splitlines()[-1]) == (0, "settled")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["retry", "RUN", "7", "--reason", "x"], "transaction 7 is not open; 'simtx transactions list' shows what is"),
+        (["retry", "RUN", "1"], "Missing option '--reason'"),
+        (["retry", "RUN", "1", "--reason", " "], "an act needs a reason: it goes into the audit log"),
+        (["skip", "RUN", "1", "--reason", "x"], "transaction 1 cannot be skipped at 'receiver'"),
+        (["resolve", "RUN", "1", "--reason", "x", "--outcome", "abort"], "say which of receiver, sender with --node"),
+        (
+            ["resolve", "RUN", "1", "--reason", "x", "--outcome", "abort", "--node", "sender"],
+            "is a heuristic decision, which may leave the data inconsistent for good",
+        ),
+        (["list", "RUN/nowhere"], "holds no run: there is no run.json in it"),
+    ],
+)
+def test_bad_input_is_one_line_and_ends_with_2(command: Command, played: Path, arguments: list[str], text: str) -> None:
+    result = command("transactions", *(argument.replace("RUN", str(played)) for argument in arguments))
+    assert result.code == 2
+    assert text in result.err
+    assert len(result.err.splitlines()) == 1
+    assert result.out == ""
+
+
+# --- audit ----------------------------------------------------------------------------------------------------------------------
+
+
+def audit_lines(command: Command, folder: Path, *arguments: Any) -> list[str]:
+    result = command("audit", folder, *arguments)
+    assert (result.code, result.err) == (0, "")
+    return result.out.splitlines()
+
+
+def test_the_audit_log_says_who_asked_what_changed_and_that_it_is_sound(command: Command, folder: Path) -> None:
+    lines = audit_lines(command, folder)
+    times = [line.split("  ")[0] for line in lines[:-1]]
+    assert times == sorted(times)
+    assert any("coordinator    client: request begin" in line for line in lines)
+    assert any("coordinator: decide committed" in line for line in lines)
+    assert any("participant: apply step 0 [balance:" in line for line in lines)
+    count = len(lines) - 1
+    assert lines[-1] == f"{count} lines of 3 nodes: the chain of checksums holds and seals"
+    own = audit_lines(command, folder, "--transaction", 1)
+    assert 0 < len(own) < len(lines)
+    assert all("tx 1 " in line for line in own[:-1])
+    assert own[-1] == lines[-1]
+    document = json.loads(command("audit", folder, "--json").out)
+    assert len(document["lines"]) == count
+    assert document["findings"] == {}
+    assert sum(document["sealed"].values()) == count
+
+
+@pytest.mark.parametrize(
+    ("tamper", "finding"),
+    [
+        (lambda lines: [lines[0].replace('"tx":0', '"tx":5'), *lines[1:]], "line 1 was changed"),
+        (lambda lines: [lines[0], *lines[2:]], "removed, inserted or moved lines"),
+        (lambda lines: lines[:-1], "the end is missing"),
+        (lambda lines: [*lines[:-1], lines[-2]], "removed, inserted or moved lines"),
+    ],
+    ids=["changed", "removed", "cut off", "replaced"],
+)
+def test_an_audit_log_that_was_tampered_with_ends_with_1(
+    command: Command, folder: Path, tamper: Callable[[list[str]], list[str]], finding: str
+) -> None:
+    path = RunFolder(folder).audit("sender")
+    path.write_text("".join(tamper(path.read_text().splitlines(keepends=True))))
+    result = command("audit", folder)
+    assert result.code == 1
+    last = result.out.splitlines()[-1]
+    assert last.startswith("TAMPERED: sender: ")
+    assert finding in "\n".join(line for line in result.out.splitlines() if line.startswith("TAMPERED"))
+    act = command("transactions", "retry", folder, 1, "--reason", "x")
+    assert (act.code, act.out) == (1, "")
+    assert "the audit log of 'sender' is not as it was written" in act.err
+
+
+def test_a_folder_without_a_run_ends_with_2(command: Command, tmp_path: Path) -> None:
+    result = command("audit", tmp_path)
+    assert (result.code, result.out) == (2, "")
+    assert "holds no run" in result.err
