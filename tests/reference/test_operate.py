@@ -14,10 +14,11 @@ import psycopg
 import pytest
 
 import simtx
-from simtx.errors import ScenarioError
+from simtx.errors import ProtocolViolation, RunFailed, ScenarioError
 from simtx.protocols import Machine, Operation, Plan, Request, Saga, Strategy, Transact
 from simtx.protocols.contract import Effect
 from simtx.protocols.saga import HUB, Orchestrator
+from simtx.protocols.saga_participant import Participant
 from simtx.reference.audit import AuditError, Entry, read
 from simtx.reference.killpoints import KillPoint
 from simtx.reference.operate import Act, OpenTransaction, OperateError, intervene, list_transactions
@@ -444,3 +445,68 @@ def test_orphans_in_postgres_are_found_and_resolved(tmp_path: Path) -> None:
     ]
     assert list_transactions(folder) == []
     assert_verified(folder)
+
+
+# --- the audit log and the folder ---------------------------------------------------------------------------------------------------
+
+
+class FullDisk(Saga):
+    """On one node, no line of the audit log can be written from transaction 1 on, until somebody makes room, which a restart does here."""
+
+    def machine(self, node: str, tx: int) -> Machine:
+        if node == "giver" and tx == 1:
+            from simtx.reference import audit as module
+
+            def refuse(*_: object, **__: object) -> None:
+                raise module.AuditError("the audit log cannot be written: No space left on device")
+
+            module.AuditLog.append = refuse  # type: ignore[method-assign,assignment]
+        return super().machine(node, tx)
+
+
+def test_a_node_that_cannot_write_its_audit_log_ends_and_its_successor_writes_the_line(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run = simtx.execute(lab(transactions=2, drain=30.0), FullDisk(), folder=folder)
+    assert list(run.transactions["outcome"]) == ["committed", "committed"]
+    lines = {entry.tx: entry for entry in audit(folder, "giver") if entry.act == "apply"}
+    assert not lines[0].recovered
+    assert lines[1].recovered  # the local transaction was committed when its line could not be written
+    assert dict(lines[1].changes) == {"k:1": (100, 101)}
+    assert len(list(RunFolder(folder).node("giver").glob("log.*.jsonl"))) > 1
+    assert_verified(folder)
+
+
+class BrokenSaga(Saga):
+    """A participant of it breaks the contract at the second transaction."""
+
+    def machine(self, node: str, tx: int) -> Machine:
+        if node == "giver" and tx == 1:
+            return BrokenParticipant(node, tx)
+        return super().machine(node, tx)
+
+
+class BrokenParticipant(Participant):
+    """Asks for nothing that it should."""
+
+    __slots__ = ()
+
+    def handle(self, event: object) -> list[Effect]:
+        raise ProtocolViolation("no participant does this")
+
+
+def test_the_folder_of_a_run_that_fails_is_kept_with_the_reason(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(RunFailed, match="process 'giver' cannot go on: no participant does this"):
+        simtx.execute(lab(transactions=2), BrokenSaga(), folder=folder)
+    record = RunFolder.open(folder).read()
+    assert (record.status, record.reason) == ("failed", "process 'giver' cannot go on: no participant does this")
+    assert {(row.transaction, row.problem) for row in list_transactions(folder)} >= {(1, "in flight")}
+    assert_verified(folder)
+
+
+def test_versions_of_events_that_do_not_exist_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"speaks.giver: there is no version '9.0' of the events; known are 1.0"):
+        simtx.execute(lab(), "saga", speaks={"giver": "9.0"}, folder=tmp_path / "run")
+    with pytest.raises(ScenarioError, match="there is no node 'given' to speak it; the nodes are giver, orch"):
+        simtx.execute(lab(), "saga", speaks={"given": "2.0"}, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
