@@ -76,7 +76,7 @@ class Interventions:
             self._node.tell("request", tx, who, name=what, reason=reason)
         branch = frame.get("branch")
         if branch is not None:
-            return await self._branch(tx, str(branch), frame.get("outcome"), who, reason)
+            return await self._branch(tx, str(branch), frame, who, reason)
         lane = Partition(self._node.name, tx)
         if what == "retry" and lane in self._gate.stopped:
             self._gate.release(lane)
@@ -130,9 +130,9 @@ class Interventions:
             return {"status": "ignored", "text": text, "state": outcome.after}
         return _done(f"{outcome.before} -> {outcome.after}", state=outcome.after)
 
-    async def _branch(self, tx: int, name: str, outcome: object, who: str, reason: str) -> Frame:
+    async def _branch(self, tx: int, name: str, frame: Frame, who: str, reason: str) -> Frame:
         """End a branch without its coordinator, or let a machine ask that one about a branch that nobody here knows."""
-        node = self._node
+        node, outcome = self._node, frame.get("outcome")
         if outcome is not None:
             if outcome not in OUTCOMES:
                 return _refused(f"an outcome is 'commit' or 'abort', not {outcome!r}")
@@ -160,7 +160,7 @@ class Interventions:
         if record is None:
             return _refused(f"'{name}' is no branch of this run, so no coordinator of it can be asked; see --heuristic")
         await asyncio.to_thread(node.store.adopt, name)
-        node.tell("retry", tx, who, name="adopted", reason=reason)
+        node.tell(str(frame["do"]), tx, who, name="adopted", reason=reason)
         if tx not in node.actors:
             node.revive(tx, [record])
         return _done("its coordinator is asked", state=node.actors[tx].machine.state)

@@ -320,6 +320,22 @@ def strategy_with_hops(strategy: Strategy) -> Strategy:
     return Short(policies=replace(strategy.policies, maximum_hops=1))  # type: ignore[attr-defined,no-any-return]
 
 
+def test_a_stopped_partition_goes_on_after_the_upgrade(tmp_path: Path) -> None:
+    """The consumer could not read the event's version; whoever starts the nodes again has upgraded it."""
+    folder = tmp_path / "run"
+    simtx.execute(lab(), "outbox", folder=folder, speaks={"taker": "1.0"})
+    rows = list_transactions(folder)
+    assert problems(rows) == [(0, "taker", "stopped"), (0, "taker", "in flight")]
+    assert rows[0].reason.endswith("the event has version 2.0; this process reads up to 1.x and has to be upgraded")
+    assert rows[1].role == "broker"
+    assert value(folder, "taker", "k:0") == 100
+    act = intervene(folder, 0, "retry", reason="upgraded", operator="ann")
+    assert act.settled
+    assert value(folder, "taker", "k:0") == 99
+    assert list_transactions(folder) == []
+    assert_verified(folder)
+
+
 # --- a run that is being played -------------------------------------------------------------------------------------------------
 
 
@@ -403,6 +419,44 @@ def test_a_branch_is_ended_heuristically_while_its_coordinator_is_away(
 # --- orphans --------------------------------------------------------------------------------------------------------------------
 
 
+def prepare_by_hand(dsn: str, schema: str, key: str, name: str) -> None:
+    """What a program leaves that dies between the two phases."""
+    with psycopg.connect(dsn, autocommit=True) as link:
+        link.execute("BEGIN")
+        link.execute(f"INSERT INTO {schema}.data VALUES ('{key}', 7) ON CONFLICT (key) DO UPDATE SET value = 7")  # noqa: S608
+        link.execute(f"PREPARE TRANSACTION '{name}'")
+
+
+def test_an_orphan_is_ended_while_the_run_goes_on(tmp_path: Path, live: Callable[..., threading.Thread]) -> None:
+    """Its machine is made for it, asks the coordinator, hears of no commit, and rolls back."""
+    folder = tmp_path / "run"
+    play = from_dict({**lab(transactions=400).to_dict(), "workload": {"kind": "deterministic", "rate": 5}}, name="lab")
+    thread = live(
+        play.replace(**{"run.transactions": None, "run.duration": 15.0}), "2pc", store="postgres", folder=folder
+    )
+    deadline = time.monotonic() + 60
+    while not (folder / "ports" / "client").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    run = RunFolder(folder)
+    own = branch_name(run.run, "giver", 999, ("prepared", COORDINATOR))
+    config = json.loads(run.config("giver").read_text())
+    prepare_by_hand(config["store"]["dsn"], schema_name(run.run, "giver"), "k:999", own)
+    (row,) = [row for row in list_transactions(folder) if row.problem == "orphan"]
+    assert (row.transaction, row.node, row.branch) == (999, "giver", own)
+    act = intervene(folder, 999, "resolve", reason="nobody knows it", operator="ann")
+    assert act.settled
+    assert [(entry.actor, entry.act, entry.name) for entry in act.lines] == [
+        ("operator:ann", "request", "resolve"),
+        ("operator:ann", "resolve", "adopted"),
+        ("participant", "recovered", ""),
+        ("participant", "rollback", ""),
+    ]
+    thread.join(60)
+    assert not thread.is_alive()
+    assert list_transactions(folder) == []
+
+
 def test_orphans_in_postgres_are_found_and_resolved(tmp_path: Path) -> None:
     """One under this run's name, which its coordinator has never heard of; one of some other program, for which nobody can be asked."""
     folder = tmp_path / "run"
@@ -413,10 +467,7 @@ def test_orphans_in_postgres_are_found_and_resolved(tmp_path: Path) -> None:
     schema = schema_name(run.run, "giver")
     with PostgresServer(run.node("giver") / "postgres") as server:
         for name, key in ((own, "k:0"), (other, "k:1")):
-            with psycopg.connect(server.dsn("simtx"), autocommit=True) as link:
-                link.execute("BEGIN")
-                link.execute(f"INSERT INTO {schema}.data VALUES ('{key}', 7) ON CONFLICT (key) DO UPDATE SET value = 7")  # noqa: S608
-                link.execute(f"PREPARE TRANSACTION '{name}'")
+            prepare_by_hand(server.dsn("simtx"), schema, key, name)
 
     rows = list_transactions(folder)
     assert {(row.transaction, row.node, row.problem, row.branch) for row in rows} == {
