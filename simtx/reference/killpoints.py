@@ -98,8 +98,10 @@ class KillSwitch:
         self._folder = folder
         self.points = [point for point in points if not (folder / point.id).exists()]
 
-    def check(self, tx: int, role: str, state: str, event: str, effects: Sequence[Effect], position: int) -> None:
-        """The effect with this number comes next: die here if a point says so."""
+    def check(
+        self, tx: int, role: str, state: str, event: str, effects: Sequence[Effect], position: int
+    ) -> KillPoint | None:
+        """The effect with this number comes next: the point at which to die here, if there is one."""
         kind = event.partition(":")[0]
         about = subjects(tx, event, effects)
         for point in self.points:
@@ -121,9 +123,11 @@ class KillSwitch:
             if hit:
                 point.occurrence -= 1
                 if point.occurrence == 0:
-                    self._strike(point)
+                    return point
+        return None
 
-    def _strike(self, point: KillPoint) -> None:
+    def strike(self, point: KillPoint) -> None:
+        """Die, and leave word of it."""
         mark = os.open(self._folder / point.id, os.O_CREAT | os.O_WRONLY, 0o600)
         os.write(mark, repr(point.downtime).encode())
         os.close(mark)

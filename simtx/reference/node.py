@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 
 SIDE_WORKERS: Final = 4
 RECOVER: Final = "recover"
+LAST_WORDS: Final = 0.02
+"""Seconds in which what was handed to the broker leaves a process that a kill point ends."""
 DAMAGE: Final = "heuristic-damage"
 CONFIRMED: Final = "heuristic-confirmed"
 
@@ -269,6 +271,8 @@ class Node:
     # --- the interpreter --------------------------------------------------------------------------------------------------------
 
     def _play(self, actor: Actor, event: Event, origin: int | None) -> None:
+        if self._stopped:
+            return
         actor.busy = True
         if self._handle(actor, event, origin):
             self._run(actor)
@@ -317,19 +321,29 @@ class Node:
 
     def _run(self, actor: Actor) -> None:
         """Play the rest of its effects; return when it has to wait, or when nothing is left and the machine is idle."""
+        if self._stopped:
+            return
         killing = bool(self.kills.points)
         effects, rest = actor.effects, actor.rest
         for effect in rest:
-            if killing:
-                self._kill(actor, effects, len(effects) - length_hint(rest) - 1)
+            if killing and self._killed(actor, effects, len(effects) - length_hint(rest) - 1):
+                return
             if not self._begin(actor, effect):
                 return
-        if killing:
-            self._kill(actor, effects, len(effects))
+        if killing and self._killed(actor, effects, len(effects)):
+            return
         self._next(actor)
 
-    def _kill(self, actor: Actor, effects: Sequence[Effect], position: int) -> None:
-        self.kills.check(actor.tx, actor.machine.role, actor.state, actor.event, effects, position)
+    def _killed(self, actor: Actor, effects: Sequence[Effect], position: int) -> bool:
+        """Whether this process ends here; what the effects before this one have sent leaves it, since a crash at this place may be that late."""
+        point = self.kills.check(actor.tx, actor.machine.role, actor.state, actor.event, effects, position)
+        if point is None:
+            return False
+        if not self._tasks:
+            self.kills.strike(point)
+        self._stopped = True
+        self._loop.call_later(LAST_WORDS, self.kills.strike, point)
+        return True
 
     def _next(self, actor: Actor) -> None:
         """Its effects are done: on with the result of its store operation, then with its mail."""
