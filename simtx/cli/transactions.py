@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 if TYPE_CHECKING:
-    from simtx.reference.operate import Act, Kind
+    from simtx.reference.operate import Act
     from simtx.reference.survey import OpenTransaction
+    from simtx.reference.wish import Kind
 
 transactions = typer.Typer(
     name="transactions",

@@ -18,9 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
-from simtx.errors import ScenarioError
 from simtx.protocols import Strategy
 from simtx.protocols.codec import register
 from simtx.reference.audit import AuditError, AuditLog, Entry, entries
@@ -32,9 +31,9 @@ from simtx.reference.interventions import OUTCOMES, end_branch
 from simtx.reference.launcher import Launcher, Options
 from simtx.reference.runfolder import RunFolder, RunFolderError
 from simtx.reference.stores import Store, open_store
-from simtx.reference.survey import NOTED, Evidence, OpenTransaction, survey
+from simtx.reference.survey import Evidence, OpenTransaction, survey
+from simtx.reference.wish import Choice, Kind, OperateError, Wish, check, choose
 
-Kind: TypeAlias = Literal["retry", "skip", "resolve"]
 Ask = Callable[..., Any]
 
 NAME: Final = "operator"
@@ -44,10 +43,6 @@ _ANSWER: Final = 5.0  # seconds that a node may take to answer
 _POLL: Final = 0.1
 _STILL: Final = 3  # looks in a row that have to find everything at rest
 _SETTLED: Final = ("heuristic",)
-
-
-class OperateError(ScenarioError):
-    """What the operator asks for makes no sense there; the text says why, and what would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,50 +67,6 @@ class Act:
     def settled(self) -> bool:
         """Whether nothing is open any more, but for the decision that a heuristic one has anticipated."""
         return all(row.problem in _SETTLED for row in self.left)
-
-
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """What the operator wants.
-
-    Attributes:
-        target: Number of a transaction, or a database's name of a branch.
-        kind: ``retry``, ``skip`` or ``resolve``.
-        reason: Why.
-        operator: Who.
-        node: Where; None: wherever it fits.
-        outcome: Of a heuristic decision, ``commit`` or ``abort``.
-        heuristic: Whether he knows what that means.
-    """
-
-    target: int | str
-    kind: Kind
-    reason: str
-    operator: str
-    node: str | None
-    outcome: str | None
-    heuristic: bool
-
-    @property
-    def who(self) -> str:
-        return f"operator:{self.operator}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How to do it: the rows that it is about, and in which of three ways.
-
-    Attributes:
-        rows: One for each node.
-        way: ``ask`` the machines; ``branch``: end it in the store; ``close``: note that it was dealt with.
-    """
-
-    rows: list[OpenTransaction]
-    way: Literal["ask", "branch", "close"]
-
-    @property
-    def tx(self) -> int:
-        return self.rows[0].transaction
 
 
 def list_transactions(
@@ -178,9 +129,9 @@ def intervene(
     if not reason.strip():
         raise OperateError("an act needs a reason: it goes into the audit log")
     name = operator or getpass.getuser()
-    wish = _Wish(transaction, kind, " ".join(reason.split()), name, node, outcome, heuristic)
+    wish = Wish(transaction, kind, " ".join(reason.split()), name, node, outcome, heuristic)
     run = _Run(Path(folder), store, broker)
-    _check(wish, run.nodes)
+    check(wish, run.nodes)
     if run.is_live:
         return asyncio.run(run.act_live(wish, patience))
     with run.alone():
@@ -275,7 +226,7 @@ class _Run:
         evidence.waiting = list(waiting(self.folder.path / "nodes" / "broker"))
         return survey(self.folder, self.nodes, self.hub, evidence)
 
-    def act(self, wish: _Wish, patience: float) -> Act:
+    def act(self, wish: Wish, patience: float) -> Act:
         """Do it."""
         number = _next_incarnation(self.folder)
         options = Options(seed=self.record.seed, resumed=number)
@@ -297,7 +248,7 @@ class _Run:
         result: Act = session.inside(work)
         return result
 
-    def _directly(self, row: OpenTransaction, way: str, wish: _Wish) -> tuple[str, str]:
+    def _directly(self, row: OpenTransaction, way: str, wish: Wish) -> tuple[str, str]:
         """What needs no machine."""
         tx, node = row.transaction, row.node
         with AuditLog(self.folder.audit(node), node) as audit:
@@ -315,7 +266,7 @@ class _Run:
                 end_branch(store, row.branch, decision, tell, wish.who, wish.reason)
         return node, f"the branch was ended by a heuristic decision: {decision}"
 
-    async def _resume(self, launcher: Launcher, plan: _Plan, wish: _Wish, patience: float) -> list[tuple[str, str]]:
+    async def _resume(self, launcher: Launcher, plan: Choice, wish: Wish, patience: float) -> list[tuple[str, str]]:
         """Start the nodes again, ask, and wait until nothing moves any more."""
         deadline = time.monotonic() + patience
         said = []
@@ -370,7 +321,7 @@ class _Run:
             return None
         return await calls.ask(node, _ANSWER, type="operator", do="inspect")
 
-    async def act_live(self, wish: _Wish, patience: float) -> Act:
+    async def act_live(self, wish: Wish, patience: float) -> Act:
         """Do it."""
         calls = Calls(NAME, self.folder)
         deadline = time.monotonic() + patience
@@ -390,107 +341,7 @@ class _Run:
             await calls.close()
 
 
-# --- what fits ----------------------------------------------------------------------------------------------------------------
-
-
-def _check(wish: _Wish, nodes: list[str]) -> None:
-    """Refuse what can never be right.
-
-    Raises:
-        OperateError: It is so.
-    """
-    if wish.kind not in ("retry", "skip", "resolve"):
-        raise OperateError(f"an operator can retry, skip or resolve, not '{wish.kind}'")
-    if wish.node is not None and wish.node not in nodes:
-        raise OperateError(f"there is no node '{wish.node}'; the nodes are {', '.join(nodes)}")
-    if wish.outcome is not None and wish.outcome not in OUTCOMES:
-        raise OperateError(f"an outcome is 'commit' or 'abort', not '{wish.outcome}'")
-    if (wish.outcome is not None or wish.heuristic) and wish.kind != "resolve":
-        raise OperateError("an outcome goes with 'resolve' only")
-    if wish.heuristic and wish.outcome is None:
-        raise OperateError("a heuristic decision needs its outcome: commit or abort")
-
-
-def choose(rows: list[OpenTransaction], wish: _Wish, strategy: Strategy) -> _Plan:
-    """What can be done about it.
-
-    Raises:
-        OperateError: Nothing like that; the text says what can.
-    """
-    named = isinstance(wish.target, str)
-    what = f"branch '{wish.target}'" if named else f"transaction {wish.target}"
-    mine = [row for row in rows if (row.branch if named else row.transaction) == wish.target]
-    mine = [row for row in mine if wish.node in (None, row.node) and (named or row.transaction >= 0)]
-    if not mine:
-        where = f" at '{wish.node}'" if wish.node else ""
-        silent = ", ".join(f"'{row.node}'" for row in rows if row.problem == "unreachable")
-        but = f" (but {silent} cannot be asked)" if silent else ""
-        raise OperateError(f"{what} is not open{where}{but}; 'simtx transactions list' shows what is")
-    if wish.outcome is not None:
-        return _Plan([_decidable(mine, what, wish, strategy)], "branch")
-    orphan = next((row for row in mine if row.problem == "orphan" and row.transaction < 0), None) or next(
-        (row for row in mine if row.reason.startswith("prepared by another")), None
-    )
-    if orphan is not None:
-        raise OperateError(
-            f"{what} was {orphan.reason}; if nobody will end it, 'resolve' with an outcome and --heuristic does"
-        )
-    if wish.kind == "resolve" and (noted := [row for row in mine if row.problem in NOTED]):
-        return _Plan(noted, "close")
-    if wish.kind == "retry" or all(row.problem == "orphan" for row in mine):
-        return _Plan(_one_a_node(mine), "ask")
-    able = _one_a_node([row for row in mine if _can_be_asked(row, strategy)])
-    if not able:
-        row = mine[0]
-        does = (
-            f"a {row.role} in state '{row.state}' does what is decided elsewhere" if row.role else "no machine is left"
-        )
-        decide = "; 'resolve' with an outcome and --heuristic decides without it" if row.branch else ""
-        raise OperateError(f"{what} cannot be {_DONE[wish.kind]} at '{row.node}': {does}; 'retry' asks again{decide}")
-    waiting_ = [row for row in able if row.problem in ("stuck", "parked")] or able
-    if len(waiting_) > 1:
-        nodes = ", ".join(row.node for row in waiting_)
-        raise OperateError(f"{what} waits at several nodes: say which of {nodes} with --node")
-    return _Plan(waiting_, "ask")
-
-
-_DONE: Final = {"retry": "retried", "skip": "skipped", "resolve": "resolved"}
-
-
-def _decidable(mine: list[OpenTransaction], what: str, wish: _Wish, strategy: Strategy) -> OpenTransaction:
-    """The branch that a heuristic decision is about.
-
-    Raises:
-        OperateError: There is none, or several, or it is not really meant.
-    """
-    branches = [row for row in mine if row.branch]
-    if not branches:
-        raise OperateError(f"{what} has no prepared branch: under '{strategy.name}' it is resolved without an outcome")
-    if len(branches) > 1:
-        nodes = ", ".join(row.node for row in branches)
-        raise OperateError(f"{what} is prepared at several nodes: say which of {nodes} with --node")
-    row = branches[0]
-    if not wish.heuristic:
-        raise OperateError(
-            f"to {wish.outcome} {what} at '{row.node}' without its coordinator ({row.reason}) is a heuristic decision, which may leave"
-            " the data inconsistent for good; 'retry' asks the coordinator, --heuristic says that it is meant"
-        )
-    return row
-
-
-def _can_be_asked(row: OpenTransaction, strategy: Strategy) -> bool:
-    """Whether the machine there has rows for an operator's requests."""
-    if row.transaction < 0 or not row.role:
-        return False
-    machine = strategy.machine(row.node, row.transaction)
-    return machine.role == row.role and any(one.event == "retry" for one in machine.transitions)
-
-
-def _one_a_node(rows: list[OpenTransaction]) -> list[OpenTransaction]:
-    return list({row.node: row for row in reversed(rows)}.values())[::-1]
-
-
-def _about(rows: list[OpenTransaction], plan: _Plan) -> list[OpenTransaction]:
+def _about(rows: list[OpenTransaction], plan: Choice) -> list[OpenTransaction]:
     """What is still open of it."""
     if plan.way != "ask" and plan.tx >= 0:
         nodes = {row.node for row in plan.rows}
@@ -504,7 +355,7 @@ def _about(rows: list[OpenTransaction], plan: _Plan) -> list[OpenTransaction]:
 # --- asking -------------------------------------------------------------------------------------------------------------------
 
 
-async def _request(ask: Ask, row: OpenTransaction, wish: _Wish, deadline: float, close: bool = False) -> str:
+async def _request(ask: Ask, row: OpenTransaction, wish: Wish, deadline: float, close: bool = False) -> str:
     """Ask a node until it has done it, has refused it, or time is over; what it said.
 
     A machine that has just been recovered is at work, and takes an operator's request only when it is stuck again, if it is.
