@@ -19,6 +19,7 @@ def crash_matrix(
         int | None, typer.Option(min=1, help="How many places, evenly spread, if it is not complete. Default: 24.")
     ] = None,
     kills: Annotated[int, typer.Option(min=1, max=4, help="Kills in one transaction at most.")] = 2,
+    process: Annotated[str | None, typer.Option(help="Kill this process only: payer, payee.relay, ...")] = None,
     keep: Annotated[
         Path | None, typer.Option(help="Keep the folders of runs with violations here; default: they are deleted.")
     ] = None,
@@ -40,6 +41,7 @@ def crash_matrix(
             complete=complete,
             limit=places,
             depth=kills,
+            process=process,
             keep=keep,
             progress=progress,
         )

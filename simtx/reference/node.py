@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 SIDE_WORKERS: Final = 4
 RECOVER: Final = "recover"
 LAST_WORDS: Final = 0.02
-"""Seconds in which what was handed to the broker leaves a process that a kill point ends."""
+"""Seconds in which what was sent leaves a process that a kill point ends: it may have to connect before."""
 DAMAGE: Final = "heuristic-damage"
 CONFIRMED: Final = "heuristic-confirmed"
 
@@ -339,7 +339,7 @@ class Node:
         point = self.kills.check(actor.tx, actor.machine.role, actor.state, actor.event, effects, position)
         if point is None:
             return False
-        if not self._tasks:
+        if position == 0:
             self.kills.strike(point)
         self._stopped = True
         self._loop.call_later(LAST_WORDS, self.kills.strike, point)

@@ -20,6 +20,7 @@ _LOCAL: Final = frozenset({"transact", "execute", "prepare"})
 _TRIGGERS: Final = frozenset(
     {"request", "receive", "deliver", "timer", "append", "free", "commit", "rollback", "confirm", "recover"}
 )
+_ASIDE: Final = frozenset({"apply", "query", "unlock", "wait", "handle"})
 _RELAY: Final = -1
 
 
@@ -37,6 +38,7 @@ def blocks(trace: Trace, hub: str | None, *, since: float = 0.0) -> dict[str, li
     walker = _Walker(hub, since)
     for event in trace:
         walker.take(event)
+    walker.finish()
     return dict(walker.samples)
 
 
@@ -61,6 +63,10 @@ class _Walker:
 
     def take(self, event: TraceEvent) -> None:
         """One entry, in order."""
+        if event.kind not in _ASIDE:
+            leg = self._leg.pop((event.node, event.tx), None)
+            if leg is not None:  # this is the next thing that happens there
+                self._add(leg[0], leg[1], event.time if event.kind == "serve" else leg[2])
         handler = getattr(self, f"_{event.kind}", None)
         if handler is not None:
             handler(event)
@@ -68,12 +74,11 @@ class _Walker:
             self._worked(event)
         if event.kind in _TRIGGERS:
             self._trigger[event.node, event.tx] = event.time
-        if event.kind not in ("apply", "query", "unlock", "wait", "handle"):
-            leg = self._leg.pop((event.node, event.tx), None)
-            if leg is not None and leg[2] != event.time:
-                self._add(leg[0], leg[1], event.time if event.kind == "serve" else leg[2])
-            elif leg is not None:
-                self._leg[event.node, event.tx] = leg  # the very entry that ended it
+
+    def finish(self) -> None:
+        """The log is over: what ended last has no successor."""
+        for block, begun, ended in self._leg.values():
+            self._add(block, begun, ended)
 
     def _role(self, node: str) -> str:
         return CLIENT if node == CLIENT else HUB if node == self._hub else SERVICE
@@ -149,6 +154,11 @@ class _Walker:
         begun = self._served.pop((event.node, event.tx), None)
         if begun is not None:
             self._add("local", begun, event.time)
+
+    def _commit(self, event: TraceEvent) -> None:
+        begun = self._trigger.get((event.node, event.tx))
+        if begun is not None:
+            self._add("second-phase", begun, event.time)
 
     def _append(self, event: TraceEvent) -> None:
         begun = self._trigger.get((event.node, event.tx))

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.errors import RunFailed
+from simtx.errors import RunFailed, ScenarioError
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.reference.backends import check_broker, check_store
@@ -32,7 +32,7 @@ from simtx.reference.killpoints import KillPoint
 from simtx.reference.launcher import CLIENT, Launcher, Options, check
 from simtx.reference.schedule import Schedule
 from simtx.validation.places import Place, Recipe, described, found, identity, kill_points
-from simtx.validation.transfers import VARIANTS, laboratory, plan
+from simtx.validation.transfers import SERVICES, VARIANTS, laboratory, plan
 from simtx.validation.violations import findings, losses
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ def crash_matrix(
     complete: bool = False,
     limit: int | None = None,
     depth: int = DEPTH,
+    process: str | None = None,
     keep: str | Path | None = None,
     progress: Progress | None = None,
 ) -> CrashMatrix:
@@ -156,11 +157,12 @@ def crash_matrix(
         complete: Every place in every variant of the transaction. Otherwise a fixed choice of places: evenly spread over all of them.
         limit: How many places that choice has; None: `SHORT`.
         depth: Kills in one transaction at most.
+        process: Kill this process only: a service (payer, payee, fees), its relay (payer.relay), or the hub; None: all of them.
         keep: Where the folders of runs with violations are kept; None: they are deleted.
         progress: Called with what is going on and the share of it that is done.
 
     Raises:
-        ScenarioError: There is no such strategy, store or broker.
+        ScenarioError: There is no such strategy, store, broker or process.
         RunFailed: A process, a database or the broker cannot go on, which is the worst of all findings; the text says which and why.
     """
     scenario = laboratory()
@@ -168,13 +170,17 @@ def crash_matrix(
     check_store(store)
     check_broker(broker)
     check(scenario, chosen, [plan(0, variant) for variant in VARIANTS])
+    nodes = [*SERVICES, *([chosen.hub] if chosen.hub is not None else [])]
+    processes = [*nodes, *(f"{node}.relay" for node in nodes if list(chosen.daemons(node)))]
+    if process not in (None, *processes):
+        raise ScenarioError(f"there is no process '{process}'; there are {', '.join(processes)}", "process")
     result = CrashMatrix(written(strategy, chosen), store, broker if chosen.uses_broker else "", complete)
     search = _Search(
         scenario, chosen, store, broker, result, Path(keep) if keep is not None else None, progress or _silent
     )
     begun = time.monotonic()
     try:
-        search.run(depth, None if complete else limit or SHORT)
+        search.run(depth, None if complete else limit or SHORT, process)
     finally:
         result.seconds = time.monotonic() - begun
     return result
@@ -203,16 +209,20 @@ class _Search:
         self.known: dict[Place, Recipe] = {}  # every place, with the kills that lead to it
         self.tried: Counter[Place] = Counter()
 
-    def run(self, depth: int, limit: int | None) -> None:
+    def run(self, depth: int, limit: int | None, process: str | None) -> None:
         """Strike all places, or so many."""
         self.launch([(variant, ()) for variant in VARIANTS], "looking for places")
         chosen: set[Place] = set()
         waiting: deque[Recipe] = deque()
         for kills in itertools.count(1):
-            fresh = [place for place in self.known if place not in chosen and len(self.known[place]) < depth]
+            fresh = [
+                place
+                for place, recipe in self.known.items()
+                if place not in chosen and len(recipe) < depth and process in (None, place.process)
+            ]
             if limit is not None:  # the first launch strikes most of them, the second those that it has shown
                 share = limit - limit // 3 if kills == 1 < depth else limit - len(chosen)
-                fresh = _spread(_once(sorted(fresh)), share)
+                fresh = _spread(_once(fresh), share)
             chosen.update(fresh)
             waiting.extend((*self.known[place], place) for place in sorted(fresh))
             if not waiting:
@@ -335,11 +345,12 @@ def written(given: Strategy | str, chosen: Strategy) -> str:
 
 
 def _once(places: Sequence[Place]) -> list[Place]:
-    """Each place in one variant only."""
+    """Each place in one variant only, the first that it is met in; sorted."""
+    order = list(VARIANTS)
     chosen: dict[Place, Place] = {}
-    for place in places:
+    for place in sorted(places, key=lambda place: order.index(place.variant)):
         chosen.setdefault(place.anywhere, place)
-    return list(chosen.values())
+    return sorted(chosen.values())
 
 
 def _spread(places: Sequence[Place], limit: int) -> list[Place]:
