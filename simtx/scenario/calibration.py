@@ -59,6 +59,7 @@ BLOCKS: Final[Mapping[str, str]] = {
         for link in LINKS
     },
     "local": "a local transaction without its service time, until it is durable",
+    "second-phase": "the commit of a prepared branch, until it is durable",
     "forced": "a record of the hub, until it is durable",
     "publish": "an event, from the outbox or the service until its consumer works on it",
     "restart": "a process that was killed, from the end of its downtime until it listens again",
@@ -208,6 +209,17 @@ class Calibration:
             hub=hub,
             broker=dataclasses.replace(broker, zone=BROKER),
             network=self._network(scenario),
+            transaction=dataclasses.replace(
+                scenario.transaction,
+                steps=tuple(
+                    dataclasses.replace(
+                        step,
+                        service_time=self._longer(step.service_time),
+                        compensation_time=self._longer(step.compensation_time),
+                    )
+                    for step in scenario.transaction.steps
+                ),
+            ),
             faults=tuple(self._fault(fault) for fault in scenario.faults),
         )
 
@@ -217,8 +229,25 @@ class Calibration:
         return dataclasses.replace(fault, duration=Shifted(fault.duration, self.blocks["restart"].mean))
 
     def _service(self, service: Service) -> Service:
-        store = dataclasses.replace(service.store, log=self._log(service.store.log, "local"))
-        return dataclasses.replace(service, zone=service.name, store=store)
+        block = "second-phase" if self._overhead else "local"
+        store = dataclasses.replace(service.store, log=self._log(service.store.log, block))
+        return dataclasses.replace(
+            service,
+            zone=service.name,
+            store=store,
+            service_time=self._longer(service.service_time),
+            compensation_time=self._longer(service.compensation_time),
+        )
+
+    @property
+    def _overhead(self) -> float:
+        """What a local transaction takes beyond a bare commit, in seconds: its worker is busy with it, as with its service time."""
+        if "second-phase" not in self.blocks or "local" not in self.blocks:
+            return 0.0
+        return max(self.blocks["local"].mean - self.blocks["second-phase"].mean, 0.0)
+
+    def _longer(self, time: Any) -> Any:
+        return Shifted(time, self._overhead) if time is not None and self._overhead else time
 
     def _log(self, log: Log, block: str) -> Log:
         if block not in self.blocks:

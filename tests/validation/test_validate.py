@@ -1,0 +1,119 @@
+"""A validation says what was predicted and what was measured, keeps the raw runs, and judges by its targets."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pandas as pd
+import pytest
+
+import simtx
+from simtx.errors import ScenarioError
+from simtx.metrics.trace import Trace
+from simtx.validation.validate import FAILURE, INSIDE, METRICS, SATURATION, validate
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> simtx.Validation:
+    """One load and a failure, twice each, on SQLite."""
+    folder = tmp_path_factory.mktemp("validation")
+    return validate(
+        "transfer-lab", "2pc", loads=(0.3,), transactions=60, replications=2, saturation=False, folder=folder
+    )
+
+
+def test_every_figure_is_there_with_both_intervals(small: simtx.Validation) -> None:
+    frame = small.frame
+    assert list(dict.fromkeys(frame["point"])) == ["0.3", FAILURE]
+    for _, rows in frame.groupby("point"):
+        assert list(rows["metric"]) == list(METRICS)
+    assert frame[["predicted", "measured"]].notna().all().all()
+    assert (frame["predicted_low"] <= frame["predicted"]).all()
+    assert (frame["measured_high"] >= frame["measured"]).all()
+    errors = frame["predicted"] / frame["measured"] - 1
+    finite = frame["measured"] != 0
+    assert frame["error"][finite].tolist() == pytest.approx(errors[finite].tolist())
+
+
+def test_predictions_are_of_the_size_of_what_is_measured(small: simtx.Validation) -> None:
+    """Whatever this machine is busy with: a latency that is predicted 25 ms of work, twice, in parallel is not off by half."""
+    rows = small.frame[(small.frame["point"] == "0.3") & (small.frame["metric"] == "latency_mean_ms")]
+    assert rows["measured"].item() > 25
+    assert abs(rows["error"].item()) < 0.5
+
+
+def test_both_sides_have_met_the_same_transactions(small: simtx.Validation) -> None:
+    """The same refusals on both sides: the share of undone transactions is predicted exactly where nothing failed."""
+    rows = small.frame[(small.frame["point"] == "0.3") & (small.frame["metric"] == "undone_share")]
+    assert rows["predicted"].item() == rows["measured"].item()
+
+
+def test_a_killed_coordinator_shows_on_both_sides(small: simtx.Validation) -> None:
+    """What is under way when the coordinator dies is aborted by presumption, predicted and measured."""
+    undone = small.frame[small.frame["metric"] == "undone_share"].set_index("point")
+    for side in ("predicted", "measured"):
+        assert undone[side][FAILURE] > undone[side]["0.3"]
+
+
+def test_targets_are_judged_as_they_are_meant(small: simtx.Validation) -> None:
+    for row in small.frame.itertuples():
+        if row.metric in INSIDE:
+            inside = row.measured_low - 1e-9 <= row.predicted <= row.measured_high + 1e-9
+            assert (row.target, row.met) == ("inside", inside)
+        elif row.point == "0.3" and METRICS[row.metric][1] is not None:
+            assert row.met == (abs(row.error) <= METRICS[row.metric][1])
+        else:
+            assert row.met is None or math.isnan(row.met)
+    assert len(small.missed) == (small.frame["met"] == False).sum()  # noqa: E712
+    assert small.ok == small.missed.empty
+
+
+def test_raw_runs_are_kept(small: simtx.Validation) -> None:
+    folder = small.folder
+    assert folder is not None
+    assert {path.name for path in folder.iterdir()} >= {
+        "calibration.toml",
+        "validation.csv",
+        "0.3-0",
+        "0.3-1",
+        "failure-1",
+    }
+    kept = pd.read_csv(folder / "validation.csv")
+    assert kept["predicted"].tolist() == pytest.approx(small.frame["predicted"].tolist())
+    trace = Trace.load(folder / "0.3-0" / "events.jsonl")
+    summary = json.loads((folder / "0.3-0" / "summary.json").read_text())
+    assert sum(event.kind == "reply" for event in trace) >= summary["transactions"]
+
+
+def test_what_was_missed_and_what_is_left_out_is_said(small: simtx.Validation) -> None:
+    text = small.table()
+    assert "predicted beside measured: two-phase commit on transfer-lab, sqlite" in text
+    assert "the model leaves out:" in text
+    assert text.count("MISSED") == len(small.missed)
+
+
+def test_points_of_a_validation_are_loads_a_failure_and_saturation() -> None:
+    from simtx.validation.validate import _points
+
+    scenario = simtx.load("transfer-lab")
+    points = dict(_points(scenario, simtx.Outbox(), (0.2, 0.6), 100, failure=True, saturation=True))
+    assert list(points) == ["0.2", "0.6", FAILURE, SATURATION]
+    assert max(points["0.6"].utilisation().values()) == pytest.approx(0.6)
+    assert points[FAILURE].faults[0].node == "sender"  # an outbox has no hub to kill
+    assert points[SATURATION].workload.users > 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"loads": (1.2,)}, "a load of 1.2"),
+        ({"replications": 1}, "at least 2"),
+        ({"store": "db2"}, "no store 'db2'"),
+        ({"broker": "pigeon"}, "no broker 'pigeon'"),
+        ({"folder": "/proc/nowhere"}, "cannot write"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_runs(options: dict[str, object], problem: str) -> None:
+    with pytest.raises(ScenarioError, match=problem):
+        validate("transfer-lab", "saga", **options)  # type: ignore[arg-type]
