@@ -44,7 +44,8 @@ DEPTH: Final = 2
 """Kills in one transaction at most."""
 LAUNCH: Final = 150
 """Transactions of one launch at most."""
-_ATTEMPTS: Final = 2
+_ATTEMPTS: Final = 3
+"""Launches in which a place is to be struck, if the handler does not come about in the first ones."""
 _GLANCE: Final = 0.02  # seconds between two looks at whether everything is at rest
 _ANSWER: Final = 0.2  # seconds that a process has to say so; one that is down does not
 _STILL: Final = 2  # looks in a row that have to find everything at rest
@@ -65,7 +66,7 @@ class CrashMatrix:
         places: Places that were found.
         chosen: Places that were to be struck.
         struck: Places that were struck.
-        unreached: Places that were to be struck and were not: the second time it did not come to that.
+        unreached: Places that were to be struck and were not: in no attempt did it come to that handler.
         violations: What must never be, one line each; empty: nothing.
         losses: What was lost or doubled, in numbers: expected of a dual write, and of nothing else.
         launches: Runs that it took.
@@ -100,6 +101,12 @@ class CrashMatrix:
         return dict(sorted(Counter(recipe[-1].process for recipe in self.struck).items()))
 
     @property
+    def never(self) -> list[Recipe]:
+        """Those of the places never reached that were struck in no other variant of the transaction either."""
+        met = {recipe[-1].anywhere for recipe in self.struck}
+        return [recipe for recipe in self.unreached if recipe[-1].anywhere not in met]
+
+    @property
     def text(self) -> str:
         """The result in a few lines."""
         where = f"{self.store} and {self.broker}" if self.broker else self.store
@@ -110,7 +117,12 @@ class CrashMatrix:
         ]
         lost = {name: count for name, count in self.losses.items() if count}
         lines += [f"lost: {count} {name}" for name, count in lost.items()]
-        lines += [f"never reached: {described(recipe)}" for recipe in self.unreached]
+        never = self.never
+        if len(self.unreached) > len(never):
+            lines.append(
+                f"{len(self.unreached) - len(never)} places were struck in other transactions than the one meant"
+            )
+        lines += [f"never reached: {described(recipe)}" for recipe in never]
         lines += [f"violation: {line}" for line in self.violations]
         lines.append("no violations" if self.ok else f"{len(self.violations)} violations")
         return "\n".join(lines)
@@ -127,6 +139,7 @@ class CrashMatrix:
             "struck": len(self.struck),
             "struck_by_process": self.by_process,
             "unreached": [described(recipe) for recipe in self.unreached],
+            "never_reached": [described(recipe) for recipe in self.never],
             "violations": self.violations,
             "losses": dict(self.losses),
             "launches": self.launches,
@@ -222,7 +235,7 @@ class _Search:
             ]
             if limit is not None:  # the first launch strikes most of them, the second those that it has shown
                 share = limit - limit // 3 if kills == 1 < depth else limit - len(chosen)
-                fresh = _spread(_once(fresh), share)
+                fresh = _spread(_once([place for place in fresh if len(self.known[place]) == kills - 1]), share)
             chosen.update(fresh)
             waiting.extend((*self.known[place], place) for place in sorted(fresh))
             if not waiting:
