@@ -16,7 +16,7 @@ def validate(
     load: Annotated[
         list[float] | None,
         typer.Option(
-            help="Utilisation of the busiest service, 0 to 1; may be given several times. Default: 0.25, 0.5, 0.75."
+            help="Share of the throughput at saturation, 0 to 1; may be given several times. Default: 0.25, 0.5, 0.75."
         ),
     ] = None,
     transactions: Annotated[int, typer.Option(min=50, help="Of each run, after the warm-up.")] = 400,

@@ -53,7 +53,7 @@ def _title(point: str, rate: float) -> str:
         return "saturation: as many transactions as its users can ask for"
     if point == "failure":
         return f"one node killed for a second, at {rate:.3g} transactions a second"
-    return f"{100 * float(point):.0f} % of saturation by service times: {rate:.3g} transactions a second"
+    return f"{100 * float(point):.0f} % of saturation: {rate:.3g} transactions a second"
 
 
 def _points(frame: Any) -> list[tuple[str, list[tuple[str, ...]]]]:

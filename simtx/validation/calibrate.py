@@ -124,7 +124,11 @@ def at_utilisation(scenario: Scenario, utilisation: float, transactions: int) ->
     Raises:
         ScenarioError: No service of it does any work.
     """
-    rate = rate_at(scenario, utilisation)
+    return at_rate(scenario, rate_at(scenario, utilisation), transactions)
+
+
+def at_rate(scenario: Scenario, rate: float, transactions: int) -> Scenario:
+    """The scenario with Poisson arrivals at this rate, so many of them after a warm-up, and without faults."""
     return scenario.replace(
         **{
             "workload": {"kind": "poisson", "rate": rate},

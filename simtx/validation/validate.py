@@ -26,7 +26,7 @@ from simtx.reference.execute import execute
 from simtx.scenario.calibration import Block, Calibration
 from simtx.simulator import simulate
 from simtx.validation.blocks import blocks
-from simtx.validation.calibrate import at_utilisation, calibrated_by
+from simtx.validation.calibrate import at_rate, at_utilisation, calibrated_by
 
 if TYPE_CHECKING:
     from simtx.metrics.run import Run
@@ -61,9 +61,10 @@ LEFT_OUT: Final = (
     "the processor: all processes share the cores of one machine, where the model's nodes wait for nothing but their own workers",
     "that building blocks get slower under load, or faster when caches and clocks are warm",
     "the operating system's scheduler and the interpreter's lock, beyond what the building blocks hold of them",
-    "that the waits of neighbouring transactions on one disk are not independent",
+    "that messages sent together travel alike: their times are drawn one by one, so that the window between two participants comes out too long",
 )
 """What the model does not know."""
+
 
 Progress = Callable[[str, float], None]
 
@@ -78,7 +79,7 @@ class Validation:
         store: On which database.
         broker: Over which broker.
         calibration: The building blocks that the prediction was made from.
-        frame: One row a point and metric: ``point`` (a utilisation, ``failure`` or ``saturation``), ``rate`` in transactions a second, ``metric``,
+        frame: One row a point and metric: ``point`` (a share of saturation, ``failure`` or ``saturation``), ``rate`` in transactions a second, ``metric``,
             ``predicted``, ``measured`` and the ends of their 95 % intervals, ``error`` (predicted over measured, minus 1), ``target`` (a
             relative error, or ``inside``) and ``met`` (None: no target).
         folder: Where the raw runs are kept, or None.
@@ -145,7 +146,7 @@ def validate(
         strategy: A name, or an object with options.
         store: As in `simtx.execute`.
         broker: As in `simtx.execute`.
-        loads: Utilisations of the busiest service by its service times, between 0 and 1.
+        loads: Shares of the throughput at saturation that is predicted, between 0 and 1.
         transactions: Of each run, after the warm-up.
         replications: Real runs of each point, and as many simulated ones.
         failure: Whether to kill the coordinator (or the first service, if there is none) for a second in a further run.
@@ -169,15 +170,16 @@ def validate(
     for one in loads:
         if not 0 < one < 1:
             raise ScenarioError(
-                f"a load of {one:g} is no utilisation; numbers strictly between 0 and 1 are needed", "loads"
+                f"a load of {one:g} is no share of saturation; numbers strictly between 0 and 1 are needed", "loads"
             )
     if replications < 2:
         raise ScenarioError(f"{replications} replications give no interval; at least 2 are needed", "replications")
     work = _Work(chosen, store, broker, Path(folder) if folder is not None else None, progress or _silent)
-    points = _points(scenario, chosen, loads, transactions, failure=failure, saturation=saturation)
-    work.total = len(points) * replications + (2 if calibration is None else 0)
+    work.total = (len(loads) + failure + saturation) * replications + (2 if calibration is None else 0)
     if calibration is None:
         calibration = work.calibrate(scenario, transactions, seed + 1000)
+    highest = float(simulate(calibration.apply(_saturated(scenario)), chosen, seed=seed).summary["throughput_per_s"])
+    points = _points(scenario, chosen, loads, highest, transactions, failure=failure, saturation=saturation)
     work.keep("calibration.toml", calibration.toml())
     validation = Validation(scenario, chosen, store, broker, calibration, folder=work.folder)
     rows: list[dict[str, Any]] = []
@@ -248,22 +250,29 @@ def _points(
     scenario: Scenario,
     strategy: Strategy,
     loads: Sequence[float],
+    highest: float,
     transactions: int,
     *,
     failure: bool,
     saturation: bool,
 ) -> list[tuple[str, Scenario]]:
-    points = [(f"{load:g}", at_utilisation(scenario, load, transactions)) for load in loads]
+    """What is compared; `highest` is the predicted throughput at saturation."""
+    points = [(f"{load:g}", at_rate(scenario, load * highest, transactions)) for load in loads]
     if failure:
-        points.append(
-            (FAILURE, _with_failure(at_utilisation(scenario, _FAILURE_LOAD, transactions), strategy, DOWNTIME))
-        )
+        calm = at_rate(scenario, _FAILURE_LOAD * highest, transactions)
+        points.append((FAILURE, _with_failure(calm, strategy, DOWNTIME)))
     if saturation:
-        users = 4 * max(service.workers for service in scenario.services.values()) + 4
-        closed = {"kind": "closed", "users": users, "think_time": 0.0}
-        changes = {"workload": closed, "run.duration": _SATURATED + _WARMUP, "run.warmup": _WARMUP, "faults": []}
-        points.append((SATURATION, scenario.replace(**changes)))
+        points.append((SATURATION, _saturated(scenario)))
     return points
+
+
+def _saturated(scenario: Scenario) -> Scenario:
+    """The scenario with more users than workers, none of whom ever thinks."""
+    users = 4 * max(service.workers for service in scenario.services.values()) + 4
+    closed = {"kind": "closed", "users": users, "think_time": 0.0}
+    return scenario.replace(
+        **{"workload": closed, "run.duration": _SATURATED + _WARMUP, "run.warmup": _WARMUP, "faults": []}
+    )
 
 
 def _with_failure(scenario: Scenario, strategy: Strategy, downtime: float) -> Scenario:

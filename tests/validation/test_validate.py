@@ -97,9 +97,9 @@ def test_points_of_a_validation_are_loads_a_failure_and_saturation() -> None:
     from simtx.validation.validate import _points
 
     scenario = simtx.load("transfer-lab")
-    points = dict(_points(scenario, simtx.Outbox(), (0.2, 0.6), 100, failure=True, saturation=True))
+    points = dict(_points(scenario, simtx.Outbox(), (0.2, 0.6), 50.0, 100, failure=True, saturation=True))
     assert list(points) == ["0.2", "0.6", FAILURE, SATURATION]
-    assert max(points["0.6"].utilisation().values()) == pytest.approx(0.6)
+    assert points["0.6"].workload.mean_rate() == pytest.approx(0.6 * 50)
     assert points[FAILURE].faults[0].node == "sender"  # an outbox has no hub to kill
     assert points[SATURATION].workload.users > 2 * 2
 
