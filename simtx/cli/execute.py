@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from simtx.cli.results import Spans, Wishes, show, write
+
 
 def execute(
     scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
@@ -29,6 +31,23 @@ def execute(
     ] = None,
     host: Annotated[str, typer.Option(help="Address that the processes listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65000, help="First port that they listen on; 0: free ones.")] = 0,
+    trace: Annotated[bool, typer.Option("--trace", help="Draw one transaction as a message diagram.")] = False,
+    transaction: Annotated[
+        int | None, typer.Option("--transaction", min=0, help="Which one; default: the slowest that was measured.")
+    ] = None,
+    spans: Annotated[
+        Spans | None,
+        typer.Option(
+            help="Write the event log as spans: otlp for Jaeger, chrome for Perfetto; all, or of --transaction."
+        ),
+    ] = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="Write the event log, as `simtx check-history` reads it.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for results; default: simtx-SCENARIO-real, with --trace, --spans or --events."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Execute one run for real: a process for every service, real databases, a real broker, real kills.
@@ -41,6 +60,8 @@ def execute(
 
     chosen = load(scenario, change or ())
     played = resolve(strategy, chosen.policies)
+    wishes = Wishes(trace, transaction, spans, events, out)
+    target = wishes.target(f"simtx-{chosen.name}-real")
     with progress_bar(silent=json) as progress:
         run = simtx.execute(
             chosen,
@@ -55,6 +76,7 @@ def execute(
             progress=progress,
         )
     warn(note for note in run.warnings if note not in chosen.warnings())
+    written = write(run, wishes, target)
     if json:
         print_json(
             {
@@ -68,14 +90,11 @@ def execute(
                 "warnings": run.warnings,
                 "summary": dict(run.summary),
                 "folder": str(keep) if keep is not None else None,
+                "files": [str(path) for path in written],
             }
         )
         return
-    from simtx.report.tables import run_text
-
-    typer.echo(run_text(run))
-    if keep is not None:
-        typer.echo(f"written: {keep}")
+    show(run, wishes, [*written, *([keep] if keep is not None else [])])
 
 
 @contextmanager
@@ -88,9 +107,9 @@ def progress_bar(*, silent: bool = False) -> Iterator[Callable[[str, float], Non
 
     with tqdm(total=100, leave=False, bar_format="{desc}: {percentage:3.0f}% |{bar}|") as bar:
 
-        def show(phase: str, share: float) -> None:
+        def report(phase: str, share: float) -> None:
             bar.set_description(phase, refresh=False)
             bar.n = round(100 * share)
             bar.refresh()
 
-        yield show
+        yield report

@@ -1,0 +1,120 @@
+"""What a run leaves in a folder, simulated or real: tables, pictures, spans, the event log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from simtx.cli.common import folder, writing
+from simtx.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from simtx.metrics.run import Run
+
+
+class Spans(StrEnum):
+    """Formats of spans."""
+
+    OTLP = "otlp"
+    CHROME = "chrome"
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is wanted of a run's event log.
+
+    Attributes:
+        trace: One transaction as a message diagram.
+        transaction: Which one; None: the slowest that was measured.
+        spans: The log as spans, in this format; all transactions, or the one.
+        events: The log itself.
+        out: Folder; None: one by the name of the scenario, if anything is wanted.
+    """
+
+    trace: bool = False
+    transaction: int | None = None
+    spans: Spans | None = None
+    events: bool = False
+    out: Path | None = None
+
+    @property
+    def diagram(self) -> bool:
+        """Whether a diagram is wanted: asked for, or meant by the number of a transaction."""
+        return self.trace or (self.transaction is not None and self.spans is None)
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the event log is needed."""
+        return self.diagram or self.spans is not None or self.events
+
+    def target(self, default: str) -> Path | None:
+        """The folder, made before anything takes time; None: nothing is to be written."""
+        return folder(self.out or Path(default)) if self.out is not None or self.recorded else None
+
+
+def write(run: Run, wishes: Wishes, target: Path | None) -> list[Path]:
+    """Write what is wanted; returns the files.
+
+    Raises:
+        ScenarioError: A file cannot be written, or there is no such transaction.
+    """
+    if target is None:
+        return []
+    name = f"{run.strategy.name}-{run.seed}-{run.replication}"
+    written = [target / f"transactions-{name}.csv"]
+    with writing(target):
+        run.transactions.to_csv(written[0], index=False)
+        if wishes.diagram:
+            import matplotlib as mpl
+
+            mpl.use("agg")
+            tx = choose(run, wishes.transaction)
+            axes = run.trace.diagram(tx)
+            written.append(target / f"transaction-{name}-{tx}.png")
+            axes.figure.savefig(written[-1], bbox_inches="tight")
+        if wishes.spans is not None:
+            written.append(_write_spans(run, target / f"spans-{name}", wishes.transaction, wishes.spans))
+        if wishes.events:
+            written.append(target / f"events-{name}.jsonl")
+            run.trace.save(written[-1])
+    return written
+
+
+def show(run: Run, wishes: Wishes, written: list[Path]) -> None:
+    """Print the summary, the diagram in letters if it is wanted, and the files."""
+    from simtx.report.tables import run_text
+
+    typer.echo(run_text(run))
+    if wishes.diagram:
+        typer.echo(f"\n{run.trace.text(choose(run, wishes.transaction))}")
+    for path in written:
+        typer.echo(f"written: {path}")
+
+
+def choose(run: Run, transaction: int | None) -> int:
+    """The transaction that is meant: this one, or the slowest that was measured.
+
+    Raises:
+        ScenarioError: There is no such transaction.
+    """
+    rows = run.transactions
+    if transaction is not None:
+        if transaction not in set(rows["tx"]):
+            raise ScenarioError(f"no transaction {transaction}; they are 0 to {len(rows) - 1}", "--transaction")
+        return transaction
+    measured = rows[rows["measured"]]
+    ranked = (measured if len(measured) else rows).sort_values("decision_ms", ascending=False, kind="stable")
+    return int(ranked["tx"].iloc[0])
+
+
+def _write_spans(run: Run, stem: Path, transaction: int | None, spans: Spans) -> Path:
+    trace, which = run.trace, ""
+    if transaction is not None:
+        tx = choose(run, transaction)
+        trace, which = run.trace.of(tx), f"-{tx}"
+    path = stem.with_name(f"{stem.name}{which}.{spans}.json")
+    return trace.save_otlp(path) if spans is Spans.OTLP else trace.save_chrome(path)
