@@ -27,7 +27,8 @@ def crash_matrix(
 ) -> None:
     """Kill real processes with SIGKILL before, between and behind the effects of every handler, and check what comes of it.
 
-    Ends with 0 when nothing is violated, and with 1 when something is. The losses of a dual write are expected, and counted.
+    Ends with 0 when nothing is violated, and with 1 when something is. The losses of a dual write are expected, and counted. Ctrl-C ends
+    every process and shows what was found until then (130).
     """
     from simtx.cli.common import print_json
     from simtx.cli.execute import progress_bar
@@ -49,5 +50,7 @@ def crash_matrix(
         print_json(matrix.as_dict())
     else:
         typer.echo(matrix.text)
+    if matrix.interrupted:
+        raise typer.Exit(130)
     if not matrix.ok:
         raise typer.Exit(1)

@@ -36,6 +36,7 @@ from simtx.validation.transfers import SERVICES, VARIANTS, laboratory, plan
 from simtx.validation.violations import findings, losses
 
 if TYPE_CHECKING:
+    from simtx.metrics.run import Run
     from simtx.scenario import Scenario
 
 SHORT: Final = 24
@@ -44,8 +45,7 @@ DEPTH: Final = 2
 """Kills in one transaction at most."""
 LAUNCH: Final = 150
 """Transactions of one launch at most."""
-_ATTEMPTS: Final = 3
-"""Launches in which a place is to be struck, if the handler does not come about in the first ones."""
+_ATTEMPTS: Final = 3  # launches in which a place is to be struck, if the handler does not come about in the first ones
 _GLANCE: Final = 0.02  # seconds between two looks at whether everything is at rest
 _ANSWER: Final = 0.2  # seconds that a process has to say so; one that is down does not
 _STILL: Final = 2  # looks in a row that have to find everything at rest
@@ -73,6 +73,7 @@ class CrashMatrix:
         transactions: Transactions in them.
         kills: Processes that were killed.
         seconds: How long it took.
+        interrupted: Whether it was ended before its time, and some of the chosen places were not tried.
     """
 
     strategy: str
@@ -89,6 +90,7 @@ class CrashMatrix:
     transactions: int = 0
     kills: int = 0
     seconds: float = 0.0
+    interrupted: bool = False
 
     @property
     def ok(self) -> bool:
@@ -125,6 +127,8 @@ class CrashMatrix:
         lines += [f"never reached: {described(recipe)}" for recipe in never]
         lines += [f"violation: {line}" for line in self.violations]
         lines.append("no violations" if self.ok else f"{len(self.violations)} violations")
+        if self.interrupted:
+            lines.append("interrupted: the launch that was under way was not checked")
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
@@ -146,6 +150,7 @@ class CrashMatrix:
             "transactions": self.transactions,
             "kills": self.kills,
             "seconds": round(self.seconds, 1),
+            "interrupted": self.interrupted,
         }
 
 
@@ -174,6 +179,9 @@ def crash_matrix(
         keep: Where the folders of runs with violations are kept; None: they are deleted.
         progress: Called with what is going on and the share of it that is done.
 
+    Returns:
+        The result; also after Ctrl-C, then with what was found until then and `CrashMatrix.interrupted` set.
+
     Raises:
         ScenarioError: There is no such strategy, store, broker or process.
         RunFailed: A process, a database or the broker cannot go on, which is the worst of all findings; the text says which and why.
@@ -194,6 +202,8 @@ def crash_matrix(
     begun = time.monotonic()
     try:
         search.run(depth, None if complete else limit or SHORT, process)
+    except KeyboardInterrupt:
+        result.interrupted = True
     finally:
         result.seconds = time.monotonic() - begun
     return result
@@ -220,12 +230,13 @@ class _Search:
         self.keep = keep
         self.progress = progress
         self.known: dict[Place, Recipe] = {}  # every place, with the kills that lead to it
+        self.chosen: set[Place] = set()
         self.tried: Counter[Place] = Counter()
 
     def run(self, depth: int, limit: int | None, process: str | None) -> None:
         """Strike all places, or so many."""
         self.launch([(variant, ()) for variant in VARIANTS], "looking for places")
-        chosen: set[Place] = set()
+        chosen = self.chosen
         waiting: deque[Recipe] = deque()
         for kills in itertools.count(1):
             fresh = [
@@ -238,12 +249,11 @@ class _Search:
                 fresh = _spread(_once([place for place in fresh if len(self.known[place]) == kills - 1]), share)
             chosen.update(fresh)
             waiting.extend((*self.known[place], place) for place in sorted(fresh))
+            self.result.chosen = len(chosen)
+            self.result.places = len(self.known if limit is None else {place.anywhere for place in self.known})
             if not waiting:
                 break
             self.strike(waiting)
-        self.result.chosen = len(chosen)
-        places = self.known if limit is None else {place.anywhere for place in self.known}
-        self.result.places = len(places)
 
     def strike(self, waiting: deque[Recipe]) -> None:
         """Play the next of these recipes; those that do not come to their end get another chance."""
@@ -263,52 +273,64 @@ class _Search:
 
     def launch(self, transactions: Sequence[tuple[str, Recipe]], what: str) -> list[bool]:
         """Play one launch, check it, learn its places; which recipes have struck to their end."""
+        path = Path(tempfile.mkdtemp(prefix="simtx-"))
+        where = self.keep / f"launch-{self.result.launches + 1}" if self.keep is not None else None
+        try:
+            run = self.play(path, transactions, what)
+            struck = {mark.name for mark in (path / "kills").iterdir()}
+            clean = self.check(run, path, [recipe for _, recipe in transactions], len(struck))
+            if where is not None and not clean:
+                kept(path, where)
+        except RunFailed:
+            if where is not None:
+                kept(path, where)
+            raise
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+        hits: dict[int, Recipe] = {}
+        for tx, (_, recipe) in enumerate(transactions):
+            hits[tx] = recipe[: sum(identity(tx, number) in struck for number in range(len(recipe)))]
+        variants = {tx: variant for tx, (variant, _) in enumerate(transactions)}
+        for place, recipe in found(run.trace, hits, variants).items():
+            self.known.setdefault(place, recipe)
+        return [hits[tx] == recipe for tx, (_, recipe) in enumerate(transactions)]
+
+    def play(self, path: Path, transactions: Sequence[tuple[str, Recipe]], what: str) -> Run:
+        """The run of these transactions, with their kills, in this folder."""
         count = len(transactions)
         kills: dict[str, list[KillPoint]] = {}
         for tx, (_, recipe) in enumerate(transactions):
             for process, point in kill_points(tx, recipe):
                 kills.setdefault(process, []).append(point)
-        schedule = Schedule(
-            [],
-            [plan(tx, variant) for tx, (variant, _) in enumerate(transactions)],
-            [[0.0] * len(self.scenario.transaction.steps)] * count,
-            [[0.0] * len(self.scenario.transaction.steps)] * count,
-            [],
-        )
-        scenario = self.scenario.replace(**{"run.transactions": count})
+        plans = [plan(tx, variant) for tx, (variant, _) in enumerate(transactions)]
+        idle = [[0.0] * len(one.steps) for one in plans]
 
         async def course(launcher: Launcher) -> list[int]:
             return await step_by_step(launcher, count, lambda share: self.progress(what, share))
 
-        path = Path(tempfile.mkdtemp(prefix="simtx-"))
-        try:
-            run = played(
-                schedule, scenario, self.strategy, Options(kills=kills), path, self.store, self.broker, course=course
-            )
-            struck = {mark.name for mark in (path / "kills").iterdir()}
-            result = self.result
-            result.launches += 1
-            result.transactions += count
-            result.kills += len(struck)
-            result.losses.update(losses(run))
-            problems = findings(run, path)
-            for finding in problems:
-                kill = f" [{described(transactions[finding.tx][1])}]" if finding.tx >= 0 else ""
-                result.violations.append(f"{finding}{kill}")
-            if problems and self.keep is not None:
-                kept(path, self.keep / f"launch-{result.launches}")
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
-        hits: dict[int, Recipe] = {}
-        whole = []
-        for tx, (_, recipe) in enumerate(transactions):
-            length = sum(identity(tx, number) in struck for number in range(len(recipe)))
-            whole.append(length == len(recipe))
-            hits[tx] = recipe[:length]
-        variants = {tx: variant for tx, (variant, _) in enumerate(transactions)}
-        for place, recipe in found(run.trace, hits, variants).items():
-            self.known.setdefault(place, recipe)
-        return whole
+        return played(
+            Schedule([], plans, idle, idle, []),
+            self.scenario.replace(**{"run.transactions": count}),
+            self.strategy,
+            Options(kills=kills),
+            path,
+            self.store,
+            self.broker,
+            course=course,
+        )
+
+    def check(self, run: Run, path: Path, recipes: Sequence[Recipe], kills: int) -> bool:
+        """Count what has come of a launch; whether nothing is wrong with it."""
+        result = self.result
+        result.launches += 1
+        result.transactions += len(recipes)
+        result.kills += kills
+        result.losses.update(losses(run))
+        problems = findings(run, path)
+        for finding in problems:
+            known = 0 <= finding.tx < len(recipes)
+            result.violations.append(f"{finding} [{described(recipes[finding.tx])}]" if known else str(finding))
+        return not problems
 
 
 async def step_by_step(launcher: Launcher, count: int, told: Callable[[float], None]) -> list[int]:

@@ -7,6 +7,7 @@ import pytest
 from simtx.errors import ScenarioError
 from simtx.protocols import Append, Message, Publish, Transact
 from simtx.reference.killpoints import KillPoint, program
+from simtx.validation import crash_matrix as module
 from simtx.validation.crash_matrix import CrashMatrix, crash_matrix
 from simtx.validation.places import Place, described, kill_points
 from tests.checker.mutants import ALL
@@ -76,6 +77,18 @@ def test_a_process_that_there_is_not_is_refused() -> None:
         ScenarioError, match=r"there is no process 'payer\.relay'; there are payer, payee, fees, coordinator"
     ):
         crash_matrix("2pc", process="payer.relay")
+
+
+def test_ctrl_c_shows_what_was_found_until_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "played", interrupted)
+    matrix = crash_matrix("2pc")
+    assert matrix.interrupted
+    assert matrix.launches == 0
+    assert "interrupted" in matrix.text
+    assert matrix.as_dict()["interrupted"] is True
 
 
 # --- places ---------------------------------------------------------------------------------------------------------------------
