@@ -1,6 +1,7 @@
-"""All checks, the same by hand and in CI: format, lint, types, layers, tests, notebooks.
+"""All checks, the same by hand and in CI: format, lint, types, layers, tests.
 
-Usage: python tests/check.py [names]; without names, all of them run, and each failure is reported at the end.
+Usage: python tests/check.py [names]; without names, all but the heavy tests run, and each failure is reported at the end. ``heavy`` runs the tests
+that are too long for every change: real runs of which others have shown the like in small.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = Path(sys.executable).parent
 
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "--durations", "15"]
+
 CHECKS: dict[str, list[str]] = {
     "format": [str(SCRIPTS / "ruff"), "format", "--check", "."],
     "lint": [str(SCRIPTS / "ruff"), "check", "."],
     "types": [str(SCRIPTS / "mypy"), "simtx"],
     "layers": [str(SCRIPTS / "lint-imports")],
-    "tests": [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "--durations", "15"],
+    "tests": [*PYTEST, "-m", "not heavy"],
+    "heavy": [*PYTEST, "-m", "heavy"],
 }
+USUAL = [name for name in CHECKS if name != "heavy"]
 
 
 def main(names: list[str]) -> int:
@@ -29,7 +34,7 @@ def main(names: list[str]) -> int:
         print(f"no check is called {', '.join(unknown)}; there are {', '.join(CHECKS)}", file=sys.stderr)
         return 2
     failed = []
-    for name in names or CHECKS:
+    for name in names or USUAL:
         start = time.perf_counter()
         print(f"== {name}: {' '.join(Path(part).name if '/' in part else part for part in CHECKS[name])}", flush=True)
         code = subprocess.run(CHECKS[name], cwd=ROOT, check=False).returncode
