@@ -21,7 +21,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from simtx.errors import RunFailed, ScenarioError
 from simtx.protocols import Strategy
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 SHORT: Final = 24
 """Places that a short crash matrix strikes."""
+TEMPOS: Final = tuple(itertools.permutations((0.0, 0.008, 0.016)))
+"""Orders in which services that work side by side get done, as seconds of work; a short crash matrix takes the first and the last."""
 DEPTH: Final = 2
 """Kills in one transaction at most."""
 LAUNCH: Final = 150
@@ -209,6 +211,24 @@ def crash_matrix(
     return result
 
 
+class Try(NamedTuple):
+    """One transaction of a launch.
+
+    Attributes:
+        variant: Which of `simtx.validation.transfers.VARIANTS`.
+        recipe: Where to kill.
+        tempo: Seconds of work of each step, so that messages of services that work side by side come in a certain order.
+    """
+
+    variant: str
+    recipe: Recipe
+    tempo: tuple[float, ...]
+
+    def then(self, place: Place) -> Try:
+        """The same transaction, with a further kill."""
+        return self._replace(recipe=(*self.recipe, place))
+
+
 class _Search:
     """Finds places and strikes them, launch after launch."""
 
@@ -229,56 +249,57 @@ class _Search:
         self.result = result
         self.keep = keep
         self.progress = progress
-        self.known: dict[Place, Recipe] = {}  # every place, with the kills that lead to it
+        self.known: dict[Place, Try] = {}  # every place, with the transaction that led to it
         self.chosen: set[Place] = set()
         self.tried: Counter[Place] = Counter()
 
     def run(self, depth: int, limit: int | None, process: str | None) -> None:
         """Strike all places, or so many."""
-        self.launch([(variant, ()) for variant in VARIANTS], "looking for places")
+        tempos = TEMPOS if limit is None else TEMPOS[::5]
+        self.launch([Try(variant, (), tempo) for variant in VARIANTS for tempo in tempos], "looking for places")
         chosen = self.chosen
-        waiting: deque[Recipe] = deque()
+        waiting: deque[Try] = deque()
         for kills in itertools.count(1):
             fresh = [
                 place
-                for place, recipe in self.known.items()
+                for place, (_, recipe, _) in self.known.items()
                 if place not in chosen and len(recipe) < depth and process in (None, place.process)
             ]
             if limit is not None:  # the first launch strikes most of them, the second those that it has shown
                 share = limit - limit // 3 if kills == 1 < depth else limit - len(chosen)
-                fresh = _spread(_once([place for place in fresh if len(self.known[place]) == kills - 1]), share)
+                fresh = _spread(_once([place for place in fresh if len(self.known[place].recipe) == kills - 1]), share)
             chosen.update(fresh)
-            waiting.extend((*self.known[place], place) for place in sorted(fresh))
+            waiting.extend(self.known[place].then(place) for place in sorted(fresh))
             self.result.chosen = len(chosen)
             self.result.places = len(self.known if limit is None else {place.anywhere for place in self.known})
             if not waiting:
                 break
             self.strike(waiting)
 
-    def strike(self, waiting: deque[Recipe]) -> None:
-        """Play the next of these recipes; those that do not come to their end get another chance."""
+    def strike(self, waiting: deque[Try]) -> None:
+        """Play the next of these; those that do not come to their end get another chance."""
         batch = [waiting.popleft() for _ in range(min(LAUNCH, len(waiting)))]
         what = f"{len(self.result.struck)} places struck, {len(batch) + len(waiting)} more"
-        struck = self.launch([(recipe[-1].variant, recipe) for recipe in batch], what)
-        for recipe, hit in zip(batch, struck, strict=True):
-            place = recipe[-1]
+        struck = self.launch(batch, what)
+        for one, hit in zip(batch, struck, strict=True):
+            place = one.recipe[-1]
             if hit:
-                self.result.struck.append(recipe)
+                self.result.struck.append(one.recipe)
                 continue
             self.tried[place] += 1
             if self.tried[place] < _ATTEMPTS:
-                waiting.append(recipe)
+                waiting.append(one)
             else:
-                self.result.unreached.append(recipe)
+                self.result.unreached.append(one.recipe)
 
-    def launch(self, transactions: Sequence[tuple[str, Recipe]], what: str) -> list[bool]:
+    def launch(self, transactions: Sequence[Try], what: str) -> list[bool]:
         """Play one launch, check it, learn its places; which recipes have struck to their end."""
         path = Path(tempfile.mkdtemp(prefix="simtx-"))
         where = self.keep / f"launch-{self.result.launches + 1}" if self.keep is not None else None
         try:
             run = self.play(path, transactions, what)
             struck = {mark.name for mark in (path / "kills").iterdir()}
-            clean = self.check(run, path, [recipe for _, recipe in transactions], len(struck))
+            clean = self.check(run, path, [one.recipe for one in transactions], len(struck))
             if where is not None and not clean:
                 kept(path, where)
         except RunFailed:
@@ -288,28 +309,28 @@ class _Search:
         finally:
             shutil.rmtree(path, ignore_errors=True)
         hits: dict[int, Recipe] = {}
-        for tx, (_, recipe) in enumerate(transactions):
+        for tx, (_, recipe, _) in enumerate(transactions):
             hits[tx] = recipe[: sum(identity(tx, number) in struck for number in range(len(recipe)))]
-        variants = {tx: variant for tx, (variant, _) in enumerate(transactions)}
-        for place, recipe in found(run.trace, hits, variants).items():
-            self.known.setdefault(place, recipe)
-        return [hits[tx] == recipe for tx, (_, recipe) in enumerate(transactions)]
+        variants = {tx: one.variant for tx, one in enumerate(transactions)}
+        for place, tx in found(run.trace, hits, variants).items():
+            self.known.setdefault(place, transactions[tx]._replace(recipe=hits[tx]))
+        return [hits[tx] == one.recipe for tx, one in enumerate(transactions)]
 
-    def play(self, path: Path, transactions: Sequence[tuple[str, Recipe]], what: str) -> Run:
+    def play(self, path: Path, transactions: Sequence[Try], what: str) -> Run:
         """The run of these transactions, with their kills, in this folder."""
         count = len(transactions)
         kills: dict[str, list[KillPoint]] = {}
-        for tx, (_, recipe) in enumerate(transactions):
-            for process, point in kill_points(tx, recipe):
+        for tx, one in enumerate(transactions):
+            for process, point in kill_points(tx, one.recipe):
                 kills.setdefault(process, []).append(point)
-        plans = [plan(tx, variant) for tx, (variant, _) in enumerate(transactions)]
-        idle = [[0.0] * len(one.steps) for one in plans]
+        plans = [plan(tx, one.variant) for tx, one in enumerate(transactions)]
+        demands = [list(one.tempo) for one in transactions]
 
         async def course(launcher: Launcher) -> list[int]:
             return await step_by_step(launcher, count, lambda share: self.progress(what, share))
 
         return played(
-            Schedule([], plans, idle, idle, []),
+            Schedule([], plans, demands, demands, []),
             self.scenario.replace(**{"run.transactions": count}),
             self.strategy,
             Options(kills=kills),

@@ -101,10 +101,8 @@ def _has_subject(place: Place) -> bool:
     return not place.process.endswith(RELAY) or place.event == "published" or "Publish:" in place.program
 
 
-def found(
-    trace: Iterable[TraceEvent], recipes: Mapping[int, Recipe], variants: Mapping[int, str]
-) -> dict[Place, Recipe]:
-    """All places that a run's log shows, each with the kills that led to it.
+def found(trace: Iterable[TraceEvent], recipes: Mapping[int, Recipe], variants: Mapping[int, str]) -> dict[Place, int]:
+    """All places that a run's log shows, each with the transaction in which it was met: of several, one with the fewest kills.
 
     Handlers of a relay that belong to no transaction (its start, a poll) are places of the transaction under way, if that had a kill.
 
@@ -113,7 +111,7 @@ def found(
         recipes: The kills of each transaction that have struck.
         variants: Variant by transaction.
     """
-    places: dict[Place, Recipe] = {}
+    places: dict[Place, int] = {}
     current = -1
     for entry in trace:
         if entry.kind == "arrive":
@@ -127,20 +125,12 @@ def found(
         about = subjects(entry.tx, entry.name, effects)
         if daemon and not about and recipes.get(current):
             about = {current}
-        for tx in about:
-            if tx not in variants:
-                continue
+        for tx in sorted(about & variants.keys()):
+            process = entry.node + RELAY if daemon else entry.node
+            state, event = detail.get("state", ""), entry.name.partition(":")[0]
             for index in range(len(effects) + 1):
-                place = Place(
-                    entry.node + RELAY if daemon else entry.node,
-                    entry.actor,
-                    detail.get("state", ""),
-                    entry.name.partition(":")[0],
-                    text,
-                    index,
-                    variants[tx],
-                )
-                recipe = recipes.get(tx, ())
-                if place not in places or len(places[place]) > len(recipe):
-                    places[place] = recipe
+                place = Place(process, entry.actor, state, event, text, index, variants[tx])
+                known = places.get(place)
+                if known is None or len(recipes[known]) > len(recipes[tx]):
+                    places[place] = tx
     return places
