@@ -12,10 +12,10 @@ from simtx.validation.crash_matrix import CrashMatrix, crash_matrix
 from simtx.validation.places import Place, described, kill_points
 from tests.checker.mutants import ALL
 
-PROMISING = ["2pc", "2pc:work=before", "saga", "outbox"]
+PROMISING = ["2pc", pytest.param("2pc:work=before", marks=pytest.mark.heavy), "saga", "outbox"]
 SEEDED = [
     ("vote-before-prepared", "payee"),
-    ("rollback-on-recovery", "payee"),
+    pytest.param("rollback-on-recovery", "payee", marks=pytest.mark.heavy),
     ("effect-before-row", "payee"),
     ("ack-before-commit-at-consumer", "fees"),
 ]
@@ -59,7 +59,7 @@ def test_nothing_is_violated_on_servers(strategy: str, broker: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "process"), SEEDED, ids=[name for name, _ in SEEDED])
+@pytest.mark.parametrize(("name", "process"), SEEDED)
 def test_a_seeded_defect_is_found(name: str, process: str) -> None:
     """Each shows in a transaction that would have succeeded, by a kill and not without one."""
     mutant = next(mutant for mutant in ALL if mutant.name == name)

@@ -25,7 +25,7 @@ PATIENCE = 60.0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["2pc", "outbox"])
+@pytest.mark.parametrize("strategy", ["2pc", pytest.param("outbox", marks=pytest.mark.heavy)])
 def test_nothing_is_violated(strategy: str) -> None:
     result = soak(strategy, minutes=1 / 6, every=0.5, seed=3)
     assert result.ok, result.text
@@ -41,6 +41,7 @@ def test_nothing_is_violated(strategy: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_a_seeded_defect_is_found() -> None:
     """A participant that rolls its prepared branch back when it is started again."""
     mutant = next(one for one in ALL if one.name == "rollback-on-recovery")
