@@ -411,7 +411,9 @@ def test_what_a_consumer_had_in_hand_when_it_died_comes_to_its_successor_at_once
         play(go(broker))
 
 
-@pytest.mark.parametrize("kind", DURABLE)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(one, marks=[pytest.mark.heavy] if one.startswith("nats") else []) for one in DURABLE]
+)
 def test_an_id_stays_the_same_over_a_crash_of_the_broker_and_is_never_used_again(kind: str, tmp_path: Path) -> None:
     async def go(broker: Broker) -> None:
         async with connected(broker, "orders") as producer, connected(broker, "stock") as client:

@@ -16,7 +16,11 @@ from simtx.reference.runfolder import RunFolder
 from simtx.scenario import Scenario, from_dict
 
 STRATEGIES = ["2pc", "2pc:work=before", "saga", "outbox", "dual-write"]
-ON_SERVERS = ["2pc", "2pc:work=before", "outbox"]  # on PostgreSQL and NATS; saga and dual write ask nothing else of them
+ON_SERVERS = [
+    "2pc",
+    "2pc:work=before",
+    "outbox",
+]  # on PostgreSQL and NATS; saga and dual write ask nothing else of them
 
 
 def lab(n: int = 2, *, transactions: int = 20, refusal: float = 0.0, rate: float = 25.0, **more: object) -> Scenario:
@@ -208,7 +212,7 @@ def test_a_rolling_upgrade_with_mixed_versions_in_flight_loses_nothing() -> None
     assert len(stopped) >= 5  # the new version met an old consumer, many times
     assert all("version 2.0" in event.detail for event in stopped)
     unanswered = run.transactions["answer"] == ""  # a client cannot reach a node that is being replaced
-    assert unanswered.sum() <= 10
+    assert (~unanswered).sum() >= 25
     assert "lost" not in set(run.transactions["outcome"][~unanswered])
 
 

@@ -432,6 +432,7 @@ def prepare_by_hand(dsn: str, schema: str, key: str, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_an_orphan_is_ended_while_the_run_goes_on(tmp_path: Path, live: Callable[..., threading.Thread]) -> None:
     """Its machine is made for it, asks the coordinator, hears of no commit, and rolls back."""
     folder = tmp_path / "run"
@@ -463,6 +464,7 @@ def test_an_orphan_is_ended_while_the_run_goes_on(tmp_path: Path, live: Callable
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_orphans_in_postgres_are_found_and_resolved(tmp_path: Path) -> None:
     """One under this run's name, which its coordinator has never heard of; one of some other program, for which nobody can be asked."""
     folder = tmp_path / "run"
