@@ -278,7 +278,7 @@ class _Replay:
 
     def _crash(self, event: TraceEvent) -> None:
         one = self.workers.get(event.node)
-        if one is not None:
+        if one is not None and event.detail in ("", event.node):  # else it was another process of this node, its relay
             one.change(event.time, 0)
 
     # --- the run ----------------------------------------------------------------------------------------------------------------

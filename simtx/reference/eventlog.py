@@ -65,5 +65,6 @@ class LogFile:
         return known[1] if known else None
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+        """Close the file; what comes late is an error, and goes nowhere."""
+        file, self._file = self._file, -1
+        os.close(file)

@@ -116,7 +116,6 @@ class Launcher:
         self.injectors: Injectors | None = None
         self._watcher: NatsClient | None = None
         self._upgrades: list[asyncio.Task[None]] = []
-        self._broker: NatsClient | None = None  # for looking at what waits in a server that is none of our processes
 
     # --- configuration ----------------------------------------------------------------------------------------------------------
 
@@ -237,11 +236,6 @@ class Launcher:
             await asyncio.gather(*(self.children[name].start() for name in members))
             for name in members:
                 await self._listening(name)
-        if self.backends.broker is not None and self.backends.broker_process is None:
-            from simtx.reference.brokers.nats import NatsClient
-
-            self._broker = NatsClient(self.backends.broker, LAUNCHER, self.folder.secret())
-            await self._broker.connect()
         self._progress("running", 0.0)
 
     async def _listening(self, name: str) -> None:
@@ -282,6 +276,8 @@ class Launcher:
             await self._watcher.close()
         order = [CLIENT, *self.relays, *self.nodes, PROXY, BROKER]
         await asyncio.gather(*(self.children[name].stop() for name in order if name in self.children))
+        if hasattr(self, "log"):  # it was started
+            self.log.close()
 
     def destroy(self) -> None:
         """Kill all processes now."""
@@ -391,14 +387,6 @@ class Launcher:
                 continue
             working.update(reply.get("working", ()), reply.get("pending", ()))
             quiet = quiet and bool(reply.get(word, reply["quiet"])) and not reply.get("pending")
-        if self._broker is not None:
-            try:
-                inside = await self._broker.pending()
-            except ConnectionError:
-                quiet = False
-            else:
-                working.update(inside)
-                quiet = quiet and not inside
         waiting = await self._on_server(patience)
         working.update(waiting or ())
         return quiet and waiting == set(), working
