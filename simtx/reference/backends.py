@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from simtx.errors import ScenarioError
 
 if TYPE_CHECKING:
-    from simtx.protocols import Strategy
+    from simtx.protocols import Policies, Strategy
     from simtx.reference.runfolder import RunFolder
     from simtx.scenario import Scenario
 
@@ -50,6 +50,7 @@ class Backends:
         self.kind = store
         self._keep = keep
         self._scenario = scenario
+        self._policies: Policies = getattr(strategy, "policies", None) or scenario.policies
         self._folder = folder
         self._servers: dict[str, Any] = {}
         self._nats: Any = None
@@ -107,7 +108,7 @@ class Backends:
             "initial": dict(service.store.initial) if service is not None else {},
             "serializable": service is not None and service.store.isolation == "serializable",
             "lock_timeout": service.store.lock_timeout if service is not None else 1.0,
-            "dedup_retention": self._scenario.policies.dedup_retention,
+            "dedup_retention": self._policies.dedup_retention,
         }
         if self.kind == "sqlite":
             return spec | {

@@ -40,6 +40,7 @@ class Client:
         self._links: dict[str, Connection] = {}
         self._schedule = [json.loads(line) for line in (folder.path / "schedule.jsonl").read_text().splitlines()]
         self._open: dict[int, int] = {}  # transactions without an answer, with the id of their arrival
+        self._waiting: set[int] = set()  # those whose user has not lost patience, in a closed workload
         self._next = 0
         self.begun = False
         self.over = False
@@ -68,8 +69,8 @@ class Client:
         if config["duration"] is not None:
             self._loop.call_later(max(origin + config["duration"] - time.monotonic(), 0.0), self._end_of_arrivals)
         if config["users"]:
-            for number in range(config["users"]):
-                self._loop.call_later(config["think"][number % len(config["think"])], self.arrive)
+            for number in range(config["users"]):  # a loop's clock is time.monotonic, as the origin's
+                self._loop.call_at(origin + config["think"][number % len(config["think"])], self.arrive)
         else:
             threading.Thread(target=self._keep_time, args=(origin,), daemon=True).start()
 
@@ -105,8 +106,9 @@ class Client:
         if not self.link(entry["entry"]).send({"type": "request", "tx": tx, "plan": entry["plan"], "origin": number}):
             self._log.log("drop", NAME, tx, number, actor="network", peer=entry["entry"], name="begin", detail="down")
         if self._config["users"]:
+            self._waiting.add(tx)
             self._loop.call_later(self._config["patience"], self._goes_on, tx)
-        if self._next == len(self._schedule) and self._config["duration"] is None:
+        if self._next == len(self._schedule) and self._config["ends_with_last"]:
             self._end_of_arrivals()
 
     def on_frame(self, frame: dict[str, Any]) -> None:
@@ -116,11 +118,13 @@ class Client:
         tx = frame.get("tx")
         if not isinstance(tx, int) or tx not in self._open:
             return
+        del self._open[tx]
         self._log.log("reply", NAME, tx, frame.get("origin"), actor="network", name=str(frame.get("outcome")))
         self._goes_on(tx)
 
     def _goes_on(self, tx: int) -> None:
-        if self._open.pop(tx, None) is not None and self._config["users"]:
+        if tx in self._waiting:
+            self._waiting.discard(tx)
             think = self._config["think"]
             self._loop.call_later(think[self._next % len(think)], self.arrive)
 

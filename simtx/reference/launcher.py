@@ -149,9 +149,11 @@ class Launcher:
                 "entries": sorted({self.strategy.entry(plan) for plan in schedule.plans}),
                 "warmup": run.warmup,
                 "duration": run.duration,
+                "ends_with_last": run.duration is None
+                or (workload.kind == "trace" and len(schedule.times) == len(workload.trace_times)),
                 "users": workload.users if workload.think_time is not None else 0,
                 "think": schedule.think,
-                "patience": scenario.policies.client_patience,
+                "patience": (getattr(self.strategy, "policies", None) or scenario.policies).client_patience,
             }
         )
 

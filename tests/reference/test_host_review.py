@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 import simtx
 from simtx.metrics.replay import data_from_trace
 from simtx.metrics.trace import Trace, TraceEvent
+from simtx.protocols import Policies, Saga
 from tests.reference.test_execute import assert_sound, lab
 
 
@@ -57,3 +59,25 @@ def test_users_of_a_closed_workload_begin_at_the_origin_of_the_run() -> None:
     assert (run.transactions["arrival_s"] >= 0.01).all()
     assert run.transactions["measured"].all()
     assert_sound(run)
+
+
+def test_an_answer_that_comes_after_its_user_has_gone_on_still_is_one() -> None:
+    """Patience moves the user of a closed workload on; the client's answer, and so its latency, is what it is."""
+    slow = {f"s{i}": {"workers": 2, "service_time": 0.1, "store": {"initial": {"k:*": 100}}} for i in range(2)}
+    users = {"kind": "closed", "users": 1, "think_time": 0.01}
+    strategy = Saga(policies=Policies(call_timeout=2.0, client_patience=0.05))
+    run = simtx.execute(lab(workload=users, services=slow, transactions=4), strategy)
+    begins = run.transactions["arrival_s"].to_numpy()
+    assert (begins[1:] - begins[:-1] < 0.1).all()  # the patience is the strategy's, as in the simulation
+    assert sorted(event.tx for event in run.trace if event.kind == "reply") == [0, 1, 2, 3]
+    assert (run.transactions["latency_ms"] > 200).all()
+
+
+def test_the_measured_window_ends_with_the_last_arrival_of_a_trace_file(tmp_path: Path) -> None:
+    """It is shorter than the duration: in both worlds nobody waits for arrivals that will not come."""
+    arrivals = tmp_path / "arrivals.csv"
+    arrivals.write_text("time\n" + "".join(f"{time}\n" for time in (0.1, 0.2, 0.3)))
+    scenario = lab(workload={"kind": "trace", "trace": str(arrivals)}, run={"duration": 5.0, "drain": 20.0})
+    run, simulated = simtx.execute(scenario, "saga"), simtx.simulate(scenario, "saga")
+    assert len(run.transactions) == 3
+    assert run.summary.throughput_per_s == pytest.approx(simulated.summary.throughput_per_s, rel=0.05)
