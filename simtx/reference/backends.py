@@ -121,13 +121,7 @@ class Backends:
 
     def pause_store(self, node: str) -> None:
         """The database of a node stops answering."""
-        server = self._servers.get(node)
-        if server is None:
-            raise ScenarioError(
-                "a store outage needs servers of our own: use store='postgres' (SQLite is a file inside the service)",
-                "faults",
-            )
-        server.pause()
+        self._servers[node].pause()
 
     def resume_store(self, node: str) -> None:
         """The database answers again."""
@@ -177,6 +171,25 @@ class Backends:
         from simtx.reference.stores.postgres_schema import drop_run
 
         drop_run(self.kind, self._folder.run)
+
+
+def check_faults(scenario: Scenario, store: str, broker: str) -> None:
+    """Refuse faults of servers that are not ours to stop.
+
+    Raises:
+        ScenarioError: There is one; the text says what would be right.
+    """
+    for number, fault in enumerate(scenario.faults):
+        if fault.kind == "store-outage" and store != "postgres":
+            raise ScenarioError(
+                "a store outage needs databases of our own: use store='postgres' (SQLite is a file inside the service)",
+                f"faults[{number}]",
+            )
+        outage = fault.kind == "broker-outage" or (fault.kind == "crash" and fault.node == "broker")
+        if outage and broker not in BROKERS:
+            raise ScenarioError(
+                "a broker outage needs a broker of our own: use broker='embedded' or 'nats'", f"faults[{number}]"
+            )
 
 
 def check_store(store: str) -> None:

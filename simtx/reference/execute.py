@@ -18,7 +18,7 @@ import cloudpickle
 from simtx.errors import RunFailed, ScenarioError
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
-from simtx.reference.backends import Backends, check_broker, check_store
+from simtx.reference.backends import Backends, check_broker, check_faults, check_store
 from simtx.reference.collect import entries, gather
 from simtx.reference.faults import triggered
 from simtx.reference.killpoints import KillPoint
@@ -86,6 +86,7 @@ def execute(
     chosen = resolve(strategy, scenario.policies)
     check_store(store)
     check_broker(broker)
+    check_faults(scenario, store, broker)
     if network not in ("loopback", "scenario"):
         raise ScenarioError(f"there is no network '{network}'; use 'loopback' or 'scenario'", "network")
     schedule = Schedule.draw(scenario, seed)
@@ -181,6 +182,7 @@ class Session:
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._interrupted = False
 
     def run(self, schedule: Schedule, course: Course | None = None) -> Run:
         """Play the schedule and collect the run.
@@ -243,25 +245,34 @@ class Session:
                 with asyncio.Runner() as runner:
                     self._loop = runner.get_loop()
                     self._task = self._loop.create_task(main())
+                    if self._interrupted:  # while the backends started, when there was nothing to cancel
+                        self._task.cancel()
                     self._result = self._loop.run_until_complete(self._task)
             except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
                 self._error = error
             finally:
                 if self.launcher is not None:
                     self.launcher.destroy()
-                self.backends.stop()
+                try:
+                    self.backends.stop()
+                finally:
+                    over.set()
 
+        over = threading.Event()
         worker = threading.Thread(target=thread, name="simtx-launcher")
-        worker.start()
         try:
-            while worker.is_alive():
-                worker.join(0.2)
+            worker.start()
+            while not over.wait(0.2):  # a `join` that is interrupted takes the thread for ended (Python 3.11, 3.12)
+                pass
         except BaseException:
+            self._interrupted = True
             if self._loop is not None and self._task is not None:
                 with contextlib.suppress(RuntimeError):  # it was closed at this moment
                     self._loop.call_soon_threadsafe(self._task.cancel)
-            worker.join()
+            if worker.ident is not None:
+                over.wait()
             raise
+        worker.join()
         if self._error is not None:
             raise self._error
         return self._result

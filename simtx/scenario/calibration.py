@@ -131,7 +131,7 @@ class Calibration:
             f"date = {_text(self.date)}",
         ]
         for title, table in (("machine", self.machine), ("subject", self.subject)):
-            lines += ["", f"[{title}]", *(f"{key} = {_text(value)}" for key, value in table.items())]
+            lines += ["", f"[{title}]", *(f"{_text(key)} = {_text(value)}" for key, value in table.items())]
         for name, block in self.blocks.items():
             lines += [
                 "",

@@ -219,3 +219,17 @@ def test_a_rolling_upgrade_with_mixed_versions_in_flight_loses_nothing() -> None
 def test_a_version_that_nobody_knows_is_refused_before_anything_starts() -> None:
     with pytest.raises(simtx.ScenarioError, match=r"version '7\.0'"):
         simtx.execute(lab(), "outbox", speaks={"s0": "7.0"})
+
+
+def test_an_outage_of_what_is_not_ours_is_refused_before_anything_starts() -> None:
+    scenario = lab(faults=[{"kind": "store-outage", "node": "s0", "at": 0.2, "duration": 0.2}])
+    with pytest.raises(simtx.ScenarioError, match=r"faults\[0\]: a store outage needs databases of our own"):
+        simtx.execute(scenario, "saga")
+
+
+def test_a_database_that_stops_answering_for_a_while_costs_time_and_nothing_else() -> None:
+    faults = [{"kind": "store-outage", "node": "s0", "at": 0.3, "duration": 0.5}]
+    run = simtx.execute(lab(faults=faults), "saga", store="postgres")
+    assert set(outcomes(run)) == {"committed"}
+    assert_sound(run)
+    assert run.transactions["latency_ms"].max() > 200

@@ -109,7 +109,7 @@ def example() -> Calibration:
     return Calibration(
         "lab",
         "2026-01-01",
-        {"processor": 'a "fast" one\\'},
+        machine() | {"processor": 'a "fast" one\\'},
         {"store": "sqlite"},
         found,
         {"forced write": {"1": {"mean": 0.001}}},
