@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from simtx.metrics.ledger import TransactionRecord
+from simtx.metrics.programs import swallowed
 from simtx.protocols import (
     Acknowledge,
     Alert,
     Answer,
     Append,
-    CancelTimer,
     Decided,
     Delivery,
     Effect,
@@ -20,15 +20,12 @@ from simtx.protocols import (
     Execute,
     Forget,
     Machine,
-    MarkOutbox,
     Message,
     Plan,
     Prepare,
     Publish,
-    ReadOutbox,
     Record,
     Request,
-    SetTimer,
     Suspect,
     Timer,
     Transact,
@@ -253,19 +250,10 @@ class Journal:
     def lost(self, actor: Actor, effects: Iterable[Effect]) -> None:
         """Effects that a crash swallowed."""
         for effect in effects:
-            peer = ""
-            if isinstance(effect, Message):
-                name, peer = f"send {effect.kind}", effect.to
-            elif isinstance(effect, Publish):
-                name, peer = f"publish {effect.message.kind}", "broker"
-            elif isinstance(effect, Append):
-                name = f"append {effect.record[0]}"
-            elif isinstance(effect, Answer):
-                name, peer = f"answer {effect.outcome}", "client"
-            elif isinstance(effect, SetTimer | CancelTimer | Forget | Decided | ReadOutbox | MarkOutbox):
+            told = swallowed(effect)
+            if told is None:
                 continue
-            else:
-                name = type(effect).__name__.lower()
+            name, peer = told
             self.recorder.log("lost", self.node, actor.tx, actor.cause, actor=actor.machine.role, peer=peer, name=name)
 
 

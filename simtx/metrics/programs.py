@@ -117,6 +117,21 @@ def described(effect: Effect) -> str:
     return name.lower()
 
 
+def swallowed(effect: Effect) -> tuple[str, str] | None:
+    """Name and peer of the ``lost`` entry for an effect that a crash has kept from happening; None: nobody could have noticed it."""
+    if isinstance(effect, Message):
+        return f"send {effect.kind}", effect.to
+    if isinstance(effect, Publish):
+        return f"publish {effect.message.kind}", "broker"
+    if isinstance(effect, Append):
+        return f"append {effect.record[0]}", ""
+    if isinstance(effect, Answer):
+        return f"answer {effect.outcome}", "client"
+    if isinstance(effect, SetTimer | CancelTimer | Forget | Decided | ReadOutbox | MarkOutbox):
+        return None
+    return type(effect).__name__.lower(), ""
+
+
 def told(entry: TraceEvent) -> str:
     """An entry in a few words, as it is called in findings."""
     words = [entry.kind]

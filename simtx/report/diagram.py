@@ -448,7 +448,7 @@ def _sentence(event: TraceEvent, change: str) -> str:
         case "transact" | "prepare" | "execute" | "commit" | "rollback":
             return f"store {label}{written[sequences.durability(event)]}"
         case "crash" | "restart":
-            return f"*** {event.kind} ***"
+            return f"*** {label} ***"
         case "lost":
             return f"lost in the crash: {label}"
         case _:

@@ -16,6 +16,7 @@ from typing import Final
 
 from simtx.errors import ScenarioError
 from simtx.metrics.trace import Trace, TraceEvent
+from simtx.report.interrupted import completed
 
 CLIENT: Final = "client"
 BROKER: Final = "broker"
@@ -124,7 +125,7 @@ def events_of(trace: Trace, tx: int, start: float | None = None, end: float | No
         ScenarioError: The trace knows no such transaction, or nothing happened in that time.
     """
     try:
-        own = sorted(trace.of(tx), key=lambda event: (event.time, event.id))
+        own = completed(sorted(trace.of(tx), key=lambda event: (event.time, event.id)))
     except KeyError:
         known = trace.transactions
         numbers = f"{known[0]} to {known[-1]}" if known else "none"
@@ -193,12 +194,19 @@ def label_of(event: TraceEvent, change: str = "") -> str:
             return f"alert: {event.name}"
         case "lost":
             return f"{event.name} → {event.peer}" if event.peer else event.name
+        case "crash" | "restart":
+            return f"{event.kind} of {event.detail}" if _other_process(event) else event.kind
         case "reject":
             return f"{event.name} held back by the circuit breaker"
         case "wait":
             return f"waited {1000 * float(event.detail or 0):.3f} ms for row locks: {event.name}"
         case _:
             return event.name or event.kind
+
+
+def _other_process(event: TraceEvent) -> bool:
+    """Whether a crash or restart is that of another process of the node, such as its relay, and not of the node."""
+    return event.detail not in ("", event.node)
 
 
 def build(trace: Trace, tx: int, start: float | None = None, end: float | None = None) -> Sequence:
@@ -344,10 +352,20 @@ def _connect(events: list[TraceEvent], rows: dict[int, float], sequence: Sequenc
         if event.kind == "send" and event.id not in arrived:
             top, fate = rows[event.id], fates.get(event.id)
             bottom = max(rows[fate.id] if fate else top, top + _LEAST_FALL)
-            refused = fate is not None and fate.detail == "down"
+            refused = fate.detail == "down" if fate else _is_down(events, event.peer, event.time)
             sequence.arrows.append(
                 Arrow("message", event.name, event.node, event.peer, top, bottom, lost=True, at_target=refused)
             )
+
+
+def _is_down(events: list[TraceEvent], node: str, time: float) -> bool:
+    """Whether the node is down at this time, as far as these entries know: a real network does not say why nothing arrives."""
+    fates = [
+        one.kind
+        for one in events
+        if one.kind in ("crash", "restart") and one.node == node and one.time <= time and not _other_process(one)
+    ]
+    return bool(fates) and fates[-1] == "crash"
 
 
 def _delivered(events: list[TraceEvent], until: TraceEvent) -> set[tuple[int | None, str]]:
@@ -373,7 +391,7 @@ def _mark(events: list[TraceEvent], rows: dict[int, float], sequence: Sequence, 
             kind = kinds[event.kind]
         else:
             continue
-        label = event.kind if kind in ("crash", "restart") else label_of(event, changes.get(event.id, ""))
+        label = label_of(event, changes.get(event.id, ""))
         sequence.marks.append(Mark(kind, label, event.node, rows[event.id]))
 
 
@@ -399,9 +417,11 @@ def _stretch(events: list[TraceEvent], rows: dict[int, float], sequence: Sequenc
     doubt: dict[str, float] = {}
     for event in events:
         row = rows[event.id]
-        if event.kind == "crash":
+        if event.kind == "crash" and not _other_process(event):
             down.setdefault(event.node, row)
-        elif event.kind == "restart":  # a crash that is not here was before the first event
+        elif event.kind == "restart" and not _other_process(
+            event
+        ):  # a crash that is not here was before the first event
             sequence.spans.append(Span("down", event.node, down.pop(event.node, 0.0), row))
         elif event.kind == "prepare" and status_of(event) == "done":
             doubt.setdefault(event.node, row)
