@@ -255,6 +255,9 @@ class Launcher:
         name = child.name
         node = name.removesuffix(".relay")
         self.log.log("crash", node, -1, actor="fault", detail=name)
+        if name == CLIENT:  # nobody else knows what was asked for, and when to begin
+            self._fail(RunFailed(f"process '{name}' was killed; play the run again"))
+            return None
         away = self.folder.downtime(name)
         if away is not None:
             self.log.log("fault", node, -1, actor="fault", name="crash")

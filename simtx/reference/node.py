@@ -265,8 +265,11 @@ class Node:
             return
         if actor.busy:
             actor.mail.append((event, origin))
-        else:
+            return
+        try:
             self._play(actor, event, origin)
+        except Exception as error:  # noqa: BLE001 - who calls us would take it for a fault of the event
+            self._end(error)
 
     # --- the interpreter --------------------------------------------------------------------------------------------------------
 
@@ -299,6 +302,11 @@ class Node:
                 self._reply(event, Intervention(state, state, problem=str(violation)))
             else:
                 self._end(violation)
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever it is, who has sent the event is not to blame
+            self._end(
+                ProtocolViolation(f"{machine!r} cannot handle '{event.kind}': {type(error).__name__}: {error}")
+            )
             return False
         self.journal.event(actor, event)
         self.journal.handled(actor, event, effects, state)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import _thread
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import simtx
+from simtx.errors import RunFailed
 from simtx.metrics.replay import data_from_trace
 from simtx.metrics.trace import Trace, TraceEvent
-from simtx.protocols import Policies, Saga
+from simtx.protocols import Effect, Event, Machine, Message, Policies, Saga
+from simtx.protocols.saga_participant import Participant
+from simtx.reference.backends import Backends
 from tests.reference.test_execute import assert_sound, lab
 
 
@@ -81,3 +88,65 @@ def test_the_measured_window_ends_with_the_last_arrival_of_a_trace_file(tmp_path
     run, simulated = simtx.execute(scenario, "saga"), simtx.simulate(scenario, "saga")
     assert len(run.transactions) == 3
     assert run.summary.throughput_per_s == pytest.approx(simulated.summary.throughput_per_s, rel=0.05)
+
+
+def test_ctrl_c_while_the_databases_start_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PostgreSQL server takes seconds to come up; the run must not be played first and interrupted then."""
+
+    def start(_backends: Backends) -> None:
+        time.sleep(0.1)
+        _thread.interrupt_main()
+        time.sleep(0.5)
+
+    stopped = threading.Event()
+    monkeypatch.setattr(Backends, "start", start)
+    monkeypatch.setattr(Backends, "stop", lambda _: stopped.set())
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        simtx.execute(lab(rate=2.0), "saga")  # ten seconds
+    assert time.monotonic() - begun < 5
+    assert stopped.is_set()
+
+
+def kill_the_client(folder: Path) -> None:
+    """SIGKILL, once it has asked for something."""
+    for _ in range(1000):
+        logs = list(folder.glob("nodes/client/log.*.jsonl"))
+        if logs and '"arrive"' in logs[0].read_text():
+            break
+        time.sleep(0.01)
+    os.kill(int((folder / "ports" / "client").read_text().split()[2]), signal.SIGKILL)
+
+
+def test_a_run_whose_client_is_killed_fails_with_one_line(tmp_path: Path) -> None:
+    """Nobody else knows what was asked for; its successor would wait for a word to begin, and the run for its end."""
+    killer = threading.Thread(target=kill_the_client, args=(tmp_path,))
+    killer.start()
+    with pytest.raises(RunFailed, match="'client' was killed"):
+        simtx.execute(lab(), "saga", folder=tmp_path)
+    killer.join()
+
+
+class Broken(Participant):
+    """A participant with a programming error."""
+
+    __slots__ = ()
+
+    def handle(self, event: Event) -> list[Effect]:
+        if isinstance(event, Message) and self.tx == 1:
+            raise KeyError("nowhere")
+        return super().handle(event)
+
+
+class BrokenSaga(Saga):
+    """A user's strategy with it."""
+
+    def machine(self, node: str, tx: int) -> Machine:
+        machine = super().machine(node, tx)
+        return machine if node == self.hub else Broken(node, tx)
+
+
+def test_a_programming_error_in_a_machine_ends_the_run_and_is_named() -> None:
+    """It is not taken for a malformed message of somebody else."""
+    with pytest.raises(RunFailed, match=r"KeyError.*nowhere"):
+        simtx.execute(lab(transactions=3, run={"transactions": 3, "drain": 2.0}), BrokenSaga())
