@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -58,6 +59,7 @@ class Injectors:
         self._tasks: list[asyncio.Task[None]] = []
         self._away: dict[str, float] = {}
         self._depths: Counter[tuple[str, str]] = Counter()
+        self._factors: dict[tuple[str, str], list[float]] = {}
         self._active = 0
         self._over = False
 
@@ -79,16 +81,26 @@ class Injectors:
             stream = f"{name}#{numbers[name]}"
             numbers[name] += 1
             if fault.trigger is None:
-                self._tasks.append(asyncio.create_task(self._play(fault, stream, origin)))
+                task = asyncio.create_task(self._play(fault, stream, origin))
+                task.add_done_callback(self._played)
+                self._tasks.append(task)
 
     def arrivals_over(self) -> None:
         """The last transaction has arrived: random faults stop."""
         self._over = True
 
-    def stop(self) -> None:
-        """The run is over."""
+    def _played(self, task: asyncio.Task[None]) -> None:
+        """A fault is over; a run without it would not be what was asked for."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._launcher.fail(error)
+
+    async def stop(self) -> None:
+        """The run is over: nothing is injected any more, and what is in force is taken back."""
         for task in self._tasks:
             task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _play(self, fault: Fault, stream: str, origin: float) -> None:
         duration = self._streams.draws(fault.duration, stream, "duration", block=64)
@@ -107,8 +119,10 @@ class Injectors:
             self._active += 1
             try:
                 undo = self._strike(fault, seconds)
-                await asyncio.sleep(seconds)
-                undo()
+                try:
+                    await asyncio.sleep(seconds)
+                finally:  # also if the run ends before
+                    undo()
             finally:
                 self._active -= 1
             if gap is None:
@@ -139,9 +153,23 @@ class Injectors:
             return self._nested(
                 kind, name, lambda: launcher.backends.pause_store(name), lambda: launcher.backends.resume_store(name)
             )
-        what = "slow" if kind == "slow" else "clock"
-        launcher.tell(name, type="control", do=what, factor=fault.factor)
-        return lambda: launcher.tell(name, type="control", do=what, factor=1.0 / fault.factor)
+        return self._scaled("slow" if kind == "slow" else "clock", processes, fault.factor)
+
+    def _scaled(self, what: str, processes: list[str], factor: float) -> Callable[[], None]:
+        """Make something longer, by the product of all such faults that are in force."""
+        factors = self._factors.setdefault((what, processes[0]), [])
+
+        def tell() -> None:
+            for one in processes:
+                self._launcher.scale(one, what, math.prod(factors))
+
+        def undo() -> None:
+            factors.remove(factor)
+            tell()
+
+        factors.append(factor)
+        tell()
+        return undo
 
     def _each(self, processes: list[str], act: str) -> None:
         for one in processes:

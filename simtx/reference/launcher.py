@@ -230,9 +230,7 @@ class Launcher:
         own = f"launcher.{resumed}.jsonl" if resumed else "launcher.jsonl"
         self.log = LogFile(self.folder.path / own, resumed)
         for name in names:
-            self.children[name] = Child(
-                name, self.folder.path, lambda: next(self._incarnations), self._died, self._fail
-            )
+            self.children[name] = Child(name, self.folder.path, lambda: next(self._incarnations), self._died, self.fail)
         for group in ([BROKER], [PROXY], self.nodes, self.relays, [CLIENT]):
             members = [name for name in group if name in self.children]
             await asyncio.gather(*(self.children[name].start() for name in members))
@@ -256,7 +254,7 @@ class Launcher:
         node = name.removesuffix(".relay")
         self.log.log("crash", node, -1, actor="fault", detail=name)
         if name == CLIENT:  # nobody else knows what was asked for, and when to begin
-            self._fail(RunFailed(f"process '{name}' was killed; play the run again"))
+            self.fail(RunFailed(f"process '{name}' was killed; play the run again"))
             return None
         away = self.folder.downtime(name)
         if away is not None:
@@ -267,7 +265,8 @@ class Launcher:
                 return held
         return self.options.restart if away is None else max(away, self.options.restart)
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """The run cannot go on, for this reason."""
         if self._failure is None:
             self._failure = error
             self._failed.set()
@@ -275,7 +274,7 @@ class Launcher:
     async def stop(self) -> None:
         """End all processes, the clients first."""
         if self.injectors is not None:
-            self.injectors.stop()
+            await self.injectors.stop()
         await self._calls.close()
         if self._watcher is not None:
             await self._watcher.close()
@@ -294,6 +293,13 @@ class Launcher:
     async def ask(self, name: str, patience: float = 1.0, **frame: Any) -> Frame | None:
         """Ask a process for something; None if it does not answer in time."""
         return await self._calls.ask(name, patience, **frame)
+
+    def scale(self, name: str, what: str, factor: float) -> None:
+        """Have the service times (``slow``) or the timers (``clock``) of a process be longer, also those of its later incarnations."""
+        path = self.folder.config(name)
+        config = json.loads(path.read_text()) | {what: factor}
+        replace_file(path, json.dumps(config).encode(), durable=False)
+        self.tell(name, type="control", do=what, factor=factor)
 
     def tell(self, name: str, **frame: Any) -> None:
         """Send a frame to a process, whatever becomes of it."""

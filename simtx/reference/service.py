@@ -86,6 +86,7 @@ class Service:
             demand=_demands(self.folder, self.node_name),
             seed=config["seed"],
         )
+        node.slowness, node.timer_factor = config.get("slow", 1.0), config.get("clock", 1.0)
         if len(list(self.folder.node(self.name).glob("log.*.jsonl"))) > 1:  # not the first incarnation
             self.log.log("restart", self.node_name, -1, actor="fault", detail=self.name)
         if self.audit is not None:
@@ -217,9 +218,9 @@ class Service:
         """The launcher asks for the state, or injects a fault."""
         node, what = self.node, frame.get("do")
         if what == "slow":
-            node.slowness *= float(frame["factor"])
+            node.slowness = float(frame["factor"])
         elif what == "clock":
-            node.timer_factor *= float(frame["factor"])
+            node.timer_factor = float(frame["factor"])
         elif what == "disarm":
             node.kills.points.clear()
         elif what == "arm":

@@ -18,6 +18,7 @@ from simtx.metrics.trace import Trace, TraceEvent
 from simtx.protocols import Effect, Event, Machine, Message, Policies, Saga
 from simtx.protocols.saga_participant import Participant
 from simtx.reference.backends import Backends
+from simtx.reference.faults import Injectors
 from tests.reference.test_execute import assert_sound, lab
 
 
@@ -150,3 +151,37 @@ def test_a_programming_error_in_a_machine_ends_the_run_and_is_named() -> None:
     """It is not taken for a malformed message of somebody else."""
     with pytest.raises(RunFailed, match=r"KeyError.*nowhere"):
         simtx.execute(lab(transactions=3, run={"transactions": 3, "drain": 2.0}), BrokenSaga())
+
+
+def test_a_slow_service_that_is_killed_is_slow_again_and_normal_afterwards() -> None:
+    """What the fault multiplies is not left divided in a process that has started anew meanwhile."""
+    faults = [
+        {"kind": "slow", "node": "s0", "factor": 10.0, "at": 0.4, "duration": 1.2},
+        {"kind": "crash", "node": "s0", "at": 0.6, "duration": 0.05},
+    ]
+    run = simtx.execute(lab(faults=faults, transactions=60), "saga", seed=2)
+    served = [(event.time, float(event.detail)) for event in run.trace if event.kind == "serve" and event.node == "s0"]
+    assert {demand for time, demand in served if time > 1.7} == {0.002}
+    assert {demand for time, demand in served if 1.3 < time < 1.5} == {0.02}
+
+
+def test_a_fault_that_cannot_be_injected_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be a run without that fault, and nobody would know."""
+
+    def broken(_injectors: Injectors, _fault: object, _seconds: float) -> None:
+        raise RunFailed("the database cannot be stopped")
+
+    monkeypatch.setattr(Injectors, "_strike", broken)
+    with pytest.raises(RunFailed, match="the database cannot be stopped"):
+        simtx.execute(lab(faults=[{"kind": "pause", "node": "s0", "at": 0.2, "duration": 0.1}]), "saga")
+
+
+def test_a_fault_is_taken_back_when_the_run_ends_in_it() -> None:
+    """The databases are read in the end; one that is still stopped would not answer."""
+    faults = [{"kind": "store-outage", "node": "s1", "at": 0.2, "duration": 60.0}]
+    scenario = lab(faults=faults, transactions=10, run={"transactions": 10, "drain": 1.0})
+    begun = time.monotonic()
+    run = simtx.execute(scenario, "saga", store="postgres")
+    assert set(run.transactions["outcome"]) <= {"committed", "in-flight"}
+    assert "in-flight" in set(run.transactions["outcome"])
+    assert time.monotonic() - begun < 25
