@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from simtx.errors import ScenarioError
 from simtx.protocols.registry import label
-from simtx.report.style import MUTED, context, look
+from simtx.report.style import FAULT, FORCED, context, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LABELS: Final[dict[str, str]] = {
     "latency_mean_ms": "latency, mean [ms]",
@@ -26,6 +28,8 @@ LABELS: Final[dict[str, str]] = {
     "drift_gross_mean": "drift in flight, mean",
 }
 _PERCENT: Final = frozenset({"undone_share"})
+_MISSED: Final = "MISSED"
+_READING: Final = "mean ± half-width of the 95 % interval over the runs"
 _HEAD: Final = ("figure", "predicted", "measured", "error", "target", "")
 
 
@@ -35,6 +39,10 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 100 else f"{value:.1f}"
 
 
+def _signed(error: float) -> str:
+    return f"{100 * error:+.1f} %".replace("-", "−") if math.isfinite(error) else "-"
+
+
 def _cells(row: Any) -> tuple[str, ...]:
     scale = 100.0 if row.metric in _PERCENT else 1.0
 
@@ -42,9 +50,9 @@ def _cells(row: Any) -> tuple[str, ...]:
         mean, low = getattr(row, name) * scale, getattr(row, f"{name}_low") * scale
         return _number(mean) if math.isnan(low) else f"{_number(mean)} ± {_number(mean - low)}"
 
-    error = "-" if not math.isfinite(row.error) else f"{100 * row.error:+.1f} %"
+    error = _signed(row.error)
     target = "" if row.target is None else "inside" if row.target == "inside" else f"{100 * row.target:.0f} %"
-    met = "" if row.met is None else "met" if row.met else "MISSED"
+    met = "" if row.met is None else "met" if row.met else _MISSED
     return LABELS[row.metric], estimate("predicted"), estimate("measured"), error, target, met
 
 
@@ -76,14 +84,14 @@ def missed(validation: Any) -> list[str]:
         name, predicted, measured, error, target, _ = _cells(row)
         goal = "inside the measured interval" if target == "inside" else f"within {target}"
         lines.append(
-            f"{_title(row.point, row.rate)}: {name} is {error} off ({predicted} against {measured}), not {goal}"
+            f"{_title(row.point, row.rate)}: {name}: {predicted} against {measured}, {f'{error} off, ' if error != '-' else ''}not {goal}"
         )
     return lines
 
 
 def text(validation: Any) -> str:
     """The table in plain text."""
-    lines = [f"predicted beside measured: {_where(validation)}", "mean ± half-width of the 95 % interval over the runs"]
+    lines = [f"predicted beside measured: {_where(validation)}", _READING]
     points = _points(validation.frame)
     widths = [max(len(cells[column]) for _, rows in points for cells in (*rows, _HEAD)) for column in range(6)]
     for title, rows in points:
@@ -94,69 +102,135 @@ def text(validation: Any) -> str:
                 for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
             )
             lines.append("  ".join([f"  {first}", *rest]).rstrip())
-    return "\n".join([*lines, "", *_closing(validation)])
+    lines.append("")
+    for heading, below in _closing(validation):
+        lines += [heading, *(f"- {line}" for line in below)]
+    return "\n".join(lines)
 
 
-def _closing(validation: Any) -> list[str]:
-    failures = missed(validation)
-    lines = (
-        ["every target is met"]
-        if not failures
-        else [f"{len(failures)} targets missed:", *(f"- {one}" for one in failures)]
-    )
-    return [*lines, "the model leaves out:", *(f"- {one}" for one in validation.left_out)]
+def _closing(validation: Any) -> list[tuple[str, list[str]]]:
+    """Headings and what stands below them: what was missed, what the model leaves out."""
+    lines = missed(validation)
+    count = f"{len(lines)} target{'s' * (len(lines) > 1)} missed:" if lines else "every target is met"
+    return [(count, lines), ("the model leaves out:", list(validation.left_out))]
 
 
 def html(validation: Any) -> str:
     """The table for a notebook."""
-    parts = [f"<h4>predicted beside measured: {escape(_where(validation))}</h4>"]
+    parts = [f"<h4>predicted beside measured: {escape(_where(validation))}</h4>", f"<p>{escape(_READING)}</p>"]
     for title, rows in _points(validation.frame):
         head = "".join(f"<th>{escape(cell)}</th>" for cell in _HEAD)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>" for cells in rows)
+        body = "".join(_row(cells) for cells in rows)
         parts.append(f"<p><b>{escape(title)}</b></p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
-    return "".join([*parts, *(f"<p>{escape(line)}</p>" for line in _closing(validation))])
+    for heading, lines in _closing(validation):
+        items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+        parts.append(f"<p>{escape(heading)}</p>" + (f"<ul>{items}</ul>" if items else ""))
+    return "".join(parts)
 
 
-def plot(
-    validation: Any,
-    metrics: Sequence[str] = ("latency_mean_ms", "latency_p95_ms", "latency_p99_ms"),
-    ax: Axes | None = None,
-) -> Axes:
-    """Latency over load: lines for the prediction, points with intervals for the measurement.
+def _row(cells: Sequence[str]) -> str:
+    shown = (f"<b>{escape(cell)}</b>" if cell == _MISSED else escape(cell) for cell in cells)
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in shown)}</tr>"
+
+
+def plot(validation: Any, metrics: Sequence[str] = ("latency_mean_ms", "latency_p95_ms", "latency_p99_ms")) -> Figure:
+    """Figures over load, one panel each: lines and bands for the prediction, points and bars for the measurement.
 
     Args:
         validation: A `simtx.validation.Validation`.
-        metrics: Which figures.
-        ax: Where to draw; None: a new figure.
+        metrics: Which figures, names as in `Validation.frame`.
+
+    Raises:
+        ScenarioError: There is no such figure, or the validation has no loads.
     """
     import matplotlib.pyplot as plt
 
+    for metric in metrics:
+        if metric not in LABELS:
+            raise ScenarioError(f"there is no figure '{metric}'; there are {', '.join(LABELS)}", "metrics")
+    with context():
+        figure, axes = plt.subplots(
+            1, len(metrics), figsize=(3.5 * len(metrics) + 0.4, 3.9), layout="constrained", squeeze=False
+        )
+        for ax, metric in zip(axes[0], metrics, strict=True):
+            panel(validation, metric, ax=ax)
+        axes[0][len(metrics) // 2].set_xlabel("transactions a second, and their share of the predicted saturation")
+        figure.suptitle(
+            f"Predicted and measured: {_where(validation)}", fontsize=11, fontweight="bold", x=0.01, ha="left"
+        )
+        handles, names = axes[0][0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower left", ncols=2)
+    return figure
+
+
+def panel(validation: Any, metric: str, *, ax: Axes | None = None) -> Axes:
+    """One figure over load; beside each measurement the error of the prediction, with a cross where a target was missed.
+
+    A bar or band that runs out of the picture belongs to an interval much wider than the figure is large: there were too few runs.
+
+    Args:
+        validation: A `simtx.validation.Validation`.
+        metric: Which figure.
+        ax: Where to draw; None: a new picture.
+
+    Raises:
+        ScenarioError: The validation has no loads.
+    """
+    import matplotlib.pyplot as plt
+
+    frame = validation.frame
+    rows = frame[(frame["metric"] == metric) & ~frame["point"].isin(["failure", "saturation"])].sort_values("rate")
+    if rows.empty:
+        raise ScenarioError("nothing to draw: the validation has no loads, only a failure or saturation", "loads")
+    scale = 100.0 if metric in _PERCENT else 1.0
     with context():
         if ax is None:
-            _, ax = plt.subplots(figsize=(6.4, 4.0))
-        frame = validation.frame[~validation.frame["point"].isin(["failure", "saturation"])]
-        colour = look(validation.strategy.name).colour
-        for position, metric in enumerate(metrics):
-            rows = frame[frame["metric"] == metric].sort_values("rate")
-            strength = 1.0 - 0.3 * position
-            x = rows["rate"].to_numpy()
-            ax.plot(x, rows["predicted"], color=colour, alpha=strength, label=f"{LABELS[metric]}: predicted")
-            ax.fill_between(x, rows["predicted_low"], rows["predicted_high"], color=colour, alpha=0.12 * strength, lw=0)
-            low = rows["measured"] - rows["measured_low"]
-            high = rows["measured_high"] - rows["measured"]
-            ax.errorbar(
-                x,
-                rows["measured"],
-                yerr=np.nan_to_num([low, high]),
-                fmt="osD"[position % 3],
-                color=colour,
-                alpha=strength,
-                mfc="white",
-                label=f"{LABELS[metric]}: measured",
-            )
-        ax.set_xlabel("transactions a second")
-        ax.set_ylabel("latency, request to answer [ms]")
-        ax.set_ylim(bottom=0)
-        ax.set_title(_where(validation))
-        ax.legend(title="line and band: simulator; points: this machine", title_fontsize=8, labelcolor=MUTED)
+            _, ax = plt.subplots(figsize=(3.9, 3.9), layout="constrained")
+        _panel(ax, rows, scale, look(validation.strategy.name).colour)
+        ax.set_title(LABELS[metric])
     return ax
+
+
+def _panel(ax: Axes, rows: Any, scale: float, colour: str) -> None:
+    x = rows["rate"].to_numpy(float)
+    known = {
+        name: scale * rows[name].to_numpy(float)
+        for side in ("predicted", "measured")
+        for name in (side, f"{side}_low", f"{side}_high")
+    }
+    predicted, measured = known["predicted"], known["measured"]
+    margin = 0.18 * (x[-1] - x[0]) if len(x) > 1 else 0.5 * x[0]
+    # beyond the first and the last load the line goes on level, or a single load would show none
+    wide = np.array([x[0] - margin / 2, *x, x[-1] + margin / 2])
+    line, low, high = (np.pad(known[name], 1, mode="edge") for name in ("predicted", "predicted_low", "predicted_high"))
+    ax.fill_between(wide, low, high, color=colour, alpha=0.18, lw=0)
+    ax.plot(wide, line, color=colour, label="line and band: the simulator, mean and 95 % interval over the runs")
+    spread = [measured - known["measured_low"], known["measured_high"] - measured]
+    ax.errorbar(
+        x,
+        measured,
+        yerr=np.nan_to_num(spread),
+        fmt="o",
+        color=FORCED,
+        mfc="white",
+        lw=1.2,
+        label="point and bar: this machine, likewise; below it: error of the prediction",
+    )
+    top = 2.0 * float(np.nanmax([*predicted, *measured, 0.0])) or 1.0
+    ends = [value for name in known for value in known[name] if value <= top]
+    ax.set_ylim(0, min(top, 1.12 * max(ends, default=top)) or top)
+    ax.set_xlim(x[0] - 1.2 * margin, x[-1] + 1.2 * margin)
+    ax.set_xticks(x, [f"{rate:.3g}\n{100 * float(point):.0f} %" for rate, point in zip(x, rows["point"], strict=True)])
+    for place, error, met in zip(x, rows["error"], rows["met"], strict=True):
+        if math.isfinite(error):
+            missing = met is not None and not met
+            ax.annotate(
+                f"{_signed(error)}{' ✗' if missing else ''}",
+                (place, 0.03),
+                xycoords=ax.get_xaxis_transform(),
+                ha="center",
+                fontsize=8.5,
+                color=FAULT if missing else FORCED,
+                fontweight="bold" if missing else "normal",
+                bbox={"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.9},
+            )

@@ -113,7 +113,7 @@ class Validation:
         return str(views.view("validation-text")(self))
 
     def plot(self, **options: Any) -> Any:
-        """Draw predicted beside measured; returns matplotlib Axes."""
+        """Draw predicted beside measured over load; returns a matplotlib Figure. Options are those of `simtx.report.validation.plot`."""
         return views.view("validation")(self, **options)
 
     def __repr__(self) -> str:
