@@ -304,9 +304,7 @@ class Node:
                 self._end(violation)
             return False
         except Exception as error:  # noqa: BLE001 - whatever it is, who has sent the event is not to blame
-            self._end(
-                ProtocolViolation(f"{machine!r} cannot handle '{event.kind}': {type(error).__name__}: {error}")
-            )
+            self._end(ProtocolViolation(f"{machine!r} cannot handle '{event.kind}': {type(error).__name__}: {error}"))
             return False
         self.journal.event(actor, event)
         self.journal.handled(actor, event, effects, state)

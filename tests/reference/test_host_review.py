@@ -42,15 +42,15 @@ def test_a_relay_that_is_killed_does_not_free_the_workers_of_the_service_beside(
 
 def open_files() -> list[str]:
     found = []
-    for number in os.listdir("/proc/self/fd"):
+    for link in Path("/proc/self/fd").iterdir():
         try:
-            found.append(os.readlink(f"/proc/self/fd/{number}"))
+            found.append(str(link.readlink()))
         except OSError:
             continue
     return found
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors as Linux lists them")
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors as Linux lists them")
 @pytest.mark.parametrize(("strategy", "broker"), [("2pc", "embedded"), ("outbox", "nats")])
 def test_a_run_leaves_no_open_files_and_sockets_in_its_caller(strategy: str, broker: str) -> None:
     scenario = lab(transactions=2)
