@@ -14,6 +14,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Final
@@ -54,7 +55,7 @@ from simtx.protocols.policies import Policies
 from simtx.reference.audit import AuditError
 from simtx.reference.brokers.base import BrokerFailed
 from simtx.reference.timers import Timers
-from simtx.reference.workers import Workers
+from simtx.reference.workers import Workers, perform
 
 if TYPE_CHECKING:
     from simtx.reference.audit import AuditLog
@@ -64,6 +65,10 @@ if TYPE_CHECKING:
     from simtx.reference.stores.base import Result, Store
 
 SIDE_WORKERS: Final = 4
+SESSIONS: Final = 64
+"""Open local transactions that go on at once; the threads are started when they are needed."""
+OPEN: Final = -1.0
+"""Service time that says that no worker has served: the local transaction was open already."""
 RECOVER: Final = "recover"
 LAST_WORDS: Final = 0.02
 """Seconds in which what was sent leaves a process that a kill point ends: it may have to connect before."""
@@ -190,6 +195,8 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self._workers = Workers(f"{name}-worker", workers, queue_limit) if workers else None
         self._side = Workers(f"{name}-side", SIDE_WORKERS)
+        self._sessions = ThreadPoolExecutor(SESSIONS, f"{name}-session")
+        self._open: set[int] = set()  # transactions with an open local transaction
         self._send = send
         self._answer = answer
         self._wake = wake
@@ -513,6 +520,10 @@ class Node:
         def report(result: Any, error: BaseException | None, begun: float, ended: float) -> None:
             self._loop.call_soon_threadsafe(self._worked, actor, effect, result, error, demand, begun, ended)
 
+        if tx in self._open:  # its session is there already: it must not queue behind those who wait for its locks
+            demand = OPEN
+            self._sessions.submit(perform, job, report)
+            return
         if not self._workers.submit(job, report, demand):
             self.journal.worked(actor, effect, "failed", forced=False)
             self._loop.call_soon(self._told, actor, Done(effect.tag, "failed"))
@@ -527,8 +538,9 @@ class Node:
         begun: float,
         ended: float,
     ) -> None:
-        """A local transaction has ended in a worker's thread."""
-        if self._workers is not None:
+        """A local transaction has ended in a worker's thread, or in that of its session."""
+        served = demand >= 0
+        if self._workers is not None and served:
             self._workers.busy -= 1
         if error is not None:
             self._end(error)
@@ -536,8 +548,13 @@ class Node:
         if self._stopped:
             return
         log, journal, tx = self.log, self.journal, actor.tx
-        log.when = begun
-        journal.serving(tx, "serve", demand)
+        if isinstance(effect, Execute) and result.status == "done":
+            self._open.add(tx)
+        elif not isinstance(effect, Transact):
+            self._open.discard(tx)
+        if served:
+            log.when = begun
+            journal.serving(tx, "serve", demand)
         log.when = ended
         if result.waited:
             journal.waited(tx, result.waited, result.wait_end or "granted")
@@ -546,7 +563,8 @@ class Node:
             self._applied(actor, result, effect.steps, compensation=effect.compensation)
         if result.unlocked:
             journal.unlocked(tx, result.unlocked, result.held)
-        journal.serving(tx, "free")
+        if served:
+            journal.serving(tx, "free")
         log.when = None
         if isinstance(effect, Prepare) and result.status == "done":
             self._record(actor, "prepare", steps=effect.steps)
@@ -603,6 +621,8 @@ class Node:
 
         def then(finished: tuple[Result, float]) -> None:
             result, ended = finished
+            if isinstance(effect, Rollback):
+                self._open.discard(tx)
             self.log.when = ended
             if result.in_doubt >= 0:
                 forced = isinstance(effect, Commit) or effect.forced
@@ -734,3 +754,4 @@ class Node:
         if self._workers is not None:
             self._workers.stop()
         self._side.stop()
+        self._sessions.shutdown(wait=False, cancel_futures=True)

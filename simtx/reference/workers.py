@@ -12,6 +12,19 @@ Job = Callable[[], Any]
 Report = Callable[[Any, BaseException | None, float, float], None]
 
 
+def perform(job: Job, report: Report, demand: float = 0.0) -> None:
+    """Do a job after a service time, and report."""
+    begun = time.monotonic()
+    result, error = None, None
+    if demand > 0:
+        time.sleep(demand)
+    try:
+        result = job()
+    except Exception as problem:  # noqa: BLE001 - it is reported to the loop, which decides
+        error = problem
+    report(result, error, begun, time.monotonic())
+
+
 class Workers:
     """A FIFO queue before a few threads.
 
@@ -49,15 +62,7 @@ class Workers:
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
             demand, job, report = item
-            begun = time.monotonic()
-            result, error = None, None
-            if demand > 0:
-                time.sleep(demand)
-            try:
-                result = job()
-            except Exception as problem:  # noqa: BLE001 - it is reported to the loop, which decides
-                error = problem
-            report(result, error, begun, time.monotonic())
+            perform(job, report, demand)
 
     def stop(self) -> None:
         """End the threads after what is queued."""

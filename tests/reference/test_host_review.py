@@ -19,7 +19,21 @@ from simtx.protocols import Effect, Event, Machine, Message, Policies, Saga
 from simtx.protocols.saga_participant import Participant
 from simtx.reference.backends import Backends
 from simtx.reference.faults import Injectors
-from tests.reference.test_execute import assert_sound, lab
+from tests.reference.test_execute import assert_sound, lab, outcomes
+
+
+HOT = {
+    "name": "chain",
+    "steps": [
+        {
+            "name": "give",
+            "service": "s0",
+            "operations": [{"key": "k:hot", "amount": 1}],
+            "compensation": [{"key": "k:hot", "amount": -1}],
+        },
+        {"name": "take", "service": "s1", "operations": [{"key": "k:hot", "amount": -1}], "kind": "pivot"},
+    ],
+}
 
 
 def entry(number: int, time: float, kind: str, node: str = "", *, name: str = "", detail: str = "") -> TraceEvent:
@@ -185,3 +199,13 @@ def test_a_fault_is_taken_back_when_the_run_ends_in_it() -> None:
     assert set(run.transactions["outcome"]) <= {"committed", "in-flight"}
     assert "in-flight" in set(run.transactions["outcome"])
     assert time.monotonic() - begun < 25
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_the_holder_of_a_lock_does_not_queue_behind_those_who_wait_for_it(store: str) -> None:
+    """One worker, one hot key: PREPARE of an open branch goes on beside the worker, which waits for the branch's lock."""
+    services = {f"s{i}": {"workers": 1, "service_time": 0.02, "store": {"initial": {"k:*": 100}}} for i in range(2)}
+    scenario = lab(services=services, rate=30.0, transactions=10, transaction=HOT)
+    run = simtx.execute(scenario, "2pc:work=before", store=store)
+    assert outcomes(run) == ["committed"] * 10 == outcomes(simtx.simulate(scenario, "2pc:work=before"))
+    assert_sound(run)
