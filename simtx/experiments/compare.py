@@ -14,8 +14,8 @@ import pandas as pd
 
 from simtx.errors import RunFailed, ScenarioError
 from simtx.experiments import pool
-from simtx.metrics.intervals import Interval, check_confidence, interval, paired
 from simtx.metrics import views
+from simtx.metrics.intervals import Interval, check_confidence, interval, paired
 from simtx.protocols import STRATEGIES, Strategy
 from simtx.protocols import strategy as resolve
 
