@@ -430,6 +430,10 @@ def check(scenario: Scenario, strategy: Strategy, plans: Sequence[Any]) -> None:
     problem = strategy.check(plans[0])
     if problem:
         raise ScenarioError(problem, f"{scenario.name}, strategy {strategy.name}")
+    if strategy.hub in scenario.services:
+        raise ScenarioError(
+            f"'{strategy.hub}' is the name of the {strategy.name} hub; call the service something else", "services"
+        )
     taken = {BROKER, CLIENT, PROXY, LAUNCHER} & {*scenario.services, strategy.hub or ""}
     if taken:
         raise ScenarioError(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from simtx.errors import SimtxError
+from simtx.errors import ProtocolViolation, SimtxError
 from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy
 from simtx.protocols.codec import CodecError, decode_as, register
 from simtx.reference.audit import AuditLog
@@ -141,6 +141,9 @@ class Service:
         if message.to == self.node_name:
             asyncio.get_running_loop().call_soon(self.node.receive, message, origin)
             return
+        if message.to not in self.config["nodes"]:
+            nodes = ", ".join(self.config["nodes"])
+            raise ProtocolViolation(f"{self.node_name} sends to '{message.to}', which is no node; there are {nodes}")
         self.link(message.to).send({"type": "message", "event": self.schema.pack(message), "origin": origin})
 
     def answer(self, tx: int, outcome: str, reason: str, origin: int) -> None:

@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 
 import simtx
-from simtx.errors import RunFailed
+from simtx.errors import ProtocolViolation, RunFailed, ScenarioError
 from simtx.metrics.replay import data_from_trace
 from simtx.metrics.trace import Trace, TraceEvent
-from simtx.protocols import Effect, Event, Machine, Message, Policies, Saga
+from simtx.protocols import Effect, Event, Machine, Message, Plan, Policies, Saga
+from simtx.protocols.saga import Orchestrator
 from simtx.protocols.saga_participant import Participant
 from simtx.reference.backends import Backends
+from simtx.reference.collect import entries
+from simtx.reference.eventlog import LogFile
 from simtx.reference.faults import Injectors
 from tests.reference.test_execute import assert_sound, lab, outcomes
-
 
 HOT = {
     "name": "chain",
@@ -209,3 +211,51 @@ def test_the_holder_of_a_lock_does_not_queue_behind_those_who_wait_for_it(store:
     run = simtx.execute(scenario, "2pc:work=before", store=store)
     assert outcomes(run) == ["committed"] * 10 == outcomes(simtx.simulate(scenario, "2pc:work=before"))
     assert_sound(run)
+
+
+def test_a_line_separator_inside_an_entry_of_a_log_ends_no_line(tmp_path: Path) -> None:
+    """JSON leaves U+2028 as it is, and Python takes it for the end of a line."""
+    log = LogFile(tmp_path / "log.1.jsonl", 1)
+    log.log("alert", "s0", 1, name="what\u2028next\u0085?")
+    log.close()
+    assert [row[8] for row in entries([tmp_path / "log.1.jsonl"])] == ["what\u2028next\u0085?"]
+
+
+class Lost(Orchestrator):
+    """It sends to a node that does not exist."""
+
+    __slots__ = ()
+
+    def handle(self, event: Event) -> list[Effect]:
+        return [Message("hello", self.tx, self.node, "nobody")] if self.tx == 1 else super().handle(event)
+
+
+class LostSaga(Saga):
+    """A user's strategy with it."""
+
+    hub = "boss"
+
+    def entry(self, plan: Plan) -> str:
+        return self.hub
+
+    def machine(self, node: str, tx: int) -> Machine:
+        return Lost(node, tx, self) if node == self.hub else super().machine(node, tx)
+
+
+def test_a_message_to_a_node_that_does_not_exist_ends_the_run_as_in_the_simulation() -> None:
+    scenario = lab(transactions=3, run={"transactions": 3, "drain": 2.0})
+    for play in (simtx.simulate, simtx.execute):
+        with pytest.raises((RunFailed, ProtocolViolation), match="sends to 'nobody', which is no node"):
+            play(scenario, LostSaga())
+
+
+class Namesake(LostSaga):
+    """Its hub is called like a service."""
+
+    hub = "s0"
+
+
+def test_a_hub_that_is_called_like_a_service_is_refused_as_in_the_simulation() -> None:
+    for play in (simtx.simulate, simtx.execute):
+        with pytest.raises(ScenarioError, match="'s0' is the name of the saga hub"):
+            play(lab(transactions=3), Namesake())
