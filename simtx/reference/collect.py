@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +84,7 @@ def gather(
     changes: Mapping[str, Iterable[Change]],
     values: Mapping[str, Mapping[str, float]],
     unfinished: Iterable[int],
+    waiting: Collection[int] = (),
 ) -> Run:
     """Make the run.
 
@@ -97,9 +98,11 @@ def gather(
         changes: The stores' histories by service.
         values: Last committed values by service and key.
         unfinished: Transactions that were still being worked on.
+        waiting: Those of them that no machine works on, of which only messages or outbox rows wait.
     """
     problems = histories(rows, changes)
-    rows.extend([None, end, "unfinished", "", tx, None, "", "", "machine", ""] for tx in unfinished)
+    for tx in unfinished:
+        rows.append([None, end, "unfinished", "", tx, None, "", "", "data" if tx in waiting else "machine", ""])
     rows.append([None, end, "end", "", -1, None, "", "", "", str(len(rows))])
     trace = merged(rows, origin)
     data = data_from_trace(trace, scenario, values)

@@ -192,13 +192,13 @@ class Session:
             course: How, once all processes are up; returns the transactions that are not through. None: `Launcher.play`.
         """
 
-        async def whole(launcher: Launcher) -> tuple[float, float, list[int]]:
+        async def whole(launcher: Launcher) -> tuple[float, float, list[int], set[int]]:
             launcher.write(schedule)
             await launcher.start()
             unfinished = await (course or Launcher.play)(launcher)
-            return launcher.origin, time.monotonic(), unfinished
+            return launcher.origin, time.monotonic(), unfinished, launcher.waiting
 
-        origin, end, unfinished = self.inside(whole)
+        origin, end, unfinished, waiting = self.inside(whole)
         changes, values = {}, {}
         for node in self.scenario.services:
             changes[node], values[node] = self._stored[node]
@@ -213,6 +213,7 @@ class Session:
             changes=changes,
             values=values,
             unfinished=unfinished,
+            waiting=waiting,
         )
 
     def inside(self, work: Callable[[Launcher], Any]) -> Any:

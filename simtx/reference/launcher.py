@@ -87,6 +87,9 @@ class Launcher:
         backends: The databases and the broker.
         options: How.
         progress: Told the phase that the run is in, and how much of it is done (0 to 1).
+
+    Attributes:
+        waiting: At the last look, the transactions that no machine worked on, but of which messages or outbox rows waited.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Launcher:
         self.options = options
         self.children: dict[str, Child] = {}
         self.log: LogFile
+        self.waiting: set[int] = set()
         self._progress = progress
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
@@ -390,17 +394,20 @@ class Launcher:
         if self.proxied:
             names.append(PROXY)
         replies = await asyncio.gather(*(self.ask(name, patience, do="state") for name in names))
-        working: set[int] = set()
+        machines: set[int] = set()
+        data: set[int] = set()
         quiet = (self.injectors is None or self.injectors.idle) and all(task.done() for task in self._upgrades)
-        for reply in replies:
+        for name, reply in zip(names, replies, strict=True):
             if reply is None:
                 quiet = False
                 continue
-            working.update(reply.get("working", ()), reply.get("pending", ()))
+            (data if name == BROKER else machines).update(reply.get("working", ()))
+            data.update(reply.get("pending", ()))
             quiet = quiet and bool(reply.get(word, reply["quiet"])) and not reply.get("pending")
         waiting = await self._on_server(patience)
-        working.update(waiting or ())
-        return quiet and waiting == set(), working
+        data.update(waiting or ())
+        self.waiting = data - machines
+        return quiet and waiting == set(), machines | data
 
     async def _on_server(self, patience: float) -> set[int] | None:
         """Transactions with messages on a broker that is no process of ours to be asked; None: it does not say."""

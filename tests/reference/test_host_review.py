@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import json
 import os
 import signal
 import threading
@@ -19,7 +20,7 @@ from simtx.protocols import Effect, Event, Machine, Message, Plan, Policies, Sag
 from simtx.protocols.saga import Orchestrator
 from simtx.protocols.saga_participant import Participant
 from simtx.reference.backends import Backends
-from simtx.reference.collect import entries
+from simtx.reference.collect import entries, gather
 from simtx.reference.eventlog import LogFile
 from simtx.reference.faults import Injectors
 from tests.reference.test_execute import assert_sound, lab, outcomes
@@ -259,3 +260,18 @@ def test_a_hub_that_is_called_like_a_service_is_refused_as_in_the_simulation() -
     for play in (simtx.simulate, simtx.execute):
         with pytest.raises(ScenarioError, match="'s0' is the name of the saga hub"):
             play(lab(transactions=3), Namesake())
+
+
+def test_a_decided_transaction_of_which_only_messages_wait_is_not_in_flight() -> None:
+    """As in the simulation: no machine works on it any more, so that its outcome stands."""
+    plan = json.dumps([["s0", [["k:1", "add", 1]]], ["s1", [["k:1", "add", -1]]]])
+    rows: list[list[object]] = [[0, 0.0, "open", "", -1, None, "", "", "", ""]]
+    for tx in range(2):
+        rows.append([4 * tx + 1, 0.1, "arrive", "client", tx, None, "client", "s0", "", plan])
+        rows.append([4 * tx + 2, 0.2, "decided", "s0", tx, None, "", "", "committed", ""])
+    rows.append([9, 0.3, "close", "", -1, None, "", "", "", ""])
+    nothing: dict[str, dict[str, float]] = {"s0": {}, "s1": {}}
+    run = gather(
+        lab(), Saga(), 1, rows=rows, origin=0.0, end=1.0, changes={}, values=nothing, unfinished=[0, 1], waiting={1}
+    )
+    assert outcomes(run) == ["in-flight", "committed"]
