@@ -101,8 +101,9 @@ def gather(
         waiting: Those of them that no machine works on, of which only messages or outbox rows wait.
     """
     problems = histories(rows, changes)
-    for tx in unfinished:
-        rows.append([None, end, "unfinished", "", tx, None, "", "", "data" if tx in waiting else "machine", ""])
+    rows.extend(
+        [None, end, "unfinished", "", tx, None, "", "", "data" if tx in waiting else "machine", ""] for tx in unfinished
+    )
     rows.append([None, end, "end", "", -1, None, "", "", "", str(len(rows))])
     trace = merged(rows, origin)
     data = data_from_trace(trace, scenario, values)
