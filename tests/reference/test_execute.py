@@ -201,15 +201,15 @@ def test_transactions_of_a_seed_are_the_same_in_both_worlds() -> None:
 def test_a_rolling_upgrade_with_mixed_versions_in_flight_loses_nothing() -> None:
     """Old and new versions side by side: what an old consumer cannot read stops its lane, unread, until the consumer is upgraded."""
     run = simtx.execute(
-        lab(transactions=50, refusal=0.2, broker={"redelivery": 0.5}),
+        lab(transactions=100, refusal=0.2, broker={"redelivery": 0.5}),
         "outbox",
         speaks={"s0": "1.0", "s1": "1.0"},
-        upgrades=[(0.6, "s0", "2.0"), (1.4, "s1", "2.0")],
+        upgrades=[(0.5, "s0", "2.0"), (3.0, "s1", "2.0")],
     )
     assert_sound(run)
     assert {"committed", "compensated"} <= set(outcomes(run))
     stopped = [event for event in run.trace if event.kind == "stop"]
-    assert len(stopped) >= 5  # the new version met an old consumer, many times
+    assert len(stopped) >= 3  # the new version met an old consumer
     assert all("version 2.0" in event.detail for event in stopped)
     unanswered = run.transactions["answer"] == ""  # a client cannot reach a node that is being replaced
     assert (~unanswered).sum() >= 25
