@@ -38,7 +38,11 @@ def test_notebooks_are_numbered_in_the_order_of_reading():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.heavy] if name(path).startswith("04") else []) for path in NOTEBOOKS],
+    ids=name,
+)
 def test_it_executes_and_its_committed_outputs_are_of_the_same_kinds(path):
     """Numbers may change with the version of NumPy; tables and pictures stay. Otherwise: python notebooks/run.py."""
     assert kinds(run.execute(path)) == kinds(nbformat.read(path, as_version=4))
