@@ -40,7 +40,7 @@ def test_notebooks_are_numbered_in_the_order_of_reading():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=[pytest.mark.heavy] if name(path).startswith("04") else []) for path in NOTEBOOKS],
+    [pytest.param(path, marks=[pytest.mark.heavy] if path.name.startswith("04") else []) for path in NOTEBOOKS],
     ids=name,
 )
 def test_it_executes_and_its_committed_outputs_are_of_the_same_kinds(path):
