@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from simtx.errors import ScenarioError
+from simtx.reference.runrecord import without_password
 
 if TYPE_CHECKING:
     from simtx.protocols import Policies, Strategy
@@ -118,6 +119,14 @@ class Backends:
             }
         dsn = self._servers[node].dsn("simtx") if node in self._servers else self.kind
         return spec | {"dsn": dsn, "connections": (service.workers if service is not None else 0) + 5}
+
+    @property
+    def private(self) -> dict[str, dict[str, str]]:
+        """What no file of the run may hold, by part of a node's configuration: addresses with credentials in them."""
+        store = {"dsn": self.kind} if without_password(self.kind) != self.kind else {}
+        url = str(self.broker["url"]) if self.broker is not None else ""
+        broker = {"url": url} if without_password(url) != url else {}
+        return {part: given for part, given in (("store", store), ("broker", broker)) if given}
 
     def pause_store(self, node: str) -> None:
         """The database of a node stops answering."""

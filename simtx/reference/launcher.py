@@ -20,7 +20,7 @@ from simtx.reference.calls import Calls
 from simtx.reference.eventlog import LogFile
 from simtx.reference.faults import Injectors, link_faults
 from simtx.reference.killpoints import KillPoint
-from simtx.reference.runrecord import replace_file
+from simtx.reference.runrecord import replace_file, without_password
 from simtx.reference.schedule import Schedule
 from simtx.reference.supervisor import Child
 from simtx.workload import Streams
@@ -207,12 +207,19 @@ class Launcher:
         node = name.removesuffix(".relay") if relay else name
         service = self.scenario.services.get(node)
         kills = self.options.kills.get(name, [])
+        store, broker = self.backends.store(node), self.backends.broker
+        private = self.backends.private
+        if "store" in private:
+            store = store | {"dsn": without_password(store["dsn"])}
+        if broker is not None and "broker" in private:
+            broker = broker | {"url": without_password(broker["url"])}
         return {
+            "private": bool(private),
             "node": node,
             "role": "relay" if relay else "node",
             "speaks": self.options.speaks.get(node, SCHEMA),
-            "store": self.backends.store(node),
-            "broker": self.backends.broker,
+            "store": store,
+            "broker": broker,
             "policies": policies,
             "kills": [point.to_json() for point in kills],
             "workers": service.workers if service is not None and not relay else 0,
@@ -234,7 +241,10 @@ class Launcher:
         own = f"launcher.{resumed}.jsonl" if resumed else "launcher.jsonl"
         self.log = LogFile(self.folder.path / own, resumed)
         for name in names:
-            self.children[name] = Child(name, self.folder.path, lambda: next(self._incarnations), self._died, self.fail)
+            private = self.backends.private if name in self.nodes or name in self.relays else {}
+            self.children[name] = Child(
+                name, self.folder.path, lambda: next(self._incarnations), self._died, self.fail, private
+            )
         for group in ([BROKER], [PROXY], self.nodes, self.relays, [CLIENT]):
             members = [name for name in group if name in self.children]
             await asyncio.gather(*(self.children[name].start() for name in members))

@@ -84,6 +84,9 @@ def main(arguments: list[str]) -> int:
     die_with_parent()
     folder, name, incarnation = Path(arguments[0]), arguments[1], int(arguments[2])
     config = json.loads((folder / "nodes" / name / "config.json").read_text())
+    if config.get("private"):
+        for part, values in _told().items():
+            config[part] |= values
     gc.freeze()
     sys.setswitchinterval(_SWITCH)
     try:
@@ -95,6 +98,18 @@ def main(arguments: list[str]) -> int:
     except (SimtxError, RuntimeError) as error:
         return _report(error, FAILED)
     return STOPPED
+
+
+def _told() -> dict[str, dict[str, Any]]:
+    """The line that the launcher writes to our standard input; nothing but its end comes behind."""
+    line = b""
+    while not line.endswith(b"\n"):
+        more = os.read(sys.stdin.fileno(), 4096)
+        if not more:
+            sys.exit(STOPPED)  # the launcher is gone
+        line += more
+    told: dict[str, dict[str, Any]] = json.loads(line)
+    return told
 
 
 def _role(role: str) -> Callable[[Path, str, int, dict[str, Any]], Coroutine[Any, Any, None]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from simtx.errors import RunFailed
 
@@ -26,6 +27,7 @@ class Child:
         number: Hands out numbers of incarnations.
         died: Called when it was killed, with the time for which it is to stay away as an answer, in seconds; None: for good.
         failed: Called with the reason when it has ended by itself and cannot go on.
+        private: What it is told on its standard input, since no file may hold it; empty: nothing.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Child:
         number: Callable[[], int],
         died: Callable[[Child], float | None],
         failed: Callable[[BaseException], None],
+        private: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.restarts = 0
@@ -44,6 +47,7 @@ class Child:
         self._number = number
         self._died = died
         self._failed = failed
+        self._private = private
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._stopping = False
@@ -67,6 +71,8 @@ class Child:
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the launcher, which ends them in order
         )
+        if self._private and self._process.stdin is not None:
+            self._process.stdin.write(f"{json.dumps(self._private)}\n".encode())
         self._started = asyncio.get_running_loop().time()
         self._watch = asyncio.create_task(self._supervise(self._process))
 

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -23,6 +24,9 @@ from simtx.reference.backends import Backends
 from simtx.reference.collect import entries, gather
 from simtx.reference.eventlog import LogFile
 from simtx.reference.faults import Injectors
+from simtx.reference.runfolder import RunFolder
+from simtx.reference.stores.postgres_schema import drop_run
+from simtx.reference.stores.server import PostgresServer
 from tests.reference.test_execute import assert_sound, lab, outcomes
 
 HOT = {
@@ -275,3 +279,17 @@ def test_a_decided_transaction_of_which_only_messages_wait_is_not_in_flight() ->
         lab(), Saga(), 1, rows=rows, origin=0.0, end=1.0, changes={}, values=nothing, unfinished=[0, 1], waiting={1}
     )
     assert outcomes(run) == ["in-flight", "committed"]
+
+
+def test_a_password_in_an_address_is_in_no_file_of_a_run_that_is_kept(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    """Processes are told it another way, also those that start again."""
+    host = postgres_server.dsn().partition("host=")[2].split()[0]
+    dsn = f"postgresql://postgres:s3cret@/postgres?host={quote(host, safe='')}"
+    faults = [{"kind": "crash", "node": "s0", "at": 0.2, "duration": 0.05}]
+    run = simtx.execute(lab(transactions=10, faults=faults), "outbox", store=dsn, folder=tmp_path / "run")
+    drop_run(dsn, RunFolder(tmp_path / "run").run)
+    assert_sound(run)
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert [path for path in files if b"s3cret" in path.read_bytes()] == []
