@@ -65,6 +65,7 @@ class LogFile:
         return known[1] if known else None
 
     def close(self) -> None:
-        """Close the file; what comes late is an error, and goes nowhere."""
+        """Close the file; what comes late is an error, and goes nowhere. Idempotent."""
         file, self._file = self._file, -1
-        os.close(file)
+        if file >= 0:
+            os.close(file)
