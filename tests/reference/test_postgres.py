@@ -151,7 +151,7 @@ def test_the_timeout_counts_for_all_waits_of_a_transaction_together(server, open
         time.sleep(0.4)
         store.rollback(1, forced=False)
     assert (results[0].status, results[0].wait_end) == ("failed", "timeout")
-    assert 0.6 <= results[0].waited < 0.95
+    assert 0.59 <= results[0].waited < 0.95  # the two clocks agree to a millisecond or so
 
 
 def test_transactions_that_name_their_keys_in_opposite_order_never_block_each_other_for_ever(store):

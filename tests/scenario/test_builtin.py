@@ -7,7 +7,16 @@ import pytest
 from simtx.scenario import load, names, titles
 from simtx.scenario.catalog import data_path, region
 
-ALL = ["checkout", "checkout-outages", "checkout-regions", "transfer", "transfer-regions", "travel", "travel-regions"]
+ALL = [
+    "checkout",
+    "checkout-outages",
+    "checkout-regions",
+    "transfer",
+    "transfer-lab",
+    "transfer-regions",
+    "travel",
+    "travel-regions",
+]
 
 
 def test_names_and_titles():
