@@ -7,13 +7,14 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from simtx.errors import ProtocolViolation, SimtxError
 from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy
 from simtx.protocols.codec import CodecError, decode_as, register
 from simtx.reference.audit import AuditLog
 from simtx.reference.brokers import client as broker_client
+from simtx.reference.brokers.base import BrokerClient, BrokerFailed
 from simtx.reference.eventlog import LogFile
 from simtx.reference.interventions import Interventions, decided
 from simtx.reference.killpoints import KillPoint, KillSwitch
@@ -25,6 +26,7 @@ from simtx.reference.stores import open_store
 from simtx.reference.wire import Connection, Peer, Server
 
 Frame = dict[str, Any]
+_PAUSE: Final = 0.1  # seconds between two attempts to reach a broker that is away
 
 
 class Service:
@@ -62,10 +64,12 @@ class Service:
         """Recover, listen, work, until asked to stop."""
         config = self.config
         store = open_store(config["store"], relay=self.is_relay)
+        again = len(list(self.folder.node(self.name).glob("log.*.jsonl"))) > 1  # not the first incarnation
         broker = None
         if config["broker"] is not None:
             broker = broker_client(config["broker"], self.name, self.secret, self.folder)
-            await broker.connect()
+            if not again:
+                await broker.connect()
         policies = _policies(self.strategy, config)
         self.node = node = Node(
             self.node_name,
@@ -87,7 +91,7 @@ class Service:
             seed=config["seed"],
         )
         node.slowness, node.timer_factor = config.get("slow", 1.0), config.get("clock", 1.0)
-        if len(list(self.folder.node(self.name).glob("log.*.jsonl"))) > 1:  # not the first incarnation
+        if again:
             self.log.log("restart", self.node_name, -1, actor="fault", detail=self.name)
         if self.audit is not None:
             self.audit.reconcile(store.history())
@@ -100,11 +104,14 @@ class Service:
         self.folder.announce(self.name, config["host"], port)
         if self.is_relay:
             node.start_daemons()
-        elif broker is not None:
-            await broker.subscribe(self.node_name, self.deliver)
+        reaching = asyncio.create_task(self.reach(broker, connected=not again))
+        reaching.add_done_callback(self.reached)
         try:
+            if not again:
+                await reaching
             await self.ending.wait()
         finally:
+            reaching.cancel()
             node.stop()
             await server.close()
             for link in self.links.values():
@@ -114,6 +121,23 @@ class Service:
             store.close()
             if self.audit is not None:
                 self.audit.close()
+
+    async def reach(self, broker: BrokerClient | None, *, connected: bool) -> None:
+        """Connect to the broker and take deliveries; at a restart it may be away, and only what needs it waits for it."""
+        while broker is not None and not connected:
+            try:
+                await broker.connect()
+                connected = True
+            except BrokerFailed:
+                await asyncio.sleep(_PAUSE)
+        if broker is not None and not self.is_relay:
+            await broker.subscribe(self.node_name, self.deliver)
+
+    def reached(self, task: asyncio.Task[None]) -> None:
+        """The broker was reached, or refuses us."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.ending.fail(error)
 
     def broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Something went wrong where nobody waits for it, such as a log that cannot be written: the process ends."""

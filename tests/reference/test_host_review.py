@@ -293,3 +293,17 @@ def test_a_password_in_an_address_is_in_no_file_of_a_run_that_is_kept(
     assert_sound(run)
     files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert [path for path in files if b"s3cret" in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize("broker", ["embedded", "nats"])
+def test_a_service_that_starts_again_during_a_broker_outage_does_not_wait_for_the_broker(broker: str) -> None:
+    """It takes requests, and publishes later: only what needs the broker waits for it."""
+    faults = [
+        {"kind": "broker-outage", "at": 0.3, "duration": 3.5},
+        {"kind": "crash", "node": "s0", "at": 0.5, "duration": 0.05},
+    ]
+    run = simtx.execute(lab(faults=faults, transactions=50, rate=12.5), "outbox", broker=broker)
+    back = [event.time for event in run.trace if event.kind == "restart" and event.node == "s0"]
+    assert back
+    assert any(event.kind == "request" and back[0] < event.time < 3.6 for event in run.trace)
+    assert_sound(run)
