@@ -151,7 +151,8 @@ class Interventions:
                 return _refused(f"there is no prepared branch '{name}' at '{node.name}'")
             if ended.record is not None and not known:
                 node.heuristics[tx] = decision
-                node.revive(tx, [ended.record])
+                if tx not in node.actors:  # nobody has asked for it meanwhile
+                    node.revive(tx, [ended.record])
             return _done(f"the branch was ended by a heuristic decision: {decision}", state="heuristic")
         if tx in node.actors:
             return _refused(f"transaction {tx} is being worked on at '{node.name}'")

@@ -372,13 +372,14 @@ class Node:
             if not actor.alive:
                 self._pass_on(actor)
             elif actor.tx != DAEMON and not actor.timers and machine.state == machine.initial:
+                actor.alive = False
                 self.actors.pop(actor.tx, None)  # it came for nothing and holds nothing
 
     def _pass_on(self, actor: Actor) -> None:
-        """What came for a machine that has just been forgotten goes to a blank one; its own timers end with it, also those that have rung."""
+        """What came for a machine that has just been forgotten goes to a blank one, but not its own timers that have rung and confirmations."""
         while actor.mail:
             event, origin = actor.mail.popleft()
-            if not isinstance(event, Timer):
+            if not isinstance(event, Timer | Done):
                 self._notify(self._actor(actor.tx), event, origin)
 
     def _begin(self, actor: Actor, effect: Effect) -> bool:

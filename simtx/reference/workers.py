@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -65,7 +66,10 @@ class Workers:
             perform(job, report, demand)
 
     def stop(self) -> None:
-        """End the threads after what is queued."""
+        """End the threads after what they have begun; nothing of what waits is begun any more."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._jobs.get_nowait()
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:

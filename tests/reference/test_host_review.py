@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import _thread
+import asyncio
 import json
 import os
 import signal
 import threading
 import time
 from pathlib import Path
+from typing import cast
 from urllib.parse import quote
 
 import pytest
@@ -17,16 +19,34 @@ import simtx
 from simtx.errors import ProtocolViolation, RunFailed, ScenarioError
 from simtx.metrics.replay import data_from_trace
 from simtx.metrics.trace import Trace, TraceEvent
-from simtx.protocols import Effect, Event, Machine, Message, Plan, Policies, Saga
+from simtx.protocols import (
+    Append,
+    Effect,
+    Event,
+    Forget,
+    Machine,
+    Message,
+    Plan,
+    Policies,
+    Publish,
+    Request,
+    Saga,
+    Strategy,
+)
 from simtx.protocols.saga import Orchestrator
 from simtx.protocols.saga_participant import Participant
 from simtx.reference.backends import Backends
+from simtx.reference.brokers.base import BrokerClient
 from simtx.reference.collect import entries, gather
 from simtx.reference.eventlog import LogFile
 from simtx.reference.faults import Injectors
+from simtx.reference.killpoints import KillSwitch
+from simtx.reference.node import Node
 from simtx.reference.runfolder import RunFolder
+from simtx.reference.stores.base import Store
 from simtx.reference.stores.postgres_schema import drop_run
 from simtx.reference.stores.server import PostgresServer
+from simtx.reference.workers import Workers
 from tests.reference.test_execute import assert_sound, lab, outcomes
 
 HOT = {
@@ -307,3 +327,96 @@ def test_a_service_that_starts_again_during_a_broker_outage_does_not_wait_for_th
     assert back
     assert any(event.kind == "request" and back[0] < event.time < 3.6 for event in run.trace)
     assert_sound(run)
+
+
+def test_workers_that_stop_begin_nothing_new() -> None:
+    """Nobody would hear of it, and the process is to end soon: what waits was never begun, as after a crash."""
+    workers = Workers("test", 1)
+    reported: list[object] = []
+    begun = time.monotonic()
+    for number in range(20):
+        workers.submit(lambda number=number: number, lambda result, *_: reported.append(result), 0.2)  # type: ignore[misc]
+    time.sleep(0.05)
+    workers.stop()
+    assert time.monotonic() - begun < 2
+    assert reported == [0]
+
+
+class Herald(Machine):
+    """It publishes when it is asked to, and stays where it is, or is forgotten."""
+
+    __slots__ = ("heard",)
+    role = "herald"
+    initial = "idle"
+
+    def __init__(self, node: str, tx: int) -> None:
+        super().__init__(node, tx)
+        self.heard: list[str] = []
+
+    def handle(self, event: Event) -> list[Effect]:
+        self.heard.append(event.kind)
+        HEARD.append((id(self), event.kind))
+        if event.kind != "begin":
+            return []
+        published = Publish("published", Message("news", self.tx, self.node, "s1"))
+        return [published, Append(("told",)), Forget()] if self.tx == 1 else [published]
+
+
+HEARD: list[tuple[int, str]] = []
+
+
+class Heralds:
+    """A strategy of heralds alone."""
+
+    name = "heralds"
+    promise = "decided"
+    uses_broker = True
+    hub = None
+
+    def machine(self, node: str, tx: int) -> Machine:
+        return Herald(node, tx)
+
+
+@pytest.mark.parametrize("tx", [0, 1])
+def test_a_machine_that_was_freed_hears_no_confirmation_nor_does_its_successor(tmp_path: Path, tx: int) -> None:
+    """Transaction 0 is freed because it holds nothing, 1 by `Forget`, while the confirmation waits in its mail."""
+
+    class Slow:
+        buffers = False
+
+        def append(self, *_: object, **__: object) -> None:
+            time.sleep(0.1)
+
+        def forget(self, _tx: int) -> None: ...
+
+    class Broker:
+        async def publish(self, *_: object) -> None:
+            await asyncio.sleep(0.05)
+
+    async def play() -> None:
+        node = Node(
+            "s0",
+            cast("Strategy", Heralds()),
+            Policies(),
+            log=LogFile(tmp_path / "log", 1),
+            audit=None,
+            store=cast("Store", Slow()),
+            broker=cast("BrokerClient", Broker()),
+            send=lambda *_: None,
+            answer=lambda *_: None,
+            wake=lambda: None,
+            fail=failures.append,
+            wrap=lambda message: message,
+            kills=KillSwitch([], tmp_path),
+            demand=lambda *_: 0.0,
+        )
+        node.request(Request(tx))
+        await asyncio.sleep(0.3)
+        assert node.working() == []
+        node.stop()
+
+    failures: list[BaseException] = []
+    HEARD.clear()
+    asyncio.run(play())
+    assert [kind for _, kind in HEARD] == ["begin"]
+    assert failures == []
