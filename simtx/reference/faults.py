@@ -82,18 +82,12 @@ class Injectors:
             numbers[name] += 1
             if fault.trigger is None:
                 task = asyncio.create_task(self._play(fault, stream, origin))
-                task.add_done_callback(self._played)
+                task.add_done_callback(self._launcher.done)  # a run without it would not be what was asked for
                 self._tasks.append(task)
 
     def arrivals_over(self) -> None:
         """The last transaction has arrived: random faults stop."""
         self._over = True
-
-    def _played(self, task: asyncio.Task[None]) -> None:
-        """A fault is over; a run without it would not be what was asked for."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._launcher.fail(error)
 
     async def stop(self) -> None:
         """The run is over: nothing is injected any more, and what is in force is taken back."""

@@ -285,6 +285,12 @@ class Launcher:
             self._failure = error
             self._failed.set()
 
+    def done(self, task: asyncio.Task[None]) -> None:
+        """Something that goes on beside is over; if it has failed, so has the run."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.fail(error)
+
     async def stop(self) -> None:
         """End all processes, the clients first."""
         if self.injectors is not None:
@@ -337,6 +343,8 @@ class Launcher:
             asyncio.create_task(self._upgrade(origin + at, node, version))
             for at, node, version in self.options.upgrades
         ]
+        for upgrade in self._upgrades:
+            upgrade.add_done_callback(self.done)
         return await self.unless_failed(self._until_drained())
 
     async def unless_failed(self, work: Coroutine[Any, Any, T]) -> T:

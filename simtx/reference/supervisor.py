@@ -75,6 +75,13 @@ class Child:
             self._process.stdin.write(f"{json.dumps(self._private)}\n".encode())
         self._started = asyncio.get_running_loop().time()
         self._watch = asyncio.create_task(self._supervise(self._process))
+        self._watch.add_done_callback(self._watched)
+
+    def _watched(self, task: asyncio.Task[None]) -> None:
+        """Supervision has gone over to the next incarnation, or there is none."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._failed(RunFailed(f"process '{self.name}' cannot be started again: {error}"))
 
     async def _supervise(self, process: asyncio.subprocess.Process) -> None:
         if process.stderr is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -420,3 +421,23 @@ def test_a_machine_that_was_freed_hears_no_confirmation_nor_does_its_successor(t
     asyncio.run(play())
     assert [kind for _, kind in HEARD] == ["begin"]
     assert failures == []
+
+
+def test_a_process_that_cannot_be_started_again_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory, no process numbers left: without that node the run would only wait for its end."""
+    start = asyncio.create_subprocess_exec
+    begun: list[str] = []
+
+    async def limited(*arguments: str, **options: object) -> asyncio.subprocess.Process:
+        name = arguments[4]
+        if name in begun:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        begun.append(name)
+        return await start(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", limited)
+    faults = [{"kind": "crash", "node": "s0", "at": 0.1, "duration": 0.05}]
+    begin = time.monotonic()
+    with pytest.raises(RunFailed, match=r"'s0' cannot be started again: .*temporarily unavailable"):
+        simtx.execute(lab(faults=faults), "saga")
+    assert time.monotonic() - begin < 15
