@@ -79,6 +79,7 @@ def validate(
                 "broker": broker if played.uses_broker else None,
                 "ok": validation.ok,
                 "rows": validation.frame.to_dict(orient="records"),
+                "disturbed": validation.disturbed.to_dict(orient="records"),
                 "left_out": list(validation.left_out),
                 "folder": str(target),
             }

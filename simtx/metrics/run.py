@@ -50,7 +50,7 @@ class ConservedQuantity:
 
 @dataclass(slots=True)
 class RunData:
-    """What a host hands over when a run is finished. Times in seconds."""
+    """What a host hands over when a run is finished. Times in seconds; `origin` is the run's zero on the machine's monotonic clock."""
 
     columns: dict[str, Sequence[float] | Sequence[str]]
     quantities: list[ConservedQuantity]
@@ -71,6 +71,7 @@ class RunData:
     services: list[str]
     digest: str
     extra: dict[str, float] = field(default_factory=dict)
+    origin: float | None = None
 
 
 class Run:

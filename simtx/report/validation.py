@@ -112,7 +112,12 @@ def _closing(validation: Any) -> list[tuple[str, list[str]]]:
     """Headings and what stands below them: what was missed, what the model leaves out."""
     lines = missed(validation)
     count = f"{len(lines)} target{'s' * (len(lines) > 1)} missed:" if lines else "every target is met"
-    return [(count, lines), ("the model leaves out:", list(validation.left_out))]
+    repeated = [
+        f"{row.run}: {1000 * row.stall:.0f} ms{'' if row.repeated else ', not repeated again'}"
+        for row in validation.disturbed.itertuples()
+    ]
+    stalls = [("runs during which the machine stood still, and which were repeated:", repeated)] if repeated else []
+    return [(count, lines), *stalls, ("the model leaves out:", list(validation.left_out))]
 
 
 def html(validation: Any) -> str:

@@ -16,6 +16,7 @@ from simtx.scenario.distributions import (
 from simtx.scenario.load import from_dict, load, names, titles
 from simtx.scenario.model import (
     Broker,
+    CommonMode,
     Fault,
     Hub,
     Invariant,
@@ -36,6 +37,7 @@ from simtx.scenario.model import (
 
 __all__ = [
     "Broker",
+    "CommonMode",
     "Constant",
     "Distribution",
     "Empirical",

@@ -15,6 +15,7 @@ from simtx.scenario.model import (
     CLIENT,
     HUB,
     Broker,
+    CommonMode,
     Fault,
     Invariant,
     Link,
@@ -118,6 +119,11 @@ def network(file: schema.NetworkFile, placed: Zones) -> Network:
                     )
             links[a, b] = link
     return Network(used, links, file.loss, file.duplication, file.reorder, file.reorder_delay, file.client_zone)
+
+
+def common_mode(file: schema.CommonModeFile | None) -> CommonMode | None:
+    """How far nodes are slow at the same time."""
+    return None if file is None else CommonMode(file.links, file.writes, file.memory)
 
 
 def broker(file: schema.BrokerFile, zone: str) -> Broker:

@@ -30,7 +30,8 @@ import numpy as np
 from simtx.errors import ScenarioError
 from simtx.scenario.catalog import data_path
 from simtx.scenario.distributions import Constant, Distribution, Empirical, Shifted
-from simtx.scenario.units import duration, duration_text
+from simtx.scenario.model import CommonMode
+from simtx.scenario.units import duration, duration_text, probability
 
 if TYPE_CHECKING:
     from simtx.scenario.model import Fault, Log, Scenario, Service
@@ -110,6 +111,7 @@ class Calibration:
         machine: Facts about the machine: processor, cores, memory, operating system, Python, file system.
         subject: What was measured: store, broker, strategy, scenario, rate.
         blocks: By name (`BLOCKS`).
+        common_mode: How far the blocks are slow at the same time; None: not known, and taken as not at all.
         curves: Further measurements that no scenario uses, by name and then by concurrency: mean and p99 in seconds, and rate.
     """
 
@@ -119,6 +121,7 @@ class Calibration:
     subject: Mapping[str, str]
     blocks: Mapping[str, Block]
     curves: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    common_mode: CommonMode | None = None
 
     # --- files ------------------------------------------------------------------------------------------------------------------
 
@@ -140,6 +143,11 @@ class Calibration:
                 f"mean = {_text(duration_text(block.mean))}",
                 f"values = [{', '.join(f'{value:.7g}' for value in block.values)}] # seconds",
             ]
+        if self.common_mode is not None:
+            common = self.common_mode
+            lines += ["", "[common_mode] # rank correlation of what happens at the same time, and how long it lasts"]
+            lines += [f"links = {common.links:.3g}", f"writes = {common.writes:.3g}"]
+            lines.append(f"memory = {_text(duration_text(common.memory))}")
         for name, curve in self.curves.items():
             for level, figures in curve.items():
                 lines += ["", f"[curves.{_text(name)}.{_text(level)}]"]
@@ -182,6 +190,7 @@ class Calibration:
             texts["subject"],
             blocks,
             raw.get("curves", {}),
+            _common_mode(raw, where),
         )
 
     def write(self, path: str | Path) -> None:
@@ -208,6 +217,7 @@ class Calibration:
             services=services,
             hub=hub,
             broker=dataclasses.replace(broker, zone=BROKER),
+            common_mode=self.common_mode or scenario.common_mode,
             network=self._network(scenario),
             transaction=dataclasses.replace(
                 scenario.transaction,
@@ -307,6 +317,18 @@ def _table(raw: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
     if not isinstance(table, dict):
         raise ScenarioError(f"'{name}' is no table", where)
     return table
+
+
+def _common_mode(raw: Mapping[str, Any], where: str) -> CommonMode | None:
+    table = _table(raw, "common_mode", where)
+    if not table:
+        return None
+    try:
+        links, writes = probability(table.get("links", 0.0)), probability(table.get("writes", 0.0))
+        memory = duration(table.get("memory"), unit_needed=False, zero=False)
+    except ValueError as error:
+        raise ScenarioError(f"'common_mode': {error}", where) from None
+    return CommonMode(links, writes, memory)
 
 
 def _text(value: str) -> str:

@@ -116,6 +116,7 @@ def compose(
         invariants=build.invariants(file.invariants),
         run=build.run(file.run),
         deadlocks=file.deadlocks,
+        common_mode=build.common_mode(file.common_mode),
         sources=sources,
         assumptions=assumptions,
         path=str(path.resolve()) if path is not None else None,

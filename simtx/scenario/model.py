@@ -203,6 +203,24 @@ class Broker:
     retention: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class CommonMode:
+    """How far nodes are slow at the same time: on one machine, behind one storage system, beside one noisy neighbour.
+
+    Every latency keeps its distribution; what is drawn at the same time is correlated through a common factor (a Gaussian copula with one
+    factor; R. B. Nelsen, An Introduction to Copulas, 2006), and the factor forgets (an Ornstein-Uhlenbeck process).
+
+    Attributes:
+        links: Rank correlation of two latencies of messages drawn at the same time, 0 to 1; the broker's acknowledgement is one.
+        writes: Likewise, of two forced writes.
+        memory: Time in seconds after which e times less of the correlation is left.
+    """
+
+    links: float
+    writes: float
+    memory: float
+
+
 # --- the business transaction -------------------------------------------------------------------------------------------------
 
 
@@ -469,6 +487,7 @@ class Scenario:
         policies: Timeouts and retries.
         invariants: What has to hold.
         run: How long a run is.
+        common_mode: How far nodes are slow at the same time; None: each by itself.
         deadlocks: ``timeout`` (a lock wait ends by its timeout), ``detect`` (a cycle fails the one who closes it), ``wait-die`` (a
             younger transaction never waits for an older one).
         sources: Where a parameter's value comes from, by its path in the file.
@@ -491,6 +510,7 @@ class Scenario:
     invariants: tuple[Invariant, ...]
     run: RunPlan
     deadlocks: DeadlockRule
+    common_mode: CommonMode | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     assumptions: Mapping[str, str] = field(default_factory=dict)
     path: str | None = None
@@ -531,6 +551,7 @@ class Scenario:
             self.invariants,
             self.run,
             self.deadlocks,
+            *((self.common_mode,) if self.common_mode is not None else ()),
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 

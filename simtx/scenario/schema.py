@@ -295,6 +295,17 @@ class BreakerFile(Table):
     cooldown: Period = _field("Time until one trial call is let through.", BreakerPolicy().cooldown)
 
 
+class CommonModeFile(Table):
+    """How far nodes are slow at the same time: on one machine, beside one noisy neighbour. Every latency keeps its distribution."""
+
+    links: Chance = _field(
+        "Rank correlation of two latencies of messages drawn at the same time, 0 to 1; the broker's acknowledgement is one.",
+        0.0,
+    )
+    writes: Chance = _field("Likewise, of two forced writes.", 0.0)
+    memory: Period = _field("Time after which e times less of the correlation is left.", 0.2)
+
+
 class PoliciesFile(Table):
     """Timeouts and retries, for strategies without policies of their own."""
 
@@ -353,6 +364,9 @@ class ScenarioFile(Table):
     hub: HubFile = _field("Where a coordinator or an orchestrator runs.", default_factory=HubFile)
     network: NetworkFile = _field("Zones and links.", default_factory=NetworkFile)
     broker: BrokerFile = _field("The message broker.", default_factory=BrokerFile)
+    common_mode: CommonModeFile | None = _field(
+        "How far nodes are slow at the same time; absent: each by itself.", None
+    )
     faults: list[FaultFile] = _field("What goes wrong, one `[[faults]]` table each.", default_factory=list)
     policies: PoliciesFile = _field("Timeouts and retries.", default_factory=PoliciesFile)
     invariants: list[InvariantFile] = _field("What has to hold, one `[[invariants]]` table each.", default_factory=list)

@@ -72,6 +72,7 @@ def sections(scenario: Scenario) -> list[Section]:
             _broker_text(scenario),
         ),
         ("network", _network_text(scenario)),
+        *_common_mode(scenario),
         ("deadlocks", scenario.deadlocks),
         *(("fault", fault_text(fault)) for fault in scenario.faults),
         *(("invariant", f"{i.name}: {i.kind}{f' ({i.unit})' if i.unit else ''}") for i in scenario.invariants),
@@ -202,6 +203,14 @@ def _network_text(scenario: Scenario) -> str:
     shown = f"one-way latency {duration_text(min(means))} to {duration_text(max(means))} on average"
     chances = [(name, getattr(network, name)) for name in ("loss", "duplication", "reorder") if getattr(network, name)]
     return ", ".join([shown, *(f"{name} {chance:g}" for name, chance in chances)])
+
+
+def _common_mode(scenario: Scenario) -> list[tuple[str, str]]:
+    common = scenario.common_mode
+    if common is None:
+        return []
+    shown = f"rank correlation {common.links:g} of links, {common.writes:g} of forced writes, memory {duration_text(common.memory)}"
+    return [("common mode", shown)]
 
 
 def _run_text(scenario: Scenario) -> str:

@@ -19,6 +19,7 @@ from simtx.protocols.codec import register
 from simtx.scenario.distributions import Constant
 from simtx.simulator.broker import NAME as BROKER
 from simtx.simulator.broker import Broker
+from simtx.simulator.common_mode import CommonFactor
 from simtx.simulator.disk import Disk
 from simtx.simulator.environment import Environment
 from simtx.simulator.faults import injectors
@@ -34,6 +35,7 @@ from simtx.workload.streams import Streams
 
 if TYPE_CHECKING:
     from simtx.scenario import Log, Scenario
+    from simtx.scenario.distributions import Distribution
 
 CLIENT = "client"
 _SAMPLES = 200  # points of the timeline
@@ -78,6 +80,8 @@ class World:
         self.ledger = Ledger(len(audit.conserved(scenario)), grace)
         self.deadlocks = Deadlocks(scenario.deadlocks)
         self.wake_on_commit = bool(getattr(strategy, "wake_on_commit", False))
+        common = scenario.common_mode
+        self._common = CommonFactor(self.env, common, self.streams) if common is not None else None
         self.zones = {name: service.zone for name, service in scenario.services.items()}
         self.planner = Planner(scenario, self.streams)
         self.links: dict[tuple[str, str], Link] = {}
@@ -88,7 +92,7 @@ class World:
         if strategy.uses_broker:
             self.zones[BROKER] = scenario.broker.zone
             linger = self.streams.draws(scenario.broker.linger, BROKER, "linger")
-            acknowledgement = self.streams.draws(scenario.broker.ack_latency, BROKER, "ack")
+            acknowledgement = self._latencies(scenario.broker.ack_latency, BROKER, "ack")
             self.broker = Broker(self, scenario.broker, linger, acknowledgement)
         self._events = 0
         self.fault_depths: dict[tuple[str, str], int] = {}
@@ -147,10 +151,18 @@ class World:
 
     def _node(self, name: str, log: Log) -> Node:
         instant = isinstance(log.forced_write, Constant) and log.forced_write.value == 0
-        disk = Disk(self.env, self.streams.draws(log.forced_write, name, "forced-write"), log.flush, instant)
+        disk = Disk(self.env, self._latencies(log.forced_write, name, "forced-write"), log.flush, instant)
         self._lazy_flush[name] = log.lazy_flush
         node = self.nodes[name] = Node(self, name, disk)
         return node
+
+    def _latencies(self, distribution: Distribution, component: str, purpose: str) -> Callable[[], float]:
+        """Draws of a link's or a disk's latency, with what all nodes have in common."""
+        common = self.scenario.common_mode
+        if common is None or self._common is None:
+            return self.streams.draws(distribution, component, purpose)
+        correlation = common.writes if purpose == "forced-write" else common.links
+        return self._common.draws(distribution, correlation, component, purpose)
 
     def lazy_flush(self, node: str) -> float:
         """Period of the background flush of a node's lazy records, in seconds."""
@@ -173,7 +185,7 @@ class World:
                 self.env,
                 source,
                 destination,
-                self.streams.draws(latency, component, "latency"),
+                self._latencies(latency, component, "latency"),
                 self.streams.draws(spec.reorder_delay, component, "reorder"),
                 self.streams.uniform(component, "faults"),
                 instant=isinstance(latency, Constant) and latency.value == 0,

@@ -8,13 +8,24 @@ worker begins with that.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from simtx.scenario.calibration import CLIENT, HUB, SERVICE
 
 if TYPE_CHECKING:
     from simtx.metrics.trace import Trace, TraceEvent
+
+
+class Leg(NamedTuple):
+    """One sample of a building block: when it began, in seconds of the run; the node where it ended; what it took, in seconds."""
+
+    begin: float
+    node: str
+    seconds: float
+
 
 _LOCAL: Final = frozenset({"transact", "execute", "prepare"})
 _TRIGGERS: Final = frozenset(
@@ -24,31 +35,43 @@ _ASIDE: Final = frozenset({"apply", "query", "unlock", "wait", "handle"})
 _RELAY: Final = -1
 
 
-def blocks(trace: Trace, hub: str | None, *, since: float = 0.0) -> dict[str, list[float]]:
+def legs(
+    trace: Trace, hub: str | None, *, since: float = 0.0, workers: Mapping[str, int] | None = None
+) -> dict[str, list[Leg]]:
     """Take a log apart.
 
     Args:
         trace: Event log of a real run.
         hub: Name of the coordinator's or orchestrator's node, if there is one.
         since: Leave out what began before, in seconds of the run (a warm-up).
+        workers: Of each service: a leg to a worker is left out if they were all at work when the message came, as it also has to wait for
+            one of them. None: no leg is left out.
 
     Returns:
-        Samples in seconds by the names of `simtx.scenario.calibration.BLOCKS`.
+        Legs by the names of `simtx.scenario.calibration.BLOCKS`.
     """
-    walker = _Walker(hub, since)
+    walker = _Walker(hub, since, workers or {})
     for event in trace:
         walker.take(event)
     walker.finish()
     return dict(walker.samples)
 
 
+def blocks(trace: Trace, hub: str | None, *, since: float = 0.0) -> dict[str, list[float]]:
+    """As `legs`, but only what each leg took, in seconds."""
+    return {name: [leg.seconds for leg in found] for name, found in legs(trace, hub, since=since).items()}
+
+
 class _Walker:
     """Goes through a log once, with what it has to remember of the entries before."""
 
-    def __init__(self, hub: str | None, since: float) -> None:
-        self.samples: dict[str, list[float]] = defaultdict(list)
+    def __init__(self, hub: str | None, since: float, workers: Mapping[str, int]) -> None:
+        self.samples: dict[str, list[Leg]] = defaultdict(list)
         self._hub = hub
         self._since = since
+        self._workers = workers
+        self._working: dict[str, int] = defaultdict(int)  # by node: workers that are at work
+        self._queued: set[tuple[str, int]] = set()  # what came when no worker was free
         self._begun: dict[
             int, tuple[float, str]
         ] = {}  # of messages and events under way: begin of the leg, role of the sender
@@ -65,8 +88,10 @@ class _Walker:
         """One entry, in order."""
         if event.kind not in _ASIDE:
             leg = self._leg.pop((event.node, event.tx), None)
-            if leg is not None:  # this is the next thing that happens there
-                self._add(leg[0], leg[1], event.time if event.kind == "serve" else leg[2])
+            queued = (event.node, event.tx) in self._queued
+            self._queued.discard((event.node, event.tx))
+            if leg is not None and not (queued and event.kind == "serve"):  # this is the next thing that happens there
+                self._add(event.node, leg[0], leg[1], event.time if event.kind == "serve" else leg[2])
         handler = getattr(self, f"_{event.kind}", None)
         if handler is not None:
             handler(event)
@@ -77,25 +102,26 @@ class _Walker:
 
     def finish(self) -> None:
         """The log is over: what ended last has no successor."""
-        for block, begun, ended in self._leg.values():
-            self._add(block, begun, ended)
+        for (node, _), (block, begun, ended) in self._leg.items():
+            self._add(node, block, begun, ended)
 
     def _role(self, node: str) -> str:
         return CLIENT if node == CLIENT else HUB if node == self._hub else SERVICE
 
-    def _add(self, block: str, begun: float, ended: float) -> None:
+    def _add(self, node: str, block: str, begun: float, ended: float) -> None:
         if begun >= self._since:
-            self.samples[block].append(max(ended - begun, 0.0))
+            self.samples[block].append(Leg(begun, node, max(ended - begun, 0.0)))
 
     # --- the process ------------------------------------------------------------------------------------------------------------
 
     def _crash(self, event: TraceEvent) -> None:
         self._crashed[event.detail] = event.time
+        self._working.pop(event.detail, None)
 
     def _restart(self, event: TraceEvent) -> None:
         begun = self._crashed.pop(event.detail, None)
         if begun is not None and not event.detail.endswith(".relay"):
-            self._add("restart", begun, event.time)
+            self._add(event.detail, "restart", begun, event.time)
 
     # --- legs between nodes -----------------------------------------------------------------------------------------------------
 
@@ -105,7 +131,7 @@ class _Walker:
     def _request(self, event: TraceEvent) -> None:
         begun = self._arrived.get(event.tx)
         if begun is not None:
-            self._leg[event.node, event.tx] = (f"link.{CLIENT}>{self._role(event.node)}", begun, event.time)
+            self._came(event, f"link.{CLIENT}>{self._role(event.node)}", begun)
 
     def _answer(self, event: TraceEvent) -> None:
         begun = self._trigger.get((event.node, event.tx), event.time)
@@ -114,7 +140,7 @@ class _Walker:
     def _reply(self, event: TraceEvent) -> None:
         leg = self._answered.get(event.tx)
         if leg is not None:
-            self._add(f"link.{leg[1]}>{CLIENT}", leg[0], event.time)
+            self._add(CLIENT, f"link.{leg[1]}>{CLIENT}", leg[0], event.time)
 
     def _send(self, event: TraceEvent) -> None:
         begun = self._trigger.get((event.node, event.tx), event.time)
@@ -124,7 +150,7 @@ class _Walker:
         leg = self._begun.get(event.cause) if event.cause is not None else None
         if leg is not None:
             block = f"link.{leg[1]}>{self._role(event.node)}"
-            self._leg[event.node, event.tx] = (block, leg[0], event.time)
+            self._came(event, block, leg[0])
 
     def _publish(self, event: TraceEvent) -> None:
         if event.actor == "relay":  # its rows are ready when it begins to read them
@@ -136,7 +162,7 @@ class _Walker:
     def _deliver(self, event: TraceEvent) -> None:
         leg = self._begun.get(event.cause) if event.cause is not None else None
         if leg is not None:
-            self._leg[event.node, event.tx] = ("publish", leg[0], event.time)
+            self._came(event, "publish", leg[0])
 
     def _handle(self, event: TraceEvent) -> None:
         if event.tx == _RELAY:
@@ -147,20 +173,29 @@ class _Walker:
 
     # --- legs inside a node -----------------------------------------------------------------------------------------------------
 
+    def _came(self, event: TraceEvent, block: str, begun: float) -> None:
+        self._leg[event.node, event.tx] = (block, begun, event.time)
+        if self._working[event.node] >= self._workers.get(event.node, math.inf):
+            self._queued.add((event.node, event.tx))
+
+    def _free(self, event: TraceEvent) -> None:
+        self._working[event.node] -= 1
+
     def _serve(self, event: TraceEvent) -> None:
+        self._working[event.node] += 1
         self._served[event.node, event.tx] = event.time + float(event.detail or 0.0)
 
     def _worked(self, event: TraceEvent) -> None:
         begun = self._served.pop((event.node, event.tx), None)
         if begun is not None:
-            self._add("local", begun, event.time)
+            self._add(event.node, "local", begun, event.time)
 
     def _commit(self, event: TraceEvent) -> None:
         begun = self._trigger.get((event.node, event.tx))
         if begun is not None:
-            self._add("second-phase", begun, event.time)
+            self._add(event.node, "second-phase", begun, event.time)
 
     def _append(self, event: TraceEvent) -> None:
         begun = self._trigger.get((event.node, event.tx))
         if begun is not None and event.detail == "forced" and event.node == self._hub:
-            self._add("forced", begun, event.time)
+            self._add(event.node, "forced", begun, event.time)

@@ -25,7 +25,8 @@ from simtx.reference.execute import execute
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.stores import open_store
 from simtx.scenario.calibration import BLOCKS, Block, Calibration
-from simtx.validation.blocks import blocks
+from simtx.validation.blocks import Leg, legs
+from simtx.validation.correlation import common_mode
 
 if TYPE_CHECKING:
     from simtx.metrics.run import Run
@@ -83,12 +84,14 @@ def calibrate(
     show = progress or _silent
     quiet = at_utilisation(scenario, utilisation, transactions)
     samples: dict[str, list[float]] = defaultdict(list)
+    taken: list[dict[str, list[Leg]]] = []
     chosen = [resolve(one, scenario.policies) for one in strategies]
     for position, one in enumerate(chosen):
         show(f"executing {one.name}", position / (len(chosen) + 1))
         run = execute(quiet, one, store=store, broker=broker, seed=seed)
-        for block, values in blocks(run.trace, one.hub, since=_WARMUP).items():
-            samples[block] += values
+        taken.append(legs(run.trace, one.hub, since=_WARMUP, workers=_workers(run.scenario)))
+        for block, found_legs in taken[-1].items():
+            samples[block] += [leg.seconds for leg in found_legs]
     show("forced writes", len(chosen) / (len(chosen) + 1))
     return Calibration(
         name,
@@ -103,6 +106,7 @@ def calibrate(
         },
         found(samples),
         curves_of(scenario, store) if curves else {},
+        common_mode(taken),
     )
 
 
@@ -113,9 +117,14 @@ def found(samples: Mapping[str, Sequence[float]]) -> dict[str, Block]:
 
 def calibrated_by(run: Run, name: str, subject: Mapping[str, str]) -> Calibration:
     """The calibration that one run at low load gives."""
-    samples = blocks(run.trace, run.strategy.hub, since=run.data.warmup)
+    taken = legs(run.trace, run.strategy.hub, since=run.data.warmup, workers=_workers(run.scenario))
+    samples = {block: [leg.seconds for leg in found_legs] for block, found_legs in taken.items()}
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return Calibration(name, date, machine(), subject, found(samples))
+    return Calibration(name, date, machine(), subject, found(samples), common_mode=common_mode([taken]))
+
+
+def _workers(scenario: Scenario) -> dict[str, int]:
+    return {name: service.workers for name, service in scenario.services.items()}
 
 
 def at_utilisation(scenario: Scenario, utilisation: float, transactions: int) -> Scenario:

@@ -1,0 +1,135 @@
+"""Correlations are found again in legs that were made with them, and a machine that stands still is noticed."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import simtx
+from simtx.errors import ScenarioError
+from simtx.metrics.trace import Trace, TraceEvent
+from simtx.protocols import TwoPhaseCommit
+from simtx.scenario import CommonMode
+from simtx.scenario.calibration import Block, Calibration
+from simtx.validation import validate as validation
+from simtx.validation.blocks import Leg, legs
+from simtx.validation.correlation import LEAST, common_mode
+from simtx.validation.stalls import Stall, Watcher
+
+
+def made(correlation: float, memory: float, n: int = 3000) -> dict[str, list[Leg]]:
+    """Two commits at the same time and two a tenth of a second later, on two nodes, over and over."""
+    rng = np.random.default_rng(5)
+    share = 2 * math.sin(math.pi * correlation / 6)
+    kept = math.exp(-0.1 / memory)
+    found = []
+    for number in range(n):
+        factor = rng.standard_normal()
+        for after in (0.0, 0.1):
+            if after:
+                factor = kept * factor + math.sqrt(1 - kept**2) * rng.standard_normal()
+            for node in ("a", "b"):
+                normal = math.sqrt(share) * factor + math.sqrt(1 - share) * rng.standard_normal()
+                found.append(Leg(number + after, node, math.exp(normal)))
+    return {"second-phase": found}
+
+
+@pytest.mark.parametrize(("correlation", "memory"), [(0.5, 0.1), (0.3, 0.3)])
+def test_what_was_put_in_is_found(correlation: float, memory: float) -> None:
+    found = common_mode([made(correlation, memory)])
+    assert found is not None
+    assert found.links == 0.0
+    assert found.writes == pytest.approx(correlation, abs=0.05)
+    assert found.memory == pytest.approx(memory, rel=0.3)
+
+
+def test_what_is_independent_or_rare_has_no_correlation() -> None:
+    independent = common_mode([made(0.0, 0.1)])
+    assert independent is None or independent.writes < 0.05
+    assert common_mode([made(0.9, 0.1, n=LEAST // 2 - 1)]) is None
+    assert common_mode([]) is None
+
+
+def entry(
+    number: int, at: float, kind: str, node: str, tx: int, cause: int | None = None, detail: str = ""
+) -> TraceEvent:
+    return TraceEvent(number, at, kind, node, tx, cause, "", "", "", detail)
+
+
+def test_a_leg_that_had_to_wait_for_a_worker_is_left_out() -> None:
+    """Two messages to a service with one worker: the second is begun when the first is done, which is no property of the link."""
+    log = Trace(
+        [
+            entry(0, 1.0, "send", "hub", 1),
+            entry(1, 1.0, "send", "hub", 2),
+            entry(2, 1.1, "receive", "a", 1, 0),
+            entry(3, 1.1, "serve", "a", 1, None, "0.5"),
+            entry(4, 1.2, "receive", "a", 2, 1),
+            entry(5, 1.6, "free", "a", 1),
+            entry(6, 1.6, "serve", "a", 2, None, "0.5"),
+        ]
+    )
+    assert [leg.seconds for leg in legs(log, "hub")["link.hub>service"]] == pytest.approx([0.1, 0.6])
+    assert [leg.seconds for leg in legs(log, "hub", workers={"a": 1})["link.hub>service"]] == pytest.approx([0.1])
+    assert len(legs(log, "hub", workers={"a": 2})["link.hub>service"]) == 2
+
+
+def test_a_calibration_keeps_it_in_its_file_and_gives_it_to_a_scenario() -> None:
+    common = CommonMode(0.25, 0.5, 0.08)
+    calibration = Calibration("c", "2026-11-23", {}, {}, {"forced": Block(1, (0.001,))}, common_mode=common)
+    read = Calibration.parse(calibration.toml(), "c.toml")
+    assert read == calibration
+    assert read.apply(simtx.load("transfer-lab")).common_mode == common
+    damaged = calibration.toml().replace("writes = 0.5", "writes = 5")
+    with pytest.raises(ScenarioError, match=r"c\.toml: 'common_mode'.*from 0 to 1"):
+        Calibration.parse(damaged, "c.toml")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGSTOP")
+def test_a_machine_that_stands_still_is_noticed() -> None:
+    with Watcher() as watcher:
+        assert watcher._process is not None
+        time.sleep(1.0)  # it has to start first
+        begin = time.monotonic()
+        os.kill(watcher._process.pid, signal.SIGSTOP)
+        time.sleep(0.3)
+        os.kill(watcher._process.pid, signal.SIGCONT)
+        time.sleep(0.1)
+        end = time.monotonic()
+    assert watcher.longest(begin - 0.05, end) > 0.25
+    assert watcher.longest(end, end + 1) == 0.0
+
+
+def test_a_disturbed_run_is_repeated_and_the_least_disturbed_one_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    """The stalls are made up here; the runs are simulated ones, told apart by how many times there was one before."""
+    stalls = iter([0.5, 0.2, 0.3, 0.01, 0.15, 0.02])
+    runs: list[object] = []
+
+    def execute(scenario: object, strategy: object, **options: object) -> object:
+        runs.append(SimpleNamespace(data=SimpleNamespace(origin=10.0, horizon=5.0)))
+        return runs[-1]
+
+    class Made(Watcher):
+        def __enter__(self) -> Made:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            self.stalls = [Stall(9.0, 3.0), Stall(12.0, next(stalls))]  # the first one was before the run began
+
+    monkeypatch.setattr(validation, "execute", execute)
+    monkeypatch.setattr(validation, "Watcher", Made)
+    work = validation._Work(TwoPhaseCommit(), "sqlite", "embedded", None, lambda what, share: None)
+    scenario = simtx.load("transfer-lab")
+    assert work.execute(scenario, "x", 1) is runs[1]
+    assert work.execute(scenario, "y", 1) is runs[3]
+    assert work.execute(scenario, "z", 1) is runs[5]
+    assert work.disturbed == [("x", 0.5, True), ("x-again-1", 0.2, True), ("x-again-2", 0.3, False), ("z", 0.15, True)]
