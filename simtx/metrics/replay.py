@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from simtx.metrics import audit
 from simtx.metrics.ledger import Ledger, TransactionRecord, writes
@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
     from simtx.scenario import Scenario
 
+_SAMPLES: Final = 200  # points of the timeline
+
 
 def data_from_trace(trace: Iterable[TraceEvent], scenario: Scenario, values: audit.Values | None = None) -> RunData:
-    """The raw numbers of a run, from its event log; without timeline and digest, which the log does not hold.
+    """The raw numbers of a run, from its event log.
+
+    The log holds neither the digest nor the lengths of queues, which are NaN in the timeline.
 
     Args:
         trace: The whole log of one run, in order.
@@ -83,6 +87,9 @@ class _Replay:
         self.horizon = 0.0
         self.end = 0.0
         self.events = 0
+        self.timeline: list[tuple[float, ...]] = []
+        self.sample_every = max(scenario.expected_length() / _SAMPLES, 1e-3)
+        self.closed = False
         self.handlers: dict[str, Callable[[TraceEvent], None]] = {
             kind: getattr(self, f"_{kind}")
             for kind in (
@@ -120,7 +127,11 @@ class _Replay:
     def play(self, trace: Iterable[TraceEvent]) -> _Replay:
         """Play the whole log."""
         handlers = self.handlers
+        sample = self.sample_every
         for event in trace:
+            while event.time >= sample and not self.closed:
+                self._sample(sample)
+                sample += self.sample_every
             handler = handlers.get(event.kind)
             if handler is not None:
                 handler(event)
@@ -152,11 +163,19 @@ class _Replay:
                 name: (one.after - one.before) / (scenario.services[name].workers * window) if window else math.nan
                 for name, one in self.workers.items()
             },
-            timeline=[],
+            timeline=self.timeline,
             services=list(scenario.services),
             digest="",
             extra={"stale_reads_per_million": 1e6 * stale / reads if reads else math.nan} if replicas else {},
         )
+
+    def _sample(self, now: float) -> None:
+        ledger = self.ledger
+        gauge = ledger.gauges[0] if ledger.gauges else None
+        row: list[float] = [now, gauge.net if gauge else 0.0, gauge.gross if gauge else 0.0, ledger.undecided]
+        for one in self.workers.values():
+            row += [math.nan, one.busy]
+        self.timeline.append(tuple(row))
 
     # --- transactions -----------------------------------------------------------------------------------------------------------
 
@@ -294,6 +313,7 @@ class _Replay:
 
     def _close(self, event: TraceEvent) -> None:
         self.horizon = event.time
+        self.closed = True
         self.ledger.close_window(event.time)
         for one in self.workers.values():
             one.change(event.time, one.busy)

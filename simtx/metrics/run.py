@@ -136,7 +136,10 @@ class Run:
 
     @property
     def timeline(self) -> pd.DataFrame:
-        """Samples over the time of the arrivals: drift, open transactions, queue length and busy workers of every service."""
+        """Samples over the time of the arrivals: drift, open transactions, queue length and busy workers of every service.
+
+        Queue lengths of a run that was executed for real are NaN: its log does not tell.
+        """
         names = ["time_s", "drift_net", "drift_gross", "in_flight"]
         for service in self.data.services:
             names += [f"queue_{service}", f"busy_{service}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -172,6 +173,8 @@ class Backends:
                 stack.callback(pool.submit(server.stop).result)
             if not self._keep and self.kind not in STORES:
                 stack.callback(self._drop)
+            if not self._keep and self._nats is None and self.broker is not None and self.broker["url"] is not None:
+                stack.callback(pool.submit(self._drop_stream).result)
             if self._nats is not None:
                 stack.callback(self._nats.stop)
 
@@ -180,6 +183,11 @@ class Backends:
         from simtx.reference.stores.postgres_schema import drop_run
 
         drop_run(self.kind, self._folder.run)
+
+    def _drop_stream(self) -> None:
+        from simtx.reference.brokers.nats import drop_run
+
+        asyncio.run(drop_run(self.broker or {}, self._folder.secret()))
 
 
 def check_faults(scenario: Scenario, store: str, broker: str) -> None:

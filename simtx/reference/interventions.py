@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import SimtxError
 from simtx.protocols import Alert, Request
+from simtx.reference.actor import Intervention
 from simtx.reference.inspection import inspect
-from simtx.reference.node import CONFIRMED, DAMAGE, Intervention, Node
+from simtx.reference.localwork import CONFIRMED, DAMAGE
+from simtx.reference.node import Node
 from simtx.reference.schema import Partition, PartitionGate
 
 if TYPE_CHECKING:

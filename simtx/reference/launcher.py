@@ -40,6 +40,7 @@ LAUNCHER: Final = "launcher"
 SCHEMA: Final = "2.0"
 _POLL: Final = 0.1  # seconds between two looks at whether everything has come to rest
 _START: Final = 20.0  # seconds until a process has to have announced itself
+_PATIENCE: Final = 30.0  # seconds until a process that is there has to answer
 _DELAYS: Final = 1000  # samples of a link's delays that the proxy is given
 _STILL: Final = 3  # looks in a row that have to find everything at rest
 
@@ -334,10 +335,11 @@ class Launcher:
             RunFailed: A process cannot go on.
         """
         self.injectors = Injectors(self)
+        await self.unless_failed(self._client_is_there())
         origin = time.monotonic() + 0.2
         self.origin = origin
-        if await self.ask(CLIENT, 5.0, do="go", origin=origin) is None:
-            raise RunFailed("the client's process does not answer")
+        if await self.unless_failed(self.ask(CLIENT, _PATIENCE, do="go", origin=origin)) is None:
+            raise RunFailed(f"the client's process has not answered for {_PATIENCE:g} s")
         self.injectors.start(origin)
         self._upgrades = [
             asyncio.create_task(self._upgrade(origin + at, node, version))
@@ -346,6 +348,17 @@ class Launcher:
         for upgrade in self._upgrades:
             upgrade.add_done_callback(self.done)
         return await self.unless_failed(self._until_drained())
+
+    async def _client_is_there(self) -> None:
+        """The clock starts when the client is there to keep to it; on a busy machine that may take a while.
+
+        Raises:
+            RunFailed: It does not answer, however often it is asked.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while await self.ask(CLIENT, 1.0, do="state") is None:
+            if time.monotonic() > deadline:
+                raise RunFailed(f"the client's process has not answered for {_PATIENCE:g} s")
 
     async def unless_failed(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something, but not for longer than all processes can go on.

@@ -11,11 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,7 +31,6 @@ from simtx.protocols import (
     Event,
     Execute,
     Forget,
-    Machine,
     MarkOutbox,
     Message,
     Prepare,
@@ -52,78 +47,22 @@ from simtx.protocols import (
 )
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.policies import Policies
+from simtx.reference.actor import Actor, Intervention
 from simtx.reference.audit import AuditError
 from simtx.reference.brokers.base import BrokerFailed
+from simtx.reference.localwork import LocalWork
 from simtx.reference.timers import Timers
-from simtx.reference.workers import Workers, perform
 
 if TYPE_CHECKING:
     from simtx.reference.audit import AuditLog
     from simtx.reference.brokers.base import BrokerClient
     from simtx.reference.eventlog import LogFile
     from simtx.reference.killpoints import KillSwitch
-    from simtx.reference.stores.base import Result, Store
+    from simtx.reference.stores.base import Store
 
-SIDE_WORKERS: Final = 4
-SESSIONS: Final = 64
-"""Open local transactions that go on at once; the threads are started when they are needed."""
-OPEN: Final = -1.0
-"""Service time that says that no worker has served: the local transaction was open already."""
 RECOVER: Final = "recover"
 LAST_WORDS: Final = 0.02
 """Seconds in which what was sent leaves a process that a kill point ends: it may have to connect before."""
-DAMAGE: Final = "heuristic-damage"
-CONFIRMED: Final = "heuristic-confirmed"
-
-
-@dataclass(frozen=True, slots=True)
-class Intervention:
-    """What a machine makes of an operator's request.
-
-    Attributes:
-        before: Its state before.
-        after: Its state then.
-        effects: What it will do.
-        problem: Why it refused to handle the request; empty: it did not.
-    """
-
-    before: str
-    after: str
-    effects: Sequence[Effect] = ()
-    problem: str = ""
-
-
-class Actor:
-    """One machine in play: its mailbox, its timers, and where its program of effects stands."""
-
-    __slots__ = (
-        "alive",
-        "busy",
-        "cause",
-        "done",
-        "effects",
-        "event",
-        "machine",
-        "mail",
-        "rest",
-        "state",
-        "timers",
-        "tx",
-    )
-
-    def __init__(self, machine: Machine, tx: int) -> None:
-        self.machine = machine
-        self.tx = tx
-        self.mail: deque[tuple[Event, int | None]] = deque()
-        self.done: Done | None = None
-        self.cause: int | None = None
-        self.effects: Sequence[Effect] = ()
-        self.rest: Iterator[Effect] = iter(())
-        self.event = ""
-        self.state = ""
-        self.busy = False
-        self.alive = True
-        self.timers: dict[str, int] = {}  # by name: number of the call that will ring it
 
 
 class Node:
@@ -149,6 +88,7 @@ class Node:
         seed: Of the back-off's jitter.
 
     Attributes:
+        local: Its work on its own database.
         stuck: Why machines wait for an operator, by transaction.
         heuristics: What an operator has decided for branches in doubt, ``commit`` or ``rollback``, while the coordinator's decision has
             not come.
@@ -190,23 +130,17 @@ class Node:
         self.stuck: dict[int, str] = {}
         self.heuristics: dict[int, str] = {}
         self.timer_factor = 1.0
-        self.slowness = 1.0
         self.publishing = 0
         self._loop = asyncio.get_running_loop()
-        self._workers = Workers(f"{name}-worker", workers, queue_limit) if workers else None
-        self._side = Workers(f"{name}-side", SIDE_WORKERS)
-        self._sessions = ThreadPoolExecutor(SESSIONS, f"{name}-session")
-        self._open: set[int] = set()  # transactions with an open local transaction
+        wakes = bool(getattr(strategy, "wake_on_commit", False))
+        self.local = LocalWork(self, store, workers, queue_limit, demand, wake if wakes else None)
         self._send = send
         self._answer = answer
-        self._wake = wake
         self._fail = fail
         self._wrap = wrap
-        self._demand = demand
         self._random = random.Random(f"{seed}:{name}")  # noqa: S311 - jitter, not cryptography
         self._tasks: set[asyncio.Task[None]] = set()
-        self._wake_on_commit = bool(getattr(strategy, "wake_on_commit", False))
-        self._stopped = False
+        self.stopped = False
         self._timers = Timers()
         self._rings = itertools.count()
         self._operators: dict[int, tuple[Request, Callable[[Intervention], None]]] = {}  # the reference keeps the id
@@ -268,7 +202,7 @@ class Node:
         return actor
 
     def _notify(self, actor: Actor, event: Event, origin: int | None) -> None:
-        if self._stopped:
+        if self.stopped:
             return
         if actor.busy:
             actor.mail.append((event, origin))
@@ -276,16 +210,16 @@ class Node:
         try:
             self._play(actor, event, origin)
         except Exception as error:  # noqa: BLE001 - who calls us would take it for a fault of the event
-            self._end(error)
+            self.end(error)
 
     # --- the interpreter --------------------------------------------------------------------------------------------------------
 
     def _play(self, actor: Actor, event: Event, origin: int | None) -> None:
-        if self._stopped:
+        if self.stopped:
             return
         actor.busy = True
         if self._handle(actor, event, origin):
-            self._run(actor)
+            self.resume(actor)
         else:
             self._next(actor)
 
@@ -308,10 +242,10 @@ class Node:
             if id(event) in self._operators:  # a machine that no operator can ask is not broken by his asking
                 self._reply(event, Intervention(state, state, problem=str(violation)))
             else:
-                self._end(violation)
+                self.end(violation)
             return False
         except Exception as error:  # noqa: BLE001 - whatever it is, who has sent the event is not to blame
-            self._end(ProtocolViolation(f"{machine!r} cannot handle '{event.kind}': {type(error).__name__}: {error}"))
+            self.end(ProtocolViolation(f"{machine!r} cannot handle '{event.kind}': {type(error).__name__}: {error}"))
             return False
         self.journal.event(actor, event)
         self.journal.handled(actor, event, effects, state)
@@ -319,7 +253,7 @@ class Node:
             self.tell("request", actor.tx, "client", name=event.kind, reason=str(event.body or ""))
         self._reply(event, Intervention(state, machine.state, effects))
         if machine.state != state and self.stuck.pop(actor.tx, None) is not None and not isinstance(event, Request):
-            self._record(actor, "freed", reason=f"'{event.kind}' came after all")
+            self.record(actor, "freed", reason=f"'{event.kind}' came after all")
         actor.event, actor.state = event.kind, state
         actor.effects = effects
         actor.rest = iter(effects)
@@ -332,9 +266,9 @@ class Node:
             if known is not None:
                 known[1](outcome)
 
-    def _run(self, actor: Actor) -> None:
+    def resume(self, actor: Actor) -> None:
         """Play the rest of its effects; return when it has to wait, or when nothing is left and the machine is idle."""
-        if self._stopped:
+        if self.stopped:
             return
         killing = bool(self.kills.points)
         effects, rest = actor.effects, actor.rest
@@ -347,6 +281,17 @@ class Node:
             return
         self._next(actor)
 
+    def free(self, actor: Actor) -> None:
+        """A machine has been forgotten."""
+        self.journal.effect(actor, Forget())
+        given_up = self.stuck.pop(actor.tx, None)
+        if given_up is not None:  # nothing is left that could be asked for more
+            self.record(actor, "given-up", reason=given_up)
+        actor.alive = False
+        actor.timers.clear()
+        if self.actors.get(actor.tx) is actor:
+            del self.actors[actor.tx]
+
     def _killed(self, actor: Actor, effects: Sequence[Effect], position: int) -> bool:
         """Whether this process ends here; what the effects before this one have sent leaves it, since a crash at this place may be that late."""
         point = self.kills.check(actor.tx, actor.machine.role, actor.state, actor.event, effects, position)
@@ -354,7 +299,7 @@ class Node:
             return False
         if position == 0:
             self.kills.strike(point)
-        self._stopped = True
+        self.stopped = True
         self._loop.call_later(LAST_WORDS, self.kills.strike, point)
         return True
 
@@ -388,22 +333,22 @@ class Node:
         if kind is Message:
             self._transmit(actor, effect)  # type: ignore[arg-type]
         elif kind is Append:
-            return self._append(actor, effect)  # type: ignore[arg-type]
+            return self.local.append(actor, effect)  # type: ignore[arg-type]
         elif kind is SetTimer:
             self._set_timer(actor, effect)  # type: ignore[arg-type]
         elif kind is CancelTimer:
             actor.timers.pop(effect.kind, None)  # type: ignore[union-attr]
         elif kind is Transact or kind is Prepare or kind is Execute:
-            self._submit(actor, effect)  # type: ignore[arg-type]
+            self.local.submit(actor, effect)  # type: ignore[arg-type]
             return False
         elif kind is Commit or kind is Rollback:
-            self._second_phase(actor, effect)  # type: ignore[arg-type]
+            self.local.second_phase(actor, effect)  # type: ignore[arg-type]
             return False
         elif kind is ReadOutbox:
-            self._read_outbox(actor, effect)  # type: ignore[arg-type]
+            self.local.read_outbox(actor, effect)  # type: ignore[arg-type]
             return False
         elif kind is Forget:
-            return self._forget(actor)
+            return self.local.forget(actor)
         else:
             self._rest(actor, effect)
         return True
@@ -422,12 +367,12 @@ class Node:
         if isinstance(effect, Answer):
             self._answer(actor.tx, effect.outcome, effect.reason, actor.cause or 0)
         elif isinstance(effect, Decided):
-            self._record(actor, "decide", name=effect.outcome)
+            self.record(actor, "decide", name=effect.outcome)
         elif isinstance(effect, Suspect):
             if self.policies.breaker is not None:
                 self._breaker(effect.node).failure(self._loop.time())
         elif isinstance(effect, Alert):
-            self._record(actor, "stuck" if effect.stuck else "alert", reason=effect.reason)
+            self.record(actor, "stuck" if effect.stuck else "alert", reason=effect.reason)
             if effect.stuck:
                 self.stuck[actor.tx] = effect.reason
         elif isinstance(effect, Publish):
@@ -438,7 +383,7 @@ class Node:
         elif isinstance(effect, MarkOutbox):
             self.store.mark_outbox(effect.ids)
         else:
-            self._end(ProtocolViolation(f"{actor.machine!r} asked for {effect!r}, which is no effect"))
+            self.end(ProtocolViolation(f"{actor.machine!r} asked for {effect!r}, which is no effect"))
 
     def _breaker(self, node: str) -> CircuitBreaker:
         breaker = self.breakers.get(node)
@@ -458,6 +403,20 @@ class Node:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    # --- the audit log ----------------------------------------------------------------------------------------------------------
+
+    def record(self, actor: Actor, act: str, **details: Any) -> None:
+        """Write down in the audit log what a machine does."""
+        self.tell(act, actor.tx, actor.machine.role, **details)
+
+    def tell(self, act: str, tx: int, who: str, **details: Any) -> None:
+        """Write a line of the audit log; a node that cannot keep its audit log does not go on."""
+        if self.audit is not None:
+            try:
+                self.audit.append(act, tx=tx, actor=who, **details)
+            except AuditError as error:
+                self.end(error)
+
     # --- timers -----------------------------------------------------------------------------------------------------------------
 
     def _set_timer(self, actor: Actor, effect: SetTimer) -> None:
@@ -470,214 +429,7 @@ class Node:
             del actor.timers[kind]
             self._notify(actor, Timer(kind), actor.cause)
 
-    # --- the log and the store --------------------------------------------------------------------------------------------------
-
-    def _aside(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Do something that blocks beside the workers, then go on here."""
-
-        def report(result: Any, error: BaseException | None, begun: float, ended: float) -> None:  # noqa: ARG001
-            self._loop.call_soon_threadsafe(self._finish_aside, result, error, then)
-
-        self._side.submit(job, report)
-
-    def _finish_aside(self, result: Any, error: BaseException | None, then: Callable[[Any], None]) -> None:
-        self._side.busy -= 1
-        if error is not None:
-            self._end(error)
-        elif not self._stopped:
-            then(result)
-
-    def _append(self, actor: Actor, effect: Append) -> bool:
-        store, tx = self.store, actor.tx
-        if not effect.forced and store.buffers:
-            store.append(tx, effect.record, forced=False)
-            self.journal.appended(actor, effect)
-            return True
-
-        def then(_: object) -> None:
-            self.journal.appended(actor, effect)
-            self._run(actor)
-
-        self._aside(lambda: store.append(tx, effect.record, forced=effect.forced), then)
-        return False
-
-    def _submit(self, actor: Actor, effect: Transact | Execute | Prepare) -> None:
-        if self._workers is None:
-            self._end(
-                ProtocolViolation(f"{actor.machine!r} runs a local transaction on {self.name}, which has no store")
-            )
-            return
-        store, tx = self.store, actor.tx
-        compensation = isinstance(effect, Transact) and effect.compensation
-        demand = self.slowness * sum(self._demand(tx, step, compensation) for step in effect.steps)
-        job: Callable[[], Result]
-        if isinstance(effect, Transact):
-            job = lambda: store.transact(tx, effect)  # noqa: E731
-        elif isinstance(effect, Execute):
-            job = lambda: store.execute(tx, effect)  # noqa: E731
-        else:
-            job = lambda: store.prepare(tx, effect)  # noqa: E731
-
-        def report(result: Any, error: BaseException | None, begun: float, ended: float) -> None:
-            self._loop.call_soon_threadsafe(self._worked, actor, effect, result, error, demand, begun, ended)
-
-        if tx in self._open:  # its session is there already: it must not queue behind those who wait for its locks
-            demand = OPEN
-            self._sessions.submit(perform, job, report)
-            return
-        if not self._workers.submit(job, report, demand):
-            self.journal.worked(actor, effect, "failed", forced=False)
-            self._loop.call_soon(self._told, actor, Done(effect.tag, "failed"))
-
-    def _worked(
-        self,
-        actor: Actor,
-        effect: Transact | Execute | Prepare,
-        result: Result,
-        error: BaseException | None,
-        demand: float,
-        begun: float,
-        ended: float,
-    ) -> None:
-        """A local transaction has ended in a worker's thread, or in that of its session."""
-        served = demand >= 0
-        if self._workers is not None and served:
-            self._workers.busy -= 1
-        if error is not None:
-            self._end(error)
-            return
-        if self._stopped:
-            return
-        log, journal, tx = self.log, self.journal, actor.tx
-        if isinstance(effect, Execute) and result.status == "done":
-            self._open.add(tx)
-        elif not isinstance(effect, Transact):
-            self._open.discard(tx)
-        if served:
-            log.when = begun
-            journal.serving(tx, "serve", demand)
-        log.when = ended
-        if result.waited:
-            journal.waited(tx, result.waited, result.wait_end or "granted")
-        journal.worked(actor, effect, result.status, forced=result.forced)
-        if isinstance(effect, Transact):
-            self._applied(actor, result, effect.steps, compensation=effect.compensation)
-        if result.unlocked:
-            journal.unlocked(tx, result.unlocked, result.held)
-        if served:
-            journal.serving(tx, "free")
-        log.when = None
-        if isinstance(effect, Prepare) and result.status == "done":
-            self._record(actor, "prepare", steps=effect.steps)
-        if result.outbox and self._wake_on_commit:
-            self._wake()
-        self._told(actor, Done(effect.tag, result.status, result.value))
-
-    def _told(self, actor: Actor, done: Done) -> None:
-        actor.done = done
-        self._run(actor)
-
-    def _applied(self, actor: Actor, result: Result, steps: Sequence[int], *, compensation: bool) -> None:
-        """What a local transaction has changed and read goes to the event log and the audit log."""
-        if not result.changes and not result.reads:
-            return
-        self.journal.applied(
-            actor,
-            steps,
-            result.changes,
-            compensation=compensation,
-            reads=result.reads,
-            refused=result.status == "refused",
-            history=result.history,
-        )
-        if result.changes:
-            self._record(
-                actor,
-                "compensate" if compensation else "apply",
-                steps=steps,
-                changes=result.changes,
-                history=result.history,
-                reason="the transaction is being undone" if compensation else "",
-            )
-
-    def _record(self, actor: Actor, act: str, **details: Any) -> None:
-        self.tell(act, actor.tx, actor.machine.role, **details)
-
-    def tell(self, act: str, tx: int, who: str, **details: Any) -> None:
-        """Write a line of the audit log; a node that cannot keep its audit log does not go on."""
-        if self.audit is not None:
-            try:
-                self.audit.append(act, tx=tx, actor=who, **details)
-            except AuditError as error:
-                self._end(error)
-
-    def _second_phase(self, actor: Actor, effect: Commit | Rollback) -> None:
-        store, tx = self.store, actor.tx
-        kind = type(effect).__name__.lower()
-
-        def job() -> tuple[Result, float]:
-            if isinstance(effect, Rollback):
-                return store.rollback(tx, forced=effect.forced), time.monotonic()
-            return store.commit(tx), time.monotonic()
-
-        def then(finished: tuple[Result, float]) -> None:
-            result, ended = finished
-            if isinstance(effect, Rollback):
-                self._open.discard(tx)
-            self.log.when = ended
-            if result.in_doubt >= 0:
-                forced = isinstance(effect, Commit) or effect.forced
-                self.journal.second_phase(actor, kind, result.in_doubt, forced=forced)
-                self._applied(actor, result, result.steps, compensation=False)
-            if result.unlocked:
-                self.journal.unlocked(tx, result.unlocked, result.held)
-            self.log.when = None
-            if result.in_doubt >= 0:
-                self._record(actor, kind)
-            elif tx in self.heuristics:
-                self._compare(actor, kind, self.heuristics.pop(tx))
-            self._run(actor)
-
-        self._aside(job, then)
-
-    def _compare(self, actor: Actor, kind: str, heuristic: str) -> None:
-        """The decision has come for a branch that an operator had ended before."""
-        if kind == heuristic:
-            self._record(actor, kind, name=CONFIRMED, reason="the operator had decided likewise")
-            return
-        reason = f"heuristic damage: the operator had decided {heuristic}, the coordinator says {kind}"
-        self.log.log("alert", self.name, actor.tx, actor.cause, actor=actor.machine.role, name=reason)
-        self._record(actor, "alert", name=DAMAGE, reason=reason)
-
-    def _forget(self, actor: Actor) -> bool:
-        """Free the machine; its successor must not write records before those of this one are gone."""
-        if self.store.buffers:
-            self.store.forget(actor.tx)
-            self._free(actor)
-            return True
-
-        def then(_: object) -> None:
-            self._free(actor)
-            self._run(actor)
-
-        self._aside(lambda: self.store.forget(actor.tx), then)
-        return False
-
-    def _free(self, actor: Actor) -> None:
-        self.journal.effect(actor, Forget())
-        given_up = self.stuck.pop(actor.tx, None)
-        if given_up is not None:  # nothing is left that could be asked for more
-            self._record(actor, "given-up", reason=given_up)
-        actor.alive = False
-        actor.timers.clear()
-        if self.actors.get(actor.tx) is actor:
-            del self.actors[actor.tx]
-
-    def _read_outbox(self, actor: Actor, effect: ReadOutbox) -> None:
-        self._aside(
-            lambda: self.store.read_outbox(effect.limit),
-            lambda rows: self._told(actor, Done(effect.tag, "done", rows)),
-        )
+    # --- the broker -------------------------------------------------------------------------------------------------------------
 
     async def _publish(self, actor: Actor, effect: Publish, origin: int | None) -> None:
         try:
@@ -709,11 +461,11 @@ class Node:
         actor.busy = True
         effects = actor.machine.recover(records)
         self.journal.recovered(actor, records, effects)
-        self._record(actor, "recovered")
+        self.record(actor, "recovered")
         actor.event, actor.state = RECOVER, actor.machine.initial
         actor.effects = effects
         actor.rest = iter(effects)
-        self._loop.call_soon(self._run, actor)
+        self._loop.call_soon(self.resume, actor)
 
     def start_daemons(self) -> None:
         """Start the long-running machines."""
@@ -738,21 +490,18 @@ class Node:
     @property
     def resting(self) -> bool:
         """Whether everything that is under way here waits for an operator."""
-        workers = self._workers.busy if self._workers is not None else 0
-        return not (workers or self._side.busy or self.publishing or self.actors.keys() - self.stuck.keys())
+        return not (self.local.busy or self.publishing or self.actors.keys() - self.stuck.keys())
 
-    def _end(self, error: BaseException) -> None:
-        if not self._stopped:
-            self._stopped = True
+    def end(self, error: BaseException) -> None:
+        """This process cannot go on."""
+        if not self.stopped:
+            self.stopped = True
             self._fail(error)
 
     def stop(self) -> None:
         """Handle nothing any more, and let what is under way in threads end."""
-        self._stopped = True
+        self.stopped = True
         self._timers.close()
         for task in self._tasks:
             task.cancel()
-        if self._workers is not None:
-            self._workers.stop()
-        self._side.stop()
-        self._sessions.shutdown(wait=False, cancel_futures=True)
+        self.local.stop()

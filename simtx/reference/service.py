@@ -90,7 +90,7 @@ class Service:
             demand=_demands(self.folder, self.node_name),
             seed=config["seed"],
         )
-        node.slowness, node.timer_factor = config.get("slow", 1.0), config.get("clock", 1.0)
+        node.local.slowness, node.timer_factor = config.get("slow", 1.0), config.get("clock", 1.0)
         if again:
             self.log.log("restart", self.node_name, -1, actor="fault", detail=self.name)
         if self.audit is not None:
@@ -245,7 +245,7 @@ class Service:
         """The launcher asks for the state, or injects a fault."""
         node, what = self.node, frame.get("do")
         if what == "slow":
-            node.slowness = float(frame["factor"])
+            node.local.slowness = float(frame["factor"])
         elif what == "clock":
             node.timer_factor = float(frame["factor"])
         elif what == "disarm":

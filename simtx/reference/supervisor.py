@@ -18,6 +18,11 @@ _RESTARTS: Final = 2  # in a row, each within this time of its start, of a proce
 _TOO_SOON: Final = 30.0
 
 
+def _paths() -> list[str]:
+    """Where this process looks for modules: a strategy may need more than what is installed."""
+    return list(dict.fromkeys(str(Path(entry).absolute()) for entry in sys.path))
+
+
 class Child:
     """One child process through its incarnations.
 
@@ -69,6 +74,7 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(_paths())},
             start_new_session=True,  # Ctrl-C is for the launcher, which ends them in order
         )
         if self._private and self._process.stdin is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from simtx.reference.audit import Entry, entries
 from simtx.reference.inspection import RELAY, Holding, keys
 from simtx.reference.interventions import HEURISTIC
-from simtx.reference.node import CONFIRMED, DAMAGE
+from simtx.reference.localwork import CONFIRMED, DAMAGE
 
 if TYPE_CHECKING:
     from simtx.reference.runfolder import RunFolder

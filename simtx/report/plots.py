@@ -214,7 +214,7 @@ def ecdf(runs: Sequence[Run], *, column: str = "decision_ms", ax: Axes | None = 
 
 
 def timeline(run: Run | Sequence[Run], *, ax: Axes | None = None) -> Axes:
-    """Gross drift over simulated time, of one run or of several on the same scenario."""
+    """Gross drift over time, of one run or of several on the same scenario."""
     runs = [run] if not isinstance(run, Sequence) else list(run)
     with style.context():
         ax = ax if ax is not None else plt.subplots(figsize=(7.2, 3.2), layout="constrained")[1]
@@ -237,7 +237,7 @@ def timeline(run: Run | Sequence[Run], *, ax: Axes | None = None) -> Axes:
             )
         ax.set_xlim(left=0)
         ax.set_ylim(bottom=0)
-        ax.set_xlabel("simulated time [s]")
+        ax.set_xlabel("simulated time [s]" if runs[0].data.origin is None else "time [s]")
         ax.set_ylabel(f"gross drift [{runs[0].drift_unit}]")
         ax.set_title("Consistency drift over time")
         _beside(ax)

@@ -579,6 +579,19 @@ class Scenario:
             work[step.service] += self.service_time(step).mean()
         return {name: rate * work[name] / service.workers for name, service in self.services.items()}
 
+    def expected_length(self) -> float:
+        """About how long transactions arrive, in seconds; of a closed workload as if an answer took a tenth of a second."""
+        plan, workload = self.run, self.workload
+        if plan.duration is not None:
+            return plan.duration
+        count = plan.transactions or 1
+        if workload.think_time is not None:
+            return count * (workload.think_time.mean() + 0.1) / workload.users
+        if workload.kind == "trace":
+            times = workload.trace_times
+            return times[min(count, len(times)) - 1] if times else 1.0
+        return count / (workload.mean_rate() or 1.0)
+
     def warnings(self) -> list[str]:
         """Things that may be intended but rarely are, one line each: saturation, invariants that nothing touches, ..."""
         from simtx.scenario.advice import warnings

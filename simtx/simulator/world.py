@@ -248,20 +248,8 @@ class World:
                 env.call_in(self._thinking(), self._arrive)
         else:
             self._schedule_arrival()
-        self._sample_every = max(self._expected_length() / _SAMPLES, 1e-3)
+        self._sample_every = max(self.scenario.expected_length() / _SAMPLES, 1e-3)
         env.call_in(self._sample_every, self._sample)
-
-    def _expected_length(self) -> float:
-        plan, workload = self.scenario.run, self.scenario.workload
-        if plan.duration is not None:
-            return plan.duration
-        count = plan.transactions or 1
-        if workload.think_time is not None:
-            return count * (workload.think_time.mean() + 0.1) / workload.users
-        if workload.kind == "trace":
-            times = workload.trace_times
-            return times[min(count, len(times)) - 1] if times else 1.0
-        return count / (workload.mean_rate() or 1.0)
 
     def _schedule_arrival(self) -> None:
         if self._arrivals is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import platform
@@ -11,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,7 @@ from simtx.reference.stores import open_store
 from simtx.scenario.calibration import BLOCKS, Block, Calibration
 from simtx.validation.blocks import Leg, legs
 from simtx.validation.correlation import common_mode
+from simtx.validation.stalls import Stall, Watcher
 
 if TYPE_CHECKING:
     from simtx.metrics.run import Run
@@ -40,6 +42,8 @@ _LEVELS: Final = (1, 2, 4, 8, 16)
 _SECONDS: Final = 1.0  # of each level of a curve
 
 Progress = Callable[[str, float], None]
+Legs = dict[str, list[Leg]]
+"""The legs of one run by block."""
 
 
 def calibrate(
@@ -83,20 +87,17 @@ def calibrate(
         raise ScenarioError(f"utilisation is {utilisation:g}; a number strictly between 0 and 1 is needed", "calibrate")
     show = progress or _silent
     quiet = at_utilisation(scenario, utilisation, transactions)
-    samples: dict[str, list[float]] = defaultdict(list)
-    taken: list[dict[str, list[Leg]]] = []
+    taken: list[Legs] = []
     chosen = [resolve(one, scenario.policies) for one in strategies]
     for position, one in enumerate(chosen):
         show(f"executing {one.name}", position / (len(chosen) + 1))
-        run = execute(quiet, one, store=store, broker=broker, seed=seed)
-        taken.append(legs(run.trace, one.hub, since=_WARMUP, workers=_workers(run.scenario)))
-        for block, found_legs in taken[-1].items():
-            samples[block] += [leg.seconds for leg in found_legs]
+        with Watcher() as watcher:
+            run = execute(quiet, one, store=store, broker=broker, seed=seed)
+        taken.append(measured(run, watcher.after(run.data.origin or 0.0)))
     show("forced writes", len(chosen) / (len(chosen) + 1))
-    return Calibration(
+    calibration = calibrated(
+        taken,
         name,
-        datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        machine(),
         {
             "store": store if "://" not in store else "postgres (a server of one's own)",
             "broker": broker if "://" not in broker else "nats (a server of one's own)",
@@ -104,10 +105,8 @@ def calibrate(
             "strategies": ", ".join(one.name for one in chosen),
             "utilisation": f"{utilisation:g}",
         },
-        found(samples),
-        curves_of(scenario, store) if curves else {},
-        common_mode(taken),
     )
+    return dataclasses.replace(calibration, curves=curves_of(scenario, store)) if curves else calibration
 
 
 def found(samples: Mapping[str, Sequence[float]]) -> dict[str, Block]:
@@ -115,16 +114,36 @@ def found(samples: Mapping[str, Sequence[float]]) -> dict[str, Block]:
     return {name: Block.of(samples[name]) for name in BLOCKS if len(samples.get(name, ())) >= LEAST}
 
 
-def calibrated_by(run: Run, name: str, subject: Mapping[str, str]) -> Calibration:
-    """The calibration that one run at low load gives."""
-    taken = legs(run.trace, run.strategy.hub, since=run.data.warmup, workers=_workers(run.scenario))
-    samples = {block: [leg.seconds for leg in found_legs] for block, found_legs in taken.items()}
+def measured(run: Run, stalls: Iterable[Stall] = ()) -> Legs:
+    """The legs of a run, but for those under way while the machine stood still.
+
+    A stall comes once in a while, however much there is to do: one that falls into a run at low load would count for far too many legs.
+
+    Args:
+        run: At low load.
+        stalls: Their begins in seconds of the run.
+    """
+    workers = {name: service.workers for name, service in run.scenario.services.items()}
+    taken = legs(run.trace, run.strategy.hub, since=run.data.warmup, workers=workers)
+    pauses = [(stall.begin, stall.begin + stall.seconds) for stall in stalls]
+    return {
+        block: [
+            leg
+            for leg in found_legs
+            if not any(leg.begin < end and leg.begin + leg.seconds > begin for begin, end in pauses)
+        ]
+        for block, found_legs in taken.items()
+    }
+
+
+def calibrated(taken: Sequence[Legs], name: str, subject: Mapping[str, str]) -> Calibration:
+    """The calibration that the legs of some runs give, all of them together."""
+    samples: dict[str, list[float]] = defaultdict(list)
+    for one in taken:
+        for block, found_legs in one.items():
+            samples[block] += [leg.seconds for leg in found_legs]
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return Calibration(name, date, machine(), subject, found(samples), common_mode=common_mode([taken]))
-
-
-def _workers(scenario: Scenario) -> dict[str, int]:
-    return {name: service.workers for name, service in scenario.services.items()}
+    return Calibration(name, date, machine(), subject, found(samples), common_mode=common_mode(taken))
 
 
 def at_utilisation(scenario: Scenario, utilisation: float, transactions: int) -> Scenario:

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Self
 LEAST: Final = 0.02
 """Seconds from which something counts as a stall."""
 _SLEEP: Final = 0.005
-_FORCE_EVERY: Final = 20  # sleeps: ten forced writes a second, next to nothing beside those of a run
+_FORCE_EVERY: Final = 8  # sleeps: some twenty forced writes a second, few beside those of a run
 
 
 class Stall(NamedTuple):
@@ -55,6 +55,10 @@ class Watcher:
         for line in written.splitlines():
             begin, seconds = line.split()
             self.stalls.append(Stall(float(begin), float(seconds)))
+
+    def after(self, begin: float) -> list[Stall]:
+        """The stalls in seconds since a time of the monotonic clock, such as the origin of a run."""
+        return [Stall(stall.begin - begin, stall.seconds) for stall in self.stalls]
 
     def longest(self, begin: float, end: float) -> float:
         """The longest stall, in seconds, that began between two times of the monotonic clock; 0 if there was none."""

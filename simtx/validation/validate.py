@@ -1,12 +1,13 @@
 """`simtx.validate`: what the simulator predicts beside what is measured, on the same transactions.
 
-The building blocks are measured at low load (`simtx.validation.calibrate`); with them the simulator predicts the run at several loads, at
+The building blocks are measured at low load (`simtx.validation.calibrate`), before and after each point, as a machine changes its pace; with them the simulator predicts the run at several loads, at
 saturation and under a failure; then each of these is executed for real. Both sides meet the same keys, amounts, refusals, arrivals and
 service times, several times with different seeds, and each figure has its interval over those.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +27,8 @@ from simtx.reference.execute import execute
 from simtx.scenario.calibration import Block, Calibration
 from simtx.simulator import simulate
 from simtx.validation.blocks import blocks
-from simtx.validation.calibrate import at_rate, at_utilisation, calibrated_by
-from simtx.validation.stalls import Watcher
+from simtx.validation.calibrate import Legs, at_rate, at_utilisation, calibrated, measured
+from simtx.validation.stalls import Stall, Watcher
 
 if TYPE_CHECKING:
     from simtx.metrics.run import Run
@@ -39,7 +40,7 @@ SATURATION: Final = "saturation"
 DOWNTIME: Final = 1.0
 """Seconds for which the killed process stays away in the run with a failure."""
 _WARMUP: Final = 2.0
-_CALIBRATION: Final = 0.1  # utilisation at which the blocks are measured
+_CALIBRATION: Final = 0.2  # utilisation at which the blocks are measured
 _FAILURE_LOAD: Final = 0.4
 _SATURATED: Final = 10.0  # seconds
 DISTURBED: Final = 0.1
@@ -81,7 +82,8 @@ class Validation:
         strategy: By whom.
         store: On which database.
         broker: Over which broker.
-        calibration: The building blocks that the prediction was made from.
+        calibration: The building blocks of all calibrations together.
+        calibrations: Those that each point was predicted from, by its name.
         frame: One row a point and metric: ``point`` (a share of saturation, ``failure`` or ``saturation``), ``rate`` in transactions a second, ``metric``,
             ``predicted``, ``measured`` and the ends of their 95 % intervals, ``error`` (predicted over measured, minus 1), ``target`` (a
             relative error, or ``inside``) and ``met`` (None: no target).
@@ -94,6 +96,7 @@ class Validation:
     store: str
     broker: str
     calibration: Calibration
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
     frame: pd.DataFrame = field(default_factory=pd.DataFrame)
     folder: Path | None = None
     disturbed: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -156,7 +159,7 @@ def validate(
         replications: Real runs of each point, and as many simulated ones.
         failure: Whether to kill the coordinator (or the first service, if there is none) for a second in a further run.
         saturation: Whether to measure the throughput with more users than workers, too.
-        calibration: Building blocks; None: they are measured first, at low load.
+        calibration: Building blocks; None: they are measured at low load, before and after each point.
         seed: First of the seeds.
         folder: Where the raw runs are kept: event logs, transactions, the calibration, the frame so far. None: nowhere.
         progress: Called with what is going on and the share that is done.
@@ -180,22 +183,27 @@ def validate(
     if replications < 2:
         raise ScenarioError(f"{replications} replications give no interval; at least 2 are needed", "replications")
     work = _Work(chosen, store, broker, Path(folder) if folder is not None else None, progress or _silent)
-    work.total = (len(loads) + failure + saturation) * replications + (2 if calibration is None else 0)
-    if calibration is None:
-        calibration = work.calibrate(scenario, transactions, seed + 1000)
+    work.given = calibration
+    points = len(loads) + failure + saturation
+    work.total = points * replications + (points + 2 if calibration is None else 0)
+    work.calibrate(scenario, transactions, seed + 1000, restart=True)
+    calibration = work.calibration(work.taken)
     highest = float(simulate(calibration.apply(_saturated(scenario)), chosen, seed=seed).summary["throughput_per_s"])
-    points = _points(scenario, chosen, loads, highest, transactions, failure=failure, saturation=saturation)
     work.keep("calibration.toml", calibration.toml())
     validation = Validation(scenario, chosen, store, broker, calibration, folder=work.folder)
     rows: list[dict[str, Any]] = []
-    for name, played in points:
-        predicted, measured = [], []
-        for number in range(replications):
-            measured.append(_figures(work.execute(played, f"{name}-{number}", seed + number)))
-            predicted.append(_figures(simulate(calibration.apply(played), chosen, seed=seed + number)))
-        rows += _rows(name, played, predicted, measured)
+    for name, played in _points(scenario, chosen, loads, highest, transactions, failure=failure, saturation=saturation):
+        seeds = range(seed, seed + replications)
+        real = [_figures(work.execute(played, f"{name}-{one - seed}", one)[0]) for one in seeds]
+        work.calibrate(scenario, transactions, seed + 1000 + len(work.taken))
+        around = validation.calibrations[name] = work.calibration(work.taken[-2:])
+        predicted = [_figures(simulate(around.apply(played), chosen, seed=one)) for one in seeds]
+        rows += _rows(name, played, predicted, real)
         validation.frame = pd.DataFrame(rows)
+        work.keep(f"calibration-{name}.toml", around.toml())
         work.keep("validation.csv", validation.frame.to_csv(index=False))
+    validation.calibration = work.calibration(work.taken)
+    work.keep("calibration.toml", validation.calibration.toml())
     validation.disturbed = pd.DataFrame(work.disturbed, columns=["run", "stall", "repeated"])
     work.keep("disturbed.csv", validation.disturbed.to_csv(index=False))
     return validation
@@ -211,6 +219,10 @@ class _Work:
         self.folder = folder
         self.total = 1
         self.disturbed: list[tuple[str, float, bool]] = []
+        self.given: Calibration | None = None
+        self.taken: list[Legs] = []  # of each calibration
+        self.restarts: list[float] = []
+        self.subject: dict[str, str] = {}
         self._done = 0
         self._progress = progress
         if folder is not None:
@@ -219,9 +231,12 @@ class _Work:
             except OSError as error:
                 raise ScenarioError(f"cannot write to folder '{folder}': {error.strerror}", "folder") from None
 
-    def execute(self, scenario: Scenario, name: str, seed: int) -> Run:
-        """A run; if the machine stands still during it, it is repeated, and the least disturbed one counts. All are kept."""
-        runs: list[tuple[float, Run]] = []
+    def execute(self, scenario: Scenario, name: str, seed: int) -> tuple[Run, list[Stall]]:
+        """A run, and when the machine stood still during it.
+
+        If that was for long, the run is repeated, and the least disturbed one counts. All are kept.
+        """
+        runs: list[tuple[float, Run, list[Stall]]] = []
         for attempt in range(_REPEATS + 1):
             title = name if attempt == 0 else f"{name}-again-{attempt}"
             self._progress(f"executing {title}", self._done / self.total)
@@ -230,13 +245,13 @@ class _Work:
             self._keep_run(run, title)
             begin = run.data.origin or 0.0
             stall = watcher.longest(begin, begin + run.data.horizon)
-            runs.append((stall, run))
+            runs.append((stall, run, watcher.after(begin)))
             if stall > DISTURBED:
                 self.disturbed.append((title, stall, attempt < _REPEATS))
             else:
                 break
         self._done += 1
-        return min(runs, key=lambda one: one[0])[1]
+        return min(runs, key=lambda one: one[0])[1:]
 
     def _keep_run(self, run: Run, name: str) -> None:
         if self.folder is not None:
@@ -246,22 +261,30 @@ class _Work:
             run.transactions.to_csv(folder / "transactions.csv", index=False)
             (folder / "summary.json").write_text(json.dumps(dict(run.summary), indent=1))
 
-    def calibrate(self, scenario: Scenario, transactions: int, seed: int) -> Calibration:
-        """Measure the building blocks at low load, and what a restart takes."""
+    def calibrate(self, scenario: Scenario, transactions: int, seed: int, *, restart: bool = False) -> None:
+        """Measure the building blocks at low load, and what a restart takes; nothing if they are given."""
+        if self.given is not None:
+            return
         quiet = at_utilisation(scenario, _CALIBRATION, max(transactions // 2, 100))
-        run = self.execute(quiet, "calibration", seed)
-        subject = {
+        self.taken.append(measured(*self.execute(quiet, f"calibration-{len(self.taken)}", seed)))
+        if restart:
+            crashed, _ = self.execute(_with_failure(quiet, self.strategy, DOWNTIME), "calibration-restart", seed)
+            found = blocks(crashed.trace, self.strategy.hub).get("restart", [])
+            self.restarts = [one - DOWNTIME for one in found]
+        self.subject = {
             "store": self.store,
             "broker": self.broker,
             "scenario": scenario.name,
             "strategy": self.strategy.name,
         }
-        found = calibrated_by(run, f"{scenario.name}-{self.strategy.name}", subject)
-        crashed = self.execute(_with_failure(quiet, self.strategy, DOWNTIME), "calibration-restart", seed + 1)
-        restarts = [one - DOWNTIME for one in blocks(crashed.trace, self.strategy.hub).get("restart", [])]
-        if restarts:
-            found.blocks["restart"] = Block.of(restarts)  # type: ignore[index]
-        return found
+
+    def calibration(self, taken: Sequence[Legs]) -> Calibration:
+        """The building blocks of some calibrations, or those that are given."""
+        if self.given is not None:
+            return self.given
+        made = calibrated(taken, f"{self.subject['scenario']}-{self.subject['strategy']}", self.subject)
+        restart = {"restart": Block.of(self.restarts)} if self.restarts else {}
+        return dataclasses.replace(made, blocks={**made.blocks, **restart})
 
     def keep(self, name: str, text: str) -> None:
         """Write a file into the folder, if there is one."""

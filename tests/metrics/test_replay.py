@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pandas as pd
@@ -37,6 +38,11 @@ def assert_same(run: Run) -> None:
     assert data.bounds_violated == run.data.bounds_violated
     assert data.utilisation == pytest.approx(run.data.utilisation, rel=1e-9, nan_ok=True)
     assert (data.horizon, data.warmup) == (run.data.horizon, run.data.warmup)
+    known = [name for name in run.timeline.columns if not name.startswith("queue_")]
+    timeline = dataclasses.replace(data, services=run.data.services)
+    replayed_timeline = Run(run.scenario, run.strategy, run.seed, 0, timeline, run.trace, []).timeline
+    pd.testing.assert_frame_equal(replayed_timeline[known], run.timeline[known][: len(replayed_timeline)])
+    assert len(replayed_timeline) >= len(run.timeline) - 1
 
 
 @pytest.mark.parametrize("strategy", VARIANTS, ids=str)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import errno
+import importlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import quote
 
+import nats
 import pytest
 
 import simtx
@@ -38,10 +40,12 @@ from simtx.protocols.saga import Orchestrator
 from simtx.protocols.saga_participant import Participant
 from simtx.reference.backends import Backends
 from simtx.reference.brokers.base import BrokerClient
+from simtx.reference.brokers.nats_server import NatsServer
 from simtx.reference.collect import entries, gather
 from simtx.reference.eventlog import LogFile
 from simtx.reference.faults import Injectors
 from simtx.reference.killpoints import KillSwitch
+from simtx.reference.launcher import Launcher
 from simtx.reference.node import Node
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.stores.base import Store
@@ -126,7 +130,7 @@ def test_an_answer_that_comes_after_its_user_has_gone_on_still_is_one() -> None:
 def test_the_measured_window_ends_with_the_last_arrival_of_a_trace_file(tmp_path: Path) -> None:
     """It is shorter than the duration: in both worlds nobody waits for arrivals that will not come."""
     arrivals = tmp_path / "arrivals.csv"
-    arrivals.write_text("time\n" + "".join(f"{time}\n" for time in (0.1, 0.2, 0.3)))
+    arrivals.write_text("time\n" + "".join(f"{time}\n" for time in (0.5, 1.0, 1.5)))
     scenario = lab(workload={"kind": "trace", "trace": str(arrivals)}, run={"duration": 5.0, "drain": 20.0})
     run, simulated = simtx.execute(scenario, "saga"), simtx.simulate(scenario, "saga")
     assert len(run.transactions) == 3
@@ -441,3 +445,54 @@ def test_a_process_that_cannot_be_started_again_ends_the_run(monkeypatch: pytest
     with pytest.raises(RunFailed, match=r"'s0' cannot be started again: .*temporarily unavailable"):
         simtx.execute(lab(faults=faults), "saga")
     assert time.monotonic() - begin < 15
+
+
+def test_a_client_that_is_slow_to_begin_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine; and the clock of the run starts when it is there, so that no arrivals come in a bunch."""
+    play = Launcher.play
+
+    async def hesitant(self: Launcher) -> list[int]:
+        client = self.children["client"]
+        client.pause()
+        asyncio.get_running_loop().call_later(6.0, client.resume)
+        return await play(self)
+
+    monkeypatch.setattr(Launcher, "play", hesitant)
+    run = simtx.execute(lab(transactions=5), "saga")
+    assert_sound(run)
+    planned = simtx.simulate(lab(transactions=5), "saga").transactions["arrival_s"]
+    assert run.transactions["arrival_s"].tolist() == pytest.approx(planned.tolist(), abs=0.2)
+
+
+def test_a_strategy_may_import_what_only_its_caller_can_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "patience_of_ours.py").write_text("SECONDS = 0.7\n")
+    (tmp_path / "saga_of_ours.py").write_text(
+        "from dataclasses import dataclass\n\nfrom simtx.protocols import Saga\n\n\n@dataclass(frozen=True)\nclass OurSaga(Saga):\n"
+        "    def machine(self, node, tx):\n        from patience_of_ours import SECONDS\n\n        assert SECONDS == 0.7\n"
+        "        return super().machine(node, tx)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    ours = importlib.import_module("saga_of_ours")
+    assert_sound(simtx.execute(lab(transactions=3), ours.OurSaga()))
+
+
+def test_nothing_of_a_run_is_left_on_a_nats_server_of_the_users_own(tmp_path: Path) -> None:
+    server = NatsServer(tmp_path, token="word")  # noqa: S106 - of no server but this test's
+    server.start()
+    url = server.url.replace("//", "//word@")
+
+    async def streams() -> list[str]:
+        client = await nats.connect(url)
+        try:
+            return [stream.config.name for stream in await client.jsm().streams_info()]
+        finally:
+            await client.close()
+
+    try:
+        assert_sound(simtx.execute(lab(transactions=3), "outbox", broker=url))
+        assert asyncio.run(streams()) == []
+        kept = simtx.execute(lab(transactions=3), "outbox", broker=url, folder=tmp_path / "kept")
+        assert_sound(kept)
+        assert len(asyncio.run(streams())) == 1  # a run that is kept can be operated on
+    finally:
+        server.stop()

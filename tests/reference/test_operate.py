@@ -525,7 +525,8 @@ class FullDisk(Saga):
 
 def test_a_node_that_cannot_write_its_audit_log_ends_and_its_successor_writes_the_line(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    run = simtx.execute(lab(transactions=2, drain=30.0), FullDisk(), folder=folder)
+    apart = lab(transactions=2, drain=30.0).replace(**{"workload.rate": 2})  # the first one is through before
+    run = simtx.execute(apart, FullDisk(), folder=folder)
     assert list(run.transactions["outcome"]) == ["committed", "committed"]
     lines = {entry.tx: entry for entry in audit(folder, "giver") if entry.act == "apply"}
     assert not lines[0].recovered

@@ -14,7 +14,8 @@ from simtx.errors import ScenarioError
 from simtx.scenario import Scenario, from_dict
 from simtx.scenario.calibration import BLOCKS, Block, Calibration, load_calibration
 from simtx.validation.blocks import blocks
-from simtx.validation.calibrate import at_utilisation, calibrate, calibrated_by, machine, rate_at
+from simtx.validation.calibrate import at_utilisation, calibrate, calibrated, machine, rate_at
+from simtx.validation.calibrate import measured as legs_of
 
 LINK, WRITE, WORK, ACK = 0.003, 0.002, 0.010, 0.004
 
@@ -78,7 +79,7 @@ def test_a_prediction_from_measured_blocks_has_the_latencies_of_what_was_measure
     """Measure a world, forget its figures, put the measured blocks into a scenario that knows nothing of them: the same latencies."""
     world = known()
     measured = simtx.simulate(world, strategy, trace=True)
-    found = calibrated_by(measured, "x", {})
+    found = calibrated([legs_of(measured)], "x", {})
     unknown = known(network={"latency": 0.5}, broker={"ack_latency": 0.5, "linger": 0.2})
     unknown = unknown.replace(
         **{

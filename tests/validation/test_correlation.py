@@ -20,6 +20,7 @@ from simtx.scenario import CommonMode
 from simtx.scenario.calibration import Block, Calibration
 from simtx.validation import validate as validation
 from simtx.validation.blocks import Leg, legs
+from simtx.validation.calibrate import measured
 from simtx.validation.correlation import LEAST, common_mode
 from simtx.validation.stalls import Stall, Watcher
 
@@ -81,6 +82,22 @@ def test_a_leg_that_had_to_wait_for_a_worker_is_left_out() -> None:
     assert len(legs(log, "hub", workers={"a": 2})["link.hub>service"]) == 2
 
 
+def test_legs_under_way_while_the_machine_stood_still_are_left_out() -> None:
+    run = simtx.simulate("transfer-lab", "2pc", trace=True, seed=1)
+    whole = measured(run)
+    assert whole == legs(run.trace, "coordinator", since=2.0, workers={"sender": 2, "receiver": 2})
+    spared = measured(run, [Stall(5.0, 0.5), Stall(7.0, 0.1)])
+    for block, found in whole.items():
+        apart = [
+            leg
+            for leg in found
+            if (leg.begin >= 5.5 or leg.begin + leg.seconds <= 5.0)
+            and (leg.begin >= 7.1 or leg.begin + leg.seconds <= 7.0)
+        ]
+        assert spared[block] == apart
+        assert 0 < len(apart) < len(found)
+
+
 def test_a_calibration_keeps_it_in_its_file_and_gives_it_to_a_scenario() -> None:
     common = CommonMode(0.25, 0.5, 0.08)
     calibration = Calibration("c", "2026-11-23", {}, {}, {"forced": Block(1, (0.001,))}, common_mode=common)
@@ -129,7 +146,9 @@ def test_a_disturbed_run_is_repeated_and_the_least_disturbed_one_counts(
     monkeypatch.setattr(validation, "Watcher", Made)
     work = validation._Work(TwoPhaseCommit(), "sqlite", "embedded", None, lambda what, share: None)
     scenario = simtx.load("transfer-lab")
-    assert work.execute(scenario, "x", 1) is runs[1]
-    assert work.execute(scenario, "y", 1) is runs[3]
-    assert work.execute(scenario, "z", 1) is runs[5]
+    run, pauses = work.execute(scenario, "x", 1)
+    assert run is runs[1]
+    assert pauses == [Stall(-1.0, 3.0), Stall(2.0, 0.2)]
+    assert work.execute(scenario, "y", 1)[0] is runs[3]
+    assert work.execute(scenario, "z", 1)[0] is runs[5]
     assert work.disturbed == [("x", 0.5, True), ("x-again-1", 0.2, True), ("x-again-2", 0.3, False), ("z", 0.15, True)]

@@ -78,7 +78,14 @@ def test_raw_runs_are_kept(small: simtx.Validation) -> None:
         "0.3-0",
         "0.3-1",
         "failure-1",
+        "calibration-0",
+        "calibration-1",
+        "calibration-2",
+        "calibration-restart",
+        "calibration-0.3.toml",
     }
+    first, both = small.calibrations["0.3"].blocks["forced"], small.calibration.blocks["forced"]
+    assert 2 * first.samples == pytest.approx(4 / 3 * both.samples, rel=0.1)  # two of three calibrations
     kept = pd.read_csv(folder / "validation.csv")
     assert kept["predicted"].tolist() == pytest.approx(small.frame["predicted"].tolist())
     trace = Trace.load(folder / "0.3-0" / "events.jsonl")

@@ -247,6 +247,12 @@ class NatsClient(BrokerClient):
             with contextlib.suppress(OSError, nats.errors.Error):
                 await client.close()
 
+    async def delete(self) -> None:
+        """Delete the run's stream, with all that is left in it."""
+        if self._client is not None:
+            with contextlib.suppress(OSError, nats.errors.Error):
+                await self._client.jsm(timeout=PATIENCE).delete_stream(self._stream)
+
     # --- producer ---------------------------------------------------------------------------------------------------------------
 
     async def publish(self, message: Message, origin: int | None) -> None:
@@ -471,3 +477,16 @@ def _reason(error: Exception) -> str:
 
 def _nobody(*what: object) -> None:
     """Nobody is told."""
+
+
+async def drop_run(spec: Mapping[str, Any], secret: bytes) -> None:
+    """Leave nothing of a run on a server that is not ours; if it is gone, it holds nothing that we could delete."""
+    connection = NatsClient(spec, "launcher", secret)
+    try:
+        await connection.connect()
+    except BrokerFailed:
+        return
+    try:
+        await connection.delete()
+    finally:
+        await connection.close()
