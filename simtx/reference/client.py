@@ -136,8 +136,11 @@ class Client:
         def handle(frame: dict[str, Any]) -> None:
             if frame.get("do") == "go":
                 self.go(float(frame["origin"]))
-            elif frame.get("do") == "next":  # whatever the schedule says
-                self.arrive()
+            elif frame.get("do") == "next":  # whatever the schedule says; who hears no answer says it again
+                tx = frame.get("tx", self._next)
+                if tx >= self._next:
+                    self._next = tx
+                    self.arrive()
             elif frame.get("do") == "end":
                 self._end_of_arrivals()
             peer.send({"type": "state", "id": frame.get("id"), "over": self.over, "unanswered": len(self._open)})

@@ -335,7 +335,7 @@ class Launcher:
             RunFailed: A process cannot go on.
         """
         self.injectors = Injectors(self)
-        await self.unless_failed(self._client_is_there())
+        await self.unless_failed(self._insist(do="state"))  # the clock starts when the client is there to keep to it
         origin = time.monotonic() + 0.2
         self.origin = origin
         if await self.unless_failed(self.ask(CLIENT, _PATIENCE, do="go", origin=origin)) is None:
@@ -349,14 +349,28 @@ class Launcher:
             upgrade.add_done_callback(self.done)
         return await self.unless_failed(self._until_drained())
 
-    async def _client_is_there(self) -> None:
-        """The clock starts when the client is there to keep to it; on a busy machine that may take a while.
+    async def arrive(self, tx: int) -> None:
+        """Have the client ask for this transaction, whatever the schedule says of its time; once, however often the client is told.
+
+        Args:
+            tx: All before it have been asked for.
+
+        Raises:
+            RunFailed: The client does not answer, however often it is told.
+        """
+        await self._insist(do="next", tx=tx)
+
+    async def _insist(self, **frame: Any) -> None:
+        """Tell the client something until it answers; for what may be said twice.
+
+        On a busy machine an answer takes its time, and what is sent while a connection is still being made may be lost: no single question
+        shows that a process is hung. One that has ended is noticed by its supervisor, not here.
 
         Raises:
             RunFailed: It does not answer, however often it is asked.
         """
         deadline = time.monotonic() + _PATIENCE
-        while await self.ask(CLIENT, 1.0, do="state") is None:
+        while await self.ask(CLIENT, 1.0, **frame) is None:
             if time.monotonic() > deadline:
                 raise RunFailed(f"the client's process has not answered for {_PATIENCE:g} s")
 

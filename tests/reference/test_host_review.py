@@ -464,6 +464,25 @@ def test_a_client_that_is_slow_to_begin_is_waited_for(monkeypatch: pytest.Monkey
     assert run.transactions["arrival_s"].tolist() == pytest.approx(planned.tolist(), abs=0.2)
 
 
+def test_a_slow_client_that_is_told_again_asks_for_each_transaction_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it stands still, words to it are lost before the connection is made, and pile up once it is there."""
+
+    async def course(launcher: Launcher) -> list[int]:
+        launcher.origin = time.monotonic()
+        client = launcher.children["client"]
+        for tx in range(3):
+            if tx < 2:
+                client.pause()
+                asyncio.get_running_loop().call_later(3.5, client.resume)
+            await launcher.unless_failed(launcher.arrive(tx))
+        return await launcher.drain(10.0)
+
+    monkeypatch.setattr(Launcher, "play", course)
+    run = simtx.execute(lab(transactions=3), "saga")
+    assert_sound(run)
+    assert [event.tx for event in run.trace if event.kind == "arrive"] == [0, 1, 2]
+
+
 def test_a_strategy_may_import_what_only_its_caller_can_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "patience_of_ours.py").write_text("SECONDS = 0.7\n")
     (tmp_path / "saga_of_ours.py").write_text(
