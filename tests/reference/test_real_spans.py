@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 import simtx
+from simtx.metrics.trace import Trace
 from simtx.report.chrome import to_chrome
 from simtx.report.otlp import to_otlp
 from simtx.report.spans import spans_of
@@ -45,3 +47,17 @@ def test_a_real_run_with_a_kill_exports(scenario: Scenario, strategy: str) -> No
     assert all(span.end > span.start for span in messages if span.received)
     assert all(span.error for span in messages if not span.received)
     assert bool(messages) == (strategy == "saga")
+
+
+def test_every_view_of_a_run_on_postgresql_and_nats_works(tmp_path: Path) -> None:
+    run = simtx.execute(lab(transactions=6), "outbox", store="postgres", broker="nats")
+    assert simtx.check_history(run).valid
+    assert run.plot().lines
+    assert run.timeline["busy_s0"].notna().all()
+    assert run.trace.diagram(0).texts
+    run.trace.save(tmp_path / "run.jsonl")
+    again = Trace.load(tmp_path / "run.jsonl")
+    assert list(again) == list(run.trace)
+    spans = spans_of(again)
+    assert {span.tx for span in of(spans, "transaction")} == set(range(6))
+    assert len(spans) == sum(len(s.spans) for r in parsed(to_otlp(again)).resource_spans for s in r.scope_spans)
