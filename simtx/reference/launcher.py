@@ -244,7 +244,13 @@ class Launcher:
         for name in names:
             private = self.backends.private if name in self.nodes or name in self.relays else {}
             self.children[name] = Child(
-                name, self.folder.path, lambda: next(self._incarnations), self._died, self.fail, private
+                name,
+                self.folder.path,
+                lambda: next(self._incarnations),
+                self._died,
+                self.fail,
+                private,
+                again=name != CLIENT,
             )
         for group in ([BROKER], [PROXY], self.nodes, self.relays, [CLIENT]):
             members = [name for name in group if name in self.children]

@@ -33,6 +33,7 @@ class Child:
         died: Called when it was killed, with the time for which it is to stay away as an answer, in seconds; None: for good.
         failed: Called with the reason when it has ended by itself and cannot go on.
         private: What it is told on its standard input, since no file may hold it; empty: nothing.
+        again: Whether it can be started again when it has ended by itself.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class Child:
         died: Callable[[Child], float | None],
         failed: Callable[[BaseException], None],
         private: Mapping[str, Any] | None = None,
+        *,
+        again: bool = True,
     ) -> None:
         self.name = name
         self.restarts = 0
@@ -53,6 +56,7 @@ class Child:
         self._died = died
         self._failed = failed
         self._private = private
+        self._again = again
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._stopping = False
@@ -111,7 +115,9 @@ class Child:
             reason = text[-1] if text else f"it ended with exit code {code}"
             soon = asyncio.get_running_loop().time() - self._started < _TOO_SOON
             self._failures = self._failures + 1 if soon else 1
-            if not self.ready or code == 4 or self._failures > _RESTARTS:  # a broken contract will be broken again
+            if (
+                not (self.ready and self._again) or code == 4 or self._failures > _RESTARTS
+            ):  # a broken contract will be broken again
                 self._failed(RunFailed(f"process '{self.name}' cannot go on: {reason}"))
                 return
             away = 0.1 * 2**self._failures

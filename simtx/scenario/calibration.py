@@ -239,7 +239,7 @@ class Calibration:
         return dataclasses.replace(fault, duration=Shifted(fault.duration, self.blocks["restart"].mean))
 
     def _service(self, service: Service) -> Service:
-        block = "second-phase" if self._overhead else "local"
+        block = "second-phase" if "second-phase" in self.blocks else "local"
         store = dataclasses.replace(service.store, log=self._log(service.store.log, block))
         return dataclasses.replace(
             service,

@@ -29,7 +29,7 @@ from simtx.protocols import strategy as resolve
 from simtx.reference.backends import check_broker, check_store
 from simtx.reference.execute import played
 from simtx.reference.killpoints import KillPoint
-from simtx.reference.launcher import CLIENT, Launcher, Options, check
+from simtx.reference.launcher import Launcher, Options, check
 from simtx.reference.schedule import Schedule
 from simtx.validation.places import Place, Recipe, described, found, identity, kill_points
 from simtx.validation.transfers import SERVICES, VARIANTS, laboratory, plan
@@ -372,8 +372,7 @@ async def step_by_step(launcher: Launcher, count: int, told: Callable[[float], N
 
     async def play() -> list[int]:
         for tx in range(count):
-            if await launcher.ask(CLIENT, 5.0, do="next") is None:
-                raise RunFailed("the client's process does not answer")
+            await launcher.arrive(tx)
             blocked.update(await _rest(launcher, blocked))
             told((tx + 1) / count)
         return await launcher.drain(0.5 if blocked else launcher.scenario.run.drain)

@@ -16,14 +16,14 @@ import time
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-LEAST: Final = 0.02
-"""Seconds from which something counts as a stall."""
+LEAST: Final = 0.005
+"""Seconds from which a delay counts as a stall."""
 _SLEEP: Final = 0.005
 _FORCE_EVERY: Final = 8  # sleeps: some twenty forced writes a second, few beside those of a run
 
 
 class Stall(NamedTuple):
-    """A time in which the machine stood still: its begin on the monotonic clock, and its length, in seconds."""
+    """A time within which the machine stood still: its begin on the monotonic clock, and its length, in seconds."""
 
     begin: float
     seconds: float
@@ -73,7 +73,7 @@ def _watch() -> None:
             over, _, _ = select.select([sys.stdin], [], [], _SLEEP)
             if over:
                 return
-            taken = time.monotonic() - begin - _SLEEP
+            _tell(begin, _SLEEP)
             sleeps += 1
             if sleeps % _FORCE_EVERY == 0:
                 file.seek(0)
@@ -81,9 +81,14 @@ def _watch() -> None:
                 file.flush()
                 forced = time.monotonic()
                 os.fsync(file.fileno())
-                taken = max(taken, time.monotonic() - forced)
-            if taken >= LEAST:
-                print(begin, taken, flush=True)
+                _tell(forced, 0.0)
+
+
+def _tell(begin: float, expected: float) -> None:
+    """Write down that something has taken much longer than expected."""
+    taken = time.monotonic() - begin
+    if taken - expected >= LEAST:
+        print(begin, taken, flush=True)
 
 
 if __name__ == "__main__":

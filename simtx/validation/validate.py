@@ -66,6 +66,7 @@ LEFT_OUT: Final = (
     "the processor: all processes share the cores of one machine, where the model's nodes wait for nothing but their own workers",
     "that building blocks get slower under load, or faster when caches and clocks are warm",
     "the operating system's scheduler and the interpreter's lock, beyond what the building blocks hold of them",
+    "that forced writes of several processes on one disk end together: the file system commits them as a group, where the model only makes them alike",
 )
 """What the model does not know."""
 

@@ -155,21 +155,22 @@ def test_ctrl_c_while_the_databases_start_ends_the_run(monkeypatch: pytest.Monke
     assert stopped.is_set()
 
 
-def kill_the_client(folder: Path) -> None:
+def kill_the_client(folder: Path, way: signal.Signals) -> None:
     """SIGKILL, once it has asked for something."""
     for _ in range(1000):
         logs = list(folder.glob("nodes/client/log.*.jsonl"))
         if logs and '"arrive"' in logs[0].read_text():
             break
         time.sleep(0.01)
-    os.kill(int((folder / "ports" / "client").read_text().split()[2]), signal.SIGKILL)
+    os.kill(int((folder / "ports" / "client").read_text().split()[2]), way)
 
 
-def test_a_run_whose_client_is_killed_fails_with_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("way", "said"), [(signal.SIGKILL, "was killed"), (signal.SIGTERM, "cannot go on")])
+def test_a_run_whose_client_is_gone_fails_with_one_line(tmp_path: Path, way: signal.Signals, said: str) -> None:
     """Nobody else knows what was asked for; its successor would wait for a word to begin, and the run for its end."""
-    killer = threading.Thread(target=kill_the_client, args=(tmp_path,))
+    killer = threading.Thread(target=kill_the_client, args=(tmp_path, way))
     killer.start()
-    with pytest.raises(RunFailed, match="'client' was killed"):
+    with pytest.raises(RunFailed, match=f"'client' {said}"):
         simtx.execute(lab(), "saga", folder=tmp_path)
     killer.join()
 
