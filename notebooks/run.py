@@ -15,11 +15,23 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from nbclient.output_widget import OutputWidget
 from PIL import Image
 
 FOLDER = Path(__file__).resolve().parent
 TIMEOUT_S = 600
 """No cell may take longer."""
+
+
+class SilentOutput(OutputWidget):
+    """An output widget that captures what is shown in it, and does not tell the kernel.
+
+    What nbclient sends from within the handling of a message can swallow the wake-up for the reply of the cell (the socket of asyncio is told of
+    changes only, and sending takes the news away): then the cell seems to take until its timeout. Nobody needs the kernel to know.
+    """
+
+    def send(self, *what: object, **more: object) -> None:
+        """Say nothing."""
 
 
 def execute(path: Path) -> nbformat.NotebookNode:
@@ -30,9 +42,11 @@ def execute(path: Path) -> nbformat.NotebookNode:
     """
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(
+    client = NotebookClient(
         notebook, timeout=TIMEOUT_S, kernel_name="python3", resources=resources, record_timing=False
-    ).execute()
+    )
+    client.widget_registry = {"@jupyter-widgets/output": {"OutputModel": SilentOutput}}
+    client.execute()
     return tidy(notebook)
 
 
