@@ -205,7 +205,7 @@ def validate(
         work.keep("validation.csv", validation.frame.to_csv(index=False))
     validation.calibration = work.calibration(work.taken)
     work.keep("calibration.toml", validation.calibration.toml())
-    validation.disturbed = pd.DataFrame(work.disturbed, columns=["run", "stall", "repeated"])
+    validation.disturbed = work.disturbances()
     work.keep("disturbed.csv", validation.disturbed.to_csv(index=False))
     return validation
 
@@ -249,10 +249,15 @@ class _Work:
             runs.append((stall, run, watcher.after(begin)))
             if stall > DISTURBED:
                 self.disturbed.append((title, stall, attempt < _REPEATS))
+                self.keep("disturbed.csv", self.disturbances().to_csv(index=False))
             else:
                 break
         self._done += 1
         return min(runs, key=lambda one: one[0])[1:]
+
+    def disturbances(self) -> pd.DataFrame:
+        """The runs during which the machine stood still."""
+        return pd.DataFrame(self.disturbed, columns=["run", "stall", "repeated"])
 
     def _keep_run(self, run: Run, name: str) -> None:
         if self.folder is not None:

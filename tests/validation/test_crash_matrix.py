@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from simtx.errors import ScenarioError
@@ -47,6 +51,20 @@ def test_the_losses_of_a_dual_write_are_counted_and_are_no_violations() -> None:
     assert matrix.ok, matrix.text
     assert matrix.losses["transactions with missing effects"] > 0, matrix.text
     assert matrix.losses["transactions with duplicate effects"] > 0, matrix.text
+
+
+@pytest.mark.heavy
+@pytest.mark.slow
+def test_the_complete_matrix_strikes_every_place_that_it_has_found() -> None:
+    """On the command line, as the documentation shows it; of the dual write, since that one is the shortest."""
+    words = ["crash-matrix", "dual-write", "--complete", "--json"]
+    done = subprocess.run([sys.executable, "-m", "simtx.cli", *words], capture_output=True, text=True, check=True)
+    matrix = json.loads(done.stdout)
+    assert matrix["complete"]
+    assert 100 < matrix["struck"] == matrix["chosen"] == matrix["places"]
+    assert matrix["kills"] >= matrix["struck"]
+    assert matrix["violations"] == matrix["unreached"] == []
+    assert matrix["losses"]["transactions with missing effects"] > 0
 
 
 @pytest.mark.slow
