@@ -19,10 +19,10 @@ from simtx.checker.ledger import Ledger
 from simtx.checker.model import Model, S
 from simtx.errors import ScenarioError
 
-FORK_AFTER_S = 0.02
+FORK_AFTER_S = 0.015
 """CPU time that a level must be expected to take before workers are forked: less is done sooner than they are."""
 
-FORK_STATES = 5000
+FORK_STATES = 2500
 """States that a level must have before workers are forked, so that the choice of owners rests on a fair sample; unless it is
 expected to take ten times as long."""
 

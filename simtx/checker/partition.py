@@ -19,7 +19,7 @@ Ints = npt.NDArray[np.int64]
 
 _WALKS = 200
 _WALK_STEPS = 25
-_SAMPLE_S = 0.03  # CPU time for the walks
+_SAMPLE_S = 0.015  # CPU time for the walks
 _COMPONENTS = 32
 _GAIN = 0.7  # a component must promise this much less traffic than whole states, which spread evenly for certain
 _MULTIPLIERS = tuple(random.Random(seed).getrandbits(64) | 1 for seed in range(12))  # noqa: S311  # any odd numbers do

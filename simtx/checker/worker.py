@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress, repeat
 from multiprocessing.connection import Connection
+from operator import not_
 from typing import Any, Generic, NamedTuple
 
 import numpy as np
@@ -202,26 +203,30 @@ class Worker(Generic[S]):
         states, keys = self.own
         parents = self.parents
         late: dict[S, int] = {}  # not known here before
-        offers: dict[
-            S, tuple[int, int]
-        ] = {}  # known: (key, sender), of use if a state of this level comes earlier by it
         for sender, batch in batches:
             elsewhere = _Elsewhere(sender)
-            for state, key in zip(unpack(batch.states), batch.keys.tolist(), strict=True):
-                if state not in parents or key < late.get(state, -1):
-                    parents[state] = elsewhere
-                    late[state] = key
-                elif state not in late:
-                    offers[state] = min((key, sender), offers.get(state, (key, sender)))
-        for position in compress(range(len(states)), map(offers.__contains__, states)):
-            key, sender = offers[states[position]]
-            if key < keys[position]:
-                keys[position] = key
-                parents[states[position]] = _Elsewhere(sender)
+            received, received_keys = unpack(batch.states), batch.keys.tolist()
+            known = list(map(parents.__contains__, received))
+            offered = dict(compress(zip(received, received_keys, strict=True), known))
+            if late:
+                for state in filter(late.__contains__, offered):
+                    if offered[state] < late[state]:
+                        parents[state] = elsewhere
+                        late[state] = offered[state]
+            # A sender sends a state once, so that those of this batch are distinct.
+            new = list(map(not_, known))
+            late.update(compress(zip(received, received_keys, strict=True), new))
+            parents.update(zip(compress(received, new), repeat(elsewhere)))
+            # Of those found here in this level, some come earlier by the sender's parent.
+            both = np.flatnonzero(np.fromiter(map(offered.__contains__, states), np.bool_, len(states)))
+            theirs = np.fromiter((offered[states[position]] for position in both.tolist()), np.int64, len(both))
+            earlier = theirs < keys[both]
+            keys[both[earlier]] = theirs[earlier]
+            parents.update((states[position], elsewhere) for position in both[earlier].tolist())
         merged = np.concatenate((keys, np.fromiter(late.values(), np.int64, len(late))))
         order = np.argsort(merged, kind="stable")
         found = [*states, *late]
-        self.next = [found[position] for position in order.tolist()]
+        self.next = list(map(found.__getitem__, order.tolist()))
         ascending: Ints = merged[order]
         return ascending
 
