@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -238,6 +239,8 @@ class _Work:
         If that was for long, the run is repeated, and the least disturbed one counts. All are kept.
         """
         runs: list[tuple[float, Run, list[Stall]]] = []
+        for old in self.folder.glob(f"{name}-again-*") if self.folder is not None else ():
+            shutil.rmtree(old)  # of an earlier validation in this folder, whose runs are overwritten
         for attempt in range(_REPEATS + 1):
             title = name if attempt == 0 else f"{name}-again-{attempt}"
             self._progress(f"executing {title}", self._done / self.total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,16 +15,7 @@ from simtx.metrics.trace import Trace
 from simtx.validation.validate import FAILURE, INSIDE, METRICS, SATURATION, validate
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> simtx.Validation:
-    """One load and a failure, twice each, on SQLite."""
-    folder = tmp_path_factory.mktemp("validation")
-    return validate(
-        "transfer-lab", "2pc", loads=(0.3,), transactions=60, replications=2, saturation=False, folder=folder
-    )
-
-
-def test_every_figure_is_there_with_both_intervals(small: simtx.Validation) -> None:
+def every_figure_is_there_with_both_intervals(small: simtx.Validation) -> None:
     frame = small.frame
     assert list(dict.fromkeys(frame["point"])) == ["0.3", FAILURE]
     for _, rows in frame.groupby("point"):
@@ -36,27 +28,27 @@ def test_every_figure_is_there_with_both_intervals(small: simtx.Validation) -> N
     assert frame["error"][finite].tolist() == pytest.approx(errors[finite].tolist())
 
 
-def test_predictions_are_of_the_size_of_what_is_measured(small: simtx.Validation) -> None:
+def predictions_are_of_the_size_of_what_is_measured(small: simtx.Validation) -> None:
     """Whatever this machine is busy with: a latency that is predicted 25 ms of work, twice, in parallel is not off by half."""
     rows = small.frame[(small.frame["point"] == "0.3") & (small.frame["metric"] == "latency_mean_ms")]
     assert rows["measured"].item() > 25
     assert abs(rows["error"].item()) < 0.5
 
 
-def test_both_sides_have_met_the_same_transactions(small: simtx.Validation) -> None:
+def both_sides_have_met_the_same_transactions(small: simtx.Validation) -> None:
     """The same refusals on both sides where nothing fails, up to one transaction at the very edge of the warm-up."""
     rows = small.frame[(small.frame["point"] == "0.3") & (small.frame["metric"] == "undone_share")]
     assert rows["predicted"].item() == pytest.approx(rows["measured"].item(), abs=1.01 / 60)
 
 
-def test_a_killed_coordinator_shows_on_both_sides(small: simtx.Validation) -> None:
+def a_killed_coordinator_shows_on_both_sides(small: simtx.Validation) -> None:
     """What is under way when the coordinator dies is aborted by presumption, predicted and measured."""
     undone = small.frame[small.frame["metric"] == "undone_share"].set_index("point")
     for side in ("predicted", "measured"):
         assert undone[side][FAILURE] > undone[side]["0.3"]
 
 
-def test_targets_are_judged_as_they_are_meant(small: simtx.Validation) -> None:
+def targets_are_judged_as_they_are_meant(small: simtx.Validation) -> None:
     for row in small.frame.itertuples():
         if row.metric in INSIDE:
             inside = row.measured_low - 1e-9 <= row.predicted <= row.measured_high + 1e-9
@@ -69,7 +61,7 @@ def test_targets_are_judged_as_they_are_meant(small: simtx.Validation) -> None:
     assert small.ok == small.missed.empty
 
 
-def test_raw_runs_are_kept(small: simtx.Validation) -> None:
+def raw_runs_are_kept(small: simtx.Validation) -> None:
     folder = small.folder
     assert folder is not None
     assert {path.name for path in folder.iterdir()} >= {
@@ -93,11 +85,32 @@ def test_raw_runs_are_kept(small: simtx.Validation) -> None:
     assert sum(event.kind == "reply" for event in trace) >= summary["transactions"]
 
 
-def test_what_was_missed_and_what_is_left_out_is_said(small: simtx.Validation) -> None:
+def what_was_missed_and_what_is_left_out_is_said(small: simtx.Validation) -> None:
     text = small.table()
     assert "predicted beside measured: two-phase commit on transfer-lab, sqlite" in text
     assert "the model leaves out:" in text
     assert text.count("MISSED") == len(small.missed)
+
+
+def test_one_load_and_a_failure_on_sqlite(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    """Laws of one short validation: a minute of real runs, and so made once."""
+    stale = tmp_path / "0.3-0-again-7"
+    stale.mkdir()
+    small = validate(
+        "transfer-lab", "2pc", loads=(0.3,), transactions=60, replications=2, saturation=False, folder=tmp_path
+    )
+    assert not stale.exists()
+    for law in (
+        every_figure_is_there_with_both_intervals,
+        predictions_are_of_the_size_of_what_is_measured,
+        both_sides_have_met_the_same_transactions,
+        a_killed_coordinator_shows_on_both_sides,
+        targets_are_judged_as_they_are_meant,
+        raw_runs_are_kept,
+        what_was_missed_and_what_is_left_out_is_said,
+    ):
+        with subtests.test(law.__name__):
+            law(small)
 
 
 def test_points_of_a_validation_are_loads_a_failure_and_saturation() -> None:
