@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from simtx.experiments.compare import Result
 
 
 def compare(
@@ -29,9 +33,16 @@ def compare(
 
     chosen = load(scenario, change or ())
     target = folder(out or Path(f"simtx-{chosen.name}"), "comparison.csv", "comparison.png")
-    comparison = simtx.compare(
-        chosen, strategies or list(DEFAULT), replications=replications, seed=seed, workers=workers, progress=not json
-    )
+    with writing(target):
+        comparison = simtx.compare(
+            chosen,
+            strategies or list(DEFAULT),
+            replications=replications,
+            seed=seed,
+            workers=workers,
+            progress=not json,
+            on_result=_Rows(target / "comparison.csv"),
+        )
     warn(note for note in comparison.warnings if note not in chosen.warnings())
     written: list[Path] = []
     if len(comparison.frame):
@@ -71,3 +82,31 @@ def compare(
         raise typer.Exit(130)
     if len(failures) or comparison.stopped:
         raise typer.Exit(1)
+
+
+class _Rows:
+    """Writes each run as it is finished, so that a process that is killed loses none; at the end the file is written once more, in order.
+
+    Args:
+        path: The file; what it holds of an earlier comparison stays until a run is finished.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._columns: list[str] = []
+
+    def __call__(self, result: Result) -> None:
+        """Append one row, unless the run failed."""
+        if result.error:
+            return
+        row = {
+            "strategy": result.strategy,
+            "replication": result.replication,
+            **result.summary,
+            "digest": result.digest,
+        }
+        with self._path.open("a" if self._columns else "w", newline="", encoding="utf-8") as file:
+            if not self._columns:
+                self._columns = list(row)
+                csv.writer(file).writerow(self._columns)
+            csv.writer(file).writerow(row.get(name, "") for name in self._columns)

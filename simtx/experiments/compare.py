@@ -267,9 +267,9 @@ def compare(
         with _bar(len(jobs), progress) as advance, pool.results(_one, calls, processes) as finished:
             for result in finished:
                 results.append(result)
-                advance()
                 if on_result is not None:
                     on_result(result)
+                advance()
                 if result.error:
                     key = (result.strategy, result.error)
                     equal[key] = equal.get(key, 0) + 1

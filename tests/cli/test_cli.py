@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import simtx
@@ -302,6 +304,20 @@ def test_interrupted_compare_writes_what_is_finished(workers: str, how: str, tmp
     assert "written to simtx-transfer/" in result.stdout
     with (tmp_path / "simtx-transfer" / "comparison.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
+
+
+def test_killed_compare_has_written_what_was_finished(tmp_path: Path) -> None:
+    """SIGKILL after the third run: nobody can write any more, and three rows are there, the same as those of a run that ended."""
+    code = INTERRUPT_AFTER_THREE.format(how="os.kill(os.getpid(), signal.SIGKILL)")
+    arguments = ("compare", "transfer", "--replications", "2", "--workers", "1", *FAST)
+    assert run(*arguments, cwd=tmp_path, code=code).returncode == -signal.SIGKILL
+    file = tmp_path / "simtx-transfer" / "comparison.csv"
+    killed = pd.read_csv(file)
+    assert len(killed) == 3
+    assert run(*arguments, cwd=tmp_path).returncode == 0
+    whole = pd.read_csv(file)
+    assert len(whole) == 8
+    pd.testing.assert_frame_equal(whole.merge(killed[["strategy", "replication"]]), whole.merge(killed))
 
 
 FAIL_IN_REPLICATION_1 = """
