@@ -1,5 +1,6 @@
 """Scenarios: services, network, workload, business transaction and faults, checked when they are loaded."""
 
+from simtx.scenario.business import OperationSpec, Parameter, StepSpec, Transaction
 from simtx.scenario.distributions import (
     Constant,
     Distribution,
@@ -13,27 +14,9 @@ from simtx.scenario.distributions import (
     ShiftedLognormal,
     Uniform,
 )
+from simtx.scenario.infrastructure import Broker, CommonMode, Hub, Link, Log, Network, Service, Store
 from simtx.scenario.load import from_dict, load, names, titles
-from simtx.scenario.model import (
-    Broker,
-    CommonMode,
-    Fault,
-    Hub,
-    Invariant,
-    Link,
-    Log,
-    Network,
-    OperationSpec,
-    Parameter,
-    RunPlan,
-    Scenario,
-    Service,
-    StepSpec,
-    Store,
-    Transaction,
-    Trigger,
-    Workload,
-)
+from simtx.scenario.model import Fault, Invariant, RunPlan, Scenario, Trigger, Workload
 
 __all__ = [
     "Broker",

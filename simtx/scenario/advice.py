@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from simtx.scenario.model import Log, Scenario
+from simtx.scenario.infrastructure import Log
+from simtx.scenario.model import Scenario
 
 
 def warnings(scenario: Scenario) -> list[str]:

@@ -8,29 +8,11 @@ from typing import Any
 
 from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
 from simtx.scenario import schema
+from simtx.scenario.business import OperationSpec, Parameter, StepSpec, Transaction
 from simtx.scenario.catalog import LOCAL, canonical, region, regions
 from simtx.scenario.distributions import Distribution
-from simtx.scenario.model import (
-    BROKER,
-    CLIENT,
-    HUB,
-    Broker,
-    CommonMode,
-    Fault,
-    Invariant,
-    Link,
-    Log,
-    Network,
-    OperationSpec,
-    Parameter,
-    RunPlan,
-    Service,
-    StepSpec,
-    Store,
-    Transaction,
-    Trigger,
-    Workload,
-)
+from simtx.scenario.infrastructure import BROKER, CLIENT, HUB, Broker, CommonMode, Link, Log, Network, Service, Store
+from simtx.scenario.model import Fault, Invariant, RunPlan, Trigger, Workload
 
 Zones = Mapping[str, str]
 """Zone by node: services, ``hub``, ``broker``, and ``client`` if the clients are somewhere."""

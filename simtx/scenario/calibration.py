@@ -30,11 +30,12 @@ import numpy as np
 from simtx.errors import ScenarioError
 from simtx.scenario.catalog import data_path
 from simtx.scenario.distributions import Constant, Distribution, Empirical, Shifted
-from simtx.scenario.model import CommonMode
+from simtx.scenario.infrastructure import CommonMode
 from simtx.scenario.units import duration, duration_text, probability
 
 if TYPE_CHECKING:
-    from simtx.scenario.model import Fault, Log, Scenario, Service
+    from simtx.scenario.infrastructure import Log, Service
+    from simtx.scenario.model import Fault, Scenario
 
 VERSION: Final = 1
 GROUPS: Final = 200

@@ -9,7 +9,7 @@ from itertools import pairwise
 from simtx.scenario import build, faults, schema, steps
 from simtx.scenario.catalog import LOCAL, region, regions
 from simtx.scenario.conservation import conservation
-from simtx.scenario.model import BROKER, CLIENT, HUB
+from simtx.scenario.infrastructure import BROKER, CLIENT, HUB
 from simtx.scenario.problems import Path, Problem
 from simtx.scenario.provenance import covers, leaves
 from simtx.scenario.traces import Arrivals

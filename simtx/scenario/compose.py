@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from simtx.errors import ScenarioError
 from simtx.scenario import build, checks, provenance, schema
 from simtx.scenario.calibration import load_calibration
-from simtx.scenario.model import Hub, Scenario
+from simtx.scenario.infrastructure import Hub
+from simtx.scenario.model import Scenario
 from simtx.scenario.problems import Problem, at, failure, from_validation
 from simtx.scenario.traces import Arrivals, read_trace
 from simtx.scenario.units import shown

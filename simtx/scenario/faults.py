@@ -7,7 +7,7 @@ from typing import get_args
 
 from simtx.protocols import contract
 from simtx.scenario import build, schema
-from simtx.scenario.model import BROKER, CLIENT, HUB
+from simtx.scenario.infrastructure import BROKER, CLIENT, HUB
 from simtx.scenario.problems import Path, Problem
 from simtx.scenario.units import hint, shown
 

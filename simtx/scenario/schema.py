@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from simtx.protocols.policies import BreakerPolicy, Policies
+from simtx.scenario.business import Popularity
 from simtx.scenario.catalog import brokers, forced_writes
 from simtx.scenario.distributions import Constant, Exponential
 from simtx.scenario.fields import (
@@ -34,7 +35,8 @@ from simtx.scenario.fields import (
     Seconds,
     Whole,
 )
-from simtx.scenario.model import Acknowledgement, DeadlockRule, FaultKind, Flush, Isolation, Popularity, WorkloadKind
+from simtx.scenario.infrastructure import Acknowledgement, Flush, Isolation
+from simtx.scenario.model import DeadlockRule, FaultKind, WorkloadKind
 
 _DEFAULTS = Policies()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from simtx.scenario.model import BROKER, CLIENT, HUB, Fault, OperationSpec, Scenario, StepSpec, Workload
+from simtx.scenario.business import OperationSpec, StepSpec
+from simtx.scenario.infrastructure import BROKER, CLIENT, HUB
+from simtx.scenario.model import Fault, Scenario, Workload
 from simtx.scenario.units import duration_text
 
 if TYPE_CHECKING:

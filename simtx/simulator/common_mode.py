@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from simtx.scenario.model import CommonMode
+    from simtx.scenario.infrastructure import CommonMode
     from simtx.simulator.environment import Environment
     from simtx.workload.streams import Streams
 

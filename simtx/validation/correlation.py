@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from scipy import stats
 
-from simtx.scenario.model import CommonMode
+from simtx.scenario.infrastructure import CommonMode
 from simtx.validation.blocks import Leg
 
 LEAST: Final = 100

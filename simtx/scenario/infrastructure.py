@@ -1,0 +1,194 @@
+"""What a scenario's transactions run on, as plain immutable data: nodes, stores, network, broker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from simtx.scenario.distributions import Distribution
+
+Flush: TypeAlias = Literal["group", "serial", "parallel"]
+Isolation: TypeAlias = Literal["read-committed", "serializable"]
+Acknowledgement: TypeAlias = Literal["memory", "quorum", "fsync"]
+
+HUB = "hub"
+BROKER = "broker"
+CLIENT = "client"
+
+# --- nodes --------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A durable log.
+
+    Attributes:
+        forced_write: Time until a forced record is on disk.
+        flush: ``group``: records that arrive during a flush share the next one; ``serial``: one flush a record, one after the other;
+            ``parallel``: every record takes its own time, without queueing.
+        lazy_flush: Period of the background flush of records that are not forced.
+    """
+
+    forced_write: Distribution
+    flush: Flush
+    lazy_flush: float
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The database of one service.
+
+    Attributes:
+        isolation: ``read-committed``: reads take no locks; ``serializable``: reads lock the row as writes do.
+        log: Its redo log.
+        lock_timeout: How long a local transaction waits for a row lock before it fails.
+        initial: Value at the start by key, or by prefix if the name ends in ``*``; every other key starts at 0.
+        replica_lag: Delay after which a read replica shows a commit, or None if there is no replica.
+    """
+
+    isolation: Isolation
+    log: Log
+    lock_timeout: float
+    initial: Mapping[str, float]
+    replica_lag: Distribution | None
+
+    def initial_value(self, key: str) -> float:
+        """The value of this key at the start: its own entry, else that of the longest prefix pattern that fits, else 0."""
+        if key in self.initial:
+            return self.initial[key]
+        patterns = [name for name in self.initial if name.endswith("*") and key.startswith(name[:-1])]
+        return self.initial[max(patterns, key=len)] if patterns else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A node with workers and one store.
+
+    Attributes:
+        name: Its name, also that of the node.
+        zone: Where it runs.
+        workers: Local transactions that it can work on at once.
+        service_time: Work that one step costs a worker, beside waiting for locks and disks.
+        compensation_time: The same for a compensation; None: as `service_time`.
+        queue_limit: Requests that may wait for a worker; those beyond are dropped, as if lost. None: no limit.
+        store: Its database.
+    """
+
+    name: str
+    zone: str
+    workers: int
+    service_time: Distribution
+    compensation_time: Distribution | None
+    queue_limit: int | None
+    store: Store
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """The node of the strategy beside the services: a 2PC coordinator or a saga orchestrator.
+
+    Attributes:
+        zone: Where it runs.
+        log: Its durable log.
+    """
+
+    zone: str
+    log: Log
+
+
+# --- network and broker -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One direction of a path between two zones.
+
+    Attributes:
+        latency: One-way delay.
+        loss: Probability that a message is lost.
+        duplication: Probability that a message arrives twice.
+        reorder: Probability that a message is held up, so that later ones overtake it.
+        reorder_delay: How much longer a message takes that is held up.
+    """
+
+    latency: Distribution
+    loss: float
+    duplication: float
+    reorder: float
+    reorder_delay: Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Zones and the paths between them.
+
+    Attributes:
+        zones: Every zone that a node, or the client, is in.
+        links: Path by (from, to), complete for `zones`, a zone with itself included.
+        loss: Probability of loss on links that do not say otherwise.
+        duplication: Likewise, of duplication.
+        reorder: Likewise, of an extra delay.
+        reorder_delay: Likewise, that extra delay.
+        client_zone: Where the clients are; None: beside the entry node, without any delay.
+    """
+
+    zones: tuple[str, ...]
+    links: Mapping[tuple[str, str], Link]
+    loss: float
+    duplication: float
+    reorder: float
+    reorder_delay: Distribution
+    client_zone: str | None
+
+    def link(self, a: str, b: str) -> Link:
+        """The path from zone `a` to zone `b`."""
+        return self.links[a, b]
+
+    def latency(self, a: str, b: str) -> Distribution:
+        """One-way delay from zone `a` to zone `b`."""
+        return self.links[a, b].latency
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """A message broker: at least once, with acknowledgements.
+
+    Attributes:
+        zone: Where it runs.
+        ack: What its ack says: the message is in memory, on a quorum of replicas, or forced to disk. A broker that acks from memory
+            loses what it holds when it crashes.
+        ack_latency: Time that it takes to ack, beside the network.
+        linger: How long a producer holds a message back to fill a batch; a crash of the producer loses the batch.
+        redelivery: Time after which an unacknowledged delivery comes again.
+        deduplication_window: How long the broker remembers message ids to drop duplicates of a producer; 0: it does not.
+        ordered: Whether messages of one transaction to one consumer are delivered in order, one at a time.
+        retention: Age at which an undelivered message is dropped; None: never.
+    """
+
+    zone: str
+    ack: Acknowledgement
+    ack_latency: Distribution
+    linger: Distribution
+    redelivery: float
+    deduplication_window: float
+    ordered: bool
+    retention: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CommonMode:
+    """How far nodes are slow at the same time: on one machine, behind one storage system, beside one noisy neighbour.
+
+    Every latency keeps its distribution; what is drawn at the same time is correlated through a common factor (a Gaussian copula with one
+    factor; R. B. Nelsen, An Introduction to Copulas, 2006), and the factor forgets (an Ornstein-Uhlenbeck process).
+
+    Attributes:
+        links: Rank correlation of two latencies of messages drawn at the same time, 0 to 1; the broker's acknowledgement is one.
+        writes: Likewise, of two forced writes.
+        memory: Time in seconds after which e times less of the correlation is left.
+    """
+
+    links: float
+    writes: float
+    memory: float
