@@ -22,7 +22,8 @@ from simtx.reference.backends import Backends, check_broker, check_faults, check
 from simtx.reference.collect import entries, gather
 from simtx.reference.faults import triggered
 from simtx.reference.killpoints import KillPoint
-from simtx.reference.launcher import Launcher, Options, check, check_address
+from simtx.reference.launcher import Launcher, Options
+from simtx.reference.preflight import check, check_address
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.schedule import Schedule
 from simtx.reference.schema import Schema, SchemaError

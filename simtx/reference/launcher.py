@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import itertools
 import json
-import socket
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from simtx.errors import RunFailed, ScenarioError
+from simtx.errors import RunFailed
 from simtx.protocols import Strategy
 from simtx.protocols.codec import encode
 from simtx.reference.brokers import BrokerFailed
@@ -20,6 +18,7 @@ from simtx.reference.calls import Calls
 from simtx.reference.eventlog import LogFile
 from simtx.reference.faults import Injectors, link_faults
 from simtx.reference.killpoints import KillPoint
+from simtx.reference.preflight import BROKER, CLIENT, LAUNCHER, PROXY
 from simtx.reference.runrecord import replace_file, without_password
 from simtx.reference.schedule import Schedule
 from simtx.reference.supervisor import Child
@@ -33,10 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BROKER: Final = "broker"
-CLIENT: Final = "client"
-PROXY: Final = "proxy"
-LAUNCHER: Final = "launcher"
 SCHEMA: Final = "2.0"
 _POLL: Final = 0.1  # seconds between two looks at whether everything has come to rest
 _START: Final = 20.0  # seconds until a process has to have announced itself
@@ -475,48 +470,3 @@ class Launcher:
             return await asyncio.wait_for(self._watcher.pending(), patience)
         except (TimeoutError, ConnectionError, BrokerFailed):
             return None
-
-
-def check(scenario: Scenario, strategy: Strategy, plans: Sequence[Any]) -> None:
-    """Refuse what cannot be executed.
-
-    Raises:
-        ScenarioError: The strategy cannot play this scenario, or a name is one that the launcher needs.
-    """
-    if not plans:
-        raise ScenarioError("no transaction arrives: nothing to execute", scenario.name)
-    problem = strategy.check(plans[0])
-    if problem:
-        raise ScenarioError(problem, f"{scenario.name}, strategy {strategy.name}")
-    if strategy.hub in scenario.services:
-        raise ScenarioError(
-            f"'{strategy.hub}' is the name of the {strategy.name} hub; call the service something else", "services"
-        )
-    taken = {BROKER, CLIENT, PROXY, LAUNCHER} & {*scenario.services, strategy.hub or ""}
-    if taken:
-        raise ScenarioError(
-            f"'{min(taken)}' is the name of a process of every real run; call the service something else", "services"
-        )
-
-
-def check_address(host: str, port: int, count: int) -> None:
-    """Refuse an address that nobody can listen on here, before anything starts.
-
-    Args:
-        host: Address to listen on.
-        port: First port; 0: any.
-        count: How many ports from there on may be needed.
-
-    Raises:
-        ScenarioError: One of them cannot be had; the text says which and what would be right.
-    """
-    for number in range(port, port + count) if port else (0,):
-        try:
-            with socket.create_server((host, number)):
-                pass
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                problem = f"port {number} of {host} is in use: another program uses that port; choose another first port, or 0"
-            else:
-                problem = f"nobody can listen on {host}, port {number}: {error.strerror}; 127.0.0.1 is always there"
-            raise ScenarioError(problem, "port" if error.errno == errno.EADDRINUSE else "host") from None

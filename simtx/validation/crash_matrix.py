@@ -29,7 +29,8 @@ from simtx.protocols import strategy as resolve
 from simtx.reference.backends import check_broker, check_store
 from simtx.reference.execute import played
 from simtx.reference.killpoints import KillPoint
-from simtx.reference.launcher import Launcher, Options, check
+from simtx.reference.launcher import Launcher, Options
+from simtx.reference.preflight import check
 from simtx.reference.schedule import Schedule
 from simtx.validation.places import Place, Recipe, described, found, identity, kill_points
 from simtx.validation.transfers import SERVICES, VARIANTS, laboratory, plan

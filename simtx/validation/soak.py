@@ -29,7 +29,8 @@ from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.reference.backends import check_broker, check_store
 from simtx.reference.execute import played
-from simtx.reference.launcher import BROKER, CLIENT, Launcher, Options, check
+from simtx.reference.launcher import Launcher, Options
+from simtx.reference.preflight import BROKER, CLIENT, check
 from simtx.reference.schedule import Schedule
 from simtx.validation.crash_matrix import kept, written
 from simtx.validation.transfers import busy

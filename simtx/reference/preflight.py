@@ -1,0 +1,64 @@
+"""What is looked at before a real run starts anything: can the strategy play the scenario, are names and ports free."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from simtx.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from simtx.protocols import Strategy
+    from simtx.scenario import Scenario
+
+BROKER: Final = "broker"
+CLIENT: Final = "client"
+PROXY: Final = "proxy"
+LAUNCHER: Final = "launcher"
+
+
+def check(scenario: Scenario, strategy: Strategy, plans: Sequence[Any]) -> None:
+    """Refuse what cannot be executed.
+
+    Raises:
+        ScenarioError: The strategy cannot play this scenario, or a name is one that the launcher needs.
+    """
+    if not plans:
+        raise ScenarioError("no transaction arrives: nothing to execute", scenario.name)
+    problem = strategy.check(plans[0])
+    if problem:
+        raise ScenarioError(problem, f"{scenario.name}, strategy {strategy.name}")
+    if strategy.hub in scenario.services:
+        raise ScenarioError(
+            f"'{strategy.hub}' is the name of the {strategy.name} hub; call the service something else", "services"
+        )
+    taken = {BROKER, CLIENT, PROXY, LAUNCHER} & {*scenario.services, strategy.hub or ""}
+    if taken:
+        raise ScenarioError(
+            f"'{min(taken)}' is the name of a process of every real run; call the service something else", "services"
+        )
+
+
+def check_address(host: str, port: int, count: int) -> None:
+    """Refuse an address that nobody can listen on here, before anything starts.
+
+    Args:
+        host: Address to listen on.
+        port: First port; 0: any.
+        count: How many ports from there on may be needed.
+
+    Raises:
+        ScenarioError: One of them cannot be had; the text says which and what would be right.
+    """
+    for number in range(port, port + count) if port else (0,):
+        try:
+            with socket.create_server((host, number)):
+                pass
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                problem = f"port {number} of {host} is in use: another program uses that port; choose another first port, or 0"
+            else:
+                problem = f"nobody can listen on {host}, port {number}: {error.strerror}; 127.0.0.1 is always there"
+            raise ScenarioError(problem, "port" if error.errno == errno.EADDRINUSE else "host") from None
