@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from simtx.cli.common import JsonOption
+
 if TYPE_CHECKING:
     from simtx.reference.audit import Entry
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 def audit(
     folder: Annotated[Path, typer.Argument(help="Folder of the run; it may be running or over.")],
     transaction: Annotated[int | None, typer.Option(min=0, help="Only what is about this transaction.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Print the audit logs of all nodes in the order of time, and verify them: ends with 1 if one is not as it was written."""
     from simtx.cli.common import print_json

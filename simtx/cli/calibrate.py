@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from simtx.cli.common import JsonOption
+
 
 def calibrate(
     name: Annotated[str, typer.Argument(help='What scenarios will call it: calibration = "NAME".')] = "this-machine",
@@ -18,7 +20,7 @@ def calibrate(
     broker: Annotated[str, typer.Option(help="embedded, nats, or the URL of a server.")] = "embedded",
     transactions: Annotated[int, typer.Option(min=100, help="Of each strategy.")] = 400,
     out: Annotated[Path, typer.Option(help="Folder for the file NAME.toml.")] = Path(),
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Measure messages, forced writes, local transactions and publications here, and write them into a calibration file."""
     import simtx

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simtx.cli.common import ChangeOption, JsonOption
+
 if TYPE_CHECKING:
     from simtx.experiments.compare import Result
 
@@ -20,11 +22,9 @@ def compare(
     replications: Annotated[int, typer.Option(min=1, help="Runs of each strategy.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random streams.")] = 1,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
-    change: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the scenario: workload.rate=200")
-    ] = None,
+    change: ChangeOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default: simtx-SCENARIO.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Simulate a scenario under several strategies and print a table with intervals; write a picture and a CSV file."""
     import simtx

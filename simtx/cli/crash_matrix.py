@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from simtx.cli.common import JsonOption
+
 
 def crash_matrix(
     strategy: Annotated[str, typer.Argument(help="2pc, saga, outbox or dual-write; options as in '2pc:work=before'.")],
@@ -23,7 +25,7 @@ def crash_matrix(
     keep: Annotated[
         Path | None, typer.Option(help="Keep the folders of runs with violations here; default: they are deleted.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Kill real processes with SIGKILL before, between and behind the effects of every handler, and check what comes of it.
 

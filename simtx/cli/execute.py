@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.results import Spans, Wishes, show, write
+from simtx.cli.common import ChangeOption, JsonOption
+from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, show, write
 
 
 def execute(
@@ -19,9 +20,7 @@ def execute(
     store: Annotated[str, typer.Option(help="sqlite, postgres, or the DSN of a server: postgresql://...")] = "sqlite",
     broker: Annotated[str, typer.Option(help="embedded, nats, or the URL of a server: nats://...")] = "embedded",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the transactions.")] = 1,
-    change: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the scenario: workload.rate=20")
-    ] = None,
+    change: ChangeOption = None,
     network: Annotated[
         str, typer.Option(help="loopback: as fast as this machine is; scenario: with the scenario's latencies.")
     ] = "loopback",
@@ -31,24 +30,15 @@ def execute(
     ] = None,
     host: Annotated[str, typer.Option(help="Address that the processes listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65000, help="First port that they listen on; 0: free ones.")] = 0,
-    trace: Annotated[bool, typer.Option("--trace", help="Draw one transaction as a message diagram.")] = False,
-    transaction: Annotated[
-        int | None, typer.Option("--transaction", min=0, help="Which one; default: the slowest that was measured.")
-    ] = None,
-    spans: Annotated[
-        Spans | None,
-        typer.Option(
-            help="Write the event log as spans: otlp for Jaeger, chrome for Perfetto; all, or of --transaction."
-        ),
-    ] = None,
-    events: Annotated[
-        bool, typer.Option("--events", help="Write the event log, as `simtx check-history` reads it.")
-    ] = False,
+    trace: TraceOption = False,
+    transaction: TransactionOption = None,
+    spans: SpansOption = None,
+    events: EventsOption = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for results; default: simtx-SCENARIO-real, with --trace, --spans or --events."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Execute one run for real: a process for every service, real databases, a real broker, real kills.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -21,6 +21,19 @@ class Spans(StrEnum):
 
     OTLP = "otlp"
     CHROME = "chrome"
+
+
+TraceOption: TypeAlias = Annotated[bool, typer.Option("--trace", help="Draw one transaction as a message diagram.")]
+TransactionOption: TypeAlias = Annotated[
+    int | None, typer.Option("--transaction", min=0, help="Which one; default: the slowest that was measured.")
+]
+SpansOption: TypeAlias = Annotated[
+    Spans | None,
+    typer.Option(help="Write the event log as spans: otlp for Jaeger, chrome for Perfetto; all, or of --transaction."),
+]
+EventsOption: TypeAlias = Annotated[
+    bool, typer.Option("--events", help="Write the event log, as `simtx check-history` reads it.")
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from simtx.cli.common import JsonOption
+
 
 def scenarios(
     name: Annotated[
         str | None, typer.Argument(help="Describe this scenario: a name, or the path of a TOML file.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """List the built-in scenarios, or describe one."""
     from simtx.cli.common import load, print_json

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.results import Spans, Wishes, show, write
+from simtx.cli.common import ChangeOption, JsonOption
+from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, show, write
 
 
 def simulate(
@@ -15,27 +16,16 @@ def simulate(
     strategy: Annotated[str, typer.Argument(help="2pc, saga, outbox or dual-write; options as in '2pc:work=before'.")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random streams.")] = 1,
     replication: Annotated[int, typer.Option(min=0, help="Replication under that seed.")] = 0,
-    change: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the scenario: workload.rate=200")
-    ] = None,
-    trace: Annotated[bool, typer.Option("--trace", help="Draw one transaction as a message diagram.")] = False,
-    transaction: Annotated[
-        int | None, typer.Option("--transaction", min=0, help="Which one; default: the slowest that was measured.")
-    ] = None,
-    spans: Annotated[
-        Spans | None,
-        typer.Option(
-            help="Write the event log as spans: otlp for Jaeger, chrome for Perfetto; all, or of --transaction."
-        ),
-    ] = None,
-    events: Annotated[
-        bool, typer.Option("--events", help="Write the event log, as `simtx check-history` reads it.")
-    ] = False,
+    change: ChangeOption = None,
+    trace: TraceOption = False,
+    transaction: TransactionOption = None,
+    spans: SpansOption = None,
+    events: EventsOption = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for results; default: simtx-SCENARIO, with --trace, --spans or --events."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Simulate one run and print its summary."""
     import simtx

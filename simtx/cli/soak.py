@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from simtx.cli.common import JsonOption
+
 
 def soak(
     strategy: Annotated[str, typer.Argument(help="2pc, saga, outbox or dual-write; options as in '2pc:work=before'.")],
@@ -19,7 +21,7 @@ def soak(
     keep: Annotated[
         Path | None, typer.Option(help="Keep the folders of rounds with violations here; default: they are deleted.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Run transactions while processes, databases and the broker are killed (SIGKILL) or stopped for a while (SIGSTOP) at random.
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from simtx.cli.common import JsonOption
+
 if TYPE_CHECKING:
     from simtx.reference.operate import Act
     from simtx.reference.survey import OpenTransaction
@@ -30,7 +32,6 @@ Node: TypeAlias = Annotated[str | None, typer.Option(help="Where, if it waits at
 Store: TypeAlias = Annotated[str | None, typer.Option(help="DSN of the database's server, if it takes a password.")]
 Broker: TypeAlias = Annotated[str | None, typer.Option(help="URL of the broker, if it takes a password.")]
 Patience: TypeAlias = Annotated[float, typer.Option(min=0, help="Seconds to wait until everything has settled.")]
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 class _Outcome(StrEnum):
@@ -39,7 +40,7 @@ class _Outcome(StrEnum):
 
 
 @transactions.command("list")
-def list_(folder: Folder, store: Store = None, broker: Broker = None, json: Json = False) -> None:
+def list_(folder: Folder, store: Store = None, broker: Broker = None, json: JsonOption = False) -> None:
     """List what is stuck, in doubt, orphaned, stopped or in flight, the gravest first; nothing is changed."""
     from simtx.cli.common import print_json
     from simtx.reference.operate import list_transactions
@@ -61,7 +62,7 @@ def retry(
     store: Store = None,
     broker: Broker = None,
     patience: Patience = 30.0,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Try again, or ask the coordinator again; ends with 1 if the transaction is still open then."""
     _act(folder, tx, "retry", reason, operator, node, None, False, store, broker, patience, json)
@@ -77,7 +78,7 @@ def skip(
     store: Store = None,
     broker: Broker = None,
     patience: Patience = 30.0,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Count the step that is stuck as dealt with, and go on; ends with 1 if the transaction is still open then."""
     _act(folder, tx, "skip", reason, operator, node, None, False, store, broker, patience, json)
@@ -100,7 +101,7 @@ def resolve(
     store: Store = None,
     broker: Broker = None,
     patience: Patience = 30.0,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Count the whole transaction as dealt with by hand, or end a branch; ends with 1 if it is still open then."""
     decided = None if outcome is None else outcome.value

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from simtx.cli.common import JsonOption
+
 
 def validate(
     scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
@@ -32,7 +34,7 @@ def validate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the raw runs; default: simtx-validate-SCENARIO-STRATEGY-STORE.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Calibrate at low load, predict, execute at several loads and under a failure, and compare.
 
