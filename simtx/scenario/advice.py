@@ -68,6 +68,9 @@ def _idle(scenario: Scenario) -> Iterator[str]:
     window = scenario.broker.deduplication_window
     if 0 < window < scenario.policies.publish_timeout:
         yield "broker.deduplication_window: shorter than policies.publish_timeout, so a repeated publication is not recognised"
+    held = scenario.broker.linger.mean() + scenario.broker.ack_latency.mean()
+    if scenario.policies.publish_timeout <= held:
+        yield "policies.publish_timeout: not longer than broker.linger and broker.ack_latency together, so publications are repeated without need"
     retention = scenario.broker.retention
     if retention is not None and retention <= scenario.broker.redelivery:
         yield "broker.retention: not longer than broker.redelivery, so a message that fails once is lost"

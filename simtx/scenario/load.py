@@ -61,6 +61,7 @@ def from_dict(raw: Mapping[str, Any], *, name: str = "scenario", folder: str | P
     tables = plain(raw)
     if "extends" in tables:
         tables = _extended(tables, Path(folder) / "-", ())
+    tables = _rooted(tables, Path(folder).resolve())
     name = str(tables.get("name") or name)
     return compose(tables, name, name, path=None, folder=Path(folder), units_needed=False)
 
@@ -107,6 +108,20 @@ def _extended(raw: dict[str, Any], path: Path, seen: tuple[Path, ...]) -> dict[s
         raise ScenarioError(f"{shown(base)} is no text; put it in quotes", where)
     if not _is_path(base) and base not in names():
         raise ScenarioError(f"there is no scenario '{base}'; {hint(base, names())}", where)
-    parent = _read(path.parent / base if _is_path(base) else _builtin(base), (*seen, path))
+    file = path.parent / base if _is_path(base) else _builtin(base)
+    parent = _rooted(_read(file, (*seen, path)), file.resolve().parent)
     parent.pop("name", None)
     return merged(parent, raw)
+
+
+def _rooted(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The tables with absolute paths of what lies in their folder, so that they mean the same elsewhere."""
+    tables = dict(raw)
+    workload, calibration = raw.get("workload"), raw.get("calibration")
+    if isinstance(workload, Mapping) and isinstance(workload.get("trace"), str):
+        tables["workload"] = {**workload, "trace": str(folder / Path(workload["trace"]).expanduser())}
+    if isinstance(calibration, str):
+        file = Path(calibration if calibration.endswith(".toml") else f"{calibration}.toml").expanduser()
+        if calibration.endswith(".toml") or (folder / file).is_file():
+            tables["calibration"] = str(folder / file)
+    return tables

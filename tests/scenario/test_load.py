@@ -17,6 +17,7 @@ from simtx.scenario import (
     from_dict,
     load,
 )
+from simtx.scenario.calibration import Block, Calibration
 from simtx.scenario.catalog import forced_writes
 
 
@@ -221,6 +222,27 @@ def test_a_trace_file_gives_times_and_parameters(tmp_path, purchase):
         from_dict({**purchase, "run": {"transactions": 3}}, folder=tmp_path)
 
 
+def test_files_beside_the_tables_are_found_from_everywhere(tmp_path, purchase, monkeypatch):
+    """A trace and a calibration are where the file is that names them, also behind `extends`, `replace` and a change of folder."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "day.csv").write_text("time\n0.5\n2\n")
+    purchase["workload"] = {"kind": "trace", "trace": "day.csv"}
+    purchase["run"] = {}
+    monkeypatch.chdir(tmp_path / "base")
+    by_dict = from_dict(purchase)
+    in_folder = from_dict(purchase, folder=tmp_path / "base")
+    disk = Calibration("disk", "2026-01-01", {}, {}, {"forced": Block(1, (0.001,))})
+    (tmp_path / "base" / "disk.toml").write_text(disk.toml())
+    (tmp_path / "base" / "shop.toml").write_text(
+        'extends = "transfer"\ncalibration = "disk"\nworkload = { kind = "trace", trace = "day.csv" }\n'
+        'run = { transactions = 2, warmup = "0s" }\n'
+    )
+    (tmp_path / "child.toml").write_text('extends = "base/shop.toml"\ntitle = "from another folder"\n')
+    monkeypatch.chdir("/")
+    for scenario in (by_dict, in_folder, load(tmp_path / "base" / "shop.toml"), load(tmp_path / "child.toml")):
+        assert scenario.replace(**{"network.loss": 0.01}).workload.trace_times == (0.5, 2.0)
+
+
 # --- saturation and other warnings --------------------------------------------------------------------------------------------
 
 
@@ -246,6 +268,14 @@ def test_a_serial_log_saturates_too(purchase):
         "services.shop.store.log: saturated, at least 1 forced write a transaction, one after the other, "
         "keep it busy 1.20 of the time at 60/s; use flush = 'group'"
     )
+
+
+def test_a_producer_without_patience_is_a_warning(purchase):
+    broker = {"linger": "30ms", "ack_latency": "20ms"}
+    patient = from_dict({**purchase, "broker": broker, "policies": {"publish_timeout": "60ms"}})
+    hasty = from_dict({**purchase, "broker": broker, "policies": {"publish_timeout": "50ms"}})
+    assert not any("publish_timeout" in line for line in patient.warnings())
+    assert any(line.startswith("policies.publish_timeout: not longer than") for line in hasty.warnings())
 
 
 def test_what_nothing_uses_is_a_warning(purchase):
