@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from simtx.checker.history.cycles import find_cycles
-from simtx.checker.history.findings import show
-from simtx.checker.history.graph import RW, WR, Graph, build_graph
+from simtx.checker.history.graph import build_graph
 from simtx.checker.history.levels import Level, level_of
 from simtx.checker.history.observations import Observations
-from simtx.checker.history.orders import Assumptions, RegisterOrder, read_assumptions, register_orders
-from simtx.checker.history.parsing import OK, History, read_file, read_history
+from simtx.checker.history.orders import Assumptions, read_assumptions, register_orders
+from simtx.checker.history.parsing import History, read_file, read_history
+from simtx.checker.history.proof import doubts
 from simtx.checker.history.report import HistoryReport
 from simtx.checker.history.runs import RunHistory, Transactions, from_trace
 from simtx.checker.history.sentences import steps_of
@@ -100,7 +96,7 @@ def _check(history: object, level: Level, assume: Mapping[str, Any] | Iterable[s
     for name, cycle in find_cycles(graph, level, already):
         seen.findings.add(name, *steps_of(graph, cycle, seen, registers))
     reported = seen.findings.reported(level.forbidden)
-    notes = [] if reported else _doubts(seen, registers, graph, level)
+    notes = [] if reported else doubts(seen, registers, graph, level)
     return HistoryReport(
         level=level,
         findings=tuple(reported),
@@ -119,70 +115,3 @@ def _names(granted: Assumptions) -> tuple[str, ...]:
 def _shown(history: History, findings: Iterable[Any]) -> list[int]:
     names = {name for finding in findings for name in finding.transactions}
     return [index for index in range(len(history)) if history.name(index) in names]
-
-
-def _doubts(seen: Observations, registers: Mapping[Hashable, RegisterOrder], graph: Graph, level: Level) -> list[str]:
-    """Why a history without forbidden anomalies is not proven to be of the level; empty if it is.
-
-    The order of appends is known as far as it matters, so for lists the absence of forbidden cycles is a proof. Registers whose
-    version order is not known throughout are given one that agrees with everything known; if no forbidden cycle arises, that order
-    is the proof, and if one does, another order might still have done.
-    """
-    if OK not in seen.history.status:
-        return ["No transaction is known to have committed, so that there is nothing to judge."]
-    if seen.unwritten:
-        index, key, value = seen.unwritten[0]
-        more = f" ({len(seen.unwritten)} such values)" if len(seen.unwritten) > 1 else ""
-        text = f"{seen.history.name(index)} read {show(value)} from {key}, which no transaction of the history wrote{more}."
-        return [f"{text} The history is not complete."]
-    open_keys = [key for key, order in registers.items() if not order.is_total()]
-    if not open_keys:
-        return []
-    rank = _some_order(graph, level)
-    completed = dict(registers)
-    for key in open_keys:
-        writes = sorted(registers[key].writes().items(), key=lambda pair: rank[pair[1]])
-        after = {version: dict(later) for version, later in registers[key].after.items()}
-        for (before, a), (following, b) in itertools.pairwise(writes):
-            after.setdefault(before, {}).setdefault(following, ("tried", a, b))
-        completed[key] = RegisterOrder(after, registers[key].touches)
-    if next(find_cycles(build_graph(seen, completed, level), level, ()), None) is None:
-        return []
-    shown = ", ".join(str(key) for key in open_keys[:5]) + (", …" if len(open_keys) > 5 else "")
-    text = (
-        f"The order of the writes to {shown} is not known, and the one order that was tried shows a forbidden anomaly."
-    )
-    return [
-        f"{text} Grant an assumption that holds (wfr_keys, sequential_keys, linearizable_keys, commit_order, version_order)."
-    ]
-
-
-def _some_order(graph: Graph, level: Level) -> list[int]:
-    """A place for each transaction, along every edge whose cycles the level forbids, else as near to the history as can be."""
-    counted = np.ones(len(graph.kind), dtype=bool)
-    if "G2-item" not in level.cycles:
-        counted &= graph.kind != RW
-    if "G1c" not in level.cycles:
-        counted &= graph.kind != WR
-    following: dict[int, list[int]] = {}
-    waiting = [0] * graph.nodes
-    for a, b in zip(graph.source[counted].tolist(), graph.target[counted].tolist(), strict=True):
-        following.setdefault(a, []).append(b)
-        waiting[b] += 1
-    ready = [(_priority(graph, node), node) for node in range(graph.nodes) if waiting[node] == 0]
-    heapq.heapify(ready)
-    rank = [0] * graph.nodes
-    placed = 0
-    while ready:
-        _, node = heapq.heappop(ready)
-        rank[node] = placed
-        placed += 1
-        for other in following.get(node, ()):
-            waiting[other] -= 1
-            if waiting[other] == 0:
-                heapq.heappush(ready, (_priority(graph, other), other))
-    return rank
-
-
-def _priority(graph: Graph, node: int) -> int:
-    return node if node < graph.transactions else -1

@@ -72,7 +72,8 @@ def _find(graph: Graph, inside: Mask, name: str, layers: Sequence[int]) -> list[
     return _through(graph, inside & np.isin(graph.kind, (WW, WR, RW, VIA, *layers)), RW)
 
 
-def _components(nodes: int, source: Ints, target: Ints) -> npt.NDArray[np.int32]:
+def components(nodes: int, source: Ints, target: Ints) -> npt.NDArray[np.int32]:
+    """The number of the strongly connected component of each node."""
     matrix = coo_array((np.ones(len(source), dtype=np.int8), (source, target)), shape=(nodes, nodes))
     _, labels = connected_components(matrix.tocsr(), directed=True, connection="strong")
     return np.asarray(labels, dtype=np.int32)
@@ -80,7 +81,7 @@ def _components(nodes: int, source: Ints, target: Ints) -> npt.NDArray[np.int32]
 
 def _inside_components(nodes: int, source: Ints, target: Ints, mask: Mask) -> Mask:
     """Which of the masked edges lie on a cycle of masked edges."""
-    labels = _components(nodes, source[mask], target[mask])
+    labels = components(nodes, source[mask], target[mask])
     same: Mask = labels[source] == labels[target]
     return mask & same
 
@@ -197,7 +198,7 @@ def _single(graph: Graph, mask: Mask) -> list[int] | None:
 
 def _connected(graph: Graph, mask: Mask, candidates: Sequence[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
     """The candidate edges whose target reaches their source over masked edges."""
-    labels = _components(graph.nodes, graph.source[mask], graph.target[mask])
+    labels = components(graph.nodes, graph.source[mask], graph.target[mask])
     following: dict[int, set[int]] = {}
     arrivals: dict[int, int] = {}
     for a, b in zip(labels[graph.source[mask]].tolist(), labels[graph.target[mask]].tolist(), strict=True):

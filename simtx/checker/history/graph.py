@@ -9,10 +9,12 @@ the next end, and so n transactions need about 3n edges where real time alone wo
 have the kind `VIA` and the length zero.
 """
 
+import itertools
 from array import array
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -113,8 +115,20 @@ class _Builder:
         )
 
 
-def build_graph(seen: Observations, registers: Mapping[Hashable, RegisterOrder], level: Level) -> Graph:
-    """The graph of what was observed, with the edges that count at this level."""
+def build_graph(
+    seen: Observations,
+    registers: Mapping[Hashable, RegisterOrder],
+    level: Level,
+    unread: Mapping[Hashable, Sequence[int]] = MappingProxyType({}),
+) -> Graph:
+    """The graph of what was observed, with the edges that count at this level.
+
+    Args:
+        seen: The observations.
+        registers: The version order of each register as far as it is known.
+        level: Decides which orders besides the data count.
+        unread: Of some lists, an order of those whose appends were not read.
+    """
     builder = _Builder(len(seen.history))
     reads: dict[Hashable, list[tuple[int, list[Any]]]] = {key: [] for key in seen.history.lists}
     for index in seen.committed:
@@ -123,6 +137,8 @@ def build_graph(seen: Observations, registers: Mapping[Hashable, RegisterOrder],
                 reads[key].append((index, value or []))
     for key, found in reads.items():
         _list_edges(builder, seen, key, found)
+        for earlier, later in itertools.pairwise(unread.get(key, ())):
+            builder.add(earlier, later, WW, len(builder.keys) - 1)
     for key, order in registers.items():
         _register_edges(builder, seen, key, order)
     if level.session:
@@ -139,10 +155,9 @@ def _list_edges(builder: _Builder, seen: Observations, key: Hashable, reads: lis
     builder.keys.append(key)
     writers = seen.history.writers.get(key, {})
     known: list[Any] = seen.lists[key].order if key in seen.lists else []
-    place = {element: at for at, element in enumerate(known)}
     appended_by = [writers.get(element, -1) for element in known]
     appended_by = [writer if writer >= 0 and seen.counts(writer) else -1 for writer in appended_by]
-    later = [writer for value, writer in writers.items() if value not in place and seen.counts(writer)]
+    later = seen.unread(key)
     # The last committed append before each place, and the first at or after it.
     before, after = [-1], [-1]
     for writer in appended_by:
@@ -153,7 +168,7 @@ def _list_edges(builder: _Builder, seen: Observations, key: Hashable, reads: lis
         after.append(writer if writer >= 0 else after[-1])
     after.reverse()
     if before[-1] >= 0:
-        for writer in dict.fromkeys(later):
+        for writer in later:
             builder.add(before[-1], writer, WW, number)
     readers_at_end: list[int] = []
     for reader, value in reads:

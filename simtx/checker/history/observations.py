@@ -5,13 +5,13 @@ of its writes; otherwise leaving it out is always possible, so nothing may be co
 
 The longest read of a list tells the order of its appends. Every other read must be a prefix of it; where reads disagree
 (`incompatible-order`), only what all of them have in common is taken as known. A read that holds the appends of one transaction in
-another order than that in which they were made has the same name here; Elle does not look for it.
+another order than that in which they were made, or a later one without an earlier one, has the same name here; Elle does not look for it.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 from simtx.checker.history.findings import Findings, Step, show
@@ -84,6 +84,12 @@ class Observations:
     def counts(self, transaction: int) -> bool:
         """Whether a transaction counts as committed."""
         return self._counts[transaction]
+
+    def unread(self, key: Hashable) -> list[int]:
+        """The committed transactions with appends to a list that come after everything that was read of it, each once."""
+        read = set(self.lists[key].order) if key in self.lists else frozenset()
+        appends = self.history.writers.get(key, {}).items()
+        return list(dict.fromkeys(writer for value, writer in appends if value not in read and self._counts[writer]))
 
     def is_prefix(self, key: Hashable, value: list[Any]) -> int | None:
         """How many appends of the known order a read holds, or None where it strays from that order."""
@@ -239,21 +245,30 @@ class Observations:
 
     def _own_orders(self) -> None:
         """What one transaction appended must be read in the order in which it appended it; no edge between two would show this."""
-        for key, extended in self.history.overwritten.items():
-            if key not in self.lists:
+        place = {
+            key: {element: at for at, element in enumerate(self.lists[key].order)}
+            for key in self.history.overwritten
+            if key in self.lists
+        }
+        writers = {self.history.writers[key][element] for key in place for element in self.history.overwritten[key]}
+        for writer in sorted(writers):
+            if not self._counts[writer]:
                 continue
-            order = self.lists[key]
-            place = {element: at for at, element in enumerate(order.order)}
-            writers = self.history.writers[key]
-            for writer in dict.fromkeys(writers[element] for element in extended):
-                if not self._counts[writer]:
+            earlier: dict[Hashable, tuple[Any, float]] = {}
+            for kind, key, value in self.history.ops[writer]:
+                if kind != "append" or key not in place:
                     continue
-                ops = self.history.ops[writer]
-                read = [value for kind, k, value in ops if kind == "append" and k == key and value in place]
-                wrong = next(((a, b) for a, b in pairwise(read) if place[a] > place[b]), None)
-                if wrong is not None and not self.findings.seen("incompatible-order"):
+                order = self.lists[key]
+                # What nobody has read comes after everything that was read, but for reads that disagree.
+                at = place[key].get(value, math.inf)
+                if at == math.inf and order.known is not None:
+                    continue
+                before, stood = earlier.get(key, (None, -1))
+                earlier[key] = (value, at)
+                if at < stood and not self.findings.seen("incompatible-order"):
                     a, b = self.history.name(writer), self.history.name(order.reader)
-                    sentence = f"{a} appended {wrong[0]} to {key} before {wrong[1]}, but {b} read {wrong[1]} before {wrong[0]}."
+                    saw = f"read {value} without {before}" if stood == math.inf else f"read {value} before {before}"
+                    sentence = f"{a} appended {before} to {key} before {value}, but {b} {saw}."
                     self.findings.add("incompatible-order", Step(a, b, "version", key, sentence))
 
     def _lost_updates(self) -> None:
