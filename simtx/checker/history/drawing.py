@@ -92,6 +92,8 @@ def draw(report: "HistoryReport", finding: Finding | None, ax: "Axes | None") ->
         bbox={"boxstyle": "round,pad=0.5", "facecolor": "#f7f7f7", "edgecolor": "#333333"},
         clip_on=False,
     )
+    for text in ax.texts:
+        text.set_parse_math(False)  # a dollar sign in a key or a value is one
     ax.set_title(f"{finding.name} against {report.consistency}")
     ax.margins(0.3)
     if len(graph) <= 2:

@@ -85,6 +85,9 @@ def show(value: object) -> str:
     """A value in a sentence: text as it is, long lists by their end."""
     if isinstance(value, list):
         if len(value) > SHOWN_ELEMENTS:
-            return f"[… {len(value) - SHOWN_ELEMENTS} more, {', '.join(str(v) for v in value[-SHOWN_ELEMENTS:])}]"
-        return f"[{', '.join(str(v) for v in value)}]"
-    return "nothing (the initial state)" if value is None else str(value)
+            return f"[… {len(value) - SHOWN_ELEMENTS} more, {', '.join(map(show, value[-SHOWN_ELEMENTS:]))}]"
+        return f"[{', '.join(map(show, value))}]"
+    try:
+        return "nothing (the initial state)" if value is None else str(value)
+    except ValueError:  # only a read of what nobody wrote can hold it
+        return "a number of too many digits"

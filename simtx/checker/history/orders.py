@@ -49,11 +49,13 @@ def read_assumptions(assume: Mapping[str, Any] | Iterable[str], history: History
     """
     if isinstance(assume, str) or not isinstance(assume, Iterable):
         raise ScenarioError(f"expected a mapping such as {{'wfr_keys': True}}, got {assume!r}", "assume")
-    granted: dict[str, Any] = dict(assume) if isinstance(assume, Mapping) else dict.fromkeys(assume, True)
+    given = assume.items() if isinstance(assume, Mapping) else [(name, True) for name in assume]
+    granted: dict[str, Any] = {}
     values: dict[str, Any] = {}
-    for name, value in granted.items():
+    for name, value in given:
         if name not in GRANTS:
             raise ScenarioError(f"{name!r} is no assumption; allowed are {', '.join(GRANTS)}", "assume")
+        granted[name] = value
         if name not in ("commit_order", "version_order"):
             if not isinstance(value, bool):
                 raise ScenarioError(f"expected true or false, got {value!r}", f"assume, field {name!r}")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,15 @@ OK, FAIL, INFO = "ok", "fail", "info"
 _PLAIN = frozenset({int, str, float, bool})
 _REQUIRED = ("id", "status", "ops")
 
+#: Integers of more bits have no decimal form that Python would write.
+_MOST_BITS = 10_000
+
+#: The most characters of a wrong value that a message shows.
+_SHOWN_WRONG = 200
+
+#: JSON can write one half of a character outside the basic plane, which is no text.
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
 
 @dataclass(slots=True)
 class History:
@@ -50,6 +60,7 @@ class History:
         writers: For each key the transaction that wrote each value.
         overwritten: For each key the values that their own transaction replaced or extended later.
         source: What to call the history in messages.
+        alike: The texts that stand for several identifiers, as 1 does for 1 and for "1".
     """
 
     ids: list[Hashable] = field(default_factory=list)
@@ -63,13 +74,16 @@ class History:
     writers: dict[Hashable, dict[Hashable, int]] = field(default_factory=dict)
     overwritten: dict[Hashable, set[Hashable]] = field(default_factory=dict)
     source: str = "history"
+    alike: set[str] = field(default_factory=set)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def name(self, index: int) -> str:
         """The identifier of a transaction as text."""
-        return str(self.ids[index])
+        identity = self.ids[index]
+        text = str(identity)
+        return repr(identity) if text in self.alike else text
 
 
 def read_history(source: object) -> History:
@@ -104,30 +118,62 @@ def read_file(path: Path) -> Entries | Trace:
         ScenarioError: The file cannot be read, or is none of these.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ScenarioError(error.strerror or "cannot be read", str(path)) from None
     except UnicodeDecodeError:
         raise ScenarioError("is not text in UTF-8", str(path)) from None
+    except ValueError as error:  # a name that no file can have
+        raise ScenarioError(f"cannot be read: {error}", repr(str(path))) from None
     if _is_event_log(text):
         from simtx.metrics.trace import Trace
 
         return Trace.parse(text, path.name)
     if text.lstrip()[:1] == "[":
-        try:
-            entries = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ScenarioError(f"is not valid JSON: {error.msg}", f"{path.name}, line {error.lineno}") from None
-        return Entries(entries, path.name)
+        return Entries(_parsed(text, path.name), path.name)
     lines = []
-    for number, line in enumerate(text.splitlines(), 1):
+    # Only a line feed ends a line here: other separators may stand in a text.
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                problem = f"is not valid JSON: {error.msg}; expected a JSON array, or one JSON object a line"
-                raise ScenarioError(problem, f"{path.name}, line {number}") from None
+            lines.append(_parsed(line, path.name, number))
     return Entries(lines, path.name)
+
+
+def _parsed(text: str, name: str, line: int | None = None) -> Any:
+    """The value of a JSON text; `line` is its line in the file if it is one of several.
+
+    Raises:
+        ScenarioError: It is not valid JSON, or a field stands twice in one object.
+    """
+    where = f"{name}, line {line}" if line else name
+    try:
+        value = json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, where))
+        if _HALF.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        expected = "; expected a JSON array, or one JSON object a line" if line else ""
+        raise ScenarioError(
+            f"is not valid JSON: {error.msg}{expected}", f"{name}, line {line or error.lineno}"
+        ) from None
+    except RecursionError:
+        raise ScenarioError("is nested too deeply", where) from None
+    except UnicodeEncodeError:
+        raise ScenarioError("holds half a character (a lone surrogate), which is no text", where) from None
+    except ScenarioError:
+        raise
+    except ValueError:  # of a number, the only part that JSON allows and Python does not
+        raise ScenarioError("holds a number of too many digits", where) from None
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        transaction = f", transaction {_shown(result['id'])}" if "id" in result else ""
+        raise ScenarioError("stands twice in one object", f"{where}{transaction}, field {_shown(twice)}")
+    return result
 
 
 def _is_event_log(text: str) -> bool:
@@ -137,7 +183,7 @@ def _is_event_log(text: str) -> bool:
         return False
     try:
         first = json.loads(start.partition("\n")[0])
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # it is told when the text is read as transactions
         return False
     return isinstance(first, list) and not any(isinstance(value, (dict, list)) for value in first)
 
@@ -157,19 +203,19 @@ def _build(entries: Iterable[object], source: str) -> History:
         identity = entry.get("id")
         if identity is None or not _is_scalar(identity):
             raise ScenarioError("expected a text or a number that no other transaction has", f"{where}, field 'id'")
-        where = f"{source}, transaction {identity!r}"
+        where = f"{source}, transaction {_shown(identity)}"
         if identity in ids:
             raise ScenarioError("is the id of an earlier transaction too; ids must differ", f"{where}, field 'id'")
         ids.add(identity)
         status = entry.get("status")
         if status not in (OK, FAIL, INFO):
-            raise ScenarioError(f"expected 'ok', 'fail' or 'info', got {status!r}", f"{where}, field 'status'")
+            raise ScenarioError(f"expected 'ok', 'fail' or 'info', got {_shown(status)}", f"{where}, field 'status'")
         process = entry.get("process")
         if process is not None and not _is_scalar(process):
-            raise ScenarioError(f"expected a text or a number, got {process!r}", f"{where}, field 'process'")
+            raise ScenarioError(f"expected a text or a number, got {_shown(process)}", f"{where}, field 'process'")
         start, end = _time(entry, "start", where), _time(entry, "end", where)
         if start is not None and end is not None and end < start:
-            raise ScenarioError(f"{end!r} is before the start, {start!r}", f"{where}, field 'end'")
+            raise ScenarioError(f"{_shown(end)} is before the start, {_shown(start)}", f"{where}, field 'end'")
         history.ids.append(identity)
         history.status.append(str(status))
         history.process.append(process)
@@ -178,17 +224,31 @@ def _build(entries: Iterable[object], source: str) -> History:
         history.ops.append(_ops(history, entry.get("ops"), position, where, as_list, as_register))
     for key in as_list.keys() & as_register.keys():
         transaction, op = max(as_list[key], as_register[key])
-        problem = f"key {key!r} is used as a list and as a register; use 'append' or 'w' for it, not both"
-        raise ScenarioError(problem, f"{source}, transaction {history.ids[transaction]!r}, field 'ops[{op}]'")
+        problem = f"key {_shown(key)} is used as a list and as a register; use 'append' or 'w' for it, not both"
+        raise ScenarioError(problem, f"{source}, transaction {_shown(history.ids[transaction])}, field 'ops[{op}]'")
     history.lists, history.registers = set(as_list), set(as_register)
+    names: set[str] = set()
+    for text in map(str, history.ids):
+        (history.alike if text in names else names).add(text)
     _rank_times(history, starts, ends)
     return history
+
+
+def _shown(value: object) -> str:
+    """A wrong value in a message, on one line and not too long."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of too many digits"
+    return text if len(text) <= _SHOWN_WRONG else f"{text[:_SHOWN_WRONG]}…"
 
 
 def _is_scalar(value: object) -> bool:
     """Whether a value may be a key, an id or an element: comparable, hashable, and not a container."""
     if type(value) in _PLAIN:
-        return not (isinstance(value, float) and math.isnan(value))
+        if isinstance(value, float):
+            return not math.isnan(value)
+        return not isinstance(value, int) or value.bit_length() <= _MOST_BITS
     return value is not None and not isinstance(value, (tuple, frozenset)) and isinstance(value, Hashable)
 
 
@@ -196,8 +256,8 @@ def _time(entry: Mapping[Any, Any], name: str, where: str) -> Any:
     value = entry.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or math.isinf(value):
-        raise ScenarioError(f"expected a finite number, got {value!r}", f"{where}, field {name!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -math.inf < value < math.inf:
+        raise ScenarioError(f"expected a finite number, got {_shown(value)}", f"{where}, field {name!r}")
     return value
 
 
@@ -225,21 +285,22 @@ def _ops(
     last_write: dict[Hashable, Hashable] = {}
     for number, op in enumerate(ops):
         if not isinstance(op, (list, tuple)) or len(op) not in (2, 3):
-            problem = f"expected [operation, key, value], got {op!r}"
+            problem = f"expected [operation, key, value], got {_shown(op)}"
             raise ScenarioError(problem, f"{where}, field 'ops[{number}]'")
         kind, key = op[0], op[1]
         value = op[2] if len(op) == 3 else UNKNOWN
         if not _is_scalar(key):
-            raise ScenarioError(f"the key {key!r} is not a text or a number", f"{where}, field 'ops[{number}]'")
+            raise ScenarioError(f"the key {_shown(key)} is not a text or a number", f"{where}, field 'ops[{number}]'")
         if kind == "r":
             if value is UNKNOWN or value is None:
                 if finished and value is UNKNOWN:
-                    problem = f"the read of {key!r} has no value; in an 'ok' transaction it needs one (null: nothing there yet)"
+                    problem = f"the read of {_shown(key)} has no value; in an 'ok' transaction it needs one (null: nothing there yet)"
                     raise ScenarioError(problem, f"{where}, field 'ops[{number}]'")
                 value = None if finished else UNKNOWN
             elif isinstance(value, (list, tuple)):
-                if not _PLAIN.issuperset(map(type, value)) and not all(map(_is_scalar, value)):
-                    problem = f"the read of {key!r} holds an element that is not a text or a number"
+                kinds = set(map(type, value))
+                if (not kinds <= _PLAIN or float in kinds) and not all(map(_is_scalar, value)):
+                    problem = f"the read of {_shown(key)} holds an element that is not a text or a number"
                     raise ScenarioError(problem, f"{where}, field 'ops[{number}]'")
                 as_list.setdefault(key, (transaction, number))
                 value = value if type(value) is list else list(value)
@@ -252,7 +313,7 @@ def _ops(
             known = history.writers.setdefault(key, {})
             if value in known:
                 problem = (
-                    f"{value!r} was written to {key!r} by transaction {history.ids[known[value]]!r} too; "
+                    f"{_shown(value)} was written to {_shown(key)} by transaction {_shown(history.ids[known[value]])} too; "
                     "every write to a key needs a value of its own"
                 )
                 raise ScenarioError(problem, f"{where}, field 'ops[{number}]'")
@@ -261,7 +322,7 @@ def _ops(
                 history.overwritten.setdefault(key, set()).add(last_write[key])
             last_write[key] = value
         else:
-            problem = f"expected 'append', 'r' or 'w', got {kind!r}"
+            problem = f"expected 'append', 'r' or 'w', got {_shown(kind)}"
             raise ScenarioError(problem, f"{where}, field 'ops[{number}]'")
         result.append((kind, key, value))
     return result
@@ -269,6 +330,6 @@ def _ops(
 
 def _check_value(value: object, key: Hashable, where: str, number: int) -> None:
     if value is UNKNOWN or not _is_scalar(value):
-        shown = "nothing" if value is UNKNOWN else repr(value)
-        problem = f"expected a text or a number as the value of {key!r}, got {shown}"
+        shown = "nothing" if value is UNKNOWN else _shown(value)
+        problem = f"expected a text or a number as the value of {_shown(key)}, got {shown}"
         raise ScenarioError(problem, f"{where}, field 'ops[{number}]'")

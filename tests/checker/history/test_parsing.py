@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from simtx.checker.history import LEVELS, check_history
+from simtx.cli import main
 from simtx.errors import ScenarioError
 
 SKEW: list[dict[str, Any]] = [
@@ -41,6 +42,11 @@ def test_python_json_and_json_lines_give_the_same_report(tmp_path: Path) -> None
         ({"start": float("nan")}, "transaction 'a', field 'start'"),
         ({"end": True}, "transaction 'a', field 'end'"),
         ({"start": 2}, "transaction 'a', field 'end': 1 is before the start, 2"),
+        ({"end": float("inf")}, "transaction 'a', field 'end': expected a finite number, got inf"),
+        ({"start": 10**5001, "end": 10**5000}, "transaction 'a', field 'end': a number of too many digits is before"),
+        ({"id": 10**5000}, "transaction at position 0, field 'id'"),
+        ({"process": 10**5000}, "field 'process': expected a text or a number, got a number of too many digits"),
+        ({"status": "o" * 1000}, f"field 'status': expected 'ok', 'fail' or 'info', got '{'o' * 199}…"),
         ({"ops": None}, "transaction 'a', field 'ops'"),
         ({"ops": ["r x"]}, "transaction 'a', field 'ops[0]': expected [operation, key, value]"),
         (
@@ -50,6 +56,11 @@ def test_python_json_and_json_lines_give_the_same_report(tmp_path: Path) -> None
         ({"ops": [["r", "x"]]}, "field 'ops[0]': the read of 'x' has no value"),
         ({"ops": [["r", ["x"], [1]]]}, "field 'ops[0]': the key ['x']"),
         ({"ops": [["r", "x", [[1]]]]}, "field 'ops[0]': the read of 'x' holds an element"),
+        ({"ops": [["r", "x", [1.0, float("nan")]]]}, "field 'ops[0]': the read of 'x' holds an element"),
+        (
+            {"ops": [["append", "x", 10**5000]]},
+            "field 'ops[0]': expected a text or a number as the value of 'x', got a n",
+        ),
         ({"ops": [["append", "x"]]}, "field 'ops[0]': expected a text or a number as the value of 'x', got nothing"),
         ({"ops": [["w", "x", None]]}, "field 'ops[0]': expected a text or a number as the value of 'x', got None"),
         ({"ops": [["w", "x", [1]]]}, "field 'ops[0]': expected a text or a number"),
@@ -103,6 +114,62 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         check_history(lines)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[{"id": 1, "status": "ok", "ops": [], "ops": []}]', "h.json, transaction 1, field 'ops': stands twice"),
+        ('{"id": 1}\n{"status": "ok", "status": "ok"}', "h.json, line 2, field 'status': stands twice in one object"),
+        ('[{"id": ' + "9" * 5000 + "}]", "h.json: holds a number of too many digits"),
+        ('{"id": 1}\n{"id": ' + "9" * 5000 + "}", "h.json, line 2: holds a number of too many digits"),
+        ("[" * 100_000, "h.json: is nested too deeply"),
+        ('{"id": ' + "[" * 100_000, "h.json, line 1: is nested too deeply"),
+        ('[{"id": "\\ud83d"}]', "h.json: holds half a character (a lone surrogate), which is no text"),
+    ],
+)
+def test_what_json_allows_and_a_history_does_not_is_one_line(text: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "h.json"
+    file.write_text(text)
+    with pytest.raises(ScenarioError) as caught:
+        check_history(file)
+    assert str(caught.value).startswith(says)
+    assert "\n" not in str(caught.value)
+    assert main(["check-history", str(file)]) == 2
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="cannot be read: embedded null"):
+        check_history("a\0b")
+
+
+def test_line_separators_of_unicode_may_stand_in_a_text(tmp_path: Path) -> None:
+    """JSON allows them there, and only a line feed ends a line of JSON Lines; a byte order mark is no text either."""
+    lines = tmp_path / "separators.jsonl"
+    values = ["a\u2028b", "a\u0085b", "\U0001f600"]
+    lines.write_text(
+        "\ufeff"
+        + "\r\n".join(json.dumps(entry(id=v, ops=[["append", "x", v]]), ensure_ascii=v < "b") for v in values)
+        + "\n",
+        encoding="utf-8",
+    )
+    report = check_history(lines)
+    assert report.valid is True
+    assert report.counts["ok"] == 3
+
+
+def test_huge_times_are_compared_exactly() -> None:
+    """Also beyond the range of floating-point numbers."""
+    late = entry(id="late", start=10**400 + 2, end=10**400 + 3, ops=[["r", "x", []]])
+    assert check_history([entry(end=10**400), late], "strict-serializable").anomalies == {"G-single-item-realtime"}
+    assert check_history([entry(end=10**400 + 2), late], "strict-serializable").valid is True
+
+
+def test_identifiers_that_look_alike_are_told_apart() -> None:
+    skew = [{**SKEW[0], "id": 1}, {**SKEW[1], "id": "1"}]
+    report = check_history(skew)
+    assert "1 comes before '1'" in report.explain()
+    assert list(report.operations) == ["1", "'1'"]
+
+
 @pytest.mark.parametrize("wrong", ["strict", "linearizable", "strong-session-", "", None, 3])
 def test_an_unknown_level_is_refused_with_the_levels_that_exist(wrong: Any) -> None:
     with pytest.raises(ScenarioError, match=r"consistency: .*read-uncommitted.*strict-serializable"):
@@ -120,6 +187,7 @@ def test_every_level_is_accepted(level: str) -> None:
         ({"wfr": True}, "'wfr' is no assumption; allowed are wfr_keys"),
         ({"wfr_keys": 1}, "field 'wfr_keys': expected true or false, got 1"),
         ("wfr_keys", "expected a mapping"),
+        ([["wfr_keys"]], "['wfr_keys'] is no assumption"),
         (3, "expected a mapping"),
         ({"commit_order": "ab"}, "field 'commit_order': expected a list"),
         ({"commit_order": ["a", "c"]}, "'c' is not the id of a transaction"),

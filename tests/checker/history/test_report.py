@@ -1,5 +1,6 @@
 """The report: sentences, picture, HTML and plain data; and the levels' table of what they forbid."""
 
+import io
 import itertools
 import json
 import subprocess
@@ -149,6 +150,16 @@ def test_findings_without_a_cycle_are_drawn_as_well() -> None:
     assert "wr x" in texts(check_history(dirty).plot(Figure().add_subplot()))
     alone = [{"id": "t", "status": "ok", "ops": [["append", "x", 1], ["r", "x", []]]}]
     assert check_history(alone).plot(Figure().add_subplot()).get_title() == "internal against serializable"
+
+
+def test_dollar_signs_are_no_mathematics() -> None:
+    skew: list[dict[str, Any]] = [
+        {**t, "ops": [[kind, f"${key}^$", value] for kind, key, value in t["ops"]]} for t in SKEW[:2]
+    ]
+    figure = Figure()
+    axes = check_history(skew).plot(figure.add_subplot())
+    figure.savefig(io.BytesIO())
+    assert {"rw $x^$", "rw $y^$"} <= set(texts(axes))
 
 
 def test_a_long_cycle_is_told_in_full_and_drawn_by_its_ends() -> None:
