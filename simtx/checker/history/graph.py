@@ -88,7 +88,8 @@ class _Builder:
         self._hub([reader for reader in readers if reader not in wrote], writers, key)
         if both:
             # Through a common hub each of these would seem to precede itself. Two of them do precede each other; a ring says so.
-            self._hub(both, [writer for writer in writers if writer not in set(both)], key)
+            also = set(both)
+            self._hub(both, [writer for writer in writers if writer not in also], key)
             for reader, writer in zip(both, both[1:] + both[:1], strict=True):
                 self.add(reader, writer, RW, key)
 

@@ -9,8 +9,8 @@ another order than that in which they were made, or a later one without an earli
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,13 @@ class ListOrder:
     elements: set[Hashable] = field(default_factory=set)
     repeated: bool = False
     order: list[Any] = field(default_factory=list)
+    _places: dict[Hashable, int] = field(default_factory=dict)
+
+    def places(self) -> Mapping[Hashable, int]:
+        """The place of each element in the order."""
+        if len(self._places) < len(self.order):
+            self._places.update({element: at for at, element in enumerate(self.order)})
+        return self._places
 
 
 class Observations:
@@ -105,9 +112,15 @@ class Observations:
         # Of each key: what a read must return now (a list, None: unknown), then the transaction's appends since.
         content: dict[Hashable, tuple[list[Any] | None, list[Any]]] = {}
         single: dict[Hashable, Any] = {}
-        reads: dict[Hashable, list[Any]] = {}
         first_read: dict[Hashable, Any] = {}
-        for kind, key, value in self.history.ops[transaction]:
+        ops = self.history.ops[transaction]
+        read_keys = {key for kind, key, _ in ops if kind == "r"}
+        # Of each key: what the transaction has yet to write.
+        ahead: defaultdict[Hashable, set[Hashable]] = defaultdict(set)
+        for kind, key, value in ops:
+            if kind != "r" and key in read_keys:
+                ahead[key].add(value)
+        for kind, key, value in ops:
             if kind == "r":
                 if value is UNKNOWN:
                     continue
@@ -119,7 +132,8 @@ class Observations:
                     else:
                         first_read[key] = elements
                     content[key] = (elements, [])
-                    reads.setdefault(key, []).append(elements)
+                    if key in ahead and not ahead[key].isdisjoint(elements):
+                        self._future_read(transaction, key, ahead[key].intersection(elements), ahead[key])
                 else:
                     if value is not None:
                         self._saw(transaction, key, value, last=True)
@@ -129,14 +143,15 @@ class Observations:
                     else:
                         first_read[key] = value
                     single[key] = value
-                    reads.setdefault(key, []).append(value)
+                    if key in ahead and value in ahead[key]:
+                        self._future_read(transaction, key, {value}, ahead[key])
                 continue
+            if key in ahead:
+                ahead[key].discard(value)
             if key in first_read:
                 seen = first_read.pop(key)
                 version = (len(seen), seen[-1] if seen else None) if kind == "append" else seen
                 self._updates[key][version].append((transaction, seen))
-            if key in reads and any(value == r or (kind == "append" and value in r) for r in reads[key]):
-                self._future_read(transaction, key, value)
             if kind == "append":
                 if key in content:
                     content[key][1].append(value)
@@ -217,7 +232,7 @@ class Observations:
         order.repeated = True
         if not self.findings.seen("duplicate-elements"):
             name = self.history.name(transaction)
-            twice = next(element for place, element in enumerate(value) if element in value[:place])
+            twice = next(element for element, times in Counter(value).items() if times > 1)
             sentence = f"{name} read {key} = {show(value)}, where {twice} stands more than once."
             self.findings.add("duplicate-elements", Step(name, name, "version", key, sentence))
 
@@ -237,19 +252,19 @@ class Observations:
             sentence = f"{name} read {key} = {value}, but after its own operations it should read {expected}."
             self.findings.add("internal", Step(name, name, "wr", key, sentence))
 
-    def _future_read(self, transaction: int, key: Hashable, value: Any) -> None:
-        if not self.findings.seen("future-read"):
-            name = self.history.name(transaction)
-            sentence = f"{name} read {value} from {key} before it wrote it."
-            self.findings.add("future-read", Step(name, name, "wr", key, sentence))
+    def _future_read(self, transaction: int, key: Hashable, values: set[Hashable], ahead: set[Hashable]) -> None:
+        for kind, k, value in self.history.ops[transaction]:
+            if kind == "r" or k != key or value not in values:
+                continue
+            ahead.discard(value)  # once each
+            if not self.findings.seen("future-read"):
+                name = self.history.name(transaction)
+                sentence = f"{name} read {value} from {key} before it wrote it."
+                self.findings.add("future-read", Step(name, name, "wr", key, sentence))
 
     def _own_orders(self) -> None:
         """What one transaction appended must be read in the order in which it appended it; no edge between two would show this."""
-        place = {
-            key: {element: at for at, element in enumerate(self.lists[key].order)}
-            for key in self.history.overwritten
-            if key in self.lists
-        }
+        place = {key: self.lists[key].places() for key in self.history.overwritten if key in self.lists}
         writers = {self.history.writers[key][element] for key in place for element in self.history.overwritten[key]}
         for writer in sorted(writers):
             if not self._counts[writer]:

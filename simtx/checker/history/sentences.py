@@ -32,8 +32,8 @@ def steps_of(
     return result
 
 
-def _appends(seen: Observations, index: int, key: Hashable) -> list[Any]:
-    return [value for kind, k, value in seen.history.ops[index] if kind == "append" and k == key]
+def _writes(seen: Observations, index: int, key: Hashable) -> list[Any]:
+    return [value for kind, k, value in seen.history.ops[index] if kind != "r" and k == key]
 
 
 def _reads(seen: Observations, index: int, key: Hashable) -> list[Any]:
@@ -43,21 +43,21 @@ def _reads(seen: Observations, index: int, key: Hashable) -> list[Any]:
 def _in_list(seen: Observations, key: Hashable, source: int, target: int, kind: int) -> str:
     a, b = seen.history.name(source), seen.history.name(target)
     if kind == WR:
-        wrote = set(_appends(seen, source, key))
+        wrote = set(_writes(seen, source, key))
         for value in _reads(seen, target, key):
             read = [element for element in value or [] if element in wrote]
             if read:
                 return f"{b} read {key} = {show(value)}, which holds the {read[-1]} that {a} appended"
     if kind == RW:
         for value in _reads(seen, source, key):
-            for element in _appends(seen, target, key):
+            for element in _writes(seen, target, key):
                 if element not in (value or []):
                     return f"{a} read {key} = {show(value or [])}, without the {element} that {b} appended"
     if kind == WW:
         order = seen.lists[key]
-        place = {element: at for at, element in enumerate(order.order)}
-        earlier = [element for element in _appends(seen, source, key) if element in place]
-        for element in _appends(seen, target, key):
+        place = order.places()
+        earlier = [element for element in _writes(seen, source, key) if element in place]
+        for element in _writes(seen, target, key):
             before = [other for other in earlier if place[other] < place.get(element, len(place))]
             if not before:
                 continue
@@ -76,19 +76,16 @@ def _in_register(seen: Observations, order: RegisterOrder, key: Hashable, source
             if value is not None and writers.get(value) == source:
                 return f"{b} read {key} = {value}, which {a} wrote"
     if kind == WW:
-        for version, later in order.after.items():
-            if version is not None and writers.get(version) == source:
-                for following, (why, _, _) in later.items():
-                    if writers.get(following) == target:
-                        return (
-                            f"{a} wrote {key} = {version} and {b} wrote {key} = {following}, which came later ({why})"
-                        )
+        for version in _writes(seen, source, key):
+            for following, (why, _, _) in order.after.get(version, {}).items():
+                if writers.get(following) == target:
+                    return f"{a} wrote {key} = {version} and {b} wrote {key} = {following}, which came later ({why})"
     if kind == RW:
         for value in _reads(seen, source, key):
             for following, (why, _, _) in order.after.get(value, {}).items():
                 if writers.get(following) == target:
                     return f"{a} read {key} = {value} and {b} wrote {key} = {following}, which came later ({why})"
             if value is None:
-                wrote = next(v for v, writer in writers.items() if writer == target)
+                wrote = _writes(seen, target, key)[0]
                 return f"{a} read {key} in its initial state, before {b} wrote {key} = {wrote}"
     raise AssertionError(f"no reason for {KIND_NAMES[kind]} from {a} to {b} on {key!r}")  # pragma: no cover
