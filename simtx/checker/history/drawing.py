@@ -48,6 +48,7 @@ def draw(report: "HistoryReport", finding: Finding | None, ax: "Axes | None") ->
     labels: dict[tuple[str, str], list[Step]] = {}
     for step in steps_shown:
         labels.setdefault((step.source, step.target), []).append(step)
+    crowded = len(graph) > _FULL_BOXES
     # Boxes are wider than high: two of them leave room for the labels if one is above the other.
     positions = nx.circular_layout(graph) if len(graph) > 2 else {name: (0.0, -at) for at, name in enumerate(graph)}
     for (a, b), steps in labels.items():
@@ -65,8 +66,8 @@ def draw(report: "HistoryReport", finding: Finding | None, ax: "Axes | None") ->
             edge_color=colour,
             style=style,
             width=2,
-            arrowsize=18,
-            node_size=5200,
+            arrowsize=12 if crowded else 18,
+            node_size=500 if crowded else 5200,  # how far from a box its arrows end
             connectionstyle=curve,
         )
         nx.draw_networkx_edge_labels(
@@ -75,13 +76,13 @@ def draw(report: "HistoryReport", finding: Finding | None, ax: "Axes | None") ->
             edge_labels={(a, b): "\n".join(dict.fromkeys(_edge_label(step) for step in steps))},
             ax=ax,
             font_color=colour,
+            font_size=7 if crowded else 10,
             connectionstyle=curve,
             rotate=False,
             label_pos=0.5 if lonely else 0.35,  # of two opposite edges, each has its label near its source
             clip_on=False,
         )
     keys = {step.key for step in finding.steps}
-    crowded = len(graph) > _FULL_BOXES
     boxes = {name: name if crowded else f"{name}\n{_operations(report, name, keys)}" for name in graph}
     nx.draw_networkx_labels(
         graph,
@@ -95,7 +96,7 @@ def draw(report: "HistoryReport", finding: Finding | None, ax: "Axes | None") ->
     for text in ax.texts:
         text.set_parse_math(False)  # a dollar sign in a key or a value is one
     ax.set_title(f"{finding.name} against {report.consistency}")
-    ax.margins(0.3)
+    ax.margins(0.1 if crowded else 0.3)
     if len(graph) <= 2:
         ax.set_xlim(-1.0, 1.0)
     return ax

@@ -64,7 +64,9 @@ def _in_list(seen: Observations, key: Hashable, source: int, target: int, kind: 
             last = max(before, key=lambda other: place[other])
             if element in place:
                 return f"{b} appended {element} to {key} after {a} had appended {last} (see the read by {seen.history.name(order.reader)})"
-            return f"{b} appended {element} to {key}, which no read holds yet that holds the {last} that {a} appended"
+            # Where reads disagree, others may hold it; they agree that it came later.
+            yet = "which no read holds yet that holds" if order.known is None else "which no read holds before"
+            return f"{b} appended {element} to {key}, {yet} the {last} that {a} appended"
     raise AssertionError(f"no reason for {KIND_NAMES[kind]} from {a} to {b} on {key!r}")  # pragma: no cover
 
 

@@ -108,6 +108,18 @@ def test_a_cycle_of_versions_is_told_with_the_assumption_behind_each_step() -> N
     )
 
 
+def test_where_reads_disagree_no_sentence_says_that_nobody_has_read_an_element() -> None:
+    disagree = [
+        {"id": "a", "status": "ok", "ops": [["append", "x", 1], ["append", "y", 2]]},
+        {"id": "b", "status": "ok", "ops": [["append", "x", 2], ["append", "y", 1]]},
+        {"id": "c", "status": "ok", "ops": [["append", "x", 3]]},
+        {"id": "r", "status": "ok", "ops": [["r", "x", [1, 2]], ["r", "y", [1, 2]]]},
+        {"id": "s", "status": "ok", "ops": [["r", "x", [1, 3]]]},
+    ]
+    text = check_history(disagree, "read-uncommitted").explain()
+    assert "b appended 2 to x, which no read holds before the 1 that a appended." in text
+
+
 def test_long_lists_are_shown_by_their_end() -> None:
     many = [{"id": f"t{n}", "status": "ok", "ops": [["append", "x", n]]} for n in range(20)]
     reader = {"id": "r", "status": "ok", "ops": [["r", "x", list(range(20))]]}
@@ -165,7 +177,12 @@ def test_dollar_signs_are_no_mathematics() -> None:
 def test_a_long_cycle_is_told_in_full_and_drawn_by_its_ends() -> None:
     report = chain(40)
     assert len(report.explain().splitlines()) == 43
-    assert "… 29 more …" in "".join(texts(report.plot(Figure().add_subplot())))
+    axes = report.plot(Figure().add_subplot())
+    assert "… 29 more …" in "".join(texts(axes))
+    axes.figure.draw_without_rendering()
+    extents = [arrow.get_window_extent() for arrow in axes.patches]
+    assert len(extents) == 12
+    assert all(extent.width**2 + extent.height**2 > 25**2 for extent in extents)
 
 
 def test_without_an_anomaly_the_picture_says_so() -> None:

@@ -1,12 +1,17 @@
 """The search for cycles: auxiliary nodes and the sweep change nothing but the speed, and cycles come out short."""
 
+import itertools
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from simtx.checker.history import check_history, cycles, graph
+from simtx.checker.history.levels import level_of
+from simtx.checker.history.observations import Observations
+from simtx.checker.history.parsing import read_history
 
 
 def scattered(seed: int, transactions: int = 25) -> list[dict[str, Any]]:
@@ -125,6 +130,38 @@ def test_the_shortest_of_several_cycles_is_reported() -> None:
     assert len(finding.steps) == min(len(cycle) for cycle in simple_rings(ring)) == 3
 
 
+def test_no_cycle_of_the_same_name_is_shorter() -> None:
+    """Against all simple cycles of all edges between two transactions."""
+    longest = 0
+    for seed in range(150):
+        for level in LEVELS:
+            entries = scattered(seed, 8)
+            for finding in check_history(entries, level).findings:
+                if finding.name.startswith("G") and finding.is_cycle:
+                    longest = max(longest, len(finding.steps))
+                    assert finding.name not in names_of_shorter_cycles(entries, level, len(finding.steps))
+    assert longest > 3
+
+
+def names_of_shorter_cycles(entries: list[dict[str, Any]], level: str, length: int) -> set[str]:
+    import networkx as nx
+
+    seen = Observations(read_history(entries), resolve_info=True)
+    built = graph.build_graph(seen, {}, replace(level_of(level), real_time=False))
+    kinds: dict[tuple[int, int], set[str]] = {}
+    for a, b, kind in zip(built.source.tolist(), built.target.tolist(), built.kind.tolist(), strict=True):
+        kinds.setdefault((a, b), set()).add(graph.KIND_NAMES[kind])
+    if level_of(level).real_time:
+        for (a, one), (b, other) in itertools.permutations(enumerate(entries), 2):
+            if one["end"] < other["start"]:
+                kinds.setdefault((a, b), set()).add("realtime")
+    if length <= 2:
+        return set()
+    rings = nx.simple_cycles(nx.DiGraph(list(kinds)), length_bound=length - 1)
+    chosen = (itertools.product(*(kinds[pair] for pair in itertools.pairwise([*ring, ring[0]]))) for ring in rings)
+    return {name_of(list(edges)) for edges in itertools.chain.from_iterable(chosen)}
+
+
 def simple_rings(history: list[dict[str, Any]]) -> list[list[int]]:
     import networkx as nx
 
@@ -138,10 +175,6 @@ def simple_rings(history: list[dict[str, Any]]) -> list[list[int]]:
 
 
 def test_real_time_alone_needs_a_number_of_edges_that_grows_with_the_transactions_not_with_their_pairs() -> None:
-    from simtx.checker.history.levels import level_of
-    from simtx.checker.history.observations import Observations
-    from simtx.checker.history.parsing import read_history
-
     entries = [{"id": n, "status": "ok", "start": n, "end": n + 0.5, "ops": []} for n in range(2_000)]
     seen = Observations(read_history(entries), resolve_info=True)
     built = graph.build_graph(seen, {}, level_of("strict-serializable"))
