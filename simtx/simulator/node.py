@@ -124,6 +124,38 @@ class Node:
         disk: Its log device.
     """
 
+    __slots__ = (
+        "actors",
+        "armed",
+        "backlog",
+        "breaker_rejections",
+        "breakers",
+        "daemons",
+        "disk",
+        "durable",
+        "endings",
+        "env",
+        "journal",
+        "lazy",
+        "ledger",
+        "name",
+        "outage",
+        "paused",
+        "pool",
+        "queue",
+        "routes",
+        "sequence",
+        "stalled",
+        "store",
+        "timer_factor",
+        "timers",
+        "undo_draws",
+        "unusual",
+        "up",
+        "watched",
+        "world",
+    )
+
     def __init__(self, world: World, name: str, disk: Disk) -> None:
         self.world = world
         self.env = world.env

@@ -25,21 +25,26 @@ _NO_KEYS: Final[list[str]] = []  # never changed: a local transaction that needs
 
 
 class Work:
-    """One local transaction on its way through a store: volatile until it is durable.
+    """One local transaction on its way through a store: volatile until it is durable."""
 
-    What most of them never need starts at the class's values: one is made for every local transaction.
-    """
-
-    keys: list[str] = _NO_KEYS
-    reads: list[tuple[str, float, int]] | None = None  # (key, value, version) as the store gave them, if recorded
-    row: Branch | None = None
-    tombstone: Key | None = None
-    status: Status = "done"
-    epoch: int = -1  # of the pool whose worker serves it; -1: none does
-    forced: bool = False
-    locked_from: float = 0.0  # sum over the locks it holds of the times at which it got them
-    wait_since: float = -1.0
-    prepared_since: float = 0.0
+    __slots__ = (
+        "actor",
+        "changes",
+        "effect",
+        "epoch",
+        "forced",
+        "keys",
+        "locked_from",
+        "operations",
+        "prepared_since",
+        "reads",
+        "row",
+        "status",
+        "steps",
+        "tombstone",
+        "tx",
+        "wait_since",
+    )
 
     def __init__(self, actor: Actor, effect: Transact | Execute | Prepare) -> None:
         self.actor = actor
@@ -48,6 +53,17 @@ class Work:
         self.operations: tuple[Operation, ...] = effect.operations
         self.steps = effect.steps
         self.changes: dict[str, float] = {}
+        self.keys = _NO_KEYS
+        #: (key, value, version) as the store gave them, if recorded.
+        self.reads: list[tuple[str, float, int]] | None = None
+        self.row: Branch | None = None
+        self.tombstone: Key | None = None
+        self.status: Status = "done"
+        self.epoch = -1  # of the pool whose worker serves it; -1: none does
+        self.forced = False
+        self.locked_from = 0.0  # sum over the locks it holds of the times at which it got them
+        self.wait_since = -1.0
+        self.prepared_since = 0.0
 
 
 class Store:
@@ -63,6 +79,31 @@ class Store:
         retention: How long idempotency rows are kept at least, in seconds.
         replica: Where reads go, or None: to the store itself.
     """
+
+    __slots__ = (
+        "_deadlocks",
+        "_exact",
+        "_lazy_rollbacks",
+        "_lock_timeout",
+        "_marks",
+        "_next_row",
+        "_node",
+        "_older_rows",
+        "_prefixes",
+        "_retention",
+        "_rotate_at",
+        "_serializable",
+        "_versions",
+        "_weights",
+        "open",
+        "outbox",
+        "owners",
+        "prepared",
+        "replica",
+        "rows",
+        "values",
+        "waiters",
+    )
 
     def __init__(
         self,
@@ -129,6 +170,11 @@ class Store:
         self._older_rows = self.rows if now < self._rotate_at + self._retention else {}
         self.rows = {}
         self._rotate_at = now + self._retention
+
+    def forget_rows(self) -> None:
+        """Drop the idempotency rows, of which there are several for each transaction: the run is over, and nobody comes again."""
+        self.rows.clear()
+        self._older_rows.clear()
 
     # --- a local transaction, from its start to its end ---------------------------------------------------------------------------
 

@@ -356,6 +356,9 @@ class World:
         gc.disable()
         try:
             self._play()
+            for node in self.nodes.values():
+                if node.store is not None:
+                    node.store.forget_rows()
         finally:
             if collecting:
                 gc.enable()
