@@ -16,21 +16,28 @@ effect, with `PAUSED`. (A test plays every effect as a step of its own, and come
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
+from simtx.checker.admission import UnfitStateError, check_fields
 from simtx.checker.local_store import Output, Store
 from simtx.checker.program import DAEMON, Actor, Node, Play, Player
 from simtx.checker.tables import Book, NotShareableError, Table
-from simtx.errors import ProtocolViolation, ScenarioError
+from simtx.errors import ProtocolViolation, SimtxError
 from simtx.protocols import Effect, Machine, Strategy
 
 RUNS: Final = -1  # in place of the number of effects that were done before a crash: there was none
 PAUSED: Final = -2  # the program has come so far, and will get no further before a crash
 
 
-class HiddenStateError(ScenarioError):
-    """A machine has fields outside its slots, which a copy and a comparison would miss: no verdict on it would be worth anything."""
+def raised(error: Exception) -> str:
+    """What a machine has raised, in words; of a mistake in its code also where, by name, since lines move."""
+    where = ""
+    if not isinstance(error, SimtxError):
+        code = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+        where = f" in {code.co_qualname}"
+    return f"it raises {type(error).__name__}{where}: {error}"
 
 
 class Outcome(NamedTuple):
@@ -134,26 +141,35 @@ class Locals:
         """The number of a node's local state.
 
         Raises:
-            HiddenStateError: A machine has fields that are not in its slots.
+            UnfitStateError: A machine, or what is on the disk, cannot be copied and compared.
         """
         actors = tuple(
             FrozenActor(tx, self.machine(actor.machine), tuple(sorted(actor.timers)), actor.running)
             for tx, actor in sorted(node.actors.items())
         )
         state = LocalState(node.name, node.up, actors, node.store.freeze(ordered_rows=self.retained is not None))
-        return self.states.number(state, state)
+        try:
+            return self.states.number(state, state)
+        except TypeError as error:
+            raise UnfitStateError(
+                f"{node.name} keeps something on its disk that is no plain value ({error}): records, keys and values are tuples",
+                "verify",
+            ) from None
 
     def machine(self, machine: Machine) -> int:
         """The number of a machine as it is now."""
         if getattr(machine, "__dict__", None):
-            fields = ", ".join(machine.__dict__)
-            raise HiddenStateError(
-                f"{type(machine).__name__} has fields that are not in __slots__: {fields}; declare them", "verify"
-            )
+            check_fields(machine)
         key = (machine.node, machine.key())
-        known = self.machines.numbers.get(key)
-        # The machine at hand goes on changing.
-        return known if known is not None else self.machines.number(key, machine.clone())
+        try:
+            known = self.machines.numbers.get(key)
+        except TypeError:
+            check_fields(machine)
+            raise
+        if known is not None:
+            return known
+        check_fields(machine)
+        return self.machines.number(key, machine.clone())  # the machine at hand goes on changing
 
     def thaw(self, number: int) -> Node:
         """A copy of a node that may be changed."""
@@ -247,7 +263,14 @@ class Locals:
             seen.update((local, (), True) for local, _ in self._crashes(number))
         for outcome in self._compute(number, event, play):
             key = (outcome.local, outcome.outputs, outcome.crashed >= 0)
-            if key not in seen:
+            try:
+                known = key in seen
+            except TypeError as error:
+                name = self.states.values[number].name
+                raise UnfitStateError(
+                    f"{name} sends something that is no plain value ({error}): make its body a tuple", "verify"
+                ) from None
+            if not known:
                 seen.add(key)
                 yield outcome
 
@@ -264,10 +287,12 @@ class Locals:
                 self.player.recover(node, play)
             else:
                 self.player.react(node, event[1], event[2], play)
-        except (HiddenStateError, NotShareableError):
+        except (UnfitStateError, NotShareableError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a machine raises is a finding, and its story is wanted
-            text = f"{type(error).__name__}: {error}"
+            if fail >= 0 and play.operations <= fail:
+                return  # it raises without this failure, too
+            text = raised(error)
             yield Outcome(number, (Output("fault", text),), RUNS, tuple(play.program), text)
             return
         if fail >= 0 and play.operations <= fail:

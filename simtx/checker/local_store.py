@@ -32,7 +32,7 @@ class Output(NamedTuple):
 
     Attributes:
         kind: ``send``, ``publish``, ``acknowledge``, ``answer``, ``decided``, ``branch`` (a prepared branch ended), ``row`` (an outbox row
-            committed), ``stuck``, ``fault`` (a machine met what it has no answer for), ``recovered``.
+            committed), ``refused`` (a step that only reads), ``stuck``, ``fault`` (a machine met what it has no answer for), ``recovered``.
         value: Depends on the kind.
     """
 
@@ -269,7 +269,7 @@ class Store:
         changes = self._evaluate(effect.operations, dict(before.changes) if before else {})
         if changes is None:
             return Done(effect.tag, "refused")
-        steps = tuple(dict.fromkeys((*(before.steps if before else ()), *effect.steps)))
+        steps = (*(before.steps if before else ()), *effect.steps)  # a step that is executed twice counts twice
         held = tuple(sorted(changes.items()))
         if isinstance(effect, Prepare):
             self.prepared[tx] = Held(held, steps, effect.record, effect.key)

@@ -11,7 +11,7 @@ from simtx.checker.model import Step
 from simtx.checker.protocol import ProtocolModel
 from simtx.checker.reactions import Action
 from simtx.checker.scope import BUDGETS
-from simtx.checker.words import describe, describe_event
+from simtx.checker.words import counted, describe, describe_event
 from simtx.metrics.trace import Trace, TraceRecorder
 from simtx.protocols import (
     Acknowledge,
@@ -69,6 +69,8 @@ def _done(outcome: Outcome) -> str:
     if outcome.crashed > 0:
         text += f"{',' if done else ':'} CRASH" + (f", never: {lost}" if lost else "")
     note = outcome.note
+    if any(kind == "fault" for kind, _ in outcome.outputs):
+        return f"{text}, and {note}" if done else f": {note}"
     return text + (f" [{note}]" if note else "")
 
 
@@ -120,7 +122,10 @@ def _subject(model: ProtocolModel, before: State, action: Action, after: State) 
 def lines(model: ProtocolModel, path: Sequence[Step[State]]) -> list[str]:
     """Every step of a path on one line; the first says what the plan is."""
     first = path[0][1]
-    told = [f"{model.scope.participants} services; {model.variants[first[5] >> VARIANT_SHIFT & REQUESTS][0]}"]
+    scope = model.scope
+    services = counted(len(scope.services()), "service")
+    steps = f", {scope.participants} steps" if scope.revisit else ""
+    told = [f"{services}{steps}; {model.variants[first[5] >> VARIANT_SHIFT & REQUESTS][0]}"]
     for (_, before), (action, after) in pairwise(path):
         assert isinstance(action, Action)  # noqa: S101 - only the first step of a path has none
         told.append(line(model, before, action, after))

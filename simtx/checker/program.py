@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, get_args
 
 from simtx.checker.local_store import Output, Store
 from simtx.errors import ProtocolViolation
@@ -27,6 +27,7 @@ from simtx.protocols import (
     Machine,
     MarkOutbox,
     Message,
+    Outcome,
     Prepare,
     Publish,
     ReadOutbox,
@@ -40,6 +41,10 @@ from simtx.protocols import (
 
 DAEMON: Final = -1
 _ANSWERING: Final = (Transact, Execute, Prepare, ReadOutbox)
+_LONGEST: Final = 500
+"""Effects upon one event. More than this is a machine that repeats what the store answers in the same way again, for ever."""
+_SHOWN: Final = 5
+OUTCOMES: Final = get_args(Outcome)
 
 
 @dataclass(slots=True)
@@ -150,7 +155,7 @@ class Player:
         """The effects that a machine asks for."""
         machine = actor.machine
         before = machine.state
-        effects = machine.handle(event)
+        effects = _listed(machine, f"'{event.kind}' in state '{before}'", machine.handle(event))
         play.taken.add((type(machine), before, event.kind, machine.state))
         return effects
 
@@ -159,7 +164,7 @@ class Player:
         for tx in node.store.known():
             actor = node.actors[tx] = Actor(self.strategy.machine(node.name, tx))
             records = node.store.records(tx)
-            effects = actor.machine.recover(records)
+            effects = _listed(actor.machine, "recover", actor.machine.recover(records))
             play.recovered.add((type(actor.machine), str(records[-1][0]) if records else "", actor.machine.state))
             self._program(node, tx, actor, effects, play)
         self.start_daemons(node, play)
@@ -176,6 +181,12 @@ class Player:
                 status = self.effect(node, tx, actor, effect, play)
                 play.program.append((effect, status))
                 play.points.append((self._freeze(node), tuple(play.outputs), len(play.program)))
+                if len(play.program) > _LONGEST:
+                    del play.program[_SHOWN:]  # a story shows how it begins
+                    raise ProtocolViolation(
+                        f"{actor.machine.role} of {node.name} asks for more than {_LONGEST} effects upon one event, "
+                        "and has not come to an end: wait for a timer before trying again"
+                    )
                 if self._several and (pending or actor.done):
                     play.pauses += 1
                     if play.pauses - 1 == play.pause:
@@ -203,6 +214,10 @@ class Player:
                     store.open.pop(tx, None)
                 actor.done.append(Done(effect.tag, "failed"))
                 return "failed"
+        if isinstance(effect, Transact | Execute | Prepare) and not effect.steps and _writes(effect):
+            raise ProtocolViolation(
+                f"{type(actor.machine).__name__} changes data in '{effect.tag}' and does not say of which step: give it `steps`"
+            )
         if isinstance(effect, Message):
             outputs.append(Output("send", effect))
         elif isinstance(effect, SetTimer):
@@ -232,10 +247,10 @@ class Player:
             for number in effect.ids:
                 if number in store.outbox:
                     store.marks.append((number, store.outbox.pop(number)))
-        elif isinstance(effect, Answer):
-            outputs.append(Output("answer", (tx, effect.outcome)))
-        elif isinstance(effect, Decided):
-            outputs.append(Output("decided", (tx, effect.outcome)))
+        elif isinstance(effect, Answer | Decided):
+            if effect.outcome not in OUTCOMES:
+                raise ProtocolViolation(f"{effect!r}: the outcome has to be one of {', '.join(OUTCOMES)}")
+            outputs.append(Output("answer" if isinstance(effect, Answer) else "decided", (tx, effect.outcome)))
         elif isinstance(effect, Alert):
             if effect.stuck:
                 outputs.append(Output("stuck", tx))
@@ -244,5 +259,27 @@ class Player:
                 del node.actors[tx]
             store.end(tx)
         elif not isinstance(effect, Suspect):
-            raise ProtocolViolation(f"{actor.machine!r} asked for {effect!r}, which is no effect")
-        return actor.done[-1].status if isinstance(effect, _ANSWERING) else ""
+            raise ProtocolViolation(f"{type(actor.machine).__name__} asks for {effect!r}, which is no effect")
+        if not isinstance(effect, _ANSWERING):
+            return ""
+        status = actor.done[-1].status
+        if status == "refused" and not isinstance(effect, ReadOutbox) and _only_reads(effect):
+            outputs.append(Output("refused", tx))
+        return status
+
+
+def _listed(machine: Machine, what: str, effects: object) -> list[Effect]:
+    """The effects that a machine asks for, if it does so in a list."""
+    if isinstance(effects, list | tuple):
+        return [*effects]
+    kind = "None" if effects is None else f"a {type(effects).__name__}"
+    raise ProtocolViolation(f"{type(machine).__name__}: {what} gives {kind}, and not a list of effects")
+
+
+def _only_reads(effect: Transact | Execute | Prepare) -> bool:
+    """Whether this is the work of steps that change nothing: that they were refused can be told from no store."""
+    return bool(effect.steps) and not _writes(effect)
+
+
+def _writes(effect: Transact | Execute | Prepare) -> bool:
+    return any(one.kind in ("add", "set") for one in effect.operations)

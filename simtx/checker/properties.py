@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from simtx.checker.broker import is_empty
-from simtx.checker.layout import ENDED
+from simtx.checker.layout import CRASH, ENDED, MASK
 from simtx.checker.local import Locals
 from simtx.checker.local_store import Output
-from simtx.checker.scope import Scope
+from simtx.checker.scope import BUDGETS, Scope
 from simtx.protocols import Message
 
 ALWAYS: Final[Mapping[str, str]] = {
@@ -17,12 +17,15 @@ ALWAYS: Final[Mapping[str, str]] = {
     "durable-votes": "commit is decided only when every participant has durably voted for it or done its step",
     "effect-once": "the net effect of every step is zero or one, at any time",
     "order": "the broker gets the first copies of a transaction's events in the order in which a service committed them",
-    "contract": "no machine meets an event that it has no answer for",
+    "contract": "no machine meets an event that it has no answer for, breaks down, or goes on for ever upon one event",
+    "termination": "once the budgets of faults are spent, there is a way to a state in which nothing more can happen",
 }
 AT_REST: Final[Mapping[str, str]] = {
     "truth": "what the client was told comes true",
-    "atomicity": "all steps of a transaction are in force, or none",
-    "non-blocking": "with all nodes up, nobody is blocked, in doubt or stuck, and no event is left over",
+    "atomicity": "all steps of a transaction are in force, or none, as anybody has decided",
+    "validity": "without a fault, a refusal or a conflict, every transaction commits, and its client hears so",
+    "non-blocking": "with all nodes up, nobody is blocked, in doubt or stuck, no event is left over, and no client waits unless a node has crashed",
+    "parked": "a transaction that waits for an operator is still known to the node that said so, whatever has crashed",
     "no-loss": "every event that was committed has reached the broker",
     "no-ghost": "every event that has reached the broker tells of something that happened",
 }
@@ -40,6 +43,7 @@ EXPECTED: Final[Mapping[str, Mapping[str, str]]] = {
         "durable-votes": "broker-first: the last service decides on an event whose local transaction may never commit",
         "agreement": "broker-first: the event of a refused step goes on, and the last service takes it for a commit",
         "truth": "broker-first: the client is told 'aborted', and the ghost takes effect",
+        "parked": "what cannot be done is dropped, with an alert, and not kept for an operator",
     }
 }
 
@@ -54,6 +58,7 @@ class Observed(NamedTuple):
         rows: ((node, transaction), committed outbox messages in order, how many of them have reached the broker).
         loose: Causes of events that reached the broker without an outbox row.
         stuck: (node, transaction) that wait for an operator.
+        refused: Transactions of which a step that only reads was refused, which leaves no trace on any disk.
         flags: ``fault``, ``recovered``, ``order``.
     """
 
@@ -63,6 +68,7 @@ class Observed(NamedTuple):
     rows: tuple[tuple[tuple[int, int], tuple[Message, ...], int], ...] = ()
     loose: frozenset[tuple[Any, ...]] = frozenset()
     stuck: frozenset[tuple[int, int]] = frozenset()
+    refused: frozenset[int] = frozenset()
     flags: frozenset[str] = frozenset()
 
     def after(self, node: int, outputs: Iterable[Output]) -> Observed:
@@ -84,6 +90,8 @@ class Observed(NamedTuple):
                 now = now.stored(node, value)
             elif kind == "stuck":
                 now = now._replace(stuck=now.stuck | {(node, value)})
+            elif kind == "refused":
+                now = now._replace(refused=now.refused | {value})
             elif kind == "freed":
                 now = now._replace(stuck=now.stuck - {(node, value)})
             elif kind in ("fault", "recovered"):
@@ -132,6 +140,8 @@ class Judge:
         needed = [i for i in range(scope.participants) if scope.writes(i) and scope.kind(i) != "retriable"]
         self._needed = {tx: frozenset((tx, index) for index in needed) for tx in range(scope.messages)}
         self._writing = [index for index in range(scope.participants) if scope.writes(index)]
+        self._granted = scope.changed(**dict.fromkeys(BUDGETS, 0)) == scope.faultless()
+        self._budget = scope.budget()
 
     # --- parts of a state, remembered -------------------------------------------------------------------------------------------
 
@@ -177,7 +187,8 @@ class Judge:
             return True
         seen = self.observations[state[3]]
         firm: frozenset[tuple[int, int]] = frozenset().union(*map(self.firm, state[0]))
-        return all(self._needed[tx] <= firm for tx, outcome in seen.said | seen.branches if outcome == "committed")
+        committed = [tx for tx, outcome in seen.said | seen.branches if outcome == "committed"]
+        return all(self._needed[tx] <= firm and tx not in seen.refused for tx in committed)
 
     def effect_once(self, state: Any) -> bool:
         """See `ALWAYS`."""
@@ -220,19 +231,45 @@ class Judge:
         """See `AT_REST`."""
         if not state[5] & ENDED:
             return True
-        return all(len(set(self.in_force(state, tx))) <= 1 for tx in range(self.scope.messages))
+        said = self.observations[state[3]].said
+        for tx in range(self.scope.messages):
+            force = self.in_force(state, tx)
+            some, every = any(force), all(force)
+            if (some and not every) or (some and (tx, "aborted") in said) or (not every and (tx, "committed") in said):
+                return False
+        return True
+
+    def validity(self, state: Any) -> bool:
+        """See `AT_REST`; only where nothing may be refused can a state tell that nothing was."""
+        if not self._granted or not state[5] & ENDED or state[4] != self._budget:
+            return True
+        told = dict(self.observations[state[3]].told)
+        return all(
+            told.get(tx) in ("committed", "accepted") and all(self.in_force(state, tx))
+            for tx in range(self.scope.messages)
+        )
 
     def non_blocking(self, state: Any) -> bool:
         """See `AT_REST`."""
         if not state[5] & ENDED:
             return True
-        if not is_empty(state[2]) or self.observations[state[3]].stuck:
+        seen = self.observations[state[3]]
+        if not is_empty(state[2]) or seen.stuck:
+            return False
+        if len(seen.told) < self.scope.messages and state[4] & CRASH * MASK == self._budget & CRASH * MASK:
             return False
         for local in state[0]:
             store = self.locals.store(local)
             if self.locals.busy(local) or store.prepared or store.outbox or store.open:
                 return False
         return True
+
+    def parked(self, state: Any) -> bool:
+        """See `AT_REST`."""
+        if not state[5] & ENDED:
+            return True
+        stuck = self.observations[state[3]].stuck
+        return all(any(owner == tx for owner, _ in self.locals.busy(state[0][node])) for node, tx in stuck)
 
     def no_loss(self, state: Any) -> bool:
         """See `AT_REST`."""
@@ -255,8 +292,8 @@ class Judge:
         return True
 
     def always(self) -> dict[str, Callable[[Any], bool]]:
-        """Predicates of every state."""
-        return self._of(ALWAYS)
+        """Predicates of every state; `termination` takes more than the state, see `simtx.checker.rest`."""
+        return self._of(name for name in ALWAYS if name != "termination")
 
     def at_rest(self) -> dict[str, Callable[[Any], bool]]:
         """Predicates of states in which nothing more can happen."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
+from simtx.checker.admission import admit
 from simtx.checker.exchange import marked
 from simtx.checker.layout import ENDED, MASK, State
 from simtx.checker.local import Outcome
 from simtx.checker.model import Model
 from simtx.checker.properties import Judge
 from simtx.checker.reactions import DONE, Action, Digest
+from simtx.checker.rest import Termination
 from simtx.checker.scope import BUDGETS, Scope
 from simtx.checker.steps import Steps
 from simtx.checker.symmetry import Symmetry
 from simtx.checker.tables import Book
 from simtx.checker.words import describe_event
-from simtx.errors import ScenarioError
 from simtx.protocols import Machine, Policies, Strategy
 
 #: What the checker plays with when a strategy has no policies of its own: little patience, so that giving up is in reach.
@@ -41,7 +43,7 @@ class ProtocolModel(Steps):
         symmetry: Which participants are alike, if any are.
 
     Raises:
-        ScenarioError: The strategy cannot play the plans of this scope.
+        ScenarioError: The strategy cannot play the plans of this scope, or its members do not give what they should.
     """
 
     def __init__(
@@ -52,10 +54,7 @@ class ProtocolModel(Steps):
         variants = scope.variants()
         if symmetry:
             variants = [(text, marked(plans)) for text, plans in variants]
-        for _, plans in variants:
-            problem = strategy.check(plans[0])
-            if problem:
-                raise ScenarioError(problem, "verify")
+        admit(strategy, scope.services(), [plans[0] for _, plans in variants])
         super().__init__(
             strategy,
             scope,
@@ -76,6 +75,10 @@ class ProtocolModel(Steps):
         """Whether any message went from node to node, and not through a broker."""
         return self.reactions.direct
 
+    def always(self) -> dict[str, Callable[[State], bool]]:
+        """Predicates of every state."""
+        return {**self.judge.always(), "termination": Termination(self.successors)}
+
     def model(self, only: str | None = None) -> Model[State]:
         """The model for `explore`.
 
@@ -83,7 +86,7 @@ class ProtocolModel(Steps):
             only: Name of the one property to check, without goals; None: all.
         """
         judge = self.judge
-        always, at_rest = judge.always(), judge.at_rest()
+        always, at_rest = self.always(), judge.at_rest()
         goals = {"commit": judge.commits, "abort": judge.aborts}
         if self.scope.crashes and self._remembers():
             goals["recovery"] = judge.recovers

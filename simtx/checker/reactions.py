@@ -131,17 +131,18 @@ class Reactions:
         """Whether any message went from node to node, and not through a broker."""
         return any(item.kind == MESSAGE and item.event is not None for item in self.items.values)
 
-    def where(self, name: str) -> int:
-        """Index of a node.
+    def where(self, message: Message) -> int:
+        """Index of the node that a message goes to.
 
         Raises:
             ScenarioError: There is none of that name.
         """
         try:
-            return self._position[name]
+            return self._position[message.to]
         except KeyError:
             raise ScenarioError(
-                f"something is sent to '{name}', which is no node; there are {', '.join(self.nodes)}", "verify"
+                f"{message.sender} sends '{message.kind}' to '{message.to}', which is no node; there are {', '.join(self.nodes)}",
+                "verify",
             ) from None
 
     def number(self, item: Item) -> int:
@@ -221,12 +222,10 @@ class Reactions:
         for output in outcome.outputs:
             kind, value = output
             if kind == "send":
-                adds.append(
-                    self.number(Item(MESSAGE, self.where(value.to), value.tx, ("event", value.tx, value), value))
-                )
+                adds.append(self.number(Item(MESSAGE, self.where(value), value.tx, ("event", value.tx, value), value)))
             elif kind == "publish":
                 tx, tag, message = value
-                adds.append(self.number(Item(PUBLICATION, node, tx, None, message, self.where(message.to), tag)))
+                adds.append(self.number(Item(PUBLICATION, node, tx, None, message, self.where(message), tag)))
             elif kind == "acknowledge":
                 acks.append(value)
             else:

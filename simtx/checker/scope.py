@@ -18,7 +18,7 @@ class Scope:
     """What one exploration covers: everything that these numbers allow.
 
     Attributes:
-        participants: Services, each with one step of the transaction.
+        participants: Services, each with one step of the transaction, unless there is a `revisit`.
         messages: Transactions that the client asks for, at any time.
         crashes: Crashes of any node at any point, a recovery included; a restart may come at any time and is free.
         losses: Messages, publications and acknowledgements that get lost while both ends are up. What is sent to a node that is down may
@@ -32,7 +32,8 @@ class Scope:
         parallel: The steps form a graph and not a chain: all but the last are independent, and the last comes after them; two steps
             are independent of each other.
         pivot: Index of the pivot; the steps behind it are retriable. None: all steps are compensatable.
-        reads: How many of the services, the last ones, only read.
+        revisit: The last step is on the service of the first, which then has two of them.
+        reads: How many of the steps, the last ones, only read.
         contention: All transactions want the same key of a service, and not each its own.
         refusals: Explore also plans in which one step is refused; with independent steps, also one in which the first two are.
         unruly: Explore also plans in which a retriable step, or a compensation, is refused, which no correct plan does.
@@ -52,6 +53,7 @@ class Scope:
     interventions: int = 0
     parallel: bool = False
     pivot: int | None = None
+    revisit: bool = False
     reads: int = 0
     contention: bool = False
     refusals: bool = True
@@ -73,6 +75,10 @@ class Scope:
             raise ScenarioError(
                 f"pivot = {self.pivot!r}; it must be the index of a step, 0 to {self.participants - 1}", "verify"
             )
+        if self.revisit and self.participants < 2:
+            raise ScenarioError(
+                "revisit = True takes at least 2 participants: one service has two steps then", "verify"
+            )
         retained: Any = self.retained
         if retained is not None and (not isinstance(retained, int) or retained < 0):
             raise ScenarioError(f"retained = {self.retained!r}; it must be a number of rows, or None for all", "verify")
@@ -80,6 +86,14 @@ class Scope:
     def changed(self, **changes: Any) -> Scope:
         """This scope with other numbers."""
         return replace(self, **changes)
+
+    def faultless(self) -> Scope:
+        """The same plans without faults, and with nothing that could refuse a step."""
+        return self.changed(**dict.fromkeys(BUDGETS, 0), refusals=False, unruly=False, contention=False, retained=None)
+
+    def budget(self) -> int:
+        """All budgets as one number, four bits each."""
+        return sum(int(getattr(self, name)) << 4 * position for position, name in enumerate(BUDGETS))
 
     def options(self) -> dict[str, Any]:
         """What differs from the default scope, participants, messages and budgets of faults always included."""
@@ -97,7 +111,11 @@ class Scope:
 
     def services(self) -> tuple[str, ...]:
         """Names of the services."""
-        return tuple(f"s{number}" for number in range(1, self.participants + 1))
+        return tuple(dict.fromkeys(self.service(index) for index in range(self.participants)))
+
+    def service(self, index: int) -> str:
+        """The service that a step is on."""
+        return "s1" if self.revisit and index == self.participants - 1 else f"s{index + 1}"
 
     def kind(self, index: int) -> StepKind:
         """The kind of a step."""
@@ -160,4 +178,4 @@ class Scope:
             after = (index - 1,) if index else ()
         else:
             after = tuple(range(last)) if index == last and last > 1 else ()
-        return Step(index, f"step-{index}", f"s{index + 1}", action, undo, self.kind(index), after)
+        return Step(index, f"step-{index}", self.service(index), action, undo, self.kind(index), after)

@@ -82,7 +82,7 @@ class Steps:
         self.items = self.reactions.items.values
         self.observations = self.reactions.observations.values
         self.requests = [[("event", plan.tx, Request(plan.tx, plan)) for plan in plans] for _, plans in variants]
-        self.entry = self.reactions.where(strategy.entry(variants[0][1][0]))
+        self.entry = nodes.index(strategy.entry(variants[0][1][0]))
         self._up = self.reactions.up
         self._running = self.reactions.running
         self._set_timers = self.reactions.set_timers
@@ -95,7 +95,7 @@ class Steps:
     def initial(self) -> list[State]:
         """One initial state for each variant of the plans."""
         nodes = tuple(self.locals.first(name) for name in self.nodes)
-        budget = sum(getattr(self.scope, name) << 4 * position for position, name in enumerate(BUDGETS))
+        budget = self.scope.budget()
         requests = (1 << self.scope.messages) - 1
         return [(nodes, (), (), 0, budget, requests | number << VARIANT_SHIFT) for number in range(len(self.variants))]
 

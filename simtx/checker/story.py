@@ -131,7 +131,7 @@ class Story:
         changed = True
         while changed:
             changed = False
-            for name in ("messages", "participants", *BUDGETS, "reads", "parallel", "contention", "unruly"):
+            for name in ("messages", "participants", *BUDGETS, "reads", "parallel", "contention", "unruly", "revisit"):
                 for smaller in _smaller(best.scope, name):
                     story = find(self.strategy, smaller, self.name, _SHRINK_STATES)
                     if story is not None:
@@ -200,7 +200,7 @@ def replay(strategy: Strategy, scope: Scope, steps: Iterable[str]) -> Replay:
 
 
 def _violated(model: ProtocolModel, states: Iterable[State]) -> tuple[str, ...]:
-    predicates = {**model.judge.always(), **model.judge.at_rest()}
+    predicates = {**model.always(), **model.judge.at_rest()}
     return tuple(name for name, holds in predicates.items() if any(not holds(state) for state in states))
 
 
@@ -227,6 +227,7 @@ def _smaller(scope: Scope, name: str) -> list[Scope]:
         changes: dict[str, Any] = {name: less}
         if name == "participants":
             changes["reads"] = min(scope.reads, less)
+            changes["revisit"] = scope.revisit and less > 1
             if scope.pivot is not None and scope.pivot >= less:
                 changes["pivot"] = less - 1
         found.append(scope.changed(**changes))

@@ -90,7 +90,7 @@ class Symmetry:
 
     def _find_classes(self) -> None:
         model, scope = self.model, self.model.scope
-        if model.strategy.uses_broker or not model.strategy.hub:
+        if model.strategy.uses_broker or not model.strategy.hub or scope.revisit:
             return
         left = [one for one in range(scope.participants) if one != model.entry]
         while left:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
@@ -40,6 +40,7 @@ class Verdict:
         messages: Kinds of the messages that were sent.
         recovered: What restarts have found: (role, kind of the last record, state afterwards).
         expected: Properties that the strategy is known not to have, with the reason.
+        undeclared: Transitions that happened and that no transition table has, which is untidy and does not count.
         symmetry: Which participants are alike, so that states that differ only in who of them is who count once; that none are;
             or nothing, if it was not asked for.
     """
@@ -60,6 +61,7 @@ class Verdict:
     messages: frozenset[str] = field(repr=False)
     recovered: frozenset[tuple[str, str, str]] = field(repr=False)
     expected: dict[str, str] = field(repr=False)
+    undeclared: tuple[str, ...] = ()
     symmetry: str = ""
 
     @property
@@ -111,6 +113,8 @@ class Verdict:
         )
         if self.not_covered:
             out.append(f"  not covered in this scope ({len(self.not_covered)}): {'; '.join(self.not_covered)}")
+        if self.undeclared:
+            out.append(f"  not in the transition tables ({len(self.undeclared)}): {'; '.join(self.undeclared)}")
         for name, story in self.violations.items():
             known = f" (known: {self.expected[name]})" if name in self.expected else ""
             out += ["", f"{story.title}{known}", story.text]
@@ -139,6 +143,7 @@ class Verdict:
             "symmetry": self.symmetry,
             "goals": dict(self.goals),
             "not_covered": list(self.not_covered),
+            "undeclared": list(self.undeclared),
         }
 
     def __str__(self) -> str:
@@ -170,6 +175,7 @@ def verify(
     interventions: int = 0,
     parallel: bool = False,
     pivot: int | None = None,
+    revisit: bool = False,
     reads: int = 0,
     contention: bool = False,
     refusals: bool = True,
@@ -199,7 +205,8 @@ def verify(
         interventions: Budget of operators' interventions.
         parallel: Whether the steps form a graph.
         pivot: Index of the pivot.
-        reads: Services that only read.
+        revisit: Whether one service has two steps, the first and the last.
+        reads: Steps that only read.
         contention: Whether transactions want the same keys.
         refusals: Whether steps may be refused.
         unruly: Whether steps and compensations may be refused that must not be.
@@ -229,6 +236,7 @@ def verify(
         interventions=interventions,
         parallel=parallel,
         pivot=pivot,
+        revisit=revisit,
         reads=reads,
         contention=contention,
         refusals=refusals,
@@ -250,7 +258,11 @@ def verify(
 def verify_scope(
     strategy: Strategy, scope: Scope, *, symmetry: bool = False, workers: int = 1, **limits: Any
 ) -> Verdict:
-    """As `verify`, with a `Scope`; `limits` are those of `explore`."""
+    """As `verify`, with a `Scope`; `limits` are those of `explore`.
+
+    A state does not tell whether a step was refused on the way to it. So what has to happen when nothing is in the way (`validity`) is
+    looked at in an exploration of its own, of the same plans without faults and refusals, unless that is what the scope is.
+    """
 
     def explored(*, fused: bool) -> tuple[ProtocolModel, Exploration]:
         model = ProtocolModel(strategy, scope, fused=fused, shared=workers != 1, symmetry=symmetry)
@@ -262,7 +274,21 @@ def verify_scope(
     alike = ""
     if symmetry:
         alike = f"{model.symmetry.words} are alike" if model.symmetry is not None else "no two participants are alike"
-    return _verdict(strategy, model, exploration, alike)
+    verdict = _verdict(strategy, model, exploration, alike)
+    return verdict if scope == scope.faultless() else _with_validity(verdict, strategy, limits)
+
+
+def _with_validity(verdict: Verdict, strategy: Strategy, limits: dict[str, Any]) -> Verdict:
+    """The verdict, completed by what the same plans come to without faults and refusals."""
+    model = ProtocolModel(strategy, verdict.scope.faultless())
+    exploration = explore(model.model(only="validity"), **{**limits, "progress": False})
+    stories = {one.name: Story.of(one.name, model, one.path, strategy) for one in exploration.violations}
+    return replace(
+        verdict,
+        complete=verdict.complete and exploration.complete,
+        stopped=verdict.stopped or exploration.stopped,
+        violations={**verdict.violations, **stories},
+    )
 
 
 def _verdict(strategy: Strategy, model: ProtocolModel, exploration: Exploration, symmetry: str) -> Verdict:
@@ -285,6 +311,7 @@ def _verdict(strategy: Strategy, model: ProtocolModel, exploration: Exploration,
         violations={one.name: Story.of(one.name, model, one.path, strategy) for one in exploration.violations},
         goals={name: witness is not None for name, witness in exploration.goals.items()},
         not_covered=tuple(uncovered(machines(model), covered)),
+        undeclared=tuple(undeclared(machines(model), covered)),
         covered=covered,
         messages=frozenset(item.message.kind for item in model.items if item.message is not None),
         recovered=recovered,

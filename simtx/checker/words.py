@@ -28,6 +28,11 @@ from simtx.protocols import (
 )
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def describe(effect: Effect, status: str = "") -> str:
     """An effect in a few words, for stories."""
     return _words(effect) + (f": {status}" if status else "")

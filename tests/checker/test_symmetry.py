@@ -91,9 +91,13 @@ DEFECTS = [
 
 #: It crosses off the last of its list, whoever has voted, and so treats those in front otherwise than those behind.
 BY_POSITION = "votes-counted"
+#: It takes votes in the order in which it has asked for them.
+IN_ORDER = "votes-in-order"
 
 
-@pytest.mark.parametrize("mutant", [one for one in DEFECTS if one.name != BY_POSITION], ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize(
+    "mutant", [one for one in DEFECTS if one.name not in (BY_POSITION, IN_ORDER)], ids=lambda mutant: mutant.name
+)
 def test_a_defect_is_found_up_to_symmetry_as_well(mutant: Mutant) -> None:
     scope = Scope(**{**QUIET, **mutant.scope})
     full, quotient = verify_scope(mutant.strategy, scope), verify_scope(mutant.strategy, scope, symmetry=True)
@@ -160,12 +164,20 @@ class Special(Participant):
     ("strategy", "who"),
     [
         (next(one.strategy for one in DEFECTS if one.name == BY_POSITION), "coordinator"),
+        (next(one.strategy for one in DEFECTS if one.name == IN_ORDER), "coordinator"),
         (Commit2(coordinator=Partial), "coordinator"),
         (Commit2(coordinator=InOrder), "coordinator"),
         (Commit2(participant=Special), "s[12]"),
         (Saga(), "orchestrator"),
     ],
-    ids=[BY_POSITION, "one-is-not-counted", "their-order-counts", "one-behaves-otherwise", "a-list-by-position"],
+    ids=[
+        BY_POSITION,
+        IN_ORDER,
+        "one-is-not-counted",
+        "their-order-counts",
+        "one-behaves-otherwise",
+        "a-list-by-position",
+    ],
 )
 def test_who_is_not_alike_after_all_is_refused_in_one_line(strategy: Strategy, who: str) -> None:
     with pytest.raises(

@@ -34,6 +34,7 @@ COVER: dict[str, list[tuple[Any, dict[str, Any]]]] = {
         (TwoPhaseCommit(work="before"), {**CALM, "reads": 1, "duplicates": 1}),
         (TwoPhaseCommit(work="before"), {**CALM, "reads": 2}),
         (TwoPhaseCommit(work="before"), {"crashes": 0, "failures": 1}),
+        (TwoPhaseCommit(work="before"), {**CALM, "revisit": True}),
     ],
     "saga": [
         (Saga(), {}),
@@ -85,7 +86,6 @@ UNREACHED: dict[str, dict[str, str]] = {
     "2pc": {"coordinator 'idle' on 'begin' to 'finished'": EMPTY},
     "2pc, work before the vote": {
         "coordinator 'idle' on 'begin' to 'finished'": EMPTY,
-        "participant 'active' on 'execute' to 'executing'": TWO_STEPS,
     },
     "saga": {
         **{

@@ -73,14 +73,22 @@ def test_what_a_limit_stops_is_no_proof_and_ends_with_1(limit: tuple[str, str]) 
 
 
 def test_a_goal_out_of_reach_ends_with_1() -> None:
-    """Nothing is violated by a strategy under which nothing can ever be committed; that is no success."""
+    """Nothing is violated where nothing is ever recovered, but that is not what was asked for; a single service publishes nothing."""
+    result = run("outbox", "--participants", "1", "--duplicates", "0", "--timeouts", "0")
+    assert result.returncode == 1
+    assert result.stdout.splitlines()[0] == "outbox: nothing violated, but out of reach: recovery"
+
+
+def test_a_strategy_that_does_nothing_is_refuted() -> None:
+    """No step of a transaction that is always aborted is ever in force alone; that is no success."""
     code = """
 from simtx.protocols.two_phase_coordinator import Coordinator
 Coordinator.close_vote = lambda self: self.abort("never")
 """
     result = run("2pc", "--crashes", "0", "--duplicates", "0", "--timeouts", "0", code=code)
     assert result.returncode == 1
-    assert result.stdout.splitlines()[0] == "2pc: nothing violated, but out of reach: commit"
+    assert result.stdout.splitlines()[0] == "2pc: REFUTED on validity"
+    assert "  possible: commit NOT REACHED, abort" in result.stdout.splitlines()
 
 
 def test_every_option_reaches_the_scope() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from simtx.protocols import Acknowledge, Answer, Branch, Outbox, Publish, Transact, Transition
+from simtx.protocols import Acknowledge, Answer, Append, Branch, Forget, Outbox, Publish, Transact, Transition
 from simtx.protocols.outbox import OutboxService
 
 from .catalogue import Mutant, Outbox2
@@ -205,6 +205,39 @@ class Chatty(OutboxService):
         return (*events, self._event("completed", self.index + 1)) if events else ()
 
 
+class OneRow(OutboxService):
+    """Knows an event by its transaction, as if every service had one step."""
+
+    __slots__ = ()
+
+    def _act(self) -> Any:
+        (one,) = super()._act()
+        return [replace(one, key=(self.tx, "action"))]
+
+    def _undo(self) -> Any:
+        (one,) = super()._undo()
+        return [replace(one, key=(self.tx, "compensation"), undoes=(self.tx, "action"))]
+
+
+class ParksLazily(OutboxService):
+    """Records lazily what waits for an operator, and acknowledges."""
+
+    __slots__ = ()
+
+    def _park(self, reason: str) -> Any:
+        return [replace(one, forced=False) if isinstance(one, Append) else one for one in super()._park(reason)]
+
+
+class ParksInMemory(OutboxService):
+    """Comes back from a crash without what waits for an operator."""
+
+    __slots__ = ()
+
+    def recover(self, records: Any) -> Any:
+        super().recover(records)
+        return [Forget()]
+
+
 MUTANTS = (
     Mutant(
         "ack-before-commit-at-consumer",
@@ -317,5 +350,26 @@ MUTANTS = (
         Outbox2(service=AcksWhatWaits),
         "atomicity",
         {"participants": 2, "failures": 1, "crashes": 1},
+    ),
+    Mutant(
+        "inbox-row-without-step",
+        "The inbox row names the transaction and not the step, so that a service's second step passes for a copy.",
+        Outbox2(service=OneRow),
+        "durable-votes",
+        {"participants": 2, "revisit": True},
+    ),
+    Mutant(
+        "lazy-parking",
+        "An event that waits for an operator is acknowledged before it is durable that it waits.",
+        Outbox2(service=ParksLazily),
+        "parked",
+        {"participants": 2, "pivot": 0, "unruly": True, "crashes": 1},
+    ),
+    Mutant(
+        "parked-in-memory",
+        "A restarted service does not know any more what waits for an operator.",
+        Outbox2(service=ParksInMemory),
+        "parked",
+        {"participants": 2, "pivot": 0, "unruly": True, "crashes": 1},
     ),
 )

@@ -260,6 +260,15 @@ class LateReplyTurns(Orchestrator):
         return self._committed(reply.body, self.shape.done[reply.body])
 
 
+class AbortsInSilence(Orchestrator):
+    """Does not tell the client of an abort."""
+
+    __slots__ = ()
+
+    def _aborted(self) -> Any:
+        return [one for one in super()._aborted() if not isinstance(one, Answer)]
+
+
 MUTANTS = (
     Mutant(
         "unknown-is-undone",
@@ -402,5 +411,12 @@ MUTANTS = (
         Saga2(orchestrator=LateReplyTurns),
         "agreement",
         {"participants": 1, "timeouts": 1},
+    ),
+    Mutant(
+        "abort-not-answered",
+        "The client is not told of an abort.",
+        Saga2(orchestrator=AbortsInSilence),
+        "non-blocking",
+        {"participants": 1},
     ),
 )

@@ -139,6 +139,28 @@ class FailureIsRefusal(Participant):
         return self._reply("refused" if self.command is not None and self.command.kind == "do" else "undone")
 
 
+class OneRow(Participant):
+    """Knows an action by its transaction, as if every service had one step."""
+
+    __slots__ = ()
+
+    def _transaction(self, command: Any) -> Any:
+        one = super()._transaction(command)
+        key, undoes = ((self.tx, key[2]) if key else None for key in (one.key, one.undoes))
+        return replace(one, key=key, undoes=undoes)
+
+
+class RunsAgainAtOnce(ForgetsRefusals):
+    """Runs an action that was refused again, at once, until it is not refused."""
+
+    __slots__ = ()
+
+    def _acted(self, done: Any) -> Any:
+        if done.status != "refused" or self.command is None:
+            return super()._acted(done)
+        return [self._transaction(self.command)]
+
+
 MUTANTS = (
     Mutant(
         "late-action",
@@ -218,5 +240,19 @@ MUTANTS = (
         Saga2(),
         "effect-once",
         {"participants": 1, "duplicates": 1, "retained": 0},
+    ),
+    Mutant(
+        "row-without-step",
+        "The idempotency row names the transaction and not the step, so that a service's second step passes for the first.",
+        Saga2(participant=OneRow),
+        "durable-votes",
+        {"participants": 2, "revisit": True},
+    ),
+    Mutant(
+        "again-at-once",
+        "A refused action is run again at once, for ever.",
+        Saga2(participant=RunsAgainAtOnce),
+        "contract",
+        {"participants": 1},
     ),
 )

@@ -180,9 +180,9 @@ MUTANTS = (
     ),
     Mutant(
         "3pc-lost-precommit",
-        "Three-phase commit: PRE-COMMIT to one of the participants is lost.",
+        "Three-phase commit: PRE-COMMIT is lost; the coordinator commits when its patience ends, the participant aborts.",
         ThreePhaseCommit(),
         "atomicity",
-        {"participants": 2, "losses": 1},
+        {"participants": 1, "losses": 1},
     ),
 )

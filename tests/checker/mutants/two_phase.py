@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from simtx.protocols import Append, Forget, Message, Transition
@@ -152,6 +153,45 @@ class AbortsOnRecovery(Coordinator):
         return [ABORTED, *(Message("abort", self.tx, self.node, one) for one in records[-1][1:]), FORGET]
 
 
+class LeavesClientAlone(Coordinator):
+    """Does not tell the client of a commit."""
+
+    __slots__ = ()
+
+    def close_vote(self) -> Any:
+        return [effect for effect in super().close_vote() if effect is not ANSWER_COMMITTED]
+
+
+class NeverClosesWithRead(Coordinator):
+    """Lets readers drop out, and does not look whether that was the last vote."""
+
+    __slots__ = ()
+
+    def take_read(self, event: Any) -> Any:
+        if self.first_vote(event.sender):
+            self.updating.remove(event.sender)
+        return []
+
+
+class VotesInOrder(Coordinator):
+    """Expects votes in the order in which it asked for them."""
+
+    __slots__ = ()
+
+    def first_vote(self, sender: str) -> bool:
+        return sender == self.pending[0] and super().first_vote(sender)
+
+
+class LastStepOnly(Coordinator):
+    """Sends a service with several steps the work of the last one."""
+
+    __slots__ = ()
+
+    def begin(self, event: Any) -> Any:
+        last = {step.service: step for step in event.plan.steps}
+        return super().begin(replace(event, plan=replace(event.plan, steps=tuple(last.values()))))
+
+
 MUTANTS = (
     Mutant(
         "answer-before-decision",
@@ -264,5 +304,33 @@ MUTANTS = (
         Commit2(coordinator=AbortsOnRecovery),
         "agreement",
         {"participants": 1, "crashes": 1},
+    ),
+    Mutant(
+        "commit-not-answered",
+        "The client is not told of a commit.",
+        Commit2(coordinator=LeavesClientAlone),
+        "non-blocking",
+        {"participants": 1},
+    ),
+    Mutant(
+        "read-closes-no-vote",
+        "A READ is counted, and the vote not closed if it was the last.",
+        Commit2(coordinator=NeverClosesWithRead),
+        "validity",
+        {"participants": 1, "reads": 1, "refusals": False},
+    ),
+    Mutant(
+        "votes-in-order",
+        "A vote that comes before that of a participant that was asked earlier is not taken.",
+        Commit2(coordinator=VotesInOrder),
+        "validity",
+        {"participants": 2, "refusals": False},
+    ),
+    Mutant(
+        "last-step-only",
+        "A participant with several steps is sent the work of the last one.",
+        Commit2(coordinator=LastStepOnly),
+        "durable-votes",
+        {"participants": 2, "revisit": True},
     ),
 )

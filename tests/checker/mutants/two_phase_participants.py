@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from simtx.protocols import Execute, Message, Prepare, Rollback, SetTimer, Transition, TwoPhaseCommit
-from simtx.protocols.two_phase_coordinator import (
-    FORGET,
-)
+from simtx.protocols import Execute, Message, Policies, Prepare, Rollback, SetTimer, Transition, TwoPhaseCommit
+from simtx.protocols.two_phase_coordinator import FORGET, Coordinator
 from simtx.protocols.two_phase_execution import ExecutingCoordinator, ExecutingParticipant
 from simtx.protocols.two_phase_participant import COMMIT, Participant
 
@@ -127,13 +126,60 @@ class SilentAboutForgotten(Participant):
         return self.forget(event)
 
 
-class LostWork(TwoPhaseCommit):
-    """Work before the vote, and a participant that prepares whatever is left of it."""
+class ReadsTheRefused(Participant):
+    """Votes READ whatever the read has come to."""
+
+    __slots__ = ()
+
+    def vote_read(self, event: Any) -> Any:
+        return super().vote_read(replace(event, status="done"))
+
+
+class Undecided(Coordinator):
+    """Answers an inquiry about a transaction that it does not know with "wait"."""
+
+    __slots__ = ()
+    transitions = tuple(
+        Transition("idle", "inquiry", "put_off", ("finished",))
+        if (row.state, row.event) == ("idle", "inquiry")
+        else row
+        for row in Coordinator.transitions
+    )
+
+    def put_off(self, event: Any) -> Any:
+        self.state = "finished"
+        return [Message("wait", self.tx, self.node, event.sender), FORGET]
+
+
+class AsksAtOnce(Participant):
+    """Told to wait, asks again at once."""
+
+    __slots__ = ()
+    transitions = (*Participant.transitions, Transition("in-doubt", "wait", "inquire", ("in-doubt",)))
+
+    def inquire(self, event: Any) -> Any:
+        return [Message("inquiry", self.tx, self.node, self.coordinator), self.wait()]
+
+
+class ExecutesCopies(ExecutingParticipant):
+    """Does the work of a copy of EXECUTE once more in the same open local transaction."""
+
+    __slots__ = ()
+
+    def execute(self, event: Any) -> Any:
+        self.executed = [index for index in self.executed if index != event.body[0]]
+        return super().execute(event)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before2(TwoPhaseCommit):
+    """Work before the vote, with other participants."""
+
+    participant: type[ExecutingParticipant] = ExecutingParticipant
+    work: Literal["with-prepare", "before"] = "before"
 
     def machine(self, node: str, tx: int) -> Any:
-        from simtx.protocols import Policies
-
-        kind = ExecutingCoordinator if node == self.hub else PreparesLostWork
+        kind = ExecutingCoordinator if node == self.hub else self.participant
         return kind(node, tx, self.policies or Policies())
 
 
@@ -225,9 +271,29 @@ MUTANTS = (
     Mutant(
         "lost-work-prepared",
         "A participant that lost its work in a crash prepares, and votes YES.",
-        LostWork(work="before"),
+        Before2(participant=PreparesLostWork),
         "durable-votes",
         {"participants": 1, "crashes": 1},
-        TwoPhaseCommit(work="before"),
+    ),
+    Mutant(
+        "copy-executed-again",
+        "A copy of EXECUTE is executed once more in the open local transaction.",
+        Before2(participant=ExecutesCopies),
+        "effect-once",
+        {"participants": 1, "duplicates": 1},
+    ),
+    Mutant(
+        "read-of-the-refused",
+        "A participant that only reads votes READ although its read was refused.",
+        Commit2(participant=ReadsTheRefused),
+        "durable-votes",
+        {"participants": 1, "reads": 1},
+    ),
+    Mutant(
+        "endless-inquiry",
+        "Who asks about an unknown transaction is told to wait, and asks again at once, for ever.",
+        Commit2(coordinator=Undecided, participant=AsksAtOnce),
+        "termination",
+        {"participants": 1, "crashes": 1},
     ),
 )
