@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from simtx.protocols import Append, Message, Relay
+from simtx.protocols import Append, Message, Prepare, Relay
+from simtx.protocols.outbox import OutboxService
 from simtx.protocols.saga import DONE, REFUSED, Orchestrator
 from simtx.protocols.two_phase_coordinator import ANSWER_COMMITTED, COMMITTED, FORGET, Coordinator
 from simtx.protocols.two_phase_participant import Participant
@@ -107,6 +109,36 @@ class ReaffirmsForgotten(Participant):
         return [Message("yes", self.tx, self.node, self.coordinator), FORGET]
 
 
+class AnswersNoInquiry(Coordinator):
+    """Does not answer whoever asks while it commits."""
+
+    __slots__ = ()
+
+    def tell_commit(self, event: Any) -> Any:
+        return []
+
+
+class AcksLater(Participant):
+    """Does not acknowledge the COMMIT that it carries out."""
+
+    __slots__ = ()
+
+    def commit(self, event: Any) -> Any:
+        return [one for one in super().commit(event) if not isinstance(one, Message)]
+
+
+class PreparesReads(Participant):
+    """Prepares and votes YES even if it has written nothing."""
+
+    __slots__ = ()
+
+    def prepare(self, event: Any) -> Any:
+        operations, steps = event.body
+        self.coordinator = event.sender
+        self.state = "preparing"
+        return [Prepare("prepared", operations, ("prepared", event.sender), (self.tx, "branch"), steps)]
+
+
 TWO_PHASE = (
     Harmless(
         "no-abort-record",
@@ -207,6 +239,29 @@ TWO_PHASE = (
         ("participant", "idle", "commit"),
     ),
     Harmless(
+        "inquiry-not-answered",
+        "A coordinator that commits does not answer inquiries.",
+        "COMMIT is sent again by a timer of its own; the answer only makes it sooner.",
+        Commit2(coordinator=AnswersNoInquiry),
+        ({"crashes": 1, "timeouts": 1}, {"losses": 1, "timeouts": 1}),
+        ("coordinator", "committing", "inquiry"),
+    ),
+    Harmless(
+        "first-ack-left-out",
+        "A participant does not acknowledge the COMMIT that it carries out.",
+        "COMMIT comes again, and is acknowledged by one that knows nothing of it.",
+        Commit2(participant=AcksLater),
+        ({"crashes": 1, "timeouts": 1},),
+        ("participant", "idle", "commit"),
+    ),
+    Harmless(
+        "readers-prepare",
+        "A participant that has written nothing prepares, votes YES and waits for the outcome.",
+        "It costs a forced write and two messages; the promise is as good as any other.",
+        Commit2(participant=PreparesReads),
+        ({"reads": 1, "crashes": 1, "timeouts": 1}, {"reads": 2, "crashes": 1}),
+    ),
+    Harmless(
         "lazy-abort-and-end",
         "The records of an abort and of the end are lazy, and a rollback is.",
         "A lost one is made good: no record means abort, a second COMMIT is acknowledged, and a branch that comes back inquires.",
@@ -260,6 +315,27 @@ class LazyUndone(Orchestrator):
         return [Append(one.record, forced=False) if isinstance(one, Append) else one for one in super()._undone(reply)]
 
 
+class CommandsPivotAgain(Orchestrator):
+    """Commands a silent pivot again, and never asks what has become of it."""
+
+    __slots__ = ()
+
+    def _resend(self, indexes: Any) -> Any:
+        return [
+            replace(one, kind="do") if getattr(one, "kind", "") == "resolve" else one
+            for one in super()._resend(indexes)
+        ]
+
+
+class DeafToErrors(Orchestrator):
+    """Takes no notice of errors, and waits for its timer."""
+
+    __slots__ = ()
+
+    def _error(self, reply: Any) -> Any:
+        return []
+
+
 SAGA = (
     Harmless(
         "no-halt-records",
@@ -304,6 +380,21 @@ SAGA = (
         Saga2(orchestrator=LazyUndone),
         (ONE_OF_EACH, {"participants": 3, "crashes": 1}),
     ),
+    Harmless(
+        "pivot-commanded-again",
+        "A silent pivot is commanded again, and not asked what has become of it.",
+        "Its row answers a second command as it answers the question: done, or refused for good.",
+        Saga2(orchestrator=CommandsPivotAgain),
+        ({"pivot": 1, "losses": 1, "timeouts": 1}, {"pivot": 0, "crashes": 1, "duplicates": 1, "timeouts": 1}),
+    ),
+    Harmless(
+        "errors-ignored",
+        "The orchestrator takes no notice of an error that a participant reports.",
+        "It is one more reply that does not come: the timer sees to it, only later.",
+        Saga2(orchestrator=DeafToErrors),
+        ({"failures": 1, "crashes": 1, "timeouts": 1}, {"failures": 1, "pivot": 0}),
+        ("orchestrator", "running", "error"),
+    ),
 )
 
 # --- outbox ----------------------------------------------------------------------------------------------------------------------
@@ -316,6 +407,16 @@ class ReadsLater(Relay):
 
     def start(self, event: Any) -> Any:
         return super().start(event)[:1]
+
+
+class UndoesWithoutALook(OutboxService):
+    """A compensation has its inbox row, and does not look at the row of its action."""
+
+    __slots__ = ()
+
+    def _undo(self) -> Any:
+        (one,) = super()._undo()
+        return [replace(one, undoes=None)]
 
 
 OUTBOX = (
@@ -332,6 +433,14 @@ OUTBOX = (
         "Order and inbox rows see to it.",
         Outbox2(service=Chatty),
         ({"crashes": 1, "duplicates": 1},),
+    ),
+    Harmless(
+        "undo-without-a-look",
+        "A compensation does not look whether its action took effect.",
+        "In a chain nobody refuses before the step before is done, so that only what was done is ever undone.",
+        Outbox2(service=UndoesWithoutALook),
+        (ONE_OF_EACH, {"participants": 3, "crashes": 1}),
+        ("service", "idle", "step-refused"),
     ),
     Harmless(
         "lazy-marks",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from simtx.protocols import Answer, Append, Message, Operation, SetTimer, Transition
-from simtx.protocols.saga import DONE, REFUSED, RUNNING, UNKNOWN, Orchestrator
+from simtx.protocols import Answer, Append, Message, Operation, Policies, SetTimer, Transition
+from simtx.protocols.saga import DONE, PAUSED, REFUSED, RUNNING, UNKNOWN, Orchestrator
 
 from .catalogue import Mutant, Saga2
 
@@ -269,6 +269,26 @@ class AbortsInSilence(Orchestrator):
         return [one for one in super()._aborted() if not isinstance(one, Answer)]
 
 
+class ErrorIsRefusal(Orchestrator):
+    """Takes a step whose last command met an error for one that was not done."""
+
+    __slots__ = ()
+
+    def _turn_back(self, index: int, outcome: int) -> Any:
+        self.status[:] = [REFUSED if one == PAUSED else one for one in self.status]
+        return super()._turn_back(index, outcome)
+
+
+class HaltsForOne(Orchestrator):
+    """Turns back when the first of the branches that were under way has answered."""
+
+    __slots__ = ()
+
+    def _halted(self, reply: Any) -> Any:
+        effects = super()._halted(reply)
+        return [*effects, *self._compensate()] if self.state == "halting" else effects
+
+
 MUTANTS = (
     Mutant(
         "unknown-is-undone",
@@ -418,5 +438,20 @@ MUTANTS = (
         Saga2(orchestrator=AbortsInSilence),
         "non-blocking",
         {"participants": 1},
+    ),
+    Mutant(
+        "error-is-refusal",
+        "When the saga turns back, a step whose last command met an error is taken for one that was not done; a copy of the command did it.",
+        Saga2(orchestrator=ErrorIsRefusal, policies=Policies(attempts=2)),
+        "atomicity",
+        {"participants": 2, "parallel": True, "duplicates": 1, "failures": 1},
+        Saga2(policies=Policies(attempts=2)),
+    ),
+    Mutant(
+        "halts-for-one",
+        "A saga that turns back waits for one of the branches that are under way, and not for all.",
+        Saga2(orchestrator=HaltsForOne),
+        "atomicity",
+        {"participants": 4, "parallel": True},
     ),
 )
