@@ -141,6 +141,9 @@ def trace(model: ProtocolModel, path: Sequence[Step[State]]) -> Trace:
         now[0] = number / 1000
         assert isinstance(action, Action)  # noqa: S101 - as above
         scribe.step(before, action)
+    # A crash after the last entry of a transaction belongs to its time as well: the story may be about just that.
+    for tx in recorder.trace().transactions:
+        recorder.log("unfinished", "", tx)
     return recorder.trace()
 
 

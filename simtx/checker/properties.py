@@ -18,7 +18,7 @@ ALWAYS: Final[Mapping[str, str]] = {
     "effect-once": "the net effect of every step is zero or one, at any time",
     "order": "the broker gets the first copies of a transaction's events in the order in which a service committed them",
     "contract": "no machine meets an event that it has no answer for, breaks down, or goes on for ever upon one event",
-    "termination": "once the budgets of faults are spent, there is a way to a state in which nothing more can happen",
+    "termination": "when no more faults come, everything can still come to rest",
 }
 AT_REST: Final[Mapping[str, str]] = {
     "truth": "what the client was told comes true",

@@ -23,6 +23,7 @@ from simtx.metrics.trace import Trace
 from simtx.protocols import Strategy
 
 _SHRINK_STATES: Final = 200_000
+_LONGEST_ROUND: Final = 100
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ class Story:
 
     @classmethod
     def of(cls, name: str, model: ProtocolModel, path: Sequence[Step[State]], strategy: Strategy) -> Story:
-        """The story of a path of a model."""
+        """The story of a path of a model; one that never comes to an end goes on until it has gone round once."""
+        if name == "termination":
+            path = [*path, *_round(model, path[-1].state)]
         return cls(name, strategy, model.scope, tuple(narrate.lines(model, path)), narrate.trace(model, path))
 
     # --- telling ----------------------------------------------------------------------------------------------------------------
@@ -197,6 +200,19 @@ def replay(strategy: Strategy, scope: Scope, steps: Iterable[str]) -> Replay:
             return Replay(False, number, _violated(model, now))
         now = list(following)
     return Replay(bool(now), len(told), _violated(model, now))
+
+
+def _round(model: ProtocolModel, state: State) -> list[Step[State]]:
+    """The first thing that can happen, and then the first again, until a state comes that was there before."""
+    seen = {state}
+    steps: list[Step[State]] = []
+    for _ in range(_LONGEST_ROUND):
+        steps.append(Step(*next(iter(model.successors(state)))))
+        state = steps[-1].state
+        if state in seen:
+            break
+        seen.add(state)
+    return steps
 
 
 def _violated(model: ProtocolModel, states: Iterable[State]) -> tuple[str, ...]:

@@ -13,7 +13,9 @@ from simtx.checker.story import replay
 from simtx.errors import ScenarioError
 from simtx.protocols import DualWrite, Policies
 
+from .mutants.outbox import MUTANTS as OUTBOX
 from .mutants.two_phase import MUTANTS
+from .mutants.two_phase_participants import MUTANTS as PARTICIPANTS
 
 FORGETS = next(one.strategy for one in MUTANTS if one.name == "forget-after-first-ack")
 
@@ -123,3 +125,28 @@ def test_the_slider_steps_through_the_story(doubled: Story) -> None:
 def test_without_widgets_the_slider_is_a_page(doubled: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     assert "<ol>" in doubled.slider()._repr_html_()
+
+
+def test_a_story_without_an_end_goes_round_once() -> None:
+    strategy = next(one.strategy for one in PARTICIPANTS if one.name == "endless-inquiry")
+    story = verify(strategy, participants=1, duplicates=0, timeouts=0).violations["termination"]
+    assert story.steps[-2:] == (
+        "inquiry from s1 to coordinator arrives: send wait to s1",
+        "wait from coordinator to s1 arrives: send inquiry to coordinator",
+    )
+    assert story.replay().complete
+    assert story.replay().violated == ("termination",)
+
+
+def test_the_diagram_shows_a_crash_that_nothing_comes_after() -> None:
+    lazy = next(one for one in OUTBOX if one.name == "lazy-parking")
+    story = verify(lazy.strategy, **lazy.scope, duplicates=0, timeouts=0).violations["parked"]
+    assert story.steps[-2].startswith("s2 crashes")
+    assert [event.kind for event in story.trace.of(0)][-3:-1] == ["crash", "restart"]
+
+
+def test_a_smallest_scope_may_lose_the_second_step_of_a_service() -> None:
+    story = verify(FORGETS, participants=3, revisit=True, crashes=0, duplicates=0, timeouts=1).violations["agreement"]
+    assert story.steps[0] == "2 services, 3 steps; nothing is refused"
+    small = story.shrink().scope
+    assert (small.participants, small.revisit) == (2, False)
