@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from simtx.checker.history import HistoryReport
+    from simtx.errors import ScenarioError
 
 
 class _Transactions(StrEnum):
@@ -39,6 +41,8 @@ def check_history(
     from simtx.checker.history import check_history as check
     from simtx.cli.common import print_json
 
+    if plot is not None:
+        _drawable(plot)
     report = check(
         file, consistency, _granted(assume or ()), transactions=None if transactions is None else transactions.value
     )
@@ -69,15 +73,35 @@ def _granted(names: list[str] | tuple[str, ...]) -> list[str]:
     return list(names)
 
 
+def _drawable(path: Path) -> None:
+    """Look whether a picture can be drawn there, before anything takes time.
+
+    Raises:
+        ScenarioError: It cannot: the name has an ending of no known kind of picture, or there is no such folder.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if path.is_dir():
+        reason = "it is a folder"
+    elif not path.parent.is_dir():
+        reason = f"there is no folder '{path.parent}'"
+    elif path.suffix.removeprefix(".").lower() not in kinds:
+        reason = f"its name has to end in a kind of picture, such as .png, .svg or .pdf (known are {', '.join(kinds)})"
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        reason = "no permission to write"
+    else:
+        return
+    raise _undrawable(path, reason)
+
+
 def _draw(report: HistoryReport, path: Path) -> None:
     """Draw into a file, before the text goes out.
 
     Raises:
-        ScenarioError: The file cannot be written, or has an ending of no known kind of picture.
+        ScenarioError: The file cannot be written.
     """
     import matplotlib as mpl
-
-    from simtx.errors import ScenarioError
 
     mpl.use("agg")
     from matplotlib import pyplot as plt
@@ -86,6 +110,11 @@ def _draw(report: HistoryReport, path: Path) -> None:
     report.plot(axes)
     try:
         figure.savefig(path, bbox_inches="tight")
-    except (OSError, ValueError) as error:  # a ValueError: matplotlib does not know the ending
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ScenarioError(f"cannot draw into '{path}': {reason}", "--plot") from None
+    except OSError as error:
+        raise _undrawable(path, error.strerror or str(error)) from None
+
+
+def _undrawable(path: Path, reason: str) -> ScenarioError:
+    from simtx.errors import ScenarioError
+
+    return ScenarioError(f"cannot draw into '{path}': {reason}", "--plot")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+MOST_WORKERS: Final = 64
+"""More processes than any search has use for: each takes time to start."""
+_UNITS: Final = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def verify(
@@ -22,24 +27,40 @@ def verify(
     interventions: Annotated[int, typer.Option(help="Requests of an operator.")] = 0,
     parallel: Annotated[bool, typer.Option("--parallel", help="The steps form a graph and not a chain.")] = False,
     pivot: Annotated[int | None, typer.Option(help="Index of the step that is the point of no return.")] = None,
-    reads: Annotated[int, typer.Option(help="How many services, the last ones, only read.")] = 0,
+    revisit: Annotated[
+        bool, typer.Option("--revisit", help="The last step is on the service of the first, which then has two.")
+    ] = False,
+    reads: Annotated[int, typer.Option(help="How many of the steps, the last ones, only read.")] = 0,
+    contention: Annotated[
+        bool, typer.Option("--contention", help="The transactions want the same keys (with --messages).")
+    ] = False,
+    unruly: Annotated[
+        bool, typer.Option("--unruly", help="Also plans that refuse a retriable step or a compensation.")
+    ] = False,
+    retained: Annotated[
+        int | None, typer.Option(help="Idempotency rows that a store keeps, the newest.  [default: all]")
+    ] = None,
     symmetry: Annotated[
         bool,
         typer.Option("--symmetry", help="Explore once what differs only in who of several like participants is who."),
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that search.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes that search.")] = 1,
     max_states: Annotated[int | None, typer.Option(min=1, help="Stop rather than hold more states.")] = None,
     max_seconds: Annotated[float | None, typer.Option(help="Stop after this time.")] = None,
+    max_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Stop when the search has added this much: 500MB, 4GB.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Explore every order of events and every crash point of a strategy in a small scope.
 
-    Ends with 0 when every property holds, and with 1 when one is violated, the exploration was stopped, or something that must be
-    possible never happens.
+    Ends with 0 when every property holds, and with 1 when one is violated, a limit stopped the exploration, or something that must
+    be possible never happens. Ctrl-C stops it, too: what was found until then is shown, and it ends with 130.
     """
     from simtx.checker.verify import verify as explore
-    from simtx.cli.common import print_json
+    from simtx.cli.common import print_json, warn
 
+    limit = None if max_memory is None else _bytes(max_memory)
     signal.signal(signal.SIGTERM, _as_interrupt)
     verdict = explore(
         strategy,
@@ -53,22 +74,52 @@ def verify(
         interventions=interventions,
         parallel=parallel,
         pivot=pivot,
+        revisit=revisit,
         reads=reads,
+        contention=contention,
+        unruly=unruly,
+        retained=retained,
         symmetry=symmetry,
         workers=workers,
         max_states=max_states,
         max_seconds=max_seconds,
+        max_memory=limit,
         progress=not json,
     )
     if json:
         print_json(verdict.as_dict())
     else:
         typer.echo(verdict.text)
+    if verdict.stopped:
+        warn(
+            [f"INCOMPLETE ({verdict.stopped}): what was found until then is shown; what is not violated is not proved"]
+        )
     if verdict.stopped == "interrupted":
-        typer.echo("simtx: warning: interrupted; what was found until then is shown", err=True)
         sys.exit(130)  # it has said so itself
     if not verdict.ok:
         raise typer.Exit(1)
+
+
+def _bytes(size: str) -> int:
+    """A size with a decimal unit, in bytes.
+
+    Raises:
+        ScenarioError: It is none.
+    """
+    from simtx.errors import ScenarioError
+
+    text = size.strip().upper()
+    number, factor = text, 0
+    for unit, value in _UNITS.items():  # the longer units come later
+        if text.endswith(unit):
+            number, factor = text.removesuffix(unit), value
+    try:
+        amount = float(number) * factor
+    except ValueError:
+        amount = 0.0
+    if not 1 <= amount < math.inf:
+        raise ScenarioError(f"'{size}' is no size; write a number and a unit, such as 500MB or 4GB", "--max-memory")
+    return int(amount)
 
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -103,8 +103,10 @@ def test_a_picture_is_drawn_where_it_is_wanted(skew: str, tmp_path: Path, capsys
         ("[]", ["--assume", "commit_order"], "--assume: 'commit_order' is a list; grant it in Python"),
         ("[]", ["--transactions", "local"], "transactions: applies to runs and their event logs only"),
         ("[]", ["--transactions", "all"], "Invalid value for '--transactions'"),
-        ("[]", ["--plot", "nowhere/x.png"], "--plot: cannot draw into 'nowhere/x.png': No such file or directory"),
-        ("[]", ["--plot", "x.abc"], "--plot: cannot draw into 'x.abc': "),
+        ("[]", ["--plot", "nowhere/x.png"], "--plot: cannot draw into 'nowhere/x.png': there is no folder 'nowhere'"),
+        ("[1", ["--plot", "x.abc"], "--plot: cannot draw into 'x.abc': its name has to end in a kind of picture"),
+        ("[]", ["--plot", "picture"], "--plot: cannot draw into 'picture': its name has to end in a kind of picture"),
+        ("[]", ["--plot", "."], "--plot: cannot draw into '.': it is a folder"),
         (
             '["id", "time"]',
             [],
@@ -127,6 +129,19 @@ def test_bad_input_ends_with_2_and_one_line(
     assert out == ""
     assert err.startswith(f"simtx: error: {message}")
     assert err.count("\n") == 1
+
+
+def test_a_picture_that_cannot_be_written(skew: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where it turns out only when it is drawn, it is one line as well, and the verdict does not go out without its picture."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    full = Path(skew).with_name("full.png")
+    full.symlink_to("/dev/full")
+    assert main(["check-history", skew, "--plot", str(full)]) == 2
+    assert capsys.readouterr() == (
+        "",
+        f"simtx: error: --plot: cannot draw into '{full}': No space left on device\n",
+    )
 
 
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

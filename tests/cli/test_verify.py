@@ -63,13 +63,26 @@ def test_participants_that_are_not_alike_after_all_end_with_2_and_one_line() -> 
     assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("limit", [("--max-states", "50"), ("--max-seconds", "0.001")])
+@pytest.mark.parametrize("limit", [("--max-states", "50"), ("--max-seconds", "0.001"), ("--max-memory", "1B")])
 def test_what_a_limit_stops_is_no_proof_and_ends_with_1(limit: tuple[str, str]) -> None:
     result = run("2pc", *limit)
     assert result.returncode == 1
     head = result.stdout.splitlines()[0]
     assert head.startswith("2pc: no violation found, INCOMPLETE (")
     assert "    holds" not in result.stdout
+    assert result.stderr.startswith("simtx: warning: INCOMPLETE (max_")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_what_is_refuted_before_a_limit_says_that_more_may_be_found() -> None:
+    result = run("dual-write", "--max-states", "300", "--json")
+    assert result.returncode == 1
+    found = json.loads(result.stdout)
+    assert (found["complete"], found["properties"]["atomicity"]) == (False, False)
+    warning = (
+        "INCOMPLETE (max_states=300 reached): what was found until then is shown; what is not violated is not proved"
+    )
+    assert result.stderr == f"simtx: warning: {warning}\n"
 
 
 def test_a_goal_out_of_reach_ends_with_1() -> None:
@@ -104,11 +117,14 @@ def test_every_option_reaches_the_scope() -> None:
         "interventions": 5,
         "pivot": 1,
         "reads": 2,
+        "retained": 1,
     }
+    switches = ("parallel", "revisit", "contention", "unruly")
     arguments = [text for name, value in values.items() for text in (f"--{name}", str(value))]
-    result = run("2pc", *arguments, "--parallel", "--max-states", "1", "--json")
+    arguments += [f"--{name}" for name in switches]
+    result = run("2pc", *arguments, "--max-states", "1", "--json")
     assert result.returncode == 1
-    assert json.loads(result.stdout)["scope"] == {**values, "parallel": True}
+    assert json.loads(result.stdout)["scope"] == {**values, **dict.fromkeys(switches, True)}
 
 
 def test_json_is_one_document() -> None:
@@ -136,6 +152,12 @@ def test_json_is_one_document() -> None:
         (("2pc", "--pivot", "2"), "pivot = 2; it must be the index of a step, 0 to 1"),
         (("2pc", "--max-states", "0"), "--max-states"),
         (("2pc", "--max-seconds", "0"), "max_seconds"),
+        (("2pc", "--workers", "0"), "--workers"),
+        (("2pc", "--workers", "1000"), "--workers"),
+        (("2pc", "--max-memory", "0GB"), "--max-memory: '0GB' is no size; write a number and a unit, such as 500MB"),
+        (("2pc", "--max-memory", "100"), "--max-memory: '100' is no size"),
+        (("2pc", "--max-memory", "much"), "--max-memory: 'much' is no size"),
+        (("2pc", "--max-memory", "nanGB"), "--max-memory: 'nanGB' is no size"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], problem: str) -> None:
@@ -166,7 +188,8 @@ def test_interrupted_exploration_shows_what_it_found(how: str) -> None:
     """A signal at the 500th state: exit code 130, a verdict that says so, no traceback."""
     result = run("2pc", "--participants", "4", "--crashes", "2", code=INTERRUPT.format(how=how))
     assert result.returncode == 130
-    assert result.stderr == "simtx: warning: interrupted; what was found until then is shown\n"
+    warning = "INCOMPLETE (interrupted): what was found until then is shown; what is not violated is not proved"
+    assert result.stderr == f"simtx: warning: {warning}\n"
     assert result.stdout.startswith("2pc: no violation found, INCOMPLETE (interrupted)\n")
     assert "only" in result.stdout.splitlines()[1]
 
@@ -175,3 +198,4 @@ def test_the_verdict_of_a_refuted_strategy_survives_the_interruption() -> None:
     result = run("dual-write", "--crashes", "3", "--timeouts", "3", code=INTERRUPT.format(how="SIGINT"))
     assert result.returncode == 130
     assert "dual-write: REFUTED on" in result.stdout
+    assert result.stderr.startswith("simtx: warning: INCOMPLETE (interrupted)")
