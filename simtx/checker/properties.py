@@ -59,6 +59,8 @@ class Observed(NamedTuple):
         loose: Causes of events that reached the broker without an outbox row.
         stuck: (node, transaction) that wait for an operator.
         refused: Transactions of which a step that only reads was refused, which leaves no trace on any disk.
+        retried: Transactions that were stuck, and that an operator had tried again.
+        vouched: Transactions that an operator answers for (``skip``, ``resolve``).
         flags: ``fault``, ``recovered``, ``order``.
     """
 
@@ -69,6 +71,8 @@ class Observed(NamedTuple):
     loose: frozenset[tuple[Any, ...]] = frozenset()
     stuck: frozenset[tuple[int, int]] = frozenset()
     refused: frozenset[int] = frozenset()
+    retried: frozenset[int] = frozenset()
+    vouched: frozenset[int] = frozenset()
     flags: frozenset[str] = frozenset()
 
     def after(self, node: int, outputs: Iterable[Output]) -> Observed:
@@ -92,6 +96,10 @@ class Observed(NamedTuple):
                 now = now._replace(stuck=now.stuck | {(node, value)})
             elif kind == "refused":
                 now = now._replace(refused=now.refused | {value})
+            elif kind == "retried":
+                now = now._replace(retried=now.retried | {value})
+            elif kind == "vouched":
+                now = now._replace(vouched=now.vouched | {value})
             elif kind == "freed":
                 now = now._replace(stuck=now.stuck - {(node, value)})
             elif kind in ("fault", "recovered"):
@@ -216,6 +224,8 @@ class Judge:
             return True
         seen = self.observations[state[3]]
         for tx, outcome in seen.told:
+            if tx in seen.vouched:
+                continue
             force = self.in_force(state, tx)
             if (outcome == "committed" and not all(force)) or (outcome == "aborted" and any(force)):
                 return False
@@ -231,8 +241,11 @@ class Judge:
         """See `AT_REST`."""
         if not state[5] & ENDED:
             return True
-        said = self.observations[state[3]].said
+        seen = self.observations[state[3]]
+        said = seen.said
         for tx in range(self.scope.messages):
+            if tx in seen.vouched:
+                continue
             force = self.in_force(state, tx)
             some, every = any(force), all(force)
             if (some and not every) or (some and (tx, "aborted") in said) or (not every and (tx, "committed") in said):
@@ -287,7 +300,7 @@ class Judge:
             if cause is None or kind != "step-done":
                 continue
             tx, index, _ = cause
-            if not self.locals.store(state[0][node]).counts.get((tx, index), (0, 0))[0]:
+            if tx not in seen.vouched and not self.locals.store(state[0][node]).counts.get((tx, index), (0, 0))[0]:
                 return False
         return True
 

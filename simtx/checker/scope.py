@@ -27,8 +27,10 @@ class Scope:
         timeouts: Timers of transactions that fire early, and publications that time out though they arrive. When nothing else can
             happen, time passes, and any timer fires for free; so do the periodic timers of daemons.
         failures: Store operations that fail for a passing reason.
-        interventions: Requests of an operator (``retry``, ``skip``, ``resolve``) to a transaction, at its hub if there is one. What an
-            operator answers for is no longer the protocol's: `truth` and `atomicity` may then fail by the operator's word.
+        interventions: Untimely requests of an operator (``retry``, ``skip``, ``resolve``) to a transaction, at its hub if there is one. If
+            there are any, an operator also turns to whatever is stuck when nothing else can happen, for free, and has it tried
+            again at most once. What an operator answers for (``skip``, ``resolve``, of what is stuck) is no longer the protocol's:
+            `truth`, `atomicity` and `no-ghost` do not judge it.
         parallel: The steps form a graph and not a chain: all but the last are independent, and the last comes after them; two steps
             are independent of each other.
         pivot: Index of the pivot; the steps behind it are retriable. None: all steps are compensatable.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
+from typing import Any, Final
 
 from simtx.checker import broker as brokers
 from simtx.checker.layout import (
@@ -36,6 +36,9 @@ from simtx.checker.reactions import COPY, DONE, MESSAGE, ORPHAN, PUBLICATION, Ac
 from simtx.checker.scope import BUDGETS, Scope
 from simtx.checker.tables import Book
 from simtx.protocols import Delivery, Done, Message, Plan, Request, Strategy
+
+#: What an operator may ask for.
+OPERATOR: Final = ("retry", "skip", "resolve")
 
 
 class Steps:
@@ -244,19 +247,41 @@ class Steps:
     def _intervened(self, state: State) -> Iterator[tuple[Action, State]]:
         """An operator turns to a transaction, stuck or not; at the hub, if there is one."""
         nodes, net, broker, seen, budget, rest = state
+        cheaper = (nodes, net, broker, seen, budget - INTERVENTION, rest)
         for node, local in enumerate(nodes):
             if self.strategy.hub and self.nodes[node] != self.strategy.hub:
                 continue
             if not self._up(local) or self._running(local):
                 continue
             for tx in range(self.scope.messages):
-                if rest >> tx & 1:
-                    continue  # nobody knows of it yet
-                freed = self._observe(seen, node, self._kept("freed", tx, make=lambda: (Output("freed", tx),)))  # noqa: B023
-                after = (nodes, net, broker, freed, budget - INTERVENTION, rest)
-                for kind in self.locals.hears(local, tx, ("retry", "skip", "resolve")):
-                    event = self._kept(tx, kind, "operator", make=lambda: _intervention(tx, kind))  # noqa: B023 - made at once
-                    yield from self._react(after, Action("intervene", node, event))
+                if not rest >> tx & 1:  # else nobody knows of it yet
+                    yield from self._asks(cheaper, node, tx)
+
+    def _asks(
+        self, state: State, node: int, tx: int, kinds: tuple[str, ...] = OPERATOR
+    ) -> Iterator[tuple[Action, State]]:
+        """An operator asks for everything that the transaction's machine has an answer for; to skip what is stuck is to answer for it."""
+        nodes, net, broker, seen, budget, rest = state
+        stuck = (node, tx) in self.observations[seen].stuck
+        for kind in self.locals.hears(nodes[node], tx, kinds):
+            told = (Output("freed", tx), *([Output("retried" if kind == "retry" else "vouched", tx)] if stuck else ()))
+            noted = self._observe(seen, node, self._kept("told", *told, make=lambda: told))  # noqa: B023 - made at once
+            event = self._kept(tx, kind, "operator", make=lambda: _intervention(tx, kind))  # noqa: B023 - made at once
+            yield from self._react((nodes, net, broker, noted, budget, rest), Action("intervene", node, event))
+
+    def _attended(self, state: State) -> list[tuple[Action, State]]:
+        """Where there is an operator, what waits for one at rest gets its answer, and time passes anew; to try again is tried once."""
+        nodes, net, broker, seen, budget, rest = state
+        observed = self.observations[seen]
+        if not self.scope.interventions or not observed.stuck:
+            return []
+        anew = (nodes, net, broker, seen, budget, rest & (1 << WAIT_SHIFT) - 1)
+        return [
+            step
+            for node, tx in sorted(observed.stuck)
+            if any(owner == tx for owner, _ in self.locals.busy(nodes[node]))
+            for step in self._asks(anew, node, tx, OPERATOR[tx in observed.retried :])
+        ]
 
     def _time_passes(self, state: State) -> Iterator[tuple[Action, State]]:
         """Nothing else can happen, and all nodes are up: timers fire, and what is not acknowledged is delivered again.
@@ -276,6 +301,10 @@ class Steps:
         if waiting.keys() <= fired:
             count, fired = count + 1, frozenset()
         if not waiting or count >= self.most_rounds:
+            attended = self._attended(state)
+            yield from attended
+            if attended:
+                return
             yield Action("rest", -1), (nodes, net, broker, seen, budget, rest & (1 << WAIT_SHIFT) - 1 | ENDED)
             return
         for key, one in waiting.items():

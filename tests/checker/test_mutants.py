@@ -13,7 +13,7 @@ from simtx.checker.protocol import ProtocolModel
 from simtx.checker.scope import BUDGETS, Scope
 from simtx.checker.story import find
 from simtx.checker.verify import verify_scope
-from simtx.protocols import Strategy
+from simtx.protocols import Policies, Strategy
 from simtx.protocols.saga import Orchestrator
 
 from .mutants import ALL, HARMLESS, saga, three_phase
@@ -95,6 +95,15 @@ def test_a_property_of_ones_own_sees_what_the_others_do_not(orchestrator: type[O
     assert exploration.complete
     expected = ["in sequence"] if orchestrator is saga.UndoesAtOnce else []
     assert [violation.name for violation in exploration.violations] == expected
+
+
+def test_an_operator_sees_to_what_is_stuck() -> None:
+    """So plans that break the rules come to an end, unless it is not said that somebody has to look."""
+    hasty = Policies(attempts=1, compensation_attempts=1)
+    scope = Scope(**{**QUIET, "pivot": 0, "unruly": True, "interventions": 1, "crashes": 1})
+    assert verify_scope(Saga2(policies=hasty), scope).ok
+    silent = verify_scope(Saga2(orchestrator=saga.StuckInSilence, policies=hasty), scope)
+    assert "non-blocking" in silent.violations
 
 
 def test_names_are_unique() -> None:

@@ -12,6 +12,7 @@ from simtx.checker.properties import EXPECTED, PROPERTIES
 from simtx.errors import ScenarioError
 from simtx.protocols import DualWrite, Outbox, Policies, Saga, TwoPhaseCommit
 
+HASTY = Policies(attempts=1, compensation_attempts=1, publish_attempts=2)
 PATIENT = Policies(attempts=2, publish_attempts=2)
 
 #: (strategy, scope); each is explored completely and every property holds in it. The first three are the ones that the project promises.
@@ -46,6 +47,15 @@ HOLDS: list[tuple[Any, dict[str, Any]]] = [
     ("outbox", {"participants": 3, "duplicates": 0}),
     (Outbox(closing=True), {}),
     (Outbox(wake=True), {"duplicates": 0}),
+    ("2pc", {"revisit": True}),
+    (TwoPhaseCommit(work="before"), {"revisit": True, "duplicates": 0}),
+    ("saga", {"revisit": True, "participants": 3, "duplicates": 0}),
+    ("outbox", {"revisit": True}),
+    # Plans that break the rules, with an operator who sees to what is stuck.
+    (Saga(policies=HASTY), {"unruly": True, "interventions": 1, "failures": 1, "duplicates": 0, "timeouts": 0}),
+    (Saga(policies=HASTY), {"unruly": True, "interventions": 1, "pivot": 0, "duplicates": 0}),
+    (Outbox(policies=HASTY), {"unruly": True, "interventions": 1, "duplicates": 0, "timeouts": 0}),
+    (Outbox(policies=HASTY), {"unruly": True, "interventions": 1, "pivot": 0, "duplicates": 0, "timeouts": 0}),
 ]
 
 

@@ -289,6 +289,15 @@ class HaltsForOne(Orchestrator):
         return [*effects, *self._compensate()] if self.state == "halting" else effects
 
 
+class StuckInSilence(Orchestrator):
+    """Gets stuck, and raises no alert."""
+
+    __slots__ = ()
+
+    def _stick(self, index: int, reason: str) -> Any:
+        return super()._stick(index, reason)[:-1]
+
+
 MUTANTS = (
     Mutant(
         "unknown-is-undone",
