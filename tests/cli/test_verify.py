@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 import simtx
+from simtx.cli.verify import verify
 
 
 def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
@@ -125,6 +127,12 @@ def test_every_option_reaches_the_scope() -> None:
     result = run("2pc", *arguments, "--max-states", "1", "--json")
     assert result.returncode == 1
     assert json.loads(result.stdout)["scope"] == {**values, **dict.fromkeys(switches, True)}
+
+
+def test_every_argument_of_the_library_has_an_option() -> None:
+    """Apart from what the command line decides itself."""
+    arguments = set(inspect.signature(simtx.verify).parameters) - {"progress", "refusals"}
+    assert arguments == set(inspect.signature(verify).parameters) - {"json"}
 
 
 def test_json_is_one_document() -> None:
