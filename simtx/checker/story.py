@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import re
@@ -260,6 +261,13 @@ def _constructor(strategy: Strategy) -> tuple[list[str], str]:
         )
     modules = {kind.__module__}
     expression = _expression(strategy, modules)
+    try:
+        ast.parse(expression, mode="eval")
+    except SyntaxError:
+        raise ScenarioError(
+            f"{expression} does not say how to make an equal strategy: make {kind.__qualname__} a dataclass, or give it a __repr__ that is Python",
+            "to_pytest",
+        ) from None
     for module in modules:
         importlib.import_module(module)
     return sorted(modules), expression

@@ -82,6 +82,8 @@ class Verdict:
         """The verdict on one line."""
         if self.violations:
             verdict = f"REFUTED on {', '.join(self.violations)}"
+            if not self.complete:
+                verdict += f"; INCOMPLETE ({self.stopped}): more may be violated"
         elif not self.complete:
             verdict = f"no violation found, INCOMPLETE ({self.stopped})"
         elif missing := [name for name, reached in self.goals.items() if not reached]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from simtx.checker import Story, verify
-from simtx.checker.story import replay
+from simtx.checker.story import _constructor, replay
 from simtx.errors import ScenarioError
 from simtx.protocols import DualWrite, Policies
 
@@ -113,6 +113,21 @@ def test_a_strategy_that_no_file_can_name_is_refused(tmp_path: Path) -> None:
     story = verify(Local(), crashes=1, duplicates=0, timeouts=0).violations["effect-once"]
     with pytest.raises(ScenarioError, match="put it into a module"):
         story.to_pytest(tmp_path / "test_local.py")
+
+
+class Plain:
+    """Says nothing of how to make another one."""
+
+
+def test_a_strategy_that_does_not_say_how_to_make_it_again_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="make Plain a dataclass"):
+        _constructor(Plain())  # type: ignore[arg-type]
+
+
+def test_a_refutation_that_is_not_complete_says_so() -> None:
+    verdict = verify("dual-write", max_states=200)
+    assert verdict.violations
+    assert verdict.headline.endswith("; INCOMPLETE (max_states=200 reached): more may be violated")
 
 
 def test_the_slider_steps_through_the_story(doubled: Story) -> None:
