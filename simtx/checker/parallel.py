@@ -32,7 +32,7 @@ from simtx.checker.model import Model, S
 from simtx.checker.partition import Ints, Partition, choose
 from simtx.checker.worker import COUNTER, SEQUENCE_BITS, Batch, Findings, Hit, Worker, pack, serve
 
-_LEND_SHARE = 0.04  # of the mean load; smaller differences are left alone
+_LEND_SHARE = 0.2  # of the mean load; to lend less costs more than to wait: what a lent state leads to is sent back
 _LEND_MIN = 32
 
 

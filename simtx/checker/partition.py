@@ -2,8 +2,8 @@
 
 Hashing whole states spreads them evenly, but then most steps lead to a state that another worker owns. Hashing one component of
 a state that few actions change keeps most steps local (F. Lerda and R. Sisto, "Distributed-memory model checking with SPIN",
-SPIN 1999). Which component, and by which of some hash functions, is judged on states met on random walks, since the frontier
-alone says little about the levels to come. A bad choice costs time and nothing else.
+SPIN 1999). Which component, and by which of some hash functions, is judged on a sample of the levels to come, since the frontier
+alone says little about them. A bad choice costs time and nothing else.
 """
 
 import random
@@ -17,11 +17,12 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 
-_WALKS = 200
-_WALK_STEPS = 25
-_SAMPLE_S = 0.015  # CPU time for the walks
+_WIDTH = 200  # states of a level that the sample goes on with
+_SAMPLE_S = 0.02  # CPU time for the sample
 _COMPONENTS = 32
-_GAIN = 0.7  # a component must promise this much less traffic than whole states, which spread evenly for certain
+_FINALISTS = 2  # components for which all hash functions are tried
+_SENT = 0.5  # what a state that is sent costs both workers together, as a share of what exploring it costs
+_GAIN = 0.8  # a component must promise this much less than whole states, which spread evenly for certain
 _MULTIPLIERS = tuple(random.Random(seed).getrandbits(64) | 1 for seed in range(12))  # noqa: S311  # any odd numbers do
 
 
@@ -70,7 +71,7 @@ class Partition:
 
 
 def choose(successors: Callable[[Any], Any], states: Sequence[Hashable], workers: int) -> Partition:
-    """The partition that promises the least traffic between workers.
+    """The partition that promises the least time.
 
     Args:
         successors: Gives the (label, next state) of a state.
@@ -79,7 +80,7 @@ def choose(successors: Callable[[Any], Any], states: Sequence[Hashable], workers
     """
     whole = Partition(workers)
     try:
-        sampled, sources, targets = _walk(successors, states)
+        sampled, layers, sources, targets = _sample(successors, states)
     except Exception:  # noqa: BLE001  # the model's: the search will meet it too, if it gets there, and say where
         return whole
     if not sources or not all(isinstance(state, tuple) and type(state).__eq__ is tuple.__eq__ for state in sampled):
@@ -87,49 +88,62 @@ def choose(successors: Callable[[Any], Any], states: Sequence[Hashable], workers
     home = np.asarray(sources)
     branching = len(sources) / len(sampled)
 
-    def traffic(hashes: tuple[Ints, Ints], partition: Partition) -> float:
-        """Estimate of the states sent per state explored.
+    def overhead(hashes: tuple[Ints, Ints], partition: Partition) -> float:
+        """Estimate of the time that the partition adds, as a share of what workers need that never wait nor talk.
 
         A state is found from about as many others as it leads to, and is sent once by each worker but its owner that finds it.
-        A state lent to even out the load is sent itself, and most of what is found from it is sent back.
+        A level takes as long as the worker that owns most of it.
         """
         homes, reached = map(partition.spread, hashes)
         crossing = np.mean(homes[home] != reached) / (workers - 1)
         sent = (workers - 1) * (1 - (1 - crossing) ** branching)
-        lent = np.bincount(homes, minlength=workers).max() / len(homes) - 1 / workers
-        return float(sent + 2 * lent)
+        longest = sum(np.bincount(layer, minlength=workers).max() for layer in np.split(homes, layers))
+        return float(_SENT * sent + longest * workers / len(homes) - 1)
 
     def hashed(partition: Partition) -> tuple[Ints, Ints]:
         return partition.hashes(sampled), partition.hashes(targets)
 
-    ranking: list[tuple[float, Partition]] = []
     width = min(_COMPONENTS, *(len(state) for state in sampled if isinstance(state, tuple)))
-    for component in range(width):
-        hashes = hashed(Partition(workers, component))
-        candidates = [Partition(workers, component, multiplier) for multiplier in _MULTIPLIERS]
-        ranking += [(traffic(hashes, candidate), candidate) for candidate in candidates]
+    components = [Partition(workers, component) for component in range(width)]
+    tried = sorted(
+        ((overhead(hashes := hashed(one), one), one.component, hashes) for one in components), key=itemgetter(0)
+    )
+    ranking = [
+        (overhead(hashes, candidate), candidate)
+        for _, component, hashes in tried[:_FINALISTS]
+        for candidate in (Partition(workers, component, multiplier) for multiplier in _MULTIPLIERS)
+    ]
     least, best = min(ranking, key=itemgetter(0))
-    return best if least < _GAIN * traffic(hashed(whole), whole) else whole
+    return best if least < _GAIN * overhead(hashed(whole), whole) else whole
 
 
-def _walk(
+def _sample(
     successors: Callable[[Any], Any], states: Sequence[Hashable]
-) -> tuple[list[Hashable], list[int], list[Hashable]]:
-    """Walk at random from some of the states; return the states met, and all steps out of them as (position, next state)."""
-    choice = random.Random(0).choice  # noqa: S311  # a sample, not a secret
+) -> tuple[list[Hashable], list[int], list[int], list[Hashable]]:
+    """Explore a sample: of each level's new states, only some are gone on with.
+
+    Returns:
+        The states of the sample, level by level; where in them a new level begins; and all steps out of them, as the positions
+        of the states that they leave and the states that they reach.
+    """
+    choose_some = random.Random(0).sample  # noqa: S311  # a sample, not a secret
     met: dict[Hashable, int] = {}
+    layers: list[int] = []
     sources: list[int] = []
     targets: list[Hashable] = []
     until = process_time() + _SAMPLE_S
-    for _ in range(_WALKS):
-        state = choice(states)
-        for _ in range(_WALK_STEPS):
+    level = list(states)
+    while level and process_time() < until:
+        if met:
+            layers.append(len(met))
+        found: dict[Hashable, None] = {}
+        for state in level if len(level) <= _WIDTH else choose_some(level, _WIDTH):
             following = [to for _, to in successors(state) if to != state]
-            if state not in met:
-                sources += [len(met)] * len(following)
-                targets += following
-                met[state] = len(met)
-            if not following or process_time() > until:
+            sources += [len(met)] * len(following)
+            targets += following
+            met[state] = len(met)
+            found.update(dict.fromkeys(following))
+            if process_time() > until:
                 break
-            state = choice(following)
-    return list(met), sources, targets
+        level = [state for state in found if state not in met]
+    return list(met), layers, sources, targets
