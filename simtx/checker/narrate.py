@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ from simtx.checker.layout import REQUESTS, VARIANT_SHIFT, State
 from simtx.checker.local import PAUSED, Outcome
 from simtx.checker.model import Step
 from simtx.checker.protocol import ProtocolModel
-from simtx.checker.reactions import Action
+from simtx.checker.reactions import ORPHAN, PUBLICATION, Action
 from simtx.checker.scope import BUDGETS
 from simtx.checker.words import counted, describe, describe_event
 from simtx.metrics.trace import Trace, TraceRecorder
@@ -137,10 +138,11 @@ def trace(model: ProtocolModel, path: Sequence[Step[State]]) -> Trace:
     now = [0.0]
     recorder = TraceRecorder(lambda: now[0])
     scribe = _Scribe(model, recorder)
-    for number, ((_, before), (action, _)) in enumerate(pairwise(path), start=2):
+    for number, ((_, before), (action, after)) in enumerate(pairwise(path), start=2):
         now[0] = number / 1000
         assert isinstance(action, Action)  # noqa: S101 - as above
         scribe.step(before, action)
+        scribe.settle(action, after)
     # A crash after the last entry of a transaction belongs to its time as well: the story may be about just that.
     for tx in recorder.trace().transactions:
         recorder.log("unfinished", "", tx)
@@ -148,12 +150,41 @@ def trace(model: ProtocolModel, path: Sequence[Step[State]]) -> Trace:
 
 
 class _Scribe:
-    """Writes the event log of a path."""
+    """Writes the event log of a path.
+
+    Attributes:
+        sent: Entries of the messages that are in flight, the oldest first: equal ones cannot be told apart.
+        published: The same of publications on their way to the broker.
+        last: The last entry of each.
+    """
 
     def __init__(self, model: ProtocolModel, recorder: TraceRecorder) -> None:
         self.model = model
         self.recorder = recorder
-        self.left: dict[Message, int] = {}
+        self.sent: dict[Message, list[int]] = {}
+        self.published: dict[Message, list[int]] = {}
+        self.last: dict[Message, int] = {}
+
+    def settle(self, action: Action, after: State) -> None:
+        """Say what has become of publications that are no longer on their way."""
+        flying = Counter(
+            item.message for item in map(self.model.items.__getitem__, after[1]) if item.kind in (PUBLICATION, ORPHAN)
+        )
+        stored = self.model.items[action.item] if action.kind == "store" else None
+        for message, numbers in self.published.items():
+            while len(numbers) > flying[message]:
+                here = stored is not None and stored.message == message
+                # of several equal ones, what its producer has given up left first
+                number = numbers.pop(0 if not here or stored is None or stored.kind == ORPHAN else -1)
+                kind, node, peer = ("receive", "broker", message.sender) if here else ("drop", message.sender, "broker")
+                self.recorder.log(kind, node, message.tx, number, actor="network", peer=peer, name=message.kind)
+
+    def _cause(self, message: Message, *, stays: bool = False) -> int | None:
+        """The entry of a message that arrives or is lost; a copy of it may stay in flight."""
+        numbers = self.sent.get(message)
+        if not numbers:
+            return self.last.get(message)
+        return numbers[0] if stays else numbers.pop(0)
 
     def step(self, before: State, action: Action) -> None:
         """One step."""
@@ -165,7 +196,7 @@ class _Scribe:
                 "drop",
                 message.sender,
                 message.tx,
-                self.left.get(message),
+                self._cause(message),
                 actor="network",
                 peer=message.to,
                 name=message.kind,
@@ -193,19 +224,18 @@ class _Scribe:
         log = self.recorder.log
         tx, event = action.event[1], action.event[2]
         if isinstance(event, Message):
-            return log(
-                "receive", node, tx, self.left.get(event), actor=event.sender, peer=event.sender, name=event.kind
-            )
+            cause = self._cause(event, stays="copy" in action.note)
+            return log("receive", node, tx, cause, actor=event.sender, peer=event.sender, name=event.kind)
         if isinstance(event, Delivery):
             sent = event.message
-            return log("deliver", node, tx, self.left.get(sent), actor=sent.sender, peer="broker", name=sent.kind)
+            return log("deliver", node, tx, self.last.get(sent), actor=sent.sender, peer="broker", name=sent.kind)
         if isinstance(event, Request):
             return log("request", node, tx, actor="client", peer="client", name=event.kind)
         if isinstance(event, Timer):
             return None if tx < 0 else log("timer", node, tx, name=event.kind)
         if message is not None and event.status == "done":
             return log(
-                "confirm", node, message.tx, self.left.get(message), actor="broker", peer="broker", name=message.kind
+                "confirm", node, message.tx, self.last.get(message), actor="broker", peer="broker", name=message.kind
             )
         return None
 
@@ -225,10 +255,12 @@ class _Scribe:
         if tx < 0:  # a recovery tells in its messages which transaction it is about; with one, it is that one
             tx = effect.tx if isinstance(effect, Message) else 0 if self.model.scope.messages == 1 else -1
         if isinstance(effect, Message):
-            self.left[effect] = log("send", node, tx, cause, peer=effect.to, name=effect.kind)
+            self.last[effect] = log("send", node, tx, cause, peer=effect.to, name=effect.kind)
+            self.sent.setdefault(effect, []).append(self.last[effect])
         elif isinstance(effect, Publish):
             message = effect.message
-            self.left[message] = log("publish", node, message.tx, cause, peer="broker", name=message.kind)
+            self.last[message] = log("publish", node, message.tx, cause, peer="broker", name=message.kind)
+            self.published.setdefault(message, []).append(self.last[message])
         elif isinstance(effect, Append):
             log("append", node, tx, cause, name=str(effect.record[0]), detail="forced" if effect.forced else "lazy")
         elif isinstance(effect, Transact | Execute | Prepare):

@@ -95,8 +95,13 @@ class Story:
         return f"<p><b>{escape(self.title)}</b></p><ol>{rows}</ol>"
 
     def diagram(self, tx: int = 0, **options: Any) -> Any:
-        """Draw it as a message diagram; a millisecond is a step. Options are those of `simtx.report.diagram.draw`."""
-        return self.trace.diagram(tx, **options)
+        """Draw it as a message diagram, its steps numbered; options are those of `simtx.report.diagram.draw`."""
+        return self._drawn(self.trace, tx, **options)
+
+    def _drawn(self, trace: Trace, tx: int, **options: Any) -> Any:
+        about = f", transaction {tx}" if self.scope.messages > 1 else ""
+        title = f"{self.strategy.name}{about}: '{self.name}' is violated"
+        return trace.diagram(tx, **{"steps": True, "title": title, **options})
 
     def slider(self, tx: int = 0) -> Any:
         """Step through it in a notebook; without ipywidgets, the whole story as HTML."""
@@ -117,7 +122,7 @@ class Story:
             if any(time <= step / 1000 for time in drawn):
                 import matplotlib.pyplot as plt
 
-                Trace(event for event in self.trace if event.time <= step / 1000).diagram(tx)
+                self._drawn(Trace(event for event in self.trace if event.time <= step / 1000), tx)
                 plt.show()
 
         last = len(self.steps)

@@ -46,6 +46,7 @@ _LEGEND: Final = {
     "message": "message",
     "publish": "through the broker",
     "lost-message": "lost message",
+    "under-way": "not arrived by then",
     "repeated": "arrived again",
     "decided": "outcome is final",
     "timer": "timer fired",
@@ -56,7 +57,14 @@ _LEGEND: Final = {
 
 
 def draw(
-    trace: Trace, tx: int, *, ax: Axes | None = None, start: float | None = None, end: float | None = None
+    trace: Trace,
+    tx: int,
+    *,
+    ax: Axes | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    steps: bool = False,
+    title: str = "",
 ) -> Axes:
     """Draw the messages, log writes and crashes of one transaction.
 
@@ -66,9 +74,11 @@ def draw(
         ax: Axes to draw into; without, a figure of the right size is made.
         start: Leave out what happened earlier, in seconds since the first event of the transaction.
         end: Leave out what happened later.
+        steps: The log tells a story, a millisecond a step (`simtx.checker.Story.trace`): its steps are numbered, not timed.
+        title: What to write above it; without, the number of the transaction and its outcome.
 
     Returns:
-        The Axes; times on its left edge are milliseconds since the first event of the transaction.
+        The Axes; times on its left edge are milliseconds since the first event of the transaction, or numbers of steps.
 
     Raises:
         ScenarioError: The trace holds no such transaction, or nothing in this span of time.
@@ -81,26 +91,28 @@ def draw(
             width = _LANE_INCHES * (len(sequence.lanes) - 1 + _margin(sequence)) + 1.3
             height = min(_TALLEST_INCHES, _ROW_INCHES * (sequence.rows + 5.5) + 0.3)
             _, ax = plt.subplots(figsize=(width, height), layout="constrained")
-        _Pen(sequence, ax).draw()
+        _Pen(sequence, ax, steps=steps).draw(title)
     return ax
 
 
 def _margin(sequence: Sequence) -> float:
     """Room right of the last lane, in lanes, for what is written there."""
-    longest = max((len(mark.label) for mark in sequence.marks if mark.node == sequence.lanes[-1]), default=0)
-    return max(0.4, 0.12 + 0.04 * longest)
+    place = {name: position - len(sequence.lanes) + 1 for position, name in enumerate(sequence.lanes)}
+    ends = [place[mark.node] + 0.12 + 0.04 * max(map(len, mark.label.split("\n"))) for mark in sequence.marks]
+    return max([0.4, *ends])
 
 
 class _Pen:
     """Draws one sequence into one Axes; x is the number of the lane, y the row."""
 
-    def __init__(self, sequence: Sequence, ax: Axes) -> None:
+    def __init__(self, sequence: Sequence, ax: Axes, *, steps: bool) -> None:
         self.sequence = sequence
         self.ax = ax
+        self.steps = steps
         self.x = {name: float(position) for position, name in enumerate(sequence.lanes)}
         self.used: set[str] = set()
 
-    def draw(self) -> None:
+    def draw(self, title: str) -> None:
         """All of it, from the back to the front."""
         sequence, ax = self.sequence, self.ax
         ax.set_xlim(-0.5, len(sequence.lanes) - 1 + _margin(sequence))
@@ -119,7 +131,7 @@ class _Pen:
         for mark in sequence.marks:
             self._mark(mark)
         outcome = f": {sequence.outcome}" if sequence.outcome else ""
-        ax.set_title(f"Transaction {sequence.tx}{outcome}")
+        ax.set_title(title or f"Transaction {sequence.tx}{outcome}")
         self._legend()
 
     def _times(self) -> None:
@@ -127,20 +139,19 @@ class _Pen:
         labels: list[str] = []
         shown: str | None = None
         for row, seconds in self.sequence.times:
-            text = milliseconds(seconds)
+            text = f"{1000 * (self.sequence.origin + seconds):.0f}" if self.steps else milliseconds(seconds)
             if text != shown and (not places or row - places[-1] >= 0.85):
                 places.append(row)
                 labels.append(text)
                 shown = text
         self.ax.set_yticks(places, labels, fontsize=_FONT - 0.5)
         self.ax.tick_params(axis="y", length=0, pad=2)
-        self.ax.set_ylabel(
-            "ms since the request" if self.sequence.arrows and self.sequence.arrows[0].kind == "request" else "ms"
-        )
+        since = " since the request" if self.sequence.arrows and self.sequence.arrows[0].kind == "request" else ""
+        self.ax.set_ylabel("step" if self.steps else f"ms{since}")
         for row, seconds in self.sequence.breaks:
             self.ax.axhline(row, color="#BBBBBB", linewidth=0.7, linestyle=(0, (1, 3)), zorder=0, gid="break")
             box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
-            note = f"{duration(seconds)} later"
+            note = f"{1000 * seconds:.0f} steps later" if self.steps else f"{duration(seconds)} later"
             self.ax.text(
                 -0.47, row, note, fontsize=_FONT - 1.5, color=style.MUTED, style="italic", va="center", bbox=box
             )
@@ -181,20 +192,24 @@ class _Pen:
 
     def _arrow(self, arrow: Arrow) -> None:
         source, target = self.x[arrow.source], self.x[arrow.target]
-        colour = style.FAULT if arrow.lost else _ARROW_COLOURS[arrow.kind]
-        dashes: Any = (0, (4, 2)) if arrow.repeated else (0, (1.5, 1.5)) if arrow.kind == "confirmation" else "-"
+        colour = style.FAULT if arrow.lost else style.MUTED if arrow.under_way else _ARROW_COLOURS[arrow.kind]
+        dotted = arrow.kind == "confirmation" or arrow.under_way
+        dashes: Any = (0, (4, 2)) if arrow.repeated else (0, (1.5, 1.5)) if dotted else "-"
         width = 1.8 if arrow.kind in ("request", "answer") else 1.0
         self.used.add(
             "lost-message"
             if arrow.lost
+            else "under-way"
+            if arrow.under_way
             else "repeated"
             if arrow.repeated
             else "publish"
             if arrow.kind in ("publish", "delivery")
             else arrow.kind
         )
-        tip = source + 0.62 * (target - source) if arrow.lost and not arrow.at_target else target
-        head = "-" if arrow.lost else "-|>"
+        short = arrow.under_way or (arrow.lost and not arrow.at_target)
+        tip = source + 0.62 * (target - source) if short else target
+        head = "-" if arrow.lost or arrow.under_way else "-|>"
         self.ax.annotate(
             "",
             xy=(tip, arrow.bottom),
@@ -266,7 +281,7 @@ class _Pen:
                 self.ax.plot([x], [y], marker="o", markersize=3.2, color=style.MUTED, zorder=4, gid="volatile")
                 colour = style.MUTED
             case "decided":
-                colour, weight = (style.GOOD if self.sequence.outcome == "committed" else style.REFUSED), "bold"
+                colour, weight = (style.GOOD if label.endswith("committed") else style.REFUSED), "bold"
                 self.ax.plot([x], [y], marker="D", markersize=7, color=colour, zorder=5, gid="decided")
             case "timer":
                 colour = style.MUTED
@@ -302,12 +317,13 @@ class _Pen:
         words = _StruckText if mark.kind == "lost" else Text
         # what a crash leaves stands on the left of the node beside the client: its messages go to the right
         side = -1 if mark.kind in ("crash", "restart", "lost") and self.sequence.lanes.index(mark.node) == 1 else 1
+        several = "\n" in label
         text = words(
             x + side * (0.12 if mark.kind == "crash" else 0.085),
-            y,
+            y - 0.32 if several else y,
             label,
             fontsize=_FONT,
-            verticalalignment="center",
+            verticalalignment="top" if several else "center",
             horizontalalignment="left" if side > 0 else "right",
             color=colour,
             fontweight=weight,
@@ -343,6 +359,7 @@ class _Pen:
             "message": line(linestyle="-", marker=">", markersize=5, color=_ARROW_COLOURS["message"], linewidth=1),
             "publish": line(linestyle="-", marker=">", markersize=5, color=_ARROW_COLOURS["publish"], linewidth=1),
             "lost-message": line(marker="x", markeredgewidth=2, color=style.FAULT),
+            "under-way": line(linestyle=(0, (1.5, 1.5)), linewidth=1, color=style.MUTED),
             "repeated": line(linestyle=(0, (4, 2)), linewidth=1, color=_ARROW_COLOURS["message"]),
             "decided": line(marker="D", color=style.GOOD if self.sequence.outcome == "committed" else style.REFUSED),
             "timer": line(marker=r"$\circlearrowright$", color=style.MUTED, markersize=9),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -32,6 +33,8 @@ _LEAST_GAP: Final = 0.45  # rows between two different times
 _LONGEST_GAP: Final = 3.5  # rows; a longer silence is cut short
 _LEAST_FALL: Final = 0.9  # rows that the arrow of a message falls at least
 _LABEL_ROW: Final = 1.0  # rows that a label needs for itself
+_LINE_ROW: Final = 0.6  # rows that each further line of it needs
+_ALERT_LETTERS: Final = 44  # in one line of an alert
 
 
 @dataclass(slots=True)
@@ -45,7 +48,8 @@ class Arrow:
         target: Lane it goes to.
         top: Row at which it leaves.
         bottom: Row at which it arrives, or would have.
-        lost: Whether it never arrived.
+        lost: Whether it was lost.
+        under_way: Whether it had neither arrived nor been lost when the log ends, or what is shown of it.
         repeated: Whether the same message had arrived before.
         at_target: Whether a lost one was lost because its target was down.
     """
@@ -57,6 +61,7 @@ class Arrow:
     top: float
     bottom: float
     lost: bool = False
+    under_way: bool = False
     repeated: bool = False
     at_target: bool = False
 
@@ -68,7 +73,7 @@ class Mark:
     Attributes:
         kind: ``forced`` (durable before anything went on), ``lazy`` (durable some time later), ``volatile`` (nothing on disk), ``decided``,
             ``timer``, ``alert``, ``crash``, ``restart`` or ``lost`` (an effect that a crash swallowed).
-        label: What to write beside it.
+        label: What to write beside it; an alert may have several lines.
         node: The lane.
         row: Where.
     """
@@ -227,7 +232,7 @@ def build(trace: Trace, tx: int, start: float | None = None, end: float | None =
     events = [event for event in events if event.kind in SHOWN and (event.tx >= 0 or event.node in lanes)]
     sequence = Sequence(tx, lanes, trace.of(tx)[0].time)
     rows = _place(events, sequence)
-    sequence.rows = max(rows.values(), default=0.0) + _LABEL_ROW
+    sequence.rows = max((rows[event.id] + _further_lines(event) for event in events), default=0.0) + _LABEL_ROW
     _connect(events, rows, sequence)
     _mark(events, rows, sequence, changes)
     _stretch(events, rows, sequence)
@@ -265,6 +270,7 @@ def _place(events: list[TraceEvent], sequence: Sequence) -> dict[int, float]:
     busy: dict[int, float] = {}  # space right of a lane -> lowest row with a label in it
     left_at: dict[int, float] = {}
     rows: dict[int, float] = {}
+    stored = {event.cause for event in events if event.kind == "receive" and event.node == BROKER}
     row, before = 0.0, events[0].time
     for event in events:
         gap = event.time - before
@@ -278,18 +284,29 @@ def _place(events: list[TraceEvent], sequence: Sequence) -> dict[int, float]:
         space = _label_space(event, order, by_id)
         if space is not None:
             row = max(row, busy.get(space, -math.inf) + _LABEL_ROW)
+        elif _leaves_to_the_right(event, order):  # from below the label of what the node did at the same time
+            row = max(row, busy.get(order[event.node], -math.inf) + _LABEL_ROW / 2)
         if event.kind in ("receive", "drop", "deliver", "confirm") and event.cause in left_at:
             row = max(row, left_at[event.cause] + _LEAST_FALL)
         if space is not None:
-            busy[space] = row
-        if event.kind == "send":
+            busy[space] = row + _further_lines(event)
+        if event.kind == "send" or event.id in stored:
             left_at[event.id] = row
+        elif event.kind == "receive" and event.node == BROKER and event.cause is not None:
+            left_at[event.cause] = row
         elif event.kind == "publish":  # the broker has it one fall later, and sends it on or acks it after that
             left_at[event.id] = row + _LEAST_FALL
             busy[_last_space(order[event.node], order[BROKER])] = row + _LEAST_FALL
         rows[event.id] = row
         sequence.times.append((row, event.time - sequence.origin))
     return rows
+
+
+def _leaves_to_the_right(event: TraceEvent, order: dict[str, int]) -> bool:
+    """Whether the arrow of a message begins beside the labels of its sender."""
+    if event.kind not in ("send", "publish"):
+        return False
+    return order.get(event.peer or BROKER, 0) > order.get(event.node, 0)
 
 
 def _label_space(event: TraceEvent, order: dict[str, int], by_id: dict[int, TraceEvent]) -> int | None:
@@ -314,10 +331,22 @@ def _last_space(source: int, target: int) -> int:
     return target - 1 if source < target else target
 
 
+def _wrapped(label: str) -> list[str]:
+    """The lines of a long label."""
+    return textwrap.wrap(label, _ALERT_LETTERS, subsequent_indent="  ")
+
+
+def _further_lines(event: TraceEvent) -> float:
+    """Rows that the label of an event needs beside those that all need."""
+    return _LINE_ROW * (len(_wrapped(label_of(event))) - 1) if event.kind == "alert" else 0.0
+
+
 def _connect(events: list[TraceEvent], rows: dict[int, float], sequence: Sequence) -> None:
     """Messages."""
     arrived: set[int] = set()
     by_id = {event.id: event for event in events}
+    stored = {event.cause: event for event in events if event.kind == "receive" and event.node == BROKER}
+    passed_on = {event.cause for event in events if event.kind in ("confirm", "deliver")}
     fates = {event.cause: event for event in events if event.kind == "drop" and event.cause is not None}
     for event in events:
         row = rows[event.id]
@@ -327,7 +356,7 @@ def _connect(events: list[TraceEvent], rows: dict[int, float], sequence: Sequenc
                 sequence.arrows.append(Arrow("request", event.name or "request", CLIENT, event.node, row, row))
             case "answer":
                 sequence.arrows.append(Arrow("answer", event.name, event.node, CLIENT, row, row))
-            case "receive":
+            case "receive" if event.node != BROKER:
                 known = cause is not None and cause.kind == "send"
                 top = rows[cause.id] if cause is not None and known else row - _LEAST_FALL
                 again = known and event.cause in arrived
@@ -335,10 +364,13 @@ def _connect(events: list[TraceEvent], rows: dict[int, float], sequence: Sequenc
                 if event.cause is not None:
                     arrived.add(event.cause)
             case "publish":
-                gone = event.id in fates
-                sequence.arrows.append(
-                    Arrow("publish", event.name, event.node, BROKER, row, row + _LEAST_FALL, lost=gone)
+                end = stored.get(event.id)
+                arrow = Arrow(
+                    "publish", event.name, event.node, BROKER, row, rows[end.id] if end else row + _LEAST_FALL
                 )
+                arrow.lost = event.id in fates
+                arrow.under_way = not (arrow.lost or end or event.id in passed_on)
+                sequence.arrows.append(arrow)
             case "confirm":
                 sequence.arrows.append(Arrow("confirmation", "ack", BROKER, event.node, row - _LEAST_FALL, row))
             case "deliver":
@@ -352,20 +384,24 @@ def _connect(events: list[TraceEvent], rows: dict[int, float], sequence: Sequenc
         if event.kind == "send" and event.id not in arrived:
             top, fate = rows[event.id], fates.get(event.id)
             bottom = max(rows[fate.id] if fate else top, top + _LEAST_FALL)
-            refused = fate.detail == "down" if fate else _is_down(events, event.peer, event.time)
-            sequence.arrows.append(
-                Arrow("message", event.name, event.node, event.peer, top, bottom, lost=True, at_target=refused)
-            )
+            deaths = _deaths(events, event.peer) if fate is None else []
+            refused = fate.detail == "down" if fate else any(crash <= event.time < back for crash, back in deaths)
+            arrow = Arrow("message", event.name, event.node, event.peer, top, bottom, at_target=refused)
+            # what a process had not read when it died is gone
+            arrow.lost = fate is not None or any(event.time < back for _, back in deaths)
+            arrow.under_way = not arrow.lost
+            sequence.arrows.append(arrow)
 
 
-def _is_down(events: list[TraceEvent], node: str, time: float) -> bool:
-    """Whether the node is down at this time, as far as these entries know: a real network does not say why nothing arrives."""
-    fates = [
-        one.kind
-        for one in events
-        if one.kind in ("crash", "restart") and one.node == node and one.time <= time and not _other_process(one)
-    ]
-    return bool(fates) and fates[-1] == "crash"
+def _deaths(events: list[TraceEvent], node: str) -> list[tuple[float, float]]:
+    """When the process of a node died, and when the next one began: a real network does not say why nothing arrives."""
+    found: list[tuple[float, float]] = []
+    for event in events:
+        if event.node == node == event.detail and event.kind == "crash":
+            found.append((event.time, math.inf))
+        elif event.node == node == event.detail and event.kind == "restart" and found:
+            found[-1] = (found[-1][0], event.time)
+    return found
 
 
 def _delivered(events: list[TraceEvent], until: TraceEvent) -> set[tuple[int | None, str]]:
@@ -392,6 +428,7 @@ def _mark(events: list[TraceEvent], rows: dict[int, float], sequence: Sequence, 
         else:
             continue
         label = label_of(event, changes.get(event.id, ""))
+        label = "\n".join(_wrapped(label)) if event.kind == "alert" else label
         sequence.marks.append(Mark(kind, label, event.node, rows[event.id]))
 
 

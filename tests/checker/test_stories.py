@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 
 from simtx.checker import Story, verify
-from simtx.checker.story import _constructor, replay
+from simtx.checker.scope import BUDGETS, Scope
+from simtx.checker.story import _constructor, find, replay
 from simtx.errors import ScenarioError
 from simtx.protocols import DualWrite, Policies
+from simtx.report.sequence import build
 
+from .mutants.catalogue import Mutant
 from .mutants.outbox import MUTANTS as OUTBOX
+from .mutants.relay import MUTANTS as RELAY
+from .mutants.saga import MUTANTS as SAGA
 from .mutants.two_phase import MUTANTS
 from .mutants.two_phase_participants import MUTANTS as PARTICIPANTS
 
@@ -58,6 +63,39 @@ def test_a_story_draws(doubled: Story) -> None:
     axes = doubled.diagram()
     labels = " ".join(text.get_text() for text in axes.texts)
     assert "step-done" in labels
+    assert axes.get_title(loc="left") == "dual-write: 'effect-once' is violated"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["2", "3", "4", "5"]
+
+
+def _arrows(story: Story) -> list[tuple[str, str, bool, bool]]:
+    """(kind, label, lost, under way) of what goes over the network."""
+    arrows = build(story.trace, 0).arrows
+    return [(a.kind, a.label, a.lost, a.under_way) for a in arrows if a.kind not in ("request", "answer")]
+
+
+def _found(mutants: tuple[Mutant, ...], name: str) -> Story:
+    mutant = next(one for one in mutants if one.name == name)
+    story = find(mutant.strategy, Scope(**{**dict.fromkeys(BUDGETS, 0), **mutant.scope}), mutant.invariant)
+    assert story is not None
+    return story
+
+
+def test_a_message_that_is_still_under_way_is_not_drawn_as_lost() -> None:
+    """The decision is on its way when the impatient participant rolls back."""
+    assert _arrows(_found(PARTICIPANTS, "impatient-participant"))[-1] == ("message", "commit", False, True)
+
+
+def test_a_publication_that_a_crash_cuts_off_is_drawn_as_lost() -> None:
+    assert _arrows(_found(RELAY, "mark-without-ack")) == [("publish", "step-done", True, False)]
+
+
+def test_of_equal_messages_the_one_sent_first_arrives_first() -> None:
+    """The command is sent, arrives, and is sent again: what is under way is the second."""
+    story = _found(SAGA, "lazy-turn")
+    assert [arrow[1:] for arrow in _arrows(story) if arrow[1] == "do"] == [("do", False, False), ("do", False, True)]
+    sent = [event for event in story.trace if event.kind == "send" and event.name == "do"]
+    arrived = [event for event in story.trace if event.kind == "receive" and event.name == "do"]
+    assert [event.cause for event in arrived] == [sent[0].id]
 
 
 def test_a_replay_comes_to_the_same_end(doubled: Story) -> None:

@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 
 import simtx
 from simtx import ScenarioError
-from simtx.report import diagram, sequence
+from simtx.report import diagram, sequence, style
 
 
 def _hand_written() -> ModuleType:
@@ -228,3 +228,70 @@ def test_a_node_that_crashed_before_the_first_event_is_down_until_its_restart() 
     (span,) = drawn.spans
     restart = next(mark for mark in drawn.marks if mark.kind == "restart")
     assert (span.kind, span.node, span.top, span.bottom) == ("down", "payments", 0.0, restart.row)
+
+
+def test_what_has_not_arrived_is_not_called_lost() -> None:
+    log = traces.Log(tx=1)
+    log.add(0, "send", "hub", "do", peer="a")
+    lost = log.add(1, "send", "hub", "do", peer="b")
+    log.add(2, "drop", "hub", "do", cause=lost, peer="b", actor="network")
+    log.add(3, "publish", "a", "placed", peer="broker")
+    stored = log.add(4, "publish", "a", "paid", peer="broker")
+    log.add(5, "receive", "broker", "paid", cause=stored, peer="a")
+    acked = log.add(6, "publish", "a", "sent", peer="broker")
+    log.add(7, "confirm", "a", "sent", cause=acked, peer="broker")
+    built = sequence.build(log.trace(), 1)
+    fates = [(arrow.label, arrow.target, arrow.lost, arrow.under_way) for arrow in built.arrows if arrow.label != "ack"]
+    assert sorted(fates) == [
+        ("do", "a", False, True),
+        ("do", "b", True, False),
+        ("paid", "broker", False, False),
+        ("placed", "broker", False, True),
+        ("sent", "broker", False, False),
+    ]
+    ax = diagram.draw(log.trace(), 1)
+    assert _count(ax)["lost-message"] == 1
+    legend = ax.get_legend()
+    assert legend is not None
+    assert "not arrived by then" in {text.get_text() for text in legend.get_texts()}
+
+
+def test_a_long_alert_is_broken_into_lines_that_nothing_else_is_printed_on() -> None:
+    log = traces.Log(tx=1)
+    log.add(
+        0,
+        "alert",
+        "a",
+        "a step behind the pivot was refused although it is retriable, so that an operator has to see to it",
+    )
+    log.add(0, "append", "a", "parked", detail="forced")
+    log.add(0, "append", "b", "other", detail="forced")
+    alert, parked, _ = sequence.build(log.trace(), 1).marks
+    lines = alert.label.split("\n")
+    assert len(lines) == 3
+    assert " ".join(line.strip() for line in lines).endswith("that an operator has to see to it")
+    assert parked.row - alert.row >= 1.0 + 2 * 0.6
+    ax = diagram.draw(log.trace(), 1)
+    figure = ax.figure
+    figure.canvas.draw()  # type: ignore[union-attr]
+    box = next(artist for artist in ax.get_children() if artist.get_gid() == "alert-label").get_window_extent()
+    assert box.x1 <= figure.bbox.x1
+
+
+def test_steps_are_numbered_and_a_title_may_be_given() -> None:
+    log = traces.Log(tx=1)
+    log.add(2, "append", "a", "begin", detail="forced")
+    log.add(3, "append", "a", "end", detail="lazy")
+    ax = diagram.draw(log.trace(), 1, steps=True, title="What goes wrong")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["1202", "1203"]  # the log begins at 1.2 s
+    assert ax.get_ylabel() == "step"
+    assert ax.get_title(loc="left") == "What goes wrong"
+
+
+def test_each_decision_has_the_colour_of_its_own_outcome() -> None:
+    log = traces.Log(tx=1)
+    log.add(0, "decided", "a", "aborted")
+    log.add(1, "decided", "a", "committed")
+    ax = diagram.draw(log.trace(), 1)
+    colours = [artist.get_color() for artist in ax.get_children() if artist.get_gid() == "decided-label"]  # type: ignore[attr-defined]
+    assert colours == [style.REFUSED, style.GOOD]

@@ -129,7 +129,7 @@ def test_the_crash_of_a_relay_says_so_and_the_node_stays_up() -> None:
     built = sequence.build(log.trace(), 7)
     assert [mark.label for mark in built.marks][1:] == ["crash of a.relay", "restart of a.relay"]
     assert built.spans == []
-    assert [arrow.at_target for arrow in built.arrows if arrow.lost] == [False]
+    assert [(arrow.lost, arrow.under_way) for arrow in built.arrows if arrow.kind == "message"] == [(False, True)]
     assert "*** crash of a.relay ***" in diagram.render(log.trace(), 7)
 
 
@@ -141,8 +141,9 @@ def test_a_message_to_a_dead_process_ends_at_its_lane_without_anybody_saying_so(
     log.add(3, "send", "a", "inquiry", peer="hub")
     log.add(4, "restart", "hub", actor="fault", detail="hub")
     log.add(5, "send", "a", "inquiry", peer="hub")
-    arrows = [arrow for arrow in sequence.build(log.trace(), 7).arrows if arrow.lost]
-    assert [arrow.at_target for arrow in arrows] == [False, True, False]
+    arrows = [arrow for arrow in sequence.build(log.trace(), 7).arrows if arrow.kind == "message"]
+    assert [(arrow.lost, arrow.at_target) for arrow in arrows] == [(True, False), (True, True), (False, False)]
+    assert arrows[-1].under_way
 
 
 @pytest.mark.parametrize("prepared", [False, True])
