@@ -580,7 +580,7 @@ def running_endless_search(workers):
             if now.depth > 150 and not said:
                 said.append(print("running", flush=True))
         model = Model(initial=[(0, 0)], successors=lambda s: [("x", (s[0] + 1, s[1])), ("y", (s[0], s[1] + 1))])
-        result = explore(model, workers={workers}, progress=progress)
+        result = explore(model, workers={workers}, progress=progress, max_seconds=60)
         print(result.stopped, result.states > 100, flush=True)
         """
     )

@@ -1,0 +1,9 @@
+"""What all tests share."""
+
+import signal
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, also below a shell that runs its background jobs without: tests that interrupt a child would wait for ever."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
