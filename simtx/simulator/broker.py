@@ -12,7 +12,8 @@ from simtx.simulator.timers import Token
 
 if TYPE_CHECKING:
     from simtx.scenario import Broker as BrokerSpec
-    from simtx.simulator.node import Actor, Node
+    from simtx.simulator.actor import Actor
+    from simtx.simulator.interpreter import Interpreter
     from simtx.simulator.world import World
 
 NAME: Final = "broker"
@@ -23,7 +24,7 @@ class _Publication:
 
     __slots__ = ("actor", "effect", "epoch", "node", "open", "timeout")
 
-    def __init__(self, node: Node, actor: Actor, effect: Publish) -> None:
+    def __init__(self, node: Interpreter, actor: Actor, effect: Publish) -> None:
         self.node = node
         self.actor = actor
         self.effect = effect
@@ -81,7 +82,7 @@ class Broker:
 
     # --- producers --------------------------------------------------------------------------------------------------------------
 
-    def publish(self, node: Node, actor: Actor, effect: Publish) -> None:
+    def publish(self, node: Interpreter, actor: Actor, effect: Publish) -> None:
         """Take a message from a producer's hands: the bytes leave after the linger time, if the producer lives so long."""
         record = self._world.ledger.active.get(effect.message.tx)
         if record is not None:
@@ -183,7 +184,7 @@ class Broker:
             record.retries += 1
         self._deliver(parcel)
 
-    def acknowledge(self, node: Node, number: int) -> None:
+    def acknowledge(self, node: Interpreter, number: int) -> None:
         """A consumer says that this delivery needs not come again; its word may get lost."""
         self._link(node.name, NAME).transmit(self._acknowledged, number)
 

@@ -11,8 +11,9 @@ from simtx.simulator.broker import NAME as BROKER
 
 if TYPE_CHECKING:
     from simtx.scenario import Fault
+    from simtx.simulator.actor import Actor
     from simtx.simulator.network import Link
-    from simtx.simulator.node import Actor, Node
+    from simtx.simulator.node import Node
     from simtx.simulator.world import World
 
 

@@ -17,8 +17,9 @@ from simtx.protocols import Branch, Execute, Key, Message, Operation, Prepare, R
 from simtx.simulator.replica import Replica
 
 if TYPE_CHECKING:
+    from simtx.simulator.actor import Actor
     from simtx.simulator.locks import Deadlocks
-    from simtx.simulator.node import Actor, Node
+    from simtx.simulator.node import Node
 
 TOMBSTONE: Final = "tombstone"
 _NO_KEYS: Final[list[str]] = []  # never changed: a local transaction that needs locks gets a list of its own

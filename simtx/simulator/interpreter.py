@@ -1,0 +1,392 @@
+"""The interpreter of effects: it plays the machines of a node, effect by effect.
+
+It is one of three (the simulator's, the real execution's, the checker's); the contract it keeps is that of `simtx.protocols.contract`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from heapq import heappush
+from operator import length_hint
+from typing import TYPE_CHECKING
+
+from simtx.errors import ProtocolViolation
+from simtx.metrics.journal import DAEMON
+from simtx.protocols import (
+    Acknowledge,
+    Alert,
+    Answer,
+    Append,
+    CancelTimer,
+    Commit,
+    Decided,
+    Delivery,
+    Done,
+    Effect,
+    Event,
+    Execute,
+    Forget,
+    MarkOutbox,
+    Message,
+    Prepare,
+    Publish,
+    ReadOutbox,
+    Request,
+    Rollback,
+    SetTimer,
+    Suspect,
+    Timer,
+    Transact,
+)
+from simtx.simulator.actor import BUSY, IDLE, SUBMITTING, WAITING, Actor
+from simtx.simulator.environment import NORMAL
+from simtx.simulator.local import LocalWork
+from simtx.simulator.network import Link
+from simtx.simulator.store import Work
+from simtx.simulator.timers import Token
+
+if TYPE_CHECKING:
+    from simtx.simulator.faults import Armed
+
+_FORGET = Forget()
+
+
+class Interpreter(LocalWork):
+    """The part of a `Node` that hands events to machines and plays what they ask for."""
+
+    __slots__ = ()
+
+    # --- what comes in ----------------------------------------------------------------------------------------------------------
+
+    def receive(self, message: Message) -> None:
+        """A message arrives from the network."""
+        if self.unusual and not self._accept(message):
+            return
+        tx = message.tx
+        actor = self.actors.get(tx)
+        if actor is None:
+            actor = self._spawn(tx)
+        elif actor.phase:
+            self._post(actor, message)
+            return
+        actor.phase = BUSY
+        self._run(actor, actor.machine.handle(message))
+
+    def _accept(self, message: Message) -> bool:
+        """Look at a message when something is unusual: the node is down or paused, has breakers, or keeps a journal."""
+        if not self.up:
+            self._dropped(message)
+            return False
+        if self.paused:
+            self.backlog.append((self.receive, message))
+            return False
+        breaker = self.breakers.get(message.sender)
+        if breaker is not None:
+            breaker.success()
+        if self.journal is not None:
+            self._notify(self.actors.get(message.tx) or self._spawn(message.tx), message)
+            return False
+        return True
+
+    def deliver(self, delivery: Delivery) -> None:
+        """A delivery arrives from the broker."""
+        if not self.up:
+            self._dropped(delivery.message)
+            return
+        if self.paused:
+            self.backlog.append((self.deliver, delivery))
+            return
+        tx = delivery.message.tx
+        self._notify(self.actors.get(tx) or self._spawn(tx), delivery)
+
+    def request(self, request: Request) -> None:
+        """The client's request arrives."""
+        if not self.up:
+            return
+        if self.paused:
+            self.backlog.append((self.request, request))
+            return
+        self._notify(self.actors.get(request.tx) or self._spawn(request.tx), request)
+
+    def confirm(self, confirmation: tuple[Actor, Done]) -> None:
+        """The broker's ack of a publication arrives, or its time is over."""
+        actor, done = confirmation
+        if not actor.alive:
+            return
+        if self.paused:
+            self.backlog.append((self.confirm, confirmation))
+            return
+        self._notify(actor, done)
+
+    def _dropped(self, message: Message) -> None:
+        if self.journal is not None:
+            self.journal.dropped(message)
+
+    def _ring(self, token: Token) -> None:
+        actor = token.owner
+        if not isinstance(actor, Actor) or not actor.alive:
+            return
+        if self.paused:
+            self.backlog.append((self._ring, token))
+            return
+        if actor.timers is not None and actor.timers.pop(token.kind, None) is token:
+            token.owner = None
+            self._notify(actor, Timer(token.kind))
+
+    def _spawn(self, tx: int, *, recovered: bool = False) -> Actor:
+        record = self.ledger.active.get(tx)
+        actor = Actor(self.world.strategy.machine(self.name, tx), tx, record)
+        if record is not None and not recovered:
+            record.actors += 1
+        self.actors[tx] = actor
+        return actor
+
+    def _notify(self, actor: Actor, event: Event) -> None:
+        if actor.phase:
+            self._post(actor, event)
+        else:
+            self._play(actor, event)
+
+    @staticmethod
+    def _post(actor: Actor, event: Event) -> None:
+        if actor.mail is None:
+            actor.mail = deque()
+        actor.mail.append(event)
+
+    def _play(self, actor: Actor, event: Event) -> None:
+        actor.phase = BUSY
+        self._run(actor, self._handled(actor, event) if self.journal is not None else actor.machine.handle(event))
+
+    def _handled(self, actor: Actor, event: Event) -> list[Effect]:
+        """Let a machine handle an event, and write it down."""
+        journal, machine = self.journal, actor.machine
+        if journal is None:
+            return machine.handle(event)
+        journal.event(actor, event)
+        state = machine.state
+        effects = machine.handle(event)
+        if self.world.full_log:
+            journal.handled(actor, event, effects, state)
+        return effects
+
+    def _resume(self, actor: Actor) -> None:
+        """A forced write of this machine is durable: on with the effects behind it."""
+        if self.paused:
+            self.backlog.append((self._resume, actor))
+        elif actor.alive:
+            self._run(actor, actor.effects, actor.rest)
+
+    def _run(self, actor: Actor, effects: list[Effect], rest: Iterator[Effect] | None = None) -> None:
+        """Play effects, or the rest of them, then whatever waits; return when the machine is idle or has to wait for the disk."""
+        record = actor.record
+        watched = self.watched
+        if rest is None:
+            rest = iter(effects)
+        while True:
+            for effect in rest:
+                if watched and not self._watch(actor, effect, effects, rest):
+                    if actor.alive:
+                        continue
+                    return
+                kind = type(effect)
+                if kind is Message:
+                    if record is not None:
+                        record.messages += 1
+                    to: str = effect.to  # type: ignore[union-attr]
+                    link, receive = self.routes.get(to) or self._route(to)
+                    if link.plain:
+                        draw, sequence = link.draw, self.sequence
+                        heappush(self.queue, (self.env.now + draw(), NORMAL, sequence(), receive, effect))
+                    else:
+                        link.transmit(receive, effect, effect)
+                elif kind is Append:
+                    if not effect.forced:  # type: ignore[union-attr]
+                        self._append_lazily(actor, effect)  # type: ignore[arg-type]
+                    elif self._at_once():
+                        self._hardened(actor, effect)  # type: ignore[arg-type]
+                    else:
+                        actor.effects, actor.rest = effects, rest
+                        self.disk.force(self._hardened_later, (actor, effect))
+                        return
+                elif kind is SetTimer:
+                    self._set_timer(actor, effect)  # type: ignore[arg-type]
+                elif kind is Transact or kind is Prepare or kind is Execute:
+                    actor.effects, actor.rest = effects, rest
+                    actor.phase = SUBMITTING
+                    self._submit(Work(actor, effect))  # type: ignore[arg-type]
+                    if actor.phase == SUBMITTING:
+                        actor.phase = WAITING
+                        return
+                elif kind is Forget:
+                    self._forget(actor)
+                elif kind is CancelTimer:
+                    token = actor.timers.pop(effect.kind, None) if actor.timers else None  # type: ignore[union-attr]
+                    if token is not None:
+                        token.owner = None
+                elif kind is Commit or kind is Rollback:
+                    if self._second_phase(actor, effect):  # type: ignore[arg-type]
+                        continue
+                    actor.effects, actor.rest = effects, rest
+                    return
+                else:
+                    self._rest(actor, effect)
+                    if not actor.alive:
+                        return
+            if watched and effects and self._injected(actor, effects, rest, 0):
+                return
+            event: Event
+            if actor.done is not None:
+                event, actor.done = actor.done, None
+            elif actor.mail and actor.alive:
+                event = actor.mail.popleft()
+            else:
+                actor.phase = IDLE
+                if actor.alive and not actor.timers:
+                    machine = actor.machine
+                    if machine.state == machine.initial and actor.tx != DAEMON:
+                        self._free(actor)  # it came for nothing and holds nothing
+                return
+            effects = actor.machine.handle(event) if self.journal is None else self._handled(actor, event)
+            rest = iter(effects)
+
+    def _watch(self, actor: Actor, effect: Effect, effects: list[Effect], rest: Iterator[Effect]) -> bool:
+        """Look at an effect before it is played; False if it must not be: the node crashed just now, or a breaker is open."""
+        if self.armed and self._injected(actor, effects, rest, 1):
+            return False
+        if type(effect) is Message:
+            if self.breakers and not self._allowed(effect.to):
+                if self.journal is not None:
+                    self.journal.held_back(actor, effect)
+                return False
+            if self.journal is not None:
+                self.journal.effect(actor, effect)
+        return True
+
+    def _rest(self, actor: Actor, effect: Effect) -> None:
+        """The effects that happen at once and are not on the hottest path."""
+        record, now = actor.record, self.env.now
+        if self.journal is not None:
+            self.journal.effect(actor, effect)
+        if isinstance(effect, Answer):
+            if record is not None:
+                self.world.answered(record, effect.outcome)
+        elif isinstance(effect, Decided):
+            if record is not None:
+                self.ledger.decided(record, effect.outcome == "committed", now)
+        elif isinstance(effect, Suspect):
+            if record is not None:
+                record.retries += 1
+            breaker = self.breakers.get(effect.node)
+            if breaker is not None:
+                breaker.failure(now)
+        elif isinstance(effect, Alert):
+            self.ledger.alerts += 1
+            if effect.stuck and record is not None:
+                record.stuck = True
+        elif isinstance(effect, Publish):
+            self.world.broker_or_refuse().publish(self, actor, effect)
+        elif isinstance(effect, Acknowledge):
+            self.world.broker_or_refuse().acknowledge(self, effect.id)
+        elif isinstance(effect, ReadOutbox):
+            actor.done = Done(effect.tag, "done", self._own_store().read_outbox(effect.limit))
+        elif isinstance(effect, MarkOutbox):
+            self._own_store().mark_outbox(effect.ids)
+        else:
+            raise ProtocolViolation(f"{actor.machine!r} asked for {effect!r}, which is no effect")
+
+    def _set_timer(self, actor: Actor, effect: SetTimer) -> None:
+        factor = self.timer_factor
+        delay = effect.delay * factor
+        extra = self.world.jitter() * effect.jitter * factor if effect.jitter else 0.0
+        timers = actor.timers
+        if timers is None:
+            timers = actor.timers = {}
+        else:
+            token = timers.get(effect.kind)
+            if token is not None:
+                due = self.env.now + delay + extra
+                if token.seen <= due:
+                    token.due = due  # where it waits already, it will be found to be due later
+                    return
+                token.owner = None
+        token = timers[effect.kind] = Token(actor, effect.kind, self._ring)
+        self.timers.start(token, delay, extra)
+
+    def _forget(self, actor: Actor) -> None:
+        if self.journal is not None:
+            self.journal.effect(actor, _FORGET)
+        self._free(actor)
+        records = self.durable.pop(actor.tx, None)
+        if records and actor.lazy:
+            self.endings.append((self.env.now, actor.tx, records))
+            while len(self.endings) > 256 and self.survives(self.endings[0][0]):
+                self.endings.popleft()
+        if actor.mail:
+            mail, actor.mail = actor.mail, None
+            for event in mail:
+                self._notify(self.actors.get(actor.tx) or self._spawn(actor.tx), event)
+
+    def _free(self, actor: Actor) -> None:
+        if self.actors.get(actor.tx) is actor:
+            del self.actors[actor.tx]
+            if actor.record is not None:
+                actor.record.actors -= 1
+                actor.record.last_activity = self.env.now
+        actor.alive = False
+        if actor.timers:
+            for token in actor.timers.values():
+                token.owner = None
+            actor.timers = None
+
+    def _route(self, to: str) -> tuple[Link, Callable[[Message], None]]:
+        """The link to another node, and who takes the message there."""
+        if to not in self.world.nodes:
+            raise ProtocolViolation(
+                f"{self.name} sends to '{to}', which is no node; there are {', '.join(self.world.nodes)}"
+            )
+        route = self.routes[to] = self.world.link(self.name, to), self.world.nodes[to].receive
+        return route
+
+    def _allowed(self, to: str) -> bool:
+        breaker = self.breakers.get(to)
+        if breaker is None or breaker.allow(self.env.now):
+            return True
+        self.breaker_rejections += 1
+        return False
+
+    def outbox_written(self) -> None:
+        """A local transaction with outbox rows has committed: wake the daemons of a strategy that wants it."""
+        if self.world.wake_on_commit:
+            for daemon in self.daemons:
+                self.env.call_in(0.0, self._wake, daemon)
+
+    def _wake(self, daemon: Actor) -> None:
+        if daemon.alive and not self.paused:
+            self._notify(daemon, Timer("wake"))
+
+    def arm(self, armed: Armed) -> None:
+        """Aim a crash at one effect of one transaction."""
+        self.armed.append(armed)
+        self.watched = True
+
+    def _injected(self, actor: Actor, effects: list[Effect], rest: Iterator[Effect], taken: int) -> bool:
+        """Crash here if a fault was aimed at the effect that comes next, or at the moment after the one before it.
+
+        Args:
+            actor: Whose program it is.
+            effects: The program.
+            rest: What is left of it.
+            taken: 1 if the effect that comes next has been taken from the rest already, else 0.
+        """
+        if not self.armed:
+            return False
+        position = len(effects) - length_hint(rest) - taken
+        for armed in list(self.armed):
+            behind = position > 0 and armed.hits(actor, effects[position - 1], before=False)
+            if behind or (position < len(effects) and armed.hits(actor, effects[position], before=True)):
+                self.armed.remove(armed)
+                actor.effects, actor.rest, actor.phase = effects, iter(effects[position:]), BUSY
+                armed.strike(self.world.nodes[self.name])
+                return True
+        return False
