@@ -43,8 +43,8 @@ from simtx.simulator.actor import BUSY, IDLE, SUBMITTING, WAITING, Actor
 from simtx.simulator.environment import NORMAL
 from simtx.simulator.local import LocalWork
 from simtx.simulator.network import Link
-from simtx.simulator.store import Work
 from simtx.simulator.timers import Token
+from simtx.simulator.work import Work
 
 if TYPE_CHECKING:
     from simtx.simulator.faults import Armed

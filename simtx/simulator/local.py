@@ -15,7 +15,8 @@ from simtx.simulator.actor import BUSY, SUBMITTING, Actor
 from simtx.simulator.disk import Disk
 from simtx.simulator.network import Link
 from simtx.simulator.pool import Pool
-from simtx.simulator.store import Store, Work
+from simtx.simulator.store import Store
+from simtx.simulator.work import Work
 
 if TYPE_CHECKING:
     from simtx.simulator.faults import Armed

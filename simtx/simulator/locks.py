@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from simtx.protocols import Transact
 
 if TYPE_CHECKING:
-    from simtx.simulator.store import Store, Work
+    from simtx.simulator.store import Store
+    from simtx.simulator.work import Work
 
 
 class Deadlocks:

@@ -8,7 +8,7 @@ from heapq import heappush
 
 from simtx.metrics.journal import Journal
 from simtx.simulator.environment import NORMAL, Environment
-from simtx.simulator.store import Work
+from simtx.simulator.work import Work
 
 
 class Pool:

@@ -1,183 +1,26 @@
 """A little database: values, row locks with wait queues, guarded local transactions, prepared branches, inbox and outbox rows.
 
 It holds data, so that invariants are checked on values. Row locks are exclusive and held until the local transaction is durable; under
-``serializable`` reads lock too, under ``read-committed`` a read sees the last committed value and never waits. Locks of one local
-transaction are taken in the order of their keys, so that two local transactions never wait for each other in a ring; across stores
-that is the business of the scenario's deadlock rule.
+``serializable`` reads lock too, under ``read-committed`` a read sees the last committed value and never waits.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from simtx.metrics.ledger import writes
-from simtx.protocols import Branch, Execute, Key, Message, Operation, Prepare, Record, Status, Transact
-from simtx.simulator.replica import Replica
-
-if TYPE_CHECKING:
-    from simtx.simulator.actor import Actor
-    from simtx.simulator.locks import Deadlocks
-    from simtx.simulator.node import Node
+from simtx.protocols import Execute, Operation, Prepare, Record, Status, Transact
+from simtx.simulator.row_locks import RowLocks
+from simtx.simulator.work import Work
 
 TOMBSTONE: Final = "tombstone"
-_NO_KEYS: Final[list[str]] = []  # never changed: a local transaction that needs locks gets a list of its own
 
 
-class Work:
-    """One local transaction on its way through a store: volatile until it is durable."""
+class Store(RowLocks):
+    """The store of one service: it runs local transactions and branches, and survives crashes."""
 
-    __slots__ = (
-        "actor",
-        "changes",
-        "effect",
-        "epoch",
-        "forced",
-        "keys",
-        "locked_from",
-        "operations",
-        "prepared_since",
-        "reads",
-        "row",
-        "status",
-        "steps",
-        "tombstone",
-        "tx",
-        "wait_since",
-    )
+    __slots__ = ()
 
-    def __init__(self, actor: Actor, effect: Transact | Execute | Prepare) -> None:
-        self.actor = actor
-        self.effect = effect
-        self.tx = actor.tx
-        self.operations: tuple[Operation, ...] = effect.operations
-        self.steps = effect.steps
-        self.changes: dict[str, float] = {}
-        self.keys = _NO_KEYS
-        #: (key, value, version) as the store gave them, if recorded.
-        self.reads: list[tuple[str, float, int]] | None = None
-        self.row: Branch | None = None
-        self.tombstone: Key | None = None
-        self.status: Status = "done"
-        self.epoch = -1  # of the pool whose worker serves it; -1: none does
-        self.forced = False
-        self.locked_from = 0.0  # sum over the locks it holds of the times at which it got them
-        self.wait_since = -1.0
-        self.prepared_since = 0.0
-
-
-class Store:
-    """The store of one service.
-
-    Args:
-        node: The service's node, which owns the clock, the log device and the metrics.
-        initial: First values by key; a key that ends in ``*`` stands for every key with that prefix.
-        serializable: Whether reads lock.
-        lock_timeout: Seconds after which a waiting local transaction gives up.
-        weights: Conserved quantities: (key prefix, weight in each of them).
-        deadlocks: The rule that finds or prevents rings of waiting transactions.
-        retention: How long idempotency rows are kept at least, in seconds.
-        replica: Where reads go, or None: to the store itself.
-    """
-
-    __slots__ = (
-        "_deadlocks",
-        "_exact",
-        "_lazy_rollbacks",
-        "_lock_timeout",
-        "_marks",
-        "_next_row",
-        "_node",
-        "_older_rows",
-        "_prefixes",
-        "_retention",
-        "_rotate_at",
-        "_serializable",
-        "_versions",
-        "_weights",
-        "open",
-        "outbox",
-        "owners",
-        "prepared",
-        "replica",
-        "rows",
-        "values",
-        "waiters",
-    )
-
-    def __init__(
-        self,
-        node: Node,
-        initial: dict[str, float],
-        *,
-        serializable: bool,
-        lock_timeout: float,
-        weights: Sequence[tuple[str, tuple[float, ...]]],
-        deadlocks: Deadlocks,
-        retention: float,
-        replica: Replica | None = None,
-    ) -> None:
-        self._node = node
-        self._exact = {key: value for key, value in initial.items() if not key.endswith("*")}
-        self._prefixes = sorted(
-            ((k[:-1], v) for k, v in initial.items() if k.endswith("*")), key=lambda item: -len(item[0])
-        )
-        self._serializable = serializable
-        self._lock_timeout = lock_timeout
-        self._weights = tuple(weights)
-        self._deadlocks = deadlocks
-        self._retention = retention
-        self.replica = replica
-        self._rotate_at = retention
-        self.values: dict[str, float] = dict(self._exact)
-        self._versions: dict[str, int] = {}  # how often each key was changed; counted only for the event log
-        self.owners: dict[str, Work] = {}
-        self.waiters: dict[str, deque[Work]] = {}
-        self.rows: dict[Key, Any] = {}
-        self._older_rows: dict[Key, Any] = {}
-        self.outbox: dict[int, Message] = {}
-        self.prepared: dict[int, Work] = {}
-        self.open: dict[int, Work] = {}
-        self._next_row = 0
-        self._marks: deque[tuple[float, int, Message]] = deque()
-        self._lazy_rollbacks: deque[tuple[float, Work]] = deque()
-
-    # --- values -----------------------------------------------------------------------------------------------------------------
-
-    def read(self, key: str) -> float:
-        """Last committed value of a key; keys that nobody wrote yet have their initial value, 0 if none is given."""
-        value = self.values.get(key)
-        return self.first(key) if value is None else value
-
-    def first(self, key: str) -> float:
-        """Value of a key before the run."""
-        value = self._exact.get(key)
-        if value is not None:
-            return value
-        for prefix, initial in self._prefixes:
-            if key.startswith(prefix):
-                return initial
-        return 0
-
-    def row(self, key: Key) -> Any:
-        """Value of an idempotency row, or None."""
-        value = self.rows.get(key)
-        return self._older_rows.get(key) if value is None else value
-
-    def _rotate(self) -> None:
-        """Start a new generation of idempotency rows: a row lives for at least one retention, at most for two."""
-        now = self._node.env.now
-        self._older_rows = self.rows if now < self._rotate_at + self._retention else {}
-        self.rows = {}
-        self._rotate_at = now + self._retention
-
-    def forget_rows(self) -> None:
-        """Drop the idempotency rows, of which there are several for each transaction: the run is over, and nobody comes again."""
-        self.rows.clear()
-        self._older_rows.clear()
-
-    # --- a local transaction, from its start to its end ---------------------------------------------------------------------------
+    # --- a local transaction, from its start to its end -------------------------------------------------------------------------
 
     def run(self, work: Work) -> None:
         """Run a local transaction whose service time is over; the node's `finish` hears of the end."""
@@ -239,73 +82,6 @@ class Store:
         work.forced = True
         node.disk.note_instant()
         self._commit(work, effect)
-
-    def _lockable(self, work: Work) -> list[str]:
-        keys = {o.key for o in work.operations if o.kind in ("add", "set") or (o.kind == "read" and self._serializable)}
-        branch = self.open.get(work.tx)
-        if branch is not None:
-            keys.difference_update(branch.keys)
-        return sorted(keys)
-
-    def _acquire(self, work: Work) -> None:
-        owners = self.owners
-        for position, key in enumerate(work.keys):
-            if owners.get(key, work) is not work:
-                for free in work.keys[:position]:
-                    self._own(work, free)
-                self._wait(work, key)
-                return
-        if work.wait_since >= 0:
-            self._end_wait(work, "granted")
-        self._evaluate(work)
-
-    def _own(self, work: Work, key: str) -> None:
-        if self.owners.get(key) is not work:
-            self.owners[key] = work
-            work.locked_from += self._node.env.now
-
-    def _wait(self, work: Work, key: str) -> None:
-        env = self._node.env
-        if work.wait_since < 0:
-            work.wait_since = env.now
-            env.call_in(self._lock_timeout, self._give_up, work)
-        self.waiters.setdefault(key, deque()).append(work)
-        if not self._deadlocks.may_wait(work):
-            self._leave(work, "deadlock")
-            self.drop(work, "failed")
-
-    def _give_up(self, work: Work) -> None:
-        if work.wait_since >= 0 and work.actor.alive:
-            self._leave(work, "timeout")
-            self._deadlocks.timeouts += 1
-            self.drop(work, "failed")
-
-    def _leave(self, work: Work, end: str) -> None:
-        """Stop waiting, without the lock."""
-        for key, queue in list(self.waiters.items()):
-            if work in queue:
-                queue.remove(work)
-                if not queue:
-                    del self.waiters[key]
-        self._end_wait(work, end)
-        self._release(work)
-
-    def _end_wait(self, work: Work, end: str) -> None:
-        node, record = self._node, work.actor.record
-        seconds = node.env.now - work.wait_since
-        work.wait_since = -1.0
-        if record is not None:
-            record.lock_wait += seconds
-        if node.journal is not None:
-            node.journal.waited(work.tx, seconds, end)
-
-    def waits(self) -> Iterator[tuple[Work, list[Work]]]:
-        """Every local transaction that waits for a lock here, with those it waits for: the owner, and who is before it in the queue."""
-        for key, queue in self.waiters.items():
-            before = [self.owners[key]]
-            for work in queue:
-                yield work, list(before)
-                before.append(work)
 
     def _evaluate(self, work: Work) -> None:
         """Play the operations on what is committed, with all locks in hand: changes, or a refusal."""
@@ -428,12 +204,6 @@ class Store:
                 self._release(branch)
         self._node.finish(work, status, None)
 
-    def _hold(self, work: Work) -> None:
-        if not work.keys:
-            work.keys = self._lockable(work)
-        for key in work.keys:
-            self._own(work, key)
-
     def _harden(self, work: Work) -> None:
         """Force what the local transaction writes, then make it visible."""
         disk = self._node.disk
@@ -507,53 +277,6 @@ class Store:
             self._release(work)
         node.finish(work, status, None)
 
-    def _apply(self, work: Work, steps: Sequence[int], compensation: bool) -> None:
-        """Make the changes visible, and tell the ledger."""
-        changes = work.changes
-        if not changes:
-            return
-        node = self._node
-        shifts = self._shifts(changes) if self._weights else None
-        if node.journal is not None:
-            audit = {key: (self.read(key), new) for key, new in changes.items()}
-            node.journal.applied(work.actor, steps, audit, compensation=compensation, reads=work.reads or ())
-            versions = {key: self._versions.get(key, 0) + 1 for key in changes}
-            self._versions.update(versions)
-        else:
-            versions = {}
-        self.values.update(changes)
-        if self.replica is not None:
-            self.replica.ship(changes, versions)
-        record = work.actor.record
-        if record is not None:
-            if len(steps) > 1:
-                plan = record.plan.steps
-                steps = [index for index in steps if writes(plan[index].operations)]
-            node.ledger.effect(record, steps, compensation, shifts, node.env.now)
-
-    def _queried(self, work: Work) -> None:
-        """A local transaction that changes nothing is over: the event log hears what it has read."""
-        journal = self._node.journal
-        if journal is not None and work.reads:
-            effect = work.effect
-            compensation = type(effect) is Transact and effect.compensation
-            refused = work.status == "refused"
-            journal.applied(work.actor, work.steps, {}, compensation=compensation, reads=work.reads, refused=refused)
-
-    def _shifts(self, changes: dict[str, float]) -> list[float] | None:
-        """By how much these changes move every conserved quantity, or None if by nothing."""
-        shifts: list[float] | None = None
-        for key, new in changes.items():
-            for prefix, weight in self._weights:
-                if key.startswith(prefix):
-                    old = self.values.get(key)
-                    change = new - (self.first(key) if old is None else old)
-                    if shifts is None:
-                        shifts = [0.0] * len(weight)
-                    for index, factor in enumerate(weight):
-                        shifts[index] += factor * change
-        return shifts
-
     # --- second phase -----------------------------------------------------------------------------------------------------------
 
     def commit_prepared(self, branch: Work) -> None:
@@ -577,55 +300,6 @@ class Store:
             while len(self._lazy_rollbacks) > 64 and self._node.survives(self._lazy_rollbacks[0][0]):
                 self._lazy_rollbacks.popleft()
         self._release(branch)
-
-    def _release(self, work: Work) -> None:
-        if not work.keys:
-            return
-        owners = self.owners
-        freed = [key for key in work.keys if owners.get(key) is work]
-        if not freed:
-            return
-        node, record = self._node, work.actor.record
-        seconds = node.env.now * len(freed) - work.locked_from
-        work.locked_from = 0.0
-        if record is not None:
-            record.lock_hold += seconds
-        if node.journal is not None:
-            node.journal.unlocked(work.tx, freed, seconds)
-        followers = []
-        for key in freed:
-            del owners[key]
-            queue = self.waiters.get(key)
-            if queue:
-                follower = queue.popleft()
-                if not queue:
-                    del self.waiters[key]
-                self._own(follower, key)
-                followers.append((key, follower))
-        for key, follower in followers:  # only now, so that none of them takes a key that another one waits for
-            if self.owners.get(key) is follower:
-                self._acquire(follower)
-
-    # --- outbox -----------------------------------------------------------------------------------------------------------------
-
-    def read_outbox(self, limit: int) -> tuple[tuple[int, Message], ...]:
-        """Up to `limit` unmarked rows in commit order."""
-        rows = []
-        for item in self.outbox.items():
-            rows.append(item)
-            if len(rows) == limit:
-                break
-        return tuple(rows)
-
-    def mark_outbox(self, ids: Sequence[int]) -> None:
-        """Mark rows as published; a crash may forget it as long as the log was not flushed."""
-        now = self._node.env.now
-        for number in ids:
-            message = self.outbox.pop(number, None)
-            if message is not None:
-                self._marks.append((now, number, message))
-        while len(self._marks) > 256 and self._node.survives(self._marks[0][0]):
-            self._marks.popleft()
 
     # --- crash ------------------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ from simtx.metrics.run import Run
 from simtx.metrics.trace import Trace
 from simtx.scenario import Scenario
 from simtx.scenario.distributions import Exponential
-from simtx.simulator.store import Store, Work
+from simtx.simulator.store import Store
+from simtx.simulator.work import Work
 from tests.simulator.worlds import STRATEGIES, chain
 
 BEFORE = "2pc:work=before"

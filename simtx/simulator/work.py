@@ -1,0 +1,54 @@
+"""A local transaction under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from simtx.protocols import Branch, Execute, Key, Operation, Prepare, Status, Transact
+
+if TYPE_CHECKING:
+    from simtx.simulator.actor import Actor
+
+_NO_KEYS: Final[list[str]] = []  # never changed: a local transaction that needs locks gets a list of its own
+
+
+class Work:
+    """One local transaction on its way through a store: volatile until it is durable."""
+
+    __slots__ = (
+        "actor",
+        "changes",
+        "effect",
+        "epoch",
+        "forced",
+        "keys",
+        "locked_from",
+        "operations",
+        "prepared_since",
+        "reads",
+        "row",
+        "status",
+        "steps",
+        "tombstone",
+        "tx",
+        "wait_since",
+    )
+
+    def __init__(self, actor: Actor, effect: Transact | Execute | Prepare) -> None:
+        self.actor = actor
+        self.effect = effect
+        self.tx = actor.tx
+        self.operations: tuple[Operation, ...] = effect.operations
+        self.steps = effect.steps
+        self.changes: dict[str, float] = {}
+        self.keys = _NO_KEYS
+        #: (key, value, version) as the store gave them, if recorded.
+        self.reads: list[tuple[str, float, int]] | None = None
+        self.row: Branch | None = None
+        self.tombstone: Key | None = None
+        self.status: Status = "done"
+        self.epoch = -1  # of the pool whose worker serves it; -1: none does
+        self.forced = False
+        self.locked_from = 0.0  # sum over the locks it holds of the times at which it got them
+        self.wait_since = -1.0
+        self.prepared_since = 0.0
