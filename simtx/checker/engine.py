@@ -48,10 +48,12 @@ class Options:
         """Refuse what makes no sense, by name."""
         for name in ("workers", "max_states", "max_memory"):
             value = getattr(self, name)
-            if (value is not None or name == "workers") and (not isinstance(value, int) or value < 1):
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if (value is not None or name == "workers") and not (whole and value >= 1):
                 raise ScenarioError(f"must be a whole number of at least 1, got {value!r}", where=f"explore: {name}")
         seconds: Any = self.max_seconds
-        if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+        number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if seconds is not None and not (number and seconds > 0):
             raise ScenarioError(f"must be a positive number of seconds, got {seconds!r}", where="explore: max_seconds")
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
 from simtx.checker.exploration import Exploration, Progress
 from simtx.checker.explore import explore
-from simtx.checker.properties import ALWAYS, AT_REST, EXPECTED, PROPERTIES
+from simtx.checker.properties import ALWAYS, AT_REST, EXPECTED
 from simtx.checker.protocol import ProtocolModel
 from simtx.checker.scope import Scope
 from simtx.checker.story import Story
@@ -71,8 +72,8 @@ class Verdict:
 
     @property
     def holds(self) -> tuple[str, ...]:
-        """Properties without a violation."""
-        return tuple(name for name in self.checked if name not in self.violations)
+        """Properties that hold in all of the scope; none, as long as not all of it was explored."""
+        return tuple(name for name in self.checked if self._proved(name))
 
     def __bool__(self) -> bool:
         return self.ok
@@ -106,29 +107,45 @@ class Verdict:
     def text(self) -> str:
         """The whole verdict."""
         out = [self.headline, f"  scope: {self.bounds}"]
-        for group, names in (("at any time", ALWAYS), ("at rest", AT_REST)):
+        for group, properties in self._groups():
             out.append(f"  {group}:")
-            out += [f"    {self._mark(name):<11} {name}: {names[name]}" for name in self.checked if name in names]
-        out.append(
-            "  possible: "
-            + ", ".join(f"{name}{'' if reached else ' NOT REACHED'}" for name, reached in self.goals.items())
-        )
-        if self.not_covered:
-            out.append(f"  not covered in this scope ({len(self.not_covered)}): {'; '.join(self.not_covered)}")
-        if self.undeclared:
-            out.append(f"  not in the transition tables ({len(self.undeclared)}): {'; '.join(self.undeclared)}")
+            out += [f"    {self._mark(name):<11} {name}: {says}" for name, says in properties]
+        out += [f"  {line}" for line in self._reach()]
         for name, story in self.violations.items():
-            known = f" (known: {self.expected[name]})" if name in self.expected else ""
-            out += ["", f"{story.title}{known}", story.text]
+            out += ["", f"{story.title}{self._known(name)}", story.text]
         return "\n".join(out)
 
-    def _mark(self, name: str) -> str:
+    def _groups(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """When properties are looked at: those that were checked, each with what it says."""
+        groups = (("at any time", ALWAYS), ("at rest", AT_REST))
+        return [(group, [(name, says[name]) for name in self.checked if name in says]) for group, says in groups]
+
+    def _reach(self) -> list[str]:
+        """What was reached and what was not, one line each."""
+        missed = "NOT REACHED" if self.complete else "not reached so far"
+        goals = (f"{name}{'' if reached else f' {missed}'}" for name, reached in self.goals.items())
+        out = [f"possible: {', '.join(goals)}"]
+        if self.not_covered:
+            where = "in this scope" if self.complete else "so far"
+            out.append(f"not covered {where} ({len(self.not_covered)}): {'; '.join(self.not_covered)}")
+        if self.undeclared:
+            out.append(f"not in the transition tables ({len(self.undeclared)}): {'; '.join(self.undeclared)}")
+        return out
+
+    def _proved(self, name: str) -> bool | None:
+        """Whether a property holds; None if that is open: not refuted, and not everything was explored."""
         if name in self.violations:
-            return "VIOLATED"
-        return "holds" if self.complete else "not refuted"
+            return False
+        return True if self.complete else None
+
+    def _mark(self, name: str) -> str:
+        return {True: "holds", False: "VIOLATED", None: "not refuted"}[self._proved(name)]
+
+    def _known(self, name: str) -> str:
+        return f" (known: {self.expected[name]})" if name in self.expected else ""
 
     def as_dict(self) -> dict[str, Any]:
-        """For machines: plain values only."""
+        """For machines: plain values only. A property that is not refuted so far, and a goal not reached so far, is None."""
         return {
             "strategy": self.strategy,
             "scope": self.scope.options(),
@@ -139,11 +156,11 @@ class Verdict:
             "transitions": self.transitions,
             "depth": self.depth,
             "seconds": self.seconds,
-            "properties": {name: name not in self.violations for name in self.checked},
+            "properties": {name: self._proved(name) for name in self.checked},
             "violations": {name: list(story.steps) for name, story in self.violations.items()},
             "expected": dict(self.expected),
             "symmetry": self.symmetry,
-            "goals": dict(self.goals),
+            "goals": {name: reached or (False if self.complete else None) for name, reached in self.goals.items()},
             "not_covered": list(self.not_covered),
             "undeclared": list(self.undeclared),
         }
@@ -155,13 +172,20 @@ class Verdict:
         return f"<Verdict {self.headline}; {self.bounds}>"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{escape(name)}</td><td>{escape(PROPERTIES[name])}</td><td>{self._mark(name)}</td></tr>"
-            for name in self.checked
-        )
-        stories = "".join(story._repr_html_() for story in self.violations.values())
-        missing = f"<p>not covered in this scope: {escape('; '.join(self.not_covered))}</p>" if self.not_covered else ""
-        return f"<p><b>{escape(self.headline)}</b><br>{escape(self.bounds)}</p><table>{rows}</table>{missing}{stories}"
+        left = 'style="text-align:left"'  # notebooks put cells to the right
+        rows = []
+        for group, properties in self._groups():
+            rows.append(f"<tr><th colspan=3 {left}>{group}</th></tr>")
+            for name, says in properties:
+                cells = (self._mark(name), name, says)
+                rows.append(f"<tr>{''.join(f'<td {left}>{escape(cell)}</td>' for cell in cells)}</tr>")
+        reach = "".join(f"<p>{escape(line)}</p>" for line in self._reach())
+        stories = ""
+        for name, story in self.violations.items():
+            known = f"<p>{escape(self._known(name).strip())}</p>" if name in self.expected else ""
+            stories += story._repr_html_() + known
+        head = f"<p><b>{escape(self.headline)}</b><br>scope: {escape(self.bounds)}</p>"
+        return f"{head}<table>{''.join(rows)}</table>{reach}{stories}"
 
 
 def verify(
@@ -227,6 +251,17 @@ def verify(
         ScenarioError: An argument is wrong, the strategy cannot play the plans of this scope, or symmetry is asked for and a
             machine treats participants that seemed to be alike in different ways.
     """
+    switches = {
+        "parallel": parallel,
+        "revisit": revisit,
+        "contention": contention,
+        "refusals": refusals,
+        "unruly": unruly,
+        "symmetry": symmetry,
+    }
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise ScenarioError(f"must be True or False, got {value!r}", f"verify: {name}")
     scope = Scope(
         participants=participants,
         messages=messages,
@@ -268,7 +303,8 @@ def verify_scope(
 
     def explored(*, fused: bool) -> tuple[ProtocolModel, Exploration]:
         model = ProtocolModel(strategy, scope, fused=fused, shared=workers != 1, symmetry=symmetry)
-        return model, explore(model.model(), symmetry=model.symmetry is not None, workers=workers, **limits)
+        with _arguments_of_verify():
+            return model, explore(model.model(), symmetry=model.symmetry is not None, workers=workers, **limits)
 
     model, exploration = explored(fused=True)
     if model.fused and model.direct:  # a node that is down may then lose messages: look at that too
@@ -278,6 +314,18 @@ def verify_scope(
         alike = f"{model.symmetry.words} are alike" if model.symmetry is not None else "no two participants are alike"
     verdict = _verdict(strategy, model, exploration, alike)
     return verdict if scope == scope.faultless() else _with_validity(verdict, strategy, limits)
+
+
+@contextmanager
+def _arguments_of_verify() -> Iterator[None]:
+    """What `explore` says against one of its arguments is said of the argument of `verify` that was handed on."""
+    try:
+        yield
+    except ScenarioError as error:
+        caller, _, argument = error.where.partition(": ")
+        if caller != "explore":
+            raise
+        raise ScenarioError(error.problem, f"verify: {argument}") from error.__cause__
 
 
 def _with_validity(verdict: Verdict, strategy: Strategy, limits: dict[str, Any]) -> Verdict:

@@ -623,6 +623,8 @@ def test_progress_is_told(eager_fork):
     [
         ({"workers": 0}, "explore: workers: must be a whole number of at least 1, got 0"),
         ({"workers": 1.5}, "explore: workers"),
+        ({"max_states": True}, "explore: max_states: must be a whole number of at least 1, got True"),
+        ({"max_seconds": True}, "explore: max_seconds: must be a positive number of seconds, got True"),
         ({"max_states": 0}, "explore: max_states"),
         ({"max_seconds": -1}, "explore: max_seconds: must be a positive number of seconds, got -1"),
         ({"max_memory": "1 GB"}, "explore: max_memory"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from html import unescape
 from typing import Any
 
 import pytest
@@ -113,7 +117,30 @@ def test_a_verdict_states_its_bounds() -> None:
         assert part in verdict.text
     assert "orchestrator never 'stuck'" in verdict.not_covered
     assert "holds" in repr(verdict)
-    assert "<table>" in verdict._repr_html_()
+    assert set(verdict.holds) == set(verdict.checked)
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        lambda: verify("saga", crashes=0),
+        lambda: verify("2pc", max_states=500),
+        lambda: verify("dual-write", duplicates=0, timeouts=0),
+        lambda: replace(verify("2pc", max_states=50), strategy="<2pc>", undeclared=("a 'b' on '<c>' to 'd'",)),
+    ],
+    ids=["holds", "incomplete", "refuted", "undeclared"],
+)
+def test_a_verdict_as_html_says_what_its_text_says(verdict: Callable[[], Verdict]) -> None:
+    """No word is missing; and cells are aligned to the left by themselves, since notebooks put them to the right."""
+    shown = verdict()
+    html = shown._repr_html_()
+    told = Counter(re.findall(r"[\w-]+", re.sub(r"^ *\d+\. ", "", shown.text, flags=re.MULTILINE)))
+    seen = Counter(re.findall(r"[\w-]+", unescape(re.sub(r"<[^<>]*>", " ", html))))
+    assert not told - seen
+    assert html.count("<td") == html.count('<td style="text-align:left"') == 3 * len(shown.checked)
+    assert html.index(">at any time<") < html.index(">agreement<") < html.index(">at rest<") < html.index(">atomicity<")
+    assert "<2pc>" not in html
+    assert "<c>" not in html
 
 
 def test_an_exploration_that_meets_a_limit_says_incomplete() -> None:
@@ -122,6 +149,26 @@ def test_an_exploration_that_meets_a_limit_says_incomplete() -> None:
     assert not verdict.ok
     assert "INCOMPLETE (max_states=500 reached)" in verdict.text
     assert "holds" not in verdict.text.split("at any time", 1)[1]
+    assert verdict.holds == ()
+    assert "  possible: commit not reached so far, abort" in verdict.text
+    assert "  not covered so far (" in verdict.text
+    assert "in this scope" not in verdict.text
+
+
+def test_what_is_open_is_neither_true_nor_false() -> None:
+    """For programs: true holds, false is refuted, None is not refuted so far; goals likewise."""
+    whole = verify("dual-write", duplicates=0, timeouts=0)
+    part = verify("dual-write", duplicates=0, timeouts=0, max_states=60)
+    refuted = {"atomicity", "effect-once"}
+    assert whole.as_dict()["properties"] == {name: name not in refuted for name in whole.checked}
+    found = set(part.violations)
+    assert not part.complete
+    assert found
+    assert part.as_dict()["properties"] == {name: False if name in found else None for name in part.checked}
+    early = verify("2pc", max_states=500)
+    assert early.as_dict()["goals"] == {"commit": None, "abort": None, "recovery": True}
+    missed = verify("outbox", participants=1, duplicates=0, timeouts=0)
+    assert missed.as_dict()["goals"]["recovery"] is False
 
 
 def test_numbers_do_not_depend_on_the_run() -> None:
@@ -138,7 +185,15 @@ def test_numbers_do_not_depend_on_the_run() -> None:
         ({"pivot": 2}, "pivot = 2; it must be the index of a step, 0 to 1"),
         ({"reads": 3}, "reads = 3"),
         ({"retained": -1}, "retained = -1"),
-        ({"max_states": 0}, "max_states"),
+        ({"max_states": 0}, "verify: max_states: must be a whole number of at least 1, got 0"),
+        ({"max_states": "3"}, "verify: max_states: must be a whole number of at least 1, got '3'"),
+        ({"max_seconds": "3"}, "verify: max_seconds: must be a positive number of seconds, got '3'"),
+        ({"max_memory": "4GB"}, "verify: max_memory: must be a whole number of at least 1, got '4GB'"),
+        ({"workers": 2.0}, "verify: workers: must be a whole number of at least 1, got 2.0"),
+        ({"workers": True}, "verify: workers: must be a whole number of at least 1, got True"),
+        ({"progress": "yes"}, "verify: progress: must be True, False or a function, got 'yes'"),
+        ({"parallel": "no"}, "verify: parallel: must be True or False, got 'no'"),
+        ({"symmetry": 1}, "verify: symmetry: must be True or False, got 1"),
     ],
 )
 def test_a_wrong_number_gets_one_line(arguments: dict[str, Any], part: str) -> None:

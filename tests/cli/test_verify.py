@@ -81,6 +81,7 @@ def test_what_is_refuted_before_a_limit_says_that_more_may_be_found() -> None:
     assert result.returncode == 1
     found = json.loads(result.stdout)
     assert (found["complete"], found["properties"]["atomicity"]) == (False, False)
+    assert found["properties"]["agreement"] is None
     warning = (
         "INCOMPLETE (max_states=300 reached): what was found until then is shown; what is not violated is not proved"
     )
@@ -159,7 +160,7 @@ def test_json_is_one_document() -> None:
         (("2pc", "--losses", "some"), "--losses"),
         (("2pc", "--pivot", "2"), "pivot = 2; it must be the index of a step, 0 to 1"),
         (("2pc", "--max-states", "0"), "--max-states"),
-        (("2pc", "--max-seconds", "0"), "max_seconds"),
+        (("2pc", "--max-seconds", "0"), "verify: max_seconds: must be a positive number of seconds, got 0"),
         (("2pc", "--workers", "0"), "--workers"),
         (("2pc", "--workers", "1000"), "--workers"),
         (("2pc", "--max-memory", "0GB"), "--max-memory: '0GB' is no size; write a number and a unit, such as 500MB"),
