@@ -1,15 +1,17 @@
 """The commands that there are, and how each of them ends.
 
-Exit codes: 0 fine; 1 a check failed; 2 bad input, with one line for each problem on standard error; 130 interrupted, with what was
-finished kept.
+Exit codes: 0 fine; 1 a check failed; 2 bad input, or output that cannot be written, with one line for each problem on standard error;
+130 interrupted, with what was finished kept.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, Final
+from typing import Annotated, Final, TextIO
 
 import typer
 
@@ -31,6 +33,7 @@ from simtx.errors import ScenarioError, SimtxError
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 INTERRUPTED: Final = 130
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     name="simtx",
@@ -78,7 +81,18 @@ def main(arguments: list[str] | None = None) -> int:
     # a polite kill ends like Ctrl-C: what is finished is kept, and no child is left
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _run(arguments)
+        code = _run(arguments)
+        if sys.stdout is not None:  # what is left in the buffer
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader of our output has gone
+        _abandon(sys.stdout, sys.stderr)
+        return 1
+    except OSError as error:
+        if not _abandon(sys.stdout, sys.stderr) and error.errno not in _FULL:
+            raise
+        what = f"'{error.filename}'" if error.filename else "the output"
+        return _fail(f"cannot write {what}: {error.strerror or error}", 2)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -103,9 +117,6 @@ def _run(arguments: list[str] | None) -> int:
         return _fail(str(error), 2)
     except SimtxError as error:  # a run failed, or a strategy broke the contract
         return _fail(str(error), 1)
-    except BrokenPipeError:  # the reader of our output has gone
-        sys.stderr.close()
-        return 1
     if code == INTERRUPTED:  # newer versions of typer make an exit code of Ctrl-C
         return _fail("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
@@ -115,7 +126,27 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _abandon(*streams: TextIO | None) -> bool:
+    """Whether one of these cannot be written to; what such a stream holds goes nowhere, so that the program ends quietly."""
+    found = False
+    for stream in streams:
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            found = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+            stream.flush()
+    return found
+
+
 def _fail(text: str, code: int) -> int:
-    for line in text.splitlines() or [""]:
-        typer.echo(f"simtx: error: {line}", err=True)
+    try:
+        for line in text.splitlines() or [""]:
+            typer.echo(f"simtx: error: {line}", err=True)
+    except OSError:  # then the exit code says it alone
+        _abandon(sys.stderr)
     return code

@@ -343,12 +343,53 @@ def test_failed_run_is_shown_with_its_repetition_and_the_rest_is_kept(tmp_path: 
     assert "saga 2, 2pc 3 runs" in result.stdout
 
 
-def test_reader_that_goes_away_is_no_traceback() -> None:
-    """``simtx scenarios | head -0``."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_reader_that_goes_away_is_no_traceback(unbuffered: str) -> None:
+    """``simtx scenarios | head -0``: quiet, whether the output is written at once or at the end."""
     read, write = os.pipe()
     os.close(read)
     process = subprocess.run(
-        [sys.executable, "-m", "simtx", "scenarios"], stdout=write, stderr=subprocess.PIPE, text=True, check=False
+        [sys.executable, "-m", "simtx", "scenarios"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )
     os.close(write)
-    assert "Traceback" not in process.stderr
+    assert (process.returncode, process.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--version",),
+        ("scenarios",),
+        ("simulate", "transfer", "2pc", *FAST),
+        ("compare", "transfer", "2pc", "saga", "--replications", "2", "--json", *FAST),
+        ("verify", "2pc", "--crashes", "0"),
+        ("verify", "2pc", "--crashes", "0", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_output_to_a_full_device_is_one_line(arguments: tuple[str, ...], unbuffered: str, tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    command = [sys.executable, "-m", "simtx", *arguments]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path, env=env
+        )
+    assert (done.returncode, done.stderr) == (2, "simtx: error: cannot write the output: No space left on device\n")
+
+
+def test_an_error_that_cannot_be_told_is_an_exit_code() -> None:
+    """Standard error on a full device."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "simtx", "verify", "sage"], stderr=full, check=False)
+    assert done.returncode == 2
