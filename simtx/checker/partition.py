@@ -103,18 +103,16 @@ def choose(successors: Callable[[Any], Any], states: Sequence[Hashable], workers
     def hashed(partition: Partition) -> tuple[Ints, Ints]:
         return partition.hashes(sampled), partition.hashes(targets)
 
+    best, least = whole, _GAIN * overhead(hashed(whole), whole)
     width = min(_COMPONENTS, *(len(state) for state in sampled if isinstance(state, tuple)))
-    components = [Partition(workers, component) for component in range(width)]
-    tried = sorted(
-        ((overhead(hashes := hashed(one), one), one.component, hashes) for one in components), key=itemgetter(0)
-    )
-    ranking = [
-        (overhead(hashes, candidate), candidate)
-        for _, component, hashes in tried[:_FINALISTS]
-        for candidate in (Partition(workers, component, multiplier) for multiplier in _MULTIPLIERS)
-    ]
-    least, best = min(ranking, key=itemgetter(0))
-    return best if least < _GAIN * overhead(hashed(whole), whole) else whole
+    entries = ((component, hashed(Partition(workers, component))) for component in range(width))
+    first = sorted((overhead(hashes, whole), component, hashes) for component, hashes in entries)
+    for _, component, hashes in first[:_FINALISTS]:
+        for candidate in (Partition(workers, component, multiplier) for multiplier in _MULTIPLIERS):
+            promised = overhead(hashes, candidate)
+            if promised < least:
+                best, least = candidate, promised
+    return best
 
 
 def _sample(

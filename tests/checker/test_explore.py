@@ -499,6 +499,13 @@ def test_states_of_mixed_shape_find_their_owners(eager_fork):
     assert outcome(explore(model, workers=2)) == outcome(explore(model))
 
 
+def test_states_without_components_find_their_owners(eager_fork):
+    """The empty tuple has nothing to go by."""
+    model = Model(initial=[()], successors=lambda state: [(n, (*state, n)) for n in range(3)] if len(state) < 5 else [])
+    assert outcome(explore(model, workers=2)) == outcome(explore(model))
+    assert parallel.choose(model.successors, [()], 2).component is None
+
+
 class Colour(enum.IntEnum):
     RED = 1
     BLUE = 2
