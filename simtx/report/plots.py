@@ -18,6 +18,7 @@ from simtx.report import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
     from simtx.experiments import Comparison
     from simtx.metrics.run import Run
@@ -240,7 +241,8 @@ def timeline(run: Run | Sequence[Run], *, ax: Axes | None = None) -> Axes:
         ax.set_xlabel("simulated time [s]" if runs[0].data.origin is None else "time [s]")
         ax.set_ylabel(f"gross drift [{runs[0].drift_unit}]")
         ax.set_title("Consistency drift over time")
-        _beside(ax)
+        for line in _beside(ax).get_lines():
+            line.set_linewidth(3)  # a line as thin as the curves is nowhere free of the white around it
     return ax
 
 
@@ -287,9 +289,9 @@ def _name_points(ax: Axes, names: Sequence[str], xs: Sequence[float], ys: Sequen
         )
 
 
-def _beside(ax: Axes) -> None:
+def _beside(ax: Axes) -> Legend:
     """A legend right of the axes, where it covers no data."""
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3)
+    return ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3)
 
 
 def _legend_on_top(figure: Figure, ax: Axes) -> None:

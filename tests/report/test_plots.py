@@ -173,6 +173,17 @@ def test_timeline_draws_the_samples_of_each_run(runs: list[simtx.Run]) -> None:
     assert runs[0].plot().get_title(loc="left") == "Consistency drift over time"
 
 
+def test_the_legend_of_a_timeline_shows_the_very_colours(runs: list[simtx.Run]) -> None:
+    """Also of a strategy whose curve lies on the axis, below the others."""
+    figure = plots.timeline(runs).get_figure(root=True)
+    assert figure is not None
+    figure.canvas.draw()
+    pixels = {tuple(pixel) for row in np.asarray(figure.canvas.buffer_rgba())[:, :, :3] for pixel in row}  # type: ignore[attr-defined]
+    for run in runs:
+        colour = style.look(run.strategy.name).colour
+        assert tuple(bytes.fromhex(colour[1:])) in pixels
+
+
 @pytest.mark.parametrize("function", [plots.latency, plots.outcomes, plots.drift, plots.damage, plots.trade_off])
 def test_draws_into_given_axes_and_leaves_no_style_behind(function: object, comparison: simtx.Comparison) -> None:
     _, ax = plt.subplots()
