@@ -169,7 +169,7 @@ def plot(validation: Any, metrics: Sequence[str] = ("latency_mean_ms", "latency_
 
 
 def panel(validation: Any, metric: str, *, ax: Axes | None = None) -> Axes:
-    """One figure over load; beside each measurement the error of the prediction, with a cross where a target was missed.
+    """One figure over load; above each measurement the error of the prediction, with a cross where a target was missed.
 
     A bar or band that runs out of the picture belongs to an interval much wider than the figure is large: there were too few runs.
 
@@ -192,7 +192,7 @@ def panel(validation: Any, metric: str, *, ax: Axes | None = None) -> Axes:
         if ax is None:
             _, ax = plt.subplots(figsize=(3.9, 3.9), layout="constrained")
         _panel(ax, rows, scale, look(validation.strategy.name).colour)
-        ax.set_title(LABELS[metric])
+        ax.set_title(LABELS[metric], pad=20)
     return ax
 
 
@@ -219,7 +219,7 @@ def _panel(ax: Axes, rows: Any, scale: float, colour: str) -> None:
         color=FORCED,
         mfc="white",
         lw=1.2,
-        label="point and bar: this machine, likewise; below it: error of the prediction",
+        label="point and bar: this machine, likewise; above it: error of the prediction",
     )
     top = 2.0 * float(np.nanmax([*predicted, *measured, 0.0])) or 1.0
     ends = [value for name in known for value in known[name] if value <= top]
@@ -231,11 +231,13 @@ def _panel(ax: Axes, rows: Any, scale: float, colour: str) -> None:
             missing = met is not None and not met
             ax.annotate(
                 f"{_signed(error)}{' ✗' if missing else ''}",
-                (place, 0.03),
+                (place, 1.0),
                 xycoords=ax.get_xaxis_transform(),
+                xytext=(0, 4),  # above the panel, where no bar reaches
+                textcoords="offset points",
                 ha="center",
+                va="bottom",
                 fontsize=8.5,
                 color=FAULT if missing else FORCED,
                 fontweight="bold" if missing else "normal",
-                bbox={"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.9},
             )

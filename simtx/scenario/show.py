@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -114,22 +115,27 @@ def text(scenario: Scenario) -> str:
 
 def html(scenario: Scenario) -> str:
     """Tables for a notebook; long ones are folded."""
-    parts = [f"<h3>{escape(scenario.name)}</h3>", f"<p><b>{escape(scenario.title)}</b></p>" if scenario.title else ""]
+    parts = [f"<h3>{escape(scenario.name)}</h3>", f"<p><b>{_code(scenario.title)}</b></p>" if scenario.title else ""]
     if scenario.description:
-        parts.append(f"<p>{escape(scenario.description)}</p>")
+        parts.append(f"<p>{_code(scenario.description)}</p>")
     for heading, columns, rows in sections(scenario):
         if not rows:
             continue
         folded = heading in ("Assumptions", "Sources")
         head = "".join(f"<th style='text-align:left'>{escape(column)}</th>" for column in columns)
         body = "".join(
-            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>"
+            "<tr>" + "".join(f"<td style='text-align:left'>{_code(cell)}</td>" for cell in row) + "</tr>"
             for row in rows
         )
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         title = f"{escape(heading)} ({len(rows)})" if folded else escape(heading)
         parts.append(f"<details{'' if folded else ' open'}><summary><b>{title}</b></summary>{table}</details>")
     return "\n".join(part for part in parts if part)
+
+
+def _code(text: str) -> str:
+    """What scenario files put between backticks is code."""
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(text))
 
 
 def operation_text(operation: OperationSpec) -> str:

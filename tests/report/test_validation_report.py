@@ -216,6 +216,20 @@ def test_errors_stand_at_their_loads_and_misses_do_not_depend_on_colour() -> Non
     assert [text.get_color() for text in texts] == [style.FAULT, style.FORCED]
 
 
+def test_errors_stand_above_the_panel_and_below_its_title() -> None:
+    """No bar reaches there, however wide its interval: here some go beyond both ends of the axis."""
+    rows = [
+        _row(point, rate, "latency_mean_ms", 50, 52, measured_low=-90, measured_high=900)
+        for point, rate in (("0.3", 20.0), ("0.7", 47.0))
+    ]
+    ax = report.panel(a_validation(rows), "latency_mean_ms")
+    ax.figure.canvas.draw()
+    panel, title = ax.get_window_extent(), ax._left_title.get_window_extent()
+    for text in ax.texts:
+        place = text.get_window_extent()
+        assert panel.y1 < place.y0 < place.y1 < title.y0
+
+
 def test_shares_are_drawn_in_per_cent() -> None:
     points = _measured(report.panel(a_validation(), "undone_share")).lines[0]
     assert points.get_ydata().tolist() == [1.0]

@@ -81,6 +81,13 @@ def test_html_escapes_what_users_write(purchase):
     assert "<script>" not in from_dict({**purchase, "title": "<script>"})._repr_html_()
 
 
+def test_html_has_no_raw_backticks(purchase):
+    shown = from_dict({**purchase, "description": "As `a<b`, or `c."})._repr_html_()
+    assert "<p>As <code>a&lt;b</code>, or `c.</p>" in shown
+    assert "`" not in load("transfer-lab")._repr_html_()
+    assert "`" in load("transfer-lab").describe()
+
+
 def test_repr_is_one_line(purchase):
     scenario = from_dict(purchase, name="purchase").replace(**{"workload.rate": 5})
     assert repr(scenario) == "<Scenario purchase: 2 services, 2 steps, changed: workload.rate>"
