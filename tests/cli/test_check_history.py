@@ -26,6 +26,11 @@ REGISTERS: list[dict[str, Any]] = [
 ]
 
 
+ONE = '{"id": 1, "status": "ok", "ops": []}'
+FIELDS = '["id", "time", "kind", "node", "tx", "cause", "actor", "peer", "name", "detail"]\n'
+EMPTY = "history.json: holds no transactions, so that there is nothing to check\n"
+
+
 @pytest.fixture
 def skew(tmp_path: Path) -> str:
     path = tmp_path / "skew.json"
@@ -96,17 +101,21 @@ def test_a_picture_is_drawn_where_it_is_wanted(skew: str, tmp_path: Path, capsys
 @pytest.mark.parametrize(
     ("text", "arguments", "message"),
     [
+        ("", [], EMPTY),
+        ("[]", [], EMPTY),
+        ("\n\n", ["--consistency", "snapshot-isolation"], EMPTY),
+        (FIELDS, ["--transactions", "local"], EMPTY),
         ("[1", [], "history.json, line 1: is not valid JSON"),
         ('[{"id": 1}]', [], "history.json, transaction 1, field 'status': expected 'ok', 'fail' or 'info', got None"),
-        ("[]", ["--consistency", "strong"], "consistency: 'strong' is no level; allowed are read-uncommitted,"),
-        ("[]", ["--assume", "luck"], "assume: 'luck' is no assumption; allowed are wfr_keys,"),
-        ("[]", ["--assume", "commit_order"], "--assume: 'commit_order' is a list; grant it in Python"),
-        ("[]", ["--transactions", "local"], "transactions: applies to runs and their event logs only"),
-        ("[]", ["--transactions", "all"], "Invalid value for '--transactions'"),
-        ("[]", ["--plot", "nowhere/x.png"], "--plot: cannot draw into 'nowhere/x.png': there is no folder 'nowhere'"),
+        (ONE, ["--consistency", "strong"], "consistency: 'strong' is no level; allowed are read-uncommitted,"),
+        (ONE, ["--assume", "luck"], "assume: 'luck' is no assumption; allowed are wfr_keys,"),
+        (ONE, ["--assume", "commit_order"], "--assume: 'commit_order' is a list; grant it in Python"),
+        (ONE, ["--transactions", "local"], "transactions: applies to runs and their event logs only"),
+        (ONE, ["--transactions", "all"], "Invalid value for '--transactions'"),
+        (ONE, ["--plot", "nowhere/x.png"], "--plot: cannot draw into 'nowhere/x.png': there is no folder 'nowhere'"),
         ("[1", ["--plot", "x.abc"], "--plot: cannot draw into 'x.abc': its name has to end in a kind of picture"),
-        ("[]", ["--plot", "picture"], "--plot: cannot draw into 'picture': its name has to end in a kind of picture"),
-        ("[]", ["--plot", "."], "--plot: cannot draw into '.': it is a folder"),
+        (ONE, ["--plot", "picture"], "--plot: cannot draw into 'picture': its name has to end in a kind of picture"),
+        (ONE, ["--plot", "."], "--plot: cannot draw into '.': it is a folder"),
         (
             '["id", "time"]',
             [],

@@ -115,8 +115,15 @@ def read_file(path: Path) -> Entries | Trace:
     """The entries of a JSON array, or of a file with one JSON object a line; or the event log of a run.
 
     Raises:
-        ScenarioError: The file cannot be read, or is none of these.
+        ScenarioError: The file cannot be read, is none of these, or holds no transactions.
     """
+    found = _content(path)
+    if not (found if isinstance(found, Entries) else found.transactions):
+        raise ScenarioError("holds no transactions, so that there is nothing to check", path.name)
+    return found
+
+
+def _content(path: Path) -> Entries | Trace:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -1,26 +1,53 @@
 """The page on history checking says what the code does."""
 
 import contextlib
+import inspect
 import io
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 from simtx.checker.history import from_trace
 from simtx.checker.history.levels import CYCLES, ITEM_ANOMALIES, LEVELS
 from simtx.checker.history.orders import GRANTS
+from simtx.cli import main
+from simtx.cli.check_history import check_history
 from tests.checker.history.logs import Log
 
-PAGE = (Path(__file__).parents[3] / "docs" / "history-checking.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "history-checking.md").read_text(encoding="utf-8")
 
 
 def test_the_examples_print_what_the_page_shows() -> None:
     examples = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
-    assert len(examples) == PAGE.count("```python") == PAGE.count("```text") == 2
+    assert len(examples) == PAGE.count("```python") == PAGE.count("```text") - 1 == 2
     for code, shown in examples:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(compile(code, "history-checking.md", "exec"), {})  # noqa: S102
         assert printed.getvalue() == shown
+
+
+def test_the_command_prints_what_the_page_shows(capsys, monkeypatch) -> None:
+    """Of the file that the page shows, which is the history of the first example."""
+    ((file, command, shown),) = re.findall(
+        r"```json\n(.*?)```\n\n```sh\nsimtx (.*?)\n```\n\n```text\n(.*?)```", PAGE, re.DOTALL
+    )
+    arguments = command.split()
+    monkeypatch.chdir(ROOT)
+    assert Path(arguments[1]).read_text(encoding="utf-8") == file
+    assert main(arguments) == 1
+    assert capsys.readouterr() == (shown, "")
+    example: dict[str, Any] = {}
+    first = PAGE.partition("```python\n")[2].partition("report =")[0]
+    exec(compile(first, "history-checking.md", "exec"), example)  # noqa: S102
+    assert [json.loads(line) for line in file.splitlines()] == example["history"]
+
+
+def test_every_option_of_the_command_is_on_the_page() -> None:
+    for name in inspect.signature(check_history).parameters:
+        assert name == "file" or f"`--{name}" in PAGE
 
 
 def test_every_assumption_is_on_the_page() -> None:
