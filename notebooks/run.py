@@ -3,7 +3,7 @@
 Without names, all of them. What says nothing about the result (versions, times of execution, progress bars) is not kept, and pictures
 are reduced to 256 colours, so that the files stay small. What is simulated or explored comes out the same again on the same versions of
 Python and its packages. What is measured does not: the seconds that something took, and in the fourth notebook all that was executed for
-real; nor do the identifiers of sliders.
+real; nor do identifiers inside sliders and drawings, and the order in which a set is written.
 """
 
 from __future__ import annotations

@@ -175,10 +175,13 @@ def test_timeline_draws_the_samples_of_each_run(runs: list[simtx.Run]) -> None:
 
 def test_the_legend_of_a_timeline_shows_the_very_colours(runs: list[simtx.Run]) -> None:
     """Also of a strategy whose curve lies on the axis, below the others."""
-    figure = plots.timeline(runs).get_figure(root=True)
-    assert figure is not None
-    figure.canvas.draw()
-    pixels = {tuple(pixel) for row in np.asarray(figure.canvas.buffer_rgba())[:, :, :3] for pixel in row}  # type: ignore[attr-defined]
+    legend = plots.timeline(runs).get_legend()
+    assert legend is not None
+    canvas = legend.figure.canvas
+    canvas.draw()
+    drawn = np.asarray(canvas.buffer_rgba())[::-1, :, :3]
+    box = legend.get_window_extent()
+    pixels = {tuple(pixel) for pixel in drawn[int(box.y0) : int(box.y1), int(box.x0) :].reshape(-1, 3)}
     for run in runs:
         colour = style.look(run.strategy.name).colour
         assert tuple(bytes.fromhex(colour[1:])) in pixels
