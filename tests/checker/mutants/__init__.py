@@ -1,6 +1,16 @@
 """Seeded defects: each is one classic mistake, made in a small subclass of our machines."""
 
-from . import outbox, relay, saga, saga_participants, three_phase, two_phase, two_phase_participants
+from . import (
+    dual_write,
+    outbox,
+    relay,
+    saga,
+    saga_participants,
+    second_faults,
+    three_phase,
+    two_phase,
+    two_phase_participants,
+)
 from .harmless import HARMLESS
 
 ALL = (
@@ -10,6 +20,8 @@ ALL = (
     *saga_participants.MUTANTS,
     *outbox.MUTANTS,
     *relay.MUTANTS,
+    *second_faults.MUTANTS,
+    *dual_write.MUTANTS,
     *three_phase.MUTANTS,
 )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from simtx.protocols import Outbox, Policies, Relay, Saga, Strategy, TwoPhaseCommit
+from simtx.protocols import DualWrite, Outbox, Policies, Relay, Saga, Strategy, TwoPhaseCommit
 from simtx.protocols.choreography import DEFAULT_POLICIES
 from simtx.protocols.contract import Machine
+from simtx.protocols.dual_write import DualWriteService
 from simtx.protocols.outbox import OutboxService
 from simtx.protocols.saga import Orchestrator
 from simtx.protocols.saga_participant import Participant as SagaParticipant
@@ -26,6 +27,7 @@ class Mutant:
         invariant: The property that it violates.
         scope: The smallest scope in which it shows; budgets that are not named are 0.
         correct: The same strategy without the defect, if it is not simply the one of its class.
+        besides: What this strategy violates in this scope without the defect, too; only a dual write does.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Mutant:
     invariant: str
     scope: dict[str, Any]
     correct: Strategy | None = None
+    besides: frozenset[str] = frozenset()
 
     def without(self) -> tuple[Strategy, dict[str, Any]]:
         """Strategy and scope without the defect; rows that are pruned too early are one, too."""
@@ -97,3 +100,13 @@ class Outbox2(Outbox):
 
     def daemons(self, node: str) -> Any:
         return (self.relay(node, self.policies or DEFAULT_POLICIES),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dual2(DualWrite):
+    """A dual write with other machines."""
+
+    service: type[DualWriteService] = DualWriteService
+
+    def machine(self, node: str, tx: int) -> DualWriteService:
+        return self.service(node, tx, self.policies or DEFAULT_POLICIES, self.order, self.acknowledge)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from simtx.protocols import Append, Message, Prepare, Relay
+from simtx.protocols import Append, Message, Prepare, Relay, SetTimer, Transition
+from simtx.protocols.choreography import CLIENT
 from simtx.protocols.outbox import OutboxService
-from simtx.protocols.saga import DONE, REFUSED, Orchestrator
+from simtx.protocols.saga import DONE, REFUSED, RUNNING, UNKNOWN, Orchestrator
 from simtx.protocols.two_phase_coordinator import ANSWER_COMMITTED, COMMITTED, FORGET, Coordinator
+from simtx.protocols.two_phase_execution import ExecutingCoordinator
 from simtx.protocols.two_phase_participant import Participant
 
-from .catalogue import Commit2, Harmless, Outbox2, Saga2
+from .catalogue import Commit2, Dual2, Harmless, Outbox2, Saga2
+from .dual_write import FailureIsRefusal, KeepsNoQueue
 from .outbox import Chatty
+from .two_phase_participants import Before2
 
 ONE_OF_EACH = {"crashes": 1, "duplicates": 1, "timeouts": 1}
 
@@ -137,6 +141,59 @@ class PreparesReads(Participant):
         self.coordinator = event.sender
         self.state = "preparing"
         return [Prepare("prepared", operations, ("prepared", event.sender), (self.tx, "branch"), steps)]
+
+
+class ForgetsBeforeEnd(Coordinator):
+    """Forgets, and logs the end then."""
+
+    __slots__ = ()
+
+    def take_acknowledgement(self, event: Any) -> Any:
+        return super().take_acknowledgement(event)[::-1]
+
+
+class PreparesAgain(Coordinator):
+    """Sends PREPARE once more before it gives up waiting for votes."""
+
+    __slots__ = ("work",)
+    transitions = tuple(
+        Transition("voting", "vote", "miss_votes", ("voting", "finished")) if row.action == "miss_votes" else row
+        for row in Coordinator.transitions
+    )
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.work: tuple[Message, ...] = ()
+
+    def begin(self, event: Any) -> Any:
+        effects = super().begin(event)
+        self.work = tuple(one for one in effects if isinstance(one, Message))
+        return effects
+
+    def miss_votes(self, event: Any) -> Any:
+        late = [one for one in self.work if one.to in self.pending]
+        self.work = ()
+        return [*late, SetTimer("vote", self.policies.vote_timeout)] if late else super().miss_votes(event)
+
+
+class CommitsToFirst(Coordinator):
+    """Sends COMMIT to the first of those that have to hear it when it restarts."""
+
+    __slots__ = ()
+
+    def recover(self, records: Any) -> Any:
+        effects = super().recover(records)
+        later = [one for one in effects if isinstance(one, Message)][1:]
+        return [one for one in effects if one not in later]
+
+
+class CountsExecutions(ExecutingCoordinator):
+    """Counts EXECUTED, whichever step it is of."""
+
+    __slots__ = ()
+
+    def take_executed(self, event: Any) -> Any:
+        return super().take_executed(replace(event, body=self.running[0]))
 
 
 TWO_PHASE = (
@@ -269,6 +326,37 @@ TWO_PHASE = (
         ({"crashes": 2},),
         ("participant", "in-doubt", "abort"),
     ),
+    Harmless(
+        "end-after-forgetting",
+        "The coordinator forgets a transaction, and logs its end then.",
+        "An end without a commit before it says no more than no record at all.",
+        Commit2(coordinator=ForgetsBeforeEnd),
+        ({"crashes": 2}, {"crashes": 1, "losses": 1, "timeouts": 1}),
+        ("coordinator", "idle", "inquiry"),
+    ),
+    Harmless(
+        "prepare-again",
+        "PREPARE is sent once more to those that have not voted, before the coordinator gives them up.",
+        "Who has promised says so again, who has refused is asked anew, and nobody was told a decision meanwhile.",
+        Commit2(coordinator=PreparesAgain),
+        ({"losses": 2}, {"crashes": 1, "duplicates": 1, "timeouts": 1}, {"failures": 1, "losses": 1}),
+        ("participant", "in-doubt", "prepare"),
+    ),
+    Harmless(
+        "commit-to-the-first",
+        "A restarted coordinator sends COMMIT to one of those that have to hear it.",
+        "The timer sends it to all that have not acknowledged, and who inquires hears it at once.",
+        Commit2(coordinator=CommitsToFirst),
+        ({"crashes": 2}, {"crashes": 1, "losses": 1}),
+    ),
+    Harmless(
+        "executions-counted",
+        "With work before the vote, EXECUTED is counted, and not taken for the step that it names.",
+        "PREPARE names the steps, and who has not executed all of them votes NO: an abort too many, and no more than that.",
+        Before2(coordinator=CountsExecutions),
+        ({"duplicates": 2}, {"duplicates": 1, "timeouts": 1, "parallel": True}),
+        ("participant", "idle", "prepare"),
+    ),
 )
 
 # --- saga ------------------------------------------------------------------------------------------------------------------------
@@ -336,6 +424,20 @@ class DeafToErrors(Orchestrator):
         return []
 
 
+class TurnsBackLazily(Orchestrator):
+    """A restart gives up what was under way, and writes that lazily."""
+
+    __slots__ = ()
+
+    def recover(self, records: Any) -> Any:
+        effects = super().recover(records)
+        if RUNNING not in self.status:
+            return effects
+        self.status[:] = [UNKNOWN if one == RUNNING else one for one in self.status]
+        back = self._turn_back(self.status.index(UNKNOWN), UNKNOWN)
+        return [Append(one.record, forced=False) if isinstance(one, Append) else one for one in back]
+
+
 SAGA = (
     Harmless(
         "no-halt-records",
@@ -395,6 +497,14 @@ SAGA = (
         ({"failures": 1, "crashes": 1, "timeouts": 1}, {"failures": 1, "pivot": 0}),
         ("orchestrator", "running", "error"),
     ),
+    Harmless(
+        "turned-back-lazily",
+        "A restarted orchestrator gives up what was under way, and records that lazily before it compensates.",
+        "A lost record leaves the next restart the same decision to make; what is recorded later is forced, and takes it to the disk.",
+        Saga2(orchestrator=TurnsBackLazily),
+        ({"crashes": 2}, {"crashes": 2, "participants": 1, "losses": 1, "timeouts": 1}),
+        ("orchestrator", "compensating", "done"),
+    ),
 )
 
 # --- outbox ----------------------------------------------------------------------------------------------------------------------
@@ -417,6 +527,16 @@ class UndoesWithoutALook(OutboxService):
     def _undo(self) -> Any:
         (one,) = super()._undo()
         return [replace(one, undoes=None)]
+
+
+class GivesUpUnstored(OutboxService):
+    """Refuses a request that could not be worked on, without a row that says so."""
+
+    __slots__ = ()
+
+    def again(self, timer: Any) -> Any:
+        given_up = self.origin == CLIENT and self.attempt >= self.policies.attempts
+        return self._conclude("refused") if given_up else super().again(timer)
 
 
 OUTBOX = (
@@ -449,6 +569,33 @@ OUTBOX = (
         Outbox2(),
         ({"crashes": 1},),
     ),
+    Harmless(
+        "given-up-unstored",
+        "A request that could not be worked on is refused without a row that says so.",
+        "Hosts deliver the client's request once: a copy that could start it after all does not come.",
+        Outbox2(service=GivesUpUnstored),
+        ({"failures": 2, "crashes": 1}, {"failures": 1, "duplicates": 1, "timeouts": 1}),
+    ),
 )
 
-HARMLESS = (*TWO_PHASE, *SAGA, *OUTBOX)
+# --- dual write ------------------------------------------------------------------------------------------------------------------
+
+DUAL_WRITE = (
+    Harmless(
+        "queue-left-to-the-broker",
+        "What arrives while another event is worked on is not kept.",
+        "It is not acknowledged either, so the broker brings it again; acknowledged on arrival it would be lost.",
+        Dual2(service=KeepsNoQueue),
+        ({}, {"participants": 3, "revisit": True, "failures": 1}),
+        ("service", "publishing", "step-refused"),
+    ),
+    Harmless(
+        "failure-told-as-refusal",
+        "A transient failure of an action is taken for a refusal.",
+        "Nothing was applied, and all that was done before is undone; behind a pivot, where nothing leads back, it is a defect.",
+        Dual2(service=FailureIsRefusal),
+        ({"failures": 2},),
+    ),
+)
+
+HARMLESS = (*TWO_PHASE, *SAGA, *OUTBOX, *DUAL_WRITE)

@@ -173,13 +173,14 @@ class ExecutesCopies(ExecutingParticipant):
 
 @dataclass(frozen=True, kw_only=True)
 class Before2(TwoPhaseCommit):
-    """Work before the vote, with other participants."""
+    """Work before the vote, with other machines."""
 
+    coordinator: type[ExecutingCoordinator] = ExecutingCoordinator
     participant: type[ExecutingParticipant] = ExecutingParticipant
     work: Literal["with-prepare", "before"] = "before"
 
     def machine(self, node: str, tx: int) -> Any:
-        kind = ExecutingCoordinator if node == self.hub else self.participant
+        kind = self.coordinator if node == self.hub else self.participant
         return kind(node, tx, self.policies or Policies())
 
 
