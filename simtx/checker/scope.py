@@ -73,7 +73,7 @@ class Scope:
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
                 raise ScenarioError(f"{name} = {value!r}; it must be a whole number from {least} to {most}", "verify")
         pivot: Any = self.pivot
-        if pivot is not None and (not isinstance(pivot, int) or not 0 <= pivot < self.participants):
+        if pivot is not None and (type(pivot) is not int or not 0 <= pivot < self.participants):
             raise ScenarioError(
                 f"pivot = {self.pivot!r}; it must be the index of a step, 0 to {self.participants - 1}", "verify"
             )
@@ -82,7 +82,7 @@ class Scope:
                 "revisit = True takes at least 2 participants: one service has two steps then", "verify"
             )
         retained: Any = self.retained
-        if retained is not None and (not isinstance(retained, int) or retained < 0):
+        if retained is not None and (type(retained) is not int or retained < 0):
             raise ScenarioError(f"retained = {self.retained!r}; it must be a number of rows, or None for all", "verify")
 
     def changed(self, **changes: Any) -> Scope:

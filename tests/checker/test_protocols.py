@@ -183,6 +183,8 @@ def test_numbers_do_not_depend_on_the_run() -> None:
         ({"crashes": -1}, "crashes = -1"),
         ({"losses": 1.5}, "losses = 1.5"),
         ({"pivot": 2}, "pivot = 2; it must be the index of a step, 0 to 1"),
+        ({"pivot": True}, "pivot = True; it must be the index of a step, 0 to 1"),
+        ({"retained": True}, "retained = True; it must be a number of rows, or None for all"),
         ({"reads": 3}, "reads = 3"),
         ({"retained": -1}, "retained = -1"),
         ({"max_states": 0}, "verify: max_states: must be a whole number of at least 1, got 0"),
