@@ -30,6 +30,11 @@ def marked(plans: Sequence[Plan]) -> tuple[Plan, ...]:
     )
 
 
+def nodes_by_step(model: ProtocolModel) -> frozenset[str]:
+    """Names of the nodes whose machines keep something by step."""
+    return frozenset(name for name in model.nodes if model.strategy.machine(name, 0).by_step)
+
+
 class Memo(dict[Any, Any]):
     """A function that remembers."""
 
@@ -63,7 +68,7 @@ class Exchange:
     def __init__(
         self, model: ProtocolModel, names: Sequence[tuple[str, str]], kinds: Sequence[int], places: Places
     ) -> None:
-        self.renaming = Renaming(names, places, kinds)
+        self.renaming = Renaming(names, places, kinds, nodes_by_step(model))
         self.nodes = (*places, *range(len(places), len(model.nodes)))
         self.locals = Memo(lambda number: model.locals.freeze(self.renaming.node(model.locals.thaw(number))))
         self.items = Memo(self._item)

@@ -21,16 +21,27 @@ class Renaming:
 
     A value is brought into a normal form on the way: in lists and tuples, the names, indexes and steps of participants that are alike
     are sorted among their places. What depends on their order is thereby lost, deliberately; `simtx.checker.symmetry` checks that
-    nothing does.
+    nothing does. What a machine keeps by step (`Machine.by_step`) is not sorted: each entry goes where its step goes. Where
+    such a field holds the index of one step, that of the first of its class stands for all, so that which of them it was is lost, too.
 
     Args:
         names: For each participant, its name and the name of its step.
         places: For each participant, whose place it takes; nobody's (-1) makes it anonymous.
         kinds: For each participant, the number of the class of those that are like it, or -1.
+        by_step: Names of the nodes whose machines keep something by step.
     """
 
-    def __init__(self, names: Sequence[tuple[str, str]], places: Sequence[int], kinds: Sequence[int]) -> None:
+    def __init__(
+        self,
+        names: Sequence[tuple[str, str]],
+        places: Sequence[int],
+        kinds: Sequence[int],
+        by_step: frozenset[str] = frozenset(),
+    ) -> None:
         self._kinds = kinds
+        self._by_step = by_step
+        self._places = tuple(places)
+        self._first = [kinds.index(kind) if kind >= 0 else member for member, kind in enumerate(kinds)]
         self._indexes = tuple(map(Index, places))
         self._names: dict[str, str] = {}
         self._of_name: dict[str, int] = {}
@@ -61,9 +72,9 @@ class Renaming:
             return kind(map(self.value, value))
         if isinstance(value, tuple):
             return kind(*map(self.value, value))
-        if is_dataclass(value):
+        if is_dataclass(value) and kind.__dataclass_params__.eq:
             return self._instance(value)
-        return value
+        return value  # as it is; what equals nothing but itself, such as the shape of a plan, is no value that could be renamed
 
     def _sequence(self, values: Sequence[Any]) -> list[Any]:
         renamed = [self.value(value) for value in values]
@@ -106,18 +117,49 @@ class Renaming:
         twin = machine.clone()
         for base in type(machine).__mro__:
             for name in getattr(base, "__slots__", ()):
-                setattr(twin, name, self.value(getattr(machine, name)))
+                value = getattr(machine, name)
+                setattr(twin, name, self._of_steps(value) if name in machine.by_step else self.value(value))
         return twin
+
+    def _of_steps(self, value: Any) -> Any:
+        """Entries by step, each in the place of its step, those of nobody sorted; or the index of a step, of which its class is left."""
+        count = len(self._places)
+        if isinstance(value, int):
+            return self._first[value] if 0 <= value < count else value
+        if not isinstance(value, list | tuple) or len(value) != count:
+            return self.value(value)
+        entries = [self.value(one) for one in value]
+        self.mentioned.update(range(count))
+        moved: dict[int, Any] = {}
+        nameless: dict[int, list[Any]] = {}
+        for member, place in enumerate(self._places):
+            if place >= 0:
+                moved[place] = entries[member]
+            else:
+                nameless.setdefault(self._kinds[member], []).append(entries[member])
+        for kind, others in nameless.items():
+            free = [place for place in range(count) if self._kinds[place] == kind and place not in moved]
+            moved.update(zip(free, sorted(others, key=repr), strict=True))
+        return type(value)(moved[place] for place in range(count))
+
+    def _record(self, record: Any) -> Any:
+        """A record of a machine that keeps things by step."""
+        count = len(self._places)
+        return tuple(self.value(Index(one) if type(one) is int and one < count else one) for one in record)
 
     def node(self, node: Node) -> Node:
         """A node, renamed in place."""
+        by_step = node.name in self._by_step
         node.name = self.value(node.name)
         for actor in node.actors.values():
             actor.machine = self.machine(actor.machine)
             actor.timers = self.value(actor.timers)
         store = node.store
         for one in fields(store):
-            setattr(store, one.name, self.value(getattr(store, one.name)))
+            if one.name != "log" or not by_step:
+                setattr(store, one.name, self.value(getattr(store, one.name)))
+        if by_step:
+            store.log = [(tx, self._record(record), durable) for tx, record, durable in store.log]
         return node
 
 

@@ -1,7 +1,8 @@
 """Symmetry over identical participants: states that differ only in who of them is who are explored once.
 
 A renaming takes participants that are alike to each other's places, everywhere: nodes, machines, stores, messages, timers. Two states are
-the same up to symmetry if a renaming, and forgetting the order in which machines list such participants, makes them equal. This is
+the same up to symmetry if a renaming, and forgetting the order in which machines list such participants, makes them equal. A machine
+that keeps something by step says so (`Machine.by_step`), and is believed as little as any other. This is
 applied where no crash is left in the budget (which is where most states are): before, a crash may cut a coordinator off after it has told
 the first and not the second, so that their order does count.
 
@@ -21,7 +22,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import pairwise, permutations, product
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.checker.exchange import Exchange, Memo, Parts, Places, swap
+from simtx.checker.exchange import Exchange, Memo, Parts, Places, nodes_by_step, swap
 from simtx.checker.layout import CRASH, MASK, REQUESTS, VARIANT_SHIFT, WAIT_SHIFT, State
 from simtx.checker.local import PAUSED, Outcome
 from simtx.checker.renaming import Renaming
@@ -68,6 +69,7 @@ class Symmetry:
         self.kinds: list[int] = [0] * count
         self.classes: list[tuple[int, ...]] = []
         self._signatures: Table[Hashable, None] = Table(model.book)
+        self._by_step = nodes_by_step(model)
         self._exchanges = Memo(lambda places: Exchange(model, self.names, self.kinds, places))
         self._find_classes()
         self.kinds = [next((k for k, one in enumerate(self.classes) if p in one), -1) for p in range(count)]
@@ -288,7 +290,7 @@ class Symmetry:
 
     def _trait(self, value: Callable[[Renaming], Hashable]) -> tuple[tuple[int, int], ...]:
         """What a value says of each member of a class that it mentions, as (member, number)."""
-        plain = Renaming(self.names, range(len(self.kinds)), self.kinds)
+        plain = Renaming(self.names, range(len(self.kinds)), self.kinds, self._by_step)
         value(plain)
         found = []
         for member in sorted(plain.mentioned):
@@ -297,7 +299,7 @@ class Symmetry:
                     place if self.kinds[place] < 0 else self.classes[self.kinds[place]][0] if place == member else -1
                     for place in range(len(self.kinds))
                 ]
-                said = (self.kinds[member], value(Renaming(self.names, places, self.kinds)))
+                said = (self.kinds[member], value(Renaming(self.names, places, self.kinds, self._by_step)))
                 found.append((member, self._signatures.number(said, None)))
         return tuple(found)
 

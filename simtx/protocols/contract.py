@@ -392,6 +392,9 @@ class Machine:
     role: ClassVar[str] = ""
     initial: ClassVar[str] = ""
     transitions: ClassVar[tuple[Transition, ...]] = ()
+    #: Names of the fields that hold one entry for each step of the plan, by its index, or the index of one. Numbers in the records of such
+    #: a machine are indexes of steps as well. Nothing depends on this but how the checker exchanges steps that are alike.
+    by_step: ClassVar[tuple[str, ...]] = ()
     _table: ClassVar[dict[str, dict[str, Callable[[Any, Any], list[Effect]]]]] = {}
 
     def __init__(self, node: str, tx: int) -> None:

@@ -121,6 +121,7 @@ class Orchestrator(Machine):
 
     role: ClassVar[str] = "orchestrator"
     initial: ClassVar[str] = "idle"
+    by_step: ClassVar[tuple[str, ...]] = ("attempts", "cause", "status")
     transitions: ClassVar[tuple[Transition, ...]] = (
         Transition("idle", "begin", "_begin", ("running",), "record the plan; command the first steps"),
         *_rows("idle", "_stray", "done refused error undone reply backoff retry skip resolve"),

@@ -14,15 +14,17 @@ from simtx.checker.scope import BUDGETS, Scope
 from simtx.checker.symmetry import NotAlikeError
 from simtx.checker.verify import verify_scope
 from simtx.protocols import Message, Outbox, Policies, Saga, Strategy, Suspect, TwoPhaseCommit
+from simtx.protocols.saga import DONE, UNDONE, UNKNOWN, Orchestrator
 from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_participant import Participant
 
-from .mutants import three_phase, two_phase, two_phase_participants
-from .mutants.catalogue import Commit2, Mutant
+from .mutants import saga, saga_participants, second_faults, three_phase, two_phase, two_phase_participants
+from .mutants.catalogue import Commit2, Mutant, Saga2
 
 QUIET = dict.fromkeys(BUDGETS, 0)
+HASTY = Policies(attempts=1, compensation_attempts=1)
 
-CASES: list[tuple[Strategy, dict[str, int | bool]]] = [
+CASES: list[tuple[Strategy, dict[str, Any]]] = [
     (TwoPhaseCommit(), {}),
     (TwoPhaseCommit(), {"crashes": 0, "participants": 3}),
     (TwoPhaseCommit(), {"crashes": 0, "participants": 3, "losses": 1, "duplicates": 0}),
@@ -37,6 +39,16 @@ CASES: list[tuple[Strategy, dict[str, int | bool]]] = [
     (TwoPhaseCommit(policies=Policies(attempts=2)), {"crashes": 0, "timeouts": 2}),
     (three_phase.ThreePhaseCommit(), {"participants": 3, "crashes": 0, "duplicates": 0}),
     (three_phase.ThreePhaseCommit(), {"duplicates": 0}),
+    (Saga(), {"parallel": True, "crashes": 0}),
+    (Saga(), {"parallel": True, "participants": 3, "duplicates": 0}),
+    (Saga(), {"parallel": True, "participants": 4, "crashes": 0, "timeouts": 0}),
+    (Saga(), {"parallel": True, "participants": 4, "crashes": 0, "duplicates": 0, "losses": 1, "refusals": False}),
+    (Saga(), {"parallel": True, "participants": 3, "pivot": 2, "crashes": 0, "losses": 1, "duplicates": 0}),
+    (Saga(), {"parallel": True, "crashes": 2, "duplicates": 0, "timeouts": 0}),
+    (Saga(), {"parallel": True, "messages": 2, "crashes": 0, "timeouts": 0, "refusals": False}),
+    (Saga(completion="lazy"), {"parallel": True, "losses": 1, "duplicates": 0, "timeouts": 0}),
+    (Saga(policies=Policies(attempts=2)), {"parallel": True, "crashes": 0, "duplicates": 0, "failures": 2}),
+    (Saga(policies=HASTY), {**QUIET, "parallel": True, "failures": 2, "interventions": 1}),
 ]
 
 
@@ -84,29 +96,49 @@ def test_the_verdict_is_that_of_the_full_search(case: tuple[Strategy, dict[str, 
 
 DEFECTS = [
     one
-    for one in (*two_phase.MUTANTS, *two_phase_participants.MUTANTS, *three_phase.MUTANTS)
+    for module in (two_phase, two_phase_participants, three_phase)
+    for one in (*module.MUTANTS, *(second_faults.TWO_PHASE if module is two_phase else ()))
     if one.scope.get("participants", 2) > 1
 ]
+#: In a saga with independent steps.
+SAGA_DEFECTS = [
+    one
+    for one in (*saga.MUTANTS, *saga_participants.MUTANTS, *second_faults.SAGA)
+    if one.scope.get("participants", 2) > 1 and not {"pivot", "revisit"} & one.scope.keys()
+]
 
-
-#: It crosses off the last of its list, whoever has voted, and so treats those in front otherwise than those behind.
-BY_POSITION = "votes-counted"
-#: It takes votes in the order in which it has asked for them.
+#: They take something for that of the first of a list, or of the last, whoever it comes from, and so treat those in front otherwise than
+#: those behind; or expect it in the order in which they have asked for it.
+BY_POSITION = ("votes-counted", "acks-counted", "replies-counted", "undone-counted")
 IN_ORDER = "votes-in-order"
+#: Where no step comes after another, the record that is not durable is that of a branch.
+CHAINS_ONLY = ("lazy-done",)
 
 
-@pytest.mark.parametrize(
-    "mutant", [one for one in DEFECTS if one.name not in (BY_POSITION, IN_ORDER)], ids=lambda mutant: mutant.name
-)
-def test_a_defect_is_found_up_to_symmetry_as_well(mutant: Mutant) -> None:
-    scope = Scope(**{**QUIET, **mutant.scope})
-    full, quotient = verify_scope(mutant.strategy, scope), verify_scope(mutant.strategy, scope, symmetry=True)
-    assert mutant.invariant in quotient.violations
+def compared(strategy: Strategy, scope: Scope) -> set[str]:
+    """What is violated, as the full search says it and the one up to symmetry does, in stories as long."""
+    full, quotient = verify_scope(strategy, scope), verify_scope(strategy, scope, symmetry=True)
     assert {name: len(story.steps) for name, story in quotient.violations.items()} == {
         name: len(story.steps) for name, story in full.violations.items()
     }
-    story = quotient.violations[mutant.invariant]
-    assert mutant.invariant in story.replay().violated, "the story is no real run"
+    for name, story in quotient.violations.items():
+        assert name in story.replay().violated, "the story is no real run"
+    return set(quotient.violations)
+
+
+@pytest.mark.parametrize(
+    "mutant", [one for one in DEFECTS if one.name not in (*BY_POSITION, IN_ORDER)], ids=lambda mutant: mutant.name
+)
+def test_a_defect_is_found_up_to_symmetry_as_well(mutant: Mutant) -> None:
+    assert mutant.invariant in compared(mutant.strategy, Scope(**{**QUIET, **mutant.scope}))
+
+
+@pytest.mark.parametrize(
+    "mutant", [one for one in SAGA_DEFECTS if one.name not in BY_POSITION], ids=lambda mutant: mutant.name
+)
+def test_a_defect_of_a_saga_with_independent_steps_is_found_as_well(mutant: Mutant) -> None:
+    violated = compared(mutant.strategy, Scope(**{**QUIET, **mutant.scope, "parallel": True}))
+    assert (mutant.invariant in violated) != (mutant.name in CHAINS_ONLY)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +183,35 @@ class InOrder(Coordinator):
         return [one for one in effects if not isinstance(one, Message | Suspect) or one == first]
 
 
+class Undeclared(Orchestrator):
+    """Does not say what it keeps by step."""
+
+    __slots__ = ()
+    by_step = ()
+
+
+class Ascending(Orchestrator):
+    """Undoes what stands before the step that has turned it back, and takes the rest for never begun."""
+
+    __slots__ = ()
+
+    def _compensate(self) -> Any:
+        later = range(self.cause + 1, len(self.status))
+        self.status[:] = [UNDONE if one == DONE and index in later else one for index, one in enumerate(self.status)]
+        return super()._compensate()
+
+
+class Forgiving(Orchestrator):
+    """Does not undo the step that has turned it back by its silence, whichever that is."""
+
+    __slots__ = ()
+
+    def _compensate(self) -> Any:
+        if self.status[self.cause] == UNKNOWN:
+            self.status[self.cause] = UNDONE
+        return super()._compensate()
+
+
 class Special(Participant):
     """One of them never inquires."""
 
@@ -163,26 +224,23 @@ class Special(Participant):
 @pytest.mark.parametrize(
     ("strategy", "who"),
     [
-        (next(one.strategy for one in DEFECTS if one.name == BY_POSITION), "coordinator"),
-        (next(one.strategy for one in DEFECTS if one.name == IN_ORDER), "coordinator"),
-        (Commit2(coordinator=Partial), "coordinator"),
-        (Commit2(coordinator=InOrder), "coordinator"),
-        (Commit2(participant=Special), "s[12]"),
-        (Saga(), "orchestrator"),
-    ],
-    ids=[
-        BY_POSITION,
-        IN_ORDER,
-        "one-is-not-counted",
-        "their-order-counts",
-        "one-behaves-otherwise",
-        "a-list-by-position",
+        *(
+            pytest.param(one.strategy, "coordinator|orchestrator", id=one.name)
+            for one in (*DEFECTS, *SAGA_DEFECTS)
+            if one.name in (*BY_POSITION, IN_ORDER)
+        ),
+        pytest.param(Commit2(coordinator=Partial), "coordinator", id="one-is-not-counted"),
+        pytest.param(Commit2(coordinator=InOrder), "coordinator", id="their-order-counts"),
+        pytest.param(Commit2(participant=Special), "s[12]", id="one-behaves-otherwise"),
+        pytest.param(Saga2(orchestrator=Undeclared), "orchestrator", id="a-list-by-position"),
+        pytest.param(Saga2(orchestrator=Ascending), "orchestrator", id="what-stands-before-counts"),
+        pytest.param(Saga2(orchestrator=Forgiving), "orchestrator", id="who-turned-it-back-counts"),
     ],
 )
 def test_who_is_not_alike_after_all_is_refused_in_one_line(strategy: Strategy, who: str) -> None:
     with pytest.raises(
-        NotAlikeError, match=rf"s1, s2 are not alike: when they change places, {who} reacts to"
+        NotAlikeError, match=rf"s1, s2 are not alike: when they change places, ({who}) reacts to"
     ) as caught:
-        verify(strategy, parallel=True, symmetry=True)
+        verify(strategy, parallel=True, crashes=0, symmetry=True)
     assert "\n" not in str(caught.value)
-    assert verify(strategy, parallel=True).complete, "without symmetry it is explored"
+    assert verify(strategy, parallel=True, crashes=0).complete, "without symmetry it is explored"
