@@ -41,7 +41,8 @@ def download(folder: Path) -> Path:
 def simpy_sources(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The unpacked sources of the installed SimPy version."""
     with tarfile.open(download(request.config.cache.mkdir("simpy-sdist"))) as archive:
-        archive.extractall(tmp_path, filter="data")
+        safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4 and later
+        archive.extractall(tmp_path, **safely)  # noqa: S202 - what pip has fetched and checked
     return tmp_path / f"simpy-{VERSION}"
 
 
