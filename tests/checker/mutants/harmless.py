@@ -403,6 +403,25 @@ class LazyUndone(Orchestrator):
         return [Append(one.record, forced=False) if isinstance(one, Append) else one for one in super()._undone(reply)]
 
 
+class UndoneUnrecorded(Orchestrator):
+    """Does not record what is undone."""
+
+    __slots__ = ()
+
+    def _undone(self, reply: Any) -> Any:
+        return [one for one in super()._undone(reply) if not isinstance(one, Append)]
+
+
+class FirstRefusalUnrecorded(Orchestrator):
+    """Does not record a refusal if there is nothing to undo."""
+
+    __slots__ = ()
+
+    def _refused(self, reply: Any) -> Any:
+        effects = super()._refused(reply)
+        return effects if self.state != "aborted" else [one for one in effects if not isinstance(one, Append)]
+
+
 class CommandsPivotAgain(Orchestrator):
     """Commands a silent pivot again, and never asks what has become of it."""
 
@@ -481,6 +500,20 @@ SAGA = (
         "A lost record has the compensation sent again, and its row recognises it.",
         Saga2(orchestrator=LazyUndone),
         (ONE_OF_EACH, {"participants": 3, "crashes": 1}),
+    ),
+    Harmless(
+        "undone-not-recorded",
+        "That a step is undone is not recorded at all.",
+        "A restart sends all compensations again, in their order, and their rows recognise them.",
+        Saga2(orchestrator=UndoneUnrecorded),
+        ({"crashes": 2}, {"participants": 3, "crashes": 1, "timeouts": 1}),
+    ),
+    Harmless(
+        "first-refusal-not-recorded",
+        "The refusal of the first step is not recorded.",
+        "There is nothing to undo; a restart commands the step again, and its row answers that it was refused.",
+        Saga2(orchestrator=FirstRefusalUnrecorded),
+        (ONE_OF_EACH, {"crashes": 2}, {"parallel": True, "crashes": 1, "timeouts": 1}),
     ),
     Harmless(
         "pivot-commanded-again",
