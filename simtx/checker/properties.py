@@ -24,8 +24,8 @@ AT_REST: Final[Mapping[str, str]] = {
     "truth": "what the client was told comes true",
     "atomicity": "all steps of a transaction are in force, or none, as anybody has decided",
     "validity": "without a fault, a refusal or a conflict, every transaction commits, and its client hears so",
-    "non-blocking": "with all nodes up, nobody is blocked, in doubt or stuck, no event is left over, and no client waits unless a node has crashed",
-    "parked": "a transaction that waits for an operator is still known to the node that said so, whatever has crashed",
+    "non-blocking": "with all nodes up, nobody is blocked, in doubt or stuck, no event is left over, and no client waits; after a crash, none that was promised the decision and whose transaction is in force",
+    "parked": "a transaction that waits for an operator is still known to the node that said so, and what he has settled stays settled, whatever has crashed",
     "no-loss": "every event that was committed has reached the broker",
     "no-ghost": "every event that has reached the broker tells of something that happened",
 }
@@ -60,8 +60,10 @@ class Observed(NamedTuple):
         stuck: (node, transaction) that wait for an operator.
         refused: Transactions of which a step that only reads was refused, which leaves no trace on any disk.
         retried: Transactions that were stuck, and that an operator had tried again.
-        vouched: Transactions that an operator answers for (``skip``, ``resolve``).
-        flags: ``fault``, ``recovered``, ``order``.
+        alerts: (transaction, how many alerts have said that it waits for an operator, since one last turned to it).
+        skipped: (transaction, how many steps an operator answers for, since he had them skipped).
+        vouched: Transactions that an operator answers for altogether (``resolve``).
+        flags: ``fault``, ``recovered``, ``order``, ``reopened``.
     """
 
     said: frozenset[tuple[int, str]] = frozenset()
@@ -72,6 +74,8 @@ class Observed(NamedTuple):
     stuck: frozenset[tuple[int, int]] = frozenset()
     refused: frozenset[int] = frozenset()
     retried: frozenset[int] = frozenset()
+    alerts: tuple[tuple[int, int], ...] = ()
+    skipped: tuple[tuple[int, int], ...] = ()
     vouched: frozenset[int] = frozenset()
     flags: frozenset[str] = frozenset()
 
@@ -93,18 +97,28 @@ class Observed(NamedTuple):
             elif kind == "stored":
                 now = now.stored(node, value)
             elif kind == "stuck":
-                now = now._replace(stuck=now.stuck | {(node, value)})
+                now = now.waits(node, value)
             elif kind == "refused":
                 now = now._replace(refused=now.refused | {value})
             elif kind == "retried":
                 now = now._replace(retried=now.retried | {value})
+            elif kind == "skipped":
+                now = now._replace(skipped=_more(now.skipped, value, dict(now.alerts).get(value, 1)))
             elif kind == "vouched":
                 now = now._replace(vouched=now.vouched | {value})
             elif kind == "freed":
-                now = now._replace(stuck=now.stuck - {(node, value)})
+                alerts = tuple(one for one in now.alerts if one[0] != value)
+                now = now._replace(stuck=now.stuck - {(node, value)}, alerts=alerts)
             elif kind in ("fault", "recovered"):
                 now = now._replace(flags=now.flags | {kind})
         return now
+
+    def waits(self, node: int, tx: int) -> Observed:
+        """A transaction waits for an operator; one that he has settled, and whose end was told, should not again."""
+        settled = tx in self.vouched or tx in dict(self.skipped)
+        over = settled and dict(self.told).get(tx, "accepted") != "accepted"
+        flags = self.flags | {"reopened"} if over else self.flags
+        return self._replace(stuck=self.stuck | {(node, tx)}, alerts=_more(self.alerts, tx, 1), flags=flags)
 
     def committed(self, node: int, message: Message) -> Observed:
         """An outbox row was committed."""
@@ -226,8 +240,8 @@ class Judge:
         for tx, outcome in seen.told:
             if tx in seen.vouched:
                 continue
-            force = self.in_force(state, tx)
-            if (outcome == "committed" and not all(force)) or (outcome == "aborted" and any(force)):
+            done, undone, skipped = self._tally(state, tx)
+            if (outcome == "committed" and undone > skipped) or (outcome == "aborted" and done > skipped):
                 return False
             if outcome == "accepted" and (tx, "aborted") not in seen.said and not self._touched(state, tx):
                 return False  # it was accepted, and has left no trace
@@ -246,11 +260,17 @@ class Judge:
         for tx in range(self.scope.messages):
             if tx in seen.vouched:
                 continue
-            force = self.in_force(state, tx)
-            some, every = any(force), all(force)
-            if (some and not every) or (some and (tx, "aborted") in said) or (not every and (tx, "committed") in said):
+            done, undone, skipped = self._tally(state, tx)
+            if min(done, undone) > skipped:
+                return False
+            if ((tx, "aborted") in said and done > skipped) or ((tx, "committed") in said and undone > skipped):
                 return False
         return True
+
+    def _tally(self, state: Any, tx: int) -> tuple[int, int, int]:
+        """Of the steps that write: how many are in force, how many are not, and of how many an operator has made that his business."""
+        force = self.in_force(state, tx)
+        return sum(force), len(force) - sum(force), dict(self.observations[state[3]].skipped).get(tx, 0)
 
     def validity(self, state: Any) -> bool:
         """See `AT_REST`; only where nothing may be refused can a state tell that nothing was."""
@@ -271,6 +291,10 @@ class Judge:
             return False
         if len(seen.told) < self.scope.messages and state[4] & CRASH * MASK == self._budget & CRASH * MASK:
             return False
+        if self.locals.strategy.promise == "decided":  # then what is in force for good was also answered, crash or not
+            told = dict(seen.told)
+            if any(tx not in told and any(self.in_force(state, tx)) for tx in range(self.scope.messages)):
+                return False
         for local in state[0]:
             store = self.locals.store(local)
             if self.locals.busy(local) or store.prepared or store.outbox or store.open:
@@ -281,6 +305,8 @@ class Judge:
         """See `AT_REST`."""
         if not state[5] & ENDED:
             return True
+        if "reopened" in self.observations[state[3]].flags:
+            return False
         stuck = self.observations[state[3]].stuck
         return all(any(owner == tx for owner, _ in self.locals.busy(state[0][node])) for node, tx in stuck)
 
@@ -300,7 +326,9 @@ class Judge:
             if cause is None or kind != "step-done":
                 continue
             tx, index, _ = cause
-            if tx not in seen.vouched and not self.locals.store(state[0][node]).counts.get((tx, index), (0, 0))[0]:
+            if tx in seen.vouched or tx in dict(seen.skipped):
+                continue
+            if not self.locals.store(state[0][node]).counts.get((tx, index), (0, 0))[0]:
                 return False
         return True
 
@@ -333,6 +361,13 @@ class Judge:
     def recovers(self, state: Any) -> bool:
         """A restarted node found something to recover."""
         return "recovered" in self.observations[state[3]].flags
+
+
+def _more(counts: tuple[tuple[int, int], ...], tx: int, more: int) -> tuple[tuple[int, int], ...]:
+    """Counts by transaction, with more for one."""
+    known = dict(counts)
+    known[tx] = known.get(tx, 0) + more
+    return tuple(sorted(known.items()))
 
 
 def _agree(seen: Observed) -> bool:

@@ -39,6 +39,8 @@ from simtx.protocols import Delivery, Done, Message, Plan, Request, Strategy
 
 #: What an operator may ask for.
 OPERATOR: Final = ("retry", "skip", "resolve")
+#: What the observer notes when it is about something stuck.
+_ANSWERED: Final = {"retry": "retried", "skip": "skipped", "resolve": "vouched"}
 
 
 class Steps:
@@ -264,7 +266,7 @@ class Steps:
         nodes, net, broker, seen, budget, rest = state
         stuck = (node, tx) in self.observations[seen].stuck
         for kind in self.locals.hears(nodes[node], tx, kinds):
-            told = (Output("freed", tx), *([Output("retried" if kind == "retry" else "vouched", tx)] if stuck else ()))
+            told = (*([Output(_ANSWERED[kind], tx)] if stuck else ()), Output("freed", tx))
             noted = self._observe(seen, node, self._kept("told", *told, make=lambda: told))  # noqa: B023 - made at once
             event = self._kept(tx, kind, "operator", make=lambda: _intervention(tx, kind))  # noqa: B023 - made at once
             yield from self._react((nodes, net, broker, noted, budget, rest), Action("intervene", node, event))

@@ -30,7 +30,8 @@ client may have been told ``committed`` already.
 
 Invariants: commands before the record that justifies them never leave; `cause` is -1 exactly as long as the saga goes forward, and
 once it is not, no ``do`` is sent any more; no compensation is sent after the pivot is done; `left` counts the steps that are not
-done (forward) or not undone (backward); nothing is answered before the last record.
+done (forward) or not undone (backward); nothing is answered before the last record, which is lazy where a crash that loses it
+costs another question or compensation, and no more.
 
 Costs without faults, n sequential steps, one-way delay d, forced write w: committed with 2n messages and n + (n + 1) forced writes after
 w + n(2d + 2w); refused at step k with 4k - 2 messages and 4k - 2 forced writes, one of them more for the stored refusal (see `saga_participant`).

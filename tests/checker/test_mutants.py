@@ -33,11 +33,17 @@ def test_the_defect_is_found_on_the_named_invariant(mutant: Mutant) -> None:
     story = find(mutant.strategy, scope, mutant.invariant)
     assert story is not None, f"{mutant.name} survives in the scope {scope}"
     assert mutant.invariant in story.replay().violated
+    if mutant.scope.get("unruly"):  # where something is violated without a defect, too
+        correct, _ = mutant.without()
+        assert find(correct, scope, mutant.invariant) is None
 
 
 @pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: mutant.name)
 def test_the_scope_is_the_smallest(mutant: Mutant) -> None:
-    """With one participant, transaction or fault less the defect does not show; nor with a service for each step."""
+    """With one participant, transaction or fault less the defect does not show; nor with a service for each step.
+
+    Where a plan that breaks the rules violates the same without any defect, nothing shows.
+    """
     scope = {**QUIET, "participants": 2, "messages": 1, **mutant.scope}
     for name in ("participants", "messages", *BUDGETS):
         least = 1 if name in ("participants", "messages") else 0
@@ -45,7 +51,10 @@ def test_the_scope_is_the_smallest(mutant: Mutant) -> None:
             less = scope[name] - 1
             revisit = scope.get("revisit", False) and (name != "participants" or less > 1)
             smaller = Scope(**{**scope, name: less, "revisit": revisit})
-            assert find(mutant.strategy, smaller, mutant.invariant) is None, f"{mutant.name} shows in {smaller}"
+            if find(mutant.strategy, smaller, mutant.invariant) is not None:
+                assert smaller.unruly, f"{mutant.name} shows in {smaller}"
+                correct, _ = mutant.without()
+                assert find(correct, smaller, mutant.invariant) is not None, f"{mutant.name} shows in {smaller}"
     if scope.get("revisit"):
         assert find(mutant.strategy, Scope(**{**scope, "revisit": False}), mutant.invariant) is None
 

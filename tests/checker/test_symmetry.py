@@ -18,7 +18,15 @@ from simtx.protocols.saga import DONE, UNDONE, UNKNOWN, Orchestrator
 from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_participant import Participant
 
-from .mutants import saga, saga_participants, second_faults, three_phase, two_phase, two_phase_participants
+from .mutants import (
+    saga,
+    saga_participants,
+    second_faults_saga,
+    second_faults_two_phase,
+    three_phase,
+    two_phase,
+    two_phase_participants,
+)
 from .mutants.catalogue import Commit2, Mutant, Saga2
 
 QUIET = dict.fromkeys(BUDGETS, 0)
@@ -97,13 +105,13 @@ def test_the_verdict_is_that_of_the_full_search(case: tuple[Strategy, dict[str, 
 DEFECTS = [
     one
     for module in (two_phase, two_phase_participants, three_phase)
-    for one in (*module.MUTANTS, *(second_faults.TWO_PHASE if module is two_phase else ()))
+    for one in (*module.MUTANTS, *(second_faults_two_phase.MUTANTS if module is two_phase else ()))
     if one.scope.get("participants", 2) > 1
 ]
 #: In a saga with independent steps.
 SAGA_DEFECTS = [
     one
-    for one in (*saga.MUTANTS, *saga_participants.MUTANTS, *second_faults.SAGA)
+    for one in (*saga.MUTANTS, *saga_participants.MUTANTS, *second_faults_saga.MUTANTS)
     if one.scope.get("participants", 2) > 1 and not {"pivot", "revisit"} & one.scope.keys()
 ]
 

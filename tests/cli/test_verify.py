@@ -59,7 +59,8 @@ def test_symmetry_and_workers_change_nothing_but_the_number_of_states() -> None:
 
 
 def test_participants_that_are_not_alike_after_all_end_with_2_and_one_line() -> None:
-    result = run("saga", "--parallel", "--symmetry")
+    undeclared = "from simtx.protocols.saga import Orchestrator; Orchestrator.by_step = ()"
+    result = run("saga", "--parallel", "--symmetry", code=undeclared)
     assert result.returncode == 2
     assert result.stderr.startswith("simtx: error: verify: symmetry: s1, s2 are not alike:")
     assert len(result.stderr.splitlines()) == 1

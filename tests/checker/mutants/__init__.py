@@ -2,11 +2,14 @@
 
 from . import (
     dual_write,
+    operator,
     outbox,
     relay,
     saga,
     saga_participants,
-    second_faults,
+    second_faults_outbox,
+    second_faults_saga,
+    second_faults_two_phase,
     three_phase,
     two_phase,
     two_phase_participants,
@@ -20,7 +23,10 @@ ALL = (
     *saga_participants.MUTANTS,
     *outbox.MUTANTS,
     *relay.MUTANTS,
-    *second_faults.MUTANTS,
+    *second_faults_two_phase.MUTANTS,
+    *second_faults_saga.MUTANTS,
+    *second_faults_outbox.MUTANTS,
+    *operator.MUTANTS,
     *dual_write.MUTANTS,
     *three_phase.MUTANTS,
 )

@@ -9,7 +9,7 @@ from simtx.protocols import Append, Message, Prepare, Relay, SetTimer, Transitio
 from simtx.protocols.choreography import CLIENT
 from simtx.protocols.outbox import OutboxService
 from simtx.protocols.saga import DONE, REFUSED, RUNNING, UNKNOWN, Orchestrator
-from simtx.protocols.two_phase_coordinator import ANSWER_COMMITTED, COMMITTED, FORGET, Coordinator
+from simtx.protocols.two_phase_coordinator import FORGET, Coordinator
 from simtx.protocols.two_phase_execution import ExecutingCoordinator
 from simtx.protocols.two_phase_participant import Participant
 
@@ -56,13 +56,6 @@ class KeepsVoteTimer(Coordinator):
 
     def close_vote(self) -> Any:
         return super().close_vote()[:-1]
-
-
-class NoAnswerAfterRecovery(Coordinator):
-    __slots__ = ()
-
-    def recover(self, records: Any) -> Any:
-        return [effect for effect in super().recover(records) if effect not in (ANSWER_COMMITTED, COMMITTED)]
 
 
 class SilentNo(Participant):
@@ -231,13 +224,6 @@ TWO_PHASE = (
         "It fires into a state that ignores it.",
         Commit2(coordinator=KeepsVoteTimer),
         ({"crashes": 1, "timeouts": 2},),
-    ),
-    Harmless(
-        "no-answer-after-recovery",
-        "A restarted coordinator does not answer the client again.",
-        "The client may wait for ever, which is not nice; it is never told anything wrong.",
-        Commit2(coordinator=NoAnswerAfterRecovery),
-        ({"crashes": 1, "duplicates": 1},),
     ),
     Harmless(
         "silent-no",
