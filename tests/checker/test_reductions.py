@@ -15,7 +15,19 @@ from simtx.checker.scope import BUDGETS, Scope
 from simtx.protocols import DualWrite, Outbox, Saga, Strategy, TwoPhaseCommit
 
 from .interleaved import InterleavedModel, content
-from .mutants import outbox, relay, saga, saga_participants, two_phase, two_phase_participants
+from .mutants import (
+    dual_write,
+    operator,
+    outbox,
+    relay,
+    saga,
+    saga_participants,
+    second_faults_outbox,
+    second_faults_saga,
+    second_faults_two_phase,
+    two_phase,
+    two_phase_participants,
+)
 from .mutants.catalogue import Mutant
 
 QUIET: dict[str, Any] = dict.fromkeys(BUDGETS, 0)
@@ -104,7 +116,19 @@ def test_the_pause_at_an_outbox_row_is_needed(monkeypatch: pytest.MonkeyPatch) -
 ENDLESS = ("again-at-once", "endless-inquiry")
 DEFECTS = [
     one
-    for module in (two_phase, two_phase_participants, saga, saga_participants, outbox, relay)
+    for module in (
+        two_phase,
+        two_phase_participants,
+        saga,
+        saga_participants,
+        outbox,
+        relay,
+        second_faults_two_phase,
+        second_faults_saga,
+        second_faults_outbox,
+        dual_write,
+        operator,
+    )
     for one in module.MUTANTS
     if not one.scope.get("failures") and not one.scope.get("interventions") and one.name not in ENDLESS
 ]
