@@ -18,7 +18,7 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 
 _WIDTH = 200  # states of a level that the sample goes on with
-_SAMPLE_S = 0.02  # CPU time for the sample
+_SAMPLE_S = 0.04  # CPU time for the sample, at most
 _COMPONENTS = 32
 _FINALISTS = 2  # components for which all hash functions are tried
 _SENT = 0.5  # what a state that is sent costs both workers together, as a share of what exploring it costs
@@ -87,6 +87,7 @@ def choose(successors: Callable[[Any], Any], states: Sequence[Hashable], workers
         return whole
     home = np.asarray(sources)
     branching = len(sources) / len(sampled)
+    layer_of = np.searchsorted(layers, np.arange(len(sampled)), side="right") * workers
 
     def overhead(hashes: tuple[Ints, Ints], partition: Partition) -> float:
         """Estimate of the time that the partition adds, as a share of what workers need that never wait nor talk.
@@ -97,8 +98,8 @@ def choose(successors: Callable[[Any], Any], states: Sequence[Hashable], workers
         homes, reached = map(partition.spread, hashes)
         crossing = np.mean(homes[home] != reached) / (workers - 1)
         sent = (workers - 1) * (1 - (1 - crossing) ** branching)
-        longest = sum(np.bincount(layer, minlength=workers).max() for layer in np.split(homes, layers))
-        return float(_SENT * sent + longest * workers / len(homes) - 1)
+        loads = np.bincount(layer_of + homes, minlength=workers * (len(layers) + 1)).reshape(-1, workers)
+        return float(_SENT * sent + loads.max(axis=1).sum() * workers / len(homes) - 1)
 
     def hashed(partition: Partition) -> tuple[Ints, Ints]:
         return partition.hashes(sampled), partition.hashes(targets)
