@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from simtx.protocols import Backoff, BreakerPolicy, DualWrite, Outbox, Policies, Saga, TwoPhaseCommit
     from simtx.reference.execute import execute
     from simtx.scenario import Scenario, load
+    from simtx.scenario.strata import strata
     from simtx.simulator import simulate
     from simtx.validation.calibrate import calibrate
     from simtx.validation.validate import Validation, validate
@@ -61,6 +62,7 @@ _HOMES = {
     "explore": "simtx.checker.explore",
     "load": "simtx.scenario",
     "simulate": "simtx.simulator",
+    "strata": "simtx.scenario.strata",
     "validate": "simtx.validation.validate",
     "verify": "simtx.checker.verify",
 }
@@ -94,6 +96,7 @@ __all__ = [
     "explore",
     "load",
     "simulate",
+    "strata",
     "validate",
     "verify",
 ]

@@ -28,6 +28,7 @@ from simtx.reference.runfolder import RunFolder
 from simtx.reference.schedule import Schedule
 from simtx.reference.schema import Schema, SchemaError
 from simtx.reference.stores import open_store
+from simtx.scenario.strata import refuse
 
 if TYPE_CHECKING:
     from simtx.metrics.run import Run
@@ -87,6 +88,7 @@ def execute(
     chosen = resolve(strategy, scenario.policies)
     check_store(store)
     check_broker(broker)
+    refuse(scenario, "execute")
     check_faults(scenario, store, broker)
     if network not in ("loopback", "scenario"):
         raise ScenarioError(f"there is no network '{network}'; use 'loopback' or 'scenario'", "network")

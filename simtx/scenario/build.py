@@ -222,10 +222,6 @@ def faults(files: Iterable[schema.FaultFile], placed: Zones) -> tuple[Fault, ...
     """All faults, with zones and ``*`` resolved to nodes."""
     made: list[Fault] = []
     for file in files:
-        targets = [BROKER] if file.kind == "broker-outage" else [file.node or ""]
-        if file.node == "*":
-            everything = file.kind in ("crash", "pause", "clock-drift")
-            targets = [node for node in placed if node not in (BROKER, CLIENT) and (everything or node != HUB)]
         trigger = None
         if file.trigger is not None:
             wanted = file.trigger
@@ -245,9 +241,19 @@ def faults(files: Iterable[schema.FaultFile], placed: Zones) -> tuple[Fault, ...
                 one_way=file.one_way,
                 trigger=trigger,
             )
-            for node in targets
+            for node in targets(file.kind, file.node, placed)
         ]
     return tuple(made)
+
+
+def targets(kind: str, node: str | None, placed: Zones) -> list[str]:
+    """The nodes that one entry of the faults happens to, each by itself; an empty name for faults of links."""
+    if kind == "broker-outage":
+        return [BROKER]
+    if node != "*":
+        return [node or ""]
+    everything = kind in ("crash", "pause", "clock-drift")
+    return [name for name in placed if name not in (BROKER, CLIENT) and (everything or name != HUB)]
 
 
 def policies(file: schema.PoliciesFile) -> Policies:
@@ -277,4 +283,4 @@ def invariants(files: Iterable[schema.InvariantFile]) -> tuple[Invariant, ...]:
 
 def run(file: schema.RunFile) -> RunPlan:
     """How long a run is."""
-    return RunPlan(file.transactions, file.duration, file.warmup, file.drain)
+    return RunPlan(file.transactions, file.duration, file.warmup, file.drain, file.stratify, file.recovery)

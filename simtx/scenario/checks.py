@@ -160,6 +160,12 @@ def run(file: schema.ScenarioFile, arrivals: Arrivals) -> Iterator[Problem]:
     if file.workload.kind == "trace" and rows and plan.transactions is not None and plan.transactions > rows:
         yield ("run", "transactions"), f"{plan.transactions} is more than the trace has: {rows}"
         return
+    if plan.recovery is not None and not plan.stratify:
+        yield ("run", "recovery"), "belongs to stratify = true"
+    if plan.stratify and plan.duration is None:
+        yield ("run", "stratify"), "needs 'duration', the length of the quiet run; 'transactions' says nothing of time"
+    if plan.stratify and not any(fault.every is not None for fault in file.faults):
+        yield ("run", "stratify"), "there is no fault with 'every' to play by itself"
     length = plan.duration
     said = "lasts"
     if length is None:

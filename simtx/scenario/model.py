@@ -172,12 +172,16 @@ class RunPlan:
         duration: Time during which they arrive, or None; exactly one of the two is given.
         warmup: Transactions that arrive before this time are left out of the statistics.
         drain: The run ends at the latest this long after the last arrival.
+        stratify: Each fault with `every` is played in a run of its own, and the runs are weighted; see `simtx.scenario.strata`.
+        recovery: How long each of them is watched after its end; None: as long as it lasts, and at least a minute.
     """
 
     transactions: int | None
     duration: float | None
     warmup: float
     drain: float
+    stratify: bool = False
+    recovery: float | None = None
 
 
 # --- the whole ----------------------------------------------------------------------------------------------------------------

@@ -351,6 +351,15 @@ class RunFile(Table):
     duration: MaybePeriod = _field("Time during which they arrive.", None)
     warmup: Seconds = _field("Transactions that arrive before this time are left out of the statistics.", 0.0)
     drain: Seconds = _field("The run ends at the latest this long after the last arrival.", 60.0)
+    stratify: bool = _field(
+        "For rare faults: each fault with `every` is played in a run of its own, and the runs are weighted by their share of the time, so "
+        "that the quiet time between two faults is not simulated.",
+        False,
+    )
+    recovery: MaybePeriod = _field(
+        "stratify: how long each fault is watched after its end; absent: as long as the fault lasts, and at least a minute.",
+        None,
+    )
 
 
 class ScenarioFile(Table):

@@ -10,6 +10,7 @@ from simtx.metrics.run import Run
 from simtx.metrics.trace import Trace
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.scenario.strata import refuse
 from simtx.simulator.world import World
 from simtx.workload.planner import template
 from simtx.workload.streams import Streams
@@ -52,6 +53,7 @@ def simulate(
         from simtx.scenario import load
 
         scenario = load(scenario)
+    refuse(scenario, "simulate")
     played = scenario
     chosen = resolve(strategy, scenario.policies)
     if trace not in (True, False, "full"):
