@@ -7,8 +7,6 @@ read them and never check again. They hold no open files, functions or generator
 from __future__ import annotations
 
 import copy
-import dataclasses
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -259,21 +257,9 @@ class Scenario:
     @property
     def fingerprint(self) -> str:
         """Hex digest of everything that a run depends on: equal for equal scenarios, wherever they were read from."""
-        parts = (
-            dict(self.services),
-            self.hub,
-            self.network,
-            self.broker,
-            self.transaction,
-            dataclasses.replace(self.workload, trace=None),
-            self.faults,
-            self.policies,
-            self.invariants,
-            self.run,
-            self.deadlocks,
-            *((self.common_mode,) if self.common_mode is not None else ()),
-        )
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+        from simtx.scenario.fingerprints import scenario_fingerprint
+
+        return scenario_fingerprint(self)
 
     def node_zone(self, node: str) -> str | None:
         """The zone of a service, of ``hub``, ``broker`` or ``client``; None for a client beside the entry node."""
