@@ -18,6 +18,7 @@ from simtx.checker.exploration import DEADLOCKS_KEPT, Exploration, Progress
 from simtx.checker.ledger import Ledger
 from simtx.checker.model import Model, S
 from simtx.errors import ScenarioError
+from simtx.progress import progress_bar
 
 FORK_AFTER_S = 0.015
 """CPU time that a level must be expected to take before workers are forked: less is done sooner than they are."""
@@ -37,7 +38,7 @@ def explore(
     symmetry: bool = False,
     coverage: bool = False,
     stop_at_violation: bool = False,
-    progress: bool | Callable[[Progress], None] = False,
+    progress: bool | Callable[[Progress], None] | None = None,
 ) -> Exploration:
     """Visit every reachable state of a model and check its properties.
 
@@ -55,7 +56,8 @@ def explore(
             runs. The caller vouches that the model is symmetric; only what paths touch is checked.
         coverage: Count transitions and self-loops by action label.
         stop_at_violation: Stop after the level in which the first violation or deadlock was found.
-        progress: True shows a bar on a terminal; a function is called with a Progress, a few times a second.
+        progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with
+            a Progress a few times a second.
 
     Raises:
         ScenarioError: The model or an argument is wrong. What a model's own functions raise passes through, with a note that
@@ -166,21 +168,19 @@ def _frozen_heap() -> Iterator[None]:
 
 
 @contextmanager
-def _reporter(name: str, progress: bool | Callable[[Progress], None]) -> Iterator[Callable[[Progress], None] | None]:
+def _reporter(
+    name: str, progress: bool | Callable[[Progress], None] | None
+) -> Iterator[Callable[[Progress], None] | None]:
     """The function to call with progress, or None."""
-    if not isinstance(progress, bool):
+    if progress is not None and not isinstance(progress, bool):
         if not callable(progress):
             raise ScenarioError(f"must be True, False or a function, got {progress!r}", where="explore: progress")
         yield progress
-    elif not progress:
-        yield None
     else:
-        from tqdm.auto import tqdm
-
-        with tqdm(desc=name, unit=" states", disable=None) as bar:
+        with progress_bar(None, "states", what=name, wanted=progress) as bar:
 
             def show(now: Progress) -> None:
-                bar.set_postfix_str(f"level {now.depth}, {now.expanded:,} of {now.frontier:,} expanded", refresh=False)
-                bar.update(now.states - bar.n)
+                bar.say(note=f"level {now.depth}, {now.expanded:,} of {now.frontier:,} expanded")
+                bar.to(now.states)
 
             yield show

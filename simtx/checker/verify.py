@@ -212,7 +212,7 @@ def verify(
     max_states: int | None = None,
     max_seconds: float | None = None,
     max_memory: int | None = None,
-    progress: bool | Callable[[Progress], None] = False,
+    progress: bool | Callable[[Progress], None] | None = None,
 ) -> Verdict:
     """Explore everything that a strategy can do in a small scope, and check it.
 
@@ -245,7 +245,8 @@ def verify(
         max_states: Stop rather than hold more states.
         max_seconds: Stop after this wall-clock time.
         max_memory: Stop when the search has added this many bytes.
-        progress: True shows a bar on a terminal; a function is called with a `Progress`.
+        progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with
+            a `Progress`.
 
     Raises:
         ScenarioError: An argument is wrong, the strategy cannot play the plans of this scope, or symmetry is asked for and a

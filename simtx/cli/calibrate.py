@@ -25,21 +25,19 @@ def calibrate(
     """Measure messages, forced writes, local transactions and publications here, and write them into a calibration file."""
     import simtx
     from simtx.cli.common import folder, load, print_json, writing
-    from simtx.cli.execute import progress_bar
     from simtx.scenario.calibration import BLOCKS
 
     chosen = load(scenario, ())
     path = folder(out, f"{name}.toml") / f"{name}.toml"
-    with progress_bar(silent=json) as progress:
-        calibration = simtx.calibrate(
-            name,
-            scenario=chosen,
-            strategies=strategy or ("2pc", "saga", "outbox"),
-            store=store,
-            broker=broker,
-            transactions=transactions,
-            progress=progress,
-        )
+    calibration = simtx.calibrate(
+        name,
+        scenario=chosen,
+        strategies=strategy or ("2pc", "saga", "outbox"),
+        store=store,
+        broker=broker,
+        transactions=transactions,
+        progress=False if json else None,
+    )
     with writing(path):
         calibration.write(path)
     if json:

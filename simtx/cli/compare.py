@@ -40,7 +40,7 @@ def compare(
             replications=replications,
             seed=seed,
             workers=workers,
-            progress=not json,
+            progress=False if json else None,
             on_result=_Rows(target / "comparison.csv"),
         )
     warn(note for note in comparison.warnings if note not in chosen.warnings())

@@ -33,21 +33,19 @@ def crash_matrix(
     every process and shows what was found until then (130).
     """
     from simtx.cli.common import print_json
-    from simtx.cli.execute import progress_bar
     from simtx.validation.crash_matrix import crash_matrix as search
 
-    with progress_bar(silent=json) as progress:
-        matrix = search(
-            strategy,
-            store=store,
-            broker=broker,
-            complete=complete,
-            limit=places,
-            depth=kills,
-            process=process,
-            keep=keep,
-            progress=progress,
-        )
+    matrix = search(
+        strategy,
+        store=store,
+        broker=broker,
+        complete=complete,
+        limit=places,
+        depth=kills,
+        process=process,
+        keep=keep,
+        progress=False if json else None,
+    )
     if json:
         print_json(matrix.as_dict())
     else:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -52,19 +49,18 @@ def execute(
     played = resolve(strategy, chosen.policies)
     wishes = Wishes(trace, transaction, spans, events, out)
     target = wishes.target(f"simtx-{chosen.name}-real")
-    with progress_bar(silent=json) as progress:
-        run = simtx.execute(
-            chosen,
-            played,
-            store=store,
-            broker=broker,
-            seed=seed,
-            folder=keep,
-            network=network,
-            host=host,
-            port=port,
-            progress=progress,
-        )
+    run = simtx.execute(
+        chosen,
+        played,
+        store=store,
+        broker=broker,
+        seed=seed,
+        folder=keep,
+        network=network,
+        host=host,
+        port=port,
+        progress=False if json else None,
+    )
     warn(note for note in run.warnings if note not in chosen.warnings())
     written = write(run, wishes, target)
     if json:
@@ -85,21 +81,3 @@ def execute(
         )
         return
     show(run, wishes, [*written, *([keep] if keep is not None else [])])
-
-
-@contextmanager
-def progress_bar(*, silent: bool = False) -> Iterator[Callable[[str, float], None] | None]:
-    """A progress bar on a terminal, nothing elsewhere."""
-    if silent or not sys.stderr.isatty():
-        yield None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=100, leave=False, bar_format="{desc}: {percentage:3.0f}% |{bar}|") as bar:
-
-        def report(phase: str, share: float) -> None:
-            bar.set_description(phase, refresh=False)
-            bar.n = round(100 * share)
-            bar.refresh()
-
-        yield report

@@ -28,21 +28,19 @@ def soak(
     Ends with 0 when nothing is violated, and with 1 when something is. Ctrl-C ends every process and shows what was found until then (130).
     """
     from simtx.cli.common import print_json
-    from simtx.cli.execute import progress_bar
     from simtx.validation.soak import soak as run
 
-    with progress_bar(silent=json) as progress:
-        result = run(
-            strategy,
-            minutes=minutes,
-            store=store,
-            broker=broker,
-            rate=rate,
-            every=every,
-            seed=seed,
-            keep=keep,
-            progress=progress,
-        )
+    result = run(
+        strategy,
+        minutes=minutes,
+        store=store,
+        broker=broker,
+        rate=rate,
+        every=every,
+        seed=seed,
+        keep=keep,
+        progress=False if json else None,
+    )
     if json:
         print_json(result.as_dict())
     else:

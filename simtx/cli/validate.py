@@ -45,7 +45,6 @@ def validate(
     import simtx
     from simtx.cli.common import folder, print_json, writing
     from simtx.cli.common import load as load_scenario
-    from simtx.cli.execute import progress_bar
     from simtx.protocols import strategy as resolve
 
     chosen = load_scenario(scenario, change or ())
@@ -54,7 +53,7 @@ def validate(
     target = folder(
         out or Path(f"simtx-validate-{chosen.name}-{played.name}-{kind}"), "validation.csv", "validation.png"
     )
-    with writing(target), progress_bar(silent=json) as progress:
+    with writing(target):
         validation = simtx.validate(
             chosen,
             played,
@@ -67,7 +66,7 @@ def validate(
             saturation=saturation,
             seed=seed,
             folder=target,
-            progress=progress,
+            progress=False if json else None,
         )
         mpl.use("agg")
         validation.plot().figure.savefig(target / "validation.png", bbox_inches="tight")

@@ -84,7 +84,7 @@ def verify(
         max_states=max_states,
         max_seconds=max_seconds,
         max_memory=limit,
-        progress=not json,
+        progress=False if json else None,
     )
     if json:
         print_json(verdict.as_dict())

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +15,7 @@ from simtx.errors import RunFailed, ScenarioError
 from simtx.experiments import pool
 from simtx.metrics import views
 from simtx.metrics.intervals import Interval, check_confidence, interval, paired
+from simtx.progress import progress_bar, silent
 from simtx.protocols import STRATEGIES, Strategy
 from simtx.protocols import strategy as resolve
 
@@ -222,7 +222,7 @@ def compare(
     replications: int = 20,
     seed: int = 1,
     workers: int | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     on_result: Callable[[Result], None] | None = None,
 ) -> Comparison:
     """Simulate a scenario under several strategies, several times each.
@@ -237,7 +237,7 @@ def compare(
         replications: How often each strategy is run; intervals need at least two.
         seed: Seed of all random streams.
         workers: Processes; None: one a processor. With 1, everything runs in this process.
-        progress: Show a bar on a terminal.
+        progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none.
         on_result: Called in this process with each `Result` as it is finished, in no particular order.
 
     Raises:
@@ -264,12 +264,15 @@ def compare(
     processes = min(workers or pool.processors(), len(jobs))
     calls = [(scenario, label, chosen[label], seed, replication) for label, replication in jobs]
     try:
-        with _bar(len(jobs), progress) as advance, pool.results(_one, calls, processes) as finished:
+        with (
+            progress_bar(len(jobs), "runs", wanted=progress) as bar,
+            pool.results(_one, calls, processes) as finished,
+        ):
             for result in finished:
                 results.append(result)
                 if on_result is not None:
                     on_result(result)
-                advance()
+                bar.advance()
                 if result.error:
                     key = (result.strategy, result.error)
                     equal[key] = equal.get(key, 0) + 1
@@ -339,19 +342,9 @@ def _one(scenario: Scenario, label: str, strategy: Strategy, seed: int, replicat
     from simtx.simulator import simulate
 
     try:
-        run = simulate(scenario, strategy, seed=seed, replication=replication)
+        with silent():
+            run = simulate(scenario, strategy, seed=seed, replication=replication)
         summary = {str(name): float(value) for name, value in run.summary.items()}
     except Exception as error:  # noqa: BLE001 - a failing run must not take the finished ones with it
         return Result(label, replication, {}, "", f"{type(error).__name__}: {error}".splitlines()[0])
     return Result(label, replication, summary, run.digest, "")
-
-
-@contextmanager
-def _bar(total: int, wanted: bool) -> Iterator[Callable[[], object]]:
-    if not wanted:
-        yield lambda: None
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, unit="run", disable=None, leave=False) as bar:
-        yield lambda: bar.update(1)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from simtx.errors import RunFailed, ScenarioError
+from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.reference.backends import Backends, check_broker, check_faults, check_store
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from simtx.metrics.run import Run
     from simtx.scenario import Scenario
 
-Progress = Callable[[str, float], None]
 Course = Callable[[Launcher], Awaitable[list[int]]]
 
 
@@ -53,7 +53,7 @@ def execute(
     speaks: Mapping[str, str] | None = None,
     upgrades: Sequence[tuple[float, str, str]] = (),
     service_times: bool = True,
-    progress: Progress | None = None,
+    progress: bool | Phases | None = None,
 ) -> Run:
     """Execute one run: every service, the hub, the relays, the broker and the client are processes of their own, on this machine.
 
@@ -72,7 +72,8 @@ def execute(
         speaks: Version of the event schema by node, for those that have not been upgraded yet.
         upgrades: A rolling upgrade: (seconds, node, version): then this node is stopped in order and started again with that version.
         service_times: False: steps take no service time beside what they really need.
-        progress: Called with the phase of the run and the share of it that is done.
+        progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with the phase
+            of the run and the share of it that is done.
 
     Returns:
         The finished run, of the same kind as that of `simtx.simulate`; `run.digest` is that of the measured numbers, which no seed repeats.
@@ -111,10 +112,8 @@ def execute(
         upgrades=tuple(upgrades),
         service_times=service_times,
     )
-    with _folder(folder) as path:
-        return played(
-            schedule, scenario, chosen, options, path, store, broker, keep=folder is not None, progress=progress
-        )
+    with _folder(folder) as path, phases(progress) as show:
+        return played(schedule, scenario, chosen, options, path, store, broker, keep=folder is not None, progress=show)
 
 
 def played(
@@ -128,7 +127,7 @@ def played(
     *,
     keep: bool = True,
     course: Course | None = None,
-    progress: Progress | None = None,
+    progress: Phases | None = None,
 ) -> Run:
     """Play a schedule in a new folder; what `execute` does with the one that it has drawn. Nothing is checked here.
 
@@ -142,7 +141,7 @@ def played(
         broker: Likewise.
         keep: Whether databases are to outlive the run.
         course: How to play, once all processes are up; None: as the schedule says.
-        progress: As for `execute`.
+        progress: Called with the phase of the run and the share of it that is done.
 
     Raises:
         RunFailed: A process, a database or the broker cannot go on.
@@ -172,7 +171,7 @@ class Session:
         strategy: Strategy,
         backends: Backends,
         options: Options,
-        progress: Progress,
+        progress: Phases,
     ) -> None:
         self.folder = folder
         self.scenario = scenario

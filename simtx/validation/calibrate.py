@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from simtx.errors import ScenarioError
+from simtx.progress import Phases, phases
 from simtx.protocols import Operation, Strategy, Transact
 from simtx.protocols import strategy as resolve
 from simtx.reference.backends import Backends, check_broker, check_store
@@ -41,7 +42,6 @@ _WARMUP: Final = 2.0
 _LEVELS: Final = (1, 2, 4, 8, 16)
 _SECONDS: Final = 1.0  # of each level of a curve
 
-Progress = Callable[[str, float], None]
 Legs = dict[str, list[Leg]]
 """The legs of one run by block."""
 
@@ -57,7 +57,7 @@ def calibrate(
     utilisation: float = 0.1,
     curves: bool = True,
     seed: int = 1,
-    progress: Progress | None = None,
+    progress: bool | Phases | None = None,
 ) -> Calibration:
     """Measure the building blocks of real runs on this machine, at a load at which nothing waits for anything else.
 
@@ -71,7 +71,8 @@ def calibrate(
         utilisation: Of the busiest service, between 0 and 1.
         curves: Whether forced writes, local transactions and sleeps are also measured on their own, at several concurrencies.
         seed: Of the transactions.
-        progress: Called with what is being measured and the share that is done.
+        progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with what is
+            being measured and the share that is done.
 
     Raises:
         ScenarioError: The input is wrong.
@@ -85,28 +86,28 @@ def calibrate(
     check_broker(broker)
     if not 0 < utilisation < 1:
         raise ScenarioError(f"utilisation is {utilisation:g}; a number strictly between 0 and 1 is needed", "calibrate")
-    show = progress or _silent
     quiet = at_utilisation(scenario, utilisation, transactions)
     taken: list[Legs] = []
     chosen = [resolve(one, scenario.policies) for one in strategies]
-    for position, one in enumerate(chosen):
-        show(f"executing {one.name}", position / (len(chosen) + 1))
-        with Watcher() as watcher:
-            run = execute(quiet, one, store=store, broker=broker, seed=seed)
-        taken.append(measured(run, watcher.after(run.data.origin or 0.0)))
-    show("forced writes", len(chosen) / (len(chosen) + 1))
-    calibration = calibrated(
-        taken,
-        name,
-        {
-            "store": store if "://" not in store else "postgres (a server of one's own)",
-            "broker": broker if "://" not in broker else "nats (a server of one's own)",
-            "scenario": scenario.name,
-            "strategies": ", ".join(one.name for one in chosen),
-            "utilisation": f"{utilisation:g}",
-        },
-    )
-    return dataclasses.replace(calibration, curves=curves_of(scenario, store)) if curves else calibration
+    with phases(progress) as show:
+        for position, one in enumerate(chosen):
+            show(f"executing {one.name}", position / (len(chosen) + 1))
+            with Watcher() as watcher:
+                run = execute(quiet, one, store=store, broker=broker, seed=seed)
+            taken.append(measured(run, watcher.after(run.data.origin or 0.0)))
+        show("forced writes", len(chosen) / (len(chosen) + 1))
+        calibration = calibrated(
+            taken,
+            name,
+            {
+                "store": store if "://" not in store else "postgres (a server of one's own)",
+                "broker": broker if "://" not in broker else "nats (a server of one's own)",
+                "scenario": scenario.name,
+                "strategies": ", ".join(one.name for one in chosen),
+                "utilisation": f"{utilisation:g}",
+            },
+        )
+        return dataclasses.replace(calibration, curves=curves_of(scenario, store)) if curves else calibration
 
 
 def found(samples: Mapping[str, Sequence[float]]) -> dict[str, Block]:
@@ -278,7 +279,3 @@ def _file_system(folder: Path) -> str:
     path = folder.resolve()
     fitting: list[list[Any]] = [mount for mount in mounts if path.is_relative_to(mount[1])]
     return max(fitting, key=lambda mount: len(mount[1]))[2] if fitting else "unknown"
-
-
-def _silent(what: str, share: float) -> None:
-    """Show no progress."""

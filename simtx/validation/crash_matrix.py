@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from simtx.errors import RunFailed, ScenarioError
+from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.reference.backends import check_broker, check_store
@@ -53,8 +54,6 @@ _GLANCE: Final = 0.02  # seconds between two looks at whether everything is at r
 _ANSWER: Final = 0.2  # seconds that a process has to say so; one that is down does not
 _STILL: Final = 2  # looks in a row that have to find everything at rest
 _PATIENCE: Final = 8.0  # seconds until a transaction counts as blocked
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(slots=True)
@@ -167,7 +166,7 @@ def crash_matrix(
     depth: int = DEPTH,
     process: str | None = None,
     keep: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: bool | Phases | None = None,
 ) -> CrashMatrix:
     """Kill processes at every place of a protocol, and check what has come of it.
 
@@ -180,7 +179,8 @@ def crash_matrix(
         depth: Kills in one transaction at most.
         process: Kill this process only: a service (payer, payee, fees), its relay (payer.relay), or the hub; None: all of them.
         keep: Where the folders of runs with violations are kept; None: they are deleted.
-        progress: Called with what is going on and the share of it that is done.
+        progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with what is
+            going on and the share of it that is done.
 
     Returns:
         The result; also after Ctrl-C, then with what was found until then and `CrashMatrix.interrupted` set.
@@ -199,12 +199,11 @@ def crash_matrix(
     if process not in (None, *processes):
         raise ScenarioError(f"there is no process '{process}'; there are {', '.join(processes)}", "process")
     result = CrashMatrix(written(strategy, chosen), store, broker if chosen.uses_broker else "", complete)
-    search = _Search(
-        scenario, chosen, store, broker, result, Path(keep) if keep is not None else None, progress or _silent
-    )
     begun = time.monotonic()
     try:
-        search.run(depth, None if complete else limit or SHORT, process)
+        with phases(progress) as show:
+            search = _Search(scenario, chosen, store, broker, result, Path(keep) if keep is not None else None, show)
+            search.run(depth, None if complete else limit or SHORT, process)
     except KeyboardInterrupt:
         result.interrupted = True
     finally:
@@ -241,7 +240,7 @@ class _Search:
         broker: str,
         result: CrashMatrix,
         keep: Path | None,
-        progress: Progress,
+        progress: Phases,
     ) -> None:
         self.scenario = scenario
         self.strategy = strategy
@@ -427,7 +426,3 @@ def _no_sockets(folder: str, names: list[str]) -> list[str]:
     with contextlib.suppress(OSError):
         return [name for name in names if (Path(folder) / name).is_socket()]
     return []
-
-
-def _silent(phase: str, share: float) -> None:
-    """Show no progress."""

@@ -25,6 +25,7 @@ import numpy as np
 
 from simtx.errors import ScenarioError
 from simtx.metrics.conformance import DATABASE_CRASH
+from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.reference.backends import check_broker, check_store
@@ -53,8 +54,6 @@ _PAUSED: Final = (0.05, 1.0)  # seconds of a pause, uniform
 _AWAY: Final = (0.05, 0.5)  # seconds that a killed server stays away
 _PATIENCE: Final = 30.0  # seconds for a process to come back
 _GLANCE: Final = 0.005
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(slots=True)
@@ -161,7 +160,7 @@ def soak(
     every: float = EVERY,
     seed: int = 1,
     keep: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: bool | Phases | None = None,
 ) -> Soak:
     """Run a strategy under load, with kills and pauses at random.
 
@@ -174,7 +173,8 @@ def soak(
         every: Mean seconds between two faults (exponential).
         seed: Of transactions and faults; what a fault hits is in the hands of the machine, so no two runs are the same.
         keep: Where the folders of rounds with violations are kept; None: they are deleted.
-        progress: Called with what is going on and the share of the time that has passed.
+        progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with what is
+            going on and the share of the time that has passed.
 
     Returns:
         The result; also after Ctrl-C, then with what was found until then and `Soak.interrupted` set.
@@ -194,16 +194,16 @@ def soak(
     result = Soak(written(strategy, chosen), store, broker if chosen.uses_broker else "", seed)
     begun = time.monotonic()
     end = begun + 60 * minutes
-    tell = progress or _silent
     try:
-        while (left := end - time.monotonic()) >= SHORTEST or not result.rounds:
-            number = result.rounds + 1
-            seconds = max(min(ROUND, left - SHORTEST), SHORTEST)
+        with phases(progress) as tell:
+            while (left := end - time.monotonic()) >= SHORTEST or not result.rounds:
+                number = result.rounds + 1
+                seconds = max(min(ROUND, left - SHORTEST), SHORTEST)
 
-            def show(_phase: str, _share: float, number: int = number) -> None:
-                tell(f"round {number}", min((time.monotonic() - begun) / (60 * minutes), 1.0))
+                def show(_phase: str, _share: float, number: int = number) -> None:
+                    tell(f"round {number}", min((time.monotonic() - begun) / (60 * minutes), 1.0))
 
-            _round(result, busy(rate, seconds), chosen, every, Path(keep) if keep is not None else None, show)
+                _round(result, busy(rate, seconds), chosen, every, Path(keep) if keep is not None else None, show)
     except KeyboardInterrupt:
         result.interrupted = True
     finally:
@@ -212,7 +212,7 @@ def soak(
 
 
 def _round(
-    result: Soak, scenario: Scenario, strategy: Strategy, every: float, keep: Path | None, progress: Progress
+    result: Soak, scenario: Scenario, strategy: Strategy, every: float, keep: Path | None, progress: Phases
 ) -> None:
     """Play and check one round."""
     number = result.rounds + 1
@@ -417,7 +417,3 @@ def _times(times: Sequence[float]) -> str:
     if not times:
         return "no such kill"
     return f"p50 {1e3 * shown['p50']:.0f} ms, p95 {1e3 * shown['p95']:.0f} ms, at most {1e3 * shown['max']:.0f} ms, of {len(times)}"
-
-
-def _silent(phase: str, share: float) -> None:
-    """Show no progress."""

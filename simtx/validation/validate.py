@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +21,7 @@ import pandas as pd
 from simtx.errors import ScenarioError
 from simtx.metrics import views
 from simtx.metrics.intervals import Interval, interval
+from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.reference.backends import check_broker, check_store
@@ -70,9 +71,6 @@ LEFT_OUT: Final = (
     "that forced writes of several processes on one disk end together: the file system commits them as a group, where the model only makes them alike",
 )
 """What the model does not know."""
-
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(slots=True)
@@ -147,7 +145,7 @@ def validate(
     calibration: Calibration | None = None,
     seed: int = 1,
     folder: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: bool | Phases | None = None,
 ) -> Validation:
     """Predict, execute, compare.
 
@@ -164,7 +162,8 @@ def validate(
         calibration: Building blocks; None: they are measured at low load, before and after each point.
         seed: First of the seeds.
         folder: Where the raw runs are kept: event logs, transactions, the calibration, the frame so far. None: nowhere.
-        progress: Called with what is going on and the share that is done.
+        progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with what is
+            going on and the share that is done.
 
     Raises:
         ScenarioError: The input is wrong.
@@ -184,37 +183,42 @@ def validate(
             )
     if replications < 2:
         raise ScenarioError(f"{replications} replications give no interval; at least 2 are needed", "replications")
-    work = _Work(chosen, store, broker, Path(folder) if folder is not None else None, progress or _silent)
-    work.given = calibration
-    points = len(loads) + failure + saturation
-    work.total = points * replications + (points + 2 if calibration is None else 0)
-    work.calibrate(scenario, transactions, seed + 1000, restart=True)
-    calibration = work.calibration(work.taken)
-    highest = float(simulate(calibration.apply(_saturated(scenario)), chosen, seed=seed).summary["throughput_per_s"])
-    work.keep("calibration.toml", calibration.toml())
-    validation = Validation(scenario, chosen, store, broker, calibration, folder=work.folder)
-    rows: list[dict[str, Any]] = []
-    for name, played in _points(scenario, chosen, loads, highest, transactions, failure=failure, saturation=saturation):
-        seeds = range(seed, seed + replications)
-        real = [_figures(work.execute(played, f"{name}-{one - seed}", one)[0]) for one in seeds]
-        work.calibrate(scenario, transactions, seed + 1000 + len(work.taken))
-        around = validation.calibrations[name] = work.calibration(work.taken[-2:])
-        predicted = [_figures(simulate(around.apply(played), chosen, seed=one)) for one in seeds]
-        rows += _rows(name, played, predicted, real)
-        validation.frame = pd.DataFrame(rows)
-        work.keep(f"calibration-{name}.toml", around.toml())
-        work.keep("validation.csv", validation.frame.to_csv(index=False))
-    validation.calibration = work.calibration(work.taken)
-    work.keep("calibration.toml", validation.calibration.toml())
-    validation.disturbed = work.disturbances()
-    work.keep("disturbed.csv", validation.disturbed.to_csv(index=False))
-    return validation
+    with phases(progress) as show:
+        work = _Work(chosen, store, broker, Path(folder) if folder is not None else None, show)
+        work.given = calibration
+        points = len(loads) + failure + saturation
+        work.total = points * replications + (points + 2 if calibration is None else 0)
+        work.calibrate(scenario, transactions, seed + 1000, restart=True)
+        calibration = work.calibration(work.taken)
+        highest = float(
+            simulate(calibration.apply(_saturated(scenario)), chosen, seed=seed).summary["throughput_per_s"]
+        )
+        work.keep("calibration.toml", calibration.toml())
+        validation = Validation(scenario, chosen, store, broker, calibration, folder=work.folder)
+        rows: list[dict[str, Any]] = []
+        for name, played in _points(
+            scenario, chosen, loads, highest, transactions, failure=failure, saturation=saturation
+        ):
+            seeds = range(seed, seed + replications)
+            real = [_figures(work.execute(played, f"{name}-{one - seed}", one)[0]) for one in seeds]
+            work.calibrate(scenario, transactions, seed + 1000 + len(work.taken))
+            around = validation.calibrations[name] = work.calibration(work.taken[-2:])
+            predicted = [_figures(simulate(around.apply(played), chosen, seed=one)) for one in seeds]
+            rows += _rows(name, played, predicted, real)
+            validation.frame = pd.DataFrame(rows)
+            work.keep(f"calibration-{name}.toml", around.toml())
+            work.keep("validation.csv", validation.frame.to_csv(index=False))
+        validation.calibration = work.calibration(work.taken)
+        work.keep("calibration.toml", validation.calibration.toml())
+        validation.disturbed = work.disturbances()
+        work.keep("disturbed.csv", validation.disturbed.to_csv(index=False))
+        return validation
 
 
 class _Work:
     """Runs for real, keeps what they leave, and says how far it is."""
 
-    def __init__(self, strategy: Strategy, store: str, broker: str, folder: Path | None, progress: Progress) -> None:
+    def __init__(self, strategy: Strategy, store: str, broker: str, folder: Path | None, progress: Phases) -> None:
         self.strategy = strategy
         self.store = store
         self.broker = broker
@@ -394,7 +398,3 @@ def _verdict(
     if target is None or point == FAILURE or float(point) >= 0.8:
         return None, None
     return target, bool(abs(error) <= target)
-
-
-def _silent(what: str, share: float) -> None:
-    """Show no progress."""
