@@ -30,6 +30,7 @@ def compare(
     import simtx
     from simtx.cli.common import folder, load, print_json, warn, writing
     from simtx.experiments.compare import DEFAULT, INTERRUPTED
+    from simtx.metrics.intervals import as_json
 
     chosen = load(scenario, change or ())
     target = folder(out or Path(f"simtx-{chosen.name}"), "comparison.csv", "comparison.png")
@@ -67,7 +68,7 @@ def compare(
                 "stopped": comparison.stopped,
                 "promises": comparison.promises,
                 "strategies": {
-                    name: {metric: comparison.interval(name, metric)._asdict() for metric in comparison.metrics}
+                    name: {metric: as_json(comparison.interval(name, metric)) for metric in comparison.metrics}
                     for name in comparison.strategies
                 },
                 "failures": failures.to_dict("records"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ import pandas as pd
 from simtx.errors import RunFailed, ScenarioError
 from simtx.experiments import pool
 from simtx.metrics import views
-from simtx.metrics.intervals import Interval, check_confidence, interval, paired
+from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of, paired, ratio
 from simtx.progress import progress_bar, silent
 from simtx.protocols import STRATEGIES, Strategy
 from simtx.protocols import strategy as resolve
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _STOP_AFTER = 3  # equal failures of one strategy: more of them would say nothing new
 INTERRUPTED = "interrupted"
+_PARTS = ("mean", "low", "high", "half_width", "n")
 DEFAULT = ("2pc", "saga", "outbox", "dual-write")
 
 
@@ -139,12 +141,20 @@ class Comparison:
         return [name for name in self.frame.columns if name not in ("strategy", "replication", "digest")]
 
     def interval(self, strategy: str, metric: str, confidence: float = 0.95) -> Interval:
-        """Mean over the replications with its Student-t interval.
+        """Mean over the replications with its interval, by the kind of quantity that the metric is (`simtx.metrics.intervals`).
 
         Raises:
             ScenarioError: No such strategy or metric in this comparison.
         """
-        return interval(self._column(strategy, metric), confidence)
+        return interval(self._column(strategy, metric), confidence, kind=kind_of(metric), cap=self._cap(metric))
+
+    def _cap(self, metric: str) -> float:
+        """What the mean of a metric cannot exceed: nothing is done that was not asked for."""
+        if metric.endswith("_per_million"):
+            return 1e6
+        workload = self.scenario.workload
+        steady = metric in ("throughput_per_s", "goodput_per_s") and workload.kind in ("poisson", "deterministic")
+        return workload.rate if steady else math.inf
 
     def _column(self, strategy: str, metric: str) -> list[float]:
         if strategy not in self.strategies:
@@ -162,14 +172,14 @@ class Comparison:
         return frame
 
     def table(self, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> pd.DataFrame:
-        """One row a strategy; for each metric the mean, the half-width of its interval, and the number of replications behind it."""
+        """One row a strategy; for each metric the mean, the ends of its interval, half their distance, and the number of replications.
+
+        Ends of what was never seen are bounds on the share of the runs that have any; see `simtx.metrics.intervals`.
+        """
         check_confidence(confidence)
         columns: dict[tuple[str, str], list[float]] = {}
         for metric in self.metrics if metrics is None else metrics:
-            estimates = [self.interval(name, metric, confidence) for name in self.strategies]
-            columns[metric, "mean"] = [one.mean for one in estimates]
-            columns[metric, "half_width"] = [one.half_width for one in estimates]
-            columns[metric, "n"] = [one.n for one in estimates]
+            columns |= _columns(metric, [self.interval(name, metric, confidence) for name in self.strategies])
         frame = pd.DataFrame(columns, index=pd.Index(self.strategies, name="strategy"))
         frame.insert(0, ("promise", ""), [self.promises[name] for name in self.strategies])
         return frame
@@ -182,23 +192,62 @@ class Comparison:
         Raises:
             ScenarioError: The baseline was not compared.
         """
-        frame = self._checked(() if metrics is None else metrics)
+        return self._against(baseline, metrics, confidence, paired, "-")
+
+    def ratios(self, baseline: str, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> pd.DataFrame:
+        """Strategy over baseline, paired by replication: geometric means of positive quantities; 1 means no difference.
+
+        Args:
+            baseline: What is divided by.
+            metrics: Names of metrics; None: all that cannot be negative.
+            confidence: Coverage of the intervals.
+
+        Raises:
+            ScenarioError: The baseline was not compared, or a metric can be negative.
+        """
+        if metrics is None:
+            metrics = [name for name in self.metrics if kind_of(name) == "positive"]
+        for name in metrics:
+            if kind_of(name) == "real" and name in self.metrics:
+                raise ScenarioError(f"'{name}' may be negative and has no ratios; use differences", "metric")
+        return self._against(baseline, metrics, confidence, ratio, "/")
+
+    def _against(
+        self,
+        baseline: str,
+        metrics: Sequence[str] | None,
+        confidence: float,
+        estimate: Callable[[Iterable[float], Iterable[float], float], Interval],
+        sign: str,
+    ) -> pd.DataFrame:
+        self._checked(() if metrics is None else metrics)
         check_confidence(confidence)
         if baseline not in self.strategies:
             raise ScenarioError(f"'{baseline}' was not compared; there are {', '.join(self.strategies)}", "baseline")
         columns: dict[tuple[str, str], list[float]] = {}
         others = [name for name in self.strategies if name != baseline]
-        base = frame[frame["strategy"] == baseline].set_index("replication")
         for metric in self.metrics if metrics is None else metrics:
-            estimates = []
-            for name in others:
-                rows = frame[frame["strategy"] == name].set_index("replication")
-                common = rows.index.intersection(base.index)
-                estimates.append(paired(rows.loc[common, metric], base.loc[common, metric], confidence))
-            columns[metric, "mean"] = [one.mean for one in estimates]
-            columns[metric, "half_width"] = [one.half_width for one in estimates]
-            columns[metric, "n"] = [one.n for one in estimates]
-        return pd.DataFrame(columns, index=pd.Index([f"{name} - {baseline}" for name in others], name="difference"))
+            sides = [self.pairs(name, baseline, metric) for name in others]
+            columns |= _columns(metric, [estimate(*side, confidence) for side in sides])
+        index = pd.Index(
+            [f"{name} {sign} {baseline}" for name in others], name="difference" if sign == "-" else "ratio"
+        )
+        return pd.DataFrame(columns, index=index)
+
+    def pairs(self, strategy: str, baseline: str, metric: str) -> tuple[list[float], list[float]]:
+        """Values of two strategies in the replications that both have finished, in their order.
+
+        Raises:
+            ScenarioError: No such strategy or metric in this comparison.
+        """
+        ours, theirs = (self._by_replication(name, metric) for name in (strategy, baseline))
+        common = [number for number in ours if number in theirs]
+        return [ours[number] for number in common], [theirs[number] for number in common]
+
+    def _by_replication(self, strategy: str, metric: str) -> dict[int, float]:
+        values = self._column(strategy, metric)
+        numbers = [one.replication for one in self._results if one.strategy == strategy and not one.error]
+        return dict(zip(numbers, values, strict=True))
 
     def plot(self, **options: Any) -> Any:
         """Draw the overview: latency, throughput, drift, and the trade-off between them. Returns a matplotlib Figure."""
@@ -213,6 +262,11 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return str(views.view("comparison-html")(self))
+
+
+def _columns(metric: str, estimates: Sequence[Interval]) -> dict[tuple[str, str], list[float]]:
+    """Columns of a table for the intervals of one metric."""
+    return {(metric, part): [getattr(one, part) for one in estimates] for part in _PARTS}
 
 
 def compare(

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
+from simtx.metrics.intervals import Interval
+
 ANSWER_MEANS: Final = {"decided": "decided", "accepted": "only accepted"}
 """What the first answer to the client says, in the words of the tables."""
 
@@ -122,11 +124,35 @@ def number(value: float) -> str:
     return f"{value:,.{min(digits, 6)}f}"
 
 
-def estimate(mean: float, half_width: float) -> tuple[str, str]:
-    """A mean and its half-width, rounded to two significant digits of the half-width; the second is empty if there is none."""
-    if math.isnan(mean) or math.isnan(half_width):
+def estimate(one: Interval, scale: float = 1.0, watched_ms: float = math.nan) -> tuple[str, str]:
+    """A mean and what is known of it, in brackets, rounded to two significant digits of half the interval.
+
+    Args:
+        one: The interval.
+        scale: Factor between the metric and what is shown.
+        watched_ms: For how long every transaction was watched; an infinite quantile is beyond that.
+
+    Returns:
+        The mean, and the ends; the second is empty if there are none, or if the value is the same in every run.
+    """
+    if one.infinite:
+        beyond = f"> {watched_ms / 1e3:,.4g} s" if math.isfinite(watched_ms) else "∞"
+        return beyond, f"[in {one.infinite} of {one.n} runs]"
+    mean, low, high = (scale * value for value in one[:3])
+    if one.never:
+        any_of = runs_at_most(one)
+        return number(
+            mean
+        ), f"[≤ {any_of} in {one.n} runs]" if not one.mean else f"[≥ {one.n - any_of} in {one.n} runs]"
+    half = scale * one.half_width
+    if math.isnan(half):
         return number(mean), ""
-    if half_width <= 1e-9 * abs(mean):  # the last digits of a float are no uncertainty
-        return number(mean), "0"
-    digits = min(6, max(0, 1 - math.floor(math.log10(half_width))))
-    return f"{mean:,.{digits}f}", f"{half_width:,.{digits}f}"
+    if half <= 1e-9 * abs(mean):  # the last digits of a float are no uncertainty
+        return number(mean), ""
+    digits = min(6, max(0, 1 - math.floor(math.log10(half))))
+    return f"{mean:,.{digits}f}", f"[{low:,.{digits}f}, {high:,.{digits}f}]"
+
+
+def runs_at_most(one: Interval) -> int:
+    """Of as many runs again, the most that can be expected to have what none of these had."""
+    return math.ceil(one.n * (one.high if not one.mean else 1 - one.low) - 1e-9)

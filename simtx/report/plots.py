@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
+    from numpy.typing import NDArray
 
     from simtx.experiments import Comparison
+    from simtx.metrics.intervals import Interval
     from simtx.metrics.run import Run
 
 _PROMISE: Final = {"decided": "answer = decided", "accepted": "answer = only accepted"}
@@ -41,7 +43,7 @@ def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float
                 ax.errorbar(
                     [position + offset for position in range(len(moments))],
                     [one.mean for one in estimates],
-                    yerr=[_half(one.half_width) for one in estimates],
+                    yerr=_ends(*estimates),
                     fmt=look.marker,
                     color=look.colour,
                     markerfacecolor=look.colour if filled else "white",
@@ -70,7 +72,7 @@ def outcomes(comparison: Comparison, *, ax: Axes | None = None, confidence: floa
             decided = comparison.interval(name, "throughput_per_s", confidence)
             ax.bar(position, decided.mean, width=0.62, color="white", edgecolor=look.colour, linewidth=1.2)
             ax.bar(position, good.mean, width=0.62, color=look.colour, alpha=0.85)
-            ax.errorbar(position, good.mean, yerr=_half(good.half_width), color="#222222", fmt="none")
+            ax.errorbar(position, good.mean, yerr=_ends(good), color="#222222", fmt="none")
         ax.set_xticks(range(len(names)), names)
         ax.grid(visible=False, axis="x")
         ax.set_ylabel("transactions a second [1/s]")
@@ -88,7 +90,7 @@ def drift(comparison: Comparison, *, ax: Axes | None = None, confidence: float =
             look = style.looks(names)[name]
             one = comparison.interval(name, "drift_gross_mean", confidence)
             means.append(one.mean)
-            ax.errorbar(position, one.mean, yerr=_half(one.half_width), fmt=look.marker, color=look.colour)
+            ax.errorbar(position, one.mean, yerr=_ends(one), fmt=look.marker, color=look.colour)
             ax.annotate(
                 _short(one.mean),
                 (position, one.mean),
@@ -128,8 +130,8 @@ def damage(comparison: Comparison, *, ax: Axes | None = None, confidence: float 
             count = comparison.interval(name, "transactions", confidence).mean
             for metric, offset, hatch in (("missing_effects", -0.19, ""), ("duplicate_effects", 0.19, "////")):
                 one = comparison.interval(name, metric, confidence)
-                value, half = 1000 * one.mean / count, 1000 * _half(one.half_width) / count
-                top = max(top, value + half)
+                value, ends = 1000 * one.mean / count, 1000 * _ends(one) / count
+                top = max(top, value + float(ends[1, 0]))
                 ax.bar(
                     position + offset,
                     value,
@@ -139,7 +141,7 @@ def damage(comparison: Comparison, *, ax: Axes | None = None, confidence: float 
                     hatch=hatch,
                 )
                 if value:
-                    ax.errorbar(position + offset, value, yerr=half, color="#222222", fmt="none")
+                    ax.errorbar(position + offset, value, yerr=ends, color="#222222", fmt="none")
                 else:
                     ax.annotate(
                         "0",
@@ -171,8 +173,8 @@ def trade_off(comparison: Comparison, *, ax: Axes | None = None, confidence: flo
             ax.errorbar(
                 x.mean,
                 y.mean,
-                xerr=_half(x.half_width),
-                yerr=_half(y.half_width),
+                xerr=_ends(x),
+                yerr=_ends(y),
                 fmt=look.marker,
                 markersize=9,
                 color=look.colour,
@@ -316,8 +318,15 @@ def _offsets(count: int) -> list[float]:
     return [0.16 * (position - (count - 1) / 2) for position in range(count)]
 
 
-def _half(width: float) -> float:
-    return 0.0 if math.isnan(width) else width
+def _ends(*estimates: Interval) -> NDArray[np.float64]:
+    """How far intervals reach below and above their means, as `errorbar` wants it; nothing where there is no interval to draw."""
+    known = [math.isfinite(one.half_width) and not one.never for one in estimates]
+    reach = [
+        (one.mean - one.low, one.high - one.mean) if drawn else (0.0, 0.0)
+        for one, drawn in zip(estimates, known, strict=True)
+    ]
+    ends: NDArray[np.float64] = np.maximum(np.asarray(reach, dtype=float).T, 0.0)
+    return ends
 
 
 def _short(value: float, _position: object = None) -> str:

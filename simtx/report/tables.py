@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
 
+from simtx.metrics.intervals import EQUAL, Interval
 from simtx.report import catalogue, style
 from simtx.report.catalogue import Metric
 
 MEANS: Final = "an answer to the client means"
+RELIABLE: Final = 10
+"""Runs from which on intervals of skewed figures were found to contain the true mean as often as they say; docs/statistics.md."""
 
 
 @dataclass(slots=True)
@@ -21,12 +24,12 @@ class Row:
     Attributes:
         metric: What it shows.
         label: Label with the unit.
-        cells: (mean, half-width, number of values) by column, as text.
+        cells: Mean and interval as text, and the interval, by column.
     """
 
     metric: Metric
     label: str
-    cells: list[tuple[str, str, int]]
+    cells: list[tuple[str, str, Interval]]
 
 
 def rows(comparison: Any, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> list[Row]:
@@ -38,18 +41,23 @@ def rows(comparison: Any, metrics: Sequence[str] | None = None, confidence: floa
         confidence: Coverage of the intervals.
     """
     chosen = [name for name in catalogue.METRICS if name in comparison.metrics] if metrics is None else list(metrics)
+    watched = _watched_ms(comparison)
     lines = []
     for name in chosen:
         shown = catalogue.metric(name)
         estimates = [comparison.interval(strategy, name, confidence) for strategy in comparison.strategies]
         if metrics is None and not shown.always and not any(one.mean for one in estimates if one.n):
             continue
-        cells = [
-            (*catalogue.estimate(one.mean * shown.scale, one.half_width * shown.scale), one.n) for one in estimates
-        ]
+        cells = [(*catalogue.estimate(one, shown.scale, watched), one) for one in estimates]
         text = catalogue.unit(shown, comparison.scenario)
         lines.append(Row(shown, f"{shown.label} [{text}]" if text else shown.label, cells))
     return lines
+
+
+def _watched_ms(comparison: Any) -> float:
+    """For how long every measured transaction of every run was watched; NaN if that is not known."""
+    frame = comparison.frame
+    return float(frame["watched_ms"].min()) if "watched_ms" in frame and len(frame) else math.nan
 
 
 def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> list[str]:
@@ -59,22 +67,32 @@ def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> li
     count = (
         f"{sizes[0]} runs" if len(sizes) == 1 else ", ".join(f"{name} {n}" for name, n in finished.items()) + " runs"
     )
-    said = [
-        f"mean ± half-width of the {100 * confidence:g} % confidence interval (Student t) over {count} of each strategy"
-    ]
+    said = [f"mean [{100 * confidence:g} % confidence interval] over {count} of each strategy"]
     if len(sizes) > 1:
-        said[0] = (
-            f"mean ± half-width of the {100 * confidence:g} % confidence interval (Student t) over independent runs: {count}"
+        said[0] = f"mean [{100 * confidence:g} % confidence interval] over independent runs: {count}"
+    if max(sizes, default=0) < 2:
+        said[0] = "one run of each strategy: no intervals; an interval needs at least two runs, and ten to be relied on"
+    elif min(sizes) < RELIABLE:
+        said.append(
+            f"fewer than {RELIABLE} runs: intervals of skewed figures contain the true mean less often than they say"
         )
-    if min(sizes, default=0) < 2:
-        said.append("an interval needs at least two runs")
+    estimates = [one for row in lines for _, _, one in row.cells]
+    if any(one.never for one in estimates):
+        said.append(
+            f"[≤ k in n runs]: seen in no run; with {100 * confidence:g} % confidence no more than k of n runs have any"
+        )
+    if any(one.method == EQUAL for one in estimates):
+        said.append("no brackets: the same in every run")
+    if any(one.infinite for one in estimates):
+        said.append("> t: beyond t, for which every measured transaction was watched at least, in so many of the runs")
     if len(set(comparison.promises.values())) > 1:
         said.append(
             "strategies that only accept answer before the outcome is known: compare 'request to final outcome' with the others' answers"
         )
     gaps: dict[str, list[str]] = {}
     for row in lines:
-        for name, (_, _, n) in zip(comparison.strategies, row.cells, strict=True):
+        for name, (_, _, one) in zip(comparison.strategies, row.cells, strict=True):
+            n = one.n
             if n == 0 and finished[name]:
                 gaps.setdefault(row.metric.absent, []).append(f"{row.metric.label} ({name})")
             elif n < finished[name]:
@@ -103,7 +121,7 @@ def text(comparison: Any, *, metrics: Sequence[str] | None = None, confidence: f
     ]
     promises = [catalogue.ANSWER_MEANS[comparison.promises[name]] for name in names]
     widths = [
-        max(left + 3 + right, len(name), len(promise))
+        max(left + 1 + right, len(name), len(promise))
         for (left, right), name, promise in zip(halves, names, promises, strict=True)
     ]
 
@@ -112,10 +130,10 @@ def text(comparison: Any, *, metrics: Sequence[str] | None = None, confidence: f
             [f"{first:<{label}}", *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))]
         ).rstrip()
 
-    def cell(values: tuple[str, str, int], position: int) -> str:
+    def cell(values: tuple[str, str, Interval], position: int) -> str:
         left, right = halves[position]
-        mean, half, _ = values
-        return f"{mean:>{left}} ± {half:<{right}}" if half else f"{mean:>{left}}{'':<{3 + right}}"
+        mean, ends, _ = values
+        return f"{mean:>{left}} {ends:<{right}}"
 
     out = [f"{scenario.title} ({scenario.name})", "", line("", names), line(MEANS, promises)]
     group = ""
@@ -150,8 +168,8 @@ def html(comparison: Any, *, metrics: Sequence[str] | None = None, confidence: f
                 f"<tr><th colspan='{1 + len(row.cells)}' style='text-align:left;padding:6px 10px 1px'>{escape(group)}</th></tr>"
             )
         cells = "".join(
-            f"<td style='{right}'>{mean}" + (f" <span style='opacity:.65'>± {half}</span>" if half else "") + "</td>"
-            for mean, half, _ in row.cells
+            f"<td style='{right}'>{mean}" + (f" <span style='opacity:.65'>{ends}</span>" if ends else "") + "</td>"
+            for mean, ends, _ in row.cells
         )
         body.append(f"<tr><td style='{left}'>{escape(row.label)}</td>{cells}</tr>")
     warnings = "".join(f"<p><b>Warning:</b> {escape(note)}</p>" for note in comparison.warnings)

@@ -12,7 +12,7 @@ import pytest
 
 import simtx
 from simtx import RunFailed, ScenarioError
-from simtx.experiments import Result, interval, paired
+from simtx.experiments import Result, interval, paired, ratio
 from simtx.protocols import Saga
 
 
@@ -47,7 +47,8 @@ def test_result_does_not_depend_on_workers_nor_on_order(small: simtx.Scenario, c
 def test_table_is_the_interval_over_replications(comparison: simtx.Comparison) -> None:
     table = comparison.table(["latency_p50_ms", "messages_per_transaction"], confidence=0.9)
     values = comparison.frame.query("strategy == 'saga'")["latency_p50_ms"]
-    assert tuple(table.loc["saga", "latency_p50_ms"]) == interval(values, 0.9)
+    one = interval(values, 0.9, kind="positive")
+    assert tuple(table.loc["saga", "latency_p50_ms"]) == (one.mean, one.low, one.high, one.half_width, 3)
     assert list(table["promise"]) == ["decided", "decided", "accepted", "accepted"]
 
 
@@ -55,7 +56,24 @@ def test_differences_are_paired_by_replication(comparison: simtx.Comparison) -> 
     frame = comparison.frame.pivot_table(index="replication", columns="strategy", values="latency_p50_ms")
     differences = comparison.differences("2pc", ["latency_p50_ms"])
     assert list(differences.index) == ["saga - 2pc", "outbox - 2pc", "dual-write - 2pc"]
-    assert tuple(differences.loc["saga - 2pc", "latency_p50_ms"]) == paired(frame["saga"], frame["2pc"])
+    one = paired(frame["saga"], frame["2pc"])
+    assert tuple(differences.loc["saga - 2pc", "latency_p50_ms"]) == (one.mean, one.low, one.high, one.half_width, 3)
+
+
+def test_ratios_are_paired_by_replication_and_only_of_what_cannot_be_negative(comparison: simtx.Comparison) -> None:
+    frame = comparison.frame.pivot_table(index="replication", columns="strategy", values="latency_p99_ms")
+    ratios = comparison.ratios("2pc")
+    assert list(ratios.index) == ["saga / 2pc", "outbox / 2pc", "dual-write / 2pc"]
+    one = ratio(frame["saga"], frame["2pc"])
+    assert tuple(ratios.loc["saga / 2pc", "latency_p99_ms"]) == (one.mean, one.low, one.high, one.half_width, 3)
+    assert "committed_share" not in ratios
+
+
+def test_no_throughput_interval_is_above_the_offered_rate(comparison: simtx.Comparison) -> None:
+    rate = comparison.scenario.workload.rate
+    for name in comparison.strategies:
+        one = comparison.interval(name, "throughput_per_s", confidence=0.999)
+        assert one.low < one.mean < rate == one.high
 
 
 def test_promises_say_what_an_answer_means(comparison: simtx.Comparison) -> None:

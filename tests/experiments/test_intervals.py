@@ -1,4 +1,4 @@
-"""Student-t intervals: the textbook's numbers, scipy's, and their coverage."""
+"""Intervals: the textbook's numbers, scipy's, and what must hold of every kind of quantity. Coverage is in test_coverage.py."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from scipy import stats
 
 from simtx import ScenarioError
-from simtx.experiments import interval, paired
+from simtx.experiments import interval, paired, ratio
+from simtx.metrics.intervals import kind_of
 
 
 def test_by_hand() -> None:
@@ -17,7 +20,8 @@ def test_by_hand() -> None:
     one = interval([1, 2, 3, 4])
     assert one.mean == 2.5
     assert one.half_width == pytest.approx(3.1824463 * math.sqrt(5 / 3) / 2, rel=1e-7)
-    assert (one.low, one.high, one.n) == (2.5 - one.half_width, 2.5 + one.half_width, 4)
+    assert (one.low, one.high) == pytest.approx((2.5 - one.half_width, 2.5 + one.half_width), abs=1e-15)
+    assert one.n == 4
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
@@ -27,13 +31,6 @@ def test_equals_scipy(n: int, confidence: float) -> None:
     expected = stats.t.interval(confidence, n - 1, loc=values.mean(), scale=stats.sem(values))
     one = interval(values, confidence)
     assert (one.low, one.high) == pytest.approx(expected, rel=1e-12)
-
-
-def test_covers_as_often_as_it_says() -> None:
-    """Of 2,000 intervals over five normal values 95 % contain the mean: 1,900, with a standard deviation of 9.7."""
-    rng = np.random.default_rng(7)
-    hits = sum(abs(one.mean - 3) <= one.half_width for one in (interval(rng.normal(3, 2, size=5)) for _ in range(2000)))
-    assert abs(hits - 1900) < 4 * math.sqrt(2000 * 0.95 * 0.05)
 
 
 def test_pairing_removes_what_both_sides_share() -> None:
@@ -59,7 +56,123 @@ def test_what_cannot_be_known_is_not_a_number() -> None:
 
 def test_equal_values_have_no_width() -> None:
     """0.1 three times: a naive mean differs from it in the last digit."""
-    assert interval([0.1, 0.1, 0.1]) == (0.1, 0.0, 3)
+    assert interval([0.1, 0.1, 0.1])[:4] == (0.1, 0.1, 0.1, 3)
+
+
+SAMPLES = st.lists(st.floats(0, 1, width=32), min_size=2, max_size=30)
+
+
+@given(SAMPLES, st.sampled_from(["real", "positive", "share", "count"]), st.floats(0.5, 0.99))
+def test_an_interval_holds_its_mean_and_stays_in_the_range_of_its_quantity(values, kind, confidence):
+    one = interval(values, confidence, kind=kind)
+    assert one.low <= one.mean <= one.high
+    if kind != "real":
+        assert one.low >= 0
+    if kind == "share":
+        assert one.high <= 1
+
+
+@given(SAMPLES, st.sampled_from(["real", "positive", "share", "count"]), st.randoms())
+def test_the_order_of_replications_changes_no_digit(values, kind, random):
+    shuffled = list(values)
+    random.shuffle(shuffled)
+    assert interval(shuffled, kind=kind) == interval(values, kind=kind)
+
+
+@given(SAMPLES, st.sampled_from([2.0**-10, 8.0, 2.0**20]))
+def test_the_unit_does_not_matter(values, factor):
+    """Milliseconds or seconds: the same interval. Powers of two, so that nothing is rounded."""
+    assume(max(values) - min(values) > 1e-6)
+    one, other = (interval([scale * v for v in values], kind="positive") for scale in (1.0, factor))
+    assert other[:3] == pytest.approx([factor * end for end in one[:3]], rel=1e-9)
+
+
+@given(st.lists(st.floats(-100, 100, width=32), min_size=2, max_size=30), st.floats(-1000, 1000, width=32))
+def test_shift_and_sign_of_a_real_number_move_the_interval_and_nothing_else(values, shift):
+    assume(max(values) - min(values) > 1e-3)
+    one = interval(values)
+    moved = interval([v + shift for v in values])
+    turned = interval([-v for v in values])
+    assert moved[:3] == pytest.approx([end + shift for end in one[:3]], abs=1e-6)
+    assert turned[:3] == pytest.approx((-one.mean, -one.high, -one.low), abs=1e-9)
+
+
+def test_skewed_positive_values_reach_further_up_than_down() -> None:
+    values = [1.0] * 8 + [2.0, 6.0]
+    t, one = interval(values), interval(values, kind="positive")
+    assert one.mean == t.mean
+    assert one.high - one.mean > t.half_width > one.mean - one.low
+    assert one.low > 0 > t.mean - 2 * t.half_width
+
+
+def test_what_was_never_seen_has_an_exact_bound() -> None:
+    """None in 30 runs: 1 - 0.05 ** (1 / 30) = 0.0950 (the rule of three: 3 / 30); scipy's Clopper and Pearson, one-sided, says the same."""
+    one = interval([0.0] * 30, kind="count")
+    assert (one.mean, one.low, one.n, one.never) == (0, 0, 30, True)
+    expected = stats.binomtest(0, 30, alternative="less").proportion_ci(0.95, method="exact").high
+    assert one.high == pytest.approx(expected, rel=1e-12)
+    always = interval([1.0] * 30, kind="share")
+    assert (always.mean, always.high) == (1, 1)
+    assert always.low == pytest.approx(1 - expected)
+
+
+def test_an_infinite_value_is_named_and_makes_the_mean_infinite() -> None:
+    one = interval([3.0, math.inf, 4.0, math.inf, math.nan], kind="positive")
+    assert (one.mean, one.infinite, one.n) == (math.inf, 2, 4)
+    assert math.isnan(one.half_width)
+    assert paired([math.inf, 2, math.inf], [1, 1, math.inf])[:2] == (math.inf, math.inf)
+    both = interval([math.inf, -math.inf])
+    assert math.isnan(both.mean)
+    assert both.infinite == 2
+
+
+def test_no_end_is_beyond_what_is_possible() -> None:
+    """A throughput does not exceed the offered rate, and the mean of the sample is what it is."""
+    assert interval([98.0, 101.0, 99.0], kind="positive", cap=100).high == 100
+    above = interval([101.0, 102.0, 103.0], kind="positive", cap=100)
+    assert (above.mean, above.high) == (102, 102)
+
+
+def test_ratios_turn_over_with_their_sides() -> None:
+    rng = np.random.default_rng(5)
+    ours, theirs = rng.lognormal(0, 1, 12), rng.lognormal(0, 1, 12)
+    one, other = ratio(ours, theirs), ratio(theirs, ours)
+    assert one[:3] == pytest.approx((1 / other.mean, 1 / other.high, 1 / other.low))
+    logs = interval(np.log(ours / theirs))
+    assert one[:3] == pytest.approx([math.exp(end) for end in logs[:3]])
+
+
+def test_ratios_of_zeros_and_infinities() -> None:
+    assert ratio([0, 0], [0, 0])[:3] == (1, 1, 1)
+    assert ratio([0, 1], [2, 2]).mean == 0
+    assert ratio([math.inf, 1], [2, 2]).mean == math.inf
+    assert ratio([math.inf, 4.0, 2.0], [math.inf, 2.0, 2.0]).n == 2
+    assert ratio([-1.0, 4.0], [1.0, 2.0]).n == 1
+
+
+def test_the_kind_of_a_metric_is_told_by_its_unit() -> None:
+    names = {
+        "latency_committed_p99_ms": "positive",
+        "recovery_s": "positive",
+        "goodput_per_s": "positive",
+        "unanswered_share": "share",
+        "stuck_count": "count",
+        "missing_effects": "count",
+        "fractured_reads_per_million": "positive",
+        "something": "real",
+    }
+    assert {name: kind_of(name) for name in names} == names
+
+
+@pytest.mark.parametrize("confidence", ["95%", None, True])
+def test_confidence_is_a_number(confidence: object) -> None:
+    with pytest.raises(ScenarioError, match="strictly between 0 and 1"):
+        interval([1, 2], confidence)  # type: ignore[arg-type]
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="'ratio' is no kind of number"):
+        interval([1, 2], kind="ratio")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("confidence", [0, 1, 95, -0.1, math.nan])

@@ -8,6 +8,7 @@ import re
 import pytest
 
 import simtx
+from simtx.metrics.intervals import Interval, interval
 from simtx.report import catalogue, tables
 
 
@@ -19,19 +20,28 @@ def comparison(small: simtx.Scenario) -> simtx.Comparison:
 @pytest.mark.parametrize(
     ("mean", "half", "shown"),
     [
-        (123.456, 0.789, ("123.46", "0.79")),
-        (123.456, 12.3, ("123", "12")),
-        (1234567.0, 8900.0, ("1,234,567", "8,900")),
-        (0.0123456, 0.00042, ("0.01235", "0.00042")),
-        (8.0, 0.0, ("8", "0")),
-        (0.3333333, 0.0, ("0.3333", "0")),
+        (123.456, 0.789, ("123.46", "[122.67, 124.25]")),
+        (123.456, 12.3, ("123", "[111, 136]")),
+        (1234567.0, 8900.0, ("1,234,567", "[1,225,667, 1,243,467]")),
+        (0.0123456, 0.00042, ("0.01235", "[0.01193, 0.01277]")),
+        (8.0, 0.0, ("8", "")),
+        (0.3333333, 0.0, ("0.3333", "")),
         (5.5, math.nan, ("5.500", "")),
         (math.nan, math.nan, ("–", "")),
     ],
 )
 def test_as_many_digits_as_the_interval_allows(mean: float, half: float, shown: tuple[str, str]) -> None:
-    """Two significant digits of the half-width, and the mean to the same place."""
-    assert catalogue.estimate(mean, half) == shown
+    """Two significant digits of half the interval, and the mean to the same place."""
+    assert catalogue.estimate(Interval(mean, mean - half, mean + half, 3)) == shown
+
+
+def test_never_and_infinite_are_said_in_runs() -> None:
+    """No anomaly in 30 runs is "at most 3 in 30", not 0 ± 0."""
+    assert catalogue.estimate(interval([0] * 30, kind="count")) == ("0", "[≤ 3 in 30 runs]")
+    assert catalogue.estimate(interval([1.0] * 20, kind="share"), 100) == ("100", "[≥ 17 in 20 runs]")
+    censored = interval([5.0] * 17 + [math.inf] * 3, kind="positive")
+    assert catalogue.estimate(censored, watched_ms=30_000) == ("> 30 s", "[in 3 of 20 runs]")
+    assert catalogue.estimate(censored) == ("∞", "[in 3 of 20 runs]")
 
 
 def test_every_metric_of_a_run_is_in_the_catalogue_or_a_mere_count(small: simtx.Scenario) -> None:
@@ -49,18 +59,21 @@ def test_says_what_an_answer_promises(comparison: simtx.Comparison) -> None:
 
 
 def test_columns_are_aligned(comparison: simtx.Comparison) -> None:
-    """Every ± of one strategy stands below the other."""
-    lines = [line for line in str(comparison).splitlines() if line.startswith("  ") and "±" in line]
-    assert len(lines) > 20
-    assert (
-        len({tuple(match.start() for match in re.finditer("±", line)) for line in lines if line.count("±") == 4}) == 1
-    )
+    """Every bracket of one strategy stands below the other."""
+    places = [
+        tuple(match.start() for match in re.finditer(r"(?<=[\d ]) \[(?=[\d≤≥-])", line))
+        for line in str(comparison).splitlines()
+        if line.startswith("  ")
+    ]
+    full = [one for one in places if len(one) == 4]
+    assert len(full) > 15
+    assert len(set(full)) == 1
 
 
 def test_every_number_is_that_of_the_table(comparison: simtx.Comparison) -> None:
     one = comparison.interval("saga", "latency_p99_ms")
     row = next(row for row in tables.rows(comparison) if row.metric.name == "latency_p99_ms")
-    assert row.cells[1] == (*catalogue.estimate(one.mean, one.half_width), 3)
+    assert row.cells[1] == (*catalogue.estimate(one), one)
     assert row.label == "request to answer, 99 % [ms]"
 
 
@@ -80,8 +93,9 @@ def test_a_gap_has_a_reason(small: simtx.Scenario) -> None:
 
 def test_one_run_has_no_interval(small: simtx.Scenario) -> None:
     text = str(simtx.compare(small, ["2pc"], replications=1, workers=1))
-    assert "±" not in text.partition("mean ±")[0]
-    assert "an interval needs at least two runs" in text
+    assert not re.search(r"\d \[", text)
+    assert "one run of each strategy: no intervals" in text
+    assert "confidence interval]" not in text
 
 
 def test_failed_and_missing_runs_are_not_hidden(comparison: simtx.Comparison) -> None:
