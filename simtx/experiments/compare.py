@@ -6,17 +6,22 @@ import dataclasses
 import json
 import math
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from simtx.errors import RunFailed, ScenarioError
-from simtx.experiments import pool
+from simtx.experiments.executors import ExecutorLike, backend
+from simtx.experiments.interrupts import Interrupts
+from simtx.experiments.pool import Call, Pool, opened
+from simtx.experiments.work import failed, packed, play, version
 from simtx.metrics import views
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of, paired, ratio
-from simtx.progress import progress_bar, silent
+from simtx.progress import progress_bar
 from simtx.protocols import STRATEGIES, Strategy
 from simtx.protocols import strategy as resolve
 
@@ -276,6 +281,7 @@ def compare(
     replications: int = 20,
     seed: int = 1,
     workers: int | None = None,
+    executor: ExecutorLike = None,
     progress: bool | None = None,
     on_result: Callable[[Result], None] | None = None,
 ) -> Comparison:
@@ -291,6 +297,9 @@ def compare(
         replications: How often each strategy is run; intervals need at least two.
         seed: Seed of all random streams.
         workers: Processes; None: one a processor. With 1, everything runs in this process.
+        executor: None: worker processes; or as for `simtx.sweep`: ``serial``, an executor, a function that makes one, the address of a
+            Dask scheduler. A worker that dies ends nothing: the runs that it had are played again, and one that kills its
+            worker twice counts as failed.
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none.
         on_result: Called in this process with each `Result` as it is finished, in no particular order.
 
@@ -304,41 +313,13 @@ def compare(
         scenario = load(scenario)
     if isinstance(replications, bool) or replications != int(replications) or replications < 1:
         raise ScenarioError(f"must be a whole number from 1, not {replications!r}", "replications")
-    if workers is not None and (isinstance(workers, bool) or workers != int(workers) or workers < 1):
-        raise ScenarioError(f"must be a whole number from 1, or None for one a processor, not {workers!r}", "workers")
     if isinstance(strategies, str) or not len(strategies):
         raise ScenarioError("give a list of at least one strategy", "strategies")
     given = _labelled([resolve(one) for one in strategies])
     chosen = {label: resolve(one, scenario.policies) for label, one in given.items()}
     _check_plans(scenario, chosen)
     jobs = [(label, replication) for replication in range(replications) for label in chosen]
-    results: list[Result] = []
-    stopped = ""
-    equal: dict[tuple[str, str], int] = {}
-    processes = min(workers or pool.processors(), len(jobs))
-    calls = [(scenario, label, chosen[label], seed, replication) for label, replication in jobs]
-    try:
-        with (
-            progress_bar(len(jobs), "runs", wanted=progress) as bar,
-            pool.results(_one, calls, processes) as finished,
-        ):
-            for result in finished:
-                results.append(result)
-                if on_result is not None:
-                    on_result(result)
-                bar.advance()
-                if result.error:
-                    key = (result.strategy, result.error)
-                    equal[key] = equal.get(key, 0) + 1
-                    if equal[key] >= _STOP_AFTER and len(results) < len(jobs):
-                        stopped = f"stopped after {_STOP_AFTER} equal failures of {result.strategy}"
-                        break
-    except KeyboardInterrupt:
-        stopped = INTERRUPTED
-    except pool.WorkerDied as death:
-        stopped = str(death)
-        if not results:
-            raise RunFailed(f"no run could be finished: {stopped}; workers=1 runs everything in this process") from None
+    results, stopped = _played(scenario, chosen, jobs, seed, executor, workers, progress, on_result)
     texts = {label: text for label, one in given.items() if (text := _text(one)) is not None}
     comparison = Comparison(
         scenario, chosen, results, seed=seed, replications=replications, stopped=stopped, texts=texts
@@ -391,14 +372,45 @@ def _check_plans(scenario: Scenario, strategies: Mapping[str, Strategy]) -> None
             raise ScenarioError(problem, f"{scenario.name}, strategy {label}")
 
 
-def _one(scenario: Scenario, label: str, strategy: Strategy, seed: int, replication: int) -> Result:
-    """One run, in whatever process; a failure is a result, too."""
-    from simtx.simulator import simulate
-
+def _played(
+    scenario: Scenario,
+    strategies: Mapping[str, Strategy],
+    jobs: Sequence[tuple[str, int]],
+    seed: int,
+    executor: ExecutorLike,
+    workers: int | None,
+    progress: bool | None,
+    on_result: Callable[[Result], None] | None,
+) -> tuple[list[Result], str]:
+    """The results of all runs, and why it ended before them, or nothing."""
+    results: list[Result] = []
+    equal: Counter[tuple[str, str]] = Counter()
+    stopped = ""
+    parcels = {label: packed(scenario, one) for label, one in strategies.items()}
+    waiting = iter([Call(job, (parcels[job[0]], seed, job[1])) for job in jobs])
+    chosen = backend(executor, workers, len(jobs), version(strategies.values()))
     try:
-        with silent():
-            run = simulate(scenario, strategy, seed=seed, replication=replication)
-        summary = {str(name): float(value) for name, value in run.summary.items()}
-    except Exception as error:  # noqa: BLE001 - a failing run must not take the finished ones with it
-        return Result(label, replication, {}, "", f"{type(error).__name__}: {error}".splitlines()[0])
-    return Result(label, replication, summary, run.digest, "")
+        with Interrupts() as interrupts, opened(chosen), progress_bar(len(jobs), "runs", wanted=progress) as bar:
+            pool = Pool(chosen, play, lambda: next(waiting, None), interrupts)
+            with closing(pool.results()) as finished:
+                for call, outcome in finished:
+                    result = _result(*call.key, outcome)
+                    results.append(result)
+                    if on_result is not None:
+                        on_result(result)
+                    bar.advance()
+                    if result.error:
+                        equal[result.strategy, result.error] += 1
+                        if equal[result.strategy, result.error] >= _STOP_AFTER and len(results) < len(jobs):
+                            stopped = f"stopped after {_STOP_AFTER} equal failures of {result.strategy}"
+                            break
+    except KeyboardInterrupt:
+        stopped = INTERRUPTED
+    return results, stopped
+
+
+def _result(strategy: str, replication: int, outcome: Any) -> Result:
+    """The result of a run, whatever has become of it."""
+    if isinstance(outcome, Exception):
+        outcome = failed("worker", outcome)
+    return Result(strategy, replication, outcome.summary, outcome.digest, outcome.error)

@@ -1,0 +1,277 @@
+"""Where runs are executed: in this process, in worker processes of loky, on a Dask cluster, or by any executor of the standard interface.
+
+An executor of `concurrent.futures` takes calls and returns futures. What it cannot say is here: how many calls to give it at once, and
+whether it can be made anew after a worker process has died with it.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from typing import Any, Final, TypeAlias, TypeVar
+
+from simtx.errors import RunFailed, ScenarioError
+from simtx.experiments.interrupts import blocked
+
+T = TypeVar("T")
+
+ExecutorLike: TypeAlias = Executor | Callable[[], Executor] | str | None
+"""What `simtx.sweep` and `simtx.compare` accept: see `backend`."""
+_IDLE: Final = 20.0  # seconds after which worker processes end that nobody has given anything to do
+_LOOK: Final = 2.0  # seconds between two looks at how many workers a cluster has
+
+
+def processors() -> int:
+    """Number of processors that this process may use, container limits included."""
+    from loky import cpu_count
+
+    return int(cpu_count())
+
+
+def is_death(error: BaseException) -> bool:
+    """Whether an error says that a worker process has died, and nothing about the call itself."""
+    return isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"  # the latter is Dask's
+
+
+def is_drop(error: BaseException) -> bool:
+    """Whether an error says that the executor has dropped a call, as a scheduler does that has lost its clients or its memory."""
+    return isinstance(error, CancelledError) or type(error).__name__ == "FutureCancelledError"
+
+
+class Backend(ABC):
+    """An executor, with what a pool has to know about it."""
+
+    inline = False
+    """Whether a call is over when `submit` returns."""
+
+    @abstractmethod
+    def submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
+        """Start a call."""
+
+    @abstractmethod
+    def capacity(self) -> int:
+        """How many calls it should have at once, so that no worker waits for the next one."""
+
+    @abstractmethod
+    def rebuild(self) -> None:
+        """Make it work again after the death of a worker.
+
+        Raises:
+            RunFailed: It cannot be.
+        """
+
+    def close(self, *, kill: bool) -> None:  # noqa: B027 - there may be nothing to let go of
+        """Let go of it.
+
+        Args:
+            kill: End calls that are under way, where that is possible.
+        """
+
+
+class Serial(Backend):
+    """Everything in this process, one call after the other: for debugging, and where processes cannot be started."""
+
+    inline = True
+
+    def submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
+        """Make the call."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:  # noqa: BLE001 - as every executor does
+            future.set_exception(error)
+        return future
+
+    def capacity(self) -> int:
+        """One at a time."""
+        return 1
+
+    def rebuild(self) -> None:
+        """Nothing can break."""
+
+
+class Loky(Backend):
+    """Worker processes of loky: functions and classes that were defined in a notebook reach them.
+
+    The processes of the last call stay for some seconds, so that many short sweeps do not start new ones each; they are used again only
+    by calls for the same code (`version`), so that code that was edited and loaded again in between is the code that runs.
+
+    Args:
+        processes: How many.
+        version: Stands for the code that the calls will run.
+    """
+
+    _kept: tuple[int, str, Any] | None = None
+
+    def __init__(self, processes: int, version: str = "") -> None:
+        self.processes = processes
+        self.version = version
+        kept, Loky._kept = Loky._kept, None
+        self._executor: Any = None
+        if kept is not None and kept[:2] == (processes, version):
+            self._executor = kept[2]
+        elif kept is not None:
+            kept[2].shutdown(wait=False, kill_workers=True)
+
+    def submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
+        """Start a call; worker processes are started with the first one."""
+        with blocked():
+            if self._executor is None:
+                from loky import ProcessPoolExecutor
+
+                self._executor = ProcessPoolExecutor(max_workers=self.processes, timeout=_IDLE)
+            future: Future[T] = self._executor.submit(function, *arguments)
+        return future
+
+    def capacity(self) -> int:
+        """One under way and one waiting for each process."""
+        return 2 * self.processes
+
+    def rebuild(self) -> None:
+        """New processes with the next call."""
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=True, kill_workers=True)
+
+    def close(self, *, kill: bool) -> None:
+        """Keep the processes for the next one, or end them at once."""
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        if kill:
+            executor.shutdown(wait=True, kill_workers=True)
+        else:
+            Loky._kept = (self.processes, self.version, executor)
+
+
+class Given(Backend):
+    """An executor of the user's, who made it and will shut it down; or a function that makes one, which can then be made anew.
+
+    Args:
+        executor: The executor, or the function.
+        workers: How many calls it can work on at once; None: as it says itself, or one a processor.
+    """
+
+    def __init__(self, executor: Executor | Callable[[], Executor], workers: int | None = None) -> None:
+        self._make = None if isinstance(executor, Executor) else executor
+        self._executor = executor if isinstance(executor, Executor) else None
+        self._workers = workers
+        self._seen = (-_LOOK, 0)
+
+    @property
+    def executor(self) -> Executor:
+        """The executor; made now if it is to be made."""
+        if self._executor is None:
+            if self._make is None:
+                raise AssertionError("an executor was given, or a function that makes one")
+            with blocked():
+                made: Any = self._make()
+            if not isinstance(made, Executor):
+                raise ScenarioError(
+                    f"the function returned {type(made).__name__}, which is no concurrent.futures.Executor", "executor"
+                )
+            self._executor = made
+        return self._executor
+
+    def submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
+        """Start a call."""
+        with blocked():
+            return self.executor.submit(function, *arguments)
+
+    def capacity(self) -> int:
+        """Two for each of its workers."""
+        return 2 * max(self._workers or self._count(), 1)
+
+    def _count(self) -> int:
+        """Workers of the executor: of a Dask cluster all threads that it has at present."""
+        executor: Any = self.executor
+        client = getattr(executor, "_client", None)
+        if client is None or not hasattr(client, "nthreads"):
+            return int(getattr(executor, "_max_workers", None) or processors())
+        when, count = self._seen
+        if time.monotonic() - when > _LOOK:
+            count = sum(client.nthreads().values())
+            self._seen = (time.monotonic(), count)
+        return count
+
+    def rebuild(self) -> None:
+        """Make it anew, if we know how. An executor without processes of its own here, as Dask's, needs nothing."""
+        executor: Any = self._executor
+        if executor is None or hasattr(executor, "_client"):
+            return
+        if self._make is None:
+            raise RunFailed(
+                f"a worker process died, and the {type(executor).__name__} with it; give a function that makes a new one, as in "
+                "executor=lambda: ProcessPoolExecutor(4), or executor=None"
+            )
+        executor.shutdown(wait=False, cancel_futures=True)
+        self._executor = None
+
+    def close(self, *, kill: bool) -> None:
+        """Shut down what was made here; leave what was given."""
+        if self._make is not None and self._executor is not None:
+            self._executor.shutdown(wait=not kill, cancel_futures=True)
+            self._executor = None
+
+
+class Dask(Given):
+    """A Dask cluster that exists already, by the address of its scheduler.
+
+    Args:
+        address: As in ``tcp://10.0.0.1:8786``.
+
+    Raises:
+        ScenarioError: `distributed` is not installed, or nobody answers there.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            import distributed
+        except ImportError:
+            raise ScenarioError(
+                "a Dask scheduler needs the extra 'cluster': pip install 'simtx[cluster]'", address
+            ) from None
+        try:
+            client: Any = distributed.Client
+            self._client = client(address, timeout="10s", set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            raise ScenarioError(f"no Dask scheduler answers there: {type(error).__name__}", address) from None
+        super().__init__(self._client.get_executor(pure=False))
+
+    def close(self, *, kill: bool) -> None:  # noqa: ARG002 - the futures were cancelled
+        """Leave the cluster to others."""
+        self._client.close()
+
+
+def backend(executor: ExecutorLike, workers: int | None, calls: int, version: str = "") -> Backend:
+    """The backend that is meant.
+
+    Args:
+        executor: None: worker processes of loky, or this process if one is enough; ``serial``: this process; the address of a Dask scheduler
+            (``tcp://...``); an executor; or a function that makes one.
+        workers: Processes; None: one a processor. Of an executor: how many calls it can work on at once.
+        calls: How many there will be.
+        version: Stands for the code that they run.
+
+    Raises:
+        ScenarioError: It is none of these.
+    """
+    if workers is not None and (isinstance(workers, bool) or workers != int(workers) or workers < 1):
+        raise ScenarioError(f"must be a whole number from 1, or None for one a processor, not {workers!r}", "workers")
+    if executor is None:
+        processes = min(workers or processors(), max(calls, 1))
+        return Serial() if processes == 1 else Loky(processes, version)
+    if isinstance(executor, str):
+        if executor == "serial":
+            return Serial()
+        if "://" in executor:
+            return Dask(executor)
+        raise ScenarioError(f"{executor!r} is neither 'serial' nor the address of a scheduler (tcp://...)", "executor")
+    other: Any = executor
+    if isinstance(other, Executor) or (callable(other) and not isinstance(other, type)):
+        return Given(other, workers)
+    raise ScenarioError(
+        f"a {type(executor).__name__} is no concurrent.futures.Executor, nor a function that makes one", "executor"
+    )

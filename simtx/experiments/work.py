@@ -1,0 +1,103 @@
+"""One simulated run in whatever process: what a pool sends to its workers, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
+
+import cloudpickle
+
+from simtx.errors import ScenarioError
+from simtx.progress import silent
+
+if TYPE_CHECKING:
+    from simtx.protocols import Strategy
+    from simtx.scenario import Scenario
+
+
+class Outcome(NamedTuple):
+    """What came of one run.
+
+    Attributes:
+        summary: The run's summary; empty if it failed.
+        digest: The run's digest; empty if it failed.
+        seconds: Wall-clock time that it took.
+        stage: Where it failed: ``loading`` (scenario and strategy did not arrive), ``simulating``, ``summarising``, ``worker`` (its process
+            died with it), ``sending`` (it could not be handed over); empty if it did not.
+        type: Class of the error.
+        message: Its first line.
+        code: Fingerprint of the code that played it, in its own process; empty if it did not get so far.
+    """
+
+    summary: dict[str, float]
+    digest: str
+    seconds: float
+    stage: str = ""
+    type: str = ""
+    message: str = ""
+    code: str = ""
+
+    @property
+    def error(self) -> str:
+        """One line; empty if it did not fail."""
+        return f"{self.type}: {self.message}" if self.stage else ""
+
+
+def packed(scenario: Scenario, strategy: Strategy) -> bytes:
+    """A scenario with a strategy as bytes; classes that were defined in a notebook or a script travel by value."""
+    data: bytes = cloudpickle.dumps((scenario, strategy))
+    return data
+
+
+def play(parcel: bytes, seed: int, replication: int, attempt: int = 0) -> Outcome:  # noqa: ARG001 - see below
+    """Simulate one run.
+
+    Args:
+        parcel: Of `packed`.
+        seed: Of all streams.
+        replication: Number of the replication.
+        attempt: Which attempt at this run it is: a scheduler that answers equal calls with the result of the first has to see another call.
+    """
+    from simtx.simulator import simulate
+
+    start = perf_counter()
+    stage, code = "loading", ""
+    try:
+        scenario, strategy = cloudpickle.loads(parcel)  # anew for each run: what a run does to a strategy ends with it
+        code = _loaded_code()
+        stage = "simulating"
+        with silent():
+            run = simulate(scenario, strategy, seed=seed, replication=replication)
+        stage = "summarising"
+        summary = {str(name): float(value) for name, value in run.summary.items()}
+        return Outcome(summary, run.digest, perf_counter() - start, code=code)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a failing run must not take the finished ones with it
+        return failed(stage, error, perf_counter() - start, code)
+
+
+def failed(stage: str, error: BaseException, seconds: float = 0.0, code: str = "") -> Outcome:
+    """The outcome of a run that an error has ended."""
+    message = (str(error).splitlines() or [""])[0]
+    return Outcome({}, "", seconds, stage, type(error).__name__, message, code)
+
+
+def version(strategies: Iterable[Strategy]) -> str:
+    """Stands for the code that runs of these strategies need: that of simtx, and the user's own; each time another one if that cannot be read."""
+    from simtx.scenario.canonical import canonical, digest
+    from simtx.scenario.fingerprints import code_fingerprint, strategy_sources
+
+    try:
+        return digest(canonical([str(code_fingerprint()), *(strategy_sources(one) for one in strategies)]))
+    except ScenarioError:
+        return uuid4().hex
+
+
+@lru_cache(maxsize=1)
+def _loaded_code() -> str:
+    """Fingerprint of the code when it was first used here: what is edited later is not what this process plays."""
+    from simtx.scenario.fingerprints import code_fingerprint
+
+    return str(code_fingerprint())
