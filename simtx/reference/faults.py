@@ -31,22 +31,28 @@ def link_faults(scenario: Scenario) -> bool:
 
 
 def triggered(scenario: Scenario, strategy_hub: str | None) -> dict[str, list[KillPoint]]:
-    """The scenario's crashes that are aimed at a place in a protocol, as kill points by node."""
+    """The scenario's crashes that are aimed at a place in a protocol, as kill points by process.
+
+    The place may be in the service or in the relay beside it, and a crash of the node takes both, as in the simulator.
+    """
     points: dict[str, list[KillPoint]] = {}
     for number, fault in enumerate(scenario.faults):
         trigger = fault.trigger
         node = strategy_hub if fault.node == HUB else fault.node
         if trigger is None or node is None:
             continue
-        point = KillPoint(
-            f"scenario-{number}",
-            tx=trigger.transaction,
-            effect=trigger.effect,
-            before=trigger.when == "before",
-            occurrence=trigger.occurrence,
-            downtime=fault.duration.mean(),
-        )
-        points.setdefault(node, []).append(point)
+        here, beside = f"scenario-{number}", f"scenario-{number}.relay"
+        for process, own, other in ((node, here, beside), (f"{node}.relay", beside, here)):
+            point = KillPoint(
+                own,
+                tx=trigger.transaction,
+                effect=trigger.effect,
+                before=trigger.when == "before",
+                occurrence=trigger.occurrence,
+                downtime=fault.duration.mean(),
+                twin=other,
+            )
+            points.setdefault(process, []).append(point)
     return points
 
 
@@ -72,6 +78,14 @@ class Injectors:
         """For how long a process that was killed by a fault stays away, in seconds; None: no fault has killed it."""
         until = self._away.pop(name, None)
         return None if until is None else max(until - time.monotonic(), 0.0)
+
+    def kill(self, name: str, seconds: float) -> None:
+        """Kill a process, if it is running, and keep it away for so long."""
+        child = self._launcher.children.get(name)
+        if child is not None:
+            self._away[name] = time.monotonic() + seconds
+            if not child.kill():
+                self._away.pop(name, None)
 
     def start(self, origin: float) -> None:
         """Schedule them; the clock of the run is at zero at this time of `time.monotonic`."""
@@ -135,9 +149,7 @@ class Injectors:
         processes = [one for one in (name, f"{name}.relay") if one in launcher.children]
         if kind == "crash":
             for one in processes:
-                self._away[one] = time.monotonic() + seconds
-                if not launcher.children[one].kill():
-                    self._away.pop(one, None)
+                self.kill(one, seconds)
             return _nothing
         if kind == "pause":
             return self._nested(

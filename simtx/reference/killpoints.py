@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from simtx.protocols import Append, Effect, Message, Prepare, Publish
+from simtx.protocols import Effect, Message, Publish
+from simtx.protocols.subjects import aims_at, name
 
 
 @dataclass(slots=True)
@@ -21,7 +22,8 @@ class KillPoint:
 
     Attributes:
         id: Unique in the run; names the file that says that it has struck.
-        tx: Business transaction, or None: any. A handler of a long-running machine belongs to those that it publishes something for.
+        tx: Business transaction, or None: any. A handler of a long-running machine belongs to those that it publishes something for; an
+            effect of one, if it is meant by its name, to those whose events it is about.
         event: Kind of the event whose handler it is, ``recover`` for a recovery, or empty: any. What follows a colon is left out: the
             result of a relay's publication is ``published``.
         role: Role of the machine, or empty: any.
@@ -33,6 +35,8 @@ class KillPoint:
         downtime: Seconds until the process is started again.
         program: All effects of the handler, as `program` writes them, or empty: any.
         after: Id of a kill point that must have struck before, or empty: none.
+        twin: Id of the same place in the other process of the node (the service, or the relay beside it), or empty: none. The first of the two
+            to strike takes the other process with it, and the other one never strikes.
     """
 
     id: str
@@ -47,33 +51,23 @@ class KillPoint:
     downtime: float = 0.0
     program: str = ""
     after: str = ""
+    twin: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, for a node's configuration."""
         return asdict(self)
 
 
-def effect_name(effect: Effect) -> str:
-    """What an effect is about: the kind of a message or timer, the first word of a record, a tag, an outcome."""
-    if isinstance(effect, Message):
-        return effect.kind
-    if isinstance(effect, Publish):
-        return effect.message.kind
-    if isinstance(effect, Append | Prepare):
-        return str(effect.record[0])
-    return str(getattr(effect, "tag", getattr(effect, "kind", getattr(effect, "outcome", ""))))
-
-
 def program(effects: Sequence[Effect]) -> str:
     """A list of effects as text, without what differs from transaction to transaction: two handlers with the same one do the same."""
     words = []
     for effect in effects:
-        name = effect_name(effect)
+        word = name(effect)
         if isinstance(effect, Message):
-            name = f"{name}>{effect.to}"
+            word = f"{word}>{effect.to}"
         elif isinstance(effect, Publish):
-            name = f"{name}>{effect.message.to}"
-        words.append(f"{type(effect).__name__}:{name.partition(':')[0]}")
+            word = f"{word}>{effect.message.to}"
+        words.append(f"{type(effect).__name__}:{word.partition(':')[0]}")
     return " ".join(words)
 
 
@@ -96,7 +90,16 @@ class KillSwitch:
 
     def __init__(self, points: Sequence[KillPoint], folder: Path) -> None:
         self._folder = folder
-        self.points = [point for point in points if not (folder / point.id).exists()]
+        self._rows: dict[int, Message] = {}
+        self.points = [point for point in points if not self._struck(point.id) and not self._struck(point.twin)]
+
+    def _struck(self, identity: str) -> bool:
+        return bool(identity) and (self._folder / identity).exists()
+
+    def read(self, rows: Iterable[tuple[int, Message]]) -> None:
+        """The outbox was read: whose rows these are is known from here on."""
+        if self.points:
+            self._rows.update((row[0], row[1]) for row in rows)
 
     def check(
         self, tx: int, role: str, state: str, event: str, effects: Sequence[Effect], position: int
@@ -106,36 +109,34 @@ class KillSwitch:
         about = subjects(tx, event, effects)
         for point in self.points:
             if (
-                (point.tx is not None and point.tx not in about)
+                (point.index >= 0 and point.tx is not None and point.tx not in about)
                 or (point.event and point.event != kind)
                 or (point.role and point.role != role)
                 or (point.state and point.state != state)
                 or (point.program and point.program != program(effects))
-                or (point.after and not (self._folder / point.after).exists())
+                or (point.after and not self._struck(point.after))
             ):
                 continue
             if point.index >= 0:
                 hit = point.index == position
             elif point.before:
-                hit = position < len(effects) and _fits(point.effect, effects[position])
+                hit = position < len(effects) and self._fits(point, effects[position], tx)
             else:
-                hit = position > 0 and _fits(point.effect, effects[position - 1])
-            if hit:
+                hit = position > 0 and self._fits(point, effects[position - 1], tx)
+            if hit and not self._struck(point.twin):
                 point.occurrence -= 1
                 if point.occurrence == 0:
                     return point
         return None
 
+    def _fits(self, point: KillPoint, effect: Effect, tx: int) -> bool:
+        return aims_at(point.effect, point.tx, effect, tx, self._rows.get)
+
     def strike(self, point: KillPoint) -> None:
         """Die, and leave word of it."""
         mark = os.open(self._folder / point.id, os.O_CREAT | os.O_WRONLY, 0o600)
-        os.write(mark, repr(point.downtime).encode())
+        os.write(mark, f"{point.downtime!r} {point.twin}".encode())
         os.close(mark)
         os.kill(os.getpid(), signal.SIGKILL)
         while True:  # the signal takes effect before this thread goes on; never past here
             signal.pause()
-
-
-def _fits(pattern: str, effect: Effect) -> bool:
-    kind, _, name = pattern.partition(":")
-    return type(effect).__name__ == kind and (not name or effect_name(effect) == name)

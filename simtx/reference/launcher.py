@@ -272,9 +272,12 @@ class Launcher:
         if name == CLIENT:  # nobody else knows what was asked for, and when to begin
             self.fail(RunFailed(f"process '{name}' was killed; play the run again"))
             return None
-        away = self.folder.downtime(name)
-        if away is not None:
+        struck = self.folder.downtime(name)
+        away = None if struck is None else struck[0]
+        if struck is not None:
             self.log.log("fault", node, -1, actor="fault", name="crash")
+            if struck[1] and self.injectors is not None:
+                self.injectors.kill(node if name != node else f"{node}.relay", struck[0])
         if self.injectors is not None:
             held = self.injectors.away(name)
             if held is not None:

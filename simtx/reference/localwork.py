@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ProtocolViolation
-from simtx.protocols import Append, Commit, Done, Execute, Prepare, ReadOutbox, Rollback, Transact
+from simtx.protocols import Append, Commit, Done, Execute, Message, Prepare, ReadOutbox, Rollback, Transact
 from simtx.reference.workers import Workers, perform
 
 if TYPE_CHECKING:
@@ -266,7 +266,9 @@ class LocalWork:
 
     def read_outbox(self, actor: Actor, effect: ReadOutbox) -> None:
         """Read the outbox; the machine hears of it by the confirmation."""
-        self._aside(
-            lambda: self._store.read_outbox(effect.limit),
-            lambda rows: self._told(actor, Done(effect.tag, "done", rows)),
-        )
+
+        def then(rows: tuple[tuple[int, Message], ...]) -> None:
+            self._node.kills.read(rows)
+            self._told(actor, Done(effect.tag, "done", rows))
+
+        self._aside(lambda: self._store.read_outbox(effect.limit), then)

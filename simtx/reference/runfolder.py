@@ -301,11 +301,11 @@ class RunFolder:
             return None
         return place if _alive(number) else None
 
-    def downtime(self, name: str) -> float | None:
+    def downtime(self, name: str) -> tuple[float, bool] | None:
         """For how long a process that was just killed stays away, if one of its kill points did it; each is told once.
 
         Returns:
-            Seconds; None if no kill point has struck.
+            Seconds, and whether the other process of the node dies with it; None if no kill point has struck.
         """
         struck = sorted(mark for mark in self.kills.iterdir() if mark.name not in self._counted)
         if not struck:
@@ -314,8 +314,8 @@ class RunFolder:
         for mark in struck:
             if owners.get(mark.name, name) == name:
                 self._counted.add(mark.name)
-                text = mark.read_text()
-                return float(text) if text else 0.0
+                seconds, _, twin = mark.read_text().partition(" ")
+                return float(seconds or 0.0), bool(twin)
         return None
 
     def _owners(self) -> dict[str, str]:

@@ -36,6 +36,11 @@ def faults(file: schema.ScenarioFile) -> Iterator[Problem]:
                     (*path, "trigger", "effect"),
                     f"{shown(effect)} is no effect of a protocol; {hint(effect, _EFFECTS)}",
                 )
+            elif effect == contract.ReadOutbox.__name__:
+                yield (
+                    (*path, "trigger", "effect"),
+                    "a relay reads the outbox for no transaction in particular; name 'Publish' or 'MarkOutbox'",
+                )
             if file.run.transactions is not None and fault.trigger.transaction >= file.run.transactions:
                 yield (
                     (*path, "trigger", "transaction"),

@@ -235,7 +235,8 @@ class TriggerFile(Table):
 
     transaction: Whole = _field("Number of the transaction, from 0.")
     effect: str = _field(
-        "Name of the effect, such as `Append`, or with what is inside, such as `Append:commit`, `Message:prepare`."
+        "Name of the effect, such as `Append`, or with what is inside, such as `Append:commit`, `Message:prepare`. `Publish` and "
+        "`MarkOutbox` are also found where a relay works off the transaction's events."
     )
     when: Literal["before", "after"] = _field("Just before it or just after it.", "after")
     occurrence: Positive = _field("The first such effect, the second, ...", 1)

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from simtx.protocols import Effect, Message, Publish
+from simtx.protocols import Effect
+from simtx.protocols.subjects import Row, aims_at
 from simtx.simulator.broker import NAME as BROKER
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _nothing() -> None:
 class Armed:
     """A crash aimed at one effect of one transaction: before it or right after it."""
 
-    __slots__ = ("_before", "_effect", "_injector", "_name", "_remaining", "_tx")
+    __slots__ = ("_before", "_effect", "_injector", "_remaining", "_tx")
 
     def __init__(self, injector: Injector, fault: Fault) -> None:
         if fault.trigger is None:
@@ -178,15 +179,13 @@ class Armed:
         trigger = fault.trigger
         self._injector = injector
         self._tx = trigger.transaction
-        self._effect, _, self._name = trigger.effect.partition(":")
+        self._effect = trigger.effect
         self._before = trigger.when == "before"
         self._remaining = trigger.occurrence
 
-    def hits(self, actor: Actor, effect: Effect, *, before: bool) -> bool:
-        """Whether this is the place."""
-        if before != self._before or actor.tx != self._tx or type(effect).__name__ != self._effect:
-            return False
-        if self._name and _name(effect) != self._name:
+    def hits(self, actor: Actor, effect: Effect, row: Row, *, before: bool) -> bool:
+        """Whether this is the place; `row` tells whose outbox rows a relay marks."""
+        if before != self._before or not aims_at(self._effect, self._tx, effect, actor.tx, row):
             return False
         self._remaining -= 1
         return self._remaining == 0
@@ -194,14 +193,3 @@ class Armed:
     def strike(self, node: Node) -> None:
         """Crash the node."""
         self._injector.crash_now(node)
-
-
-def _name(effect: Effect) -> str:
-    if isinstance(effect, Message):
-        return effect.kind
-    if isinstance(effect, Publish):
-        return effect.message.kind
-    record = getattr(effect, "record", None)
-    if record:
-        return str(record[0])
-    return str(getattr(effect, "tag", getattr(effect, "kind", getattr(effect, "outcome", ""))))

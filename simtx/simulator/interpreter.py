@@ -382,11 +382,15 @@ class Interpreter(LocalWork):
         if not self.armed:
             return False
         position = len(effects) - length_hint(rest) - taken
+        row = self._outbox_row
         for armed in list(self.armed):
-            behind = position > 0 and armed.hits(actor, effects[position - 1], before=False)
-            if behind or (position < len(effects) and armed.hits(actor, effects[position], before=True)):
+            behind = position > 0 and armed.hits(actor, effects[position - 1], row, before=False)
+            if behind or (position < len(effects) and armed.hits(actor, effects[position], row, before=True)):
                 self.armed.remove(armed)
                 actor.effects, actor.rest, actor.phase = effects, iter(effects[position:]), BUSY
                 armed.strike(self.world.nodes[self.name])
                 return True
         return False
+
+    def _outbox_row(self, number: int) -> Message | None:
+        return None if self.store is None else self.store.outbox_row(number)

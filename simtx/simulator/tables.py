@@ -180,6 +180,13 @@ class Tables:
                 break
         return tuple(rows)
 
+    def outbox_row(self, number: int) -> Message | None:
+        """The message of a row, also of one that was marked lately; None if there is none."""
+        message = self.outbox.get(number)
+        if message is None:
+            message = next((marked for _, known, marked in reversed(self._marks) if known == number), None)
+        return message
+
     def mark_outbox(self, ids: Sequence[int]) -> None:
         """Mark rows as published; a crash may forget it as long as the log was not flushed."""
         now = self._node.env.now

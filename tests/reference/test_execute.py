@@ -125,6 +125,21 @@ def test_an_abort_by_one_of_three_costs_two_forced_writes_and_eight_messages() -
     }
 
 
+@pytest.mark.parametrize("effect", ["Publish:step-done", "MarkOutbox"])
+def test_a_trigger_strikes_the_relay_of_its_transaction_for_real_as_in_the_simulation(effect: str) -> None:
+    """The process that publishes the event of transaction 5 kills itself there, and the node's other process goes with it, once."""
+    trigger = {"transaction": 5, "effect": effect, "when": "after"}
+    scenario = lab(faults=[{"kind": "crash", "node": "s0", "duration": 0.2, "trigger": trigger}])
+    assert simtx.simulate(scenario, "outbox").data.faults == 1
+    run = simtx.execute(scenario, "outbox")
+    assert run.data.faults == 1
+    crashes = [(event.node, event.detail) for event in run.trace if event.kind == "crash"]
+    assert sorted(crashes) == [("s0", "s0"), ("s0", "s0.relay")]
+    first = next(event.time for event in run.trace if event.kind == "crash")
+    assert 5 in {event.tx for event in run.trace if event.kind == "publish" and event.time <= first}
+    assert_sound(run)
+
+
 def test_a_coordinator_killed_after_its_decision_goes_on_with_it(tmp_path: Path) -> None:
     """SIGKILL between the forced commit record and COMMIT: the participants in doubt learn the outcome after the restart."""
     point = KillPoint("commit", tx=5, effect="Append:commit", before=False, downtime=0.3)

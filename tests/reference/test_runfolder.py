@@ -259,14 +259,14 @@ def test_a_kill_point_says_once_how_long_its_process_stays_away(tmp_path: Path) 
         folder.node(name).mkdir()
         folder.config(name).write_text(json.dumps({"kills": [{"id": point} for point in points]}))
     assert folder.downtime("stock") is None
-    (folder.kills / "q1").write_text("0.25")
+    (folder.kills / "q1").write_text("0.25 ")
     assert folder.downtime("stock") is None
-    assert folder.downtime("orders") == 0.25
+    assert folder.downtime("orders") == (0.25, False)
     assert folder.downtime("orders") is None
     (folder.kills / "p2").write_text("")
-    assert folder.downtime("stock") == 0.0
-    (folder.kills / "armed-later").write_text("1.5")
-    assert folder.downtime("orders") == 1.5
+    assert folder.downtime("stock") == (0.0, False)
+    (folder.kills / "armed-later").write_text("1.5 twin")
+    assert folder.downtime("orders") == (1.5, True)
     assert folder.downtime("stock") is None
 
 

@@ -488,6 +488,18 @@ CASES = [
         "faults[0].trigger.effect: 'Apend' is no effect of a protocol; did you mean 'Append'?",
     ),
     (
+        "trigger that is of no transaction",
+        MORE,
+        (
+            '[[faults]]\nkind = "crash"\nnode = "orders"\nduration = "1s"\n'
+            'trigger = { transaction = 3, effect = "ReadOutbox" }\n[run]'
+        ),
+        (
+            "faults[0].trigger.effect: a relay reads the outbox for no transaction in particular; "
+            "name 'Publish' or 'MarkOutbox'"
+        ),
+    ),
+    (
         "trigger after the end",
         MORE,
         (

@@ -137,6 +137,7 @@ EFFECTS = (
     "Commit",
     "Rollback",
     "Publish",
+    "MarkOutbox",
     "Acknowledge",
     "SetTimer",
     "CancelTimer",
@@ -167,6 +168,35 @@ def test_a_crash_before_or_after_any_effect_leaves_nothing_lost_and_nothing_doub
                         break
                     hits += 1
     assert hits >= (40 if strategy.hub else 20)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("effect", "strategies"),
+    [
+        ("Publish", ["dual-write", "outbox"]),
+        ("Publish:step-done", ["dual-write", "outbox"]),
+        ("MarkOutbox", ["outbox"]),
+        ("MarkOutbox:step-done", ["outbox"]),
+    ],
+)
+def test_a_trigger_finds_the_event_of_its_transaction_in_the_relay_as_in_the_service(
+    effect: str, strategies: list[str], when: str
+) -> None:
+    """Equal conditions: whoever publishes the event of transaction 10 crashes there, and nobody at another transaction's event."""
+    base = chain(3, transactions=20)
+    for strategy in strategies:
+        trigger = {"transaction": 10, "effect": effect, "when": when}
+        fault = {"kind": "crash", "node": "s1", "duration": 0.5, "trigger": trigger}
+        run = simtx.simulate(base.replace(faults=[fault]), strategy, trace=True)
+        assert run.data.faults == 1, strategy
+        crash = next(event for event in run.trace if event.kind == "crash")
+        gone = [
+            event for event in run.trace if event.kind == "publish" and event.time <= crash.time and event.node == "s1"
+        ]
+        assert (10 in [event.tx for event in gone]) == (when == "after" or effect.startswith("Mark"))
+        other = base.replace(faults=[{**fault, "trigger": {**trigger, "effect": "Publish:step-refused"}}])
+        assert simtx.simulate(other, strategy).data.faults == 0
 
 
 # --- contention: deadlocks across services --------------------------------------------------------------------------------------
