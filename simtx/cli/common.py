@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from simtx.errors import ScenarioError
+from simtx.metrics.plain import plain
 
 if TYPE_CHECKING:
     from simtx.scenario import Scenario
@@ -98,17 +98,5 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on standard output; what is not a number becomes null."""
-    typer.echo(json.dumps(_plain(document), indent=2))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if hasattr(value, "item"):
-        return _plain(value.item())
-    return value
+    """One JSON document on standard output; what is infinite becomes the text ``Infinity``, what is not a number null."""
+    typer.echo(json.dumps(plain(document), indent=2))

@@ -344,11 +344,12 @@ class Columns:
         "duplicate_effects",
         "missing_effects",
         "measured",
+        "decision",
     )
 
     def __init__(self) -> None:
         self._rows: list[tuple[Any, ...]] = []
-        codes = {"tx": "q", "measured": "b"}
+        codes = {"tx": "q", "measured": "b", "decision": "b"}
         self._cells: list[array[Any] | list[str]] = [
             [] if name in ("outcome", "answer") else array(codes.get(name, "d" if name.endswith("_s") else "i"))
             for name in self.NAMES
@@ -378,6 +379,7 @@ class Columns:
                 duplicates,
                 missing,
                 record.measured,
+                record.decision,
             )
         )
         if len(self._rows) >= _CHUNK:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simtx.metrics import audit
 from simtx.metrics.ledger import Ledger, TransactionRecord, writes
-from simtx.metrics.run import RunData, summarise, transactions_frame
+from simtx.metrics.run import RunData
+from simtx.metrics.summary import summarise, transactions_frame
 from simtx.metrics.trace import TraceEvent
 from simtx.protocols import Operation, Plan, Step
 

@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from simtx.metrics import views
+from simtx.metrics import censored, views
+from simtx.metrics.summary import summarise, transactions_frame
 from simtx.metrics.trace import Trace
 
 if TYPE_CHECKING:
     from simtx.protocols import Promise, Strategy
     from simtx.scenario import Scenario
 
-OUTCOMES = ("committed", "aborted", "compensated", "stuck", "in-flight", "incomplete", "lost")
 PROMISES = {
     "decided": "the outcome is final",
     "accepted": "the request was accepted; the outcome comes later",
@@ -122,14 +121,14 @@ class Run:
 
     @property
     def transactions(self) -> pd.DataFrame:
-        """One row a transaction; durations in milliseconds, `arrival_s` in seconds; not a number where it did not come to that."""
+        """One row a transaction; durations in milliseconds, `arrival_s` in seconds; not a number: it had not ended when the run ended."""
         if self._transactions is None:
             self._transactions = transactions_frame(self.data)
         return self._transactions
 
     @property
     def summary(self) -> pd.Series[float]:
-        """One number a metric, over the transactions that arrived after the warm-up; units are in the names."""
+        """One number a metric, over the transactions that arrived after the warm-up; units are in the names; infinite: it had not ended."""
         if self._summary is None:
             self._summary = summarise(self.transactions, self.data)
         return self._summary
@@ -179,109 +178,9 @@ class Run:
         note = (
             f"an answer to the client means: {PROMISES[self.promise]}; seed {self.seed}, replication {self.replication}"
         )
-        table = self.summary.to_frame("value").to_html(float_format=lambda value: f"{value:,.4g}", border=0)
+        longer = censored.longer_than(float(self.summary["watched_ms"]))
+        table = self.summary.to_frame("value").to_html(
+            float_format=lambda value: longer if math.isinf(value) else f"{value:,.4g}", border=0
+        )
         warnings = "".join(f"<p><b>Warning:</b> {escape(text)}</p>" for text in self.warnings)
         return f"<h4>{title}</h4><p>{note}</p>{warnings}{table}"
-
-
-def transactions_frame(data: RunData) -> pd.DataFrame:
-    """The columns of a run as a table, ordered by transaction, durations in milliseconds."""
-    cells = {name: np.asarray(column) for name, column in data.columns.items()}
-    order = np.argsort(cells["tx"], kind="stable")
-    cells = {name: column[order] for name, column in cells.items()}
-    arrival = cells["arrival_s"]
-    window = np.where(np.isnan(cells["first_effect_s"]), 0.0, cells["last_effect_s"] - cells["first_effect_s"])
-    return pd.DataFrame(
-        {
-            "tx": cells["tx"],
-            "arrival_s": arrival,
-            "outcome": pd.Categorical(cells["outcome"].astype(object), categories=OUTCOMES),
-            "answer": cells["answer"].astype(object),
-            "latency_ms": (cells["answered_s"] - arrival) * 1e3,
-            "decision_ms": (cells["decided_s"] - arrival) * 1e3,
-            "settle_ms": np.where(np.isnan(cells["decided_s"]), math.nan, cells["last_effect_s"] - arrival) * 1e3,
-            "window_ms": window * 1e3,
-            "messages": cells["messages"],
-            "broker_messages": cells["broker_messages"],
-            "forced_writes": cells["forced_writes"],
-            "lazy_writes": cells["lazy_writes"],
-            "retries": cells["retries"],
-            "lock_wait_ms": cells["lock_wait_s"] * 1e3,
-            "lock_hold_ms": cells["lock_hold_s"] * 1e3,
-            "in_doubt_ms": cells["in_doubt_s"] * 1e3,
-            "prepared_branches": cells["prepared_branches"],
-            "duplicate_effects": cells["duplicate_effects"],
-            "missing_effects": cells["missing_effects"],
-            "measured": cells["measured"].astype(bool),
-        }
-    )
-
-
-def summarise(transactions: pd.DataFrame, data: RunData) -> pd.Series[float]:
-    """One number a metric; definitions are in docs/metrics.md. What cannot be computed is not a number."""
-    measured = transactions[transactions["measured"]]
-    count = len(measured)
-    nan = math.nan
-    outcome = measured["outcome"]
-    shares = {name: float((outcome == name).mean()) if count else nan for name in OUTCOMES}
-    window = data.horizon - data.warmup
-    decided_at = transactions["arrival_s"] + transactions["decision_ms"] / 1e3
-    inside = (decided_at >= data.warmup) & (decided_at <= data.horizon)
-    committed_inside = inside & (transactions["outcome"] == "committed")
-    branches = float(measured["prepared_branches"].sum())
-
-    def mean(column: str) -> float:
-        return float(measured[column].mean()) if count else nan
-
-    def quantile(column: str, level: float) -> float:
-        values = measured[column].dropna()
-        return float(values.quantile(level)) if len(values) else nan
-
-    first = data.quantities[0] if data.quantities else ConservedQuantity("", "", nan, nan, nan, nan, nan)
-    numbers: dict[str, float] = {
-        "transactions": count,
-        "committed_share": shares["committed"],
-        "aborted_share": shares["aborted"] + shares["lost"],
-        "compensated_share": shares["compensated"],
-        "stuck_count": int((outcome == "stuck").sum()),
-        "in_flight_count": int((outcome == "in-flight").sum()),
-        "incomplete_count": int((outcome == "incomplete").sum()),
-        "latency_mean_ms": mean("latency_ms"),
-        "latency_p50_ms": quantile("latency_ms", 0.5),
-        "latency_p90_ms": quantile("latency_ms", 0.9),
-        "latency_p99_ms": quantile("latency_ms", 0.99),
-        "decision_p50_ms": quantile("decision_ms", 0.5),
-        "decision_p99_ms": quantile("decision_ms", 0.99),
-        "settle_p50_ms": quantile("settle_ms", 0.5),
-        "settle_p99_ms": quantile("settle_ms", 0.99),
-        "throughput_per_s": float(inside.sum()) / window if window > 0 else nan,
-        "goodput_per_s": float(committed_inside.sum()) / window if window > 0 else nan,
-        "messages_per_transaction": mean("messages"),
-        "broker_messages_per_transaction": mean("broker_messages"),
-        "forced_writes_per_transaction": mean("forced_writes"),
-        "lazy_writes_per_transaction": mean("lazy_writes"),
-        "retries_per_transaction": mean("retries"),
-        "lock_wait_mean_ms": mean("lock_wait_ms"),
-        "in_doubt_mean_ms": float(measured["in_doubt_ms"].sum()) / branches if branches else 0.0,
-        "window_p50_ms": quantile("window_ms", 0.5),
-        "window_p99_ms": quantile("window_ms", 0.99),
-        "drift_net_mean": first.net_mean,
-        "drift_gross_mean": first.gross_mean,
-        "drift_peak": first.peak,
-        "violation_time_share": first.violation_share,
-        "fractured_reads_per_million": data.partial_share * 1e6,
-        "residual_divergence": data.residual,
-        "lock_hold_seconds": float(measured["lock_hold_ms"].sum()) / 1e3,
-        "in_doubt_seconds": float(measured["in_doubt_ms"].sum()) / 1e3,
-        "duplicate_effects": int(measured["duplicate_effects"].sum()),
-        "missing_effects": int(measured["missing_effects"].sum()),
-        "alerts": data.alerts,
-        "deadlocks": data.deadlocks,
-        "lock_timeouts": data.lock_timeouts,
-        "faults": data.faults,
-        "breaker_rejections": data.breaker_rejections,
-        "utilisation_max": max(data.utilisation.values(), default=nan),
-        "events": data.events,
-    }
-    numbers.update(data.extra)
-    return pd.Series(numbers, dtype=float, name="value")

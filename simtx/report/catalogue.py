@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
+from simtx.metrics.censored import longer_than
 from simtx.metrics.intervals import Interval
 
 ANSWER_MEANS: Final = {"decided": "decided", "accepted": "only accepted"}
@@ -27,6 +28,7 @@ class Metric:
         scale: Factor between the summary and what is shown.
         always: Listed even if it is zero for all strategies.
         absent: Why it may have no value.
+        listed: Whether it is in a table that names no metrics.
     """
 
     name: str
@@ -36,36 +38,56 @@ class Metric:
     scale: float = 1.0
     always: bool = True
     absent: str = "no run gave a value"
+    listed: bool = True
 
 
 _LATENCY = "Latency of a transaction"
 _RATE = "Throughput and outcomes"
 _DRIFT = "Consistency drift"
 _COST = "Cost"
-_UNANSWERED = "no transaction was answered"
-_UNDECIDED = "no transaction came to an outcome"
 _NO_SUM = "the scenario declares no conserved quantity"
 _NO_READERS = "the scenario has no readers"
+_NOTHING = "nothing was measured"
+_ENDED = "none had ended when the run ended"
+
+
+def _durations(
+    name: str, label: str, ended: str, group: str, *, listed: tuple[str, ...] = ("p50", "p99")
+) -> tuple[Metric, ...]:
+    """Quantiles of a duration, and the mean of those that ended; `listed` are those that a table shows unasked."""
+    quantiles = (("p50", "median"), ("p90", "90 %"), ("p99", "99 %"))
+    return (
+        *(
+            Metric(f"{name}_{level}_ms", f"{label}, {title}", "ms", group, absent=_NOTHING, listed=level in listed)
+            for level, title in quantiles
+        ),
+        Metric(f"{name}_mean_ms", f"{label}, mean of {ended}", "ms", group, absent=_ENDED, listed="mean" in listed),
+    )
+
+
+_ANSWERED = "those answered"
+_DECIDED = "those decided"
+_SETTLED = "those settled"
 
 _ALL: Final = (
-    Metric("latency_p50_ms", "request to answer, median", "ms", _LATENCY, absent=_UNANSWERED),
-    Metric("latency_p90_ms", "request to answer, 90 %", "ms", _LATENCY, absent=_UNANSWERED),
-    Metric("latency_p99_ms", "request to answer, 99 %", "ms", _LATENCY, absent=_UNANSWERED),
-    Metric("latency_mean_ms", "request to answer, mean", "ms", _LATENCY, absent=_UNANSWERED),
-    Metric("decision_p50_ms", "request to final outcome, median", "ms", _LATENCY, absent=_UNDECIDED),
-    Metric("decision_p99_ms", "request to final outcome, 99 %", "ms", _LATENCY, absent=_UNDECIDED),
-    Metric("settle_p50_ms", "request to last effect, median", "ms", _LATENCY, absent=_UNDECIDED),
-    Metric("settle_p99_ms", "request to last effect, 99 %", "ms", _LATENCY, absent=_UNDECIDED),
-    Metric("throughput_per_s", "throughput, all outcomes", "1/s", _RATE, absent="nothing was measured"),
-    Metric("goodput_per_s", "goodput, committed only", "1/s", _RATE, absent="nothing was measured"),
-    Metric("committed_share", "committed", "%", _RATE, 100, absent="nothing was measured"),
-    Metric("aborted_share", "aborted, nothing to undo", "%", _RATE, 100, absent="nothing was measured"),
-    Metric("compensated_share", "compensated", "%", _RATE, 100, absent="nothing was measured"),
+    *_durations("latency", "request to answer", _ANSWERED, _LATENCY, listed=("p50", "p90", "p99", "mean")),
+    *_durations("latency_committed", "committed: request to answer", _ANSWERED, _LATENCY),
+    *_durations("decision", "request to final outcome", _DECIDED, _LATENCY),
+    *_durations("decision_committed", "committed: request to final outcome", _DECIDED, _LATENCY),
+    *_durations("settle", "request to last effect", _SETTLED, _LATENCY),
+    Metric("unanswered_share", "not answered when the run ended", "%", _LATENCY, 100, always=False, absent=_NOTHING),
+    Metric("undecided_share", "not decided when the run ended", "%", _LATENCY, 100, always=False, absent=_NOTHING),
+    Metric("unsettled_share", "not settled when the run ended", "%", _LATENCY, 100, always=False, absent=_NOTHING),
+    Metric("watched_ms", "watched for at least", "ms", _LATENCY, absent=_NOTHING, listed=False),
+    Metric("throughput_per_s", "throughput, all outcomes", "1/s", _RATE, absent=_NOTHING),
+    Metric("goodput_per_s", "goodput, committed only", "1/s", _RATE, absent=_NOTHING),
+    Metric("committed_share", "committed", "%", _RATE, 100, absent=_NOTHING),
+    Metric("aborted_share", "aborted, nothing to undo", "%", _RATE, 100, absent=_NOTHING),
+    Metric("compensated_share", "compensated", "%", _RATE, 100, absent=_NOTHING),
     Metric("stuck_count", "stuck, waiting for an operator", "per run", _RATE, always=False),
     Metric("in_flight_count", "still in flight at the end", "per run", _RATE, always=False),
     Metric("incomplete_count", "ended half done", "per run", _RATE, always=False),
-    Metric("window_p50_ms", "inconsistency window, median", "ms", _DRIFT, absent="nothing was measured"),
-    Metric("window_p99_ms", "inconsistency window, 99 %", "ms", _DRIFT, absent="nothing was measured"),
+    *_durations("window", "inconsistency window", _SETTLED, _DRIFT),
     Metric("drift_net_mean", "net drift, time average", "{value}", _DRIFT, absent=_NO_SUM),
     Metric("drift_gross_mean", "gross drift, time average", "{value}", _DRIFT, absent=_NO_SUM),
     Metric("drift_peak", "net drift, peak", "{value}", _DRIFT, absent=_NO_SUM),
@@ -74,12 +96,12 @@ _ALL: Final = (
     Metric("residual_divergence", "divergence left for good", "value", _DRIFT, absent=_NO_SUM),
     Metric("duplicate_effects", "effects applied twice", "per run", _DRIFT),
     Metric("missing_effects", "effects never applied", "per run", _DRIFT),
-    Metric("messages_per_transaction", "messages between nodes", "per tx", _COST, absent="nothing was measured"),
-    Metric("broker_messages_per_transaction", "broker messages", "per tx", _COST, absent="nothing was measured"),
-    Metric("forced_writes_per_transaction", "forced writes", "per tx", _COST, absent="nothing was measured"),
-    Metric("retries_per_transaction", "retries", "per tx", _COST, absent="nothing was measured"),
+    Metric("messages_per_transaction", "messages between nodes", "per tx", _COST, absent=_NOTHING),
+    Metric("broker_messages_per_transaction", "broker messages", "per tx", _COST, absent=_NOTHING),
+    Metric("forced_writes_per_transaction", "forced writes", "per tx", _COST, absent=_NOTHING),
+    Metric("retries_per_transaction", "retries", "per tx", _COST, absent=_NOTHING),
     Metric("lock_hold_seconds", "row locks held", "lock-s per run", _COST),
-    Metric("lock_wait_mean_ms", "wait for row locks, mean", "ms", _COST, absent="nothing was measured"),
+    Metric("lock_wait_mean_ms", "wait for row locks, mean", "ms", _COST, absent=_NOTHING),
     Metric("in_doubt_mean_ms", "in doubt per prepared branch", "ms", _COST, always=False),
     Metric("utilisation_max", "utilisation of the busiest service", "%", _COST, 100),
     Metric("lock_timeouts", "lock timeouts", "per run", _COST, always=False),
@@ -118,6 +140,8 @@ def number(value: float) -> str:
     """A number without an interval: four significant digits, thousands apart."""
     if math.isnan(value):
         return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     digits = max(0, 3 - math.floor(math.log10(abs(value))))
@@ -136,8 +160,7 @@ def estimate(one: Interval, scale: float = 1.0, watched_ms: float = math.nan) ->
         The mean, and the ends; the second is empty if there are none, or if the value is the same in every run.
     """
     if one.infinite:
-        beyond = f"> {watched_ms / 1e3:,.4g} s" if math.isfinite(watched_ms) else "∞"
-        return beyond, f"[in {one.infinite} of {one.n} runs]"
+        return longer_than(watched_ms), f"[in {one.infinite} of {one.n} runs]"
     mean, low, high = (scale * value for value in one[:3])
     if one.never:
         any_of = runs_at_most(one)

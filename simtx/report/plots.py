@@ -32,16 +32,24 @@ def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float
     """When the client is answered, when the outcome is final, when the last effect is in: medians, and 99 % quantiles as open marks."""
     with style.context():
         ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
-        moments = (("latency", "answered"), ("decision", "outcome final"), ("settle", "last effect"))
+        moments = (
+            ("latency", "answered"),
+            ("latency_committed", "answered,\ncommitted only"),
+            ("decision", "outcome final"),
+            ("settle", "last effect"),
+        )
         names = comparison.strategies
         means: list[float] = []
         for name, offset in zip(names, _offsets(len(names)), strict=True):
             look = style.looks(names)[name]
             for level, filled in (("p50", True), ("p99", False)):
                 estimates = [comparison.interval(name, f"{moment}_{level}_ms", confidence) for moment, _ in moments]
-                means += [one.mean for one in estimates]
+                means += [one.mean for one in estimates if math.isfinite(one.mean)]
+                places = [position + offset for position in range(len(moments))]
+                endless = [place for place, one in zip(places, estimates, strict=True) if math.isinf(one.mean)]
+                _beyond(ax, endless, look, filled=filled)
                 ax.errorbar(
-                    [position + offset for position in range(len(moments))],
+                    places,
                     [one.mean for one in estimates],
                     yerr=_ends(*estimates),
                     fmt=look.marker,
@@ -51,6 +59,9 @@ def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float
                 )
         ax.set_xticks(range(len(moments)), [title for _, title in moments])
         ax.set_xlim(-0.5, len(moments) - 0.5)
+        if ax.texts:
+            ax.margins(y=0.12)  # room for the arrows
+            ax.set_xlabel("arrow: had not ended when the run ended")
         ax.grid(visible=False, axis="x")
         _logarithmic(ax, means)
         if ax.get_yscale() == "linear":  # an interval may reach below zero, a time cannot
@@ -164,10 +175,16 @@ def trade_off(comparison: Comparison, *, ax: Axes | None = None, confidence: flo
     with style.context():
         ax = ax if ax is not None else plt.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
         means: dict[str, list[float]] = {"x": [], "y": []}
+        names: list[str] = []
+        nowhere: list[str] = []
         for name in comparison.strategies:
             look = style.looks(comparison.strategies)[name]
             x = comparison.interval(name, "decision_p50_ms", confidence)
             y = comparison.interval(name, "window_p50_ms", confidence)
+            if not (math.isfinite(x.mean) and math.isfinite(y.mean)):
+                nowhere.append(name)
+                continue
+            names.append(name)
             means["x"].append(x.mean)
             means["y"].append(y.mean)
             ax.errorbar(
@@ -182,8 +199,12 @@ def trade_off(comparison: Comparison, *, ax: Axes | None = None, confidence: flo
         ax.margins(x=0.16, y=0.12)
         for axis, values in means.items():
             _logarithmic(ax, values, axis)
-        _name_points(ax, comparison.strategies, means["x"], means["y"])
-        ax.set_xlabel("median time until the outcome is final [ms]")
+        if names:
+            _name_points(ax, names, means["x"], means["y"])
+        ax.set_xlabel(
+            "median time until the outcome is final [ms]"
+            + (f"\nnot shown, the median had not ended with the run: {', '.join(nowhere)}" if nowhere else "")
+        )
         ax.set_ylabel("median inconsistency window [ms]")
         ax.set_title("Slow to decide, or long inconsistent?")
     return ax
@@ -266,6 +287,18 @@ def overview(comparison: Comparison, *, confidence: float = 0.95) -> Figure:
     return figure
 
 
+def _beyond(ax: Axes, places: Sequence[float], look: style.Look, *, filled: bool) -> None:
+    """An arrow at the upper edge for each quantile that had not ended with the run: it is higher than anything in the picture."""
+    for place in places:
+        ax.annotate(
+            "",
+            (place, 1.0),
+            xytext=(place, 0.9),
+            xycoords=("data", "axes fraction"),
+            arrowprops={"arrowstyle": "-|>", "color": look.colour, "fc": look.colour if filled else "white", "lw": 1.4},
+        )
+
+
 def _name_points(ax: Axes, names: Sequence[str], xs: Sequence[float], ys: Sequence[float]) -> None:
     """A name beside each point, on the first side where it prints over no other point."""
     scale = ax.get_figure(root=True).dpi / 72  # type: ignore[union-attr] # pixels in a typographic point
@@ -337,7 +370,7 @@ def _short(value: float, _position: object = None) -> str:
 
 def _logarithmic(ax: Axes, values: Iterable[float], axis: str = "y") -> None:
     """A logarithmic axis with plain numbers if the values differ much; linear around zero if one of them is zero."""
-    known = [value for value in values if not math.isnan(value)]
+    known = [value for value in values if math.isfinite(value)]
     positive = [value for value in known if value > 0]
     if not positive or max(positive) < 5 * min(positive):
         return

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
 
+from simtx.metrics.censored import longer_than
 from simtx.metrics.intervals import EQUAL, Interval
 from simtx.report import catalogue, style
 from simtx.report.catalogue import Metric
+from simtx.report.timeouts import marked, timeouts
 
 MEANS: Final = "an answer to the client means"
 RELIABLE: Final = 10
@@ -25,11 +27,13 @@ class Row:
         metric: What it shows.
         label: Label with the unit.
         cells: Mean and interval as text, and the interval, by column.
+        marks: By column: the timeout that the figure sits on, if it does.
     """
 
     metric: Metric
     label: str
     cells: list[tuple[str, str, Interval]]
+    marks: list[str]
 
 
 def rows(comparison: Any, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> list[Row]:
@@ -40,7 +44,10 @@ def rows(comparison: Any, metrics: Sequence[str] | None = None, confidence: floa
         metrics: Names of metrics; None: all that have something to show.
         confidence: Coverage of the intervals.
     """
-    chosen = [name for name in catalogue.METRICS if name in comparison.metrics] if metrics is None else list(metrics)
+    unasked = [name for name, one in catalogue.METRICS.items() if one.listed and name in comparison.metrics]
+    chosen = unasked if metrics is None else list(metrics)
+    frame = comparison.frame
+    known = {name: timeouts(comparison.scenario, one) for name, one in comparison.objects.items()}
     watched = _watched_ms(comparison)
     lines = []
     for name in chosen:
@@ -49,8 +56,12 @@ def rows(comparison: Any, metrics: Sequence[str] | None = None, confidence: floa
         if metrics is None and not shown.always and not any(one.mean for one in estimates if one.n):
             continue
         cells = [(*catalogue.estimate(one, shown.scale, watched), one) for one in estimates]
+        marks = [
+            marked(name, frame.loc[frame["strategy"] == strategy, name], known[strategy]) if one.n else ""
+            for strategy, one in zip(comparison.strategies, estimates, strict=True)
+        ]
         text = catalogue.unit(shown, comparison.scenario)
-        lines.append(Row(shown, f"{shown.label} [{text}]" if text else shown.label, cells))
+        lines.append(Row(shown, f"{shown.label} [{text}]" if text else shown.label, cells, marks))
     return lines
 
 
@@ -85,6 +96,8 @@ def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> li
         said.append("no brackets: the same in every run")
     if any(one.infinite for one in estimates):
         said.append("> t: beyond t, for which every measured transaction was watched at least, in so many of the runs")
+    if any(mark for row in lines for mark in row.marks):
+        said.append("= or ≈ NAME: the figure is this timeout of the configuration, and says nothing about speed")
     if len(set(comparison.promises.values())) > 1:
         said.append(
             "strategies that only accept answer before the outcome is known: compare 'request to final outcome' with the others' answers"
@@ -120,9 +133,10 @@ def text(comparison: Any, *, metrics: Sequence[str] | None = None, confidence: f
         for i in range(len(names))
     ]
     promises = [catalogue.ANSWER_MEANS[comparison.promises[name]] for name in names]
+    marks = [max((len(row.marks[i]) + 1 for row in lines if row.marks[i]), default=0) for i in range(len(names))]
     widths = [
-        max(left + 1 + right, len(name), len(promise))
-        for (left, right), name, promise in zip(halves, names, promises, strict=True)
+        max(left + 1 + right + mark, len(name), len(promise))
+        for (left, right), mark, name, promise in zip(halves, marks, names, promises, strict=True)
     ]
 
     def line(first: str, cells: Sequence[str]) -> str:
@@ -130,10 +144,11 @@ def text(comparison: Any, *, metrics: Sequence[str] | None = None, confidence: f
             [f"{first:<{label}}", *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))]
         ).rstrip()
 
-    def cell(values: tuple[str, str, Interval], position: int) -> str:
+    def cell(row: Row, position: int) -> str:
         left, right = halves[position]
-        mean, ends, _ = values
-        return f"{mean:>{left}} {ends:<{right}}"
+        mean, ends, _ = row.cells[position]
+        beside = f" {row.marks[position]}" if row.marks[position] else ""
+        return f"{mean:>{left}} {ends:<{right}}{beside:<{marks[position]}}"
 
     out = [f"{scenario.title} ({scenario.name})", "", line("", names), line(MEANS, promises)]
     group = ""
@@ -141,7 +156,7 @@ def text(comparison: Any, *, metrics: Sequence[str] | None = None, confidence: f
         if row.metric.group != group:
             group = row.metric.group
             out += ["", group]
-        out.append(line(f"  {row.label}", [cell(values, position) for position, values in enumerate(row.cells)]))
+        out.append(line(f"  {row.label}", [cell(row, position) for position in range(len(row.cells))]))
     return "\n".join([*out, "", *notes(comparison, lines, confidence)])
 
 
@@ -168,8 +183,11 @@ def html(comparison: Any, *, metrics: Sequence[str] | None = None, confidence: f
                 f"<tr><th colspan='{1 + len(row.cells)}' style='text-align:left;padding:6px 10px 1px'>{escape(group)}</th></tr>"
             )
         cells = "".join(
-            f"<td style='{right}'>{mean}" + (f" <span style='opacity:.65'>{ends}</span>" if ends else "") + "</td>"
-            for mean, ends, _ in row.cells
+            f"<td style='{right}'>{escape(mean)}"
+            + (f" <span style='opacity:.65'>{ends}</span>" if ends else "")
+            + (f" <i>{escape(mark)}</i>" if mark else "")
+            + "</td>"
+            for (mean, ends, _), mark in zip(row.cells, row.marks, strict=True)
         )
         body.append(f"<tr><td style='{left}'>{escape(row.label)}</td>{cells}</tr>")
     warnings = "".join(f"<p><b>Warning:</b> {escape(note)}</p>" for note in comparison.warnings)
@@ -184,32 +202,41 @@ def html(comparison: Any, *, metrics: Sequence[str] | None = None, confidence: f
 def run_text(run: Any) -> str:
     """The summary of one run for a terminal: one number a metric, with its unit, and what an answer promises."""
     summary = run.summary
-    lines: list[tuple[str, str, str]] = []
+    lines: list[tuple[str, str, str, str]] = []
     absent: dict[str, list[str]] = {}
     for shown in _present(summary):
         value = float(summary[shown.name])
-        if not shown.always and not value:
+        if not shown.listed or (not shown.always and not value):
             continue
         if math.isnan(value):
             absent.setdefault(shown.absent, []).append(shown.label)
-        lines.append(
-            (shown.group, shown.label, f"{catalogue.number(value * shown.scale)} {catalogue.unit(shown, run.scenario)}")
-        )
+        lines.append((shown.group, shown.label, *figure(run, shown)))
     label = max(len(line[1]) for line in lines) + 2
-    values = max(len(line[2].split(" ", 1)[0]) for line in lines)
+    values = max(len(line[2]) for line in lines)
     out = [
         f"{run.scenario.title} ({run.scenario.name}) under {run.strategy.name}, seed {run.seed}, replication {run.replication}",
         f"{int(summary['transactions']):,} transactions measured; {MEANS}: {catalogue.ANSWER_MEANS[run.promise]}",
     ]
     group = ""
-    for heading, name, value_text in lines:
+    for heading, name, number, unit in lines:
         if heading != group:
             group = heading
             out += ["", group]
-        figure, _, unit = value_text.partition(" ")
-        out.append(f"  {name:<{label}}{figure:>{values}} {unit}")
+        out.append(f"  {name:<{label}}{number:>{values}} {unit}".rstrip())
     out += ["", *(f"–: {reason}: {', '.join(names)}" for reason, names in absent.items()), f"digest {run.digest}"]
     return "\n".join(out)
+
+
+def figure(run: Any, shown: Metric) -> tuple[str, str]:
+    """One number of a run's summary as (figure, unit); the unit has the name of the timeout that the figure sits on."""
+    summary = run.summary
+    value = float(summary[shown.name])
+    if math.isinf(value) and shown.unit == "ms":
+        number, _, unit = longer_than(float(summary["watched_ms"])).rpartition(" ")
+        return number, unit
+    unit = catalogue.unit(shown, run.scenario)
+    sits = marked(shown.name, [value], timeouts(run.scenario, run.strategy))
+    return catalogue.number(value * shown.scale), f"{unit} {sits}".rstrip()
 
 
 def _present(summary: Any) -> Iterator[Metric]:

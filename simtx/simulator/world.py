@@ -448,6 +448,7 @@ class World:
     def _digest(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
         cells: dict[str, Any] = dict(self.ledger.rows.cells())
+        del cells["decision"]  # the time of the decision and the outcome say it, too
         for name, column in cells.items():
             digest.update(name.encode())
             digest.update("\x1f".join(column).encode() if isinstance(column, list) else column.tobytes())

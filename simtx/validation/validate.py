@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pandas as pd
 
 from simtx.errors import ScenarioError
-from simtx.metrics import views
+from simtx.metrics import censored, views
 from simtx.metrics.intervals import Interval, interval
+from simtx.metrics.plain import plain
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
@@ -272,7 +272,7 @@ class _Work:
             folder.mkdir(exist_ok=True)
             run.trace.save(folder / "events.jsonl")
             run.transactions.to_csv(folder / "transactions.csv", index=False)
-            (folder / "summary.json").write_text(json.dumps(dict(run.summary), indent=1))
+            (folder / "summary.json").write_text(json.dumps(plain(dict(run.summary)), indent=1))
 
     def calibrate(self, scenario: Scenario, transactions: int, seed: int, *, restart: bool = False) -> None:
         """Measure the building blocks at low load, and what a restart takes; nothing if they are given."""
@@ -345,14 +345,13 @@ def _with_failure(scenario: Scenario, strategy: Strategy, downtime: float) -> Sc
 def _figures(run: Run) -> dict[str, float]:
     """The metrics of one run."""
     rows = run.transactions[run.transactions["measured"]]
-    latency = rows["latency_ms"].dropna()
     summary = run.summary
     return {
-        "latency_mean_ms": float(latency.mean()),
-        **{f"latency_p{q}_ms": float(latency.quantile(q / 100)) if len(latency) else np.nan for q in (50, 95, 99)},
+        "latency_mean_ms": float(summary["latency_mean_ms"]),
+        **{f"latency_p{q}_ms": censored.quantile(rows["latency_ms"], q / 100) for q in (50, 95, 99)},
         "throughput_per_s": float(summary["throughput_per_s"]),
         "undone_share": float(summary["aborted_share"] + summary["compensated_share"]),
-        "window_mean_ms": float(rows["window_ms"].mean()),
+        "window_mean_ms": float(summary["window_mean_ms"]),
         "drift_gross_mean": float(summary["drift_gross_mean"]),
     }
 

@@ -10,7 +10,8 @@ import pytest
 
 import simtx
 from simtx.metrics.replay import data_from_trace, summary_from_trace
-from simtx.metrics.run import Run, transactions_frame
+from simtx.metrics.run import Run
+from simtx.metrics.summary import transactions_frame
 from simtx.metrics.trace import TraceEvent
 from simtx.protocols import DualWrite, Outbox, Policies, Saga, Strategy, TwoPhaseCommit
 from simtx.scenario import Scenario

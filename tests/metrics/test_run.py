@@ -12,7 +12,8 @@ import pytest
 
 import simtx
 from simtx.metrics import audit, views
-from simtx.metrics.run import OUTCOMES, Run
+from simtx.metrics.run import Run
+from simtx.metrics.summary import OUTCOMES
 from simtx.scenario import Scenario
 from simtx.scenario.distributions import Exponential
 from tests.simulator.worlds import STRATEGIES, chain

@@ -1,0 +1,71 @@
+"""Figures over durations of which some had not ended when the run ended (right-censored observations).
+
+Such a duration is not missing: it is longer than all the time for which its transaction was watched. So quantiles are taken over all
+transactions, and those that had not ended stand above every one that had. A quantile that falls among them is infinite. A mean can only be
+that of those that ended, and stands beside the share that did not.
+
+In data, not a number marks a duration that had not ended; quantiles of it are infinite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Durations = npt.NDArray[np.float64] | Sequence[float]
+
+
+def quantile(durations: Durations | Any, level: float) -> float:
+    """The quantile of all durations, linear between neighbours as that of numpy.
+
+    Args:
+        durations: One a transaction; not a number or infinite: it had not ended.
+        level: From 0 to 1.
+
+    Returns:
+        The quantile; infinite if it falls among those that had not ended, not a number if there is no transaction at all.
+    """
+    values = np.asarray(durations, dtype=float)
+    if not len(values):
+        return math.nan
+    ended = values[np.isfinite(values)]
+    position = (len(values) - 1) * level
+    position = round(position) if math.isclose(position, round(position), abs_tol=1e-9) else position
+    if math.ceil(position) >= len(ended):  # one of its two neighbours had not ended
+        return math.inf
+    filler = np.full(len(values) - len(ended), ended.max())  # stands above; none of it is looked at
+    return float(np.quantile(np.concatenate([ended, filler]), level))
+
+
+def mean(durations: Durations | Any) -> float:
+    """Mean of those that ended; not a number if none has."""
+    values = np.asarray(durations, dtype=float)
+    ended = values[np.isfinite(values)]
+    return float(ended.mean()) if len(ended) else math.nan
+
+
+def share(durations: Durations | Any) -> float:
+    """Share of those that had not ended; not a number if there is no transaction at all."""
+    values = np.asarray(durations, dtype=float)
+    return float(1 - np.isfinite(values).mean()) if len(values) else math.nan
+
+
+def longer_than(watched_ms: float) -> str:
+    """A duration that had not ended when the run ended, in print: ``> 30 s``.
+
+    Args:
+        watched_ms: For how long every measured transaction was watched at least, in milliseconds; three digits of it, rounded down. If that
+            is not known, it is just infinite.
+    """
+    if not math.isfinite(watched_ms):
+        return "∞"
+    if watched_ms <= 0:
+        return "> 0 s"
+    value, unit = (watched_ms / 1e3, "s") if watched_ms >= 1e3 else (watched_ms, "ms")
+    digits = max(0, 2 - math.floor(math.log10(value)))
+    floor = math.floor(value * 10**digits * (1 + 1e-12)) / 10**digits
+    return f"> {floor:,.{digits}f}".rstrip("0").rstrip(".") + f" {unit}" if digits else f"> {floor:,.0f} {unit}"

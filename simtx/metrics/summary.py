@@ -1,0 +1,150 @@
+"""From the columns of a run to its table of transactions, and to one number a metric. Definitions: docs/metrics.md."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from simtx.metrics import censored
+
+if TYPE_CHECKING:
+    from simtx.metrics.run import RunData
+
+OUTCOMES: Final = ("committed", "aborted", "compensated", "stuck", "in-flight", "incomplete", "lost")
+DECISIONS: Final = ("committed", "aborted")
+"""By the numbers of the ledger, from 1; 0 is undecided."""
+
+_LEVELS: Final = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
+
+
+def transactions_frame(data: RunData) -> pd.DataFrame:
+    """The columns of a run as a table, ordered by transaction, durations in milliseconds.
+
+    A duration is not a number if it had not ended with the run. A transaction has settled when it is decided and each of its effects is in
+    force exactly as often as the decision says; one that has no effect settles when it is decided, and its window is 0.
+    """
+    cells = {name: np.asarray(column) for name, column in data.columns.items()}
+    order = np.argsort(cells["tx"], kind="stable")
+    cells = {name: column[order] for name, column in cells.items()}
+    arrival, decided = cells["arrival_s"], cells["decided_s"]
+    untouched = np.isnan(cells["first_effect_s"])
+    settled = ~np.isnan(decided) & (cells["duplicate_effects"] == 0) & (cells["missing_effects"] == 0)
+    last = np.where(untouched, decided, cells["last_effect_s"])
+    window = np.where(untouched, 0.0, cells["last_effect_s"] - cells["first_effect_s"])
+    return pd.DataFrame(
+        {
+            "tx": cells["tx"],
+            "arrival_s": arrival,
+            "outcome": pd.Categorical(cells["outcome"].astype(object), categories=OUTCOMES),
+            "decision": pd.Categorical.from_codes(cells["decision"].astype(int) - 1, categories=pd.Index(DECISIONS)),
+            "answer": cells["answer"].astype(object),
+            "latency_ms": (cells["answered_s"] - arrival) * 1e3,
+            "decision_ms": (decided - arrival) * 1e3,
+            "settle_ms": np.where(settled, last - arrival, math.nan) * 1e3,
+            "window_ms": np.where(settled, window, math.nan) * 1e3,
+            "messages": cells["messages"],
+            "broker_messages": cells["broker_messages"],
+            "forced_writes": cells["forced_writes"],
+            "lazy_writes": cells["lazy_writes"],
+            "retries": cells["retries"],
+            "lock_wait_ms": cells["lock_wait_s"] * 1e3,
+            "lock_hold_ms": cells["lock_hold_s"] * 1e3,
+            "in_doubt_ms": cells["in_doubt_s"] * 1e3,
+            "prepared_branches": cells["prepared_branches"],
+            "duplicate_effects": cells["duplicate_effects"],
+            "missing_effects": cells["missing_effects"],
+            "measured": cells["measured"].astype(bool),
+        }
+    )
+
+
+def durations(measured: pd.DataFrame, end: float) -> dict[str, float]:
+    """How long measured transactions take, and how many of them had not ended with the run.
+
+    Those of committed transactions cover everything that was not decided to abort: what was undecided at the end may commit still, and
+    counts as not ended. Else a longer outage would give better figures, as fewer of those that wait for its end would be among them.
+
+    Args:
+        measured: Rows of `transactions_frame`.
+        end: End of the run, in seconds.
+    """
+    kept = measured[measured["decision"] != "aborted"]
+    numbers: dict[str, float] = {}
+    for name, rows, column in (
+        ("latency", measured, "latency_ms"),
+        ("latency_committed", kept, "latency_ms"),
+        ("decision", measured, "decision_ms"),
+        ("decision_committed", kept, "decision_ms"),
+        ("settle", measured, "settle_ms"),
+    ):
+        values = rows[column].to_numpy()
+        numbers[f"{name}_mean_ms"] = censored.mean(values)
+        numbers.update({f"{name}_{level}_ms": censored.quantile(values, share) for level, share in _LEVELS})
+    numbers["unanswered_share"] = censored.share(measured["latency_ms"])
+    numbers["undecided_share"] = censored.share(measured["decision_ms"])
+    numbers["unsettled_share"] = censored.share(measured["settle_ms"])
+    numbers["watched_ms"] = (end - float(measured["arrival_s"].max())) * 1e3 if len(measured) else math.nan
+    return numbers
+
+
+def summarise(transactions: pd.DataFrame, data: RunData) -> pd.Series[float]:
+    """One number a metric; definitions are in docs/metrics.md. What cannot be computed is not a number, what had not ended is infinite."""
+    measured = transactions[transactions["measured"]]
+    count = len(measured)
+    nan = math.nan
+    outcome = measured["outcome"]
+    shares = {name: float((outcome == name).mean()) if count else nan for name in OUTCOMES}
+    window = data.horizon - data.warmup
+    decided_at = transactions["arrival_s"] + transactions["decision_ms"] / 1e3
+    inside = (decided_at >= data.warmup) & (decided_at <= data.horizon)
+    committed_inside = inside & (transactions["outcome"] == "committed")
+    branches = float(measured["prepared_branches"].sum())
+
+    def mean(column: str) -> float:
+        return float(measured[column].mean()) if count else nan
+
+    first = data.quantities[0] if data.quantities else None
+    windows = measured["window_ms"].to_numpy()
+    numbers: dict[str, float] = {
+        "transactions": count,
+        "committed_share": shares["committed"],
+        "aborted_share": shares["aborted"] + shares["lost"],
+        "compensated_share": shares["compensated"],
+        "stuck_count": int((outcome == "stuck").sum()),
+        "in_flight_count": int((outcome == "in-flight").sum()),
+        "incomplete_count": int((outcome == "incomplete").sum()),
+        **durations(measured, data.end),
+        "throughput_per_s": float(inside.sum()) / window if window > 0 else nan,
+        "goodput_per_s": float(committed_inside.sum()) / window if window > 0 else nan,
+        "messages_per_transaction": mean("messages"),
+        "broker_messages_per_transaction": mean("broker_messages"),
+        "forced_writes_per_transaction": mean("forced_writes"),
+        "lazy_writes_per_transaction": mean("lazy_writes"),
+        "retries_per_transaction": mean("retries"),
+        "lock_wait_mean_ms": mean("lock_wait_ms"),
+        "in_doubt_mean_ms": float(measured["in_doubt_ms"].sum()) / branches if branches else 0.0,
+        "window_mean_ms": censored.mean(windows),
+        **{f"window_{level}_ms": censored.quantile(windows, share) for level, share in _LEVELS},
+        "drift_net_mean": first.net_mean if first else nan,
+        "drift_gross_mean": first.gross_mean if first else nan,
+        "drift_peak": first.peak if first else nan,
+        "violation_time_share": first.violation_share if first else nan,
+        "fractured_reads_per_million": data.partial_share * 1e6,
+        "residual_divergence": data.residual,
+        "lock_hold_seconds": float(measured["lock_hold_ms"].sum()) / 1e3,
+        "in_doubt_seconds": float(measured["in_doubt_ms"].sum()) / 1e3,
+        "duplicate_effects": int(measured["duplicate_effects"].sum()),
+        "missing_effects": int(measured["missing_effects"].sum()),
+        "alerts": data.alerts,
+        "deadlocks": data.deadlocks,
+        "lock_timeouts": data.lock_timeouts,
+        "faults": data.faults,
+        "breaker_rejections": data.breaker_rejections,
+        "utilisation_max": max(data.utilisation.values(), default=nan),
+        "events": data.events,
+    }
+    numbers.update(data.extra)
+    return pd.Series(numbers, dtype=float, name="value")
