@@ -21,6 +21,7 @@ from simtx.experiments.pool import Call, Pool, opened
 from simtx.experiments.work import failed, packed, play, version
 from simtx.metrics import views
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of, paired, ratio
+from simtx.metrics.still_open import StillOpen
 from simtx.progress import progress_bar
 from simtx.protocols import STRATEGIES, Strategy
 from simtx.protocols import strategy as resolve
@@ -138,7 +139,17 @@ class Comparison:
         notes += [
             f"{one.strategy}, replication {one.replication} failed: {one.error}" for one in self._results if one.error
         ]
-        return notes
+        return [*notes, *self._still_open()]
+
+    def _still_open(self) -> list[str]:
+        """One line for each strategy under which anything was open when a run ended."""
+        columns = ["in_doubt_open", "locks_open", "unpublished_open"]
+        frame = self.frame
+        if not set(columns) <= set(frame):
+            return []
+        sums = frame.groupby("strategy", sort=False)[columns].sum()
+        lines = [StillOpen(*map(int, row)).warning(f"the runs of {name}") for name, *row in sums.itertuples()]
+        return [line for line in lines if line]
 
     @property
     def metrics(self) -> list[str]:

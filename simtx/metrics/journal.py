@@ -215,6 +215,18 @@ class Journal:
         """Row locks were let go; `seconds` is the sum of the times that they were held."""
         self.recorder.log("unlock", self.node, tx, name=",".join(keys), detail=repr(seconds))
 
+    def still_in_doubt(self, tx: int, seconds: float) -> None:
+        """The run ends, and a branch has been prepared for so many seconds."""
+        self.recorder.log("doubt", self.node, tx, detail=repr(seconds))
+
+    def still_locked(self, tx: int, keys: Iterable[str], seconds: float) -> None:
+        """The run ends, and these row locks are held; `seconds` is the sum of the times for which they have been."""
+        self.recorder.log("held", self.node, tx, name=",".join(keys), detail=repr(seconds))
+
+    def still_unpublished(self, tx: int, message: str) -> None:
+        """The run ends, and an outbox row with a message of this kind is not marked as published."""
+        self.recorder.log("unpublished", self.node, tx, name=message)
+
     def read_replica(self, tx: int, key: str, *, stale: bool) -> None:
         """A read replica answered a read."""
         self.recorder.log("read", self.node, tx, name=key, detail="stale" if stale else "fresh")
@@ -268,7 +280,10 @@ def arrived(recorder: Recorder, plan: Plan, entry: str) -> None:
 
 
 def ended(recorder: Recorder, events: int, records: Iterable[TransactionRecord], working: Collection[int]) -> None:
-    """The run is over: which transactions have machines that still work on them, and which only messages or rows that wait."""
+    """The run is over: which transactions have machines that still work on them, and which only messages or rows that wait.
+
+    What is open in the stores was written before (`Journal.still_in_doubt` and so on).
+    """
     for record in records:
         if record.actors or record.tx in working:
             recorder.log("unfinished", "", record.tx, name="machine" if record.actors else "data")

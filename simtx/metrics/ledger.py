@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from simtx.metrics.still_open import NOTHING
 from simtx.protocols.contract import Operation, Plan
 
 NAN: Final = math.nan
@@ -129,6 +130,7 @@ class Ledger:
         self.measuring = True
         self.alerts = 0
         self.late_messages = 0
+        self.still_open = NOTHING
         self._partial_since = 0.0
         self._grace = grace
         self._next_sweep = grace
@@ -213,6 +215,24 @@ class Ledger:
         elif self.partial + change == 0 and self.measuring:
             self.partial_time += now - self._partial_since
         self.partial += change
+
+    # --- what is open when the run ends -----------------------------------------------------------------------------------------
+
+    def still_in_doubt(self, tx: int, seconds: float) -> None:
+        """A branch is prepared, and has been for so many seconds."""
+        self.still_open = self.still_open._replace(in_doubt=self.still_open.in_doubt + 1)
+        if (record := self.active.get(tx)) is not None:
+            record.in_doubt += seconds
+
+    def still_locked(self, tx: int, locks: int, seconds: float) -> None:
+        """Somebody holds so many row locks, and has for so many seconds, summed over them."""
+        self.still_open = self.still_open._replace(locks=self.still_open.locks + locks)
+        if (record := self.active.get(tx)) is not None:
+            record.lock_hold += seconds
+
+    def still_unpublished(self) -> None:
+        """An outbox row is not marked as published."""
+        self.still_open = self.still_open._replace(unpublished=self.still_open.unpublished + 1)
 
     # --- the measured window ----------------------------------------------------------------------------------------------------
 

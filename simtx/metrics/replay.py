@@ -120,6 +120,9 @@ class _Replay:
                 "decided",
                 "open",
                 "close",
+                "doubt",
+                "held",
+                "unpublished",
                 "unfinished",
                 "end",
             )
@@ -167,6 +170,7 @@ class _Replay:
             timeline=self.timeline,
             services=list(scenario.services),
             digest="",
+            still_open=ledger.still_open,
             extra={"stale_reads_per_million": 1e6 * stale / reads if reads else math.nan} if replicas else {},
         )
 
@@ -319,6 +323,15 @@ class _Replay:
         for one in self.workers.values():
             one.change(event.time, one.busy)
             one.after = one.total
+
+    def _doubt(self, event: TraceEvent) -> None:
+        self.ledger.still_in_doubt(event.tx, float(event.detail))
+
+    def _held(self, event: TraceEvent) -> None:
+        self.ledger.still_locked(event.tx, event.name.count(",") + 1, float(event.detail))
+
+    def _unpublished(self, event: TraceEvent) -> None:  # noqa: ARG002 - as all handlers
+        self.ledger.still_unpublished()
 
     def _unfinished(self, event: TraceEvent) -> None:
         self.working.add(event.tx)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from simtx.metrics import censored, views
+from simtx.metrics.still_open import NOTHING, StillOpen
 from simtx.metrics.summary import summarise, transactions_frame
 from simtx.metrics.trace import Trace
 
@@ -71,6 +72,7 @@ class RunData:
     digest: str
     extra: dict[str, float] = field(default_factory=dict)
     origin: float | None = None
+    still_open: StillOpen = NOTHING
 
 
 class Run:
@@ -102,7 +104,8 @@ class Run:
         self.replication = replication
         self.data = data
         self.digest = data.digest
-        self.warnings = [*warnings, *data.bounds_violated]
+        still_open = data.still_open.warning()
+        self.warnings = [*warnings, *data.bounds_violated, *([still_open] if still_open else [])]
         self._trace = trace
         self._transactions: pd.DataFrame | None = None
         self._summary: pd.Series[float] | None = None

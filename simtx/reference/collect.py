@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from simtx.metrics.replay import data_from_trace
 from simtx.metrics.run import Run
@@ -14,8 +16,58 @@ from simtx.metrics.trace import Trace, TraceEvent
 
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
-    from simtx.reference.stores.base import Change
+    from simtx.reference.stores.base import Change, Store
     from simtx.scenario import Scenario
+
+_ALL: Final = 2**31 - 1  # rows
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What was open in one store when its process had ended.
+
+    Attributes:
+        branches: For each prepared branch of this run: its transaction, and when it was prepared, in seconds of `time.monotonic`.
+        unpublished: For each outbox row that is not marked: its transaction and the kind of its message.
+    """
+
+    branches: tuple[tuple[int, float], ...] = ()
+    unpublished: tuple[tuple[int, str], ...] = ()
+
+    @classmethod
+    def of(cls, store: Store) -> Left:
+        """What is open in this store."""
+        now = time.monotonic()
+        branches = ((one.tx, now - one.age) for one in store.branches() if one.record is not None)
+        outbox = store.read_outbox(_ALL) if store.pending_outbox() else ()
+        return cls(tuple(branches), tuple((message.tx, message.kind) for _, message in outbox))
+
+
+def still_open(rows: Iterable[list[Any]], left: Mapping[str, Left], end: float) -> list[list[Any]]:
+    """Entries about what is still open in the stores at the end of the run.
+
+    A prepared branch holds the locks of the rows that it has changed, from the moment at which it was prepared at the latest; which rows
+    those are is known from its plan.
+
+    Args:
+        rows: The entries so far.
+        left: What was found, by service.
+        end: The end of the run, on the clock of the entries.
+    """
+    open_branches = {tx for one in left.values() for tx, _ in one.branches}
+    plans = {row[4]: json.loads(row[9]) for row in rows if row[2] == "arrive" and row[4] in open_branches}
+    found: list[list[Any]] = []
+    for service, one in left.items():
+        for tx, since in one.branches:
+            doubt = max(0.0, end - since)
+            found.append([None, end, "doubt", service, tx, None, "store", "", "", repr(doubt)])
+            operations = [each for where, step in plans.get(tx, ()) if where == service for each in step]
+            keys = list(dict.fromkeys(key for key, kind, _ in operations if kind in ("add", "set")))
+            if keys:
+                held = repr(doubt * len(keys))
+                found.append([None, end, "held", service, tx, None, "store", "", ",".join(keys), held])
+        found += [[None, end, "unpublished", service, tx, None, "store", "", kind, ""] for tx, kind in one.unpublished]
+    return found
 
 
 def entries(files: Iterable[Path]) -> list[list[Any]]:
@@ -85,6 +137,7 @@ def gather(
     values: Mapping[str, Mapping[str, float]],
     unfinished: Iterable[int],
     waiting: Collection[int] = (),
+    left: Mapping[str, Left] | None = None,
 ) -> Run:
     """Make the run.
 
@@ -99,8 +152,10 @@ def gather(
         values: Last committed values by service and key.
         unfinished: Transactions that were still being worked on.
         waiting: Those of them that no machine works on, of which only messages or outbox rows wait.
+        left: What was open in the stores at the end, by service.
     """
     problems = histories(rows, changes)
+    rows.extend(still_open(rows, left or {}, end))
     rows.extend(
         [None, end, "unfinished", "", tx, None, "", "", "data" if tx in waiting else "machine", ""] for tx in unfinished
     )

@@ -20,7 +20,7 @@ from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.reference.backends import Backends, check_broker, check_faults, check_store
-from simtx.reference.collect import entries, gather
+from simtx.reference.collect import Left, entries, gather
 from simtx.reference.faults import triggered
 from simtx.reference.killpoints import KillPoint
 from simtx.reference.launcher import Launcher, Options
@@ -202,8 +202,9 @@ class Session:
 
         origin, end, unfinished, waiting = self.inside(whole)
         changes, values = {}, {}
+        left: dict[str, Left] = {}
         for node in self.scenario.services:
-            changes[node], values[node] = self._stored[node]
+            changes[node], values[node], left[node] = self._stored[node]
         rows = entries(self.folder.logs())
         return gather(
             self.scenario,
@@ -216,6 +217,7 @@ class Session:
             values=values,
             unfinished=unfinished,
             waiting=waiting,
+            left=left,
         )
 
     def inside(self, work: Callable[[Launcher], Any]) -> Any:
@@ -237,7 +239,7 @@ class Session:
             for node in self.scenario.services:
                 store = open_store(self.backends.store(node))
                 try:
-                    self._stored[node] = (list(store.history()), store.values())
+                    self._stored[node] = (list(store.history()), store.values(), Left.of(store))
                 finally:
                     store.close()
             return result

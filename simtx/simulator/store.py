@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from simtx.metrics.ledger import Ledger
 from simtx.protocols import Execute, Operation, Prepare, Record, Status, Transact
 from simtx.simulator.row_locks import RowLocks
 from simtx.simulator.work import Work
@@ -319,6 +320,29 @@ class Store(RowLocks):
             self.outbox = dict(sorted({**self.outbox, **lost}.items()))
         self._marks.clear()
         self.owners = {key: branch for branch in self.prepared.values() for key in branch.keys}
+
+    def close_books(self, ledger: Ledger) -> None:
+        """The run is over: what is in doubt, locked or unpublished here counts up to now."""
+        node = self._node
+        now, journal = node.env.now, node.journal
+        for tx, branch in self.prepared.items():
+            in_doubt = now - branch.prepared_since
+            ledger.still_in_doubt(tx, in_doubt)
+            if journal is not None:
+                journal.still_in_doubt(tx, in_doubt)
+        for work in {id(owner): owner for owner in self.owners.values()}.values():
+            keys = [key for key, owner in self.owners.items() if owner is work]
+            seconds = now * len(keys) - work.locked_from
+            ledger.still_locked(work.tx, len(keys), seconds)
+            if journal is not None:
+                journal.still_locked(work.tx, keys, seconds)
+        for queue in list(self.waiters.values()):
+            for work in queue:
+                self._end_wait(work, "open")
+        for message in self.outbox.values():
+            ledger.still_unpublished()
+            if journal is not None:
+                journal.still_unpublished(message.tx, message.kind)
 
     def record_of(self, tx: int) -> Record | None:
         """The record that was forced with the prepared branch of this transaction."""

@@ -381,6 +381,9 @@ class World:
             env.run(until=min(limit, env.now + 1.0))
         working = self._working()
         self._events = env.sequence()
+        for node in self.nodes.values():
+            if node.store is not None:
+                node.store.close_books(node.ledger)
         if self.trace is not None:
             journal.ended(self.trace, self._events, self.ledger.active.values(), working)
         self.ledger.finish(working)
@@ -435,6 +438,7 @@ class World:
             services=list(self.scenario.services),
             digest=self._digest(),
             extra=self._extra(),
+            still_open=ledger.still_open,
         )
 
     def _extra(self) -> dict[str, float]:
