@@ -4,6 +4,7 @@
     >>> scenario = simtx.load("checkout")
     >>> run = simtx.simulate(scenario, "2pc", seed=1)
     >>> comparison = simtx.compare(scenario, ["2pc", "saga", "outbox", "dual-write"], replications=20)
+    >>> sweep = simtx.sweep(scenario, {"workload.rate": [50, 100, 150]}, ["2pc", "saga"], store="results")
     >>> verdict = simtx.verify("2pc", participants=2, crashes=1)
     >>> real = simtx.execute(scenario, "saga")
     >>> validation = simtx.validate("transfer-lab", "saga")
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from simtx.checker.history import check_history
     from simtx.checker.verify import Verdict, verify
     from simtx.experiments import Comparison, compare
+    from simtx.experiments.sweep import Range, Sweep, sweep
     from simtx.metrics.conformance import check_log
     from simtx.metrics.run import Run
     from simtx.metrics.trace import Trace, TraceEvent
@@ -46,9 +48,11 @@ _HOMES = {
     "DualWrite": "simtx.protocols",
     "Outbox": "simtx.protocols",
     "Policies": "simtx.protocols",
+    "Range": "simtx.experiments.sweep",
     "Run": "simtx.metrics.run",
     "Saga": "simtx.protocols",
     "Scenario": "simtx.scenario",
+    "Sweep": "simtx.experiments.sweep",
     "Trace": "simtx.metrics.trace",
     "TraceEvent": "simtx.metrics.trace",
     "TwoPhaseCommit": "simtx.protocols",
@@ -63,6 +67,7 @@ _HOMES = {
     "load": "simtx.scenario",
     "simulate": "simtx.simulator",
     "strata": "simtx.scenario.strata",
+    "sweep": "simtx.experiments.sweep",
     "validate": "simtx.validation.validate",
     "verify": "simtx.checker.verify",
 }
@@ -76,12 +81,14 @@ __all__ = [
     "PeerFault",
     "Policies",
     "ProtocolViolation",
+    "Range",
     "Run",
     "RunFailed",
     "Saga",
     "Scenario",
     "ScenarioError",
     "SimtxError",
+    "Sweep",
     "Trace",
     "TraceEvent",
     "TwoPhaseCommit",
@@ -97,6 +104,7 @@ __all__ = [
     "load",
     "simulate",
     "strata",
+    "sweep",
     "validate",
     "verify",
 ]
@@ -142,6 +150,9 @@ def _register_views() -> None:
         ("comparison", "simtx.report.plots", "overview"),
         ("comparison-text", "simtx.report.tables", "text"),
         ("comparison-html", "simtx.report.tables", "html"),
+        ("sweep", "simtx.report.sweeps", "plot"),
+        ("sweep-text", "simtx.report.sweep_tables", "text"),
+        ("sweep-html", "simtx.report.sweep_tables", "html"),
         ("validation", "simtx.report.validation", "plot"),
         ("validation-text", "simtx.report.validation", "text"),
         ("validation-html", "simtx.report.validation", "html"),

@@ -67,7 +67,7 @@ def play(parcel: bytes, seed: int, replication: int, attempt: int = 0) -> Outcom
     stage, code = "loading", ""
     try:
         scenario, strategy = cloudpickle.loads(parcel)  # anew for each run: what a run does to a strategy ends with it
-        code = _loaded_code()
+        code = loaded_code()
         stage = "simulating"
         with silent():
             run = simulate(scenario, strategy, seed=seed, replication=replication)
@@ -96,7 +96,7 @@ def version(strategies: Iterable[Strategy]) -> str:
 
 
 @lru_cache(maxsize=1)
-def _loaded_code() -> str:
+def loaded_code() -> str:
     """Fingerprint of the code when it was first used here: what is edited later is not what this process plays."""
     from simtx.scenario.fingerprints import code_fingerprint
 

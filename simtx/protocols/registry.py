@@ -159,6 +159,30 @@ def _value(kind: Any, text: str, what: str) -> Any:
     raise ScenarioError(f"{what} is '{text}', but {problem}", _WHERE)
 
 
+def option(kind: type[Any], name: str, value: Any, what: str) -> Any:
+    """A value for an option of a strategy: text as on the command line, or a value of the type that the field has.
+
+    Args:
+        kind: Class of the strategy, a dataclass.
+        name: One of its fields.
+        value: What it shall be.
+        what: What errors begin with.
+
+    Raises:
+        ScenarioError: The value does not fit.
+    """
+    wanted = get_type_hints(kind)[name]
+    simple = (bool, int, float, str)
+    textual = any(one in simple or get_origin(one) is Literal for one in _alternatives(wanted))
+    if value is None and type(None) in _alternatives(wanted):
+        return None
+    if textual and isinstance(value, simple):
+        return _value(wanted, str(value), what)
+    if textual:
+        raise ScenarioError(f"{what} is a {type(value).__name__}; it must be a number, a text or a truth value", _WHERE)
+    return value
+
+
 def _alternatives(kind: Any) -> tuple[Any, ...]:
     """The types that a field may have: those of a union, or the one."""
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)

@@ -1,0 +1,216 @@
+"""Plays the runs of a sweep that are missing: leases them, gives them to an executor, and enters what comes back, one by one.
+
+A run is in the ledger the moment that it is finished. So a process that is killed loses what is under way and nothing else, and whoever calls the same
+sweep again, here or on another machine that shares the folder, plays only what is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from simtx.errors import RunFailed, ScenarioError
+from simtx.experiments.executors import Backend
+from simtx.experiments.interrupts import Interrupts
+from simtx.experiments.pool import Call, Pool, opened
+from simtx.experiments.sweep.leases import HEARTBEAT, active, host
+from simtx.experiments.sweep.ledger import Ledger, Wanted
+from simtx.experiments.sweep.store import Store
+from simtx.experiments.sweep.study import Row, Study
+from simtx.experiments.work import Outcome, failed, packed, play
+from simtx.progress import Bar, progress_bar
+
+INTERRUPTED: Final = "interrupted"
+_LOOK: Final = 0.25  # seconds between two looks at what another process is playing
+_FLUSH: Final = 2000  # finished runs after which figures move to a file
+
+
+@dataclass
+class Runner:
+    """Plays runs of a study.
+
+    Attributes:
+        study: What they are of.
+        store: Where they are kept.
+        runs: What is to be played; each with the first row that wants it.
+        stop_after: Equal failures of a cell and strategy after which no more of its runs are played.
+        on_result: Called with each row and outcome.
+        stopped: Why it ended early, or nothing.
+        skipped: Cells and strategies that were given up: the reason by cell and label.
+    """
+
+    study: Study
+    store: Store
+    runs: Sequence[tuple[Wanted, Row]]
+    stop_after: int
+    on_result: Callable[[Row, Outcome], None] | None = None
+    stopped: str = ""
+    skipped: dict[tuple[int, str], str] = field(default_factory=dict)
+    _equal: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    _queue: deque[tuple[Wanted, Row]] = field(default_factory=deque)
+    _elsewhere: dict[str, tuple[Wanted, Row]] = field(default_factory=dict)
+    _parcels: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    _played: int = 0
+    _failed: int = 0
+
+    def run(self, backend: Backend, progress: bool | None, before: Mapping[tuple[int, str, str], int]) -> None:
+        """Play them.
+
+        Args:
+            backend: Where.
+            progress: As for `simtx.sweep`.
+            before: How often a cell and strategy has failed before with the same error.
+
+        Raises:
+            ScenarioError: The store cannot be written to.
+            RunFailed: The executor is broken for good, or its workers have other code.
+        """
+        self._queue.extend(self.runs)
+        self._equal.update(before)
+        for (cell, label, error), count in before.items():
+            self._judge(cell, label, error, count)
+        owner = self.store.owner
+        with (
+            progress_bar(len(self.runs), "runs", what="sweep", wanted=progress) as bar,
+            opened(backend),
+            beating(self.store.folder, owner),
+        ):
+            try:
+                with Interrupts() as interrupts:
+                    pool: Pool[tuple[Wanted, Row]] = Pool(
+                        backend, play, self._next, interrupts, lambda: self._look(bar)
+                    )
+                    with closing(pool.results()) as finished:
+                        for call, outcome in finished:
+                            self._enter(call, outcome)
+                            self._show(bar)
+            except KeyboardInterrupt:
+                self.stopped = INTERRUPTED
+                backend.close(kill=True)
+            finally:
+                with contextlib.suppress(ScenarioError):  # if it cannot be written to, they are void when this ends
+                    self.store.ledger.release(owner)
+
+    # --- out ------------------------------------------------------------------------------------------------------------------------
+
+    def _next(self) -> Call[tuple[Wanted, Row]] | None:
+        """The next run that is ours to play, leased; None if there is none at present."""
+        while self._queue:
+            wanted, row = self._queue.popleft()
+            if (row.cell, row.strategy) in self.skipped:
+                continue
+            if self.store.ledger.lease(wanted.key, self.store.owner):
+                parcel = self._parcel(row.cell, row.strategy)
+                return Call((wanted, row), (parcel, wanted.seed, wanted.replication))
+            self._elsewhere[wanted.key] = (wanted, row)
+        return None
+
+    def _parcel(self, cell: int, label: str) -> bytes:
+        if (cell, label) not in self._parcels:
+            if len(self._parcels) > 64:  # runs of a cell come one after the other
+                self._parcels.clear()
+            one = self.study.cells[cell]
+            self._parcels[cell, label] = packed(self.study.scenario_of(cell), self.study.variant(one, label)[0])
+        return self._parcels[cell, label]
+
+    def _look(self, bar: Bar) -> bool:
+        """Whether there may be something to do later: runs that somebody else is playing are waited for, and taken over if he dies."""
+        ledger = self.store.ledger
+        ledger.reclaim()
+        waiting = False
+        for entry in list(ledger.entries(list(self._elsewhere))):
+            if entry.state == "leased":
+                waiting = True
+                bar.say(note=f"waiting for {len(self._elsewhere)} of {host(entry.owner or '')}")
+            else:
+                wanted, row = self._elsewhere.pop(entry.key)
+                if entry.state == "pending":
+                    self._queue.append((wanted, row))
+                else:
+                    self._played += 1
+                    if entry.state in ("failed", "quarantined"):
+                        self._count(row, f"{entry.type}: {entry.message}")
+        self._show(bar)
+        if waiting and not self._queue:
+            time.sleep(_LOOK)
+        return waiting or bool(self._queue)
+
+    # --- back -----------------------------------------------------------------------------------------------------------------------
+
+    def _enter(self, call: Call[tuple[Wanted, Row]], result: Any) -> None:
+        wanted, row = call.key
+        if isinstance(result, Exception):
+            outcome = failed("worker" if type(result).__name__ == "WorkerDied" else "sending", result)
+        else:
+            outcome = result
+        self._check_code(outcome)
+        command = self.study.command(row) if outcome.stage else ""
+        self.store.ledger.finish(wanted.key, outcome, attempts=call.attempts, command=command)
+        self._played += 1
+        if outcome.stage:
+            self._count(row, outcome.error)
+        if self._played % _FLUSH == 0:
+            self.store.flush()
+        if self.on_result is not None:
+            self.on_result(row, outcome)
+
+    def _check_code(self, outcome: Outcome) -> None:
+        from simtx.scenario.fingerprints import code_fingerprint
+
+        if outcome.code and outcome.code != code_fingerprint().text:
+            where = "this process" if outcome.code == _here() else "the worker processes"
+            raise RunFailed(
+                f"the sources of simtx on disk are not those that {where} has loaded, so nobody could say which of them a figure is from; "
+                "start again what has the older ones"
+            )
+
+    def _count(self, row: Row, error: str) -> None:
+        self._failed += 1
+        self._equal[row.cell, row.strategy, error] += 1
+        self._judge(row.cell, row.strategy, error, self._equal[row.cell, row.strategy, error])
+
+    def _judge(self, cell: int, label: str, error: str, count: int) -> None:
+        if count >= self.stop_after:
+            self.skipped.setdefault((cell, label), f"{count} runs have failed with {error}")
+
+    def _show(self, bar: Bar) -> None:
+        if self._failed:
+            bar.say(note=f"{self._failed} failed")
+        bar.to(self._played)
+
+
+def _here() -> str:
+    from simtx.experiments.work import loaded_code
+
+    return loaded_code()
+
+
+@contextmanager
+def beating(folder: Path, owner: str) -> Iterator[None]:
+    """Move the end of one's leases on while this block is under way, whatever the main thread does."""
+    over = threading.Event()
+
+    def beat() -> None:
+        ledger: Ledger | None = None
+        while not over.wait(HEARTBEAT):
+            with contextlib.suppress(ScenarioError):  # the main thread meets the same, and says it
+                ledger = ledger or Ledger(folder, make=False)
+                ledger.beat(owner)
+        if ledger is not None:
+            ledger.close()
+
+    thread = threading.Thread(target=beat, name="simtx-heartbeat", daemon=True)
+    thread.start()
+    try:
+        with active(owner):
+            yield
+    finally:
+        over.set()
+        thread.join()

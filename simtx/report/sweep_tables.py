@@ -1,0 +1,82 @@
+"""A sweep as a table: a line a cell, a column a strategy, one metric with its intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any, Final
+
+from simtx.report import catalogue
+
+MOST: Final = 40
+"""Cells that are shown unless more are asked for."""
+METRICS: Final = ("latency_p99_ms",)
+
+
+def text(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.95, most: int = MOST) -> str:
+    """For a terminal.
+
+    Args:
+        sweep: A `simtx.Sweep`.
+        metrics: Names of metrics, a table each.
+        confidence: Coverage of the intervals.
+        most: Number of cells that are shown.
+    """
+    out = []
+    for metric in metrics:
+        title, head, lines = _rows(sweep, metric, confidence, most)
+        widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
+        out.append(title)
+        out += [
+            "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in [head, *lines]
+        ]
+        out.append("")
+    return "\n".join(out + _notes(sweep, confidence, most))
+
+
+def html(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.95, most: int = MOST) -> str:
+    """For a notebook; see `text`."""
+    out = []
+    for metric in metrics:
+        title, head, lines = _rows(sweep, metric, confidence, most)
+        cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
+        out.append(f"<p>{escape(title)}</p><table><tr>{cells}</tr>{body}</table>")
+    return "".join(out) + "".join(f"<p>{escape(note)}</p>" for note in _notes(sweep, confidence, most))
+
+
+def quantity(value: Any) -> str:
+    """A value of a parameter."""
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def heading(sweep: Any, parameter: str) -> str:
+    """A parameter with its unit."""
+    unit = sweep.units.get(parameter)
+    return f"{parameter} [{unit}]" if unit else parameter
+
+
+def _rows(sweep: Any, metric: str, confidence: float, most: int) -> tuple[str, list[str], list[list[str]]]:
+    shown = catalogue.metric(metric)
+    watched = float(sweep.frame["watched_ms"].min()) if "watched_ms" in sweep.metrics else float("nan")
+    head = [*(heading(sweep, name) for name in sweep.parameters), *sweep.strategies]
+    lines = []
+    for number, values in list(sweep.cells.iterrows())[:most]:
+        line = [quantity(values[name]) for name in sweep.parameters]
+        for strategy in sweep.strategies:
+            one = sweep.interval(int(number), strategy, metric, confidence)
+            line.append(" ".join(catalogue.estimate(one, shown.scale, watched)).strip() if one.n else "–")
+        lines.append(line)
+    return catalogue.axis_label(metric, sweep.scenario), head, lines
+
+
+def _notes(sweep: Any, confidence: float, most: int) -> list[str]:
+    frame = sweep.frame
+    done = frame[frame["error"] == ""]
+    counts = sorted(set(done.groupby([*sweep.parameters, "strategy"]).size())) if len(done) else [0]
+    runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    notes = [f"mean [{100 * confidence:g} % confidence interval] over {runs} runs of each strategy in each cell"]
+    if len(sweep.cells) > most:
+        notes.append(f"the first {most} of {len(sweep.cells)} cells; all of them are in sweep.table() and sweep.frame")
+    return notes + list(sweep.warnings)
