@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from simtx.cli.common import JsonOption
+from simtx.errors import ScenarioError
 
 
 def calibrate(
@@ -29,6 +30,10 @@ def calibrate(
 
     chosen = load(scenario, ())
     path = folder(out, f"{name}.toml") / f"{name}.toml"
+    if path.exists():
+        raise ScenarioError(
+            f"'{path}' is there already; choose another name, another folder with --out, or delete it", "NAME"
+        )
     calibration = simtx.calibrate(
         name,
         scenario=chosen,

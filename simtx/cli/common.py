@@ -15,6 +15,7 @@ from simtx.errors import ScenarioError
 from simtx.metrics.plain import plain
 
 if TYPE_CHECKING:
+    from simtx.metrics.provenance import Provenance
     from simtx.scenario import Scenario
 
 
@@ -83,6 +84,59 @@ def folder(path: Path, *files: str) -> Path:
     return path
 
 
+def claimed(
+    out: Path | None, default: str, stem: str, origin: Provenance, *files: str, repeatable: bool = True
+) -> Path:
+    """A folder for results that writes over no others, with where they come from in ``STEM.json``.
+
+    Args:
+        out: The folder that is asked for; None: the first of `default`, `default`-2, ... that holds no other results.
+        default: Its name otherwise.
+        stem: Name of the results in it.
+        origin: Where they come from. Results of the same question are replaced, as they are the same.
+        files: What will be written into it.
+        repeatable: Whether the same question has the same answer; that of a real run has not.
+
+    Raises:
+        ScenarioError: The folder that is asked for holds other results, or cannot be written to.
+    """
+    path = out if out is not None else Path(default)
+    number = 1
+    while held := _held(path, stem, origin if repeatable else None, files):
+        if out is not None:
+            raise ScenarioError(f"'{path}' holds {held}; choose another folder with --out", "--out")
+        number += 1
+        path = Path(f"{default}-{number}")
+    folder(path, *files)
+    with writing(path):
+        document = {"provenance": origin.to_dict()}
+        (path / f"{stem}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def fresh(default: str) -> Path:
+    """The first of `default`, `default`-2, ... that is not there or is empty."""
+    path, number = Path(default), 1
+    while path.exists() and (not path.is_dir() or any(path.iterdir())):
+        number += 1
+        path = Path(f"{default}-{number}")
+    return path
+
+
+def _held(path: Path, stem: str, origin: Provenance | None, files: Sequence[str]) -> str:
+    """What a folder holds that must not be written over, in words; empty if nothing."""
+    from simtx.metrics.provenance import Provenance
+
+    try:
+        there = Provenance.from_dict(json.loads((path / f"{stem}.json").read_text(encoding="utf-8"))["provenance"])
+    except (OSError, ValueError, KeyError, TypeError):  # none, or one of another program
+        present = [file for file in (f"{stem}.json", *files) if (path / file).is_file()]
+        return f"a file '{present[0]}' that does not say where it comes from" if present else ""
+    if origin is not None and origin.same_question(there):
+        return ""
+    return f"the results of: {there.command}"
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """What goes wrong while results are written into this folder (a full disk) becomes one line, too.
@@ -95,6 +149,23 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise ScenarioError(f"cannot write '{error.filename or path}': {reason}", "--out") from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write in place of another one, which stays as it is until the new one is whole.
+
+    Raises:
+        OSError: It cannot be written; it names the file that was to be replaced.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield new
+        new.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def print_json(document: Any) -> None:

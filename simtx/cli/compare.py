@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simtx.cli.common import ChangeOption, JsonOption
+from simtx.errors import SimtxError
 
 if TYPE_CHECKING:
-    from simtx.experiments.compare import Result
+    from simtx.experiments.compare import Comparison, Result
+    from simtx.metrics.provenance import Provenance
 
 
 def compare(
@@ -23,41 +25,44 @@ def compare(
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random streams.")] = 1,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
     change: ChangeOption = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; default: simtx-SCENARIO.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the results; default: simtx-SCENARIO, or simtx-SCENARIO-2 and so on if that holds others."
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Simulate a scenario under several strategies and print a table with intervals; write a picture and a CSV file."""
     import simtx
-    from simtx.cli.common import folder, load, print_json, warn, writing
-    from simtx.experiments.compare import DEFAULT, INTERRUPTED
+    from simtx.cli.common import claimed, load, print_json, warn
+    from simtx.experiments.compare import DEFAULT, INTERRUPTED, labelled
     from simtx.metrics.intervals import as_json
+    from simtx.metrics.provenance import provenance
 
     chosen = load(scenario, change or ())
-    target = folder(out or Path(f"simtx-{chosen.name}"), "comparison.csv", "comparison.png")
-    with writing(target):
-        comparison = simtx.compare(
-            chosen,
-            strategies or list(DEFAULT),
-            replications=replications,
-            seed=seed,
-            workers=workers,
-            progress=False if json else None,
-            on_result=_Rows(target / "comparison.csv"),
-        )
+    played = labelled(strategies or list(DEFAULT), chosen)
+    origin = provenance("compare", chosen, played, seed=seed, replications=replications)
+    target = claimed(out, f"simtx-{chosen.name}", "comparison", origin, "comparison.csv", "comparison.png")
+    comparison = simtx.compare(
+        chosen,
+        list(played.values()),
+        replications=replications,
+        seed=seed,
+        workers=workers,
+        progress=False if json else None,
+        on_result=_Rows(target / "comparison.csv", origin),
+    )
     warn(note for note in comparison.warnings if note not in chosen.warnings())
     written: list[Path] = []
+    problem: SimtxError | None = None
     if len(comparison.frame):
-        written = [target / "comparison.csv", target / "comparison.png"]
-        import matplotlib as mpl
-
-        mpl.use("agg")
         try:  # files first: a reader of the table who goes away does not take them with it
-            with writing(target):
-                comparison.frame.to_csv(written[0], index=False)
-                comparison.plot().savefig(written[1])
-        finally:
-            if not json:
-                typer.echo(str(comparison))
+            written = _written(comparison, target)
+        except SimtxError as error:  # a full disk costs the files, and not the table
+            problem = error
+        if not json:
+            typer.echo(str(comparison))
     failures = comparison.failures
     if json:
         print_json(
@@ -65,6 +70,7 @@ def compare(
                 "scenario": chosen.name,
                 "seed": seed,
                 "replications": replications,
+                "provenance": origin.to_dict(modules=False),
                 "stopped": comparison.stopped,
                 "promises": comparison.promises,
                 "strategies": {
@@ -79,10 +85,28 @@ def compare(
         typer.echo(f"\nwritten to {target}/: {', '.join(path.name for path in written)}")
     for row in failures.itertuples():
         typer.echo(f"simtx: repeat the failed run with: {row.repeat_with}", err=True)
+    if problem is not None:
+        raise problem
     if comparison.stopped == INTERRUPTED:
         raise typer.Exit(130)
     if len(failures) or comparison.stopped:
         raise typer.Exit(1)
+
+
+def _written(comparison: Comparison, target: Path) -> list[Path]:
+    """Write the table, whole and in order, and the picture; returns the files."""
+    import matplotlib as mpl
+
+    from simtx.cli.common import replacing, writing
+
+    mpl.use("agg")
+    table, picture = target / "comparison.csv", target / "comparison.png"
+    with writing(target):
+        with replacing(table) as new:
+            comparison.frame.assign(**comparison.provenance.columns()).to_csv(new, index=False)
+        with replacing(picture) as new:
+            comparison.plot().savefig(new, format="png")
+    return [table, target / "comparison.json", picture]
 
 
 class _Rows:
@@ -90,24 +114,31 @@ class _Rows:
 
     Args:
         path: The file; what it holds of an earlier comparison stays until a run is finished.
+        origin: Where the runs come from.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, origin: Provenance) -> None:
         self._path = path
+        self._origin = origin.columns()
         self._columns: list[str] = []
+        self._full = False
 
     def __call__(self, result: Result) -> None:
         """Append one row, unless the run failed."""
-        if result.error:
+        if result.error or self._full:
             return
         row = {
             "strategy": result.strategy,
             "replication": result.replication,
             **result.summary,
             "digest": result.digest,
+            **self._origin,
         }
-        with self._path.open("a" if self._columns else "w", newline="", encoding="utf-8") as file:
-            if not self._columns:
-                self._columns = list(row)
-                csv.writer(file).writerow(self._columns)
-            csv.writer(file).writerow(row.get(name, "") for name in self._columns)
+        try:
+            with self._path.open("a" if self._columns else "w", newline="", encoding="utf-8") as file:
+                if not self._columns:
+                    self._columns = list(row)
+                    csv.writer(file).writerow(self._columns)
+                csv.writer(file).writerow(row.get(name, "") for name in self._columns)
+        except OSError:  # the whole file is tried once more at the end, and then it is said
+            self._full = True

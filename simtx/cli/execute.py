@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from simtx.cli.common import ChangeOption, JsonOption
-from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, show, write
+from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, finish, show
 
 
 def execute(
@@ -44,11 +44,13 @@ def execute(
     import simtx
     from simtx.cli.common import load, print_json, warn
     from simtx.protocols import strategy as resolve
+    from simtx.reference.execute import origin
 
     chosen = load(scenario, change or ())
     played = resolve(strategy, chosen.policies)
     wishes = Wishes(trace, transaction, spans, events, out)
-    target = wishes.target(f"simtx-{chosen.name}-real")
+    comes_from = origin(chosen, played, seed=seed, store=store, broker=broker, network=network)
+    target = wishes.target(f"simtx-{chosen.name}-real", comes_from, repeatable=False)
     run = simtx.execute(
         chosen,
         played,
@@ -62,16 +64,21 @@ def execute(
         progress=False if json else None,
     )
     warn(note for note in run.warnings if note not in chosen.warnings())
-    written = write(run, wishes, target)
-    if json:
+
+    def shown(written: list[Path]) -> None:
+        if not json:
+            show(run, wishes, [*written, *([keep] if keep is not None else [])])
+            return
         print_json(
             {
                 "scenario": chosen.name,
                 "strategy": repr(played),
                 "promise": run.promise,
-                "store": store,
-                "broker": broker if played.uses_broker else None,
+                "store": None,
+                "broker": None,
+                **comes_from.settings,
                 "seed": seed,
+                "provenance": comes_from.to_dict(modules=False),
                 "digest": run.digest,
                 "warnings": run.warnings,
                 "summary": dict(run.summary),
@@ -79,5 +86,5 @@ def execute(
                 "files": [str(path) for path in written],
             }
         )
-        return
-    show(run, wishes, [*written, *([keep] if keep is not None else [])])
+
+    finish(run, wishes, target, shown)

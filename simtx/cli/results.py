@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from simtx.cli.common import folder, writing
+from simtx.cli.common import claimed, writing
 from simtx.errors import ScenarioError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simtx.metrics.provenance import Provenance
     from simtx.metrics.run import Run
 
 
@@ -64,9 +67,21 @@ class Wishes:
         """Whether the event log is needed."""
         return self.diagram or self.spans is not None or self.events
 
-    def target(self, default: str) -> Path | None:
-        """The folder, made before anything takes time; None: nothing is to be written."""
-        return folder(self.out or Path(default)) if self.out is not None or self.recorded else None
+    def target(self, default: str, origin: Provenance, *, repeatable: bool = True) -> Path | None:
+        """The folder, made before anything takes time; None: nothing is to be written. Arguments as in `claimed`.
+
+        Raises:
+            ScenarioError: It holds other results, or cannot be written to.
+        """
+        if self.out is None and not self.recorded:
+            return None
+        stem = f"transactions-{_name(origin)}"
+        return claimed(self.out, default, stem, origin, f"{stem}.csv", repeatable=repeatable)
+
+
+def _name(origin: Provenance) -> str:
+    """What the files of a run are called after: strategy, seed, replication."""
+    return f"{next(iter(origin.strategies))}-{origin.seed}-{origin.replication}"
 
 
 def write(run: Run, wishes: Wishes, target: Path | None) -> list[Path]:
@@ -77,8 +92,9 @@ def write(run: Run, wishes: Wishes, target: Path | None) -> list[Path]:
     """
     if target is None:
         return []
-    name = f"{run.strategy.name}-{run.seed}-{run.replication}"
-    written = [target / f"transactions-{name}.csv"]
+    name = _name(run.provenance)
+    stem = target / f"transactions-{name}"
+    written = [stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.json")]
     with writing(target):
         run.transactions.to_csv(written[0], index=False)
         if wishes.diagram:
@@ -95,6 +111,27 @@ def write(run: Run, wishes: Wishes, target: Path | None) -> list[Path]:
             written.append(target / f"events-{name}.jsonl")
             run.trace.save(written[-1])
     return written
+
+
+def finish(run: Run, wishes: Wishes, target: Path | None, show: Callable[[list[Path]], None]) -> None:
+    """Write what is wanted and print what has come out: files that cannot be written take nothing else with them.
+
+    Args:
+        run: The run.
+        wishes: What is wanted.
+        target: The folder.
+        show: Prints; it is told the files.
+
+    Raises:
+        ScenarioError: As in `write`, after the printing.
+    """
+    try:
+        written = write(run, wishes, target)
+    except ScenarioError as error:
+        if error.where != "--transaction":  # bad input has one answer
+            show([])
+        raise
+    show(written)
 
 
 def show(run: Run, wishes: Wishes, written: list[Path]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from simtx.cli.common import ChangeOption, JsonOption
-from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, show, write
+from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, finish, show
 
 
 def simulate(
@@ -30,16 +30,21 @@ def simulate(
     """Simulate one run and print its summary."""
     import simtx
     from simtx.cli.common import load, print_json, warn
+    from simtx.metrics.provenance import provenance
     from simtx.protocols import strategy as resolve
 
     chosen = load(scenario, change or ())
     played = resolve(strategy, chosen.policies)
     wishes = Wishes(trace, transaction, spans, events, out)
-    target = wishes.target(f"simtx-{chosen.name}")
+    origin = provenance("simulate", chosen, {played.name: played}, seed=seed, replication=replication)
+    target = wishes.target(f"simtx-{chosen.name}", origin)
     run = simtx.simulate(chosen, played, seed=seed, replication=replication, trace=wishes.recorded)
     warn(note for note in run.warnings if note not in chosen.warnings())
-    written = write(run, wishes, target)
-    if json:
+
+    def shown(written: list[Path]) -> None:
+        if not json:
+            show(run, wishes, written)
+            return
         print_json(
             {
                 "scenario": chosen.name,
@@ -47,11 +52,12 @@ def simulate(
                 "promise": run.promise,
                 "seed": seed,
                 "replication": replication,
+                "provenance": origin.to_dict(modules=False),
                 "digest": run.digest,
                 "warnings": run.warnings,
                 "summary": dict(run.summary),
                 "files": [str(path) for path in written],
             }
         )
-        return
-    show(run, wishes, written)
+
+    finish(run, wishes, target, shown)

@@ -32,7 +32,10 @@ def validate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="First of the seeds.")] = 1,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the raw runs; default: simtx-validate-SCENARIO-STRATEGY-STORE.")
+        Path | None,
+        typer.Option(
+            help="Folder for the raw runs; default: simtx-validate-SCENARIO-STRATEGY-STORE, with a number behind it if that is there."
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -43,16 +46,15 @@ def validate(
     import matplotlib as mpl
 
     import simtx
-    from simtx.cli.common import folder, print_json, writing
+    from simtx.cli.common import folder, fresh, print_json, writing
     from simtx.cli.common import load as load_scenario
     from simtx.protocols import strategy as resolve
+    from simtx.reference.runrecord import without_password
 
     chosen = load_scenario(scenario, change or ())
     played = resolve(strategy, chosen.policies)
     kind = store if "://" not in store else "postgres"
-    target = folder(
-        out or Path(f"simtx-validate-{chosen.name}-{played.name}-{kind}"), "validation.csv", "validation.png"
-    )
+    target = folder(out or fresh(f"simtx-validate-{chosen.name}-{played.name}-{kind}"))
     with writing(target):
         validation = simtx.validate(
             chosen,
@@ -76,8 +78,9 @@ def validate(
             {
                 "scenario": chosen.name,
                 "strategy": repr(played),
-                "store": store,
-                "broker": broker if played.uses_broker else None,
+                "store": without_password(store),
+                "broker": without_password(broker) if played.uses_broker else None,
+                "provenance": validation.provenance.to_dict(modules=False) if validation.provenance else None,
                 "ok": validation.ok,
                 "rows": validation.frame.to_dict(orient="records"),
                 "disturbed": validation.disturbed.to_dict(orient="records"),

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
@@ -21,10 +17,12 @@ from simtx.experiments.pool import Call, Pool, opened
 from simtx.experiments.work import failed, packed, play, version
 from simtx.metrics import views
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of, paired, ratio
+from simtx.metrics.provenance import Provenance, command, provenance, strategy_text
 from simtx.metrics.still_open import StillOpen
 from simtx.progress import progress_bar
-from simtx.protocols import STRATEGIES, Strategy
+from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.scenario.fingerprints import CodeFingerprint, code_fingerprint
 
 if TYPE_CHECKING:
     from simtx.protocols import Promise
@@ -75,7 +73,8 @@ class Comparison:
         seed: int,
         replications: int,
         stopped: str = "",
-        texts: Mapping[str, str] | None = None,
+        code: CodeFingerprint | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.scenario = scenario
         self.strategies = list(strategies)
@@ -84,7 +83,9 @@ class Comparison:
         self.seed = seed
         self.replications = replications
         self.stopped = stopped
-        self._texts = dict(texts or {})
+        self._code = code
+        self._notes = list(notes)
+        self._provenance: Provenance | None = None
         self._frame: pd.DataFrame | None = None
         order = {name: position for position, name in enumerate(self.strategies)}
         self._results = sorted(results, key=lambda one: (order[one.strategy], one.replication))
@@ -112,22 +113,24 @@ class Comparison:
         rows = [(one.strategy, one.replication, one.error, self._command(one)) for one in self._results if one.error]
         return pd.DataFrame(rows, columns=["strategy", "replication", "error", "repeat_with"])
 
-    def _command(self, one: Result) -> str:
-        """The shell command that repeats a run, or the Python line where a shell cannot name the strategy or the scenario."""
-        text = self._texts.get(one.strategy)
-        if text is None or not self.scenario.path:
-            shown = repr(text or self.objects[one.strategy])
-            return f"simtx.simulate(scenario, {shown}, seed={self.seed}, replication={one.replication})"
-        from simtx.scenario import names
+    @property
+    def provenance(self) -> Provenance:
+        """Where it comes from: scenario, changes, seed, replications, version, fingerprints, and the command that repeats it."""
+        if self._provenance is None:
+            self._provenance = provenance(
+                "compare",
+                self.scenario,
+                self.objects,
+                seed=self.seed,
+                replications=self.replications,
+                code=self._code,
+            )
+        return self._provenance
 
-        name = Path(self.scenario.path).stem
-        where = name if name in names() and Path(self.scenario.path).parent.name == "scenarios" else self.scenario.path
-        changes = (
-            f"--set {shlex.quote(f'{key}={value if isinstance(value, str) else json.dumps(value)}')}"
-            for key, value in self.scenario.overrides.items()
-        )
-        run = ["simtx simulate", shlex.quote(where), shlex.quote(text)]
-        return " ".join([*run, f"--seed {self.seed} --replication {one.replication}", *changes])
+    def _command(self, one: Result) -> str:
+        """The line that repeats one run."""
+        options = {"seed": self.seed, "replication": one.replication}
+        return command("simulate", self.scenario, [self.objects[one.strategy]], options)
 
     @property
     def warnings(self) -> list[str]:
@@ -139,7 +142,7 @@ class Comparison:
         notes += [
             f"{one.strategy}, replication {one.replication} failed: {one.error}" for one in self._results if one.error
         ]
-        return [*notes, *self._still_open()]
+        return [*notes, *self._notes, *self._still_open()]
 
     def _still_open(self) -> list[str]:
         """One line for each strategy under which anything was open when a run ended."""
@@ -312,7 +315,8 @@ def compare(
             Dask scheduler. A worker that dies ends nothing: the runs that it had are played again, and one that kills its
             worker twice counts as failed.
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none.
-        on_result: Called in this process with each `Result` as it is finished, in no particular order.
+        on_result: Called in this process with each `Result` as it is finished, in no particular order. If it raises an error, the
+            comparison goes on without it, and says so in its warnings.
 
     Raises:
         ScenarioError: An input is wrong.
@@ -326,14 +330,14 @@ def compare(
         raise ScenarioError(f"must be a whole number from 1, not {replications!r}", "replications")
     if isinstance(strategies, str) or not len(strategies):
         raise ScenarioError("give a list of at least one strategy", "strategies")
-    given = _labelled([resolve(one) for one in strategies])
-    chosen = {label: resolve(one, scenario.policies) for label, one in given.items()}
+    chosen = labelled(strategies, scenario)
     _check_plans(scenario, chosen)
     jobs = [(label, replication) for replication in range(replications) for label in chosen]
-    results, stopped = _played(scenario, chosen, jobs, seed, executor, workers, progress, on_result)
-    texts = {label: text for label, one in given.items() if (text := _text(one)) is not None}
+    code = code_fingerprint()  # now: the processes below are new ones, and load what is there now
+    notes: list[str] = []
+    results, stopped = _played(scenario, chosen, jobs, seed, executor, workers, progress, on_result, notes)
     comparison = Comparison(
-        scenario, chosen, results, seed=seed, replications=replications, stopped=stopped, texts=texts
+        scenario, chosen, results, seed=seed, replications=replications, stopped=stopped, code=code, notes=notes
     )
     if results and all(one.error for one in results):
         first = comparison.failures.iloc[0]
@@ -344,33 +348,34 @@ def compare(
     return comparison
 
 
-def _labelled(strategies: Sequence[Strategy]) -> dict[str, Strategy]:
-    """A label for each strategy: its name, or its options too where two of the same name are compared."""
-    names = [one.name for one in strategies]
-    labelled: dict[str, Strategy] = {}
-    for one in strategies:
-        label = one.name if names.count(one.name) == 1 else _text(one) or repr(one)
-        if label in labelled:
+def labelled(strategies: Sequence[Strategy | str], scenario: Scenario) -> dict[str, Strategy]:
+    """The strategies with the scenario's policies, by label: its name, or its options too where two of the same name are compared.
+
+    Raises:
+        ScenarioError: One of them is wrong, or is there twice.
+    """
+    given = [resolve(one) for one in strategies]
+    names = [one.name for one in given]
+    found: dict[str, Strategy] = {}
+    for one in given:
+        label = one.name if names.count(one.name) == 1 else strategy_text(one) or repr(one)
+        if label in found:
             raise ScenarioError(f"{label} is there twice", "strategies")
-        labelled[label] = one
-    return labelled
+        found[label] = resolve(one, scenario.policies)
+    return found
 
 
-def _text(strategy: Strategy) -> str | None:
-    """The strategy as the command line would name it (``2pc:work=before``), or None if it has no such name."""
-    if STRATEGIES.get(strategy.name) is not type(strategy) or not dataclasses.is_dataclass(strategy):
+def _told(on_result: Callable[[Result], None], result: Result, notes: list[str]) -> Callable[[Result], None] | None:
+    """Hand a result over; a function that fails is not called again, and takes no finished run with it."""
+    try:
+        on_result(result)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the runs are finished
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        notes.append(
+            f"on_result failed at {result.strategy}, replication {result.replication}: {text}; it was not called again"
+        )
         return None
-    options = {
-        one.name: getattr(strategy, one.name)
-        for one in dataclasses.fields(strategy)
-        if one.init and getattr(strategy, one.name) != one.default
-    }
-    if not all(isinstance(value, bool | int | float | str) for value in options.values()):
-        return None
-    listed = ",".join(
-        f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()
-    )
-    return f"{strategy.name}:{listed}" if listed else strategy.name
+    return on_result
 
 
 def _check_plans(scenario: Scenario, strategies: Mapping[str, Strategy]) -> None:
@@ -392,8 +397,9 @@ def _played(
     workers: int | None,
     progress: bool | None,
     on_result: Callable[[Result], None] | None,
+    notes: list[str],
 ) -> tuple[list[Result], str]:
-    """The results of all runs, and why it ended before them, or nothing."""
+    """The results of all runs, and why it ended before them, or nothing; what else is to be said is added to `notes`."""
     results: list[Result] = []
     equal: Counter[tuple[str, str]] = Counter()
     stopped = ""
@@ -408,7 +414,7 @@ def _played(
                     result = _result(*call.key, outcome)
                     results.append(result)
                     if on_result is not None:
-                        on_result(result)
+                        on_result = _told(on_result, result, notes)
                     bar.advance()
                     if result.error:
                         equal[result.strategy, result.error] += 1

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
 from simtx.metrics import censored, views
+from simtx.metrics.provenance import Provenance
+from simtx.metrics.provenance import provenance as made
 from simtx.metrics.still_open import NOTHING, StillOpen
 from simtx.metrics.summary import summarise, transactions_frame
 from simtx.metrics.trace import Trace
@@ -97,6 +99,8 @@ class Run:
         data: RunData,
         trace: Trace | Callable[[], Trace],
         warnings: Sequence[str] = (),
+        *,
+        provenance: Callable[[], Provenance] | Provenance | None = None,
     ) -> None:
         self.scenario = scenario
         self.strategy = strategy
@@ -107,6 +111,7 @@ class Run:
         still_open = data.still_open.warning()
         self.warnings = [*warnings, *data.bounds_violated, *([still_open] if still_open else [])]
         self._trace = trace
+        self._provenance = provenance
         self._transactions: pd.DataFrame | None = None
         self._summary: pd.Series[float] | None = None
 
@@ -116,10 +121,27 @@ class Run:
         return self.strategy.promise
 
     @property
+    def provenance(self) -> Provenance:
+        """Where the run comes from: scenario, changes, seed, version, fingerprints, and the command that repeats it."""
+        if self._provenance is None:
+            known = {self.strategy.name: self.strategy}
+            self._provenance = made("simulate", self.scenario, known, seed=self.seed, replication=self.replication)
+        elif not isinstance(self._provenance, Provenance):
+            self._provenance = self._provenance()
+        return self._provenance
+
+    def coming_from(self, provenance: Provenance) -> Self:
+        """The same run, with a provenance that knows more than scenario, strategy and seed."""
+        self._provenance = provenance
+        return self
+
+    @property
     def trace(self) -> Trace:
         """The event log. If it was not recorded, the run is played again with recording on: same seed, same run."""
         if not isinstance(self._trace, Trace):
             self._trace = self._trace()
+        if self._trace.provenance is None:
+            self._trace.provenance = self.provenance
         return self._trace
 
     @property
@@ -186,4 +208,5 @@ class Run:
             float_format=lambda value: longer if math.isinf(value) else f"{value:,.4g}", border=0
         )
         warnings = "".join(f"<p><b>Warning:</b> {escape(text)}</p>" for text in self.warnings)
-        return f"<h4>{title}</h4><p>{note}</p>{warnings}{table}"
+        foot = "<br>".join(escape(line) for line in self.provenance.lines())
+        return f"<h4>{title}</h4><p>{note}</p>{warnings}{table}<p style='opacity:.75;font-size:smaller'>{foot}</p>"

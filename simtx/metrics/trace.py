@@ -32,6 +32,8 @@ from simtx.metrics import views
 if TYPE_CHECKING:
     import pandas as pd
 
+    from simtx.metrics.provenance import Provenance
+
 
 class TraceEvent(NamedTuple):
     """One line of the event log.
@@ -72,12 +74,17 @@ class TraceEvent(NamedTuple):
 
 
 class Trace:
-    """An immutable sequence of `TraceEvent`, in the order of their times."""
+    """An immutable sequence of `TraceEvent`, in the order of their times.
 
-    __slots__ = ("_events",)
+    Attributes:
+        provenance: Where the run comes from, if it is known.
+    """
 
-    def __init__(self, events: Iterable[TraceEvent]) -> None:
+    __slots__ = ("_events", "provenance")
+
+    def __init__(self, events: Iterable[TraceEvent], provenance: Provenance | None = None) -> None:
         self._events = tuple(events)
+        self.provenance = provenance
 
     def __iter__(self) -> Iterator[TraceEvent]:
         return iter(self._events)
@@ -90,7 +97,7 @@ class Trace:
     @overload
     def __getitem__(self, index: slice) -> Trace: ...
     def __getitem__(self, index: int | slice) -> TraceEvent | Trace:
-        return Trace(self._events[index]) if isinstance(index, slice) else self._events[index]
+        return Trace(self._events[index], self.provenance) if isinstance(index, slice) else self._events[index]
 
     @property
     def transactions(self) -> list[int]:
@@ -107,11 +114,12 @@ class Trace:
         if not own:
             raise KeyError(f"no transaction {tx} in this trace")
         first, last = own[0].time, own[-1].time
-        return Trace(
+        among = (
             e
             for e in self._events
             if e.tx == tx or (e.tx == -1 and e.kind in ("crash", "restart") and first <= e.time <= last)
         )
+        return Trace(among, self.provenance)
 
     def save(self, path: str | Path) -> None:
         """Write the log as JSON Lines: first the names of the fields, then one array an entry.

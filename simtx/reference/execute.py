@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from simtx.errors import RunFailed, ScenarioError
+from simtx.metrics.provenance import Provenance, provenance
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
@@ -26,6 +27,7 @@ from simtx.reference.killpoints import KillPoint
 from simtx.reference.launcher import Launcher, Options
 from simtx.reference.preflight import check, check_address
 from simtx.reference.runfolder import RunFolder
+from simtx.reference.runrecord import without_password
 from simtx.reference.schedule import Schedule
 from simtx.reference.schema import Schema, SchemaError
 from simtx.reference.stores import open_store
@@ -112,8 +114,43 @@ def execute(
         upgrades=tuple(upgrades),
         service_times=service_times,
     )
+    others: dict[str, Any] = {"kills": kills, "speaks": speaks, "upgrades": upgrades}
+    others |= {} if service_times else {"service_times": False}
+    comes_from = origin(scenario, chosen, seed=seed, store=store, broker=broker, network=network, **others)
     with _folder(folder) as path, phases(progress) as show:
-        return played(schedule, scenario, chosen, options, path, store, broker, keep=folder is not None, progress=show)
+        keep = folder is not None
+        run = played(schedule, scenario, chosen, options, path, store, broker, keep=keep, progress=show)
+    return run.coming_from(comes_from)
+
+
+def origin(
+    scenario: Scenario,
+    strategy: Strategy,
+    *,
+    seed: int,
+    store: str,
+    broker: str,
+    network: str = "loopback",
+    **others: Any,
+) -> Provenance:
+    """Where a real run comes from; no password of a server is in it.
+
+    Args:
+        scenario: What is played.
+        strategy: By whom.
+        seed: As for `execute`, like the rest.
+        store: Likewise.
+        broker: Likewise.
+        network: Likewise.
+        others: Further arguments; those that are empty are left out.
+    """
+    settings: dict[str, Any] = {"store": without_password(store)}
+    if strategy.uses_broker:
+        settings["broker"] = without_password(broker)
+    if network != "loopback":
+        settings["network"] = network
+    settings |= {name: value for name, value in others.items() if value or value is False}
+    return provenance("execute", scenario, {strategy.name: strategy}, seed=seed, replication=0, settings=settings)
 
 
 def played(

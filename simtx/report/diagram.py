@@ -17,6 +17,7 @@ from matplotlib.transforms import IdentityTransform
 from simtx.metrics.trace import Trace, TraceEvent
 from simtx.report import sequence as sequences
 from simtx.report import style
+from simtx.report.footer import footed
 from simtx.report.sequence import Arrow, Mark, Sequence, Span
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ _LEGEND: Final = {
 }
 
 
+@footed
 def draw(
     trace: Trace,
     tx: int,

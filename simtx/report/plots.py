@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from simtx.report import style
+from simtx.report.footer import footed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _PROMISE: Final = {"decided": "answer = decided", "accepted": "answer = only accepted"}
 
 
+@footed
 def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
     """When the client is answered, when the outcome is final, when the last effect is in: medians, and 99 % quantiles as open marks."""
     with style.context():
@@ -72,6 +74,7 @@ def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float
     return ax
 
 
+@footed
 def outcomes(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
     """Committed transactions a second, beside those decided in any way."""
     with style.context():
@@ -91,6 +94,7 @@ def outcomes(comparison: Comparison, *, ax: Axes | None = None, confidence: floa
     return ax
 
 
+@footed
 def drift(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
     """Mean gross drift of the conserved quantity: what is out of balance at an average moment."""
     with style.context():
@@ -130,6 +134,7 @@ def drift(comparison: Comparison, *, ax: Axes | None = None, confidence: float =
     return ax
 
 
+@footed
 def damage(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
     """What is wrong for good when everything has drained: effects missing and effects doubled, per 1,000 transactions."""
     with style.context():
@@ -170,6 +175,7 @@ def damage(comparison: Comparison, *, ax: Axes | None = None, confidence: float 
     return ax
 
 
+@footed
 def trade_off(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
     """Time until the outcome is final against the inconsistency window: both are costs, the lower left corner is the best."""
     with style.context():
@@ -210,6 +216,7 @@ def trade_off(comparison: Comparison, *, ax: Axes | None = None, confidence: flo
     return ax
 
 
+@footed
 def ecdf(runs: Sequence[Run], *, column: str = "decision_ms", ax: Axes | None = None) -> Axes:
     """Distribution of one duration over the measured transactions of several runs."""
     titles = {
@@ -237,6 +244,7 @@ def ecdf(runs: Sequence[Run], *, column: str = "decision_ms", ax: Axes | None = 
     return ax
 
 
+@footed
 def timeline(run: Run | Sequence[Run], *, ax: Axes | None = None) -> Axes:
     """Gross drift over time, of one run or of several on the same scenario."""
     runs = [run] if not isinstance(run, Sequence) else list(run)
@@ -269,6 +277,7 @@ def timeline(run: Run | Sequence[Run], *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@footed
 def overview(comparison: Comparison, *, confidence: float = 0.95) -> Figure:
     """The comparison on one page: how long, how much, how inconsistent, and what it leaves behind."""
     with style.context():

@@ -117,7 +117,7 @@ def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> li
         labels = list(dict.fromkeys(name.rsplit(" (", 1)[0] for name in names))
         listed = ", ".join(labels if len(names) == every * len(labels) else names)
         said.append(f"–: {reason}: {listed}")
-    return said
+    return [*said, *comparison.provenance.lines()]
 
 
 def text(comparison: Any, *, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> str:
@@ -223,7 +223,12 @@ def run_text(run: Any) -> str:
             group = heading
             out += ["", group]
         out.append(f"  {name:<{label}}{number:>{values}} {unit}".rstrip())
-    out += ["", *(f"–: {reason}: {', '.join(names)}" for reason, names in absent.items()), f"digest {run.digest}"]
+    out += [
+        "",
+        *(f"–: {reason}: {', '.join(names)}" for reason, names in absent.items()),
+        f"digest {run.digest}",
+        *run.provenance.lines(),
+    ]
     return "\n".join(out)
 
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from simtx.errors import ScenarioError
 from simtx.protocols.registry import label
+from simtx.report import footer
+from simtx.report.footer import footed
 from simtx.report.style import FAULT, FORCED, context, look
 
 if TYPE_CHECKING:
@@ -110,14 +112,19 @@ def text(validation: Any) -> str:
 
 def _closing(validation: Any) -> list[tuple[str, list[str]]]:
     """Headings and what stands below them: what was missed, what the model leaves out."""
-    lines = missed(validation)
-    count = f"{len(lines)} target{'s' * (len(lines) > 1)} missed:" if lines else "every target is met"
+    misses = missed(validation)
+    count = f"{len(misses)} target{'s' * (len(misses) > 1)} missed:" if misses else "every target is met"
     repeated = [
         f"{row.run}: {1000 * row.stall:.0f} ms{'' if row.repeated else ', not repeated again'}"
         for row in validation.disturbed.itertuples()
     ]
     stalls = [("runs during which the machine stood still, and which were repeated:", repeated)] if repeated else []
-    return [(count, lines), *stalls, ("the model leaves out:", list(validation.left_out))]
+    return [
+        (count, misses),
+        *stalls,
+        ("the model leaves out:", list(validation.left_out)),
+        *([("where it comes from:", footer.lines(validation))] if validation.provenance is not None else []),
+    ]
 
 
 def html(validation: Any) -> str:
@@ -138,6 +145,7 @@ def _row(cells: Sequence[str]) -> str:
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in shown)}</tr>"
 
 
+@footed
 def plot(validation: Any, metrics: Sequence[str] = ("latency_mean_ms", "latency_p95_ms", "latency_p99_ms")) -> Figure:
     """Figures over load, one panel each: lines and bands for the prediction, points and bars for the measurement.
 
@@ -168,6 +176,7 @@ def plot(validation: Any, metrics: Sequence[str] = ("latency_mean_ms", "latency_
     return figure
 
 
+@footed
 def panel(validation: Any, metric: str, *, ax: Axes | None = None) -> Axes:
     """One figure over load; above each measurement the error of the prediction, with a cross where a target was missed.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from simtx.errors import ScenarioError
+from simtx.metrics.provenance import loaded_code, provenance
 from simtx.metrics.run import Run
 from simtx.metrics.trace import Trace
 from simtx.protocols import Strategy
@@ -70,6 +71,7 @@ def simulate(
         world.play()
         return world
 
+    code = loaded_code()
     world = play(trace)
 
     def record() -> Trace:
@@ -86,4 +88,13 @@ def simulate(
         world.data(),
         world.trace.trace() if world.trace is not None else record,
         scenario.warnings(),
+        provenance=lambda: provenance(
+            "simulate",
+            played,
+            {chosen.name: chosen},
+            seed=seed,
+            replication=replication,
+            settings={"processes": list(processes)} if processes else {},
+            code=code,
+        ),
     )

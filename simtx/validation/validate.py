@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +20,13 @@ from simtx.errors import ScenarioError
 from simtx.metrics import censored, views
 from simtx.metrics.intervals import Interval, interval
 from simtx.metrics.plain import plain
+from simtx.metrics.provenance import Provenance, provenance
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.reference.backends import check_broker, check_store
 from simtx.reference.execute import execute
+from simtx.reference.runrecord import without_password
 from simtx.scenario.calibration import Block, Calibration
 from simtx.simulator import simulate
 from simtx.validation.blocks import blocks
@@ -89,6 +90,7 @@ class Validation:
             relative error, or ``inside``) and ``met`` (None: no target).
         folder: Where the raw runs are kept, or None.
         disturbed: Runs during which the machine stood still, one row each: ``run``, ``stall`` in seconds, and whether it was ``repeated``.
+        provenance: Where it comes from: scenario, changes, seed, replications, version, fingerprints, and the command that repeats it.
     """
 
     scenario: Scenario
@@ -100,6 +102,7 @@ class Validation:
     frame: pd.DataFrame = field(default_factory=pd.DataFrame)
     folder: Path | None = None
     disturbed: pd.DataFrame = field(default_factory=pd.DataFrame)
+    provenance: Provenance | None = None
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -161,7 +164,8 @@ def validate(
         saturation: Whether to measure the throughput with more users than workers, too.
         calibration: Building blocks; None: they are measured at low load, before and after each point.
         seed: First of the seeds.
-        folder: Where the raw runs are kept: event logs, transactions, the calibration, the frame so far. None: nowhere.
+        folder: Where the raw runs are kept: event logs, transactions, the calibration, the frame so far. None: nowhere. It must
+            not hold an earlier validation.
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with what is
             going on and the share that is done.
 
@@ -183,9 +187,18 @@ def validate(
             )
     if replications < 2:
         raise ScenarioError(f"{replications} replications give no interval; at least 2 are needed", "replications")
+    settings: dict[str, Any] = {"store": without_password(store)}
+    settings |= {"broker": without_password(broker)} if chosen.uses_broker else {}
+    settings |= {"loads": list(loads)} if tuple(loads) != LOADS else {}
+    settings |= {"transactions": transactions} if transactions != 400 else {}
+    settings |= {name: False for name, wanted in (("failure", failure), ("saturation", saturation)) if not wanted}
+    settings |= {"calibration": calibration.name} if calibration is not None else {}
+    known = {chosen.name: chosen}
+    origin = provenance("validate", scenario, known, seed=seed, replications=replications, settings=settings)
     with phases(progress) as show:
         work = _Work(chosen, store, broker, Path(folder) if folder is not None else None, show)
         work.given = calibration
+        work.keep("provenance.json", json.dumps({"provenance": origin.to_dict()}, indent=1) + "\n")
         points = len(loads) + failure + saturation
         work.total = points * replications + (points + 2 if calibration is None else 0)
         work.calibrate(scenario, transactions, seed + 1000, restart=True)
@@ -194,7 +207,7 @@ def validate(
             simulate(calibration.apply(_saturated(scenario)), chosen, seed=seed).summary["throughput_per_s"]
         )
         work.keep("calibration.toml", calibration.toml())
-        validation = Validation(scenario, chosen, store, broker, calibration, folder=work.folder)
+        validation = Validation(scenario, chosen, store, broker, calibration, folder=work.folder, provenance=origin)
         rows: list[dict[str, Any]] = []
         for name, played in _points(
             scenario, chosen, loads, highest, transactions, failure=failure, saturation=saturation
@@ -234,8 +247,11 @@ class _Work:
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
+                held = [name for name in ("provenance.json", "validation.csv") if (folder / name).exists()]
             except OSError as error:
                 raise ScenarioError(f"cannot write to folder '{folder}': {error.strerror}", "folder") from None
+            if held:
+                raise ScenarioError(f"'{folder}' holds a validation already; choose a new or empty folder", "folder")
 
     def execute(self, scenario: Scenario, name: str, seed: int) -> tuple[Run, list[Stall]]:
         """A run, and when the machine stood still during it.
@@ -243,8 +259,6 @@ class _Work:
         If that was for long, the run is repeated, and the least disturbed one counts. All are kept.
         """
         runs: list[tuple[float, Run, list[Stall]]] = []
-        for old in self.folder.glob(f"{name}-again-*") if self.folder is not None else ():
-            shutil.rmtree(old)  # of an earlier validation in this folder, whose runs are overwritten
         for attempt in range(_REPEATS + 1):
             title = name if attempt == 0 else f"{name}-again-{attempt}"
             self._progress(f"executing {title}", self._done / self.total)

@@ -124,14 +124,14 @@ def test_compare_prints_a_table_and_writes_what_it_names(tmp_path: Path) -> None
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines()[2].split() == ["2pc", "saga", "outbox", "dual-write"]
     assert "over 2 runs of each strategy" in result.stdout
-    assert result.stdout.endswith("written to simtx-transfer/: comparison.csv, comparison.png\n")
+    assert result.stdout.endswith("written to simtx-transfer/: comparison.csv, comparison.json, comparison.png\n")
     folder = tmp_path / "simtx-transfer"
     with (folder / "comparison.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 8
     assert float(rows[0]["latency_p99_ms"]) > 0
     assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in folder.iterdir()) == ["comparison.csv", "comparison.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["comparison.csv", "comparison.json", "comparison.png"]
 
 
 def test_compare_json_is_one_document_with_intervals(tmp_path: Path) -> None:
@@ -275,16 +275,18 @@ INTERRUPT_AFTER_THREE = """
 import contextlib, importlib, os, signal
 module = importlib.import_module("simtx.experiments.compare")
 
-@contextlib.contextmanager
-def bar(total, wanted):
-    seen = []
-    def advance():
-        seen.append(1)
-        if len(seen) == 3:
+class Bar:
+    seen = 0
+    def advance(self):
+        self.seen += 1
+        if self.seen == 3:
             {how}
-    yield advance
 
-module._bar = bar
+@contextlib.contextmanager
+def bar(*arguments, **options):
+    yield Bar()
+
+module.progress_bar = bar
 """
 
 

@@ -55,7 +55,10 @@ def test_the_first_python_block_prints_what_stands_below_it():
     """Otherwise: python docs/make_pictures.py readme."""
     code, output = next((c, o) for c, o in pairwise(blocks(README)) if c.language == "python")
     assert output.language == "text"
-    assert run_python(code.text).rstrip() == output.text.rstrip()
+    printed, shown = (
+        re.sub(r"(scenario|code) [0-9a-f]{8}\b", r"\1 *", text) for text in (run_python(code.text), output.text)
+    )
+    assert printed.rstrip() == shown.rstrip()  # but for the fingerprints: they are those of the code that made it
     assert len([line for line in code.text.splitlines() if line.strip()]) <= 10
 
 

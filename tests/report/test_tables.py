@@ -121,4 +121,4 @@ def test_summary_of_one_run(small: simtx.Scenario) -> None:
     assert "under outbox, seed 4, replication 2" in text
     assert "an answer to the client means: only accepted" in text
     assert re.search(r"request to answer, median +[\d.,]+ ms", text)
-    assert text.endswith(f"digest {run.digest}")
+    assert text.endswith("\n".join([f"digest {run.digest}", *run.provenance.lines()]))

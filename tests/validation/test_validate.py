@@ -94,12 +94,11 @@ def what_was_missed_and_what_is_left_out_is_said(small: simtx.Validation) -> Non
 
 def test_one_load_and_a_failure_on_sqlite(tmp_path: Path, subtests: pytest.Subtests) -> None:
     """Laws of one short validation: a minute of real runs, and so made once."""
-    stale = tmp_path / "0.3-0-again-7"
-    stale.mkdir()
     small = validate(
         "transfer-lab", "2pc", loads=(0.3,), transactions=60, replications=2, saturation=False, folder=tmp_path
     )
-    assert not stale.exists()
+    with pytest.raises(ScenarioError, match="holds a validation already; choose a new or empty folder"):
+        validate("transfer-lab", "2pc", folder=tmp_path)
     for law in (
         every_figure_is_there_with_both_intervals,
         predictions_are_of_the_size_of_what_is_measured,

@@ -1,0 +1,68 @@
+"""The foot of every picture: where its figures come from, and what repeats them, so that a picture that is passed on can be checked."""
+
+from __future__ import annotations
+
+import functools
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+from simtx.report import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SIZE: Final = 6.0  # points
+_LEADING: Final = 1.25  # height of a line, in font sizes
+_PAD: Final = 3.0  # points
+GID: Final = "simtx-foot"
+"""Name of the foot among the texts of a figure."""
+_WIDTH: Final = 0.56  # of an average character, in font sizes
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def lines(result: Any) -> list[str]:
+    """What stands in the foot of a picture of this: a run, a comparison, an event log, or several runs; empty if it does not know."""
+    results = list(result) if isinstance(result, Sequence) and not hasattr(result, "provenance") else [result]
+    known = [one.provenance for one in results if getattr(one, "provenance", None) is not None]
+    found = [one.lines() for one in known]
+    columns = zip(*found, strict=True)  # several runs: what is the same in all is said once
+    return [line for column in columns for line in dict.fromkeys(column)]
+
+
+def stamp(figure: Figure, said: Sequence[str]) -> None:
+    """Write these lines below everything else in a figure, which grows by as much; long ones are broken."""
+    if not said:
+        return
+    room = max(30, int(figure.get_figwidth() * 72 * 0.97 / (_SIZE * _WIDTH)))
+    broken = [part for line in said for part in textwrap.wrap(line, room, subsequent_indent="    ")]
+    height = (len(broken) * _SIZE * _LEADING + 2 * _PAD) / 72
+    figure.set_figheight(figure.get_figheight() + height)
+    share = height / figure.get_figheight()
+    engine: Any = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0.0, share, 1.0, 1.0 - share))
+    for legend in figure.legends:  # moved by their padding: the engine makes no room for one that is anchored elsewhere
+        legend.borderaxespad += height * 72 / legend._fontsize  # type: ignore[attr-defined]  # noqa: SLF001
+    bottom = _PAD / 72 / figure.get_figheight()
+    foot = figure.text(0.008, bottom, "\n".join(broken), va="bottom", ha="left", fontsize=_SIZE, color=style.MUTED)
+    foot.set_linespacing(_LEADING)
+    foot.set_gid(GID)
+
+
+def footed(function: Callable[P, R]) -> Callable[P, R]:
+    """A function that draws its first argument, and that writes the foot if the figure is its own (`ax` is not given).
+
+    A figure of the caller's is the caller's: `lines` and `stamp` write the same there.
+    """
+
+    @functools.wraps(function)
+    def drawn(*args: P.args, **options: P.kwargs) -> R:
+        result: Any = function(*args, **options)
+        if options.get("ax") is None:
+            figure = result if hasattr(result, "savefig") else result.get_figure(root=True)
+            stamp(figure, lines(args[0]))
+        return result  # type: ignore[no-any-return]
+
+    return drawn
