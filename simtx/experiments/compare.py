@@ -348,8 +348,12 @@ def compare(
     return comparison
 
 
-def labelled(strategies: Sequence[Strategy | str], scenario: Scenario) -> dict[str, Strategy]:
-    """The strategies with the scenario's policies, by label: its name, or its options too where two of the same name are compared.
+def labelled(strategies: Sequence[Strategy | str], scenario: Scenario | None = None) -> dict[str, Strategy]:
+    """The strategies by label: its name, or its options too where two of the same name are compared.
+
+    Args:
+        strategies: Names or objects.
+        scenario: Its policies are filled in; None: they stay as they are.
 
     Raises:
         ScenarioError: One of them is wrong, or is there twice.
@@ -361,7 +365,7 @@ def labelled(strategies: Sequence[Strategy | str], scenario: Scenario) -> dict[s
         label = one.name if names.count(one.name) == 1 else strategy_text(one) or repr(one)
         if label in found:
             raise ScenarioError(f"{label} is there twice", "strategies")
-        found[label] = resolve(one, scenario.policies)
+        found[label] = one if scenario is None else resolve(one, scenario.policies)
     return found
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import pandas as pd
 
 from simtx.errors import ScenarioError
-from simtx.experiments.compare import DEFAULT, _labelled
+from simtx.experiments.compare import DEFAULT, labelled
 from simtx.experiments.executors import ExecutorLike, backend, processors
 from simtx.experiments.sweep import plan as plans
 from simtx.experiments.sweep.axes import Named, parameters
@@ -25,7 +25,6 @@ from simtx.experiments.sweep.runner import INTERRUPTED, Runner
 from simtx.experiments.sweep.store import Store
 from simtx.experiments.sweep.study import Row, Study
 from simtx.experiments.work import Outcome, version
-from simtx.protocols import strategy as resolve
 from simtx.scenario.canonical import canonical, digest
 
 if TYPE_CHECKING:
@@ -198,7 +197,7 @@ def _study(
     scenario = load(scenario)
     if isinstance(strategies, str) or not len(strategies):
         raise ScenarioError("give a list of at least one strategy", "strategies")
-    given = _labelled([resolve(one) for one in strategies])
+    given = labelled(strategies)
     names, values = design(over, kind, points, design_seed)
     found = parameters(
         names, named, list(dict.fromkeys(name for label, one in given.items() for name in (one.name, label)))
