@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from simtx.errors import RunFailed, ScenarioError
+from simtx.experiments.agenda import Agenda
 from simtx.experiments.executors import ExecutorLike, backend
 from simtx.experiments.interrupts import Interrupts
 from simtx.experiments.pool import Call, Pool, opened
+from simtx.experiments.stopping import CAP, Rule, Stopping, parsed
 from simtx.experiments.work import failed, packed, play, version
 from simtx.metrics import views
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of, paired, ratio
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _STOP_AFTER = 3  # equal failures of one strategy: more of them would say nothing new
 INTERRUPTED = "interrupted"
+REPLICATIONS = 20
+"""Of each strategy, unless told otherwise; how well intervals over so many hold is in docs/statistics.md."""
 _PARTS = ("mean", "low", "high", "half_width", "n")
 DEFAULT = ("2pc", "saga", "outbox", "dual-write")
 
@@ -43,6 +47,7 @@ class Result(NamedTuple):
         summary: The run's summary; empty if it failed.
         digest: The run's digest; empty if it failed.
         error: One line; empty if it did not fail.
+        executions: How often it was really started: once, or again where a worker had died with it.
     """
 
     strategy: str
@@ -50,6 +55,7 @@ class Result(NamedTuple):
     summary: dict[str, float]
     digest: str
     error: str
+    executions: int = 1
 
 
 class Comparison:
@@ -60,8 +66,9 @@ class Comparison:
         strategies: Labels of the strategies, in the order in which they were given.
         promises: What the first answer to the client says, by strategy: ``decided`` or ``accepted``.
         seed: Seed of all streams.
-        replications: Number of replications that were asked for.
+        replications: Number of replications that were asked for; with a rule of stopping, those that were made of the strategy with most.
         stopped: Why it ended before all of them were finished; empty if it did not.
+        stopping: How the rule of stopping went; None if there was none.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class Comparison:
         stopped: str = "",
         code: CodeFingerprint | None = None,
         notes: Sequence[str] = (),
+        stopping: Stopping | None = None,
     ) -> None:
         self.scenario = scenario
         self.strategies = list(strategies)
@@ -86,6 +94,7 @@ class Comparison:
         self._code = code
         self._notes = list(notes)
         self._provenance: Provenance | None = None
+        self.stopping = stopping
         self._frame: pd.DataFrame | None = None
         order = {name: position for position, name in enumerate(self.strategies)}
         self._results = sorted(results, key=lambda one: (order[one.strategy], one.replication))
@@ -106,6 +115,11 @@ class Comparison:
             ]
             self._frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=["strategy", "replication", "digest"])
         return self._frame.copy()
+
+    @property
+    def executions(self) -> int:
+        """How many runs were really started; more than there are results if workers died and their runs were started again."""
+        return sum(one.executions for one in self._results)
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -165,7 +179,16 @@ class Comparison:
         Raises:
             ScenarioError: No such strategy or metric in this comparison.
         """
-        return interval(self._column(strategy, metric), confidence, kind=kind_of(metric), cap=self._cap(metric))
+        values = self._column(strategy, metric)
+        level = self._level(confidence, len(values))
+        return interval(values, level, kind=kind_of(metric), cap=self._cap(metric))
+
+    def _level(self, confidence: float, replications: int) -> float:
+        """The confidence at which an interval is computed, so that it holds although a rule has looked at the results before."""
+        check_confidence(confidence)
+        if self.stopping is None:
+            return confidence
+        return 1 - (1 - confidence) * self.stopping.share(replications, len(self.strategies))
 
     def _cap(self, metric: str) -> float:
         """What the mean of a metric cannot exceed: nothing is done that was not asked for."""
@@ -247,7 +270,7 @@ class Comparison:
         others = [name for name in self.strategies if name != baseline]
         for metric in self.metrics if metrics is None else metrics:
             sides = [self.pairs(name, baseline, metric) for name in others]
-            columns |= _columns(metric, [estimate(*side, confidence) for side in sides])
+            columns |= _columns(metric, [estimate(*side, self._level(confidence, len(side[0]))) for side in sides])
         index = pd.Index(
             [f"{name} {sign} {baseline}" for name in others], name="difference" if sign == "-" else "ratio"
         )
@@ -292,7 +315,8 @@ def compare(
     scenario: Scenario | str,
     strategies: Sequence[Strategy | str] = DEFAULT,
     *,
-    replications: int = 20,
+    replications: int | None = None,
+    until: Rule | str | None = None,
     seed: int = 1,
     workers: int | None = None,
     executor: ExecutorLike = None,
@@ -308,7 +332,9 @@ def compare(
     Args:
         scenario: A scenario, or the name or path of one.
         strategies: Names or objects.
-        replications: How often each strategy is run; intervals need at least two.
+        replications: How often each strategy is run; intervals need at least two, and ten to be relied on. None: 20, or 200 with `until`.
+        until: A rule that may stop it earlier: `simtx.experiments.Precision`, `Apart` or `Best`, or a text such as ``best latency_p99_ms``,
+            ``apart latency_p99_ms``, ``latency_p99_ms within 5%``. Then `replications` is the most, and `Comparison.stopping` says how it went.
         seed: Seed of all random streams.
         workers: Processes; None: one a processor. With 1, everything runs in this process.
         executor: None: worker processes; or as for `simtx.sweep`: ``serial``, an executor, a function that makes one, the address of a
@@ -326,18 +352,29 @@ def compare(
         from simtx.scenario import load
 
         scenario = load(scenario)
+    rule = parsed(until) if isinstance(until, str) else until
+    if replications is None:
+        replications = REPLICATIONS if rule is None else CAP
     if isinstance(replications, bool) or replications != int(replications) or replications < 1:
         raise ScenarioError(f"must be a whole number from 1, not {replications!r}", "replications")
     if isinstance(strategies, str) or not len(strategies):
         raise ScenarioError("give a list of at least one strategy", "strategies")
     chosen = labelled(strategies, scenario)
     _check_plans(scenario, chosen)
-    jobs = [(label, replication) for replication in range(replications) for label in chosen]
+    agenda = Agenda(list(chosen), replications, rule)
     code = code_fingerprint()  # now: the processes below are new ones, and load what is there now
     notes: list[str] = []
-    results, stopped = _played(scenario, chosen, jobs, seed, executor, workers, progress, on_result, notes)
+    results, stopped = _played(scenario, chosen, agenda, seed, executor, workers, progress, on_result, notes)
     comparison = Comparison(
-        scenario, chosen, results, seed=seed, replications=replications, stopped=stopped, code=code, notes=notes
+        scenario,
+        chosen,
+        results,
+        seed=seed,
+        replications=agenda.replications,
+        stopped=stopped,
+        code=code,
+        notes=notes,
+        stopping=agenda.stopping,
     )
     if results and all(one.error for one in results):
         first = comparison.failures.iloc[0]
@@ -395,7 +432,7 @@ def _check_plans(scenario: Scenario, strategies: Mapping[str, Strategy]) -> None
 def _played(
     scenario: Scenario,
     strategies: Mapping[str, Strategy],
-    jobs: Sequence[tuple[str, int]],
+    agenda: Agenda,
     seed: int,
     executor: ExecutorLike,
     workers: int | None,
@@ -408,21 +445,26 @@ def _played(
     equal: Counter[tuple[str, str]] = Counter()
     stopped = ""
     parcels = {label: packed(scenario, one) for label, one in strategies.items()}
-    waiting = iter([Call(job, (parcels[job[0]], seed, job[1])) for job in jobs])
-    chosen = backend(executor, workers, len(jobs), version(strategies.values()))
+    chosen = backend(executor, workers, agenda.total, version(strategies.values()))
+
+    def waiting() -> Call[tuple[str, int]] | None:
+        job = agenda.next()
+        return None if job is None else Call(job, (parcels[job[0]], seed, job[1]))
+
     try:
-        with Interrupts() as interrupts, opened(chosen), progress_bar(len(jobs), "runs", wanted=progress) as bar:
-            pool = Pool(chosen, play, lambda: next(waiting, None), interrupts)
+        with Interrupts() as interrupts, opened(chosen), progress_bar(agenda.total, "runs", wanted=progress) as bar:
+            pool = Pool(chosen, play, waiting, interrupts)
             with closing(pool.results()) as finished:
                 for call, outcome in finished:
-                    result = _result(*call.key, outcome)
+                    result = _result(*call.key, outcome, call.attempts)
                     results.append(result)
+                    agenda.landed(result.strategy, result.replication, result.summary)
                     if on_result is not None:
                         on_result = _told(on_result, result, notes)
                     bar.advance()
                     if result.error:
                         equal[result.strategy, result.error] += 1
-                        if equal[result.strategy, result.error] >= _STOP_AFTER and len(results) < len(jobs):
+                        if equal[result.strategy, result.error] >= _STOP_AFTER and not agenda.finished:
                             stopped = f"stopped after {_STOP_AFTER} equal failures of {result.strategy}"
                             break
     except KeyboardInterrupt:
@@ -430,8 +472,8 @@ def _played(
     return results, stopped
 
 
-def _result(strategy: str, replication: int, outcome: Any) -> Result:
+def _result(strategy: str, replication: int, outcome: Any, executions: int) -> Result:
     """The result of a run, whatever has become of it."""
     if isinstance(outcome, Exception):
         outcome = failed("worker", outcome)
-    return Result(strategy, replication, outcome.summary, outcome.digest, outcome.error)
+    return Result(strategy, replication, outcome.summary, outcome.digest, outcome.error, executions)

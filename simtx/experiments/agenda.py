@@ -1,0 +1,82 @@
+"""Which runs of a comparison come next: all replications at once, or as many as a rule of stopping wants to see before its next look."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from simtx.errors import ScenarioError
+from simtx.experiments.stopping import Rule, Stopping, looks
+
+
+class Agenda:
+    """Hands out runs, each once, and learns what has become of them.
+
+    Args:
+        strategies: Labels.
+        replications: Of each, at most.
+        rule: When to stop before; None: not at all.
+    """
+
+    def __init__(self, strategies: Sequence[str], replications: int, rule: Rule | None = None) -> None:
+        numbers = [replications] if rule is None else looks(rule.minimum, replications)
+        self.stopping = None if rule is None else Stopping(rule, numbers)
+        self._numbers = numbers
+        self._look = 0
+        self._outstanding = 0
+        self._values: dict[str, dict[int, float]] = {name: {} for name in strategies}
+        self._queue: deque[tuple[str, int]] = deque()
+        self._add(strategies, 0, numbers[0])
+
+    @property
+    def total(self) -> int:
+        """Runs that there can be."""
+        return self._numbers[-1] * len(self._values)
+
+    @property
+    def replications(self) -> int:
+        """Replications that were wanted so far."""
+        return self._numbers[self._look]
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is no run left, under way or to come."""
+        return not self._outstanding
+
+    def next(self) -> tuple[str, int] | None:
+        """Strategy and replication of the next run; None: none at present."""
+        return self._queue.popleft() if self._queue else None
+
+    def landed(self, strategy: str, replication: int, summary: Mapping[str, float]) -> None:
+        """A run has come back, with an empty summary if it failed.
+
+        Raises:
+            ScenarioError: The rule looks at a metric that there is not.
+        """
+        self._outstanding -= 1
+        if self.stopping is None:
+            return
+        metric = self.stopping.rule.metric
+        if summary and metric not in summary:
+            near = difflib.get_close_matches(metric, summary, n=1)
+            meant = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(summary)}"
+            raise ScenarioError(f"'{metric}' is no metric{meant}", "until")
+        self._values[strategy][replication] = summary.get(metric, math.nan)
+        if not self._outstanding:
+            self._judge(self.stopping)
+
+    def _judge(self, stopping: Stopping) -> None:
+        columns = {name: [found for _, found in sorted(column.items())] for name, column in self._values.items()}
+        look = stopping.rule.look(columns, self._numbers, self._look)
+        stopping.looks.append(look)
+        if look.done or self._look + 1 == len(self._numbers):
+            return
+        self._look += 1
+        self._add(look.strategies, self._numbers[self._look - 1], self._numbers[self._look])
+
+    def _add(self, strategies: Sequence[str], first: int, end: int) -> None:
+        jobs = [(name, replication) for replication in range(first, end) for name in strategies]
+        self._queue.extend(jobs)
+        self._outstanding += len(jobs)
