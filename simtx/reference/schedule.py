@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from simtx.errors import ScenarioError
 from simtx.protocols import Plan, Strategy
 from simtx.protocols.codec import encode
-from simtx.workload import Planner, Streams, arrivals
+from simtx.workload import Planner, Streams, TransactionStreams, arrivals
 
 if TYPE_CHECKING:
     from simtx.reference.runfolder import RunFolder
@@ -63,7 +63,7 @@ class Schedule:
             ScenarioError: There are too many of them.
         """
         streams = Streams(seed)
-        planner = Planner(scenario, streams)
+        planner = Planner(scenario, streams, TransactionStreams(streams))
         run, workload = scenario.run, scenario.workload
         times: list[float] = []
         think: list[float] = []
@@ -89,7 +89,7 @@ class Schedule:
             plan, work = planner.plan(tx)
             plans.append(plan)
             demands.append(work)
-        undo = [[draw() for draw in planner.undo_draws] for _ in range(count)]
+        undo = [[draw(tx) for draw in planner.undo_draws] for tx in range(count)]
         return Schedule(times, plans, demands, undo, think)
 
     def without_work(self) -> Schedule:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from simtx.protocols import Delivery, Done, Message, Publish
 from simtx.simulator.network import Link
 from simtx.simulator.timers import Token
+from simtx.workload.by_transaction import Draw
 
 if TYPE_CHECKING:
     from simtx.scenario import Broker as BrokerSpec
@@ -52,13 +52,11 @@ class Broker:
     Args:
         world: What it lives in.
         spec: The scenario's broker.
-        linger: Draws the seconds that a producer's client collects messages before the bytes leave the producer.
-        acknowledgement: Draws the seconds that storing takes before the broker acks and delivers.
+        linger: Draws the seconds that a producer's client collects messages before the bytes leave the producer, for a message's transaction.
+        acknowledgement: Likewise, the seconds that storing takes before the broker acks and delivers.
     """
 
-    def __init__(
-        self, world: World, spec: BrokerSpec, linger: Callable[[], float], acknowledgement: Callable[[], float]
-    ) -> None:
+    def __init__(self, world: World, spec: BrokerSpec, linger: Draw, acknowledgement: Draw) -> None:
         self._world = world
         self._env = world.env
         self._spec = spec
@@ -90,7 +88,7 @@ class Broker:
         publication = _Publication(node, actor, effect)
         publication.timeout = Token(publication, "publish", self._time_out)
         self._world.timers.start(publication.timeout, self._world.policies.publish_timeout)
-        linger = self._linger()
+        linger = self._linger(effect.message.tx)
         if linger > 0:
             self._env.call_in(linger, self._leave, publication)
         else:
@@ -102,7 +100,8 @@ class Broker:
             if node.paused:
                 node.backlog.append((self._leave, publication))
                 return
-            self._link(node.name, NAME).transmit(self._receive, publication, publication.effect.message)
+            message = publication.effect.message
+            self._link(node.name, NAME).transmit(self._receive, publication, message.tx, message)
 
     def _time_out(self, token: Token) -> None:
         publication, token.owner = token.owner, None
@@ -112,7 +111,7 @@ class Broker:
 
     def _receive(self, publication: _Publication) -> None:
         if self.up:
-            self._env.call_in(self._acknowledgement(), self._store, publication)
+            self._env.call_in(self._acknowledgement(publication.effect.message.tx), self._store, publication)
 
     def _store(self, publication: _Publication) -> None:
         if not self.up:
@@ -130,7 +129,7 @@ class Broker:
                 self._deliver(parcel)
             else:
                 queue.append(parcel)
-        self._link(NAME, publication.node.name).transmit(self._confirm, publication)
+        self._link(NAME, publication.node.name).transmit(self._confirm, publication, message.tx)
 
     def _duplicate(self, message: Message) -> bool:
         window = self._spec.deduplication_window
@@ -161,8 +160,9 @@ class Broker:
     # --- consumers --------------------------------------------------------------------------------------------------------------
 
     def _deliver(self, parcel: _Parcel) -> None:
-        consumer = self._world.nodes[parcel.message.to]
-        self._link(NAME, consumer.name).transmit(consumer.deliver, parcel.delivery, parcel.message)
+        message = parcel.message
+        consumer = self._world.nodes[message.to]
+        self._link(NAME, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
         parcel.timer = Token(parcel, "redelivery", self._redeliver)
         self._world.timers.start(parcel.timer, self._spec.redelivery)
 
@@ -184,9 +184,9 @@ class Broker:
             record.retries += 1
         self._deliver(parcel)
 
-    def acknowledge(self, node: Interpreter, number: int) -> None:
+    def acknowledge(self, node: Interpreter, tx: int, number: int) -> None:
         """A consumer says that this delivery needs not come again; its word may get lost."""
-        self._link(node.name, NAME).transmit(self._acknowledged, number)
+        self._link(node.name, NAME).transmit(self._acknowledged, number, tx)
 
     def _acknowledged(self, number: int) -> None:
         parcel = self._parcels.get(number)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from simtx.scenario.distributions import Constant, Distribution, Empirical
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from simtx.scenario.infrastructure import CommonMode
     from simtx.simulator.environment import Environment
+    from simtx.workload.by_transaction import Draw, TransactionStreams
     from simtx.workload.streams import Streams
 
 _CELLS: Final = 1000
 _ROOT_HALF: Final = math.sqrt(0.5)
+_STEPS: Final = 32  # values of the common factor within one memory
+_PIECE: Final = 1024  # values that are made at once
+_REACH: Final = 12 * _STEPS  # values back to which one remembers: a correlation of 6e-6 is left there
+_KEPT: Final = 8  # pieces
 
 
 class _Normal:
@@ -31,7 +36,8 @@ class _Normal:
 class CommonFactor:
     """The common factor of a run, and draws that follow it.
 
-    The factor is a standard normal process whose autocorrelation falls as exp(-t / memory). A draw adds a normal variate of its own to its share of
+    The factor is a standard normal process whose autocorrelation falls as exp(-t / memory). It is a function of seed, replication and time, so that
+    every strategy meets the same slow moments; it keeps each value for a 32nd of the memory. A draw adds a normal variate of its own to its share of
     the factor and takes the quantile that the sum stands at, so that its distribution is what it was, whatever the share. A rank correlation r of
     two such draws needs a correlation of 2 sin(pi r / 6) of the normals (W. H. Kruskal, JASA 53, 1958, p. 828).
 
@@ -39,42 +45,52 @@ class CommonFactor:
         env: The clock.
         spec: Rank correlations and memory.
         streams: Random numbers.
+        own: Random numbers by transaction.
     """
 
-    __slots__ = ("_env", "_factor", "_last", "_memory", "_normal", "_streams")
+    __slots__ = ("_env", "_own", "_pieces", "_step", "_streams")
 
-    def __init__(self, env: Environment, spec: CommonMode, streams: Streams) -> None:
+    def __init__(self, env: Environment, spec: CommonMode, streams: Streams, own: TransactionStreams) -> None:
         self._env = env
         self._streams = streams
-        self._memory = spec.memory
-        self._normal = streams.draws(_Normal(), "world", "common-mode")
-        self._factor = self._normal()
-        self._last = env.now
+        self._own = own
+        self._step = spec.memory / _STEPS
+        self._pieces: dict[int, list[float]] = {}
 
     def factor(self) -> float:
         """The common factor now."""
-        now = self._env.now
-        if now > self._last:
-            kept = math.exp((self._last - now) / self._memory)
-            self._factor = kept * self._factor + math.sqrt(1.0 - kept * kept) * self._normal()
-            self._last = now
-        return self._factor
+        piece, place = divmod(int(self._env.now / self._step), _PIECE)
+        values = self._pieces.get(piece)
+        if values is None:
+            if len(self._pieces) >= _KEPT:
+                del self._pieces[next(iter(self._pieces))]
+            values = self._pieces[piece] = self._made(piece)
+        return values[place]
 
-    def draws(
-        self, distribution: Distribution, correlation: float, component: str, purpose: str
-    ) -> Callable[[], float]:
-        """As `Streams.draws`, with this rank correlation (0 to 1) between draws at the same time."""
+    def _made(self, piece: int) -> list[float]:
+        """A piece of the process: x(n) = kept x(n - 1) + sqrt(1 - kept^2) z(n), as the sum over z(n), z(n - 1), ..."""
+        before, noise = (
+            self._streams.generator("world", f"common-mode:{number}").standard_normal(_PIECE)
+            for number in (piece - 1, piece)
+        )
+        weights = np.exp(-np.arange(_REACH) / _STEPS)
+        made = np.convolve(np.concatenate([before[1 - _REACH :], noise]), weights / np.linalg.norm(weights), "valid")
+        values: list[float] = made.tolist()
+        return values
+
+    def draws(self, distribution: Distribution, correlation: float, component: str, purpose: str) -> Draw:
+        """As `TransactionStreams.draws`, with this rank correlation (0 to 1) between draws at the same time."""
         if correlation == 0 or isinstance(distribution, Constant):
-            return self._streams.draws(distribution, component, purpose)
+            return self._own.draws(distribution, component, purpose)
         pearson = 2 * math.sin(math.pi * correlation / 6)
         share, rest = math.sqrt(pearson), math.sqrt(max(1.0 - pearson, 0.0))
-        own, factor = self._streams.draws(_Normal(), component, purpose), self.factor
+        own, factor = self._own.draws(_Normal(), component, purpose), self.factor
         table = _table(distribution)
         cells, last = len(table), len(table) - 1
         exact = not isinstance(distribution, Empirical)
 
-        def draw() -> float:
-            u = 0.5 * math.erfc(-(share * factor() + rest * own()) * _ROOT_HALF)
+        def draw(tx: int) -> float:
+            u = 0.5 * math.erfc(-(share * factor() + rest * own(tx)) * _ROOT_HALF)
             cell = int(u * cells)
             if cell >= last:  # the tail has no end that a table could hold
                 return distribution.quantile(u) if exact else table[last]

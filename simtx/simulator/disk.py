@@ -8,6 +8,7 @@ from heapq import heappush
 from typing import Any, Final
 
 from simtx.simulator.environment import NORMAL, Environment
+from simtx.workload.by_transaction import Draw
 
 Callback = Callable[[Any], None]
 
@@ -17,7 +18,7 @@ class Disk:
 
     Args:
         env: The clock.
-        draw: Draws the duration of one flush, in seconds.
+        draw: Draws the duration of one flush, in seconds, for a transaction: of several that share the flush, the one that came first.
         flush: ``group``: writes that arrive during a flush share the next one (group commit); ``serial``: one flush a write, first come
             first served; ``parallel``: a plain delay, without contention.
         instant: Whether a flush takes no time at all.
@@ -36,10 +37,10 @@ class Disk:
         "stalled",
     )
 
-    def __init__(self, env: Environment, draw: Callable[[], float], flush: str, instant: bool) -> None:
+    def __init__(self, env: Environment, draw: Draw, flush: str, instant: bool) -> None:
         self._env = env
         self._draw = draw
-        self._waiting: deque[tuple[Callback, Any]] = deque()
+        self._waiting: deque[tuple[Callback, Any, int]] = deque()
         self._busy = False
         self.stalled = False
         self.flush: Final = flush
@@ -48,16 +49,16 @@ class Disk:
         self.epoch = 0
         self.durable_until = -1.0  # everything written until then has reached the disk
 
-    def force(self, callback: Callback, argument: Any) -> None:
-        """Call back once everything written so far is durable."""
+    def force(self, callback: Callback, argument: Any, tx: int) -> None:
+        """Call back once everything written so far is durable; `tx` is the transaction that asks, -1 if none does."""
         if self.flush == "parallel" and not self.stalled:
             self.flushes += 1
             env = self._env
             draw, sequence, now = self._draw, env.sequence, env.now
             flush = (self.epoch, now, callback, argument)
-            heappush(env.queue, (now + draw(), NORMAL, sequence(), self._single, flush))
+            heappush(env.queue, (now + draw(tx), NORMAL, sequence(), self._single, flush))
             return
-        self._waiting.append((callback, argument))
+        self._waiting.append((callback, argument, tx))
         if not self._busy and not self.stalled:
             self._start()
 
@@ -75,7 +76,7 @@ class Disk:
             waiting.clear()
         self._busy = True
         self.flushes += 1
-        self._env.call_in(self._draw(), self._batch, (self.epoch, self._env.now, batch))
+        self._env.call_in(self._draw(batch[0][2]), self._batch, (self.epoch, self._env.now, batch))
 
     def _single(self, flush: tuple[int, float, Callback, Any]) -> None:
         epoch, start, callback, argument = flush
@@ -84,13 +85,13 @@ class Disk:
                 self.durable_until = start
             callback(argument)
 
-    def _batch(self, flush: tuple[int, float, list[tuple[Callback, Any]]]) -> None:
+    def _batch(self, flush: tuple[int, float, list[tuple[Callback, Any, int]]]) -> None:
         epoch, start, batch = flush
         if epoch != self.epoch:
             return  # the node crashed meanwhile
         self._busy = False
         self.durable_until = start
-        for callback, argument in batch:
+        for callback, argument, _ in batch:
             callback(argument)
             if epoch != self.epoch:
                 return  # a callback ran into an injected crash
@@ -114,7 +115,7 @@ class Disk:
             if self.flush == "parallel":
                 waiting = list(self._waiting)
                 self._waiting.clear()
-                for callback, argument in waiting:
-                    self.force(callback, argument)
+                for callback, argument, tx in waiting:
+                    self.force(callback, argument, tx)
             else:
                 self._start()

@@ -197,9 +197,9 @@ class Interpreter(LocalWork):
                     link, receive = self.routes.get(to) or self._route(to)
                     if link.plain:
                         draw, sequence = link.draw, self.sequence
-                        heappush(self.queue, (self.env.now + draw(), NORMAL, sequence(), receive, effect))
+                        heappush(self.queue, (self.env.now + draw(effect.tx), NORMAL, sequence(), receive, effect))  # type: ignore[union-attr, operator]
                     else:
-                        link.transmit(receive, effect, effect)
+                        link.transmit(receive, effect, effect.tx, effect)  # type: ignore[union-attr]
                 elif kind is Append:
                     if not effect.forced:  # type: ignore[union-attr]
                         self._append_lazily(actor, effect)  # type: ignore[arg-type]
@@ -207,7 +207,7 @@ class Interpreter(LocalWork):
                         self._hardened(actor, effect)  # type: ignore[arg-type]
                     else:
                         actor.effects, actor.rest = effects, rest
-                        self.disk.force(self._hardened_later, (actor, effect))
+                        self.disk.force(self._hardened_later, (actor, effect), actor.tx)
                         return
                 elif kind is SetTimer:
                     self._set_timer(actor, effect)  # type: ignore[arg-type]
@@ -287,7 +287,7 @@ class Interpreter(LocalWork):
         elif isinstance(effect, Publish):
             self.world.broker_or_refuse().publish(self, actor, effect)
         elif isinstance(effect, Acknowledge):
-            self.world.broker_or_refuse().acknowledge(self, effect.id)
+            self.world.broker_or_refuse().acknowledge(self, actor.tx, effect.id)
         elif isinstance(effect, ReadOutbox):
             actor.done = Done(effect.tag, "done", self._own_store().read_outbox(effect.limit))
         elif isinstance(effect, MarkOutbox):
@@ -298,7 +298,7 @@ class Interpreter(LocalWork):
     def _set_timer(self, actor: Actor, effect: SetTimer) -> None:
         factor = self.timer_factor
         delay = effect.delay * factor
-        extra = self.world.jitter() * effect.jitter * factor if effect.jitter else 0.0
+        extra = self.jitter(actor.tx) * effect.jitter * factor if effect.jitter else 0.0
         timers = actor.timers
         if timers is None:
             timers = actor.timers = {}

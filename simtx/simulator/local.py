@@ -17,6 +17,7 @@ from simtx.simulator.network import Link
 from simtx.simulator.pool import Pool
 from simtx.simulator.store import Store
 from simtx.simulator.work import Work
+from simtx.workload.by_transaction import Draw
 
 if TYPE_CHECKING:
     from simtx.simulator.faults import Armed
@@ -30,6 +31,7 @@ class LocalWork:
         world: What the node lives in.
         name: Its name.
         disk: Its log device.
+        jitter: Draws a number from 0 to 1 for a timer of a transaction.
     """
 
     __slots__ = (
@@ -43,6 +45,7 @@ class LocalWork:
         "durable",
         "endings",
         "env",
+        "jitter",
         "journal",
         "lazy",
         "ledger",
@@ -64,7 +67,7 @@ class LocalWork:
         "world",
     )
 
-    def __init__(self, world: World, name: str, disk: Disk) -> None:
+    def __init__(self, world: World, name: str, disk: Disk, jitter: Draw) -> None:
         self.world = world
         self.env = world.env
         self.queue = world.env.queue
@@ -74,6 +77,7 @@ class LocalWork:
         self.journal = Journal(world.trace, name) if world.trace is not None else None
         self.name = name
         self.disk = disk
+        self.jitter = jitter
         self.pool: Pool | None = None
         self.store: Store | None = None
         self.actors: dict[int, Actor] = {}
@@ -93,7 +97,7 @@ class LocalWork:
         self.stalled: list[Work] = []
         self.timer_factor = 1.0
         self.armed: list[Armed] = []
-        self.undo_draws: list[Callable[[], float]] = []
+        self.undo_draws: list[Draw] = []
 
     def _run(self, actor: Actor, effects: list[Effect], rest: Iterator[Effect] | None = None) -> None:
         raise NotImplementedError
@@ -158,7 +162,7 @@ class LocalWork:
         if record is not None:
             if type(effect) is Transact and effect.compensation:
                 for step in effect.steps:
-                    demand += self.undo_draws[step]()
+                    demand += self.undo_draws[step](work.tx)
             else:
                 for step in effect.steps:
                     demand += record.demands[step]
@@ -225,7 +229,7 @@ class LocalWork:
         if self._at_once():
             self._finalise(actor, branch, effect, in_doubt)
             return True
-        self.disk.force(self._finalise_later, (actor, branch, effect, in_doubt))
+        self.disk.force(self._finalise_later, (actor, branch, effect, in_doubt), actor.tx)
         return False
 
     def _finalise(self, actor: Actor, branch: Work, effect: Commit | Rollback, in_doubt: float) -> None:

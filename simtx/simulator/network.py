@@ -1,4 +1,4 @@
-"""Links between nodes: latency, loss, duplication, reordering and partitions, one stream of random numbers a link."""
+"""Links between nodes: latency, loss, duplication, reordering and partitions, random by transaction."""
 
 from __future__ import annotations
 
@@ -6,20 +6,38 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from simtx.simulator.environment import Environment
+from simtx.workload.by_transaction import Draw, TransactionStreams
 
 if TYPE_CHECKING:
     from simtx.metrics.trace import TraceRecorder
+    from simtx.scenario.infrastructure import Link as LinkSpec
 
 Receive = Callable[[Any], None]
 
 
 class Link:
-    """One direction between two nodes. It delays and, if told to, loses, duplicates and reorders; it keeps no order by itself."""
+    """One direction between two nodes. It delays and, if told to, loses, duplicates and reorders; it keeps no order by itself.
+
+    The k-th message of a transaction on a link meets the same latency and the same luck whatever other transactions do, and whether
+    the ones before it were lost or copied.
+
+    Args:
+        env: The clock.
+        source: Where messages come from.
+        destination: Where they go to.
+        latency: Draws a latency in seconds, for a transaction.
+        spec: What the scenario says of the path.
+        streams: Random numbers by transaction.
+        component: Name of this link's streams.
+        instant: Whether it takes no time at all.
+    """
 
     __slots__ = (
+        "_component",
+        "_draws",
         "_env",
-        "_extra",
-        "_uniform",
+        "_spec",
+        "_streams",
         "blocked",
         "destination",
         "draw",
@@ -37,25 +55,25 @@ class Link:
         env: Environment,
         source: str,
         destination: str,
-        draw: Callable[[], float],
-        extra: Callable[[], float],
-        uniform: Callable[[], float],
+        latency: Draw,
+        spec: LinkSpec,
+        streams: TransactionStreams,
+        component: str,
         *,
         instant: bool,
-        loss: float,
-        duplication: float,
-        reorder: float,
     ) -> None:
         self._env = env
-        self.draw = draw
-        self._extra = extra
-        self._uniform = uniform
+        self.draw = latency
+        self._spec = spec
+        self._streams = streams
+        self._component = component
+        self._draws: dict[str, Draw] = {}  # made when they are first needed: most links are never disturbed
         self.source = source
         self.destination = destination
         self.instant = instant
-        self.loss = [loss] if loss else []
-        self.duplication = [duplication] if duplication else []
-        self.reorder = [reorder] if reorder else []
+        self.loss = [spec.loss] if spec.loss else []
+        self.duplication = [spec.duplication] if spec.duplication else []
+        self.reorder = [spec.reorder] if spec.reorder else []
         self.blocked = 0
         self.trace: TraceRecorder | None = None
         self.plain = True
@@ -65,16 +83,16 @@ class Link:
         """To be called after a fault was added or removed: decides whether the short path is enough."""
         self.plain = not (self.blocked or self.loss or self.duplication or self.reorder)
 
-    def sample(self) -> float:
-        """One latency, in seconds."""
-        return self.draw()
-
-    def transmit(self, receive: Receive, payload: Any, message: Any = None) -> None:
-        """Carry a payload; `message` is what it is called in the event log when it is lost."""
+    def transmit(self, receive: Receive, payload: Any, tx: int, message: Any = None) -> None:
+        """Carry a payload of a transaction; `message` is what it is called in the event log when it is lost."""
+        delay = self.draw(tx)
         if self.plain:
-            self._env.call_in(self.draw(), receive, payload)
+            self._env.call_in(delay, receive, payload)
             return
-        if self.blocked or self._hit(self.loss):
+        if self._hit("reorder", self.reorder, tx):
+            delay += self._variate("reorder-delay", tx)
+        copied = self._hit("duplication", self.duplication, tx)
+        if self.blocked or self._hit("loss", self.loss, tx):
             trace = self.trace
             if trace is not None and message is not None:
                 trace.log(
@@ -87,15 +105,27 @@ class Link:
                     name=message.kind,
                 )
             return
-        delay = self.draw()
-        if self._hit(self.reorder):
-            delay += self._extra()
         self._env.call_in(delay, receive, payload)
-        if self._hit(self.duplication):
-            self._env.call_in(self.draw() + self._extra(), receive, payload)
+        if copied:
+            delay = self._variate("copy-latency", tx) + self._variate("copy-delay", tx)
+            self._env.call_in(delay, receive, payload)
 
-    def _hit(self, chances: list[float]) -> bool:
-        for chance in chances:  # noqa: SIM110 - a generator costs more than the draw
-            if self._uniform() < chance:
-                return True
-        return False
+    def _hit(self, purpose: str, chances: list[float], tx: int) -> bool:
+        """Whether one of several independent chances comes true; one draw, so that another fault of a kind shifts nothing."""
+        if not chances:
+            return False
+        spared = 1.0
+        for chance in chances:
+            spared *= 1.0 - chance
+        draw = self._draws.get(purpose)
+        if draw is None:
+            draw = self._draws[purpose] = self._streams.uniform(self._component, purpose)
+        return draw(tx) >= spared
+
+    def _variate(self, purpose: str, tx: int) -> float:
+        """Latency of a copy, or how much longer a copy or a message takes that is held up, in seconds."""
+        draw = self._draws.get(purpose)
+        if draw is None:
+            distribution = self._spec.latency if purpose == "copy-latency" else self._spec.reorder_delay
+            draw = self._draws[purpose] = self._streams.draws(distribution, self._component, purpose)
+        return draw(tx)

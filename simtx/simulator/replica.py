@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from simtx.simulator.environment import Environment
+from simtx.workload.by_transaction import Draw
 
 
 class Replica:
@@ -13,7 +14,7 @@ class Replica:
 
     Args:
         env: The clock.
-        lag: Draws the seconds until a commit is visible here.
+        lag: Draws the seconds until a commit of a transaction is visible here.
 
     Attributes:
         reads: How often it was read.
@@ -23,7 +24,7 @@ class Replica:
 
     __slots__ = ("_env", "_lag", "_pending", "_values", "reads", "stale_reads", "versions")
 
-    def __init__(self, env: Environment, lag: Callable[[], float]) -> None:
+    def __init__(self, env: Environment, lag: Draw) -> None:
         self._env = env
         self._lag = lag
         self._values: dict[str, float] = {}
@@ -32,9 +33,9 @@ class Replica:
         self.reads = 0
         self.stale_reads = 0
 
-    def ship(self, changes: Mapping[str, float], versions: Mapping[str, int]) -> None:
-        """A commit leaves the primary, with its versions if these are recorded; it never becomes visible before one that left earlier."""
-        visible = self._env.now + self._lag()
+    def ship(self, tx: int, changes: Mapping[str, float], versions: Mapping[str, int]) -> None:
+        """A commit of a transaction leaves the primary, with versions if these are recorded; it never becomes visible before an earlier one."""
+        visible = self._env.now + self._lag(tx)
         if self._pending:
             visible = max(visible, self._pending[-1][0])
         self._pending.append((visible, dict(changes), versions))

@@ -217,7 +217,7 @@ class Store(RowLocks):
             return
         if work.status == "done":
             self._hold(work)
-        disk.force(self._durable, work)
+        disk.force(self._durable, work, work.tx)
 
     def _durable(self, work: Work) -> None:
         """What a local transaction writes has reached the disk."""

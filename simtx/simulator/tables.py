@@ -140,7 +140,7 @@ class Tables:
             versions = {}
         self.values.update(changes)
         if self.replica is not None:
-            self.replica.ship(changes, versions)
+            self.replica.ship(work.tx, changes, versions)
         record = work.actor.record
         if record is not None:
             if len(steps) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from simtx.errors import RunFailed, ScenarioError
@@ -30,6 +30,7 @@ from simtx.simulator.pool import Pool
 from simtx.simulator.replica import Replica
 from simtx.simulator.store import Store
 from simtx.simulator.timers import Timers
+from simtx.workload.by_transaction import Draw, TransactionStreams
 from simtx.workload.planner import Planner, arrivals
 from simtx.workload.streams import Streams
 
@@ -71,19 +72,19 @@ class World:
         self.env = Environment()
         self.streams = Streams(seed, replication)
         self.timers = Timers(self.env)
-        self.jitter = self.streams.uniform("world", "backoff-jitter")
         self.trace = TraceRecorder(lambda: self.env.now) if traced else None
         self.full_log = traced == "full"
         if self.full_log:
             register(*getattr(strategy, "wire_types", ()))
         grace = max(60.0, 4 * scenario.broker.redelivery, 4 * self.policies.backoff.cap)
         self.ledger = Ledger(len(audit.conserved(scenario)), grace)
+        self.by_transaction = TransactionStreams(self.streams, self.ledger.active)
         self.deadlocks = Deadlocks(scenario.deadlocks)
         self.wake_on_commit = bool(getattr(strategy, "wake_on_commit", False))
         common = scenario.common_mode
-        self._common = CommonFactor(self.env, common, self.streams) if common is not None else None
+        self._common = CommonFactor(self.env, common, self.streams, self.by_transaction) if common is not None else None
         self.zones = {name: service.zone for name, service in scenario.services.items()}
-        self.planner = Planner(scenario, self.streams)
+        self.planner = Planner(scenario, self.streams, self.by_transaction)
         self.links: dict[tuple[str, str], Link] = {}
         self.nodes: dict[str, Node] = {}
         self._lazy_flush: dict[str, float] = {}
@@ -91,7 +92,7 @@ class World:
         self.broker: Broker | None = None
         if strategy.uses_broker:
             self.zones[BROKER] = scenario.broker.zone
-            linger = self.streams.draws(scenario.broker.linger, BROKER, "linger")
+            linger = self.by_transaction.draws(scenario.broker.linger, BROKER, "linger")
             acknowledgement = self._latencies(scenario.broker.ack_latency, BROKER, "ack")
             self.broker = Broker(self, scenario.broker, linger, acknowledgement)
         self._events = 0
@@ -106,9 +107,9 @@ class World:
         self._busy_after: dict[str, float] = {}
         self._answered_users: set[int] = set()
         self._arrivals: Iterator[float] | None = None
-        self._thinking: Callable[[], float] | None = None
+        self._thinking: Draw | None = None
         if scenario.workload.think_time is not None:
-            self._thinking = self.streams.draws(scenario.workload.think_time, "workload", "think-time")
+            self._thinking = self.by_transaction.draws(scenario.workload.think_time, "workload", "think-time")
         else:
             self._arrivals = arrivals(scenario.workload, self.streams)
 
@@ -147,20 +148,25 @@ class World:
 
     def _replica(self, name: str) -> Replica | None:
         lag = self.scenario.services[name].store.replica_lag
-        return None if lag is None else Replica(self.env, self.streams.draws(lag, name, "replica-lag"))
+        return None if lag is None else Replica(self.env, self.by_transaction.draws(lag, name, "replica-lag"))
 
     def _node(self, name: str, log: Log) -> Node:
         instant = isinstance(log.forced_write, Constant) and log.forced_write.value == 0
-        disk = Disk(self.env, self._latencies(log.forced_write, name, "forced-write"), log.flush, instant)
+        role = self._role(name)
+        disk = Disk(self.env, self._latencies(log.forced_write, role, "forced-write"), log.flush, instant)
         self._lazy_flush[name] = log.lazy_flush
-        node = self.nodes[name] = Node(self, name, disk)
+        node = self.nodes[name] = Node(self, name, disk, self.by_transaction.uniform(role, "backoff-jitter"))
         return node
 
-    def _latencies(self, distribution: Distribution, component: str, purpose: str) -> Callable[[], float]:
+    def _role(self, name: str) -> str:
+        """What streams call a node: a hub is a hub, whatever the strategy calls it, so that all of them draw the same."""
+        return "hub" if name == self.strategy.hub else name
+
+    def _latencies(self, distribution: Distribution, component: str, purpose: str) -> Draw:
         """Draws of a link's or a disk's latency, with what all nodes have in common."""
         common = self.scenario.common_mode
         if common is None or self._common is None:
-            return self.streams.draws(distribution, component, purpose)
+            return self.by_transaction.draws(distribution, component, purpose)
         correlation = common.writes if purpose == "forced-write" else common.links
         return self._common.draws(distribution, correlation, component, purpose)
 
@@ -178,20 +184,21 @@ class World:
         """The link from one node to another; links are made when they are first needed, each with streams of its own."""
         link = self.links.get((source, destination))
         if link is None:
-            component = f"link:{source}>{destination}"
             spec = self.scenario.network.link(self._zone(source), self._zone(destination))
             latency = Constant(0.0) if source == destination else spec.latency
+            ends = (self._role(source), self._role(destination))
+            if CLIENT in ends:  # every strategy has an entry, whatever it is called
+                ends = (CLIENT, "entry") if source == CLIENT else ("entry", CLIENT)
+            component = "link:{}>{}".format(*ends)
             link = Link(
                 self.env,
                 source,
                 destination,
                 self._latencies(latency, component, "latency"),
-                self.streams.draws(spec.reorder_delay, component, "reorder"),
-                self.streams.uniform(component, "faults"),
+                spec,
+                self.by_transaction,
+                component,
                 instant=isinstance(latency, Constant) and latency.value == 0,
-                loss=spec.loss,
-                duplication=spec.duplication,
-                reorder=spec.reorder,
             )
             link.trace = self.trace
             self.links[source, destination] = link
@@ -245,7 +252,7 @@ class World:
             env.call_at(plan.duration, self._end_of_arrivals)
         if self._thinking is not None:
             for _ in range(self.scenario.workload.users):
-                env.call_in(self._thinking(), self._arrive)
+                env.call_in(self._thinking(-1), self._arrive)
         else:
             self._schedule_arrival()
         self._sample_every = max(self.scenario.expected_length() / _SAMPLES, 1e-3)
@@ -276,7 +283,7 @@ class World:
         if self.scenario.network.client_zone is None:
             node.request(request)
         else:
-            self.link(CLIENT, node.name).transmit(node.request, request)
+            self.link(CLIENT, node.name).transmit(node.request, request, tx)
         if self._thinking is not None:
             env.call_in(self.policies.client_patience, self._lose_patience, tx)
         if self.scenario.run.transactions == self._next_tx:
@@ -317,7 +324,7 @@ class World:
             self._user_goes_on(record.tx)
         else:
             source = self.strategy.entry(record.plan)
-            self.env.call_in(self.link(source, CLIENT).sample(), self._answer_arrives, record)
+            self.env.call_in(self.link(source, CLIENT).draw(record.tx), self._answer_arrives, record)
 
     def _answer_arrives(self, record: TransactionRecord) -> None:
         record.answered = self.env.now
@@ -328,7 +335,7 @@ class World:
     def _user_goes_on(self, tx: int) -> None:
         if self._thinking is not None and tx not in self._answered_users:
             self._answered_users.add(tx)
-            self.env.call_in(self._thinking(), self._arrive)
+            self.env.call_in(self._thinking(tx), self._arrive)
 
     def _lose_patience(self, tx: int) -> None:
         if tx in self._answered_users:

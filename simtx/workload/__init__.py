@@ -4,7 +4,8 @@ Every host draws its transactions here, so that a simulated run and a real one u
 refusals and service demands.
 """
 
+from simtx.workload.by_transaction import Draw, TransactionStreams
 from simtx.workload.planner import Planner, arrivals, template
 from simtx.workload.streams import BLOCK, Sampled, Streams
 
-__all__ = ["BLOCK", "Planner", "Sampled", "Streams", "arrivals", "template"]
+__all__ = ["BLOCK", "Draw", "Planner", "Sampled", "Streams", "TransactionStreams", "arrivals", "template"]

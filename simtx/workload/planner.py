@@ -18,6 +18,7 @@ from simtx.scenario.distributions import Exponential
 
 if TYPE_CHECKING:
     from simtx.scenario import OperationSpec, Parameter, Scenario, StepSpec, Workload
+    from simtx.workload.by_transaction import TransactionStreams
     from simtx.workload.streams import Streams
 
 REFUSE: Final = Operation("", "refuse")
@@ -93,9 +94,10 @@ class Planner:
     Args:
         scenario: Where the steps, parameters and workload are described.
         streams: Random streams of the run.
+        own: Random numbers that belong to a transaction.
     """
 
-    def __init__(self, scenario: Scenario, streams: Streams) -> None:
+    def __init__(self, scenario: Scenario, streams: Streams, own: TransactionStreams) -> None:
         self._specs = scenario.transaction.steps
         self._parameters = {name: _parameter(name, p, streams) for name, p in scenario.transaction.parameters.items()}
         self._given = dict(scenario.workload.trace_parameters)
@@ -118,7 +120,7 @@ class Planner:
         self._refused = tuple(_refused(step) for step in self._plain)
         self.writing = sum(any(o.kind != "read" for o in spec.operations) for spec in self._specs)
         self.undo_draws = [
-            streams.draws(scenario.compensation_time(spec), f"step:{spec.name}", "compensation-time")
+            own.draws(scenario.compensation_time(spec), f"step:{spec.name}", "compensation-time")
             for spec in self._specs
         ]
 

@@ -6,6 +6,8 @@ A stream is a function of four things and of nothing else: the seed, the replica
 - a component or purpose more, or less, shifts no other stream, and neither does the order of asking;
 - distinct streams are independent for all practical purposes.
 
+What belongs to a transaction and is used in another order by every strategy is not dealt out here, but by `simtx.workload.by_transaction`.
+
 The four are hashed with BLAKE2b (never Python's `hash`, which differs between processes) into the entropy of a NumPy `SeedSequence`,
 which seeds a PCG64 generator. Variates are drawn in blocks, as a call into NumPy costs about as much for a hundred as for one. The
 block size does not change the numbers where a distribution takes its variates one after the other from the generator, which
@@ -63,13 +65,21 @@ class Streams:
 
     def generator(self, component: str, purpose: str) -> np.random.Generator:
         """The NumPy generator of a component's purpose, at its start."""
-        key = blake2b(digest_size=32, person=b"simtx streams")
+        entropy = int.from_bytes(self._hash(component, purpose, 32), "little")
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+
+    def key(self, component: str, purpose: str) -> int:
+        """A key of 128 bits for a component's purpose, for generators that take one."""
+        return int.from_bytes(self._hash(component, purpose, 16), "little")
+
+    def _hash(self, component: str, purpose: str, size: int) -> bytes:
+        """So many bytes that the four parts of a stream's name give."""
+        key = blake2b(digest_size=size, person=b"simtx streams")
         for part in (str(self.seed), str(self.replication), component, purpose):
             text = part.encode()
             key.update(len(text).to_bytes(8, "little"))  # the length keeps ("a", "bc") apart from ("ab", "c")
             key.update(text)
-        entropy = int.from_bytes(key.digest(), "little")
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+        return key.digest()
 
     def uniform(self, component: str, purpose: str, block: int = BLOCK) -> Callable[[], float]:
         """A function that returns the next number between 0 (included) and 1 (excluded) at each call."""

@@ -14,7 +14,7 @@ from simtx.scenario import CommonMode, Scenario, from_dict
 from simtx.scenario.distributions import Constant, Distribution, Empirical, Exponential, Lognormal
 from simtx.simulator.common_mode import CommonFactor
 from simtx.simulator.environment import Environment
-from simtx.workload.streams import Streams
+from simtx.workload import Streams, TransactionStreams
 from tests.simulator.worlds import chain
 
 
@@ -23,15 +23,16 @@ def pairs(
 ) -> np.ndarray:
     """Pairs of draws of two links, `apart` seconds from each other; the pairs themselves are far from each other."""
     env = Environment()
-    common = CommonFactor(env, CommonMode(correlation, correlation, memory), Streams(7))
+    streams = Streams(7)
+    common = CommonFactor(env, CommonMode(correlation, correlation, memory), streams, TransactionStreams(streams))
     one, other = (common.draws(distribution, correlation, name, "latency") for name in ("one", "other"))
     found = []
     for number in range(n):
         env.run(until=(number + 1) * 100 * memory)
-        first = one()
+        first = one(number)
         if apart:
             env.run(until=env.now + apart)
-        found.append((first, other()))
+        found.append((first, other(number)))
     return np.array(found)
 
 

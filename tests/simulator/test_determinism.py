@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import simtx
-from simtx.protocols import Strategy
+from simtx.protocols import Acknowledge, Effect, Event, Message, Publish, Strategy
 from simtx.scenario import Scenario
 from simtx.scenario.distributions import Exponential, Lognormal, Uniform
 from simtx.simulator import World
@@ -262,3 +262,65 @@ def test_a_process_beside_the_model_that_only_looks_changes_nothing() -> None:
 
     for strategy in STRATEGIES:
         assert simtx.simulate(stormy(), strategy, processes=[look]).digest == simtx.simulate(stormy(), strategy).digest
+
+
+class Repeated:
+    """A machine that says everything twice."""
+
+    def __init__(self, machine: Any) -> None:
+        self._machine = machine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._machine, name)
+
+    def handle(self, event: Event) -> list[Effect]:
+        """What the machine asks for, with a copy behind all that goes to another node."""
+        twice = (Message, Publish, Acknowledge)
+        return [
+            effect
+            for asked in self._machine.handle(event)
+            for effect in ([asked, asked] if isinstance(asked, twice) else [asked])
+        ]
+
+
+def talkative(strategy: Strategy, noisy: int) -> Strategy:
+    """A strategy whose machines say everything twice for one transaction."""
+    plain = type(strategy)
+
+    def machine(self: Any, node: str, tx: int) -> Any:
+        made = plain.machine(self, node, tx)
+        return Repeated(made) if tx == noisy else made
+
+    chatter: Strategy = type("Talkative", (plain,), {"machine": machine})()
+    return chatter
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: s.name)
+def test_more_messages_of_one_transaction_shift_no_time_of_another(strategy: Strategy) -> None:
+    """Where transactions share nothing, all but one are as they were: delays, losses, retries, writes, the broker, compensations."""
+    scenario = stormy(
+        flush="parallel",
+        workers=1000,
+        faults=[{"kind": kind, "at": 0.5, "duration": 2.0, "probability": 0.2} for kind in ("loss", "duplication")],
+        key="k{tx}",
+    ).replace(**{"transaction.parameters": {}, "transaction.steps": lonely_steps()})
+    before = simtx.simulate(scenario, strategy, seed=4).transactions.set_index("tx")
+    after = simtx.simulate(scenario, talkative(strategy, 30), seed=4).transactions.set_index("tx")
+    if strategy.name != "outbox":  # its relay publishes, and that works for all transactions
+        assert after.loc[30, "messages"] + after.loc[30, "broker_messages"] > before.loc[30, "messages"]
+    assert before.drop(30).equals(after.drop(30))
+    assert before["retries"].sum() > 10
+
+
+def lonely_steps() -> list[dict[str, Any]]:
+    """Three steps on keys that only their transaction has."""
+    return [
+        {
+            "name": f"step{index}",
+            "service": f"s{index}",
+            "operations": [{"key": "k{tx}", "amount": 1}],
+            "compensation": [{"key": "k{tx}", "amount": -1}],
+            "refusal": 0.1,
+        }
+        for index in range(3)
+    ]

@@ -29,13 +29,13 @@ class Writer:
 
     def __init__(self, flush: str, times: list[float]) -> None:
         self.env = Environment()
-        self.disk = Disk(self.env, lambda: FLUSH, flush, instant=False)
+        self.disk = Disk(self.env, lambda _: FLUSH, flush, instant=False)
         self.durable: dict[float, float] = {}
         for time in times:
             self.env.call_at(time, self._write, time)
 
     def _write(self, asked: float) -> None:
-        self.disk.force(lambda time: self.durable.update({time: self.env.now}), asked)
+        self.disk.force(lambda time: self.durable.update({time: self.env.now}), asked, -1)
 
     def at(self, time: float, action: Callable[[], None]) -> Writer:
         self.env.call_at(time, lambda _: action())

@@ -1,0 +1,150 @@
+"""Random numbers that belong to a transaction: whatever else happens in a run, they are the same.
+
+`Streams` deals out a sequence in the order of use. That is right for what every strategy uses in the same order, such as gaps between
+arrivals. It is wrong for the delays of messages: strategies send different messages, so that behind the first difference every delay would
+belong to another message, and two runs that were meant to meet the same conditions would drift apart.
+
+Here the k-th number that transaction tx draws from a stream is a function of seed, replication, component, purpose, tx and k, and of nothing
+else. A transaction that sends a message more shifts its own later draws on that link, and those of nobody else. What belongs to no
+transaction, such as a timer of an outbox relay, has the number -1 and with it a sequence of its own.
+
+How: Philox is a generator with a counter, which can start at any place (J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+SC 2011). Component and purpose give its key, transaction and k give the place. Numbers are made in blocks: for small k one block holds the
+k-th numbers of neighbouring transactions, as all of them will be wanted; for larger k, which is the business of few transactions, it holds
+successive numbers of one. A block that was dropped is made again when it is wanted.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Container
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simtx.scenario.distributions import Constant
+from simtx.workload.streams import Sampled, Streams
+
+__all__ = ["Draw", "TransactionStreams"]
+
+Draw = Callable[[int], float]
+"""Gives the next number of a stream for a transaction."""
+
+_FRONT: Final = 3  # bits of k for which a block holds neighbouring transactions
+_NEIGHBOURS: Final = 8  # bits of the transaction's number within such a block
+_SUCCESSIVE: Final = 5  # bits of k within a block of one transaction
+_KEPT: Final = 128  # blocks of a stream, at most 2 kB each
+_WORD: Final = (1 << 64) - 1
+_SWEEP: Final = 1024  # transactions between two looks for those that are over
+_LATE: Final = 1 << 32  # where a transaction goes on that draws again after it was over and forgotten
+
+
+class _Uniform:
+    """From 0 (included) to 1 (excluded), as a stream draws it."""
+
+    def sample(self, rng: np.random.Generator, n: int, /) -> NDArray[np.float64]:
+        return rng.random(n)
+
+
+class TransactionStreams:
+    """The random numbers of one run that belong to transactions.
+
+    Args:
+        streams: Seed and replication.
+        active: Transactions that are not over. How often each has drawn is forgotten once it is not among them; None: never.
+    """
+
+    __slots__ = ("_active", "_number", "_streams", "_taken")
+
+    def __init__(self, streams: Streams, active: Container[int] | None = None) -> None:
+        self._streams = streams
+        self._active = active
+        self._number = 0
+        self._taken: dict[int, list[int]] = {}  # by transaction: how many numbers of each stream
+
+    def uniform(self, component: str, purpose: str) -> Draw:
+        """Numbers between 0 (included) and 1 (excluded)."""
+        return self.draws(_Uniform(), component, purpose)
+
+    def draws(self, distribution: Sampled, component: str, purpose: str) -> Draw:
+        """A function that returns, for a transaction's number, its next variate of a distribution.
+
+        Args:
+            distribution: What to draw from. A `Constant` draws nothing.
+            component: The name of who asks, such as a service or a link.
+            purpose: What for, such as "latency".
+        """
+        if isinstance(distribution, Constant):
+            value = distribution.value
+            return lambda _: value
+        index, self._number = self._number, self._number + 1
+        block = _blocks(distribution.sample, self._streams.key(component, purpose))
+        taken, begin = self._taken, self._begin
+        front: dict[int, array[float]] = {}
+        rest: dict[tuple[int, int], array[float]] = {}
+        few, last = 1 << _FRONT, (1 << _NEIGHBOURS) - 1
+
+        def draw(tx: int) -> float:
+            counts = taken.get(tx)
+            if counts is None:
+                counts = begin(tx)
+            try:
+                k = counts[index]
+            except IndexError:  # a stream that is younger than the transaction
+                k = counts[-1] if counts[0] >= _LATE else 0
+                counts.extend([k] * (index + 1 - len(counts)))
+            counts[index] = k + 1
+            if k < few:
+                key = tx >> _NEIGHBOURS << _FRONT | k
+                numbers = front.get(key)
+                if numbers is None:
+                    numbers = block(tx >> _NEIGHBOURS, k, 1 << _NEIGHBOURS)
+                    _keep(front, key, numbers)
+                return numbers[tx & last]
+            place = tx, k >> _SUCCESSIVE
+            numbers = rest.get(place)
+            if numbers is None:
+                numbers = block(tx, few + place[1], 1 << _SUCCESSIVE)
+                _keep(rest, place, numbers)
+            return numbers[k & (1 << _SUCCESSIVE) - 1]
+
+        return draw
+
+    def _begin(self, tx: int) -> list[int]:
+        """A transaction draws for the first time, or again after it was forgotten."""
+        active, taken = self._active, self._taken
+        late = active is not None and tx >= 0 and tx not in active
+        counts = taken[tx] = [_LATE if late else 0] * self._number
+        if active is not None and tx % _SWEEP == 0:
+            for other in [other for other in taken if other >= 0 and other not in active]:
+                del taken[other]
+        return counts
+
+
+def _keep(blocks: dict[Any, array[float]], key: object, numbers: array[float]) -> None:
+    """Keep a block, and drop the oldest of too many."""
+    if len(blocks) >= _KEPT:
+        del blocks[next(iter(blocks))]
+    blocks[key] = numbers
+
+
+def _blocks(
+    sample: Callable[[np.random.Generator, int], NDArray[np.float64]], key: int
+) -> Callable[[int, int, int], array[float]]:
+    """A function that makes the block of numbers at a place of the generator's counter."""
+    bits = np.random.Philox(key=key)
+    rng = np.random.Generator(bits)
+    state: Any = bits.state
+    counter = state["state"]["counter"]
+
+    def block(major: int, minor: int, size: int) -> array[float]:
+        # A block takes far less than 2**128 steps of the counter, so that none runs into the next.
+        counter[:] = 0, 0, major & _WORD, minor & _WORD
+        state["buffer_pos"], state["has_uint32"] = 4, 0  # nothing is left over from another place
+        bits.state = state
+        numbers = array("d")
+        numbers.frombytes(np.ascontiguousarray(sample(rng, size), dtype=np.float64).tobytes())
+        return numbers
+
+    return block
