@@ -108,7 +108,7 @@ def test_a_partition_that_outlives_the_run_gives_infinite_quantiles(cut: Run) ->
     assert 30_000 <= summary.watched_ms < 30_050
     healed = simtx.simulate(parted("15s"), "saga").summary
     assert healed.unanswered_share == healed.undecided_share == healed.unsettled_share == 0
-    assert healed.latency_p99_ms == pytest.approx(17_973, abs=1)
+    assert 15_000 < healed.latency_p99_ms < 20_000  # the partition, and one pause between two attempts
 
 
 def test_a_run_prints_how_long_it_has_watched(cut: Run) -> None:
