@@ -6,11 +6,23 @@ from collections.abc import Iterator
 
 from simtx.scenario.infrastructure import Log
 from simtx.scenario.model import Scenario
+from simtx.scenario.traces import coarse
+
+_COARSE = 0.1  # share of arrivals at the same time as another one that is said
 
 
 def warnings(scenario: Scenario) -> list[str]:
     """One line for each thing that looks wrong but can be simulated."""
-    return [*_saturation(scenario), *_unused(scenario), *_idle(scenario)]
+    return [*_ticks(scenario), *_saturation(scenario), *_unused(scenario), *_idle(scenario)]
+
+
+def _ticks(scenario: Scenario) -> Iterator[str]:
+    share = coarse(scenario.workload.trace_times)
+    if share > _COARSE:
+        yield (
+            f"workload.trace: {share:.0%} of the arrivals have the same time as another one and arrive at once: the clock of the file ticks too "
+            "slowly; give its tick as workload.spread, such as '1s'"
+        )
 
 
 def _saturation(scenario: Scenario) -> Iterator[str]:

@@ -94,7 +94,7 @@ def compose(
             trace_path = (path.parent if path is not None else folder or Path()) / Path(
                 file.workload.trace
             ).expanduser()
-            arrivals = read_trace(trace_path, file.transaction.parameters, problems)
+            arrivals = read_trace(trace_path, file.workload, file.transaction.parameters, problems)
         problems += checks.problems(file, arrivals, spoiled={p for p, _ in problems})
     if problems or file is None:
         raise failure(_in_defaults(problems, raw), where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import PlainValidator, ValidationInfo
@@ -86,6 +87,14 @@ def _factor(value: Any) -> float:
     return factor
 
 
+def _moment(value: Any) -> str:
+    if isinstance(value, datetime):  # TOML has date-times of its own
+        return value.isoformat(" ")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{units.shown(value)} is no moment; write 'first', or a time as in the file")
+    return str(value)
+
+
 Seconds: TypeAlias = Annotated[float, PlainValidator(_seconds), Notation("duration")]
 Period: TypeAlias = Annotated[float, PlainValidator(_period), Notation("duration above 0")]
 MaybeSeconds: TypeAlias = Annotated[float | None, PlainValidator(_seconds), Notation("duration")]
@@ -120,4 +129,5 @@ Positive: TypeAlias = Annotated[
 MaybePositive: TypeAlias = Annotated[
     int | None, PlainValidator(lambda v: units.count(v, least=1)), Notation("whole number of at least 1")
 ]
+MaybeMoment: TypeAlias = Annotated[str | None, PlainValidator(_moment), Notation("moment, or `first`")]
 Name: TypeAlias = Annotated[str, PlainValidator(_name), Notation("name")]

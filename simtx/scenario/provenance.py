@@ -40,7 +40,10 @@ def _walk(table: BaseModel, path: Path, text: str, *, given: bool) -> Iterator[t
             for index, item in enumerate(value):
                 label = getattr(item, "name", None)
                 yield from _walk(item, (*here, index), f"{said}.{label}" if label else f"{said}[{index}]", given=known)
-        elif any(isinstance(extra, Notation) and extra.text != "name" for extra in field.metadata):
+        elif any(
+            isinstance(extra, Notation) and extra.text.partition(",")[0] not in ("name", "moment")
+            for extra in field.metadata
+        ):
             if key == "exponent" and getattr(table, "popularity", "") != "zipf":
                 continue  # it has no meaning there
             yield here, said, known, value

@@ -20,6 +20,7 @@ from simtx.scenario.fields import (
     MaybeChance,
     MaybeFactor,
     MaybeLatency,
+    MaybeMoment,
     MaybeNumber,
     MaybeNumbers,
     MaybePeriod,
@@ -226,6 +227,36 @@ class WorkloadFile(Table):
     trace: str | None = _field(
         "trace: a CSV file with a column `time` in seconds; columns named as parameters give those.", None
     )
+    format: Literal["csv", "common", "combined"] = _field(
+        "trace: `csv`: a table with a header; `common`, `combined`: an access log of Apache or nginx, sorted by the time of the request.",
+        "csv",
+    )
+    column: dict[str, str] = _field(
+        'trace: columns by what they give, where the names differ: `{ time = "TIMESTAMP", amount = "Total" }`.',
+        default_factory=dict,
+    )
+    ignore: list[str] = _field(
+        "trace: columns that are not needed; `*`: all that are not. Any other column that nothing uses is an error.",
+        default_factory=list,
+    )
+    unit: str | None = _field(
+        "trace: `ns`, `us`, `ms`, `s`, `min`, `h`, `d`; `datetime`: date-times in ISO 8601; or their format, such as `%d.%m.%Y %H:%M:%S`; "
+        "absent: `s`, in an access log its own format.",
+        None,
+    )
+    origin: MaybeMoment = _field(
+        "trace: the moment that is the run's time zero: `first`: that of the first arrival; or a moment, written as in the file; absent: 0, "
+        "in an access log `first`.",
+        None,
+    )
+    sort: bool = _field(
+        "trace: whether rows are brought into the order of their times; without it, one out of order is an error.",
+        False,
+    )
+    spread: MaybePeriod = _field(
+        "trace: the tick of the file's clock, over which arrivals with the same time are spread evenly; absent: they arrive at once.",
+        None,
+    )
     users: MaybePositive = _field("closed: number of users.", None)
     think_time: MaybeLatency = _field("closed: time between an answer and the same user's next request.", None)
 
@@ -397,7 +428,7 @@ WORKLOAD_KEYS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "deterministic": (("rate",), ()),
     "bursty": (("burst_rate", "burst_on", "burst_off"), ("rate",)),
     "profile": (("profile",), ()),
-    "trace": (("trace",), ()),
+    "trace": (("trace",), ("format", "column", "ignore", "unit", "origin", "sort", "spread")),
     "closed": (("users", "think_time"), ()),
 }
 

@@ -607,11 +607,17 @@ def test_unknown_name():
 @pytest.mark.parametrize(
     ("rows", "line"),
     [
-        ("when\n1\n", "'arrivals.csv' has no column 'time'; its columns are 'when'"),
+        (
+            "when\n1\n",
+            "'arrivals.csv' has no column 'time'; its columns are 'when'; say which one holds the times: column = { time = '...' }",
+        ),
         ("time\n", "'arrivals.csv' has no rows"),
         ("time\n1\nsoon\n", "'arrivals.csv' line 3: 'soon' in column 'time' is no number"),
-        ("time\n2\n1\n", "'arrivals.csv' line 3: time 1 is before that of the line above, 2"),
-        ("time\n-1\n1\n", "'arrivals.csv' line 2: time -1 is negative"),
+        (
+            "time\n2\n1\n",
+            "'arrivals.csv' line 3: time 1 is before that of the line above, 2; write sort = true if that is meant",
+        ),
+        ("time\n-1\n1\n", "'arrivals.csv' line 2: time -1 is negative: before the origin"),
         ("time,price\n1,2\n2,\n", "'arrivals.csv' line 3: '' in column 'price' is no number"),
     ],
 )

@@ -211,7 +211,7 @@ def test_profile_is_in_seconds_and_per_second(purchase):
 
 def test_a_trace_file_gives_times_and_parameters(tmp_path, purchase):
     (tmp_path / "day.csv").write_text("time,customer,price,weather\n0.5,c7,3.5,rain\n2,somebody,4,sun\n")
-    purchase["workload"] = {"kind": "trace", "trace": "day.csv"}
+    purchase["workload"] = {"kind": "trace", "trace": "day.csv", "ignore": ["weather"]}
     purchase["run"] = {}
     scenario = from_dict(purchase, folder=tmp_path)
     assert scenario.workload.trace_times == (0.5, 2.0)
