@@ -91,7 +91,7 @@ def _subject(model: ProtocolModel, before: State, action: Action, after: State) 
     )
     match action.kind:
         case "request":
-            return f"the request{about} reaches {node}"
+            return f"the request{about} reaches {node}" + (" again" if action.note == "again" else "")
         case "deliver" if isinstance(event, Done):
             return f"{item.replace(f' to {node}', '')} reaches {node}"
         case "deliver" | "redeliver" if isinstance(event, Delivery):

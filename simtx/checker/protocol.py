@@ -64,7 +64,7 @@ class ProtocolModel(Steps):
             book=Book() if shared else None,
         )
         self.judge = Judge(scope, self.locals, self.observations)
-        found = Symmetry(self) if symmetry else None
+        found = Symmetry(self) if symmetry and not scope.repeats else None  # a variant then matters to the end
         self.symmetry = found if found is not None and found.classes else None
         self._checked: dict[tuple[int, int, int, int], tuple[Any, tuple[Digest, ...]]] = {}
         if self.symmetry is not None:

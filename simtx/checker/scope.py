@@ -8,7 +8,7 @@ from typing import Any, Final
 from simtx.errors import ScenarioError
 from simtx.protocols import Operation, Plan, Step, StepKind
 
-BUDGETS: Final = ("crashes", "losses", "duplicates", "timeouts", "failures", "interventions")
+BUDGETS: Final = ("crashes", "losses", "duplicates", "timeouts", "failures", "interventions", "repeats")
 _MOST: Final = 15
 _REFUSE: Final = Operation("", "refuse")
 
@@ -31,6 +31,8 @@ class Scope:
             there are any, an operator also turns to whatever is stuck when nothing else can happen, for free, and has it tried
             again at most once. What an operator answers for (``skip``, ``resolve``, of what is stuck) is no longer the protocol's:
             `truth`, `atomicity` and `no-ghost` do not judge it.
+        repeats: Requests of the client that come again, with the same number, at any time after the first: also after it has got its
+            answer, since a request may be late.
         parallel: The steps form a graph and not a chain: all but the last are independent, and the last comes after them; two steps
             are independent of each other.
         pivot: Index of the pivot; the steps behind it are retriable. None: all steps are compensatable.
@@ -53,6 +55,7 @@ class Scope:
     timeouts: int = 1
     failures: int = 0
     interventions: int = 0
+    repeats: int = 0
     parallel: bool = False
     pivot: int | None = None
     revisit: bool = False

@@ -25,6 +25,7 @@ from simtx.checker.layout import (
     INTERVENTION,
     LOSS,
     MASK,
+    REPEAT,
     REQUESTS,
     TIMEOUT,
     VARIANT_SHIFT,
@@ -117,6 +118,8 @@ class Steps:
         if requests:
             busy = True
             yield from self._asked(state)
+        if budget & REPEAT * MASK:
+            yield from self._asked_again(state)
         for node, local in enumerate(nodes):
             if not self._up(local):
                 busy = True
@@ -241,10 +244,25 @@ class Steps:
             if rest >> tx & 1 and tx not in self._running(local):
                 event = self.requests[rest >> VARIANT_SHIFT & REQUESTS][tx]
                 left = rest & ~(1 << tx)
-                if not left & REQUESTS:
+                if not left & REQUESTS and not budget & REPEAT * MASK:
                     left &= ~(REQUESTS << VARIANT_SHIFT)
                 after = (nodes, net, broker, seen, budget, left)
                 yield from self._react(after, Action("request", self.entry, event))
+
+    def _asked_again(self, state: State) -> Iterator[tuple[Action, State]]:
+        """A request that has reached the entry node before comes again, as if the client had heard nothing."""
+        nodes, net, broker, seen, budget, rest = state
+        local = nodes[self.entry]
+        if not self._up(local):
+            return
+        left = rest
+        if not rest & REQUESTS and not (budget - REPEAT) & REPEAT * MASK:
+            left &= ~(REQUESTS << VARIANT_SHIFT)
+        for tx in range(self.scope.messages):
+            if not rest >> tx & 1 and tx not in self._running(local):
+                event = self.requests[rest >> VARIANT_SHIFT & REQUESTS][tx]
+                after = (nodes, net, broker, seen, budget - REPEAT, left)
+                yield from self._react(after, Action("request", self.entry, event, note="again"))
 
     def _intervened(self, state: State) -> Iterator[tuple[Action, State]]:
         """An operator turns to a transaction, stuck or not; at the hub, if there is one."""

@@ -199,6 +199,7 @@ def verify(
     timeouts: int = 1,
     failures: int = 0,
     interventions: int = 0,
+    repeats: int = 0,
     parallel: bool = False,
     pivot: int | None = None,
     revisit: bool = False,
@@ -229,6 +230,7 @@ def verify(
         timeouts: Budget of timers that fire early.
         failures: Budget of store operations that fail.
         interventions: Budget of operators' interventions.
+        repeats: Budget of requests of the client that come again.
         parallel: Whether the steps form a graph.
         pivot: Index of the pivot.
         revisit: Whether one service has two steps, the first and the last.
@@ -272,6 +274,7 @@ def verify(
         timeouts=timeouts,
         failures=failures,
         interventions=interventions,
+        repeats=repeats,
         parallel=parallel,
         pivot=pivot,
         revisit=revisit,

@@ -25,6 +25,7 @@ def verify(
     timeouts: Annotated[int, typer.Option(help="Timers that fire early.")] = 1,
     failures: Annotated[int, typer.Option(help="Store operations that fail for a passing reason.")] = 0,
     interventions: Annotated[int, typer.Option(help="Requests of an operator.")] = 0,
+    repeats: Annotated[int, typer.Option(help="Requests of the client that come again.")] = 0,
     parallel: Annotated[bool, typer.Option("--parallel", help="The steps form a graph and not a chain.")] = False,
     pivot: Annotated[int | None, typer.Option(help="Index of the step that is the point of no return.")] = None,
     revisit: Annotated[
@@ -72,6 +73,7 @@ def verify(
         timeouts=timeouts,
         failures=failures,
         interventions=interventions,
+        repeats=repeats,
         parallel=parallel,
         pivot=pivot,
         revisit=revisit,

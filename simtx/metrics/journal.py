@@ -33,6 +33,7 @@ from simtx.protocols import (
 from simtx.protocols.codec import encode
 
 DAEMON = -1
+CLIENT = "client"
 
 
 class Recorder(Protocol):
@@ -273,10 +274,25 @@ def _encoded(values: Iterable[object]) -> list[object]:
     return [encode(value) for value in values]
 
 
-def arrived(recorder: Recorder, plan: Plan, entry: str) -> None:
-    """A client asks for a transaction; the plan is what its effects are measured against."""
+def arrived(recorder: Recorder, plan: Plan, entry: str) -> int:
+    """A client asks for a transaction; the plan is what its effects are measured against. Returns the number of the entry."""
     steps = [[step.service, [[o.key, o.kind, o.amount] for o in step.operations]] for step in plan.steps]
-    recorder.log("arrive", "client", plan.tx, actor="client", peer=entry, detail=json.dumps(steps))
+    return recorder.log("arrive", CLIENT, plan.tx, actor=CLIENT, peer=entry, detail=json.dumps(steps))
+
+
+def unreached(recorder: Recorder, tx: int, cause: int | None, entry: str, why: str) -> None:
+    """A client's request has reached nobody: the entry node was ``down``, or it was lost on the way."""
+    recorder.log("drop", CLIENT, tx, cause, actor="network", peer=entry, name="begin", detail=why)
+
+
+def asked_again(recorder: Recorder, tx: int, cause: int | None, entry: str, attempt: int) -> int:
+    """A client asks for the same transaction again. Returns the number of the entry."""
+    return recorder.log("ask", CLIENT, tx, cause, actor=CLIENT, peer=entry, name="begin", detail=str(attempt))
+
+
+def gave_up(recorder: Recorder, tx: int, cause: int | None, entry: str) -> None:
+    """A client whose request has reached nobody gives up."""
+    recorder.log("give-up", CLIENT, tx, cause, actor=CLIENT, peer=entry, name="begin")
 
 
 def ended(recorder: Recorder, events: int, records: Iterable[TransactionRecord], working: Collection[int]) -> None:

@@ -95,6 +95,7 @@ class _Replay:
             kind: getattr(self, f"_{kind}")
             for kind in (
                 "arrive",
+                "ask",
                 "send",
                 "publish",
                 "append",
@@ -163,6 +164,8 @@ class _Replay:
             lock_timeouts=self.counts["wait timeout"],
             faults=self.counts["fault"],
             breaker_rejections=self.counts["reject"],
+            requests_repeated=self.counts["ask"],
+            client_deadline=scenario.clients.deadline,
             utilisation={
                 name: (one.after - one.before) / (scenario.services[name].workers * window) if window else math.nan
                 for name, one in self.workers.items()
@@ -193,6 +196,9 @@ class _Replay:
         measured = event.time >= self.scenario.run.warmup
         self.ledger.begin(Plan(event.tx, steps), event.time, (), measured, writing)
 
+    def _ask(self, event: TraceEvent) -> None:  # noqa: ARG002 - as all handlers
+        self.counts["ask"] += 1
+
     def _record(self, event: TraceEvent) -> TransactionRecord | None:
         return self.ledger.active.get(event.tx)
 
@@ -204,8 +210,10 @@ class _Replay:
     def _answer(self, event: TraceEvent) -> None:
         record = self._record(event)
         if record is not None and not record.answer:
-            record.answer = event.name
-            if self.scenario.network.client_zone is None:
+            if self.scenario.network.client_zone is not None:
+                record.answer = event.name
+            elif event.time - record.arrival <= self.scenario.clients.deadline:
+                record.answer = event.name
                 record.answered = event.time
 
     def _reply(self, event: TraceEvent) -> None:

@@ -73,6 +73,8 @@ class RunData:
     services: list[str]
     digest: str
     extra: dict[str, float] = field(default_factory=dict)
+    requests_repeated: int = 0
+    client_deadline: float = math.inf
     origin: float | None = None
     still_open: StillOpen = NOTHING
 
@@ -201,7 +203,8 @@ class Run:
     def _repr_html_(self) -> str:
         title = f"{escape(self.scenario.title)}: {escape(self.strategy.name)}"
         note = (
-            f"an answer to the client means: {PROMISES[self.promise]}; seed {self.seed}, replication {self.replication}"
+            f"an answer to the client means: {PROMISES[self.promise]}; {self.scenario.clients.describe()}; "
+            f"seed {self.seed}, replication {self.replication}"
         )
         longer = censored.longer_than(float(self.summary["watched_ms"]))
         table = self.summary.to_frame("value").to_html(

@@ -61,7 +61,7 @@ def transactions_frame(data: RunData) -> pd.DataFrame:
     )
 
 
-def durations(measured: pd.DataFrame, end: float) -> dict[str, float]:
+def durations(measured: pd.DataFrame, end: float, deadline: float = math.inf) -> dict[str, float]:
     """How long measured transactions take, and how many of them had not ended with the run.
 
     Those of committed transactions cover everything that was not decided to abort: what was undecided at the end may commit still, and
@@ -70,6 +70,7 @@ def durations(measured: pd.DataFrame, end: float) -> dict[str, float]:
     Args:
         measured: Rows of `transactions_frame`.
         end: End of the run, in seconds.
+        deadline: Time after which clients give up, in seconds: nobody waits for an answer for longer.
     """
     kept = measured[measured["decision"] != "aborted"]
     numbers: dict[str, float] = {}
@@ -86,7 +87,8 @@ def durations(measured: pd.DataFrame, end: float) -> dict[str, float]:
     numbers["unanswered_share"] = censored.share(measured["latency_ms"])
     numbers["undecided_share"] = censored.share(measured["decision_ms"])
     numbers["unsettled_share"] = censored.share(measured["settle_ms"])
-    numbers["watched_ms"] = (end - float(measured["arrival_s"].max())) * 1e3 if len(measured) else math.nan
+    watched = end - float(measured["arrival_s"].max()) if len(measured) else math.nan
+    numbers["watched_ms"] = min(watched, deadline) * 1e3
     return numbers
 
 
@@ -111,12 +113,12 @@ def summarise(transactions: pd.DataFrame, data: RunData) -> pd.Series[float]:
     numbers: dict[str, float] = {
         "transactions": count,
         "committed_share": shares["committed"],
-        "aborted_share": shares["aborted"] + shares["lost"],
+        "aborted_share": shares["aborted"],
         "compensated_share": shares["compensated"],
         "stuck_count": int((outcome == "stuck").sum()),
         "in_flight_count": int((outcome == "in-flight").sum()),
         "incomplete_count": int((outcome == "incomplete").sum()),
-        **durations(measured, data.end),
+        **durations(measured, data.end, data.client_deadline),
         "throughput_per_s": float(inside.sum()) / window if window > 0 else nan,
         "goodput_per_s": float(committed_inside.sum()) / window if window > 0 else nan,
         "messages_per_transaction": mean("messages"),
@@ -146,6 +148,7 @@ def summarise(transactions: pd.DataFrame, data: RunData) -> pd.Series[float]:
         "lock_timeouts": data.lock_timeouts,
         "faults": data.faults,
         "breaker_rejections": data.breaker_rejections,
+        "requests_repeated": data.requests_repeated,
         "utilisation_max": max(data.utilisation.values(), default=nan),
         "events": data.events,
     }

@@ -14,8 +14,9 @@ Theory of operation. The chain of `simtx.protocols.choreography`; per event one 
 A machine needs no memory between events and forgets itself after each: everything durable is in those rows. A local transaction that
 fails (a lock timeout, say) is repeated by a timer with back-off, and not by the broker's redelivery: redelivery waits out the
 acknowledgement timeout, which is sized for crashes and far longer than a lock conflict. What else arrives meanwhile can only be a copy
-of an old event; it stays unacknowledged, so that the broker brings it again. The client's request is not repeated by anybody; after
-`Policies.attempts` the entry service stores that it refuses the transaction, so that a late copy of the request cannot start it.
+of an old event; it stays unacknowledged, so that the broker brings it again. A client's request that comes again finds the inbox row of step 0
+and is answered as before. One that cannot be worked on is given up after `Policies.attempts`: the entry service stores that it refuses the
+transaction, so that a late request for it cannot start it.
 
 Parked: an event that cannot be worked on by repetition (a retriable step is refused; a compensation is refused or fails
 `Policies.compensation_attempts` times; too many hops) goes to the node's log, is acknowledged, and raises an alert. It waits there, also through
@@ -377,6 +378,7 @@ class Outbox(ChoreographyStrategy):
     wake: bool = False
 
     name: ClassVar[str] = "outbox"
+    recognises_requests: ClassVar[bool] = True  # by the inbox row of the first step
 
     @property
     def wake_on_commit(self) -> bool:

@@ -61,7 +61,6 @@ class Policies:
         poll_batch: Rows that the relay reads at once.
         maximum_hops: Events of one choreographed transaction with more hops than this are refused as a cycle.
         dedup_retention: How long an idempotency row is kept at least; safe only if nothing is delivered later than that.
-        client_patience: How long a user of a closed workload waits for an answer before it goes on without one.
         breaker: Circuit breaker of every caller towards every node, or None.
     """
 
@@ -80,5 +79,4 @@ class Policies:
     poll_batch: int = 100
     maximum_hops: int = 64
     dedup_retention: float = 300.0
-    client_patience: float = 60.0
     breaker: BreakerPolicy | None = None

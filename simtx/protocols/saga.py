@@ -37,8 +37,9 @@ Costs without faults, n sequential steps, one-way delay d, forced write w: commi
 w + n(2d + 2w); refused at step k with 4k - 2 messages and 4k - 2 forced writes, one of them more for the stored refusal (see `saga_participant`).
 
 Known weakness: no isolation. Others see the effects of a saga that will be undone, and a compensation can be refused because of them.
-A request that comes again while the saga runs is ignored; one that comes again after the saga was forgotten would start it anew, so hosts deliver
-it once and never use the number of a transaction twice.
+A request that comes again while the saga runs is ignored; one that comes again after the saga was forgotten would start it anew, and take steps that
+were undone for done. So hosts deliver it once and never use the number of a transaction twice; a client may ask again as long as its request
+has reached nobody.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ the network may delay a message.
    3N - K messages and N - K forced writes. A read-only participant takes two messages and no write; if all are, nothing is logged.
 
 **Assumption.** The client's request for one transaction number arrives once. After an abort nothing durable is left by which a second
-request could be recognised.
+request could be recognised, and after a commit the participants drop a second PREPARE in silence, so that its vote would end in an abort. A client
+may ask again as long as its request has reached nobody; hosts see to that (`simtx.verify("2pc", repeats=1)` shows what happens otherwise).
 
 **Known weaknesses.** While the coordinator is down or cut off, participants in doubt are blocked and keep their locks. A read-only
 participant releases its locks with its vote; if work travels with PREPARE, others may not yet have acquired theirs then, so that such

@@ -2,24 +2,43 @@
 
 An open workload keeps to its arrival times, whatever the answers do, so that a slow system is not spared the load that it would have met
 (no coordinated omission). Arrival times are met by a thread of its own, since an event loop's timers are a millisecond coarse.
+
+What a client does when no answer comes is the scenario's (`simtx.scenario.Clients`), as in a simulated run: a request for which there is no
+connection has reached nobody, and is asked for again. Of one that was written to a connection nobody knows whether it was read; it is asked
+for again only if the strategy recognises it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simtx.metrics import journal
+from simtx.protocols.policies import Backoff
 from simtx.reference.eventlog import LogFile
 from simtx.reference.process import Ending
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.wire import Connection, Peer, Server
 
 NAME = "client"
+
+
+@dataclass(slots=True)
+class _Call:
+    """A client who waits for an answer: when it has asked first, the id of its last entry of the log, and how often it has asked again."""
+
+    tx: int
+    since: float
+    number: int
+    attempt: int = 0
+    unreached: bool = False
 
 
 class Client:
@@ -39,7 +58,9 @@ class Client:
         self._loop = asyncio.get_running_loop()
         self._links: dict[str, Connection] = {}
         self._schedule = [json.loads(line) for line in (folder.path / "schedule.jsonl").read_text().splitlines()]
-        self._open: dict[int, int] = {}  # transactions without an answer, with the id of their arrival
+        self._open: dict[int, _Call] = {}  # those without an answer, by transaction
+        self._backoff = Backoff(*config["backoff"])
+        self._random = random.Random(f"{config['seed']}:{NAME}")  # noqa: S311 - jitter, not cryptography
         self._waiting: set[int] = set()  # those whose user has not lost patience, in a closed workload
         self._next = 0
         self.begun = False
@@ -102,14 +123,52 @@ class Client:
         tx = self._next
         self._next += 1
         number = self._log.log("arrive", NAME, tx, actor=NAME, peer=entry["entry"], detail=entry["detail"])
-        self._open[tx] = number
-        if not self.link(entry["entry"]).send({"type": "request", "tx": tx, "plan": entry["plan"], "origin": number}):
-            self._log.log("drop", NAME, tx, number, actor="network", peer=entry["entry"], name="begin", detail="down")
+        call = self._open[tx] = _Call(tx, self._loop.time(), number)
+        self._ask(call)
         if self._config["users"]:
             self._waiting.add(tx)
-            self._loop.call_later(self._config["patience"], self._goes_on, tx)
+            self._loop.call_later(self._config["deadline"], self._goes_on, tx)
         if self._next == len(self._schedule) and self._config["ends_with_last"]:
             self._end_of_arrivals()
+
+    def _ask(self, call: _Call) -> None:
+        """Send a request; if there is nobody to take it, or if no answer comes, ask again later."""
+        entry, config = self._schedule[call.tx], self._config
+        to = entry["entry"]
+        call.unreached = not self.link(to).send(
+            {"type": "request", "tx": call.tx, "plan": entry["plan"], "origin": call.number}
+        )
+        wait = self._random.random() * self._backoff.bound(call.attempt)
+        again = config["ask_again"] != "never"
+        if call.unreached:
+            journal.unreached(self._log, call.tx, call.number, to, "down")
+        elif config["insists"]:
+            wait += config["timeout"]
+        else:
+            return
+        left = call.since + config["deadline"] - self._loop.time()
+        if again and wait < left:
+            self._loop.call_later(wait, self._ask_again, call, call.attempt)
+        elif call.unreached:
+            self._loop.call_later(max(left, 0.0), self._give_up, call)
+
+    def _ask_again(self, call: _Call, attempt: int) -> None:
+        if call.tx in self._open and call.attempt == attempt:
+            call.attempt += 1
+            to = self._schedule[call.tx]["entry"]
+            call.number = journal.asked_again(self._log, call.tx, call.number, to, call.attempt)
+            self._ask(call)
+
+    def _give_up(self, call: _Call) -> None:
+        if self._open.pop(call.tx, None) is not None:
+            journal.gave_up(self._log, call.tx, call.number, self._schedule[call.tx]["entry"])
+
+    @property
+    def asking(self) -> int:
+        """Transactions whose requests have reached nobody so far, and that will be asked for again."""
+        if self._config["ask_again"] == "never":
+            return 0
+        return sum(call.unreached for call in self._open.values())
 
     def on_frame(self, frame: dict[str, Any]) -> None:
         """An answer."""
@@ -118,7 +177,9 @@ class Client:
         tx = frame.get("tx")
         if not isinstance(tx, int) or tx not in self._open:
             return
-        del self._open[tx]
+        call = self._open.pop(tx)
+        if self._loop.time() - call.since > self._config["deadline"]:
+            return
         self._log.log("reply", NAME, tx, frame.get("origin"), actor="network", name=str(frame.get("outcome")))
         self._goes_on(tx)
 
@@ -143,7 +204,8 @@ class Client:
                     self.arrive()
             elif frame.get("do") == "end":
                 self._end_of_arrivals()
-            peer.send({"type": "state", "id": frame.get("id"), "over": self.over, "unanswered": len(self._open)})
+            answer = {"over": self.over, "quiet": not self.asking, "unanswered": len(self._open)}
+            peer.send({"type": "state", "id": frame.get("id"), **answer})
 
         return handle
 

@@ -143,7 +143,8 @@ class Launcher:
                 schedule.think,
             )
         schedule.write(folder, scenario, self.strategy)
-        run, workload = scenario.run, scenario.workload
+        run, workload, clients = scenario.run, scenario.workload, scenario.clients
+        knows = bool(getattr(self.strategy, "recognises_requests", False))
         self.configure(
             {
                 "entries": sorted({self.strategy.entry(plan) for plan in schedule.plans}),
@@ -153,7 +154,11 @@ class Launcher:
                 or (workload.kind == "trace" and len(schedule.times) == len(workload.trace_times)),
                 "users": workload.users if workload.think_time is not None else 0,
                 "think": schedule.think,
-                "patience": (getattr(self.strategy, "policies", None) or scenario.policies).client_patience,
+                "ask_again": clients.ask_again,
+                "insists": clients.ask_again == "unanswered" and knows,
+                "deadline": clients.deadline,
+                "timeout": clients.timeout,
+                "backoff": [clients.backoff.base, clients.backoff.factor, clients.backoff.cap],
             }
         )
 
@@ -442,6 +447,8 @@ class Launcher:
             names.append(BROKER)
         if self.proxied:
             names.append(PROXY)
+        if CLIENT in self.children:
+            names.append(CLIENT)  # whose requests may still have reached nobody
         replies = await asyncio.gather(*(self.ask(name, patience, do="state") for name in names))
         machines: set[int] = set()
         data: set[int] = set()

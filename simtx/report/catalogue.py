@@ -110,6 +110,7 @@ _ALL: Final = (
     Metric("utilisation_max", "utilisation of the busiest service", "%", _COST, 100),
     Metric("lock_timeouts", "lock timeouts", "per run", _COST, always=False),
     Metric("deadlocks", "deadlocks found or prevented", "per run", _COST, always=False),
+    Metric("requests_repeated", "requests asked again", "per run", _COST, always=False),
     Metric("breaker_rejections", "calls stopped by a breaker", "per run", _COST, always=False),
     Metric("alerts", "alerts", "per run", _COST, always=False),
     Metric("faults", "faults injected", "per run", _COST, always=False),

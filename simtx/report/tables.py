@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
@@ -102,6 +102,7 @@ def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> li
         said.append(
             "strategies that only accept answer before the outcome is known: compare 'request to final outcome' with the others' answers"
         )
+    said.append(clients(comparison.scenario, comparison.objects))
     gaps: dict[str, list[str]] = {}
     for row in lines:
         for name, (_, _, one) in zip(comparison.strategies, row.cells, strict=True):
@@ -118,6 +119,16 @@ def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> li
         listed = ", ".join(labels if len(names) == every * len(labels) else names)
         said.append(f"–: {reason}: {listed}")
     return [*said, *comparison.provenance.lines()]
+
+
+def clients(scenario: Any, strategies: Mapping[str, Any]) -> str:
+    """What clients did when no answer came, in one line; by name, the strategies under which they could not do all of it."""
+    said: str = scenario.clients.describe()
+    if scenario.clients.ask_again == "unanswered":
+        careful = [name for name, one in strategies.items() if not getattr(one, "recognises_requests", False)]
+        if careful:
+            said += f"; under {', '.join(careful)}, which may start a transaction again, only when their request has reached nobody"
+    return said
 
 
 def text(comparison: Any, *, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> str:
@@ -216,6 +227,7 @@ def run_text(run: Any) -> str:
     out = [
         f"{run.scenario.title} ({run.scenario.name}) under {run.strategy.name}, seed {run.seed}, replication {run.replication}",
         f"{int(summary['transactions']):,} transactions measured; {MEANS}: {catalogue.ANSWER_MEANS[run.promise]}",
+        clients(run.scenario, {run.strategy.name: run.strategy}),
     ]
     group = ""
     for heading, name, number, unit in lines:

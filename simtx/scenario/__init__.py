@@ -16,10 +16,11 @@ from simtx.scenario.distributions import (
 )
 from simtx.scenario.infrastructure import Broker, CommonMode, Hub, Link, Log, Network, Service, Store
 from simtx.scenario.load import from_dict, load, names, titles
-from simtx.scenario.model import Fault, Invariant, RunPlan, Scenario, Trigger, Workload
+from simtx.scenario.model import Clients, Fault, Invariant, RunPlan, Scenario, Trigger, Workload
 
 __all__ = [
     "Broker",
+    "Clients",
     "CommonMode",
     "Constant",
     "Distribution",

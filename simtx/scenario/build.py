@@ -12,7 +12,7 @@ from simtx.scenario.business import OperationSpec, Parameter, StepSpec, Transact
 from simtx.scenario.catalog import LOCAL, canonical, region, regions
 from simtx.scenario.distributions import Distribution
 from simtx.scenario.infrastructure import BROKER, CLIENT, HUB, Broker, CommonMode, Link, Log, Network, Service, Store
-from simtx.scenario.model import Fault, Invariant, RunPlan, Trigger, Workload
+from simtx.scenario.model import Clients, Fault, Invariant, RunPlan, Trigger, Workload
 
 Zones = Mapping[str, str]
 """Zone by node: services, ``hub``, ``broker``, and ``client`` if the clients are somewhere."""
@@ -205,6 +205,12 @@ def workload(
         users=file.users or 0,
         think_time=file.think_time,
     )
+
+
+def clients(file: schema.ClientsFile) -> Clients:
+    """What clients do when no answer comes."""
+    backoff = Backoff(file.backoff.base, file.backoff.factor, file.backoff.cap)
+    return Clients(file.ask_again, file.deadline, file.timeout, backoff)
 
 
 def nodes_at(place: str, placed: Zones) -> list[str]:

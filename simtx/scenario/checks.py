@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
+from simtx.protocols.policies import Policies
 from simtx.scenario import build, faults, schema, steps
 from simtx.scenario.catalog import LOCAL, region, regions
 from simtx.scenario.conservation import conservation
@@ -43,6 +44,7 @@ def problems(file: schema.ScenarioFile, arrivals: Arrivals, spoiled: set[Path]) 
         (steps.operations, (("transaction", "parameters"),)),
         (steps.step_services, ()),
         (workload, ()),
+        (clients, ()),
         (lambda file: run(file, arrivals), (("run",), ("workload",))),
         (faults.faults, ()),
         (policies, ()),
@@ -145,6 +147,30 @@ def workload(file: schema.ScenarioFile) -> Iterator[Problem]:
                 ("workload", "profile"),
                 "the last rate holds for ever and is zero; give the run a 'duration' instead of 'transactions'",
             )
+
+
+def clients(file: schema.ScenarioFile) -> Iterator[Problem]:
+    """Clients have time to ask again, and do so while their request can still be recognised."""
+    given = file.clients
+    backoff, again = given.backoff, given.ask_again == "unanswered"
+    if backoff.cap < backoff.base:
+        yield (
+            ("clients", "backoff", "cap"),
+            f"{duration_text(backoff.cap)} is below base = {duration_text(backoff.base)}",
+        )
+    if "timeout" in given.model_fields_set and not again:
+        yield ("clients", "timeout"), 'belongs to ask_again = "unanswered"; drop it, or change ask_again'
+    if again and given.timeout >= given.deadline:
+        yield (
+            ("clients", "timeout"),
+            f"{duration_text(given.timeout)} is not below deadline = {duration_text(given.deadline)}",
+        )
+    retention = Policies().dedup_retention
+    if again and given.deadline >= retention:
+        yield (
+            ("clients", "deadline"),
+            f"{duration_text(given.deadline)} is too long to ask again: requests are recognised for {duration_text(retention)}",
+        )
 
 
 def run(file: schema.ScenarioFile, arrivals: Arrivals) -> Iterator[Problem]:

@@ -112,6 +112,7 @@ def compose(
         workload=build.workload(
             file.workload, str(trace_path) if trace_path else None, arrivals.times, arrivals.columns
         ),
+        clients=build.clients(file.clients),
         faults=build.faults(file.faults, placed),
         policies=build.policies(file.policies),
         invariants=build.invariants(file.invariants),

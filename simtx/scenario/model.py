@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from simtx.protocols.policies import Policies
+from simtx.protocols.policies import Backoff, Policies
 from simtx.scenario.business import StepSpec, Transaction
-from simtx.scenario.distributions import Distribution
+from simtx.scenario.distributions import Distribution, duration_text
 from simtx.scenario.infrastructure import BROKER, CLIENT, HUB, Broker, CommonMode, Hub, Network, Service
 
 if TYPE_CHECKING:
     import networkx as nx
 
 WorkloadKind: TypeAlias = Literal["poisson", "deterministic", "bursty", "profile", "trace", "closed"]
+AskAgain: TypeAlias = Literal["never", "unreached", "unanswered"]
 DeadlockRule: TypeAlias = Literal["timeout", "detect", "wait-die"]
 FaultKind: TypeAlias = Literal[
     "crash",
@@ -82,6 +83,35 @@ class Workload:
             span = self.trace_times[-1] - self.trace_times[0]
             return (len(self.trace_times) - 1) / span if span > 0 else 0.0
         return self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What clients do when no answer comes.
+
+    Attributes:
+        ask_again: ``never``: a client asks once. ``unreached``: it asks again, with the same id, when its request has reached nobody: the entry
+            node was down, or the request was lost on the way. ``unanswered``: also when the request was received and no answer has come
+            for `timeout`; only under strategies that recognise a request that comes again.
+        deadline: Seconds after the first request at which a client gives up; what comes later is no answer any more.
+        timeout: With ``unanswered``: how long it waits for an answer before it asks again, in seconds.
+        backoff: Wait before each further request.
+    """
+
+    ask_again: AskAgain = "unreached"
+    deadline: float = 60.0
+    timeout: float = 5.0
+    backoff: Backoff = field(default_factory=lambda: Backoff(base=0.1, factor=2.0, cap=1.0))
+
+    def describe(self) -> str:
+        """One line: what clients do, for tables and the texts of runs."""
+        deadline = f"give up {duration_text(self.deadline)} after their first request"
+        if self.ask_again == "never":
+            return f"clients ask once, and {deadline}"
+        when = "their request has reached nobody"
+        if self.ask_again == "unanswered":
+            when += f" or no answer comes in {duration_text(self.timeout)}"
+        return f"clients ask again when {when}, and {deadline}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +236,7 @@ class Scenario:
         invariants: What has to hold.
         run: How long a run is.
         common_mode: How far nodes are slow at the same time; None: each by itself.
+        clients: What clients do when no answer comes.
         deadlocks: ``timeout`` (a lock wait ends by its timeout), ``detect`` (a cycle fails the one who closes it), ``wait-die`` (a
             younger transaction never waits for an older one).
         sources: Where a parameter's value comes from, by its path in the file.
@@ -229,6 +260,7 @@ class Scenario:
     run: RunPlan
     deadlocks: DeadlockRule
     common_mode: CommonMode | None = None
+    clients: Clients = field(default_factory=Clients)
     sources: Mapping[str, str] = field(default_factory=dict)
     assumptions: Mapping[str, str] = field(default_factory=dict)
     path: str | None = None

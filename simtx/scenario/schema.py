@@ -37,9 +37,10 @@ from simtx.scenario.fields import (
     Whole,
 )
 from simtx.scenario.infrastructure import Acknowledgement, Flush, Isolation
-from simtx.scenario.model import DeadlockRule, FaultKind, WorkloadKind
+from simtx.scenario.model import AskAgain, Clients, DeadlockRule, FaultKind, WorkloadKind
 
 _DEFAULTS = Policies()
+_CLIENTS = Clients()
 
 
 def _field(description: str, default: Any = ..., **options: Any) -> Any:
@@ -261,6 +262,31 @@ class WorkloadFile(Table):
     think_time: MaybeLatency = _field("closed: time between an answer and the same user's next request.", None)
 
 
+class ClientBackoffFile(Table):
+    """How long a client waits before it asks again: uniform between 0 and min(cap, base * factor^attempt)."""
+
+    base: Period = _field("Bound of the first wait.", _CLIENTS.backoff.base)
+    factor: Factor = _field("Growth per attempt.", _CLIENTS.backoff.factor)
+    cap: Period = _field("No wait is longer.", _CLIENTS.backoff.cap)
+
+
+class ClientsFile(Table):
+    """What clients do when no answer comes. Latencies count from a client's first request."""
+
+    ask_again: AskAgain = _field(
+        "`never`: a client asks once; `unreached`: it asks again, with the same id, when its request has reached nobody (the entry node was "
+        "down, or the request was lost on the way); `unanswered`: also when the request was received and no answer has come for "
+        "`timeout`, under strategies that recognise a request that comes again.",
+        _CLIENTS.ask_again,
+    )
+    deadline: Period = _field(
+        "Time after its first request at which a client gives up; the transaction then counts as unanswered.",
+        _CLIENTS.deadline,
+    )
+    timeout: Period = _field("`unanswered`: how long it waits for an answer before it asks again.", _CLIENTS.timeout)
+    backoff: ClientBackoffFile = _field("Wait before each further request.", default_factory=ClientBackoffFile)
+
+
 class TriggerFile(Table):
     """A place in a protocol at which a node crashes."""
 
@@ -403,6 +429,7 @@ class ScenarioFile(Table):
     services: dict[str, ServiceFile] = _field("By name, one `[services.NAME]` table each.", min_length=1)
     transaction: TransactionFile = _field("The business transaction.")
     workload: WorkloadFile = _field("When transactions arrive.")
+    clients: ClientsFile = _field("What clients do when no answer comes.", default_factory=ClientsFile)
     run: RunFile = _field("How long a run is.")
     hub: HubFile = _field("Where a coordinator or an orchestrator runs.", default_factory=HubFile)
     network: NetworkFile = _field("Zones and links.", default_factory=NetworkFile)

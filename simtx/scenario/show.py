@@ -69,6 +69,7 @@ def sections(scenario: Scenario) -> list[Section]:
     ]
     others = [
         ("workload", workload_text(scenario.workload)),
+        ("clients", scenario.clients.describe().removeprefix("clients ")),
         ("hub", f"{scenario.hub.zone}, forced write {scenario.hub.log.forced_write.describe()}"),
         (
             "broker",

@@ -100,14 +100,15 @@ class Interpreter(LocalWork):
         tx = delivery.message.tx
         self._notify(self.actors.get(tx) or self._spawn(tx), delivery)
 
-    def request(self, request: Request) -> None:
-        """The client's request arrives."""
+    def request(self, request: Request) -> bool:
+        """The client's request arrives; whether it has met somebody."""
         if not self.up:
-            return
+            return False
         if self.paused:
             self.backlog.append((self.request, request))
-            return
-        self._notify(self.actors.get(request.tx) or self._spawn(request.tx), request)
+        else:
+            self._notify(self.actors.get(request.tx) or self._spawn(request.tx), request)
+        return True
 
     def confirm(self, confirmation: tuple[Actor, Done]) -> None:
         """The broker's ack of a publication arrives, or its time is over."""

@@ -93,7 +93,7 @@ class LocalWork:
         self.watched = self.journal is not None
         self.outage = False
         self.routes: dict[str, tuple[Link, Callable[[Message], None]]] = {}
-        self.backlog: list[tuple[Callable[[Any], None], Any]] = []
+        self.backlog: list[tuple[Callable[[Any], object], Any]] = []
         self.stalled: list[Work] = []
         self.timer_factor = 1.0
         self.armed: list[Armed] = []

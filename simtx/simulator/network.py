@@ -110,6 +110,21 @@ class Link:
             delay = self._variate("copy-latency", tx) + self._variate("copy-delay", tx)
             self._env.call_in(delay, receive, payload)
 
+    def carry(self, receive: Receive, payload: Any, tx: int) -> bool:
+        """Carry a payload over a connection: it arrives once, or it is lost, which its sender notices.
+
+        Returns:
+            False: it is lost.
+        """
+        delay = self.draw(tx)
+        if not self.plain:
+            if self._hit("reorder", self.reorder, tx):
+                delay += self._variate("reorder-delay", tx)
+            if self.blocked or self._hit("loss", self.loss, tx):
+                return False
+        self._env.call_in(delay, receive, payload)
+        return True
+
     def _hit(self, purpose: str, chances: list[float], tx: int) -> bool:
         """Whether one of several independent chances comes true; one draw, so that another fault of a kind shifts nothing."""
         if not chances:

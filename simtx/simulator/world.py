@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from simtx.errors import RunFailed, ScenarioError
@@ -13,12 +13,13 @@ from simtx.metrics import audit, journal
 from simtx.metrics.ledger import Ledger, TransactionRecord
 from simtx.metrics.run import RunData
 from simtx.metrics.trace import TraceRecorder
-from simtx.protocols import Policies, Request, Strategy
+from simtx.protocols import Policies, Strategy
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.codec import register
 from simtx.scenario.distributions import Constant
 from simtx.simulator.broker import NAME as BROKER
 from simtx.simulator.broker import Broker
+from simtx.simulator.clients import CLIENT, Clients
 from simtx.simulator.common_mode import CommonFactor
 from simtx.simulator.disk import Disk
 from simtx.simulator.environment import Environment
@@ -31,14 +32,13 @@ from simtx.simulator.replica import Replica
 from simtx.simulator.store import Store
 from simtx.simulator.timers import Timers
 from simtx.workload.by_transaction import Draw, TransactionStreams
-from simtx.workload.planner import Planner, arrivals
+from simtx.workload.planner import Planner
 from simtx.workload.streams import Streams
 
 if TYPE_CHECKING:
     from simtx.scenario import Log, Scenario
     from simtx.scenario.distributions import Distribution
 
-CLIENT = "client"
 _SAMPLES = 200  # points of the timeline
 _SETTLE = 5.0  # seconds without work before a run counts as drained: longer than any message is under way
 
@@ -98,20 +98,12 @@ class World:
         self._events = 0
         self.fault_depths: dict[tuple[str, str], int] = {}
         self.injectors = injectors(self)
-        self.arrivals_over = False
         self.horizon = 0.0
         self.timeline: list[tuple[float, ...]] = []
-        self._next_tx = 0
         self._sample_every = 1.0
         self._busy_before: dict[str, float] = {}
         self._busy_after: dict[str, float] = {}
-        self._answered_users: set[int] = set()
-        self._arrivals: Iterator[float] | None = None
-        self._thinking: Draw | None = None
-        if scenario.workload.think_time is not None:
-            self._thinking = self.by_transaction.draws(scenario.workload.think_time, "workload", "think-time")
-        else:
-            self._arrivals = arrivals(scenario.workload, self.streams)
+        self.clients = Clients(self)
 
     # --- building ---------------------------------------------------------------------------------------------------------------
 
@@ -238,6 +230,11 @@ class World:
             raise RunFailed(f"a machine of '{self.strategy.name}' publishes, but the strategy says uses_broker=False")
         return self.broker
 
+    @property
+    def arrivals_over(self) -> bool:
+        """Whether nobody asks for another transaction any more."""
+        return self.clients.over
+
     # --- the run ----------------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -248,48 +245,9 @@ class World:
         for node in self.nodes.values():
             node.start_daemons()
         env.call_at(plan.warmup, self._open_window)
-        if plan.duration is not None:
-            env.call_at(plan.duration, self._end_of_arrivals)
-        if self._thinking is not None:
-            for _ in range(self.scenario.workload.users):
-                env.call_in(self._thinking(-1), self._arrive)
-        else:
-            self._schedule_arrival()
+        self.clients.start()
         self._sample_every = max(self.scenario.expected_length() / _SAMPLES, 1e-3)
         env.call_in(self._sample_every, self._sample)
-
-    def _schedule_arrival(self) -> None:
-        if self._arrivals is None:
-            return
-        time = next(self._arrivals, None)
-        if time is None:
-            self._end_of_arrivals(None)
-        elif self.scenario.run.duration is None or time < self.scenario.run.duration:
-            self.env.call_at(time, self._arrive)
-
-    def _arrive(self, _: object) -> None:
-        if self.arrivals_over:
-            return
-        tx = self._next_tx
-        self._next_tx += 1
-        env = self.env
-        now = env.now
-        plan, demands = self.planner.plan(tx)
-        self.ledger.begin(plan, now, demands, now >= self.scenario.run.warmup, self.planner.writing)
-        node = self.nodes[self.strategy.entry(plan)]
-        if self.trace is not None:
-            journal.arrived(self.trace, plan, node.name)
-        request = Request(tx, plan)
-        if self.scenario.network.client_zone is None:
-            node.request(request)
-        else:
-            self.link(CLIENT, node.name).transmit(node.request, request, tx)
-        if self._thinking is not None:
-            env.call_in(self.policies.client_patience, self._lose_patience, tx)
-        if self.scenario.run.transactions == self._next_tx:
-            self._end_of_arrivals(None)
-        elif self._arrivals is not None:
-            self._schedule_arrival()
 
     def _open_window(self, _: object) -> None:
         self.ledger.open_window(self.env.now)
@@ -297,15 +255,14 @@ class World:
             self.trace.log("open", "", -1)
         self._busy_before = self._busy_times()
 
-    def _end_of_arrivals(self, _: object) -> None:
-        if not self.arrivals_over:
-            self.arrivals_over = True
-            self.horizon = self.env.now
-            self._busy_after = self._busy_times()
-            self._sample(None, again=False)
-            self.ledger.close_window(self.horizon)
-            if self.trace is not None:
-                self.trace.log("close", "", -1)
+    def end_of_arrivals(self) -> None:
+        """Nobody asks for another transaction: the measured window ends."""
+        self.horizon = self.env.now
+        self._busy_after = self._busy_times()
+        self._sample(None, again=False)
+        self.ledger.close_window(self.horizon)
+        if self.trace is not None:
+            self.trace.log("close", "", -1)
 
     def _busy_times(self) -> dict[str, float]:
         """Worker-seconds that each service has worked so far."""
@@ -315,33 +272,8 @@ class World:
         return {name: pool.busy_time for name, pool in pools.items()}
 
     def answered(self, record: TransactionRecord, outcome: str) -> None:
-        """A machine answers the client; only the first answer counts."""
-        if record.answer:
-            return
-        record.answer = outcome
-        if self.scenario.network.client_zone is None:
-            record.answered = self.env.now
-            self._user_goes_on(record.tx)
-        else:
-            source = self.strategy.entry(record.plan)
-            self.env.call_in(self.link(source, CLIENT).draw(record.tx), self._answer_arrives, record)
-
-    def _answer_arrives(self, record: TransactionRecord) -> None:
-        record.answered = self.env.now
-        if self.trace is not None:
-            self.trace.log("reply", CLIENT, record.tx, actor="network", name=record.answer)
-        self._user_goes_on(record.tx)
-
-    def _user_goes_on(self, tx: int) -> None:
-        if self._thinking is not None and tx not in self._answered_users:
-            self._answered_users.add(tx)
-            self.env.call_in(self._thinking(tx), self._arrive)
-
-    def _lose_patience(self, tx: int) -> None:
-        if tx in self._answered_users:
-            self._answered_users.discard(tx)
-        else:
-            self._user_goes_on(tx)
+        """A machine answers the client."""
+        self.clients.answered(record, outcome)
 
     def _sample(self, _: object, *, again: bool = True) -> None:
         if again and self.arrivals_over:
@@ -406,6 +338,8 @@ class World:
     def _quiet(self) -> bool:
         if not all(node.up and not node.paused and not node.outage for node in self.nodes.values()):
             return False
+        if self.clients.asking:
+            return False
         active = self.ledger.active
         for tx in self._working():
             record = active.get(tx)
@@ -434,6 +368,8 @@ class World:
             deadlocks=self.deadlocks.victims,
             lock_timeouts=self.deadlocks.timeouts,
             faults=sum(injector.struck for injector in self.injectors),
+            requests_repeated=self.clients.repeated,
+            client_deadline=scenario.clients.deadline,
             breaker_rejections=sum(node.breaker_rejections for node in self.nodes.values()),
             utilisation={
                 name: (busy - self._busy_before.get(name, 0.0)) / (self.scenario.services[name].workers * window)

@@ -115,16 +115,18 @@ def test_users_of_a_closed_workload_begin_at_the_origin_of_the_run() -> None:
     assert_sound(run)
 
 
-def test_an_answer_that_comes_after_its_user_has_gone_on_still_is_one() -> None:
-    """Patience moves the user of a closed workload on; the client's answer, and so its latency, is what it is."""
+def test_an_answer_that_comes_after_its_user_has_gone_on_is_none() -> None:
+    """In both worlds the user of a closed workload gives up at the deadline, and what comes later finds nobody."""
     slow = {f"s{i}": {"workers": 2, "service_time": 0.1, "store": {"initial": {"k:*": 100}}} for i in range(2)}
     users = {"kind": "closed", "users": 1, "think_time": 0.01}
-    strategy = Saga(policies=Policies(call_timeout=2.0, client_patience=0.05))
-    run = simtx.execute(lab(workload=users, services=slow, transactions=4), strategy)
-    begins = run.transactions["arrival_s"].to_numpy()
-    assert (begins[1:] - begins[:-1] < 0.1).all()  # the patience is the strategy's, as in the simulation
-    assert sorted(event.tx for event in run.trace if event.kind == "reply") == [0, 1, 2, 3]
-    assert (run.transactions["latency_ms"] > 200).all()
+    strategy = Saga(policies=Policies(call_timeout=2.0))
+    scenario = lab(workload=users, services=slow, transactions=4, clients={"deadline": 0.05})
+    for run in (simtx.execute(scenario, strategy), simtx.simulate(scenario, strategy)):
+        begins = run.transactions["arrival_s"].to_numpy()
+        assert (begins[1:] - begins[:-1] < 0.1).all()
+        assert [event.tx for event in run.trace if event.kind == "reply"] == []
+        assert run.transactions["latency_ms"].isna().all()
+        assert (run.transactions["outcome"] == "committed").all()
 
 
 def test_the_measured_window_ends_with_the_last_arrival_of_a_trace_file(tmp_path: Path) -> None:

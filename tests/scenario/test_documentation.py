@@ -39,7 +39,7 @@ def test_every_built_in_scenario_is_named(document):
 
 
 def test_the_first_file_works(document, tmp_path):
-    (text,) = re.findall(r"```toml\n(.*?)```", document, re.DOTALL)
+    text = re.findall(r"```toml\n(.*?)```", document, re.DOTALL)[0]
     (tmp_path / "purchase.toml").write_text(text)
     scenario = load(tmp_path / "purchase.toml")
     assert scenario.title == "A purchase over two services"

@@ -364,15 +364,6 @@ def test_a_broker_that_acks_from_memory_loses_what_it_holds() -> None:
 # --- what single faults do --------------------------------------------------------------------------------------------------------
 
 
-def test_a_crash_loses_requests_that_arrive_while_the_entry_is_down() -> None:
-    """Requests at 1, 2, ..., 10 s; the entry is down from 3.5 to 6.2 s: the ones at 4, 5 and 6 s are lost."""
-    for strategy in STRATEGIES:
-        node = "hub" if strategy.hub else "s0"
-        scenario = chain(3, transactions=10, faults=[{"kind": "crash", "node": node, "at": 3.5, "duration": 2.7}])
-        table = simtx.simulate(scenario, strategy).transactions
-        assert table.arrival_s[table.outcome == "lost"].tolist() == [4.0, 5.0, 6.0]
-
-
 def test_a_pause_delays_and_loses_nothing() -> None:
     """The entry is paused from 3.5 to 6.2 s: requests wait that long, nothing is volatile."""
     for strategy in STRATEGIES:

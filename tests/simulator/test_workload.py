@@ -188,7 +188,7 @@ def test_a_closed_queue_is_the_machine_repairman() -> None:
 
 
 def test_users_lose_patience_when_no_answer_comes() -> None:
-    """Whoever has waited for `client_patience` goes on without an answer: the loop does not stop with the entry node."""
+    """Whoever has waited for `clients.deadline` goes on without an answer: the loop does not stop with the entry node."""
     scenario = closed(3, Exponential(0.5), Exponential(0.001), transactions=40).replace(
         faults=[{"kind": "crash", "node": "s0", "at": 1.0, "duration": 70.0}]
     )

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from simtx.protocols import Append, Message, Prepare, Relay, SetTimer, Transition
-from simtx.protocols.choreography import CLIENT
 from simtx.protocols.outbox import OutboxService
 from simtx.protocols.saga import DONE, REFUSED, RUNNING, UNKNOWN, Orchestrator
 from simtx.protocols.two_phase_coordinator import FORGET, Coordinator
@@ -548,16 +547,6 @@ class UndoesWithoutALook(OutboxService):
         return [replace(one, undoes=None)]
 
 
-class GivesUpUnstored(OutboxService):
-    """Refuses a request that could not be worked on, without a row that says so."""
-
-    __slots__ = ()
-
-    def again(self, timer: Any) -> Any:
-        given_up = self.origin == CLIENT and self.attempt >= self.policies.attempts
-        return self._conclude("refused") if given_up else super().again(timer)
-
-
 OUTBOX = (
     Harmless(
         "reads-later",
@@ -587,13 +576,6 @@ OUTBOX = (
         "A lost mark has the event published again, and the consumer's inbox row recognises it.",
         Outbox2(),
         ({"crashes": 1},),
-    ),
-    Harmless(
-        "given-up-unstored",
-        "A request that could not be worked on is refused without a row that says so.",
-        "Hosts deliver the client's request once: a copy that could start it after all does not come.",
-        Outbox2(service=GivesUpUnstored),
-        ({"failures": 2, "crashes": 1}, {"failures": 1, "duplicates": 1, "timeouts": 1}),
     ),
 )
 

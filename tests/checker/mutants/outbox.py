@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from simtx.protocols import Acknowledge, Answer, Append, Branch, Forget, Outbox, Publish, Transact, Transition
+from simtx.protocols.choreography import CLIENT
 from simtx.protocols.outbox import OutboxService
 
 from .catalogue import Mutant, Outbox2
@@ -62,6 +63,26 @@ class RowLast(OutboxService):
 
     def _rowed(self, done: Any) -> Any:
         return self._conclude("done")
+
+
+class FirstStepWithoutRow(OutboxService):
+    """The step that the client's request runs has no row: hosts were trusted to bring the request once."""
+
+    __slots__ = ()
+
+    def _act(self) -> Any:
+        (one,) = super()._act()
+        return [one if self.index else replace(one, key=None)]
+
+
+class GivesUpUnstored(OutboxService):
+    """Refuses a request that could not be worked on, without a row that says so."""
+
+    __slots__ = ()
+
+    def again(self, timer: Any) -> Any:
+        given_up = self.origin == CLIENT and self.attempt >= self.policies.attempts
+        return self._conclude("refused") if given_up else super().again(timer)
 
 
 class RowFirst(OutboxService):
@@ -371,5 +392,19 @@ MUTANTS = (
         Outbox2(service=ParksInMemory),
         "parked",
         {"participants": 2, "pivot": 0, "unruly": True, "crashes": 1},
+    ),
+    Mutant(
+        "first-step-without-row",
+        "The step that the client's request runs has no idempotency row.",
+        Outbox2(service=FirstStepWithoutRow),
+        "effect-once",
+        {"participants": 1, "repeats": 1},
+    ),
+    Mutant(
+        "given-up-unstored",
+        "A request that could not be worked on is refused without a row that says so, and a request that comes again starts it.",
+        Outbox2(service=GivesUpUnstored),
+        "truth",
+        {"participants": 1, "failures": 1, "repeats": 1},
     ),
 )
