@@ -25,6 +25,7 @@ from simtx.progress import progress_bar
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.scenario.fingerprints import CodeFingerprint, code_fingerprint
+from simtx.scenario.strata import strata
 
 if TYPE_CHECKING:
     from simtx.protocols import Promise
@@ -156,6 +157,8 @@ class Comparison:
         notes += [
             f"{one.strategy}, replication {one.replication} failed: {one.error}" for one in self._results if one.error
         ]
+        if self.scenario.run.stratify:
+            notes.insert(0, strata(self.scenario).note())
         return [*notes, *self._notes, *self._still_open()]
 
     def _still_open(self) -> list[str]:
@@ -361,6 +364,8 @@ def compare(
         raise ScenarioError("give a list of at least one strategy", "strategies")
     chosen = labelled(strategies, scenario)
     _check_plans(scenario, chosen)
+    if scenario.run.stratify:
+        strata(scenario)  # refuses what cannot be divided, before the first run
     agenda = Agenda(list(chosen), replications, rule)
     code = code_fingerprint()  # now: the processes below are new ones, and load what is there now
     notes: list[str] = []

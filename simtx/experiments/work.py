@@ -14,6 +14,8 @@ from simtx.errors import ScenarioError
 from simtx.progress import silent
 
 if TYPE_CHECKING:
+    from simtx.experiments.stratified import Stratified
+    from simtx.metrics.run import Run
     from simtx.protocols import Strategy
     from simtx.scenario import Scenario
 
@@ -61,8 +63,6 @@ def play(parcel: bytes, seed: int, replication: int, attempt: int = 0) -> Outcom
         replication: Number of the replication.
         attempt: Which attempt at this run it is: a scheduler that answers equal calls with the result of the first has to see another call.
     """
-    from simtx.simulator import simulate
-
     start = perf_counter()
     stage, code = "loading", ""
     try:
@@ -70,12 +70,22 @@ def play(parcel: bytes, seed: int, replication: int, attempt: int = 0) -> Outcom
         code = loaded_code()
         stage = "simulating"
         with silent():
-            run = simulate(scenario, strategy, seed=seed, replication=replication)
+            run = _simulated(scenario, strategy, seed, replication)
         stage = "summarising"
         summary = {str(name): float(value) for name, value in run.summary.items()}
         return Outcome(summary, run.digest, perf_counter() - start, code=code)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a failing run must not take the finished ones with it
         return failed(stage, error, perf_counter() - start, code)
+
+
+def _simulated(scenario: Scenario, strategy: Strategy, seed: int, replication: int) -> Run | Stratified:
+    """A run; of a scenario with rare faults, the weighted figures of its strata."""
+    from simtx.experiments.stratified import simulate_strata
+    from simtx.simulator import simulate
+
+    if scenario.run.stratify:
+        return simulate_strata(scenario, strategy, seed=seed, replication=replication)
+    return simulate(scenario, strategy, seed=seed, replication=replication)
 
 
 def failed(stage: str, error: BaseException, seconds: float = 0.0, code: str = "") -> Outcome:

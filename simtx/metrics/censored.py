@@ -19,12 +19,14 @@ import numpy.typing as npt
 Durations = npt.NDArray[np.float64] | Sequence[float]
 
 
-def quantile(durations: Durations | Any, level: float) -> float:
+def quantile(durations: Durations | Any, level: float, weights: Durations | None = None) -> float:
     """The quantile of all durations, linear between neighbours as that of numpy.
 
     Args:
         durations: One a transaction; not a number or infinite: it had not ended.
         level: From 0 to 1.
+        weights: How many transactions each of them stands for; None: itself alone. With weights, it is the smallest duration that at least so
+            large a share of the weight does not exceed.
 
     Returns:
         The quantile; infinite if it falls among those that had not ended, not a number if there is no transaction at all.
@@ -32,6 +34,9 @@ def quantile(durations: Durations | Any, level: float) -> float:
     values = np.asarray(durations, dtype=float)
     if not len(values):
         return math.nan
+    if weights is not None:
+        above = np.where(np.isfinite(values), values, math.inf)
+        return float(np.quantile(above, level, weights=np.asarray(weights, dtype=float), method="inverted_cdf"))
     ended = values[np.isfinite(values)]
     position = (len(values) - 1) * level
     position = round(position) if math.isclose(position, round(position), abs_tol=1e-9) else position
@@ -41,17 +46,19 @@ def quantile(durations: Durations | Any, level: float) -> float:
     return float(np.quantile(np.concatenate([ended, filler]), level))
 
 
-def mean(durations: Durations | Any) -> float:
+def mean(durations: Durations | Any, weights: Durations | None = None) -> float:
     """Mean of those that ended; not a number if none has."""
     values = np.asarray(durations, dtype=float)
-    ended = values[np.isfinite(values)]
-    return float(ended.mean()) if len(ended) else math.nan
+    ended = np.isfinite(values)
+    if not ended.any():
+        return math.nan
+    return float(np.average(values[ended], weights=None if weights is None else np.asarray(weights)[ended]))
 
 
-def share(durations: Durations | Any) -> float:
+def share(durations: Durations | Any, weights: Durations | None = None) -> float:
     """Share of those that had not ended; not a number if there is no transaction at all."""
     values = np.asarray(durations, dtype=float)
-    return float(1 - np.isfinite(values).mean()) if len(values) else math.nan
+    return float(1 - np.average(np.isfinite(values), weights=weights)) if len(values) else math.nan
 
 
 def longer_than(watched_ms: float) -> str:

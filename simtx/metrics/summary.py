@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from simtx.metrics import censored
@@ -61,7 +62,12 @@ def transactions_frame(data: RunData) -> pd.DataFrame:
     )
 
 
-def durations(measured: pd.DataFrame, end: float, deadline: float = math.inf) -> dict[str, float]:
+def durations(
+    measured: pd.DataFrame,
+    end: float,
+    deadline: float = math.inf,
+    weights: npt.NDArray[np.float64] | None = None,
+) -> dict[str, float]:
     """How long measured transactions take, and how many of them had not ended with the run.
 
     Those of committed transactions cover everything that was not decided to abort: what was undecided at the end may commit still, and
@@ -71,22 +77,26 @@ def durations(measured: pd.DataFrame, end: float, deadline: float = math.inf) ->
         measured: Rows of `transactions_frame`.
         end: End of the run, in seconds.
         deadline: Time after which clients give up, in seconds: nobody waits for an answer for longer.
+        weights: How many transactions each of them stands for; None: itself alone.
     """
-    kept = measured[measured["decision"] != "aborted"]
+    everything = np.ones(len(measured), dtype=bool)
+    kept = (measured["decision"] != "aborted").to_numpy()
     numbers: dict[str, float] = {}
     for name, rows, column in (
-        ("latency", measured, "latency_ms"),
+        ("latency", everything, "latency_ms"),
         ("latency_committed", kept, "latency_ms"),
-        ("decision", measured, "decision_ms"),
+        ("decision", everything, "decision_ms"),
         ("decision_committed", kept, "decision_ms"),
-        ("settle", measured, "settle_ms"),
+        ("settle", everything, "settle_ms"),
+        ("window", everything, "window_ms"),
     ):
-        values = rows[column].to_numpy()
-        numbers[f"{name}_mean_ms"] = censored.mean(values)
-        numbers.update({f"{name}_{level}_ms": censored.quantile(values, share) for level, share in _LEVELS})
-    numbers["unanswered_share"] = censored.share(measured["latency_ms"])
-    numbers["undecided_share"] = censored.share(measured["decision_ms"])
-    numbers["unsettled_share"] = censored.share(measured["settle_ms"])
+        values = measured[column].to_numpy()[rows]
+        heavy = weights[rows] if weights is not None else None
+        numbers[f"{name}_mean_ms"] = censored.mean(values, heavy)
+        numbers.update({f"{name}_{level}_ms": censored.quantile(values, share, heavy) for level, share in _LEVELS})
+    numbers["unanswered_share"] = censored.share(measured["latency_ms"], weights)
+    numbers["undecided_share"] = censored.share(measured["decision_ms"], weights)
+    numbers["unsettled_share"] = censored.share(measured["settle_ms"], weights)
     watched = end - float(measured["arrival_s"].max()) if len(measured) else math.nan
     numbers["watched_ms"] = min(watched, deadline) * 1e3
     return numbers
@@ -109,7 +119,6 @@ def summarise(transactions: pd.DataFrame, data: RunData) -> pd.Series[float]:
         return float(measured[column].mean()) if count else nan
 
     first = data.quantities[0] if data.quantities else None
-    windows = measured["window_ms"].to_numpy()
     numbers: dict[str, float] = {
         "transactions": count,
         "committed_share": shares["committed"],
@@ -128,8 +137,6 @@ def summarise(transactions: pd.DataFrame, data: RunData) -> pd.Series[float]:
         "retries_per_transaction": mean("retries"),
         "lock_wait_mean_ms": mean("lock_wait_ms"),
         "in_doubt_mean_ms": float(measured["in_doubt_ms"].sum()) / branches if branches else 0.0,
-        "window_mean_ms": censored.mean(windows),
-        **{f"window_{level}_ms": censored.quantile(windows, share) for level, share in _LEVELS},
         "drift_net_mean": first.net_mean if first else nan,
         "drift_gross_mean": first.gross_mean if first else nan,
         "drift_peak": first.peak if first else nan,

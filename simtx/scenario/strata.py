@@ -69,6 +69,14 @@ class Strata:
         """Share of the time in which two rare faults are under way at once, which no stratum shows; as if they were independent."""
         return sum(a.weight * b.weight for a, b in combinations(self.parts[1:], 2))
 
+    def note(self) -> str:
+        """What stands beside the weighted figures: the weights, what counts are per, and what is left out."""
+        shares = ", ".join(f"{one.name} {100 * one.weight:.4g} %" for one in self.parts)
+        text = f"stratified: the figures are weighted by share of the time ({shares}); counts per run are for {self.parts[0].length:g} s of average time"
+        if self.overlap:
+            text += f"; two of these faults at once are left out ({100 * self.overlap:.2g} % of the time, if they are independent)"
+        return text
+
     def __iter__(self) -> Iterator[Stratum]:
         return iter(self.parts)
 
