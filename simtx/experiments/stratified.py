@@ -66,6 +66,7 @@ COUNTED: Final = frozenset(
         "lock_timeouts",
         "faults",
         "breaker_rejections",
+        "requests_repeated",
     )
 )
 """Counted for a stretch of average time as long as the quiet run."""
