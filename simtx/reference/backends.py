@@ -66,12 +66,19 @@ class Backends:
             shared = {
                 "redelivery": spec.redelivery,
                 "deduplication_window": spec.deduplication_window,
+                "deduplication_after_restart": spec.deduplication_after_restart,
                 "retention": spec.retention,
                 "ack": spec.ack,
                 "ordered": spec.ordered,
                 "linger": spec.linger.mean(),
             }
             kind = broker if broker in BROKERS else "nats"
+            if kind == "nats" and spec.deduplication_window > 0 and spec.deduplication_after_restart != "stored":
+                raise ScenarioError(
+                    f"NATS, as it is used here, knows the ids of messages that it still holds after a restart, not '{spec.deduplication_after_restart}': "
+                    "say 'stored', or use broker='embedded'",
+                    "broker.deduplication_after_restart",
+                )
             self.broker = {**shared, "kind": kind, "run": folder.run, "url": None if broker in BROKERS else broker}
             if kind == "embedded":
                 self.broker_process = shared

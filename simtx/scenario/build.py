@@ -117,6 +117,7 @@ def broker(file: schema.BrokerFile, zone: str) -> Broker:
         linger=file.linger,
         redelivery=file.redelivery,
         deduplication_window=file.deduplication_window,
+        deduplication_after_restart=file.deduplication_after_restart,
         ordered=file.ordered,
         retention=file.retention,
     )

@@ -38,6 +38,7 @@ def problems(file: schema.ScenarioFile, arrivals: Arrivals, spoiled: set[Path]) 
     checks: Iterable[tuple[Callable[[schema.ScenarioFile], Iterator[Problem]], tuple[Path, ...]]] = (
         (services, ()),
         (zones, (("network",),)),
+        (broker, ()),
         (steps.parameters, ()),
         (steps.steps, ()),
         (steps.step_kinds, (("transaction", "steps"),)),
@@ -77,6 +78,15 @@ def services(file: schema.ScenarioFile) -> Iterator[Problem]:
             yield ("services", name), f"{shown(name)} is no name; use letters, digits, '-' and '_', a letter first"
         elif name in RESERVED:
             yield ("services", name), f"'{name}' is the name of another node; call the service something else"
+
+
+def broker(file: schema.ScenarioFile) -> Iterator[Problem]:
+    """What is in memory only does not outlive a crash."""
+    if file.broker.ack == "memory" and file.broker.deduplication_after_restart == "all":
+        yield (
+            ("broker", "deduplication_after_restart"),
+            'a broker that acks from memory loses its messages in a crash, and their ids with them; \'all\' needs ack = "quorum" or "fsync"',
+        )
 
 
 def zones(file: schema.ScenarioFile) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from simtx.scenario.distributions import Distribution
 Flush: TypeAlias = Literal["group", "serial", "parallel"]
 Isolation: TypeAlias = Literal["read-committed", "serializable"]
 Acknowledgement: TypeAlias = Literal["memory", "quorum", "fsync"]
+Remembered: TypeAlias = Literal["stored", "all", "none"]
 
 HUB = "hub"
 BROKER = "broker"
@@ -162,6 +163,8 @@ class Broker:
         linger: How long a producer holds a message back to fill a batch; a crash of the producer loses the batch.
         redelivery: Time after which an unacknowledged delivery comes again.
         deduplication_window: How long the broker remembers message ids to drop duplicates of a producer; 0: it does not.
+        deduplication_after_restart: Which of these ids it still knows after a crash: those of messages that it still holds (``stored``, a JetStream
+            work queue), ``all`` of them (a JetStream limits stream, a table of ids), or ``none``. With acks from memory there are none.
         ordered: Whether messages of one transaction to one consumer are delivered in order, one at a time.
         retention: Age at which an undelivered message is dropped; None: never.
     """
@@ -172,6 +175,7 @@ class Broker:
     linger: Distribution
     redelivery: float
     deduplication_window: float
+    deduplication_after_restart: Remembered
     ordered: bool
     retention: float | None
 

@@ -36,7 +36,7 @@ from simtx.scenario.fields import (
     Seconds,
     Whole,
 )
-from simtx.scenario.infrastructure import Acknowledgement, Flush, Isolation
+from simtx.scenario.infrastructure import Acknowledgement, Flush, Isolation, Remembered
 from simtx.scenario.model import AskAgain, Clients, DeadlockRule, FaultKind, WorkloadKind
 
 _DEFAULTS = Policies()
@@ -153,6 +153,11 @@ class BrokerFile(Table):
     redelivery: Period = _field("Time after which an unacknowledged delivery comes again.", 30.0)
     deduplication_window: Seconds = _field(
         "How long it remembers message ids to drop a producer's duplicates; 0: not.", 0.0
+    )
+    deduplication_after_restart: Remembered = _field(
+        "Which of these ids it still knows after a crash: those of messages that it still holds (`stored`, as a JetStream work queue), `all` (as a "
+        "JetStream limits stream), or `none`. A broker that acks from `memory` knows none.",
+        "stored",
     )
     ordered: bool = _field("Whether messages of one transaction to one consumer come in order, one at a time.", True)
     retention: MaybePeriod = _field("Age at which an undelivered message is dropped; absent: never.", None)

@@ -208,7 +208,7 @@ class Broker:
     # --- outage -----------------------------------------------------------------------------------------------------------------
 
     def crash(self) -> None:
-        """Stop answering. Acked in memory only means: lost now."""
+        """Stop answering. Acked in memory only means: lost now, and so are the ids by which repetitions are known."""
         self.up = False
         for parcel in list(self._parcels.values()):
             if parcel.timer is not None:
@@ -217,6 +217,11 @@ class Broker:
             self.lost += len(self._parcels)
             self._parcels.clear()
             self._lanes.clear()
+        if self._spec.deduplication_after_restart != "all":
+            kept = {parcel.message for parcel in self._parcels.values()}
+            if self._spec.deduplication_after_restart == "none":
+                kept.clear()
+            self._seen = {message: since for message, since in self._seen.items() if message in kept}
 
     def restart(self) -> None:
         """Answer again, and deliver what waits."""

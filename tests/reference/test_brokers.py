@@ -29,6 +29,7 @@ from simtx.reference.brokers.nats import NatsClient
 from simtx.reference.brokers.nats_server import NatsServer
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.wire import Connection
+from simtx.testing import broker_laws, check_broker
 
 SECRET = bytes(range(32))
 LONG = 60.0  # a redelivery time that no test reaches
@@ -96,6 +97,8 @@ class Embedded:
     async def pending(self) -> set[int]:
         return set((await self.state())["working"])
 
+    sleep = staticmethod(asyncio.sleep)
+
 
 class Nats:
     """A server of the NATS wheel."""
@@ -118,6 +121,8 @@ class Nats:
             assert isinstance(client, NatsClient)
             return await client.pending()
 
+    sleep = staticmethod(asyncio.sleep)
+
 
 Broker = Embedded | Nats
 
@@ -126,7 +131,7 @@ Broker = Embedded | Nats
 def running(kind: str, folder: Path, **spec: Any) -> Any:
     """A broker that is up."""
     product, _, ack = kind.partition("-")
-    given = {"ack": ack, "redelivery": LONG, "deduplication_window": 0.0, "retention": None, "ordered": True, **spec}
+    given = {"ack": ack, "redelivery": LONG, "deduplication_window": 0.0, "retention": None, "ordered": True} | spec
     broker: Broker = Embedded(folder / "run", given) if product == "embedded" else Nats(folder / "run", given)
     try:
         broker.start()
@@ -208,6 +213,25 @@ async def insist(client: BrokerClient, what: Message, origin: int | None = None)
 
 def play(coroutine: Coroutine[Any, Any, None], seconds: float = 60.0) -> None:
     asyncio.run(asyncio.wait_for(coroutine, seconds))
+
+
+# --- the laws of every broker -------------------------------------------------------------------------------------------------
+
+REMEMBERED = {"embedded": ("stored", "all", "none"), "nats": ("stored",)}
+"""Which ids each product offers to know after a restart."""
+
+
+@pytest.mark.parametrize(
+    ("product", "law"),
+    [(name, law.name) for name, kinds in REMEMBERED.items() for law in broker_laws(deduplication_after_restart=kinds)],
+)
+def test_it_keeps_the_laws_of_a_broker(product: str, law: str, tmp_path: Path) -> None:
+    """The same that the simulated broker keeps, in `tests/testing`."""
+
+    def make(**options: Any) -> Any:
+        return running(f"{product}-{options['ack']}", tmp_path, **options)
+
+    check_broker(make, deduplication_after_restart=REMEMBERED[product], only=law)
 
 
 # --- at least once ------------------------------------------------------------------------------------------------------------
@@ -596,84 +620,6 @@ def test_a_paused_broker_acknowledges_when_it_goes_on(kind: str, tmp_path: Path)
             assert not waiting.done()
             broker.resume()
             await asyncio.wait_for(waiting, 5)
-
-    with running(kind, tmp_path) as broker:
-        play(go(broker))
-
-
-@pytest.mark.parametrize("kind", EVERY)
-def test_a_repeated_message_is_stored_once_within_the_window(kind: str, tmp_path: Path) -> None:
-    async def go(broker: Broker) -> None:
-        async with connected(broker, "orders") as producer, connected(broker, "stock") as client:
-            consumer = Consumer(client)
-            await client.subscribe("stock", consumer)
-            await asyncio.gather(*(producer.publish(message(1, "same"), None) for _ in range(5)))
-            await until_settled(broker, set())
-            await producer.publish(message(1, "same"), None)
-            await producer.publish(message(1, "other"), None)
-            await until(lambda: "other" in consumer.bodies)
-            assert consumer.bodies == ["same", "other"]
-
-    with running(kind, tmp_path, deduplication_window=30.0) as broker:
-        play(go(broker))
-
-
-@pytest.mark.parametrize(
-    ("kind", "consumed"),  # of what was consumed, JetStream forgets it, as its adapter says
-    [*((kind, False) for kind in DURABLE), ("embedded-quorum", True), ("embedded-fsync", True)],
-)
-def test_a_crash_of_the_broker_does_not_make_it_forget_what_is_repeated(
-    kind: str, consumed: bool, tmp_path: Path
-) -> None:
-    async def go(broker: Broker) -> None:
-        async with connected(broker, "orders") as producer, connected(broker, "stock") as client:
-            consumer = Consumer(client)
-            if consumed:
-                await client.subscribe("stock", consumer)
-            await producer.publish(message(1, "same"), None)
-            if consumed:
-                await until_settled(broker, set())
-            broker.kill()
-            broker.restart()
-            await insist(producer, message(1, "same"))
-            await insist(producer, message(1, "other"))
-            if not consumed:
-                await client.subscribe("stock", consumer)
-            await until(lambda: "other" in consumer.bodies)
-            assert len(set(consumer.ids)) == 2
-
-    with running(kind, tmp_path, deduplication_window=30.0) as broker:
-        play(go(broker))
-
-
-@pytest.mark.parametrize("kind", EVERY)
-def test_a_repeated_message_is_stored_again_once_the_window_is_over(kind: str, tmp_path: Path) -> None:
-    async def go(broker: Broker) -> None:
-        async with connected(broker, "orders") as producer, connected(broker, "stock") as client:
-            consumer = Consumer(client)
-            await client.subscribe("stock", consumer)
-            await producer.publish(message(1), None)
-            await producer.publish(message(1), None)
-            await asyncio.sleep(1.0)
-            await producer.publish(message(1), None)
-            await until(lambda: len(consumer.got) == 2)
-            await asyncio.sleep(0.1)
-            assert len(set(consumer.ids)) == 2
-
-    with running(kind, tmp_path, deduplication_window=0.4) as broker:
-        play(go(broker))
-
-
-@pytest.mark.parametrize("kind", BOTH)
-def test_without_a_window_a_repeated_message_comes_twice(kind: str, tmp_path: Path) -> None:
-    async def go(broker: Broker) -> None:
-        async with connected(broker, "orders") as producer, connected(broker, "stock") as client:
-            consumer = Consumer(client)
-            await client.subscribe("stock", consumer)
-            await producer.publish(message(1), None)
-            await producer.publish(message(1), None)
-            await until(lambda: len(consumer.got) == 2)
-            assert len(set(consumer.ids)) == 2
 
     with running(kind, tmp_path) as broker:
         play(go(broker))

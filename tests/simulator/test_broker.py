@@ -220,3 +220,17 @@ def test_what_was_stored_survives_an_outage_with_a_quorum() -> None:
     ]
     run = simtx.simulate(chain(2, transactions=1, faults=faults), "outbox")
     assert run.transactions.outcome.tolist() == ["committed"]
+
+
+def test_what_a_producer_repeats_after_a_crash_of_a_broker_in_memory_is_no_duplicate() -> None:
+    """The broker stores the event, loses its ack on the way and then itself: the relay publishes again, and nothing is lost."""
+    faults = [
+        {"kind": "crash", "node": "s1", "at": 0.5, "duration": 2.5},
+        {"kind": "partition", "a": ["broker"], "b": ["s0"], "one_way": True, "at": 0.5, "duration": 1.2},
+        {"kind": "broker-outage", "at": 1.5, "duration": 0.2},
+    ]
+    broker = {"ack": "memory", "deduplication_window": 60.0}
+    run = simtx.simulate(chain(2, transactions=1, faults=faults, broker=broker), "outbox")
+    assert run.transactions.outcome.tolist() == ["committed"]
+    assert run.transactions.broker_messages.iloc[0] > 1
+    assert run.summary.missing_effects == 0

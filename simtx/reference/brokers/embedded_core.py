@@ -40,6 +40,8 @@ class EmbeddedSpec:
             failure may lose it, a crash does not), or forced to the disk (``fsync``).
         redelivery: Time after which an unacknowledged delivery comes again.
         deduplication_window: Time for which a producer's message is known and not stored again; 0: not at all.
+        deduplication_after_restart: Which of these are known after a crash: those of messages that are still held (``stored``), ``all``, or ``none``;
+            at the level ``memory`` there are none.
         retention: Age at which an undelivered message is dropped; None: never.
         ordered: Whether the messages of a transaction to one consumer come in order, one at a time.
     """
@@ -47,6 +49,7 @@ class EmbeddedSpec:
     ack: Literal["memory", "quorum", "fsync"] = "quorum"
     redelivery: float = 30.0
     deduplication_window: float = 0.0
+    deduplication_after_restart: Literal["stored", "all", "none"] = "stored"
     retention: float | None = None
     ordered: bool = True
 
@@ -115,17 +118,26 @@ class EmbeddedBroker:
         self._writing = False  # one is under way in the thread
         self._closed = False
         self._thread = None if in_memory else ThreadPoolExecutor(1, "broker-log")
-        window = spec.deduplication_window
-        self._seen = self._log.seen(time.time() - window) if window > 0 else {}
+        rows = self._log.recover()
+        self._seen = self._remembered(rows)
         self.stored = 0
         self.redelivered = 0
         self.lost = self._log.lost
         if in_memory and self.lost:
             report("drop", -1, detail=f"{self.lost} messages were in the memory of a broker that crashed")
-        for row in self._log.recover():
+        for row in rows:
             self._add(row, json.loads(row.body))
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep()
+
+    def _remembered(self, rows: list[Row]) -> dict[bytes, float]:
+        """Identities that are still known after a restart, by age."""
+        window, which = self._spec.deduplication_window, self._spec.deduplication_after_restart
+        known = self._log.seen(time.time() - window) if window > 0 else {}
+        if which == "all":
+            return known
+        held = {_identity(row.body) for row in rows} if which == "stored" else set()
+        return {identity: since for identity, since in known.items() if identity in held}
 
     # --- producers --------------------------------------------------------------------------------------------------------------
 
@@ -141,9 +153,7 @@ class EmbeddedBroker:
         if len(body) * _EXPANSION > self._largest and len(json.dumps(coded)) > self._largest:
             raise BrokerFailed(f"a message may have {self._largest} bytes; this one of kind '{message.kind}' has more")
         now = time.time()
-        identity = (
-            hashlib.blake2b(body.encode(), digest_size=16).digest() if self._spec.deduplication_window > 0 else None
-        )
+        identity = _identity(body) if self._spec.deduplication_window > 0 else None
         if identity is None or not self._known(identity, now):
             row = Row(self._next, message.to, message.tx, now, origin, body, identity)
             self._next += 1
@@ -343,6 +353,11 @@ class EmbeddedBroker:
             if self._batch:
                 self._log.write(self._batch, forced=False)
         self._log.close()
+
+
+def _identity(body: str) -> bytes:
+    """Of a producer's message."""
+    return hashlib.blake2b(body.encode(), digest_size=16).digest()
 
 
 def _stop(parcel: _Parcel) -> None:

@@ -235,10 +235,10 @@ class NatsClient(BrokerClient):
 
     async def close(self) -> None:
         """Disconnect."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
+        keeper = self._keeper
+        while keeper is not None and not keeper.done():
+            keeper.cancel()  # more than once: nats-py swallows it in the middle of a connect
+            await asyncio.wait([keeper], timeout=_GLANCE)
         client, self._client = self._client, None
         if client is not None:
             await asyncio.gather(*self._words)

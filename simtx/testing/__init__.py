@@ -1,0 +1,18 @@
+"""Conformance: what every store, broker and host has to keep for the machines, as laws that can be checked on one of your own.
+
+The project's own tests run the same laws, on what is simulated and on what is real.
+"""
+
+from simtx.testing.brokers import BROKER_LAWS, broker_laws, check_broker
+from simtx.testing.laws import Law, LawBroken
+from simtx.testing.simulated import simulated_broker, simulated_stores
+
+__all__ = [
+    "BROKER_LAWS",
+    "Law",
+    "LawBroken",
+    "broker_laws",
+    "check_broker",
+    "simulated_broker",
+    "simulated_stores",
+]
