@@ -153,6 +153,7 @@ def _register_views() -> None:
         ("sweep", "simtx.report.sweeps", "plot"),
         ("sweep-text", "simtx.report.sweep_tables", "text"),
         ("sweep-html", "simtx.report.sweep_tables", "html"),
+        ("frontier", "simtx.report.frontier", "plot"),
         ("validation", "simtx.report.validation", "plot"),
         ("validation-text", "simtx.report.validation", "text"),
         ("validation-html", "simtx.report.validation", "html"),

@@ -17,6 +17,7 @@ from simtx.metrics.intervals import Interval, check_confidence, interval, kind_o
 from simtx.scenario.units import hint, shown
 
 if TYPE_CHECKING:
+    from simtx.experiments.frontier import Frontier
     from simtx.experiments.sweep.ledger import Entry
     from simtx.experiments.sweep.store import Store
     from simtx.experiments.sweep.study import Row, Study
@@ -358,6 +359,65 @@ class Sweep:
         from simtx.experiments.sweep.sweep import extended
 
         return extended(self, cells, replications, replace(self.settings, **options))
+
+    def frontier(
+        self,
+        x: str,
+        y: str | None = None,
+        metric: str = "latency_p99_ms",
+        *,
+        between: Sequence[str] | None = None,
+        budget: int = 1000,
+        undecided_area: float = 0.05,
+        at: Mapping[str, Any] | None = None,
+        confidence: float = 0.95,
+        better: Literal["lower", "higher"] | None = None,
+        scales: Mapping[str, Literal["linear", "log"]] | None = None,
+        batch: int = 8,
+        sites: int = 1,
+        seed: int = 1,
+        **options: Any,
+    ) -> Frontier:
+        """Find where the winner changes over one or two parameters: by the runs that are there, and by those that help most, which are added to the store.
+
+        Args:
+            x: A parameter with numbers; the map goes from its lowest value to its highest.
+            y: Another one; None: a curve over `x`, with an interval for each crossing.
+            metric: What is compared.
+            between: Two or more strategies; None: all.
+            budget: Runs that may be added. A paired replication is a run of each strategy.
+            undecided_area: Share of the area (of one axis: its length) in which the winner may stay undecided: then the search stops.
+            at: Values of the other parameters, which are held.
+            confidence: Of a winner at a point.
+            better: ``lower`` or ``higher``: which figure wins; None: as is usual for the metric.
+            scales: ``linear`` or ``log`` by axis; absent: ``log`` if its ends differ by a factor of ten.
+            batch: Replications that are added to a site at once.
+            sites: Sites that are played side by side; more of them keep more processors busy, and each is chosen by less.
+            seed: Of the first sites.
+            options: `executor`, `workers`, `progress` and others of `simtx.sweep`, if they shall be other than before.
+
+        Raises:
+            ScenarioError: An input is wrong, or the budget does not do for the first sites.
+        """
+        from simtx.experiments.frontier.sweeps import frontier
+
+        return frontier(
+            self,
+            x,
+            y,
+            metric,
+            between=between,
+            budget=budget,
+            undecided_area=undecided_area,
+            at=at,
+            confidence=confidence,
+            better=better,
+            scales=scales,
+            batch=batch,
+            sites=sites,
+            seed=seed,
+            **options,
+        )
 
     def plot(self, metric: str = "latency_p99_ms", **options: Any) -> Any:
         """Draw one metric over the parameters: lines with intervals over one, heat maps over two, small multiples over three.

@@ -1,0 +1,96 @@
+"""The frontier of a sweep: real runs, few of them, of which none is played twice; and inputs that are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import simtx
+from simtx.errors import ScenarioError
+from simtx.experiments.sweep import Sweep, sweep
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """Four corners of round trip and rate, three replications of short runs."""
+    scenario = simtx.load("transfer").replace(**{"run.transactions": 60, "run.warmup": "0.05s"})
+    return sweep(
+        scenario,
+        {"rtt": ["200us", "20ms"], "workload.rate": [60, 200], "hub.log.flush": ["group"]},
+        ["2pc", "saga", "outbox"],
+        parameters={"rtt": {"network.latency": 0.5}},
+        replications=3,
+        store=tmp_path_factory.mktemp("store"),
+        executor="serial",
+        progress=False,
+        window="transactions",
+    )
+
+
+def test_the_search_goes_on_from_the_runs_of_the_store_and_asking_again_plays_nothing(tiny: Sweep) -> None:
+    found = tiny.frontier("rtt", "workload.rate", between=("2pc", "saga"), budget=80, undecided_area=0.0)
+    assert 0 < found.spent <= 80
+    assert found.sweep is not None
+    assert len(found.sweep) == len(tiny) + found.spent
+    assert [axis.unit for axis in found.axes] == ["ms", "/s"]
+    assert found.axes[0].scale == "log"
+    corners = found.sites[(found.sites["workload.rate"] == 60) & np.isclose(found.sites["rtt"], 0.2)]
+    assert len(corners) == 1
+    played: list[Any] = []
+    again = found.sweep.frontier(
+        "rtt",
+        "workload.rate",
+        between=("2pc", "saga"),
+        budget=80,
+        undecided_area=1 - 1e-9,
+        on_result=lambda row, outcome: played.append(row),
+    )
+    assert not played
+    assert again.spent == 0
+    assert again.caption == found.caption
+    assert found.as_dict()["runs_added"] == found.spent
+
+
+def test_only_the_strategies_that_are_compared_are_played(tiny: Sweep) -> None:
+    found = tiny.frontier("rtt", between=("2pc", "outbox"), at={"workload.rate": 60}, budget=40, undecided_area=0.02)
+    assert found.sweep is not None
+    new = found.sweep.frame.merge(tiny.frame, how="left", indicator=True)
+    assert set(new.loc[new["_merge"] == "left_only", "strategy"]) == {"2pc", "outbox"}
+    assert set(new["workload.rate"]) == {60.0, 200.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"x": "rt", "y": "workload.rate"}, "axis: 'rt' is no parameter of this sweep; did you mean 'rtt'?"),
+        ({"x": "rtt", "y": "rtt"}, "y: both axes are 'rtt'"),
+        ({"x": "rtt"}, "at: 'workload.rate' has several values (60, 200); hold one with at={'workload.rate': ...}"),
+        ({"x": "hub.log.flush", "y": "rtt"}, "hub.log.flush: its values are no numbers, so that nothing is between them"),
+        ({"x": "rtt", "y": "workload.rate", "between": ["2pc", "sage"]}, "between: 'sage' is no strategy of this sweep; did you mean 'saga'?"),
+        ({"x": "rtt", "y": "workload.rate", "between": ["2pc"]}, "between: give two or more different strategies"),
+        ({"x": "rtt", "y": "workload.rate", "metric": "latency"}, "metric: 'latency' is no metric"),
+        ({"x": "rtt", "y": "workload.rate", "budget": 10}, "frontier: the first 6 sites need"),
+        ({"x": "rtt", "y": "workload.rate", "budget": 0}, "budget: must be a whole number from 1, not 0"),
+        ({"x": "rtt", "y": "workload.rate", "undecided_area": 1.5}, "undecided_area: must be a share from 0 to below 1, not 1.5"),
+        ({"x": "rtt", "y": "workload.rate", "better": "less"}, "better: 'less' is neither 'lower' nor 'higher'"),
+        ({"x": "rtt", "y": "workload.rate", "scales": {"rate": "log"}}, "scales: 'rate' is no axis of this map"),
+        ({"x": "rtt", "y": "workload.rate", "at": {"rtt": 3}}, "at: 'rtt' is no parameter that could be held"),
+    ],
+)  # fmt: skip
+def test_wrong_inputs_are_one_line(tiny: Sweep, arguments: dict[str, Any], error: str) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        tiny.frontier(**{"between": ["2pc", "saga"], **arguments})
+    assert str(refused.value).startswith(error)
+
+
+def test_whole_numbers_stay_whole(tmp_path: Path) -> None:
+    scenario = simtx.load("transfer").replace(**{"run.transactions": 40, "run.warmup": "0.05s"})
+    workers = f"services.{next(iter(scenario.services))}.workers"
+    over = {workers: [1, 6]}
+    runs = sweep(scenario, over, ["2pc", "saga"], replications=2, store=tmp_path, executor="serial", progress=False)
+    found = runs.frontier(workers, budget=60, undecided_area=0.0)
+    assert (found.sites[workers] % 1 == 0).all()
+    assert 2 < len(found.sites) <= 6
