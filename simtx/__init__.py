@@ -147,6 +147,8 @@ def _register_views() -> None:
         ("otlp", "simtx.report.otlp", "save_otlp"),
         ("chrome", "simtx.report.chrome", "save_chrome"),
         ("timeline", "simtx.report.plots", "timeline"),
+        ("decision-text", "simtx.report.decision", "text"),
+        ("decision-html", "simtx.report.decision", "html"),
         ("comparison", "simtx.report.plots", "overview"),
         ("comparison-text", "simtx.report.tables", "text"),
         ("comparison-html", "simtx.report.tables", "html"),

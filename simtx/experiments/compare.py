@@ -28,6 +28,9 @@ from simtx.scenario.fingerprints import CodeFingerprint, code_fingerprint
 from simtx.scenario.strata import strata
 
 if TYPE_CHECKING:
+    from simtx.experiments.decision import Decision
+    from simtx.experiments.stopping import Better
+    from simtx.experiments.thresholds import Where
     from simtx.protocols import Promise
     from simtx.scenario import Scenario
 
@@ -191,7 +194,7 @@ class Comparison:
         check_confidence(confidence)
         if self.stopping is None:
             return confidence
-        return 1 - (1 - confidence) * self.stopping.share(replications, len(self.strategies))
+        return 1 - (1 - confidence) * self.stopping.share(replications)
 
     def _cap(self, metric: str) -> float:
         """What the mean of a metric cannot exceed: nothing is done that was not asked for."""
@@ -278,6 +281,29 @@ class Comparison:
             [f"{name} {sign} {baseline}" for name in others], name="difference" if sign == "-" else "ratio"
         )
         return pd.DataFrame(columns, index=index)
+
+    def best(
+        self,
+        metric: str,
+        where: Where | None = None,
+        *,
+        better: Better | None = None,
+        confidence: float = 0.95,
+    ) -> Decision:
+        """Which strategy is the best by a metric, among those that keep to some thresholds, and do the runs support it?
+
+        Args:
+            metric: What ranks, such as ``decision_p99_ms``.
+            where: Thresholds of the means: ``{"missing_effects": "== 0"}``, ``["latency_committed_p99_ms < 200"]``, or one text.
+            better: ``lower`` or ``higher``; None: what is better of this metric.
+            confidence: With which all statements of the decision hold together.
+
+        Raises:
+            ScenarioError: There is no such metric, or a threshold is none.
+        """
+        from simtx.experiments.decision import decide
+
+        return decide(self, metric, where, better=better, confidence=confidence)
 
     def pairs(self, strategy: str, baseline: str, metric: str) -> tuple[list[float], list[float]]:
         """Values of two strategies in the replications that both have finished, in their order.

@@ -1,7 +1,8 @@
 """Two strategies that met the same replications: is one of them lower, how much, and how many more replications would tell?
 
 Positive quantities, such as latencies, are compared by their ratios (Student's t of the logarithms), all others by their differences. Where a value is
-infinite, a mean says nothing about the others: then the replications are counted in which one is lower (the exact sign test).
+infinite, a mean says nothing about the others: then the replications are counted in which one is lower (the exact sign test). One that is lower in most
+replications and infinite in more of them than the other is not told from it.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def compared(ours: Sequence[float], theirs: Sequence[float], kind: Kind, alpha: 
         with np.errstate(invalid="ignore"):
             values = first - second
     if not np.isfinite(values).all():
-        return _by_signs(values, wins, losses, alpha, as_ratio)
+        return _by_signs(values, wins, losses, alpha, as_ratio, int(np.isinf(first).sum()) - int(np.isinf(second).sum()))
     effect = _effect(values, alpha)
     lower = None
     if effect.n >= 2 and not effect.low <= 0 <= effect.high:
@@ -87,9 +88,10 @@ def _effect(values: Floats, alpha: float) -> Interval:
     return Interval(mean, low, high, n)
 
 
-def _by_signs(values: Floats, wins: int, losses: int, alpha: float, as_ratio: bool) -> Pair:
-    """Where a mean is infinite: who is lower in more replications than chance would have it."""
-    tell = wins + losses > 0 and stats.binomtest(wins, wins + losses).pvalue <= alpha
+def _by_signs(values: Floats, wins: int, losses: int, alpha: float, as_ratio: bool, excess: int) -> Pair:
+    """Where a mean is infinite: who is lower in more replications than chance would have it, unless it is infinite more often (`excess`)."""
+    at_odds = excess * (wins - losses) > 0
+    tell = not at_odds and wins + losses > 0 and stats.binomtest(wins, wins + losses).pvalue <= alpha
     infinite = int((~np.isfinite(values)).sum())
     ends = {float(one) for one in values[np.isinf(values)]}
     mean = ends.pop() if len(ends) == 1 else math.nan
@@ -97,7 +99,7 @@ def _by_signs(values: Floats, wins: int, losses: int, alpha: float, as_ratio: bo
         mean = float(np.exp(mean))
     effect = Interval(mean, math.nan, math.nan, len(values), "sign test", infinite)
     lower = wins > losses if tell else None
-    more = 0.0 if tell else _signs_to_tell(wins, losses, len(values), alpha)
+    more = 0.0 if tell else math.inf if at_odds else _signs_to_tell(wins, losses, len(values), alpha)
     return Pair(effect, as_ratio, lower, wins, losses, more)
 
 

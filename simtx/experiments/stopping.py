@@ -95,8 +95,8 @@ class Rule(Protocol):
         """Look k of `numbers`, at the values so far."""
         ...
 
-    def share(self, numbers: Sequence[int], k: int, strategies: int) -> float:
-        """What is left of alpha for one interval that is read after it stopped at look k."""
+    def share(self, numbers: Sequence[int], k: int) -> float:
+        """The share of alpha that is there for what is read after it stopped at look k."""
         ...
 
 
@@ -141,7 +141,7 @@ class Precision:
         found = f"not precise enough: {', '.join(wide)}" if wide else "precise enough"
         return Look(numbers[k], not wide, tuple(values), found)
 
-    def share(self, numbers: Sequence[int], k: int, strategies: int) -> float:  # noqa: ARG002 - the same at every look
+    def share(self, numbers: Sequence[int], k: int) -> float:  # noqa: ARG002 - the same at every look
         """The price of looking, which was found by coverage."""
         return _PRICE
 
@@ -168,7 +168,7 @@ class Apart:
     def look(self, values: Values, numbers: Sequence[int], k: int) -> Look:
         """Whether every pair is told apart, or equal."""
         names = list(values)
-        alpha = (1 - self.confidence) * self.share(numbers, k, len(names))
+        alpha = (1 - self.confidence) * spent(numbers, k) / max(1, len(names) * (len(names) - 1) // 2)
         open_pairs = []
         for one, other in combinations(names, 2):
             pair = compared(values[one], values[other], kind_of(self.metric), alpha)
@@ -177,9 +177,9 @@ class Apart:
         found = f"not told apart: {'; '.join(open_pairs)}" if open_pairs else "all told apart"
         return Look(numbers[k], not open_pairs, tuple(names), found)
 
-    def share(self, numbers: Sequence[int], k: int, strategies: int) -> float:
-        """What look k has, divided among all pairs."""
-        return spent(numbers, k) / max(1, strategies * (strategies - 1) // 2)
+    def share(self, numbers: Sequence[int], k: int) -> float:
+        """What look k has."""
+        return spent(numbers, k)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ class Best:
         """Who remains. Those that dropped out earlier have fewer values than `numbers` says, and stay out."""
         names = [name for name, column in values.items() if len(column) >= numbers[k]]
         everyone = len(values)
-        alpha = (1 - self.confidence) * 2 * spent(numbers, k) / max(1, everyone - 1)  # one-sided
+        alpha = (1 - self.confidence) * spent(numbers, k) * per_comparison(everyone)
         wants_lower = (self.better or better_of(self.metric)) == "lower"
         out: set[str] = set()
         unlike = []
@@ -226,9 +226,17 @@ class Best:
             found += f", within {100 * (self.within or 0):g} % of each other"
         return Look(numbers[k], len(rest) == 1 or alike, rest, found)
 
-    def share(self, numbers: Sequence[int], k: int, strategies: int) -> float:
-        """What look k has, divided among all comparisons with the best, two-sided."""
-        return spent(numbers, k) / max(1, strategies * (strategies - 1) // 2)
+    def share(self, numbers: Sequence[int], k: int) -> float:
+        """What look k has."""
+        return spent(numbers, k)
+
+
+def per_comparison(strategies: int) -> float:
+    """The share of alpha that each comparison of two has, both sides together, where one of several strategies is to be named the best.
+
+    The best one is wrongly called worse in one of its m - 1 comparisons, on one side of each: alpha / (m - 1) a side.
+    """
+    return 2 / max(1, strategies - 1) if strategies > 2 else 1.0
 
 
 def _equal(pair: Pair, within: float | None) -> bool:
@@ -264,10 +272,10 @@ class Stopping:
         """Whether the rule itself ended it: not the cap, a failure or an interruption."""
         return bool(self.looks) and self.looks[-1].done
 
-    def share(self, replications: int, strategies: int) -> float:
-        """What is left of alpha for an interval over so many replications."""
+    def share(self, replications: int) -> float:
+        """The share of alpha that is there for an interval over so many replications."""
         reached = [k for k, number in enumerate(self.numbers) if number <= replications]
-        return self.rule.share(self.numbers, reached[-1] if reached else 0, strategies)
+        return self.rule.share(self.numbers, reached[-1] if reached else 0)
 
     def __str__(self) -> str:
         if not self.looks:

@@ -112,7 +112,7 @@ def test_precision_keeps_its_coverage(output: str, relative: float) -> None:
         stopping = play(Precision("latency_p99_ms", relative), {"a": column}, cap=1500)
         met += stopping.guaranteed
         n = stopping.looks[-1].replications
-        level = 1 - 0.05 * stopping.share(n, 1)
+        level = 1 - 0.05 * stopping.share(n)
         one = interval(column[:n], level, kind=kind_of("latency_p99_ms"))
         hits += one.low <= mean <= one.high
     assert 0.93 <= hits / TRIALS <= 0.97

@@ -1,0 +1,275 @@
+"""Which strategy is the best, and do the runs support it?
+
+Thresholds come first: a strategy that misses one is out, however good it is. The metric ranks the rest, pair by pair over the replications that both
+have met (common random numbers). All statements of a decision hold together with the stated confidence: each threshold of each strategy and each
+comparison of two has its part of the permitted error (Bonferroni, which needs nothing to be independent; the measured error is in
+docs/statistics.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from simtx.errors import ScenarioError
+from simtx.experiments.pairs import Pair, compared
+from simtx.experiments.stopping import Best, Better, better_of, per_comparison
+from simtx.experiments.thresholds import Threshold, Where, thresholds
+from simtx.metrics import views
+from simtx.metrics.intervals import Interval, check_confidence, kind_of
+
+if TYPE_CHECKING:
+    from simtx.experiments.compare import Comparison
+
+BEST, MAYBE, WORSE, OUT, UNKNOWN = "best", "may be the best", "worse", "not admissible", "not known"
+
+
+@dataclass(slots=True)
+class Decision:
+    """Which strategy to take, by one metric and some thresholds. It is true if the runs support it.
+
+    Attributes:
+        metric: What ranks.
+        better: ``lower`` or ``higher``.
+        confidence: With which all statements hold together.
+        scenario: Title of the scenario.
+        strategy: The best so far; None if none can be named.
+        supported: Whether the runs support it: it meets all thresholds, and every other strategy is worse or misses one.
+        guaranteed: Whether nothing ended the runs early: no failure, no interruption, no cap of a rule of stopping.
+        more: Replications in addition that would settle what is open, if means and spreads are as they are now; 0 if nothing is open, infinite if what
+            is open may well be equal.
+        ranking: One row a strategy: ``standing`` (best, may be the best, worse, not admissible, not known), ``mean``, ``low``, ``high``, ``n``,
+            ``infinite``, and against the best one ``effect`` (a ratio or a difference), ``effect_low``, ``effect_high``, ``wins`` and ``losses``
+            (replications in which it is lower, or higher), ``more``.
+        thresholds: One row a strategy and threshold: ``mean``, ``low``, ``high``, ``standing`` (met, not met, undecided), ``note``, ``more``.
+        ratio: Whether effects are ratios.
+        notes: What else has to be said.
+    """
+
+    metric: str
+    better: Better
+    confidence: float
+    scenario: str
+    strategy: str | None = None
+    supported: bool = False
+    guaranteed: bool = True
+    more: float = 0.0
+    ranking: pd.DataFrame = field(default_factory=pd.DataFrame)
+    thresholds: pd.DataFrame = field(default_factory=pd.DataFrame)
+    ratio: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def candidates(self) -> list[str]:
+        """Strategies that may be the best: they miss no threshold for sure, and are not worse than another one."""
+        standing = self.ranking["standing"]
+        return [str(name) for name in standing.index[standing.isin([BEST, MAYBE, UNKNOWN])]]
+
+    def __bool__(self) -> bool:
+        return self.supported
+
+    @property
+    def text(self) -> str:
+        """The decision in words, with its figures."""
+        return str(views.view("decision-text")(self))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        found = f"{self.strategy}, {'supported' if self.supported else 'not supported'}" if self.strategy else "none"
+        return f"<Decision by {self.metric} on {self.scenario}: {found}>"
+
+    def _repr_html_(self) -> str:
+        return str(views.view("decision-html")(self))
+
+
+def decide(
+    comparison: Comparison,
+    metric: str,
+    where: Where | None = None,
+    *,
+    better: Better | None = None,
+    confidence: float = 0.95,
+) -> Decision:
+    """The decision that a comparison supports; see `simtx.Comparison.best`."""
+    check_confidence(confidence)
+    if better not in (None, "lower", "higher"):
+        raise ScenarioError(f"must be 'lower' or 'higher', not {better!r}", "better")
+    limits = thresholds(where)
+    for name in (metric, *(one.metric for one in limits)):
+        comparison.interval(comparison.strategies[0], name)  # refuses what is no metric
+    decision = Decision(metric, better or better_of(metric), confidence, comparison.scenario.title)
+    decision.ratio = kind_of(metric) == "positive"
+    trust = _Trust(comparison, metric, 1 - confidence, len(limits))
+    gaps = _gaps(comparison, metric, limits)
+    decision.thresholds = _judged(comparison, limits, trust)
+    standings = _standings(comparison.strategies, decision.thresholds)
+    _rank(decision, comparison, standings, gaps, trust)
+    if decision.strategy is not None:
+        _conclude(decision, standings, gaps)
+    _promises(decision, comparison)
+    decision.notes += [f"{name}: {gap}" for name, gap in gaps.items()]
+    stopping = comparison.stopping
+    if stopping is not None and not stopping.guaranteed:
+        decision.notes.append(f"the rule of stopping was not met within {stopping.numbers[-1]} replications")
+    if comparison.stopped:
+        decision.notes.append(f"the runs ended early: {comparison.stopped}")
+    decision.guaranteed = not (comparison.stopped or gaps) and (stopping is None or stopping.guaranteed)
+    return decision
+
+
+class _Trust:
+    """How much error each statement may have, so that all of them together have no more than alpha."""
+
+    def __init__(self, comparison: Comparison, metric: str, alpha: float, limits: int) -> None:
+        self.comparison = comparison
+        self.metric = metric
+        m = len(comparison.strategies)
+        self.threshold = alpha / max(1, m * limits + m * (m - 1) // 2)
+        self._pair = self.threshold
+        stopping = comparison.stopping
+        rule = stopping.rule if stopping is not None else None
+        if isinstance(rule, Best) and rule.metric == metric and not limits:
+            self._pair = alpha * per_comparison(m)  # as the rule itself has judged, so that both say the same
+
+    def pair(self, one: str, other: str) -> Pair:
+        """One strategy against another, over the replications of both."""
+        ours, theirs = self.comparison.pairs(one, other, self.metric)
+        stopping = self.comparison.stopping
+        share = stopping.share(len(ours)) if stopping is not None else 1.0
+        return compared(ours, theirs, kind_of(self.metric), self._pair * share)
+
+
+def _gaps(comparison: Comparison, metric: str, limits: Sequence[Threshold]) -> dict[str, str]:
+    """Strategies whose runs failed, or have no value: nobody knows what those runs would have shown."""
+    failed = comparison.failures["strategy"].value_counts()
+    frame = comparison.frame
+    gaps = {}
+    for name in comparison.strategies:
+        rows = frame[frame["strategy"] == name]
+        if name in failed.index:
+            gaps[name] = (
+                f"{failed[name]} of {failed[name] + len(rows)} runs failed, and nobody knows what they would have shown"
+            )
+            continue
+        for column in dict.fromkeys([metric, *(one.metric for one in limits)]):
+            missing = int(rows[column].isna().sum())
+            if missing or not len(rows):
+                gaps[name] = f"{missing} of {len(rows)} runs have no value of {column}"
+                break
+    return gaps
+
+
+def _judged(comparison: Comparison, limits: Sequence[Threshold], trust: _Trust) -> pd.DataFrame:
+    """The table of thresholds."""
+    rows = []
+    for name in comparison.strategies:
+        for limit in limits:
+            one = comparison.interval(name, limit.metric, 1 - trust.threshold)
+            standing, more, note = limit.judged(one, trust.threshold)
+            rows.append((name, str(limit), *one[:3], standing, note, more))
+    columns = ["strategy", "threshold", "mean", "low", "high", "standing", "note", "more"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _standings(names: Sequence[str], judged: pd.DataFrame) -> dict[str, str]:
+    """How each strategy stands with all of its thresholds."""
+    found = {name: set(judged.loc[judged["strategy"] == name, "standing"]) for name in names}
+    return {name: next((one for one in ("not met", "undecided") if one in found[name]), "met") for name in names}
+
+
+def _rank(
+    decision: Decision, comparison: Comparison, standings: dict[str, str], gaps: dict[str, str], trust: _Trust
+) -> None:
+    """Fill in the best one and the ranking."""
+    names = comparison.strategies
+    estimates = {name: comparison.interval(name, decision.metric, 1 - trust.threshold) for name in names}
+    pairs = {(one, other): trust.pair(one, other) for one, other in combinations(names, 2)}
+    pairs |= {(other, one): _turned(pair) for (one, other), pair in pairs.items()}
+    known = [name for name in names if standings[name] != "not met" and name not in gaps and estimates[name].n]
+    admitted = [name for name in known if standings[name] == "met"]
+    wants_lower = decision.better == "lower"
+
+    def worse(one: str, other: str) -> bool:
+        lower = pairs[one, other].lower if one != other else None
+        return lower is not None and lower != wants_lower
+
+    rest = [name for name in known if not any(worse(name, other) for other in admitted)]
+    rest.sort(key=lambda name: _key(estimates[name], wants_lower))
+    # among those that remain, one that keeps to the thresholds for sure comes first
+    decision.strategy = next((name for name in rest if name in admitted), rest[0] if rest else None)
+    rows = []
+    for name in names:
+        if standings[name] == "not met":
+            standing = OUT
+        elif name not in known:
+            standing = UNKNOWN
+        elif name == decision.strategy:
+            standing = BEST
+        else:
+            standing = MAYBE if name in rest else WORSE
+        one = estimates[name]
+        rows.append((standing, *one[:3], one.n, one.infinite, *_effect(pairs.get((name, decision.strategy or "")))))
+    columns = ["standing", "mean", "low", "high", "n", "infinite", "effect", "effect_low", "effect_high"]
+    index = pd.Index(names, name="strategy")
+    decision.ranking = pd.DataFrame(rows, index=index, columns=[*columns, "wins", "losses", "more"])
+
+
+def _key(one: Interval, wants_lower: bool) -> tuple[int, float]:
+    """Order of the means; where they are infinite, the one that is so less often comes first."""
+    return one.infinite, one.mean if wants_lower else -one.mean
+
+
+def _effect(pair: Pair | None) -> tuple[float, float, float, int, int, float]:
+    if pair is None:
+        return math.nan, math.nan, math.nan, 0, 0, 0.0
+    mean, low, high = pair.effect[:3]
+    return mean, low, high, pair.wins, pair.losses, pair.more
+
+
+def _turned(pair: Pair) -> Pair:
+    """The same pair, seen from the other side."""
+    one = pair.effect
+    if pair.ratio:
+        mean, low, high = (1 / end if end else math.inf for end in (one.mean, one.high, one.low))
+    else:
+        mean, low, high = -one.mean, -one.high, -one.low
+    lower = None if pair.lower is None else not pair.lower
+    return Pair(one._replace(mean=mean, low=low, high=high), pair.ratio, lower, pair.losses, pair.wins, pair.more)
+
+
+def _conclude(decision: Decision, standings: dict[str, str], gaps: dict[str, str]) -> None:
+    """Whether the runs support the best one, and what would settle the rest."""
+    alive = decision.candidates
+    named = decision.strategy or ""
+    decision.supported = alive == [named] and standings.get(named) == "met" and not gaps
+    if decision.supported:
+        return
+    rivals = decision.ranking.loc[[name for name in alive if name != named], "more"]
+    judged = decision.thresholds
+    limits = judged.loc[judged["strategy"].isin(alive) & (judged["standing"] == "undecided"), "more"]
+    decision.more = max([*map(float, rivals), *map(float, limits)], default=0.0)
+
+
+def _promises(decision: Decision, comparison: Comparison) -> None:
+    """The time to an answer is not one and the same thing for strategies whose answers promise different things."""
+    alive = [name for name in comparison.strategies if decision.ranking.loc[name, "standing"] != OUT]
+    if not decision.metric.startswith("latency_") or len({comparison.promises[name] for name in alive}) < 2:
+        return
+    said = "; ".join(
+        f"{promise} by {', '.join(name for name in alive if comparison.promises[name] == promise)}"
+        for promise in ("decided", "accepted")
+    )
+    instead = f"decision_{decision.metric.removeprefix('latency_')}"
+    also = f"ask for '{instead}', or " if instead in comparison.metrics else ""
+    decision.notes.append(
+        f"times until the answer are not like with like: an answer means {said}; {also}compare strategies of one promise"
+    )
+    decision.strategy, decision.supported, decision.more = None, False, 0.0
+    decision.ranking.loc[alive, "standing"] = UNKNOWN

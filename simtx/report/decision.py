@@ -1,0 +1,133 @@
+"""Decisions for people: first which strategy and whether the runs support it, then the figures behind it."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import Any, Final
+
+from simtx.metrics.intervals import EQUAL, NEVER, Interval, kind_of
+from simtx.report import catalogue, style
+
+_COLOURS: Final = {"yes": style.GOOD, "open": style.REFUSED, "no": style.FAULT}
+_MARKS: Final = {"yes": "✓", "open": "?", "no": "✗"}
+
+
+def verdict(decision: Any) -> tuple[str, str]:
+    """``yes``, ``open`` or ``no``, and the first line: what is known."""
+    label = catalogue.metric(decision.metric).label
+    sure = f"{100 * decision.confidence:g} % for all statements together"
+    candidates = decision.candidates
+    if decision.supported:
+        limits = " that keeps to the thresholds" if len(decision.thresholds) else ""
+        alone = len(decision.ranking) > 1 and set(decision.ranking["standing"]) <= {"best", "not admissible"}
+        first = "is the only one" if limits and alone else "is the best one" if limits else "is the best"
+        return (
+            "yes",
+            f"{decision.strategy} {first}{limits}, by {label} ({decision.better} is better): the runs support it ({sure})",
+        )
+    if not candidates:
+        return "no", f"no strategy keeps to the thresholds ({sure})"
+    if decision.strategy is None:
+        return "open", f"no strategy can be named the best by {label}"
+    return (
+        "open",
+        f"{decision.strategy} looks best by {label} ({decision.better} is better), but the runs do not support it ({sure})",
+    )
+
+
+def remarks(decision: Any) -> list[str]:
+    """What is open, what would settle it, and what else has to be said."""
+    said = []
+    open_ones = [name for name in decision.candidates if name != decision.strategy]
+    if decision.strategy is not None and not decision.supported:
+        if open_ones:
+            said.append(f"open: {', '.join(open_ones)} may be the best as well")
+        undecided = decision.thresholds[decision.thresholds["standing"] == "undecided"]
+        said += [f"open: {row.strategy} and {row.threshold}" for row in undecided.itertuples()]
+        if decision.more and math.isfinite(decision.more):
+            said.append(
+                f"about {int(decision.more):,} more replications of each would settle it, if means and spreads are as they are now"
+            )
+        elif decision.more:
+            said.append(
+                "what is open may well be equal: no number of replications that anybody would make tells it apart"
+            )
+    if not decision.guaranteed:
+        said.append("not guaranteed: see below" if decision.notes else "not guaranteed")
+    return [*said, *decision.notes]
+
+
+def text(decision: Any) -> str:
+    """The decision for a terminal."""
+    kind, first = verdict(decision)
+    lines = [f"{_MARKS[kind]} {first}", *(f"  {line}" for line in remarks(decision)), ""]
+    table = _rows(decision)
+    widths = [max(len(row[column]) for row in table) for column in range(3)]
+    for row in table:
+        cells = [f"{cell:<{width}}" for cell, width in zip(row[:3], widths, strict=True)]
+        lines.append("  ".join([f"  {cells[0]}", *cells[1:], row[3]]).rstrip())
+    return "\n".join([*lines, *(f"  {row}" for row in _limits(decision))])
+
+
+def html(decision: Any) -> str:
+    """The decision for a notebook: its colour, its mark and its first line say what is known."""
+    kind, first = verdict(decision)
+    said = "".join(f"<li>{escape(line)}</li>" for line in remarks(decision))
+    left = "text-align:left;padding:1px 14px 1px 0;white-space:nowrap"
+    rows = "".join(
+        "<tr>" + "".join(f"<td style='{left}'>{escape(cell)}</td>" for cell in row) + "</tr>" for row in _rows(decision)
+    )
+    limits = "".join(f"<br>{escape(line)}" for line in _limits(decision))
+    return (
+        f"<p style='border-left:6px solid {_COLOURS[kind]};padding:2px 10px;margin:4px 0'>"
+        f"<b style='color:{_COLOURS[kind]}'>{_MARKS[kind]} {escape(first)}</b></p>"
+        f"<ul style='margin:2px 0 6px'>{said}</ul><table style='border-collapse:collapse'>{rows}</table>"
+        f"<p style='opacity:.75;font-size:smaller'>{limits.removeprefix('<br>')}</p>"
+    )
+
+
+def _rows(decision: Any) -> list[tuple[str, str, str, str]]:
+    """Strategy, standing, mean with interval, and what it is against the best one."""
+    shown = catalogue.metric(decision.metric)
+    unit = "" if shown.unit == "{value}" else f" {shown.unit}"
+    rows = []
+    order = ["best", "may be the best", "not known", "worse", "not admissible"]
+    for row in sorted(decision.ranking.itertuples(), key=lambda one: order.index(one.standing)):
+        one = _interval(row.mean, row.low, row.high, row.n, decision.metric, row.infinite)
+        mean, ends = catalogue.estimate(one, shown.scale)
+        rows.append((row.Index, row.standing, f"{mean}{unit} {ends}".rstrip(), _against(decision, row, shown)))
+    return rows
+
+
+def _against(decision: Any, row: Any, shown: catalogue.Metric) -> str:
+    if decision.strategy is None or row.Index == decision.strategy:
+        return ""
+    lower = f"lower in {row.wins} of {row.wins + row.losses} runs"
+    if not math.isfinite(row.effect_low):
+        return lower
+    scale = 1.0 if decision.ratio else shown.scale
+    effect, ends = catalogue.estimate(Interval(row.effect, row.effect_low, row.effect_high, row.n), scale)
+    words = f"times {decision.strategy}" if decision.ratio else f"more than {decision.strategy}"
+    return f"{effect} {ends}".rstrip() + f" {words}, {lower}"
+
+
+def _limits(decision: Any) -> list[str]:
+    """One line a strategy and threshold."""
+    lines = []
+    for row in decision.thresholds.itertuples():
+        metric = str(row.threshold).split(" ", 1)[0]
+        one = _interval(row.mean, row.low, row.high, 2, metric, int(math.isinf(row.mean)))
+        ends = "" if one.method == NEVER or one.infinite else f" {catalogue.estimate(one)[1]}".rstrip()
+        note = f" ({row.note})" if row.note else ""
+        lines.append(f"{row.standing}: {row.strategy}, {row.threshold}: {catalogue.number(row.mean)}{ends}{note}")
+    return lines
+
+
+def _interval(mean: float, low: float, high: float, n: int, metric: str, infinite: int) -> Interval:
+    """The interval again, of which a table holds the figures alone."""
+    kind = kind_of(metric)
+    never = (
+        kind in ("count", "share") and low != high and ((mean == 0 == low) or (kind == "share" and mean == 1 == high))
+    )
+    return Interval(mean, low, high, n, NEVER if never else EQUAL if low == high else "", infinite)
