@@ -30,7 +30,7 @@ _OUTPUT = re.compile(r"(?<=^```text\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 
 def checkout() -> Path:
     """The comparison of the first screen, with the defaults of the command line."""
-    comparison = simtx.compare("checkout", replications=10, seed=1)
+    comparison = simtx.compare("checkout", replications=20, seed=1)
     return _save(comparison.plot(), "checkout.png")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simtx.cli.common import ChangeOption, JsonOption
-from simtx.errors import SimtxError
+from simtx.errors import ScenarioError, SimtxError
 
 if TYPE_CHECKING:
     from simtx.experiments.compare import Comparison, Result
@@ -21,7 +21,22 @@ def compare(
     strategies: Annotated[
         list[str] | None, typer.Argument(help="Strategies, options as in '2pc:work=before'; default: all four.")
     ] = None,
-    replications: Annotated[int, typer.Option(min=1, help="Runs of each strategy.")] = 10,
+    replications: Annotated[
+        int | None, typer.Option(min=1, help="Runs of each strategy; default: 20, or at most 200 with --until.")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            help="Stop before: 'best METRIC', 'apart METRIC', 'METRIC within 5%' or 'METRIC within 2' (in its unit)."
+        ),
+    ] = None,
+    best: Annotated[
+        str | None,
+        typer.Option("--best", help="Say which strategy is the best by this metric, and whether the runs support it."),
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Threshold for --best, such as 'latency_p99_ms < 200'; may be repeated.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random streams.")] = 1,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
     change: ChangeOption = None,
@@ -36,18 +51,27 @@ def compare(
     """Simulate a scenario under several strategies and print a table with intervals; write a picture and a CSV file."""
     import simtx
     from simtx.cli.common import claimed, load, print_json, warn
-    from simtx.experiments.compare import DEFAULT, INTERRUPTED, labelled
+    from simtx.experiments.compare import DEFAULT, INTERRUPTED, REPLICATIONS, labelled
+    from simtx.experiments.stopping import CAP, parsed
+    from simtx.experiments.thresholds import thresholds
     from simtx.metrics.intervals import as_json
     from simtx.metrics.provenance import provenance
 
     chosen = load(scenario, change or ())
     played = labelled(strategies or list(DEFAULT), chosen)
-    origin = provenance("compare", chosen, played, seed=seed, replications=replications)
+    rule = parsed(until) if until is not None else None
+    thresholds(where)
+    if where and best is None:
+        raise ScenarioError("thresholds are for --best METRIC", "--where")
+    most = replications or (REPLICATIONS if rule is None else CAP)
+    settings = {} if until is None else {"until": until}
+    origin = provenance("compare", chosen, played, seed=seed, replications=most, settings=settings)
     target = claimed(out, f"simtx-{chosen.name}", "comparison", origin, "comparison.csv", "comparison.png")
     comparison = simtx.compare(
         chosen,
         list(played.values()),
-        replications=replications,
+        replications=most,
+        until=rule,
         seed=seed,
         workers=workers,
         progress=False if json else None,
@@ -63,13 +87,19 @@ def compare(
             problem = error
         if not json:
             typer.echo(str(comparison))
+    decision = comparison.best(best, where) if best is not None and len(comparison.frame) else None
+    if decision is not None and not json:
+        typer.echo(f"\n{decision}")
     failures = comparison.failures
     if json:
         print_json(
             {
                 "scenario": chosen.name,
                 "seed": seed,
-                "replications": replications,
+                "replications": comparison.replications,
+                "executions": comparison.executions,
+                "stopping": None if comparison.stopping is None else comparison.stopping.to_dict(),
+                "decision": None if decision is None else decision.to_dict(),
                 "provenance": origin.to_dict(modules=False),
                 "stopped": comparison.stopped,
                 "promises": comparison.promises,

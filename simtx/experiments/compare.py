@@ -15,7 +15,7 @@ from simtx.experiments.agenda import Agenda
 from simtx.experiments.executors import ExecutorLike, backend
 from simtx.experiments.interrupts import Interrupts
 from simtx.experiments.pool import Call, Pool, opened
-from simtx.experiments.stopping import CAP, Rule, Stopping, parsed
+from simtx.experiments.stopping import CAP, Rule, Stopping, parsed, written
 from simtx.experiments.work import failed, packed, play, version
 from simtx.metrics import views
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of, paired, ratio
@@ -140,7 +140,8 @@ class Comparison:
                 self.scenario,
                 self.objects,
                 seed=self.seed,
-                replications=self.replications,
+                replications=self.replications if self.stopping is None else self.stopping.numbers[-1],
+                settings={} if self.stopping is None else {"until": written(self.stopping.rule)},
                 code=self._code,
             )
         return self._provenance

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -69,6 +69,22 @@ class Decision:
         """Strategies that may be the best: they miss no threshold for sure, and are not worse than another one."""
         standing = self.ranking["standing"]
         return [str(name) for name in standing.index[standing.isin([BEST, MAYBE, UNKNOWN])]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For machines: figures that are infinite mean that something may be equal, or never ended."""
+        return {
+            "metric": self.metric,
+            "better": self.better,
+            "confidence": self.confidence,
+            "strategy": self.strategy,
+            "supported": self.supported,
+            "guaranteed": self.guaranteed,
+            "candidates": self.candidates,
+            "more_replications": self.more,
+            "ranking": self.ranking.reset_index().to_dict("records"),
+            "thresholds": self.thresholds.to_dict("records"),
+            "notes": self.notes,
+        }
 
     def __bool__(self) -> bool:
         return self.supported

@@ -67,7 +67,9 @@ def compared(ours: Sequence[float], theirs: Sequence[float], kind: Kind, alpha: 
         with np.errstate(invalid="ignore"):
             values = first - second
     if not np.isfinite(values).all():
-        return _by_signs(values, wins, losses, alpha, as_ratio, int(np.isinf(first).sum()) - int(np.isinf(second).sum()))
+        return _by_signs(
+            values, wins, losses, alpha, as_ratio, int(np.isinf(first).sum()) - int(np.isinf(second).sum())
+        )
     effect = _effect(values, alpha)
     lower = None
     if effect.n >= 2 and not effect.low <= 0 <= effect.high:

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from simtx.errors import ScenarioError
 from simtx.experiments.pairs import Pair, compared
@@ -277,12 +277,29 @@ class Stopping:
         reached = [k for k, number in enumerate(self.numbers) if number <= replications]
         return self.rule.share(self.numbers, reached[-1] if reached else 0)
 
+    def to_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "rule": str(written(self.rule)),
+            "guaranteed": self.guaranteed,
+            "looks": [asdict(one) for one in self.looks],
+        }
+
     def __str__(self) -> str:
         if not self.looks:
             return f"{self.rule}: no look yet"
         last = self.looks[-1]
         ended = "" if last.done else f" (ended before the rule was met; at most {self.numbers[-1]} replications)"
         return f"after {last.replications} replications and {len(self.looks)} looks: {last.found}{ended}"
+
+
+def written(rule: Rule) -> str | Rule:
+    """The rule as `parsed` reads it, or itself if it has options that no text has."""
+    texts = [f"best {rule.metric}", f"apart {rule.metric}"]
+    if isinstance(rule, Precision):
+        amount = f"{100 * rule.relative:g}%" if rule.relative is not None else f"{rule.absolute:g}"
+        texts = [f"{rule.metric} within {amount}"]
+    return next((text for text in texts if parsed(text) == rule), rule)
 
 
 def parsed(text: str) -> Rule:

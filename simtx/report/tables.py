@@ -87,6 +87,10 @@ def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> li
         said.append(
             f"fewer than {RELIABLE} runs: intervals of skewed figures contain the true mean less often than they say"
         )
+    if comparison.stopping is not None:
+        said.append(
+            f"intervals hold although the runs were looked at before they ended ({comparison.stopping.rule}): {comparison.stopping}"
+        )
     estimates = [one for row in lines for _, _, one in row.cells]
     if any(one.never for one in estimates):
         said.append(

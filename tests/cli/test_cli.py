@@ -147,6 +147,21 @@ def test_compare_json_is_one_document_with_intervals(tmp_path: Path) -> None:
     assert document["failures"] == []
 
 
+def test_compare_stops_when_the_best_is_known_and_says_so(tmp_path: Path) -> None:
+    """Beside the table; and for machines, with the looks and the number of real executions."""
+    wish = ("compare", "transfer", "saga", "2pc", "--until", "best decision_p50_ms", "--best", "decision_p50_ms")
+    limit = ("--where", "missing_effects == 0", "--workers", "1")
+    result = run(*wish, *limit, *FAST, cwd=tmp_path)
+    assert result.returncode == 0
+    assert "✓ 2pc is the best one that keeps to the thresholds, by request to final outcome, median" in result.stdout
+    assert "--until 'best decision_p50_ms'" in result.stdout
+    document = json.loads(run(*wish, *limit, "--json", "--out", "other", *FAST, cwd=tmp_path).stdout)
+    assert document["stopping"]["guaranteed"] is True
+    assert document["stopping"]["rule"] == "best decision_p50_ms"
+    assert document["executions"] == 20
+    assert (document["decision"]["strategy"], document["decision"]["supported"]) == ("2pc", True)
+
+
 def test_a_scenario_file_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(Path(simtx.load("transfer").path or "").read_text(encoding="utf-8"), encoding="utf-8")

@@ -17,7 +17,7 @@ import simtx
 from simtx import ScenarioError
 from simtx.experiments import Apart, Best, Precision, interval
 from simtx.experiments.agenda import Agenda
-from simtx.experiments.stopping import CAP, Rule, Stopping, looks, parsed, spent
+from simtx.experiments.stopping import CAP, Rule, Stopping, looks, parsed, spent, written
 from simtx.metrics.intervals import kind_of
 
 Floats = NDArray[np.float64]
@@ -270,3 +270,7 @@ def test_rules_can_be_written_as_text() -> None:
     assert parsed("drift_net_mean within 2.5") == Precision("drift_net_mean", None, 2.5)
     rules: Sequence[Rule] = (parsed("apart x"), parsed("best x"))
     assert rules == (Apart("x"), Best("x"))
+    texts = ("best x", "apart x", "x within 5%", "x within 2.5")
+    assert [written(parsed(text)) for text in texts] == list(texts)
+    special = Best("x", within=0.02)
+    assert written(special) is special
