@@ -132,7 +132,7 @@ def _version() -> str:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
 
 
 def _loader(module: str, function: str) -> Callable[[], Callable[..., Any]]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Generic, cast
 
+from simtx.arguments import flag, require
 from simtx.checker.exploration import Progress
 from simtx.checker.model import Model, Predicate, S, Successors
 from simtx.errors import ScenarioError
@@ -51,6 +52,8 @@ class Options:
             whole = isinstance(value, int) and not isinstance(value, bool)
             if (value is not None or name == "workers") and not (whole and value >= 1):
                 raise ScenarioError(f"must be a whole number of at least 1, got {value!r}", where=f"explore: {name}")
+        for name in ("symmetry", "coverage", "stop_at_violation"):
+            require(flag, getattr(self, name), name, "explore")
         seconds: Any = self.max_seconds
         number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
         if seconds is not None and not (number and seconds > 0):

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from simtx.arguments import SEED, STRATEGIES, checked, function, optional, shows, whole
 from simtx.errors import RunFailed, ScenarioError
 from simtx.experiments.agenda import Agenda
 from simtx.experiments.executors import ExecutorLike, backend
 from simtx.experiments.interrupts import Interrupts
 from simtx.experiments.pool import Call, Pool, opened
-from simtx.experiments.stopping import CAP, Rule, Stopping, parsed, written
+from simtx.experiments.stopping import CAP, Rule, Stopping, parsed, rule_like, written
 from simtx.experiments.work import failed, packed, play, version
 from simtx.metrics import views
+from simtx.metrics.figures import unknown as unknown_metric
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of, paired, ratio
 from simtx.metrics.provenance import Provenance, command, provenance, strategy_text
 from simtx.metrics.still_open import StillOpen
@@ -217,7 +219,7 @@ class Comparison:
         frame = self.frame
         unknown = [name for name in metrics if name not in self.metrics]
         if len(frame) and unknown:
-            raise ScenarioError(f"'{unknown[0]}' is no metric; there are {', '.join(self.metrics)}", "metric")
+            raise unknown_metric(unknown[0], self.metrics)
         return frame
 
     def table(self, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> pd.DataFrame:
@@ -341,6 +343,15 @@ def _columns(metric: str, estimates: Sequence[Interval]) -> dict[tuple[str, str]
     return {(metric, part): [getattr(one, part) for one in estimates] for part in _PARTS}
 
 
+@checked(
+    strategies=STRATEGIES,
+    replications=optional(whole(1)),
+    until=optional(rule_like),
+    seed=SEED,
+    workers=optional(whole(1), "None for one a processor"),
+    progress=shows,
+    on_result=optional(function),
+)
 def compare(
     scenario: Scenario | str,
     strategies: Sequence[Strategy | str] = DEFAULT,
@@ -378,17 +389,12 @@ def compare(
         ScenarioError: An input is wrong.
         RunFailed: Not a single run could be finished.
     """
-    if isinstance(scenario, str):
-        from simtx.scenario import load
+    from simtx.scenario import load
 
-        scenario = load(scenario)
+    scenario = load(scenario)
     rule = parsed(until) if isinstance(until, str) else until
     if replications is None:
         replications = REPLICATIONS if rule is None else CAP
-    if isinstance(replications, bool) or replications != int(replications) or replications < 1:
-        raise ScenarioError(f"must be a whole number from 1, not {replications!r}", "replications")
-    if isinstance(strategies, str) or not len(strategies):
-        raise ScenarioError("give a list of at least one strategy", "strategies")
     chosen = labelled(strategies, scenario)
     _check_plans(scenario, chosen)
     if scenario.run.stratify:

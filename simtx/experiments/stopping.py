@@ -302,6 +302,14 @@ def written(rule: Rule) -> str | Rule:
     return next((text for text in texts if parsed(text) == rule), rule)
 
 
+def rule_like(value: object) -> str:
+    """What a rule may be; see `simtx.arguments`."""
+    good = isinstance(value, str) or (
+        not isinstance(value, type) and hasattr(value, "metric") and hasattr(value, "minimum")
+    )
+    return "" if good else "must be a rule such as simtx.experiments.Best, or a text such as 'best latency_p99_ms'"
+
+
 def parsed(text: str) -> Rule:
     """A rule as the command line writes it: ``best latency_p99_ms``, ``apart latency_p99_ms``, ``latency_p99_ms within 5%`` (or ``within 2``).
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, get_args
 
+from simtx.arguments import checked, has, instance, listed
 from simtx.errors import ScenarioError
 from simtx.metrics.durable import Disk
 from simtx.metrics.journal import DAEMON
@@ -97,6 +98,10 @@ class Conformance:
         return f"{played}{cut}{tail}{found}"
 
 
+@checked(
+    trace=listed(instance(TraceEvent, ""), "events of a log, such as run.trace"),
+    strategy=has("name", "machine", "daemons", said="a strategy, such as run.strategy"),
+)
 def check_log(trace: Iterable[TraceEvent], strategy: Strategy) -> Conformance:
     """Replay a full log through the machines of its strategy.
 

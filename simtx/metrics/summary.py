@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from simtx.metrics import censored
+from simtx.metrics.figures import Summary
 
 if TYPE_CHECKING:
     from simtx.metrics.run import RunData
@@ -102,7 +103,7 @@ def durations(
     return numbers
 
 
-def summarise(transactions: pd.DataFrame, data: RunData) -> pd.Series[float]:
+def summarise(transactions: pd.DataFrame, data: RunData) -> Summary:
     """One number a metric; definitions are in docs/metrics.md. What cannot be computed is not a number, what had not ended is infinite."""
     measured = transactions[transactions["measured"]]
     count = len(measured)
@@ -160,4 +161,4 @@ def summarise(transactions: pd.DataFrame, data: RunData) -> pd.Series[float]:
         "events": data.events,
     }
     numbers.update(data.extra)
-    return pd.Series(numbers, dtype=float, name="value")
+    return Summary(numbers, dtype=float, name="value")

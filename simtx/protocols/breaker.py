@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
-from simtx.errors import ProtocolViolation
 from simtx.protocols.policies import BreakerPolicy
 
 BreakerState: TypeAlias = Literal["closed", "open", "half-open"]
@@ -52,18 +51,11 @@ class CircuitBreaker:
         state: ``closed``, ``open`` or ``half-open``.
         failures: Consecutive failures while closed.
         since: When it opened, or when the trial was let through, in seconds.
-
-    Raises:
-        ProtocolViolation: The policy makes no sense.
     """
 
     __slots__ = ("failures", "policy", "since", "state")
 
     def __init__(self, policy: BreakerPolicy) -> None:
-        if policy.threshold < 1:
-            raise ProtocolViolation(f"circuit breaker: threshold is {policy.threshold}, it has to be at least 1")
-        if not policy.cooldown >= 0:
-            raise ProtocolViolation(f"circuit breaker: cooldown is {policy.cooldown} s, it must not be negative")
         self.policy = policy
         self.state: BreakerState = "closed"
         self.failures = 0

@@ -38,6 +38,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
+from simtx.arguments import require
 from simtx.errors import ScenarioError
 from simtx.protocols.choreography import (
     CLIENT,
@@ -69,7 +70,7 @@ from simtx.protocols.contract import (
     Transact,
     Transition,
 )
-from simtx.protocols.policies import Policies
+from simtx.protocols.policies import POLICIES, Policies
 
 Order: TypeAlias = Literal["db-first", "broker-first"]
 AcknowledgeWhen: TypeAlias = Literal["after", "before"]
@@ -445,6 +446,7 @@ class DualWrite(ChoreographyStrategy):
             raise ScenarioError(f"order is '{self.order}'; it must be 'db-first' or 'broker-first'", "dual-write")
         if self.acknowledge not in ("after", "before"):
             raise ScenarioError(f"acknowledge is '{self.acknowledge}'; it must be 'after' or 'before'", "dual-write")
+        require(POLICIES, self.policies, "policies", "DualWrite")
 
     def machine(self, node: str, tx: int) -> DualWriteService:
         """A blank machine of one service."""

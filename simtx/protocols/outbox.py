@@ -39,6 +39,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from simtx.arguments import flag, require
 from simtx.protocols.choreography import (
     CLIENT,
     DEFAULT_POLICIES,
@@ -72,7 +73,7 @@ from simtx.protocols.contract import (
     Transact,
     Transition,
 )
-from simtx.protocols.policies import Policies
+from simtx.protocols.policies import POLICIES, Policies
 from simtx.protocols.relay import Relay
 
 _REFUSED: Final = Branch("refused")
@@ -379,6 +380,11 @@ class Outbox(ChoreographyStrategy):
 
     name: ClassVar[str] = "outbox"
     recognises_requests: ClassVar[bool] = True  # by the inbox row of the first step
+
+    def __post_init__(self) -> None:
+        require(flag, self.closing, "closing", "Outbox")
+        require(flag, self.wake, "wake", "Outbox")
+        require(POLICIES, self.policies, "policies", "Outbox")
 
     @property
     def wake_on_commit(self) -> bool:

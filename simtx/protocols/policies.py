@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+from simtx.arguments import Check, instance, number, optional, require, whole
+
+_PERIOD: Final = number(above=0, infinite=True)  # seconds; infinite: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,9 @@ class Backoff:
     base: float = 0.05
     factor: float = 2.0
     cap: float = 5.0
+
+    def __post_init__(self) -> None:
+        _check(self, base=_PERIOD, factor=number(above=0), cap=_PERIOD)
 
     def bound(self, attempt: int) -> float:
         """Upper bound of the wait before retry number `attempt` (from 0), in seconds."""
@@ -39,6 +47,9 @@ class BreakerPolicy:
 
     threshold: int = 10
     cooldown: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(self, threshold=whole(1), cooldown=_PERIOD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +91,26 @@ class Policies:
     maximum_hops: int = 64
     dedup_retention: float = 300.0
     breaker: BreakerPolicy | None = None
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            if one.name in _COUNTS:
+                _check(self, **{one.name: whole(0 if one.name == "maximum_hops" else 1)})
+            elif one.name not in ("backoff", "breaker", "compensation_attempts"):
+                _check(self, **{one.name: _PERIOD})
+        _check(
+            self,
+            compensation_attempts=optional(whole(1), "None for ever"),
+            backoff=instance(Backoff, "a Backoff"),
+            breaker=optional(instance(BreakerPolicy, "a BreakerPolicy")),
+        )
+
+
+POLICIES: Final = optional(instance(Policies, "simtx.Policies"), "None for the scenario's")
+"""What a strategy's policies may be."""
+_COUNTS: Final = frozenset({"attempts", "alert_after", "publish_attempts", "poll_batch", "maximum_hops"})
+
+
+def _check(owner: object, **checks: Check) -> None:
+    for name, check in checks.items():
+        require(check, getattr(owner, name), name, type(owner).__name__)

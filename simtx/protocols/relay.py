@@ -41,7 +41,7 @@ RELAY_TX: Final = -1
 """Transaction number of every long-running machine."""
 _TAG: Final = "published:"
 MINIMUM_POLL_INTERVAL: Final = 0.001
-"""Seconds; a shorter `Policies.poll_interval` (0, for example) means this one: a relay must not poll without any pause."""
+"""Seconds; a shorter `Policies.poll_interval` means this one: a relay must not poll without any pause."""
 
 
 class Relay(Machine):

@@ -48,6 +48,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Literal
 
+from simtx.arguments import require
 from simtx.errors import ScenarioError
 from simtx.protocols.contract import (
     Alert,
@@ -69,7 +70,7 @@ from simtx.protocols.contract import (
     Timer,
     Transition,
 )
-from simtx.protocols.policies import Policies
+from simtx.protocols.policies import POLICIES, Policies
 from simtx.protocols.saga_participant import Participant
 from simtx.protocols.saga_shape import Shape, check_plan, shape_of
 
@@ -585,6 +586,7 @@ class Saga:
     def __post_init__(self) -> None:
         if self.completion not in ("forced", "lazy"):
             raise ScenarioError(f"completion is '{self.completion}'; it is 'forced' or 'lazy'", "saga")
+        require(POLICIES, self.policies, "policies", "Saga")
         policy = self.policies or Policies()
         object.__setattr__(self, "policy", policy)
         object.__setattr__(self, "wait", SetTimer("reply", policy.call_timeout, policy.backoff.bound(0)))

@@ -45,9 +45,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
 
+from simtx.arguments import require
 from simtx.errors import ScenarioError
 from simtx.protocols.contract import Machine, Plan, Promise
-from simtx.protocols.policies import Policies
+from simtx.protocols.policies import POLICIES, Policies
 from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_execution import ExecutingCoordinator, ExecutingParticipant
 from simtx.protocols.two_phase_participant import Participant
@@ -87,6 +88,7 @@ class TwoPhaseCommit:
     def __post_init__(self) -> None:
         _check_option("presumption", self.presumption, get_args(Presumption))
         _check_option("work", self.work, get_args(Work))
+        require(POLICIES, self.policies, "policies", "TwoPhaseCommit")
 
     def configured(self, policies: Policies) -> TwoPhaseCommit:
         """This strategy, with the scenario's policies if it has none of its own."""

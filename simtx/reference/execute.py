@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from simtx.arguments import SEED, checked, choice, flag, instance, listed, optional, path, progress, table, text, whole
 from simtx.errors import RunFailed, ScenarioError
 from simtx.metrics.provenance import Provenance, provenance
 from simtx.progress import Phases, phases
@@ -40,6 +41,20 @@ if TYPE_CHECKING:
 Course = Callable[[Launcher], Awaitable[list[int]]]
 
 
+@checked(
+    store=text,
+    broker=text,
+    seed=SEED,
+    folder=optional(path),
+    network=choice("loopback", "scenario"),
+    kills=optional(table(text, listed(instance(KillPoint, ""), ""), "lists of KillPoint by node")),
+    host=text,
+    port=whole(0, 65535),
+    speaks=optional(table(text, text, "versions by node")),
+    upgrades=listed(instance(tuple, ""), "triples (seconds, node, version)"),
+    service_times=flag,
+    progress=progress,
+)
 def execute(
     scenario: Scenario | str,
     strategy: Strategy | str,
@@ -84,10 +99,9 @@ def execute(
         ScenarioError: The input is wrong.
         RunFailed: A process, a database or the broker cannot go on; the text says which and why.
     """
-    if isinstance(scenario, str):
-        from simtx.scenario import load
+    from simtx.scenario import load
 
-        scenario = load(scenario)
+    scenario = load(scenario)
     chosen = resolve(strategy, scenario.policies)
     check_store(store)
     check_broker(broker)

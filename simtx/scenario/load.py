@@ -42,6 +42,11 @@ def load(scenario: str | Path | Scenario) -> Scenario:
                 f"there is no scenario '{scenario}'; {hint(scenario, names())} (or give the path of a .toml file)"
             )
         return load(_builtin(scenario))
+    if not isinstance(scenario, str | Path):
+        raise ScenarioError(
+            f"{shown(scenario)} is no scenario; give the name of a built-in one, the path of a .toml file, or a scenario",
+            "scenario",
+        )
     file = Path(scenario).expanduser()
     raw = _read(file)
     return compose(raw, str(raw.get("name") or file.stem), file.name, path=file, units_needed=True)
@@ -58,6 +63,8 @@ def from_dict(raw: Mapping[str, Any], *, name: str = "scenario", folder: str | P
     Raises:
         ScenarioError: Something is wrong; every problem has a line of its own.
     """
+    if not isinstance(raw, Mapping):
+        raise ScenarioError(f"{shown(raw)} is no table; give nested dicts as they stand in a file", name)
     tables = plain(raw)
     if "extends" in tables:
         tables = _extended(tables, Path(folder) / "-", ())
@@ -86,10 +93,7 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], n=1)
-        raise ScenarioError(
-            f"there is no such file{f'; did you mean {near[0]!r}?' if near else ''}", str(path)
-        ) from None
+        raise ScenarioError(f"there is no such file{_near(path)}", str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ScenarioError(f"the file cannot be read: {reason}", str(path)) from None
@@ -99,6 +103,15 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         message = str(error)
         raise ScenarioError(f"this is not TOML: {message[:1].lower()}{message[1:]}", path.name) from None
     return _extended(raw, path, seen) if "extends" in raw else raw
+
+
+def _near(path: Path) -> str:
+    """What may have been meant by a file that is not there: one beside it, or a built-in scenario, which has no ending."""
+    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    near = difflib.get_close_matches(path.stem, names(), n=1)
+    return f"; did you mean {near[0]!r}, which is built in?" if near else ""
 
 
 def _extended(raw: dict[str, Any], path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

@@ -110,6 +110,9 @@ def strata(scenario: Scenario) -> Strata:
     Raises:
         ScenarioError: It cannot be divided.
     """
+    from simtx.scenario.load import load
+
+    scenario = load(scenario)
     plan, where = scenario.run, f"{scenario.name}: run.stratify"
     if plan.duration is None:
         raise ScenarioError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from simtx.arguments import SEED, checked, choice, function, listed, whole
 from simtx.errors import ScenarioError
 from simtx.metrics.provenance import loaded_code, provenance
 from simtx.metrics.run import Run
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 Process = Callable[[World], Generator[Any, Any, Any]]
 
 
+@checked(
+    seed=SEED,
+    replication=whole(0),
+    trace=choice(True, False, "full"),
+    processes=listed(function, "functions that take the World and return a generator"),
+)
 def simulate(
     scenario: Scenario | str,
     strategy: Strategy | str,
@@ -50,15 +57,12 @@ def simulate(
     Raises:
         ScenarioError: The input is wrong, or the strategy cannot play this scenario.
     """
-    if isinstance(scenario, str):
-        from simtx.scenario import load
+    from simtx.scenario import load
 
-        scenario = load(scenario)
+    scenario = load(scenario)
     refuse(scenario, "simulate")
     played = scenario
     chosen = resolve(strategy, scenario.policies)
-    if trace not in (True, False, "full"):
-        raise ScenarioError(f"trace is {trace!r}; it is True, False or 'full'", "simulate")
     Streams(seed, replication)  # refuses what is no such number, before anything is built
     problem = chosen.check(template(scenario))
     if problem:

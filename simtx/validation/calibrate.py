@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from simtx.arguments import SEED, STRATEGIES, checked, flag, number, progress, text, whole
 from simtx.errors import ScenarioError
 from simtx.progress import Phases, phases
 from simtx.protocols import Operation, Strategy, Transact
@@ -46,6 +47,17 @@ Legs = dict[str, list[Leg]]
 """The legs of one run by block."""
 
 
+@checked(
+    name=text,
+    strategies=STRATEGIES,
+    store=text,
+    broker=text,
+    transactions=whole(1),
+    utilisation=number(above=0, below=1),
+    curves=flag,
+    seed=SEED,
+    progress=progress,
+)
 def calibrate(
     name: str = "this-machine",
     *,
@@ -78,14 +90,11 @@ def calibrate(
         ScenarioError: The input is wrong.
         RunFailed: A run could not be completed.
     """
-    if isinstance(scenario, str):
-        from simtx.scenario import load
+    from simtx.scenario import load
 
-        scenario = load(scenario)
+    scenario = load(scenario)
     check_store(store)
     check_broker(broker)
-    if not 0 < utilisation < 1:
-        raise ScenarioError(f"utilisation is {utilisation:g}; a number strictly between 0 and 1 is needed", "calibrate")
     quiet = at_utilisation(scenario, utilisation, transactions)
     taken: list[Legs] = []
     chosen = [resolve(one, scenario.policies) for one in strategies]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from simtx.arguments import SEED, checked, flag, instance, listed, number, optional, path, progress, text, whole
 from simtx.errors import ScenarioError
 from simtx.metrics import censored, views
 from simtx.metrics.intervals import Interval, interval
@@ -134,6 +135,19 @@ class Validation:
         return str(views.view("validation-html")(self))
 
 
+@checked(
+    store=text,
+    broker=text,
+    loads=listed(number(above=0, below=1), "shares of saturation, numbers strictly between 0 and 1"),
+    transactions=whole(1),
+    replications=whole(2),
+    failure=flag,
+    saturation=flag,
+    calibration=optional(instance(Calibration, "a Calibration, as simtx.calibrate makes it")),
+    seed=SEED,
+    folder=optional(path),
+    progress=progress,
+)
 def validate(
     scenario: Scenario | str,
     strategy: Strategy | str,
@@ -173,20 +187,12 @@ def validate(
         ScenarioError: The input is wrong.
         RunFailed: A run could not be completed.
     """
-    if isinstance(scenario, str):
-        from simtx.scenario import load
+    from simtx.scenario import load
 
-        scenario = load(scenario)
+    scenario = load(scenario)
     chosen = resolve(strategy, scenario.policies)
     check_store(store)
     check_broker(broker)
-    for one in loads:
-        if not 0 < one < 1:
-            raise ScenarioError(
-                f"a load of {one:g} is no share of saturation; numbers strictly between 0 and 1 are needed", "loads"
-            )
-    if replications < 2:
-        raise ScenarioError(f"{replications} replications give no interval; at least 2 are needed", "replications")
     settings: dict[str, Any] = {"store": without_password(store)}
     settings |= {"broker": without_password(broker)} if chosen.uses_broker else {}
     settings |= {"loads": list(loads)} if tuple(loads) != LOADS else {}

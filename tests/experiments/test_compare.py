@@ -204,11 +204,11 @@ def test_a_dying_worker_ends_nothing(small: simtx.Scenario, comparison: simtx.Co
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"replications": 0}, "replications: must be a whole number from 1, not 0"),
-        ({"replications": 2.5}, "replications: must be a whole number from 1, not 2.5"),
+        ({"replications": 0}, "replications: must be a whole number from 1, or None, not 0"),
+        ({"replications": 2.5}, "replications: must be a whole number from 1, or None, not 2.5"),
         ({"workers": 0}, "workers: must be a whole number from 1"),
-        ({"strategies": []}, "strategies: give a list of at least one strategy"),
-        ({"strategies": "saga"}, "strategies: give a list of at least one strategy"),
+        ({"strategies": []}, "strategies: must be a list of strategies, names or objects, at least 1, not []"),
+        ({"strategies": "saga"}, "strategies: must be a list of strategies, names or objects, at least 1, not 'saga'"),
         ({"strategies": ["saga", "saga"]}, "strategies: saga is there twice"),
         ({"strategies": ["sagas"]}, "did you mean 'saga'"),
     ],

@@ -66,9 +66,8 @@ def test_a_wake_up_reads_at_once_and_leaves_the_period_alone() -> None:
     assert running().handle(Timer("wake")) == [ReadOutbox("rows", 4)]
 
 
-@pytest.mark.parametrize("interval", [0.0, -1.0, 1e-9])
-def test_polling_without_any_pause_is_not_possible(interval: float) -> None:
-    effects = running(Policies(poll_interval=interval)).handle(Timer("poll"))
+def test_polling_without_any_pause_is_not_possible() -> None:
+    effects = running(Policies(poll_interval=1e-9)).handle(Timer("poll"))
     assert effects[0] == SetTimer("poll", MINIMUM_POLL_INTERVAL)
 
 

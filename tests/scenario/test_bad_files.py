@@ -599,6 +599,17 @@ def test_missing_and_unreadable_files(tmp_path):
         load(tmp_path / "latin.toml")
 
 
+def test_a_built_in_scenario_by_the_name_of_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("checkout.toml", "checkuot.toml"):
+        with pytest.raises(
+            ScenarioError, match=rf"{name}: there is no such file; did you mean 'checkout', which is built in\?$"
+        ):
+            load(name)
+    with pytest.raises(ScenarioError, match=r"somewhere/else\.toml: there is no such file$"):
+        load("somewhere/else.toml")
+
+
 def test_unknown_name():
     with pytest.raises(ScenarioError, match=r"^there is no scenario 'chekout'; did you mean 'checkout'\?"):
         load("chekout")

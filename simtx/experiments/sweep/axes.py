@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ def measured(value: Any) -> tuple[float | None, str]:
     if isinstance(value, bool):
         return None, ""
     if isinstance(value, int | float):
-        return number(value), ""
+        return (number(value), "") if math.isfinite(value) else (None, "")
     if isinstance(value, str):
         for read, unit in ((duration, "s"), (rate, "1/s"), (probability, "")):
             try:

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import pandas as pd
 
+from simtx.arguments import flag, require
 from simtx.errors import ScenarioError
 from simtx.experiments.sweep.axes import measured
 from simtx.scenario.units import hint, shown
@@ -50,6 +51,7 @@ class Range:
     integer: bool = False
 
     def __post_init__(self) -> None:
+        require(flag, self.integer, "integer", "range")
         low, high = self.ends
         if not low < high or not math.isfinite(high - low):
             raise ScenarioError(

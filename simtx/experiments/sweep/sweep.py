@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pandas as pd
 
+from simtx.arguments import SEED, STRATEGIES, checked, flag, function, instance, optional, path, shows, whole
 from simtx.errors import ScenarioError
 from simtx.experiments.compare import DEFAULT, labelled
 from simtx.experiments.executors import ExecutorLike, backend, processors
@@ -98,6 +99,23 @@ def sweep(
 ) -> Sweep: ...
 
 
+@checked(
+    over=optional(
+        instance((Mapping, list, tuple, pd.DataFrame, str, Path), "values by parameter, or a table of cells")
+    ),
+    strategies=STRATEGIES,
+    parameters=optional(instance(Mapping, "fields by name")),
+    design_seed=SEED,
+    store=optional(path),
+    name=instance(str, "a text"),
+    workers=optional(whole(1), "None for one a processor"),
+    progress=shows,
+    accept_stale=flag,
+    retry_failed=flag,
+    stop_after=whole(1),
+    on_result=optional(function),
+    dry_run=flag,
+)
 def sweep(
     scenario: Scenario | str,
     over: Over = None,

@@ -1,0 +1,219 @@
+"""Arguments of public functions: each is checked when it is given, and what is wrong with it is said in one line.
+
+Without this, a wrong argument travels on until something fails that its author has never heard of, or, worse, until nothing does.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
+
+from simtx.errors import ScenarioError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Check: TypeAlias = Callable[[Any], str]
+"""What is wrong with a value, as ``must be ...``; empty if nothing is."""
+
+
+def checked(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function whose arguments are checked before it runs.
+
+    Args:
+        checks: By parameter. An argument that is not given is not checked.
+    """
+
+    def wrapped(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        unknown = set(checks) - set(signature.parameters)
+        if unknown:
+            raise TypeError(f"{function.__name__} has no parameter '{unknown.pop()}'")
+
+        @functools.wraps(function)
+        def called(*args: P.args, **options: P.kwargs) -> R:
+            given = signature.bind(*args, **options).arguments
+            for name, check in checks.items():
+                if name in given:
+                    require(check, given[name], name)
+            return function(*args, **options)
+
+        called.__checks__ = checks  # type: ignore[attr-defined]
+        return called
+
+    return wrapped
+
+
+def require(check: Check, value: Any, name: str, where: str = "") -> None:
+    """Refuse a value that a check finds wrong.
+
+    Args:
+        check: What it must be.
+        value: What it is.
+        name: Of the parameter.
+        where: Whose parameter it is; empty: it speaks for itself.
+
+    Raises:
+        ScenarioError: It is wrong.
+    """
+    problem = check(value)
+    if problem:
+        raise ScenarioError(f"{problem}, not {shown(value)}", f"{where}: {name}" if where else name)
+
+
+def shown(value: Any) -> str:
+    """A value in an error: never long, never more than one line."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001 - a broken `repr` is not what is wrong
+        text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# --- checks -------------------------------------------------------------------------------------------------------------------
+
+
+def optional(check: Check, said: str = "None") -> Check:
+    """The same, or None."""
+
+    def found(value: Any) -> str:
+        problem = "" if value is None else check(value)
+        return f"{problem}, or {said}" if problem else ""
+
+    return found
+
+
+def whole(least: int = 0, most: int | None = None) -> Check:
+    """A whole number in a range."""
+    until = f" to {most}" if most is not None else ""
+
+    def found(value: Any) -> str:
+        try:
+            good = (
+                not isinstance(value, bool | str | bytes)
+                and int(value) == value
+                and least <= value
+                and (most is None or value <= most)
+            )
+        except (TypeError, ValueError, OverflowError):
+            good = False
+        return "" if good else f"must be a whole number from {least}{until}"
+
+    return found
+
+
+def number(*, above: float = -math.inf, below: float = math.inf, zero: bool = False, infinite: bool = False) -> Check:
+    """A number in a range whose ends do not belong to it, but for zero if that is said."""
+    parts = [f"above {above:g}"] if above > -math.inf and not (zero and above == 0) else []
+    parts += ["of at least 0"] if zero and above == 0 else []
+    parts += [f"below {below:g}"] if below < math.inf else []
+    said = " and ".join(parts)
+
+    def found(value: Any) -> str:
+        real = isinstance(value, int | float) or (hasattr(value, "dtype") and not getattr(value, "shape", (1,)))
+        try:
+            good = real and not isinstance(value, bool) and (infinite or math.isfinite(value))
+            good = good and (above < value < below or (zero and value == 0) or (infinite and value == math.inf))
+        except (TypeError, ValueError):
+            good = False
+        return "" if good else f"must be a number{f' {said}' if said else ''}"
+
+    return found
+
+
+def flag(value: Any) -> str:
+    """True or False."""
+    return "" if isinstance(value, bool) else "must be True or False"
+
+
+def text(value: Any) -> str:
+    """A text that is not empty."""
+    return "" if isinstance(value, str) and value else "must be a text"
+
+
+def path(value: Any) -> str:
+    """The path of a file or folder."""
+    return "" if isinstance(value, str | PathLike) and str(value) else "must be a path"
+
+
+def function(value: Any) -> str:
+    """Something that can be called."""
+    return "" if callable(value) and not isinstance(value, type) else "must be a function"
+
+
+def progress(value: Any) -> str:
+    """Whether to show a bar, or a function that shows something else."""
+    good = value is None or isinstance(value, bool) or not function(value)
+    return "" if good else "must be True, False, None or a function"
+
+
+def shows(value: Any) -> str:
+    """Whether to show a bar."""
+    return "" if value is None or isinstance(value, bool) else "must be True, False or None"
+
+
+def choice(*options: Any) -> Check:
+    """One of these."""
+    quoted = [repr(option) for option in options]
+    said = quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+    def found(value: Any) -> str:
+        good = any(type(value) is type(option) and value == option for option in options)
+        return "" if good else f"must be {said}"
+
+    return found
+
+
+def listed(check: Check, said: str, *, least: int = 0) -> Check:
+    """A list of what a check allows, in words."""
+    what = f"must be a list of {said}" + (f", at least {least}" if least else "")
+
+    def found(value: Any) -> str:
+        items = (
+            not isinstance(value, str | bytes | Mapping) and isinstance(value, Iterable) and hasattr(value, "__len__")
+        )
+        if not items or len(value) < least:
+            return what
+        wrong = next((one for one in value if check(one)), None)
+        return "" if wrong is None and not any(one is None and check(one) for one in value) else what
+
+    return found
+
+
+def table(keys: Check, values: Check, said: str) -> Check:
+    """A mapping of what two checks allow, in words."""
+
+    def found(value: Any) -> str:
+        good = (
+            isinstance(value, Mapping)
+            and not any(keys(one) for one in value)
+            and not any(values(one) for one in value.values())
+        )
+        return "" if good else f"must be {said}"
+
+    return found
+
+
+def instance(kind: type | tuple[type, ...], said: str) -> Check:
+    """An object of a class, in words."""
+    return lambda value: "" if isinstance(value, kind) else f"must be {said}"
+
+
+def has(*members: str, said: str) -> Check:
+    """An object with these members, in words: for classes that this layer does not know."""
+    return lambda value: (
+        "" if not isinstance(value, type) and all(hasattr(value, name) for name in members) else f"must be {said}"
+    )
+
+
+def anything(_value: Any) -> str:
+    """Checked elsewhere."""
+    return ""
+
+
+STRATEGIES: Final = listed(anything, "strategies, names or objects", least=1)
+"""Strategies to compare; each of them is checked where it is looked up."""
+SEED: Final = whole(0)

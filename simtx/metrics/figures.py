@@ -1,0 +1,53 @@
+"""The figures of a run by name, which say what was meant when a name is wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from simtx.errors import ScenarioError
+
+if TYPE_CHECKING:
+    _Series = pd.Series[float]
+else:
+    _Series = pd.Series  # it takes no parameter at run time
+
+_SHOWN = 6  # names that contain what was asked for
+
+
+class UnknownMetric(ScenarioError, KeyError):
+    """There is no metric of this name; also a `KeyError`, as of any mapping."""
+
+    __str__ = Exception.__str__  # that of a KeyError puts the text in quotes
+
+
+def unknown(name: object, known: Iterable[str], where: str = "metric") -> UnknownMetric:
+    """The error that names the nearest metric, or those that contain what was asked for."""
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.7)
+    inside = [one for one in names if str(name).lower() in one.lower()] if str(name) else []
+    if near:
+        guess = f"did you mean '{near[0]}'?"
+    elif inside:
+        listed = ", ".join(f"'{one}'" for one in inside[:_SHOWN])
+        guess = f"did you mean {listed}{' or another one' if len(inside) > _SHOWN else ''}?"
+    else:
+        guess = f"there are {', '.join(names)}"
+    return UnknownMetric(f"{name!r} is no metric; {guess}", where)
+
+
+class Summary(_Series):
+    """One number a metric, as a Series; a name that is not there is an `UnknownMetric`."""
+
+    @property
+    def _constructor(self) -> Any:
+        return pd.Series  # what is made of it is a plain one
+
+    def __getitem__(self, key: Any) -> Any:
+        """The figure of this name, or whatever else pandas understands."""
+        if isinstance(key, str) and key not in self.index:
+            raise unknown(key, map(str, self.index))
+        return super().__getitem__(key)
