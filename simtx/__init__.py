@@ -146,7 +146,7 @@ def _register_views() -> None:
         ("diagram-text", "simtx.report.diagram", "render"),
         ("otlp", "simtx.report.otlp", "save_otlp"),
         ("chrome", "simtx.report.chrome", "save_chrome"),
-        ("timeline", "simtx.report.plots", "timeline"),
+        ("timeline", "simtx.report.runs", "timeline"),
         ("decision-text", "simtx.report.decision", "text"),
         ("decision-html", "simtx.report.decision", "html"),
         ("comparison", "simtx.report.plots", "overview"),

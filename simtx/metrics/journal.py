@@ -220,6 +220,10 @@ class Journal:
         """The run ends, and a branch has been prepared for so many seconds."""
         self.recorder.log("doubt", self.node, tx, detail=repr(seconds))
 
+    def in_doubt_again(self, tx: int) -> None:
+        """A crash has taken back a rollback that was not forced: the branch is prepared once more."""
+        self.recorder.log("doubt", self.node, tx, name="again")
+
     def still_locked(self, tx: int, keys: Iterable[str], seconds: float) -> None:
         """The run ends, and these row locks are held; `seconds` is the sum of the times for which they have been."""
         self.recorder.log("held", self.node, tx, name=",".join(keys), detail=repr(seconds))

@@ -45,6 +45,7 @@ class TransactionRecord:
         "lock_wait",
         "measured",
         "messages",
+        "open",
         "partial",
         "plan",
         "prepared",
@@ -77,6 +78,7 @@ class TransactionRecord:
         self.prepared = self.done = self.actors = 0
         self.lock_wait = self.lock_hold = self.in_doubt = 0.0
         self.partial = self.refused = self.stuck = False
+        self.open = True
 
 
 class DriftGauge:
@@ -125,6 +127,7 @@ class Ledger:
         self.rows = Columns()
         self.expected: dict[str, dict[str, float]] = {}
         self.undecided = 0
+        self.unsettled = 0
         self.partial = 0
         self.partial_time = 0.0
         self.measuring = True
@@ -144,6 +147,7 @@ class Ledger:
         record = TransactionRecord(plan, now, demands, measured, len(self.gauges), writing)
         self.active[plan.tx] = record
         self.undecided += 1
+        self.unsettled += 1
         if now >= self._next_sweep:
             self._sweep(now)
         return record
@@ -154,6 +158,13 @@ class Ledger:
             self.undecided -= 1
             record.decision = COMMITTED if committed else ABORTED
             record.decided = now
+            self._weigh(record)
+
+    def _weigh(self, record: TransactionRecord) -> None:
+        """Whether each step of a decided transaction is in force exactly as the decision says."""
+        if (record.done != (record.writing if record.decision == COMMITTED else 0)) is not record.open:
+            record.open = not record.open
+            self.unsettled += 1 if record.open else -1
 
     def effect(
         self,
@@ -187,6 +198,8 @@ class Ledger:
                 if actions[index] == undone[index] + 1:
                     done += 1
         record.done = done
+        if record.decision:
+            self._weigh(record)
         if (0 < done < record.writing) is not record.partial:
             record.partial = not record.partial
             self._count_partial(1 if record.partial else -1, now)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simtx.metrics import audit
 from simtx.metrics.ledger import Ledger, TransactionRecord, writes
+from simtx.metrics.recovery import Struck, target
 from simtx.metrics.run import RunData
 from simtx.metrics.summary import summarise, transactions_frame
+from simtx.metrics.timeline import Clock, Timeline
 from simtx.metrics.trace import TraceEvent
 from simtx.protocols import Operation, Plan, Step
 
@@ -24,20 +26,26 @@ if TYPE_CHECKING:
 
     from simtx.scenario import Scenario
 
-_SAMPLES: Final = 200  # points of the timeline
+_OF_THE_END: Final = frozenset({"doubt", "held", "unpublished", "unfinished", "end"})
 
 
-def data_from_trace(trace: Iterable[TraceEvent], scenario: Scenario, values: audit.Values | None = None) -> RunData:
+def data_from_trace(
+    trace: Iterable[TraceEvent], scenario: Scenario, values: audit.Values | None = None, *, broker: bool | None = None
+) -> RunData:
     """The raw numbers of a run, from its event log.
 
-    The log holds neither the digest nor the lengths of queues, which are NaN in the timeline.
+    The log does not hold the digest, and the timeline has those lengths of queues that the log says.
 
     Args:
         trace: The whole log of one run, in order.
         scenario: What was played: initial values, invariants, workers, the warm-up.
         values: Last values by service and key, as the stores have them; None: those that the log leads to.
+        broker: Whether there was a broker; None: if anything was published.
     """
-    replay = _Replay(scenario).play(trace)
+    events = list(trace)
+    if broker is None:
+        broker = any(event.kind == "publish" for event in events)
+    replay = _Replay(scenario, broker=broker).play(events)
     if values is not None:
         replay.values = {name: dict(values.get(name, {})) for name in replay.values}
     return replay.data()
@@ -72,9 +80,10 @@ class _Replay:
 
     Args:
         scenario: What was played.
+        broker: Whether there was a broker.
     """
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, broker: bool) -> None:
         self.scenario = scenario
         self.ledger = Ledger(len(audit.conserved(scenario)), grace=math.inf)
         self.weights = {name: audit.weights(scenario, name) for name in scenario.services}
@@ -88,9 +97,12 @@ class _Replay:
         self.horizon = 0.0
         self.end = 0.0
         self.events = 0
-        self.timeline: list[tuple[float, ...]] = []
-        self.sample_every = max(scenario.expected_length() / _SAMPLES, 1e-3)
-        self.closed = False
+        self.timeline = Timeline(list(scenario.services), broker=broker)
+        self.clock = Clock(scenario)
+        self.levels: dict[str, float] = {}
+        self.in_doubt: set[tuple[str, int]] = set()
+        self.struck: list[Struck] = []
+        self.closed = self.over = False
         self.handlers: dict[str, Callable[[TraceEvent], None]] = {
             kind: getattr(self, f"_{kind}")
             for kind in (
@@ -112,10 +124,13 @@ class _Replay:
                 "free",
                 "crash",
                 "redeliver",
+                "restart",
                 "suspect",
                 "alert",
                 "reject",
                 "fault",
+                "healed",
+                "level",
                 "answer",
                 "reply",
                 "decided",
@@ -132,11 +147,16 @@ class _Replay:
     def play(self, trace: Iterable[TraceEvent]) -> _Replay:
         """Play the whole log."""
         handlers = self.handlers
-        sample = self.sample_every
+        clock = self.clock
         for event in trace:
-            while event.time >= sample and not self.closed:
-                self._sample(sample)
-                sample += self.sample_every
+            # A sample comes before all that happens at its time, but for the lengths of queues that were written down for it.
+            while (
+                clock.due <= event.time
+                and not self.over
+                and not (clock.due == event.time and (event.kind == "level" or event.kind in _OF_THE_END))
+            ):
+                self._sample(clock.due)
+                clock.tick(draining=self.closed)
             handler = handlers.get(event.kind)
             if handler is not None:
                 handler(event)
@@ -171,19 +191,16 @@ class _Replay:
                 for name, one in self.workers.items()
             },
             timeline=self.timeline,
+            struck=self.struck,
             services=list(scenario.services),
             digest="",
             still_open=ledger.still_open,
             extra={"stale_reads_per_million": 1e6 * stale / reads if reads else math.nan} if replicas else {},
         )
 
-    def _sample(self, now: float) -> None:
-        ledger = self.ledger
-        gauge = ledger.gauges[0] if ledger.gauges else None
-        row: list[float] = [now, gauge.net if gauge else 0.0, gauge.gross if gauge else 0.0, ledger.undecided]
-        for one in self.workers.values():
-            row += [math.nan, one.busy]
-        self.timeline.append(tuple(row))
+    def _sample(self, now: float, *, whole: bool = False) -> None:
+        busy = {f"busy_{name}": one.busy for name, one in self.workers.items()}
+        self.timeline.add(now, self.ledger, len(self.in_doubt), {**self.levels, **busy}, whole=whole)
 
     # --- transactions -----------------------------------------------------------------------------------------------------------
 
@@ -268,11 +285,13 @@ class _Replay:
         self._transact(event)
         if event.detail.endswith("done forced"):
             self._add(event, "prepared")
+            self.in_doubt.add((event.node, event.tx))
 
     def _commit(self, event: TraceEvent) -> None:
         durability, _, in_doubt = event.detail.partition(" in-doubt=")
         self._add(event, durability)
         self._add(event, "in_doubt", float(in_doubt))
+        self.in_doubt.discard((event.node, event.tx))
 
     _rollback = _commit
 
@@ -315,8 +334,27 @@ class _Replay:
 
     # --- the run ----------------------------------------------------------------------------------------------------------------
 
-    def _fault(self, event: TraceEvent) -> None:  # noqa: ARG002 - as all handlers
+    def _fault(self, event: TraceEvent) -> None:
         self.counts["fault"] += 1
+        number = int(event.detail or -1)
+        faults = self.scenario.faults
+        whom = target(faults[number]) if 0 <= number < len(faults) else event.node
+        self.struck.append(Struck(number, event.name, whom, event.time))
+
+    def _healed(self, event: TraceEvent) -> None:
+        self._heal(event.time, lambda one: one.fault == int(event.detail))
+
+    def _restart(self, event: TraceEvent) -> None:
+        self._heal(event.time, lambda one: one.fault < 0 and one.target == event.node)
+
+    def _heal(self, now: float, which: Callable[[Struck], bool]) -> None:
+        for one in reversed(self.struck):
+            if math.isinf(one.end) and which(one):
+                one.end = now
+                return
+
+    def _level(self, event: TraceEvent) -> None:
+        self.levels.update(json.loads(event.detail))
 
     def _open(self, event: TraceEvent) -> None:
         self.ledger.open_window(event.time)
@@ -327,12 +365,16 @@ class _Replay:
     def _close(self, event: TraceEvent) -> None:
         self.horizon = event.time
         self.closed = True
+        self._sample(event.time, whole=True)
         self.ledger.close_window(event.time)
         for one in self.workers.values():
             one.change(event.time, one.busy)
             one.after = one.total
 
     def _doubt(self, event: TraceEvent) -> None:
+        if event.name == "again":  # a crash has taken back a rollback that was not forced
+            self.in_doubt.add((event.node, event.tx))
+            return
         self.ledger.still_in_doubt(event.tx, float(event.detail))
 
     def _held(self, event: TraceEvent) -> None:
@@ -348,5 +390,7 @@ class _Replay:
             record.actors = 1
 
     def _end(self, event: TraceEvent) -> None:
-        self.end = event.time
+        self.end = event.time  # processes may have written something behind it
+        self.over = True
+        self._sample(event.time, whole=True)
         self.events = int(event.detail)

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
-from simtx.metrics import censored, views
+from simtx.metrics import censored, recovery, timeline, views
 from simtx.metrics.provenance import Provenance
 from simtx.metrics.provenance import provenance as made
+from simtx.metrics.recovery import Struck
 from simtx.metrics.still_open import NOTHING, StillOpen
 from simtx.metrics.summary import summarise, transactions_frame
+from simtx.metrics.timeline import Timeline
 from simtx.metrics.trace import Trace
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ class RunData:
     faults: int
     breaker_rejections: int
     utilisation: dict[str, float]
-    timeline: list[tuple[float, ...]]
+    timeline: Timeline
     services: list[str]
     digest: str
     extra: dict[str, float] = field(default_factory=dict)
@@ -77,6 +79,7 @@ class RunData:
     client_deadline: float = math.inf
     origin: float | None = None
     still_open: StillOpen = NOTHING
+    struck: list[Struck] = field(default_factory=list)
 
 
 class Run:
@@ -162,14 +165,20 @@ class Run:
 
     @property
     def timeline(self) -> pd.DataFrame:
-        """Samples over the time of the arrivals: drift, open transactions, queue length and busy workers of every service.
+        """Samples from the start until everything is drained: drift, open transactions, queues and backlogs.
 
-        Queue lengths of a run that was executed for real are NaN: its log does not tell.
+        The columns are defined in docs/metrics.md. The last arrival is at ``run.data.horizon``. `run.timeline_every` of the scenario says how close
+        the samples are.
         """
-        names = ["time_s", "drift_net", "drift_gross", "in_flight"]
-        for service in self.data.services:
-            names += [f"queue_{service}", f"busy_{service}"]
-        return pd.DataFrame.from_records(self.data.timeline, columns=names)
+        return timeline.frame(self.data)
+
+    @property
+    def recovery(self) -> pd.DataFrame:
+        """One row for each blow of a fault: when it began and ended, how much piled up, how long it took until all was as before.
+
+        ``recovery_s`` is infinite if it did not come to that while the run lasted, which was ``watched_s`` after the fault's end.
+        """
+        return recovery.frame(self.data.struck, self.timeline, self.data.end)
 
     @property
     def quantities(self) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from simtx.metrics import censored
+from simtx.metrics import censored, recovery
 from simtx.metrics.figures import Summary
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ def summarise(transactions: pd.DataFrame, data: RunData) -> Summary:
         "deadlocks": data.deadlocks,
         "lock_timeouts": data.lock_timeouts,
         "faults": data.faults,
+        **recovery.figures(data),
         "breaker_rejections": data.breaker_rejections,
         "requests_repeated": data.requests_repeated,
         "utilisation_max": max(data.utilisation.values(), default=nan),

@@ -161,7 +161,7 @@ def gather(
     )
     rows.append([None, end, "end", "", -1, None, "", "", "", str(len(rows))])
     trace = merged(rows, origin)
-    data = data_from_trace(trace, scenario, values)
+    data = data_from_trace(trace, scenario, values, broker=strategy.uses_broker)
     data.origin = origin
     digest = hashlib.sha256()
     for name in sorted(data.columns):

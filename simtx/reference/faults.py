@@ -90,12 +90,12 @@ class Injectors:
     def start(self, origin: float) -> None:
         """Schedule them; the clock of the run is at zero at this time of `time.monotonic`."""
         numbers: Counter[str] = Counter()
-        for fault in self._launcher.scenario.faults:
+        for number, fault in enumerate(self._launcher.scenario.faults):
             name = f"fault:{fault.kind}:{fault.node}:{','.join(fault.a)}>{','.join(fault.b)}"
             stream = f"{name}#{numbers[name]}"
             numbers[name] += 1
             if fault.trigger is None:
-                task = asyncio.create_task(self._play(fault, stream, origin))
+                task = asyncio.create_task(self._play(number, fault, stream, origin))
                 task.add_done_callback(self._launcher.done)  # a run without it would not be what was asked for
                 self._tasks.append(task)
 
@@ -110,7 +110,7 @@ class Injectors:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _play(self, fault: Fault, stream: str, origin: float) -> None:
+    async def _play(self, number: int, fault: Fault, stream: str, origin: float) -> None:
         duration = self._streams.draws(fault.duration, stream, "duration", block=64)
         gap = self._streams.draws(fault.every, stream, "gap", block=64) if fault.every is not None else None
         if fault.at is not None:
@@ -122,7 +122,7 @@ class Injectors:
                 self._over or (fault.until is not None and time.monotonic() - origin > fault.until)
             ):
                 return
-            self._launcher.log.log("fault", fault.node, -1, actor="fault", name=fault.kind)
+            self._log("fault", number, fault)
             seconds = duration()
             self._active += 1
             try:
@@ -131,11 +131,15 @@ class Injectors:
                     await asyncio.sleep(seconds)
                 finally:  # also if the run ends before
                     undo()
+                self._log("healed", number, fault)
             finally:
                 self._active -= 1
             if gap is None:
                 return
             await asyncio.sleep(gap())
+
+    def _log(self, kind: str, number: int, fault: Fault) -> None:
+        self._launcher.log.log(kind, fault.node, -1, actor="fault", name=fault.kind, detail=str(number))
 
     def _strike(self, fault: Fault, seconds: float) -> Callable[[], None]:
         launcher, kind = self._launcher, fault.kind

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from simtx.errors import RunFailed
+from simtx.metrics.timeline import step
 from simtx.protocols import Strategy
 from simtx.protocols.codec import encode
 from simtx.reference.brokers import BrokerFailed
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SCHEMA: Final = "2.0"
+_SAMPLE_EVERY: Final = 0.1  # seconds at least between two looks at how much waits in a process
 _POLL: Final = 0.1  # seconds between two looks at whether everything has come to rest
 _START: Final = 20.0  # seconds until a process has to have announced itself
 _PATIENCE: Final = 30.0  # seconds until a process that is there has to answer
@@ -227,6 +229,7 @@ class Launcher:
             "queue_limit": service.queue_limit if service is not None else None,
             "proxied": self.proxied,
             "nodes": self.nodes,
+            "sample_every": max(step(self.scenario), _SAMPLE_EVERY),
         }
 
     # --- up and down ------------------------------------------------------------------------------------------------------------

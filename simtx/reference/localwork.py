@@ -68,6 +68,11 @@ class LocalWork:
         self._open: set[int] = set()  # transactions with an open local transaction
 
     @property
+    def queued(self) -> int:
+        """Local transactions that wait for a worker."""
+        return 0 if self._workers is None else max(0, self._workers.busy - self._workers.count)
+
+    @property
     def busy(self) -> bool:
         """Whether anything is under way."""
         return bool(self._side.busy or (self._workers is not None and self._workers.busy))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import pickle
 from collections.abc import Callable
@@ -106,12 +107,15 @@ class Service:
             node.start_daemons()
         reaching = asyncio.create_task(self.reach(broker, connected=not again))
         reaching.add_done_callback(self.reached)
+        sampling = asyncio.create_task(self.sample(config["sample_every"]))
+        sampling.add_done_callback(self.reached)
         try:
             if not again:
                 await reaching
             await self.ending.wait()
         finally:
             reaching.cancel()
+            sampling.cancel()
             node.stop()
             await server.close()
             for link in self.links.values():
@@ -121,6 +125,21 @@ class Service:
             store.close()
             if self.audit is not None:
                 self.audit.close()
+
+    async def sample(self, every: float) -> None:
+        """Write down how much waits here, for the timeline of the run: local transactions for a worker, and the outbox for its relay."""
+        node = self.node
+        logged: dict[str, int] = {}
+        while not self.is_relay and self.config["workers"]:
+            levels = {f"queue_{node.name}": node.local.queued}
+            if self.config["broker"] is not None:
+                with contextlib.suppress(Exception):  # a database that is away costs a sample, not the process
+                    levels[f"relay_{node.name}"] = len(await asyncio.to_thread(node.store.pending_outbox))
+            changed = {name: value for name, value in levels.items() if logged.get(name) != value}
+            if changed:
+                logged.update(changed)
+                self.log.log("level", node.name, -1, detail=json.dumps(changed))
+            await asyncio.sleep(every)
 
     async def reach(self, broker: BrokerClient | None, *, connected: bool) -> None:
         """Connect to the broker and take deliveries; at a restart it may be away, and only what needs it waits for it."""
@@ -134,7 +153,7 @@ class Service:
             await broker.subscribe(self.node_name, self.deliver)
 
     def reached(self, task: asyncio.Task[None]) -> None:
-        """The broker was reached, or refuses us."""
+        """The broker was reached, or refuses us; or nothing can be written down any more."""
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.ending.fail(error)

@@ -29,6 +29,7 @@ class Metric:
         always: Listed even if it is zero for all strategies.
         absent: Why it may have no value.
         listed: Whether it is in a table that names no metrics.
+        endless: What an infinite value means, if not that a duration is longer than the run has watched.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Metric:
     always: bool = True
     absent: str = "no run gave a value"
     listed: bool = True
+    endless: str = ""
 
 
 _LATENCY = "Latency of a transaction"
@@ -114,6 +116,16 @@ _ALL: Final = (
     Metric("breaker_rejections", "calls stopped by a breaker", "per run", _COST, always=False),
     Metric("alerts", "alerts", "per run", _COST, always=False),
     Metric("faults", "faults injected", "per run", _COST, always=False),
+    Metric("backlog_peak", "most that waited at once", "count", _COST),
+    Metric(
+        "recovery_s",
+        "recovery after the worst fault",
+        "s",
+        _COST,
+        always=False,
+        absent="no fault struck",
+        endless="not recovered",
+    ),
 )
 
 METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
@@ -153,19 +165,20 @@ def number(value: float) -> str:
     return f"{value:,.{min(digits, 6)}f}"
 
 
-def estimate(one: Interval, scale: float = 1.0, watched_ms: float = math.nan) -> tuple[str, str]:
+def estimate(one: Interval, scale: float = 1.0, watched_ms: float = math.nan, endless: str = "") -> tuple[str, str]:
     """A mean and what is known of it, in brackets, rounded to two significant digits of half the interval.
 
     Args:
         one: The interval.
         scale: Factor between the metric and what is shown.
         watched_ms: For how long every transaction was watched; an infinite quantile is beyond that.
+        endless: What to say of an infinite value instead.
 
     Returns:
         The mean, and the ends; the second is empty if there are none, or if the value is the same in every run.
     """
     if one.infinite:
-        return longer_than(watched_ms), f"[in {one.infinite} of {one.n} runs]"
+        return endless or longer_than(watched_ms), f"[in {one.infinite} of {one.n} runs]"
     mean, low, high = (scale * value for value in one[:3])
     if one.never:
         any_of = runs_at_most(one)

@@ -6,15 +6,17 @@ Functions take the data first and return the matplotlib Axes that they drew on; 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from simtx.report import style
+from simtx.report.axes import logarithmic as _logarithmic
+from simtx.report.axes import short as _short
 from simtx.report.footer import footed
+from simtx.report.runs import ecdf, timeline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
     from simtx.experiments import Comparison
     from simtx.metrics.intervals import Interval
-    from simtx.metrics.run import Run
+
+__all__ = ["damage", "drift", "ecdf", "latency", "outcomes", "overview", "timeline", "trade_off"]
 
 _PROMISE: Final = {"decided": "answer = decided", "accepted": "answer = only accepted"}
 
@@ -217,67 +220,6 @@ def trade_off(comparison: Comparison, *, ax: Axes | None = None, confidence: flo
 
 
 @footed
-def ecdf(runs: Sequence[Run], *, column: str = "decision_ms", ax: Axes | None = None) -> Axes:
-    """Distribution of one duration over the measured transactions of several runs."""
-    titles = {
-        "latency_ms": "time until the client's answer [ms]",
-        "decision_ms": "time until the outcome is final [ms]",
-        "settle_ms": "time until the last effect [ms]",
-        "window_ms": "inconsistency window [ms]",
-    }
-    with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
-        names = [run.strategy.name for run in runs]
-        shown: list[float] = []
-        for run in runs:
-            look = style.looks(names)[run.strategy.name]
-            rows = run.transactions
-            values = rows.loc[rows["measured"], column].dropna().to_numpy()
-            if len(values):
-                shown += [float(np.maximum(values, 1e-3).min()), float(values.max())]
-                ax.ecdf(np.maximum(values, 1e-3), color=look.colour, linestyle=look.dashes, label=run.strategy.name)
-        _logarithmic(ax, shown, axis="x")
-        ax.set_xlabel(titles.get(column, column))
-        ax.set_ylabel("share of transactions")
-        ax.set_title("Distribution over transactions")
-        ax.legend(loc="best")
-    return ax
-
-
-@footed
-def timeline(run: Run | Sequence[Run], *, ax: Axes | None = None) -> Axes:
-    """Gross drift over time, of one run or of several on the same scenario."""
-    runs = [run] if not isinstance(run, Sequence) else list(run)
-    with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(7.2, 3.2), layout="constrained")[1]
-        names = [one.strategy.name for one in runs]
-        for one in runs:
-            look = style.looks(names)[one.strategy.name]
-            samples = one.timeline
-            ax.plot(
-                samples["time_s"],
-                samples["drift_gross"],
-                color=look.colour,
-                linewidth=1.1,
-                label=one.strategy.name,
-            )
-        warmup = max(one.data.warmup for one in runs)
-        if warmup:
-            ax.axvspan(0, warmup, color="#EEEEEE", zorder=0)
-            ax.annotate(
-                "warm-up", (warmup / 2, 1), xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=8
-            )
-        ax.set_xlim(left=0)
-        ax.set_ylim(bottom=0)
-        ax.set_xlabel("simulated time [s]" if runs[0].data.origin is None else "time [s]")
-        ax.set_ylabel(f"gross drift [{runs[0].drift_unit}]")
-        ax.set_title("Consistency drift over time")
-        for line in _beside(ax).get_lines():
-            line.set_linewidth(3)  # a line as thin as the curves is nowhere free of the white around it
-    return ax
-
-
-@footed
 def overview(comparison: Comparison, *, confidence: float = 0.95) -> Figure:
     """The comparison on one page: how long, how much, how inconsistent, and what it leaves behind."""
     with style.context():
@@ -369,28 +311,3 @@ def _ends(*estimates: Interval) -> NDArray[np.float64]:
     ]
     ends: NDArray[np.float64] = np.maximum(np.asarray(reach, dtype=float).T, 0.0)
     return ends
-
-
-def _short(value: float, _position: object = None) -> str:
-    if value == 0 or math.isnan(value):
-        return "0" if value == 0 else ""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _logarithmic(ax: Axes, values: Iterable[float], axis: str = "y") -> None:
-    """A logarithmic axis with plain numbers if the values differ much; linear around zero if one of them is zero."""
-    known = [value for value in values if math.isfinite(value)]
-    positive = [value for value in known if value > 0]
-    if not positive or max(positive) < 5 * min(positive):
-        return
-    set_scale = ax.set_yscale if axis == "y" else ax.set_xscale
-    if len(positive) == len(known):
-        set_scale("log")
-    else:
-        set_scale("symlog", linthresh=min(positive))
-    chosen = ax.yaxis if axis == "y" else ax.xaxis
-    chosen.set_major_formatter(FuncFormatter(_short))
-    if max(positive) > 50 * min(positive):
-        chosen.set_minor_formatter(NullFormatter())
-    else:
-        chosen.set_minor_formatter(FuncFormatter(lambda value, _: _short(value) if f"{value:e}"[0] in "25" else ""))

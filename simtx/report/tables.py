@@ -55,7 +55,7 @@ def rows(comparison: Any, metrics: Sequence[str] | None = None, confidence: floa
         estimates = [comparison.interval(strategy, name, confidence) for strategy in comparison.strategies]
         if metrics is None and not shown.always and not any(one.mean for one in estimates if one.n):
             continue
-        cells = [(*catalogue.estimate(one, shown.scale, watched), one) for one in estimates]
+        cells = [(*catalogue.estimate(one, shown.scale, watched, shown.endless), one) for one in estimates]
         marks = [
             marked(name, frame.loc[frame["strategy"] == strategy, name], known[strategy]) if one.n else ""
             for strategy, one in zip(comparison.strategies, estimates, strict=True)
@@ -221,7 +221,7 @@ def run_text(run: Any) -> str:
     absent: dict[str, list[str]] = {}
     for shown in _present(summary):
         value = float(summary[shown.name])
-        if not shown.listed or (not shown.always and not value):
+        if not shown.listed or (not shown.always and (not value or math.isnan(value))):
             continue
         if math.isnan(value):
             absent.setdefault(shown.absent, []).append(shown.label)
@@ -252,6 +252,8 @@ def figure(run: Any, shown: Metric) -> tuple[str, str]:
     """One number of a run's summary as (figure, unit); the unit has the name of the timeout that the figure sits on."""
     summary = run.summary
     value = float(summary[shown.name])
+    if math.isinf(value) and shown.endless:
+        return shown.endless, ""
     if math.isinf(value) and shown.unit == "ms":
         number, _, unit = longer_than(float(summary["watched_ms"])).rpartition(" ")
         return number, unit

@@ -290,4 +290,6 @@ def invariants(files: Iterable[schema.InvariantFile]) -> tuple[Invariant, ...]:
 
 def run(file: schema.RunFile) -> RunPlan:
     """How long a run is."""
-    return RunPlan(file.transactions, file.duration, file.warmup, file.drain, file.stratify, file.recovery)
+    return RunPlan(
+        file.transactions, file.duration, file.warmup, file.drain, file.stratify, file.recovery, file.timeline_every
+    )

@@ -202,6 +202,7 @@ class RunPlan:
         drain: The run ends at the latest this long after the last arrival.
         stratify: Each fault with `every` is played in a run of its own, and the runs are weighted; see `simtx.scenario.strata`.
         recovery: How long each of them is watched after its end; None: as long as it lasts, and at least a minute.
+        timeline_every: Seconds between two samples of the timeline; None: 200 of them while transactions arrive.
     """
 
     transactions: int | None
@@ -210,6 +211,7 @@ class RunPlan:
     drain: float
     stratify: bool = False
     recovery: float | None = None
+    timeline_every: float | None = None
 
 
 # --- the whole ----------------------------------------------------------------------------------------------------------------

@@ -414,6 +414,10 @@ class RunFile(Table):
     duration: MaybePeriod = _field("Time during which they arrive.", None)
     warmup: Seconds = _field("Transactions that arrive before this time are left out of the statistics.", 0.0)
     drain: Seconds = _field("The run ends at the latest this long after the last arrival.", 60.0)
+    timeline_every: MaybePeriod = _field(
+        "Time between two samples of the timeline; absent: 200 of them while transactions arrive, and as close behind, then less and less so.",
+        None,
+    )
     stratify: bool = _field(
         "For rare faults: each fault with `every` is played in a run of its own, and the runs are weighted by their share of the time, so "
         "that the quiet time between two faults is not simulated.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from simtx.protocols import Delivery, Done, Message, Publish
@@ -229,6 +230,10 @@ class Broker:
         for queue in list(self._lanes.values()):
             if queue:
                 self._deliver(queue[0])
+
+    def waiting(self) -> Iterator[str]:
+        """For each message that is stored and not yet acknowledged, its consumer."""
+        return (parcel.message.to for parcel in self._parcels.values())
 
     def working(self) -> set[int]:
         """Transactions with messages that wait for their consumer."""

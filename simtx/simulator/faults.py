@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from simtx.metrics.recovery import Struck, target
 from simtx.protocols import Effect
 from simtx.protocols.subjects import Row, aims_at
 from simtx.simulator.broker import NAME as BROKER
@@ -22,9 +23,9 @@ def injectors(world: World) -> list[Injector]:
     """One for each fault of the scenario. Their streams are named by what they hit, so that a fault more shifts none of the others."""
     found = []
     numbers: Counter[str] = Counter()
-    for fault in world.scenario.faults:
+    for number, fault in enumerate(world.scenario.faults):
         name = f"fault:{fault.kind}:{fault.node}:{','.join(fault.a)}>{','.join(fault.b)}"
-        found.append(Injector(world, fault, f"{name}#{numbers[name]}"))
+        found.append(Injector(world, fault, f"{name}#{numbers[name]}", number))
         numbers[name] += 1
     return found
 
@@ -38,16 +39,19 @@ class Injector:
         world: Where it strikes.
         fault: What it is.
         name: Name of its stream.
+        number: Its number in the scenario.
     """
 
-    def __init__(self, world: World, fault: Fault, name: str) -> None:
+    def __init__(self, world: World, fault: Fault, name: str, number: int) -> None:
         self._world = world
         self._fault = fault
+        self._number = number
         self._duration = world.streams.draws(fault.duration, name, "duration", block=64)
         self._gap: Callable[[], float] | None = None
         if fault.every is not None:
             self._gap = world.streams.draws(fault.every, name, "gap", block=64)
         self.struck = 0
+        self._last = -1
 
     def arm(self) -> None:
         """Schedule the first blow."""
@@ -71,14 +75,21 @@ class Injector:
 
     def _end(self, undo: Callable[[], None]) -> None:
         undo()
+        self._world.struck[self._last].end = self._world.env.now
+        if self._world.trace is not None:
+            self._world.trace.log(
+                "healed", self._fault.node, -1, actor="fault", name=self._fault.kind, detail=str(self._number)
+            )
         if self._gap is not None:
             self._world.env.call_in(self._gap(), self._begin)
 
     def _count(self) -> None:
         self.struck += 1
-        trace = self._world.trace
-        if trace is not None:
-            trace.log("fault", self._fault.node, -1, actor="fault", name=self._fault.kind)
+        fault, world = self._fault, self._world
+        self._last = len(world.struck)
+        world.struck.append(Struck(self._number, fault.kind, target(fault), world.env.now))
+        if world.trace is not None:
+            world.trace.log("fault", fault.node, -1, actor="fault", name=fault.kind, detail=str(self._number))
 
     def crash_now(self, node: Node) -> None:
         """Crash this node at this very effect, and bring it back after the fault's duration."""

@@ -314,6 +314,8 @@ class Store(RowLocks):
                 self.prepared[branch.tx] = branch
                 branch.locked_from = node.env.now * len(branch.keys)
                 branch.prepared_since = node.env.now
+                if node.journal is not None:
+                    node.journal.in_doubt_again(branch.tx)
         self._lazy_rollbacks.clear()
         lost = {number: message for since, number, message in self._marks if not node.survives(since)}
         if lost:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from simtx.errors import RunFailed, ScenarioError
 from simtx.metrics import audit, journal
 from simtx.metrics.ledger import Ledger, TransactionRecord
+from simtx.metrics.recovery import Struck
 from simtx.metrics.run import RunData
 from simtx.metrics.trace import TraceRecorder
 from simtx.protocols import Policies, Strategy
@@ -29,6 +30,7 @@ from simtx.simulator.network import Link
 from simtx.simulator.node import Node
 from simtx.simulator.pool import Pool
 from simtx.simulator.replica import Replica
+from simtx.simulator.sampler import Sampler
 from simtx.simulator.store import Store
 from simtx.simulator.timers import Timers
 from simtx.workload.by_transaction import Draw, TransactionStreams
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from simtx.scenario import Log, Scenario
     from simtx.scenario.distributions import Distribution
 
-_SAMPLES = 200  # points of the timeline
+_PARTS = 20  # in which the arrivals are played
 _SETTLE = 5.0  # seconds without work before a run counts as drained: longer than any message is under way
 
 
@@ -99,8 +101,8 @@ class World:
         self.fault_depths: dict[tuple[str, str], int] = {}
         self.injectors = injectors(self)
         self.horizon = 0.0
-        self.timeline: list[tuple[float, ...]] = []
-        self._sample_every = 1.0
+        self.struck: list[Struck] = []
+        self.sampler = Sampler(self)
         self._busy_before: dict[str, float] = {}
         self._busy_after: dict[str, float] = {}
         self.clients = Clients(self)
@@ -246,8 +248,7 @@ class World:
             node.start_daemons()
         env.call_at(plan.warmup, self._open_window)
         self.clients.start()
-        self._sample_every = max(self.scenario.expected_length() / _SAMPLES, 1e-3)
-        env.call_in(self._sample_every, self._sample)
+        self.sampler.start()
 
     def _open_window(self, _: object) -> None:
         self.ledger.open_window(self.env.now)
@@ -259,7 +260,7 @@ class World:
         """Nobody asks for another transaction: the measured window ends."""
         self.horizon = self.env.now
         self._busy_after = self._busy_times()
-        self._sample(None, again=False)
+        self.sampler.take()
         self.ledger.close_window(self.horizon)
         if self.trace is not None:
             self.trace.log("close", "", -1)
@@ -274,19 +275,6 @@ class World:
     def answered(self, record: TransactionRecord, outcome: str) -> None:
         """A machine answers the client."""
         self.clients.answered(record, outcome)
-
-    def _sample(self, _: object, *, again: bool = True) -> None:
-        if again and self.arrivals_over:
-            return
-        ledger = self.ledger
-        gauge = ledger.gauges[0] if ledger.gauges else None
-        row: list[float] = [self.env.now, gauge.net if gauge else 0.0, gauge.gross if gauge else 0.0, ledger.undecided]
-        for name in self.scenario.services:
-            pool = self.nodes[name].pool
-            row += [len(pool.queue), pool.busy] if pool is not None else [0, 0]
-        self.timeline.append(tuple(row))
-        if again:
-            self.env.call_in(self._sample_every, self._sample)
 
     def play(self) -> None:
         """Run to the end: arrivals, then until nothing is left to do, or until the drain limit of the scenario."""
@@ -305,8 +293,9 @@ class World:
     def _play(self) -> None:
         self.start()
         env = self.env
+        part = max(self.scenario.expected_length() / (10 * _PARTS) * 10, 1.0)
         while not self.arrivals_over:
-            env.run(until=env.now + max(self._sample_every * 10, 1.0))
+            env.run(until=env.now + part)
         limit = self.horizon + self.scenario.run.drain
         quiet_since: float | None = None
         while env.now < limit:
@@ -320,6 +309,7 @@ class World:
             env.run(until=min(limit, env.now + 1.0))
         working = self._working()
         self._events = env.sequence()
+        self.sampler.take()
         for node in self.nodes.values():
             if node.store is not None:
                 node.store.close_books(node.ledger)
@@ -377,7 +367,8 @@ class World:
                 else float("nan")
                 for name, busy in self._busy_after.items()
             },
-            timeline=self.timeline,
+            timeline=self.sampler.timeline,
+            struck=self.struck,
             services=list(self.scenario.services),
             digest=self._digest(),
             extra=self._extra(),

@@ -13,8 +13,8 @@ from tests.simulator.test_faults import FAULTS, world
 from tests.simulator.worlds import STRATEGIES
 
 PAGE = (ROOT / "docs" / "event-log.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", PAGE, re.MULTILINE)
-KINDS = {kind for row in ROWS for kind in re.findall(r"`(\w+)`", row)}
+ROWS = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+) \|", PAGE, re.MULTILINE)
+KINDS = {kind for row in ROWS for kind in re.findall(r"`([\w-]+)`", row)}
 
 
 def test_the_examples_print_what_the_page_shows():

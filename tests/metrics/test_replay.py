@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pandas as pd
 import pytest
 
 import simtx
+from simtx.metrics import timeline
 from simtx.metrics.replay import data_from_trace, summary_from_trace
 from simtx.metrics.run import Run
 from simtx.metrics.summary import transactions_frame
@@ -32,18 +32,15 @@ def assert_same(run: Run) -> None:
     """The summary, every transaction, every conserved quantity, bounds and utilisation."""
     replayed = summary_from_trace(run.trace, run.scenario)
     pd.testing.assert_series_equal(replayed, run.summary, check_exact=False, rtol=1e-12, atol=1e-12)
-    data = data_from_trace(run.trace, run.scenario)
+    data = data_from_trace(run.trace, run.scenario, broker=run.strategy.uses_broker)
     table = transactions_frame(data)
     pd.testing.assert_frame_equal(table, run.transactions, check_exact=True)
     assert data.quantities == run.data.quantities
     assert data.bounds_violated == run.data.bounds_violated
     assert data.utilisation == pytest.approx(run.data.utilisation, rel=1e-9, nan_ok=True)
     assert (data.horizon, data.warmup) == (run.data.horizon, run.data.warmup)
-    known = [name for name in run.timeline.columns if not name.startswith("queue_")]
-    timeline = dataclasses.replace(data, services=run.data.services)
-    replayed_timeline = Run(run.scenario, run.strategy, run.seed, 0, timeline, run.trace, []).timeline
-    pd.testing.assert_frame_equal(replayed_timeline[known], run.timeline[known][: len(replayed_timeline)])
-    assert len(replayed_timeline) >= len(run.timeline) - 1
+    pd.testing.assert_frame_equal(timeline.frame(data), run.timeline, check_exact=True)
+    assert data.struck == run.data.struck
 
 
 @pytest.mark.parametrize("strategy", VARIANTS, ids=str)

@@ -66,9 +66,9 @@ def test_throughput_counts_decisions_in_the_window_over_its_length(run: Run) -> 
 
 def test_every_number_of_the_summary_is_defined_in_the_documentation(run: Run) -> None:
     """And nothing is defined there that the summary lacks, but for what only runs with replicas have."""
-    named = set(
-        re.findall(r"`([a-z0-9_]+)`", "".join(re.findall(r"^\| (`.*?) \|", DOCUMENT.read_text(), re.MULTILINE)))
-    )
+    before, _, behind = DOCUMENT.read_text().partition("## The run over time")
+    metrics = before + behind.partition("\n## ")[2]
+    named = set(re.findall(r"`([a-z0-9_]+)`", "".join(re.findall(r"^\| (`.*?) \|", metrics, re.MULTILINE))))
     assert set(run.summary.index) - named == {"transactions"}
     assert named - set(run.summary.index) == {"stale_reads_per_million"}
 
@@ -83,11 +83,13 @@ def test_times_are_ordered(run: Run) -> None:
     assert set(table.outcome.cat.categories) == set(OUTCOMES)
 
 
-def test_the_timeline_covers_the_arrivals(run: Run) -> None:
-    """Samples from the start to the last arrival, with queue and busy workers of every service."""
+def test_the_timeline_goes_on_until_the_run_is_drained(run: Run) -> None:
+    """Samples from the start to the end, one of them at the last arrival, with queue and busy workers of every service."""
     timeline = run.timeline
     assert timeline.time_s.is_monotonic_increasing
-    assert timeline.time_s.iloc[-1] == run.transactions.arrival_s.max()
+    assert (timeline.time_s.iloc[0], timeline.time_s.iloc[-1]) == (0, run.data.end)
+    assert run.transactions.arrival_s.max() in set(timeline.time_s)
+    assert (timeline[["in_flight", "undecided", "in_doubt", "queue_s0", "lock_queue_s0"]].iloc[-1] == 0).all()
     assert {"drift_net", "drift_gross", "in_flight", "queue_s0", "busy_s2"} <= set(timeline.columns)
     assert (timeline.drift_net.abs() <= timeline.drift_gross + 1e-9).all()
     assert timeline.in_flight.max() >= 1

@@ -38,7 +38,7 @@ def test_the_longer_the_coordinator_is_away_the_longer_branches_are_in_doubt() -
     locks = [run.summary.lock_hold_seconds for run in seen]
     assert doubt == sorted(doubt)
     assert locks == sorted(locks)
-    assert doubt[0] == pytest.approx(89.3, abs=0.2)
+    assert 80 < doubt[0] < 95  # four branches and a half, for 20 s
     assert doubt[-1] > 1.3 * doubt[0]
     assert [run.summary.in_doubt_open for run in seen[:2]] == [0, 0]
     last = seen[-1]

@@ -170,7 +170,7 @@ def test_timeline_draws_the_samples_of_each_run(runs: list[simtx.Run]) -> None:
     for run in runs:
         assert np.array_equal(lines[run.strategy.name].get_ydata(), run.timeline["drift_gross"])
         assert lines[run.strategy.name].get_color() == style.look(run.strategy.name).colour
-    assert runs[0].plot().get_title(loc="left") == "Consistency drift over time"
+    assert runs[0].plot().get_title(loc="left") == "Consistency drift over time: nothing is left at the end"
 
 
 def test_the_legend_of_a_timeline_shows_the_very_colours(runs: list[simtx.Run]) -> None:

@@ -1,0 +1,109 @@
+"""What each fault has cost in time: how much piled up, and how long after its end everything was back at the level before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from simtx.metrics import timeline
+
+if TYPE_CHECKING:
+    from simtx.metrics.run import RunData
+    from simtx.scenario import Fault
+
+_BEFORE: Final = 20  # samples before a fault; the highest of them is the level before it
+_TOLERANCE: Final = 1e-9
+
+
+@dataclass(slots=True)
+class Struck:
+    """One blow of a fault.
+
+    Attributes:
+        fault: Its number in the scenario, from 0; -1: none of the scenario's.
+        kind: What happened.
+        target: To whom.
+        begin: When, in seconds.
+        end: When it was over; infinite if it was in force when the run ended.
+    """
+
+    fault: int
+    kind: str
+    target: str
+    begin: float
+    end: float = math.inf
+
+    @property
+    def name(self) -> str:
+        """In a few words: ``crash of payments``."""
+        return f"{self.kind} of {self.target}" if self.target else self.kind
+
+
+def target(fault: Fault) -> str:
+    """To whom a fault of a scenario happens: a node, or links."""
+    if fault.node:
+        return fault.node
+    if fault.kind == "broker-outage":
+        return "broker"
+    if not fault.a:
+        return "all links"
+    return f"{'+'.join(fault.a)} {'>' if fault.one_way else '-'} {'+'.join(fault.b) or 'all others'}"
+
+
+def frame(faults: Sequence[Struck], samples: pd.DataFrame, end: float) -> pd.DataFrame:
+    """One row for each blow of a fault; times in seconds, as exact as the samples are close.
+
+    Backlog, transactions in flight and gross drift are back when none is higher than its highest value in the 20 samples before the fault.
+
+    Args:
+        faults: In the order of their beginnings.
+        samples: The timeline.
+        end: End of the run, in seconds.
+    """
+    time = samples["time_s"].to_numpy()
+    levels = {
+        "backlog": timeline.backlog(samples),
+        "in_flight": samples["in_flight"].to_numpy(),
+        "drift": samples["drift_gross"].to_numpy(),
+    }
+    rows = []
+    for one in faults:
+        first = int(np.searchsorted(time, one.begin, side="left"))
+        before = {
+            name: float(values[max(0, first - _BEFORE) : first].max(initial=0.0)) for name, values in levels.items()
+        }
+        behind = time >= one.end
+        for name, values in levels.items():
+            behind &= values <= before[name] + _TOLERANCE * max(1.0, before[name])
+        back = int(np.argmax(behind)) if behind.any() else None
+        row: dict[str, object] = {
+            "fault": one.fault,
+            "kind": one.kind,
+            "target": one.target,
+            "begin_s": one.begin,
+            "end_s": one.end,
+            "recovery_s": math.inf if back is None else float(time[back] - one.end),
+            "watched_s": max(0.0, end - one.end),
+        }
+        for name, values in levels.items():
+            row[f"{name}_before"] = before[name]
+            row[f"{name}_peak"] = float(values[first : None if back is None else back + 1].max(initial=before[name]))
+        rows.append(row)
+    names = ["fault", "kind", "target", "begin_s", "end_s", "recovery_s", "watched_s"]
+    return pd.DataFrame(rows, columns=[*names, *(f"{name}_{what}" for name in levels for what in ("before", "peak"))])
+
+
+def figures(data: RunData) -> dict[str, float]:
+    """``recovery_s``, of the fault that took longest, and ``backlog_peak``, the most that waited after the warm-up."""
+    samples = timeline.frame(data)
+    found = frame(data.struck, samples, data.end)["recovery_s"]
+    measured = timeline.backlog(samples)[samples["time_s"].to_numpy() >= data.warmup]
+    return {
+        "recovery_s": float(found.max()) if len(found) else math.nan,
+        "backlog_peak": float(measured.max()) if len(measured) else math.nan,
+    }

@@ -1,0 +1,143 @@
+"""A run over time: samples of drift, open transactions, queues and backlogs, from the start until everything is drained.
+
+The simulator samples while it plays, a replay samples an event log; both by the clock of this module, so that they take the same samples. What
+a log does not hold by itself (lengths of queues) is written into it at the same times, as ``level`` entries.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from simtx.metrics.ledger import Ledger
+    from simtx.scenario import Scenario
+
+SAMPLES: Final = 200
+"""Samples during the arrivals, unless the scenario says how often (`run.timeline_every`)."""
+
+_SHORTEST: Final = 1e-3
+LEVELS: Final = ("queue", "lock_queue", "relay", "broker")
+"""What the event log says by itself of no moment: local transactions that wait for a worker or for a lock, outbox rows not yet marked, messages
+that the broker holds."""
+
+
+def step(scenario: Scenario) -> float:
+    """Seconds between two samples while transactions arrive."""
+    every = scenario.run.timeline_every
+    return every if every is not None else max(scenario.expected_length() / SAMPLES, _SHORTEST)
+
+
+class Clock:
+    """When the next sample is due.
+
+    While transactions arrive, samples are equally far apart. Behind the last arrival the distance doubles after every 200 samples, so that a
+    drain of hours does not take millions of them; a distance that the scenario states is kept.
+
+    Args:
+        scenario: With its run.
+
+    Attributes:
+        due: Time of the next sample, in seconds.
+    """
+
+    __slots__ = ("_growing", "_since", "_step", "due")
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._step = step(scenario)
+        self._growing = scenario.run.timeline_every is None
+        self._since = 0
+        self.due = 0.0
+
+    def tick(self, *, draining: bool) -> None:
+        """The sample that was due is taken."""
+        if draining and self._growing:
+            self._since += 1
+            if self._since % SAMPLES == 0:
+                self._step *= 2
+        self.due += self._step
+
+
+def columns(services: Sequence[str], *, broker: bool) -> list[str]:
+    """Names of the columns: those of the whole run, then those of each service."""
+    names = ["time_s", "drift_net", "drift_gross", "in_flight", "undecided", "in_doubt"]
+    for service in services:
+        names += [f"queue_{service}", f"busy_{service}", f"lock_queue_{service}"]
+        if broker:
+            names += [f"relay_{service}", f"broker_{service}"]
+    return names
+
+
+class Timeline:
+    """Samples, packed.
+
+    Args:
+        services: Names of the services.
+        broker: Whether the strategy has a broker, and so relays and messages that can wait.
+    """
+
+    __slots__ = ("_cells", "_whole", "names")
+
+    def __init__(self, services: Sequence[str], *, broker: bool) -> None:
+        self.names = columns(services, broker=broker)
+        self._cells = array("d")
+        self._whole: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._cells) // len(self.names)
+
+    def add(self, now: float, ledger: Ledger, in_doubt: int, of_services: Mapping[str, float], *, whole: bool) -> None:
+        """Take a sample.
+
+        Args:
+            now: Time in seconds.
+            ledger: With the state of the run.
+            in_doubt: Branches that are prepared.
+            of_services: Values of the columns of services; what is missing is not a number.
+            whole: Whether everything that happens at this time has happened; else nothing has. Such a sample takes the place of an earlier
+                one of the same time.
+        """
+        names = self.names
+        if whole and len(self) and self._cells[-len(names)] == now:
+            del self._cells[-len(names) :]
+        if whole:
+            self._whole.append(len(self))
+        gauge = ledger.gauges[0] if ledger.gauges else None
+        self._cells.extend((now, gauge.net if gauge else 0.0, gauge.gross if gauge else 0.0))
+        self._cells.extend((ledger.unsettled, ledger.undecided, in_doubt))
+        self._cells.extend(of_services.get(name, math.nan) for name in names[6:])
+
+    def without(self, lost: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """The samples as rows; transactions of which nobody knows, that arrived at these times, are neither in flight nor undecided."""
+        rows: npt.NDArray[np.float64] = np.array(self._cells, dtype=float).reshape(-1, len(self.names))
+        arrivals = np.sort(np.asarray(lost, dtype=float))
+        if len(arrivals) and len(rows):
+            gone = np.searchsorted(arrivals, rows[:, 0], side="left")
+            whole = self._whole
+            gone[whole] = np.searchsorted(arrivals, rows[whole, 0], side="right")
+            rows[:, 3:5] -= gone[:, None]
+        return rows
+
+
+def frame(data: Any) -> pd.DataFrame:
+    """The timeline of a run's data as a table."""
+    import pandas as pd
+
+    lost = np.asarray(data.columns["outcome"]) == "lost"
+    arrivals = np.asarray(data.columns["arrival_s"], dtype=float)[lost]
+    return pd.DataFrame(data.timeline.without(arrivals), columns=data.timeline.names)
+
+
+def backlog(samples: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """All that waits at each sample: for workers, for locks, in outboxes, at the broker. What is not known counts as nothing."""
+    waiting = [name for name in samples.columns if name.startswith(tuple(f"{level}_" for level in LEVELS))]
+    known: npt.NDArray[np.float64] = np.nan_to_num(samples[waiting].to_numpy(dtype=float))
+    total: npt.NDArray[np.float64] = known.sum(axis=1)
+    return total

@@ -1,0 +1,66 @@
+"""Takes the samples of a run's timeline, and writes into the event log what the log would not hold without them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from simtx.metrics.timeline import LEVELS, Clock, Timeline
+from simtx.simulator.environment import URGENT
+
+if TYPE_CHECKING:
+    from simtx.simulator.world import World
+
+
+class Sampler:
+    """Samples a world.
+
+    A sample is taken before anything else that happens at its time; those at the last arrival and at the end of the run, behind it.
+
+    Args:
+        world: What to sample.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._clock = Clock(world.scenario)
+        self._logged: dict[str, float] = {}
+        self.timeline = Timeline(list(world.scenario.services), broker=world.broker is not None)
+
+    def start(self) -> None:
+        """Begin at once, and go on by the clock."""
+        self._world.env.call_at(self._clock.due, self._due, priority=URGENT)
+
+    def _due(self, _: object) -> None:
+        self.take(whole=False)
+        self._clock.tick(draining=self._world.arrivals_over)
+        self._world.env.call_at(self._clock.due, self._due, priority=URGENT)
+
+    def take(self, *, whole: bool = True) -> None:
+        """Take a sample now; `whole`: all that happens at this time has happened."""
+        world = self._world
+        levels = self._levels()
+        if world.trace is not None:
+            changed = {name: value for name, value in levels.items() if self._logged.get(name) != value}
+            if changed:
+                self._logged.update(changed)
+                world.trace.log("level", "", -1, detail=json.dumps(changed))
+        busy = {f"busy_{name}": node.pool.busy for name, node in world.nodes.items() if node.pool is not None}
+        in_doubt = sum(len(node.store.prepared) for node in world.nodes.values() if node.store is not None)
+        self.timeline.add(world.env.now, world.ledger, in_doubt, {**levels, **busy}, whole=whole)
+
+    def _levels(self) -> dict[str, float]:
+        queue, lock_queue, relay, broker = LEVELS
+        found: dict[str, float] = {}
+        held = Counter(self._world.broker.waiting()) if self._world.broker is not None else Counter()
+        for name in self._world.scenario.services:
+            node = self._world.nodes[name]
+            if node.pool is None or node.store is None:
+                continue
+            found[f"{queue}_{name}"] = len(node.pool.queue)
+            found[f"{lock_queue}_{name}"] = sum(len(waiting) for waiting in node.store.waiters.values())
+            if self._world.broker is not None:
+                found[f"{relay}_{name}"] = len(node.store.outbox)
+                found[f"{broker}_{name}"] = held[name]
+        return found
