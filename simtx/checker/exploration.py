@@ -6,6 +6,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from simtx.checker.model import Step
+from simtx.metrics.banner import banner
 
 DEADLOCKS_KEPT = 10
 """How many deadlocks are kept with their paths; all are counted."""
@@ -188,6 +189,11 @@ class Exploration:
             rows.append((f"reached at depth {witness.depth}" if witness else missing, f"goal {name}"))
         return rows
 
+    def _verdict(self) -> bool | None:
+        """Good, bad, or open: nothing found so far, and not everything visited."""
+        found = self.violations or self.deadlock_count
+        return None if not self.complete and not found else self.complete and not found and not self.unreached
+
     def _headline(self) -> str:
         extent = "complete" if self.complete else f"incomplete ({self.stopped})"
         classes = " up to symmetry" if self.symmetry else ""
@@ -214,7 +220,7 @@ class Exploration:
             f"<tr><td>{escape(subject)}</td><td>{escape(verdict)}</td></tr>" for verdict, subject in self._findings()
         )
         stories = "".join(witness._repr_html_() for witness in [*self.violations, *self.deadlocks[:1]])
-        return f"<p>{escape(self._headline())}</p><table>{rows}</table>{stories}"
+        return f"{banner(self._verdict(), self._headline())}<table>{rows}</table>{stories}"
 
 
 def _label(action: Hashable | None) -> str:

@@ -15,6 +15,7 @@ from simtx.checker.protocol import ProtocolModel
 from simtx.checker.scope import Scope
 from simtx.checker.story import Story
 from simtx.errors import ScenarioError
+from simtx.metrics.banner import banner, marked
 from simtx.protocols import Machine, Strategy
 from simtx.protocols import strategy as strategy_of
 
@@ -92,6 +93,11 @@ class Verdict:
         else:
             verdict = "holds"
         return f"{self.strategy}: {verdict}"
+
+    @property
+    def verdict(self) -> bool | None:
+        """True: `ok`. False: something is violated or out of reach. None: not refuted, and not everything was explored."""
+        return None if not self.complete and not self.violations else self.ok
 
     @property
     def bounds(self) -> str:
@@ -177,14 +183,14 @@ class Verdict:
         for group, properties in self._groups():
             rows.append(f"<tr><th colspan=3 {left}>{group}</th></tr>")
             for name, says in properties:
-                cells = (self._mark(name), name, says)
-                rows.append(f"<tr>{''.join(f'<td {left}>{escape(cell)}</td>' for cell in cells)}</tr>")
+                mark = f"<td {left}>{marked(self._proved(name), self._mark(name))}</td>"
+                rows.append(f"<tr>{mark}{''.join(f'<td {left}>{escape(cell)}</td>' for cell in (name, says))}</tr>")
         reach = "".join(f"<p>{escape(line)}</p>" for line in self._reach())
         stories = ""
         for name, story in self.violations.items():
             known = f"<p>{escape(self._known(name).strip())}</p>" if name in self.expected else ""
             stories += story._repr_html_() + known
-        head = f"<p><b>{escape(self.headline)}</b><br>scope: {escape(self.bounds)}</p>"
+        head = f"{banner(self.verdict, self.headline)}<p>scope: {escape(self.bounds)}</p>"
         return f"{head}<table>{''.join(rows)}</table>{reach}{stories}"
 
 

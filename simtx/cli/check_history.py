@@ -39,7 +39,7 @@ def check_history(
 ) -> None:
     """Check a recorded history: ends with 0 when it is possible at this level, and with 1 when it is not, or when that is unknown."""
     from simtx.checker.history import check_history as check
-    from simtx.cli.common import print_json
+    from simtx.cli.common import echo_verdict, print_json
 
     if plot is not None:
         _drawable(plot)
@@ -51,7 +51,7 @@ def check_history(
     if json:
         print_json(report.to_dict())
     else:
-        typer.echo(report.explain())
+        echo_verdict(report.valid, report.explain())
         if plot is not None:
             typer.echo(f"written: {plot}")
     if report.valid is not True:

@@ -168,6 +168,16 @@ def replacing(path: Path) -> Iterator[Path]:
         new.unlink(missing_ok=True)
 
 
+def echo_verdict(good: bool | None, text: str) -> None:
+    """Print a verdict; in a terminal its first line says by its colour what it is."""
+    from simtx.metrics.banner import terminal_colour
+
+    first, newline, rest = text.partition("\n")
+    typer.secho(first, fg=terminal_colour(good), bold=True)
+    if newline:
+        typer.echo(rest)
+
+
 def print_json(document: Any) -> None:
     """One JSON document on standard output; what is infinite becomes the text ``Infinity``, what is not a number null."""
     typer.echo(json.dumps(plain(document), indent=2))

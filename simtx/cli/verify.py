@@ -59,7 +59,7 @@ def verify(
     be possible never happens. Ctrl-C stops it, too: what was found until then is shown, and it ends with 130.
     """
     from simtx.checker.verify import verify as explore
-    from simtx.cli.common import print_json, warn
+    from simtx.cli.common import echo_verdict, print_json, warn
 
     limit = None if max_memory is None else _bytes(max_memory)
     signal.signal(signal.SIGTERM, _as_interrupt)
@@ -91,7 +91,7 @@ def verify(
     if json:
         print_json(verdict.as_dict())
     else:
-        typer.echo(verdict.text)
+        echo_verdict(verdict.verdict, verdict.text)
     if verdict.stopped:
         warn(
             [f"INCOMPLETE ({verdict.stopped}): what was found until then is shown; what is not violated is not proved"]

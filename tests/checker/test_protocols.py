@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from html import unescape
+from html import escape, unescape
 from typing import Any
 
 import pytest
@@ -141,6 +141,10 @@ def test_a_verdict_as_html_says_what_its_text_says(verdict: Callable[[], Verdict
     assert html.index(">at any time<") < html.index(">agreement<") < html.index(">at rest<") < html.index(">atomicity<")
     assert "<2pc>" not in html
     assert "<c>" not in html
+    mark, colour = {True: ("✓", "#00704E"), False: ("✗", "#B00020"), None: ("?", "#9A4A00")}[shown.verdict]
+    assert html.index(f'<b style="color:{colour}">{mark} {escape(shown.headline)}</b>') < 120
+    for name in shown.violations:
+        assert f'font-weight:bold">VIOLATED</span></td><td style="text-align:left">{name}</td>' in html
 
 
 def test_an_exploration_that_meets_a_limit_says_incomplete() -> None:

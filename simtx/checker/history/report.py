@@ -9,6 +9,7 @@ from simtx.checker.history.findings import Finding
 from simtx.checker.history.levels import Level, levels_against
 from simtx.checker.history.parsing import Op
 from simtx.errors import ScenarioError
+from simtx.metrics.banner import banner, marked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,13 +126,13 @@ class HistoryReport:
         return self.explain()
 
     def _repr_html_(self) -> str:
-        colour = {True: "#2e7d32", False: "#b3261e", None: "#8a6d00"}[self.valid]
-        rows = [f'<p><b style="color:{colour}">{escape(self._headline())}</b></p>']
+        rows = [banner(self.valid, self._headline())]
         rows += [f"<p>{escape(note)}</p>" for note in self.notes]
         for finding in self.findings:
             head, *sentences = _paragraph(finding)
             items = "".join(f"<li>{escape(step.sentence)}</li>" for step in finding.steps)
-            rows.append(f"<p>{escape(head)}</p><ol>{items}</ol>" if sentences else f"<p>{escape(head)}</p>")
+            title = f"<p>{marked(False, head)}</p>"
+            rows.append(f"{title}<ol>{items}</ol>" if sentences else title)
         if self.findings:
             from simtx.checker.history.drawing import svg
 

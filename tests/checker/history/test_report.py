@@ -208,6 +208,15 @@ def test_html_is_escaped_and_holds_the_picture() -> None:
     assert "unknown" in check_history([])._repr_html_()
 
 
+def test_what_is_wrong_shows_at_first_sight() -> None:
+    """Colour, weight and mark of the first line: one look for each verdict, told apart in grey too."""
+    bad, good, open_ = (check_history(history)._repr_html_() for history in (SKEW, SKEW[:1], []))
+    for html, mark, colour in ((bad, "✗", "#B00020"), (good, "✓", "#00704E"), (open_, "?", "#9A4A00")):
+        assert html.removeprefix("<div>").startswith(f'<p style="border-left:6px solid {colour}')
+        assert f'<b style="color:{colour}">{mark} serializable: ' in html
+    assert '<span style="color:#B00020;font-weight:bold">G2' in bad
+
+
 def test_checking_does_not_load_the_plotting_library() -> None:
     code = (
         "import sys; from simtx.checker.history import check_history; check_history([]).explain(); "
