@@ -15,7 +15,9 @@ from simtx.checker.scope import BUDGETS
 State: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], Broker, int, int, int]
 
 #: One of each budget.
-CRASH, LOSS, DUPLICATE, TIMEOUT, FAILURE, INTERVENTION, REPEAT = (1 << 4 * position for position in range(len(BUDGETS)))
+CRASH, LOSS, DUPLICATE, TIMEOUT, FAILURE, INTERVENTION, REPEAT, OVERTAKE = (
+    1 << 4 * position for position in range(len(BUDGETS))
+)
 #: Times one of a budget: all bits of it.
 MASK: Final = 15
 

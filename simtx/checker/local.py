@@ -29,6 +29,7 @@ from simtx.protocols import Effect, Machine, Strategy
 
 RUNS: Final = -1  # in place of the number of effects that were done before a crash: there was none
 PAUSED: Final = -2  # the program has come so far, and will get no further before a crash
+UNDER_WAY: Final = -3  # the program has come to a local transaction that is under way, and will go on
 
 
 def raised(error: Exception) -> str:
@@ -46,7 +47,7 @@ class Outcome(NamedTuple):
     Attributes:
         local: Number of the local state afterwards.
         outputs: What left the node, in order.
-        crashed: Number of effects that were done before the node crashed, or `RUNS` or `PAUSED`.
+        crashed: Number of effects that were done before the node crashed, or `RUNS`, `PAUSED` or `UNDER_WAY`.
         program: The effects, each with the status of its answer or an empty text; those that a crash swallowed included.
         note: What the crash left of lazy writes, in words.
     """
@@ -66,12 +67,14 @@ class FrozenActor(NamedTuple):
         machine: Its number.
         timers: Names of the timers that are set.
         running: Whether it is in the middle of a program.
+        rest: What is left of a program whose local transaction is under way.
     """
 
     tx: int
     machine: int
     timers: tuple[str, ...]
     running: bool
+    rest: tuple[Effect, ...] = ()
 
 
 class LocalState(NamedTuple):
@@ -98,6 +101,7 @@ class Locals:
         retained: How many idempotency rows a store keeps; None: all.
         book: Numbers that are shared with other processes.
         several: Whether a node may be in the middle of several programs.
+        overtakes: Whether a local transaction may be under way, with numbers for its outbox rows.
 
     Attributes:
         machines: (node, key) to a machine with this key.
@@ -107,9 +111,16 @@ class Locals:
     """
 
     def __init__(
-        self, strategy: Strategy, retained: int | None = None, book: Book | None = None, *, several: bool = False
+        self,
+        strategy: Strategy,
+        retained: int | None = None,
+        book: Book | None = None,
+        *,
+        several: bool = False,
+        overtakes: bool = False,
     ) -> None:
         self.strategy = strategy
+        self.overtakes = overtakes
         self.retained = retained
         self.machines: Table[Hashable, Machine] = Table(book)
         self.states: Table[LocalState, LocalState] = Table(book)
@@ -144,7 +155,7 @@ class Locals:
             UnfitStateError: A machine, or what is on the disk, cannot be copied and compared.
         """
         actors = tuple(
-            FrozenActor(tx, self.machine(actor.machine), tuple(sorted(actor.timers)), actor.running)
+            FrozenActor(tx, self.machine(actor.machine), tuple(sorted(actor.timers)), actor.running, actor.rest)
             for tx, actor in sorted(node.actors.items())
         )
         state = LocalState(node.name, node.up, actors, node.store.freeze(ordered_rows=self.retained is not None))
@@ -176,8 +187,8 @@ class Locals:
         name, up, actors, store = self.states.values[number]
         machines = self.machines.values
         thawed = {
-            tx: Actor(machines[machine].clone(), dict.fromkeys(timers), [], running)
-            for tx, machine, timers, running in actors
+            tx: Actor(machines[machine].clone(), dict.fromkeys(timers), [], running, rest)
+            for tx, machine, timers, running, rest in actors
         }
         return Node(name, up, thawed, Store.thaw(store))
 
@@ -190,11 +201,17 @@ class Locals:
     def timers(self, number: int) -> tuple[tuple[int, str], ...]:
         """Timers that are set: (transaction, name); a machine in the middle of a program hears none."""
         actors = self.states.values[number].actors
-        return tuple((actor.tx, name) for actor in actors if not actor.running for name in actor.timers)
+        return tuple(
+            (actor.tx, name) for actor in actors if not actor.running and not actor.rest for name in actor.timers
+        )
 
     def running(self, number: int) -> tuple[int, ...]:
         """Transactions whose machine is in the middle of a program."""
         return tuple(actor.tx for actor in self.states.values[number].actors if actor.running)
+
+    def under_way(self, number: int) -> tuple[int, ...]:
+        """Transactions whose local transaction here is under way."""
+        return tuple(actor.tx for actor in self.states.values[number].actors if actor.rest)
 
     def busy(self, number: int) -> list[tuple[int, Machine]]:
         """Machines of transactions, which at the end should be none, by transaction."""
@@ -233,7 +250,7 @@ class Locals:
 
         Args:
             number: The local state.
-            event: ``("event", transaction, event)``, ``("restart",)`` or ``("crash",)``.
+            event: ``("event", transaction, event)``, ``("continue", transaction)``, ``("restart",)`` or ``("crash",)``.
             fail: The store operation of the program that fails for a passing reason (from 0), or -1. Without such an
                 operation nothing comes of it.
         """
@@ -286,7 +303,7 @@ class Locals:
                 node.up = True
                 self.player.recover(node, play)
             else:
-                self.player.react(node, event[1], event[2], play)
+                self._play(node, event, play)
         except (UnfitStateError, NotShareableError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a machine raises is a finding, and its story is wanted
@@ -299,6 +316,8 @@ class Locals:
             return
         program = tuple(play.program)
         yield Outcome(self.freeze(node), tuple(play.outputs), RUNS, program)
+        if self.overtakes and kind == "event" and fail < 0:
+            yield from self._begun(number, event)
         if kind != "restart" and fail < 0:
             yield from self._paused(number, event, play, node)
         if play.points and play.points[-1][2] == len(program):
@@ -306,6 +325,20 @@ class Locals:
         for point, outputs, count in play.points:
             for local, note in self._crashes(point):
                 yield Outcome(local, outputs, count, program, note)
+
+    def _play(self, node: Node, event: Any, play: Play) -> None:
+        if event[0] == "continue":
+            self.player.go_on(node, event[1], play)
+        else:
+            self.player.react(node, event[1], event[2], play)
+
+    def _begun(self, number: int, event: Any) -> Iterator[Outcome]:
+        """The program comes to a local transaction with outbox rows, which is under way from then on."""
+        node = self.thaw(number)
+        play = Play(begin=True)
+        self.player.react(node, event[1], event[2], play)
+        if event[1] in node.store.under_way:
+            yield Outcome(self.freeze(node), tuple(play.outputs), UNDER_WAY, tuple(play.program))
 
     def _paused(self, number: int, event: Any, play: Play, end: Node) -> Iterator[Outcome]:
         """The program stops where somebody else could tell, and never goes on.
@@ -321,7 +354,7 @@ class Locals:
         for pause in range(play.pauses):
             node = self.thaw(number)
             half = Play(pause=pause)
-            self.player.react(node, tx, event[2], half)
+            self._play(node, event, half)
             node.actors[tx] = Actor(self._blank(node.name, tx), running=True)
             key = (node.store.freeze(ordered_rows=self.retained is not None), tuple(half.outputs))
             if key not in told:

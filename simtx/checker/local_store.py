@@ -16,7 +16,9 @@ from simtx.protocols import (
     Execute,
     Message,
     Operation,
+    OutboxRow,
     Prepare,
+    ReadOutbox,
     Record,
     Rollback,
     Transact,
@@ -41,12 +43,13 @@ class Output(NamedTuple):
 
 
 class Held(NamedTuple):
-    """An open or prepared branch: changes under locks."""
+    """An open or prepared branch: changes under locks, and the number that an outbox row would have got when it began."""
 
     changes: tuple[tuple[str, float], ...]
     steps: tuple[int, ...]
     record: Record | None
     key: Hashable
+    since: int
 
 
 @dataclass(slots=True)
@@ -63,6 +66,7 @@ class Store:
         rolled_back: Branches rolled back lazily since the last forced write.
         open: Branches with nothing durable.
         next_row: Number of the next outbox row.
+        under_way: Local transactions that have numbered their outbox rows and not committed: transaction to first number.
         counts: (transaction, step) -> (times done, times undone).
     """
 
@@ -76,6 +80,7 @@ class Store:
     open: dict[int, Held] = field(default_factory=dict)
     next_row: int = 0
     counts: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    under_way: dict[int, int] = field(default_factory=dict)
 
     def freeze(self, *, ordered_rows: bool) -> tuple[Any, ...]:
         """All of it as one hashable value; the order of idempotency rows counts only where old ones are pruned."""
@@ -90,12 +95,13 @@ class Store:
             tuple(sorted(self.open.items())),
             self.next_row,
             tuple(sorted(self.counts.items())),
+            tuple(sorted(self.under_way.items())),
         )
 
     @classmethod
     def thaw(cls, frozen: tuple[Any, ...]) -> Store:
         """The opposite of `freeze`."""
-        log, values, rows, outbox, marks, prepared, rolled_back, opened, next_row, counts = frozen
+        log, values, rows, outbox, marks, prepared, rolled_back, opened, next_row, counts, under_way = frozen
         return cls(
             list(log),
             dict(values),
@@ -107,6 +113,7 @@ class Store:
             dict(opened),
             next_row,
             dict(counts),
+            dict(under_way),
         )
 
     # --- log --------------------------------------------------------------------------------------------------------------------
@@ -220,8 +227,9 @@ class Store:
             del self.rows[next(iter(self.rows))]
 
     def transact(self, tx: int, effect: Transact, outputs: list[Output], retained: int | None = None) -> Done:
-        """One local transaction."""
-        if self._locked(tx, effect.operations):
+        """One local transaction; of one that was under way the rows appear under the numbers that they have."""
+        first = self.under_way.pop(tx, None)
+        if self._locked(tx, effect.operations) or (effect.serial_outbox and self.under_way and effect.outbox_rows()):
             return Done(effect.tag, "failed")
         if effect.key is not None and effect.key in self.rows:
             return Done(effect.tag, "duplicate", self.rows[effect.key])
@@ -248,15 +256,36 @@ class Store:
         if tombstone is not None:
             self._insert(tombstone, TOMBSTONE, retained)
         if branch is not None:
-            self._post(branch, outputs)
+            self._post(branch, first, outputs)
         self.flush()
         return done
 
-    def _post(self, branch: Branch, outputs: list[Output]) -> None:
-        for message in branch.outbox:
-            self.outbox[self.next_row] = message
-            self.next_row += 1
+    def begin(self, tx: int, effect: Transact) -> bool:
+        """A local transaction numbers its outbox rows, and is under way from here on; False if it may not, as the outbox is locked."""
+        if effect.serial_outbox and self.under_way:
+            return False
+        self.under_way[tx] = self.next_row
+        self.next_row += effect.outbox_rows()
+        return True
+
+    def _post(self, branch: Branch, first: int | None, outputs: list[Output]) -> None:
+        number = self.next_row if first is None else first
+        for position, message in enumerate(branch.outbox):
+            self.outbox[number + position] = message
             outputs.append(Output("row", message))
+        if first is None:
+            self.next_row += len(branch.outbox)
+        else:
+            self.outbox = dict(sorted(self.outbox.items()))
+
+    def read_outbox(self, effect: ReadOutbox) -> tuple[OutboxRow, ...]:
+        """What a relay sees: visible rows, or those that none can come before any more."""
+        rows = list(self.outbox.items())
+        if not effect.below_horizon:
+            return tuple(rows[: effect.limit])
+        branches = (branch.since for held in (self.open, self.prepared) for branch in held.values())
+        horizon = min((*self.under_way.values(), *branches), default=self.next_row)
+        return tuple((number, message, number) for number, message in rows[: effect.limit] if number < horizon)
 
     def branch(self, tx: int, effect: Execute | Prepare) -> Done:
         """Open a branch, or prepare it."""
@@ -271,11 +300,12 @@ class Store:
             return Done(effect.tag, "refused")
         steps = (*(before.steps if before else ()), *effect.steps)  # a step that is executed twice counts twice
         held = tuple(sorted(changes.items()))
+        since = before.since if before else self.next_row
         if isinstance(effect, Prepare):
-            self.prepared[tx] = Held(held, steps, effect.record, effect.key)
+            self.prepared[tx] = Held(held, steps, effect.record, effect.key, since)
             self.flush()
         else:
-            self.open[tx] = Held(held, steps, None, None)
+            self.open[tx] = Held(held, steps, None, None, since)
         return Done(effect.tag, "done")
 
     def commit(self, tx: int, outputs: list[Output], retained: int | None = None) -> None:

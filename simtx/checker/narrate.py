@@ -29,6 +29,7 @@ from simtx.protocols import (
     Message,
     Prepare,
     Publish,
+    ReadOutbox,
     Request,
     Rollback,
     Suspect,
@@ -49,21 +50,22 @@ def line(model: ProtocolModel, before: State, action: Action, after: State) -> s
     outcome = model.outcome(before, action)
     if outcome is None:
         return text
-    text += _done(outcome)
+    text += _done(model, outcome)
     if "ack lost" in action.note:
         text += "; the acknowledgement is lost"
     if " lost" in action.note and "ack lost" not in action.note:
         text += "; what it was publishing is lost"
     if "restart" in action.note:
-        text += "; it restarts" + _done(model.locals.outcomes(outcome.local, ("restart",))[0])
+        text += "; it restarts" + _done(model, model.locals.outcomes(outcome.local, ("restart",))[0])
     return text
 
 
-def _done(outcome: Outcome) -> str:
-    """What a node did, and what a crash made of it."""
+def _done(model: ProtocolModel, outcome: Outcome) -> str:
+    """What a node did, and what a crash made of it; which rows a relay has read is told where they may come in another order."""
     count = len(outcome.program) if outcome.crashed < 0 else outcome.crashed
-    done = _list(outcome.program[:count])
-    lost = _list(outcome.program[count:])
+    rows = model.scope.overtakes > 0
+    done = _list(outcome.program[:count], rows=rows)
+    lost = _list(outcome.program[count:], rows=rows)
     text = f": {done}" if done else ""
     if outcome.crashed == PAUSED:
         return text + ", and will get no further"
@@ -75,9 +77,13 @@ def _done(outcome: Outcome) -> str:
     return text + (f" [{note}]" if note else "")
 
 
-def _list(program: Iterable[tuple[Effect, str]]) -> str:
-    words = (describe(effect, status) for effect, status in program)
-    return ", ".join(word for word in words if not word.startswith(_QUIET))
+def _list(program: Iterable[tuple[Effect, str]], *, rows: bool) -> str:
+    told = (
+        describe(effect, status)
+        for effect, status in program
+        if not isinstance(effect, ReadOutbox) or (rows and status.startswith("row"))
+    )
+    return ", ".join(words for words in told if words.startswith("read the outbox") or not words.startswith(_QUIET))
 
 
 def _subject(model: ProtocolModel, before: State, action: Action, after: State) -> str:
@@ -86,7 +92,7 @@ def _subject(model: ProtocolModel, before: State, action: Action, after: State) 
     event = action.event[2] if action.event and action.event[0] == "event" else None
     about = (
         f" of transaction {action.event[1]}"
-        if event is not None and model.scope.messages > 1 and action.event[1] >= 0
+        if action.event and len(action.event) > 1 and model.scope.messages > 1 and action.event[1] >= 0
         else ""
     )
     match action.kind:
@@ -110,6 +116,8 @@ def _subject(model: ProtocolModel, before: State, action: Action, after: State) 
             why = "is lost" if lost else "comes too late"
             what = "the ack" if item.startswith("the ack") else item
             return f"{what} {why}, {node} hears a failure"
+        case "continue":
+            return f"the local transaction{about} that was under way on {node} goes on"
         case "crash":
             return f"{node} crashes"
         case "restart":
@@ -208,7 +216,11 @@ class _Scribe:
         outcome = model.outcome(before, action)
         if outcome is None:
             return
-        if action.kind in ("crash", "restart"):
+        if action.kind == "continue":
+            self._program(node, action.event[1], None, outcome)
+            if outcome.crashed > 0:
+                log("crash", node, -1, actor="fault")
+        elif action.kind in ("crash", "restart"):
             log(action.kind, node, -1, actor="fault")
             self._program(node, -1, None, outcome)
         else:

@@ -56,12 +56,14 @@ class Actor:
         timers: Names of the timers that are set.
         done: Answers of the store that it has not handled.
         running: Whether it is in the middle of a program.
+        rest: What is left of a program whose local transaction is under way, that local transaction first.
     """
 
     machine: Machine
     timers: dict[str, None] = field(default_factory=dict)
     done: list[Done] = field(default_factory=list)
     running: bool = False
+    rest: tuple[Effect, ...] = ()
 
 
 @dataclass(slots=True)
@@ -87,6 +89,7 @@ class Play:
     Args:
         fail: The store operation that fails for a passing reason (from 0), or -1.
         pause: The pause at which the program stops (from 0), or -1.
+        begin: Leave the first local transaction with outbox rows under way.
 
     Attributes:
         operations: Store operations so far.
@@ -98,11 +101,12 @@ class Play:
         recovered: What a restart has found: (class, kind of the last record, state afterwards).
     """
 
-    __slots__ = ("fail", "operations", "outputs", "pause", "pauses", "points", "program", "recovered", "taken")
+    __slots__ = ("begin", "fail", "operations", "outputs", "pause", "pauses", "points", "program", "recovered", "taken")
 
-    def __init__(self, fail: int = -1, pause: int = -1) -> None:
+    def __init__(self, fail: int = -1, pause: int = -1, *, begin: bool = False) -> None:
         self.fail = fail
         self.pause = pause
+        self.begin = begin
         self.operations = 0
         self.pauses = 0
         self.outputs: list[Output] = []
@@ -142,6 +146,12 @@ class Player:
         actor = self.addressee(node, tx, event)
         self._program(node, tx, actor, self.handle(actor, event, play), play)
 
+    def go_on(self, node: Node, tx: int, play: Play) -> None:
+        """A local transaction that was under way commits, and its program goes on."""
+        actor = node.actors[tx]
+        rest, actor.rest = actor.rest, ()
+        self._program(node, tx, actor, list(rest), play)
+
     def addressee(self, node: Node, tx: int, event: Event) -> Actor:
         """The machine that an event is for; a timer that fires is no longer set."""
         actor = node.actors.get(tx)
@@ -177,6 +187,8 @@ class Player:
         pending = list(pending)
         while True:
             while pending:
+                if play.begin and self._begins(node, tx, actor, pending, play):
+                    return
                 effect = pending.pop(0)
                 status = self.effect(node, tx, actor, effect, play)
                 play.program.append((effect, status))
@@ -196,6 +208,19 @@ class Player:
                 break
             pending = self.handle(actor, actor.done.pop(0), play)
         self.end(node, tx, actor)
+
+    @staticmethod
+    def _begins(node: Node, tx: int, actor: Actor, pending: list[Effect], play: Play) -> bool:
+        """Whether the next effect is a local transaction that is under way from here on: its outbox rows have numbers and are not visible."""
+        effect = pending[0]
+        if not isinstance(effect, Transact) or not effect.outbox_rows() or not node.store.begin(tx, effect):
+            return False
+        rows = effect.outbox_rows()
+        first = node.store.under_way[tx]
+        numbers = ", ".join(str(first + position) for position in range(rows))
+        play.program.append((effect, f"under way, outbox row{'s' * (rows > 1)} {numbers} not yet visible"))
+        actor.rest, actor.running = tuple(pending), False
+        return True
 
     def end(self, node: Node, tx: int, actor: Actor) -> None:
         """A program has come to its end; a machine that is as blank as the one that the next event would get is gone."""
@@ -227,9 +252,9 @@ class Player:
         elif isinstance(effect, Append):
             store.append(tx, effect.record, forced=effect.forced)
         elif isinstance(effect, Transact):
-            rows = store.next_row
+            rows = len(store.outbox)
             actor.done.append(store.transact(tx, effect, outputs, self.retained))
-            if self._wakes and store.next_row > rows and DAEMON in node.actors:
+            if self._wakes and len(store.outbox) > rows and DAEMON in node.actors:
                 node.actors[DAEMON].timers["wake"] = None
         elif isinstance(effect, Execute | Prepare):
             actor.done.append(store.branch(tx, effect))
@@ -242,7 +267,7 @@ class Player:
         elif isinstance(effect, Acknowledge):
             outputs.append(Output("acknowledge", effect.id))
         elif isinstance(effect, ReadOutbox):
-            actor.done.append(Done(effect.tag, "done", tuple(store.outbox.items())[: effect.limit]))
+            actor.done.append(Done(effect.tag, "done", store.read_outbox(effect)))
         elif isinstance(effect, MarkOutbox):
             for number in effect.ids:
                 if number in store.outbox:
@@ -262,10 +287,13 @@ class Player:
             raise ProtocolViolation(f"{type(actor.machine).__name__} asks for {effect!r}, which is no effect")
         if not isinstance(effect, _ANSWERING):
             return ""
-        status = actor.done[-1].status
-        if status == "refused" and not isinstance(effect, ReadOutbox) and _only_reads(effect):
+        done = actor.done[-1]
+        if isinstance(effect, ReadOutbox):
+            seen = ", ".join(str(row[0]) for row in done.value)
+            return f"row{'s' * (len(done.value) > 1)} {seen}" if seen else done.status
+        if done.status == "refused" and _only_reads(effect):
             outputs.append(Output("refused", tx))
-        return status
+        return done.status
 
 
 def _listed(machine: Machine, what: str, effects: object) -> list[Effect]:

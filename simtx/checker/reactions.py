@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from simtx.checker.local import PAUSED, Locals, Outcome
+from simtx.checker.local import PAUSED, UNDER_WAY, Locals, Outcome
 from simtx.checker.local_store import Output
 from simtx.checker.program import DAEMON
 from simtx.checker.properties import Observed
@@ -79,6 +79,7 @@ class Digest(NamedTuple):
         seen: What the observer sees.
         crashed: Whether the node has crashed.
         paused: Whether a program has stopped and will get no further.
+        begun: Whether a local transaction is under way from here on.
     """
 
     local: int
@@ -87,6 +88,7 @@ class Digest(NamedTuple):
     seen: tuple[Output, ...]
     crashed: bool
     paused: bool
+    begun: bool = False
 
 
 class Reactions:
@@ -109,7 +111,7 @@ class Reactions:
     def __init__(self, strategy: Strategy, nodes: tuple[str, ...], scope: Scope, book: Book | None) -> None:
         self.nodes = nodes
         several = scope.messages > 1 or any(True for name in nodes for _ in strategy.daemons(name))
-        self.locals = Locals(strategy, scope.retained, book, several=several)
+        self.locals = Locals(strategy, scope.retained, book, several=several, overtakes=scope.overtakes > 0)
         self.items: Table[Item, Item] = Table(book)
         self.observations: Table[Observed, Observed] = Table(book)
         self.rounds: Table[tuple[int, frozenset[tuple[int, int, str]]], tuple[int, frozenset[tuple[int, int, str]]]]
@@ -124,6 +126,7 @@ class Reactions:
         self._events: dict[Hashable, Any] = {}
         self._timers: dict[int, tuple[tuple[int, Any, bool], ...]] = {}
         self._busy: dict[int, tuple[int, ...]] = {}
+        self._under_way: dict[int, tuple[int, ...]] = {}
         self._ups: dict[int, bool] = {}
 
     @property
@@ -188,6 +191,17 @@ class Reactions:
             known = self._busy[local] = self.locals.running(local)
         return known
 
+    def under_way(self, local: int) -> tuple[int, ...]:
+        """Transactions whose local transaction on this node is under way."""
+        known = self._under_way.get(local)
+        if known is None:
+            known = self._under_way[local] = self.locals.under_way(local)
+        return known
+
+    def deaf(self, local: int) -> tuple[int, ...]:
+        """Transactions whose machine hears nothing now: it is in the middle of a program, to its end or not."""
+        return self.running(local) + self.under_way(local)
+
     def set_timers(self, local: int) -> tuple[tuple[int, Any, bool], ...]:
         """Timers of a node that would change something: (transaction, event, whether it is a daemon's)."""
         known = self._timers.get(local)
@@ -231,7 +245,8 @@ class Reactions:
             else:
                 seen.append(output)
         crashed, paused = outcome.crashed >= 0, outcome.crashed == PAUSED
-        return Digest(outcome.local, tuple(adds), tuple(acks), tuple(seen), crashed, paused)
+        begun = outcome.crashed == UNDER_WAY
+        return Digest(outcome.local, tuple(adds), tuple(acks), tuple(seen), crashed, paused, begun)
 
     def ack(self, item: Item) -> int:
         """The number of the broker's ack of a publication."""

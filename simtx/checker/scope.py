@@ -8,7 +8,16 @@ from typing import Any, Final
 from simtx.errors import ScenarioError
 from simtx.protocols import Operation, Plan, Step, StepKind
 
-BUDGETS: Final = ("crashes", "losses", "duplicates", "timeouts", "failures", "interventions", "repeats")
+BUDGETS: Final = (
+    "crashes",
+    "losses",
+    "duplicates",
+    "timeouts",
+    "failures",
+    "interventions",
+    "repeats",
+    "overtakes",
+)
 _MOST: Final = 15
 _REFUSE: Final = Operation("", "refuse")
 
@@ -33,6 +42,8 @@ class Scope:
             `truth`, `atomicity` and `no-ghost` do not judge it.
         repeats: Requests of the client that come again, with the same number, at any time after the first: also after it has got its
             answer, since a request may be late.
+        overtakes: Local transactions that have numbered their outbox rows and are still under way while anything else happens, so that rows
+            with higher numbers may appear before theirs.
         parallel: The steps form a graph and not a chain: all but the last are independent, and the last comes after them; two steps
             are independent of each other.
         pivot: Index of the pivot; the steps behind it are retriable. None: all steps are compensatable.
@@ -56,6 +67,7 @@ class Scope:
     failures: int = 0
     interventions: int = 0
     repeats: int = 0
+    overtakes: int = 0
     parallel: bool = False
     pivot: int | None = None
     revisit: bool = False

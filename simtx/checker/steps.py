@@ -25,6 +25,7 @@ from simtx.checker.layout import (
     INTERVENTION,
     LOSS,
     MASK,
+    OVERTAKE,
     REPEAT,
     REQUESTS,
     TIMEOUT,
@@ -91,6 +92,8 @@ class Steps:
         self.entry = nodes.index(strategy.entry(variants[0][1][0]))
         self._up = self.reactions.up
         self._running = self.reactions.running
+        self._under_way = self.reactions.under_way
+        self._deaf = self.reactions.deaf
         self._set_timers = self.reactions.set_timers
         self._number = self.reactions.number
         self._observe = self.reactions.observe
@@ -128,6 +131,9 @@ class Steps:
             if self._running(local):  # a program that will not come to its end: the crash is paid for
                 busy = True
                 yield from self._react(state, Action("crash", node, ("crash",), note="paid"))
+            for tx in self._under_way(local):
+                busy = True
+                yield from self._react(state, Action("continue", node, ("continue", tx)))
             for _, event, free in self._set_timers(local):
                 if free:
                     busy = True
@@ -169,7 +175,7 @@ class Steps:
                 continue
             if kind != DONE and budget & LOSS * MASK:
                 yield Action("lose", item.node, None, number), (nodes, others, broker, seen, budget - LOSS, rest)
-            if item.tx in self._running(local):
+            if item.tx in self._deaf(local):
                 continue
             action = Action("deliver", item.node, item.event, number)
             yield from self._react(less, action)
@@ -182,7 +188,7 @@ class Steps:
                         yield from self._unheard((nodes, others, broker, seen, budget - cost, rest), number, item)
         for head in brokers.heads(broker):
             local = nodes[head.consumer]
-            if head.delivered or not self._up(local) or head.tx in self._running(local):
+            if head.delivered or not self._up(local) or head.tx in self._deaf(local):
                 continue
             yield from self._delivered(state, head)
 
@@ -215,7 +221,7 @@ class Steps:
     def _unheard(self, after: State, number: int, item: Item) -> Iterator[tuple[Action, State]]:
         """The publication or the broker's ack is lost, or comes too late: the producer hears a failure."""
         local = after[0][item.node]
-        if self._up(local) and item.tx not in self._running(local):
+        if self._up(local) and item.tx not in self._deaf(local):
             event = self._kept(item.tx, item.tag, make=lambda: ("event", item.tx, Done(item.tag, "failed")))
             yield from self._react(after, Action("unheard", item.node, event, number))
 
@@ -241,7 +247,7 @@ class Steps:
         if not self._up(local):
             return
         for tx in range(self.scope.messages):
-            if rest >> tx & 1 and tx not in self._running(local):
+            if rest >> tx & 1 and tx not in self._deaf(local):
                 event = self.requests[rest >> VARIANT_SHIFT & REQUESTS][tx]
                 left = rest & ~(1 << tx)
                 if not left & REQUESTS and not budget & REPEAT * MASK:
@@ -259,7 +265,7 @@ class Steps:
         if not rest & REQUESTS and not (budget - REPEAT) & REPEAT * MASK:
             left &= ~(REQUESTS << VARIANT_SHIFT)
         for tx in range(self.scope.messages):
-            if not rest >> tx & 1 and tx not in self._running(local):
+            if not rest >> tx & 1 and tx not in self._deaf(local):
                 event = self.requests[rest >> VARIANT_SHIFT & REQUESTS][tx]
                 after = (nodes, net, broker, seen, budget - REPEAT, left)
                 yield from self._react(after, Action("request", self.entry, event, note="again"))
@@ -274,7 +280,7 @@ class Steps:
             if not self._up(local) or self._running(local):
                 continue
             for tx in range(self.scope.messages):
-                if not rest >> tx & 1:  # else nobody knows of it yet
+                if not rest >> tx & 1 and tx not in self._under_way(local):  # else nobody knows of it yet
                     yield from self._asks(cheaper, node, tx)
 
     def _asks(
@@ -357,6 +363,10 @@ class Steps:
                 break  # the outcome without a crash comes first
             if digest.crashed and cut_off:
                 continue  # the same as a pause, and then the crash
+            if digest.begun:
+                if budget & OVERTAKE * MASK and not cut_off:
+                    yield from self._become(base, action._replace(choice=choice), digest, budget - OVERTAKE)
+                continue
             spent = budget - CRASH if (digest.crashed or digest.paused) and not paid else budget
             label = action._replace(choice=choice) if choice else action
             yield from self._become(base, label, digest, spent)

@@ -118,7 +118,8 @@ class Verdict:
             out += [f"    {self._mark(name):<11} {name}: {says}" for name, says in properties]
         out += [f"  {line}" for line in self._reach()]
         for name, story in self.violations.items():
-            out += ["", f"{story.title}{self._known(name)}", story.text]
+            elsewhere = "" if story.scope == self.scope else f" (found beside, in: {story.scope})"
+            out += ["", f"{story.title}{self._known(name)}{elsewhere}", story.text]
         return "\n".join(out)
 
     def _groups(self) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -206,6 +207,7 @@ def verify(
     failures: int = 0,
     interventions: int = 0,
     repeats: int = 0,
+    overtakes: int = 0,
     parallel: bool = False,
     pivot: int | None = None,
     revisit: bool = False,
@@ -237,6 +239,7 @@ def verify(
         failures: Budget of store operations that fail.
         interventions: Budget of operators' interventions.
         repeats: Budget of requests of the client that come again.
+        overtakes: Budget of local transactions that number their outbox rows and commit later.
         parallel: Whether the steps form a graph.
         pivot: Index of the pivot.
         revisit: Whether one service has two steps, the first and the last.
@@ -281,6 +284,7 @@ def verify(
         failures=failures,
         interventions=interventions,
         repeats=repeats,
+        overtakes=overtakes,
         parallel=parallel,
         pivot=pivot,
         revisit=revisit,
@@ -308,7 +312,9 @@ def verify_scope(
     """As `verify`, with a `Scope`; `limits` are those of `explore`.
 
     A state does not tell whether a step was refused on the way to it. So what has to happen when nothing is in the way (`validity`) is
-    looked at in an exploration of its own, of the same plans without faults and refusals, unless that is what the scope is.
+    looked at in an exploration of its own, of the same plans without faults and refusals, unless that is what the scope is. Neither can rows of an
+    outbox change places where there is but one transaction, or no budget for it: so where there are long-running machines, two transactions
+    of two steps are explored beside, of which one numbers its rows first and commits last.
     """
 
     def explored(*, fused: bool) -> tuple[ProtocolModel, Exploration]:
@@ -323,6 +329,8 @@ def verify_scope(
     if symmetry:
         alike = f"{model.symmetry.words} are alike" if model.symmetry is not None else "no two participants are alike"
     verdict = _verdict(strategy, model, exploration, alike)
+    if scope.participants > 1 and not scope.overtakes and _has_daemons(model):
+        verdict = _with_overtaking(verdict, strategy, limits)
     return verdict if scope == scope.faultless() else _with_validity(verdict, strategy, limits)
 
 
@@ -338,16 +346,33 @@ def _arguments_of_verify() -> Iterator[None]:
         raise ScenarioError(error.problem, f"verify: {argument}") from error.__cause__
 
 
+def _has_daemons(model: ProtocolModel) -> bool:
+    return any(True for name in model.nodes for _ in model.strategy.daemons(name))
+
+
+def _with_overtaking(verdict: Verdict, strategy: Strategy, limits: dict[str, Any]) -> Verdict:
+    """The verdict, completed by what comes of two transactions that commit in another order than that of their outbox rows."""
+    scope = Scope(participants=2, messages=2, overtakes=1, crashes=0, duplicates=0, timeouts=0, refusals=False)
+    model = ProtocolModel(strategy, scope)
+    return _completed(verdict, strategy, model, explore(model.model(), **{**limits, "progress": False}))
+
+
 def _with_validity(verdict: Verdict, strategy: Strategy, limits: dict[str, Any]) -> Verdict:
     """The verdict, completed by what the same plans come to without faults and refusals."""
     model = ProtocolModel(strategy, verdict.scope.faultless())
     exploration = explore(model.model(only="validity"), **{**limits, "progress": False})
+    return _completed(verdict, strategy, model, exploration)
+
+
+def _completed(verdict: Verdict, strategy: Strategy, model: ProtocolModel, exploration: Exploration) -> Verdict:
+    """The verdict, with what another exploration has found beside; a story of its own scope stays."""
     stories = {one.name: Story.of(one.name, model, one.path, strategy) for one in exploration.violations}
+    violations = {**stories, **verdict.violations}
     return replace(
         verdict,
         complete=verdict.complete and exploration.complete,
         stopped=verdict.stopped or exploration.stopped,
-        violations={**verdict.violations, **stories},
+        violations=dict(sorted(violations.items(), key=lambda item: len(item[1].steps))),
     )
 
 

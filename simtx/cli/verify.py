@@ -26,6 +26,9 @@ def verify(
     failures: Annotated[int, typer.Option(help="Store operations that fail for a passing reason.")] = 0,
     interventions: Annotated[int, typer.Option(help="Requests of an operator.")] = 0,
     repeats: Annotated[int, typer.Option(help="Requests of the client that come again.")] = 0,
+    overtakes: Annotated[
+        int, typer.Option(help="Local transactions that number their outbox rows and commit later.")
+    ] = 0,
     parallel: Annotated[bool, typer.Option("--parallel", help="The steps form a graph and not a chain.")] = False,
     pivot: Annotated[int | None, typer.Option(help="Index of the step that is the point of no return.")] = None,
     revisit: Annotated[
@@ -74,6 +77,7 @@ def verify(
         failures=failures,
         interventions=interventions,
         repeats=repeats,
+        overtakes=overtakes,
         parallel=parallel,
         pivot=pivot,
         revisit=revisit,

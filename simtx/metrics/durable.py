@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from simtx.protocols import Branch, Effect, Message, Prepare, Transact
+from simtx.protocols import Branch, Effect, OutboxRow, Prepare, Transact
 from simtx.protocols.codec import dumps
 
 TOMBSTONE: Final = "tombstone"
@@ -226,10 +226,10 @@ class Disk:
             return f"the key {key!r} was found with the value {value!r}, which nothing has written"
         return None
 
-    def read(self, rows: Iterable[tuple[int, Message]]) -> list[str]:
+    def read(self, rows: Iterable[OutboxRow]) -> list[str]:
         """The outbox was read; one line for each row that cannot be there."""
         problems = []
-        for number, message in rows:
+        for number, message, *_ in rows:
             text = identity(message)
             if not self.outbox.get(text):
                 problems.append(f"outbox row {number} holds '{message.kind}', which no local transaction has written")

@@ -14,7 +14,9 @@ Every host (the simulator, the real execution, the model checker) keeps these ru
 3. A machine handles one event at a time; the next waits until the effects of the last are done. The `Done` of a store operation is
    handled before any event that waits.
 4. The network is a multiset of messages: it may delay, reorder, lose and duplicate. A broker delivers at least once.
-5. A service and its outbox relay share one database and are separate steps on it.
+5. A service and its outbox relay share one database and are separate steps on it. Outbox rows are numbered when they are inserted, while their
+   local transaction is under way, and appear when it commits: a row may appear after one with a higher number. Of two local transactions of
+   which the second begins after the first has committed, the second has the higher numbers; rows of one have ascending ones.
 6. Machines are mutable, slotted and plain, so that a host can copy, compare and hash them generically (`Machine.key`).
 
 This module imports nothing but the standard library, and knows no clock, no randomness and no I/O. Durations are in seconds.
@@ -154,7 +156,8 @@ class Done:
         kind: The effect's tag.
         status: ``done``; ``refused`` (a guard or a business rule said no); ``duplicate`` (the idempotency key was there already);
             ``failed`` (transient: lock timeout, deadlock victim, broker unreachable; nothing was applied).
-        value: The value stored with the idempotency key if ``duplicate``; the batch of an outbox read; else None.
+        value: The value stored with the idempotency key if ``duplicate``; the rows of an outbox read, each an `OutboxRow` without its last
+            entry, or with it if the read was below the horizon; else None.
     """
 
     kind: str
@@ -163,6 +166,9 @@ class Done:
 
 
 Event: TypeAlias = Message | Request | Delivery | Timer | Done
+
+OutboxRow: TypeAlias = tuple[int, Message] | tuple[int, Message, int]
+"""A row of the outbox as it is read: its number, its message, and, below the horizon, the number of the local transaction that wrote it."""
 
 # --- effects: what a machine asks for -----------------------------------------------------------------------------------------
 
@@ -203,6 +209,8 @@ class Transact:
         undone_if: The row value that says that the action took effect.
         steps: Indexes of the steps that this is the work of (demand for service time, effects in metrics and audit).
         compensation: Whether it undoes those steps.
+        serial_outbox: Lock the outbox before its rows are numbered, and keep it locked until they are visible: numbers are then in the
+            order of commits, and local transactions that write outbox rows commit one at a time. Who waits for the lock in vain has ``failed``.
     """
 
     tag: str
@@ -214,6 +222,12 @@ class Transact:
     undone_if: Any = "done"
     steps: tuple[int, ...] = ()
     compensation: bool = False
+    serial_outbox: bool = False
+
+    def outbox_rows(self) -> int:
+        """The most outbox rows that it may write, whatever comes of it."""
+        accepted, refused = self.accepted, self.refused
+        return max(len(accepted.outbox) if accepted else 0, len(refused.outbox) if refused else 0)
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -288,10 +302,22 @@ class Acknowledge:
 
 @dataclass(slots=True, unsafe_hash=True)
 class ReadOutbox:
-    """Read up to `limit` unmarked outbox rows in commit order; `Done(tag)` carries a tuple of (row id, message)."""
+    """Read up to `limit` unmarked outbox rows that are visible; `Done(tag)` carries a tuple of them.
+
+    Without a horizon they come in the order of their numbers, as (number, message). **That is not the order of commits**: a row with a
+    lower number may appear later (rule 5). So whoever remembers the highest number that he has seen, and looks only behind it, loses rows.
+
+    Attributes:
+        tag: Kind of the `Done` that comes back.
+        limit: Rows at most.
+        below_horizon: Only rows that none can come before any more, as (number, message, local transaction), in the order of (local transaction,
+            number). Local transactions are numbered when they begin to write; the horizon is the oldest that is still under way, a
+            prepared branch included. A row appears here once everything that had begun before it has ended.
+    """
 
     tag: str
     limit: int
+    below_horizon: bool = False
 
 
 @dataclass(slots=True, unsafe_hash=True)

@@ -37,9 +37,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, get_args
 
 from simtx.arguments import flag, require
+from simtx.errors import ScenarioError
 from simtx.protocols.choreography import (
     CLIENT,
     DEFAULT_POLICIES,
@@ -74,7 +75,7 @@ from simtx.protocols.contract import (
     Transition,
 )
 from simtx.protocols.policies import POLICIES, Policies
-from simtx.protocols.relay import Relay
+from simtx.protocols.relay import Reader, Relay
 
 _REFUSED: Final = Branch("refused")
 _FORGET: Final = Forget()
@@ -88,9 +89,10 @@ class OutboxService(Machine):
         tx: The transaction.
         policies: Retries, and the limit of hops.
         closing: Whether the last service tells the first that all is done.
+        serial: Whether local transactions lock the outbox, so that rows are numbered in the order of commits.
     """
 
-    __slots__ = ("attempt", "closing", "hops", "index", "origin", "plan", "policies", "undoing")
+    __slots__ = ("attempt", "closing", "hops", "index", "origin", "plan", "policies", "serial", "undoing")
 
     role: ClassVar[str] = "service"
     initial: ClassVar[str] = "idle"
@@ -129,12 +131,20 @@ class OutboxService(Machine):
         Transition("settling", "settled", "settled", ("finished", "parked"), "failed: stays parked"),
     )
 
-    def __init__(self, node: str, tx: int, policies: Policies = DEFAULT_POLICIES, closing: bool = False) -> None:
+    def __init__(
+        self,
+        node: str,
+        tx: int,
+        policies: Policies = DEFAULT_POLICIES,
+        closing: bool = False,
+        serial: bool = False,
+    ) -> None:
         self.node = node
         self.tx = tx
         self.state = "idle"
         self.policies = policies
         self.closing = closing
+        self.serial = serial
         self.plan: Plan | None = None
         self.index = 0
         self.hops = 0
@@ -192,7 +202,15 @@ class OutboxService(Machine):
         else:
             refused = Branch("refused", self._back())
         return [
-            Transact("action", step.operations, key, Branch("done", self._onward()), refused, None, "done", (index,))
+            Transact(
+                "action",
+                step.operations,
+                key,
+                Branch("done", self._onward()),
+                refused,
+                steps=(index,),
+                serial_outbox=self.serial,
+            )
         ]
 
     def _undo(self) -> list[Effect]:
@@ -201,7 +219,18 @@ class OutboxService(Machine):
         step = self._steps()[index]
         accepted = Branch("undone", self._back())
         key, undoes = (tx, index, "compensation"), (tx, index, "action")
-        return [Transact("compensation", step.compensation, key, accepted, None, undoes, "done", (index,), True)]
+        return [
+            Transact(
+                "compensation",
+                step.compensation,
+                key,
+                accepted,
+                undoes=undoes,
+                steps=(index,),
+                compensation=True,
+                serial_outbox=self.serial,
+            )
+        ]
 
     def _onward(self) -> tuple[Message, ...]:
         """The event that says that this step is done."""
@@ -340,7 +369,8 @@ class OutboxService(Machine):
 
     def _settle(self, accepted: Branch) -> list[Effect]:
         self.state = "settling"
-        return [Transact("settled", (), (self.tx, self.index, "compensation" if self.undoing else "action"), accepted)]
+        key = (self.tx, self.index, "compensation" if self.undoing else "action")
+        return [Transact("settled", (), key, accepted, serial_outbox=self.serial)]
 
     def settled(self, done: Done) -> list[Effect]:
         """The operator's decision is stored."""
@@ -373,10 +403,12 @@ class Outbox(ChoreographyStrategy):
         closing: The last service sends one more event, ``completed``, back to the first.
         wake: The host wakes a node's relay (a timer event ``wake``) when a local transaction has committed outbox rows; polling stays
             as the safety net. Without it an event waits for the next poll.
+        reader: How the relay knows which rows are new: ``marks``, ``horizon`` or ``lock``; see `simtx.protocols.relay`.
     """
 
     closing: bool = False
     wake: bool = False
+    reader: Reader = "marks"
 
     name: ClassVar[str] = "outbox"
     recognises_requests: ClassVar[bool] = True  # by the inbox row of the first step
@@ -385,6 +417,9 @@ class Outbox(ChoreographyStrategy):
         require(flag, self.closing, "closing", "Outbox")
         require(flag, self.wake, "wake", "Outbox")
         require(POLICIES, self.policies, "policies", "Outbox")
+        if self.reader not in get_args(Reader):
+            choices = ", ".join(f"'{one}'" for one in get_args(Reader))
+            raise ScenarioError(f"reader is {self.reader!r}; it must be one of {choices}", "outbox")
 
     @property
     def wake_on_commit(self) -> bool:
@@ -393,11 +428,11 @@ class Outbox(ChoreographyStrategy):
 
     def machine(self, node: str, tx: int) -> OutboxService:
         """A blank machine of one service."""
-        return OutboxService(node, tx, self.policies or DEFAULT_POLICIES, self.closing)
+        return OutboxService(node, tx, self.policies or DEFAULT_POLICIES, self.closing, self.reader == "lock")
 
     def daemons(self, node: str) -> Iterable[Relay]:
         """The relay of this service's outbox."""
-        return (Relay(node, self.policies or DEFAULT_POLICIES),)
+        return (Relay(node, self.policies or DEFAULT_POLICIES, self.reader),)
 
     def check(self, plan: Plan) -> str | None:
         """One line that says why this plan cannot be played as a chain, or None."""

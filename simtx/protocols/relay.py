@@ -1,22 +1,33 @@
 """The outbox relay: brings the events that local transactions have committed to the broker, at least once and in order.
 
 Theory of operation. The relay shares its database with the service but is a process of its own. Every `Policies.poll_interval` it reads
-the unmarked rows in commit order, publishes them, and marks each row once the broker has acknowledged it. Rows of the same transaction
+rows, publishes them, and marks each row once the broker has acknowledged it. Rows of the same transaction
 are one aggregate: the next is published only after the acknowledgement of the one before, and none is ever skipped; different
 aggregates go side by side, so one slow publication does not hold up the others.
 
-Invariants: a row is marked only after its acknowledgement, so nothing is lost; within an aggregate the broker sees first copies in
-commit order. Known weakness: marks are not forced, and a crash between acknowledgement and mark publishes the row again: consumers
-must deduplicate. Without `wake`, an event waits up to one period: uniformly on (0, poll interval) when commits and polls are
-independent, therefore the first poll after a start comes at a random phase.
+Which rows are new. Rows are numbered when they are inserted and appear when they are committed, so that a row may appear behind one with a higher
+number. A reader that looks only behind the highest number it has seen loses such a row for good. Three readers do not:
 
-Source: Richardson, "Microservices Patterns", 2018, section 3.3 (polling publisher).
+- ``marks``: every visible row that is not marked and not on its way. Complete, and in no order between local transactions.
+- ``horizon``: rows below the horizon (`ReadOutbox.below_horizon`), behind the last place (local transaction, number) that was read. One order for all rows, in
+  which nothing appears later that should have come before; but the oldest local transaction under way, a prepared branch too, holds all events up.
+- ``lock``: rows behind the highest number, where writers lock the outbox (`Transact.serial_outbox`), so that numbers are in the order of commits. Events are never
+  held up; but local transactions that write events commit one at a time, without group commit.
+
+Invariants: a row is marked only after its acknowledgement, so nothing is lost; within an aggregate the broker sees first copies in
+the order in which they were committed. Known weakness: marks are not forced, and a crash between acknowledgement and mark publishes the row again:
+consumers must deduplicate; the place is in memory, so a relay that is started again begins with the first row that is not marked. Without `wake`,
+an event waits up to one period: uniformly on (0, poll interval) when commits and polls are independent, therefore the first poll after
+a start comes at a random phase.
+
+Source: Richardson, "Microservices Patterns", 2018, section 3.3 (polling publisher). The horizon is that of PostgreSQL's
+``pg_snapshot_xmin``; numbers that are drawn at insertion are those of its sequences, which no rollback takes back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Final, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from simtx.protocols.choreography import DEFAULT_POLICIES
 from simtx.protocols.contract import (
@@ -26,7 +37,7 @@ from simtx.protocols.contract import (
     Event,
     Machine,
     MarkOutbox,
-    Message,
+    OutboxRow,
     Publish,
     ReadOutbox,
     SetTimer,
@@ -35,13 +46,14 @@ from simtx.protocols.contract import (
 )
 from simtx.protocols.policies import Policies
 
-Row: TypeAlias = tuple[int, Message]
+Reader: TypeAlias = Literal["marks", "horizon", "lock"]
 
 RELAY_TX: Final = -1
 """Transaction number of every long-running machine."""
 _TAG: Final = "published:"
 MINIMUM_POLL_INTERVAL: Final = 0.001
 """Seconds; a shorter `Policies.poll_interval` means this one: a relay must not poll without any pause."""
+_BEFORE_ALL: Final = (-1, -1)
 
 
 class Relay(Machine):
@@ -52,9 +64,10 @@ class Relay(Machine):
     Args:
         node: The service whose outbox it empties.
         policies: `poll_interval`, `poll_batch`, `backoff` and `alert_after` count here.
+        reader: How it knows which rows are new.
     """
 
-    __slots__ = ("backing_off", "flying", "held", "known", "more", "policies", "rounds")
+    __slots__ = ("backing_off", "flying", "held", "known", "more", "place", "policies", "reader", "rounds")
 
     role: ClassVar[str] = "relay"
     initial: ClassVar[str] = "stopped"
@@ -69,10 +82,14 @@ class Relay(Machine):
         Transition("running", "backoff", "again", ("running",), "publish the held rows again"),
     )
 
-    def __init__(self, node: str, policies: Policies = DEFAULT_POLICIES) -> None:
+    def __init__(self, node: str, policies: Policies = DEFAULT_POLICIES, reader: Reader = "marks") -> None:
         super().__init__(node, RELAY_TX)
         self.policies = policies
-        self.flying: dict[int, tuple[Row, ...]] = {}  # by transaction: the row on its way, and those behind it
+        self.reader = reader
+        self.place = (
+            _BEFORE_ALL  # (local transaction, number) of the last row that was read; the former is 0 if it is not known
+        )
+        self.flying: dict[int, tuple[OutboxRow, ...]] = {}  # by transaction: the row on its way, and those behind it
         self.known: set[int] = set()  # ids of all rows in `flying`
         self.held: list[int] = []  # transactions whose first row waits for the back-off
         self.rounds = 0  # back-offs since the last acknowledgement
@@ -92,25 +109,31 @@ class Relay(Machine):
     def start(self, event: Timer) -> list[Effect]:  # noqa: ARG002
         """The node has started: rows may be left from before a crash."""
         self.state = "running"
-        return [SetTimer("poll", 0.0, self._interval()), ReadOutbox("rows", self.policies.poll_batch)]
+        return [SetTimer("poll", 0.0, self._interval()), self._read()]
 
     def poll(self, event: Timer) -> list[Effect]:  # noqa: ARG002
         """A period is over. The next one begins now, not after the work, so that the period is kept."""
-        return [SetTimer("poll", self._interval()), ReadOutbox("rows", self.policies.poll_batch)]
+        return [SetTimer("poll", self._interval()), self._read()]
 
     def wake(self, event: Timer) -> list[Effect]:  # noqa: ARG002
         """A local transaction of this node has just committed rows."""
-        return [ReadOutbox("rows", self.policies.poll_batch)]
+        return [self._read()]
 
     def publish(self, event: Done) -> list[Effect]:
         """Publish the rows that are not on their way already; a read that failed is made up for by the next poll."""
-        rows: Sequence[Row] = event.value or ()
+        rows: Sequence[OutboxRow] = event.value or ()
         self.more = len(rows) >= self.policies.poll_batch
         effects: list[Effect] = []
         known, flying = self.known, self.flying
+        ordered = self.reader != "marks"
         for row in rows:
-            identity, message = row
-            if identity in known:
+            identity, message = row[0], row[1]
+            if ordered:
+                place = (row[2] if len(row) > 2 else 0, identity)
+                if place <= self.place:
+                    continue
+                self.place = place
+            elif identity in known:
                 continue
             known.add(identity)
             tx = message.tx
@@ -146,7 +169,7 @@ class Relay(Machine):
         del self.flying[tx]
         if self.more and not self.known:  # there is a backlog: do not wait for the next poll
             self.more = False
-            effects.append(ReadOutbox("rows", self.policies.poll_batch))
+            effects.append(self._read())
         return effects
 
     def again(self, event: Timer) -> list[Effect]:  # noqa: ARG002
@@ -162,6 +185,9 @@ class Relay(Machine):
                 )
             )
         return effects
+
+    def _read(self) -> ReadOutbox:
+        return ReadOutbox("rows", self.policies.poll_batch, self.reader == "horizon")
 
     def _interval(self) -> float:
         return max(self.policies.poll_interval, MINIMUM_POLL_INTERVAL)

@@ -39,6 +39,7 @@ def services(files: Mapping[str, schema.ServiceFile], placed: Zones) -> dict[str
                 lock_timeout=file.store.lock_timeout,
                 initial=dict(file.store.initial),
                 replica_lag=file.store.replica_lag,
+                outbox_order=file.store.outbox_order,
             ),
         )
         for name, file in files.items()

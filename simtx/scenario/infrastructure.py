@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from simtx.scenario.distributions import Distribution
 
 Flush: TypeAlias = Literal["group", "serial", "parallel"]
+OutboxOrder: TypeAlias = Literal["insert", "commit"]
 Isolation: TypeAlias = Literal["read-committed", "serializable"]
 Acknowledgement: TypeAlias = Literal["memory", "quorum", "fsync"]
 Remembered: TypeAlias = Literal["stored", "all", "none"]
@@ -46,6 +47,7 @@ class Store:
         lock_timeout: How long a local transaction waits for a row lock before it fails.
         initial: Value at the start by key, or by prefix if the name ends in ``*``; every other key starts at 0.
         replica_lag: Delay after which a read replica shows a commit, or None if there is no replica.
+        outbox_order: When outbox rows are numbered: ``insert``: when their local transaction begins; ``commit``: when it commits.
     """
 
     isolation: Isolation
@@ -53,6 +55,7 @@ class Store:
     lock_timeout: float
     initial: Mapping[str, float]
     replica_lag: Distribution | None
+    outbox_order: OutboxOrder = "insert"
 
     def initial_value(self, key: str) -> float:
         """The value of this key at the start: its own entry, else that of the longest prefix pattern that fits, else 0."""

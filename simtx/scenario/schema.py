@@ -36,7 +36,7 @@ from simtx.scenario.fields import (
     Seconds,
     Whole,
 )
-from simtx.scenario.infrastructure import Acknowledgement, Flush, Isolation, Remembered
+from simtx.scenario.infrastructure import Acknowledgement, Flush, Isolation, OutboxOrder, Remembered
 from simtx.scenario.model import AskAgain, Clients, DeadlockRule, FaultKind, WorkloadKind
 
 _DEFAULTS = Policies()
@@ -79,6 +79,12 @@ class StoreFile(Table):
         default_factory=dict,
     )
     replica_lag: MaybeLatency = _field("Delay after which a read replica shows a commit; absent: no replica.", None)
+    outbox_order: OutboxOrder = _field(
+        "Order of the numbers of outbox rows. `insert`: a row is numbered when it is inserted, as from a sequence (PostgreSQL); a local "
+        "transaction inserts its rows when a worker begins on it, so that they may appear behind rows with higher numbers. `commit`: in the order "
+        "of commits, as with one writer (SQLite).",
+        "insert",
+    )
     log: LogFile = _field("Its redo log.", default_factory=LogFile)
 
 

@@ -290,9 +290,9 @@ class Interpreter(LocalWork):
         elif isinstance(effect, Acknowledge):
             self.world.broker_or_refuse().acknowledge(self, actor.tx, effect.id)
         elif isinstance(effect, ReadOutbox):
-            actor.done = Done(effect.tag, "done", self._own_store().read_outbox(effect.limit))
+            actor.done = Done(effect.tag, "done", self._own_store().read_outbox(effect))
         elif isinstance(effect, MarkOutbox):
-            self._own_store().mark_outbox(effect.ids)
+            self._own_store().outbox.mark(effect.ids, now)
         else:
             raise ProtocolViolation(f"{actor.machine!r} asked for {effect!r}, which is no effect")
 
@@ -394,4 +394,4 @@ class Interpreter(LocalWork):
         return False
 
     def _outbox_row(self, number: int) -> Message | None:
-        return None if self.store is None else self.store.outbox_row(number)
+        return None if self.store is None else self.store.outbox.row(number)

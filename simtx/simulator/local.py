@@ -154,6 +154,7 @@ class LocalWork:
             )
         store = self.store
         if store is not None and work.tx in store.open:
+            store.outbox.begin(work)
             store.run(
                 work
             )  # the session of an open branch is there already: it does not queue behind those who wait for its locks
@@ -180,6 +181,8 @@ class LocalWork:
 
     def finish(self, work: Work, status: Any, value: Any) -> None:
         """A local transaction has ended: free its worker, tell its machine."""
+        if self.store is not None:
+            self.store.outbox.end(work)
         if work.epoch >= 0 and self.pool is not None:
             self.pool.release(work)
         actor = work.actor

@@ -19,9 +19,11 @@ class Pool:
         workers: How many.
         limit: How many may wait; None: any number.
         served: Called with the work when its service time is over; the worker stays with it until `release`.
+        begun: Called with the work when a worker begins on it.
     """
 
     __slots__ = (
+        "_begun",
         "_env",
         "_free",
         "_served",
@@ -35,8 +37,16 @@ class Pool:
         "workers",
     )
 
-    def __init__(self, env: Environment, workers: int, limit: int | None, served: Callable[[Work], None]) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        workers: int,
+        limit: int | None,
+        served: Callable[[Work], None],
+        begun: Callable[[Work], None],
+    ) -> None:
         self._env = env
+        self._begun = begun
         self._free = workers
         self._served = served
         self._since = 0.0
@@ -63,6 +73,7 @@ class Pool:
             self._since = now
             self._free = free - 1
             work.epoch = self.epoch
+            self._begun(work)
             if self.journal is not None:
                 self.journal.serving(work.tx, "serve")
             if demand > 0:
@@ -84,6 +95,7 @@ class Pool:
         if self.queue:
             following, demand = self.queue.popleft()
             following.epoch = self.epoch
+            self._begun(following)
             if self.journal is not None:
                 self.journal.serving(following.tx, "serve")
             # By the heap even if it takes no time: a long queue would be a deep recursion.

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from typing import Final
 
-from simtx.protocols import Status
+from simtx.protocols import Status, Transact
 from simtx.simulator.tables import Tables
 from simtx.simulator.work import Work
+
+OUTBOX_LOCK: Final = "~outbox"
+"""Name of the lock that stands for the whole outbox (`Transact.serial_outbox`); it comes behind most keys, so that it is taken last."""
 
 
 class RowLocks(Tables):
@@ -28,6 +32,9 @@ class RowLocks(Tables):
 
     def _lockable(self, work: Work) -> list[str]:
         keys = {o.key for o in work.operations if o.kind in ("add", "set") or (o.kind == "read" and self._serializable)}
+        effect = work.effect
+        if type(effect) is Transact and effect.serial_outbox and effect.outbox_rows():
+            keys.add(OUTBOX_LOCK)
         branch = self.open.get(work.tx)
         if branch is not None:
             keys.difference_update(branch.keys)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from simtx.metrics.ledger import Ledger
-from simtx.protocols import Execute, Operation, Prepare, Record, Status, Transact
+from simtx.protocols import Execute, Operation, OutboxRow, Prepare, ReadOutbox, Record, Status, Transact
 from simtx.simulator.row_locks import RowLocks
 from simtx.simulator.work import Work
 
@@ -55,7 +55,11 @@ class Store(RowLocks):
                 self._evaluate(work)
         else:
             operations = work.operations
-            if operations and operations[0].kind == "refuse":
+            if (
+                operations
+                and operations[0].kind == "refuse"
+                and not (type(effect) is Transact and effect.serial_outbox)
+            ):
                 self._refuse(work)
                 return
             work.keys = self._lockable(work)
@@ -167,6 +171,7 @@ class Store(RowLocks):
 
     def _merge(self, branch: Work, work: Work) -> None:
         """A further operation of an open branch: its locks and changes join those that the branch holds."""
+        work.ticket = branch.ticket
         branch.changes = dict(work.changes)
         for key in work.keys:
             self._own(work, key)
@@ -190,7 +195,8 @@ class Store(RowLocks):
         self._queried(work)
         effect = work.effect
         if type(effect) is Transact and effect.refused is not None:
-            self._release(work)
+            if not effect.serial_outbox:  # else it keeps the lock of the outbox until its event is visible
+                self._release(work)
             work.row = effect.refused
             self._harden(work)
             return
@@ -215,7 +221,8 @@ class Store(RowLocks):
                 self._hold(work)
             self._durable(work)
             return
-        if work.status == "done":
+        effect = work.effect
+        if work.status == "done" or (type(effect) is Transact and effect.serial_outbox):
             self._hold(work)
         disk.force(self._durable, work, work.tx)
 
@@ -268,9 +275,7 @@ class Store(RowLocks):
         elif status == "done":
             self._queried(work)
         if row is not None and row.outbox:
-            for message in row.outbox:
-                self.outbox[self._next_row] = message
-                self._next_row += 1
+            self.outbox.commit(work, row.outbox)
             node.outbox_written()
         if journal is not None:
             journal.worked(work.actor, effect, status, forced=True)
@@ -302,6 +307,14 @@ class Store(RowLocks):
                 self._lazy_rollbacks.popleft()
         self._release(branch)
 
+    # --- the relay ----------------------------------------------------------------------------------------------------------------
+
+    def read_outbox(self, effect: ReadOutbox) -> tuple[OutboxRow, ...]:
+        """What a relay sees."""
+        if effect.below_horizon:
+            return self.outbox.read_below(effect.limit, (*self.prepared.values(), *self.open.values()))
+        return self.outbox.read(effect.limit)
+
     # --- crash ------------------------------------------------------------------------------------------------------------------
 
     def crash(self) -> None:
@@ -317,10 +330,7 @@ class Store(RowLocks):
                 if node.journal is not None:
                     node.journal.in_doubt_again(branch.tx)
         self._lazy_rollbacks.clear()
-        lost = {number: message for since, number, message in self._marks if not node.survives(since)}
-        if lost:
-            self.outbox = dict(sorted({**self.outbox, **lost}.items()))
-        self._marks.clear()
+        self.outbox.crash()
         self.owners = {key: branch for branch in self.prepared.values() for key in branch.keys}
 
     def close_books(self, ledger: Ledger) -> None:
@@ -341,7 +351,7 @@ class Store(RowLocks):
         for queue in list(self.waiters.values()):
             for work in queue:
                 self._end_wait(work, "open")
-        for message in self.outbox.values():
+        for message in self.outbox.rows.values():
             ledger.still_unpublished()
             if journal is not None:
                 journal.still_unpublished(message.tx, message.kind)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from simtx.metrics.ledger import writes
-from simtx.protocols import Key, Message, Transact
+from simtx.protocols import Key, Transact
+from simtx.simulator.outbox import OutboxTable
 from simtx.simulator.replica import Replica
 from simtx.simulator.work import Work
 
@@ -27,6 +28,7 @@ class Tables:
         weights: Conserved quantities: (key prefix, weight in each of them).
         deadlocks: The rule that finds or prevents rings of waiting transactions.
         retention: How long idempotency rows are kept at least, in seconds.
+        outbox_at_commit: Whether outbox rows are numbered when they are committed, and not when they are inserted.
         replica: Where reads go, or None: to the store itself.
     """
 
@@ -35,8 +37,6 @@ class Tables:
         "_exact",
         "_lazy_rollbacks",
         "_lock_timeout",
-        "_marks",
-        "_next_row",
         "_node",
         "_older_rows",
         "_prefixes",
@@ -65,6 +65,7 @@ class Tables:
         weights: Sequence[tuple[str, tuple[float, ...]]],
         deadlocks: Deadlocks,
         retention: float,
+        outbox_at_commit: bool = False,
         replica: Replica | None = None,
     ) -> None:
         self._node = node
@@ -85,11 +86,9 @@ class Tables:
         self.waiters: dict[str, deque[Work]] = {}
         self.rows: dict[Key, Any] = {}
         self._older_rows: dict[Key, Any] = {}
-        self.outbox: dict[int, Message] = {}
+        self.outbox = OutboxTable(at_commit=outbox_at_commit, survives=node.survives)
         self.prepared: dict[int, Work] = {}
         self.open: dict[int, Work] = {}
-        self._next_row = 0
-        self._marks: deque[tuple[float, int, Message]] = deque()
         self._lazy_rollbacks: deque[tuple[float, Work]] = deque()
 
     def read(self, key: str) -> float:
@@ -170,29 +169,3 @@ class Tables:
                     for index, factor in enumerate(weight):
                         shifts[index] += factor * change
         return shifts
-
-    def read_outbox(self, limit: int) -> tuple[tuple[int, Message], ...]:
-        """Up to `limit` unmarked rows in commit order."""
-        rows = []
-        for item in self.outbox.items():
-            rows.append(item)
-            if len(rows) == limit:
-                break
-        return tuple(rows)
-
-    def outbox_row(self, number: int) -> Message | None:
-        """The message of a row, also of one that was marked lately; None if there is none."""
-        message = self.outbox.get(number)
-        if message is None:
-            message = next((marked for _, known, marked in reversed(self._marks) if known == number), None)
-        return message
-
-    def mark_outbox(self, ids: Sequence[int]) -> None:
-        """Mark rows as published; a crash may forget it as long as the log was not flushed."""
-        now = self._node.env.now
-        for number in ids:
-            message = self.outbox.pop(number, None)
-            if message is not None:
-                self._marks.append((now, number, message))
-        while len(self._marks) > 256 and self._node.survives(self._marks[0][0]):
-            self._marks.popleft()

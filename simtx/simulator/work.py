@@ -23,12 +23,14 @@ class Work:
         "forced",
         "keys",
         "locked_from",
+        "number",
         "operations",
         "prepared_since",
         "reads",
         "row",
         "status",
         "steps",
+        "ticket",
         "tombstone",
         "tx",
         "wait_since",
@@ -51,4 +53,6 @@ class Work:
         self.forced = False
         self.locked_from = 0.0  # sum over the locks it holds of the times at which it got them
         self.wait_since = -1.0
+        self.ticket = -1  # number of the local transaction, in the order in which they began
+        self.number = -1  # of its first outbox row; -1: it is numbered when it commits
         self.prepared_since = 0.0

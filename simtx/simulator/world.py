@@ -113,8 +113,6 @@ class World:
         scenario = self.scenario
         for name, service in scenario.services.items():
             node = self._node(name, service.store.log)
-            node.pool = Pool(self.env, service.workers, service.queue_limit, node.served)
-            node.pool.journal = node.journal
             node.undo_draws = self.planner.undo_draws
             node.store = Store(
                 node,
@@ -124,9 +122,12 @@ class World:
                 weights=audit.weights(scenario, name),
                 deadlocks=self.deadlocks,
                 retention=self.policies.dedup_retention,
+                outbox_at_commit=service.store.outbox_order == "commit",
                 replica=self._replica(name),
             )
             self.deadlocks.stores.append(node.store)
+            node.pool = Pool(self.env, service.workers, service.queue_limit, node.served, begun=node.store.outbox.begin)
+            node.pool.journal = node.journal
         hub = self.strategy.hub
         if hub is not None:
             if hub in self.nodes:
@@ -319,7 +320,9 @@ class World:
 
     def _working(self) -> set[int]:
         working = {tx for node in self.nodes.values() for tx in (*node.actors, *node.durable)}
-        working |= {m.tx for node in self.nodes.values() if node.store is not None for m in node.store.outbox.values()}
+        working |= {
+            m.tx for node in self.nodes.values() if node.store is not None for m in node.store.outbox.rows.values()
+        }
         working |= {tx for node in self.nodes.values() if node.store is not None for tx in node.store.prepared}
         if self.broker is not None:
             working |= self.broker.working()

@@ -34,7 +34,7 @@ class StepwiseLocals(Locals):
     def thaw(self, number: int) -> Node:
         name, up, actors, store = self.states.values[number]
         thawed: dict[int, Actor] = {}
-        for tx, machine, timers, running in actors:
+        for tx, machine, timers, running, _ in actors:
             pending, done = running or ((), ())
             actor = Actor(
                 self.machines.values[machine].clone(), dict.fromkeys(timers), list(done), running=list(pending)
