@@ -40,7 +40,7 @@ class Left:
         now = time.monotonic()
         branches = ((one.tx, now - one.age) for one in store.branches() if one.record is not None)
         outbox = store.read_outbox(_ALL) if store.pending_outbox() else ()
-        return cls(tuple(branches), tuple((message.tx, message.kind) for _, message in outbox))
+        return cls(tuple(branches), tuple((row[1].tx, row[1].kind) for row in outbox))
 
 
 def still_open(rows: Iterable[list[Any]], left: Mapping[str, Left], end: float) -> list[list[Any]]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from simtx.protocols import Effect, Message, Publish
+from simtx.protocols import Effect, Message, OutboxRow, Publish
 from simtx.protocols.subjects import aims_at, name
 
 
@@ -96,7 +96,7 @@ class KillSwitch:
     def _struck(self, identity: str) -> bool:
         return bool(identity) and (self._folder / identity).exists()
 
-    def read(self, rows: Iterable[tuple[int, Message]]) -> None:
+    def read(self, rows: Iterable[OutboxRow]) -> None:
         """The outbox was read: whose rows these are is known from here on."""
         if self.points:
             self._rows.update((row[0], row[1]) for row in rows)

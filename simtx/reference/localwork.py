@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ProtocolViolation
-from simtx.protocols import Append, Commit, Done, Execute, Message, Prepare, ReadOutbox, Rollback, Transact
+from simtx.protocols import Append, Commit, Done, Execute, OutboxRow, Prepare, ReadOutbox, Rollback, Transact
 from simtx.reference.workers import Workers, perform
 
 if TYPE_CHECKING:
@@ -127,8 +127,14 @@ class LocalWork:
         compensation = isinstance(effect, Transact) and effect.compensation
         demand = self.slowness * sum(self._demand(tx, step, compensation) for step in effect.steps)
         job: Callable[[], Result]
+        first: Callable[[], None] | None = None
         if isinstance(effect, Transact):
-            job = lambda: store.transact(tx, effect)  # noqa: E731
+            rows: list[int] = []
+            job = lambda: store.transact(tx, effect, rows)  # noqa: E731
+            if (
+                demand > 0 and effect.outbox_rows()
+            ):  # it inserts its event first and does the rest then, as in the simulator
+                first = lambda: rows.extend(store.reserve(effect))  # noqa: E731
         elif isinstance(effect, Execute):
             job = lambda: store.execute(tx, effect)  # noqa: E731
         else:
@@ -141,7 +147,7 @@ class LocalWork:
             demand = OPEN
             self._sessions.submit(perform, job, report)
             return
-        if not self._workers.submit(job, report, demand):
+        if not self._workers.submit(job, report, demand, first):
             self._journal.worked(actor, effect, "failed", forced=False)
             self._loop.call_soon(self._told, actor, Done(effect.tag, "failed"))
 
@@ -272,8 +278,8 @@ class LocalWork:
     def read_outbox(self, actor: Actor, effect: ReadOutbox) -> None:
         """Read the outbox; the machine hears of it by the confirmation."""
 
-        def then(rows: tuple[tuple[int, Message], ...]) -> None:
+        def then(rows: tuple[OutboxRow, ...]) -> None:
             self._node.kills.read(rows)
             self._told(actor, Done(effect.tag, "done", rows))
 
-        self._aside(lambda: self._store.read_outbox(effect.limit), then)
+        self._aside(lambda: self._store.read_outbox(effect.limit, below_horizon=effect.below_horizon), then)

@@ -131,7 +131,7 @@ def test_keys_that_look_alike_are_different_rows(store):
         assert store.transact(1, Transact("t", (), key)).status == "done"
 
 
-def test_outbox_rows_have_the_order_of_commits(store):
+def test_outbox_rows_of_local_transactions_that_do_not_overlap_have_the_order_of_their_commits(store):
     for tx in range(20):
         store.transact(tx, Transact("t", (), None, Branch(None, (message(tx, "first"), message(tx, "second")))))
     rows = store.read_outbox(100)
@@ -486,6 +486,78 @@ def test_an_outbox_that_is_written_and_read_at_once_passes_every_row_on(make_sto
         relay.mark_outbox([number for number, _ in rows])
     job.result()
     assert seen == list(range(count))
+
+
+def test_a_row_appears_at_its_commit_under_the_number_that_it_was_inserted_with(make_store):
+    """The contract's rule 5: a store with several writers numbers rows when a local transaction begins, one with one writer when it commits."""
+    store = make_store()
+    slow = action(1, add("a"))
+    rows = store.reserve(slow)
+    assert len(rows) == (1 if make_store.kind == "postgres" else 0)
+    store.transact(2, action(2, add("b")), store.reserve(action(2)))
+    assert [row.tx for _, row in store.read_outbox(9)] == [2]
+    store.transact(1, slow, rows)
+    found = store.read_outbox(9)
+    assert [row.tx for _, row in found] == ([1, 2] if rows else [2, 1])
+    assert [number for number, _ in found] == sorted(number for number, _ in found)
+    assert not rows or found[0][0] == rows[0]
+    below = store.read_outbox(9, below_horizon=True)
+    assert [row[1].tx for row in below] == [
+        2,
+        1,
+    ]  # in the order of local transactions, which nothing can come before any more
+    assert sorted(row[2] for row in below) == [row[2] for row in below]
+    assert store.reserve(action(3, serial_outbox=True)) == ()  # its numbers are drawn under the lock
+    assert store.reserve(Transact("t", (add("a"),))) == ()
+
+
+@pytest.mark.parametrize("commit", [True, False])
+def test_a_prepared_branch_stops_the_horizon_where_the_database_has_one(make_store, commit):
+    """PostgreSQL: any transaction with an id that is under way, a prepared one through restarts, too. SQLite: nothing is under way beside a commit."""
+    stops = make_store.kind == "postgres"
+    store = make_store()
+    store.prepare(7, prepare(7, add("a")))
+    store.transact(1, action(1, add("b")))
+    store.close()
+    store = make_store()
+    assert [row[1].tx for row in store.read_outbox(9)] == [1]
+    assert [row[1].tx for row in store.read_outbox(9, below_horizon=True)] == ([] if stops else [1])
+    if commit:
+        store.commit(7)
+    else:
+        store.rollback(7, forced=True)
+    assert [row[1].tx for row in store.read_outbox(9, below_horizon=True)] == [1]
+
+
+@pytest.mark.parametrize("reader", ["horizon", "lock"])
+def test_a_reader_that_keeps_its_place_misses_no_row_of_many_writers(make_store, reader):
+    """Below the horizon, or where writers lock the outbox: whatever was read, nothing appears before it any more."""
+    store = make_store(lock_timeout=20.0)
+    relay = make_store(relay=True)
+    writers, each = 6, 25
+
+    def write(writer):
+        for tx in range(writer * each, (writer + 1) * each):
+            effect = action(tx, add(f"k{writer}"), serial_outbox=reader == "lock")
+            rows = store.reserve(effect)
+            if rows:
+                time.sleep(0.0005 * (tx % 3))
+            assert store.transact(tx, effect, rows).status == "done"
+
+    jobs = [Job(write, writer) for writer in range(writers)]
+    place, seen = (-1, -1), []
+    while any(job.is_alive() for job in jobs) or len(seen) < writers * each:
+        over = not any(job.is_alive() for job in jobs)
+        for row in relay.read_outbox(10_000, below_horizon=reader == "horizon"):
+            here = (row[2] if reader == "horizon" else 0, row[0])
+            if here > place:
+                place = here
+                seen.append(row[1].tx)
+        if over:
+            break
+    for job in jobs:
+        job.result()
+    assert sorted(seen) == list(range(writers * each))
 
 
 # --- history --------------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from simtx.errors import SimtxError
-from simtx.protocols import Execute, Message, Prepare, Record, Status, Transact
+from simtx.protocols import Execute, OutboxRow, Prepare, Record, Status, Transact
 
 STORE_VERSION: Final = 1
 """Version of the tables; a store of another version is refused."""
@@ -108,12 +108,24 @@ class Store(ABC):
 
     buffers: ClassVar[bool] = False
 
+    def reserve(self, effect: Transact) -> Sequence[int]:  # noqa: ARG002 - a store with one writer numbers rows when it commits
+        """Numbers for the outbox rows of a local transaction that begins now; empty: they are numbered when it commits.
+
+        Numbers that are never used leave a gap.
+        """
+        return ()
+
     @abstractmethod
-    def transact(self, tx: int, effect: Transact) -> Result:
+    def transact(self, tx: int, effect: Transact, rows: Sequence[int] = ()) -> Result:
         """Run one local transaction, as `simtx.protocols.Transact` says: atomic, isolated, durable.
 
         ``failed`` means that nothing was applied: a lock timeout, a deadlock, a lost connection after which the database says so. A
         connection that is lost at the commit is never an answer: the store finds out what has become of it.
+
+        Args:
+            tx: The business transaction.
+            effect: What is to be done.
+            rows: Numbers of its outbox rows, from `reserve`; empty: none were drawn.
 
         Raises:
             StoreFailed: The database cannot go on.
@@ -148,8 +160,13 @@ class Store(ABC):
         """What recovery starts from: log records by transaction, oldest first; that of a prepared branch comes last."""
 
     @abstractmethod
-    def read_outbox(self, limit: int) -> tuple[tuple[int, Message], ...]:
-        """Up to `limit` outbox rows that are not marked, in commit order as far as rows of one transaction are concerned."""
+    def read_outbox(self, limit: int, *, below_horizon: bool = False) -> tuple[OutboxRow, ...]:
+        """Up to `limit` outbox rows that are visible and not marked, as `simtx.protocols.ReadOutbox` says.
+
+        Args:
+            limit: Rows at most.
+            below_horizon: Only those that none can come before any more, each with the number of its local transaction, in that order.
+        """
 
     @abstractmethod
     def mark_outbox(self, ids: Sequence[int]) -> None:

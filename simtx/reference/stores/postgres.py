@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import ClassVar, Final
 
-from simtx.protocols import Execute, Message, Prepare, Record, Transact, codec
+from simtx.protocols import Execute, OutboxRow, Prepare, Record, Transact, codec
 from simtx.reference.stores import postgres_sql as statements
 from simtx.reference.stores.base import Change, PreparedBranch, Result, Store
 from simtx.reference.stores.postgres_branches import branch_name, finish_branch, is_prepared, parse_branch
@@ -127,10 +127,18 @@ class PostgresStore(Store):
 
     # --- local transactions -------------------------------------------------------------------------------------------------------
 
-    def transact(self, tx: int, effect: Transact) -> Result:
+    def reserve(self, effect: Transact) -> Sequence[int]:
+        """Numbers from the sequence of the outbox, unless they are to be drawn under its lock; see `Store.reserve`."""
+        count = 0 if effect.serial_outbox else effect.outbox_rows()
+        if not count:
+            return ()
+        rows = self._links.ask(lambda link: link.execute(statements.ROWS, (str(count),)).fetchall())
+        return [number for (number,) in rows]
+
+    def transact(self, tx: int, effect: Transact, rows: Sequence[int] = ()) -> Result:
         """Run one local transaction in one round trip; see `Store.transact`."""
         token = next(self._tokens)
-        work = self._work(tx, token, effect)
+        work = self._work(tx, token, effect, rows=rows)
         with self._links.place():
             link = self._links.take()
             started = time.monotonic()
@@ -223,7 +231,14 @@ class PostgresStore(Store):
         result.forced, result.steps = True, branch.steps
         return result
 
-    def _work(self, tx: int, token: int, effect: Transact | Execute | Prepare, branch: _Branch | None = None) -> Work:
+    def _work(
+        self,
+        tx: int,
+        token: int,
+        effect: Transact | Execute | Prepare,
+        branch: _Branch | None = None,
+        rows: Sequence[int] = (),
+    ) -> Work:
         return Work(
             tx,
             token,
@@ -234,6 +249,7 @@ class PostgresStore(Store):
             patience=self._patience,
             prior={} if branch is None else branch.changes,
             prior_reads=branch.reads if branch is not None and isinstance(effect, Prepare) else {},
+            rows=rows,
         )
 
     # --- what has gone wrong --------------------------------------------------------------------------------------------------------
@@ -380,11 +396,12 @@ class PostgresStore(Store):
 
     # --- outbox, values, history ------------------------------------------------------------------------------------------------------
 
-    def read_outbox(self, limit: int) -> tuple[tuple[int, Message], ...]:
-        """Rows in the order in which they were written, but for those that this process has marked."""
+    def read_outbox(self, limit: int, *, below_horizon: bool = False) -> tuple[OutboxRow, ...]:
+        """Rows in the order of their numbers, or of (transaction id, number) below ``pg_snapshot_xmin``; none that this process has marked."""
         arguments = (array(self._tidier.marked()), str(limit))
-        rows = self._links.ask(lambda link: link.execute(statements.OUTBOX, arguments).fetchall())
-        return tuple([(number, codec.loads(message)) for number, message in rows])
+        query = statements.OUTBOX_BELOW if below_horizon else statements.OUTBOX
+        rows = self._links.ask(lambda link: link.execute(query, arguments).fetchall())
+        return tuple([(number, codec.loads(message), *writer) for number, message, *writer in rows])
 
     def mark_outbox(self, ids: Sequence[int]) -> None:
         """Have the rows deleted soon, without forcing the log."""
@@ -392,7 +409,7 @@ class PostgresStore(Store):
 
     def pending_outbox(self) -> set[int]:
         """Transactions of the rows that are there."""
-        return {message.tx for _, message in self.read_outbox(_EVERYTHING)}
+        return {row[1].tx for row in self.read_outbox(_EVERYTHING)}
 
     def values(self) -> dict[str, float]:
         """Committed values."""

@@ -10,6 +10,10 @@ holds it has inserted the row and committed. An idempotency row is inserted befo
 waits until the first has ended, also if it is prepared, and then is a duplicate or goes on. Idempotency rows come before row locks
 in every transaction, and a compensation's row before that of its action, so no two of them wait for each other.
 
+Outbox rows. Their numbers come from a sequence, which no rollback takes back; who has drawn them before (``outbox_ids``) inserts under these. So numbers are in the
+order in which local transactions began, and rows appear in the order of commits. With ``outbox_lock`` the numbers are drawn under an advisory lock that is held
+until the commit. Each row keeps the id of its transaction, so that a reader can stay below the oldest that is under way.
+
 A refusal that leaves nothing raises SX001, so that nothing has to be forced; a duplicate branch raises SX002, so that it is not prepared.
 """
 
@@ -26,7 +30,8 @@ CREATE: Final[LiteralString] = """
 CREATE TABLE meta (version int NOT NULL, run text NOT NULL, service text NOT NULL, clock float8 NOT NULL);
 CREATE TABLE data (key text COLLATE "C" PRIMARY KEY, value float8 NOT NULL) WITH (fillfactor = 50);
 CREATE TABLE inbox (key text COLLATE "C" PRIMARY KEY, value text NOT NULL, written timestamptz NOT NULL DEFAULT clock_timestamp());
-CREATE TABLE outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, message text NOT NULL);
+CREATE TABLE outbox (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, message text NOT NULL, xid xid8 NOT NULL DEFAULT pg_current_xact_id());
 CREATE TABLE log (number bigint GENERATED ALWAYS AS IDENTITY, tx bigint NOT NULL, record text NOT NULL, token bigint NOT NULL);
 CREATE INDEX ON log (tx);
 CREATE TABLE history (
@@ -40,6 +45,7 @@ CREATE FUNCTION work(
     keys text[], initial float8[], locked int, patience int, steps int[], compensation boolean,
     accepted text, accepted_outbox text[], refused text, refused_outbox text[], undoes text, undone_if text, tombstone text,
     prior_keys text[], prior_old float8[], prior_new float8[], prior_read_keys text[], prior_read_values float8[],
+    outbox_ids bigint[], outbox_lock boolean,
     OUT status text, OUT value text, OUT number bigint, OUT waited float8, OUT got float8[], OUT was float8[], OUT becomes float8[],
     OUT read_keys text[], OUT read_values float8[]
 ) LANGUAGE plpgsql AS $$
@@ -55,7 +61,6 @@ DECLARE
     action text;
     kind text;
     i int;
-    message text;
     messages text[] := accepted_outbox;
     changed text[] := '{}';
     changed_old float8[] := '{}';
@@ -186,8 +191,24 @@ BEGIN
         END LOOP;
     END IF;
 
-    FOREACH message IN ARRAY messages LOOP
-        INSERT INTO outbox (message) VALUES (message);
+    IF outbox_lock AND cardinality(messages) > 0 AND NOT pg_try_advisory_xact_lock(hashtext(current_schema()), 1) THEN
+        since := clock_timestamp();
+        BEGIN
+            PERFORM set_config('lock_timeout', greatest(1, patience - waited * 1000)::int::text, true);
+            PERFORM pg_advisory_xact_lock(hashtext(current_schema()), 1);
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            waited := waited + date_part('epoch', clock_timestamp() - since);
+            RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = 'waited in vain',
+                DETAIL = json_build_array(waited, got, read_keys, read_values);
+        END;
+        waited := waited + date_part('epoch', clock_timestamp() - since);
+    END IF;
+    FOR o IN 1..cardinality(messages) LOOP
+        IF outbox_ids[o] IS NULL THEN
+            INSERT INTO outbox (message) VALUES (messages[o]);
+        ELSE
+            INSERT INTO outbox (id, message) OVERRIDING SYSTEM VALUE VALUES (outbox_ids[o], messages[o]);
+        END IF;
     END LOOP;
 
     IF mode = 'execute' THEN
@@ -238,7 +259,7 @@ END $$;
 WORK: Final[LiteralString] = (
     "SELECT * FROM work(%s, %s::bigint, %s::bigint, %s, %s, %s::int[], %s::float8[], %s::float8[], %s::float8[],"
     " %s::text[], %s::float8[], %s::int, %s::int, %s::int[], %s::boolean, %s, %s::text[], %s, %s::text[], %s, %s, %s,"
-    " %s::text[], %s::float8[], %s::float8[], %s::text[], %s::float8[])"
+    " %s::text[], %s::float8[], %s::float8[], %s::text[], %s::float8[], %s::bigint[], %s::boolean)"
 )
 INSERT_VALUE: Final[LiteralString] = "INSERT INTO data (key, value) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 FATE: Final[LiteralString] = (
@@ -255,6 +276,11 @@ APPEND: Final[LiteralString] = (
 APPENDED: Final[LiteralString] = "SELECT 1 FROM log WHERE token = %s LIMIT 1"
 RECORDS: Final[LiteralString] = "SELECT tx, record FROM log ORDER BY number"
 OUTBOX: Final[LiteralString] = "SELECT id, message FROM outbox WHERE id <> ALL (%s::bigint[]) ORDER BY id LIMIT %s::int"
+OUTBOX_BELOW: Final[LiteralString] = (
+    "SELECT id, message, xid::text::bigint FROM outbox"
+    " WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) AND id <> ALL (%s::bigint[]) ORDER BY xid, id LIMIT %s::int"
+)
+ROWS: Final[LiteralString] = "SELECT nextval('outbox_id_seq') FROM generate_series(1, %s::int)"
 TIDY: Final[LiteralString] = (
     "SELECT tidy(%s::bigint[], %s::text[], %s::bigint[], %s::boolean, %s::bigint[], %s::bigint[], %s::interval)"
 )

@@ -54,6 +54,7 @@ class Work:
         patience: Milliseconds for which it waits for locks.
         prior: What its open branch has changed so far: (old, new) by key.
         prior_reads: What its open branch has read so far, by key.
+        rows: Numbers of its outbox rows; empty: they are drawn when the rows are inserted.
 
     Attributes:
         arguments: Arguments of the statement.
@@ -75,6 +76,7 @@ class Work:
         patience: int,
         prior: Mapping[str, tuple[float, float]] = _NOTHING,
         prior_reads: Mapping[str, float] = _NOTHING_READ,
+        rows: Iterable[int] = (),
     ) -> None:
         operations = effect.operations
         locks = {o.key for o in operations if o.kind in ("add", "set") or (o.kind == "read" and serializable)}
@@ -120,6 +122,8 @@ class Work:
             array([repr(new) for _, new in prior.values()]),
             texts(prior_reads),
             array([repr(value) for value in prior_reads.values()]),
+            array(rows),
+            "true" if isinstance(effect, Transact) and effect.serial_outbox else "false",
         ]
 
     def changes(self, was: Sequence[float], becomes: Sequence[float | None]) -> dict[str, tuple[float, float]]:

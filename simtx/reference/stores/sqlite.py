@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from simtx.protocols import Execute, Message, Prepare, Record, Transact
+from simtx.protocols import Execute, Message, OutboxRow, Prepare, Record, Transact
 from simtx.protocols.codec import decode_as, dumps, loads
 from simtx.reference.stores.base import Change, PreparedBranch, Result, Store, StoreFailed
 from simtx.reference.stores.locks import RowLocks
@@ -108,8 +108,8 @@ class SqliteStore(Store):
 
     # --- local transactions -------------------------------------------------------------------------------------------------------
 
-    def transact(self, tx: int, effect: Transact) -> Result:
-        """As `Store.transact`."""
+    def transact(self, tx: int, effect: Transact, rows: Sequence[int] = ()) -> Result:  # noqa: ARG002 - one writer
+        """As `Store.transact`; the one writer numbers outbox rows when it commits them."""
         return self._working().transact(tx, effect)
 
     def execute(self, tx: int, effect: Execute) -> Result:
@@ -170,8 +170,8 @@ class SqliteStore(Store):
 
     # --- outbox -------------------------------------------------------------------------------------------------------------------
 
-    def read_outbox(self, limit: int) -> tuple[tuple[int, Message], ...]:
-        """As `Store.read_outbox`."""
+    def read_outbox(self, limit: int, *, below_horizon: bool = False) -> tuple[OutboxRow, ...]:
+        """As `Store.read_outbox`; there is one writer, so that numbers are in the order of commits, and the horizon is never below a row."""
         if self._writer.failure is not None:
             raise self._writer.failure
         with self._outbox_mutex:
@@ -181,7 +181,8 @@ class SqliteStore(Store):
             with self._readers.one() as db:
                 rows = db.execute(query, (limit + len(self._marked),)).fetchall()
             fresh = [row for row in rows if row[0] not in self._marked][:limit]
-        return tuple((number, decode_as(Message, json.loads(text))) for number, text in fresh)
+        found = [(number, decode_as(Message, json.loads(text))) for number, text in fresh]
+        return tuple((*row, row[0]) for row in found) if below_horizon else tuple(found)
 
     def mark_outbox(self, ids: Sequence[int]) -> None:
         """As `Store.mark_outbox`."""
