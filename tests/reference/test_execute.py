@@ -14,6 +14,7 @@ from simtx.protocols import Policies, Saga, TwoPhaseCommit
 from simtx.reference.killpoints import KillPoint
 from simtx.reference.runfolder import RunFolder
 from simtx.scenario import Scenario, from_dict
+from tests.cursor import CursorOutbox
 
 STRATEGIES = ["2pc", "2pc:work=before", "saga", "outbox", "dual-write"]
 ON_SERVERS = [
@@ -138,6 +139,36 @@ def test_a_trigger_strikes_the_relay_of_its_transaction_for_real_as_in_the_simul
     first = next(event.time for event in run.trace if event.kind == "crash")
     assert 5 in {event.tx for event in run.trace if event.kind == "publish" and event.time <= first}
     assert_sound(run)
+
+
+def crowded(drain: float) -> Scenario:
+    """Local transactions of 5 to 45 ms, eight at a time: many of them commit in another order than they began."""
+    scenario = lab(transactions=150, rate=150.0, policies={"poll_interval": 0.01})
+    changes: dict[str, object] = {"run.drain": drain}
+    for i in range(2):
+        changes[f"services.s{i}.workers"] = 8
+        changes[f"services.s{i}.service_time"] = {"distribution": "uniform", "low": "5ms", "high": "45ms"}
+    return scenario.replace(**changes)
+
+
+@pytest.mark.heavy
+def test_a_relay_that_looks_behind_the_highest_number_loses_events_for_real_and_on_one_writer_none() -> None:
+    """PostgreSQL numbers rows when they are inserted, SQLite when they are committed; the simulation says the same of both."""
+    lost = {
+        store: simtx.execute(crowded(3.0), CursorOutbox(), store=store).summary.missing_effects
+        for store in ("postgres", "sqlite")
+    }
+    assert lost["postgres"] >= 10
+    assert lost["sqlite"] == 0
+    order = {f"services.s{i}.store.outbox_order": "commit" for i in range(2)}
+    assert simtx.simulate(crowded(3.0), CursorOutbox()).summary.missing_effects >= 10
+    assert simtx.simulate(crowded(3.0).replace(**order), CursorOutbox()).summary.missing_effects == 0
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("reader", ["marks", "horizon", "lock"])
+def test_no_reader_of_ours_loses_an_event_for_real(reader: str) -> None:
+    assert_sound(simtx.execute(crowded(30.0), f"outbox:reader={reader}", store="postgres"))
 
 
 def test_a_coordinator_killed_after_its_decision_goes_on_with_it(tmp_path: Path) -> None:
