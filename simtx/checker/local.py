@@ -5,8 +5,8 @@ node can do with an event depends on nothing else, so it is computed once for ea
 search then only combines integers. That is what makes every crash point between any two effects affordable.
 
 The semantics are those of `simtx.protocols.contract`. A crash may come after each effect of a program (before the first it is a crash
-between two events, which the global model has anyway). Lazy records survive as any prefix of what was written since the last forced
-write; a prepared branch keeps its locks.
+between two events, which the global model has anyway). Of the lazy records of a transaction any prefix survives, up to its last forced
+one at least; a prepared branch keeps its locks.
 
 The machines of one node take turns effect by effect. Most of that cannot be told from programs that run through, one earlier, one later.
 What can be: an outbox relay publishes a row that was committed by a program that has not come to its end; one crash cuts off several

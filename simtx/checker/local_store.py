@@ -6,8 +6,9 @@ transaction's lock fails at once, as after a lock timeout.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, Final, NamedTuple
 
 from simtx.protocols import (
@@ -61,7 +62,7 @@ class Store:
         values: What is committed.
         rows: Idempotency rows, oldest first.
         outbox: Unmarked outbox rows.
-        marks: Rows marked since the last forced write.
+        marks: Rows that were marked: what the relay has not written yet, nobody takes to the disk for it.
         prepared: Prepared branches by transaction.
         rolled_back: Branches rolled back lazily since the last forced write.
         open: Branches with nothing durable.
@@ -119,48 +120,44 @@ class Store:
     # --- log --------------------------------------------------------------------------------------------------------------------
 
     def append(self, tx: int, record: Record, *, forced: bool) -> None:
-        """Append a record; a forced one takes everything written before to disk."""
+        """Append a record; a forced one takes the earlier ones of its transaction to disk, and no others: logs may be buffered apart."""
         self.log.append((tx, record, forced))
         if forced:
-            self.flush()
+            self.log = _collected([(owner, one, durable or owner == tx) for owner, one, durable in self.log])
+            self.rolled_back.clear()
 
     def end(self, tx: int) -> None:
         """The machine of this transaction forgot itself: its records are garbage, once that is durable."""
         if any(owner == tx for owner, *_ in self.log):
             self.log.append((tx, _END, False))
 
-    def flush(self) -> None:
-        """A forced write: everything written before is durable with it."""
-        if self.log:
-            self.log = _collected([(tx, record, True) for tx, record, _ in self.log])
-        self.marks.clear()
-        self.rolled_back.clear()
-
     def after_crash(self) -> list[tuple[Store, str]]:
-        """What may be found after a crash now, with a few words: any prefix of the lazy records, lazy marks and rollbacks or not."""
-        firm = sum(1 for *_, durable in self.log if durable)
-        lazy = len(self.log) - firm
+        """What may be found after a crash now, with a few words: of each transaction any prefix of its lazy records, and of marks and rollbacks some.
+
+        Marks are the relay's, which is a process of its own: no forced write of the service takes them along.
+        """
+        lazy: dict[int, int] = {}
+        for tx, _, durable in self.log:
+            if not durable:
+                lazy[tx] = lazy.get(tx, 0) + 1
         found: list[tuple[Store, str]] = []
-        for kept in range(firm, len(self.log) + 1):
-            note = f"{kept - firm} of {lazy} lazy records survive" if lazy else ""
-            log = _collected([(tx, record, True) for tx, record, _ in self.log[:kept]])
+        for kept in product(*(range(count + 1) for count in lazy.values())):
+            left = dict(zip(lazy, kept, strict=True))
+            note = f"{sum(kept)} of {sum(lazy.values())} lazy records survive" if lazy else ""
+            log = _collected(_surviving(self.log, left))
             found.append((self._survivor(log, self.outbox, self.prepared), note))
-            if self.marks or self.rolled_back:
-                outbox = dict(sorted({**self.outbox, **dict(self.marks)}.items()))
-                found.append(
-                    (
-                        self._survivor(log, outbox, {**dict(self.rolled_back), **self.prepared}),
-                        join(note, self._undone()),
-                    )
-                )
+            for lost, back in self._undoings():
+                outbox = dict(sorted({**self.outbox, **dict(lost)}.items()))
+                text = join(note, _undone(lost, back))
+                found.append((self._survivor(log, outbox, {**dict(back), **self.prepared}), text))
         return found
 
-    def _undone(self) -> str:
-        return " and ".join(
-            name
-            for name, lost in (("marks of the outbox are lost", self.marks), ("the rollback is lost", self.rolled_back))
-            if lost
-        )
+    def _undoings(self) -> Iterator[tuple[list[tuple[int, Message]], list[tuple[int, Held]]]]:
+        """What a crash may undo of lazy marks, the last ones first, and of lazy rollbacks; at least something."""
+        for back in ([], self.rolled_back) if self.rolled_back else ([],):
+            for kept in range(len(self.marks), -1, -1):
+                if back or kept < len(self.marks):
+                    yield self.marks[kept:], back
 
     def _survivor(
         self, log: list[tuple[int, Record, bool]], outbox: dict[int, Message], prepared: dict[int, Held]
@@ -257,7 +254,7 @@ class Store:
             self._insert(tombstone, TOMBSTONE, retained)
         if branch is not None:
             self._post(branch, first, outputs)
-        self.flush()
+        self.rolled_back.clear()
         return done
 
     def begin(self, tx: int, effect: Transact) -> bool:
@@ -303,7 +300,7 @@ class Store:
         since = before.since if before else self.next_row
         if isinstance(effect, Prepare):
             self.prepared[tx] = Held(held, steps, effect.record, effect.key, since)
-            self.flush()
+            self.rolled_back.clear()
         else:
             self.open[tx] = Held(held, steps, None, None, since)
         return Done(effect.tag, "done")
@@ -319,7 +316,7 @@ class Store:
         if branch.changes:
             self._count(tx, branch.steps, undo=False)
         outputs.append(Output("branch", (tx, "committed")))
-        self.flush()
+        self.rolled_back.clear()
 
     def roll_back(self, tx: int, effect: Rollback, outputs: list[Output]) -> None:
         """Roll back an open or a prepared branch, if there is one."""
@@ -329,14 +326,32 @@ class Store:
             return
         outputs.append(Output("branch", (tx, "aborted")))
         if effect.forced:
-            self.flush()
+            self.rolled_back.clear()
         else:
             self.rolled_back.append((tx, branch))
 
 
+def _undone(marks: list[tuple[int, Message]], rollbacks: list[tuple[int, Held]]) -> str:
+    return " and ".join(
+        name for name, lost in (("marks of the outbox are lost", marks), ("the rollback is lost", rollbacks)) if lost
+    )
+
+
+def _surviving(log: list[tuple[int, Record, bool]], left: dict[int, int]) -> list[tuple[int, Record, bool]]:
+    """What is found of a log after a crash: what is durable, and the first so many lazy records of each transaction."""
+    found = []
+    for tx, record, durable in log:
+        if not durable:
+            if not left[tx]:
+                continue
+            left[tx] -= 1
+        found.append((tx, record, True))
+    return found
+
+
 def _collected(log: list[tuple[int, Record, bool]]) -> list[tuple[int, Record, bool]]:
-    """A log without the records of machines that forgot themselves afterwards."""
-    ends = {entry[0]: position for position, entry in enumerate(log) if entry[1] == _END}
+    """A log without the records of machines that durably forgot themselves afterwards."""
+    ends = {entry[0]: position for position, entry in enumerate(log) if entry[1] == _END and entry[2]}
     if not ends:
         return log
     return [entry for position, entry in enumerate(log) if position > ends.get(entry[0], -1)]

@@ -9,8 +9,9 @@ A *machine* is one role of one transaction (a coordinator, a participant, an orc
 Every host (the simulator, the real execution, the model checker) keeps these rules:
 
 1. Effects run in order. Nothing after a forced write leaves the node before that write is durable.
-2. The node may crash between any two effects; the rest is lost, and so are the machine and its timers. Lazy records may or may not survive.
-   `recover` is the only way back, and it may itself be cut short by a crash.
+2. The node may crash between any two effects; the rest is lost, and so are the machine and its timers. What is lazy (records, rollbacks, marks,
+   that a machine forgot itself) may or may not survive; a forced record takes the earlier records of its transaction along, and nothing else
+   does for certain. `recover` is the only way back, and it may itself be cut short by a crash.
 3. A machine handles one event at a time; the next waits until the effects of the last are done. The `Done` of a store operation is
    handled before any event that waits.
 4. The network is a multiset of messages: it may delay, reorder, lose and duplicate. A broker delivers at least once.
@@ -18,6 +19,8 @@ Every host (the simulator, the real execution, the model checker) keeps these ru
    local transaction is under way, and appear when it commits: a row may appear after one with a higher number. Of two local transactions of
    which the second begins after the first has committed, the second has the higher numbers; rows of one have ascending ones.
 6. Machines are mutable, slotted and plain, so that a host can copy, compare and hash them generically (`Machine.key`).
+
+What each host and each real store makes of each effect is written down in ``docs/contract.md``.
 
 This module imports nothing but the standard library, and knows no clock, no randomness and no I/O. Durations are in seconds.
 """
@@ -175,7 +178,7 @@ OutboxRow: TypeAlias = tuple[int, Message] | tuple[int, Message, int]
 
 @dataclass(slots=True, unsafe_hash=True)
 class Append:
-    """Append a record to the node's durable log. Forced: the effects behind it wait until it is durable."""
+    """Append a record to the node's durable log. Forced: the effects behind it wait until it is durable, and the transaction's earlier records."""
 
     record: Record
     forced: bool = True
@@ -322,7 +325,7 @@ class ReadOutbox:
 
 @dataclass(slots=True, unsafe_hash=True)
 class MarkOutbox:
-    """Mark outbox rows as published, without forcing the log: a crash may lose the mark, never the row."""
+    """Mark outbox rows as published, without forcing the log: a crash may lose the mark, never the row, whatever the service forces meanwhile."""
 
     ids: tuple[int, ...]
 
@@ -359,7 +362,7 @@ class Alert:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Forget:
-    """The machine is finished: free it, and let its log records be garbage."""
+    """The machine is finished: free it, and let its log records be garbage. A crash may bring it back, with all of them."""
 
 
 Effect: TypeAlias = (

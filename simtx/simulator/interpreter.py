@@ -319,9 +319,9 @@ class Interpreter(LocalWork):
             self.journal.effect(actor, _FORGET)
         self._free(actor)
         records = self.durable.pop(actor.tx, None)
-        if records and actor.lazy:
+        if records:  # that they are garbage is written lazily, too
             self.endings.append((self.env.now, actor.tx, records))
-            while len(self.endings) > 256 and self.survives(self.endings[0][0]):
+            while len(self.endings) > 256 and not self.buffered(self.endings[0][0]):
                 self.endings.popleft()
         if actor.mail:
             mail, actor.mail = actor.mail, None

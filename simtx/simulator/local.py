@@ -119,7 +119,7 @@ class LocalWork:
         actor.lazy = True
         self.durable.setdefault(actor.tx, []).append(effect.record)
         self.lazy.append((self.env.now, actor.tx, effect.record))
-        while len(self.lazy) > 256 and self.survives(self.lazy[0][0]):
+        while len(self.lazy) > 256 and not self.buffered(self.lazy[0][0]):
             self.lazy.popleft()
         if self.journal is not None:
             self.journal.appended(actor, effect)
@@ -131,6 +131,8 @@ class LocalWork:
             self.durable[actor.tx].append(effect.record)
         except KeyError:
             self.durable[actor.tx] = [effect.record]
+        if actor.lazy and self.lazy:  # it takes the earlier records of its transaction along
+            self.lazy = deque(entry for entry in self.lazy if entry[1] != actor.tx)
         if self.journal is not None:
             self.journal.appended(actor, effect)
 
@@ -139,8 +141,12 @@ class LocalWork:
         self._hardened(actor, effect)
         self._resume(actor)
 
+    def buffered(self, since: float) -> bool:
+        """Whether what was written lazily at this time may still be in the memory of a process, whatever others have forced since."""
+        return self.env.now - since <= self.world.lazy_flush(self.name)
+
     def survives(self, since: float) -> bool:
-        """Whether a lazy record written at this time has reached the disk by now."""
+        """Whether a lazy rollback of this time has reached the store's log by now: it is before whatever the store has forced since."""
         return self.disk.durable_until >= since or self.env.now - since > self.world.lazy_flush(self.name)
 
     def _submit(self, work: Work) -> None:

@@ -24,17 +24,19 @@ class Node(Interpreter):
         if self.journal is not None:
             self.journal.fault("crash")
         # By transaction, too: machines share the records that are the same for all transactions of a kind.
-        gone = {(tx, id(record)) for since, tx, record in self.lazy if not self.survives(since)}
+        gone = {(tx, id(record)) for since, tx, record in self.lazy if self.buffered(since)}
         if gone:
             left = {
                 tx: [record for record in records if (tx, id(record)) not in gone]
                 for tx, records in self.durable.items()
             }
             self.durable = {tx: records for tx, records in left.items() if records}
-        for _, tx, records in self.endings:
+        for since, tx, records in self.endings:
             kept = [record for record in records if (tx, id(record)) not in gone]
-            if kept and len(kept) < len(records) and tx not in self.durable:
-                self.durable[tx] = kept  # the record that ended it was lost: it is open again
+            if kept and self.buffered(since) and tx not in self.durable:
+                self.durable[tx] = (
+                    kept  # that it was forgotten is lost, and perhaps the record that ended it: it is there again
+                )
         self.lazy.clear()
         self.endings.clear()
         if self.store is not None:

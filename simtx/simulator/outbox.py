@@ -22,18 +22,19 @@ class OutboxTable:
 
     Args:
         at_commit: Whether rows are numbered when they are committed, and not when they are inserted.
-        survives: Whether what was written lazily at this time has reached the disk by now.
+        buffered: Whether what the relay has marked at this time may still be in its memory: it is a process of its own, and what the service
+            forces takes nothing of it along.
 
     Attributes:
         rows: Visible rows that are not marked, by number.
     """
 
-    __slots__ = ("_at_commit", "_highest", "_marks", "_next", "_sorted", "_survives", "_under_way", "_writers", "rows")
+    __slots__ = ("_at_commit", "_buffered", "_highest", "_marks", "_next", "_sorted", "_under_way", "_writers", "rows")
 
-    def __init__(self, *, at_commit: bool, survives: Callable[[float], bool]) -> None:
+    def __init__(self, *, at_commit: bool, buffered: Callable[[float], bool]) -> None:
         self.rows: dict[int, Message] = {}
         self._at_commit = at_commit
-        self._survives = survives
+        self._buffered = buffered
         self._next = 0
         self._highest = -1
         self._sorted = True
@@ -75,7 +76,7 @@ class OutboxTable:
     def crash(self) -> None:
         """What was under way is gone, with its numbers; marks that had not reached the disk are lost."""
         self._under_way.clear()
-        lost = {number: message for since, number, message in self._marks if not self._survives(since)}
+        lost = {number: message for since, number, message in self._marks if self._buffered(since)}
         if lost:
             self.rows.update(lost)
             self._sorted = False
@@ -125,12 +126,12 @@ class OutboxTable:
         return message
 
     def mark(self, numbers: Sequence[int], now: float) -> None:
-        """Mark rows as published; a crash may forget it as long as the log was not flushed."""
+        """Mark rows as published; a crash of the relay may forget it until its own background flush."""
         for number in numbers:
             message = self.rows.pop(number, None)
             if message is not None:
                 self._marks.append((now, number, message))
-        while len(self._marks) > _KEPT and self._survives(self._marks[0][0]):
+        while len(self._marks) > _KEPT and not self._buffered(self._marks[0][0]):
             _, number, _ = self._marks.popleft()
             self._writers.pop(number, None)
 

@@ -86,7 +86,7 @@ class Tables:
         self.waiters: dict[str, deque[Work]] = {}
         self.rows: dict[Key, Any] = {}
         self._older_rows: dict[Key, Any] = {}
-        self.outbox = OutboxTable(at_commit=outbox_at_commit, survives=node.survives)
+        self.outbox = OutboxTable(at_commit=outbox_at_commit, buffered=node.buffered)
         self.prepared: dict[int, Work] = {}
         self.open: dict[int, Work] = {}
         self._lazy_rollbacks: deque[tuple[float, Work]] = deque()

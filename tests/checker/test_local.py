@@ -107,11 +107,33 @@ def test_lazy_records_survive_as_any_prefix() -> None:
     ]
 
 
-def test_a_forced_write_takes_lazy_ones_along() -> None:
+def test_a_forced_record_takes_the_lazy_ones_of_its_transaction_along_and_nothing_else_does() -> None:
+    """Records may be buffered apart from local transactions, and by transaction, as in the real stores."""
     store = Store()
     store.append(0, ("a",), forced=False)
+    store.transact(0, Transact("t", ADD), [])
+    store.append(1, ("x",), forced=False)
+    store.append(1, ("y",), forced=True)
+    assert [survivor.records(0) for survivor, _ in store.after_crash()] == [[], [("a",)]]
+    assert [survivor.records(1) for survivor, _ in store.after_crash()] == [[("x",), ("y",)]] * 2
+    store.append(0, ("b",), forced=True)
+    assert [survivor.records(0) for survivor, _ in store.after_crash()] == [[("a",), ("b",)]]
+
+
+def test_lazy_records_of_several_transactions_survive_independently() -> None:
+    store = Store()
+    for tx in (0, 1):
+        store.append(tx, ("a",), forced=False)
+    assert sorted(survivor.known() for survivor, _ in store.after_crash()) == [[], [0], [0, 1], [1]]
+
+
+def test_marks_of_a_relay_may_be_lost_the_last_ones_first_whatever_the_service_forces() -> None:
+    store = Store()
+    for number in range(2):
+        store.outbox[number] = Message("step-done", 0, "a", "b", number)
+        store.marks.append((number, store.outbox.pop(number)))
     store.transact(1, Transact("t", ADD), [])
-    assert [survivor.records(0) for survivor, _ in store.after_crash()] == [[("a",)]]
+    assert [sorted(survivor.outbox) for survivor, _ in store.after_crash()] == [[], [1], [0, 1]]
 
 
 def test_a_lazy_rollback_may_be_undone_by_a_crash() -> None:
@@ -130,7 +152,9 @@ def test_the_end_of_a_machine_is_lazy_too() -> None:
     store.end(0)
     assert [survivor.known() for survivor, _ in store.after_crash()] == [[0], []]
     store.append(1, ("b",), forced=True)
-    assert [survivor.known() for survivor, _ in store.after_crash()] == [[1]]
+    assert [survivor.known() for survivor, _ in store.after_crash()] == [[0, 1], [1]]
+    store.append(0, ("c",), forced=True)  # it came again
+    assert [survivor.records(0) for survivor, _ in store.after_crash()] == [[("c",)]]
 
 
 def test_pruned_rows_no_longer_recognise_copies() -> None:

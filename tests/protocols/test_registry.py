@@ -61,7 +61,7 @@ def test_a_text_means_an_object(text: str, meant: Strategy) -> None:
         ("outbox:=true", "not of the form option=value"),
         (
             "outbox:closng=true",
-            "'outbox' has no option 'closng' (did you mean 'closing'?); its options are 'closing' or 'wake'",
+            "'outbox' has no option 'closng' (did you mean 'closing'?); its options are 'closing', 'wake' or 'reader'",
         ),
         ("outbox:closing=maybe", "outbox: option 'closing' is 'maybe', but must be 'true' or 'false'"),
         ("outbox:closing=true,closing=no", "option 'closing' is given twice"),

@@ -36,7 +36,7 @@ def work(rows: int = 1, *, serial: bool = False) -> Work:
 
 
 def table(*, at_commit: bool = False) -> OutboxTable:
-    return OutboxTable(at_commit=at_commit, survives=lambda since: since < 1.0)
+    return OutboxTable(at_commit=at_commit, buffered=lambda since: since >= 1.0)
 
 
 def commit(outbox: OutboxTable, one: Work) -> None:
