@@ -39,8 +39,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, get_args
 
-from simtx.arguments import flag, require
-from simtx.errors import ScenarioError
+from simtx.arguments import choice, flag, require
 from simtx.protocols.choreography import (
     CLIENT,
     DEFAULT_POLICIES,
@@ -417,9 +416,7 @@ class Outbox(ChoreographyStrategy):
         require(flag, self.closing, "closing", "Outbox")
         require(flag, self.wake, "wake", "Outbox")
         require(POLICIES, self.policies, "policies", "Outbox")
-        if self.reader not in get_args(Reader):
-            choices = ", ".join(f"'{one}'" for one in get_args(Reader))
-            raise ScenarioError(f"reader is {self.reader!r}; it must be one of {choices}", "outbox")
+        require(choice(*get_args(Reader)), self.reader, "reader", "Outbox")
 
     @property
     def wake_on_commit(self) -> bool:
