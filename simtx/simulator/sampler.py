@@ -61,6 +61,6 @@ class Sampler:
             found[f"{queue}_{name}"] = len(node.pool.queue)
             found[f"{lock_queue}_{name}"] = sum(len(waiting) for waiting in node.store.waiters.values())
             if self._world.broker is not None:
-                found[f"{relay}_{name}"] = len(node.store.outbox)
+                found[f"{relay}_{name}"] = len(node.store.outbox.rows)
                 found[f"{broker}_{name}"] = held[name]
         return found
