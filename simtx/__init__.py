@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from simtx.checker.history import check_history
     from simtx.checker.verify import Verdict, verify
     from simtx.experiments import Comparison, compare
+    from simtx.experiments.saved import read
     from simtx.experiments.sweep import Range, Sweep, sweep
     from simtx.metrics.conformance import check_log
     from simtx.metrics.run import Run
@@ -65,6 +66,7 @@ _HOMES = {
     "execute": "simtx.reference.execute",
     "explore": "simtx.checker.explore",
     "load": "simtx.scenario",
+    "read": "simtx.experiments.saved",
     "simulate": "simtx.simulator",
     "strata": "simtx.scenario.strata",
     "sweep": "simtx.experiments.sweep",
@@ -102,6 +104,7 @@ __all__ = [
     "execute",
     "explore",
     "load",
+    "read",
     "simulate",
     "strata",
     "sweep",
@@ -142,6 +145,7 @@ def _loader(module: str, function: str) -> Callable[[], Callable[..., Any]]:
 def _register_views() -> None:
     """Teach the results below how to draw themselves; the plotting layer is imported when a picture is asked for."""
     for name, module, function in (
+        ("save-run", "simtx.experiments.saved", "save_run"),
         ("diagram", "simtx.report.diagram", "draw"),
         ("diagram-text", "simtx.report.diagram", "render"),
         ("otlp", "simtx.report.otlp", "save_otlp"),

@@ -6,7 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pandas as pd
 
@@ -147,6 +148,38 @@ class Comparison:
                 code=self._code,
             )
         return self._provenance
+
+    def coming_from(self, provenance: Provenance) -> Self:
+        """The same comparison, with the provenance that was saved with it."""
+        self._provenance = provenance
+        return self
+
+    @property
+    def results(self) -> list[Result]:
+        """All runs, failed ones included, by strategy and replication."""
+        return list(self._results)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said beside what the scenario and the runs say."""
+        return list(self._notes)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the comparison into a folder, for `simtx.read`; its runs as a Parquet file that pandas, Polars and DuckDB read, too.
+
+        Args:
+            path: A new or empty folder.
+            overwrite: Whether a result that is there is replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ScenarioError: It holds something, or cannot be written to.
+        """
+        from simtx.experiments.saved import save_comparison
+
+        return save_comparison(self, path, overwrite=overwrite)
 
     def _command(self, one: Result) -> str:
         """The line that repeats one run."""

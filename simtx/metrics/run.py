@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
@@ -119,6 +120,8 @@ class Run:
         self._provenance = provenance
         self._transactions: pd.DataFrame | None = None
         self._summary: pd.Series[float] | None = None
+        self._timeline: pd.DataFrame | None = None
+        self._quantities: pd.DataFrame | None = None
 
     @property
     def promise(self) -> Promise:
@@ -170,7 +173,7 @@ class Run:
         The columns are defined in docs/metrics.md. The last arrival is at ``run.data.horizon``. `run.timeline_every` of the scenario says how close
         the samples are.
         """
-        return timeline.frame(self.data)
+        return timeline.frame(self.data) if self._timeline is None else self._timeline.copy()
 
     @property
     def recovery(self) -> pd.DataFrame:
@@ -183,6 +186,8 @@ class Run:
     @property
     def quantities(self) -> pd.DataFrame:
         """Drift of every conserved quantity; the summary shows the first one."""
+        if self._quantities is not None:
+            return self._quantities.copy()
         rows = [
             (q.name, q.unit, q.net_mean, q.gross_mean, q.peak, q.violation_share, q.final) for q in self.data.quantities
         ]
@@ -201,6 +206,44 @@ class Run:
     def drift_unit(self) -> str:
         """Unit of the drift numbers in the summary."""
         return self.data.quantities[0].unit if self.data.quantities else ""
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the event log is there, or would have to be made by playing the run again."""
+        return isinstance(self._trace, Trace)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the run into a folder, for `simtx.read`; figures as Parquet files that pandas, Polars and DuckDB read, too.
+
+        Args:
+            path: A new or empty folder.
+            overwrite: Whether a result that is there is replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ScenarioError: It holds something, or cannot be written to.
+        """
+        return Path(views.view("save-run")(self, path, overwrite=overwrite))
+
+    def restore(
+        self,
+        summary: pd.Series[float],
+        transactions: pd.DataFrame,
+        timeline: pd.DataFrame,
+        quantities: pd.DataFrame,
+        *,
+        warnings: Sequence[str],
+    ) -> None:
+        """Take over the figures that were saved, in place of those that this version would make of the raw numbers."""
+        self._summary, self._transactions, self._timeline, self._quantities = (
+            summary,
+            transactions,
+            timeline,
+            quantities,
+        )
+        self.warnings = list(warnings)
 
     def plot(self, **options: Any) -> Any:
         """Draw the timeline of the run; returns matplotlib Axes."""
