@@ -24,6 +24,7 @@ from simtx.cli.execute import execute
 from simtx.cli.scenarios import scenarios
 from simtx.cli.simulate import simulate
 from simtx.cli.soak import soak
+from simtx.cli.sweep import sweep
 from simtx.cli.transactions import transactions
 from simtx.cli.validate import validate
 from simtx.cli.verify import verify
@@ -65,6 +66,7 @@ def _options(
 app.command()(scenarios)
 app.command()(simulate)
 app.command()(compare)
+app.command()(sweep)
 app.command()(verify)
 app.command("check-history")(check_history)
 app.command()(execute)

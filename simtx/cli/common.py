@@ -30,16 +30,26 @@ def load(name: str, changes: Sequence[str]) -> Scenario:
     from simtx.scenario import load as load_scenario
 
     scenario = load_scenario(name)
+    values = changed(changes)
+    if values:
+        scenario = scenario.replace(**values)
+    warn(scenario.warnings())
+    return scenario
+
+
+def changed(changes: Sequence[str]) -> dict[str, Any]:
+    """Values by path of ``key=value`` changes.
+
+    Raises:
+        ScenarioError: One is no change.
+    """
     values: dict[str, Any] = {}
     for change in changes:
         key, found, text = change.partition("=")
         if not found or not key:
             raise ScenarioError(f"'{change}' is no change; write it as workload.rate=200", "--set")
         values[key.strip()] = _value(text.strip())
-    if values:
-        scenario = scenario.replace(**values)
-    warn(scenario.warnings())
-    return scenario
+    return values
 
 
 def _value(text: str) -> Any:

@@ -18,7 +18,7 @@ from simtx.experiments.executors import ExecutorLike, backend
 from simtx.experiments.interrupts import Interrupts
 from simtx.experiments.pool import Call, Pool, opened
 from simtx.experiments.stopping import CAP, Rule, Stopping, parsed, rule_like, written
-from simtx.experiments.work import failed, packed, play, version
+from simtx.experiments.work import Parcel, failed, play, version
 from simtx.metrics import views
 from simtx.metrics.figures import unknown as unknown_metric
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of, paired, ratio
@@ -515,7 +515,7 @@ def _played(
     results: list[Result] = []
     equal: Counter[tuple[str, str]] = Counter()
     stopped = ""
-    parcels = {label: packed(scenario, one) for label, one in strategies.items()}
+    parcels = {label: Parcel(scenario, one) for label, one in strategies.items()}
     chosen = backend(executor, workers, agenda.total, version(strategies.values()))
 
     def waiting() -> Call[tuple[str, int]] | None:

@@ -6,6 +6,8 @@ whether it can be made anew after a worker process has died with it.
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -121,7 +123,7 @@ class Loky(Backend):
             if self._executor is None:
                 from loky import ProcessPoolExecutor
 
-                self._executor = ProcessPoolExecutor(max_workers=self.processes, timeout=_IDLE)
+                self._executor = ProcessPoolExecutor(self.processes, timeout=_IDLE, initializer=_end_with_parent)
             future: Future[T] = self._executor.submit(function, *arguments)
         return future
 
@@ -144,6 +146,18 @@ class Loky(Backend):
             executor.shutdown(wait=True, kill_workers=True)
         else:
             Loky._kept = (self.processes, self.version, executor)
+
+
+def _end_with_parent() -> None:
+    """Let a worker process end soon after its parent, also if that was killed and could say nothing."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="simtx-parent", daemon=True).start()
 
 
 class Given(Backend):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 import cloudpickle
@@ -48,17 +49,46 @@ class Outcome(NamedTuple):
         return f"{self.type}: {self.message}" if self.stage else ""
 
 
-def packed(scenario: Scenario, strategy: Strategy) -> bytes:
-    """A scenario with a strategy as bytes; classes that were defined in a notebook or a script travel by value."""
-    data: bytes = cloudpickle.dumps((scenario, strategy))
-    return data
+class Parcel:
+    """A scenario with a strategy, on the way to where they are played.
+
+    Other processes get them as bytes; classes that were defined in a notebook or a script travel by value. Inside this process the strategy is
+    copied: unpickling a class by value would change the class that is there already.
+
+    Args:
+        scenario: The scenario.
+        strategy: With its options.
+    """
+
+    __slots__ = ("_data", "_here")
+
+    def __init__(self, scenario: Scenario, strategy: Strategy) -> None:
+        self._here: tuple[Scenario, Strategy] | None = (scenario, strategy)
+        self._data: bytes = cloudpickle.dumps((scenario, strategy))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave what is here behind."""
+        return _arrived, (self._data,)
+
+    def open(self) -> tuple[Scenario, Strategy]:
+        """Both; the strategy anew each time, so that what a run does to it ends with the run."""
+        if self._here is not None:
+            return self._here[0], copy.deepcopy(self._here[1])
+        found: tuple[Scenario, Strategy] = cloudpickle.loads(self._data)
+        return found
 
 
-def play(parcel: bytes, seed: int, replication: int, attempt: int = 0) -> Outcome:  # noqa: ARG001 - see below
+def _arrived(data: bytes) -> Parcel:
+    parcel = Parcel.__new__(Parcel)
+    parcel._here, parcel._data = None, data  # noqa: SLF001 - a constructor of this class
+    return parcel
+
+
+def play(parcel: Parcel, seed: int, replication: int, attempt: int = 0) -> Outcome:  # noqa: ARG001 - see below
     """Simulate one run.
 
     Args:
-        parcel: Of `packed`.
+        parcel: What to play.
         seed: Of all streams.
         replication: Number of the replication.
         attempt: Which attempt at this run it is: a scheduler that answers equal calls with the result of the first has to see another call.
@@ -66,7 +96,7 @@ def play(parcel: bytes, seed: int, replication: int, attempt: int = 0) -> Outcom
     start = perf_counter()
     stage, code = "loading", ""
     try:
-        scenario, strategy = cloudpickle.loads(parcel)  # anew for each run: what a run does to a strategy ends with it
+        scenario, strategy = parcel.open()
         code = loaded_code()
         stage = "simulating"
         with silent():

@@ -46,15 +46,30 @@ def html(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.
     return "".join(out) + "".join(f"<p>{escape(note)}</p>" for note in _notes(sweep, confidence, most))
 
 
-def quantity(value: Any) -> str:
-    """A value of a parameter."""
-    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+def displayed(sweep: Any, parameter: str) -> tuple[float, str]:
+    """What values of a parameter are multiplied with where people read them, and the unit they have then: short durations in milliseconds."""
+    unit = sweep.units.get(parameter, "")
+    values = [one for one in sweep.cells[parameter] if isinstance(one, int | float)]
+    return (1e3, "ms") if unit == "s" and values and max(values) < 1 else (1.0, unit)
+
+
+def quantity(sweep: Any, parameter: str, value: Any) -> str:
+    """A value of a parameter, without its unit."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value * displayed(sweep, parameter)[0]:.6g}"
 
 
 def heading(sweep: Any, parameter: str) -> str:
     """A parameter with its unit."""
-    unit = sweep.units.get(parameter)
+    unit = displayed(sweep, parameter)[1]
     return f"{parameter} [{unit}]" if unit else parameter
+
+
+def held(sweep: Any, parameter: str, value: Any) -> str:
+    """A parameter with its value and unit."""
+    unit = displayed(sweep, parameter)[1]
+    return f"{parameter} = {quantity(sweep, parameter, value)}{f' {unit}' if unit else ''}"
 
 
 def _rows(sweep: Any, metric: str, confidence: float, most: int) -> tuple[str, list[str], list[list[str]]]:
@@ -63,7 +78,7 @@ def _rows(sweep: Any, metric: str, confidence: float, most: int) -> tuple[str, l
     head = [*(heading(sweep, name) for name in sweep.parameters), *sweep.strategies]
     lines = []
     for number, values in list(sweep.cells.iterrows())[:most]:
-        line = [quantity(values[name]) for name in sweep.parameters]
+        line = [quantity(sweep, name, values[name]) for name in sweep.parameters]
         for strategy in sweep.strategies:
             one = sweep.interval(int(number), strategy, metric, confidence)
             line.append(" ".join(catalogue.estimate(one, shown.scale, watched)).strip() if one.n else "–")

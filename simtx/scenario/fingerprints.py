@@ -28,6 +28,8 @@ DESCRIPTIVE: Final = frozenset({"name", "title", "description", "sources", "assu
 #: Packages whose new versions may draw other random numbers or order events otherwise.
 _PACKAGES: Final = ("numpy", "simpy")
 _ROOTS: Final = {"simulated": "simtx.simulator.simulate", "executed": "simtx.reference.execute"}
+#: Modules above the world that make figures of several runs; what else lies in their package does not count.
+_ABOVE: Final = {"simulated": ("simtx.experiments.stratified",)}
 #: Packages of which every module counts: those of its processes are started by name.
 _WHOLE: Final = {"executed": "simtx.reference"}
 _IMPORT: Final = re.compile(
@@ -102,7 +104,7 @@ def code_fingerprint(world: str = "simulated") -> CodeFingerprint:
     """
     if world not in _ROOTS:
         raise ScenarioError(f"world is {world!r}; it is 'simulated' or 'executed'", "code_fingerprint")
-    files = _reached(_ROOTS[world], _WHOLE.get(world, ""))
+    files = _reached(_ROOTS[world], _WHOLE.get(world, ""), _ABOVE.get(world, ()))
     return _fingerprint(world, tuple((name, file, *_stamp(file)) for name, file in files.items()))
 
 
@@ -133,15 +135,16 @@ def _version(package: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _reached(root: str, whole: str = "") -> dict[str, Path]:
+def _reached(root: str, whole: str = "", above: tuple[str, ...] = ()) -> dict[str, Path]:
     """Files of all modules of simtx that this one imports, at its top or in a function, and of those that these import.
 
     Args:
         root: A module.
         whole: A package whose modules count even if nothing imports them, or nothing.
+        above: Modules that count although nothing imports them, without the packages that they are in.
     """
     found: dict[str, Path] = {}
-    waiting = [root]
+    waiting = [root, *above]
     package = _file(whole) if whole else None
     if package is not None:
         for member in package.parent.rglob("*.py"):
@@ -155,7 +158,8 @@ def _reached(root: str, whole: str = "") -> dict[str, Path]:
         if file is None:
             continue
         found[name] = file
-        waiting.append(name.rpartition(".")[0])
+        if name not in above:
+            waiting.append(name.rpartition(".")[0])
         for module, names, plain in _IMPORT.findall(_text(file)):
             waiting.append(plain or module)
             parts = re.findall(r"(\w+)(?:\s+as\s+\w+)?", names)

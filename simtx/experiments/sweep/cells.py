@@ -124,12 +124,13 @@ def check(cell: Cell, base: Scenario, strategies: Mapping[str, Strategy]) -> Non
     Raises:
         ScenarioError: It cannot; the text names the cell.
     """
-    from simtx.scenario.strata import refuse
+    from simtx.scenario.strata import strata
     from simtx.workload.planner import template
 
     scenario = cell.scenario(base)
     where = f"cell {cell.name}" if cell.values else scenario.name
-    refuse(scenario, "sweep")
+    if scenario.run.stratify:
+        strata(scenario)
     plan = template(scenario)
     for label, given in strategies.items():
         try:

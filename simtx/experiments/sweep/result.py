@@ -12,6 +12,7 @@ import pandas as pd
 
 from simtx.errors import ScenarioError
 from simtx.experiments.compare import Comparison, Result
+from simtx.experiments.sweep.axes import measured
 from simtx.metrics import views
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of
 from simtx.scenario.units import hint, shown
@@ -19,6 +20,7 @@ from simtx.scenario.units import hint, shown
 if TYPE_CHECKING:
     from simtx.experiments.frontier import Frontier
     from simtx.experiments.sweep.ledger import Entry
+    from simtx.experiments.sweep.plan import Plan
     from simtx.experiments.sweep.store import Store
     from simtx.experiments.sweep.study import Row, Study
     from simtx.experiments.sweep.sweep import Settings
@@ -38,6 +40,7 @@ class Sweep:
         seed: Seed of all streams.
         stopped: Why it ended before all of its runs were finished; empty if it did not.
         notes: What a reader should know about how it was played.
+        plan: What there was to do in the last call.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Sweep:
         rows: Sequence[Row],
         keys: Sequence[str],
         settings: Settings,
+        plan: Plan,
         *,
         stopped: str = "",
         skipped: Mapping[tuple[int, str], str] | None = None,
@@ -61,6 +65,7 @@ class Sweep:
         self.stopped = stopped
         self.notes = [*study.notes, *notes]
         self.settings = settings
+        self.plan = plan
         self._rows = list(rows)
         self._keys = list(keys)
         self._skipped = dict(skipped or {})
@@ -296,14 +301,15 @@ class Sweep:
         )
 
     def _equals(self, name: str, value: Any, cells: Any) -> Any:
-        from simtx.experiments.sweep.axes import column
-
         given = [self.study.cells[cell].values[name] for cell in cells]
-        shown_values, _ = column([*given, value])
-        last = shown_values[-1]
-        return np.array(
-            [one == value or other == last for one, other in zip(given, shown_values[:-1], strict=True)], dtype=bool
-        )
+        numbers, number = [measured(one)[0] for one in given], measured(value)[0]
+        pairs = zip(given, numbers, strict=True)
+        return np.array([one == value or (number is not None and other == number) for one, other in pairs], dtype=bool)
+
+    def shown(self, parameter: str, value: Any) -> Any:
+        """A value of a parameter as it is in the frame: ``"5ms"`` is 0.005; what no cell has stays as it is."""
+        index = self._columns.index[self._equals(parameter, value, self._columns.index)]
+        return self._columns.at[index[0], parameter] if len(index) else value
 
     def compare(self, cell: Mapping[str, Any] | int | None = None) -> Comparison:
         """The comparison of the strategies in one cell.

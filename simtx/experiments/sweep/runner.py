@@ -24,7 +24,7 @@ from simtx.experiments.sweep.leases import HEARTBEAT, active, host
 from simtx.experiments.sweep.ledger import Ledger, Wanted
 from simtx.experiments.sweep.store import Store
 from simtx.experiments.sweep.study import Row, Study
-from simtx.experiments.work import Outcome, failed, packed, play
+from simtx.experiments.work import Outcome, Parcel, failed, play
 from simtx.progress import Bar, progress_bar
 
 INTERRUPTED: Final = "interrupted"
@@ -42,6 +42,7 @@ class Runner:
         runs: What is to be played; each with the first row that wants it.
         stop_after: Equal failures of a cell and strategy after which no more of its runs are played.
         on_result: Called with each row and outcome.
+        what: In front of the progress bar.
         stopped: Why it ended early, or nothing.
         skipped: Cells and strategies that were given up: the reason by cell and label.
     """
@@ -51,12 +52,13 @@ class Runner:
     runs: Sequence[tuple[Wanted, Row]]
     stop_after: int
     on_result: Callable[[Row, Outcome], None] | None = None
+    what: str = "sweep"
     stopped: str = ""
     skipped: dict[tuple[int, str], str] = field(default_factory=dict)
     _equal: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     _queue: deque[tuple[Wanted, Row]] = field(default_factory=deque)
     _elsewhere: dict[str, tuple[Wanted, Row]] = field(default_factory=dict)
-    _parcels: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    _parcels: dict[tuple[int, str], Parcel] = field(default_factory=dict)
     _played: int = 0
     _failed: int = 0
 
@@ -78,7 +80,7 @@ class Runner:
             self._judge(cell, label, error, count)
         owner = self.store.owner
         with (
-            progress_bar(len(self.runs), "runs", what="sweep", wanted=progress) as bar,
+            progress_bar(len(self.runs), "runs", what=self.what, wanted=progress) as bar,
             opened(backend),
             beating(self.store.folder, owner),
         ):
@@ -112,12 +114,12 @@ class Runner:
             self._elsewhere[wanted.key] = (wanted, row)
         return None
 
-    def _parcel(self, cell: int, label: str) -> bytes:
+    def _parcel(self, cell: int, label: str) -> Parcel:
         if (cell, label) not in self._parcels:
             if len(self._parcels) > 64:  # runs of a cell come one after the other
                 self._parcels.clear()
             one = self.study.cells[cell]
-            self._parcels[cell, label] = packed(self.study.scenario_of(cell), self.study.variant(one, label)[0])
+            self._parcels[cell, label] = Parcel(self.study.scenario_of(cell), self.study.variant(one, label)[0])
         return self._parcels[cell, label]
 
     def _look(self, bar: Bar) -> bool:

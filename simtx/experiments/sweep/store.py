@@ -76,6 +76,9 @@ class Store:
                 return  # somebody else is at it, and what stays in the ledger is as safe
             time.sleep(0.05)
         rows = self.ledger.unwritten()
+        if not rows:  # the other one has taken them along
+            self.tidy()
+            return
         small = [number for number, count, state in self.ledger.parts() if state == "whole" and count < _SMALL]
         small = small if len(small) >= _MANY else []
         path = self._part(part)

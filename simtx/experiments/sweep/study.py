@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from simtx.experiments.compare import Comparison, Result
 from simtx.experiments.sweep import key as keys
 from simtx.experiments.sweep.axes import Parameter, column, measured, text, unit
 from simtx.experiments.sweep.cells import Cell, Window, cells, check
 from simtx.experiments.sweep.ledger import Wanted
+from simtx.metrics.provenance import command
 from simtx.scenario.canonical import canonical, digest
 from simtx.scenario.fingerprints import code_fingerprint, scenario_fingerprint
 
@@ -211,11 +211,7 @@ class Study:
             own = {path: one for name in (given.name, row.strategy) for path, one in cell.options.get(name, {}).items()}
             policies = {path: one for path, one in own.items() if not hasattr(given, path.partition(".")[0])}
             scenario = scenario.replace(**{f"policies.{path}": one for path, one in policies.items()})
-        one = Result(row.strategy, row.replication, {}, "", "failed")
-        comparison = Comparison(
-            scenario, {row.strategy: strategy}, [one], seed=self.seed, replications=row.replication + 1
-        )
-        return str(comparison.failures["repeat_with"].iloc[0])
+        return command("simulate", scenario, [strategy], {"seed": self.seed, "replication": row.replication})
 
     # --- columns ------------------------------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from simtx.experiments.sweep import plan as plans
 from simtx.experiments.sweep.axes import Named, parameters
 from simtx.experiments.sweep.cells import Window
 from simtx.experiments.sweep.design import Kind, Over, design
+from simtx.experiments.sweep.ledger import NAME as LEDGER
 from simtx.experiments.sweep.plan import Plan
 from simtx.experiments.sweep.result import Sweep
 from simtx.experiments.sweep.runner import INTERRUPTED, Runner
@@ -45,6 +46,7 @@ class Settings:
     stop_after: int = 3
     name: str = ""
     on_result: Callable[[Row, Outcome], None] | None = None
+    on_plan: Callable[[Plan], None] | None = None
 
 
 @overload
@@ -69,6 +71,7 @@ def sweep(
     retry_failed: bool = False,
     stop_after: int = 3,
     on_result: Callable[[Row, Outcome], None] | None = None,
+    on_plan: Callable[[Plan], None] | None = None,
     dry_run: Literal[True],
 ) -> Plan: ...
 
@@ -95,6 +98,7 @@ def sweep(
     retry_failed: bool = False,
     stop_after: int = 3,
     on_result: Callable[[Row, Outcome], None] | None = None,
+    on_plan: Callable[[Plan], None] | None = None,
     dry_run: Literal[False] = False,
 ) -> Sweep: ...
 
@@ -137,6 +141,7 @@ def sweep(
     retry_failed: bool = False,
     stop_after: int = 3,
     on_result: Callable[[Row, Outcome], None] | None = None,
+    on_plan: Callable[[Plan], None] | None = None,
     dry_run: bool = False,
 ) -> Sweep | Plan:
     """Simulate strategies over the values of parameters, several times each.
@@ -170,6 +175,7 @@ def sweep(
         retry_failed: Play runs again that have failed before.
         stop_after: Equal failures of a strategy in a cell after which its other runs there are not played.
         on_result: Called in this process with the row and outcome of each run that is played, in no particular order.
+        on_plan: Called with what there is to do, before the first run.
         dry_run: Play nothing; say what there is to do.
 
     Returns:
@@ -180,13 +186,23 @@ def sweep(
         RunFailed: The executor is broken for good.
     """
     settings = Settings(
-        executor, workers, progress, accept_stale, retry_failed, _count(stop_after, "stop_after"), name, on_result
+        executor=executor,
+        workers=workers,
+        progress=progress,
+        accept_stale=accept_stale,
+        retry_failed=retry_failed,
+        stop_after=_count(stop_after, "stop_after"),
+        name=name,
+        on_result=on_result,
+        on_plan=on_plan,
     )
     count = _count(replications, "replications")
     study, values = _study(scenario, over, strategies, parameters or {}, design, points, design_seed, seed, window)
     numbers = study.add(values)
     rows = [Row(number, label, one) for number in numbers for label in study.strategies for one in range(count)]
-    folder = Path(store) if store is not None else _temporary()
+    folder = Path(store) if store is not None else None
+    if folder is None or (dry_run and not (folder / LEDGER).is_file()):
+        folder = _temporary()
     opened = Store(folder)
     if dry_run:
         try:
@@ -267,12 +283,15 @@ def _played(
     if found.play:
         study.check(row.cell for row in rows)
     ledger = store.ledger
+    if settings.on_plan is not None:
+        settings.on_plan(found.plan)
     store.tidy()
     if found.revived:
         ledger.revive(found.revived)
-    runner = Runner(
-        study, store, [(one, first[one.key]) for one in found.play], settings.stop_after, settings.on_result
-    )
+    runs = [(one, first[one.key]) for one in found.play]
+    had = found.plan.cached + found.plan.accepted
+    what = f"sweep ({had:,} found)" if had else "sweep"
+    runner = Runner(study, store, runs, settings.stop_after, settings.on_result, what)
     notes = []
     if found.play:
         ledger.add(found.play, found.replaced)
@@ -294,6 +313,7 @@ def _played(
         [row for row, _ in whole],
         [key for _, key in whole],
         settings,
+        found.plan,
         stopped=f"{stopped}; what is finished is kept in {store.folder}: do the same again to go on"
         if stopped == INTERRUPTED
         else stopped,

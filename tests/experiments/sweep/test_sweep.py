@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +16,7 @@ from simtx.experiments.sweep.store import Store
 from simtx.protocols import Saga
 
 OVER = {"workload.rate": [100, 200]}
-
-
-@pytest.fixture(scope="module")
-def tiny() -> simtx.Scenario:
-    """Few enough transactions for a run in a twentieth of a second."""
-    return simtx.load("transfer").replace(**{"run.transactions": 60, "run.warmup": "0.05s"})
-
-
-class Counted:
-    """Counts the runs that are really played."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[int, str, int]] = []
-
-    def __call__(self, row: Any, _outcome: Any) -> None:
-        self.rows.append((row.cell, row.strategy, row.replication))
-
-
-def play(scenario: simtx.Scenario, store: Path, counted: Counted | None = None, **options: Any) -> simtx.Sweep:
-    given: dict[str, Any] = {"over": OVER, "strategies": ["2pc", "outbox"], "replications": 2, "executor": "serial"}
-    return simtx.sweep(scenario, store=store, on_result=counted, **{**given, **options})
-
-
-@pytest.fixture(scope="module")
-def whole(tiny: simtx.Scenario, tmp_path_factory: pytest.TempPathFactory) -> simtx.Sweep:
-    return play(tiny, tmp_path_factory.mktemp("whole"))
-
-
-def same(ours: simtx.Sweep, theirs: simtx.Sweep) -> None:
-    """Equal to the last byte."""
-    assert ours.frame.to_csv(index=False) == theirs.frame.to_csv(index=False)
-    assert ours.frame.to_parquet() == theirs.frame.to_parquet()
+Play = Callable[..., simtx.Sweep]
 
 
 # --- the frame ----------------------------------------------------------------------------------------------------------------------
@@ -65,36 +35,42 @@ def test_one_row_a_cell_strategy_and_replication(tiny: simtx.Scenario, whole: si
         assert row[metric] == run.summary[metric]
 
 
-def test_the_same_call_plays_nothing(tiny: simtx.Scenario, whole: simtx.Sweep) -> None:
-    counted = Counted()
-    same(play(tiny, whole.store.folder, counted), whole)
-    assert counted.rows == []
+def test_the_same_call_plays_nothing(
+    tiny: simtx.Scenario, whole: simtx.Sweep, play: Play, counted: Any, same: Any
+) -> None:
+    once = counted()
+    same(play(tiny, whole.store.folder, once), whole)
+    assert once.rows == []
 
 
-def test_more_replications_and_values_add_to_it(tiny: simtx.Scenario, tmp_path: Path, whole: simtx.Sweep) -> None:
+def test_more_replications_and_values_add_to_it(
+    tiny: simtx.Scenario, tmp_path: Path, whole: simtx.Sweep, play: Play, counted: Any
+) -> None:
     """The unit is the run: 2 to 3 replications, a third rate, another strategy: only those that are new are played."""
-    counted = Counted()
+    once = counted()
     play(tiny, tmp_path, over={"workload.rate": [100]}, replications=1)
-    play(tiny, tmp_path, counted)
-    assert (0, "2pc", 0) not in counted.rows
-    assert len(counted.rows) == 6
-    more = Counted()
+    play(tiny, tmp_path, once)
+    assert (0, "2pc", 0) not in once.rows
+    assert len(once.rows) == 6
+    more = counted()
     wider = play(tiny, tmp_path, more, over={"workload.rate": [50, 100, 200]}, strategies=["saga", "2pc", "outbox"])
     assert len(more.rows) == 2 * 3 + 2 * 2  # saga everywhere, the others at 50/s
     part = wider.frame[wider.frame["workload.rate"].isin([100, 200]) & (wider.frame["strategy"] != "saga")]
     assert part.to_csv(index=False) == whole.frame.to_csv(index=False)
 
 
-def test_cells_meet_the_same_random_numbers(tiny: simtx.Scenario, tmp_path: Path) -> None:
+def test_cells_meet_the_same_random_numbers(tiny: simtx.Scenario, tmp_path: Path, play: Play) -> None:
     """A field that changes nothing about a strategy changes no digit of its runs (common random numbers across cells)."""
     result = play(tiny, tmp_path, over={"hub.log.lazy_flush": ["0.2s", "0.3s"]}, strategies=["outbox"])
     assert result.frame["digest"].nunique() == 2  # one a replication, though there are four rows
 
 
-def test_runs_that_cells_have_in_common_are_played_once(tiny: simtx.Scenario, tmp_path: Path) -> None:
-    counted = Counted()
-    result = play(tiny, tmp_path, counted, over={"outbox:poll_interval": ["10ms", "50ms", "90ms"]}, replications=1)
-    assert len(counted.rows) == 4  # 2pc once, outbox three times
+def test_runs_that_cells_have_in_common_are_played_once(
+    tiny: simtx.Scenario, tmp_path: Path, play: Play, counted: Any
+) -> None:
+    once = counted()
+    result = play(tiny, tmp_path, once, over={"outbox:poll_interval": ["10ms", "50ms", "90ms"]}, replications=1)
+    assert len(once.rows) == 4  # 2pc once, outbox three times
     assert len(result.frame) == 6
     assert result.frame.groupby("strategy")["digest"].nunique().to_dict() == {"2pc": 1, "outbox": 3}
 
@@ -110,9 +86,9 @@ def test_figures_can_be_read_without_simtx(whole: simtx.Sweep) -> None:
     assert {"key", "scenario", "changes", "strategy", "seed", "replication"} <= set(parts)
 
 
-def test_a_dry_run_counts_and_plays_nothing(tiny: simtx.Scenario, tmp_path: Path) -> None:
-    counted = Counted()
-    empty = simtx.sweep(tiny, OVER, ["2pc", "saga"], replications=3, store=tmp_path, dry_run=True, on_result=counted)
+def test_a_dry_run_counts_and_plays_nothing(tiny: simtx.Scenario, tmp_path: Path, play: Play, counted: Any) -> None:
+    once = counted()
+    empty = simtx.sweep(tiny, OVER, ["2pc", "saga"], replications=3, store=tmp_path, dry_run=True, on_result=once)
     assert (empty.rows, empty.new, empty.cached) == (12, 12, 0)
     assert math.isnan(empty.seconds)
     assert "time unknown: no run is finished yet" in str(empty)
@@ -121,16 +97,18 @@ def test_a_dry_run_counts_and_plays_nothing(tiny: simtx.Scenario, tmp_path: Path
     assert (plan.runs, plan.new, plan.cached, plan.stale, plan.failed) == (12, 4, 8, 0, 0)
     assert 0 < plan.seconds < 5
     assert "by 8 finished runs of the same size, on 2 processes" in str(plan)
-    assert counted.rows == []
+    assert once.rows == []
 
 
-def test_extend_plays_the_given_cells_and_keeps_the_others(tiny: simtx.Scenario, tmp_path: Path) -> None:
+def test_extend_plays_the_given_cells_and_keeps_the_others(
+    tiny: simtx.Scenario, tmp_path: Path, play: Play, counted: Any
+) -> None:
     """More replications of one cell, a cell that is new, a cell for one strategy only; values in the units of the frame."""
     first = play(tiny, tmp_path, over={"network.latency": ["1ms", "3ms"]})
-    counted = Counted()
+    once = counted()
     cells = pd.DataFrame({"network.latency": [0.003, 0.005], "strategy": ["2pc", "outbox"]})
-    wider = first.extend(cells, 3, on_result=counted)
-    assert sorted(counted.rows) == [(1, "2pc", 2), (2, "outbox", 0), (2, "outbox", 1), (2, "outbox", 2)]
+    wider = first.extend(cells, 3, on_result=once)
+    assert sorted(once.rows) == [(1, "2pc", 2), (2, "outbox", 0), (2, "outbox", 1), (2, "outbox", 2)]
     values = wider.values("latency_p50_ms")
     assert list(values.columns) == ["network.latency", "strategy", "replication", "value"]
     assert values.groupby(["network.latency", "strategy"]).size().to_dict() == {
@@ -159,7 +137,7 @@ def test_a_cell_is_compared_as_compare_would(tiny: simtx.Scenario, whole: simtx.
             whole.compare(wrong)
 
 
-def test_a_new_seed_shares_nothing(tiny: simtx.Scenario, tmp_path: Path, whole: simtx.Sweep) -> None:
+def test_a_new_seed_shares_nothing(tiny: simtx.Scenario, tmp_path: Path, whole: simtx.Sweep, play: Play) -> None:
     other = play(tiny, tmp_path, seed=2)
     assert not set(other.frame["digest"]) & set(whole.frame["digest"])
 
@@ -183,7 +161,9 @@ class Broken(Saga):
         return super().machine(node, tx)
 
 
-def test_a_failed_run_is_a_row_and_analysis_says_so(tiny: simtx.Scenario, tmp_path: Path) -> None:
+def test_a_failed_run_is_a_row_and_analysis_says_so(
+    tiny: simtx.Scenario, tmp_path: Path, play: Play, counted: Any
+) -> None:
     short = tiny.replace(**{"run.transactions": 25})
     over = {"run.transactions": [25, 60]}
     result = play(short, tmp_path, over=over, strategies=["2pc", Broken()])
@@ -207,29 +187,50 @@ def test_a_failed_run_is_a_row_and_analysis_says_so(tiny: simtx.Scenario, tmp_pa
         result.values("latency_p99_ms")
     assert len(result.values("latency_p99_ms", incomplete="drop")) == 6
     assert any("2 of 8 runs have failed" in one for one in result.warnings)
-    counted = Counted()
-    play(short, tmp_path, counted, over=over, strategies=["2pc", Broken()])
-    assert counted.rows == []  # a failure is a result, too
-    play(short, tmp_path, counted, over=over, strategies=["2pc", Broken()], retry_failed=True)
-    assert len(counted.rows) == 2
+    once = counted()
+    play(short, tmp_path, once, over=over, strategies=["2pc", Broken()])
+    assert once.rows == []  # a failure is a result, too
+    play(short, tmp_path, once, over=over, strategies=["2pc", Broken()], retry_failed=True)
+    assert len(once.rows) == 2
 
 
-def test_after_equal_failures_a_cell_is_given_up_and_the_others_go_on(tiny: simtx.Scenario, tmp_path: Path) -> None:
-    counted = Counted()
+def test_after_equal_failures_a_cell_is_given_up_and_the_others_go_on(
+    tiny: simtx.Scenario, tmp_path: Path, play: Play, counted: Any
+) -> None:
+    once = counted()
     over = {"run.transactions": [25, 60]}
-    result = play(tiny, tmp_path, counted, over=over, strategies=[Broken()], replications=6)
-    assert len(counted.rows) == 6 + 3
+    result = play(tiny, tmp_path, once, over=over, strategies=[Broken()], replications=6)
+    assert len(once.rows) == 6 + 3
     assert list(result.missing["replication"]) == [3, 4, 5]
     assert set(result.missing["reason"]) == {"3 runs have failed with ZeroDivisionError: a bug"}
-    again = Counted()
+    again = counted()
     play(tiny, tmp_path, again, over=over, strategies=[Broken()], replications=6)
     assert again.rows == []
+
+
+def test_the_command_that_repeats_a_failed_run_can_be_typed(
+    tiny: simtx.Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, play: Play
+) -> None:
+    """With the values of its cell; a policy of the strategy is one of the scenario, when it plays alone."""
+    import simtx.simulator
+
+    def fail(*_: Any, **__: Any) -> simtx.Run:
+        raise simtx.RunFailed("no memory")
+
+    monkeypatch.setattr(simtx.simulator, "simulate", fail)
+    result = play(tiny, tmp_path, over={"workload.rate": [50], "outbox:poll_interval": ["10ms"]}, strategies=["outbox"])
+    assert result.failures["repeat_with"].iloc[1] == (
+        "simtx simulate transfer outbox --seed 1 --replication 1 --set run.transactions=60 --set run.warmup=0.05s "
+        "--set workload.rate=50 --set run.duration=0.4 --set policies.poll_interval=10ms"
+    )
 
 
 # --- other code ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_stale_run_says_what_changed_and_is_kept_on_request(tiny: simtx.Scenario, tmp_path: Path) -> None:
+def test_a_stale_run_says_what_changed_and_is_kept_on_request(
+    tiny: simtx.Scenario, tmp_path: Path, play: Play, counted: Any, same: Any
+) -> None:
     """As if the store had been filled before `simtx.protocols.saga` was changed."""
     old = play(tiny, tmp_path)
     store = Store(tmp_path)
@@ -243,12 +244,12 @@ def test_a_stale_run_says_what_changed_and_is_kept_on_request(tiny: simtx.Scenar
     plan = simtx.sweep(tiny, OVER, ["2pc", "outbox"], replications=2, store=tmp_path, dry_run=True)
     assert (plan.cached, plan.stale, plan.new, plan.changed) == (4, 4, 0, ["simtx.protocols.saga"])
     assert "4 stale, to be played again: simtx.protocols.saga changed" in str(plan)
-    counted = Counted()
-    accepted = play(tiny, tmp_path, counted, accept_stale=True)
-    assert counted.rows == []
+    once = counted()
+    accepted = play(tiny, tmp_path, once, accept_stale=True)
+    assert once.rows == []
     assert list(accepted.frame["state"]) == ["stale", "stale", "done", "done"] * 2
     assert set(accepted.frame.query("state == 'stale'")["digest"]) == {"of before"}
     assert any("4 of 8 runs are of other code" in one for one in accepted.warnings)
-    fresh = play(tiny, tmp_path, counted)
-    assert len(counted.rows) == 4
+    fresh = play(tiny, tmp_path, once)
+    assert len(once.rows) == 4
     same(fresh, old)

@@ -1,0 +1,136 @@
+"""``simtx sweep``: strategies over the values of parameters, in a results folder that plays nothing twice."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simtx.cli.common import ChangeOption, JsonOption
+
+if TYPE_CHECKING:
+    from simtx.experiments.sweep import Plan, Sweep
+
+
+def sweep(
+    experiment: Annotated[Path, typer.Argument(help="A TOML file that says what is played; see docs/sweeps.md.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Play nothing; say what there is to do, and how long it takes.")
+    ] = False,
+    store: Annotated[Path | None, typer.Option(help="Results folder; default: that of the file.")] = None,
+    replications: Annotated[
+        int | None, typer.Option(min=1, help="Runs of each strategy in each cell; default: those of the file.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler that plays the runs: tcp://HOST:8786.")
+    ] = None,
+    accept_stale: Annotated[
+        bool, typer.Option("--accept-stale", help="Keep figures that were made by other code.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Play runs again that have failed before.")
+    ] = False,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Metric of the table and the picture; may be given several times.")
+    ] = None,
+    change: ChangeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Simulate strategies over the values of parameters; print a table, write figures and pictures into the results folder.
+
+    What is finished is kept: the same command goes on where it was interrupted. Ends with 0 when all runs are there, and with 1 when some
+    have failed or are missing.
+    """
+    import simtx
+    from simtx.cli.common import changed, print_json, warn, writing
+    from simtx.experiments.sweep.experiment import load_experiment
+    from simtx.experiments.sweep.runner import INTERRUPTED
+
+    chosen = load_experiment(experiment, changed(change or ()))
+    arguments = dict(chosen.arguments)
+    arguments["store"] = store or arguments["store"]
+    arguments["replications"] = replications or arguments["replications"]
+    options: dict[str, Any] = {
+        "workers": workers,
+        "executor": scheduler,
+        "accept_stale": accept_stale,
+        "retry_failed": retry_failed,
+        "progress": False if json else None,
+    }
+    metrics = metric or ["latency_p99_ms"]
+    if dry_run:
+        plan: Plan = simtx.sweep(chosen.scenario, **arguments, **options, dry_run=True)
+        if json:
+            print_json(plan.as_dict())
+        else:
+            typer.echo(str(plan))
+        return
+    result: Sweep = simtx.sweep(chosen.scenario, **arguments, **options, on_plan=None if json else _announce)
+    with writing(Path(arguments["store"])):
+        files = _pictures(result, Path(arguments["store"]), metrics, str(arguments["name"]))
+    if json:
+        print_json(_document(result, metrics, files))
+    else:
+        from simtx.report.sweep_tables import text
+
+        typer.echo(text(result, metrics=metrics))
+        typer.echo(f"\nwritten to {arguments['store']}/: {', '.join(files)}")
+    for row in result.failures.head(10).itertuples():
+        typer.echo(f"simtx: repeat the failed run with: {row.repeat_with}", err=True)
+    if result.stopped.startswith(INTERRUPTED):
+        warn(
+            [
+                f"{len(result.missing)} of {len(result)} runs are missing; go on with: {shlex.join(['simtx', *sys.argv[1:]])}"
+            ]
+        )
+        raise typer.Exit(130)
+    if result.lacking():
+        raise typer.Exit(1)
+
+
+def _announce(plan: Plan) -> None:
+    """What is about to happen, on standard error."""
+    found = f"{plan.cached + plan.accepted:,} of {plan.runs:,} runs found"
+    playing = f"playing {plan.to_play:,}" if plan.to_play else "nothing to play"
+    because = f"; {plan.stale:,} are stale: {', '.join(plan.changed[:3])} changed" if plan.stale else ""
+    failed = f"; {plan.failed:,} have failed before (--retry-failed plays them again)" if plan.failed else ""
+    typer.echo(f"simtx: {found}, {playing}{because}{failed}", err=True)
+
+
+def _pictures(result: Sweep, store: Path, metrics: list[str], name: str) -> list[str]:
+    """Draw each metric; returns the files, below the store."""
+    import matplotlib as mpl
+
+    files = [f"frames/{name}.parquet"]
+    if not len(result.frame) or not result.parameters:
+        return files
+    mpl.use("agg")
+    (store / "pictures").mkdir(exist_ok=True)
+    for metric in metrics:
+        files.append(f"pictures/{name}-{metric}.png")
+        result.plot(metric).savefig(store / files[-1])
+    return files
+
+
+def _document(result: Sweep, metrics: list[str], files: list[str]) -> dict[str, object]:
+    table = result.table(metrics)
+    named: list[Any] = list(table.columns)
+    table.columns = [f"{metric}_{field}" if field else metric for metric, field in named]
+    return {
+        "scenario": result.scenario.name,
+        "parameters": result.parameters,
+        "units": result.units,
+        "strategies": result.strategies,
+        "seed": result.seed,
+        "plan": result.plan.as_dict(),
+        "stopped": result.stopped,
+        "warnings": result.warnings,
+        "cells": table.to_dict("records"),
+        "failures": result.failures.to_dict("records"),
+        "missing": len(result.missing),
+        "files": files,
+    }

@@ -1,0 +1,118 @@
+"""An experiment as a file: what `simtx.sweep` is called with, in TOML.
+
+scenario = "checkout"
+strategies = ["2pc", "saga", "outbox"]
+replications = 10
+
+[parameters]
+rtt = { "network.latency" = 0.5 }
+
+[over]
+"workload.rate" = [50, 100, 150]
+rtt = ["2ms", "10ms", "40ms"]
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from simtx.errors import ScenarioError
+from simtx.experiments.compare import DEFAULT
+from simtx.scenario import Scenario, load, names
+from simtx.scenario.problems import failure, from_validation
+
+
+class ExperimentFile(BaseModel):
+    """The keys of an experiment file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    scenario: str = Field(description="A built-in scenario, or the path of a TOML file, relative to this one.")
+    changes: dict[str, Any] = Field({}, description="What is changed in it in all cells, by path.")
+    strategies: list[str] = Field(
+        list(DEFAULT),
+        min_length=1,
+        description="Strategies, with options as in `outbox:closing=true`; absent: all four.",
+    )
+    replications: int = Field(10, description="How often each strategy is run in each cell.")
+    seed: int = Field(1, description="Seed of all random streams.")
+    over: dict[str, Any] = Field(
+        {},
+        description='Values by parameter: a list, or for a design that is no grid `{ low = 50, high = 300, scale = "log", integer = true }`.',
+    )
+    parameters: dict[str, Any] = Field(
+        {}, description="Names of your own: the paths that each sets, as a list or as a table with factors."
+    )
+    table: str | None = Field(
+        None, description="A CSV file with a row for each cell and a column for each parameter, in place of `over`."
+    )
+    design: str = Field("grid", description="`grid`, `sobol` or `latin-hypercube`.")
+    points: int | None = Field(None, description="Number of cells of a design that is no grid.")
+    design_seed: int = Field(1, description="Seed of the design.")
+    window: str = Field("duration", description="If the load is varied: `duration` or `transactions` stays as it is.")
+    stop_after: int = Field(
+        3, description="Equal failures of a strategy in a cell after which its other runs there are not played."
+    )
+    store: str = Field("results", description="The results folder, relative to this file.")
+
+
+@dataclass(slots=True)
+class Experiment:
+    """A checked experiment file.
+
+    Attributes:
+        path: The file.
+        scenario: With its changes.
+        arguments: For `simtx.sweep`, but for the scenario.
+    """
+
+    path: Path
+    scenario: Scenario
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def load_experiment(path: str | Path, changes: Mapping[str, Any] | None = None) -> Experiment:
+    """Read an experiment file.
+
+    Args:
+        path: The file.
+        changes: More changes of the scenario; they win over those of the file.
+
+    Raises:
+        ScenarioError: It is wrong; every problem has a line of its own.
+    """
+    file = Path(path).expanduser()
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ScenarioError("there is no such file", str(file)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ScenarioError(f"the file cannot be read: {reason}", str(file)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"this is not TOML: {str(error)[:1].lower()}{str(error)[1:]}", file.name) from None
+    try:
+        read = ExperimentFile.model_validate(raw)
+    except ValidationError as error:
+        raise failure(from_validation(error, ExperimentFile), file.name) from None
+    if read.table is not None and read.over:
+        raise ScenarioError("give either 'table' or 'over'", file.name)
+    where = read.scenario
+    if where not in names() and not Path(where).is_absolute() and (file.parent / where).is_file():
+        where = str(file.parent / where)
+    scenario = load(where)
+    wanted = {**read.changes, **(changes or {})}
+    if wanted:
+        scenario = scenario.replace(**wanted)
+    arguments = read.model_dump(exclude={"scenario", "changes", "table", "store"})
+    if read.table is not None:
+        arguments["over"] = file.parent / read.table
+    return Experiment(
+        file, scenario, {**arguments, "store": file.parent / Path(read.store).expanduser(), "name": file.stem}
+    )

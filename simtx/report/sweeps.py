@@ -1,0 +1,365 @@
+"""Pictures of a sweep: lines with intervals over one parameter, heat maps over two, small multiples over three."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from simtx.errors import ScenarioError
+from simtx.report import catalogue, style
+from simtx.report.sweep_tables import displayed, heading, held, quantity
+from simtx.scenario.units import hint
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST: Final = 12
+"""Small multiples in one picture: more are not legible."""
+_GAP: Final = "#EEEEEE"
+
+
+def plot(
+    sweep: Any,
+    metric: str = "latency_p99_ms",
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    panels: str | None = None,
+    at: Mapping[str, Any] | None = None,
+    strategies: Sequence[str] | None = None,
+    confidence: float = 0.95,
+) -> Figure:
+    """One metric over the parameters that have more than one value.
+
+    Over one: lines with intervals, one a strategy. Over two: a heat map for each strategy; with `x` alone, lines in a panel for each value of
+    the other. Over three: small multiples of these.
+
+    Args:
+        sweep: A `simtx.Sweep`.
+        metric: Name of the metric.
+        x: Parameter of the horizontal axis; None: the first that varies.
+        y: Parameter of the vertical axis of heat maps; None: the second, unless `x` is given.
+        panels: Parameter of which each value has a row or panel of its own; None: the one that is left.
+        at: Values of other parameters, which are held there.
+        strategies: Labels; None: all.
+        confidence: Coverage of the intervals.
+
+    Raises:
+        ScenarioError: There is no such metric, parameter or value, or more parameters vary than a picture can show.
+    """
+    data = _data(sweep, metric, at or {}, strategies, confidence)
+    varied = [name for name in sweep.parameters if data[name].nunique() > 1] or sweep.parameters[:1]
+    for given in (x, y, panels):
+        if given is not None and given not in sweep.parameters:
+            raise ScenarioError(f"'{given}' is no parameter; {hint(given, sweep.parameters)}", "plot")
+    if not varied:
+        raise ScenarioError("there is no parameter to draw over; sweep.compare().plot() draws the one cell", "plot")
+    left = [name for name in varied if name not in (x, y, panels)]
+    automatic = x is None and y is None
+    x = x or left.pop(0)
+    if y is None and automatic and left:
+        y = left.pop(0)
+    panels = panels or (left.pop(0) if left else None)
+    if left:
+        raise ScenarioError(
+            f"a picture shows three parameters; hold {', '.join(left)}, as in at={{'{left[0]}': {data[left[0]].iloc[0]!r}}}",
+            "plot",
+        )
+    if panels is not None and data[panels].nunique() > MOST:
+        raise ScenarioError(
+            f"'{panels}' has {data[panels].nunique()} values, too many for panels; hold it with at=, or draw it on an axis",
+            "plot",
+        )
+    with style.context():
+        figure = (
+            _lines(sweep, data, metric, x, panels, confidence)
+            if y is None
+            else _maps(sweep, data, metric, x, y, panels)
+        )
+        lacking = sweep.lacking()
+        if lacking:
+            figure.supxlabel(f"incomplete: {lacking}"[:160], fontsize=8, color=style.FAULT, x=0.01, ha="left")
+    return figure
+
+
+def lines(
+    sweep: Any,
+    metric: str,
+    x: str,
+    *,
+    at: Mapping[str, Any] | None = None,
+    ax: Axes | None = None,
+    confidence: float = 0.95,
+) -> Axes:
+    """One metric over one parameter, a line with intervals for each strategy; the others are held `at` values."""
+    data = _data(sweep, metric, at or {}, None, confidence)
+    with style.context():
+        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.8), layout="constrained")[1]
+        _line_panel(sweep, data, metric, x, ax)
+        _scale(ax, data)
+        ax.set_title(_wrapped(_finding(sweep, data, x, metric), 6.4))
+        ax.legend()
+    return ax
+
+
+# --- data ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _data(
+    sweep: Any, metric: str, at: Mapping[str, Any], strategies: Sequence[str] | None, confidence: float
+) -> pd.DataFrame:
+    """A row a cell and strategy: parameters, mean, low, high, n, in the unit of the picture."""
+    for name in strategies or ():
+        if name not in sweep.strategies:
+            raise ScenarioError(f"'{name}' is no strategy of this sweep; {hint(name, sweep.strategies)}", "plot")
+    table = sweep.table([metric], confidence)
+    scale = catalogue.metric(metric).scale
+    data = pd.DataFrame({name: table[name, ""] for name in [*sweep.parameters, "strategy"]})
+    for field in ("mean", "low", "high"):
+        data[field] = table[metric, field] * scale
+    data["n"] = table[metric, "n"]
+    if strategies is not None:
+        data = data[data["strategy"].isin(list(strategies))]
+    for name, value in at.items():
+        if name not in sweep.parameters:
+            raise ScenarioError(f"'{name}' is no parameter; {hint(name, sweep.parameters)}", "at")
+        chosen = data[data[name] == sweep.shown(name, value)]
+        if chosen.empty:
+            known = ", ".join(quantity(sweep, name, one) for one in dict.fromkeys(data[name]))
+            raise ScenarioError(f"no cell has {name}={value}; there are {known}", "at")
+        data = chosen
+    return data
+
+
+def _ordered(data: pd.DataFrame, name: str) -> list[Any]:
+    """The values of a parameter: numbers ascending, texts as they came."""
+    values = list(dict.fromkeys(data[name]))
+    return sorted(values) if pd.api.types.is_numeric_dtype(data[name]) else values
+
+
+# --- lines --------------------------------------------------------------------------------------------------------------------------
+
+
+def _lines(sweep: Any, data: pd.DataFrame, metric: str, x: str, panels: str | None, confidence: float) -> Figure:
+    values = _ordered(data, panels) if panels is not None else [None]
+    columns = min(len(values), 3)
+    rows = math.ceil(len(values) / columns)
+    width = max(6.4, 3.9 * columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width, 3.6 * rows + 0.8), layout="constrained", squeeze=False, sharex=True, sharey=True
+    )
+    for ax, value in zip(axes.flat, values, strict=False):
+        part = data if panels is None else data[data[panels] == value]
+        _line_panel(sweep, part, metric, x, ax)
+        if panels is not None:
+            ax.set_title(_wrapped(f"{held(sweep, panels, value)}: {_finding(sweep, part, x)}", width / columns))
+            ax.label_outer()
+    for ax in list(axes.flat)[len(values) :]:
+        ax.set_visible(False)
+    _scale(axes[0, 0], data)
+    _legend(figure, axes[0, 0])
+    finding = _finding(sweep, data, x, metric) if panels is None else _winners(data, metric, [x, panels])
+    _titled(figure, finding, sweep, data, f"bars are {confidence:.0%} intervals")
+    return figure
+
+
+def _line_panel(sweep: Any, data: pd.DataFrame, metric: str, x: str, ax: Axes) -> None:
+    order = _ordered(data, x)
+    numeric = pd.api.types.is_numeric_dtype(data[x]) and data[x].dtype != bool
+    factor = displayed(sweep, x)[0]
+    place = {value: factor * float(value) if numeric else float(position) for position, value in enumerate(order)}
+    wide = numeric and len(order) > 2 and min(place.values()) > 0 and max(place.values()) >= 30 * min(place.values())
+    names = [name for name in sweep.strategies if name in set(data["strategy"])]
+    span = max(place.values()) - min(place.values()) or 1.0
+    for position, (name, look) in enumerate(style.looks(names).items()):
+        aside = 0.012 * (position - (len(names) - 1) / 2)  # so that no mark hides another
+        rows = data[(data["strategy"] == name) & (data["n"] > 0)].sort_values(x, key=lambda column: column.map(place))
+        where = rows[x].map(place).to_numpy(dtype=float)
+        where = where * (1 + 3 * aside) if wide else where + span * aside
+        finite = np.isfinite(rows["mean"].to_numpy())
+        shown = rows[finite]
+        ends = np.vstack([shown["mean"] - shown["low"], shown["high"] - shown["mean"]]).astype(float)
+        ends = np.where(np.isfinite(ends), np.maximum(ends, 0.0), 0.0)
+        ax.errorbar(
+            where[finite],
+            shown["mean"],
+            yerr=ends,
+            fmt=look.marker,
+            linestyle=look.dashes,
+            color=look.colour,
+            label=name,
+        )
+        if not finite.all():  # beyond all that was watched: an arrow at the upper edge
+            edge = np.full(int((~finite).sum()), 0.97)
+            ax.plot(
+                where[~finite],
+                edge,
+                marker="$\\uparrow$",
+                linestyle="none",
+                color=look.colour,
+                transform=ax.get_xaxis_transform(),
+            )
+    if wide:
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    if not numeric or (wide and len(order) <= 10):
+        ax.set_xticks(list(place.values()), [quantity(sweep, x, value) for value in order])
+    ax.set_xlabel(heading(sweep, x))
+    ax.set_ylabel(catalogue.axis_label(metric, sweep.scenario))
+
+
+def _scale(ax: Axes, data: pd.DataFrame) -> None:
+    """Logarithmic where values differ by more than 30 times; from zero otherwise."""
+    means = data["mean"][np.isfinite(data["mean"])]
+    if len(means) and means.min() > 0 and means.max() >= 30 * means.min():
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(FuncFormatter(_plain))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    elif len(means) and means.min() >= 0:
+        ax.set_ylim(bottom=0)
+
+
+def _plain(value: float, _position: object = None) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _finding(sweep: Any, data: pd.DataFrame, x: str, metric: str | None = None) -> str:
+    """Which strategy has the lowest mean, from where to where: what the lines show, not whether the data support it."""
+    label = f"{_label(metric)}: " if metric is not None else ""
+    lowest: list[tuple[Any, str]] = []
+    for value in _ordered(data, x):
+        rows = data[(data[x] == value) & (data["n"] > 0)]
+        means = rows.groupby("strategy", sort=False)["mean"].mean().dropna()
+        least = means[means == means.min()]
+        if len(least):
+            lowest.append((value, str(least.index[0]) if len(least) == 1 else ""))
+    names = [name for _, name in lowest]
+    if data["strategy"].nunique() < 2 or not names or "" in names:
+        return label.removesuffix(": ")
+    changes = [i for i in range(1, len(names)) if names[i] != names[i - 1]]
+    if not changes:
+        return f"{label}lowest with {names[0]}"
+    if len(changes) > 1:
+        return f"{label}the lowest changes {len(changes)} times"
+    unit = displayed(sweep, x)[1]
+    last, first = (quantity(sweep, x, lowest[changes[0] - back][0]) for back in (1, 0))
+    return f"{label}lowest with {names[0]} up to {last} {unit}, with {names[-1]} from {first} {unit}".replace(
+        " ,", ","
+    ).rstrip()
+
+
+# --- heat maps ----------------------------------------------------------------------------------------------------------------------
+
+
+def _maps(sweep: Any, data: pd.DataFrame, metric: str, x: str, y: str, panels: str | None) -> Figure:
+    names = [name for name in sweep.strategies if name in set(data["strategy"])]
+    rows = _ordered(data, panels) if panels is not None else [None]
+    width = max(6.4, 3.3 * len(names) + 1.2)
+    figure, axes = plt.subplots(
+        len(rows), len(names), figsize=(width, 2.7 * len(rows) + 1.2), layout="constrained", squeeze=False
+    )
+    norm, endless = _norm(data), bool(np.isinf(data["mean"]).any())
+    image = None
+    for line, value in enumerate(rows):
+        for column, name in enumerate(names):
+            part, ax = data[data["strategy"] == name], axes[line, column]
+            part = part if panels is None else part[part[panels] == value]
+            image = _map_panel(sweep, part, x, y, ax, norm)
+            if line == 0:
+                ax.set_title(name)
+            if panels is not None:
+                ax.set_ylabel(f"{held(sweep, panels, value)}\n{heading(sweep, y)}")
+            ax.label_outer()
+    if image is not None:
+        bar = figure.colorbar(
+            image,
+            ax=axes,
+            label=catalogue.axis_label(metric, sweep.scenario),
+            shrink=0.9,
+            extend="max" if endless else "neither",
+        )
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(_plain))
+        bar.ax.yaxis.set_minor_formatter(
+            FuncFormatter(lambda value, _: _plain(value) if f"{value:e}"[0] in "25" else "")
+        )
+    _titled(figure, _winners(data, metric, [one for one in (x, y, panels) if one]), sweep, data)
+    return figure
+
+
+def _norm(data: pd.DataFrame) -> Any:
+    """The scale of colours: the same in all maps of a picture, logarithmic where values differ by more than ten times."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    finite = data["mean"][np.isfinite(data["mean"])]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    if low > 0 and high >= 10 * low:
+        return LogNorm(low, high)
+    return Normalize(min(low, 0.0), high if high > min(low, 0.0) else min(low, 0.0) + 1.0)
+
+
+def _map_panel(sweep: Any, data: pd.DataFrame, x: str, y: str, ax: Axes, norm: Any) -> Any:
+    across, up = _ordered(data, x), _ordered(data, y)
+    grid = data.pivot_table(index=y, columns=x, values="mean", aggfunc="mean", dropna=False)
+    cells = grid.reindex(index=up, columns=across).to_numpy(dtype=float)
+    ax.set_facecolor(_GAP)
+    image = ax.imshow(
+        np.ma.masked_invalid(cells), origin="lower", aspect="auto", cmap="cividis", norm=norm, interpolation="nearest"
+    )
+    if cells.size <= 80:
+        for (row, column), value in np.ndenumerate(cells):
+            dark = math.isfinite(value) and float(norm(value)) < 0.55
+            text = _plain(float(value)) if math.isfinite(value) else "" if math.isnan(value) else "∞"
+            ax.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "#111111")
+    ax.set_xticks(
+        range(len(across)), [quantity(sweep, x, one) for one in across], rotation=45 if len(across) > 6 else 0
+    )
+    ax.set_yticks(range(len(up)), [quantity(sweep, y, one) for one in up])
+    ax.grid(visible=False)
+    ax.set_xlabel(heading(sweep, x))
+    ax.set_ylabel(heading(sweep, y))
+    return image
+
+
+def _winners(data: pd.DataFrame, metric: str, over: list[str]) -> str:
+    """In how many cells each strategy has the lowest mean: what the maps show, not whether the data support it."""
+    means = data[data["n"] > 0].pivot_table(index=over, columns="strategy", values="mean", aggfunc="mean").dropna()
+    if means.shape[1] < 2 or means.empty:
+        return _label(metric)
+    least = means.eq(means.min(axis=1), axis=0)
+    counts = least[least.sum(axis=1) == 1].sum().sort_values(ascending=False)
+    said = ", ".join(f"{name} in {int(count)}" for name, count in counts.items() if count)
+    return f"{_label(metric)}: lowest mean of {len(means)} cells: {said or 'all equal'}"
+
+
+# --- words --------------------------------------------------------------------------------------------------------------------------
+
+
+def _label(metric: str) -> str:
+    label = catalogue.metric(metric).label
+    return label[0].upper() + label[1:]
+
+
+def _wrapped(text: str, inches: float) -> str:
+    return "\n".join(textwrap.wrap(text, max(int(12.5 * inches), 20)))
+
+
+def _titled(figure: Figure, finding: str, sweep: Any, data: pd.DataFrame, more: str = "") -> None:
+    """What the picture shows, and of what."""
+    counts = sorted(set(data["n"]))
+    runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    about = f"{sweep.scenario.title or sweep.scenario.name}; {runs} replications, seed {sweep.seed}{f'; {more}' if more else ''}"
+    text = f"{_wrapped(finding, figure.get_figwidth())}\n{about}"
+    figure.suptitle(text, fontsize=10, x=0.01, ha="left")
+
+
+def _legend(figure: Any, ax: Axes) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(5, max(len(labels), 1)))

@@ -1,0 +1,124 @@
+"""Pictures and tables of sweeps: what is drawn, where, with which words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pytest
+
+import simtx
+from simtx import ScenarioError
+from simtx.report import sweep_tables
+
+METRIC = "latency_p50_ms"
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> simtx.Sweep:
+    scenario = simtx.load("transfer").replace(**{"run.transactions": 40, "run.warmup": 0})
+    return simtx.sweep(
+        scenario,
+        {"workload.rate": [50, 100, 150], "rtt": ["2ms", "20ms"], "hub.log.flush": ["group", "serial"]},
+        ["2pc", "outbox"],
+        parameters={"rtt": {"network.latency": 0.5}},
+        replications=2,
+        executor="serial",
+        store=tmp_path_factory.mktemp("results"),
+    )
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    mpl.use("agg")
+    yield
+    plt.close("all")
+
+
+def held(sweep: simtx.Sweep, **values: Any) -> dict[str, Any]:
+    return {"rtt": "2ms", "hub.log.flush": "group", **values}
+
+
+def test_lines_over_one_parameter_with_an_interval_at_each_point(sweep: simtx.Sweep) -> None:
+    figure = sweep.plot(METRIC, at={"rtt": "2ms", "hub.log.flush": "group"})
+    (ax,) = figure.axes
+    assert ax.get_xlabel() == "workload.rate [1/s]"
+    assert ax.get_ylabel() == "Request to answer, median [ms]"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["2pc", "outbox"]
+    cells = [{"workload.rate": rate, "rtt": "2ms", "hub.log.flush": "group"} for rate in (50, 100, 150)]
+    for container, strategy in zip(ax.containers, sweep.strategies, strict=True):
+        line, _, (bars,) = container.lines
+        intervals = [sweep.interval(cell, strategy, METRIC) for cell in cells]
+        assert list(line.get_ydata()) == pytest.approx([one.mean for one in intervals])
+        drawn = [(segment[0][1], segment[1][1]) for segment in bars.get_segments()]
+        assert [end for pair in drawn for end in pair] == pytest.approx([end for one in intervals for end in one[1:3]])
+
+
+def test_the_title_says_which_strategy_has_the_lowest_mean(sweep: simtx.Sweep) -> None:
+    title = sweep.plot(METRIC, at={"rtt": "20ms", "hub.log.flush": "group"})._suptitle.get_text()
+    assert title.startswith("Request to answer, median: lowest with outbox\n")
+    assert "2 replications, seed 1; bars are 95% intervals" in title.replace("\n", " ")
+
+
+def test_heat_maps_over_two_parameters_one_a_strategy(sweep: simtx.Sweep) -> None:
+    figure = sweep.plot(METRIC, at={"hub.log.flush": "serial"})
+    maps = figure.axes[:2]
+    assert [ax.get_title(loc="left") for ax in maps] == ["2pc", "outbox"]
+    for ax, strategy in zip(maps, sweep.strategies, strict=True):
+        shown = ax.images[0].get_array()
+        for row, rtt in enumerate(("2ms", "20ms")):
+            for column, rate in enumerate((50, 100, 150)):
+                cell = {"workload.rate": rate, "rtt": rtt, "hub.log.flush": "serial"}
+                assert shown[row, column] == pytest.approx(sweep.interval(cell, strategy, METRIC).mean)
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["50", "100", "150"]
+    assert [text.get_text() for text in maps[0].get_yticklabels()] == ["2", "20"]  # in milliseconds
+    assert maps[0].get_ylabel() == "rtt [ms]"
+
+
+def test_small_multiples_over_three(sweep: simtx.Sweep) -> None:
+    """Two rows of two maps; or, with an axis given, a panel of lines for each value of another parameter."""
+    assert len([ax for ax in sweep.plot(METRIC).axes if ax.images]) == 4
+    figure = sweep.plot(METRIC, x="rtt", panels="workload.rate", at={"hub.log.flush": "group"})
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert [title.partition(":")[0] for title in titles] == [f"workload.rate = {rate} 1/s" for rate in (50, 100, 150)]
+
+
+def test_infinite_means_are_arrows_and_gaps_are_grey(sweep: simtx.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = sweep.frame
+    frame.loc[(frame["workload.rate"] == 150) & (frame["strategy"] == "2pc"), METRIC] = float("inf")
+    monkeypatch.setattr(sweep, "_frame", frame)
+    (ax,) = sweep.plot(METRIC, at={"rtt": "2ms", "hub.log.flush": "group"}).axes
+    assert any(line.get_marker() == "$\\uparrow$" and len(line.get_xdata()) == 1 for line in ax.lines)
+    maps = sweep.plot(METRIC, at={"hub.log.flush": "group"}).axes
+    assert "∞" in [text.get_text() for text in maps[0].texts]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"metric": "latency"}, "'latency' is no metric; did you mean 'latency_p"),
+        ({"x": "rate"}, "'rate' is no parameter"),
+        ({"at": {"rtt": "3ms"}}, "no cell has rtt=3ms; there are 2, 20"),
+        ({"at": {"rt": "3ms"}}, "'rt' is no parameter; did you mean 'rtt'?"),
+        ({"strategies": ["outbo"]}, "'outbo' is no strategy of this sweep; did you mean 'outbox'?"),
+    ],
+)
+def test_wrong_names_are_refused(sweep: simtx.Sweep, options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        sweep.plot(**options)
+    assert problem in str(caught.value)
+
+
+def test_the_table_has_a_line_a_cell_with_units_and_intervals(sweep: simtx.Sweep, tmp_path: Path) -> None:
+    text = sweep_tables.text(sweep, metrics=[METRIC])
+    lines = text.splitlines()
+    assert lines[0] == "Request to answer, median [ms]"
+    assert lines[1].split() == ["workload.rate", "[1/s]", "rtt", "[ms]", "hub.log.flush", "2pc", "outbox"]
+    assert len([line for line in lines if line.split()[:2] == ["50", "2"]]) == 2
+    assert "mean [95 % confidence interval] over 2 runs of each strategy in each cell" in text
+    assert "the first 3 of 12 cells" in sweep_tables.text(sweep, metrics=[METRIC], most=3)
+    assert "<table>" in sweep._repr_html_()
+    assert str(sweep).startswith("Request to answer, 99 % [ms]")
