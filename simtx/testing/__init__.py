@@ -5,14 +5,18 @@ The project's own tests run the same laws, on what is simulated and on what is r
 
 from simtx.testing.brokers import BROKER_LAWS, broker_laws, check_broker
 from simtx.testing.laws import Law, LawBroken
+from simtx.testing.outboxes import OUTBOX_LAWS, Threaded, check_outbox
 from simtx.testing.simulated import simulated_broker, simulated_stores
 
 __all__ = [
     "BROKER_LAWS",
+    "OUTBOX_LAWS",
     "Law",
     "LawBroken",
+    "Threaded",
     "broker_laws",
     "check_broker",
+    "check_outbox",
     "simulated_broker",
     "simulated_stores",
 ]

@@ -26,6 +26,7 @@ from simtx.protocols import (
     Machine,
     MarkOutbox,
     Message,
+    OutboxRow,
     Plan,
     Prepare,
     Promise,
@@ -259,10 +260,10 @@ class SimulatedStore:
                 records.append(prepared)
         return found
 
-    def read_outbox(self, limit: int) -> tuple[tuple[int, Message], ...]:
+    def read_outbox(self, limit: int, *, below_horizon: bool = False) -> tuple[OutboxRow, ...]:
         """Outbox rows that are not marked."""
-        self._play(_RELAY, ReadOutbox("read", limit))
-        rows: tuple[tuple[int, Message], ...] = self._heard["read"].value
+        self._play(_RELAY, ReadOutbox("read", limit, below_horizon))
+        rows: tuple[OutboxRow, ...] = self._heard["read"].value
         return rows
 
     def mark_outbox(self, ids: Sequence[int]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from simtx.protocols import Branch, Execute, Prepare, Transact
 from simtx.protocols.codec import CodecError
 from simtx.reference.stores import StoreFailed
+from simtx.testing import OUTBOX_LAWS, Threaded, check_outbox
 from tests.reference.doing import REFUSE, Job, action, add, compensation, message, prepare, put, read
 
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
@@ -486,6 +487,11 @@ def test_an_outbox_that_is_written_and_read_at_once_passes_every_row_on(make_sto
         relay.mark_outbox([number for number, _ in rows])
     job.result()
     assert seen == list(range(count))
+
+
+@pytest.mark.parametrize("law", [law.name for law in OUTBOX_LAWS])
+def test_the_outbox_of_a_real_store_keeps_the_law(make_store, law):
+    check_outbox(lambda **options: Threaded(make_store(initial={}, **options)), only=law)
 
 
 def test_a_row_appears_at_its_commit_under_the_number_that_it_was_inserted_with(make_store):
