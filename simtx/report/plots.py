@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["damage", "drift", "ecdf", "latency", "outcomes", "overview", "timeline", "trade_off"]
 
+_SIDE: Final = 0.035  # of the median to the left, of the 99 % quantile to the right
 _PROMISE: Final = {"decided": "answer = decided", "accepted": "answer = only accepted"}
 
 
@@ -36,7 +37,7 @@ _PROMISE: Final = {"decided": "answer = decided", "accepted": "answer = only acc
 def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
     """When the client is answered, when the outcome is final, when the last effect is in: medians, and 99 % quantiles as open marks."""
     with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
+        ax = ax if ax is not None else plt.subplots(figsize=(7.8, 3.8), layout="constrained")[1]
         moments = (
             ("latency", "answered"),
             ("latency_committed", "answered,\ncommitted only"),
@@ -47,10 +48,12 @@ def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float
         means: list[float] = []
         for name, offset in zip(names, _offsets(len(names)), strict=True):
             look = style.looks(names)[name]
-            for level, filled in (("p50", True), ("p99", False)):
+            for level, filled, side in (("p50", True, -_SIDE), ("p99", False, _SIDE)):
                 estimates = [comparison.interval(name, f"{moment}_{level}_ms", confidence) for moment, _ in moments]
                 means += [one.mean for one in estimates if math.isfinite(one.mean)]
-                places = [position + offset for position in range(len(moments))]
+                places = [position + offset + side for position in range(len(moments))]
+                for place, (moment, _) in zip(places, moments, strict=True):
+                    _dots(ax, place, _values(comparison, name, f"{moment}_{level}_ms"), look)
                 endless = [place for place, one in zip(places, estimates, strict=True) if math.isinf(one.mean)]
                 _beyond(ax, endless, look, filled=filled)
                 ax.errorbar(
@@ -73,6 +76,7 @@ def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float
             ax.set_ylim(bottom=0)
         ax.set_ylabel("time since the request [ms]")
         ax.set_title("How long it takes (filled: median, open: 99 %)")
+        _say_what_bars_are(ax, comparison, confidence)
         _beside(ax)
     return ax
 
@@ -89,6 +93,7 @@ def outcomes(comparison: Comparison, *, ax: Axes | None = None, confidence: floa
             decided = comparison.interval(name, "throughput_per_s", confidence)
             ax.bar(position, decided.mean, width=0.62, color="white", edgecolor=look.colour, linewidth=1.2)
             ax.bar(position, good.mean, width=0.62, color=look.colour, alpha=0.85)
+            _dots(ax, position + 0.2, _values(comparison, name, "goodput_per_s"), look, dark=True)
             ax.errorbar(position, good.mean, yerr=_ends(good), color="#222222", fmt="none")
         ax.set_xticks(range(len(names)), names)
         ax.grid(visible=False, axis="x")
@@ -108,6 +113,7 @@ def drift(comparison: Comparison, *, ax: Axes | None = None, confidence: float =
             look = style.looks(names)[name]
             one = comparison.interval(name, "drift_gross_mean", confidence)
             means.append(one.mean)
+            _dots(ax, position - 0.12, _values(comparison, name, "drift_gross_mean"), look)
             ax.errorbar(position, one.mean, yerr=_ends(one), fmt=look.marker, color=look.colour)
             ax.annotate(
                 _short(one.mean),
@@ -150,7 +156,7 @@ def damage(comparison: Comparison, *, ax: Axes | None = None, confidence: float 
             for metric, offset, hatch in (("missing_effects", -0.19, ""), ("duplicate_effects", 0.19, "////")):
                 one = comparison.interval(name, metric, confidence)
                 value, ends = 1000 * one.mean / count, 1000 * _ends(one) / count
-                top = max(top, value + float(ends[1, 0]))
+                top = max(top, value + float(np.nan_to_num(ends[1, 0])))
                 ax.bar(
                     position + offset,
                     value,
@@ -160,6 +166,9 @@ def damage(comparison: Comparison, *, ax: Axes | None = None, confidence: float 
                     hatch=hatch,
                 )
                 if value:
+                    each = 1000 * _values(comparison, name, metric) / count
+                    _dots(ax, position + offset + 0.1, each, look, dark=True)
+                    top = max(top, float(each.max()))
                     ax.errorbar(position + offset, value, yerr=ends, color="#222222", fmt="none")
                 else:
                     ax.annotate(
@@ -231,11 +240,45 @@ def overview(comparison: Comparison, *, confidence: float = 0.95) -> Figure:
         wrong = comparison.frame[["missing_effects", "duplicate_effects"]].to_numpy().any()
         (damage if wrong else trade_off)(comparison, ax=axes[1, 1], confidence=confidence)
         figure.suptitle(
-            f"{comparison.scenario.title}\n{comparison.replications} replications, seed {comparison.seed}; "
-            f"bars are {confidence:.0%} intervals",
+            f"{comparison.scenario.title}\n{_replications(comparison)}, seed {comparison.seed}; {_bars(comparison, confidence)}",
             fontsize=11,
         )
     return figure
+
+
+def _values(comparison: Comparison, strategy: str, metric: str) -> NDArray[np.float64]:
+    """The finite values of a metric, one a replication."""
+    frame = comparison.frame
+    found: NDArray[np.float64] = frame.loc[frame["strategy"] == strategy, metric].to_numpy(dtype=float)
+    return found[np.isfinite(found)]
+
+
+def _dots(ax: Axes, place: float, values: NDArray[np.float64], look: style.Look, *, dark: bool = False) -> None:
+    """The replications behind a mean, as dots beside each other so that equal ones can be seen; a single one is the mean itself."""
+    if len(values) < 2:
+        return
+    across = place + 0.035 * np.sin(2.4 * np.arange(len(values)))  # spread evenly, the same in every picture
+    colour = "#222222" if dark else look.colour
+    ax.plot(across, values, ".", color=colour, alpha=0.5, markersize=4.5, markeredgewidth=0, zorder=1.5)
+
+
+def _replications(comparison: Comparison) -> str:
+    count = comparison.replications
+    return f"{count} replication{'s' if count != 1 else ''}"
+
+
+def _bars(comparison: Comparison, confidence: float) -> str:
+    """What bars and dots are, if there are any."""
+    if comparison.frame["strategy"].value_counts().max() < 2:
+        return "one run of each strategy: no intervals"
+    return f"bars are {confidence:.0%} intervals of the mean, dots are replications"
+
+
+def _say_what_bars_are(ax: Axes, comparison: Comparison, confidence: float) -> None:
+    """Below an axes that stands alone; a figure with several says it once."""
+    if len(ax.get_figure(root=True).axes) == 1:  # type: ignore[union-attr]
+        label = ax.get_xlabel()
+        ax.set_xlabel(f"{label}\n{_bars(comparison, confidence)}".strip(), fontsize=8.5)
 
 
 def _beyond(ax: Axes, places: Sequence[float], look: style.Look, *, filled: bool) -> None:
@@ -299,14 +342,14 @@ def _drift_unit(comparison: Comparison) -> str:
 
 
 def _offsets(count: int) -> list[float]:
-    return [0.16 * (position - (count - 1) / 2) for position in range(count)]
+    return [min(0.2, 0.8 / count) * (position - (count - 1) / 2) for position in range(count)]
 
 
 def _ends(*estimates: Interval) -> NDArray[np.float64]:
-    """How far intervals reach below and above their means, as `errorbar` wants it; nothing where there is no interval to draw."""
+    """How far intervals reach below and above their means, as `errorbar` wants it; NaN, which draws nothing, where there is no interval."""
     known = [math.isfinite(one.half_width) and not one.never for one in estimates]
     reach = [
-        (one.mean - one.low, one.high - one.mean) if drawn else (0.0, 0.0)
+        (one.mean - one.low, one.high - one.mean) if drawn else (math.nan, math.nan)
         for one, drawn in zip(estimates, known, strict=True)
     ]
     ends: NDArray[np.float64] = np.maximum(np.asarray(reach, dtype=float).T, 0.0)

@@ -63,6 +63,28 @@ def test_latency_shows_mean_and_interval_of_each_quantile(comparison: simtx.Comp
     assert any(np.allclose(segment[:, 1], [one.low, one.high]) for segment in segments)
 
 
+def test_median_and_tail_stand_side_by_side_with_their_replications(comparison: simtx.Comparison) -> None:
+    """So that no bar hides another; each replication is a dot."""
+    ax = plots.latency(comparison)
+    places = [x for x, _, _ in _points(ax)]
+    assert len(places) == len({round(x, 6) for x in places})
+    dots = [line for line in ax.get_lines() if line.get_marker() == "."]
+    frame = comparison.frame
+    values = frame.loc[frame["strategy"] == "saga", "latency_p99_ms"]
+    assert any(np.array_equal(line.get_ydata(), values) for line in dots)
+    assert "bars are 95% intervals of the mean, dots are replications" in ax.get_xlabel()
+
+
+def test_one_run_has_no_bars_no_dots_and_says_so(small: simtx.Scenario) -> None:
+    figure = simtx.compare(small, ["2pc", "saga"], replications=1, workers=1).plot()
+    assert "one run of each strategy: no intervals" in figure.get_suptitle()
+    assert "bars" not in figure.get_suptitle()
+    for ax in figure.axes:
+        assert not [line for line in ax.get_lines() if line.get_marker() == "."]
+        segments = [segment for bar in _bars(ax) for line in bar.lines[2] for segment in line.get_segments()]
+        assert not any(np.isfinite(segment).all() and len(segment) for segment in segments)
+
+
 def test_legend_says_what_an_answer_promises(comparison: simtx.Comparison) -> None:
     legend = plots.latency(comparison).get_legend()
     assert legend is not None
