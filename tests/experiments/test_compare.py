@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import cloudpickle
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -207,6 +208,8 @@ def test_a_dying_worker_ends_nothing(small: simtx.Scenario, comparison: simtx.Co
         ({"replications": 0}, "replications: must be a whole number from 1, or None, not 0"),
         ({"replications": 2.5}, "replications: must be a whole number from 1, or None, not 2.5"),
         ({"workers": 0}, "workers: must be a whole number from 1"),
+        ({"seed": np.random.default_rng(1)}, "seed: must be an integer of at least 0, not Generator(PCG64)"),
+        ({"seed": -1}, "seed: must be an integer of at least 0, not -1"),
         ({"strategies": []}, "strategies: must be a list of strategies, names or objects, at least 1, not []"),
         ({"strategies": "saga"}, "strategies: must be a list of strategies, names or objects, at least 1, not 'saga'"),
         ({"strategies": ["saga", "saga"]}, "strategies: saga is there twice"),

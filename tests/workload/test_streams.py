@@ -130,7 +130,21 @@ def test_streams_are_uncorrelated() -> None:
     assert abs(correlation.mean()) < 5 / np.sqrt(n * 200)
 
 
-@pytest.mark.parametrize("wrong", [-1, 1.5, "1", None, True])
+def test_neighbouring_seeds_share_nothing() -> None:
+    """Studies with seeds s and s + 1: no replication of one is one of the other, nor shifted, and their numbers are uncorrelated."""
+    n = 2_000
+    one, other = (
+        np.array([Streams(seed, replication).generator("arrivals", "gap").random(n) for replication in range(20)])
+        for seed in (7, 8)
+    )
+    assert not np.intersect1d(one, other).size
+    correlation = np.corrcoef(one, other)[:20, 20:]
+    assert np.abs(correlation).max() < 5 / np.sqrt(n)
+
+
+@pytest.mark.parametrize(
+    "wrong", [-1, 1.5, "1", None, True, np.random.default_rng(1), np.random.SeedSequence(1), np.random.RandomState(1)]
+)
 def test_a_seed_or_replication_that_is_no_natural_number_is_refused(wrong: int) -> None:
     with pytest.raises(ScenarioError, match="seed: must be an integer of at least 0, not"):
         Streams(wrong)
