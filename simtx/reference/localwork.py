@@ -248,6 +248,8 @@ class LocalWork:
                 self._node.record(actor, kind)
             elif tx in self._node.heuristics:
                 self._compare(actor, kind, self._node.heuristics.pop(tx))
+            elif result.broken:
+                self._damaged(actor, f"somebody else has ended the prepared branch by a {result.broken}", kind)
             self._node.resume(actor)
 
         self._aside(job, then)
@@ -257,7 +259,11 @@ class LocalWork:
         if kind == heuristic:
             self._node.record(actor, kind, name=CONFIRMED, reason="the operator had decided likewise")
             return
-        reason = f"heuristic damage: the operator had decided {heuristic}, the coordinator says {kind}"
+        self._damaged(actor, f"the operator had decided {heuristic}", kind)
+
+    def _damaged(self, actor: Actor, what: str, kind: str) -> None:
+        """A prepared branch was ended against the coordinator's decision: an alert, and a line of the audit log."""
+        reason = f"heuristic damage: {what}, the coordinator says {kind}"
         self._log.log("alert", self._node.name, actor.tx, actor.cause, actor=actor.machine.role, name=reason)
         self._node.record(actor, "alert", name=DAMAGE, reason=reason)
 

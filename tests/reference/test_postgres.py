@@ -920,3 +920,62 @@ def test_a_run_can_be_removed_with_its_branches_and_nothing_else(server, opened,
         assert kept.commit(1).changes == {"a": (10, 11)}
     finally:
         drop_run(server.dsn(), other)
+
+
+# --- a vote is what the server says -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("opened_before", [False, True])
+def test_a_prepare_that_the_server_answers_with_rollback_is_no_vote(server, store, monkeypatch, opened_before):
+    """PREPARE TRANSACTION in a failed transaction raises nothing: its command tag alone says that nothing was prepared."""
+    if opened_before:
+        store.execute(1, Execute("e", (add("b"),)))
+    execute = psycopg.Connection.execute
+    tags = []
+
+    def fail_before(link, query, *arguments, **options):
+        is_prepare = isinstance(query, psycopg.sql.Composed) and "PREPARE TRANSACTION" in query.as_string(link)
+        if is_prepare:
+            with contextlib.suppress(psycopg.errors.DivisionByZero):
+                execute(link, "SELECT 1 / 0")
+        cursor = execute(link, query, *arguments, **options)
+        if is_prepare:
+            tags.append(cursor.statusmessage)
+        return cursor
+
+    monkeypatch.setattr(psycopg.Connection, "execute", fail_before)
+    result = store.prepare(1, prepare(1, add("a", -1)))
+    assert tags == ["ROLLBACK"]
+    assert (result.status, result.forced, result.changes) == ("failed", False, {})
+    assert "a" in result.unlocked
+    monkeypatch.undo()
+    assert store.branches() == []
+    assert store.commit(1).in_doubt == -1
+    assert store.transact(2, action(2, add("a"), add("b"))).status == "done"
+    assert store.prepare(1, prepare(1, add("a", -1))).status == "done"  # and it may be asked for again
+
+
+@pytest.mark.parametrize("recovered", [False, True])
+@pytest.mark.parametrize(("theirs", "ours"), list(itertools.product(("commit", "rollback"), repeat=2)))
+def test_a_branch_that_somebody_else_has_ended_is_damage_unless_our_own_history_has_it(
+    server, opened, theirs, ours, recovered
+):
+    """42704 alone says nothing: the branch may be committed and all is well, or be rolled back behind its vote."""
+    store = opened()
+    store.prepare(1, prepare(1, add("a", -3), steps=(0, 2)))
+    if recovered:
+        store.close()
+        store = opened()
+    (branch,) = store.branches()
+    with psycopg.connect(server.dsn(), autocommit=True) as other:
+        other.execute(psycopg.sql.SQL(f"{theirs.upper()} PREPARED {{}}").format(branch.name))
+    result = store.commit(1) if ours == "commit" else store.rollback(1, forced=True)
+    if theirs == ours:
+        assert (result.broken, result.in_doubt >= 0) == ("", True)
+        assert result.changes == ({"a": (10, 7)} if ours == "commit" else {})
+        assert result.steps == ((0, 2) if ours == "commit" else ())
+    else:
+        assert (result.broken, result.in_doubt, result.changes) == (theirs, -1, {})
+    assert store.values()["a"] == (7 if theirs == "commit" else 10)
+    again = store.commit(1)
+    assert (again.broken, again.in_doubt) == ("", -1)  # told once

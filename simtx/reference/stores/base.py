@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 from simtx.errors import SimtxError
 from simtx.protocols import Execute, OutboxRow, Prepare, Record, Status, Transact
@@ -41,6 +41,8 @@ class Result:
         unlocked: Keys whose locks were let go.
         held: Sum over those of the seconds for which they were held; 0 for a branch of before a restart.
         in_doubt: Of a second phase: seconds since the branch was prepared. -1: there was no branch.
+        broken: Of a second phase: what somebody else has made of the prepared branch, against what is asked for now, ``commit`` or ``rollback``; empty if
+            nobody has. The promise of its vote is broken then, and nothing that this store can do repairs it.
         outbox: Whether outbox rows were written.
         history: Number of the row in the store's history that holds the changes; -1 if there is none.
     """
@@ -56,6 +58,7 @@ class Result:
     unlocked: tuple[str, ...] = ()
     held: float = 0.0
     in_doubt: float = -1.0
+    broken: Literal["", "commit", "rollback"] = ""
     outbox: bool = False
     history: int = -1
 

@@ -20,13 +20,19 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from simtx.protocols import Execute, OutboxRow, Prepare, Record, Transact, codec
 from simtx.reference.stores import postgres_sql as statements
 from simtx.reference.stores.base import Change, PreparedBranch, Result, Store
-from simtx.reference.stores.postgres_branches import branch_name, finish_branch, is_prepared, parse_branch
-from simtx.reference.stores.postgres_driver import psycopg, sql
+from simtx.reference.stores.postgres_branches import (
+    branch_name,
+    finish_branch,
+    is_prepared,
+    parse_branch,
+    prepare_branch,
+)
+from simtx.reference.stores.postgres_driver import psycopg
 from simtx.reference.stores.postgres_link import Link, Links, failed, one
 from simtx.reference.stores.postgres_schema import check_server, create_schema, schema_name
 from simtx.reference.stores.postgres_tidy import Tidier
@@ -193,8 +199,6 @@ class PostgresStore(Store):
             try:
                 if earlier is None:
                     link.autocommit = False
-                    if gid:
-                        link.tpc_begin(gid)
                 row = one(link.execute(statements.WORK, work.arguments, binary=True).fetchone())
                 number, waited, got, was, becomes, *reads = row[2:]
                 branch.locks = {**work.locks(started, got), **branch.locks}
@@ -202,11 +206,8 @@ class PostgresStore(Store):
                     branch.changes[key] = (branch.changes.get(key, (old, new))[0], new)
                 seen = reads_of(*reads)
                 branch.reads = {**branch.reads, **seen}
-                if gid and earlier is None:
-                    link.tpc_prepare()
-                    link.leave_branch()
-                elif gid:  # it has begun without a name, for which psycopg has no call
-                    link.execute(sql.SQL("PREPARE TRANSACTION {}").format(gid), prepare=False)
+                if gid and not prepare_branch(link, gid):
+                    return finish(Result("failed"), 0.0, branch.locks, time.monotonic())
                 keep = not gid
             except psycopg.Error as error:
                 if not link.lost:
@@ -300,17 +301,18 @@ class PostgresStore(Store):
     def commit(self, tx: int) -> Result:
         """COMMIT PREPARED, asked again until it is so; see `Store.commit`."""
         branch = self._prepared.get(tx)
-        if branch is None or not finish_branch(self._links, branch.gid, commit=True):
-            self._prepared.pop(tx, None)
+        if branch is None:
             return Result()
+        ended = finish_branch(self._links, branch.gid, commit=True) == "done"
+        row = self._committed(tx) if branch.recovered or not ended else None
         del self._prepared[tx]
+        if not ended and row is None:  # the server has never heard of it, and our own history neither
+            return finish(Result(broken="rollback"), 0.0, branch.locks, time.monotonic())
         result = _finished(branch, forced=True)
-        if branch.recovered:
-            row = self._links.ask(lambda link: link.execute(statements.BRANCH, (tx,)).fetchone())
-            if row is not None:
-                branch.number, branch.steps = row[0], tuple(row[1])
-                branch.reads, branch.changes = reads_of(*row[2:4]), changes_of(row[4:])
-                result.unlocked = result.unlocked or tuple(branch.changes)
+        if row is not None:
+            branch.number, branch.steps = row[0], tuple(row[1])
+            branch.reads, branch.changes = reads_of(*row[2:4]), changes_of(row[4:])
+            result.unlocked = result.unlocked or tuple(branch.changes)
         result.reads, result.changes = branch.reads, branch.changes
         result.history, result.steps = branch.number if branch.changes else -1, branch.steps
         return result
@@ -324,11 +326,18 @@ class PostgresStore(Store):
             reads = {} if branch.changes else branch.reads
             return finish(Result(reads=reads, steps=branch.steps), 0.0, branch.locks, time.monotonic())
         branch = self._prepared.get(tx)
-        if branch is None or not finish_branch(self._links, branch.gid, commit=False):
-            self._prepared.pop(tx, None)
+        if branch is None:
             return Result()
+        ended = finish_branch(self._links, branch.gid, commit=False) == "done"
+        row = None if ended else self._committed(tx)
         del self._prepared[tx]
+        if row is not None:
+            return finish(Result(broken="commit"), 0.0, branch.locks, time.monotonic())
         return _finished(branch, forced=forced)
+
+    def _committed(self, tx: int) -> tuple[Any, ...] | None:
+        """The history's row of a branch of this transaction; it commits with the branch, and so it is our own log of its end."""
+        return self._links.ask(lambda link: link.execute(statements.BRANCH, (tx,)).fetchone())
 
     def resolve(self, name: str, *, commit: bool) -> bool:
         """End any prepared transaction of this database by its name, such as an orphan; False if there is none.
@@ -339,7 +348,7 @@ class PostgresStore(Store):
         for tx, branch in self._prepared.items():
             if branch.gid == name:
                 return (self.commit(tx) if commit else self.rollback(tx, forced=True)).in_doubt >= 0
-        return finish_branch(self._links, name, commit=commit)
+        return finish_branch(self._links, name, commit=commit) != "absent"
 
     def adopt(self, name: str) -> None:
         """Look for a prepared transaction of this service that this process has not prepared; see `Store.adopt`."""
@@ -466,7 +475,6 @@ def _writes_outbox(effect: Transact, status: str) -> bool:
 
 def _abandon(link: Link) -> None:
     """Roll back what a branch has left open on its connection."""
-    link.leave_branch()
     with contextlib.suppress(psycopg.Error):
         link.rollback()
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import time
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import quote, unquote
 
 from simtx.protocols import Record, codec
 from simtx.reference.stores.base import StoreFailed
-from simtx.reference.stores.postgres_driver import psycopg
+from simtx.reference.stores.postgres_driver import psycopg, sql
 from simtx.reference.stores.postgres_link import FIRST_PAUSE, Link, Links, failed
 from simtx.reference.stores.postgres_sql import PREPARED
 
@@ -23,6 +23,7 @@ GID_LIMIT: Final = 199
 
 _UNKNOWN: Final = "42704"
 _BUSY: Final = "55000"
+_PREPARED: Final = "PREPARE TRANSACTION"  # the command tag of a transaction that was prepared
 
 
 class BranchName(NamedTuple):
@@ -67,8 +68,22 @@ def is_prepared(link: Link, gid: str) -> bool:
     return link.execute(PREPARED, (gid,)).fetchone() is not None
 
 
-def finish_branch(links: Links, gid: str, *, commit: bool) -> bool:
-    """Bring a prepared transaction to its end, over as many connections as that takes; False if there is none.
+def prepare_branch(link: Link, gid: str) -> bool:
+    """Prepare the transaction that is open on a connection; False if it was rolled back instead.
+
+    PREPARE TRANSACTION in a transaction that has failed raises nothing: it rolls back, and says so in its command tag alone. So a vote is what the
+    tag says, and not what does not raise.
+    """
+    answer = link.execute(sql.SQL("PREPARE TRANSACTION {}").format(gid), prepare=False)
+    return answer.statusmessage == _PREPARED
+
+
+def finish_branch(links: Links, gid: str, *, commit: bool) -> Literal["done", "gone", "absent"]:
+    """Bring a prepared transaction to its end, over as many connections as that takes.
+
+    Returns:
+        ``done``: the server says so. ``gone``: the connection was lost, and the transaction is not prepared any more. ``absent``: there is none. Of
+        the last two only the effects tell what has become of it: somebody else may have ended it, and the other way.
 
     Raises:
         StoreFailed: The server refuses, or does not come back.
@@ -85,9 +100,9 @@ def finish_branch(links: Links, gid: str, *, commit: bool) -> bool:
             except psycopg.Error as error:
                 if link.lost:
                     if not links.settle(link.title, lambda other: is_prepared(other, gid)):
-                        return True
+                        return "gone"
                 elif error.sqlstate == _UNKNOWN:
-                    return False
+                    return "absent"
                 elif error.sqlstate != _BUSY or time.monotonic() > deadline:
                     raise failed(error) from error
                 else:  # the session that has just prepared it, or ended, is not quite done
@@ -96,6 +111,6 @@ def finish_branch(links: Links, gid: str, *, commit: bool) -> bool:
                 link.close()
                 raise
             else:
-                return True
+                return "done"
             finally:
                 links.give(link)

@@ -53,10 +53,6 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
             return False
         return self.pgconn.status == pq.ConnStatus.OK and not poll.poll(0)
 
-    def leave_branch(self) -> None:
-        """Let go of a prepared transaction: psycopg keeps the connection to it, the server does not; any connection may end it."""
-        self._tpc = None
-
 
 class Links:
     """A small pool of connections to one schema.
