@@ -102,6 +102,7 @@ class Locals:
         book: Numbers that are shared with other processes.
         several: Whether a node may be in the middle of several programs.
         overtakes: Whether a local transaction may be under way, with numbers for its outbox rows.
+        serializable: Whether reads lock.
 
     Attributes:
         machines: (node, key) to a machine with this key.
@@ -118,6 +119,7 @@ class Locals:
         *,
         several: bool = False,
         overtakes: bool = False,
+        serializable: bool = True,
     ) -> None:
         self.strategy = strategy
         self.overtakes = overtakes
@@ -126,7 +128,7 @@ class Locals:
         self.states: Table[LocalState, LocalState] = Table(book)
         self.covered: Table[tuple[type[Machine], str, str, str], None] = Table(book)
         self.recovered: Table[tuple[type[Machine], str, str], None] = Table(book)
-        self.player = Player(strategy, retained, self.freeze, several=several)
+        self.player = Player(strategy, retained, self.freeze, several=several, serializable=serializable)
         self._taken: dict[tuple[int, Hashable, int], Play] = {}
         self._cache: dict[tuple[int, Hashable, int], tuple[Outcome, ...]] = {}
         self._crashed: dict[int, tuple[tuple[int, str], ...]] = {}

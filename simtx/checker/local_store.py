@@ -44,13 +44,23 @@ class Output(NamedTuple):
 
 
 class Held(NamedTuple):
-    """An open or prepared branch: changes under locks, and the number that an outbox row would have got when it began."""
+    """An open or prepared branch.
+
+    Attributes:
+        changes: What it changes, under locks.
+        steps: Whose work that is.
+        record: What was forced with it, once it is prepared.
+        key: Its idempotency row.
+        since: The number that an outbox row would have got when it began.
+        reads: Keys that it has only read, and locked; none unless reads lock.
+    """
 
     changes: tuple[tuple[str, float], ...]
     steps: tuple[int, ...]
     record: Record | None
     key: Hashable
     since: int
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -178,8 +188,8 @@ class Store:
 
     # --- local transactions -------------------------------------------------------------------------------------------------------
 
-    def _locked(self, tx: int, operations: Iterable[Operation]) -> bool:
-        """Whether a branch of another transaction holds a key of these."""
+    def _locked(self, tx: int, operations: Iterable[Operation], serializable: bool) -> bool:
+        """Whether a branch of another transaction holds a key that these operations lock."""
         if not self.open and not self.prepared:
             return False
         held = {
@@ -187,9 +197,9 @@ class Store:
             for branches in (self.open, self.prepared)
             for owner, b in branches.items()
             if owner != tx
-            for key, _ in b.changes
+            for key in (*(key for key, _ in b.changes), *b.reads)
         }
-        return any(operation.key in held for operation in operations if operation.kind != "refuse")
+        return any(operation.key in held for operation in operations if _locks(operation, serializable))
 
     def _evaluate(self, operations: Iterable[Operation], base: dict[str, float]) -> dict[str, float] | None:
         """Changes of these operations, or None if they are refused."""
@@ -223,13 +233,22 @@ class Store:
         while retained is not None and len(self.rows) > retained:
             del self.rows[next(iter(self.rows))]
 
-    def transact(self, tx: int, effect: Transact, outputs: list[Output], retained: int | None = None) -> Done:
+    def transact(
+        self,
+        tx: int,
+        effect: Transact,
+        outputs: list[Output],
+        retained: int | None = None,
+        *,
+        serializable: bool = True,
+    ) -> Done:
         """One local transaction; of one that was under way the rows appear under the numbers that they have."""
         first = self.under_way.pop(tx, None)
-        if self._locked(tx, effect.operations) or (effect.serial_outbox and self.under_way and effect.outbox_rows()):
-            return Done(effect.tag, "failed")
         if effect.key is not None and effect.key in self.rows:
             return Done(effect.tag, "duplicate", self.rows[effect.key])
+        locked = self._locked(tx, effect.operations, serializable)
+        if locked or (effect.serial_outbox and self.under_way and effect.outbox_rows()):
+            return Done(effect.tag, "failed")
         operations = effect.operations
         tombstone = None
         if effect.undoes is not None:
@@ -284,25 +303,27 @@ class Store:
         horizon = min((*self.under_way.values(), *branches), default=self.next_row)
         return tuple((number, message, number) for number, message in rows[: effect.limit] if number < horizon)
 
-    def branch(self, tx: int, effect: Execute | Prepare) -> Done:
-        """Open a branch, or prepare it."""
-        if self._locked(tx, effect.operations):
-            self.open.pop(tx, None)
-            return Done(effect.tag, "failed")
+    def branch(self, tx: int, effect: Execute | Prepare, *, serializable: bool = True) -> Done:
+        """Open a branch, or prepare it; what it has read stays locked until its end if reads lock."""
         if isinstance(effect, Prepare) and effect.key is not None and effect.key in self.rows:
             return Done(effect.tag, "duplicate", self.rows[effect.key])
+        if self._locked(tx, effect.operations, serializable):
+            self.open.pop(tx, None)
+            return Done(effect.tag, "failed")
         before = self.open.pop(tx, None)
         changes = self._evaluate(effect.operations, dict(before.changes) if before else {})
         if changes is None:
             return Done(effect.tag, "refused")
         steps = (*(before.steps if before else ()), *effect.steps)  # a step that is executed twice counts twice
         held = tuple(sorted(changes.items()))
+        seen = {o.key for o in effect.operations if o.kind == "read" and _locks(o, serializable)}
+        reads = tuple(sorted(seen.union(before.reads if before else ()) - changes.keys()))
         since = before.since if before else self.next_row
         if isinstance(effect, Prepare):
-            self.prepared[tx] = Held(held, steps, effect.record, effect.key, since)
+            self.prepared[tx] = Held(held, steps, effect.record, effect.key, since, reads)
             self.rolled_back.clear()
         else:
-            self.open[tx] = Held(held, steps, None, None, since)
+            self.open[tx] = Held(held, steps, None, None, since, reads)
         return Done(effect.tag, "done")
 
     def commit(self, tx: int, outputs: list[Output], retained: int | None = None) -> None:
@@ -347,6 +368,11 @@ def _surviving(log: list[tuple[int, Record, bool]], left: dict[int, int]) -> lis
             left[tx] -= 1
         found.append((tx, record, True))
     return found
+
+
+def _locks(operation: Operation, serializable: bool) -> bool:
+    """Whether an operation takes a row lock: what changes a row does, and what reads it if the store is serializable."""
+    return operation.kind in ("add", "set") or (operation.kind == "read" and serializable)
 
 
 def _collected(log: list[tuple[int, Record, bool]]) -> list[tuple[int, Record, bool]]:

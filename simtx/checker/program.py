@@ -124,13 +124,21 @@ class Player:
         retained: How many idempotency rows a store keeps; None: all.
         freeze: Gives the number of a node's local state, behind each effect.
         several: Whether a node may be in the middle of several programs, so that one may pause behind every effect.
+        serializable: Whether reads lock.
     """
 
     def __init__(
-        self, strategy: Strategy, retained: int | None, freeze: Callable[[Node], int], *, several: bool = False
+        self,
+        strategy: Strategy,
+        retained: int | None,
+        freeze: Callable[[Node], int],
+        *,
+        several: bool = False,
+        serializable: bool = True,
     ) -> None:
         self.strategy = strategy
         self.retained = retained
+        self._serializable = serializable
         self._freeze = freeze
         self._several = several
         self._wakes = bool(getattr(strategy, "wake_on_commit", False))
@@ -253,11 +261,11 @@ class Player:
             store.append(tx, effect.record, forced=effect.forced)
         elif isinstance(effect, Transact):
             rows = len(store.outbox)
-            actor.done.append(store.transact(tx, effect, outputs, self.retained))
+            actor.done.append(store.transact(tx, effect, outputs, self.retained, serializable=self._serializable))
             if self._wakes and len(store.outbox) > rows and DAEMON in node.actors:
                 node.actors[DAEMON].timers["wake"] = None
         elif isinstance(effect, Execute | Prepare):
-            actor.done.append(store.branch(tx, effect))
+            actor.done.append(store.branch(tx, effect, serializable=self._serializable))
         elif isinstance(effect, Commit):
             store.commit(tx, outputs, self.retained)
         elif isinstance(effect, Rollback):

@@ -111,7 +111,14 @@ class Reactions:
     def __init__(self, strategy: Strategy, nodes: tuple[str, ...], scope: Scope, book: Book | None) -> None:
         self.nodes = nodes
         several = scope.messages > 1 or any(True for name in nodes for _ in strategy.daemons(name))
-        self.locals = Locals(strategy, scope.retained, book, several=several, overtakes=scope.overtakes > 0)
+        self.locals = Locals(
+            strategy,
+            scope.retained,
+            book,
+            several=several,
+            overtakes=scope.overtakes > 0,
+            serializable=scope.isolation == "serializable",
+        )
         self.items: Table[Item, Item] = Table(book)
         self.observations: Table[Observed, Observed] = Table(book)
         self.rounds: Table[tuple[int, frozenset[tuple[int, int, str]]], tuple[int, frozenset[tuple[int, int, str]]]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from simtx.errors import ScenarioError
 from simtx.protocols import Operation, Plan, Step, StepKind
@@ -18,6 +18,7 @@ BUDGETS: Final = (
     "repeats",
     "overtakes",
 )
+Isolation: TypeAlias = Literal["serializable", "read-committed"]
 _MOST: Final = 15
 _REFUSE: Final = Operation("", "refuse")
 
@@ -53,6 +54,8 @@ class Scope:
         refusals: Explore also plans in which one step is refused; with independent steps, also one in which the first two are.
         unruly: Explore also plans in which a retriable step, or a compensation, is refused, which no correct plan does.
         retained: Idempotency rows that a store keeps, the oldest are pruned first; None: all.
+        isolation: Of the stores: under ``serializable`` what a local transaction or a branch reads is locked, until a prepared branch ends;
+            under ``read-committed`` a read takes no lock, waits for none, and sees what is committed.
 
     Raises:
         ScenarioError: A number makes no sense.
@@ -76,6 +79,7 @@ class Scope:
     refusals: bool = True
     unruly: bool = False
     retained: int | None = None
+    isolation: Isolation = "serializable"
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -99,6 +103,10 @@ class Scope:
         retained: Any = self.retained
         if retained is not None and (type(retained) is not int or retained < 0):
             raise ScenarioError(f"retained = {self.retained!r}; it must be a number of rows, or None for all", "verify")
+        if self.isolation not in get_args(Isolation):
+            raise ScenarioError(
+                f"isolation = {self.isolation!r}; it must be 'serializable' or 'read-committed'", "verify"
+            )
 
     def changed(self, **changes: Any) -> Scope:
         """This scope with other numbers."""

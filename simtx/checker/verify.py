@@ -12,7 +12,7 @@ from simtx.checker.exploration import Exploration, Progress
 from simtx.checker.explore import explore
 from simtx.checker.properties import ALWAYS, AT_REST, EXPECTED
 from simtx.checker.protocol import ProtocolModel
-from simtx.checker.scope import Scope
+from simtx.checker.scope import Isolation, Scope
 from simtx.checker.story import Story
 from simtx.errors import ScenarioError
 from simtx.metrics.banner import banner, marked
@@ -216,6 +216,7 @@ def verify(
     refusals: bool = True,
     unruly: bool = False,
     retained: int | None = None,
+    isolation: Isolation = "serializable",
     symmetry: bool = False,
     workers: int = 1,
     max_states: int | None = None,
@@ -230,7 +231,7 @@ def verify(
 
     Args:
         strategy: A name, with options as in ``"2pc:work=before"``, or an object, ours or a user's.
-        participants: See `Scope`, as for all arguments up to `retained`.
+        participants: See `Scope`, as for all arguments up to `isolation`.
         messages: Transactions.
         crashes: Budget of crashes.
         losses: Budget of losses.
@@ -248,6 +249,7 @@ def verify(
         refusals: Whether steps may be refused.
         unruly: Whether steps and compensations may be refused that must not be.
         retained: Idempotency rows that a store keeps.
+        isolation: Of the stores: whether reads lock.
         symmetry: Explore once what differs only in who of several participants that are alike is who. The verdict says who is;
             `simtx.checker.symmetry` says how that is made sure. Stories are still real runs.
         workers: Processes that search, where the search is large enough to share; needs fork (Linux, macOS), and machines and
@@ -293,6 +295,7 @@ def verify(
         refusals=refusals,
         unruly=unruly,
         retained=retained,
+        isolation=isolation,
     )
     return verify_scope(
         strategy_of(strategy),

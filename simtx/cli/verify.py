@@ -44,6 +44,9 @@ def verify(
     retained: Annotated[
         int | None, typer.Option(help="Idempotency rows that a store keeps, the newest.  [default: all]")
     ] = None,
+    isolation: Annotated[
+        str, typer.Option(help="Of the stores: serializable (reads lock) or read-committed (they do not).")
+    ] = "serializable",
     symmetry: Annotated[
         bool,
         typer.Option("--symmetry", help="Explore once what differs only in who of several like participants is who."),
@@ -85,6 +88,7 @@ def verify(
         contention=contention,
         unruly=unruly,
         retained=retained,
+        isolation=isolation,  # type: ignore[arg-type]
         symmetry=symmetry,
         workers=workers,
         max_states=max_states,

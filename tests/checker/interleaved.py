@@ -90,7 +90,7 @@ class InterleavedModel(ProtocolModel):
 
     def __init__(self, strategy: Strategy, scope: Scope) -> None:
         super().__init__(strategy, scope, fused=False)
-        self.locals = StepwiseLocals(self.strategy, scope.retained)
+        self.locals = StepwiseLocals(self.strategy, scope.retained, serializable=scope.isolation == "serializable")
         self.reactions.locals = self.locals
         self.judge.locals = self.locals
 

@@ -12,6 +12,7 @@ from simtx.protocols import (
     Answer,
     Append,
     Branch,
+    Done,
     Execute,
     Message,
     Operation,
@@ -260,3 +261,41 @@ def test_without_a_crash_to_come_the_log_does_not_tell_states_apart() -> None:
     calm = locals_.calm(after)
     assert not locals_.store(calm).log
     assert locals_.busy(calm)[0][1].state == "committing"
+
+
+READ = (Operation("x", "read"),)
+
+
+@pytest.mark.parametrize("kind", ["prepared", "open"])
+@pytest.mark.parametrize("isolation", ["serializable", "read-committed"])
+def test_what_a_branch_has_read_is_locked_under_serializable_until_its_end(kind: str, isolation: str) -> None:
+    """As in the simulator and in PostgreSQL: nobody writes what a prepared branch has read, a restart in between or not."""
+    serializable = isolation == "serializable"
+    store = Store()
+    store.branch(1, Execute("e", READ), serializable=serializable)
+    if kind == "prepared":
+        store.branch(1, Prepare("p", (Operation("y", "add", 1),), ("prepared",)), serializable=serializable)
+        ((store, _),) = store.after_crash()
+    write = Transact("t", ADD)
+    assert store.transact(2, write, [], serializable=serializable).status == ("failed" if serializable else "done")
+    store.commit(1, [])
+    store.open.pop(1, None)
+    assert store.transact(2, write, [], serializable=serializable).status == "done"
+
+
+def test_a_read_waits_for_a_writer_under_serializable_alone() -> None:
+    store = Store(values={"x": 5})
+    store.branch(1, Prepare("p", ADD, ("prepared",)))
+    guarded = Transact("t", (Operation("x", "read", low=5, high=5),))  # what is committed, and not what is prepared
+    assert store.transact(2, guarded, []).status == "failed"
+    assert store.transact(2, guarded, [], serializable=False).status == "done"
+
+
+def test_a_duplicate_is_found_before_any_lock() -> None:
+    """The contract's order, and what the simulated and the real stores do: a row that is committed answers at once."""
+    store = Store()
+    done = Transact("t", ADD, ("k",), Branch("done"))
+    store.transact(1, done, [])
+    store.branch(2, Prepare("p", ADD, ("prepared",)))
+    assert store.transact(1, done, []) == Done("t", "duplicate", "done")
+    assert store.branch(3, Prepare("p", ADD, ("prepared",), ("k",))) == Done("p", "duplicate", "done")

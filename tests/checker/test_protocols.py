@@ -191,6 +191,7 @@ def test_numbers_do_not_depend_on_the_run() -> None:
         ({"retained": True}, "retained = True; it must be a number of rows, or None for all"),
         ({"reads": 3}, "reads = 3"),
         ({"retained": -1}, "retained = -1"),
+        ({"isolation": "snapshot"}, "isolation = 'snapshot'; it must be 'serializable' or 'read-committed'"),
         ({"max_states": 0}, "verify: max_states: must be a whole number of at least 1, got 0"),
         ({"max_states": "3"}, "verify: max_states: must be a whole number of at least 1, got '3'"),
         ({"max_seconds": "3"}, "verify: max_seconds: must be a positive number of seconds, got '3'"),
@@ -231,3 +232,14 @@ def test_a_machine_with_hidden_fields_is_refused() -> None:
 
     with pytest.raises(ScenarioError, match="Forgetful has fields that are not in __slots__: hidden"):
         verify(Strange())
+
+
+def test_isolation_decides_whether_readers_meet() -> None:
+    """Two transactions that read the same rows: under serializable one of them finds the other's locks, under read committed neither does."""
+    scope = {"crashes": 0, "duplicates": 0, "timeouts": 0, "refusals": False}
+    counts = {
+        isolation: verify("2pc:work=before", messages=2, contention=True, reads=2, isolation=isolation, **scope)
+        for isolation in ("serializable", "read-committed")
+    }
+    assert counts["serializable"].states > counts["read-committed"].states  # those in which a reader is turned away
+    assert all(not verdict.violations for verdict in counts.values())
