@@ -15,13 +15,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from simtx.metrics.plain import plain
 from simtx.metrics.trace import TraceEvent
-from simtx.report.spans import CLIENT, Mark, Span, spans_of
+from simtx.report.spans import CLIENT, Mark, Span, Value, spans_of
 
 LEAST: Final = 0.5
 """Length of a slice that takes no time, in microseconds: without any it could not be seen, nor hold the end of an arrow."""
 
-_SHOWN: Final = frozenset({"decided", "answer", "alert", "lost", "reject", "drop", "redeliver"})
+_SHOWN: Final = frozenset({"decided", "answer", "alert", "lost", "reject", "drop"})
 _BACK: Final = "node"  # row of what concerns the node itself
 
 
@@ -31,7 +32,8 @@ def to_chrome(trace: Iterable[TraceEvent]) -> dict[str, Any]:
     Args:
         trace: The log of a run, or of one transaction.
     """
-    return _Writer(spans_of(trace)).write()
+    document: dict[str, Any] = plain(_Writer(spans_of(trace)).write())
+    return document
 
 
 def save_chrome(trace: Iterable[TraceEvent], path: str | Path) -> Path:
@@ -42,7 +44,7 @@ def save_chrome(trace: Iterable[TraceEvent], path: str | Path) -> Path:
     """
     path = Path(path)
     with path.open("w", encoding="utf-8") as file:
-        json.dump(to_chrome(trace), file, ensure_ascii=False, separators=(",", ":"))
+        json.dump(to_chrome(trace), file, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return path
 
 
@@ -111,6 +113,9 @@ class _Writer:
             self._inside(span, span.parent)
         elif span.kind == "in-doubt":
             self._doubt(span)
+        elif span.kind == "redelivery":  # of the broker, at its own time: what was published has long been confirmed
+            words: dict[str, Value] = {"name": span.subject, "transaction": span.tx, "to": span.peer}
+            self._instant(Mark(span.start, "redeliver", words), self.pids[span.node], 0, span.start * 1e6)
         if span.kind == "message":
             self._lost(span)
         elif span.kind == "handler" and span.parent is not None:

@@ -4,37 +4,51 @@ The mapping is that of the OTLP specification: ids in hexadecimal, times in nano
 field names in lower camel case. Attributes have the names of the semantic conventions (``service.name``, ``messaging.*``, ``db.*``,
 ``server.address``) where these have one, and the prefix ``simtx.`` elsewhere.
 
-A run has no calendar. Its zero is put at `EPOCH`, unless told otherwise, so that the same log gives the same file.
+A run has no calendar. Its zero is now, where tracing tools look first, unless another time is given: with the same one, the same log gives
+the same file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from simtx.arguments import checked, number, optional
+from simtx.metrics.plain import plain
 from simtx.metrics.trace import TraceEvent
 from simtx.report.spans import Span, Value, spans_of
-
-EPOCH: Final = 946_684_800.0
-"""2000-01-01T00:00:00Z in Unix time, in seconds."""
 
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5  # SpanKind of opentelemetry.proto.trace.v1
 UNSET, OK, ERROR = 0, 1, 2  # Status.StatusCode
 
-_KINDS: Final = {"transaction": CLIENT, "message": PRODUCER, "publication": PRODUCER, "store": CLIENT}
+_KINDS: Final = {
+    "transaction": CLIENT,
+    "message": PRODUCER,
+    "publication": PRODUCER,
+    "redelivery": PRODUCER,
+    "store": CLIENT,
+}
+_SENT: Final = {"publication": "publish", "redelivery": "redeliver"}
 _OF_EVENTS: Final = {"request": SERVER, "receive": CONSUMER, "deliver": CONSUMER}
 
 
-def to_otlp(trace: Iterable[TraceEvent], *, start: float = EPOCH) -> dict[str, Any]:
+@checked(start=optional(number(above=0, zero=True), "None for now"))
+def to_otlp(trace: Iterable[TraceEvent], *, start: float | None = None) -> dict[str, Any]:
     """An event log as OTLP JSON: a ``TracesData`` message, one trace a business transaction.
 
     Args:
         trace: The log of a run, or of one transaction.
-        start: Unix time of the run's zero, in seconds.
+        start: Unix time of the run's zero, in seconds; None: now.
+
+    Raises:
+        ScenarioError: `start` is no such time.
     """
+    zero = time.time() if start is None else start
     entries = list(trace)
     spans = spans_of(entries)
     ids = _Ids(entries)
@@ -51,7 +65,7 @@ def to_otlp(trace: Iterable[TraceEvent], *, start: float = EPOCH) -> dict[str, A
                 "scopeSpans": [
                     {
                         "scope": {"name": "simtx", "version": version},
-                        "spans": [_span(span, ids, start) for span in of_node],
+                        "spans": [_span(span, ids, zero) for span in of_node],
                     }
                 ],
             }
@@ -60,7 +74,7 @@ def to_otlp(trace: Iterable[TraceEvent], *, start: float = EPOCH) -> dict[str, A
     }
 
 
-def save_otlp(trace: Iterable[TraceEvent], path: str | Path, *, start: float = EPOCH) -> Path:
+def save_otlp(trace: Iterable[TraceEvent], path: str | Path, *, start: float | None = None) -> Path:
     """Write an event log as OTLP JSON; returns the path. Arguments as of `to_otlp`.
 
     Raises:
@@ -68,7 +82,7 @@ def save_otlp(trace: Iterable[TraceEvent], path: str | Path, *, start: float = E
     """
     path = Path(path)
     with path.open("w", encoding="utf-8") as file:
-        json.dump(to_otlp(trace, start=start), file, ensure_ascii=False, separators=(",", ":"))
+        json.dump(to_otlp(trace, start=start), file, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return path
 
 
@@ -125,10 +139,10 @@ def _described(span: Span, event: str) -> dict[str, Value]:
     found: dict[str, Value] = {"simtx.span": span.kind, "simtx.entry": span.entry}
     if span.tx >= 0:
         found["simtx.transaction"] = span.tx
-    if span.kind in ("message", "publication") or event in ("receive", "deliver"):
+    if span.kind in ("message", "publication", "redelivery") or event in ("receive", "deliver"):
         found["messaging.system"] = "simtx"
         found["messaging.operation.type"] = "process" if event else "send"
-        found["messaging.operation.name"] = event or ("publish" if span.kind == "publication" else "send")
+        found["messaging.operation.name"] = event or _SENT.get(span.kind, "send")
         found["messaging.destination.name"] = span.node if event else span.peer
         found["simtx.message"] = span.subject
     elif span.kind == "store":
@@ -166,7 +180,10 @@ def _value(value: Value) -> dict[str, Any]:
         return {"boolValue": value}
     if isinstance(value, int):
         return {"intValue": str(value)}
-    return {"doubleValue": value} if isinstance(value, float) else {"stringValue": value}
+    if isinstance(value, float):
+        # what is no number of JSON is a text in the mapping
+        return {"doubleValue": value if math.isfinite(value) else "NaN" if math.isnan(value) else plain(value)}
+    return {"stringValue": value}
 
 
 def _version() -> str:

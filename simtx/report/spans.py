@@ -7,7 +7,8 @@ One trace for each business transaction. Its root is the client's request, until
 - a span for each *message* between nodes, as long as it is under way, and for each *publication*, until the broker has confirmed it;
 - a span for each local transaction, log record and second phase, from the moment at which its machine asks for it; so it contains the
   wait for a worker, for locks and for the disk;
-- a span for each prepared branch that is *in doubt*, until its machine asks for the commit or the rollback.
+- a span for each prepared branch that is *in doubt*, until its machine asks for the commit or the rollback;
+- a span without length for each *redelivery* of the broker, which may come long after the publication was confirmed.
 
 Decisions, answers, alerts, waits for locks, changed values and effects that a crash has swallowed are events on the span that they
 belong to. What concerns the whole run (nodes that are down, faults) is a trace of its own.
@@ -24,7 +25,9 @@ from typing import Final, Literal, TypeAlias
 
 from simtx.metrics.trace import TraceEvent
 
-Kind: TypeAlias = Literal["transaction", "handler", "message", "publication", "store", "log", "in-doubt", "run", "down"]
+Kind: TypeAlias = Literal[
+    "transaction", "handler", "message", "publication", "store", "log", "in-doubt", "run", "down", "redelivery"
+]
 Value: TypeAlias = str | int | float | bool
 
 RUN: Final = -1
@@ -313,7 +316,11 @@ class _Reader:
     def _redeliver(self, entry: TraceEvent) -> None:
         span = self.by_entry.get(entry.cause) if entry.cause is not None else None
         if span is not None:
-            span.marks.append(Mark(entry.time, "redeliver", {"peer": entry.peer}))
+            again = Span(
+                "redelivery", entry.id, entry.tx, entry.node, f"redeliver {entry.name}", entry.time, entry.time, span
+            )
+            again.peer, again.subject = entry.peer, entry.name
+            self._add(again)
 
     # --- stores and logs ------------------------------------------------------------------------------------------------------------
 
@@ -357,8 +364,12 @@ class _Reader:
         key = (entry.node, entry.tx)
         if entry.kind in ("free", "unlock"):
             span = self.current.get(key)
-            if span is not None and entry.kind == "unlock":
-                span.marks.append(Mark(entry.time, "unlock", {"name": entry.name}))
+            if entry.kind == "unlock":
+                unlocked = Mark(entry.time, "unlock", {"name": entry.name})
+                over = (
+                    span is None or span.end < entry.time
+                )  # then it is the rollback that lets go, and its entry comes next
+                (self.begun.setdefault(key, []) if span is None or over else span.marks).append(unlocked)
             return
         mark = Mark(entry.time, entry.kind, _about(entry))
         span = self.current.get(key)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf import json_format
+from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 import simtx
+from simtx.errors import ScenarioError
 from simtx.metrics.run import Run
 from simtx.protocols import Strategy, TwoPhaseCommit
+from simtx.report import otlp
 from simtx.report.chrome import LEAST, to_chrome
-from simtx.report.otlp import EPOCH, to_otlp
+from simtx.report.otlp import to_otlp
 from simtx.report.spans import RUN, Span, spans_of
 
 ROOT = str(Path(__file__).parents[2])
@@ -28,6 +33,7 @@ from tests.simulator.test_faults import FAULTS, world  # noqa: E402
 from tests.simulator.worlds import STRATEGIES, chain  # noqa: E402
 
 DELAY, WRITE = 0.001, 0.002
+EPOCH = 946_684_800.0
 TROUBLE = [FAULTS[name] for name in ("crash of a service", "crash of the hub", "duplication", "loss")]
 
 
@@ -196,7 +202,7 @@ def parsed(document: dict[str, Any]) -> trace_pb2.TracesData:
 
 def test_otlp_is_valid_by_the_schema_of_the_protocol(troubled: Run) -> None:
     """Every field is known there; ids have their lengths; every parent is a span of the same trace."""
-    data = parsed(to_otlp(troubled.trace))
+    data = parsed(to_otlp(troubled.trace, start=EPOCH))
     spans = [span for r in data.resource_spans for scope in r.scope_spans for span in scope.spans]
     assert len(spans) == len(spans_of(troubled.trace))
     assert len({span.span_id for span in spans}) == len(spans)
@@ -208,7 +214,7 @@ def test_otlp_is_valid_by_the_schema_of_the_protocol(troubled: Run) -> None:
         if span.parent_span_id:
             assert known[span.trace_id, span.parent_span_id].start_time_unix_nano <= span.start_time_unix_nano
         for event in span.events:
-            assert span.start_time_unix_nano <= event.time_unix_nano
+            assert span.start_time_unix_nano <= event.time_unix_nano <= span.end_time_unix_nano
     roots = [span for span in spans if not span.parent_span_id]
     assert len({span.trace_id for span in roots}) == len(roots) == len({span.trace_id for span in spans})
     services = [
@@ -248,12 +254,60 @@ def test_otlp_follows_the_mapping_to_json() -> None:
 
 def test_ids_are_those_of_the_log() -> None:
     """The same log gives the same file; another seed gives other traces, which can lie in one Jaeger beside them."""
-    documents = [to_otlp(simtx.simulate(world([]), "saga", seed=seed, trace=True).trace) for seed in (1, 1, 2)]
+    documents = [
+        to_otlp(simtx.simulate(world([]), "saga", seed=seed, trace=True).trace, start=EPOCH) for seed in (1, 1, 2)
+    ]
     assert documents[0] == documents[1]
     traces = [
         {s["traceId"] for r in document["resourceSpans"] for s in r["scopeSpans"][0]["spans"]} for document in documents
     ]
     assert not traces[0] & traces[2]
+
+
+def test_a_run_begins_now_unless_told_otherwise() -> None:
+    """Tracing tools look at the last hour first."""
+    run = simtx.simulate(chain(2, transactions=1), "2pc", trace=True)
+
+    def first(**options: float) -> float:
+        document = to_otlp(run.trace, **options)
+        spans = [span for r in document["resourceSpans"] for span in r["scopeSpans"][0]["spans"]]
+        return min(int(span["startTimeUnixNano"]) for span in spans) / 1e9
+
+    before = time.time()
+    zero = first() - (first(start=EPOCH) - EPOCH)
+    assert before - 0.01 <= zero <= time.time() + 0.01
+    with pytest.raises(ScenarioError, match="start: must be a number of at least 0, or None for now, not nan"):
+        to_otlp(run.trace, start=math.nan)
+
+
+def test_what_is_no_number_is_the_text_of_the_mapping() -> None:
+    """`json_format` of protobuf reads these three texts, and no others."""
+    span = Span("store", 1, 0, "s0", "transact", 0.0, 1.0)
+    span.attributes = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1.5}
+    coded = [one["value"]["doubleValue"] for one in otlp._attributes(span.attributes)]
+    assert coded == ["NaN", "Infinity", "-Infinity", 1.5]
+    for value, expected in zip(coded, (math.nan, math.inf, -math.inf, 1.5), strict=True):
+        read = json_format.ParseDict({"doubleValue": value}, common_pb2.AnyValue()).double_value
+        assert read == expected or (math.isnan(read) and math.isnan(expected))
+
+
+def test_a_redelivery_stands_at_its_time() -> None:
+    """It may come seconds after the publication was confirmed, and no span has events outside of it."""
+    scenario = simtx.load("checkout-outages").replace(
+        **{"run.duration": None, "run.transactions": 400, "run.warmup": "0s"}
+    )
+    run = simtx.simulate(scenario, "outbox", trace=True)
+    times = sorted(entry.time for entry in run.trace if entry.kind == "redeliver")
+    assert times
+    spans = spans_of(run.trace)
+    assert all(span.start <= mark.time <= span.end for span in spans for mark in span.marks)
+    events = to_chrome(run.trace)["traceEvents"]
+    shown = sorted(
+        event["ts"] / 1e6 for event in events if event["ph"] == "i" and event["name"].startswith("redeliver")
+    )
+    assert shown == pytest.approx(times)
+    broker = next(e["pid"] for e in events if e["name"] == "process_name" and e["args"]["name"] == "broker")
+    assert {e["pid"] for e in events if e["ph"] == "i" and e["name"].startswith("redeliver")} == {broker}
 
 
 # --- Chrome ---------------------------------------------------------------------------------------------------------------------
