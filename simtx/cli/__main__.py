@@ -2,6 +2,6 @@
 
 import sys
 
-from simtx.cli.app import main
+from simtx.cli import main
 
 sys.exit(main())

@@ -7,11 +7,13 @@ Exit codes: 0 fine; 1 a check failed; 2 bad input, or output that cannot be writ
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
-from typing import Annotated, Final, TextIO
+from typing import Annotated, Final, ParamSpec, TextIO, TypeVar
 
 import typer
 
@@ -24,6 +26,7 @@ from simtx.cli.execute import execute
 from simtx.cli.scenarios import scenarios
 from simtx.cli.simulate import simulate
 from simtx.cli.soak import soak
+from simtx.cli.start import INTERRUPTED, begin
 from simtx.cli.sweep import sweep
 from simtx.cli.transactions import transactions
 from simtx.cli.validate import validate
@@ -33,7 +36,8 @@ from simtx.errors import ScenarioError, SimtxError
 # Older versions of typer use click, newer ones bring their own copy of it: this is the base of all usage errors in both.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
-INTERRUPTED: Final = 130
+P = ParamSpec("P")
+R = TypeVar("R")
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
@@ -63,19 +67,33 @@ def _options(
     """Which way of keeping distributed data consistent should this system use, and what will it cost?"""
 
 
-app.command()(scenarios)
-app.command()(simulate)
-app.command()(compare)
-app.command()(sweep)
-app.command()(verify)
-app.command("check-history")(check_history)
-app.command()(execute)
+def _ready(function: Callable[P, R], *modules: str) -> Callable[P, R]:
+    """A command that imports these modules before it begins to work."""
+
+    @functools.wraps(function)
+    def command(*args: P.args, **options: P.kwargs) -> R:
+        begin(*modules)
+        return function(*args, **options)
+
+    return command
+
+
+_SIMULATOR: Final = ("simtx.simulator", "simtx.report.tables")
+_COMPARISON: Final = ("simtx.experiments", "simtx.report.tables")
+_REAL: Final = ("simtx.reference.execute", "simtx.report.tables")
+app.command()(_ready(scenarios, "simtx.scenario"))
+app.command()(_ready(simulate, *_SIMULATOR))
+app.command()(_ready(compare, *_COMPARISON))
+app.command()(_ready(sweep, "simtx.experiments.sweep"))
+app.command()(_ready(verify, "simtx.checker.verify"))
+app.command("check-history")(_ready(check_history, "simtx.checker.history"))
+app.command()(_ready(execute, *_REAL))
 app.add_typer(transactions)
-app.command()(audit)
-app.command()(calibrate)
-app.command()(validate)
-app.command("crash-matrix")(crash_matrix)
-app.command()(soak)
+app.command()(_ready(audit, "simtx.reference.audit"))
+app.command()(_ready(calibrate, "simtx.validation.calibrate"))
+app.command()(_ready(validate, "simtx.validation.validate"))
+app.command("crash-matrix")(_ready(crash_matrix, "simtx.validation.crash_matrix"))
+app.command()(_ready(soak, "simtx.validation.soak"))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -270,6 +270,54 @@ def test_full_disk_is_one_line_and_the_table_is_still_shown(tmp_path: Path) -> N
     assert "written to" not in result.stdout
 
 
+FULL_AFTER = """
+import builtins, errno, pathlib
+real = pathlib.Path.open
+class Full:
+    def __init__(self, file): self.file = file
+    def __getattr__(self, name): return getattr(self.file, name)
+    def __enter__(self): return self
+    def __exit__(self, *_): self.file.close()
+    def write(self, text): raise OSError(errno.ENOSPC, "No space left on device")
+def opened(self, *arguments, **options):
+    file = real(self, *arguments, **options)
+    return Full(file) if self.name == "comparison.csv" else file
+pathlib.Path.open = opened
+"""
+
+
+@pytest.mark.parametrize("output", [(), ("--json",)], ids=["table", "json"])
+def test_a_disk_that_is_full_in_the_middle_costs_the_file_and_no_run(output: tuple[str, ...], tmp_path: Path) -> None:
+    """No row can be written while the runs come in: every one of them is in the table all the same."""
+    arguments = (
+        "compare",
+        "transfer",
+        "2pc",
+        "saga",
+        "--replications",
+        "2",
+        "--workers",
+        "1",
+        "--out",
+        "mine",
+        *FAST,
+        *output,
+    )
+    result = run(*arguments, cwd=tmp_path, code=f"{FULL_AFTER}{FULL_DISK}")
+    assert result.returncode == 2
+    assert (
+        result.stderr.splitlines()[-1]
+        == "simtx: error: --out: cannot write 'mine/comparison.csv': No space left on device"
+    )
+    if output:
+        document = json.loads(result.stdout)
+        assert document["strategies"]["saga"]["latency_p50_ms"]["n"] == 2
+        assert document["files"] == []
+    else:
+        assert "request to answer, median [ms]" in result.stdout
+        assert "over 2 runs of each strategy" in result.stdout
+
+
 BROKEN_STRATEGY = """
 import simtx, simtx.simulator
 def simulate(*arguments, **options):
@@ -303,6 +351,25 @@ def bar(*arguments, **options):
 
 module.progress_bar = bar
 """
+
+
+INTERRUPT_IMPORT = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize("module", ["simtx.cli.app", "typer", "pandas", "numpy"])
+def test_an_interrupt_while_modules_are_imported_is_one_line(module: str, tmp_path: Path) -> None:
+    """In the first second: no traceback of a package, and none of ours."""
+    arguments = ("compare", "transfer", "saga", "--replications", "1", *FAST)
+    result = run(*arguments, cwd=tmp_path, code=INTERRUPT_IMPORT.format(module=module))
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "simtx: error: interrupted\n")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
