@@ -364,7 +364,7 @@ class Steps:
             if digest.crashed and cut_off:
                 continue  # the same as a pause, and then the crash
             if digest.begun:
-                if budget & OVERTAKE * MASK and not cut_off:
+                if budget & OVERTAKE * MASK:
                     yield from self._become(base, action._replace(choice=choice), digest, budget - OVERTAKE)
                 continue
             spent = budget - CRASH if (digest.crashed or digest.paused) and not paid else budget

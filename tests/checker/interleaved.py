@@ -11,13 +11,13 @@ from collections.abc import Hashable, Iterator
 from typing import Any
 
 from simtx.checker.layout import CRASH, ENDED, HALTED, MASK, REQUESTS, TIMEOUT, State
-from simtx.checker.local import RUNS, FrozenActor, Locals, LocalState, Outcome
+from simtx.checker.local import RUNS, UNDER_WAY, FrozenActor, Locals, LocalState, Outcome
 from simtx.checker.local_store import Output, Store, _collected
 from simtx.checker.program import Actor, Node, Play
 from simtx.checker.protocol import ProtocolModel
 from simtx.checker.reactions import Action
 from simtx.checker.scope import Scope
-from simtx.protocols import Request, Strategy
+from simtx.protocols import Request, Strategy, Transact
 
 
 class StepwiseLocals(Locals):
@@ -73,6 +73,20 @@ class StepwiseLocals(Locals):
             yield Outcome(number, (Output("fault", f"{type(error).__name__}: {error}"),), RUNS, tuple(play.program))
             return
         yield Outcome(self.freeze(node), tuple(play.outputs), RUNS, tuple(play.program))
+        if self.overtakes and play.program:
+            yield from self._under_way(number, event, play.program[0][0])
+
+    def _under_way(self, number: int, event: Any, effect: Any) -> Iterator[Outcome]:
+        """The same, but that a local transaction numbers its outbox rows in this step, and does all else in a later one."""
+        node = self.thaw(number)
+        tx = event[1]
+        if not isinstance(effect, Transact) or not effect.outbox_rows() or tx in node.store.under_way:
+            return
+        if event[0] == "event":
+            actor = self.player.addressee(node, tx, event[2])
+            actor.running = list(self.player.handle(actor, event[2], Play()))
+        if node.store.begin(tx, effect):
+            yield Outcome(self.freeze(node), (), UNDER_WAY, ())
 
 
 def left(actor: Actor) -> Any:
@@ -90,7 +104,12 @@ class InterleavedModel(ProtocolModel):
 
     def __init__(self, strategy: Strategy, scope: Scope) -> None:
         super().__init__(strategy, scope, fused=False)
-        self.locals = StepwiseLocals(self.strategy, scope.retained, serializable=scope.isolation == "serializable")
+        self.locals = StepwiseLocals(
+            self.strategy,
+            scope.retained,
+            serializable=scope.isolation == "serializable",
+            overtakes=scope.overtakes > 0,
+        )
         self.reactions.locals = self.locals
         self.judge.locals = self.locals
 
@@ -147,11 +166,12 @@ def content(model: ProtocolModel, state: State) -> Hashable:
     for local in nodes:
         name, up, actors, frozen = locals_.states.values[local]
         store = Store.thaw(frozen)
-        log = tuple((tx, record) for tx, record, _ in sorted(_collected(store.log), key=lambda entry: entry[0]))
+        flushed = _collected([(tx, record, True) for tx, record, _ in store.log])
+        log = tuple((tx, record) for tx, record, _ in sorted(flushed, key=lambda entry: entry[0]))
         store.log.clear()
         store.rolled_back.clear()
         store.marks.clear()
-        actor = tuple((tx, machines[machine], timers) for tx, machine, timers, _ in actors)
+        actor = tuple((tx, machines[machine], timers) for tx, machine, timers, *_ in actors)
         told.append((name, up, actor, log, store.freeze(ordered_rows=False)))
     queues = tuple((node, tx, count, len(entries)) for node, tx, count, entries in broker)
     return tuple(told), tuple(model.items[one] for one in net), queues, model.observations[seen]

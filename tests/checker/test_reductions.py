@@ -13,6 +13,7 @@ from simtx.checker.local import PAUSED, Locals
 from simtx.checker.protocol import ProtocolModel
 from simtx.checker.scope import BUDGETS, Scope
 from simtx.protocols import DualWrite, Outbox, Saga, Strategy, TwoPhaseCommit
+from tests.cursor import CursorOutbox
 
 from .interleaved import InterleavedModel, content
 from .mutants import (
@@ -63,7 +64,7 @@ def nothing(model: ProtocolModel) -> Hashable:
     return content(model, model.initial()[0])
 
 
-SCOPES: list[tuple[Strategy, dict[str, Any]]] = [
+SCOPES: list[Any] = [
     (Outbox(), {"crashes": 1}),
     (Outbox(), {"crashes": 1, "duplicates": 1}),
     (Outbox(), {"crashes": 1, "losses": 1}),
@@ -71,6 +72,9 @@ SCOPES: list[tuple[Strategy, dict[str, Any]]] = [
     (Outbox(closing=True), {"crashes": 1, "timeouts": 1}),
     (Outbox(wake=True), {"crashes": 1}),
     (Outbox(), {"messages": 2, "contention": True}),
+    (CursorOutbox(), {"messages": 2, "overtakes": 1, "refusals": False}),
+    pytest.param(Outbox(reader="horizon"), {"messages": 2, "overtakes": 1, "refusals": False}, marks=pytest.mark.heavy),
+    pytest.param(Outbox(reader="lock"), {"messages": 2, "overtakes": 1, "refusals": False}, marks=pytest.mark.heavy),
     (Outbox(), {"participants": 1, "messages": 2, "crashes": 1}),
     (TwoPhaseCommit(), {"participants": 1, "messages": 2, "crashes": 1}),
     (Saga(), {"participants": 1, "messages": 2, "crashes": 1}),
