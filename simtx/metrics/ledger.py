@@ -12,13 +12,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from simtx.metrics.still_open import NOTHING
-from simtx.protocols.contract import Operation, Plan
+from simtx.protocols.contract import Operation, Plan, Step
 
 NAN: Final = math.nan
 _TOLERANCE: Final = 1e-9  # below this a conserved sum counts as restored: float sums of decimal amounts
 
 UNDECIDED, COMMITTED, ABORTED = 0, 1, 2
 _CHUNK: Final = 1024
+_SOON: Final = 5.0  # seconds without news after which a transaction that is through gives up its plan
+_CHANGE: Final = (Operation("", "add", 0.0),)
 
 
 class TransactionRecord:
@@ -41,6 +43,7 @@ class TransactionRecord:
         "last_activity",
         "last_effect",
         "lazy",
+        "light",
         "lock_hold",
         "lock_wait",
         "measured",
@@ -79,6 +82,7 @@ class TransactionRecord:
         self.lock_wait = self.lock_hold = self.in_doubt = 0.0
         self.partial = self.refused = self.stuck = False
         self.open = True
+        self.light = False
 
 
 class DriftGauge:
@@ -116,6 +120,10 @@ class DriftGauge:
 class Ledger:
     """Streams transactions and drift into columns.
 
+    Attributes:
+        active: Records of transactions that are not in the columns yet, by number.
+        young: Those of them that may still be worked on.
+
     Args:
         invariants: Number of conserved quantities.
         grace: A finished transaction is written to its columns once nothing has happened to it for so many seconds.
@@ -124,6 +132,7 @@ class Ledger:
     def __init__(self, invariants: int, grace: float = 60.0) -> None:
         self.gauges = [DriftGauge() for _ in range(invariants)]
         self.active: dict[int, TransactionRecord] = {}
+        self.young: dict[int, TransactionRecord] = {}
         self.rows = Columns()
         self.expected: dict[str, dict[str, float]] = {}
         self.undecided = 0
@@ -137,6 +146,8 @@ class Ledger:
         self._partial_since = 0.0
         self._grace = grace
         self._next_sweep = grace
+        self._next_lighten = min(grace, _SOON)
+        self._shapes: dict[tuple[tuple[str, bool], ...], Plan] = {}
 
     # --- life of a transaction --------------------------------------------------------------------------------------------------
 
@@ -145,11 +156,13 @@ class Ledger:
     ) -> TransactionRecord:
         """Open the record of a transaction that a client asks for; `writing` of its steps change data."""
         record = TransactionRecord(plan, now, demands, measured, len(self.gauges), writing)
-        self.active[plan.tx] = record
+        self.active[plan.tx] = self.young[plan.tx] = record
         self.undecided += 1
         self.unsettled += 1
-        if now >= self._next_sweep:
-            self._sweep(now)
+        if now >= self._next_lighten:
+            self._lighten(now)
+            if now >= self._next_sweep:
+                self._sweep(now)
         return record
 
     def decided(self, record: TransactionRecord, committed: bool, now: float) -> None:
@@ -266,6 +279,48 @@ class Ledger:
 
     # --- into the columns -------------------------------------------------------------------------------------------------------
 
+    def _lighten(self, now: float) -> None:
+        """Let go of the plans of transactions that are through: these are three quarters of what a transaction takes.
+
+        Whatever comes late still counts. It needs no more of a plan than which steps change data; what the plan calls for is booked here.
+        """
+        self._next_lighten = now + _SOON
+        limit = now - _SOON
+        through = []
+        for record in self.young.values():
+            if record.arrival >= limit:
+                break
+            if record.decision and not record.actors and record.last_activity < limit and settled(record):
+                through.append(record)
+        for record in through:
+            self._book(record, record.decision == COMMITTED)
+            record.plan = self._shape(record.plan)
+            record.demands = array("d", record.demands)
+            record.light = True
+            del self.young[record.tx]
+
+    def _shape(self, plan: Plan) -> Plan:
+        """Which steps a plan has, where, and whether they change data: one object for all plans of a shape."""
+        key = tuple((step.service, writes(step.operations)) for step in plan.steps)
+        shape = self._shapes.get(key)
+        if shape is None:
+            steps = (Step(i, str(i), service, _CHANGE if changes else ()) for i, (service, changes) in enumerate(key))
+            shape = self._shapes[key] = Plan(-1, tuple(steps))
+        return shape
+
+    def _book(self, record: TransactionRecord, committed: bool) -> None:
+        """Add to what the stores ought to hold in the end."""
+        if not committed:
+            return
+        for step in record.plan.steps:
+            expected = self.expected.get(step.service)
+            if expected is None:
+                expected = self.expected[step.service] = {}
+            for operation in step.operations:
+                if operation.kind == "add":
+                    key = operation.key
+                    expected[key] = expected.get(key, 0) + operation.amount
+
     def _sweep(self, now: float) -> None:
         self._next_sweep = now + self._grace / 4
         limit = now - self._grace
@@ -302,19 +357,14 @@ class Ledger:
             else:
                 outcome = "compensated" if any(record.undone) else "aborted"
         del self.active[record.tx]
+        self.young.pop(record.tx, None)
         committed = intends_commit(record, outcome)
+        if not record.light:
+            self._book(record, committed)
         wanted = 1 if committed else 0
         duplicates = missing = 0
         actions, undone = record.actions, record.undone
         for step in record.plan.steps:
-            if committed:
-                expected = self.expected.get(step.service)
-                if expected is None:
-                    expected = self.expected[step.service] = {}
-                for operation in step.operations:
-                    if operation.kind == "add":
-                        key = operation.key
-                        expected[key] = expected.get(key, 0) + operation.amount
             net = actions[step.index] - undone[step.index]
             if net != wanted and writes(step.operations):
                 duplicates += max(0, net - wanted)

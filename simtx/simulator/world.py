@@ -80,7 +80,7 @@ class World:
             register(*getattr(strategy, "wire_types", ()))
         grace = max(60.0, 4 * scenario.broker.redelivery, 4 * self.policies.backoff.cap)
         self.ledger = Ledger(len(audit.conserved(scenario)), grace)
-        self.by_transaction = TransactionStreams(self.streams, self.ledger.active)
+        self.by_transaction = TransactionStreams(self.streams, self.ledger.young)
         self.deadlocks = Deadlocks(scenario.deadlocks)
         self.wake_on_commit = bool(getattr(strategy, "wake_on_commit", False))
         common = scenario.common_mode

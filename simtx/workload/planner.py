@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from simtx.workload.streams import Streams
 
 REFUSE: Final = Operation("", "refuse")
-_CACHE: Final = 100_000  # distinct parameter values for which ready-made steps are kept
+_CACHE: Final = 1024  # filled steps that are kept for each step: frequent keys come again, most others do not
 
 
 # --- arrival times ------------------------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ class Planner:
         self._given = dict(scenario.workload.trace_parameters)
         self._row = 0
         self._uses = [_uses(spec, self._parameters) for spec in self._specs]
-        self._caches: list[dict[object, tuple[Step, Step]]] = [{} for _ in self._specs]
+        self._caches: list[dict[object, Step]] = [{} for _ in self._specs]
         self._refusals = [
             (index, streams.uniform(f"step:{spec.name}", "refusal"), spec.refusal)
             for index, spec in enumerate(self._specs)
@@ -151,13 +151,12 @@ class Planner:
                 continue
             cache = self._caches[index]
             key = values[uses[0]] if len(uses) == 1 else tuple(values[name] for name in uses)
-            pair = cache.get(key)
-            if pair is None:
-                step = _step(spec, values, tx)
-                pair = (step, _refused(step))
+            known = cache.get(key)
+            if known is None:
+                known = _step(spec, values, tx)
                 if len(cache) < _CACHE:
-                    cache[key] = pair
-            steps.append(pair[1] if index == refusing else pair[0])
+                    cache[key] = known
+            steps.append(_refused(known) if index == refusing else known)
         return Plan(tx, tuple(steps)), demands
 
 

@@ -275,7 +275,7 @@ def test_amounts_follow_their_distribution_and_are_the_same_in_all_steps() -> No
 
     def watch(world: World) -> Iterator[Any]:
         while True:
-            for tx, record in world.ledger.active.items():
+            for tx, record in world.ledger.young.items():
                 amounts[tx] = [step.operations[0].amount for step in record.plan.steps]
             yield world.env.timeout(1.0)
 
