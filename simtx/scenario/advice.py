@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from simtx.scenario.infrastructure import Log
 from simtx.scenario.model import Scenario
 from simtx.scenario.traces import coarse
+from simtx.scenario.units import duration_text
 
 _COARSE = 0.1  # share of arrivals at the same time as another one that is said
+
+
+_DELAYING = ("crash", "pause", "partition", "store-outage", "broker-outage")  # messages wait for their end
 
 
 def warnings(scenario: Scenario) -> list[str]:
@@ -86,6 +90,14 @@ def _idle(scenario: Scenario) -> Iterator[str]:
     retention = scenario.broker.retention
     if retention is not None and retention <= scenario.broker.redelivery:
         yield "broker.retention: not longer than broker.redelivery, so a message that fails once is lost"
+    remembered = scenario.policies.dedup_retention
+    late = [f for f in scenario.faults if f.kind in _DELAYING and f.duration.quantile(0.99) >= remembered]
+    if late:
+        lasts = max(f.duration.quantile(0.99) for f in late)
+        yield (
+            f"policies.dedup_retention: {duration_text(remembered)}, but a {late[0].kind} lasts {duration_text(lasts)}: what is repeated or "
+            "undone after it may not be recognised any more, and takes effect twice or is not undone"
+        )
     last = scenario.run.duration
     for index, fault in enumerate(scenario.faults):
         if last is not None and fault.at is not None and fault.at >= last + scenario.run.drain:

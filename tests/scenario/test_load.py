@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import simtx
 from simtx.errors import ScenarioError
 from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
 from simtx.scenario import (
@@ -468,3 +469,12 @@ def test_importing_is_light():
     code = "import sys, simtx.scenario; print(sorted({'scipy', 'pandas', 'networkx', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_outage_longer_than_the_deduplication_remembers_is_warned_about():
+    """After an hour, the idempotency rows of five minutes ago are gone: a compensation does not find what it has to undo."""
+    outage = {"kind": "broker-outage", "at": "5s", "duration": "1h"}
+    scenario = simtx.load("checkout").replace(faults=[outage])
+    (line,) = [line for line in scenario.warnings() if "dedup_retention" in line]
+    assert line.startswith("policies.dedup_retention: 5 min, but a broker-outage lasts 1 h")
+    assert not scenario.replace(**{"policies.dedup_retention": "2h"}).warnings()
