@@ -7,16 +7,19 @@ from simtx.testing.brokers import BROKER_LAWS, broker_laws, check_broker
 from simtx.testing.laws import Law, LawBroken
 from simtx.testing.outboxes import OUTBOX_LAWS, Threaded, check_outbox
 from simtx.testing.simulated import simulated_broker, simulated_stores
+from simtx.testing.stores import STORE_LAWS, check_store
 
 __all__ = [
     "BROKER_LAWS",
     "OUTBOX_LAWS",
+    "STORE_LAWS",
     "Law",
     "LawBroken",
     "Threaded",
     "broker_laws",
     "check_broker",
     "check_outbox",
+    "check_store",
     "simulated_broker",
     "simulated_stores",
 ]

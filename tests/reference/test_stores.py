@@ -12,7 +12,7 @@ import pytest
 from simtx.protocols import Branch, Execute, Prepare, Transact
 from simtx.protocols.codec import CodecError
 from simtx.reference.stores import StoreFailed
-from simtx.testing import OUTBOX_LAWS, Threaded, check_outbox
+from simtx.testing import OUTBOX_LAWS, STORE_LAWS, Threaded, check_outbox, check_store
 from tests.reference.doing import REFUSE, Job, action, add, compensation, message, prepare, put, read
 
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
@@ -21,6 +21,15 @@ pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExce
 @pytest.fixture
 def store(make_store):
     return make_store()
+
+
+# --- the laws of every store ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("law", [law.name for law in STORE_LAWS])
+def test_it_keeps_the_laws_of_a_store(make_store, law):
+    """The same that the simulated store keeps, in `tests/testing`; what follows is more than a machine hears of."""
+    check_store(make_store, only=law)
 
 
 # --- local transactions ---------------------------------------------------------------------------------------------------------
@@ -88,19 +97,6 @@ def test_a_refused_local_transaction_applies_nothing_and_writes_its_refusal(stor
     assert list(store.history()) == []
 
 
-def test_without_a_refused_branch_a_refusal_leaves_nothing_at_all(store):
-    refused = Transact("t", (add("a", -11, low=0),), (1, 0, "action"), Branch("done", (message(1),)), None)
-    result = store.transact(1, refused)
-    assert (result.status, result.forced, result.outbox, result.reads) == ("refused", False, False, {"a": 10})
-    assert store.read_outbox(10) == ()
-    assert store.transact(1, action(1, add("a"))).status == "done"
-
-
-def test_a_refusal_lets_its_locks_go(store):
-    store.transact(1, action(1, add("a", -11, low=0)))
-    assert store.transact(2, action(2, add("a"))).wait_end == ""
-
-
 def test_only_reading_forces_nothing(store):
     result = store.transact(1, Transact("t", (read("a", low=1), read("none"))))
     assert (result.status, result.forced, result.reads) == ("done", False, {"a": 10, "none": 0})
@@ -127,11 +123,6 @@ def test_the_value_of_an_idempotency_row_comes_back_as_it_was(make_store, value)
     assert type(result.value) is type(value)
 
 
-def test_keys_that_look_alike_are_different_rows(store):
-    for key in [(1, 2), ("1", 2), ("1, 2",), (1, "2"), ((1, 2),)]:
-        assert store.transact(1, Transact("t", (), key)).status == "done"
-
-
 def test_outbox_rows_of_local_transactions_that_do_not_overlap_have_the_order_of_their_commits(store):
     for tx in range(20):
         store.transact(tx, Transact("t", (), None, Branch(None, (message(tx, "first"), message(tx, "second")))))
@@ -150,31 +141,6 @@ def test_a_compensation_runs_if_its_action_took_effect(store):
     assert [change.compensation for change in store.history()] == [False, True]
     assert store.transact(1, compensation(1, add("a", 3))).status == "duplicate"
     assert store.values()["a"] == 10
-
-
-def test_a_compensation_of_a_refused_action_does_nothing(store):
-    store.transact(1, action(1, add("a", -11, low=0)))
-    result = store.transact(1, compensation(1, add("a", 11)))
-    assert (result.status, result.changes) == ("done", {})
-    assert store.values()["a"] == 10
-
-
-def test_a_compensation_that_comes_first_leaves_a_tombstone_for_the_late_action(make_store):
-    store = make_store()
-    assert store.transact(1, compensation(1, add("a", 3))).changes == {}
-    store.close()
-    store = make_store()
-    late = store.transact(1, action(1, add("a", -3)))
-    assert (late.status, late.value) == ("duplicate", "tombstone")
-    assert store.values()["a"] == 10
-
-
-def test_what_says_that_the_action_took_effect_is_the_compensations_choice(store):
-    store.transact(1, Transact("t", (add("a", -3),), (1, "action"), Branch(("sold", 3))))
-    other = Transact("c", (add("a", 3),), (1, "c"), None, None, (1, "action"), ("sold", 2))
-    assert store.transact(1, other).changes == {}
-    right = Transact("c", (add("a", 3),), (1, "d"), None, None, (1, "action"), ("sold", 3))
-    assert store.transact(1, right).changes == {"a": (7, 10)}
 
 
 # --- branches -------------------------------------------------------------------------------------------------------------------
@@ -251,15 +217,6 @@ def test_a_rolled_back_branch_leaves_nothing_but_free_locks(make_store, forced):
     assert store.values() == {"a": 11, "b": 10}
 
 
-def test_a_refused_branch_leaves_nothing(store):
-    result = store.prepare(1, prepare(1, add("b"), add("a", -11, low=0)))
-    assert (result.status, result.forced, result.changes) == ("refused", False, {})
-    assert store.records() == {}
-    assert store.branches() == []
-    assert store.transact(2, action(2, add("b"), add("a"))).status == "done"
-    assert store.prepare(1, prepare(1, add("b"))).status == "done"
-
-
 def test_a_branch_that_waits_in_vain_leaves_nothing(store):
     store.prepare(1, prepare(1, add("b")))
     result = store.prepare(2, prepare(2, add("a"), add("b")))
@@ -283,17 +240,6 @@ def test_operations_of_an_open_branch_and_of_its_prepare_are_one_change(store):
     assert done.reads == {"a": 10, "b": 10, "c": 0}
     assert set(done.unlocked) == {"a", "b", "c"}
     assert store.values() == {"a": 4, "b": 16, "c": 1}
-
-
-def test_an_open_branch_keeps_its_locks_and_loses_everything_at_a_restart(make_store):
-    store = make_store()
-    store.execute(1, Execute("e", (add("a"),)))
-    assert store.transact(2, action(2, add("a"))).wait_end == "timeout"
-    store.close()
-    store = make_store()
-    assert store.transact(2, action(2, add("a"))).changes == {"a": (10, 11)}
-    assert store.prepare(1, prepare(1, add("b"))).status == "done"
-    assert store.commit(1).changes == {"b": (10, 11)}
 
 
 def test_an_open_branch_can_be_rolled_back(store):
@@ -324,15 +270,6 @@ def test_an_operation_that_waits_in_vain_ends_the_open_branch(store):
     assert store.transact(3, action(3, add("a"))).status == "done"
 
 
-def test_reads_lock_under_serializable_alone(make_store):
-    for serializable, status in ((True, "failed"), (False, "done")):
-        store = make_store(f"s{serializable}", serializable=serializable)
-        store.prepare(1, prepare(1, add("a", -3)))
-        assert store.transact(2, Transact("t", (read("a"),))).status == status
-        store.execute(3, Execute("e", (read("b"),)))
-        assert store.transact(4, Transact("t", (add("b"),))).status == status
-
-
 # --- waiting --------------------------------------------------------------------------------------------------------------------
 
 
@@ -347,16 +284,6 @@ def test_who_waits_goes_on_when_the_lock_is_let_go_and_knows_how_long_it_waited(
     assert (result.status, result.wait_end) == ("refused", "granted")  # it sees what was committed meanwhile
     assert 0.04 < result.waited < 20
     assert result.reads == {"a": 7}
-
-
-def test_the_second_one_with_a_key_is_a_duplicate_of_the_first(make_store):
-    store = make_store(lock_timeout=20.0)
-    store.prepare(1, prepare(1, add("a")))
-    jobs = [Job(store.transact, 2, action(2, add("a"))) for _ in range(3)]
-    jobs[0].join(0.05)
-    store.commit(1)
-    assert sorted(job.result().status for job in jobs) == ["done", "duplicate", "duplicate"]
-    assert store.values()["a"] == 12
 
 
 def test_a_compensation_waits_for_its_action_that_is_under_way(make_store):
