@@ -4,6 +4,7 @@ The project's own tests run the same laws, on what is simulated and on what is r
 """
 
 from simtx.testing.brokers import BROKER_LAWS, broker_laws, check_broker
+from simtx.testing.hosts import HOST_LAWS, check_host
 from simtx.testing.laws import Law, LawBroken
 from simtx.testing.outboxes import OUTBOX_LAWS, Threaded, check_outbox
 from simtx.testing.simulated import simulated_broker, simulated_stores
@@ -11,6 +12,7 @@ from simtx.testing.stores import STORE_LAWS, check_store
 
 __all__ = [
     "BROKER_LAWS",
+    "HOST_LAWS",
     "OUTBOX_LAWS",
     "STORE_LAWS",
     "Law",
@@ -18,6 +20,7 @@ __all__ = [
     "Threaded",
     "broker_laws",
     "check_broker",
+    "check_host",
     "check_outbox",
     "check_store",
     "simulated_broker",
