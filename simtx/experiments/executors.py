@@ -22,6 +22,7 @@ T = TypeVar("T")
 ExecutorLike: TypeAlias = Executor | Callable[[], Executor] | str | None
 """What `simtx.sweep` and `simtx.compare` accept: see `backend`."""
 _IDLE: Final = 20.0  # seconds after which worker processes end that nobody has given anything to do
+_CONNECT: Final = "5s"
 _LOOK: Final = 2.0  # seconds between two looks at how many workers a cluster has
 
 
@@ -249,7 +250,7 @@ class Dask(Given):
             ) from None
         try:
             client: Any = distributed.Client
-            self._client = client(address, timeout="10s", set_as_default=False)
+            self._client = client(address, timeout=_CONNECT, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             raise ScenarioError(f"no Dask scheduler answers there: {type(error).__name__}", address) from None
         super().__init__(self._client.get_executor(pure=False))

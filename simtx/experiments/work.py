@@ -64,10 +64,12 @@ class Parcel:
 
     def __init__(self, scenario: Scenario, strategy: Strategy) -> None:
         self._here: tuple[Scenario, Strategy] | None = (scenario, strategy)
-        self._data: bytes = cloudpickle.dumps((scenario, strategy))
+        self._data = b""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave what is here behind."""
+        if not self._data:
+            self._data = cloudpickle.dumps(self._here)
         return _arrived, (self._data,)
 
     def open(self) -> tuple[Scenario, Strategy]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -49,6 +50,7 @@ def _walk(table: BaseModel, path: Path, text: str, *, given: bool) -> Iterator[t
             yield here, said, known, value
 
 
+@lru_cache(maxsize=1 << 16)  # the cells of a sweep ask the same again and again
 def covers(pattern: str, path: Path, text: str) -> bool:
     """Whether a note's path fits a figure: the path itself, that of a table around it, or one with ``*`` for any part."""
     expression = re.compile(re.escape(pattern).replace(r"\*", ".*") + r"(?:[.\[].*)?")

@@ -54,6 +54,10 @@ class Cell:
                 raise ScenarioError(str(error), f"cell {self.name}" if self.values else "") from None
         return self._scenario
 
+    def forget(self) -> None:
+        """Keep the scenario no longer; it is made again when it is asked for."""
+        self._scenario = None
+
     def strategy(self, label: str, given: Strategy, base: Scenario) -> Strategy:
         """A strategy of the sweep as it is in this cell.
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 
+_MANY = 10_000  # cells whose scenarios are kept; each takes about 25 kB
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row of a sweep's frame: a run as one of its cells sees it.
@@ -115,6 +118,11 @@ class Study:
                 check(self.cells[number], self.scenario, self.strategies)
                 self._checked.add(number)
 
+    def _spare(self, number: int) -> None:
+        """Of a large sweep not every scenario is kept: they are soon made again."""
+        if len(self.cells) > _MANY:
+            self.cells[number].forget()
+
     @cached_property
     def _base(self) -> str:
         raw = digest(
@@ -152,10 +160,12 @@ class Study:
         new: dict[str, tuple[str, float, list[str]]] = {}
         for number, memo in memos.items():
             if memo not in self._known:
+                self.check([number])
                 scenario = self.cells[number].scenario(self.scenario)
                 size = scenario.expected_length() * (scenario.workload.mean_rate() or 0.0)
                 size = float(scenario.run.transactions or size or scenario.expected_length())
                 new[memo] = self._known[memo] = (scenario_fingerprint(scenario), size, scenario.warnings())
+            self._spare(number)
         if new:
             ledger.remember(new, {})
         return {number: self._known[memo] for number, memo in memos.items()}

@@ -206,8 +206,10 @@ def sweep(
     opened = Store(folder)
     if dry_run:
         try:
-            study.check(numbers)
-            return _sorted(study, opened, rows, settings)[0].plan
+            plan = _sorted(study, opened, rows, settings)[0].plan
+            if plan.to_play:
+                study.check(numbers)
+            return plan
         finally:
             opened.close()
     return _played(study, opened, rows, settings)
