@@ -468,9 +468,10 @@ def labelled(strategies: Sequence[Strategy | str], scenario: Scenario | None = N
     """
     given = [resolve(one) for one in strategies]
     names = [one.name for one in given]
+    policies = None if scenario is None else scenario.policies
     found: dict[str, Strategy] = {}
     for one in given:
-        label = one.name if names.count(one.name) == 1 else strategy_text(one) or repr(one)
+        label = one.name if names.count(one.name) == 1 else strategy_text(one, policies) or repr(one)
         if label in found:
             raise ScenarioError(f"{label} is there twice", "strategies")
         found[label] = one if scenario is None else resolve(one, scenario.policies)

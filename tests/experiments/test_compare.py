@@ -15,7 +15,8 @@ import pytest
 import simtx
 from simtx import RunFailed, ScenarioError
 from simtx.experiments import Result, interval, paired, ratio
-from simtx.protocols import Saga
+from simtx.experiments.compare import labelled
+from simtx.protocols import Saga, strategy
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +221,13 @@ def test_wrong_input_is_refused(small: simtx.Scenario, options: dict[str, Any], 
     with pytest.raises(ScenarioError) as caught:
         simtx.compare(small, **options)
     assert problem in str(caught.value)
+
+
+def test_strategies_of_one_name_are_told_apart_by_their_options_alone(small: simtx.Scenario) -> None:
+    """Also if they have the scenario's policies already, which need no word."""
+    given = ["outbox", "outbox:reader=lock"]
+    filled = [strategy(one, small.policies) for one in given]
+    assert list(labelled(given, small)) == list(labelled(filled, small)) == given
 
 
 def test_unknown_names_are_refused(comparison: simtx.Comparison) -> None:
