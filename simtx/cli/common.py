@@ -33,7 +33,7 @@ def load(name: str, changes: Sequence[str]) -> Scenario:
     values = changed(changes)
     if values:
         scenario = scenario.replace(**values)
-    warn(scenario.warnings())
+    warn(scenario.warnings)
     return scenario
 
 

@@ -77,7 +77,7 @@ def compare(
         progress=False if json else None,
         on_result=_Rows(target / "comparison.csv", origin),
     )
-    warn(note for note in comparison.warnings if note not in chosen.warnings())
+    warn(note for note in comparison.warnings if note not in chosen.warnings)
     written: list[Path] = []
     problem: SimtxError | None = None
     if len(comparison.frame):

@@ -63,7 +63,7 @@ def execute(
         port=port,
         progress=False if json else None,
     )
-    warn(note for note in run.warnings if note not in chosen.warnings())
+    warn(note for note in run.warnings if note not in chosen.warnings)
 
     def shown(written: list[Path]) -> None:
         if not json:

@@ -39,7 +39,7 @@ def simulate(
     origin = provenance("simulate", chosen, {played.name: played}, seed=seed, replication=replication)
     target = wishes.target(f"simtx-{chosen.name}", origin)
     run = simtx.simulate(chosen, played, seed=seed, replication=replication, trace=wishes.recorded)
-    warn(note for note in run.warnings if note not in chosen.warnings())
+    warn(note for note in run.warnings if note not in chosen.warnings)
 
     def shown(written: list[Path]) -> None:
         if not json:

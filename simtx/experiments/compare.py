@@ -189,7 +189,7 @@ class Comparison:
     @property
     def warnings(self) -> list[str]:
         """What a reader should know before trusting the numbers."""
-        notes = list(self.scenario.warnings())
+        notes = list(self.scenario.warnings)
         if self.stopped:
             wanted = self.replications * len(self.strategies)
             notes.append(f"{self.stopped}; {len(self.frame)} of {wanted} runs are finished")

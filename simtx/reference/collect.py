@@ -167,4 +167,4 @@ def gather(
     for name in sorted(data.columns):
         digest.update(f"{name}:{list(data.columns[name])!r}".encode())
     data.digest = digest.hexdigest()
-    return Run(scenario, strategy, seed, 0, data, trace, [*scenario.warnings(), *problems])
+    return Run(scenario, strategy, seed, 0, data, trace, [*scenario.warnings, *problems])

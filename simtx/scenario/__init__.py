@@ -19,6 +19,7 @@ from simtx.scenario.load import from_dict, load, names, titles
 from simtx.scenario.model import Clients, Fault, Invariant, RunPlan, Scenario, Trigger, Workload
 
 __all__ = [
+    "Assumption",
     "Broker",
     "Clients",
     "CommonMode",

@@ -11,8 +11,8 @@ from simtx.scenario import build, faults, schema, steps
 from simtx.scenario.catalog import LOCAL, region, regions
 from simtx.scenario.conservation import conservation
 from simtx.scenario.infrastructure import BROKER, CLIENT, HUB
+from simtx.scenario.notes import covers, leaves
 from simtx.scenario.problems import Path, Problem
-from simtx.scenario.provenance import covers, leaves
 from simtx.scenario.traces import Arrivals
 from simtx.scenario.units import duration_text, hint, shown
 
@@ -274,7 +274,7 @@ def _bounds(file: schema.ScenarioFile, entry: schema.InvariantFile, path: Path) 
 
 def notes(file: schema.ScenarioFile) -> Iterator[Problem]:
     """Sources and assumptions are about figures that exist."""
-    figures = [(path, text) for path, text, _, _ in leaves(file)]
+    figures = [(path, text) for path, text, *_ in leaves(file)]
     for table in ("sources", "assumptions"):
         for pattern in getattr(file, table):
             if not any(covers(pattern, path, text) for path, text in figures):

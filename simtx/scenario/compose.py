@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from simtx.errors import ScenarioError
-from simtx.scenario import build, checks, provenance, schema
+from simtx.scenario import build, checks, notes, schema
 from simtx.scenario.calibration import load_calibration
 from simtx.scenario.infrastructure import Hub
 from simtx.scenario.model import Scenario
@@ -99,7 +99,7 @@ def compose(
     if problems or file is None:
         raise failure(_in_defaults(problems, raw), where)
     placed = build.zones(file)
-    sources, assumptions = provenance.provenance(file, raw, placed)
+    sources, assumptions = notes.noted(file, raw, placed)
     scenario = Scenario(
         name=name,
         title=file.title,

@@ -214,6 +214,35 @@ class RunPlan:
     timeline_every: float | None = None
 
 
+class Assumption(str):
+    """Why a figure without a source is what it is, as a text, with the figure beside it.
+
+    Attributes:
+        value: The figure as people read it: ``60/s``, ``lognormal, median 2 ms``; of several figures, each with what it belongs to.
+    """
+
+    __slots__ = ("value",)
+    value: str
+
+    def __new__(cls, why: str, value: str = "") -> Assumption:
+        """The reason, and the figure."""
+        made = super().__new__(cls, why)
+        made.value = value
+        return made
+
+    @property
+    def why(self) -> str:
+        """The reason as a plain text."""
+        return str.__str__(self)
+
+    def __repr__(self) -> str:
+        return f"Assumption(value={self.value!r}, why={str.__repr__(self)})"
+
+    def __reduce__(self) -> tuple[type[Assumption], tuple[str, str]]:
+        """Pickle both parts."""
+        return Assumption, (str.__str__(self), self.value)
+
+
 # --- the whole ----------------------------------------------------------------------------------------------------------------
 
 
@@ -242,7 +271,7 @@ class Scenario:
         deadlocks: ``timeout`` (a lock wait ends by its timeout), ``detect`` (a cycle fails the one who closes it), ``wait-die`` (a
             younger transaction never waits for an older one).
         sources: Where a parameter's value comes from, by its path in the file.
-        assumptions: Parameters without a source, by path: why this value.
+        assumptions: Parameters without a source, by path: the value, and why it is this one (`Assumption`).
         path: The file that it was read from, or None.
         overrides: What `replace` has changed since.
     """
@@ -264,7 +293,7 @@ class Scenario:
     common_mode: CommonMode | None = None
     clients: Clients = field(default_factory=Clients)
     sources: Mapping[str, str] = field(default_factory=dict)
-    assumptions: Mapping[str, str] = field(default_factory=dict)
+    assumptions: Mapping[str, Assumption] = field(default_factory=dict)
     path: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     _raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -332,6 +361,7 @@ class Scenario:
             return times[min(count, len(times)) - 1] if times else 1.0
         return count / (workload.mean_rate() or 1.0)
 
+    @property
     def warnings(self) -> list[str]:
         """Things that may be intended but rarely are, one line each: saturation, invariants that nothing touches, ..."""
         from simtx.scenario.advice import warnings

@@ -82,7 +82,7 @@ def sections(scenario: Scenario) -> list[Section]:
         *(("invariant", f"{i.name}: {i.kind}{f' ({i.unit})' if i.unit else ''}") for i in scenario.invariants),
         ("run", _run_text(scenario)),
         *(("changed", f"{path} = {value}") for path, value in scenario.overrides.items()),
-        *(("warning", line) for line in scenario.warnings()),
+        *(("warning", line) for line in scenario.warnings),
     ]
     return [
         (
@@ -92,7 +92,11 @@ def sections(scenario: Scenario) -> list[Section]:
         ),
         ("Transaction", ("step", "service", "kind", "after", "does", "undone by", "refusal"), steps),
         ("Around it", ("", ""), [(a, b) for a, b in others]),
-        ("Assumptions", ("parameter", "why"), list(scenario.assumptions.items())),
+        (
+            "Assumptions",
+            ("parameter", "value", "why"),
+            [(path, one.value, one.why) for path, one in scenario.assumptions.items()],
+        ),
         ("Sources", ("parameter", "source"), list(scenario.sources.items())),
     ]
 

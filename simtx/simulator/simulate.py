@@ -91,7 +91,7 @@ def simulate(
         replication,
         world.data(),
         world.trace.trace() if world.trace is not None else record,
-        scenario.warnings(),
+        scenario.warnings,
         provenance=lambda: provenance(
             "simulate",
             played,

@@ -533,7 +533,7 @@ def test_the_good_file_is_good(tmp_path):
     """The cases below differ from this file in one place each."""
     path = tmp_path / "shop.toml"
     path.write_text(GOOD)
-    assert load(path).warnings() == []
+    assert load(path).warnings == []
 
 
 @pytest.mark.parametrize(("old", "new", "line"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])

@@ -32,7 +32,7 @@ def test_is_complete_and_without_warnings(name):
     assert scenario.name == name
     assert scenario.title == titles()[name]
     assert scenario.description
-    assert scenario.warnings() == []
+    assert scenario.warnings == []
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -43,4 +43,4 @@ def test_the_first_file_works(document, tmp_path):
     (tmp_path / "purchase.toml").write_text(text)
     scenario = load(tmp_path / "purchase.toml")
     assert scenario.title == "A purchase over two services"
-    assert scenario.warnings() == []
+    assert scenario.warnings == []

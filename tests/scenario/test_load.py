@@ -17,6 +17,7 @@ from simtx.scenario import (
     Trigger,
     from_dict,
     load,
+    names,
 )
 from simtx.scenario.calibration import Block, Calibration
 from simtx.scenario.catalog import forced_writes
@@ -250,12 +251,12 @@ def test_files_beside_the_tables_are_found_from_everywhere(tmp_path, purchase, m
 def test_utilisation_is_rate_times_work_over_workers(purchase):
     scenario = from_dict(purchase)
     assert scenario.utilisation() == pytest.approx({"shop": 0.24, "bank": 0.48})
-    assert scenario.warnings() == []
+    assert scenario.warnings == []
     assert scenario.replace(**{"services.bank.workers": 4}).utilisation()["bank"] == pytest.approx(0.12)
 
 
 def test_saturation_is_a_warning_and_not_an_error(purchase):
-    (line,) = from_dict(purchase).replace(**{"workload.rate": 150}).warnings()
+    (line,) = from_dict(purchase).replace(**{"workload.rate": 150}).warnings
     assert line == (
         "services.bank: saturated, utilisation 1.20 at 150/s with 1 worker: its queue grows as long as the run lasts; "
         "it takes 125/s at most"
@@ -264,7 +265,7 @@ def test_saturation_is_a_warning_and_not_an_error(purchase):
 
 def test_a_serial_log_saturates_too(purchase):
     purchase["services"]["shop"]["store"] = {"log": {"forced_write": "20ms", "flush": "serial"}}
-    (line,) = from_dict(purchase).warnings()
+    (line,) = from_dict(purchase).warnings
     assert line == (
         "services.shop.store.log: saturated, at least 1 forced write a transaction, one after the other, "
         "keep it busy 1.20 of the time at 60/s; use flush = 'group'"
@@ -275,15 +276,15 @@ def test_a_producer_without_patience_is_a_warning(purchase):
     broker = {"linger": "30ms", "ack_latency": "20ms"}
     patient = from_dict({**purchase, "broker": broker, "policies": {"publish_timeout": "60ms"}})
     hasty = from_dict({**purchase, "broker": broker, "policies": {"publish_timeout": "50ms"}})
-    assert not any("publish_timeout" in line for line in patient.warnings())
-    assert any(line.startswith("policies.publish_timeout: not longer than") for line in hasty.warnings())
+    assert not any("publish_timeout" in line for line in patient.warnings)
+    assert any(line.startswith("policies.publish_timeout: not longer than") for line in hasty.warnings)
 
 
 def test_what_nothing_uses_is_a_warning(purchase):
     purchase["services"]["spare"] = {"service_time": 0.001}
     purchase["transaction"]["parameters"]["colour"] = {"population": 3}
     purchase["invariants"].append({"name": "limit", "kind": "bounds", "service": "bank", "prefix": "limt:", "low": 0})
-    assert from_dict(purchase).warnings() == [
+    assert from_dict(purchase).warnings == [
         "transaction.parameters.colour: no operation uses it",
         "services.spare: no step runs on it",
         "invariants.limit: no operation on 'bank' touches a key that begins with 'limt:'",
@@ -308,6 +309,26 @@ def test_every_figure_has_a_source_or_is_an_assumption(purchase):
     assert scenario.assumptions["policies"] == "default of simtx"
     assert scenario.sources["network.latency"].startswith("IBM Cloud VPC docs")
     assert "mean of a shifted lognormal" in scenario.assumptions["network.latency"]
+    assert scenario.warnings == simtx.simulate(scenario, "saga").warnings, "the same kind of thing"
+
+
+def test_an_assumption_has_its_value_beside_its_reason(purchase):
+    """Written as people write it; of several figures, each with what it belongs to."""
+    purchase["services"]["shop"]["workers"] = 3
+    purchase["defaults"] = {"store": {"lock_timeout": "250ms"}}
+    purchase["assumptions"] = {"services.*.workers": "a guess", "workload.rate": "a busy day"}
+    assumptions = from_dict(purchase).assumptions
+    rate = assumptions["workload.rate"]
+    assert (rate, rate.why, rate.value) == ("a busy day", "a busy day", "60/s")
+    assert assumptions["services.*.service_time"].value.startswith("shop 4 ms; bank exponential")
+    assert assumptions["services.*.store.lock_timeout"].value == "250 ms"
+    assert assumptions["services.*.workers"].value == "shop 3; bank 1"
+    assert "call_timeout 1 s; attempts 5" in assumptions["policies"].value
+    assert assumptions["network.latency"].value == "by the round trips of regions.toml"
+    again = pickle.loads(pickle.dumps(rate))  # noqa: S301
+    assert (again, again.value, repr(again)) == (rate, rate.value, "Assumption(value='60/s', why='a busy day')")
+    for name in names():
+        assert all(one.value for one in load(name).assumptions.values()), name
 
 
 def test_a_note_on_a_table_covers_what_is_in_it_and_the_nearest_note_wins(purchase):

@@ -106,10 +106,10 @@ def test_access_logs_of_web_servers(arrivals: Any) -> None:
 def test_a_clock_that_ticks_in_seconds_is_said_and_can_be_spread(arrivals: Any) -> None:
     """A second's requests arrive all at once otherwise, which is a burst that nobody has measured."""
     scenario = arrivals(COMBINED, format="combined")
-    assert any("33% of the arrivals have the same time" in line for line in scenario.warnings())
+    assert any("33% of the arrivals have the same time" in line for line in scenario.warnings)
     scenario = arrivals(COMBINED, format="combined", spread="1s")
     assert scenario.workload.trace_times == (0.25, 0.75, 3.5)
-    assert not any("the same time" in line for line in scenario.warnings())
+    assert not any("the same time" in line for line in scenario.warnings)
     scenario = arrivals("time\n0\n0\n0.5\n", spread="1s")
     assert scenario.workload.trace_times == (0.125, 0.375, 1.0), "nothing overtakes the next tick"
 

@@ -164,7 +164,7 @@ class Study:
                 scenario = self.cells[number].scenario(self.scenario)
                 size = scenario.expected_length() * (scenario.workload.mean_rate() or 0.0)
                 size = float(scenario.run.transactions or size or scenario.expected_length())
-                new[memo] = self._known[memo] = (scenario_fingerprint(scenario), size, scenario.warnings())
+                new[memo] = self._known[memo] = (scenario_fingerprint(scenario), size, scenario.warnings)
             self._spare(number)
         if new:
             ledger.remember(new, {})

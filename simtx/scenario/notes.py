@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel
 
 from simtx.scenario import schema
 from simtx.scenario.build import Zones
 from simtx.scenario.catalog import LOCAL, Measured, brokers, canonical, forced_writes, region, regions
+from simtx.scenario.distributions import Distribution, duration_text
 from simtx.scenario.fields import Notation
+from simtx.scenario.model import Assumption
 from simtx.scenario.problems import Path, at, path_text
 
 #: Entries that shape the model instead of measuring something: they need no source.
@@ -22,12 +24,12 @@ _SHAPE = re.compile(
 _DEFAULT = "default of simtx"
 
 
-def leaves(file: schema.ScenarioFile) -> Iterator[tuple[Path, str, bool, Any]]:
-    """All figures: path, path with names instead of positions, whether it was given, and value."""
+def leaves(file: schema.ScenarioFile) -> Iterator[tuple[Path, str, bool, Any, str]]:
+    """All figures: path, path with names instead of positions, whether it was given, value, and how such a value is written."""
     yield from _walk(file, (), "", given=True)
 
 
-def _walk(table: BaseModel, path: Path, text: str, *, given: bool) -> Iterator[tuple[Path, str, bool, Any]]:
+def _walk(table: BaseModel, path: Path, text: str, *, given: bool) -> Iterator[tuple[Path, str, bool, Any, str]]:
     for name, field in type(table).model_fields.items():
         key = field.alias or name
         value = getattr(table, name)
@@ -47,7 +49,7 @@ def _walk(table: BaseModel, path: Path, text: str, *, given: bool) -> Iterator[t
         ):
             if key == "exponent" and getattr(table, "popularity", "") != "zipf":
                 continue  # it has no meaning there
-            yield here, said, known, value
+            yield here, said, known, value, next(one.text for one in field.metadata if isinstance(one, Notation))
 
 
 @lru_cache(maxsize=1 << 16)  # the cells of a sweep ask the same again and again
@@ -57,9 +59,9 @@ def covers(pattern: str, path: Path, text: str) -> bool:
     return any(expression.fullmatch(form) is not None for form in (text, path_text(path)))
 
 
-def provenance(
+def noted(
     file: schema.ScenarioFile, tables: Mapping[str, Any], placed: Zones
-) -> tuple[dict[str, str], dict[str, str]]:
+) -> tuple[dict[str, str], dict[str, Assumption]]:
     """Sources and assumptions by path; what has neither is an assumption too.
 
     Args:
@@ -69,7 +71,9 @@ def provenance(
     """
     sources: dict[str, str] = {}
     assumptions: dict[str, str] = {}
-    for path, text, given, value in leaves(file):
+    values: dict[str, str] = {}
+    for path, text, given, value, notation in leaves(file):
+        values[text] = value_text(value, notation)
         if not given and value in (None, 0, 0.0, (), {}):
             continue
         noted = False
@@ -86,8 +90,28 @@ def provenance(
         elif not noted and not _SHAPE.fullmatch(text):
             assumptions.setdefault(text, "no source given" if given else _DEFAULT)
     _latencies(file, placed, sources, assumptions)
+    if file.network.latency is None:
+        values["network.latency"] = "by the round trips of regions.toml"
     names = list(file.services)
-    return _collapsed(sources, names), _collapsed(assumptions, names)
+    found = {text: Assumption(why, values.get(text, "")) for text, why in assumptions.items()}
+    return _collapsed(sources, names), _collapsed(found, names)
+
+
+def value_text(value: Any, notation: str) -> str:
+    """A figure as people read it: ``2.5 ms``, ``60/s``, ``1 %``, ``lognormal, median 2 ms``."""
+    if value is None:
+        return "none"
+    if isinstance(value, Distribution):
+        return value.describe("s" if "duration" in notation else "")
+    if isinstance(value, tuple):  # a profile
+        return ", ".join(f"{rate:g}/s from {duration_text(time)}" for time, rate in value)
+    if notation.startswith("duration"):
+        return duration_text(value)
+    if notation == "rate":
+        return f"{value:g}/s"
+    if notation == "probability":
+        return f"{100 * value:g} %"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _measured(path: Path, written: Any) -> Measured | None:
@@ -110,19 +134,34 @@ def _latencies(file: schema.ScenarioFile, placed: Zones, sources: dict[str, str]
             assumptions.setdefault("network.latency", regions().assumption)
 
 
-def _collapsed(notes: dict[str, str], services: list[str]) -> dict[str, str]:
+N = TypeVar("N", bound=str)
+
+
+def _collapsed(notes: dict[str, N], services: list[str]) -> dict[str, N]:
     """Notes that are the same for every service become one, and those of defaults that are the same in a table too."""
-    result: dict[str, str] = {}
+    result: dict[str, N] = {}
+    alike: dict[str, dict[str, str]] = {}
     for text, note in notes.items():
         parts = text.split(".", 2)
+        kept, part = text, ""
         if (
             parts[0] == "services"
             and len(services) > 1
             and all(notes.get(f"services.{s}.{parts[2]}") == note for s in services)
         ):
-            result[f"services.*.{parts[2]}"] = note
+            kept, part = f"services.*.{parts[2]}", parts[1]
         elif parts[0] == "policies" and all(n == note for t, n in notes.items() if t.startswith("policies.")):
-            result["policies"] = note
-        else:
-            result[text] = note
-    return result
+            kept, part = "policies", text.removeprefix("policies.")
+        result.setdefault(kept, note)
+        alike.setdefault(kept, {})[part] = getattr(note, "value", "")
+    return {text: _of_all(note, alike[text]) for text, note in result.items()}
+
+
+def _of_all(note: N, values: Mapping[str, str]) -> N:
+    """A note for several figures: their value, if it is one, else each with what it belongs to."""
+    if not isinstance(note, Assumption) or len(values) == 1:
+        return note
+    different = set(values.values())
+    listed = "; ".join(f"{part} {value}" for part, value in values.items())
+    value = listed if len(different) > 1 else different.pop()
+    return cast("N", Assumption(note, value))
