@@ -496,6 +496,6 @@ def test_an_outage_longer_than_the_deduplication_remembers_is_warned_about():
     """After an hour, the idempotency rows of five minutes ago are gone: a compensation does not find what it has to undo."""
     outage = {"kind": "broker-outage", "at": "5s", "duration": "1h"}
     scenario = simtx.load("checkout").replace(faults=[outage])
-    (line,) = [line for line in scenario.warnings() if "dedup_retention" in line]
+    (line,) = [line for line in scenario.warnings if "dedup_retention" in line]
     assert line.startswith("policies.dedup_retention: 5 min, but a broker-outage lasts 1 h")
-    assert not scenario.replace(**{"policies.dedup_retention": "2h"}).warnings()
+    assert not scenario.replace(**{"policies.dedup_retention": "2h"}).warnings
