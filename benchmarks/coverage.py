@@ -21,7 +21,9 @@ from scipy import special
 
 from simtx.experiments.pairs import compared
 from simtx.experiments.stopping import CAP, Apart, Best, Precision, Rule, looks
-from simtx.metrics.intervals import Kind, at_most, bounds, interval, log_ratios
+from simtx.metrics.controls import controlled
+from simtx.metrics.intervals import Kind, at_most, bounds, interval, log_ratios, ratio
+from simtx.metrics.sections import TOO_SHORT, pooled_ratio, section_interval
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Floats]
@@ -174,6 +176,100 @@ def _both(ours: Floats, theirs: Floats, *, unequal: bool = False) -> list[str]:
     return ["(unequal means)", "(unequal means)", *found[2:]] if unequal else found
 
 
+def sections(trials: int) -> Iterable[Row]:
+    """One long run of M/M/1, cut into ten sections: coverage of the mean and of the 99 % quantile, where an interval is given at all."""
+    yield "load, customers", "mean", "99 % quantile", "intervals given", "if always given"
+    for load, customers, runs in (
+        (0.5, 20_000, 2_000),
+        (0.5, 100_000, 1_000),
+        (0.8, 50_000, 1_000),
+        (0.8, 400_000, 300),
+    ):
+        runs = max(100, min(most, trials))
+        found = np.zeros(4)
+        truth = 1 / (1 - load), math.log(100) / (1 - load)
+        for seed in range(runs // 20):
+            for row in sojourns(np.random.default_rng([25, seed]), 20, customers, load):
+                mean, tail = section_interval(row), section_interval(row, 0.99)
+                given = tail.method != TOO_SHORT
+                parts = np.quantile(row[: customers // 10 * 10].reshape(10, -1), 0.99, axis=1)
+                half = 2.2622 * math.sqrt(float(np.sum((parts - tail.mean) ** 2)) / 90)
+                found += [
+                    mean.low <= truth[0] <= mean.high,
+                    given and tail.low <= truth[1] <= tail.high,
+                    given,
+                    abs(tail.mean - truth[1]) <= half,
+                ]
+        share = found / (runs // 20 * 20)
+        tail_text = f"{100 * share[1] / share[2]:.1f}" if share[2] > 0.05 else "–"
+        yield (
+            f"{load:g}, {customers:,}",
+            f"{100 * share[0]:.1f}",
+            tail_text,
+            f"{100 * share[2]:.0f}",
+            f"{100 * share[3]:.1f}",
+        )
+
+
+def quantiles(trials: int) -> Iterable[Row]:
+    """Ratio of 99 % quantiles of two equal queues under common random numbers, load 0.7, 20 replications: two ways, and how alike they are."""
+    yield (
+        "customers a replication",
+        "ratio by replication",
+        "width",
+        "ratio of pooled quantiles",
+        "width",
+        "correlation of the two",
+    )
+    studies = max(50, min(trials // 10, 500))
+    for customers in (200, 1_000, 4_000):
+        first, second = crn_quantiles(1_000, customers, 0.7, 26)
+        rng = np.random.default_rng(27)
+        hits, widths, both = np.zeros(2), np.zeros(2), []
+        for _ in range(studies):
+            pick = rng.integers(0, 1_000, 20)
+            ours, theirs = (np.quantile(side[pick], 0.99, axis=1) for side in (first, second))
+            pair = ratio(ours, theirs), pooled_ratio(list(first[pick]), list(second[pick]), 0.99)
+            hits += [one.low <= 1 <= one.high for one in pair]
+            widths += [math.log(one.high / one.low) for one in pair]
+            both.append([math.log(one.mean) for one in pair])
+        alike = float(np.corrcoef(np.array(both).T)[0, 1])
+        cells = [
+            f"{100 * hits[k] / studies:.1f}" if part == 0 else f"{100 * widths[k] / studies:.0f} %"
+            for k in (0, 1)
+            for part in (0, 1)
+        ]
+        yield f"{customers:,}", *cells, f"{alike:.2f}"
+
+
+def controls(trials: int) -> Iterable[Row]:
+    """M/M/1, load 0.7, 20 replications of 2,000: control variates are the mean gap between arrivals and the mean service, both known."""
+    yield "figure", "coverage, plain", "coverage, controlled", "variance left", "runs saved"
+    rng = np.random.default_rng(28)
+    runs, customers, load = 2_000, 2_000, 0.7
+    shape = (customers, runs)
+    gaps, work = rng.exponential(1 / load, shape), rng.exponential(1.0, shape)
+    waiting, times = (
+        rng.exponential(1 / (1 - load), runs) * (rng.random(runs) < load),
+        np.empty(shape),
+    )  # it starts in steady state
+    for number in range(customers):
+        if number:
+            waiting = np.maximum(times[number - 1] - gaps[number], 0.0)
+        times[number] = waiting + work[number]
+    given = [gaps.mean(axis=0), work.mean(axis=0)]
+    for name, outputs in (("mean sojourn", times.mean(axis=0)), ("99 % quantile", np.quantile(times, 0.99, axis=0))):
+        truth = float(outputs.mean())
+        studies, hits, widths = max(200, min(trials, 3_000)), np.zeros(2), np.zeros(2)
+        for _ in range(studies):
+            pick = rng.integers(0, runs, 20)
+            pair = interval(outputs[pick]), controlled(outputs[pick], [one[pick] for one in given], [1 / load, 1.0])
+            hits += [one.low <= truth <= one.high for one in pair]
+            widths += [one.half_width**2 for one in pair]
+        left = widths[1] / widths[0]
+        yield name, *(f"{100 * one / studies:.1f}" for one in hits), f"{left:.2f}", f"{100 * (1 - left):.0f} %"
+
+
 # --- rules of stopping, selection --------------------------------------------------------------------------------------------------------
 
 
@@ -309,6 +405,9 @@ PARTS: Final[dict[str, Callable[[int], Iterable[Row]]]] = {
     "never": never,
     "mm1": mm1,
     "crn": crn,
+    "sections": sections,
+    "quantiles": quantiles,
+    "controls": controls,
     "stopping": stopping,
     "precision": precision,
     "selection": selection,

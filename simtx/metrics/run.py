@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import pandas as pd
 
+from simtx.errors import ScenarioError
 from simtx.metrics import censored, recovery, timeline, views
+from simtx.metrics.intervals import Interval
 from simtx.metrics.provenance import Provenance
 from simtx.metrics.provenance import provenance as made
 from simtx.metrics.recovery import Struck
+from simtx.metrics.sections import section_interval
 from simtx.metrics.still_open import NOTHING, StillOpen
 from simtx.metrics.summary import summarise, transactions_frame
 from simtx.metrics.timeline import Timeline
@@ -81,6 +85,9 @@ class RunData:
     origin: float | None = None
     still_open: StillOpen = NOTHING
     struck: list[Struck] = field(default_factory=list)
+
+
+_DURATION: Final = re.compile(r"(latency|decision|settle|window)_(p[1-9][0-9]?|mean)_ms")
 
 
 class Run:
@@ -244,6 +251,28 @@ class Run:
             quantities,
         )
         self.warnings = list(warnings)
+
+    def interval(self, metric: str, confidence: float = 0.95) -> Interval:
+        """A duration of this one run with its interval, from ten sections of it, as long as the run is long enough for one.
+
+        Args:
+            metric: A quantile or mean of a duration: ``latency_p99_ms``, ``decision_p50_ms``, ``settle_mean_ms``, ``window_p99_ms``.
+            confidence: Coverage, between 0 and 1.
+
+        Raises:
+            ScenarioError: It is no such metric.
+        """
+        match = _DURATION.fullmatch(metric)
+        if match is None:
+            raise ScenarioError(
+                f"'{metric}' has no interval within one run; quantiles and means of latency, decision, settle and window have, "
+                "such as 'latency_p99_ms'",
+                "metric",
+            )
+        column, figure = match.groups()
+        rows = self.transactions
+        values = rows.loc[rows["measured"], f"{column}_ms"].to_numpy(dtype=float)
+        return section_interval(values, None if figure == "mean" else int(figure[1:]) / 100, confidence)
 
     def plot(self, **options: Any) -> Any:
         """Draw the timeline of the run; returns matplotlib Axes."""
