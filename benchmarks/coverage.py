@@ -179,7 +179,7 @@ def _both(ours: Floats, theirs: Floats, *, unequal: bool = False) -> list[str]:
 def sections(trials: int) -> Iterable[Row]:
     """One long run of M/M/1, cut into ten sections: coverage of the mean and of the 99 % quantile, where an interval is given at all."""
     yield "load, customers", "mean", "99 % quantile", "intervals given", "if always given"
-    for load, customers, runs in (
+    for load, customers, most in (
         (0.5, 20_000, 2_000),
         (0.5, 100_000, 1_000),
         (0.8, 50_000, 1_000),
