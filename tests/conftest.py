@@ -2,6 +2,11 @@
 
 import signal
 
+from hypothesis import settings
+
+settings.register_profile("simtx", deadline=None)  # nothing is timed in tests: on a busy machine an example may take any time
+settings.load_profile("simtx")
+
 
 def pytest_configure() -> None:
     """Hear Ctrl-C, also below a shell that runs its background jobs without: tests that interrupt a child would wait for ever."""

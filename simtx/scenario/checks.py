@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
-from simtx.protocols.policies import Policies
 from simtx.scenario import build, faults, schema, steps
 from simtx.scenario.catalog import LOCAL, region, regions
 from simtx.scenario.conservation import conservation
@@ -175,7 +174,7 @@ def clients(file: schema.ScenarioFile) -> Iterator[Problem]:
             ("clients", "timeout"),
             f"{duration_text(given.timeout)} is not below deadline = {duration_text(given.deadline)}",
         )
-    retention = Policies().dedup_retention
+    retention = file.policies.dedup_retention
     if again and given.deadline >= retention:
         yield (
             ("clients", "deadline"),

@@ -406,6 +406,10 @@ class PoliciesFile(Table):
     publish_timeout: Period = _field("How long a producer waits for the broker's ack.", _DEFAULTS.publish_timeout)
     publish_attempts: Positive = _field("How often a dual write tries to publish.", _DEFAULTS.publish_attempts)
     poll_interval: Period = _field("Period of the polling outbox relay.", _DEFAULTS.poll_interval)
+    dedup_retention: Period = _field(
+        "How long stores keep the rows by which they recognise what was done before; safe only if nothing is delivered or undone later than that.",
+        _DEFAULTS.dedup_retention,
+    )
     poll_batch: Positive = _field("Rows that the relay reads at once.", _DEFAULTS.poll_batch)
     maximum_hops: Positive = _field(
         "Choreographed events with more hops than this are refused as a cycle.", _DEFAULTS.maximum_hops
