@@ -23,6 +23,7 @@ COMMANDS = sorted({command for page in PAGES for command in commands(page)})
 # What a command line of the documentation becomes here: shorter runs, in an empty folder. Everything else is run as it stands.
 SHORTER = {
     "compare": ["--replications", "2", "--set", "run.transactions=500"],
+    "sweep": ["--set", "run.duration=2s", "--set", "run.warmup=0.5s", "--replications", "1", "--store", "results"],
     "execute": ["--set", "run.transactions=60", "--set", "run.warmup=0s"],
     "crash-matrix": ["--places", "2"],
     "soak": ["--minutes", "0.05"],
