@@ -4,7 +4,8 @@ import signal
 
 from hypothesis import settings
 
-settings.register_profile("simtx", deadline=None)  # nothing is timed in tests: on a busy machine an example may take any time
+# Nothing is timed in tests: on a busy machine an example may take any time.
+settings.register_profile("simtx", deadline=None)
 settings.load_profile("simtx")
 
 
