@@ -8,8 +8,8 @@ The noise is that of real simulations: many replications of each strategy are ma
 
 - independent replications of fixed length, as many as find the difference with a probability of 95 % (each strategy with seeds of its own,
   Student's t at 95 %);
-- ``until="apart METRIC"``: the same replications for both, looked at after 10, 15, 23, ... of them, with the permitted error spent over the looks.
-  Counted are the replications that it made on average, and how often it found the difference.
+- ``until="apart METRIC"`` with its defaults: the same replications for both, looked at after 10, 15, 23, ... 200 of them, with the permitted error spent
+  over the looks. Counted are the replications that it made on average, and how often it found the difference.
 
 Both pay for the warm-up of each replication.
 """
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 import simtx
-from simtx.experiments.stopping import Apart, looks
+from simtx.experiments.stopping import CAP, Apart, looks
 
 Floats = NDArray[np.float64]
 PAIRS = (
@@ -34,7 +34,6 @@ PAIRS = (
     ("saga", "2pc", "decision_p99_ms"),
 )
 DIFFERENCE = math.log(1.05)
-CAP = 5_000
 STUDIES = 1_000
 
 
