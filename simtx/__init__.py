@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from simtx.checker.explore import explore
     from simtx.checker.history import check_history
     from simtx.checker.verify import Verdict, verify
-    from simtx.experiments import Comparison, compare
+    from simtx.experiments import Apart, Best, Comparison, Decision, Precision, compare
     from simtx.experiments.saved import read
     from simtx.experiments.sweep import Range, Sweep, sweep
     from simtx.metrics.conformance import check_log
@@ -43,12 +43,16 @@ if TYPE_CHECKING:
     from simtx.validation.validate import Validation, validate
 
 _HOMES = {
+    "Apart": "simtx.experiments",
     "Backoff": "simtx.protocols",
+    "Best": "simtx.experiments",
     "BreakerPolicy": "simtx.protocols",
     "Comparison": "simtx.experiments",
+    "Decision": "simtx.experiments",
     "DualWrite": "simtx.protocols",
     "Outbox": "simtx.protocols",
     "Policies": "simtx.protocols",
+    "Precision": "simtx.experiments",
     "Range": "simtx.experiments.sweep",
     "Run": "simtx.metrics.run",
     "Saga": "simtx.protocols",
@@ -75,13 +79,17 @@ _HOMES = {
 }
 
 __all__ = [
+    "Apart",
     "Backoff",
+    "Best",
     "BreakerPolicy",
     "Comparison",
+    "Decision",
     "DualWrite",
     "Outbox",
     "PeerFault",
     "Policies",
+    "Precision",
     "ProtocolViolation",
     "Range",
     "Run",
