@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from simtx.errors import ScenarioError
 from simtx.scenario import schema
 from simtx.scenario.compose import EXCLUSIVE, compose, of_kind, plain
+from simtx.scenario.fields import Notation
 from simtx.scenario.model import Scenario
-from simtx.scenario.units import hint, shown
+from simtx.scenario.problems import inner
+from simtx.scenario.units import bare, hint, shown, unmarked
 
 _TOKEN = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
-def replaced(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
-    """A changed copy of a scenario; see `Scenario.replace`."""
+def replaced(scenario: Scenario, changes: Mapping[str, Any], *, units_needed: bool = True) -> Scenario:
+    """A changed copy of a scenario; see `Scenario.replace`.
+
+    Args:
+        scenario: The scenario.
+        changes: New values by path.
+        units_needed: Whether a duration among them needs a unit; without, a plain number is seconds, and noted as such.
+
+    Raises:
+        ScenarioError: A path or a value is wrong.
+    """
+    if not units_needed:
+        changes = {path: _in_seconds(path, value) for path, value in changes.items()}
     raw = scenario.to_dict()
     if isinstance(raw.get("workload"), dict):
         raw["workload"] = {
@@ -25,13 +42,43 @@ def replaced(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
             **of_kind(raw["workload"], changes.get("workload.kind")),
         }
     for path, value in changes.items():
-        _put(raw, path, plain(value), scenario.name)
+        _put(raw, path, bare(plain(value)) if units_needed else plain(value), scenario.name)
     file = Path(scenario.path) if scenario.path is not None else None
     where = file.name if file is not None else scenario.name
     overrides = {**scenario.overrides, **changes}
-    return compose(
+    changed = compose(
         raw, scenario.name, where, path=file, folder=_folder(scenario), units_needed=False, overrides=overrides
     )
+    return dataclasses.replace(changed, _raw=unmarked(raw))
+
+
+def _in_seconds(path: str, value: Any) -> Any:
+    """A number at the path of a duration, with its unit."""
+    number = value.item() if hasattr(value, "item") and hasattr(value, "dtype") else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or number == 0 or not _is_duration(path):
+        return value
+    return f"{number!r}s"
+
+
+@lru_cache(maxsize=4096)
+def _is_duration(path: str) -> bool:
+    """Whether a path leads to a duration, or a distribution of one."""
+    tokens = [part or index for part, index in _TOKEN.findall(path)]
+    current: Any = schema.ScenarioFile
+    if tokens[:1] == ["defaults"]:
+        current, tokens = schema.ServiceFile, tokens[1:]
+    notation = ""
+    for token in tokens:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            known = {one.alias or name: one for name, one in current.model_fields.items()}
+            if token not in known:
+                return False
+            field = known[token]
+            notation = next((one.text for one in field.metadata if isinstance(one, Notation)), "")
+            current = inner(field.annotation)
+        else:  # a member of a list or table
+            notation, current = "", inner((get_args(current) or (None,))[-1])
+    return "duration" in notation
 
 
 def _folder(scenario: Scenario) -> Path:

@@ -303,8 +303,8 @@ class Scenario:
 
         Args:
             changes: New values by dotted path, as in the file: ``replace(**{"workload.rate": 200, "network.loss": "1%"})``. Members of
-                a list are named or counted: ``transaction.steps.charge.refusal``, ``faults[0].every``. Plain numbers are
-                seconds; None removes the entry, so that its default holds again.
+                a list are named or counted: ``transaction.steps.charge.refusal``, ``faults[0].every``. Durations have a unit, as in a file;
+                None removes the entry, so that its default holds again.
 
         Raises:
             ScenarioError: A path or a value is wrong.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ScenarioError
 from simtx.scenario import build
+from simtx.scenario.changes import replaced
 from simtx.scenario.units import duration_text
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def strata(scenario: Scenario) -> Strata:
     raw = scenario.to_dict().get("faults", [])
     others = [entry for entry in raw if "every" not in entry]
     length = plan.duration - plan.warmup
-    quiet = scenario.replace(**{"run.stratify": False, "run.recovery": None, "faults": others})
+    quiet = replaced(scenario, {"run.stratify": False, "run.recovery": None, "faults": others}, units_needed=False)
     parts: list[Stratum] = []
     entries = iter(_entries(raw, scenario))
     for fault, entry in zip(scenario.faults, entries, strict=True):
@@ -185,13 +186,15 @@ def _stratum(
     period = fault.every.mean() + fault.duration.mean()
     once = {key: value for key, value in entry.items() if key not in ("every", "until")}
     once["at"] = f"{plan.warmup + lead:.9g}s"
-    changed = scenario.replace(
-        **{
+    changed = replaced(
+        scenario,
+        {
             "run.stratify": False,
             "run.recovery": None,
             "run.duration": f"{plan.warmup + length:.9g}s",
             "faults": [*others, once],
-        }
+        },
+        units_needed=False,
     )
     if length > period:
         raise ScenarioError(

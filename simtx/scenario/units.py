@@ -39,11 +39,43 @@ def is_quantity(text: str) -> bool:
     return _QUANTITY.fullmatch(text) is not None
 
 
+class Bare:
+    """A number that somebody has written where units are asked for: it is none of a duration, unless it is zero."""
+
+
+class BareInt(Bare, int):
+    """A whole one."""
+
+
+class BareFloat(Bare, float):
+    """Any other."""
+
+
+def bare(value: Any) -> Any:
+    """The value with each number in it marked as `Bare`."""
+    if isinstance(value, dict):
+        return {key: bare(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [bare(one) for one in value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return BareInt(value) if isinstance(value, int) else BareFloat(value)
+
+
+def unmarked(value: Any) -> Any:
+    """The value with plain numbers again."""
+    if isinstance(value, dict):
+        return {key: unmarked(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [unmarked(one) for one in value]
+    return int(value) if isinstance(value, BareInt) else float(value) if isinstance(value, BareFloat) else value
+
+
 def duration(value: Any, *, unit_needed: bool = True, zero: bool = True) -> float:
     """Seconds of a duration such as ``"5ms"``, ``"2 min"``, ``"200us"``.
 
     Args:
-        value: Text with a unit; or a number, which is seconds where `unit_needed` is off (0 needs no unit).
+        value: Text with a unit; or a number, which is seconds where `unit_needed` is off and it is not `Bare` (0 needs no unit).
         unit_needed: Whether a plain number is refused.
         zero: Whether a duration of zero is allowed.
 
@@ -66,7 +98,7 @@ def duration(value: Any, *, unit_needed: bool = True, zero: bool = True) -> floa
         factor = _UNITS.get(unit, 1.0)
         seconds = number / round(1 / factor) if factor < 1 else number * factor
     else:
-        if unit_needed and value != 0 and math.isfinite(value):
+        if (unit_needed or isinstance(value, Bare)) and value != 0 and math.isfinite(value):
             raise ValueError(f"{shown(value)} has no unit; write '{value:g}ms' or '{value:g}s'")
         seconds = float(value)
     if not math.isfinite(seconds):
@@ -155,4 +187,17 @@ def count(value: Any, *, least: int = 0) -> int:
     return int(value)
 
 
-__all__ = ["count", "duration", "duration_text", "hint", "is_quantity", "number", "probability", "rate", "shown"]
+__all__ = [
+    "Bare",
+    "bare",
+    "count",
+    "duration",
+    "duration_text",
+    "hint",
+    "is_quantity",
+    "number",
+    "probability",
+    "rate",
+    "shown",
+    "unmarked",
+]

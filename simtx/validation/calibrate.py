@@ -171,7 +171,7 @@ def at_rate(scenario: Scenario, rate: float, transactions: int) -> Scenario:
         **{
             "workload": {"kind": "poisson", "rate": rate},
             "run.transactions": transactions + round(_WARMUP * rate),
-            "run.warmup": _WARMUP,
+            "run.warmup": f"{_WARMUP:g}s",
             "faults": [],
         }
     )

@@ -350,7 +350,12 @@ def _saturated(scenario: Scenario) -> Scenario:
     users = 4 * max(service.workers for service in scenario.services.values()) + 4
     closed = {"kind": "closed", "users": users, "think_time": 0.0}
     return scenario.replace(
-        **{"workload": closed, "run.duration": _SATURATED + _WARMUP, "run.warmup": _WARMUP, "faults": []}
+        **{
+            "workload": closed,
+            "run.duration": f"{_SATURATED + _WARMUP:g}s",
+            "run.warmup": f"{_WARMUP:g}s",
+            "faults": [],
+        }
     )
 
 
@@ -359,7 +364,9 @@ def _with_failure(scenario: Scenario, strategy: Strategy, downtime: float) -> Sc
     rate = scenario.workload.mean_rate() or 1.0
     middle = _WARMUP + (scenario.run.transactions or 0) / rate * 0.4
     node = "hub" if strategy.hub is not None else next(iter(scenario.services))
-    return scenario.replace(faults=[{"kind": "crash", "node": node, "at": middle, "duration": downtime}])
+    return scenario.replace(
+        faults=[{"kind": "crash", "node": node, "at": f"{middle:.9g}s", "duration": f"{downtime:.9g}s"}]
+    )
 
 
 def _figures(run: Run) -> dict[str, float]:

@@ -50,7 +50,7 @@ def test_the_longer_the_coordinator_is_away_the_longer_branches_are_in_doubt() -
 
 def test_an_outbox_that_nobody_reads_is_unpublished() -> None:
     """The broker is away until the end: every row that was written is still there."""
-    outage = {"kind": "broker-outage", "at": 0.5, "duration": 5000.0}
+    outage = {"kind": "broker-outage", "at": "0.5s", "duration": "5000.0s"}
     run = simtx.simulate(chain(3, key="k{tx}", transactions=10, faults=[outage], run={"drain": 30.0}), "outbox")
     assert run.summary.unpublished_open == 10
     assert any("10 messages unpublished" in line for line in run.warnings)
@@ -71,7 +71,7 @@ def test_an_event_log_tells_the_same() -> None:
 
 def _away(scenario: simtx.Scenario, tx: int) -> list[dict[str, Any]]:
     trigger = {"transaction": tx, "effect": "Append:commit", "when": "before"}
-    return [{"kind": "crash", "node": "hub", "duration": 1e6, "trigger": trigger}]
+    return [{"kind": "crash", "node": "hub", "duration": "1000000.0s", "trigger": trigger}]
 
 
 def test_a_comparison_says_it_for_each_strategy() -> None:

@@ -73,7 +73,9 @@ def test_recovery_is_counted_from_the_end_of_the_fault(healed: dict[str, Run]) -
 
 def test_what_did_not_recover_is_infinite_and_says_so() -> None:
     """A fault in force at the end, and one whose damage is for good."""
-    for_ever = chain(3, faults=[{"kind": "crash", "node": "s1", "at": 1.5, "duration": 5000.0}], run={"drain": 20.0})
+    for_ever = chain(
+        3, faults=[{"kind": "crash", "node": "s1", "at": "1.5s", "duration": "5000.0s"}], run={"drain": 20.0}
+    )
     run = simtx.simulate(for_ever, "saga")
     assert run.recovery.recovery_s.tolist() == run.recovery.end_s.tolist() == [math.inf]
     assert run.recovery.watched_s.tolist() == [0]
@@ -103,7 +105,7 @@ def test_recovery_of_a_hand_made_timeline() -> None:
 def test_the_step_can_be_chosen() -> None:
     """Then it holds until the end; else it widens in a long drain."""
     scenario = chain(
-        3, transactions=20, rate=10.0, faults=[{"kind": "partition", "a": ["s0"], "at": 0.5, "duration": 1.0}]
+        3, transactions=20, rate=10.0, faults=[{"kind": "partition", "a": ["s0"], "at": "0.5s", "duration": "1.0s"}]
     )
     fine = simtx.simulate(scenario.replace(**{"run.timeline_every": "50ms"}), "saga").timeline
     assert np.allclose(np.diff(fine.time_s)[:20], 0.05)
@@ -112,8 +114,8 @@ def test_the_step_can_be_chosen() -> None:
     with pytest.raises(simtx.ScenarioError, match=r"run\.timeline_every"):
         scenario.replace(**{"run.timeline_every": "0s"})
     long = chain(2, transactions=20, rate=10.0, run={"drain": 86400.0})
-    stuck = [{"kind": "crash", "node": "s1", "at": 0.5, "duration": 1e6}]
-    day = simtx.simulate(long.replace(faults=stuck, **{"policies.backoff.cap": 3600.0}), "saga")
+    stuck = [{"kind": "crash", "node": "s1", "at": "0.5s", "duration": "1000000.0s"}]
+    day = simtx.simulate(long.replace(faults=stuck, **{"policies.backoff.cap": "3600.0s"}), "saga")
     assert day.data.end > 86400
     assert len(day.timeline) < 4000  # 86,400 s in steps of 10 ms would be 8.6 million
     assert day.summary.unsettled_share > 0.5

@@ -130,7 +130,7 @@ def test_an_abort_by_one_of_three_costs_two_forced_writes_and_eight_messages() -
 def test_a_trigger_strikes_the_relay_of_its_transaction_for_real_as_in_the_simulation(effect: str) -> None:
     """The process that publishes the event of transaction 5 kills itself there, and the node's other process goes with it, once."""
     trigger = {"transaction": 5, "effect": effect, "when": "after"}
-    scenario = lab(faults=[{"kind": "crash", "node": "s0", "duration": 0.2, "trigger": trigger}])
+    scenario = lab(faults=[{"kind": "crash", "node": "s0", "duration": "0.2s", "trigger": trigger}])
     assert simtx.simulate(scenario, "outbox").data.faults == 1
     run = simtx.execute(scenario, "outbox")
     assert run.data.faults == 1
@@ -144,7 +144,7 @@ def test_a_trigger_strikes_the_relay_of_its_transaction_for_real_as_in_the_simul
 def crowded(drain: float) -> Scenario:
     """Local transactions of 5 to 45 ms, eight at a time: many of them commit in another order than they began."""
     scenario = lab(transactions=150, rate=150.0, policies={"poll_interval": 0.01})
-    changes: dict[str, object] = {"run.drain": drain}
+    changes: dict[str, object] = {"run.drain": f"{drain:g}s"}
     for i in range(2):
         changes[f"services.s{i}.workers"] = 8
         changes[f"services.s{i}.service_time"] = {"distribution": "uniform", "low": "5ms", "high": "45ms"}
@@ -190,15 +190,15 @@ def test_faults_of_the_scenario_are_injected_for_real(strategy: str) -> None:
     """Kills, pauses, lost and copied messages: nothing is lost and nothing is done twice."""
     node = "s0" if strategy == "outbox" else "hub"
     faults = [
-        {"kind": "crash", "node": node, "at": 0.3, "duration": 0.2},
-        {"kind": "crash", "node": "s1", "at": 0.7, "duration": 0.2},
-        {"kind": "pause", "node": "s0", "at": 1.2, "duration": 0.3},
-        {"kind": "loss", "probability": 0.2, "at": 0.2, "duration": 1.5},
-        {"kind": "duplication", "probability": 0.3, "at": 0.2, "duration": 1.5},
-        {"kind": "partition", "a": ["s1"], "at": 1.0, "duration": 0.3},
+        {"kind": "crash", "node": node, "at": "0.3s", "duration": "0.2s"},
+        {"kind": "crash", "node": "s1", "at": "0.7s", "duration": "0.2s"},
+        {"kind": "pause", "node": "s0", "at": "1.2s", "duration": "0.3s"},
+        {"kind": "loss", "probability": 0.2, "at": "0.2s", "duration": "1.5s"},
+        {"kind": "duplication", "probability": 0.3, "at": "0.2s", "duration": "1.5s"},
+        {"kind": "partition", "a": ["s1"], "at": "1.0s", "duration": "0.3s"},
     ]
     if strategy == "outbox":
-        faults.append({"kind": "broker-outage", "at": 0.5, "duration": 0.3})
+        faults.append({"kind": "broker-outage", "at": "0.5s", "duration": "0.3s"})
     run = simtx.execute(lab(transactions=40, faults=faults), strategy)
     kinds = Counter(event.kind for event in run.trace)
     assert kinds["fault"] == len(faults)
@@ -268,13 +268,13 @@ def test_a_version_that_nobody_knows_is_refused_before_anything_starts() -> None
 
 
 def test_an_outage_of_what_is_not_ours_is_refused_before_anything_starts() -> None:
-    scenario = lab(faults=[{"kind": "store-outage", "node": "s0", "at": 0.2, "duration": 0.2}])
+    scenario = lab(faults=[{"kind": "store-outage", "node": "s0", "at": "0.2s", "duration": "0.2s"}])
     with pytest.raises(simtx.ScenarioError, match=r"faults\[0\]: a store outage needs databases of our own"):
         simtx.execute(scenario, "saga")
 
 
 def test_a_database_that_stops_answering_for_a_while_costs_time_and_nothing_else() -> None:
-    faults = [{"kind": "store-outage", "node": "s0", "at": 0.3, "duration": 0.5}]
+    faults = [{"kind": "store-outage", "node": "s0", "at": "0.3s", "duration": "0.5s"}]
     run = simtx.execute(lab(faults=faults), "saga", store="postgres")
     assert set(outcomes(run)) == {"committed"}
     assert_sound(run)

@@ -438,7 +438,7 @@ def test_an_orphan_is_ended_while_the_run_goes_on(tmp_path: Path, live: Callable
     folder = tmp_path / "run"
     play = from_dict({**lab(transactions=400).to_dict(), "workload": {"kind": "deterministic", "rate": 5}}, name="lab")
     thread = live(
-        play.replace(**{"run.transactions": None, "run.duration": 15.0}), "2pc", store="postgres", folder=folder
+        play.replace(**{"run.transactions": None, "run.duration": "15.0s"}), "2pc", store="postgres", folder=folder
     )
     deadline = time.monotonic() + 60
     while not (folder / "ports" / "client").exists():

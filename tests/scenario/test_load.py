@@ -21,6 +21,7 @@ from simtx.scenario import (
 )
 from simtx.scenario.calibration import Block, Calibration
 from simtx.scenario.catalog import forced_writes
+from simtx.scenario.changes import replaced
 
 
 def test_durations_in_python_are_seconds_or_have_a_unit(purchase):
@@ -66,10 +67,10 @@ def test_service_and_compensation_times_fall_back(purchase):
     scenario = from_dict(purchase)
     order = scenario.transaction.steps[0]
     assert scenario.service_time(order) == scenario.compensation_time(order) == Constant(0.004)
-    scenario = scenario.replace(**{"transaction.steps.order.service_time": 0.009})
+    scenario = scenario.replace(**{"transaction.steps.order.service_time": "0.009s"})
     order = scenario.transaction.steps[0]
     assert scenario.service_time(order) == scenario.compensation_time(order) == Constant(0.009)
-    scenario = scenario.replace(**{"services.shop.compensation_time": 0.002})
+    scenario = scenario.replace(**{"services.shop.compensation_time": "0.002s"})
     assert scenario.compensation_time(scenario.transaction.steps[0]) == Constant(0.002)
 
 
@@ -153,9 +154,16 @@ def test_policies_are_those_of_the_file_and_otherwise_the_defaults(purchase):
 
 def test_faults_name_nodes_also_where_the_file_names_zones(purchase):
     purchase["faults"] = [
-        {"kind": "partition", "a": ["frankfurt/a"], "b": ["bank"], "at": 1, "duration": 2, "one_way": True},
-        {"kind": "loss", "a": ["frankfurt"], "every": Exponential(5.0), "duration": 1, "probability": "5%", "until": 9},
-        {"kind": "broker-outage", "at": 3, "duration": 1},
+        {"kind": "partition", "a": ["frankfurt/a"], "b": ["bank"], "at": "1s", "duration": "2s", "one_way": True},
+        {
+            "kind": "loss",
+            "a": ["frankfurt"],
+            "every": Exponential(5.0),
+            "duration": "1s",
+            "probability": "5%",
+            "until": "9s",
+        },
+        {"kind": "broker-outage", "at": "3s", "duration": "1s"},
     ]
     partition, loss, outage = from_dict(purchase).faults
     assert (partition.a, partition.b, partition.one_way, partition.at) == (
@@ -171,8 +179,8 @@ def test_faults_name_nodes_also_where_the_file_names_zones(purchase):
 
 def test_a_star_is_one_fault_for_each_node(purchase):
     purchase["faults"] = [
-        {"kind": "crash", "node": "*", "at": 1, "duration": 2},
-        {"kind": "slow", "node": "*", "at": 1, "duration": 2, "factor": 3},
+        {"kind": "crash", "node": "*", "at": "1s", "duration": "2s"},
+        {"kind": "slow", "node": "*", "at": "1s", "duration": "2s", "factor": 3},
     ]
     made = [(fault.kind, fault.node) for fault in from_dict(purchase).faults]
     assert made == [("crash", "shop"), ("crash", "bank"), ("crash", "hub"), ("slow", "shop"), ("slow", "bank")]
@@ -180,7 +188,7 @@ def test_a_star_is_one_fault_for_each_node(purchase):
 
 def test_a_crash_at_a_place_in_a_protocol(purchase):
     purchase["faults"] = [
-        {"kind": "crash", "node": "hub", "duration": 1, "trigger": {"transaction": 7, "effect": "Append:commit"}}
+        {"kind": "crash", "node": "hub", "duration": "1s", "trigger": {"transaction": 7, "effect": "Append:commit"}}
     ]
     (fault,) = from_dict(purchase).faults
     assert fault.trigger == Trigger(7, "Append:commit", "after", 1)
@@ -289,6 +297,53 @@ def test_what_nothing_uses_is_a_warning(purchase):
         "services.spare: no step runs on it",
         "invariants.limit: no operation on 'bank' touches a key that begins with 'limt:'",
     ]
+
+
+def test_a_change_asks_for_units_as_a_file_does(purchase):
+    """Zero needs none, nor does anything that is no duration; it is a change that is asked, and not what was there before."""
+    scenario = from_dict(purchase)
+    for changes, line in (
+        ({"run.warmup": 7}, "scenario: run.warmup: 7 has no unit; write '7ms' or '7s'"),
+        (
+            {"services.shop.service_time": 0.005},
+            "scenario: services.shop.service_time: 0.005 has no unit; write '0.005ms' or '0.005s'",
+        ),
+        (
+            {"defaults": {"store": {"lock_timeout": 2}}},
+            "scenario: defaults.store.lock_timeout: 2 has no unit; write '2ms' or '2s'",
+        ),
+        (
+            {"faults": [{"kind": "crash", "node": "shop", "at": 3, "duration": "1s"}]},
+            "scenario: faults[0].at: 3 has no unit; write '3ms' or '3s'",
+        ),
+        (
+            {"network.latency": {"distribution": "exponential", "average": 0.01}},
+            "scenario: network.latency.average: 0.01 has no unit; write '0.01ms' or '0.01s'",
+        ),
+    ):
+        with pytest.raises(ScenarioError) as caught:
+            scenario.replace(**changes)
+        assert str(caught.value) == line
+    changed = scenario.replace(
+        **{"run.warmup": 0, "workload.rate": 7, "services.shop.workers": 2, "network.latency": Constant(0.01)}
+    )
+    assert (changed.run.warmup, changed.workload.rate) == (0, 7)
+    assert type(changed.to_dict()["workload"]["rate"]) is int, "and it stays what it was"
+    assert changed.replace(title="once more") == changed
+
+
+def test_seconds_that_are_meant_as_such_are_noted_with_their_unit(purchase):
+    """For the cells of a sweep, whose values are columns of numbers."""
+    scenario = from_dict(purchase)
+    changes = {"network.latency": 0.01, "workload.rate": 7, "run.warmup": 0, "services.shop.service_time": 1e-5}
+    changed = replaced(scenario, changes, units_needed=False)
+    assert changed.overrides == {
+        "network.latency": "0.01s",
+        "workload.rate": 7,
+        "run.warmup": 0,
+        "services.shop.service_time": "1e-05s",
+    }
+    assert changed == scenario.replace(**changed.overrides)
 
 
 # --- where figures come from --------------------------------------------------------------------------------------------------
@@ -408,14 +463,14 @@ def test_replace_takes_numpy_numbers_and_distributions(purchase):
 def test_a_workload_of_another_kind_keeps_what_it_can_use(purchase):
     base = from_dict(purchase)
     assert base.replace(**{"workload.kind": "deterministic"}).workload.rate == 60
-    closed = base.replace(**{"workload.users": 5, "workload.think_time": 1, "workload.kind": "closed"})
+    closed = base.replace(**{"workload.users": 5, "workload.think_time": "1s", "workload.kind": "closed"})
     assert (closed.workload.rate, closed.workload.users) == (0, 5)
     with pytest.raises(ScenarioError, match=r"workload\.think_time: is missing: a closed workload needs it"):
         base.replace(**{"workload.kind": "closed", "workload.users": 5})
 
 
 def test_a_new_length_replaces_the_old_one(purchase):
-    changed = from_dict(purchase).replace(**{"run.duration": 12})
+    changed = from_dict(purchase).replace(**{"run.duration": "12s"})
     assert (changed.run.transactions, changed.run.duration) == (None, 12)
 
 

@@ -123,7 +123,7 @@ def test_the_digest_sees_small_differences() -> None:
     """A latency that is longer by a microsecond, a value that is another by one."""
     base = chain(3, transactions=5)
     others = [
-        base.replace(**{"network.latency": 0.001001}),
+        base.replace(**{"network.latency": "0.001001s"}),
         base.replace(**{"services.s2.store.initial": {"k": 1}}),
         base.replace(**{"workload.rate": 1.001}),
     ]
@@ -215,7 +215,7 @@ def another_service(scenario: Scenario) -> Scenario:
 def another_fault(scenario: Scenario) -> Scenario:
     faults = scenario.to_dict()["faults"]
     return scenario.replace(
-        faults=[*faults, {"kind": "pause", "node": "s2", "every": Exponential(0.3), "duration": 0.1}]
+        faults=[*faults, {"kind": "pause", "node": "s2", "every": Exponential(0.3), "duration": "0.1s"}]
     )
 
 

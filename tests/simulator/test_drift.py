@@ -165,7 +165,7 @@ def test_integrals_over_the_window_are_those_of_the_single_transactions(strategy
 def test_drift_that_begins_in_the_warm_up_counts_from_its_end() -> None:
     """A window that spans the end of the warm-up counts with what lies behind it."""
     scenario = transfer(Empirical((7.0,)), transactions=2, rate=1.0, warmup=1.5).replace(
-        **{"network.latency": 0.4, "workload": {"kind": "deterministic", "rate": 1.0}}
+        **{"network.latency": "0.4s", "workload": {"kind": "deterministic", "rate": 1.0}}
     )
     run = simtx.simulate(scenario, "saga")  # arrivals at 1 s and 2 s; drift from 1.4 s to 2.2 s and from 2.4 s on
     assert run.summary.drift_net_mean == pytest.approx(7.0)
@@ -212,7 +212,7 @@ def test_nothing_is_left_without_faults(strategy: Strategy) -> None:
 def test_the_peak_is_one_of_the_window_and_lasts() -> None:
     """What drains after the last arrival is not in the peak, nor is the instant between two effects at the same time."""
     scenario = transfer(Empirical((7.0,)), transactions=2, rate=1.0, warmup=0.0).replace(
-        **{"network.latency": 0.1, "workload": {"kind": "deterministic", "rate": 1.0}}
+        **{"network.latency": "0.1s", "workload": {"kind": "deterministic", "rate": 1.0}}
     )
     assert simtx.simulate(scenario, "saga").summary.drift_peak == 7.0
     assert simtx.simulate(scenario.replace(**{"run.transactions": 1}), "saga").summary.drift_peak == 0.0

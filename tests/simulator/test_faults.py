@@ -161,7 +161,7 @@ def test_a_crash_before_or_after_any_effect_leaves_nothing_lost_and_nothing_doub
             for when in ("before", "after"):
                 for occurrence in range(1, 6):
                     trigger = {"transaction": 1, "effect": effect, "when": when, "occurrence": occurrence}
-                    fault = {"kind": "crash", "node": node, "trigger": trigger, "duration": 0.5}
+                    fault = {"kind": "crash", "node": node, "trigger": trigger, "duration": "0.5s"}
                     run = simtx.simulate(base.replace(faults=[fault]), strategy)
                     assert_sound(run)
                     if not run.data.faults:
@@ -187,7 +187,7 @@ def test_a_trigger_finds_the_event_of_its_transaction_in_the_relay_as_in_the_ser
     base = chain(3, transactions=20)
     for strategy in strategies:
         trigger = {"transaction": 10, "effect": effect, "when": when}
-        fault = {"kind": "crash", "node": "s1", "duration": 0.5, "trigger": trigger}
+        fault = {"kind": "crash", "node": "s1", "duration": "0.5s", "trigger": trigger}
         run = simtx.simulate(base.replace(faults=[fault]), strategy, trace=True)
         assert run.data.faults == 1, strategy
         crash = next(event for event in run.trace if event.kind == "crash")
@@ -275,7 +275,7 @@ TRIP = [
 def test_built_in_scenarios_survive_faults(strategy: Strategy, name: str, faults: list[dict[str, Any]]) -> None:
     """A pivot with retriable steps behind it, and branches side by side, with data that refuse: money and goods add up again."""
     scenario = simtx.load(name).replace(
-        **{"run.transactions": 120, "run.warmup": 0, "run.drain": 600, "workload.rate": 20, "faults": faults}
+        **{"run.transactions": 120, "run.warmup": 0, "run.drain": "600s", "workload.rate": 20, "faults": faults}
     )
     for seed in range(6):
         run = simtx.simulate(scenario, strategy, seed=seed)
@@ -295,7 +295,7 @@ def crashing(node: str, **options: Any) -> Scenario:
         rate=5.0,
         transactions=3000,
         broker={"linger": GAP, "redelivery": 5.07},
-        faults=[{"kind": "crash", "node": node, "every": Exponential(1 / CRASHES), "duration": 0.001}],
+        faults=[{"kind": "crash", "node": node, "every": Exponential(1 / CRASHES), "duration": "0.001s"}],
         policies={"publish_timeout": 3.0},
         **options,
     )
@@ -350,8 +350,8 @@ def test_the_outbox_loses_nothing_under_the_same_crashes() -> None:
 
 def test_a_broker_that_acks_from_memory_loses_what_it_holds() -> None:
     """An event waits for a consumer that is down when the broker restarts: with `ack = "memory"` even an outbox loses it."""
-    down = {"kind": "crash", "node": "s1", "at": 0.9, "duration": 4.0}
-    restart = {"kind": "broker-outage", "at": 2.0, "duration": 0.1}
+    down = {"kind": "crash", "node": "s1", "at": "0.9s", "duration": "4.0s"}
+    restart = {"kind": "broker-outage", "at": "2.0s", "duration": "0.1s"}
     kept, lost = (
         simtx.simulate(chain(3, transactions=1, faults=[down, restart], broker={"ack": ack}), "outbox")
         for ack in ("quorum", "memory")
@@ -368,7 +368,7 @@ def test_a_pause_delays_and_loses_nothing() -> None:
     """The entry is paused from 3.5 to 6.2 s: requests wait that long, nothing is volatile."""
     for strategy in STRATEGIES:
         node = "hub" if strategy.hub else "s0"
-        scenario = chain(3, transactions=10, faults=[{"kind": "pause", "node": node, "at": 3.5, "duration": 2.7}])
+        scenario = chain(3, transactions=10, faults=[{"kind": "pause", "node": node, "at": "3.5s", "duration": "2.7s"}])
         run = simtx.simulate(scenario, strategy)
         assert_sound(run)
         latency = run.transactions.latency_ms
@@ -392,14 +392,14 @@ def test_overlapping_pauses_outages_and_partitions_last_until_the_last_one_ends(
 
 def test_a_slow_service_multiplies_service_times() -> None:
     """Factor 20 while the fault lasts, then none."""
-    fault = {"kind": "slow", "node": "s1", "factor": 20.0, "at": 1.5, "duration": 1.0}
+    fault = {"kind": "slow", "node": "s1", "factor": 20.0, "at": "1.5s", "duration": "1.0s"}
     scenario = chain(2, delay=0.0, write=0.0, service_time=0.01, transactions=3, faults=[fault])
     assert simtx.simulate(scenario, "saga").transactions.latency_ms.tolist() == pytest.approx([20, 210, 20])
 
 
 def test_a_partition_holds_until_it_heals() -> None:
     """Messages into a partition are lost, and sent again after the call timeout."""
-    fault = {"kind": "partition", "a": ["s1"], "at": 0.9, "duration": 2.0}
+    fault = {"kind": "partition", "a": ["s1"], "at": "0.9s", "duration": "2.0s"}
     run = simtx.simulate(chain(3, rate=1.0, transactions=1, faults=[fault]), "saga", trace=True)
     assert_sound(run)
     assert {(e.node, e.peer) for e in run.trace if e.kind == "drop"} == {("orchestrator", "s1")}
@@ -409,7 +409,7 @@ def test_a_partition_holds_until_it_heals() -> None:
 
 def test_a_one_way_partition_lets_the_other_direction_through() -> None:
     """From the service to the hub nothing arrives: its local transaction commits, and the reply is lost."""
-    fault = {"kind": "partition", "a": ["s1"], "b": ["hub"], "one_way": True, "at": 0.9, "duration": 2.0}
+    fault = {"kind": "partition", "a": ["s1"], "b": ["hub"], "one_way": True, "at": "0.9s", "duration": "2.0s"}
     run = simtx.simulate(chain(3, transactions=1, faults=[fault]), "saga", trace=True)
     assert_sound(run)
     assert {(e.node, e.peer) for e in run.trace if e.kind == "drop"} == {("s1", "orchestrator")}
@@ -418,7 +418,7 @@ def test_a_one_way_partition_lets_the_other_direction_through() -> None:
 def test_a_coordinator_that_is_down_blocks_prepared_participants() -> None:
     """The weakness of two-phase commit: locks of a prepared branch are held for as long as the coordinator is down."""
     trigger = {"transaction": 0, "effect": "Append:commit", "when": "before"}
-    fault = {"kind": "crash", "node": "hub", "trigger": trigger, "duration": 30.0}
+    fault = {"kind": "crash", "node": "hub", "trigger": trigger, "duration": "30.0s"}
     run = simtx.simulate(chain(3, transactions=1, faults=[fault]), TwoPhaseCommit())
     assert_sound(run)
     assert run.transactions.in_doubt_ms.iloc[0] > 3 * 30e3
@@ -428,7 +428,7 @@ def test_a_coordinator_that_is_down_blocks_prepared_participants() -> None:
 
 def test_a_circuit_breaker_holds_calls_back_from_a_node_that_is_down() -> None:
     """After the threshold of failed calls no message goes out until the cooldown is over, and then one trial."""
-    fault = {"kind": "crash", "node": "s1", "at": 0.5, "duration": 20.0}
+    fault = {"kind": "crash", "node": "s1", "at": "0.5s", "duration": "20.0s"}
     plain = chain(3, rate=5.0, transactions=60, faults=[fault], policies={"attempts": 2})
     guarded = plain.replace(**{"policies.breaker": {"threshold": 3, "cooldown": 2.0}})
     without, with_one = (simtx.simulate(scenario, "saga") for scenario in (plain, guarded))

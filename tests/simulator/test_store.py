@@ -222,7 +222,7 @@ def test_a_lock_timeout_fails_the_waiter_and_it_tries_again(tmp_path: Path) -> N
     """A waiter gives up after `lock_timeout`, keeps nothing, and its protocol repeats the local transaction."""
     slow = {"kind": "store-outage", "node": "s0", "at": 1 + W / 2, "duration": 1.0}
     scenario = played(tmp_path, [(1.0, "a", "a"), (1 + W / 4, "a", "a")], lock_timeout=W / 2, faults=[slow]).replace(
-        **{"services.s0.store.log.forced_write": 0.2}
+        **{"services.s0.store.log.forced_write": "0.2s"}
     )
     run = simtx.simulate(scenario, "outbox", trace=True)
     assert run.data.lock_timeouts >= 1

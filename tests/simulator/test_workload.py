@@ -109,7 +109,7 @@ def test_a_trace_file_is_played_as_it_is(tmp_path: Path) -> None:
 
 def test_a_duration_ends_the_arrivals() -> None:
     """`run.duration` instead of a number of transactions: as many as come in that time."""
-    scenario = workload(kind="deterministic", rate=10.0).replace(**{"run.duration": 2.05})
+    scenario = workload(kind="deterministic", rate=10.0).replace(**{"run.duration": "2.05s"})
     assert arrivals(scenario).tolist() == [k / 10 for k in range(1, 21)]
 
 
@@ -117,7 +117,7 @@ def test_the_warm_up_is_left_out_of_every_figure() -> None:
     """Slow transactions at the start, in the warm-up, do not count; they are simulated all the same."""
     slow = {"kind": "slow", "node": "s0", "at": 0.0, "duration": 4.5, "factor": 100.0}
     scenario = chain(1, delay=0.0, write=0.0, service_time=0.001, rate=1.0, transactions=10, faults=[slow]).replace(
-        **{"run.warmup": 4.75}
+        **{"run.warmup": "4.75s"}
     )
     run = simtx.simulate(scenario, "outbox")
     assert run.transactions.latency_ms.tolist() == pytest.approx([100.0] * 4 + [1.0] * 6)
@@ -190,7 +190,7 @@ def test_a_closed_queue_is_the_machine_repairman() -> None:
 def test_users_lose_patience_when_no_answer_comes() -> None:
     """Whoever has waited for `clients.deadline` goes on without an answer: the loop does not stop with the entry node."""
     scenario = closed(3, Exponential(0.5), Exponential(0.001), transactions=40).replace(
-        faults=[{"kind": "crash", "node": "s0", "at": 1.0, "duration": 70.0}]
+        faults=[{"kind": "crash", "node": "s0", "at": "1.0s", "duration": "70.0s"}]
     )
     run = simtx.simulate(scenario, "outbox")
     assert len(run.transactions) == 40

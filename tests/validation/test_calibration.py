@@ -83,9 +83,9 @@ def test_a_prediction_from_measured_blocks_has_the_latencies_of_what_was_measure
     unknown = known(network={"latency": 0.5}, broker={"ack_latency": 0.5, "linger": 0.2})
     unknown = unknown.replace(
         **{
-            "services.a.store.log.forced_write": 0.3,
-            "services.b.store.log.forced_write": 0.3,
-            "hub.log.forced_write": 0.3,
+            "services.a.store.log.forced_write": "0.3s",
+            "services.b.store.log.forced_write": "0.3s",
+            "hub.log.forced_write": "0.3s",
         }
     )
     prepared = unknown.replace(

@@ -13,6 +13,7 @@ from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.protocols.registry import option
 from simtx.scenario import schema
+from simtx.scenario.changes import replaced
 from simtx.scenario.units import hint, shown
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Cell:
         """
         if self._scenario is None:
             try:
-                self._scenario = base.replace(**self.changes) if self.changes else base
+                self._scenario = replaced(base, self.changes, units_needed=False) if self.changes else base
             except ScenarioError as error:
                 raise ScenarioError(str(error), f"cell {self.name}" if self.values else "") from None
         return self._scenario
@@ -162,8 +163,8 @@ def _with_option(strategy: Strategy, path: str, value: Any, base: Scenario, wher
         return resolve(changed)
     if top in policies:
         own: Any = getattr(given, "policies", None)
-        replaced = base.replace(**{f"policies.{path}": value}).policies
-        result = replaced if own is None else dataclasses.replace(own, **{top: getattr(replaced, top)})
+        taken = replaced(base, {f"policies.{path}": value}, units_needed=False).policies
+        result = taken if own is None else dataclasses.replace(own, **{top: getattr(taken, top)})
         other: Any = dataclasses.replace(given, policies=result)
         return resolve(other)
     known = [name for name in names if name != "policies"] + policies

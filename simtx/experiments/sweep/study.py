@@ -20,6 +20,7 @@ from simtx.experiments.sweep.cells import Cell, Window, cells, check
 from simtx.experiments.sweep.ledger import Wanted
 from simtx.metrics.provenance import command
 from simtx.scenario.canonical import canonical, digest
+from simtx.scenario.changes import replaced
 from simtx.scenario.fingerprints import code_fingerprint, scenario_fingerprint
 
 if TYPE_CHECKING:
@@ -220,7 +221,9 @@ class Study:
         if getattr(given, "policies", None) is None and getattr(strategy, "policies", None) is not None:
             own = {path: one for name in (given.name, row.strategy) for path, one in cell.options.get(name, {}).items()}
             policies = {path: one for path, one in own.items() if not hasattr(given, path.partition(".")[0])}
-            scenario = scenario.replace(**{f"policies.{path}": one for path, one in policies.items()})
+            scenario = replaced(
+                scenario, {f"policies.{path}": one for path, one in policies.items()}, units_needed=False
+            )
         return command("simulate", scenario, [strategy], {"seed": self.seed, "replication": row.replication})
 
     # --- columns ------------------------------------------------------------------------------------------------------------------------

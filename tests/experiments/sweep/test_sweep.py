@@ -28,7 +28,7 @@ def test_one_row_a_cell_strategy_and_replication(tiny: simtx.Scenario, whole: si
     assert list(zip(frame["workload.rate"], frame["strategy"], frame["replication"], strict=True)) == order
     assert set(frame["state"]) == {"done"}
     row = frame.iloc[5]
-    scenario = tiny.replace(**{"workload.rate": 200, "run.duration": 0.4})
+    scenario = tiny.replace(**{"workload.rate": 200, "run.duration": "400ms"})
     run = simtx.simulate(scenario, "2pc", seed=1, replication=1)
     assert row["digest"] == run.digest
     for metric in ("latency_p99_ms", "events", "drift_gross_mean"):
@@ -126,7 +126,7 @@ def test_extend_plays_the_given_cells_and_keeps_the_others(
 
 
 def test_a_cell_is_compared_as_compare_would(tiny: simtx.Scenario, whole: simtx.Sweep) -> None:
-    scenario = tiny.replace(**{"workload.rate": 200, "run.duration": 0.4})
+    scenario = tiny.replace(**{"workload.rate": 200, "run.duration": "400ms"})
     expected = simtx.compare(scenario, ["2pc", "outbox"], replications=2, workers=1)
     comparison = whole.compare({"workload.rate": "200/s"})
     assert comparison.frame.to_csv(index=False) == expected.frame.to_csv(index=False)
