@@ -25,8 +25,9 @@ _LEVELS: Final = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
 def transactions_frame(data: RunData) -> pd.DataFrame:
     """The columns of a run as a table, ordered by transaction, durations in milliseconds.
 
-    A duration is not a number if it had not ended with the run. A transaction has settled when it is decided and each of its effects is in
-    force exactly as often as the decision says; one that has no effect settles when it is decided, and its window is 0.
+    A duration is not a number if it had not ended with the run. A transaction has settled when it is decided, each of its effects is in
+    force exactly as often as the decision says, and nobody works on it any more; one that has no effect settles when it is decided, and its
+    window is 0.
     """
     cells = {name: np.asarray(column) for name, column in data.columns.items()}
     order = np.argsort(cells["tx"], kind="stable")
@@ -34,6 +35,7 @@ def transactions_frame(data: RunData) -> pd.DataFrame:
     arrival, decided = cells["arrival_s"], cells["decided_s"]
     untouched = np.isnan(cells["first_effect_s"])
     settled = ~np.isnan(decided) & (cells["duplicate_effects"] == 0) & (cells["missing_effects"] == 0)
+    settled &= cells["outcome"] != "in-flight"  # somebody works on it: another effect may come
     last = np.where(untouched, decided, cells["last_effect_s"])
     window = np.where(untouched, 0.0, cells["last_effect_s"] - cells["first_effect_s"])
     return pd.DataFrame(
