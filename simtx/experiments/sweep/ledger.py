@@ -103,6 +103,7 @@ class Entry(NamedTuple):
         type: Class of the error.
         message: Its first line.
         command: What repeats it.
+        executions: How often it was really started.
     """
 
     key: str
@@ -118,6 +119,7 @@ class Entry(NamedTuple):
     type: str | None
     message: str | None
     command: str | None
+    executions: int
 
     @property
     def has_figures(self) -> bool:

@@ -1,4 +1,4 @@
-"""What comes of a sweep: a tidy table of runs, comparisons of single cells, pictures; and what is missing in them."""
+"""What comes of a sweep: a table of runs, comparisons of single cells, decisions, the frontier, pictures."""
 
 from __future__ import annotations
 
@@ -7,29 +7,20 @@ from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pandas as pd
 
-from simtx.errors import ScenarioError
 from simtx.experiments.compare import Comparison, Result
-from simtx.experiments.sweep.axes import measured
+from simtx.experiments.sweep.runs import Runs
 from simtx.metrics import views
-from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of
-from simtx.scenario.units import hint, shown
+from simtx.metrics.intervals import check_confidence
 
 if TYPE_CHECKING:
     from simtx.experiments.frontier import Frontier
-    from simtx.experiments.sweep.ledger import Entry
-    from simtx.experiments.sweep.plan import Plan
-    from simtx.experiments.sweep.store import Store
-    from simtx.experiments.sweep.study import Row, Study
-    from simtx.experiments.sweep.sweep import Settings
-    from simtx.scenario import Scenario
-
-STATES = ("done", "stale", "failed", "quarantined")
+    from simtx.experiments.stopping import Better
+    from simtx.experiments.thresholds import Where
 
 
-class Sweep:
+class Sweep(Runs):
     """The runs of a sweep, as its store has them.
 
     Attributes:
@@ -43,273 +34,7 @@ class Sweep:
         plan: What there was to do in the last call.
     """
 
-    def __init__(
-        self,
-        study: Study,
-        store: Store,
-        rows: Sequence[Row],
-        keys: Sequence[str],
-        settings: Settings,
-        plan: Plan,
-        *,
-        stopped: str = "",
-        skipped: Mapping[tuple[int, str], str] | None = None,
-        notes: Sequence[str] = (),
-    ) -> None:
-        self.study = study
-        self.store = store
-        self.scenario: Scenario = study.scenario
-        self.parameters = [one.name for one in study.parameters]
-        self.strategies = list(study.strategies)
-        self.seed = study.seed
-        self.stopped = stopped
-        self.notes = [*study.notes, *notes]
-        self.settings = settings
-        self.plan = plan
-        self._rows = list(rows)
-        self._keys = list(keys)
-        self._skipped = dict(skipped or {})
-        self._columns, self.units = study.columns()
-        self._frame: pd.DataFrame | None = None
-        self._present: list[Row] = []
-        self._entries: dict[str, Entry] = {}
-
-    # --- tables -------------------------------------------------------------------------------------------------------------------------
-
-    @property
-    def cells(self) -> pd.DataFrame:
-        """The values of the parameters, a row a cell; its number is the index."""
-        return self._columns.loc[sorted({row.cell for row in self._rows})]
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """Tidy: one row for each run that is finished or has failed.
-
-        Columns are the parameters, `strategy`, `replication`, `state` (``done``; ``stale``: of other code, and accepted; ``failed``;
-        ``quarantined``), all metrics (not a number where a run failed), the `digest` and the `error`. Rows are in the order of the
-        cells, the strategies and the replications, whichever was finished first.
-        """
-        if self._frame is None:
-            self._entries, figures = self.store.figures(list(dict.fromkeys(self._keys)))
-            order = np.array(
-                [i for i, key in enumerate(self._keys) if key in self._entries and self._state(i) in STATES], dtype=int
-            )
-            rows, keys = [self._rows[i] for i in order], [self._keys[i] for i in order]
-            self._present = rows
-            entries = [self._entries[key] for key in keys]
-            data: dict[str, Any] = {
-                name: self._columns[name].to_numpy()[[row.cell for row in rows]] for name in self.parameters
-            }
-            data |= {
-                "strategy": [row.strategy for row in rows],
-                "replication": [row.replication for row in rows],
-                "state": [self._state(i) for i in order],
-            }
-            values = figures.reindex(keys)
-            data |= {name: values[name].to_numpy() for name in values.columns}
-            data["digest"] = [one.digest or "" for one in entries]
-            data["error"] = [f"{one.type}: {one.message}" if one.stage else "" for one in entries]
-            self._frame = pd.DataFrame(data)
-        return self._frame.copy()
-
-    def _state(self, index: int) -> str:
-        entry = self._entries[self._keys[index]]
-        if not entry.has_figures:
-            return entry.state
-        return "stale" if entry.code != self._code(index) else "done"
-
-    def _code(self, index: int) -> str:
-        row = self._rows[index]
-        return self.study.variant(self.study.cells[row.cell], row.strategy)[2].text
-
-    @property
-    def metrics(self) -> list[str]:
-        """Names of all metrics."""
-        known = {*self.parameters, "strategy", "replication", "state", "digest", "error"}
-        return [name for name in self.frame.columns if name not in known]
-
-    @property
-    def failures(self) -> pd.DataFrame:
-        """One row for each run that has failed: where, with what, and the command that repeats it."""
-        self.frame  # noqa: B018 - looks at the store
-        found = [
-            {
-                **self._values(row.cell),
-                "strategy": row.strategy,
-                "replication": row.replication,
-                "state": one.state,
-                "stage": one.stage,
-            }
-            | {"type": one.type, "message": one.message, "repeat_with": one.command}
-            for row, key in zip(self._rows, self._keys, strict=True)
-            if (one := self._entries.get(key)) is not None and one.stage
-        ]
-        names = [*self.parameters, "strategy", "replication", "state", "stage", "type", "message", "repeat_with"]
-        return pd.DataFrame(found, columns=names)
-
-    @property
-    def missing(self) -> pd.DataFrame:
-        """One row for each run that was not played, and why."""
-        self.frame  # noqa: B018 - looks at the store
-        found = []
-        for row, key in zip(self._rows, self._keys, strict=True):
-            one = self._entries.get(key)
-            if one is None or not (one.has_figures or one.stage):
-                why = self._skipped.get((row.cell, row.strategy), self.stopped or "it is being played elsewhere")
-                found.append(
-                    {**self._values(row.cell), "strategy": row.strategy, "replication": row.replication, "reason": why}
-                )
-        return pd.DataFrame(found, columns=[*self.parameters, "strategy", "replication", "reason"])
-
-    def _values(self, cell: int) -> dict[str, Any]:
-        return {name: self._columns.at[cell, name] for name in self.parameters}
-
-    def values(self, metric: str, incomplete: Literal["refuse", "drop"] = "refuse") -> pd.DataFrame:
-        """One metric, tidy: the parameters, `strategy`, `replication`, `value`.
-
-        Args:
-            metric: Its name.
-            incomplete: What to do about runs that have failed or are missing: ``refuse`` to answer, or ``drop`` them.
-
-        Raises:
-            ScenarioError: There is no such metric, or runs have failed or are missing.
-        """
-        frame = self.frame
-        if metric not in self.metrics:
-            raise ScenarioError(f"{shown(metric)} is no metric; {hint(str(metric), self.metrics)}", "metric")
-        if incomplete not in ("refuse", "drop"):
-            raise ScenarioError(f"{shown(incomplete)} is neither 'refuse' nor 'drop'", "incomplete")
-        lacking = self.lacking()
-        if lacking and incomplete == "refuse":
-            raise ScenarioError(f"{lacking}; incomplete='drop' leaves them out", "values")
-        frame = frame[frame["error"] == ""]
-        chosen = frame[[*self.parameters, "strategy", "replication", metric]]
-        return chosen.rename(columns={metric: "value"}).reset_index(drop=True)
-
-    def interval(
-        self, cell: Mapping[str, Any] | int | None, strategy: str, metric: str, confidence: float = 0.95
-    ) -> Interval:
-        """Mean of a metric over the replications of one cell and strategy that are finished, with its interval.
-
-        Raises:
-            ScenarioError: There is no such cell, strategy or metric.
-        """
-        if strategy not in self.strategies:
-            raise ScenarioError(
-                f"'{strategy}' is no strategy of this sweep; {hint(strategy, self.strategies)}", "strategy"
-            )
-        return self._intervals(metric, confidence).get((self.cell(cell), strategy), interval([], confidence))
-
-    def table(self, metrics: Sequence[str] = ("latency_p99_ms",), confidence: float = 0.95) -> pd.DataFrame:
-        """One row a cell and strategy; for each metric the mean, the ends of its interval, and the number of replications behind it."""
-        keys = list(dict.fromkeys((row.cell, row.strategy) for row in self._rows))
-        rows = [{**self._values(cell), "strategy": label} for cell, label in keys]
-        names = [(name, "") for name in [*self.parameters, "strategy"]]
-        data = {(name, ""): [row[name] for row in rows] for name, _ in names}
-        for metric in metrics:
-            found = self._intervals(metric, confidence)
-            nothing = interval([], confidence)
-            for field in ("mean", "low", "high", "n"):
-                data[metric, field] = [getattr(found.get(one, nothing), field) for one in keys]
-        return pd.DataFrame(data)
-
-    def _intervals(self, metric: str, confidence: float) -> dict[tuple[int, str], Interval]:
-        """By cell and strategy; without those of which no run is finished."""
-        check_confidence(confidence)
-        frame = self.frame
-        if metric not in self.metrics:
-            raise ScenarioError(f"{shown(metric)} is no metric; {hint(str(metric), self.metrics)}", "metric")
-        kind = kind_of(metric)
-        cells = np.array([row.cell for row in self._present], dtype=int)
-        fine = (frame["error"] == "").to_numpy()
-        values = pd.DataFrame({"cell": cells, "strategy": frame["strategy"], "value": frame[metric]})[fine]
-        groups: Any = values.groupby(["cell", "strategy"], sort=False)["value"]
-        return {(int(cell), str(label)): interval(group, confidence, kind=kind) for (cell, label), group in groups}
-
-    def lacking(self) -> str:
-        """What is not there, in words; empty if everything is."""
-        failures, missing = self.failures, self.missing
-        parts = []
-        if len(failures):
-            first = failures.iloc[0]
-            parts.append(
-                f"{len(failures)} of {len(self._rows)} runs have failed (the first: {self._run(first)}, {first['type']}: {first['message']})"
-            )
-        if len(missing):
-            first = missing.iloc[0]
-            parts.append(
-                f"{len(missing)} of {len(self._rows)} runs are missing (the first: {self._run(first)}, {first['reason']})"
-            )
-        return "; ".join(parts)
-
-    def _run(self, row: pd.Series[Any]) -> str:
-        return ", ".join(
-            [
-                *(f"{name}={row[name]}" for name in self.parameters),
-                str(row["strategy"]),
-                f"replication {row['replication']}",
-            ]
-        )
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a reader should know before trusting the numbers."""
-        self.frame  # noqa: B018 - looks at the store
-        notes = list(self.notes)
-        if self.stopped:
-            notes.append(self.stopped)
-        if lacking := self.lacking():
-            notes.append(lacking)
-        stale = sum(self._state(i) == "stale" for i, key in enumerate(self._keys) if key in self._entries)
-        if stale:
-            notes.append(f"{stale} of {len(self._rows)} runs are of other code, and were accepted as they are")
-        return notes
-
     # --- cells --------------------------------------------------------------------------------------------------------------------------
-
-    def cell(self, which: Mapping[str, Any] | int | None = None) -> int:
-        """The number of a cell.
-
-        Args:
-            which: Values of parameters that only one cell has; or its number; None: the only one.
-
-        Raises:
-            ScenarioError: No cell has them, or several have.
-        """
-        cells = self.cells
-        if isinstance(which, int) and not isinstance(which, bool):
-            if which not in cells.index:
-                raise ScenarioError(f"there is no cell {which}; they are 0 to {cells.index.max()}", "cell")
-            return which
-        if which is not None and not isinstance(which, Mapping):
-            raise ScenarioError(f"{shown(which)} is neither a number of a cell nor values of parameters", "cell")
-        chosen = dict(which or {})
-        match = np.ones(len(cells), dtype=bool)
-        for name, value in chosen.items():
-            if name not in self.parameters:
-                raise ScenarioError(f"'{name}' is no parameter; {hint(name, self.parameters)}", "cell")
-            match &= self._equals(name, value, cells.index)
-        found = cells.index[match]
-        if len(found) == 1:
-            return int(found[0])
-        said = ", ".join(f"{name}={value}" for name, value in chosen.items()) or "no values"
-        if not len(found):
-            raise ScenarioError(f"no cell has {said}", "cell")
-        raise ScenarioError(
-            f"{len(found)} cells have {said}; give values for {', '.join(n for n in self.parameters if n not in chosen)}",
-            "cell",
-        )
-
-    def _equals(self, name: str, value: Any, cells: Any) -> Any:
-        given = [self.study.cells[cell].values[name] for cell in cells]
-        numbers, number = [measured(one)[0] for one in given], measured(value)[0]
-        pairs = zip(given, numbers, strict=True)
-        return np.array([one == value or (number is not None and other == number) for one, other in pairs], dtype=bool)
-
-    def shown(self, parameter: str, value: Any) -> Any:
-        """A value of a parameter as it is in the frame: ``"5ms"`` is 0.005; what no cell has stays as it is."""
-        index = self._columns.index[self._equals(parameter, value, self._columns.index)]
-        return self._columns.at[index[0], parameter] if len(index) else value
 
     def compare(self, cell: Mapping[str, Any] | int | None = None) -> Comparison:
         """The comparison of the strategies in one cell.
@@ -334,17 +59,53 @@ class Sweep:
             one = self._entries.get(key)
             if one is not None and one.has_figures:
                 summary = dict(zip(figures.columns, figures.loc[key].to_numpy(dtype=float).tolist(), strict=True))
-                results.append(Result(row.strategy, row.replication, summary, one.digest or "", ""))
+                results.append(Result(row.strategy, row.replication, summary, one.digest or "", "", one.executions))
             elif one is not None and one.stage:
-                results.append(Result(row.strategy, row.replication, {}, "", f"{one.type}: {one.message}"))
+                error = f"{one.type}: {one.message}"
+                results.append(Result(row.strategy, row.replication, {}, "", error, one.executions))
         strategies = {label: self.study.variant(self.study.cells[number], label)[0] for label in self.strategies}
         present = {
             label: one
             for label, one in strategies.items()
             if any(row.strategy == label for row in self._rows if row.cell == number)
         }
-        stopped = self.stopped if len(results) < sum(row.cell == number for row in self._rows) else ""
+        given_up = next((why for (one, _), why in self._skipped.items() if one == number), "")
+        stopped = (self.stopped or given_up) if len(results) < sum(row.cell == number for row in self._rows) else ""
         return Comparison(scenario, present, results, seed=self.seed, replications=replications, stopped=stopped)
+
+    def best(
+        self,
+        metric: str,
+        where: Where | None = None,
+        *,
+        better: Better | None = None,
+        confidence: float = 0.95,
+        jointly: bool = True,
+    ) -> pd.DataFrame:
+        """Which strategy is the best in each cell, and whether the runs support it; see `Comparison.best`.
+
+        Args:
+            metric: What ranks.
+            where: Thresholds of the means, such as ``["latency_committed_p99_ms < 200", "missing_effects == 0"]``.
+            better: ``lower`` or ``higher``; None: what is better of this metric.
+            confidence: With which all statements hold together.
+            jointly: Those of all cells; otherwise those of each cell by itself.
+
+        Returns:
+            One row a cell: the parameters, `strategy`, `supported`, `guaranteed` (nothing ended its runs early), `candidates` (who may be the
+            best), `more` (replications in addition that would settle it; infinite if what is open may well be equal).
+
+        Raises:
+            ScenarioError: There is no such metric, or a threshold is none.
+        """
+        numbers = list(self.cells.index)
+        level = 1 - (1 - check_confidence(confidence)) / (len(numbers) if jointly else 1)  # Bonferroni
+        found = []
+        for number in numbers:
+            one = self.compare(int(number)).best(metric, where, better=better, confidence=level)
+            row = {"strategy": one.strategy, "supported": one.supported, "guaranteed": one.guaranteed}
+            found.append({**self._values(int(number)), **row, "candidates": one.candidates, "more": one.more})
+        return pd.DataFrame(found, index=numbers)
 
     # --- more ---------------------------------------------------------------------------------------------------------------------------
 

@@ -253,3 +253,26 @@ def test_a_stale_run_says_what_changed_and_is_kept_on_request(
     fresh = play(tiny, tmp_path, once)
     assert len(once.rows) == 4
     same(fresh, old)
+
+
+# --- decisions ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_of_each_cell_is_that_of_its_comparison_and_all_cells_hold_together(
+    tiny: simtx.Scenario, tmp_path: Path, play: Play
+) -> None:
+    """Two cells: each is decided at 97.5 % so that both hold at 95 %; by itself at 95 %."""
+    sweep = play(tiny, tmp_path, replications=6)
+    for jointly, level in ((True, 0.975), (False, 0.95)):
+        best = sweep.best("messages_per_transaction", jointly=jointly)
+        for number, row in best.iterrows():
+            one = sweep.compare(int(number)).best("messages_per_transaction", confidence=level)
+            assert (row["strategy"], row["supported"], row["candidates"]) == (
+                one.strategy,
+                one.supported,
+                one.candidates,
+            )
+    assert list(best["workload.rate"]) == [100, 200]
+    assert list(best["strategy"]) == ["outbox", "outbox"]
+    assert best["supported"].all()
+    assert best["guaranteed"].all()

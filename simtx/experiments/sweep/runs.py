@@ -1,0 +1,314 @@
+"""The runs of a sweep as tables: what is finished, what has failed, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from simtx.errors import ScenarioError
+from simtx.experiments.sweep.axes import measured
+from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of
+from simtx.scenario.units import hint, shown
+
+if TYPE_CHECKING:
+    from simtx.experiments.sweep.ledger import Entry
+    from simtx.experiments.sweep.plan import Plan
+    from simtx.experiments.sweep.store import Store
+    from simtx.experiments.sweep.study import Row, Study
+    from simtx.experiments.sweep.sweep import Settings
+    from simtx.scenario import Scenario
+
+STATES = ("done", "stale", "failed", "quarantined")
+
+
+class Runs:
+    """The runs of a sweep, as its store has them.
+
+    Attributes:
+        scenario: The scenario that the cells change.
+        parameters: Names of the parameters, which are columns of the frame.
+        units: Their units: ``s``, ``1/s`` or nothing.
+        strategies: Labels of the strategies, in the order in which they were given.
+        seed: Seed of all streams.
+        stopped: Why it ended before all of its runs were finished; empty if it did not.
+        notes: What a reader should know about how it was played.
+        plan: What there was to do in the last call.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        store: Store,
+        rows: Sequence[Row],
+        keys: Sequence[str],
+        settings: Settings,
+        plan: Plan,
+        *,
+        stopped: str = "",
+        skipped: Mapping[tuple[int, str], str] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.study = study
+        self.store = store
+        self.scenario: Scenario = study.scenario
+        self.parameters = [one.name for one in study.parameters]
+        self.strategies = list(study.strategies)
+        self.seed = study.seed
+        self.stopped = stopped
+        self.notes = [*study.notes, *notes]
+        self.settings = settings
+        self.plan = plan
+        self._rows = list(rows)
+        self._keys = list(keys)
+        self._skipped = dict(skipped or {})
+        self._columns, self.units = study.columns()
+        self._frame: pd.DataFrame | None = None
+        self._present: list[Row] = []
+        self._entries: dict[str, Entry] = {}
+
+    # --- tables -------------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """The values of the parameters, a row a cell; its number is the index."""
+        return self._columns.loc[sorted({row.cell for row in self._rows})]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Tidy: one row for each run that is finished or has failed.
+
+        Columns are the parameters, `strategy`, `replication`, `state` (``done``; ``stale``: of other code, and accepted; ``failed``;
+        ``quarantined``), all metrics (not a number where a run failed), the `digest` and the `error`. Rows are in the order of the
+        cells, the strategies and the replications, whichever was finished first.
+        """
+        if self._frame is None:
+            self._entries, figures = self.store.figures(list(dict.fromkeys(self._keys)))
+            order = np.array(
+                [i for i, key in enumerate(self._keys) if key in self._entries and self._state(i) in STATES], dtype=int
+            )
+            rows, keys = [self._rows[i] for i in order], [self._keys[i] for i in order]
+            self._present = rows
+            entries = [self._entries[key] for key in keys]
+            data: dict[str, Any] = {
+                name: self._columns[name].to_numpy()[[row.cell for row in rows]] for name in self.parameters
+            }
+            data |= {
+                "strategy": [row.strategy for row in rows],
+                "replication": [row.replication for row in rows],
+                "state": [self._state(i) for i in order],
+            }
+            values = figures.reindex(keys)
+            data |= {name: values[name].to_numpy() for name in values.columns}
+            data["digest"] = [one.digest or "" for one in entries]
+            data["error"] = [f"{one.type}: {one.message}" if one.stage else "" for one in entries]
+            self._frame = pd.DataFrame(data)
+        return self._frame.copy()
+
+    def _state(self, index: int) -> str:
+        entry = self._entries[self._keys[index]]
+        if not entry.has_figures:
+            return entry.state
+        return "stale" if entry.code != self._code(index) else "done"
+
+    def _code(self, index: int) -> str:
+        row = self._rows[index]
+        return self.study.variant(self.study.cells[row.cell], row.strategy)[2].text
+
+    @property
+    def ledger(self) -> pd.DataFrame:
+        """What became of each run: its state, how often it was really started, the seconds that it took, and what went wrong."""
+        names, rows = self.store.ledger.table()
+        ours = set(self._keys)
+        return pd.DataFrame([row for row in rows if row[0] in ours], columns=names)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of all metrics."""
+        known = {*self.parameters, "strategy", "replication", "state", "digest", "error"}
+        return [name for name in self.frame.columns if name not in known]
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """One row for each run that has failed: where, with what, and the command that repeats it."""
+        self.frame  # noqa: B018 - looks at the store
+        found = [
+            {
+                **self._values(row.cell),
+                "strategy": row.strategy,
+                "replication": row.replication,
+                "state": one.state,
+                "stage": one.stage,
+            }
+            | {"type": one.type, "message": one.message, "repeat_with": one.command}
+            for row, key in zip(self._rows, self._keys, strict=True)
+            if (one := self._entries.get(key)) is not None and one.stage
+        ]
+        names = [*self.parameters, "strategy", "replication", "state", "stage", "type", "message", "repeat_with"]
+        return pd.DataFrame(found, columns=names)
+
+    @property
+    def missing(self) -> pd.DataFrame:
+        """One row for each run that was not played, and why."""
+        self.frame  # noqa: B018 - looks at the store
+        found = []
+        for row, key in zip(self._rows, self._keys, strict=True):
+            one = self._entries.get(key)
+            if one is None or not (one.has_figures or one.stage):
+                why = self._skipped.get((row.cell, row.strategy), self.stopped or "it is being played elsewhere")
+                found.append(
+                    {**self._values(row.cell), "strategy": row.strategy, "replication": row.replication, "reason": why}
+                )
+        return pd.DataFrame(found, columns=[*self.parameters, "strategy", "replication", "reason"])
+
+    def _values(self, cell: int) -> dict[str, Any]:
+        return {name: self._columns.at[cell, name] for name in self.parameters}
+
+    def values(self, metric: str, incomplete: Literal["refuse", "drop"] = "refuse") -> pd.DataFrame:
+        """One metric, tidy: the parameters, `strategy`, `replication`, `value`.
+
+        Args:
+            metric: Its name.
+            incomplete: What to do about runs that have failed or are missing: ``refuse`` to answer, or ``drop`` them.
+
+        Raises:
+            ScenarioError: There is no such metric, or runs have failed or are missing.
+        """
+        frame = self.frame
+        if metric not in self.metrics:
+            raise ScenarioError(f"{shown(metric)} is no metric; {hint(str(metric), self.metrics)}", "metric")
+        if incomplete not in ("refuse", "drop"):
+            raise ScenarioError(f"{shown(incomplete)} is neither 'refuse' nor 'drop'", "incomplete")
+        lacking = self.lacking()
+        if lacking and incomplete == "refuse":
+            raise ScenarioError(f"{lacking}; incomplete='drop' leaves them out", "values")
+        frame = frame[frame["error"] == ""]
+        chosen = frame[[*self.parameters, "strategy", "replication", metric]]
+        return chosen.rename(columns={metric: "value"}).reset_index(drop=True)
+
+    def interval(
+        self, cell: Mapping[str, Any] | int | None, strategy: str, metric: str, confidence: float = 0.95
+    ) -> Interval:
+        """Mean of a metric over the replications of one cell and strategy that are finished, with its interval.
+
+        Raises:
+            ScenarioError: There is no such cell, strategy or metric.
+        """
+        if strategy not in self.strategies:
+            raise ScenarioError(
+                f"'{strategy}' is no strategy of this sweep; {hint(strategy, self.strategies)}", "strategy"
+            )
+        return self._intervals(metric, confidence).get((self.cell(cell), strategy), interval([], confidence))
+
+    def table(self, metrics: Sequence[str] = ("latency_p99_ms",), confidence: float = 0.95) -> pd.DataFrame:
+        """One row a cell and strategy; for each metric the mean, the ends of its interval, and the number of replications behind it."""
+        keys = list(dict.fromkeys((row.cell, row.strategy) for row in self._rows))
+        rows = [{**self._values(cell), "strategy": label} for cell, label in keys]
+        names = [(name, "") for name in [*self.parameters, "strategy"]]
+        data = {(name, ""): [row[name] for row in rows] for name, _ in names}
+        for metric in metrics:
+            found = self._intervals(metric, confidence)
+            nothing = interval([], confidence)
+            for field in ("mean", "low", "high", "n"):
+                data[metric, field] = [getattr(found.get(one, nothing), field) for one in keys]
+        return pd.DataFrame(data)
+
+    def _intervals(self, metric: str, confidence: float) -> dict[tuple[int, str], Interval]:
+        """By cell and strategy; without those of which no run is finished."""
+        check_confidence(confidence)
+        frame = self.frame
+        if metric not in self.metrics:
+            raise ScenarioError(f"{shown(metric)} is no metric; {hint(str(metric), self.metrics)}", "metric")
+        kind = kind_of(metric)
+        cells = np.array([row.cell for row in self._present], dtype=int)
+        fine = (frame["error"] == "").to_numpy()
+        values = pd.DataFrame({"cell": cells, "strategy": frame["strategy"], "value": frame[metric]})[fine]
+        groups: Any = values.groupby(["cell", "strategy"], sort=False)["value"]
+        return {(int(cell), str(label)): interval(group, confidence, kind=kind) for (cell, label), group in groups}
+
+    def lacking(self) -> str:
+        """What is not there, in words; empty if everything is."""
+        failures, missing = self.failures, self.missing
+        parts = []
+        if len(failures):
+            first = failures.iloc[0]
+            parts.append(
+                f"{len(failures)} of {len(self._rows)} runs have failed (the first: {self._run(first)}, {first['type']}: {first['message']})"
+            )
+        if len(missing):
+            first = missing.iloc[0]
+            parts.append(
+                f"{len(missing)} of {len(self._rows)} runs are missing (the first: {self._run(first)}, {first['reason']})"
+            )
+        return "; ".join(parts)
+
+    def _run(self, row: pd.Series[Any]) -> str:
+        return ", ".join(
+            [
+                *(f"{name}={row[name]}" for name in self.parameters),
+                str(row["strategy"]),
+                f"replication {row['replication']}",
+            ]
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader should know before trusting the numbers."""
+        self.frame  # noqa: B018 - looks at the store
+        notes = list(self.notes)
+        if self.stopped:
+            notes.append(self.stopped)
+        if lacking := self.lacking():
+            notes.append(lacking)
+        stale = sum(self._state(i) == "stale" for i, key in enumerate(self._keys) if key in self._entries)
+        if stale:
+            notes.append(f"{stale} of {len(self._rows)} runs are of other code, and were accepted as they are")
+        return notes
+
+    # --- cells ------------------------------------------------------------------------------------------------------------------------------
+
+    def cell(self, which: Mapping[str, Any] | int | None = None) -> int:
+        """The number of a cell.
+
+        Args:
+            which: Values of parameters that only one cell has; or its number; None: the only one.
+
+        Raises:
+            ScenarioError: No cell has them, or several have.
+        """
+        cells = self.cells
+        if isinstance(which, int) and not isinstance(which, bool):
+            if which not in cells.index:
+                raise ScenarioError(f"there is no cell {which}; they are 0 to {cells.index.max()}", "cell")
+            return which
+        if which is not None and not isinstance(which, Mapping):
+            raise ScenarioError(f"{shown(which)} is neither a number of a cell nor values of parameters", "cell")
+        chosen = dict(which or {})
+        match = np.ones(len(cells), dtype=bool)
+        for name, value in chosen.items():
+            if name not in self.parameters:
+                raise ScenarioError(f"'{name}' is no parameter; {hint(name, self.parameters)}", "cell")
+            match &= self._equals(name, value, cells.index)
+        found = cells.index[match]
+        if len(found) == 1:
+            return int(found[0])
+        said = ", ".join(f"{name}={value}" for name, value in chosen.items()) or "no values"
+        if not len(found):
+            raise ScenarioError(f"no cell has {said}", "cell")
+        raise ScenarioError(
+            f"{len(found)} cells have {said}; give values for {', '.join(n for n in self.parameters if n not in chosen)}",
+            "cell",
+        )
+
+    def _equals(self, name: str, value: Any, cells: Any) -> Any:
+        given = [self.study.cells[cell].values[name] for cell in cells]
+        numbers, number = [measured(one)[0] for one in given], measured(value)[0]
+        pairs = zip(given, numbers, strict=True)
+        return np.array([one == value or (number is not None and other == number) for one, other in pairs], dtype=bool)
+
+    def shown(self, parameter: str, value: Any) -> Any:
+        """A value of a parameter as it is in the frame: ``"5ms"`` is 0.005; what no cell has stays as it is."""
+        index = self._columns.index[self._equals(parameter, value, self._columns.index)]
+        return self._columns.at[index[0], parameter] if len(index) else value
