@@ -19,7 +19,19 @@ from simtx import Backoff, BreakerPolicy, Outbox, Policies, ScenarioError, Simtx
 NONSENSE: list[Any] = [None, 5, -1, 2.5, math.nan, "nonsense", "", [1], {"a": 1}, (), True, object(), print, int, b"x"]
 SMALL = {"run.transactions": 20, "run.warmup": "0s"}
 #: What simtx makes and hands over; nobody makes one of these by hand.
-RESULTS = {"Comparison", "Run", "Scenario", "Sweep", "Trace", "TraceEvent", "Validation", "Verdict", "Plan", "Frontier"}
+RESULTS = {
+    "Comparison",
+    "Decision",
+    "Run",
+    "Scenario",
+    "Sweep",
+    "Trace",
+    "TraceEvent",
+    "Validation",
+    "Verdict",
+    "Plan",
+    "Frontier",
+}
 
 
 class Taken(Exception):
@@ -75,6 +87,9 @@ def good() -> dict[str, dict[str, Any]]:
         },
         "check_log": {"trace": simtx.Trace([]), "strategy": simtx.Saga()},
         "Range": {"low": 1, "high": 2},
+        "Apart": {"metric": "latency_p99_ms"},
+        "Best": {"metric": "latency_p99_ms"},
+        "Precision": {"metric": "latency_p99_ms"},
     }
 
 

@@ -22,9 +22,10 @@ from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
+from simtx.arguments import choice, number, optional, require, text, whole
 from simtx.errors import ScenarioError
 from simtx.experiments.pairs import Pair, compared
-from simtx.metrics.intervals import check_confidence, interval, kind_of
+from simtx.metrics.intervals import interval, kind_of
 
 Better = Literal["lower", "higher"]
 Values: TypeAlias = Mapping[str, Sequence[float]]
@@ -120,10 +121,6 @@ class Precision:
 
     def __post_init__(self) -> None:
         _check(self)
-        for name in ("relative", "absolute"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ScenarioError(f"must be a positive number, not {value!r}", f"until, {name}")
         if self.relative is None and self.absolute is None:
             raise ScenarioError("says neither relative nor absolute precision", "until")
 
@@ -202,8 +199,7 @@ class Best:
 
     def __post_init__(self) -> None:
         _check(self)
-        if self.better not in (None, "lower", "higher"):
-            raise ScenarioError(f"must be 'lower' or 'higher', not {self.better!r}", "until, better")
+        require(choice(None, "lower", "higher"), self.better, "better", "until")
 
     def look(self, values: Values, numbers: Sequence[int], k: int) -> Look:
         """Who remains. Those that dropped out earlier have fewer values than `numbers` says, and stay out."""
@@ -244,13 +240,11 @@ def _equal(pair: Pair, within: float | None) -> bool:
 
 
 def _check(rule: Precision | Apart | Best) -> None:
-    check_confidence(rule.confidence)
-    minimum: object = rule.minimum
-    if isinstance(minimum, bool) or not isinstance(minimum, int) or minimum < 2:
-        raise ScenarioError(f"must be a whole number from 2, not {minimum!r}", "until, minimum")
-    within = getattr(rule, "within", None)
-    if within is not None and not 0 < within < math.inf:
-        raise ScenarioError(f"must be a positive share such as 0.02, not {within!r}", "until, within")
+    require(text, rule.metric, "metric", "until")
+    require(number(above=0, below=1), rule.confidence, "confidence", "until")
+    require(whole(2), rule.minimum, "minimum", "until")
+    for name in ("within", "relative", "absolute"):
+        require(optional(number(above=0)), getattr(rule, name, None), name, "until")
 
 
 @dataclass(slots=True)
