@@ -118,6 +118,7 @@ def sweep(
     retry_failed=flag,
     stop_after=whole(1),
     on_result=optional(function),
+    on_plan=optional(function),
     dry_run=flag,
 )
 def sweep(
