@@ -183,7 +183,6 @@ def sections(trials: int) -> Iterable[Row]:
         (0.5, 20_000, 2_000),
         (0.5, 100_000, 1_000),
         (0.8, 50_000, 1_000),
-        (0.8, 400_000, 300),
     ):
         runs = max(100, min(most, trials))
         found = np.zeros(4)

@@ -5,8 +5,8 @@ its error comes from how much the figure differs from section to section (sectio
 S. Nakayama, "Confidence intervals for quantiles using sectioning when applying variance-reduction techniques", ACM TOMACS 24(4), 2014).
 
 That needs sections that know little of each other, and something to see in each. Observations beyond a quantile come in clusters (one jam delays
-many); what counts is how many clusters there are. With fewer than ten a section, no interval is given: at seven a section, those of M/M/1 contain the
-quantile in 88 of 100 runs instead of 95 (``python benchmarks/coverage.py sections``).
+many); what counts is how many clusters there are. With fewer than ten a section, no interval is given: with about three, those of M/M/1 contain the
+quantile in 90 of 100 runs instead of 95 (``python benchmarks/coverage.py sections``).
 """
 
 from __future__ import annotations
