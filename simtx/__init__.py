@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from simtx.checker.verify import Verdict, verify
     from simtx.experiments import Apart, Best, Comparison, Decision, Precision, compare
     from simtx.experiments.saved import read
+    from simtx.experiments.sensitivity import sensitivity
     from simtx.experiments.sweep import Range, Sweep, sweep
     from simtx.metrics.conformance import check_log
     from simtx.metrics.run import Run
@@ -71,6 +72,7 @@ _HOMES = {
     "explore": "simtx.checker.explore",
     "load": "simtx.scenario",
     "read": "simtx.experiments.saved",
+    "sensitivity": "simtx.experiments.sensitivity",
     "simulate": "simtx.simulator",
     "strata": "simtx.scenario.strata",
     "sweep": "simtx.experiments.sweep",
@@ -113,6 +115,7 @@ __all__ = [
     "explore",
     "load",
     "read",
+    "sensitivity",
     "simulate",
     "strata",
     "sweep",
@@ -168,6 +171,7 @@ def _register_views() -> None:
         ("sweep-text", "simtx.report.sweep_tables", "text"),
         ("sweep-html", "simtx.report.sweep_tables", "html"),
         ("frontier", "simtx.report.frontier", "plot"),
+        ("sensitivity", "simtx.report.sensitivity", "plot"),
         ("validation", "simtx.report.validation", "plot"),
         ("validation-text", "simtx.report.validation", "text"),
         ("validation-html", "simtx.report.validation", "html"),

@@ -23,7 +23,9 @@ from simtx.cli.check_history import check_history
 from simtx.cli.compare import compare
 from simtx.cli.crash_matrix import crash_matrix
 from simtx.cli.execute import execute
+from simtx.cli.frontier import frontier
 from simtx.cli.scenarios import scenarios
+from simtx.cli.sensitivity import sensitivity
 from simtx.cli.simulate import simulate
 from simtx.cli.soak import soak
 from simtx.cli.start import INTERRUPTED, begin
@@ -85,6 +87,8 @@ app.command()(_ready(scenarios, "simtx.scenario"))
 app.command()(_ready(simulate, *_SIMULATOR))
 app.command()(_ready(compare, *_COMPARISON))
 app.command()(_ready(sweep, "simtx.experiments.sweep"))
+app.command()(_ready(frontier, "simtx.experiments.sweep", "simtx.experiments.frontier"))
+app.command()(_ready(sensitivity, "simtx.experiments.sensitivity"))
 app.command()(_ready(verify, "simtx.checker.verify"))
 app.command("check-history")(_ready(check_history, "simtx.checker.history"))
 app.command()(_ready(execute, *_REAL))

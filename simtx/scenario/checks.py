@@ -272,9 +272,9 @@ def _bounds(file: schema.ScenarioFile, entry: schema.InvariantFile, path: Path) 
 
 
 def notes(file: schema.ScenarioFile) -> Iterator[Problem]:
-    """Sources and assumptions are about figures that exist."""
+    """Sources, assumptions and uncertainties are about figures that exist."""
     figures = [(path, text) for path, text, *_ in leaves(file)]
-    for table in ("sources", "assumptions"):
+    for table in ("sources", "assumptions", "uncertainty"):
         for pattern in getattr(file, table):
             if not any(covers(pattern, path, text) for path, text in figures):
                 near = hint(pattern, [text for _, text in figures], otherwise="")

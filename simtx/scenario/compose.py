@@ -16,6 +16,7 @@ from simtx.scenario.infrastructure import Hub
 from simtx.scenario.model import Scenario
 from simtx.scenario.problems import Problem, at, failure, from_validation
 from simtx.scenario.traces import Arrivals, read_trace
+from simtx.scenario.uncertainty import uncertainties
 from simtx.scenario.units import shown
 
 #: Of each pair, a later value drops an earlier other one: a run has a length in transactions or in time, not both.
@@ -96,6 +97,7 @@ def compose(
             ).expanduser()
             arrivals = read_trace(trace_path, file.workload, file.transaction.parameters, problems)
         problems += checks.problems(file, arrivals, spoiled={p for p, _ in problems})
+        unsure = uncertainties(file, problems, changed=bool(overrides))
     if problems or file is None:
         raise failure(_in_defaults(problems, raw), where)
     placed = build.zones(file)
@@ -121,6 +123,7 @@ def compose(
         common_mode=build.common_mode(file.common_mode),
         sources=sources,
         assumptions=assumptions,
+        uncertainty=unsure,
         path=str(path.resolve()) if path is not None else None,
         overrides=dict(overrides or {}),
         _raw=raw,

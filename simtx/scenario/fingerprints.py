@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from simtx.scenario.model import Scenario
 
 #: Fields of a scenario that say something about it, and change no figure.
-DESCRIPTIVE: Final = frozenset({"name", "title", "description", "sources", "assumptions", "path", "overrides", "_raw"})
+DESCRIPTIVE: Final = frozenset(
+    {"name", "title", "description", "sources", "assumptions", "uncertainty", "path", "overrides", "_raw"}
+)
 #: Packages whose new versions may draw other random numbers or order events otherwise.
 _PACKAGES: Final = ("numpy", "simpy")
 _ROOTS: Final = {"simulated": "simtx.simulator.simulate", "executed": "simtx.reference.execute"}

@@ -19,6 +19,8 @@ from simtx.scenario.infrastructure import BROKER, CLIENT, HUB, Broker, CommonMod
 if TYPE_CHECKING:
     import networkx as nx
 
+    from simtx.scenario.uncertainty import Uncertainty
+
 WorkloadKind: TypeAlias = Literal["poisson", "deterministic", "bursty", "profile", "trace", "closed"]
 AskAgain: TypeAlias = Literal["never", "unreached", "unanswered"]
 DeadlockRule: TypeAlias = Literal["timeout", "detect", "wait-die"]
@@ -271,7 +273,8 @@ class Scenario:
         deadlocks: ``timeout`` (a lock wait ends by its timeout), ``detect`` (a cycle fails the one who closes it), ``wait-die`` (a
             younger transaction never waits for an older one).
         sources: Where a parameter's value comes from, by its path in the file.
-        assumptions: Parameters without a source, by path: the value, and why it is this one (`Assumption`).
+    assumptions: Mapping[str, Assumption] = field(default_factory=dict)
+    uncertainty: Mapping[str, Uncertainty] = field(default_factory=dict)
         path: The file that it was read from, or None.
         overrides: What `replace` has changed since.
     """
@@ -294,6 +297,7 @@ class Scenario:
     clients: Clients = field(default_factory=Clients)
     sources: Mapping[str, str] = field(default_factory=dict)
     assumptions: Mapping[str, Assumption] = field(default_factory=dict)
+    uncertainty: Mapping[str, Uncertainty] = field(default_factory=dict)
     path: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     _raw: Mapping[str, Any] = field(default_factory=dict, repr=False)

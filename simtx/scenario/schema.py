@@ -466,6 +466,11 @@ class ScenarioFile(Table):
     )
     sources: dict[str, str] = _field("Where values come from, by path (`*` fits any part of it).", default_factory=dict)
     assumptions: dict[str, str] = _field("Values without a source, by path: why this value.", default_factory=dict)
+    uncertainty: dict[str, Any] = _field(
+        'How far values may be off, by path: `"20%"`, for all that a path with `*` fits together, or both ends: `["5ms", "30ms"]`. Of a distribution, '
+        "its mean. It changes no run; `simtx sensitivity` varies these.",
+        default_factory=dict,
+    )
 
 
 #: Keys of a workload by kind: those that it needs, and those that it may have.

@@ -98,6 +98,11 @@ def sections(scenario: Scenario) -> list[Section]:
             [(path, one.value, one.why) for path, one in scenario.assumptions.items()],
         ),
         ("Sources", ("parameter", "source"), list(scenario.sources.items())),
+        (
+            "Uncertainty",
+            ("parameter", "may be off by"),
+            [(k, one.describe()) for k, one in scenario.uncertainty.items()],
+        ),
     ]
 
 

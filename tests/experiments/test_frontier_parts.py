@@ -70,14 +70,15 @@ def test_the_matrix_stays_well_conditioned_with_sites_side_by_side_and_no_noise(
     assert np.isfinite(error).all()
 
 
-def test_sampled_surfaces_have_the_mean_and_deviation_of_the_process() -> None:
-    sites = RNG(7).random((8, 1))
-    process = GaussianProcess(sites, np.sin(6 * sites[:, 0]), 0.04 * np.eye(8))
-    points = np.linspace(0, 1, 7)[:, None]
-    drawn = process.sample(points, 4000, RNG(8))
+def test_drawn_surfaces_have_the_mean_and_deviation_of_the_process() -> None:
+    sites = RNG(7).random((8, 2))
+    process = GaussianProcess(sites, np.sin(6 * sites[:, 0]) + sites[:, 1], 0.04 * np.eye(8))
+    points = RNG(20).random((7, 2))
+    drawn = process.draws(2000, RNG(8))(points)
     mean, error = process.predict(points)
-    assert np.allclose(drawn.mean(axis=0), mean, atol=4 * error.max() / math.sqrt(4000) + 0.02)
-    assert np.allclose(drawn.std(axis=0), error, rtol=0.12)
+    assert drawn.shape == (2000, 7)
+    assert np.allclose(drawn.mean(axis=0), mean, atol=0.1)
+    assert np.allclose(drawn.std(axis=0) * process.misfit, error, rtol=0.15)
 
 
 # --- noise --------------------------------------------------------------------------------------------------------------------------

@@ -6,18 +6,22 @@ the sites is given, as a matrix: its diagonal is the variance of each site's mea
 share. Length scales and the size of the deviation are not known either: a surface that took the likeliest for the truth would be too sure of itself
 with few sites. So the surface is a mixture over the mode of the marginal likelihood (between bounds, with its gradient) and points around it.
 
-Sources: Rasmussen and Williams, *Gaussian Processes for Machine Learning*, 2006, sections 2.2, 2.7 and 5.4.1; the points around the mode are those of the
+A surface with a cliff is not as smooth as all that. Sites beside a cliff are further from what the others predict than their errors allow, and by as much all errors
+are made larger.
+
+Sources: Rasmussen and Williams, *Gaussian Processes for Machine Learning*, 2006, sections 2.2, 2.7, 5.4.1 and 5.4.2; the points around the mode are those of the
 unscented transform (Julier and Uhlmann, 1997), each weighted by how likely it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, optimize
+from scipy import linalg, optimize, special
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -32,6 +36,8 @@ _TYPICAL, _SPREAD = (
 )  # prior of the logarithm of a length scale: with few sites the likelihood alone may run to a bound
 _SIZE, _SIZE_SPREAD = np.log(0.5), 1.5  # prior of the logarithm of the variance
 _CONSTANT, _SLOPE = 4.0, 4.0  # prior variances of the plane, in the same units
+_WAVES: Final = 512
+"""Random waves that a drawn surface is made of."""
 _SETTLED: Final = 16
 """Sites from which on the fit begins where the last one ended, and nowhere else."""
 _JITTER: Final = 1e-8
@@ -100,11 +106,14 @@ class GaussianProcess:
         self.scale = spread if spread > 0 else 1.0
         """Standard deviation between sites: inside, everything is in units of it."""
         self._y = (self.means - self._centre) / self.scale
-        self._fixed = _plane(self.sites, self.sites) + self.noise / self.scale**2 + _JITTER * np.eye(len(self._y))
+        self._noise = self.noise / self.scale**2 + _JITTER * np.eye(len(self._y))
+        self._fixed = _plane(self.sites, self.sites) + self._noise
         self._gaps = (self.sites[:, None, :] - self.sites[None, :, :]) ** 2
         self.shape = shape or self._mode(start)
         around = [(1.0, self.shape)] if shape is not None else self._around(self.shape.logarithms())
         self._members = [self._member(share, one) for share, one in around]
+        self.misfit = self._misfit()
+        """What errors are multiplied with, 1 if the surface fits: more if sites are further from what the others say than they should be, as at a cliff."""
 
     # --- use ------------------------------------------------------------------------------------------------------------------
 
@@ -120,7 +129,8 @@ class GaussianProcess:
             own = member.shape.variance + _CONSTANT + _SLOPE * np.sum((points - 0.5) ** 2, axis=1)
             mean += member.share * one
             square += member.share * (np.maximum(own - np.einsum("ij,ij->j", half, half), 1e-12) + one**2)
-        return self._centre + self.scale * mean, self.scale * np.sqrt(np.maximum(square - mean**2, 1e-12))
+        error = self.misfit * np.sqrt(np.maximum(square - mean**2, 1e-12))
+        return self._centre + self.scale * mean, self.scale * error
 
     def covariance(self, points: Floats, others: Floats, member: int = 0) -> Floats:
         """Covariance of the surface between each point and each other point, given the data, for one member of the mixture (0: the mode)."""
@@ -134,28 +144,53 @@ class GaussianProcess:
         other = linalg.solve_triangular(one.factor, prior(others, self.sites).T, lower=True)
         return self.scale**2 * (prior(points, others) - half.T @ other)
 
-    def sample(self, points: Floats, count: int, rng: np.random.Generator) -> Floats:
-        """Surfaces that are as likely as the data make them: one a row, at these points."""
-        points = np.atleast_2d(points)
-        counts = rng.multinomial(count, [member.share for member in self._members])
-        drawn = []
-        for position, number in enumerate(counts):
+    def draws(self, count: int, rng: np.random.Generator) -> Callable[[Floats], Floats]:
+        """Surfaces that are as likely as the data make them, as one function: of points to the values of each surface there, one surface a row.
+
+        A surface of the prior, made of random waves, is corrected by what the data say (Matheron's rule: Wilson et al. 2020, "Efficiently sampling functions from
+        Gaussian process posteriors"). The waves of a Matern 5/2 surface have the frequencies of a Student t with five degrees of freedom.
+        """
+        dimensions = self.sites.shape[1]
+        numbers = rng.multinomial(count, [member.share for member in self._members])
+        error = linalg.cholesky(self._noise, lower=True)
+        parts: list[tuple[_Member, Floats, Floats, Floats, Floats, Floats]] = []
+        for member, number in zip(self._members, numbers, strict=True):
             if not number:
                 continue
-            member = self._members[position]
-            cross = matern(_gaps(points, self.sites), member.shape) + _plane(points, self.sites)
-            matrix = self.covariance(points, points, position)
-            values, vectors = linalg.eigh((matrix + matrix.T) / 2)
-            root = vectors * np.sqrt(np.maximum(values, 0.0))
-            mean = self._centre + self.scale * (cross @ member.weights)
-            drawn.append(mean + rng.standard_normal((int(number), len(points))) @ root.T)
-        return np.vstack(drawn)
+            tails = np.sqrt(5 / rng.chisquare(5, _WAVES))[:, None]
+            frequencies = rng.standard_normal((_WAVES, dimensions)) * tails / np.array(member.shape.lengths)
+            phases = rng.uniform(0, 2 * np.pi, _WAVES)
+            heights = rng.standard_normal((_WAVES, int(number))) * np.sqrt(2 * member.shape.variance / _WAVES)
+            flat = rng.standard_normal((1 + dimensions, int(number)))
+            flat *= np.sqrt(np.array([_CONSTANT, *[_SLOPE] * dimensions]))[:, None]
+            there = _wave(self.sites, frequencies, phases, heights, flat) + error @ rng.standard_normal(
+                (len(self._y), int(number))
+            )
+            weights = linalg.cho_solve((member.factor, True), self._y[:, None] - there)
+            parts.append((member, frequencies, phases, heights, flat, weights))
+
+        def surfaces(points: Floats) -> Floats:
+            rows = []
+            for member, frequencies, phases, heights, flat, weights in parts:
+                cross = matern(_gaps(points, self.sites), member.shape) + _plane(points, self.sites)
+                rows.append(_wave(points, frequencies, phases, heights, flat) + cross @ weights)
+            return self._centre + self.scale * np.hstack(rows).T
+
+        return surfaces
 
     # --- fit ------------------------------------------------------------------------------------------------------------------
 
     def _member(self, share: float, shape: Shape) -> _Member:
         factor = linalg.cholesky(matern(self._gaps, shape) + self._fixed, lower=True)
         return _Member(share, shape, factor, linalg.cho_solve((factor, True), self._y))
+
+    def _misfit(self) -> float:
+        """By the distance of each site from what the others predict, in standard deviations: as a whole, and of the one that is furthest off."""
+        one = self._members[0]
+        inverse = linalg.cho_solve((one.factor, True), np.eye(len(self._y)))
+        away = inverse @ self._y / np.sqrt(np.diag(inverse))
+        furthest = float(np.abs(away).max() / special.ndtri(1 - 0.025 / len(away)))
+        return max(1.0, float(np.sqrt(np.mean(away**2)))) * max(1.0, furthest)
 
     def _mode(self, start: Shape | None) -> Shape:
         dimensions = self.sites.shape[1]
@@ -228,6 +263,13 @@ def _bounds(dimensions: int) -> list[tuple[float, float]]:
 
 def _gaps(points: Floats, others: Floats) -> Floats:
     result: Floats = (points[:, None, :] - others[None, :, :]) ** 2
+    return result
+
+
+def _wave(points: Floats, frequencies: Floats, phases: Floats, heights: Floats, flat: Floats) -> Floats:
+    """A surface of the prior: waves and a plane."""
+    plane = np.column_stack([np.ones(len(points)), points - 0.5]) @ flat
+    result: Floats = np.cos(points @ frequencies.T + phases) @ heights + plane
     return result
 
 

@@ -16,6 +16,7 @@ from simtx.metrics.intervals import check_confidence
 
 if TYPE_CHECKING:
     from simtx.experiments.frontier import Frontier
+    from simtx.experiments.sensitivity import Sensitivity
     from simtx.experiments.stopping import Better
     from simtx.experiments.thresholds import Where
 
@@ -185,6 +186,29 @@ class Sweep(Runs):
             seed=seed,
             **options,
         )
+
+    def sensitivity(
+        self,
+        metric: str = "latency_p99_ms",
+        between: Sequence[str] | None = None,
+        *,
+        confidence: float = 0.95,
+        seed: int = 1,
+    ) -> Sensitivity:
+        """Which parameters the answer depends on, at no further run: Sobol indices of a Gaussian process through the cells.
+
+        Args:
+            metric: The figure.
+            between: One strategy, or two that are compared; None: all, if there are no more.
+            confidence: Of the intervals.
+            seed: Of all draws.
+
+        Raises:
+            ScenarioError: Runs have failed or are missing, or there are too few cells.
+        """
+        from simtx.experiments.sensitivity.study import of_sweep
+
+        return of_sweep(self, metric, self.strategies if between is None else between, confidence=confidence, seed=seed)
 
     def plot(self, metric: str = "latency_p99_ms", **options: Any) -> Any:
         """Draw one metric over the parameters: lines with intervals over one, heat maps over two, small multiples over three.

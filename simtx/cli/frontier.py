@@ -1,0 +1,86 @@
+"""``simtx frontier``: where the winner changes, over one or two parameters of an experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from simtx.cli.common import ChangeOption, JsonOption
+
+
+def frontier(
+    experiment: Annotated[Path, typer.Argument(help="The path of a TOML file, as for 'simtx sweep'.")],
+    x: Annotated[str, typer.Option("--x", help="A parameter of the experiment; the map goes over all of its values.")],
+    y: Annotated[str | None, typer.Option("--y", help="Another one; without it, the flip point on --x.")] = None,
+    metric: Annotated[str, typer.Option(help="What the strategies are compared by.")] = "latency_p99_ms",
+    between: Annotated[
+        str | None, typer.Option(help="Two or more strategies of the experiment, as in '2pc,saga'; default: all.")
+    ] = None,
+    budget: Annotated[int, typer.Option(min=1, help="Runs that may be added.")] = 1000,
+    undecided: Annotated[str, typer.Option(help="Share of the area that may stay undecided.")] = "5%",
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", metavar="NAME=VALUE", help="Hold another parameter at one of its values."),
+    ] = None,
+    replications: Annotated[int, typer.Option(min=1, help="Of the cells that the experiment lists.")] = 4,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
+    change: ChangeOption = None,
+    store: Annotated[Path | None, typer.Option(help="The results folder; default: that of the file.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Find where the winner changes: a map with an undecided zone over two parameters, the flip point with its interval over one.
+
+    The runs that the results folder has are used; those that help most are added. Ends with 0 if the undecided area is as small as was asked for, with
+    1 if the budget ended the search.
+    """
+    import matplotlib as mpl
+
+    import simtx
+    from simtx.cli.common import changed, print_json, warn, writing
+    from simtx.experiments.sweep.experiment import load_experiment
+
+    chosen = load_experiment(experiment, changed(change or ()))
+    arguments: dict[str, Any] = {**chosen.arguments, "replications": replications}
+    arguments["store"] = store or arguments["store"]
+    progress = False if json else None
+    names = [name.strip() for name in between.split(",")] if between is not None else None
+    runs = simtx.sweep(chosen.scenario, **arguments, workers=workers, progress=progress)
+    found = runs.frontier(
+        x,
+        y,
+        metric,
+        between=names,
+        budget=budget,
+        undecided_area=_share(undecided),
+        at=changed(at or ()),
+        workers=workers,
+        progress=progress,
+    )
+    mpl.use("agg")
+    target = Path(arguments["store"])
+    picture = target / "pictures" / f"{arguments['name']}-frontier-{metric}.png"
+    with writing(target):
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        found.plot().figure.savefig(picture)
+    if json:
+        print_json({**found.as_dict(), "picture": str(picture)})
+    else:
+        typer.echo(str(found))
+        typer.echo(f"\nwritten to {picture}")
+    warn(found.warnings)
+    if found.stopped == "interrupted":
+        raise typer.Exit(130)
+    if not found.guaranteed:
+        raise typer.Exit(1)
+
+
+def _share(text: str) -> float:
+    from simtx.errors import ScenarioError
+    from simtx.scenario.units import probability
+
+    try:
+        return probability(text if text.strip().endswith("%") else float(text))
+    except ValueError:
+        raise ScenarioError(f"'{text}' is no share; write 0.05 or 5%", "--undecided") from None

@@ -1,0 +1,68 @@
+"""``simtx sensitivity``: what an answer depends on, and which assumption flips it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from simtx.cli.common import ChangeOption, JsonOption
+
+
+def sensitivity(
+    scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
+    strategies: Annotated[list[str], typer.Argument(help="One strategy, or two that are compared.")],
+    metric: Annotated[str, typer.Option(help="The figure that is looked at.")] = "latency_p99_ms",
+    factor: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--factor",
+            metavar="PATH=SHARE",
+            help="What may be off: workload.rate=20%; default: what the scenario states.",
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option(help="'tornado', 'morris' or 'sobol'.")] = "tornado",
+    replications: Annotated[int, typer.Option(min=1, help="Of each cell.")] = 10,
+    calibrations: Annotated[
+        int, typer.Option(min=0, help="Calibrations to draw again from their samples; 0: none.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random streams.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
+    change: ChangeOption = None,
+    store: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
+    json: JsonOption = False,
+) -> None:
+    """Vary what is not known, under common random numbers: what the answer depends on, and which assumption flips it."""
+    import matplotlib as mpl
+
+    from simtx.cli.common import changed, load, print_json, writing
+    from simtx.experiments.sensitivity import sensitivity as study
+
+    chosen = load(scenario, change or ())
+    wanted: Any = method
+    found = study(
+        chosen,
+        strategies,
+        metric,
+        factors=changed(factor) if factor else None,
+        method=wanted,
+        replications=replications,
+        calibrations=calibrations,
+        seed=seed,
+        store=store,
+        workers=workers,
+        progress=False if json else None,
+    )
+    mpl.use("agg")
+    files = []
+    with writing(store):
+        (store / "pictures").mkdir(parents=True, exist_ok=True)
+        for which in (method, *(["flips"] if found.flips is not None else [])):
+            files.append(f"pictures/{chosen.name}-{which}-{metric}.png")
+            found.plot(which).figure.savefig(store / files[-1])
+    if json:
+        print_json({**found.as_dict(), "files": files})
+    else:
+        typer.echo(str(found))
+        typer.echo(f"\nwritten to {store}/: {', '.join(files)}")

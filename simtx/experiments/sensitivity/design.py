@@ -1,0 +1,173 @@
+"""What is varied and what is looked at: factors, cells, and the figures of the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simtx.errors import ScenarioError
+from simtx.experiments.frontier.responses import Observed, response, scale_of
+from simtx.experiments.sweep import Sweep, sweep
+from simtx.scenario.units import hint, shown
+
+if TYPE_CHECKING:
+    from simtx.protocols import Strategy
+    from simtx.scenario import Scenario
+    from simtx.scenario.uncertainty import Uncertainty
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is looked at: one strategy's figure, or two strategies side by side.
+
+    Attributes:
+        metric: Its name.
+        strategies: One label, or two.
+    """
+
+    metric: str
+    strategies: tuple[str, ...]
+
+    @property
+    def paired(self) -> bool:
+        """Whether two strategies are compared."""
+        return len(self.strategies) == 2
+
+
+def factors_of(scenario: Scenario, given: Mapping[str, Any] | None) -> tuple[Scenario, dict[str, Uncertainty]]:
+    """The scenario without its uncertainty, and what is varied in it.
+
+    Args:
+        scenario: The scenario.
+        given: Uncertainty by path, in place of what the scenario states.
+
+    Raises:
+        ScenarioError: Nothing is stated, or something is wrong.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise ScenarioError("give a mapping from paths to uncertainties, such as {'workload.rate': '20%'}", "factors")
+    chosen = scenario if given is None else scenario.replace(uncertainty=dict(given))
+    if not chosen.uncertainty:
+        raise ScenarioError(
+            'states no uncertainty: put [uncertainty] with lines such as "workload.rate" = "20%" into it, or give factors',
+            scenario.name,
+        )
+    bare = scenario.replace(uncertainty=None) if "uncertainty" in scenario.to_dict() else scenario
+    return bare, dict(chosen.uncertainty)
+
+
+def play(
+    scenario: Scenario,
+    strategies: Sequence[Strategy | str],
+    factors: Mapping[str, Uncertainty],
+    positions: Sequence[Mapping[str, float]],
+    replications: int,
+    options: Mapping[str, Any],
+) -> Sweep:
+    """Play one cell for each of these positions of the factors; what is not mentioned stays as it is.
+
+    All cells meet the same random numbers, replication by replication.
+    """
+    base = {path: value for one in factors.values() for path, value in one.changes(0.0).items()}
+    cells = []
+    for position in positions:
+        cell = dict(base)
+        for name, place in position.items():
+            cell |= factors[name].changes(place)
+        cells.append(cell)
+    found: Sweep = sweep(scenario, cells, strategies, replications=replications, **options)
+    return found
+
+
+def cell_values(factors: Mapping[str, Uncertainty], position: Mapping[str, float]) -> dict[str, Any]:
+    """The values of one cell."""
+    values = {path: value for one in factors.values() for path, value in one.changes(0.0).items()}
+    for name, place in position.items():
+        values |= factors[name].changes(place)
+    return values
+
+
+def figures(runs: Sweep, question: Question, cells: Sequence[int]) -> list[Observed]:
+    """The metric in each of these cells: a row a replication, a column a strategy.
+
+    Raises:
+        ScenarioError: A run has failed or is missing, or has no figure: it is named. An index made of such runs would be wrong without a word.
+    """
+    for name in question.strategies:
+        if name not in runs.strategies:
+            raise ScenarioError(f"'{name}' was not simulated; {hint(name, runs.strategies)}", "strategy")
+    lacking = runs.lacking()
+    if lacking:
+        raise ScenarioError(f"{lacking}; sensitivity needs all of them", "sensitivity")
+    if question.metric not in runs.metrics:
+        raise ScenarioError(f"{shown(question.metric)} is no metric; {hint(question.metric, runs.metrics)}", "metric")
+    tables = {cell: runs.compare(cell).frame for cell in dict.fromkeys(cells)}
+    found = []
+    for cell in cells:
+        table = tables[cell].pivot(index="replication", columns="strategy", values=question.metric)
+        values = table[list(question.strategies)].to_numpy(dtype=float)
+        for column, name in enumerate(question.strategies):
+            empty = np.flatnonzero(np.isnan(values[:, column]))
+            if len(empty):
+                raise ScenarioError(
+                    f"{question.metric} of {name}, replication {table.index[empty[0]]} in cell {cell} is no number: {runs.study.cells[cell].name}",
+                    "sensitivity",
+                )
+            beyond = np.flatnonzero(np.isinf(values[:, column]))
+            if len(beyond) and not question.paired:
+                raise ScenarioError(
+                    f"{question.metric} of {name}, replication {table.index[beyond[0]]} in cell {cell} lies beyond the time that was watched; "
+                    f"make run.drain longer: {runs.study.cells[cell].name}",
+                    "sensitivity",
+                )
+        watched = tables[cell].get("watched_ms")
+        found.append(Observed(values, float(watched.min()) if watched is not None and len(watched) else 0.0))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the runs of some cells say about a question, on one scale.
+
+    Attributes:
+        values: One row a cell, one column a replication.
+        scale: ``log`` (of a figure, or of the ratio of two: differences are ratios), or ``plain``.
+    """
+
+    values: Floats
+    scale: str
+
+    @property
+    def means(self) -> Floats:
+        """Of each cell."""
+        result: Floats = self.values.mean(axis=1)
+        return result
+
+
+def answers(observed: Sequence[Observed], question: Question) -> Answers:
+    """What each replication of each cell says; of two strategies, above 0 if the first has more of the metric."""
+    if not question.paired:
+        values = np.array([one.values[:, 0] for one in observed])
+        return Answers(np.log(values), "log") if (values > 0).all() else Answers(values, "plain")
+    scale = scale_of(observed)
+    if scale == "rate-ratio":  # zeros have no ratio
+        return Answers(np.array([one.values[:, 0] - one.values[:, 1] for one in observed]), "plain")
+    found = response(observed, (0, 1), scale)
+    if len(found.used) < len(observed) or any(np.isnan(one).any() for one in found.residuals):
+        raise ScenarioError(
+            f"{question.metric} of both strategies lies beyond the time that was watched in some runs; make run.drain longer",
+            "sensitivity",
+        )
+    values = np.array([mean + one for mean, one in zip(found.means, found.residuals, strict=True)])
+    return Answers(values, "log" if scale == "log-ratio" else "plain")
+
+
+def cells_of(runs: Sweep, factors: Mapping[str, Uncertainty], positions: Sequence[Mapping[str, float]]) -> list[int]:
+    """The numbers of the cells of these positions."""
+    return runs.study.add([cell_values(factors, position) for position in positions])

@@ -1,0 +1,189 @@
+"""What a sensitivity study found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from simtx.experiments.sensitivity.inputs import InputUncertainty
+from simtx.metrics import views
+from simtx.metrics.intervals import Interval
+
+if TYPE_CHECKING:
+    from simtx.experiments.sensitivity.design import Question
+    from simtx.experiments.sweep import Sweep
+
+Method: TypeAlias = Literal["tornado", "morris", "sobol"]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Which factors the answer depends on.
+
+    Attributes:
+        question: What is looked at: a metric of one strategy, or of two side by side.
+        method: ``tornado``, ``morris`` or ``sobol``.
+        scale: ``log``: effects are logarithms of ratios; ``plain``: differences in the metric's unit.
+        answer: The answer as it is, on that scale, with its interval over the replications; None if no cell is the scenario as it is.
+        table: One row a factor, the most important first; columns as in the method's module.
+        noise: The noise between replications, in the unit of the table: half the interval of the answer (tornado), the standard error of one effect
+            (morris), the share of a single run's variance (sobol).
+        flips: With two strategies and the tornado: one row a factor, the one that is nearest to flipping the answer first; else None.
+        inputs: What a calibration's sample sizes leave open, if that was asked for.
+        confidence: Of all intervals.
+        replications: Of each cell.
+        sweep: All runs.
+        notations: How each factor is written: ``rate``, ``distribution of a duration``, ...
+    """
+
+    question: Question
+    method: Method
+    scale: str
+    answer: Interval | None
+    table: pd.DataFrame
+    noise: float
+    flips: pd.DataFrame | None
+    inputs: InputUncertainty | None
+    confidence: float
+    replications: int
+    sweep: Sweep
+    notations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def winner(self) -> str:
+        """With two strategies: the better one as the scenario is; empty if the replications do not tell, or one strategy is looked at."""
+        from simtx.experiments.stopping import better_of
+
+        one = self.answer
+        if not self.question.paired or one is None or math.isnan(one.low) or one.low <= 0 <= one.high:
+            return ""
+        more_loses = better_of(self.question.metric) == "lower"
+        return self.question.strategies[int((one.mean > 0) == more_loses)]
+
+    @property
+    def caption(self) -> str:
+        """The finding in one line."""
+        if self.flips is not None:
+            return self._flip()
+        first = self.table.iloc[0]
+        if self.method == "sobol":
+            return f"{first['factor']} explains {100 * first['total']:.0f} % of the variance, interactions included"
+        if self.method == "morris":
+            return f"{first['factor']} has the largest effect: {self.effect(float(first['mu_star']))} over its range"
+        return f"{first['factor']} moves the answer most: from {self.effect(float(first['low']))} to {self.effect(float(first['high']))}"
+
+    def _flip(self) -> str:
+        flips = self.flips
+        assert flips is not None  # noqa: S101 - the caller has looked
+        first, second = self.question.strategies
+        if not self.winner:
+            return f"{first} and {second} are not told apart as the scenario is; more replications are needed"
+        within = flips[flips["distance"].abs() <= 1]
+        if not len(within):
+            nearest = flips.iloc[0]
+            rest = (
+                f"; the nearest is {nearest['factor']}, at {abs(nearest['distance']):.1f} times its own"
+                if math.isfinite(nearest["distance"])
+                else ""
+            )
+            return f"{self.winner} wins, and no factor flips that within its uncertainty{rest}"
+        row = within.iloc[0]
+        return f"{self.winner} wins, unless {row['factor']} is {percent(float(row['change']))} off ({self.value(str(row['factor']), float(row['value']))})"
+
+    def effect(self, value: float) -> str:
+        """An effect in words: ``+12 %`` on the scale of ratios, else a number."""
+        return f"{100 * math.expm1(value):+.3g} %" if self.scale == "log" else f"{value:+.3g}"
+
+    def value(self, factor: str, number: float) -> str:
+        """A value of a factor with its unit: ``62/s``, ``18 ms``."""
+        from simtx.scenario.units import duration_text
+
+        notation = self.notations.get(factor, "")
+        if "duration" in notation:
+            return duration_text(float(f"{number:.3g}"))
+        if notation == "probability":
+            return f"{100 * number:.3g} %"
+        return f"{number:.3g}{'/s' if notation == 'rate' else ''}"
+
+    def plot(self, which: str | None = None, **options: Any) -> Any:
+        """Draw it: ``tornado``, ``flips``, ``morris`` or ``sobol``; None: the method's own. Returns matplotlib Axes."""
+        return views.view("sensitivity")(self, which or self.method, **options)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding for a machine."""
+        inputs = self.inputs
+        return {
+            "caption": self.caption,
+            "metric": self.question.metric,
+            "strategies": list(self.question.strategies),
+            "method": self.method,
+            "scale": self.scale,
+            "answer": self.answer._asdict() if self.answer is not None else None,
+            "winner": self.winner,
+            "factors": self.table.to_dict("records"),
+            "noise": self.noise,
+            "flips": self.flips.to_dict("records") if self.flips is not None else None,
+            "inputs": None
+            if inputs is None
+            else {
+                "inputs": inputs.inputs,
+                "replications": inputs.replications,
+                "draws": inputs.draws,
+                "calibration": inputs.calibration,
+            },
+            "confidence": self.confidence,
+            "replications": self.replications,
+        }
+
+    def __str__(self) -> str:
+        """The caption, the table, the flips, and what was not told apart from noise."""
+        lines = [self.caption, "", _text(self.table), self._noise()]
+        if self.flips is not None:
+            lines += ["", "distance to the flip, in units of the stated uncertainty:", _text(self.flips)]
+        if self.inputs is not None:
+            lines += ["", inputs_text(self.inputs)]
+        return "\n".join(lines)
+
+    def _noise(self) -> str:
+        if self.method == "sobol":
+            return f"noise between replications: {100 * self.noise:.0f} % of the variance of a single run"
+        what = "half the interval of the answer" if self.method == "tornado" else "standard error of one effect"
+        return f"noise between replications: {self.noise:.3g} ({what}, {self.replications} replications)"
+
+
+def inputs_text(inputs: InputUncertainty) -> str:
+    """What is not known because the calibration is a sample, beside what replications leave open."""
+    name, size = inputs.smallest
+    return (
+        f"standard deviation of the answer: {inputs.inputs:.3g} from the calibration '{inputs.calibration}' (smallest sample: {size} of '{name}'), which "
+        f"more replications do not shrink; {inputs.replications:.3g} from replications"
+    )
+
+
+def percent(change: float) -> str:
+    """A change as a share, with its sign: ``+18 %``."""
+    return f"{100 * change:+.2g} %"
+
+
+def _text(table: pd.DataFrame) -> str:
+    shown = table.copy()
+    for name in shown.columns:
+        if pd.api.types.is_float_dtype(shown[name]):
+            shown[name] = [_number(float(value)) for value in shown[name]]
+    return shown.to_string(index=False)
+
+
+def _number(value: float) -> str:
+    if np.isnan(value):
+        return "-"
+    return "> 3" if np.isinf(value) else f"{value:.3g}"
+
+
+def names(table: pd.DataFrame) -> Sequence[str]:
+    """The factors of a table, in its order."""
+    return [str(one) for one in table["factor"]]

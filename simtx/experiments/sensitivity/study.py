@@ -1,0 +1,239 @@
+"""`sensitivity`: which factors an answer depends on, and which assumption flips it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import pandas as pd
+
+from simtx.errors import ScenarioError
+from simtx.experiments.sensitivity import flips as flip
+from simtx.experiments.sensitivity import indices
+from simtx.experiments.sensitivity.design import Answers, Question, answers, cells_of, factors_of, figures, play
+from simtx.experiments.sensitivity.inputs import InputUncertainty, calibration_of, taken_apart, written
+from simtx.experiments.sensitivity.result import Method, Sensitivity
+from simtx.experiments.sensitivity.tornado import noise, positions, tornado
+from simtx.experiments.sweep import sweep
+from simtx.metrics.intervals import check_confidence, interval
+from simtx.scenario.units import hint, shown
+
+if TYPE_CHECKING:
+    from simtx.experiments.sweep import Sweep
+    from simtx.protocols import Strategy
+    from simtx.scenario import Scenario
+    from simtx.scenario.uncertainty import Uncertainty
+
+_TRAJECTORIES = 10
+_CELLS_A_FACTOR = 10
+
+
+def sensitivity(
+    scenario: Scenario | str,
+    strategies: Sequence[Strategy | str],
+    metric: str = "latency_p99_ms",
+    *,
+    factors: Mapping[str, Any] | None = None,
+    method: Method = "tornado",
+    replications: int = 10,
+    confidence: float = 0.95,
+    calibrations: int = 0,
+    seed: int = 1,
+    store: str | Path | None = "results",
+    **options: Any,
+) -> Sensitivity:
+    """Vary what is not known, under common random numbers, and say what the answer depends on.
+
+    Args:
+        scenario: A scenario, or the name or path of one.
+        strategies: One: its figure is the answer. Two: how the figure of the first compares with that of the second.
+        metric: The figure.
+        factors: How far figures may be off, by path (``{"workload.rate": "20%", "services.*.service_time": "30%"}``); None: what the scenario states.
+        method: ``tornado``: one factor at a time; with two strategies, also which factor flips the answer. ``morris``: elementary effects, all
+            factors together (needs the extra `sensitivity`). ``sobol``: shares of the variance.
+        replications: Of each cell.
+        confidence: Of all intervals.
+        calibrations: If the scenario refers to a calibration: how many are drawn again from its samples, to show what their sizes leave open; 0: none.
+        seed: Of the runs and of all draws.
+        store: As in `simtx.sweep`.
+        options: `executor`, `workers`, `progress` and others of `simtx.sweep`.
+
+    Raises:
+        ScenarioError: An input is wrong, or a run has failed or has no figure: it is named.
+    """
+    from simtx.scenario import load
+
+    scenario = load(scenario)
+    check_confidence(confidence)
+    if method not in get_args(Method):
+        raise ScenarioError(f"{shown(method)} is no method; {hint(str(method), get_args(Method))}", "method")
+    if isinstance(strategies, str) or len(strategies) not in (1, 2):
+        raise ScenarioError("give a list of one strategy, or of two that are compared", "strategies")
+    bare, chosen = factors_of(scenario, factors)
+    if calibrations:
+        _check_inputs(scenario, calibrations, replications)
+    settings = {"seed": seed, "store": store, **options}
+    if method == "tornado":
+        found = _tornado(bare, strategies, metric, chosen, replications, confidence, seed, settings)
+    else:
+        found = _global(bare, strategies, metric, chosen, method, replications, confidence, seed, settings)
+    if not calibrations:
+        return found
+    inputs = _inputs(scenario, strategies, found.question, calibrations, replications, seed, settings)
+    return Sensitivity(**{**vars(found), "inputs": inputs})
+
+
+def _tornado(
+    scenario: Scenario,
+    strategies: Sequence[Strategy | str],
+    metric: str,
+    factors: Mapping[str, Uncertainty],
+    replications: int,
+    confidence: float,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> Sensitivity:
+    wanted = positions(list(factors))
+    runs = play(scenario, strategies, factors, wanted, replications, settings)
+    question = Question(metric, tuple(runs.strategies))
+    found = answers(figures(runs, question, cells_of(runs, factors, wanted)), question)
+    table, left = tornado(factors, found, confidence), noise(found, confidence)
+    flipped: pd.DataFrame | None = None
+    if question.paired:
+        flipped = _flips(found, factors, confidence, seed)
+        check = flip.to_check(factors, flipped)
+        if check:
+            wanted = [*wanted, *({name: place} for name, place in check.items())]
+            runs = play(scenario, strategies, factors, wanted, replications, settings)
+            found = answers(figures(runs, question, cells_of(runs, factors, wanted)), question)
+            flipped = _flips(found, factors, confidence, seed, check)
+    return Sensitivity(
+        question,
+        "tornado",
+        found.scale,
+        interval(found.values[0], confidence),
+        table,
+        left,
+        flipped,
+        None,
+        confidence,
+        replications,
+        runs,
+        {name: one.notation for name, one in factors.items()},
+    )
+
+
+def _flips(
+    found: Answers,
+    factors: Mapping[str, Uncertainty],
+    confidence: float,
+    seed: int,
+    check: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    places: dict[str, list[float]] = {}
+    values = {}
+    checked = {name: 1 + 2 * len(factors) + index for index, name in enumerate(check or {})}
+    for index, name in enumerate(factors):
+        rows = [0, 1 + 2 * index, 2 + 2 * index]
+        places[name] = [0.0, -1.0, 1.0]
+        if check is not None and name in checked and check[name] not in places[name]:
+            places[name].append(check[name])
+            rows.append(checked[name])
+        values[name] = found.values[rows]
+    return flip.flips(factors, places, values, confidence, seed)
+
+
+def _global(
+    scenario: Scenario,
+    strategies: Sequence[Strategy | str],
+    metric: str,
+    factors: Mapping[str, Uncertainty],
+    method: Method,
+    replications: int,
+    confidence: float,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> Sensitivity:
+    names = list(factors)
+    if method == "morris":
+        places = indices.morris_positions(names, _TRAJECTORIES, seed)
+    else:
+        from scipy.stats import qmc
+
+        count = int(2 ** np.ceil(np.log2(_CELLS_A_FACTOR * len(names))))
+        places = 2 * np.asarray(qmc.Sobol(len(names), seed=np.random.default_rng(seed)).random(count)) - 1
+    wanted = [dict(zip(names, (float(f"{value:.4g}") for value in row), strict=True)) for row in places]
+    runs = play(scenario, strategies, factors, wanted, replications, settings)
+    question = Question(metric, tuple(runs.strategies))
+    found = answers(figures(runs, question, cells_of(runs, factors, wanted)), question)
+    if method == "morris":
+        table, left = indices.morris(names, places, found, confidence, seed)
+    else:
+        table, left = indices.sobol(names, (places + 1) / 2, found, confidence, seed)
+    notations = {name: one.notation for name, one in factors.items()}
+    return Sensitivity(
+        question, method, found.scale, None, table, left, None, None, confidence, replications, runs, notations
+    )
+
+
+def _check_inputs(scenario: Scenario, draws: int, replications: int) -> None:
+    if isinstance(draws, bool) or draws != int(draws) or draws < 2:
+        raise ScenarioError(f"must be a whole number from 2, or 0 for none, not {draws!r}", "calibrations")
+    if replications < 2:
+        raise ScenarioError("needs two replications or more, to tell the two parts apart", "calibrations")
+    calibration_of(scenario)
+
+
+def _inputs(
+    scenario: Scenario,
+    strategies: Sequence[Strategy | str],
+    question: Question,
+    draws: int,
+    replications: int,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> InputUncertainty:
+    calibration = calibration_of(scenario)
+    folder = Path(settings["store"] if settings["store"] is not None else ".") / "calibrations"
+    files = written(calibration, draws, seed, folder)
+    bare = scenario.replace(uncertainty=None) if scenario.uncertainty else scenario
+    runs = sweep(bare, {"calibration": files[1:]}, strategies, replications=replications, **settings)
+    return taken_apart(calibration, answers(figures(runs, question, list(runs.cells.index)), question))
+
+
+def of_sweep(
+    runs: Sweep, metric: str, strategies: Sequence[str], *, confidence: float = 0.95, seed: int = 1
+) -> Sensitivity:
+    """Sobol indices of the parameters of a sweep, at no further run; see `Sweep.sensitivity`."""
+    check_confidence(confidence)
+    if isinstance(strategies, str) or len(strategies) not in (1, 2):
+        raise ScenarioError("give one strategy, or two that are compared", "between")
+    columns = runs.cells
+    varied = [name for name in runs.parameters if columns[name].nunique() > 1]
+    for name in varied:
+        if not pd.api.types.is_numeric_dtype(columns[name]) or pd.api.types.is_bool_dtype(columns[name]):
+            raise ScenarioError("its values are no numbers, so that nothing is between them", name)
+    if not varied:
+        raise ScenarioError("no parameter of this sweep has two values", "sensitivity")
+    question = Question(metric, tuple(strategies))
+    table = columns[varied].astype(float)
+    places = ((table - table.min()) / (table.max() - table.min())).to_numpy()
+    found = answers(figures(runs, question, list(columns.index)), question)
+    indexed, left = indices.sobol(varied, places, found, confidence, seed)
+    notations = {name: {"s": "duration", "1/s": "rate"}.get(runs.units.get(name, ""), "") for name in varied}
+    return Sensitivity(
+        question,
+        "sobol",
+        found.scale,
+        None,
+        indexed,
+        left,
+        None,
+        None,
+        confidence,
+        found.values.shape[1],
+        runs,
+        notations,
+    )

@@ -1,0 +1,213 @@
+"""Pictures of a sensitivity study: tornado, distances to the flip, effects, indices; the noise always as a bar of its own."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import TYPE_CHECKING, Final
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Patch
+
+from simtx.errors import ScenarioError
+from simtx.report import catalogue, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from simtx.experiments.sensitivity import Sensitivity
+
+_LOW, _HIGH, _NOISE, _INPUTS = "#56B4E9", "#0072B2", "#BBBBBB", "#E69F00"
+_NOISE_NAME: Final = "noise between\nreplications"
+
+
+def plot(found: Sensitivity, which: str = "tornado", *, ax: Axes | None = None) -> Axes:
+    """One picture of a study.
+
+    Args:
+        found: The study.
+        which: ``tornado``, ``flips``, ``morris`` or ``sobol``.
+        ax: Where to draw; None: a new figure.
+
+    Raises:
+        ScenarioError: The study has no such picture.
+    """
+    pictures = {"tornado": tornado, "morris": morris, "sobol": sobol}
+    if which == "flips":
+        if found.flips is None:
+            raise ScenarioError("has no flips: they need two strategies and the method 'tornado'", "plot")
+        return flips(found, ax=ax)
+    if which != found.method or which not in pictures:
+        raise ScenarioError(f"has no picture '{which}'; its method is '{found.method}'", "plot")
+    return pictures[which](found, ax=ax)
+
+
+def tornado(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
+    """What the answer changes by at the low and the high end of each factor, with intervals; below, noise and inputs."""
+    table = found.table
+    with style.context():
+        ax = ax if ax is not None else _axes(len(table) + 1 + (found.inputs is not None))
+        turn = _percent if found.scale == "log" else _plain
+        for position, row in enumerate(table.to_dict("records")):
+            for end, colour, hatch in (("low", _LOW, "////"), ("high", _HIGH, "")):
+                value = turn(row[end])
+                spread = [[value - turn(row[f"{end}_from"])], [turn(row[f"{end}_to"]) - value]]
+                ax.barh(position, value, height=0.62, color=colour, hatch=hatch, edgecolor="white", alpha=0.95)
+                if all(math.isfinite(one[0]) for one in spread):
+                    ax.errorbar(value, position, xerr=spread, fmt="none", color="#222222", capsize=2, elinewidth=1)
+        labels = [
+            f"{row['factor']}\n{found.value(row['factor'], row['low_value'])} to {found.value(row['factor'], row['high_value'])}"
+            for row in table.to_dict("records")
+        ]
+        extra = [(_NOISE_NAME, found.noise, _NOISE)]
+        if found.inputs is not None:
+            extra.append((f"calibration\n'{found.inputs.calibration}'", 1.96 * found.inputs.inputs, _INPUTS))
+        for offset, (label, half, colour) in enumerate(extra):
+            position = len(table) + offset
+            low, high = turn(-half), turn(half)
+            ax.barh(position, high - low, left=low, height=0.4, color=colour, edgecolor="#555555")
+            labels.append(label)
+        _rows(ax, labels)
+        ax.axvline(0, color="#111111", linewidth=1)
+        ax.set_xlabel(f"change of {_answer(found)} [{'%' if found.scale == 'log' else _unit(found)}]")
+        ax.set_title(_wrapped(found.caption if found.flips is None else f"What moves {_answer(found)}"))
+        handles = [
+            Patch(facecolor=_LOW, hatch="////", edgecolor="white", label="factor at its low end"),
+            Patch(facecolor=_HIGH, label="factor at its high end"),
+        ]
+        _legend(ax, handles)
+    return ax
+
+
+def flips(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
+    """How far each factor is from flipping the answer, in units of its stated uncertainty: a bar that ends before the line at 1 is a risk."""
+    table = found.flips
+    assert table is not None  # noqa: S101 - `plot` has looked
+    reach = 3.0
+    with style.context():
+        ax = ax if ax is not None else _axes(len(table))
+        labels = []
+        for position, row in enumerate(table.to_dict("records")):
+            size = abs(row["distance"])
+            flipped = math.isfinite(size)
+            risk = flipped and size <= 1
+            ax.barh(
+                position,
+                min(size, reach),
+                height=0.6,
+                color="#D55E00" if risk else "#DDDDDD",
+                hatch="" if risk else "////",
+                edgecolor="#777777",
+            )
+            low, high = min(row["nearest"], reach), min(row["furthest"], reach)
+            if flipped:
+                ax.plot([low, high], [position, position], color="#111111", linewidth=1.4)
+                note = f"{100 * row['change']:+.2g} %" + ("" if row["simulated"] else " (extrapolated)")
+            else:
+                note = f"no flip within {reach:g} times"
+            at = max(min(size, reach), high if flipped else 0.0)
+            inside = at > 0.8 * reach
+            ax.annotate(
+                note,
+                (min(size, reach) if inside else at, position),
+                xytext=(-5 if inside else 5, 0),
+                textcoords="offset points",
+                ha="right" if inside else "left",
+                va="center",
+                fontsize=8.5,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
+            )
+            value = found.value(row["factor"], row["value"]) if flipped else ""
+            labels.append(f"{row['factor']}\nflips at {value}" if flipped else str(row["factor"]))
+        _rows(ax, labels)
+        ax.axvline(1, color="#111111", linewidth=1.4, linestyle=(0, (4, 2)))
+        ax.set_xlim(0, reach)
+        ax.set_xlabel("distance to the flip, in units of the stated uncertainty")
+        ax.set_title(_wrapped(found.caption))
+    return ax
+
+
+def morris(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
+    """Mean size of the effect of each factor over its range, and how much it depends on the others; below, the noise of one effect."""
+    table = found.table
+    with style.context():
+        ax = ax if ax is not None else _axes(len(table) + 1)
+        places = np.arange(len(table))
+        ax.barh(places - 0.18, table["mu_star"], xerr=table["mu_star_half_width"], height=0.34, color=_HIGH)
+        ax.barh(places + 0.2, table["sigma"], height=0.3, color="white", edgecolor=_HIGH, hatch="////")
+        ax.barh(len(table), found.noise, height=0.4, color=_NOISE, edgecolor="#555555")
+        _rows(ax, [*(str(one) for one in table["factor"]), _NOISE_NAME])
+        unit = "logarithm of a ratio" if found.scale == "log" else _unit(found)
+        ax.set_xlabel(f"effect on {_answer(found)} [{unit}]")
+        ax.set_title(_wrapped(found.caption))
+        handles = [
+            Patch(facecolor=_HIGH, label="mean size of the effect (mu*)"),
+            Patch(facecolor="white", edgecolor=_HIGH, hatch="////", label="spread: interactions, curvature (sigma)"),
+        ]
+        _legend(ax, handles)
+    return ax
+
+
+def sobol(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
+    """Shares of the variance: alone, and with all interactions; below, the share of a single run's variance that is noise."""
+    table = found.table
+    with style.context():
+        ax = ax if ax is not None else _axes(len(table) + 1)
+        places = np.arange(len(table))
+        for title, offset, colour, hatch in (("first", -0.18, _HIGH, ""), ("total", 0.18, "white", "////")):
+            value = table[title].clip(0, 1)
+            spread = np.abs(np.vstack([value - table[f"{title}_low"], table[f"{title}_high"] - value]))
+            ax.barh(places + offset, value, xerr=spread, height=0.33, color=colour, edgecolor=_HIGH, hatch=hatch)
+        ax.barh(len(table), found.noise, height=0.4, color=_NOISE, edgecolor="#555555")
+        _rows(ax, [*(str(one) for one in table["factor"]), _NOISE_NAME])
+        ax.set_xlim(0, 1)
+        ax.set_xlabel(f"share of the variance of {_answer(found)}")
+        ax.set_title(_wrapped(found.caption))
+        handles = [
+            Patch(facecolor=_HIGH, label="alone"),
+            Patch(facecolor="white", edgecolor=_HIGH, hatch="////", label="with all interactions"),
+            Patch(facecolor=_NOISE, edgecolor="#555555", label="of a single run's variance"),
+        ]
+        _legend(ax, handles)
+    return ax
+
+
+def _axes(rows: int) -> Axes:
+    ax: Axes = plt.subplots(figsize=(7.6, 1.6 + 0.52 * rows), layout="constrained")[1]
+    return ax
+
+
+def _rows(ax: Axes, labels: list[str]) -> None:
+    ax.set_yticks(range(len(labels)), labels, fontsize=8.5)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.grid(visible=False, axis="y")
+
+
+def _legend(ax: Axes, handles: list[Patch]) -> None:
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # noqa: S101 - axes of ours have one
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def _answer(found: Sensitivity) -> str:
+    label = catalogue.metric(found.question.metric).label
+    names = found.question.strategies
+    relation = "/" if found.scale == "log" else "-"
+    return f"{label} ({f' {relation} '.join(names)})"
+
+
+def _unit(found: Sensitivity) -> str:
+    return catalogue.unit(catalogue.metric(found.question.metric), found.sweep.scenario) or "1"
+
+
+def _percent(value: float) -> float:
+    return 100 * math.expm1(value) if math.isfinite(value) else math.nan
+
+
+def _plain(value: float) -> float:
+    return value
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, 78))

@@ -1,0 +1,181 @@
+"""How far figures may be off: what `[uncertainty]` in a scenario states, and what the scenario is at its ends.
+
+A path, or a pattern that fits several figures, has a percentage (``"20%"``: a fifth more or less, all figures that it fits together) or, if it fits one figure,
+the two ends (``["5ms", "30ms"]``). Of a distribution, the mean is meant, and its shape stays. Nothing of it takes part in a simulation: it says how far
+to look when somebody asks which assumption decides (`simtx.experiments.sensitivity`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from simtx.scenario.distributions import Distribution
+from simtx.scenario.notes import covers, leaves
+from simtx.scenario.problems import Problem, path_text
+from simtx.scenario.schema import ScenarioFile
+from simtx.scenario.units import duration, number, probability, rate, shown
+
+_PLACE: Final = "uncertainty"
+_MOST: Final = 0.95
+"""Largest share: at -100 % a figure would be gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of a scenario.
+
+    Attributes:
+        path: Where it is, as `Scenario.replace` takes it.
+        value: As it is: a number in seconds, a second or without unit, or a distribution.
+        notation: How it is written.
+    """
+
+    path: str
+    value: Any
+    notation: str
+
+    @property
+    def mean(self) -> float:
+        """The number, or the mean of the distribution."""
+        return self.value.mean() if isinstance(self.value, Distribution) else float(self.value)
+
+    def times(self, factor: float) -> Any:
+        """The figure times a factor: a whole number stays one, a probability does not exceed 1."""
+        if isinstance(self.value, Distribution):
+            return self.value.scaled(factor)
+        value = float(self.value) * factor
+        if self.notation.startswith("whole"):
+            return max(round(value), 1 if "1" in self.notation else 0)
+        return min(value, 1.0) if self.notation == "probability" else value
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """How far some figures may be off, all together.
+
+    Attributes:
+        path: Path or pattern, as it was written.
+        figures: The figures that it fits.
+        low: Factor at the low end, below 1.
+        high: Factor at the high end, above 1.
+    """
+
+    path: str
+    figures: tuple[Figure, ...]
+    low: float
+    high: float
+
+    def factor(self, position: float) -> float:
+        """What the figures are multiplied with: at -1 the low end, at 0 nothing changes, at 1 the high end; further out, at least a hundredth."""
+        distance = (self.high - 1) if position >= 0 else (1 - self.low)
+        return max(1 + position * distance, 0.01)
+
+    def possible(self, position: float) -> bool:
+        """Whether the figures can be there: above 0, a whole number from 1 not below 1, a probability not above 1."""
+        if not abs(position) < float("inf"):
+            return False
+        distance = (self.high - 1) if position >= 0 else (1 - self.low)
+        factor = 1 + position * distance
+        least = 1.0 if self.notation.startswith("whole") else 0.0
+        most = 1.0 if self.notation == "probability" else float("inf")
+        return factor > 0.01 and all(least <= one.mean * factor <= most for one in self.figures)
+
+    def changes(self, position: float) -> dict[str, Any]:
+        """The changes for `Scenario.replace` at a position between the ends."""
+        factor = self.factor(position)
+        return {one.path: one.times(factor) for one in self.figures}
+
+    def mean(self, position: float) -> float:
+        """The first figure (of a distribution: its mean) at a position."""
+        return self.figures[0].mean * self.factor(position)
+
+    @property
+    def notation(self) -> str:
+        """How the first figure is written."""
+        return self.figures[0].notation
+
+    def describe(self) -> str:
+        """Both ends as shares: ``±20 %``, ``-50 % to +200 %``."""
+        down, up = 100 * (1 - self.low), 100 * (self.high - 1)
+        return f"±{up:.3g} %" if abs(down - up) < 1e-9 else f"-{down:.3g} % to +{up:.3g} %"
+
+
+def uncertainties(file: ScenarioFile, problems: list[Problem], *, changed: bool = False) -> dict[str, Uncertainty]:
+    """What a file states, by path.
+
+    Args:
+        file: The checked tables.
+        problems: Problems found are added here.
+        changed: Whether values were changed since the file was read: then a figure may lie beyond the ends that the file states.
+    """
+    known = list(leaves(file))
+    found: dict[str, Uncertainty] = {}
+    for pattern, stated in file.uncertainty.items():
+        figures = [
+            Figure(path_text(path), value, notation)
+            for path, text, _, value, notation in known
+            if covers(pattern, path, text)
+        ]
+        if not figures:
+            continue  # the checks say so
+        try:
+            found[pattern] = _read(pattern, figures, stated, changed)
+        except ValueError as error:
+            problems.append(((_PLACE, pattern), str(error)))
+    owners: dict[str, str] = {}
+    for pattern, one in found.items():
+        for figure in one.figures:
+            other = owners.setdefault(figure.path, pattern)
+            if other != pattern:
+                problems.append(((_PLACE, pattern), f"'{other}' is about {figure.path}, too"))
+    return found
+
+
+def _read(pattern: str, figures: list[Figure], stated: Any, changed: bool) -> Uncertainty:
+    varied = [one for one in figures if isinstance(one.value, int | float | Distribution) and one.mean != 0]
+    if not varied:
+        raise ValueError("there is nothing to vary: the figure has no value here, or is 0; give it one")
+    if isinstance(stated, list | tuple):
+        if len(varied) != 1:
+            raise ValueError(f"two ends are for one figure, and it fits {len(varied)}; give a percentage")
+        return _ends(pattern, varied[0], stated, changed)
+    if isinstance(stated, str) and not stated.strip().endswith("%"):
+        raise ValueError(f"{shown(stated)} is no percentage; write '20%', or both ends in a list")
+    try:
+        share = probability(stated)
+    except ValueError:
+        raise ValueError(
+            f"{shown(stated)} is not between 0% and {_MOST:.0%}; for more, give both ends in a list"
+        ) from None
+    if not 0 < share <= _MOST:
+        raise ValueError(f"{shown(stated)} is not between 0% and {_MOST:.0%}; for more, give both ends in a list")
+    return Uncertainty(pattern, tuple(varied), 1 - share, 1 + share)
+
+
+def _ends(pattern: str, figure: Figure, stated: Any, changed: bool) -> Uncertainty:
+    if len(stated) != 2:
+        raise ValueError(f"{shown(stated)} does not have two ends")
+    read: Callable[[Any], float] = number
+    if "duration" in figure.notation:
+        read = _seconds
+    elif figure.notation == "rate":
+        read = _rate
+    elif figure.notation == "probability":
+        read = probability
+    low, high = read(stated[0]), read(stated[1])
+    mean = figure.mean
+    if not (0 < low < high and (changed or low < mean < high)):
+        raise ValueError(
+            f"the ends {shown(stated[0])} and {shown(stated[1])} do not have the figure, {mean:g}, between them"
+        )
+    return Uncertainty(pattern, (figure,), min(low / mean, 1.0), max(high / mean, 1.0))
+
+
+def _seconds(value: Any) -> float:
+    return duration(value, unit_needed=False)
+
+
+def _rate(value: Any) -> float:
+    return rate(value)

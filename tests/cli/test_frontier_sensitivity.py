@@ -1,0 +1,55 @@
+"""``simtx frontier`` and ``simtx sensitivity``: what is printed and written, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from simtx.cli import main
+
+FILE = """
+scenario = "transfer"
+strategies = ["2pc", "saga"]
+window = "transactions"
+[changes]
+"run.transactions" = 40
+"run.warmup" = 0
+[parameters]
+rtt = { "network.latency" = 0.5 }
+[over]
+rtt = ["500us", "20ms"]
+"""
+
+
+def test_a_flip_point_from_an_experiment_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "costs.toml"
+    path.write_text(FILE)
+    line = ["frontier", str(path), "--x", "rtt", "--replications", "2", "--budget", "40", "--workers", "1"]
+    code = main([*line, "--undecided", "99%"])
+    output = capsys.readouterr().out
+    assert code == 0
+    assert "paired replications at" in output
+    picture = tmp_path / "results" / "pictures" / "costs-frontier-latency_p99_ms.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main([*line, "--undecided", "0.99", "--json", "--between", "2pc,saga"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["guaranteed"] is True
+    assert document["axes"][0]["name"] == "rtt"
+    assert main([*line, "--undecided", "much"]) == 2
+    assert "simtx: error: --undecided: 'much' is no share; write 0.05 or 5%" in capsys.readouterr().err
+    assert main(["frontier", str(path), "--x", "rt"]) == 2
+    assert "did you mean 'rtt'?" in capsys.readouterr().err
+
+
+def test_a_tornado_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--set", "run.transactions=40", "--set", "run.warmup=0"]
+    store = ["--store", str(tmp_path), "--workers", "1", "--replications", "2"]
+    assert main(["sensitivity", "transfer", "2pc", "saga", "--factor", "workload.rate=20%", *small, *store]) == 0
+    output = capsys.readouterr().out
+    assert "distance to the flip, in units of the stated uncertainty" in output
+    assert (tmp_path / "pictures" / "transfer-tornado-latency_p99_ms.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "pictures" / "transfer-flips-latency_p99_ms.png").exists()
+    assert main(["sensitivity", "transfer", "2pc", *small, *store]) == 2
+    assert "states no uncertainty" in capsys.readouterr().err
