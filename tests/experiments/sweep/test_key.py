@@ -73,7 +73,7 @@ def test_scenario_strategy_seed_and_replication_are_in_the_key(tiny: simtx.Scena
     ]
     given += [
         run(ledger, tiny.replace(**{path: value}), Saga()).key
-        for path, value in (("workload.rate", 151), ("run.drain", 61))
+        for path, value in (("workload.rate", 151), ("run.drain", "61s"))
     ]
     assert len(set(given)) == 4 * 9 + 2
     assert (
@@ -97,17 +97,16 @@ def test_a_changed_module_changes_the_key_and_not_the_identity(
 
 
 MINE = """
+from dataclasses import dataclass
 from simtx.protocols import Saga
 
 FACTOR = 2
 
 def made(limit):
+    @dataclass(frozen=True)
     class Mine(Saga):
+        extra: int = 0
         tries = 3
-
-        def __init__(self, extra=0):
-            super().__init__()
-            object.__setattr__(self, "extra", extra)
 
         @property
         def name(self):
