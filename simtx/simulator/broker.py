@@ -37,13 +37,14 @@ class _Publication:
 class _Parcel:
     """A stored message of one consumer, until that consumer acknowledges it."""
 
-    __slots__ = ("delivery", "lane", "message", "stored", "timer")
+    __slots__ = ("delivery", "lane", "message", "sent", "stored", "timer")
 
     def __init__(self, number: int, message: Message, stored: float, lane: tuple[str, int]) -> None:
         self.message = message
         self.delivery = Delivery(message, number)
         self.stored = stored
         self.lane = lane
+        self.sent = False
         self.timer: Token | None = None
 
 
@@ -161,29 +162,51 @@ class Broker:
     # --- consumers --------------------------------------------------------------------------------------------------------------
 
     def _deliver(self, parcel: _Parcel) -> None:
+        """Deliver the first message of a lane, for the first time or again; nothing leaves for a consumer whose connection is gone."""
         message = parcel.message
         consumer = self._world.nodes[message.to]
-        self._link(NAME, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
+        if consumer.up:
+            if parcel.sent:
+                self._again(message)
+            parcel.sent = True
+            self._link(NAME, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
         parcel.timer = Token(parcel, "redelivery", self._redeliver)
         self._world.timers.start(parcel.timer, self._spec.redelivery)
 
+    def _again(self, message: Message) -> None:
+        """A message is delivered again: it is counted."""
+        self.redelivered += 1
+        trace = self._world.trace
+        if trace is not None:
+            trace.log("redeliver", NAME, message.tx, trace.origin(message), peer=message.to, name=message.kind)
+        record = self._world.ledger.active.get(message.tx)
+        if record is not None:
+            record.retries += 1
+
     def _redeliver(self, token: Token) -> None:
         parcel = token.owner
-        if not isinstance(parcel, _Parcel) or parcel.delivery.id not in self._parcels or not self.up:
-            return
+        if isinstance(parcel, _Parcel) and parcel.delivery.id in self._parcels and self.up:
+            self._deliver_or_drop(parcel)
+
+    def _deliver_or_drop(self, parcel: _Parcel) -> None:
+        """Deliver a message again, unless it is older than the retention."""
         retention = self._spec.retention
         if retention is not None and self._env.now - parcel.stored > retention:
             self.lost += 1
             self._remove(parcel)
+        else:
+            self._deliver(parcel)
+
+    def connected(self, consumer: str) -> None:
+        """A consumer has come back: what waits for it is delivered at once, what it had not acknowledged included."""
+        if not self.up:
             return
-        self.redelivered += 1
-        trace, message = self._world.trace, parcel.message
-        if trace is not None:
-            trace.log("redeliver", NAME, message.tx, trace.origin(message), peer=message.to, name=message.kind)
-        record = self._world.ledger.active.get(parcel.message.tx)
-        if record is not None:
-            record.retries += 1
-        self._deliver(parcel)
+        for (node, _), queue in list(self._lanes.items()):
+            if node == consumer and queue:
+                parcel = queue[0]
+                if parcel.timer is not None:
+                    parcel.timer.owner = None
+                self._deliver_or_drop(parcel)
 
     def acknowledge(self, node: Interpreter, tx: int, number: int) -> None:
         """A consumer says that this delivery needs not come again; its word may get lost."""
@@ -212,6 +235,7 @@ class Broker:
         """Stop answering. Acked in memory only means: lost now, and so are the ids by which repetitions are known."""
         self.up = False
         for parcel in list(self._parcels.values()):
+            parcel.sent = False  # who had it before is not remembered
             if parcel.timer is not None:
                 parcel.timer.owner = None
         if self._spec.ack == "memory":

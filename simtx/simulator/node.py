@@ -95,6 +95,8 @@ class Node(Interpreter):
             if not self.up:
                 return
         self.start_daemons()
+        if self.world.broker is not None:
+            self.world.broker.connected(self.name)
 
     def start_daemons(self) -> None:
         """Start the long-running machines of this node."""

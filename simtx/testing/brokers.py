@@ -266,6 +266,22 @@ async def what_is_not_acknowledged_comes_again_under_its_id(stage: Stage) -> Non
     same(len(consumer.got), count, "deliveries of what was acknowledged")
 
 
+@_law("quorum")
+async def a_consumer_that_comes_back_gets_at_once_what_waits(stage: Stage) -> None:
+    """What was stored while a consumer was away, and what it had not acknowledged, comes with its connection and not with the redelivery time."""
+    client = await stage.connected("stock")
+    away = Consumer(client, answers=False)
+    await client.subscribe("stock", away)
+    await stage.publish(1, "unacknowledged")
+    await stage.until(lambda: bool(away.got), "the first message comes")
+    await client.close()
+    await stage.publish(2, "stored meanwhile")
+    back = await stage.consumer()
+    await stage.until(lambda: len(back.ids) >= 2, "both messages come")
+    same(sorted(back.bodies), ["stored meanwhile", "unacknowledged"], "what was delivered")
+    await stage.settled()
+
+
 @_law("quorum", redelivery=_SOON)
 async def messages_of_a_transaction_come_in_order_one_at_a_time(stage: Stage) -> None:
     """The next message of a transaction to a consumer comes only once the one before it is acknowledged, however often that one comes."""

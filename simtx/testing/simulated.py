@@ -327,6 +327,8 @@ class SimulatedBroker:
         self._consumers: dict[str, Callable[[Delivery, int | None, bool], None]] = {}
         self._seen: set[int] = set()
         self.confirmed: dict[str, Status] = {}
+        for name in _NODES[1:]:
+            self._world.nodes[name].crash()  # nobody is there before it subscribes
 
     def _hear(self, node: str, tx: int, event: Event) -> None:  # noqa: ARG002
         if isinstance(event, Done):
@@ -363,11 +365,12 @@ class SimulatedBroker:
         self._hands.tell(self._world.nodes[node], tx, effect)
 
     def attach(self, node: str, consume: Callable[[Delivery, int | None, bool], None] | None) -> None:
-        """Pass on what is delivered to a node; what nobody takes comes again, as for a consumer that is down."""
-        if consume is None:
-            self._consumers.pop(node, None)
-        else:
+        """Pass on what is delivered to a node, which is up from now on; None: it is down."""
+        if consume is not None:
             self._consumers[node] = consume
+            self._world.nodes[node].restart()
+        elif self._consumers.pop(node, None) is not None:
+            self._world.nodes[node].crash()
 
     def _broker(self) -> Any:
         return self._world.broker_or_refuse()

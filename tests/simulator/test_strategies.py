@@ -185,7 +185,7 @@ def test_a_hub_that_is_called_like_a_service_is_refused() -> None:
 @pytest.mark.parametrize(("seed", "replication"), [(-1, 0), (1.5, 0), (True, 0), (1, -1), ("x", 0)])
 def test_wrong_seeds_get_one_clear_line(seed: Any, replication: Any) -> None:
     """Seeds and replications are whole numbers from 0."""
-    with pytest.raises(ScenarioError, match="must be an integer of at least 0"):
+    with pytest.raises(ScenarioError, match="must be a whole number from 0"):
         simtx.simulate(chain(1), "saga", seed=seed, replication=replication)
 
 
