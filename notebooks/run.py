@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from nbclient.output_widget import OutputWidget
 from PIL import Image
 
 FOLDER = Path(__file__).resolve().parent
+_BAR = re.compile(r"\d+%\|")
 TIMEOUT_S = 600
 """No cell may take longer."""
 
@@ -62,11 +64,17 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         cell.metadata = nbformat.NotebookNode()
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr" and not _is_bar(one)]
             for output in cell.outputs:
                 if "image/png" in output.get("data", {}):
                     output.data["image/png"] = smaller(output.data["image/png"])
     return notebook
+
+
+def _is_bar(output: nbformat.NotebookNode) -> bool:
+    """Whether it is a progress bar: there is one where something has taken more than two seconds."""
+    data = output.get("data", {})
+    return "application/vnd.jupyter.widget-view+json" in data and _BAR.search(data.get("text/plain", "")) is not None
 
 
 def smaller(png: str) -> str:
