@@ -162,6 +162,7 @@ def _register_views() -> None:
         ("otlp", "simtx.report.otlp", "save_otlp"),
         ("chrome", "simtx.report.chrome", "save_chrome"),
         ("timeline", "simtx.report.runs", "timeline"),
+        ("start", "simtx.report.warmup", "start"),
         ("decision-text", "simtx.report.decision", "text"),
         ("decision-html", "simtx.report.decision", "html"),
         ("comparison", "simtx.report.plots", "overview"),

@@ -21,7 +21,8 @@ DELAY = 2.0
 Phases: TypeAlias = Callable[[str, float], None]
 """Called with what is going on and the share that is done, 0 to 1."""
 
-_PHASES: Final = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+SHARE: Final = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+"""Layout of a bar that shows a share and times, and no counts."""
 _inside: ContextVar[bool] = ContextVar("simtx_progress_inside", default=False)
 
 
@@ -123,7 +124,7 @@ def phases(wanted: bool | Phases | None = None) -> Iterator[Phases]:
         with silent():
             yield wanted
         return
-    with progress_bar(1.0, "", wanted=wanted, layout=_PHASES) as bar:
+    with progress_bar(1.0, "", wanted=wanted, layout=SHARE) as bar:
 
         def report(what: str, share: float) -> None:
             bar.say(what)

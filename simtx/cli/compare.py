@@ -102,6 +102,7 @@ def compare(
                 "decision": None if decision is None else decision.to_dict(),
                 "provenance": origin.to_dict(modules=False),
                 "stopped": comparison.stopped,
+                "warnings": comparison.warnings,
                 "promises": comparison.promises,
                 "strategies": {
                     name: {metric: as_json(comparison.interval(name, metric)) for metric in comparison.metrics}

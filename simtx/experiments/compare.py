@@ -13,6 +13,7 @@ import pandas as pd
 
 from simtx.arguments import SEED, STRATEGIES, checked, function, optional, shows, whole
 from simtx.errors import RunFailed, ScenarioError
+from simtx.experiments import said
 from simtx.experiments.agenda import Agenda
 from simtx.experiments.executors import ExecutorLike, backend
 from simtx.experiments.interrupts import Interrupts
@@ -22,6 +23,7 @@ from simtx.experiments.work import Parcel, failed, play, version
 from simtx.metrics import views
 from simtx.metrics.figures import unknown as unknown_metric
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of, paired, ratio
+from simtx.metrics.laws import Finding
 from simtx.metrics.provenance import Provenance, command, provenance, strategy_text
 from simtx.metrics.still_open import StillOpen
 from simtx.progress import progress_bar
@@ -55,6 +57,8 @@ class Result(NamedTuple):
         digest: The run's digest; empty if it failed.
         error: One line; empty if it did not fail.
         executions: How often it was really started: once, or again where a worker had died with it.
+        findings: What the laws of operation say about it (`simtx.metrics.laws`).
+        struck: How often each fault has struck.
     """
 
     strategy: str
@@ -63,6 +67,8 @@ class Result(NamedTuple):
     digest: str
     error: str
     executions: int = 1
+    findings: tuple[Finding, ...] = ()
+    struck: Mapping[str, int] = {}
 
 
 class Comparison:
@@ -198,7 +204,17 @@ class Comparison:
         ]
         if self.scenario.run.stratify:
             notes.insert(0, strata(self.scenario).note())
-        return [*notes, *self._notes, *self._still_open()]
+        return [*notes, *self._notes, *self._still_open(), *self._laws()]
+
+    def _laws(self) -> list[str]:
+        """What the laws of operation say about the runs, and whether there are enough of them."""
+        finished = [one for one in self._results if not one.error]
+        counts = {name: sum(one.strategy == name for one in finished) for name in self.strategies}
+        return [
+            *said.lines((one.strategy, one.findings) for one in finished),
+            *said.struck((one.strategy, one.struck) for one in finished),
+            *said.replications(counts),
+        ]
 
     def _still_open(self) -> list[str]:
         """One line for each strategy under which anything was open when a run ended."""
@@ -548,4 +564,13 @@ def _result(strategy: str, replication: int, outcome: Any, executions: int) -> R
     """The result of a run, whatever has become of it."""
     if isinstance(outcome, Exception):
         outcome = failed("worker", outcome)
-    return Result(strategy, replication, outcome.summary, outcome.digest, outcome.error, executions)
+    return Result(
+        strategy,
+        replication,
+        outcome.summary,
+        outcome.digest,
+        outcome.error,
+        executions,
+        outcome.findings,
+        outcome.struck,
+    )

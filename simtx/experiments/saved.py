@@ -33,6 +33,7 @@ from simtx.arguments import checked, flag, path
 from simtx.errors import ScenarioError
 from simtx.experiments.compare import Comparison, Result
 from simtx.metrics.figures import Summary
+from simtx.metrics.laws import Finding
 from simtx.metrics.provenance import Provenance, strategy_text
 from simtx.metrics.run import Run, RunData
 from simtx.metrics.timeline import Timeline
@@ -133,7 +134,12 @@ def save_comparison(comparison: Comparison, folder: str | Path, *, overwrite: bo
             "stopped": comparison.stopped,
             "stopping": encoded(comparison.stopping, "the comparison"),
             "notes": comparison.notes,
-            "failures": [one._asdict() | {"summary": {}} for one in results if one.error],
+            "failures": [one._asdict() | {"summary": {}, "findings": [], "struck": {}} for one in results if one.error],
+            "findings": [
+                [one.strategy, one.replication, encoded(one.findings, "the comparison"), dict(one.struck)]
+                for one in results
+                if one.findings or one.struck
+            ],
             "executions": [[one.strategy, one.replication, one.executions] for one in results if one.executions != 1],
         }
         _write(new / "runs.parquet", comparison.frame, comparison.provenance)
@@ -297,6 +303,13 @@ def _comparison(folder: Path, document: Mapping[str, Any]) -> Comparison:
         for row in frame.to_dict("records")
     ]
     results = [one._replace(executions=again.get((one.strategy, one.replication), 1)) for one in results]
+    said = {(name, number): (decoded(found), struck) for name, number, found, struck in document.get("findings", ())}
+    nothing: tuple[tuple[Finding, ...], dict[str, int]] = ((), {})
+    results = [
+        one._replace(findings=found, struck=struck)
+        for one in results
+        for found, struck in [said.get((one.strategy, one.replication), nothing)]
+    ]
     results += [Result(**one) for one in document["failures"]]
     comparison = Comparison(
         scenario,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +13,7 @@ from uuid import uuid4
 import cloudpickle
 
 from simtx.errors import ScenarioError
+from simtx.metrics.laws import Finding, strikes
 from simtx.progress import silent
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Outcome(NamedTuple):
         type: Class of the error.
         message: Its first line.
         code: Fingerprint of the code that played it, in its own process; empty if it did not get so far.
+        findings: What the laws of operation say about it.
+        struck: How often each fault has struck, by `simtx.metrics.laws.fault_label`.
     """
 
     summary: dict[str, float]
@@ -42,6 +46,8 @@ class Outcome(NamedTuple):
     type: str = ""
     message: str = ""
     code: str = ""
+    findings: tuple[Finding, ...] = ()
+    struck: Mapping[str, int] = {}
 
     @property
     def error(self) -> str:
@@ -105,9 +111,21 @@ def play(parcel: Parcel, seed: int, replication: int, attempt: int = 0) -> Outco
             run = _simulated(scenario, strategy, seed, replication)
         stage = "summarising"
         summary = {str(name): float(value) for name, value in run.summary.items()}
-        return Outcome(summary, run.digest, perf_counter() - start, code=code)
+        found, struck = _found(run)
+        return Outcome(summary, run.digest, perf_counter() - start, code=code, findings=found, struck=struck)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a failing run must not take the finished ones with it
         return failed(stage, error, perf_counter() - start, code)
+
+
+def _found(run: Run | Stratified) -> tuple[tuple[Finding, ...], dict[str, int]]:
+    """What the laws of operation say about a run, or about the parts of a divided one, and how often each fault has struck."""
+    from simtx.metrics.run import Run
+
+    runs = (run,) if isinstance(run, Run) else run.runs
+    struck: Counter[str] = Counter()
+    for one in runs:
+        struck.update(strikes(one.scenario, one.data))
+    return tuple(dict.fromkeys(finding for one in runs for finding in one.findings)), dict(struck)
 
 
 def _simulated(scenario: Scenario, strategy: Strategy, seed: int, replication: int) -> Run | Stratified:

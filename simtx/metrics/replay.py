@@ -16,6 +16,7 @@ from simtx.metrics import audit
 from simtx.metrics.ledger import Ledger, TransactionRecord, writes
 from simtx.metrics.recovery import Struck, target
 from simtx.metrics.run import RunData
+from simtx.metrics.stations import Counts, Locks, Station, Stations
 from simtx.metrics.summary import summarise, transactions_frame
 from simtx.metrics.timeline import Clock, Timeline
 from simtx.metrics.trace import TraceEvent
@@ -60,7 +61,7 @@ def summary_from_trace(trace: Iterable[TraceEvent], scenario: Scenario) -> pd.Se
 class _Workers:
     """Busy workers of one service over time."""
 
-    __slots__ = ("after", "before", "busy", "since", "total")
+    __slots__ = ("after", "before", "busy", "counted", "locks", "serving", "since", "station", "total")
 
     def __init__(self) -> None:
         self.busy = 0
@@ -68,11 +69,33 @@ class _Workers:
         self.total = 0.0
         self.before = 0.0
         self.after = 0.0
+        self.station = Station()
+        self.serving: dict[int, list[float]] = {}  # when workers have begun, by transaction
+        self.counted = Counts()  # at the end of the warm-up, then since
+        self.locks = Locks()
 
     def change(self, now: float, busy: int) -> None:
         self.total += self.busy * (now - self.since)
         self.since = now
         self.busy = busy
+
+    def serve(self, now: float, tx: int) -> None:
+        self.change(now, self.busy + 1)
+        self.station.enter(now)
+        self.serving.setdefault(tx, []).append(now)
+
+    def free(self, now: float, tx: int) -> None:
+        self.change(now, self.busy - 1)
+        begun = self.serving.get(tx)
+        if begun:
+            self.station.leave(now, begun.pop(0))
+            if not begun:
+                del self.serving[tx]
+
+    def crash(self, now: float) -> None:
+        self.change(now, 0)
+        self.station.clear(now)
+        self.serving.clear()
 
 
 class _Replay:
@@ -93,6 +116,7 @@ class _Replay:
         }
         self.workers = {name: _Workers() for name in scenario.services}
         self.counts: Counter[str] = Counter()
+        self.arrivals = 0
         self.working: set[int] = set()
         self.horizon = 0.0
         self.end = 0.0
@@ -195,7 +219,16 @@ class _Replay:
             services=list(scenario.services),
             digest="",
             still_open=ledger.still_open,
+            stations=self._stations(),
             extra={"stale_reads_per_million": 1e6 * stale / reads if reads else math.nan} if replicas else {},
+        )
+
+    def _stations(self) -> Stations:
+        """What the log tells of queues: not when somebody has begun to wait."""
+        return Stations(
+            arrivals=self.arrivals,
+            workers={name: one.counted for name, one in self.workers.items()},
+            locks={name: one.locks for name, one in self.workers.items()},
         )
 
     def _sample(self, now: float, *, whole: bool = False) -> None:
@@ -210,6 +243,7 @@ class _Replay:
             for index, (service, operations) in enumerate(json.loads(event.detail))
         )
         writing = sum(writes(step.operations) for step in steps)
+        self.arrivals += 1
         measured = event.time >= self.scenario.run.warmup
         self.ledger.begin(Plan(event.tx, steps), event.time, (), measured, writing)
 
@@ -313,6 +347,9 @@ class _Replay:
 
     def _unlock(self, event: TraceEvent) -> None:
         self._add(event, "lock_hold", float(event.detail))
+        one = self.workers.get(event.node)
+        if one is not None and not self.closed:
+            one.locks = Locks(one.locks.taken + event.name.count(",") + 1, one.locks.held + float(event.detail))
 
     def _read(self, event: TraceEvent) -> None:
         self.counts[f"read {event.detail}"] += 1
@@ -320,17 +357,15 @@ class _Replay:
     # --- workers ----------------------------------------------------------------------------------------------------------------
 
     def _serve(self, event: TraceEvent) -> None:
-        one = self.workers[event.node]
-        one.change(event.time, one.busy + 1)
+        self.workers[event.node].serve(event.time, event.tx)
 
     def _free(self, event: TraceEvent) -> None:
-        one = self.workers[event.node]
-        one.change(event.time, one.busy - 1)
+        self.workers[event.node].free(event.time, event.tx)
 
     def _crash(self, event: TraceEvent) -> None:
         one = self.workers.get(event.node)
         if one is not None and event.detail in ("", event.node):  # else it was another process of this node, its relay
-            one.change(event.time, 0)
+            one.crash(event.time)
 
     # --- the run ----------------------------------------------------------------------------------------------------------------
 
@@ -361,6 +396,8 @@ class _Replay:
         for one in self.workers.values():
             one.change(event.time, one.busy)
             one.before = one.total
+            one.counted = one.station.until(event.time)
+            one.locks = Locks()
 
     def _close(self, event: TraceEvent) -> None:
         self.horizon = event.time
@@ -370,6 +407,7 @@ class _Replay:
         for one in self.workers.values():
             one.change(event.time, one.busy)
             one.after = one.total
+            one.counted = one.station.until(event.time).since(one.counted)
 
     def _doubt(self, event: TraceEvent) -> None:
         if event.name == "again":  # a crash has taken back a rollback that was not forced

@@ -15,10 +15,12 @@ import pandas as pd
 from simtx.errors import ScenarioError
 from simtx.metrics import censored, recovery, timeline, views
 from simtx.metrics.intervals import Interval
+from simtx.metrics.laws import Finding, findings
 from simtx.metrics.provenance import Provenance
 from simtx.metrics.provenance import provenance as made
 from simtx.metrics.recovery import Struck
 from simtx.metrics.sections import section_interval
+from simtx.metrics.stations import Stations
 from simtx.metrics.still_open import NOTHING, StillOpen
 from simtx.metrics.summary import summarise, transactions_frame
 from simtx.metrics.timeline import Timeline
@@ -85,6 +87,7 @@ class RunData:
     origin: float | None = None
     still_open: StillOpen = NOTHING
     struck: list[Struck] = field(default_factory=list)
+    stations: Stations | None = None
 
 
 _DURATION: Final = re.compile(r"(latency|decision|settle|window)_(p[1-9][0-9]?|mean)_ms")
@@ -100,7 +103,6 @@ class Run:
         replication: Number of the replication under that seed.
         data: The raw numbers.
         digest: Hex string over all transactions, final values and times: same seed, same digest.
-        warnings: What a reader should know before trusting the numbers.
     """
 
     def __init__(
@@ -121,14 +123,31 @@ class Run:
         self.replication = replication
         self.data = data
         self.digest = data.digest
-        still_open = data.still_open.warning()
-        self.warnings = [*warnings, *data.bounds_violated, *([still_open] if still_open else [])]
+        self._told = [*warnings, *data.bounds_violated]
+        self._findings: list[Finding] | None = None
+        self._warnings: list[str] | None = None
         self._trace = trace
         self._provenance = provenance
         self._transactions: pd.DataFrame | None = None
         self._summary: pd.Series[float] | None = None
         self._timeline: pd.DataFrame | None = None
         self._quantities: pd.DataFrame | None = None
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What the laws of operation say about this run (`simtx.metrics.laws`)."""
+        if self._findings is None:
+            self._findings = findings(self)
+        return self._findings
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader should know before trusting the numbers: of the scenario, of what is still open, and of the laws of operation."""
+        if self._warnings is None:
+            still_open = self.data.still_open.warning()
+            lines = [*self._told, *([still_open] if still_open else []), *(one.text for one in self.findings)]
+            self._warnings = list(dict.fromkeys(lines))
+        return self._warnings
 
     @property
     def promise(self) -> Promise:
@@ -250,7 +269,7 @@ class Run:
             timeline,
             quantities,
         )
-        self.warnings = list(warnings)
+        self._warnings = list(warnings)
 
     def interval(self, metric: str, confidence: float = 0.95) -> Interval:
         """A duration of this one run with its interval, from ten sections of it, as long as the run is long enough for one.
@@ -277,6 +296,10 @@ class Run:
     def plot(self, **options: Any) -> Any:
         """Draw the timeline of the run; returns matplotlib Axes."""
         return views.view("timeline")(self, **options)
+
+    def plot_start(self, **options: Any) -> Any:
+        """Draw the start of the run beside the warm-up and the cut of MSER-5; returns matplotlib Axes."""
+        return views.view("start")(self, **options)
 
     def __repr__(self) -> str:
         return f"<Run of {self.strategy.name} on {self.scenario.name}: {len(self.transactions)} transactions, seed {self.seed}/{self.replication}, digest {self.digest[:12]}>"

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
-from simtx.scenario.infrastructure import Log
+from simtx.scenario.infrastructure import HUB, Log
 from simtx.scenario.model import Scenario
+from simtx.scenario.popularity import hottest
 from simtx.scenario.traces import coarse
 from simtx.scenario.units import duration_text
 
+FULL = 0.9  # share of a capacity from which on it is said
+_OF_STORES = ("Transact", "Execute", "Prepare", "Commit", "Rollback", "ReadOutbox", "MarkOutbox")
+_BYTES, _BYTES_STEP = 3300.0, 400.0  # of memory for a transaction, and for each of its steps: checkout and transfer
+_SECONDS_STEP = 1e-4  # of time for a step of a transaction: messages, writes, a local transaction
+_SHARE = 0.8  # of the free memory that a run may take
+_PATIENCE = 600.0  # seconds for one run
 _COARSE = 0.1  # share of arrivals at the same time as another one that is said
 
 
@@ -17,7 +25,15 @@ _DELAYING = ("crash", "pause", "partition", "store-outage", "broker-outage")  # 
 
 def warnings(scenario: Scenario) -> list[str]:
     """One line for each thing that looks wrong but can be simulated."""
-    return [*_ticks(scenario), *_saturation(scenario), *_unused(scenario), *_idle(scenario)]
+    return [
+        *_ticks(scenario),
+        *_saturation(scenario),
+        *_unused(scenario),
+        *_idle(scenario),
+        *_faults(scenario),
+        *_network(scenario),
+        *size(scenario),
+    ]
 
 
 def _ticks(scenario: Scenario) -> Iterator[str]:
@@ -34,12 +50,24 @@ def _saturation(scenario: Scenario) -> Iterator[str]:
     if rate is None:
         return
     for name, utilisation in scenario.utilisation().items():
-        if utilisation >= 1:
-            workers = scenario.services[name].workers
+        workers = scenario.services[name].workers
+        if FULL <= utilisation < 1:
+            yield (
+                f"services.{name}: nearly saturated, utilisation {utilisation:.2f} at {rate:g}/s with {workers} worker"
+                f"{'s' if workers > 1 else ''} by service times alone; it takes {rate / utilisation:.4g}/s at most"
+            )
+        elif utilisation >= 1:
             yield (
                 f"services.{name}: saturated, utilisation {utilisation:.2f} at {rate:g}/s with {workers} worker"
                 f"{'s' if workers > 1 else ''}: its queue grows as long as the run lasts; "
                 f"it takes {rate / utilisation:.4g}/s at most"
+            )
+    for name, (template, share) in hottest(scenario).items():
+        write = scenario.services[name].store.log.forced_write.mean()
+        if rate * share * write >= FULL:
+            yield (
+                f"services.{name}: the most popular key '{template}' is wanted {rate * share:.4g} times a second, and its lock is held for a forced "
+                f"write of {duration_text(write)} at least: {rate * share * write:.2f} of the time"
             )
     logs: list[tuple[str, Log, int]] = []
     for name, service in scenario.services.items():
@@ -48,9 +76,9 @@ def _saturation(scenario: Scenario) -> Iterator[str]:
     logs.append(("hub.log", scenario.hub.log, 1))
     for path, log, writes in logs:
         busy = rate * writes * log.forced_write.mean()
-        if log.flush == "serial" and busy >= 1:
+        if log.flush == "serial" and busy >= FULL:
             yield (
-                f"{path}: saturated, at least {writes} forced write{'s' if writes > 1 else ''} a transaction, one after the other, "
+                f"{path}: {'saturated' if busy >= 1 else 'nearly saturated'}, at least {writes} forced write{'s' if writes > 1 else ''} a transaction, one after the other, "
                 f"keep it busy {busy:.2f} of the time at {rate:g}/s; use flush = 'group'"
             )
 
@@ -98,7 +126,66 @@ def _idle(scenario: Scenario) -> Iterator[str]:
             f"policies.dedup_retention: {duration_text(remembered)}, but a {late[0].kind} lasts {duration_text(lasts)}: what is repeated or "
             "undone after it may not be recognised any more, and takes effect twice or is not undone"
         )
-    last = scenario.run.duration
+
+
+def _faults(scenario: Scenario) -> Iterator[str]:
+    """Faults that come too late, and triggers that cannot strike."""
+    exact = scenario.run.duration is not None or scenario.workload.kind in ("deterministic", "trace")
+    last, slack = scenario.expected_length(), 1.0 if exact else 1.5  # random arrivals may take longer
+    lasts = f"the last arrival, {'at' if exact else 'expected at'} {duration_text(last)}"
+    asked = (scenario.workload.mean_rate() or 0.0) * last
     for index, fault in enumerate(scenario.faults):
-        if last is not None and fault.at is not None and fault.at >= last + scenario.run.drain:
-            yield f"faults[{index}]: begins after the run has ended"
+        begins = fault.at
+        if begins is not None and begins >= last * slack + scenario.run.drain:
+            yield f"faults[{index}]: begins at {duration_text(begins)}, after the run has ended ({lasts}, and run.drain)"
+        elif begins is not None and begins >= last * slack:
+            yield f"faults[{index}]: begins at {duration_text(begins)}, after {lasts}: only what is still open then meets it"
+        trigger = fault.trigger
+        if trigger is None:
+            continue
+        effect = trigger.effect.partition(":")[0]
+        if fault.node == HUB and effect in _OF_STORES:
+            yield f"faults[{index}].trigger: can never strike: a hub has no store and no outbox, so none of its machines asks for '{effect}'"
+        elif fault.node in scenario.services and all(s.service != fault.node for s in scenario.transaction.steps):
+            yield f"faults[{index}].trigger: can never strike: no step runs on '{fault.node}'"
+        if scenario.run.transactions is None and asked and trigger.transaction > 2 * asked:
+            yield (
+                f"faults[{index}].trigger: transaction {trigger.transaction} is not expected to arrive: "
+                f"about {asked:,.0f} do in {duration_text(last)}"
+            )
+
+
+def _network(scenario: Scenario) -> Iterator[str]:
+    """Links that lose everything."""
+    for (a, b), link in scenario.network.links.items():
+        if link.loss == 1:
+            yield f"network: every message from '{a}' to '{b}' is lost: nothing between them can ever end; a partition that heals is a fault"
+
+
+def size(scenario: Scenario, memory: float | None = None) -> Iterator[str]:
+    """A run that is larger than this machine's memory, or anybody's patience; with the estimate.
+
+    Args:
+        scenario: What is to be played.
+        memory: Bytes that may be used; None: what is free on this machine.
+    """
+    count = scenario.expected_transactions()
+    steps = len(scenario.transaction.steps)
+    needed = count * (_BYTES + _BYTES_STEP * steps)
+    free = _free() if memory is None else memory
+    if free and needed > _SHARE * free:
+        yield (
+            f"run: about {count:,.0f} transactions need about {needed / 1e9:,.1f} GB of memory, of {free / 1e9:,.1f} GB that are free; "
+            "play several shorter replications"
+        )
+    seconds = count * steps * _SECONDS_STEP
+    if seconds > _PATIENCE:
+        yield f"run: about {count:,.0f} transactions take about {seconds / 60:,.0f} min for each strategy and replication"
+
+
+def _free() -> float:
+    """Memory that is free on this machine, in bytes; 0 if it does not say."""
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return 0.0

@@ -45,6 +45,7 @@ def problems(file: schema.ScenarioFile, arrivals: Arrivals, spoiled: set[Path]) 
         (steps.step_services, ()),
         (workload, ()),
         (clients, ()),
+        (network, ()),
         (lambda file: run(file, arrivals), (("run",), ("workload",))),
         (faults.faults, ()),
         (policies, ()),
@@ -179,6 +180,15 @@ def clients(file: schema.ScenarioFile) -> Iterator[Problem]:
         yield (
             ("clients", "deadline"),
             f"{duration_text(given.deadline)} is too long to ask again: requests are recognised for {duration_text(retention)}",
+        )
+
+
+def network(file: schema.ScenarioFile) -> Iterator[Problem]:
+    """Some messages arrive."""
+    if file.network.loss == 1:
+        yield (
+            ("network", "loss"),
+            "is 1: no message would ever arrive; what is cut for a time is a fault of kind 'partition'",
         )
 
 

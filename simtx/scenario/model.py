@@ -7,6 +7,7 @@ read them and never check again. They hold no open files, functions or generator
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -364,6 +365,18 @@ class Scenario:
             times = workload.trace_times
             return times[min(count, len(times)) - 1] if times else 1.0
         return count / (workload.mean_rate() or 1.0)
+
+    def expected_transactions(self) -> float:
+        """About how many transactions arrive."""
+        plan, workload = self.run, self.workload
+        if plan.transactions is not None:
+            return plan.transactions
+        if workload.think_time is not None:
+            return self.expected_length() * workload.users / (workload.think_time.mean() + 0.1)
+        if workload.kind == "trace":
+            length = math.inf if plan.duration is None else plan.duration
+            return sum(time < length for time in workload.trace_times)
+        return self.expected_length() * (workload.mean_rate() or 0.0)
 
     @property
     def warnings(self) -> list[str]:

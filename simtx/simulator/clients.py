@@ -47,6 +47,7 @@ class Clients:
     Attributes:
         over: Whether all have asked for all that they wanted.
         asking: Transactions whose requests have reached nobody so far, and that their clients are going to ask for again.
+        asked: Transactions that were asked for so far; they are numbered in this order, from 0.
         repeated: How often anybody has asked again.
     """
 
@@ -63,7 +64,7 @@ class Clients:
             getattr(world.strategy, "recognises_requests", False)
         )
         self._jitter = world.by_transaction.uniform(CLIENT, "backoff-jitter")
-        self._next_tx = 0
+        self.asked = 0
         self._served: set[int] = set()  # of a closed workload: users who have gone on before their patience was over
         self._arrivals: Iterator[float] | None = None
         self._thinking: Draw | None = None
@@ -103,8 +104,8 @@ class Clients:
         if self.over:
             return
         world = self._world
-        tx = self._next_tx
-        self._next_tx += 1
+        tx = self.asked
+        self.asked += 1
         now = self._env.now
         plan, demands = world.planner.plan(tx)
         record = world.ledger.begin(plan, now, demands, now >= world.scenario.run.warmup, world.planner.writing)
@@ -113,7 +114,7 @@ class Clients:
         self._ask(_Call(record, Request(tx, plan), entry, number))
         if self._thinking is not None:
             self._env.call_in(self._behaviour.deadline, self._lose_patience, tx)
-        if world.scenario.run.transactions == self._next_tx:
+        if world.scenario.run.transactions == self.asked:
             self._end(None)
         elif self._arrivals is not None:
             self._schedule()

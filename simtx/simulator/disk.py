@@ -29,6 +29,7 @@ class Disk:
         "_draw",
         "_env",
         "_waiting",
+        "busy_time",
         "durable_until",
         "epoch",
         "flush",
@@ -46,6 +47,7 @@ class Disk:
         self.flush: Final = flush
         self.instant = instant
         self.flushes = 0
+        self.busy_time = 0.0  # seconds of flushes that were begun, one after the other
         self.epoch = 0
         self.durable_until = -1.0  # everything written until then has reached the disk
 
@@ -76,7 +78,9 @@ class Disk:
             waiting.clear()
         self._busy = True
         self.flushes += 1
-        self._env.call_in(self._draw(batch[0][2]), self._batch, (self.epoch, self._env.now, batch))
+        duration = self._draw(batch[0][2])
+        self.busy_time += duration
+        self._env.call_in(duration, self._batch, (self.epoch, self._env.now, batch))
 
     def _single(self, flush: tuple[int, float, Callback, Any]) -> None:
         epoch, start, callback, argument = flush

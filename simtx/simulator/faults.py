@@ -44,7 +44,7 @@ class Injector:
 
     def __init__(self, world: World, fault: Fault, name: str, number: int) -> None:
         self._world = world
-        self._fault = fault
+        self.fault = fault
         self._number = number
         self._duration = world.streams.draws(fault.duration, name, "duration", block=64)
         self._gap: Callable[[], float] | None = None
@@ -55,7 +55,7 @@ class Injector:
 
     def arm(self) -> None:
         """Schedule the first blow."""
-        fault, env = self._fault, self._world.env
+        fault, env = self.fault, self._world.env
         if fault.trigger is not None:
             node = self._world.node(fault.node)
             if node is not None:
@@ -66,26 +66,38 @@ class Injector:
             env.call_in(self._gap(), self._begin)
 
     def _begin(self, _: object) -> None:
-        world, fault = self._world, self._fault
+        world, fault = self._world, self.fault
         if fault.at is None and (world.arrivals_over or (fault.until is not None and world.env.now > fault.until)):
             return
-        self._count()
+        if self._hits():
+            self._count()
         undo = self._strike()
         world.env.call_in(self._duration(), self._end, undo)
 
+    def _hits(self) -> bool:
+        """Whether there is anything that this fault could strike: a hub, a broker, or workers may be missing under a strategy."""
+        world, fault = self._world, self.fault
+        if fault.kind == "broker-outage" or (fault.kind == "crash" and fault.node == BROKER):
+            return world.broker is not None
+        if fault.kind in ("partition", "loss", "duplication", "reorder"):
+            return True
+        node = world.node(fault.node)
+        return node is not None and (fault.kind != "slow" or node.pool is not None)
+
     def _end(self, undo: Callable[[], None]) -> None:
         undo()
-        self._world.struck[self._last].end = self._world.env.now
-        if self._world.trace is not None:
+        if self._last >= 0:
+            self._world.struck[self._last].end = self._world.env.now
+        if self._last >= 0 and self._world.trace is not None:
             self._world.trace.log(
-                "healed", self._fault.node, -1, actor="fault", name=self._fault.kind, detail=str(self._number)
+                "healed", self.fault.node, -1, actor="fault", name=self.fault.kind, detail=str(self._number)
             )
         if self._gap is not None:
             self._world.env.call_in(self._gap(), self._begin)
 
     def _count(self) -> None:
         self.struck += 1
-        fault, world = self._fault, self._world
+        fault, world = self.fault, self._world
         self._last = len(world.struck)
         world.struck.append(Struck(self._number, fault.kind, target(fault), world.env.now))
         if world.trace is not None:
@@ -98,7 +110,7 @@ class Injector:
         self._world.env.call_in(self._duration(), self._end, undo)
 
     def _strike(self) -> Callable[[], None]:
-        fault, world = self._fault, self._world
+        fault, world = self.fault, self._world
         kind = fault.kind
         if kind == "broker-outage" or (kind == "crash" and fault.node == BROKER):
             return self._broker_outage()
@@ -132,7 +144,7 @@ class Injector:
 
     def _nested(self, node: str, begin: Callable[[], None], end: Callable[[], None]) -> Callable[[], None]:
         """Begin something that lasts until the last of the faults that overlap on a node is over."""
-        depths, key = self._world.fault_depths, (self._fault.kind, node)
+        depths, key = self._world.fault_depths, (self.fault.kind, node)
         depths[key] = depths.get(key, 0) + 1
         begin()
 
@@ -150,7 +162,7 @@ class Injector:
         return self._nested(BROKER, broker.crash, broker.restart)
 
     def _links(self, kind: str) -> Callable[[], None]:
-        fault = self._fault
+        fault = self.fault
         chance = fault.probability
         links = self._world.links_between(fault.a, fault.b, one_way=fault.one_way)
 

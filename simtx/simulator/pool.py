@@ -7,12 +7,15 @@ from collections.abc import Callable
 from heapq import heappush
 
 from simtx.metrics.journal import Journal
+from simtx.metrics.stations import Station
 from simtx.simulator.environment import NORMAL, Environment
 from simtx.simulator.work import Work
 
 
 class Pool:
     """Workers that each serve one local transaction at a time, until it is durable.
+
+    `waiting` and `served` count those in the queue and at the workers, `work` the service time that was begun, in worker-seconds.
 
     Args:
         env: The clock.
@@ -34,6 +37,9 @@ class Pool:
         "journal",
         "limit",
         "queue",
+        "served",
+        "waiting",
+        "work",
         "workers",
     )
 
@@ -57,6 +63,9 @@ class Pool:
         self.factor = 1.0
         self.epoch = 0
         self.journal: Journal | None = None
+        self.waiting = Station()
+        self.served = Station()
+        self.work = 0.0
 
     @property
     def busy(self) -> int:
@@ -74,6 +83,9 @@ class Pool:
             self._free = free - 1
             work.epoch = self.epoch
             self._begun(work)
+            work.since = now
+            self.served.enter(now)
+            self.work += demand * self.factor
             if self.journal is not None:
                 self.journal.serving(work.tx, "serve")
             if demand > 0:
@@ -84,24 +96,31 @@ class Pool:
             return True
         if self.limit is not None and len(self.queue) >= self.limit:
             return False
+        work.since = self._env.now
+        self.waiting.enter(work.since)
         self.queue.append((work, demand))
         return True
 
     def release(self, work: Work) -> None:
         """The worker of this local transaction has finished; the next in the queue gets it."""
         env = self._env
+        now = env.now
         if self.journal is not None:
             self.journal.serving(work.tx, "free")
+        self.served.leave(now, work.since)
         if self.queue:
             following, demand = self.queue.popleft()
             following.epoch = self.epoch
             self._begun(following)
+            self.waiting.leave(now, following.since)
+            following.since = now
+            self.served.enter(now)
+            self.work += demand * self.factor
             if self.journal is not None:
                 self.journal.serving(following.tx, "serve")
             # By the heap even if it takes no time: a long queue would be a deep recursion.
-            heappush(env.queue, (env.now + demand * self.factor, NORMAL, env.sequence(), self._served, following))
+            heappush(env.queue, (now + demand * self.factor, NORMAL, env.sequence(), self._served, following))
             return
-        now = env.now
         free = self._free
         self.busy_time += (self.workers - free) * (now - self._since)
         self._since = now
@@ -116,6 +135,8 @@ class Pool:
     def crash(self) -> None:
         """All workers are free again, nothing waits."""
         self.account()
+        self.waiting.clear(self._env.now)
+        self.served.clear(self._env.now)
         self.epoch += 1
         self.queue.clear()
         self._free = self.workers

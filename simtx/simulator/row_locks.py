@@ -67,6 +67,7 @@ class RowLocks(Tables):
         env = self._node.env
         if work.wait_since < 0:
             work.wait_since = env.now
+            self.lock_waits.enter(env.now)
             env.call_in(self._lock_timeout, self._give_up, work)
         self.waiters.setdefault(key, deque()).append(work)
         if not self._deadlocks.may_wait(work):
@@ -92,6 +93,7 @@ class RowLocks(Tables):
     def _end_wait(self, work: Work, end: str) -> None:
         node, record = self._node, work.actor.record
         seconds = node.env.now - work.wait_since
+        self.lock_waits.leave(node.env.now, work.wait_since)
         work.wait_since = -1.0
         if record is not None:
             record.lock_wait += seconds
@@ -116,6 +118,8 @@ class RowLocks(Tables):
         node, record = self._node, work.actor.record
         seconds = node.env.now * len(freed) - work.locked_from
         work.locked_from = 0.0
+        self.locks_taken += len(freed)
+        self.locks_held += seconds
         if record is not None:
             record.lock_hold += seconds
         if node.journal is not None:

@@ -40,6 +40,8 @@ class Sampler:
     def take(self, *, whole: bool = True) -> None:
         """Take a sample now; `whole`: all that happens at this time has happened."""
         world = self._world
+        if world.report is not None:
+            world.report(world.env.now)
         levels = self._levels()
         if world.trace is not None:
             changed = {name: value for name, value in levels.items() if self._logged.get(name) != value}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from simtx.arguments import SEED, checked, choice, function, listed, whole
+from simtx.arguments import SEED, checked, choice, function, listed, shows, whole
 from simtx.errors import ScenarioError
 from simtx.metrics.provenance import loaded_code, provenance
 from simtx.metrics.run import Run
 from simtx.metrics.trace import Trace
+from simtx.progress import SHARE, progress_bar
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.scenario.strata import refuse
@@ -28,6 +29,7 @@ Process = Callable[[World], Generator[Any, Any, Any]]
     replication=whole(0),
     trace=choice(True, False, "full"),
     processes=listed(function, "functions that take the World and return a generator"),
+    progress=shows,
 )
 def simulate(
     scenario: Scenario | str,
@@ -37,6 +39,7 @@ def simulate(
     replication: int = 0,
     trace: bool | Literal["full"] = False,
     processes: Sequence[Process] = (),
+    progress: bool | None = None,
 ) -> Run:
     """Simulate one run.
 
@@ -50,6 +53,7 @@ def simulate(
             ``full``: with every event and every list of effects of every machine, for `simtx.metrics.conformance`.
         processes: SimPy processes of your own that run beside the model: functions that take the `World` (its clock is ``world.env``)
             and return a generator.
+        progress: Show a bar, on a terminal or in a notebook; None: if it takes more than two seconds.
 
     Returns:
         The finished run.
@@ -72,7 +76,9 @@ def simulate(
         world = World(played, chosen, seed=seed, replication=replication, traced=traced)
         for process in processes:
             world.env.process(process(world))
-        world.play()
+        length = played.expected_length()
+        with progress_bar(length, "s", what=f"simulating {chosen.name}", wanted=progress, layout=SHARE) as bar:
+            world.play(lambda now: bar.to(min(now, length)))
         return world
 
     code = loaded_code()

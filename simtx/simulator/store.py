@@ -322,6 +322,7 @@ class Store(RowLocks):
         node = self._node
         self.open.clear()
         self.waiters.clear()
+        self.lock_waits.clear(node.env.now)
         for since, branch in self._lazy_rollbacks:
             if not node.survives(since):
                 self.prepared[branch.tx] = branch

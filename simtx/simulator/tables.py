@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from simtx.metrics.ledger import writes
+from simtx.metrics.stations import Station
 from simtx.protocols import Key, Transact
 from simtx.simulator.outbox import OutboxTable
 from simtx.simulator.replica import Replica
@@ -45,6 +46,9 @@ class Tables:
         "_serializable",
         "_versions",
         "_weights",
+        "lock_waits",
+        "locks_held",
+        "locks_taken",
         "open",
         "outbox",
         "owners",
@@ -84,6 +88,9 @@ class Tables:
         self._versions: dict[str, int] = {}  # how often each key was changed; counted only for the event log
         self.owners: dict[str, Work] = {}
         self.waiters: dict[str, deque[Work]] = {}
+        self.lock_waits = Station()
+        self.locks_taken = 0
+        self.locks_held = 0.0  # lock-seconds of locks that were let go
         self.rows: dict[Key, Any] = {}
         self._older_rows: dict[Key, Any] = {}
         self.outbox = OutboxTable(at_commit=outbox_at_commit, buffered=node.buffered)

@@ -28,6 +28,7 @@ class Work:
         "prepared_since",
         "reads",
         "row",
+        "since",
         "status",
         "steps",
         "ticket",
@@ -49,6 +50,7 @@ class Work:
         self.row: Branch | None = None
         self.tombstone: Key | None = None
         self.status: Status = "done"
+        self.since = 0.0  # when it came to where it is now: the pool's queue, or a worker
         self.epoch = -1  # of the pool whose worker serves it; -1: none does
         self.forced = False
         self.locked_from = 0.0  # sum over the locks it holds of the times at which it got them

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from simtx.errors import RunFailed, ScenarioError
@@ -22,6 +22,7 @@ from simtx.simulator.broker import NAME as BROKER
 from simtx.simulator.broker import Broker
 from simtx.simulator.clients import CLIENT, Clients
 from simtx.simulator.common_mode import CommonFactor
+from simtx.simulator.counted import Counted, counted, stations
 from simtx.simulator.disk import Disk
 from simtx.simulator.environment import Environment
 from simtx.simulator.faults import injectors
@@ -103,9 +104,10 @@ class World:
         self.horizon = 0.0
         self.struck: list[Struck] = []
         self.sampler = Sampler(self)
-        self._busy_before: dict[str, float] = {}
-        self._busy_after: dict[str, float] = {}
+        self._before = Counted({}, {}, {}, {}, {}, {}, {})
+        self._after = self._before
         self.clients = Clients(self)
+        self.report: Callable[[float], object] | None = None
 
     # --- building ---------------------------------------------------------------------------------------------------------------
 
@@ -255,30 +257,28 @@ class World:
         self.ledger.open_window(self.env.now)
         if self.trace is not None:
             self.trace.log("open", "", -1)
-        self._busy_before = self._busy_times()
+        self._before = counted(self.nodes, self.env.now)
 
     def end_of_arrivals(self) -> None:
         """Nobody asks for another transaction: the measured window ends."""
         self.horizon = self.env.now
-        self._busy_after = self._busy_times()
+        self._after = counted(self.nodes, self.env.now)
         self.sampler.take()
         self.ledger.close_window(self.horizon)
         if self.trace is not None:
             self.trace.log("close", "", -1)
 
-    def _busy_times(self) -> dict[str, float]:
-        """Worker-seconds that each service has worked so far."""
-        pools = {name: node.pool for name, node in self.nodes.items() if node.pool is not None}
-        for pool in pools.values():
-            pool.account()
-        return {name: pool.busy_time for name, pool in pools.items()}
-
     def answered(self, record: TransactionRecord, outcome: str) -> None:
         """A machine answers the client."""
         self.clients.answered(record, outcome)
 
-    def play(self) -> None:
-        """Run to the end: arrivals, then until nothing is left to do, or until the drain limit of the scenario."""
+    def play(self, report: Callable[[float], object] | None = None) -> None:
+        """Run to the end: arrivals, then until nothing is left to do, or until the drain limit of the scenario.
+
+        Args:
+            report: Called with the simulated time now and then while transactions arrive.
+        """
+        self.report = report
         # Nothing of the model dies in a cycle, so a cyclic collector has nothing to find: its walks would take a tenth of the time.
         collecting = gc.isenabled()
         gc.disable()
@@ -365,11 +365,12 @@ class World:
             client_deadline=scenario.clients.deadline,
             breaker_rejections=sum(node.breaker_rejections for node in self.nodes.values()),
             utilisation={
-                name: (busy - self._busy_before.get(name, 0.0)) / (self.scenario.services[name].workers * window)
+                name: (busy - self._before.busy.get(name, 0.0)) / (self.scenario.services[name].workers * window)
                 if window
                 else float("nan")
-                for name, busy in self._busy_after.items()
+                for name, busy in self._after.busy.items()
             },
+            stations=stations(self, self._before, self._after, window),
             timeline=self.sampler.timeline,
             struck=self.struck,
             services=list(self.scenario.services),

@@ -212,7 +212,7 @@ def test_broken_bounds_are_named() -> None:
     assert audit.bounds_violated(shop(), {"s0": {"n": 2.0, "other": 9.0}}) == []
     assert audit.bounds_violated(shop(), {"s0": {"n": -1.0}}) == ["stock: s0.n = -1"]
     run = simtx.simulate(shop(), "saga")  # three orders on top of one, and nothing guards
-    assert run.warnings == ["stock: s0.n = 4"]
+    assert "stock: s0.n = 4" in run.warnings
 
 
 def test_conserved_sums_see_prefixes_and_weights() -> None:

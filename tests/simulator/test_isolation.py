@@ -234,7 +234,7 @@ def test_guards_hold_however_many_ask_at_once(strategy: Strategy) -> None:
     run = simtx.simulate(scenario, strategy, processes=[watch])
     assert int((run.transactions.outcome == "committed").sum()) == 50
     assert min(least) == 0
-    assert run.warnings == []
+    assert run.data.bounds_violated == []
 
 
 def test_locks_under_two_phase_commit_bound_the_throughput_of_a_hot_key() -> None:

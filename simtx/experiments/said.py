@@ -1,0 +1,65 @@
+"""What the laws of operation have said about the runs of several strategies, in as few lines as possible."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from simtx.metrics.laws import Finding
+
+FEW: Final = 10
+"""Replications from which on the coverage of intervals is tested."""
+
+
+def lines(runs: Iterable[tuple[str, Sequence[Finding]]]) -> list[str]:
+    """One line for each law and place: under which strategies, in how many of their runs, and the words of the first of them.
+
+    Faults that have not struck in single runs are left out: `struck` says what there is to say of them.
+
+    Args:
+        runs: The strategy of each run, and what was found.
+    """
+    total: Counter[str] = Counter()
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    words: dict[tuple[str, str], str] = {}
+    for strategy, found in runs:
+        total[strategy] += 1
+        for one in found:
+            if one.law != "fault":
+                counts.setdefault((one.law, one.place), Counter())[strategy] += 1
+                words.setdefault((one.law, one.place), one.text)
+    return [
+        f"{', '.join(f'{name} ({count} of {total[name]} runs)' for name, count in by.items())}: {words[key]}"
+        for key, by in counts.items()
+    ]
+
+
+def struck(runs: Iterable[tuple[str, Mapping[str, int]]]) -> list[str]:
+    """One line for each fault that has never struck, or never under some strategies: those have not met the same conditions."""
+    sums: dict[str, Counter[str]] = {}
+    for strategy, counts in runs:
+        for label, count in counts.items():
+            sums.setdefault(label, Counter())[strategy] += count
+    told = []
+    for label, by in sums.items():
+        if not any(by.values()):
+            told.append(f"a fault has never struck, under no strategy: {label}")
+        elif not all(by.values()):
+            under = ", ".join(
+                f"{count}{(' time' if count == 1 else ' times') if not position else ''} under {name}"
+                for position, (name, count) in enumerate(sorted(by.items(), key=lambda item: -item[1]))
+            )
+            told.append(f"not all strategies have met this fault: {label} struck {under}")
+    return told
+
+
+def replications(counts: Mapping[str, int]) -> list[str]:
+    """A line if any strategy has too few replications for an interval that one may rely on."""
+    short = {name: count for name, count in counts.items() if count < FEW}
+    if not short:
+        return []
+    listed = ", ".join(f"{count} of {name}" for name, count in short.items())
+    if len(set(short.values())) == 1 and len(short) == len(counts):
+        listed = f"{next(iter(short.values()))} of each strategy"
+    return [f"few replications ({listed}): intervals are tested for {FEW} and more"]

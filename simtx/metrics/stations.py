@@ -1,0 +1,119 @@
+"""What queues have counted: who came, who left, for how long each was there; the figures that laws of operation are about.
+
+A *station* is a place where something waits or is served: the queue in front of a service's workers, the workers, the local transactions that
+wait for row locks. It counts in two ways that know nothing of each other: how many are there, over time (from the times of entries and exits), and
+how long each has stayed (told by who leaves). Little's law binds the two, so that a difference tells of a mistake, or of a queue that is not in a
+steady state.
+
+Source: P. J. Denning, J. P. Buzen, "The operational analysis of queueing network models", ACM Computing Surveys 10(3), 1978.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Station:
+    """Counts at one place, since the start of a run. Times in seconds."""
+
+    __slots__ = ("_entries", "_exits", "arrivals", "departures", "present", "stayed")
+
+    def __init__(self) -> None:
+        self.arrivals = 0
+        self.departures = 0
+        self.present = 0
+        self.stayed = 0.0
+        self._entries = 0.0  # sum of the times at which anybody has entered
+        self._exits = 0.0
+
+    def enter(self, now: float) -> None:
+        """Somebody comes."""
+        self.arrivals += 1
+        self.present += 1
+        self._entries += now
+
+    def leave(self, now: float, since: float) -> None:
+        """Somebody leaves, who has been here since then."""
+        self.departures += 1
+        self.present -= 1
+        self._exits += now
+        self.stayed += now - since
+
+    def clear(self, now: float) -> None:
+        """A crash: whoever was here is gone, and has not been served."""
+        self._exits += now * self.present
+        self.present = 0
+
+    def until(self, now: float) -> Counts:
+        """What was counted from the start of the run until now."""
+        presence = self._exits - self._entries + now * self.present
+        return Counts(self.arrivals, self.departures, self.present, presence, self.stayed)
+
+
+class Counts(NamedTuple):
+    """What a station has counted over a time.
+
+    Attributes:
+        arrivals: Who has entered.
+        departures: Who has left.
+        present: Who was there at the end.
+        presence: Sum over time of how many were there, in seconds.
+        stayed: Sum of the times that those who left had been there, in seconds.
+    """
+
+    arrivals: int = 0
+    departures: int = 0
+    present: int = 0
+    presence: float = 0.0
+    stayed: float = 0.0
+
+    def since(self, before: Counts) -> Counts:
+        """What was counted between two times, of which `before` is the first."""
+        return Counts(
+            self.arrivals - before.arrivals,
+            self.departures - before.departures,
+            self.present,
+            self.presence - before.presence,
+            self.stayed - before.stayed,
+        )
+
+
+class Locks(NamedTuple):
+    """Row locks of one store, over a time.
+
+    Attributes:
+        taken: Locks that were let go.
+        held: Sum of the times for which they had been held, in lock-seconds.
+    """
+
+    taken: int = 0
+    held: float = 0.0
+
+    def since(self, before: Locks) -> Locks:
+        """What was counted between two times, of which `before` is the first."""
+        return Locks(self.taken - before.taken, self.held - before.held)
+
+
+@dataclass(frozen=True, slots=True)
+class Stations:
+    """What a host has counted of its queues in the measured window, by service.
+
+    Attributes:
+        arrivals: Transactions that clients have asked for in the whole run, as the clients count them.
+        queues: Local transactions that wait for a worker; a real run's log does not tell.
+        workers: Local transactions that a worker is with, from the start of their service until they are durable.
+        work: Service time that workers have begun, in worker-seconds; without the waits for locks and disks.
+        waits: Local transactions that wait for row locks.
+        locks: Row locks.
+        logs: Busy share of each log device that makes one flush a record (``serial``), the hub's included; a real disk does not tell.
+    """
+
+    arrivals: int
+    queues: Mapping[str, Counts] = field(default_factory=dict)
+    workers: Mapping[str, Counts] = field(default_factory=dict)
+    work: Mapping[str, float] = field(default_factory=dict)
+    waits: Mapping[str, Counts] = field(default_factory=dict)
+    locks: Mapping[str, Locks] = field(default_factory=dict)
+    logs: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,47 @@
+"""How often the most popular key of each service is wanted: what makes a lock a bottleneck."""
+
+from __future__ import annotations
+
+from collections import Counter
+from string import Formatter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simtx.scenario.model import Scenario
+
+
+def hottest(scenario: Scenario) -> dict[str, tuple[str, float]]:
+    """By service: the template of the key that is locked most often, and how often a transaction wants its most popular value.
+
+    Of a key without parameters it is 1; of one with the transaction's number it is 0, and such keys are left out. Steps that name the
+    same key on one service are one branch, or come one after the other: each counts.
+    """
+    shares: dict[tuple[str, str], float] = {}
+    for step in scenario.transaction.steps:
+        locking = scenario.services[step.service].store.isolation == "serializable"
+        keys = {o.key for o in step.operations if o.kind in ("add", "set") or (locking and o.kind == "read")}
+        for key in keys:
+            share = 1.0
+            for _, name, _, _ in Formatter().parse(key):
+                if name is not None:
+                    share *= 0.0 if name == "tx" else _top(scenario, name)
+            if share:
+                shares[step.service, key] = shares.get((step.service, key), 0.0) + share
+    found: dict[str, tuple[str, float]] = {}
+    for (service, key), share in shares.items():
+        if share > found.get(service, ("", 0.0))[1]:
+            found[service] = key, share
+    return found
+
+
+def _top(scenario: Scenario, name: str) -> float:
+    """Probability of the most popular value of a key parameter."""
+    column = scenario.workload.trace_parameters.get(name)
+    if column:
+        return max(Counter(column).values()) / len(column)
+    parameter = scenario.transaction.parameters[name]
+    if parameter.population is None:
+        return 0.0
+    if parameter.popularity == "uniform":
+        return 1.0 / parameter.population
+    return float(1.0 / sum(rank**-parameter.exponent for rank in range(1, parameter.population + 1)))

@@ -1,0 +1,61 @@
+"""What the queues of all nodes have counted until a moment, and between two of them: the figures for `simtx.metrics.laws`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simtx.metrics.stations import Counts, Locks, Stations
+
+if TYPE_CHECKING:
+    from simtx.simulator.node import Node
+    from simtx.simulator.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Totals since the start of the run, by node; `busy` and `work` in worker-seconds, `logs` in seconds."""
+
+    busy: dict[str, float]
+    work: dict[str, float]
+    queues: dict[str, Counts]
+    workers: dict[str, Counts]
+    waits: dict[str, Counts]
+    locks: dict[str, Locks]
+    logs: dict[str, float]
+
+
+def counted(nodes: Mapping[str, Node], now: float) -> Counted:
+    """What was counted until now."""
+    pools = {name: node.pool for name, node in nodes.items() if node.pool is not None}
+    stores = {name: node.store for name, node in nodes.items() if node.store is not None}
+    for pool in pools.values():
+        pool.account()
+    return Counted(
+        busy={name: pool.busy_time for name, pool in pools.items()},
+        work={name: pool.work for name, pool in pools.items()},
+        queues={name: pool.waiting.until(now) for name, pool in pools.items()},
+        workers={name: pool.served.until(now) for name, pool in pools.items()},
+        waits={name: store.lock_waits.until(now) for name, store in stores.items()},
+        locks={name: Locks(store.locks_taken, store.locks_held) for name, store in stores.items()},
+        logs={name: node.disk.busy_time for name, node in nodes.items() if node.disk.flush == "serial"},
+    )
+
+
+def stations(world: World, before: Counted, after: Counted, window: float) -> Stations:
+    """What was counted in the measured window."""
+    nothing, no_locks = Counts(), Locks()
+    return Stations(
+        arrivals=world.clients.asked,
+        queues={name: one.since(before.queues.get(name, nothing)) for name, one in after.queues.items()},
+        workers={name: one.since(before.workers.get(name, nothing)) for name, one in after.workers.items()},
+        work={name: one - before.work.get(name, 0.0) for name, one in after.work.items()},
+        waits={name: one.since(before.waits.get(name, nothing)) for name, one in after.waits.items()},
+        locks={name: one.since(before.locks.get(name, no_locks)) for name, one in after.locks.items()},
+        logs={
+            ("hub" if name == world.strategy.hub else name): (one - before.logs.get(name, 0.0)) / window
+            for name, one in after.logs.items()
+            if window
+        },
+    )
