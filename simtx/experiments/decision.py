@@ -21,7 +21,9 @@ from simtx.experiments.pairs import Pair, compared
 from simtx.experiments.stopping import Best, Better, better_of, per_comparison
 from simtx.experiments.thresholds import Threshold, Where, thresholds
 from simtx.metrics import views
+from simtx.metrics.censored import left_out
 from simtx.metrics.intervals import Interval, check_confidence, kind_of
+from simtx.metrics.timeouts import marked, timeouts
 
 if TYPE_CHECKING:
     from simtx.experiments.compare import Comparison
@@ -44,7 +46,8 @@ class Decision:
         more: Replications in addition that would settle what is open, if means and spreads are as they are now; 0 if nothing is open, infinite if what
             is open may well be equal.
         ranking: One row a strategy: ``standing`` (best, may be the best, worse, not admissible, not known), ``mean``, ``low``, ``high``, ``n``,
-            ``infinite``, and against the best one ``effect`` (a ratio or a difference), ``effect_low``, ``effect_high``, ``wins`` and ``losses``
+            ``infinite``, ``watched_ms`` (for how long every transaction was watched at least), ``timeout`` (the configured timeout that a quantile sits
+            on, or nothing), and against the best one ``effect`` (a ratio or a difference), ``effect_low``, ``effect_high``, ``wins`` and ``losses``
             (replications in which it is lower, or higher), ``more``.
         thresholds: One row a strategy and threshold: ``mean``, ``low``, ``high``, ``standing`` (met, not met, undecided), ``note``, ``more``.
         ratio: Whether effects are ratios.
@@ -130,6 +133,8 @@ def decide(
     if decision.strategy is not None:
         _conclude(decision, standings, gaps)
     _promises(decision, comparison)
+    _means(decision, comparison)
+    _settings(decision, comparison)
     decision.notes += [f"{name}: {gap}" for name, gap in gaps.items()]
     stopping = comparison.stopping
     if stopping is not None and not stopping.guaranteed:
@@ -220,6 +225,8 @@ def _rank(
     rest.sort(key=lambda name: _key(estimates[name], wants_lower))
     # among those that remain, one that keeps to the thresholds for sure comes first
     decision.strategy = next((name for name in rest if name in admitted), rest[0] if rest else None)
+    frame = comparison.frame
+    watched = dict(frame.groupby("strategy")["watched_ms"].min()) if "watched_ms" in frame else {}
     rows = []
     for name in names:
         if standings[name] == "not met":
@@ -231,10 +238,14 @@ def _rank(
         else:
             standing = MAYBE if name in rest else WORSE
         one = estimates[name]
-        rows.append((standing, *one[:3], one.n, one.infinite, *_effect(pairs.get((name, decision.strategy or "")))))
-    columns = ["standing", "mean", "low", "high", "n", "infinite", "effect", "effect_low", "effect_high"]
-    index = pd.Index(names, name="strategy")
-    decision.ranking = pd.DataFrame(rows, index=index, columns=[*columns, "wins", "losses", "more"])
+        known_timeouts = timeouts(comparison.scenario, comparison.objects[name])
+        timeout = marked(decision.metric, frame.loc[frame["strategy"] == name, decision.metric], known_timeouts)
+        beside = (float(watched.get(name, math.nan)), timeout)
+        effect = _effect(pairs.get((name, decision.strategy or "")))
+        rows.append((standing, *one[:3], one.n, one.infinite, *beside, *effect))
+    columns = ["standing", "mean", "low", "high", "n", "infinite", "watched_ms", "timeout"]
+    against = ["effect", "effect_low", "effect_high", "wins", "losses", "more"]
+    decision.ranking = pd.DataFrame(rows, index=pd.Index(names, name="strategy"), columns=[*columns, *against])
 
 
 def _key(one: Interval, wants_lower: bool) -> tuple[int, float]:
@@ -289,3 +300,34 @@ def _promises(decision: Decision, comparison: Comparison) -> None:
     )
     decision.strategy, decision.supported, decision.more = None, False, 0.0
     decision.ranking.loc[alive, "standing"] = UNKNOWN
+
+
+def _means(decision: Decision, comparison: Comparison) -> None:
+    """A mean of those that ended is none of all of them: who leaves the most transactions without an end may have the lowest."""
+    share = left_out(decision.metric)
+    if share is None or share not in comparison.metrics:
+        return
+    alive = [name for name in comparison.strategies if decision.ranking.loc[name, "standing"] != OUT]
+    open_shares = {name: comparison.interval(name, share).mean for name in alive}
+    told = ", ".join(f"{100 * value:.2g} % of {name}" for name, value in open_shares.items() if value > 0)
+    if not told:
+        return
+    quantile = decision.metric.replace("_mean_", "_p99_")
+    decision.notes.append(
+        f"means leave out what had not ended when the run ended ({share}: {told}), so they do not rank strategies; "
+        f"ask for '{quantile}', which counts it, or give the runs more time (run.drain)"
+    )
+    decision.strategy, decision.supported, decision.more = None, False, 0.0
+    decision.ranking.loc[alive, "standing"] = UNKNOWN
+
+
+def _settings(decision: Decision, comparison: Comparison) -> None:
+    """A quantile that is a configured timeout ranks settings: who gives up soonest is the fastest."""
+    sits = decision.ranking[(decision.ranking["timeout"] != "") & (decision.ranking["standing"] != OUT)]
+    if not len(sits):
+        return
+    told = "; ".join(f"{row.Index} {row.timeout}" for row in sits.itertuples())
+    moment, _, level = decision.metric.rpartition("_p")
+    committed = f"{moment}_committed_p{level}"
+    also = f"; '{committed}' leaves out who was aborted" if committed in comparison.metrics else ""
+    decision.notes.append(f"the figure is a timeout of the configuration ({told}), and says nothing about speed{also}")

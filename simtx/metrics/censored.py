@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -76,3 +76,18 @@ def longer_than(watched_ms: float) -> str:
     digits = max(0, 2 - math.floor(math.log10(value)))
     floor = math.floor(value * 10**digits * (1 + 1e-12)) / 10**digits
     return f"> {floor:,.{digits}f}".rstrip("0").rstrip(".") + f" {unit}" if digits else f"> {floor:,.0f} {unit}"
+
+
+_MEANS: Final = {
+    "latency_mean_ms": "unanswered_share",
+    "latency_committed_mean_ms": "unanswered_share",
+    "decision_mean_ms": "undecided_share",
+    "decision_committed_mean_ms": "undecided_share",
+    "settle_mean_ms": "unsettled_share",
+    "window_mean_ms": "unsettled_share",
+}
+
+
+def left_out(metric: str) -> str | None:
+    """The metric that says which share of the transactions a mean leaves out, as they had not ended; None: this metric leaves out none."""
+    return _MEANS.get(metric)

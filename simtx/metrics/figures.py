@@ -36,7 +36,7 @@ def unknown(name: object, known: Iterable[str], where: str = "metric") -> Unknow
         guess = f"did you mean {listed}{' or another one' if len(inside) > _SHOWN else ''}?"
     else:
         guess = f"there are {', '.join(names)}"
-    return UnknownMetric(f"{name!r} is no metric; {guess}", where)
+    return UnknownMetric(f"{name!r} is no {where}; {guess}", where)
 
 
 class Summary(_Series):

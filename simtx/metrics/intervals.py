@@ -240,6 +240,7 @@ _COUNTS: Final = frozenset(
         "lock_timeouts",
         "faults",
         "breaker_rejections",
+        "requests_repeated",
         "events",
         "transactions",
         "in_doubt_open",

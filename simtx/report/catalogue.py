@@ -50,6 +50,7 @@ _COST = "Cost"
 _NO_SUM = "the scenario declares no conserved quantity"
 _NO_READERS = "the scenario has no readers"
 _NOTHING = "nothing was measured"
+_NONE_COMMITTED = "none was committed"
 _ENDED = "none had ended when the run ended"
 
 
@@ -58,9 +59,10 @@ def _durations(
 ) -> tuple[Metric, ...]:
     """Quantiles of a duration, and the mean of those that ended; `listed` are those that a table shows unasked."""
     quantiles = (("p50", "median"), ("p90", "90 %"), ("p99", "99 %"))
+    nothing = _NONE_COMMITTED if name.endswith("_committed") else _NOTHING
     return (
         *(
-            Metric(f"{name}_{level}_ms", f"{label}, {title}", "ms", group, absent=_NOTHING, listed=level in listed)
+            Metric(f"{name}_{level}_ms", f"{label}, {title}", "ms", group, absent=nothing, listed=level in listed)
             for level, title in quantiles
         ),
         Metric(f"{name}_mean_ms", f"{label}, mean of {ended}", "ms", group, absent=_ENDED, listed="mean" in listed),
@@ -95,9 +97,9 @@ _ALL: Final = (
     Metric("drift_peak", "net drift, peak", "{value}", _DRIFT, absent=_NO_SUM),
     Metric("violation_time_share", "time in violation of the sum", "%", _DRIFT, 100, absent=_NO_SUM),
     Metric("fractured_reads_per_million", "fractured reads", "per million", _DRIFT, absent=_NO_READERS),
-    Metric("residual_divergence", "divergence left for good", "value", _DRIFT, absent=_NO_SUM),
-    Metric("duplicate_effects", "effects applied twice", "per run", _DRIFT),
-    Metric("missing_effects", "effects never applied", "per run", _DRIFT),
+    Metric("residual_divergence", "divergence at the end", "value", _DRIFT, absent=_NO_SUM),
+    Metric("duplicate_effects", "effects doubled at the end", "per run", _DRIFT),
+    Metric("missing_effects", "effects missing at the end", "per run", _DRIFT),
     Metric("messages_per_transaction", "messages between nodes", "per tx", _COST, absent=_NOTHING),
     Metric("broker_messages_per_transaction", "broker messages", "per tx", _COST, absent=_NOTHING),
     Metric("forced_writes_per_transaction", "forced writes", "per tx", _COST, absent=_NOTHING),
@@ -178,7 +180,7 @@ def estimate(one: Interval, scale: float = 1.0, watched_ms: float = math.nan, en
         The mean, and the ends; the second is empty if there are none, or if the value is the same in every run.
     """
     if one.infinite:
-        return endless or longer_than(watched_ms), f"[in {one.infinite} of {one.n} runs]"
+        return endless or longer_than(watched_ms), f"[in {one.infinite} of {one.n} runs]" if one.n > 1 else ""
     mean, low, high = (scale * value for value in one[:3])
     if one.never:
         any_of = runs_at_most(one)

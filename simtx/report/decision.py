@@ -95,8 +95,10 @@ def _rows(decision: Any) -> list[tuple[str, str, str, str]]:
     order = ["best", "may be the best", "not known", "worse", "not admissible"]
     for row in sorted(decision.ranking.itertuples(), key=lambda one: order.index(one.standing)):
         one = _interval(row.mean, row.low, row.high, row.n, decision.metric, row.infinite)
-        mean, ends = catalogue.estimate(one, shown.scale)
-        rows.append((row.Index, row.standing, f"{mean}{unit} {ends}".rstrip(), _against(decision, row, shown)))
+        mean, ends = catalogue.estimate(one, shown.scale, row.watched_ms, shown.endless)
+        figure = mean if one.infinite else f"{mean}{unit}"
+        figure = " ".join(filter(None, (figure, ends, row.timeout)))
+        rows.append((row.Index, row.standing, figure, _against(decision, row, shown)))
     return rows
 
 

@@ -145,7 +145,7 @@ def drift(comparison: Comparison, *, ax: Axes | None = None, confidence: float =
 
 @footed
 def damage(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
-    """What is wrong for good when everything has drained: effects missing and effects doubled, per 1,000 transactions."""
+    """What is wrong at the end of the run: effects missing and effects doubled, per 1,000 transactions."""
     with style.context():
         ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
         names = comparison.strategies
@@ -183,7 +183,7 @@ def damage(comparison: Comparison, *, ax: Axes | None = None, confidence: float 
         ax.set_ylim(0, top * 1.15 if top else 1)
         ax.grid(visible=False, axis="x")
         ax.set_ylabel("effects per 1,000 transactions")
-        ax.set_title("Wrong for good (filled: missing, hatched: doubled)")
+        ax.set_title("Wrong at the end (filled: missing, hatched: doubled)")
     return ax
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter
 
 from simtx.metrics import timeline as samples_of
+from simtx.metrics.figures import unknown
 from simtx.metrics.recovery import Struck
 from simtx.report import catalogue, style
 from simtx.report.axes import logarithmic, short
@@ -34,9 +35,10 @@ _LEVELS: Final = {
     "in_flight": "transactions in flight",
     "undecided": "undecided transactions",
     "in_doubt": "branches in doubt",
-    "backlog": "waiting for workers, locks, relays and consumers",
+    "backlog": "all that waits",
 }
 _SHORT: Final = 1e-3  # ms; where a logarithmic axis begins
+_ROOM: Final = 0.2  # of the width of a timeline, for the words in the part behind the last arrival
 _NAMED: Final = 8  # faults that get their name into the picture
 
 
@@ -50,12 +52,16 @@ def ecdf(runs: Sequence[Run], *, column: str = "decision_ms", ax: Axes | None = 
         ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
         names = [run.strategy.name for run in runs]
         shown: list[float] = []
+        never: list[str] = []
         for run in runs:
             look = style.looks(names)[run.strategy.name]
             rows = run.transactions
+            if column not in rows:
+                raise unknown(column, [name for name in rows.columns if name.endswith("_ms")], "column")
             values = rows.loc[rows["measured"], column].to_numpy(dtype=float)
             ended = np.sort(np.maximum(values[np.isfinite(values)], _SHORT))
             if not len(ended):
+                never.append(run.strategy.name)
                 continue
             shown += [float(ended[0]), float(ended[-1])]
             share = np.arange(len(ended) + 1) / len(values)
@@ -71,7 +77,7 @@ def ecdf(runs: Sequence[Run], *, column: str = "decision_ms", ax: Axes | None = 
                 ax.annotate(
                     f"{1 - share[-1]:.1%} had not ended",
                     (ended[-1], share[-1]),
-                    xytext=(0, -12),
+                    xytext=(0, 4),
                     textcoords="offset points",
                     ha="right",
                     fontsize=8,
@@ -79,10 +85,14 @@ def ecdf(runs: Sequence[Run], *, column: str = "decision_ms", ax: Axes | None = 
                 )
         logarithmic(ax, shown, axis="x")
         ax.set_ylim(0, 1.03)
-        ax.set_xlabel(_DURATIONS.get(column, column))
+        ax.set_xlabel(
+            _DURATIONS.get(column, column)
+            + (f"\nnot shown, no transaction had ended with the run: {', '.join(never)}" if never else "")
+        )
         ax.set_ylabel("share of transactions")
         ax.set_title("Distribution over transactions")
-        ax.legend(loc="best")
+        if shown:
+            ax.legend(loc="best")
     return ax
 
 
@@ -130,7 +140,7 @@ def _values(samples: pd.DataFrame, column: str) -> np.ndarray[tuple[int], np.dty
     if column == "backlog":
         return samples_of.backlog(samples)
     if column not in samples:
-        raise KeyError(f"the timeline has no column '{column}'; there are backlog, {', '.join(samples.columns[1:])}")
+        raise unknown(column, ["backlog", *samples.columns[1:]], "column")
     return samples[column].to_numpy(dtype=float)
 
 
@@ -142,6 +152,10 @@ def _title(runs: Sequence[Run], column: str, unit: str) -> str:
     left = {one.strategy.name: abs(float(one.timeline["drift_gross"].iloc[-1])) for one in runs if len(one.timeline)}
     wrong = {name: value for name, value in left.items() if value > 1e-6}
     if not wrong:
+        flying = {one.strategy.name: int(one.timeline["in_flight"].iloc[-1]) for one in runs if len(one.timeline)}
+        still = ", ".join(f"{name} {count:,}" for name, count in flying.items() if count)
+        if still:
+            return f"Consistency drift over time: none at the end, but transactions in flight: {still}"
         return "Consistency drift over time: nothing is left at the end"
     told = ", ".join(f"{name} {catalogue.number(value)} {unit}" for name, value in wrong.items())
     return f"Consistency drift over time; left at the end: {told}"
@@ -157,7 +171,8 @@ def _shade(ax: Axes, runs: Sequence[Run], last: float, end: float) -> None:
         ax.text(warmup / 2, 0.99, "warm-up", transform=high, ha="center", va="top", fontsize=8, clip_on=True)
     if end > last:
         ax.axvspan(last, end, facecolor="#F3F3F3", edgecolor="#DDDDDD", hatch="//", linewidth=0, zorder=0)
-        ax.text((last + end) / 2, 0.99, "no more arrivals", transform=high, ha="center", va="top", fontsize=8)
+        middle, side = ((last + end) / 2, "center") if end - last > _ROOM * end else (end, "right")
+        ax.text(middle, 0.99, "no more arrivals", transform=high, ha=side, va="top", fontsize=8)
     spans = _merged([one for run in runs for one in run.data.struck])
     near: list[float] = []  # where names stand already; one beside them begins further down
     for number, one in enumerate(spans):

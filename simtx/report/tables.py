@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from simtx.metrics.censored import longer_than
 from simtx.metrics.intervals import EQUAL, Interval
+from simtx.metrics.timeouts import marked, timeouts
 from simtx.report import catalogue, style
 from simtx.report.catalogue import Metric
-from simtx.report.timeouts import marked, timeouts
 
 MEANS: Final = "an answer to the client means"
 RELIABLE: Final = 10
@@ -48,14 +48,17 @@ def rows(comparison: Any, metrics: Sequence[str] | None = None, confidence: floa
     chosen = unasked if metrics is None else list(metrics)
     frame = comparison.frame
     known = {name: timeouts(comparison.scenario, one) for name, one in comparison.objects.items()}
-    watched = _watched_ms(comparison)
+    watched = [_watched_ms(comparison, strategy) for strategy in comparison.strategies]
     lines = []
     for name in chosen:
         shown = catalogue.metric(name)
         estimates = [comparison.interval(strategy, name, confidence) for strategy in comparison.strategies]
         if metrics is None and not shown.always and not any(one.mean for one in estimates if one.n):
             continue
-        cells = [(*catalogue.estimate(one, shown.scale, watched, shown.endless), one) for one in estimates]
+        cells = [
+            (*catalogue.estimate(one, shown.scale, longest, shown.endless), one)
+            for one, longest in zip(estimates, watched, strict=True)
+        ]
         marks = [
             marked(name, frame.loc[frame["strategy"] == strategy, name], known[strategy]) if one.n else ""
             for strategy, one in zip(comparison.strategies, estimates, strict=True)
@@ -65,9 +68,10 @@ def rows(comparison: Any, metrics: Sequence[str] | None = None, confidence: floa
     return lines
 
 
-def _watched_ms(comparison: Any) -> float:
-    """For how long every measured transaction of every run was watched; NaN if that is not known."""
+def _watched_ms(comparison: Any, strategy: str) -> float:
+    """For how long every measured transaction of every run of a strategy was watched; NaN if that is not known."""
     frame = comparison.frame
+    frame = frame[frame["strategy"] == strategy]
     return float(frame["watched_ms"].min()) if "watched_ms" in frame and len(frame) else math.nan
 
 
@@ -92,14 +96,21 @@ def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> li
             f"intervals hold although the runs were looked at before they ended ({comparison.stopping.rule}): {comparison.stopping}"
         )
     estimates = [one for row in lines for _, _, one in row.cells]
-    if any(one.never for one in estimates):
+    if any(one.never and not one.mean for one in estimates):
         said.append(
             f"[≤ k in n runs]: seen in no run; with {100 * confidence:g} % confidence no more than k of n runs have any"
+        )
+    if any(one.never and one.mean for one in estimates):
+        said.append(
+            f"[≥ k in n runs]: all of it in every run; with {100 * confidence:g} % confidence so it is in at least k of n runs"
         )
     if any(one.method == EQUAL for one in estimates):
         said.append("no brackets: the same in every run")
     if any(one.infinite for one in estimates):
-        said.append("> t: beyond t, for which every measured transaction was watched at least, in so many of the runs")
+        said.append(
+            "> t: had not ended when the run ended, in so many of the runs; every measured transaction of that strategy was watched for t at least, "
+            "so that it may lie above larger figures of others"
+        )
     if any(mark for row in lines for mark in row.marks):
         said.append("= or ≈ NAME: the figure is this timeout of the configuration, and says nothing about speed")
     if len(set(comparison.promises.values())) > 1:

@@ -10,9 +10,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
+import simtx
 from simtx import ScenarioError
 from simtx.experiments import interval, paired, ratio
 from simtx.metrics.intervals import kind_of
+from simtx.report import catalogue
 
 
 def test_by_hand() -> None:
@@ -162,6 +164,14 @@ def test_the_kind_of_a_metric_is_told_by_its_unit() -> None:
         "something": "real",
     }
     assert {name: kind_of(name) for name in names} == names
+
+
+def test_every_metric_of_the_tables_has_a_kind_with_a_range() -> None:
+    """An interval of a number of requests, or of anything else that is counted, must not reach below zero."""
+    short = simtx.load("transfer").replace(**{"run.duration": "1s", "run.warmup": "0s"})
+    names = [*catalogue.METRICS, *simtx.simulate(short, "2pc").summary.index]
+    assert [name for name in names if kind_of(name) == "real"] == []
+    assert interval([0.0, 0.0, 1065.0], kind=kind_of("requests_repeated")).low == 0.0
 
 
 @pytest.mark.parametrize("confidence", ["95%", None, True])
