@@ -364,7 +364,8 @@ def test_every_figure_has_a_source_or_is_an_assumption(purchase):
     assert scenario.assumptions["policies"] == "default of simtx"
     assert scenario.sources["network.latency"].startswith("IBM Cloud VPC docs")
     assert "mean of a shifted lognormal" in scenario.assumptions["network.latency"]
-    assert scenario.warnings == simtx.simulate(scenario, "saga").warnings, "the same kind of thing"
+    told = simtx.simulate(scenario, "saga").warnings
+    assert scenario.warnings == told[: len(scenario.warnings)], "the same kind of thing, before what the run has to say"
 
 
 def test_an_assumption_has_its_value_beside_its_reason(purchase):

@@ -430,7 +430,7 @@ def test_a_circuit_breaker_holds_calls_back_from_a_node_that_is_down() -> None:
     """After the threshold of failed calls no message goes out until the cooldown is over, and then one trial."""
     fault = {"kind": "crash", "node": "s1", "at": "0.5s", "duration": "20.0s"}
     plain = chain(3, rate=5.0, transactions=60, faults=[fault], policies={"attempts": 2})
-    guarded = plain.replace(**{"policies.breaker": {"threshold": 3, "cooldown": 2.0}})
+    guarded = plain.replace(**{"policies.breaker": {"threshold": 3, "cooldown": "2s"}})
     without, with_one = (simtx.simulate(scenario, "saga") for scenario in (plain, guarded))
     assert_sound(without)
     assert_sound(with_one)
