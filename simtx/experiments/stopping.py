@@ -25,7 +25,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 from simtx.arguments import choice, number, optional, require, text, whole
 from simtx.errors import ScenarioError
 from simtx.experiments.pairs import Pair, compared
-from simtx.metrics.intervals import interval, kind_of
+from simtx.metrics.intervals import HIGHER_IS_BETTER, interval, kind_of
 
 Better = Literal["lower", "higher"]
 Values: TypeAlias = Mapping[str, Sequence[float]]
@@ -36,12 +36,10 @@ CAP: Final = 200
 _GROWTH: Final = 1.5
 _PRICE: Final = 0.8
 
-_HIGHER: Final = ("throughput_per_s", "goodput_per_s", "committed_share")
-
 
 def better_of(metric: str) -> Better:
     """Whether lower or higher values of a metric are better."""
-    return "higher" if metric in _HIGHER else "lower"
+    return "higher" if metric in HIGHER_IS_BETTER else "lower"
 
 
 def looks(minimum: int, cap: int) -> list[int]:

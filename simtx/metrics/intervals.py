@@ -250,6 +250,10 @@ _COUNTS: Final = frozenset(
 )
 
 
+HIGHER_IS_BETTER: Final = frozenset({"throughput_per_s", "goodput_per_s", "committed_share"})
+"""Metrics of which more is better; of all others less is."""
+
+
 def kind_of(metric: str) -> Kind:
     """What kind of number a metric is, by the unit at the end of its name; a name without a known unit counts as a real number."""
     if metric in _COUNTS or metric.endswith("_count"):

@@ -271,7 +271,7 @@ def _bars(comparison: Comparison, confidence: float) -> str:
     """What bars and dots are, if there are any."""
     if comparison.frame["strategy"].value_counts().max() < 2:
         return "one run of each strategy: no intervals"
-    return f"bars are {confidence:.0%} intervals of the mean, dots are replications"
+    return f"bars are {100 * confidence:g} % intervals of the mean, dots are replications"
 
 
 def _say_what_bars_are(ax: Axes, comparison: Comparison, confidence: float) -> None:

@@ -57,7 +57,18 @@ def quantity(sweep: Any, parameter: str, value: Any) -> str:
     """A value of a parameter, without its unit."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f"{value * displayed(sweep, parameter)[0]:.6g}"
+    return plain(value * displayed(sweep, parameter)[0])
+
+
+def plain(value: float, _position: object = None) -> str:
+    """A number in full, thousands apart, as at the ticks of an axis: ``1,500``, ``0.25``."""
+    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e12 else f"{value:,.6g}"
+
+
+def with_unit(sweep: Any, parameter: str, value: Any) -> str:
+    """A value of a parameter with its unit: ``20/s``, ``5 ms``."""
+    unit = displayed(sweep, parameter)[1]
+    return f"{quantity(sweep, parameter, value)}{unit[1:] if unit.startswith('1/') else f' {unit}' if unit else ''}"
 
 
 def heading(sweep: Any, parameter: str) -> str:
@@ -68,8 +79,7 @@ def heading(sweep: Any, parameter: str) -> str:
 
 def held(sweep: Any, parameter: str, value: Any) -> str:
     """A parameter with its value and unit."""
-    unit = displayed(sweep, parameter)[1]
-    return f"{parameter} = {quantity(sweep, parameter, value)}{f' {unit}' if unit else ''}"
+    return f"{parameter} = {with_unit(sweep, parameter, value)}"
 
 
 def _rows(sweep: Any, metric: str, confidence: float, most: int) -> tuple[str, list[str], list[list[str]]]:

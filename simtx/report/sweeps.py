@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +13,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from simtx.errors import ScenarioError
 from simtx.report import catalogue, style
-from simtx.report.sweep_tables import displayed, heading, held, quantity
+from simtx.report import sweep_findings as findings
+from simtx.report.sweep_tables import displayed, heading, held, plain, quantity
 from simtx.scenario.units import hint
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MOST: Final = 12
 """Small multiples in one picture: more are not legible."""
 _GAP: Final = "#EEEEEE"
+_PANEL: Final = 9.0
+"""Letters to an inch in the title of a panel."""
 
 
 def plot(
@@ -82,7 +84,7 @@ def plot(
         figure = (
             _lines(sweep, data, metric, x, panels, confidence)
             if y is None
-            else _maps(sweep, data, metric, x, y, panels)
+            else _maps(sweep, data, metric, x, y, panels, confidence)
         )
         lacking = sweep.lacking()
         if lacking:
@@ -105,7 +107,8 @@ def lines(
         ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.8), layout="constrained")[1]
         _line_panel(sweep, data, metric, x, ax)
         _scale(ax, data)
-        ax.set_title(_wrapped(_finding(sweep, data, x, metric), 6.4))
+        found = findings.over(sweep, data, x, _ordered(data, x), metric)
+        ax.set_title(findings.wrapped(findings.titled(metric, found), 6.4, _PANEL))
         ax.legend()
     return ax
 
@@ -126,6 +129,8 @@ def _data(
     for field in ("mean", "low", "high"):
         data[field] = table[metric, field] * scale
     data["n"] = table[metric, "n"]
+    numbers = {row[1:]: int(row[0]) for row in sweep.cells.itertuples(name=None)}
+    data["cell"] = [numbers[values] for values in data[sweep.parameters].itertuples(index=False, name=None)]
     if strategies is not None:
         data = data[data["strategy"].isin(list(strategies))]
     for name, value in at.items():
@@ -136,7 +141,7 @@ def _data(
             known = ", ".join(quantity(sweep, name, one) for one in dict.fromkeys(data[name]))
             raise ScenarioError(f"no cell has {name}={value}; there are {known}", "at")
         data = chosen
-    return data
+    return findings.note(sweep, data, metric, confidence)
 
 
 def _ordered(data: pd.DataFrame, name: str) -> list[Any]:
@@ -160,14 +165,18 @@ def _lines(sweep: Any, data: pd.DataFrame, metric: str, x: str, panels: str | No
         part = data if panels is None else data[data[panels] == value]
         _line_panel(sweep, part, metric, x, ax)
         if panels is not None:
-            ax.set_title(_wrapped(f"{held(sweep, panels, value)}: {_finding(sweep, part, x)}", width / columns))
+            found = findings.over(sweep, part, x, _ordered(part, x), metric)
+            title = f"{held(sweep, panels, value)}{f': {found}' if found else ''}"
+            ax.set_title(findings.wrapped(title, width / columns - 0.3, _PANEL))
             ax.label_outer()
     for ax in list(axes.flat)[len(values) :]:
         ax.set_visible(False)
     _scale(axes[0, 0], data)
     _legend(figure, axes[0, 0])
-    finding = _finding(sweep, data, x, metric) if panels is None else _winners(data, metric, [x, panels])
-    _titled(figure, finding, sweep, data, f"bars are {confidence:.0%} intervals")
+    found = (
+        findings.over(sweep, data, x, _ordered(data, x), metric) if panels is None else findings.counted(data, metric)
+    )
+    _titled(figure, findings.titled(metric, found), sweep, data, metric, confidence, bars=True)
     return figure
 
 
@@ -212,6 +221,8 @@ def _line_panel(sweep: Any, data: pd.DataFrame, metric: str, x: str, ax: Axes) -
         ax.xaxis.set_minor_formatter(NullFormatter())
     if not numeric or (wide and len(order) <= 10):
         ax.set_xticks(list(place.values()), [quantity(sweep, x, value) for value in order])
+    elif numeric:
+        ax.xaxis.set_major_formatter(FuncFormatter(plain))
     ax.set_xlabel(heading(sweep, x))
     ax.set_ylabel(catalogue.axis_label(metric, sweep.scenario))
 
@@ -221,45 +232,22 @@ def _scale(ax: Axes, data: pd.DataFrame) -> None:
     means = data["mean"][np.isfinite(data["mean"])]
     if len(means) and means.min() > 0 and means.max() >= 30 * means.min():
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(FuncFormatter(_plain))
+        ax.yaxis.set_major_formatter(FuncFormatter(plain))
         ax.yaxis.set_minor_formatter(NullFormatter())
-    elif len(means) and means.min() >= 0:
-        ax.set_ylim(bottom=0)
+    else:
+        ax.yaxis.set_major_formatter(FuncFormatter(plain))
+        if len(means) and means.min() >= 0:
+            ax.set_ylim(bottom=0)
 
 
 def _plain(value: float, _position: object = None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _finding(sweep: Any, data: pd.DataFrame, x: str, metric: str | None = None) -> str:
-    """Which strategy has the lowest mean, from where to where: what the lines show, not whether the data support it."""
-    label = f"{_label(metric)}: " if metric is not None else ""
-    lowest: list[tuple[Any, str]] = []
-    for value in _ordered(data, x):
-        rows = data[(data[x] == value) & (data["n"] > 0)]
-        means = rows.groupby("strategy", sort=False)["mean"].mean().dropna()
-        least = means[means == means.min()]
-        if len(least):
-            lowest.append((value, str(least.index[0]) if len(least) == 1 else ""))
-    names = [name for _, name in lowest]
-    if data["strategy"].nunique() < 2 or not names or "" in names:
-        return label.removesuffix(": ")
-    changes = [i for i in range(1, len(names)) if names[i] != names[i - 1]]
-    if not changes:
-        return f"{label}lowest with {names[0]}"
-    if len(changes) > 1:
-        return f"{label}the lowest changes {len(changes)} times"
-    unit = displayed(sweep, x)[1]
-    last, first = (quantity(sweep, x, lowest[changes[0] - back][0]) for back in (1, 0))
-    return f"{label}lowest with {names[0]} up to {last} {unit}, with {names[-1]} from {first} {unit}".replace(
-        " ,", ","
-    ).rstrip()
-
-
 # --- heat maps ----------------------------------------------------------------------------------------------------------------------
 
 
-def _maps(sweep: Any, data: pd.DataFrame, metric: str, x: str, y: str, panels: str | None) -> Figure:
+def _maps(sweep: Any, data: pd.DataFrame, metric: str, x: str, y: str, panels: str | None, confidence: float) -> Figure:
     names = [name for name in sweep.strategies if name in set(data["strategy"])]
     rows = _ordered(data, panels) if panels is not None else [None]
     width = max(6.4, 3.3 * len(names) + 1.2)
@@ -274,9 +262,9 @@ def _maps(sweep: Any, data: pd.DataFrame, metric: str, x: str, y: str, panels: s
             part = part if panels is None else part[part[panels] == value]
             image = _map_panel(sweep, part, x, y, ax, norm)
             if line == 0:
-                ax.set_title(name)
+                ax.set_title(findings.wrapped(name, 3.0, _PANEL))
             if panels is not None:
-                ax.set_ylabel(f"{held(sweep, panels, value)}\n{heading(sweep, y)}")
+                ax.set_ylabel(f"{findings.wrapped(held(sweep, panels, value), 2.9, _PANEL)}\n{heading(sweep, y)}")
             ax.label_outer()
     if image is not None:
         bar = figure.colorbar(
@@ -286,11 +274,11 @@ def _maps(sweep: Any, data: pd.DataFrame, metric: str, x: str, y: str, panels: s
             shrink=0.9,
             extend="max" if endless else "neither",
         )
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(_plain))
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(plain))
         bar.ax.yaxis.set_minor_formatter(
-            FuncFormatter(lambda value, _: _plain(value) if f"{value:e}"[0] in "25" else "")
+            FuncFormatter(lambda value, _: plain(value) if f"{value:e}"[0] in "25" else "")
         )
-    _titled(figure, _winners(data, metric, [one for one in (x, y, panels) if one]), sweep, data)
+    _titled(figure, findings.titled(metric, findings.counted(data, metric)), sweep, data, metric, confidence)
     return figure
 
 
@@ -328,36 +316,25 @@ def _map_panel(sweep: Any, data: pd.DataFrame, x: str, y: str, ax: Axes, norm: A
     return image
 
 
-def _winners(data: pd.DataFrame, metric: str, over: list[str]) -> str:
-    """In how many cells each strategy has the lowest mean: what the maps show, not whether the data support it."""
-    means = data[data["n"] > 0].pivot_table(index=over, columns="strategy", values="mean", aggfunc="mean").dropna()
-    if means.shape[1] < 2 or means.empty:
-        return _label(metric)
-    least = means.eq(means.min(axis=1), axis=0)
-    counts = least[least.sum(axis=1) == 1].sum().sort_values(ascending=False)
-    said = ", ".join(f"{name} in {int(count)}" for name, count in counts.items() if count)
-    return f"{_label(metric)}: lowest mean of {len(means)} cells: {said or 'all equal'}"
-
-
 # --- words --------------------------------------------------------------------------------------------------------------------------
 
 
-def _label(metric: str) -> str:
-    label = catalogue.metric(metric).label
-    return label[0].upper() + label[1:]
-
-
-def _wrapped(text: str, inches: float) -> str:
-    return "\n".join(textwrap.wrap(text, max(int(12.5 * inches), 20)))
-
-
-def _titled(figure: Figure, finding: str, sweep: Any, data: pd.DataFrame, more: str = "") -> None:
-    """What the picture shows, and of what."""
+def _titled(
+    figure: Figure, finding: str, sweep: Any, data: pd.DataFrame, metric: str, confidence: float, *, bars: bool = False
+) -> None:
+    """What the picture shows, of what, and how sure that is."""
     counts = sorted(set(data["n"]))
     runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    about = f"{sweep.scenario.title or sweep.scenario.name}; {runs} replications, seed {sweep.seed}{f'; {more}' if more else ''}"
-    text = f"{_wrapped(finding, figure.get_figwidth())}\n{about}"
-    figure.suptitle(text, fontsize=10, x=0.01, ha="left")
+    about = f"{sweep.scenario.title or sweep.scenario.name}; {runs} replication{'s' if counts != [1] else ''}, seed {sweep.seed}"
+    sure = f"{100 * confidence:g} %"
+    said = [f"bars are {sure} intervals"] if bars and counts[-1] > 1 else []
+    if data["strategy"].nunique() > 1 and counts[-1] > 1:
+        said.append(f"told apart by pairs of runs, {sure} for all {data['cell'].nunique()} cells together")
+    if meaning := findings.promises(sweep, data, metric):
+        said.append(meaning)
+    width = figure.get_figwidth()
+    lines = [findings.wrapped(finding, width), findings.wrapped("; ".join([about, *said]), width)]
+    figure.suptitle("\n".join(lines), fontsize=10, x=0.01, ha="left")
 
 
 def _legend(figure: Any, ax: Axes) -> None:

@@ -72,7 +72,7 @@ def test_median_and_tail_stand_side_by_side_with_their_replications(comparison: 
     frame = comparison.frame
     values = frame.loc[frame["strategy"] == "saga", "latency_p99_ms"]
     assert any(np.array_equal(line.get_ydata(), values) for line in dots)
-    assert "bars are 95% intervals of the mean, dots are replications" in ax.get_xlabel()
+    assert "bars are 95 % intervals of the mean, dots are replications" in ax.get_xlabel()
 
 
 def test_one_run_has_no_bars_no_dots_and_says_so(small: simtx.Scenario) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 import simtx
@@ -57,10 +58,77 @@ def test_lines_over_one_parameter_with_an_interval_at_each_point(sweep: simtx.Sw
         assert [end for pair in drawn for end in pair] == pytest.approx([end for one in intervals for end in one[1:3]])
 
 
-def test_the_title_says_which_strategy_has_the_lowest_mean(sweep: simtx.Sweep) -> None:
-    title = sweep.plot(METRIC, at={"rtt": "20ms", "hub.log.flush": "group"})._suptitle.get_text()
-    assert title.startswith("Request to answer, median: lowest with outbox\n")
-    assert "2 replications, seed 1; bars are 95% intervals" in title.replace("\n", " ")
+def played(sweep: simtx.Sweep, monkeypatch: pytest.MonkeyPatch, ahead: dict[int, str]) -> None:
+    """Figures in place of those of the runs: either strategy is lower in every other replication, and where one is ahead by far in all of them."""
+    frame = sweep.frame
+    turns = (frame["replication"] + (frame["strategy"] == "2pc")) % 2
+    behind = [
+        ahead.get(one.rate, one.strategy) != one.strategy
+        for one in frame.rename(columns={"workload.rate": "rate"}).itertuples()
+    ]
+    frame[METRIC] = 10_000.0 + 100 * turns + 10_000 * np.array(behind)
+    monkeypatch.setattr(sweep, "_frame", frame)
+
+
+def title(sweep: simtx.Sweep, metric: str = METRIC, **options: Any) -> str:
+    return str(sweep.plot(metric, **options)._suptitle.get_text()).replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "finding"),
+    [
+        ({50: "2pc", 100: "2pc", 150: "2pc"}, "lowest with 2pc "),
+        ({}, "not told apart "),
+        ({50: "2pc", 150: "outbox"}, "lowest with 2pc at 50/s; not told apart at 100/s; lowest with outbox at 150/s "),
+        ({50: "2pc", 100: "2pc"}, "lowest with 2pc up to 100/s; not told apart at 150/s "),
+        ({50: "outbox", 100: "2pc", 150: "2pc"}, "lowest with outbox at 50/s, with 2pc from 100/s "),
+    ],
+)
+def test_the_title_names_a_strategy_only_where_the_paired_runs_tell_it_from_the_others(
+    sweep: simtx.Sweep, monkeypatch: pytest.MonkeyPatch, ahead: dict[int, str], finding: str
+) -> None:
+    more = sweep.extend([{"workload.rate": rate, "rtt": 0.02, "hub.log.flush": "group"} for rate in (50, 100, 150)], 6)
+    played(more, monkeypatch, ahead)
+    said = title(more, at=held(more, rtt="20ms"))
+    assert said.startswith(f"Request to answer, median: {finding}")
+    assert "6 replications, seed 1; bars are 95 % intervals; told apart by pairs of runs, 95 % for all 3 cells" in said
+    assert said.endswith("an answer means decided with 2pc, accepted with outbox")
+
+
+def test_who_leads_in_each_cell_is_who_may_be_the_best(sweep: simtx.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is shared among the cells and pairs, as in `best`; with one cell in the picture it has all of it."""
+    metric = "decision_p50_ms"
+    assert [list(one) for one in sweep.leading(metric)] == list(sweep.best(metric)["candidates"])
+    frame = sweep.frame
+    frame.loc[frame["strategy"] == "2pc", metric] = 1.0 + 0.001 * frame["replication"]
+    frame.loc[frame["strategy"] == "outbox", metric] = 1.05  # two pairs: told apart at 95 %, and not at 99.6 %
+    monkeypatch.setattr(sweep, "_frame", frame)
+    assert list(sweep.leading(metric, [3])) == [("2pc",)]
+    assert set(sweep.leading(metric)) == {("2pc", "outbox")}
+    assert list(sweep.leading(metric, [3], better="higher")) == [("outbox",)]
+    frame.loc[(frame["strategy"] == "outbox") & (frame["replication"] == 0), metric] = float("nan")
+    assert list(sweep.leading(metric, [3])) == [("2pc", "outbox")]  # nobody knows what that run would have shown
+    with pytest.raises(ScenarioError, match="did you mean 'decision_p50_ms'"):
+        sweep.leading("decision_p5_ms")
+
+
+def test_what_is_better_high_is_called_highest(sweep: simtx.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = sweep.frame
+    frame["throughput_per_s"] = np.where(frame["strategy"] == "outbox", 90.0, 80.0)
+    monkeypatch.setattr(sweep, "_frame", frame)
+    assert title(sweep, "throughput_per_s").partition(": ")[2].startswith("highest with outbox in all 12 cells")
+
+
+def test_titles_fit_their_panels_and_ticks_are_numbers_in_full(
+    sweep: simtx.Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played(sweep, monkeypatch, {50: "2pc", 150: "outbox"})
+    figure = sweep.plot(METRIC, x="rtt", panels="workload.rate", at={"hub.log.flush": "group"})
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        words = ax._left_title.get_window_extent()
+        assert words.x1 <= ax.get_window_extent().x1 + 0.2 * figure.dpi
+    assert "10,000" in [text.get_text() for text in figure.axes[0].get_yticklabels()]
 
 
 def test_heat_maps_over_two_parameters_one_a_strategy(sweep: simtx.Sweep) -> None:
@@ -83,7 +151,8 @@ def test_small_multiples_over_three(sweep: simtx.Sweep) -> None:
     assert len([ax for ax in sweep.plot(METRIC).axes if ax.images]) == 4
     figure = sweep.plot(METRIC, x="rtt", panels="workload.rate", at={"hub.log.flush": "group"})
     titles = [ax.get_title(loc="left") for ax in figure.axes]
-    assert [title.partition(":")[0] for title in titles] == [f"workload.rate = {rate} 1/s" for rate in (50, 100, 150)]
+    shown = [title.replace("\n", " ").partition(":")[0] for title in titles]
+    assert shown == [f"workload.rate = {rate}/s" for rate in (50, 100, 150)]
 
 
 def test_infinite_means_are_arrows_and_gaps_are_grey(sweep: simtx.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

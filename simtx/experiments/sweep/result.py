@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from simtx.experiments.compare import Comparison, Result
+from simtx.experiments.pairs import compared
+from simtx.experiments.stopping import better_of
 from simtx.experiments.sweep.runs import Runs
 from simtx.metrics import views
-from simtx.metrics.intervals import check_confidence
+from simtx.metrics.intervals import check_confidence, kind_of
 
 if TYPE_CHECKING:
     from simtx.experiments.frontier import Frontier
@@ -107,6 +111,55 @@ class Sweep(Runs):
             row = {"strategy": one.strategy, "supported": one.supported, "guaranteed": one.guaranteed}
             found.append({**self._values(int(number)), **row, "candidates": one.candidates, "more": one.more})
         return pd.DataFrame(found, index=numbers)
+
+    def leading(
+        self,
+        metric: str,
+        cells: Sequence[int] | None = None,
+        strategies: Sequence[str] | None = None,
+        *,
+        better: Better | None = None,
+        confidence: float = 0.95,
+    ) -> pd.Series[Any]:
+        """Who may be the best by a metric in each cell: the strategies of which no other is told better, pair by pair over the replications.
+
+        What a title of a picture may say, for the strategies and cells that it shows. It looks at figures alone: thresholds and what an answer promises
+        are for `best`. A strategy of which runs have failed or are missing, or have no value, is told from no other.
+
+        Args:
+            metric: What ranks.
+            cells: Numbers of cells; None: all.
+            strategies: Labels; None: all.
+            better: ``lower`` or ``higher``; None: what is better of this metric.
+            confidence: With which the statements of all these cells hold together.
+
+        Returns:
+            A tuple of labels for each cell; one label: the runs tell it from all others.
+
+        Raises:
+            ScenarioError: There is no such metric.
+        """
+        numbers = list(self.cells.index) if cells is None else list(dict.fromkeys(cells))
+        names = self.strategies if strategies is None else [one for one in self.strategies if one in strategies]
+        lower = (better or better_of(metric)) == "lower"
+        pairs = list(combinations(names, 2))
+        alpha = (1 - check_confidence(confidence)) / max(1, len(numbers) * len(pairs))  # Bonferroni
+        asked = Counter((row.cell, row.strategy) for row in self._rows)
+        values = self._by_replication(metric)
+        found = []
+        for number in numbers:
+            whole = {one: values.get((number, one), {}) for one in names}
+            whole = {one: seen for one, seen in whole.items() if seen and len(seen) == asked[number, one]}
+            behind = set()
+            for one, other in pairs:
+                if one in whole and other in whole:
+                    both = sorted(whole[one].keys() & whole[other].keys())
+                    ours, theirs = ([whole[name][i] for i in both] for name in (one, other))
+                    told = compared(ours, theirs, kind_of(metric), alpha).lower
+                    if told is not None:
+                        behind.add(other if told == lower else one)
+            found.append(tuple(one for one in names if one not in behind and asked[number, one]))
+        return pd.Series(found, index=numbers, dtype=object)
 
     # --- more ---------------------------------------------------------------------------------------------------------------------------
 

@@ -176,9 +176,7 @@ class Runs:
         Raises:
             ScenarioError: There is no such metric, or runs have failed or are missing.
         """
-        frame = self.frame
-        if metric not in self.metrics:
-            raise ScenarioError(f"{shown(metric)} is no metric; {hint(str(metric), self.metrics)}", "metric")
+        frame = self._with(metric)
         if incomplete not in ("refuse", "drop"):
             raise ScenarioError(f"{shown(incomplete)} is neither 'refuse' nor 'drop'", "incomplete")
         lacking = self.lacking()
@@ -218,15 +216,28 @@ class Runs:
     def _intervals(self, metric: str, confidence: float) -> dict[tuple[int, str], Interval]:
         """By cell and strategy; without those of which no run is finished."""
         check_confidence(confidence)
-        frame = self.frame
-        if metric not in self.metrics:
-            raise ScenarioError(f"{shown(metric)} is no metric; {hint(str(metric), self.metrics)}", "metric")
+        frame = self._with(metric)
         kind = kind_of(metric)
         cells = np.array([row.cell for row in self._present], dtype=int)
         fine = (frame["error"] == "").to_numpy()
         values = pd.DataFrame({"cell": cells, "strategy": frame["strategy"], "value": frame[metric]})[fine]
         groups: Any = values.groupby(["cell", "strategy"], sort=False)["value"]
         return {(int(cell), str(label)): interval(group, confidence, kind=kind) for (cell, label), group in groups}
+
+    def _with(self, metric: str) -> pd.DataFrame:
+        """The frame, which has this metric."""
+        if metric not in self.metrics:
+            raise ScenarioError(f"{shown(metric)} is no metric; {hint(str(metric), self.metrics)}", "metric")
+        return self.frame
+
+    def _by_replication(self, metric: str) -> dict[tuple[int, str], dict[int, float]]:
+        """By cell and strategy: the value of each replication that has one."""
+        frame = self._with(metric)
+        values: dict[tuple[int, str], dict[int, float]] = {}
+        for row, value in zip(self._present, frame[metric].to_numpy(dtype=float), strict=True):
+            if not np.isnan(value):
+                values.setdefault((row.cell, row.strategy), {})[row.replication] = float(value)
+        return values
 
     def lacking(self) -> str:
         """What is not there, in words; empty if everything is."""

@@ -1,0 +1,138 @@
+"""What a picture of a sweep shows, in words: which strategy is lowest where, as far as the paired runs tell the strategies apart.
+
+The statements about all cells of a picture hold together with the confidence of the picture; see `simtx.Sweep.leading`.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby, pairwise
+from typing import Any, Final
+
+import pandas as pd
+
+from simtx.metrics.intervals import HIGHER_IS_BETTER
+from simtx.report import catalogue
+from simtx.report.sweep_tables import with_unit
+
+AHEAD: Final = "ahead"
+"""Column of the data of a picture: the labels that may be the best in the cell of a row; one of them: the runs tell it from the others."""
+
+Ahead = tuple[str, ...]
+
+
+def note(sweep: Any, data: pd.DataFrame, metric: str, confidence: float) -> pd.DataFrame:
+    """The data with the column `AHEAD`: rows have `cell` and `strategy`, and are those of the picture."""
+    found = sweep.leading(
+        metric, list(dict.fromkeys(data["cell"])), list(dict.fromkeys(data["strategy"])), confidence=confidence
+    )
+    return data.assign(**{AHEAD: data["cell"].map(found)})
+
+
+def over(sweep: Any, data: pd.DataFrame, x: str, values: Sequence[Any], metric: str) -> str:
+    """Who is lowest, from where to where along an axis; empty if there is nobody to compare with."""
+    names = _names(data)
+    known = data[data["n"] > 0]
+    leaders = {value: _one(known[known[x] == value][AHEAD]) for value in values if (known[x] == value).any()}
+    if len(names) < 2 or not leaders:
+        return ""
+    stretches = [(ahead, [one for one, _ in part]) for ahead, part in groupby(leaders.items(), lambda item: item[1])]
+    if len(stretches) == 1:
+        return _words(stretches[0][0], names, metric)
+    if not pd.api.types.is_numeric_dtype(data[x]) or len(stretches) > 3:
+        return counted(data, metric, "values", list(leaders.values()))
+    said = []
+    for position, (ahead, where) in enumerate(stretches):
+        first, last = (with_unit(sweep, x, one) for one in (where[0], where[-1]))
+        if position == 0:
+            place = f"up to {last}" if len(where) > 1 else f"at {last}"
+        elif position == len(stretches) - 1:
+            place = f"from {first}" if len(where) > 1 else f"at {first}"
+        else:
+            place = f"from {first} to {last}" if len(where) > 1 else f"at {first}"
+        said.append(f"{_words(ahead, names, metric)} {place}")
+    return _together(said, metric)
+
+
+def counted(data: pd.DataFrame, metric: str, what: str = "cells", leaders: Sequence[Ahead] | None = None) -> str:
+    """In how many cells who is lowest, and in how many that is not told; empty if there is nobody to compare with."""
+    names = _names(data)
+    if leaders is None:
+        leaders = [_one(rows) for _, rows in data[data["n"] > 0].groupby("cell", sort=False)[AHEAD]]
+    if len(names) < 2 or not leaders:
+        return ""
+    counts = Counter(one[0] for one in leaders if len(one) == 1)
+    rest = len(leaders) - counts.total()
+    if len(counts) == 1 and not rest:
+        return f"{_best(metric)} with {next(iter(counts))} in {_all(len(leaders), what)}"
+    if not counts:
+        return f"not told apart in {_all(len(leaders), what)}" if len(leaders) > 1 else "not told apart"
+    said = [f"{_best(metric)} with {name} in {count}" for name, count in counts.most_common()]
+    said[0] += f" of {len(leaders)} {what}"
+    return _together([*said, *([f"not told apart in {rest}"] if rest else [])], metric)
+
+
+def promises(sweep: Any, data: pd.DataFrame, metric: str) -> str:
+    """What an answer says, if that is not the same in all strategies of the picture: times until the answer are then not like with like."""
+    by: dict[str, list[str]] = {}
+    for name in _names(data):
+        by.setdefault(sweep.study.strategies[name].promise, []).append(name)
+    if not metric.startswith("latency_") or len(by) < 2:
+        return ""
+    meanings = [f"{promise} with {' and '.join(names)}" for promise, names in by.items()]
+    return f"an answer means {', '.join(meanings)}"
+
+
+def wrapped(text: str, inches: float, per_inch: float = 12.5) -> str:
+    """In lines that fit; a number stays with its unit."""
+    kept = text.replace(" %", "\u00a0%").replace(" ms", "\u00a0ms")
+    lines = textwrap.wrap(kept, max(int(per_inch * inches), 16), break_on_hyphens=False, break_long_words=False)
+    return "\n".join(lines).replace("\u00a0", " ")
+
+
+def label(metric: str) -> str:
+    """A metric, as a sentence begins."""
+    text = catalogue.metric(metric).label
+    return text[0].upper() + text[1:]
+
+
+def titled(metric: str, finding: str) -> str:
+    """A metric and what is found of it."""
+    return f"{label(metric)}: {finding}" if finding else label(metric)
+
+
+def _all(count: int, what: str) -> str:
+    return f"all {count} {what}" if count > 1 else f"the one {what.removesuffix('s')}"
+
+
+def _names(data: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(data["strategy"]))
+
+
+def _one(rows: pd.Series[Any]) -> Ahead:
+    """Of several cells at one place: the same in all of them, or all who lead in any."""
+    return tuple(dict.fromkeys(name for ahead in rows for name in ahead))
+
+
+def _best(metric: str) -> str:
+    return "highest" if metric in HIGHER_IS_BETTER else "lowest"
+
+
+def _words(ahead: Ahead, names: Sequence[str], metric: str) -> str:
+    if len(ahead) == 1:
+        return f"{_best(metric)} with {ahead[0]}"
+    if len(ahead) == len(names):
+        return "not told apart"
+    return f"{' or '.join([', '.join(ahead[:-1]), ahead[-1]])} {_best(metric)}, not told apart"
+
+
+def _together(said: Sequence[str], metric: str) -> str:
+    """Parts of a sentence, with what they begin with said once."""
+    start = f"{_best(metric)} with "
+    out = said[0]
+    for before, one in pairwise(said):
+        again = before.startswith(start) and one.startswith(start)
+        out += f", {one.removeprefix(_best(metric)).strip()}" if again else f"; {one}"
+    return out
