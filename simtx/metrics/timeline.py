@@ -136,8 +136,20 @@ def frame(data: Any) -> pd.DataFrame:
 
 
 def backlog(samples: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """All that waits at each sample: for workers, for locks, in outboxes, at the broker. What is not known counts as nothing."""
-    waiting = [name for name in samples.columns if name.startswith(tuple(f"{level}_" for level in LEVELS))]
-    known: npt.NDArray[np.float64] = np.nan_to_num(samples[waiting].to_numpy(dtype=float))
-    total: npt.NDArray[np.float64] = known.sum(axis=1)
+    """All that waits at each sample: for workers, for locks, in outboxes, at the broker. What is not known counts as nothing.
+
+    A message that is delivered and waits for a worker is still held by the broker, as it is not acknowledged yet: it counts once.
+    """
+    total = np.zeros(len(samples))
+
+    def known(level: str, service: str) -> npt.NDArray[np.float64]:
+        column = f"{level}_{service}"
+        values = samples[column].to_numpy(dtype=float) if column in samples else total * 0.0
+        return np.nan_to_num(values)
+
+    prefixes = tuple(f"{level}_" for level in LEVELS)
+    services = {name.removeprefix(p) for name in samples.columns for p in prefixes if name.startswith(p)}
+    for service in sorted(services):
+        at_service = known("queue", service) + known("lock_queue", service)
+        total = total + np.maximum(at_service, known("broker", service)) + known("relay", service)
     return total

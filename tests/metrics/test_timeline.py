@@ -54,6 +54,27 @@ def test_backlogs_of_relays_and_consumers_are_in_the_timeline(healed: dict[str, 
     assert not any(column.startswith(("relay_", "broker_")) for column in healed["saga"].timeline)
 
 
+def test_a_message_that_waits_for_a_worker_waits_once(healed: dict[str, Run]) -> None:
+    """The broker holds it until it is acknowledged, and the service has it in its queue: no more waits than is in flight, and nothing twice."""
+    samples = healed["outbox"].timeline
+    both = samples.broker_payments.to_numpy() + samples.queue_payments.to_numpy()
+    assert both.max() > 1.5 * samples.in_flight.max()
+    waiting = timeline.backlog(samples)
+    assert waiting.max() < 1.2 * samples.in_flight.max()
+    assert (waiting >= samples[["broker_payments", "queue_payments"]].max(axis=1)).all()
+    one = pd.DataFrame(
+        {
+            "time_s": [0.0],
+            "queue_a": [3.0],
+            "lock_queue_a": [1.0],
+            "broker_a": [5.0],
+            "relay_a": [2.0],
+            "queue_b": [7.0],
+        }
+    )
+    assert timeline.backlog(one).tolist() == [5 + 2 + 7]
+
+
 def test_recovery_is_counted_from_the_end_of_the_fault(healed: dict[str, Run]) -> None:
     """A consumer that is back works off what the broker has kept for it; the level before is that of normal operation."""
     for name, shortest in (("saga", 10), ("outbox", 5)):
