@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import matplotlib.pyplot as plt
 import numpy as np
 
+from simtx.metrics.timeouts import marked, timeouts
 from simtx.report import style
 from simtx.report.axes import logarithmic as _logarithmic
 from simtx.report.axes import short as _short
@@ -67,9 +68,11 @@ def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float
                 )
         ax.set_xticks(range(len(moments)), [title for _, title in moments])
         ax.set_xlim(-0.5, len(moments) - 0.5)
+        told = _on_timeouts(comparison, [moment for moment, _ in moments])
         if ax.texts:
             ax.margins(y=0.12)  # room for the arrows
-            ax.set_xlabel("arrow: had not ended when the run ended")
+            told = ["arrow: had not ended when the run ended", *told]
+        ax.set_xlabel("\n".join(told))
         ax.grid(visible=False, axis="x")
         _logarithmic(ax, means)
         if ax.get_yscale() == "linear":  # an interval may reach below zero, a time cannot
@@ -244,6 +247,23 @@ def overview(comparison: Comparison, *, confidence: float = 0.95) -> Figure:
             fontsize=11,
         )
     return figure
+
+
+def _on_timeouts(comparison: Comparison, moments: Sequence[str]) -> list[str]:
+    """Which marks are a configured timeout, and say nothing about speed: one line a strategy."""
+    found = []
+    for name in comparison.strategies:
+        known = timeouts(comparison.scenario, comparison.objects[name])
+        rows = comparison.frame[comparison.frame["strategy"] == name]
+        marks: dict[str, list[str]] = {}
+        for level, title in (("p50", "median"), ("p99", "99 %")):
+            for moment in moments:
+                column = f"{moment}_{level}_ms"
+                mark = marked(column, rows[column], known).split(" in ")[0]  # in how many runs: see the table
+                if mark and title not in marks.setdefault(mark, []):
+                    marks[mark].append(title)
+        found += [f"a timeout, not speed: {name}, {' and '.join(titles)} {mark}" for mark, titles in marks.items()]
+    return found
 
 
 def _values(comparison: Comparison, strategy: str, metric: str) -> NDArray[np.float64]:

@@ -167,7 +167,9 @@ def test_a_table_prints_it_and_a_picture_points_upwards() -> None:
     assert "> t: had not ended" in str(comparison)
     assert f">{row.cells[1][0].replace('>', '&gt;')}" in comparison._repr_html_()
     assert comparison.interval("saga", "latency_p99_ms").mean == math.inf
-    assert "had not ended" in plots.latency(comparison).get_xlabel()
+    below = plots.latency(comparison).get_xlabel()
+    assert "had not ended" in below
+    assert "a timeout, not speed: 2pc, 99 % = vote_timeout" in below
     assert plots.trade_off(simtx.compare(short, ["2pc"], replications=2, workers=1)).get_xlim()[1] < math.inf
 
 
