@@ -15,6 +15,8 @@ FEW: Final = 10
 def lines(runs: Iterable[tuple[str, Sequence[Finding]]]) -> list[str]:
     """One line for each law and place: under which strategies, in how many of their runs, and the words of the first of them.
 
+    If the figures are not the same in all of these runs, the line says whose they are.
+
     Faults that have not struck in single runs are left out: `struck` says what there is to say of them.
 
     Args:
@@ -22,17 +24,20 @@ def lines(runs: Iterable[tuple[str, Sequence[Finding]]]) -> list[str]:
     """
     total: Counter[str] = Counter()
     counts: dict[tuple[str, str], Counter[str]] = {}
-    words: dict[tuple[str, str], str] = {}
+    words: dict[tuple[str, str], dict[str, str]] = {}  # with the strategy that has said them first
     for strategy, found in runs:
         total[strategy] += 1
         for one in found:
             if one.law != "fault":
                 counts.setdefault((one.law, one.place), Counter())[strategy] += 1
-                words.setdefault((one.law, one.place), one.text)
-    return [
-        f"{', '.join(f'{name} ({count} of {total[name]} runs)' for name, count in by.items())}: {words[key]}"
-        for key, by in counts.items()
-    ]
+                words.setdefault((one.law, one.place), {}).setdefault(one.text, strategy)
+    told = []
+    for key, by in counts.items():
+        text, whose = next(iter(words[key].items()))
+        under = ", ".join(f"{name} ({count} of {total[name]} runs)" for name, count in by.items())
+        figures = f"; figures of the first of them, of {whose}" if len(words[key]) > 1 else ""
+        told.append(f"{under}{figures}: {text}")
+    return told
 
 
 def struck(runs: Iterable[tuple[str, Mapping[str, int]]]) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import simtx
+from simtx.experiments.said import lines
 from simtx.metrics import laws
 from simtx.metrics.replay import data_from_trace
 from simtx.metrics.run import Run
@@ -234,6 +235,17 @@ def test_faults_have_names_that_tell_them_apart() -> None:
 # --- comparisons --------------------------------------------------------------------------------------------------------------------
 
 
+def test_a_figure_in_a_warning_about_several_strategies_says_whose_it_is() -> None:
+    """77 % of the transactions of one and 0.7 % of those of the other: neither number is that of both."""
+    many, few = (laws.Finding("censored", "settle", f"censored: {share}% are not settled") for share in (76.8, 0.7))
+    assert lines([("saga", [many]), ("saga", []), ("2pc", [few])]) == [
+        "saga (1 of 2 runs), 2pc (1 of 1 runs); figures of the first of them, of saga: censored: 76.8% are not settled"
+    ]
+    assert lines([("saga", [few]), ("2pc", [few])]) == [
+        "saga (1 of 1 runs), 2pc (1 of 1 runs): censored: 0.7% are not settled"
+    ]
+
+
 def test_a_comparison_says_under_which_strategies_in_how_many_runs_and_who_has_not_met_a_fault() -> None:
     trigger = {"transaction": 10, "effect": "Prepare", "when": "after"}
     fault = {"kind": "crash", "node": "s0", "duration": 0.1, "trigger": trigger}
@@ -241,7 +253,9 @@ def test_a_comparison_says_under_which_strategies_in_how_many_runs_and_who_has_n
     comparison = simtx.compare(scenario, ["2pc", "outbox"], replications=2, workers=1)
     told = comparison.warnings
     assert any(
-        line.startswith("2pc (2 of 2 runs), outbox (2 of 2 runs): ") and "queue of s0: no steady state" in line
+        line.startswith(
+            "2pc (2 of 2 runs), outbox (2 of 2 runs); figures of the first of them, of 2pc: queue of s0: no steady state"
+        )
         for line in told
     )
     met = "not all strategies have met this fault: crash of s0 after Prepare of transaction 10 struck 2 times under 2pc, 0 under outbox"
