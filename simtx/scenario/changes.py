@@ -106,6 +106,8 @@ def _put(raw: dict[str, Any], path: str, value: Any, name: str) -> None:
         return
     if not isinstance(table, dict):
         raise ScenarioError(f"there is no table to put '{last}' into", f"{name}: {path}")
+    if isinstance(last, int):
+        raise _no_list(last, f"{name}: {path}")
     other = EXCLUSIVE.get((str(tokens[-2]), str(last))) if len(tokens) > 1 else None
     if other is not None and value is not None:
         table.pop(other, None)
@@ -120,11 +122,17 @@ def _descend(table: Any, token: str | int, where: str, *, create: bool) -> Any:
         return table[_index(table, token, where)]
     if not isinstance(table, dict):
         raise ScenarioError(f"there is no table to look for '{token}' in", where)
+    if isinstance(token, int):
+        raise _no_list(token, where)
     if token not in table:
         if not create:
             raise ScenarioError(f"there is no '{token}'; {hint(str(token), map(str, table))}", where)
         table[str(token)] = {}
     return table[str(token)]
+
+
+def _no_list(token: int, where: str) -> ScenarioError:
+    return ScenarioError(f"there is no entry {token}, as the scenario has no such list", where)
 
 
 def _index(entries: list[Any], token: str | int, where: str) -> int:

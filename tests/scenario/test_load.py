@@ -489,6 +489,8 @@ def test_replaced_defaults_reach_the_services(purchase):
         ("services.bnak.workers", 2, "shop: services.bnak.workers: there is no 'bnak'; did you mean 'bank'?"),
         ("transaction.steps.chrge.refusal", 0.1, "shop: transaction.steps.chrge.refusal: there is no entry 'chrge'; did you mean 'charge'?"),
         ("transaction.steps[5].refusal", 0.1, "shop: transaction.steps[5].refusal: there is no entry 5; the list has 2, counted from 0"),
+        ("network.links[9].latency", "1ms", "shop: network.links[9].latency: there is no entry 9, as the scenario has no such list"),
+        ("network.links[0]", "1ms", "shop: network.links[0]: there is no entry 0, as the scenario has no such list"),
         ("workload..rate", 5, "shop: 'workload..rate' is no path; write it like 'workload.rate' or 'transaction.steps[0].refusal'"),
         ("workload.rate.mean", 5, "shop: workload.rate.mean: there is no table to put 'mean' into"),
         ("transaction.steps.charge.kind", "retriable", "shop: transaction.steps[1].kind: 'charge' is retriable, but there is no pivot before it; make the last step that may be refused the pivot"),

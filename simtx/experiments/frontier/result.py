@@ -220,7 +220,7 @@ class Frontier:
         sure = "guaranteed" if self.guaranteed else "not guaranteed"
         return (
             f"{self.caption}\n"
-            f"{self.metric}, {self.better} is better; {self.confidence:.0%} at each point; {sure}: {_ENDED[self.stopped]}\n"
+            f"{self.metric}, {self.better} is better; {100 * self.confidence:g} % at each point; {sure}: {_ENDED[self.stopped]}\n"
             f"{replications:,} paired replications at {len(self.state.sites)} sites, {self.spent:,} runs of them new"
         )
 

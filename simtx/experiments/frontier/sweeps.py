@@ -74,7 +74,7 @@ def frontier(
         with progress_bar(budget, "run", what="frontier", wanted=options.get("progress")) as bar:
 
             def look(state: State, _: Surfaces) -> None:
-                bar.say(note=f"undecided {state.history[-1][1]:.0%}")
+                bar.say(note=f"undecided {100 * state.history[-1][1]:.0f} %")
                 bar.to(state.spent * len(names))
 
             state, surfaces = search(
