@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
@@ -11,6 +12,11 @@ from simtx.report import catalogue
 MOST: Final = 40
 """Cells that are shown unless more are asked for."""
 METRICS: Final = ("latency_p99_ms",)
+_SIGNS: Final = {
+    "≤": "[≤ k in n runs]: seen in no run; no more than k of n runs can be expected to have any",
+    "≥": "[≥ k in n runs]: all of it in every run; so it can be expected to be in at least k of n runs",
+    "> ": "> t: had not ended when the run ended, in so many of the runs; it may lie above larger figures of others",
+}
 
 
 def text(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.95, most: int = MOST) -> str:
@@ -23,8 +29,10 @@ def text(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.
         most: Number of cells that are shown.
     """
     out = []
+    shown: list[list[str]] = []
     for metric in metrics:
         title, head, lines = _rows(sweep, metric, confidence, most)
+        shown += lines
         widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
         out.append(title)
         out += [
@@ -32,18 +40,20 @@ def text(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.
             for line in [head, *lines]
         ]
         out.append("")
-    return "\n".join(out + _notes(sweep, confidence, most))
+    return "\n".join(out + _notes(sweep, confidence, most, shown))
 
 
 def html(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.95, most: int = MOST) -> str:
     """For a notebook; see `text`."""
     out = []
+    shown: list[list[str]] = []
     for metric in metrics:
         title, head, lines = _rows(sweep, metric, confidence, most)
+        shown += lines
         cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
         body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
         out.append(f"<p>{escape(title)}</p><table><tr>{cells}</tr>{body}</table>")
-    return "".join(out) + "".join(f"<p>{escape(note)}</p>" for note in _notes(sweep, confidence, most))
+    return "".join(out) + "".join(f"<p>{escape(note)}</p>" for note in _notes(sweep, confidence, most, shown))
 
 
 def displayed(sweep: Any, parameter: str) -> tuple[float, str]:
@@ -84,19 +94,31 @@ def held(sweep: Any, parameter: str, value: Any) -> str:
 
 def _rows(sweep: Any, metric: str, confidence: float, most: int) -> tuple[str, list[str], list[list[str]]]:
     shown = catalogue.metric(metric)
-    watched = float(sweep.frame["watched_ms"].min()) if "watched_ms" in sweep.metrics else float("nan")
     head = [*(heading(sweep, name) for name in sweep.parameters), *sweep.strategies]
     lines = []
     for number, values in list(sweep.cells.iterrows())[:most]:
         line = [quantity(sweep, name, values[name]) for name in sweep.parameters]
         for strategy in sweep.strategies:
             one = sweep.interval(int(number), strategy, metric, confidence)
-            line.append(" ".join(catalogue.estimate(one, shown.scale, watched)).strip() if one.n else "–")
+            watched = math.nan
+            if one.infinite and "watched_ms" in sweep.metrics:
+                watched = _watched_ms(sweep, values, strategy)
+            line.append(
+                " ".join(catalogue.estimate(one, shown.scale, watched, shown.endless)).strip() if one.n else "–"
+            )
         lines.append(line)
     return catalogue.axis_label(metric, sweep.scenario), head, lines
 
 
-def _notes(sweep: Any, confidence: float, most: int) -> list[str]:
+def _watched_ms(sweep: Any, values: Any, strategy: str) -> float:
+    """For how long every measured transaction was watched in the runs of one cell and strategy."""
+    frame = sweep.frame[sweep.frame["strategy"] == strategy]
+    for name in sweep.parameters:
+        frame = frame[frame[name].map(str) == str(values[name])]
+    return float(frame["watched_ms"].min())
+
+
+def _notes(sweep: Any, confidence: float, most: int, lines: Sequence[Sequence[str]]) -> list[str]:
     frame = sweep.frame
     done = frame[frame["error"] == ""]
     counts = sorted(set(done.groupby([*sweep.parameters, "strategy"]).size())) if len(done) else [0]
@@ -104,4 +126,5 @@ def _notes(sweep: Any, confidence: float, most: int) -> list[str]:
     notes = [f"mean [{100 * confidence:g} % confidence interval] over {runs} runs of each strategy in each cell"]
     if len(sweep.cells) > most:
         notes.append(f"the first {most} of {len(sweep.cells)} cells; all of them are in sweep.table() and sweep.frame")
+    notes += [note for sign, note in _SIGNS.items() if any(sign in cell for line in lines for cell in line)]
     return notes + list(sweep.warnings)

@@ -191,3 +191,20 @@ def test_the_table_has_a_line_a_cell_with_units_and_intervals(sweep: simtx.Sweep
     assert "the first 3 of 12 cells" in sweep_tables.text(sweep, metrics=[METRIC], most=3)
     assert "<table>" in sweep._repr_html_()
     assert str(sweep).startswith("Request to answer, 99 % [ms]")
+
+
+def test_a_censored_cell_says_how_long_its_own_runs_were_watched(
+    sweep: simtx.Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = sweep.frame
+    ours = (frame["workload.rate"] == 150) & (frame["strategy"] == "2pc")
+    frame.loc[ours, METRIC] = float("inf")
+    frame.loc[ours, "watched_ms"] = 7000.0
+    frame.loc[~ours, "watched_ms"] = 1000.0
+    monkeypatch.setattr(sweep, "_frame", frame)
+    text = sweep_tables.text(sweep, metrics=[METRIC])
+    assert "> 7 s [in 2 of 2 runs]" in text
+    assert "> t: had not ended when the run ended" in text
+    frame.loc[ours, "recovery_s"] = float("inf")
+    assert "not recovered" in sweep_tables.text(sweep, metrics=["recovery_s"])
+    assert "> t:" not in sweep_tables.text(sweep, metrics=["throughput_per_s"])
