@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import pandas as pd
 
+from simtx.arguments import SEED, anything, checked, instance, listed, number, optional, path, whole
 from simtx.errors import ScenarioError
 from simtx.experiments.sensitivity import flips as flip
 from simtx.experiments.sensitivity import indices
@@ -26,10 +27,31 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
     from simtx.scenario.uncertainty import Uncertainty
 
+_OPTIONS = (
+    "executor",
+    "workers",
+    "progress",
+    "accept_stale",
+    "retry_failed",
+    "stop_after",
+    "on_result",
+    "on_plan",
+    "name",
+)
 _TRAJECTORIES = 10
 _CELLS_A_FACTOR = 10
 
 
+@checked(
+    strategies=listed(anything, "one strategy, or two that are compared", least=1),
+    metric=instance(str, "the name of a metric"),
+    factors=optional(instance(Mapping, "uncertainties by path"), "None for those that the scenario states"),
+    replications=whole(1),
+    confidence=number(above=0, below=1),
+    calibrations=whole(0),
+    seed=SEED,
+    store=optional(path),
+)
 def sensitivity(
     scenario: Scenario | str,
     strategies: Sequence[Strategy | str],
@@ -66,6 +88,9 @@ def sensitivity(
     from simtx.scenario import load
 
     scenario = load(scenario)
+    for name in options:
+        if name not in _OPTIONS:
+            raise ScenarioError(f"{shown(name)} is no option of sensitivity; {hint(name, _OPTIONS)}", "sensitivity")
     check_confidence(confidence)
     if method not in get_args(Method):
         raise ScenarioError(f"{shown(method)} is no method; {hint(str(method), get_args(Method))}", "method")
