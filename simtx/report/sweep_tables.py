@@ -8,6 +8,7 @@ from html import escape
 from typing import Any, Final
 
 from simtx.report import catalogue
+from simtx.report.tables import MEANS, clients
 
 MOST: Final = 40
 """Cells that are shown unless more are asked for."""
@@ -127,4 +128,9 @@ def _notes(sweep: Any, confidence: float, most: int, lines: Sequence[Sequence[st
     if len(sweep.cells) > most:
         notes.append(f"the first {most} of {len(sweep.cells)} cells; all of them are in sweep.table() and sweep.frame")
     notes += [note for sign, note in _SIGNS.items() if any(sign in cell for line in lines for cell in line)]
-    return notes + list(sweep.warnings)
+    strategies = sweep.study.strategies
+    promises = {name: catalogue.ANSWER_MEANS[one.promise] for name, one in strategies.items()}
+    if len(set(promises.values())) > 1:
+        notes.append(f"{MEANS}: {', '.join(f'{name} {promise}' for name, promise in promises.items())}")
+    notes.append(clients(sweep.scenario, strategies))
+    return [*notes, *sweep.warnings, *sweep.provenance.lines()]

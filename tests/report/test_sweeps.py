@@ -208,3 +208,18 @@ def test_a_censored_cell_says_how_long_its_own_runs_were_watched(
     frame.loc[ours, "recovery_s"] = float("inf")
     assert "not recovered" in sweep_tables.text(sweep, metrics=["recovery_s"])
     assert "> t:" not in sweep_tables.text(sweep, metrics=["throughput_per_s"])
+
+
+def test_a_sweep_says_where_it_comes_from_and_its_line_asks_for_the_same_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scenario = simtx.load("transfer").replace(**{"run.transactions": None, "run.duration": "5s", "run.warmup": "0s"})
+    over = {"rtt": ["1ms", "9ms"], "workload.rate": [4, 8]}
+    named = {"rtt": {"network.latency": 0.5}}
+    sweep = simtx.sweep(scenario, over, ["2pc", "outbox"], parameters=named, replications=2, workers=1)
+    shown = str(sweep)
+    assert "an answer to the client means: 2pc decided, outbox only accepted" in shown
+    assert "transfer with run.transactions = null, run.duration = 5s" in shown
+    assert f"repeat with: {sweep.provenance.command}" in shown
+    again = eval(sweep.provenance.command, {"simtx": simtx})  # noqa: S307 - the line of the table
+    assert again.plan.new == 0
+    assert again.frame.equals(sweep.frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +12,7 @@ import pandas as pd
 from simtx.errors import ScenarioError
 from simtx.experiments.sweep.axes import measured
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of
+from simtx.metrics.provenance import Provenance, provenance
 from simtx.scenario.units import hint, shown
 
 if TYPE_CHECKING:
@@ -263,6 +265,14 @@ class Runs:
                 f"replication {row['replication']}",
             ]
         )
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the figures come from: scenario, changes, seed, version, fingerprints, and the Python line that asks for them again."""
+        study = self.study
+        replications = max((row.replication for row in self._rows), default=-1) + 1
+        made = provenance("sweep", study.scenario, study.strategies, seed=self.seed, replications=replications)
+        return dataclasses.replace(made, command=study.call(replications))
 
     @property
     def warnings(self) -> list[str]:

@@ -7,6 +7,7 @@ numbers), as far as they ask for the same. Cells in which a strategy is the same
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -225,6 +226,31 @@ class Study:
                 scenario, {f"policies.{path}": one for path, one in policies.items()}, units_needed=False
             )
         return command("simulate", scenario, [strategy], {"seed": self.seed, "replication": row.replication})
+
+    def call(self, replications: int) -> str:
+        """The Python line that asks for all of it again: the axes of a grid, else the cells of the table."""
+        axes = {
+            one.name: list({repr(cell.values[one.name]): cell.values[one.name] for cell in self.cells}.values())
+            for one in self.parameters
+        }
+        grid = math.prod(len(values) for values in axes.values()) == len(self.cells)
+        named = {
+            one.name: {f"{to.strategy}:{to.path}" if to.strategy else to.path: to.factor for to in one.targets}
+            for one in self.parameters
+        }
+        named = {name: targets for name, targets in named.items() if targets != {name: 1.0}}
+        settings = {
+            "over": axes if grid else [dict(cell.values) for cell in self.cells],
+            "parameters": named,
+            "window": self.window if self.window != "duration" else None,
+        }
+        return command(
+            "sweep",
+            self.scenario,
+            list(self.strategies.values()),
+            {"seed": self.seed, "replications": replications},
+            {name: value for name, value in settings.items() if value},
+        )
 
     # --- columns ------------------------------------------------------------------------------------------------------------------------
 
