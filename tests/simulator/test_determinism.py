@@ -14,6 +14,7 @@ import pytest
 import simtx
 from simtx.protocols import Acknowledge, Effect, Event, Message, Publish, Strategy
 from simtx.scenario import Scenario
+from simtx.scenario.changes import replaced
 from simtx.scenario.distributions import Exponential, Lognormal, Uniform
 from simtx.simulator import World
 from tests.simulator.worlds import SAFE, STRATEGIES, chain
@@ -209,7 +210,9 @@ def test_a_fault_more_leaves_the_times_of_the_others_as_they_were() -> None:
 
 def another_service(scenario: Scenario) -> Scenario:
     extra = scenario.to_dict()["services"]["s0"]
-    return scenario.replace(**{"services.extra": {**extra, "service_time": Exponential(0.1)}})
+    return replaced(
+        scenario, {"services.extra": {**extra, "service_time": Exponential(0.1)}}, units_needed=False
+    )  # its numbers are seconds
 
 
 def another_fault(scenario: Scenario) -> Scenario:
