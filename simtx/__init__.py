@@ -6,6 +6,7 @@
     >>> comparison = simtx.compare(scenario, ["2pc", "saga", "outbox", "dual-write"], replications=20)
     >>> sweep = simtx.sweep(scenario, {"workload.rate": [50, 100, 150]}, ["2pc", "saga"], store="results")
     >>> verdict = simtx.verify("2pc", participants=2, crashes=1)
+    >>> lesson = simtx.story("broker-outage").run()
     >>> real = simtx.execute(scenario, "saga")
     >>> validation = simtx.validate("transfer-lab", "saga")
 
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     from simtx.experiments import Apart, Best, Comparison, Decision, Precision, compare
     from simtx.experiments.saved import read
     from simtx.experiments.sensitivity import sensitivity
+    from simtx.experiments.stories import stories, story
     from simtx.experiments.sweep import Range, Sweep, sweep
     from simtx.metrics.conformance import check_log
     from simtx.metrics.run import Run
     from simtx.metrics.trace import Trace, TraceEvent
-    from simtx.protocols import Backoff, BreakerPolicy, DualWrite, Outbox, Policies, Saga, TwoPhaseCommit
+    from simtx.protocols import Backoff, BreakerPolicy, DualWrite, Outbox, Policies, Saga, TwoPhaseCommit, strategies
     from simtx.reference.execute import execute
-    from simtx.scenario import Scenario, load
+    from simtx.scenario import Scenario, load, scenarios
     from simtx.scenario.strata import strata
     from simtx.simulator import simulate
     from simtx.validation.calibrate import calibrate
@@ -72,9 +74,13 @@ _HOMES = {
     "explore": "simtx.checker.explore",
     "load": "simtx.scenario",
     "read": "simtx.experiments.saved",
+    "scenarios": "simtx.scenario",
     "sensitivity": "simtx.experiments.sensitivity",
     "simulate": "simtx.simulator",
+    "stories": "simtx.experiments.stories",
+    "story": "simtx.experiments.stories",
     "strata": "simtx.scenario.strata",
+    "strategies": "simtx.protocols",
     "sweep": "simtx.experiments.sweep",
     "validate": "simtx.validation.validate",
     "verify": "simtx.checker.verify",
@@ -115,9 +121,13 @@ __all__ = [
     "explore",
     "load",
     "read",
+    "scenarios",
     "sensitivity",
     "simulate",
+    "stories",
+    "story",
     "strata",
+    "strategies",
     "sweep",
     "validate",
     "verify",
@@ -173,6 +183,12 @@ def _register_views() -> None:
         ("sweep-html", "simtx.report.sweep_tables", "html"),
         ("frontier", "simtx.report.frontier", "plot"),
         ("sensitivity", "simtx.report.sensitivity", "plot"),
+        ("story", "simtx.report.stories", "plot"),
+        ("story-sentence", "simtx.report.stories", "sentence"),
+        ("story-text", "simtx.report.stories", "story_text"),
+        ("story-html", "simtx.report.stories", "story_html"),
+        ("telling-text", "simtx.report.stories", "text"),
+        ("telling-html", "simtx.report.stories", "html"),
         ("validation", "simtx.report.validation", "plot"),
         ("validation-text", "simtx.report.validation", "text"),
         ("validation-html", "simtx.report.validation", "html"),

@@ -29,6 +29,7 @@ from simtx.cli.sensitivity import sensitivity
 from simtx.cli.simulate import simulate
 from simtx.cli.soak import soak
 from simtx.cli.start import INTERRUPTED, begin
+from simtx.cli.story import story
 from simtx.cli.sweep import sweep
 from simtx.cli.transactions import transactions
 from simtx.cli.validate import validate
@@ -86,6 +87,7 @@ _REAL: Final = ("simtx.reference.execute", "simtx.report.tables")
 app.command()(_ready(scenarios, "simtx.scenario"))
 app.command()(_ready(simulate, *_SIMULATOR))
 app.command()(_ready(compare, *_COMPARISON))
+app.command()(_ready(story, "simtx.experiments.stories", "simtx.report.stories"))
 app.command()(_ready(sweep, "simtx.experiments.sweep"))
 app.command()(_ready(frontier, "simtx.experiments.sweep", "simtx.experiments.frontier"))
 app.command()(_ready(sensitivity, "simtx.experiments.sensitivity"))

@@ -49,7 +49,7 @@ from simtx.protocols.diagrams import to_dot, to_mermaid
 from simtx.protocols.dual_write import DualWrite
 from simtx.protocols.outbox import Outbox
 from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
-from simtx.protocols.registry import LABELS, STRATEGIES, label, strategy
+from simtx.protocols.registry import LABELS, STRATEGIES, label, strategies, strategy
 from simtx.protocols.relay import Relay
 from simtx.protocols.saga import Saga
 from simtx.protocols.two_phase_commit import TwoPhaseCommit
@@ -105,6 +105,7 @@ __all__ = [
     "Transition",
     "TwoPhaseCommit",
     "label",
+    "strategies",
     "strategy",
     "to_dot",
     "to_mermaid",

@@ -13,6 +13,7 @@ from dataclasses import fields
 from typing import Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from simtx.errors import ScenarioError
+from simtx.listing import Listing
 from simtx.protocols.contract import Promise, Strategy
 from simtx.protocols.dual_write import DualWrite
 from simtx.protocols.outbox import Outbox
@@ -46,6 +47,33 @@ def label(chosen: Strategy | str) -> str:
     """The name of a strategy for people; a strategy that is not built in goes by its own name."""
     name = chosen if isinstance(chosen, str) else chosen.name
     return LABELS.get(name, name)
+
+
+_ANSWER: Final[Mapping[str, str]] = types.MappingProxyType(
+    {"decided": "the outcome is final", "accepted": "it will be worked on"}
+)
+
+
+def strategies() -> Listing[Strategy]:
+    """The built-in strategies, with their options and the values that these have unless told otherwise.
+
+    Returns:
+        A mapping by name that shows itself as a table; ``strategies()["saga"]`` is a `Saga` as it is by default.
+    """
+    rows = {}
+    for name, kind in STRATEGIES.items():
+        one, types_of_fields = kind(), get_type_hints(kind)
+        known = {field.name: types_of_fields[field.name] for field in fields(kind) if field.init}
+        options = ", ".join(f"{option}={_written(getattr(one, option))}" for option in _textual(known))
+        rows[name] = (LABELS[name], _ANSWER[one.promise], options)
+    heads = ("name", "what it is", "an answer to the client means", "options")
+    foot = "simtx.simulate(SCENARIO, NAME), or with options: 2pc:work=before; or an object of your own (simtx.protocols.Strategy)"
+    return Listing("strategy", rows, heads, lambda name: STRATEGIES[name](), foot)
+
+
+def _written(value: Any) -> str:
+    """The value of an option as it is written on the command line."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def strategy(chosen: str | Strategy, policies: Policies | None = None) -> Strategy:

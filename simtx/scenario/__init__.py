@@ -15,7 +15,7 @@ from simtx.scenario.distributions import (
     Uniform,
 )
 from simtx.scenario.infrastructure import Broker, CommonMode, Hub, Link, Log, Network, Service, Store
-from simtx.scenario.load import from_dict, load, names, titles
+from simtx.scenario.load import from_dict, load, names, scenarios, titles
 from simtx.scenario.model import Clients, Fault, Invariant, RunPlan, Scenario, Trigger, Workload
 
 __all__ = [
@@ -53,5 +53,6 @@ __all__ = [
     "from_dict",
     "load",
     "names",
+    "scenarios",
     "titles",
 ]

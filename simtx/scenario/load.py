@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simtx.errors import ScenarioError
+from simtx.listing import Listing
 from simtx.scenario.catalog import data_path
 from simtx.scenario.compose import compose, merged, plain
 from simtx.scenario.model import Scenario
@@ -23,6 +24,17 @@ def names() -> list[str]:
 def titles() -> dict[str, str]:
     """One line on each built-in scenario, by name."""
     return {name: str(_read(_builtin(name)).get("title", "")) for name in names()}
+
+
+def scenarios() -> Listing[Scenario]:
+    """The built-in scenarios.
+
+    Returns:
+        A mapping by name that shows itself as a table; ``scenarios()["checkout"]`` is what ``load("checkout")`` gives.
+    """
+    rows = {name: (title,) for name, title in titles().items()}
+    foot = "simtx.load(NAME) gives one, simtx.load(PATH) one of your own"
+    return Listing("scenario", rows, ("name", "what it is"), load, foot)
 
 
 def load(scenario: str | Path | Scenario) -> Scenario:

@@ -1,0 +1,74 @@
+"""``simtx story``: one way in which distributed transactions go wrong, and what to learn from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simtx.cli.common import JsonOption, replacing
+
+
+def story(
+    name: Annotated[str | None, typer.Argument(help="Name of the story; without one, all are listed.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random streams.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(metavar="PICTURE", help="Draw it into this file: .png, .svg or .pdf.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Play a failure story: a table, and what it teaches. Exit code 1: the runs do not show what the story says."""
+    import simtx
+    from simtx.cli.common import print_json
+    from simtx.errors import ScenarioError
+
+    if name is None:
+        if out is not None:
+            raise ScenarioError(
+                "is the picture of one story; name it: simtx story broker-outage --out PICTURE", "--out"
+            )
+        known = simtx.stories()
+        if json:
+            print_json([{"name": one.name, "title": one.title, "cases": one.labels} for one in known.values()])
+        else:
+            typer.echo(str(known))
+        return
+    chosen = simtx.story(name)
+    kinds = (".png", ".svg", ".pdf")
+    if out is not None and out.suffix.lower() not in kinds:
+        raise ScenarioError(
+            f"'{out}' is no picture; its name has to end in {', '.join(kinds[:-1])} or {kinds[-1]}", "--out"
+        )
+    told = chosen.run(seed)
+    if json:
+        print_json(
+            {
+                "name": chosen.name,
+                "title": chosen.title,
+                "teaches": told.teaches,
+                "holds": told.holds,
+                "omits": chosen.omits,
+                "seed": seed,
+                "cases": {
+                    label: {
+                        "strategy": chosen.cases[label].strategy,
+                        "command": run.provenance.command,
+                        **told.table()[label],
+                    }
+                    for label, run in told.runs.items()
+                },
+            }
+        )
+    else:
+        typer.echo(str(told))
+    if out is not None:
+        import matplotlib as mpl
+
+        mpl.use("agg")
+        figure = told.plot()
+        with replacing(out) as new:
+            figure.savefig(new, format=out.suffix[1:].lower(), bbox_inches="tight")
+        typer.echo(f"written: {out}", err=json)
+    if not told.holds:
+        raise typer.Exit(1)

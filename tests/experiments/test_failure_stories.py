@@ -1,0 +1,137 @@
+"""Each failure story shows what it says, and says nothing that its runs do not show."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+
+import matplotlib as mpl
+import pytest
+
+import simtx
+from simtx.experiments.stories import ORDER, FailureStory
+from simtx.report.catalogue import METRICS
+from simtx.scenario.catalog import data_path
+
+mpl.use("agg")
+PLACE = re.compile(r"\{([^{}]*)\}")
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_the_runs_show_what_the_story_says(name: str) -> None:
+    """All checks hold, and every figure of the sentence is one of its runs: no place is left empty, and nothing is missing."""
+    told = simtx.story(name).run()
+    assert told.failed == []
+    sentence = told.teaches
+    assert "{" not in sentence
+    assert "–" not in sentence
+    assert "nan" not in sentence
+    assert len(PLACE.findall(told.story.sentence)) >= 3
+    assert set(told.story.shows) <= set(METRICS)
+    assert told.story.command in str(told)
+
+
+def test_the_files_are_those_that_are_told() -> None:
+    assert sorted(path.stem for path in (data_path() / "stories").glob("*.toml")) == sorted(ORDER)
+    assert list(simtx.stories()) == list(ORDER)
+
+
+def changed(name: str, **changes: object) -> FailureStory:
+    """The same story with something else in its scenario."""
+    raw = tomllib.loads((data_path() / "stories" / f"{name}.toml").read_text(encoding="utf-8"))
+    return FailureStory(name, {**raw, "changes": {**raw["changes"], **changes}})
+
+
+@pytest.mark.parametrize("name", ["coordinator-dies", "dedup-window", "broker-outage", "relay-stalls"])
+def test_without_its_fault_no_story_is_told(name: str) -> None:
+    """The sentence gives way to what did not come about."""
+    told = changed(name, faults=[], **{"run.transactions": 60}).run()
+    assert not told.holds
+    assert told.teaches.startswith("These runs do not show it: ")
+    assert told.teaches in str(told).replace("\n", " ")
+    assert simtx.story(name).title in str(told)
+
+
+def test_figures_are_those_of_the_runs() -> None:
+    told = simtx.story("broker-outage").run()
+    run = told.runs["outbox"]
+    assert told.figure("outbox", "latency_p50_ms") == run.summary["latency_p50_ms"]
+    assert told.figure("outbox", "fault_s") == 4
+    assert told.figure("saga", "fault_s") == told.figure("saga", "blows") == 0
+    samples = run.timeline
+    meanwhile = samples[samples["time_s"].between(3, 7)]
+    assert told.figure("outbox", "during_drift_gross") == meanwhile["drift_gross"].max()
+    assert told.figure("outbox", "peak_in_flight") == samples["in_flight"].max()
+    assert math.isnan(told.figure("saga", "during_in_flight"))
+    assert f"{told.figure('dual-write', 'missing_effects'):.0f} effects" in told.teaches
+    with pytest.raises(simtx.ScenarioError, match="did you mean 'latency_p50_ms'"):
+        told.figure("outbox", "latncy_p50_ms")
+    with pytest.raises(simtx.ScenarioError, match="'2pc' is no case of this story; there are outbox, dual-write, saga"):
+        told.figure("2pc", "latency_p50_ms")
+
+
+def test_a_seed_is_played_once_and_its_command_names_it() -> None:
+    story = simtx.story("hot-key")
+    assert story.run(2) is story.run(2)
+    assert story.run(2).command == "simtx story hot-key --seed 2"
+    assert story.run(2).runs["saga"].digest != story.run().runs["saga"].digest
+
+
+def test_a_case_can_be_played_by_the_command_of_its_run() -> None:
+    """The provenance of a run names all that the story has changed."""
+    command = simtx.story("broker-outage").run().runs["outbox"].provenance.command
+    assert command.startswith("simtx simulate transfer outbox ")
+    assert "broker-outage" in command
+
+
+@pytest.mark.parametrize("name", ["coordinator-dies", "retry-storm"])
+def test_the_picture_has_a_panel_a_case_and_shades_the_fault(name: str) -> None:
+    told = simtx.story(name).run()
+    figure = told.plot()
+    assert [ax.get_title("left") for ax in figure.axes] == list(told.runs)
+    assert len({ax.get_ylim() for ax in figure.axes}) == 1
+    assert all(
+        ax.get_ylim()[1] >= told.figure(case, f"peak_{told.story.look}")
+        for ax, case in zip(figure.axes, told.runs, strict=True)
+    )
+    shaded = [bool([text for text in ax.texts if text.get_rotation() == 90]) for ax in figure.axes]
+    assert shaded == [bool(run.data.struck) for run in told.runs.values()]
+    words = " ".join(text.get_text().replace("\n", " ") for text in figure.texts)
+    assert told.teaches in words
+    assert told.command in words
+    mpl.pyplot.close(figure)
+
+
+def test_everything_shows_itself() -> None:
+    listed = simtx.stories()
+    assert "broker-outage" in listed._repr_html_()
+    assert "simtx story NAME" in str(listed)
+    story = listed["split-brain"]
+    for shown in (str(story), story._repr_html_()):
+        assert story.omits in shown
+        assert "partition of" in shown
+    told = story.run()
+    page = told._repr_html_()
+    assert told.teaches in page
+    assert "only accepted" in page
+
+
+def test_a_wrong_name_gets_the_nearest() -> None:
+    with pytest.raises(simtx.ScenarioError, match="there is no story 'broker-outge'; did you mean 'broker-outage'"):
+        simtx.story("broker-outge")
+    with pytest.raises(KeyError):
+        simtx.stories()["xyzzy"]
+    assert simtx.stories().get("xyzzy") is None  # type: ignore[arg-type]
+
+
+def test_what_is_built_in_is_listed() -> None:
+    scenarios, strategies = simtx.scenarios(), simtx.strategies()
+    assert scenarios["checkout"] == simtx.load("checkout")
+    assert [one.name for one in strategies.values()] == ["2pc", "saga", "outbox", "dual-write"]
+    assert "acknowledge=after" in str(strategies)
+    assert "Orders, payments" in str(scenarios) or "web shop" in str(scenarios)
+    with pytest.raises(simtx.ScenarioError, match="did you mean 'saga'"):
+        strategies["sagas"]
+    with pytest.raises(simtx.ScenarioError, match="did you mean 'checkout'"):
+        scenarios["chekout"]
