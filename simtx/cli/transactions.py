@@ -41,7 +41,7 @@ class _Outcome(StrEnum):
 
 @transactions.command("list")
 def list_(folder: Folder, store: Store = None, broker: Broker = None, json: JsonOption = False) -> None:
-    """List what is stuck, in doubt, orphaned, stopped or in flight, the gravest first; nothing is changed."""
+    """List what is stuck, in doubt, orphaned, stopped or in flight, the gravest first; nothing is changed. Ends with 1 if a store is damaged."""
     from simtx.cli.common import print_json
     from simtx.reference.operate import list_transactions
 
@@ -50,6 +50,8 @@ def list_(folder: Folder, store: Store = None, broker: Broker = None, json: Json
         print_json([row.to_dict() for row in rows])
     else:
         typer.echo(_table(rows) if rows else "nothing is open")
+    if any(row.problem == "damaged" for row in rows):
+        raise typer.Exit(1)
 
 
 @transactions.command("retry")

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 from simtx.errors import SimtxError
+from simtx.reference.stores.base import StoreDamaged
 
 if TYPE_CHECKING:
     from simtx.reference.stores.base import Change
@@ -221,6 +222,8 @@ class AuditLog:
     def reconcile(self, history: Iterable[Change]) -> int:
         """Add a line for each change that the store has and this log lacks, marked as recovered.
 
+        A change that this log knows must be in the store.
+
         To be called after a restart, before the node works again.
 
         Args:
@@ -230,11 +233,16 @@ class AuditLog:
             How many were added.
 
         Raises:
+            StoreDamaged: The store lacks a change that this log knows; nothing was added.
             AuditError: They could not be written.
         """
         known = self._told()
         added = 0
-        for change in sorted(history, key=lambda one: one.number):
+        changes = sorted(history, key=lambda one: one.number)
+        lost = known.difference(change.number for change in changes)
+        if lost:
+            raise StoreDamaged(_lost(self.node, len(lost), min(lost)))
+        for change in changes:
             if change.number in known:
                 continue
             self.append(
@@ -331,6 +339,36 @@ def read_folder(paths: Mapping[str, Path]) -> tuple[list[Entry], list[str]]:
         except AuditError:
             broken.append(node)
     return sorted(found, key=lambda entry: (entry.time, entry.node, entry.number)), broken
+
+
+def check_history(path: str | Path, history: Iterable[Change]) -> None:
+    """Check that a node's store has every change that its audit log knows, as it is told there.
+
+    Args:
+        path: The audit log; if there is none, nothing is known.
+        history: The store's history.
+
+    Raises:
+        StoreDamaged: One is missing, or is another one.
+        AuditError: A line of the log is none.
+    """
+    if not Path(path).exists():
+        return
+    stored = {change.number: (change.tx, dict(change.changes)) for change in history}
+    lost = []
+    node = ""
+    for entry in entries(path):
+        if entry.history >= 0 and stored.get(entry.history) != (entry.tx, dict(entry.changes)):
+            lost.append(entry.history)
+            node = entry.node
+    if lost:
+        raise StoreDamaged(_lost(node, len(lost), lost[0]))
+
+
+def _lost(node: str, count: int, first: int) -> str:
+    what = f"the change that its audit log has as number {first} of the store's history"
+    more = f", and {count - 1} more" if count > 1 else ""
+    return f"the store of '{node}' lacks {what}{more}; put it back from a copy that holds all of it"
 
 
 def read_head(path: str | Path) -> Head:

@@ -11,10 +11,15 @@ from urllib.parse import urlsplit
 
 from simtx.errors import ScenarioError
 from simtx.reference.runrecord import without_password
+from simtx.reference.stores.base import StoreDamaged, StoreFailed
+from simtx.reference.stores.sqlite_tables import RESTORE, refuse_empty
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from simtx.protocols import Policies, Strategy
     from simtx.reference.runfolder import RunFolder
+    from simtx.reference.stores.server import PostgresServer
     from simtx.scenario import Scenario
 
 STORES: Final = ("sqlite", "postgres")
@@ -34,6 +39,9 @@ class Backends:
         scenario: What is played.
         strategy: By whom.
         keep: Whether the databases are to outlive the run, in its folder.
+
+    Attributes:
+        damaged: By node: why the server of its database could not be started again.
 
     Raises:
         ScenarioError: There is no such product.
@@ -56,6 +64,7 @@ class Backends:
         self._folder = folder
         self._servers: dict[str, Any] = {}
         self._nats: Any = None
+        self.damaged: dict[str, str] = {}
         self.nodes = [*scenario.services, *([strategy.hub] if strategy.hub is not None else [])]
         check_store(store)
         check_broker(broker)
@@ -94,10 +103,7 @@ class Backends:
             from simtx.reference.stores.server import PostgresServer
 
             for node in self.nodes:
-                server = PostgresServer(self._folder.node(node) / "postgres" if self._keep else None)
-                self._servers[node] = server
-                server.start()
-                server.create_database("simtx")
+                self._start_store(node, PostgresServer(self._folder.node(node) / "postgres" if self._keep else None))
         if self.broker is not None and self.broker["kind"] == "nats" and self.broker["url"] is None:
             from simtx.reference.brokers.nats_server import NatsServer
 
@@ -106,8 +112,51 @@ class Backends:
             self._nats.start()
             self.broker["url"] = self._nats.url
 
+    def _start_store(self, node: str, server: PostgresServer) -> None:
+        """Start the server of a node; one that has worked here is not made anew, and what is wrong with it is noted."""
+        worked = self._keep and self._folder.has_worked(node)
+        if worked and not (self.cluster(node) / "PG_VERSION").is_file():
+            self.damaged[node] = f"{self.cluster(node)}: the database is missing or empty; {RESTORE}"
+            return
+        self._servers[node] = server
+        try:
+            server.start()
+        except StoreFailed as error:
+            if not worked:
+                raise
+            self.damaged[node] = str(error)
+            del self._servers[node]
+            return
+        if not worked:
+            server.create_database("simtx")
+
+    def cluster(self, node: str) -> Path:
+        """Where a PostgreSQL server of our own keeps the data of a node."""
+        return self._folder.node(node) / "postgres" / "data"
+
+    def missing(self, node: str) -> str:
+        """What is wrong with the files of a node's store, as far as one sees without opening them; empty: nothing."""
+        if node in self.damaged:
+            return self.damaged[node]
+        if not self._folder.has_worked(node):
+            return ""
+        if self.kind == "postgres" and self._keep and not (self.cluster(node) / "PG_VERSION").is_file():
+            return f"{self.cluster(node)}: the database is missing or empty; {RESTORE}"
+        if self.kind == "sqlite":
+            try:
+                refuse_empty(self._folder.store(node))
+            except StoreDamaged as error:
+                return str(error)
+        return ""
+
     def store(self, node: str) -> dict[str, Any]:
-        """What a node has to know of its database."""
+        """What a node has to know of its database.
+
+        Raises:
+            StoreDamaged: It is known not to be there any more.
+        """
+        if node in self.damaged:
+            raise StoreDamaged(self.damaged[node])
         service = self._scenario.services.get(node)
         log = service.store.log if service is not None else self._scenario.hub.log
         spec = {
@@ -118,6 +167,7 @@ class Backends:
             "serializable": service is not None and service.store.isolation == "serializable",
             "lock_timeout": service.store.lock_timeout if service is not None else 1.0,
             "dedup_retention": self._policies.dedup_retention,
+            "create": not self._folder.has_worked(node),
         }
         if self.kind == "sqlite":
             return spec | {
@@ -223,7 +273,6 @@ def check_store(store: str) -> None:
         ScenarioError: It is none; the text says what would help.
     """
     if store.startswith(_DSN):
-        from simtx.reference.stores.base import StoreFailed
         from simtx.reference.stores.postgres_schema import check_dsn
 
         try:

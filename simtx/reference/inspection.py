@@ -6,6 +6,7 @@ in which state they would wake up; nothing of that has any effect.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -101,18 +102,23 @@ def asleep(node: str, strategy: Strategy, records: Mapping[int, Sequence[Record]
     return found
 
 
-def waiting(folder: Path) -> Iterable[tuple[str, int]]:
-    """Consumer and transaction of every message that waits in the file of an embedded broker that has ended."""
+def waiting(file: Path) -> Iterable[tuple[str, int]]:
+    """Consumer and transaction of every message that waits in the file of an embedded broker that has ended.
+
+    Raises:
+        StoreDamaged: It is not a broker's file.
+    """
     import sqlite3
 
-    file = folder / "broker.sqlite"
+    from simtx.reference.stores.base import StoreDamaged
+
     if not file.exists():
         return []
-    db = sqlite3.connect(file)
     try:
-        return db.execute("SELECT DISTINCT node, tx FROM message ORDER BY tx, node").fetchall()
-    finally:
-        db.close()
+        with contextlib.closing(sqlite3.connect(file)) as db:
+            return db.execute("SELECT DISTINCT node, tx FROM message ORDER BY tx, node").fetchall()
+    except sqlite3.Error as error:
+        raise StoreDamaged(f"{file}: the broker's file cannot be read ({error}); put it back from a copy") from None
 
 
 def keys(schedule: Path, wanted: Iterable[int]) -> dict[tuple[int, str], tuple[str, ...]]:

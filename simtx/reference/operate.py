@@ -22,15 +22,17 @@ from typing import Any, Final
 
 from simtx.protocols import Strategy
 from simtx.protocols.codec import register
-from simtx.reference.audit import AuditError, AuditLog, Entry, entries
+from simtx.reference.audit import AuditError, AuditLog, Entry, check_history, entries
 from simtx.reference.backends import Backends
 from simtx.reference.calls import Calls
 from simtx.reference.execute import Session
 from simtx.reference.inspection import Holding, inspect, waiting
 from simtx.reference.interventions import OUTCOMES, end_branch
 from simtx.reference.launcher import Launcher, Options
+from simtx.reference.preflight import BROKER
 from simtx.reference.runfolder import RunFolder, RunFolderError
-from simtx.reference.stores import Store, open_store
+from simtx.reference.stores import Store, StoreDamaged, StoreFailed, open_store
+from simtx.reference.stores.sqlite_tables import refuse_empty
 from simtx.reference.survey import Evidence, OpenTransaction, survey
 from simtx.reference.wish import Choice, Kind, OperateError, Wish, check, choose
 
@@ -82,7 +84,7 @@ def list_transactions(
     Raises:
         RunFolderError: It is no run's folder, or another operator is using it.
         AuditError: An audit log cannot be read.
-        StoreFailed: A store cannot be read.
+        StoreFailed: A store cannot be read, though it is what it was.
     """
     run = _Run(Path(folder), store, broker)
     if run.is_live:
@@ -124,6 +126,7 @@ def intervene(
         OperateError: It makes no sense there; nothing was done.
         RunFolderError: The folder is no run's, or in use by another operator.
         AuditError: An audit log is not as it was written; nothing was done.
+        StoreDamaged: A store is not what it was; nothing was done.
         RunFailed: A node, a database or the broker does not start.
     """
     if not reason.strip():
@@ -215,15 +218,29 @@ class _Run:
         evidence = Evidence()
         seen: set[str] = set()
         for node in self.nodes:
-            spec = self.backends.store(node)
-            if spec["kind"] == "sqlite" and not Path(spec["path"]).exists():
-                continue  # it was never started
-            with _opened(spec) as store:
-                held = inspect(node, self.strategy, store, None, {})
+            try:
+                spec = self.backends.store(node)
+                if spec["create"]:
+                    continue  # it was never started
+                with _opened(spec) as store:
+                    check_history(self.folder.audit(node), store.history())
+                    held = inspect(node, self.strategy, store, None, {})
+            except StoreFailed as error:
+                if not isinstance(error, StoreDamaged) and node not in self.backends.servers:
+                    raise  # a server of somebody else's, which may be back soon
+                evidence.damaged[node] = str(error)
+                continue
             # nodes that share a server see the same orphans
             evidence.held += [one for one in held if not (one.foreign and one.branch in seen)]
             seen.update(one.branch for one in held if one.foreign)
-        evidence.waiting = list(waiting(self.folder.path / "nodes" / "broker"))
+        try:
+            if self.backends.broker_process is not None and self.backends.broker_process["ack"] != "memory":
+                file = self.folder.node(BROKER) / "broker.sqlite"
+                if self.folder.has_worked(BROKER):
+                    refuse_empty(file)
+                evidence.waiting = list(waiting(file))
+        except StoreDamaged as error:
+            evidence.damaged[BROKER] = str(error)
         return survey(self.folder, self.nodes, self.hub, evidence)
 
     def act(self, wish: Wish, patience: float) -> Act:
@@ -235,7 +252,7 @@ class _Run:
         )
 
         async def work(launcher: Launcher) -> Act:
-            plan = choose(await asyncio.to_thread(self.look), wish, self.strategy)
+            plan = choose(_sound(await asyncio.to_thread(self.look)), wish, self.strategy)
             heads = self.heads()
             if plan.way == "ask":
                 said = await self._resume(launcher, plan, wish, patience)
@@ -302,6 +319,7 @@ class _Run:
 
     async def _look_live(self, calls: Calls) -> list[OpenTransaction]:
         evidence = Evidence(stopped={})
+        evidence.damaged = {node: why for node in self.nodes if (why := self.backends.missing(node))}
         frames = await asyncio.gather(*(self._inspect(calls, node) for node in self.nodes))
         seen: set[str] = set()
         for node, frame in zip(self.nodes, frames, strict=True):
@@ -326,7 +344,7 @@ class _Run:
         calls = Calls(NAME, self.folder)
         deadline = time.monotonic() + patience
         try:
-            plan = choose(await self._look_live(calls), wish, self.strategy)
+            plan = choose(_sound(await self._look_live(calls)), wish, self.strategy)
             heads = self.heads()
             said = [
                 (row.node, await _request(calls.ask, row, wish, deadline, plan.way == "close")) for row in plan.rows
@@ -339,6 +357,18 @@ class _Run:
                 await asyncio.sleep(_POLL)
         finally:
             await calls.close()
+
+
+def _sound(rows: list[OpenTransaction]) -> list[OpenTransaction]:
+    """These rows, if every store is what it was; an act that builds on another one makes money from nothing.
+
+    Raises:
+        StoreDamaged: One is not.
+    """
+    for row in rows:
+        if row.problem == "damaged":
+            raise StoreDamaged(f"'{row.node}' is damaged ({row.reason}); nothing was done")
+    return rows
 
 
 def _about(rows: list[OpenTransaction], plan: Choice) -> list[OpenTransaction]:

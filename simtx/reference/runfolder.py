@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 SECRET_LENGTH: Final = 32
+CLIENT: Final = "client"
 _LONGEST_NAME: Final = 200
 
 
@@ -238,6 +239,21 @@ class RunFolder:
     def config(self, name: str) -> Path:
         """What the launcher tells a process."""
         return self.node(name) / "config.json"
+
+    def has_worked(self, node: str) -> bool:
+        """Whether a node must have its store: it has written an audit log or an event log, or the run came as far as its client.
+
+        The client is started when all others listen. A run that failed before that may have nodes that never had a store.
+
+        Raises:
+            RunFolderError: ``run.json`` cannot be read, or a file cannot have this name.
+        """
+        told = [self.audit(node)]
+        for name in (node, f"{node}.relay"):
+            told += self.node(name).glob("log.*.jsonl")
+        if any(file.stat().st_size for file in told if file.exists()):
+            return True
+        return self.read().status == "finished" or any(self.node(CLIENT).glob("log.*.jsonl"))
 
     @property
     def kills(self) -> Path:

@@ -64,7 +64,8 @@ class Service:
     async def run(self) -> None:
         """Recover, listen, work, until asked to stop."""
         config = self.config
-        store = open_store(config["store"], relay=self.is_relay)
+        create = not self.folder.has_worked(self.node_name)
+        store = open_store({**config["store"], "create": create}, relay=self.is_relay)
         again = len(list(self.folder.node(self.name).glob("log.*.jsonl"))) > 1  # not the first incarnation
         broker = None
         if config["broker"] is not None:

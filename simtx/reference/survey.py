@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from simtx.reference.runfolder import RunFolder
 
 Problem: TypeAlias = Literal[
+    "damaged",
     "stuck",
     "parked",
     "in doubt",
@@ -40,7 +41,7 @@ class OpenTransaction:
     Attributes:
         transaction: Its number; -1 if that is not known.
         node: Where.
-        problem: ``stuck`` (waits for an operator); ``parked`` (likewise, a choreographed event); ``in doubt`` (prepared, without a decision);
+        problem: ``damaged`` (the node's store is not what it was: no act is done in this folder); ``stuck`` (waits for an operator); ``parked`` (likewise, a choreographed event); ``in doubt`` (prepared, without a decision);
             ``orphan`` (prepared, and no coordinator knows it); ``heuristic`` (an operator has ended the branch, the coordinator's decision
             is awaited); ``damage`` (that decision was another one); ``given up`` (nothing will be done any more); ``stopped`` (an event that
             cannot be read holds it up); ``in flight`` (goes on by itself); ``unreachable`` (the node does not answer); ``left out`` (there
@@ -82,6 +83,7 @@ class Evidence:
         waiting: Consumer and transaction of events that wait in the broker.
         silent: Nodes that do not answer.
         left_out: How many holdings a node has not told.
+        damaged: By node: what is wrong with its store.
     """
 
     held: list[Holding] = field(default_factory=list)
@@ -89,13 +91,15 @@ class Evidence:
     waiting: list[tuple[str, int]] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Note:
-    """What the audit log of a node says of one transaction; each of the pairs is a time and a reason."""
+    """What the audit log of a node says of one transaction: whether it was decided to commit it; each of the pairs is a time and a reason."""
 
     first: str = ""
+    committed: bool = False
     stuck: tuple[str, str] | None = None
     given_up: tuple[str, str] | None = None
     stopped: tuple[str, str] | None = None
@@ -109,6 +113,8 @@ class Note:
         act = entry.act
         if act == "stuck":
             self.stuck = said
+        elif act == "decide":
+            self.committed = entry.name == "committed"
         elif act == "given-up":
             self.given_up = said
         elif act == "stop":
@@ -170,6 +176,7 @@ def survey(folder: RunFolder, nodes: list[str], hub: str | None, evidence: Evide
     notes = read_notes(folder, nodes)
     judge = _Judge(notes, hub, evidence)
     rows = [judge.held(one) for one in evidence.held]
+    rows += [OpenTransaction(-1, node, "damaged", reason=why) for node, why in judge.damaged().items()]
     rows += judge.noted()
     waiting = "an event waits for the broker's consumer"
     rows += [
@@ -224,6 +231,20 @@ class _Judge:
         reason = "an event waits for the relay" if one.role == RELAY else ""
         return self.row(one.tx, one.node, "in flight", self.first(one.node, one.tx), reason=reason, **more)
 
+    def damaged(self) -> dict[str, str]:
+        """What is wrong with stores, by node: also a coordinator's that lacks a decision which a prepared branch still waits for."""
+        found = dict(self._evidence.damaged)
+        hub = self._hub
+        if hub is not None and hub not in found and self._evidence.stopped is None:  # of a run that is over
+            for one in self._evidence.held:
+                note = self._notes.get((hub, one.tx))
+                if one.branch and not one.foreign and note and note.committed and one.tx not in self._at_hub:
+                    found[hub] = (
+                        f"its audit log says that it has decided to commit transaction {one.tx}, and its store has no record "
+                        "of that; put it back from a copy that holds all of it"
+                    )
+        return found
+
     def _branch(self, one: Holding) -> tuple[Problem, str]:
         """Why a prepared branch is still there."""
         hub = self._hub
@@ -232,6 +253,8 @@ class _Judge:
             return "orphan", f"prepared by {whose}: no coordinator of this run knows it"
         if hub in self._evidence.silent:
             return "in doubt", f"'{hub}' does not answer"
+        if hub in self.damaged():
+            return "in doubt", f"'{hub}' is damaged"
         theirs = self._at_hub.get(one.tx)
         if theirs is not None:
             recorded = f" and has recorded '{theirs.records[-1]}'" if theirs.records else ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +14,7 @@ import pytest
 
 import simtx
 from simtx.cli import main
+from simtx.reference.audit import AuditLog
 from simtx.reference.killpoints import KillPoint
 from simtx.reference.runfolder import RunFolder
 
@@ -136,6 +139,91 @@ def test_bad_input_is_one_line_and_ends_with_2(command: Command, played: Path, a
     assert text in result.err
     assert len(result.err.splitlines()) == 1
     assert result.out == ""
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------------------
+
+
+def remove(file: Path) -> None:
+    file.unlink()
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def overwrite(file: Path) -> None:
+    file.write_bytes(b"no database" * 1000)
+
+
+def without_tables(file: Path) -> None:
+    file.unlink()
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA user_version = 1")
+
+
+def forget_changes(file: Path) -> None:
+    with contextlib.closing(sqlite3.connect(file)) as db, db:
+        db.execute("DELETE FROM history")
+
+
+def of_another_run(file: Path) -> None:
+    with contextlib.closing(sqlite3.connect(file)) as db, db:
+        db.execute("UPDATE meta SET run = 'other'")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (remove, "the database is missing"),
+        (empty, "the database is empty (0 bytes)"),
+        (overwrite, "this is no SQLite database"),
+        (without_tables, "the database has no tables"),
+        (forget_changes, "the store of 'sender' lacks the change that its audit log has as number 0"),
+        (of_another_run, "belongs to service 'sender' of run other"),
+    ],
+)
+def test_a_store_that_is_not_what_it_was_is_damage_and_no_act_is_done(
+    command: Command, folder: Path, damage: Callable[[Path], None], reason: str
+) -> None:
+    """Whoever starts a new, empty store in its place makes money from nothing."""
+    file = RunFolder(folder).store("sender")
+    damage(file)
+    left = file.read_bytes() if file.exists() else None
+    listed = command("transactions", "list", folder)
+    assert (listed.code, listed.err) == (1, "")
+    first = listed.out.splitlines()[1]
+    assert first.startswith("-   sender       damaged")
+    assert reason in first
+    act = command("transactions", "retry", folder, 1, "--reason", "x")
+    assert (act.code, act.out) == (1, "")
+    assert "simtx: error: 'sender' is damaged (" in act.err
+    assert "nothing was done" in act.err
+    assert (file.read_bytes() if file.exists() else None) == left
+    assert "retry" not in RunFolder(folder).audit("receiver").read_text()
+
+
+def test_a_coordinator_without_the_decision_that_its_audit_log_knows_is_damaged(command: Command, folder: Path) -> None:
+    """Otherwise abort would be presumed of what was committed."""
+    with AuditLog(RunFolder(folder).audit("coordinator"), "coordinator") as log:
+        log.append("decide", tx=1, actor="coordinator", name="committed")
+    assert command("transactions", "list", folder).code == 0
+    with contextlib.closing(sqlite3.connect(RunFolder(folder).store("coordinator"))) as db, db:
+        db.execute("DELETE FROM log")
+    listed = command("transactions", "list", folder)
+    assert listed.code == 1
+    assert "damaged" in listed.out.splitlines()[1]
+    assert "it has decided to commit transaction 1, and its store has no record of that" in listed.out
+    assert command("transactions", "retry", folder, 1, "--reason", "x").code == 1
+
+
+def test_all_stores_gone_is_not_nothing_open(command: Command, folder: Path) -> None:
+    for file in folder.glob("nodes/*/store.sqlite*"):
+        file.unlink()
+    listed = command("transactions", "list", folder)
+    assert listed.code == 1
+    assert listed.out.count("the database is missing") == 3
+    assert not list(folder.glob("nodes/*/store.sqlite*"))
 
 
 # --- audit ----------------------------------------------------------------------------------------------------------------------

@@ -20,10 +20,11 @@ from simtx.protocols.contract import Effect
 from simtx.protocols.saga import HUB, Orchestrator
 from simtx.protocols.saga_participant import Participant
 from simtx.reference.audit import AuditError, Entry, read
+from simtx.reference.inspection import waiting
 from simtx.reference.killpoints import KillPoint
 from simtx.reference.operate import Act, OpenTransaction, OperateError, intervene, list_transactions
 from simtx.reference.runfolder import RunFolder, RunFolderError
-from simtx.reference.stores import open_store
+from simtx.reference.stores import StoreDamaged, open_store
 from simtx.reference.stores.postgres_branches import branch_name
 from simtx.reference.stores.postgres_schema import schema_name
 from simtx.reference.stores.server import PostgresServer
@@ -570,3 +571,12 @@ def test_versions_of_events_that_do_not_exist_are_refused_before_anything_starts
     with pytest.raises(ScenarioError, match="there is no node 'given' to speak it; the nodes are giver, orch"):
         simtx.execute(lab(), "saga", speaks={"given": "2.0"}, folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_broker_file_that_is_none_is_damage(tmp_path: Path) -> None:
+    file = tmp_path / "broker.sqlite"
+    assert list(waiting(file)) == []  # a broker that keeps nothing on disk
+    file.write_bytes(b"")
+    with pytest.raises(StoreDamaged, match="the broker's file cannot be read"):
+        waiting(file)
+    assert file.read_bytes() == b""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from simtx.reference.stores.base import Change, PreparedBranch, Result, Store, StoreFailed
+from simtx.reference.stores.base import Change, PreparedBranch, Result, Store, StoreDamaged, StoreFailed
 
-__all__ = ["Change", "PreparedBranch", "Result", "Store", "StoreFailed", "open_store"]
+__all__ = ["Change", "PreparedBranch", "Result", "Store", "StoreDamaged", "StoreFailed", "open_store"]
 
 
 def open_store(spec: dict[str, Any], *, relay: bool = False) -> Store:

@@ -25,6 +25,10 @@ class StoreFailed(SimtxError, RuntimeError):
     """The database cannot go on (a full disk, a lost server, a file of another version); the text says what would help."""
 
 
+class StoreDamaged(StoreFailed):
+    """The database is not the one that has worked here: missing, empty, broken, another one's, or without what the audit log knows."""
+
+
 @dataclass(slots=True)
 class Result:
     """What has come out of one operation on the store.

@@ -75,9 +75,11 @@ class PostgresStore(Store):
         relay: Whether this is the relay's view: it reads and marks the outbox, and prunes nothing.
         patience: Seconds for which a server that was lost is asked again.
         wait_for_server: Seconds for which a server that is not there at the start is asked again.
+        create: Whether the schema may be new. Otherwise one that is missing is refused, and nothing is made in its place.
 
     Raises:
-        StoreFailed: The DSN leads nowhere, or the server or the schema is not fit.
+        StoreDamaged: The schema is missing or another one's.
+        StoreFailed: The DSN leads nowhere, or the server is not fit.
     """
 
     buffers: ClassVar[bool] = True
@@ -96,6 +98,7 @@ class PostgresStore(Store):
         relay: bool = False,
         patience: float = 30.0,
         wait_for_server: float = 0.0,
+        create: bool = True,
     ) -> None:
         self._run, self._service = run, service
         self._initial = Initial(initial)
@@ -115,7 +118,9 @@ class PostgresStore(Store):
         self._links.give(self._links.connect(patience=wait_for_server))
         try:
             self._links.ask(check_server)
-            self._clock = self._links.ask(lambda link: create_schema(link, run, service, self._initial.exact))
+            self._clock = self._links.ask(
+                lambda link: create_schema(link, run, service, self._initial.exact, create=create)
+            )
             if not relay:
                 self._recover()
         except BaseException:

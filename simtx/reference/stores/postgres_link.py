@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
-from simtx.reference.stores.base import StoreFailed
+from simtx.reference.stores.base import StoreDamaged, StoreFailed
 from simtx.reference.stores.postgres_driver import conninfo, pq, psycopg
 from simtx.reference.stores.postgres_sql import TERMINATE
 
@@ -26,7 +26,9 @@ FIRST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 0.5
 _CONNECT_TIMEOUT: Final = "10"
 _STARTING: Final = re.compile("the database system is|not yet accepting connections")
+_NO_DATABASE: Final = re.compile('database "[^"]*" does not exist')
 _FULL: Final = ("53100", "53200")
+_BROKEN: Final = ("XX001", "XX002", "58P01")  # data or index corrupted, a file is missing
 
 
 class Link(psycopg.Connection[tuple[Any, ...]]):
@@ -125,7 +127,8 @@ class Links:
                 slow = isinstance(error, psycopg.errors.ConnectionTimeout) or _STARTING.search(str(error)) is not None
                 left = (patient if slow else deadline) - time.monotonic()
                 if left <= 0 or self._closed:
-                    raise StoreFailed(
+                    kind = StoreDamaged if _NO_DATABASE.search(str(error)) else StoreFailed
+                    raise kind(
                         f"PostgreSQL server ({self.where or 'no host given'}) cannot be used: {line(error)}"
                     ) from None
                 time.sleep(min(pause, left))
@@ -228,6 +231,8 @@ def failed(error: psycopg.Error) -> StoreFailed:
     """The error that says that the database cannot go on."""
     if error.sqlstate in _FULL:
         return StoreFailed(f"PostgreSQL has no room left; free some on its disk: {line(error)}")
+    if error.sqlstate in _BROKEN:
+        return StoreDamaged(f"the database of PostgreSQL is broken: {line(error)}")
     return StoreFailed(f"PostgreSQL refuses: {line(error)}")
 
 

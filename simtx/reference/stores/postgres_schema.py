@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from simtx.reference.stores import postgres_sql as statements
-from simtx.reference.stores.base import STORE_VERSION, StoreFailed
+from simtx.reference.stores.base import STORE_VERSION, StoreDamaged, StoreFailed
 from simtx.reference.stores.postgres_branches import parse_branch
 from simtx.reference.stores.postgres_driver import psycopg, sql
 from simtx.reference.stores.postgres_link import Link, Links, line, one
@@ -55,15 +55,22 @@ def check_dsn(dsn: str) -> None:
         links.close()
 
 
-def create_schema(link: Link, run: str, service: str, initial: Mapping[str, float]) -> float:
+def create_schema(link: Link, run: str, service: str, initial: Mapping[str, float], *, create: bool = True) -> float:
     """Make the schema if it is new; the service and its relay may both try.
+
+    Args:
+        link: A connection.
+        run: Name of the run.
+        service: Name of the service.
+        initial: First values by key.
+        create: Whether it may be new.
 
     Returns:
         What to add to the server's clock (seconds since 1970) to get `time.monotonic` of this machine: measured once, so that all
         processes of the run say the same, and whoever reads it later as well.
 
     Raises:
-        StoreFailed: There is one that is of another version, or somebody else's.
+        StoreDamaged: There is one that is of another version, or somebody else's; or there is none, and there should be.
     """
     schema = schema_name(run, service)
     with link.transaction():
@@ -71,10 +78,14 @@ def create_schema(link: Link, run: str, service: str, initial: Mapping[str, floa
         if one(link.execute(statements.EXISTS).fetchone())[0]:
             version, *owner, clock = one(link.execute(statements.META).fetchone())
             if version != STORE_VERSION:
-                raise StoreFailed(f"schema {schema} is of version {version}; this simtx reads version {STORE_VERSION}")
+                raise StoreDamaged(f"schema {schema} is of version {version}; this simtx reads version {STORE_VERSION}")
             if owner != [run, service]:
-                raise StoreFailed(f"schema {schema} belongs to service '{owner[1]}' of run '{owner[0]}'")
+                raise StoreDamaged(f"schema {schema} belongs to service '{owner[1]}' of run '{owner[0]}'")
             return float(clock)
+        if not create:
+            raise StoreDamaged(
+                f"schema {schema} is missing; it has worked here: put it back from a copy that holds all of it"
+            )
         name = sql.Identifier(schema)
         link.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
         link.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, schema_comment(run, service)))

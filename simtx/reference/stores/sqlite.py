@@ -22,7 +22,7 @@ from simtx.reference.stores.base import Change, PreparedBranch, Result, Store, S
 from simtx.reference.stores.locks import RowLocks
 from simtx.reference.stores.ownership import Ownership
 from simtx.reference.stores.play import FirstValues
-from simtx.reference.stores.sqlite_tables import Readers, Writes, branch_rows, failure, prepare_file
+from simtx.reference.stores.sqlite_tables import Readers, Writes, branch_rows, failure, prepare_file, refuse_empty
 from simtx.reference.stores.sqlite_work import LocalTransactions
 from simtx.reference.stores.sqlite_writer import Task, Writer
 
@@ -40,10 +40,12 @@ class SqliteStore(Store):
         dedup_retention: Seconds for which idempotency rows are kept at least.
         lazy_flush: Seconds after which what is not forced is written.
         group: Whether local transactions share a forced write.
+        create: Whether the file may be new. Otherwise one that is missing or empty is refused, and nothing is made in its place.
         relay: Whether it is the relay's: it reads and marks outbox rows, and nothing else.
 
     Raises:
-        StoreFailed: The file cannot be used, or is another one's.
+        StoreDamaged: The file is missing, empty, broken or another one's.
+        StoreFailed: It cannot be used.
     """
 
     buffers = True
@@ -60,6 +62,7 @@ class SqliteStore(Store):
         dedup_retention: float,
         lazy_flush: float = 0.2,
         group: bool = True,
+        create: bool = True,
         relay: bool = False,
     ) -> None:
         self.path = path
@@ -68,11 +71,13 @@ class SqliteStore(Store):
         self._marked: set[int] = set()
         self._deleted: deque[tuple[int, ...]] = deque()  # marked rows that are gone by now
         self._outbox_mutex = threading.Lock()
+        if not create:
+            refuse_empty(path)
         self._owner = None if relay else Ownership(path)
         writer: Writer | None = None
         try:
             first = FirstValues(initial)
-            prepare_file(path, run=run, service=service, initial=first.exact)
+            prepare_file(path, run=run, service=service, initial=first.exact, create=create)
             writer = self._writer = Writer(
                 path,
                 forced=not relay,

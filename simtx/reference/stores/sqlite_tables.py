@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from simtx.reference.stores.base import STORE_VERSION, StoreFailed
+from simtx.reference.stores.base import STORE_VERSION, StoreDamaged, StoreFailed
 
 BUSY_PATIENCE: Final = 60.0
 """Seconds for which the service waits until another process lets go of the file."""
@@ -26,6 +26,8 @@ PRUNE_SLACK: Final = 10.0
 """Seconds beyond the retention: an idempotency row bears the time before its COMMIT, and lives from its end."""
 
 PRUNE_BATCH: Final = 256
+RESTORE: Final = "it has worked here: put it back from a copy that holds all of it"
+"""What helps if a database is gone."""
 _ROWS: Final = 32  # in a statement; there is a prepared one for every number of rows
 _STATEMENTS: Final = 400  # prepared ones that a connection keeps
 _CHECKPOINT_FRAMES: Final = 16_000  # a safety net: the writer makes checkpoints of its own
@@ -67,7 +69,21 @@ def connect(path: Path, *, forced: bool, busy: float) -> sqlite3.Connection:
     return db
 
 
-def prepare_file(path: Path, *, run: str, service: str, initial: Mapping[str, float]) -> None:
+def refuse_empty(path: Path) -> None:
+    """Refuse a file that has worked here and is gone, before SQLite makes a new one in its place.
+
+    Raises:
+        StoreDamaged: It is missing or empty.
+    """
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise StoreDamaged(f"{path}: the database is missing; {RESTORE}") from None
+    if not size:
+        raise StoreDamaged(f"{path}: the database is empty (0 bytes); {RESTORE}")
+
+
+def prepare_file(path: Path, *, run: str, service: str, initial: Mapping[str, float], create: bool = True) -> None:
     """Create the tables if there are none, or check that they are this service's of this run.
 
     Args:
@@ -75,16 +91,19 @@ def prepare_file(path: Path, *, run: str, service: str, initial: Mapping[str, fl
         run: Identity of the run.
         service: Name of the service.
         initial: First values by key, without patterns.
+        create: Whether tables may be created.
 
     Raises:
-        StoreFailed: The file is of another version, run or service.
+        StoreDamaged: The file is of another version, run or service, or has no tables and none may be created.
         sqlite3.Error: It cannot be read or written.
     """
     db = connect(path, forced=True, busy=BUSY_PATIENCE)
     try:
+        if not create and not _tables(db):  # before anything is written
+            raise StoreDamaged(f"{path}: the database has no tables; {RESTORE}")
         _use_log(db)
         db.execute("BEGIN IMMEDIATE")
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = _tables(db)
         if not tables:
             _create(db, run, service, initial)
             db.execute("COMMIT")
@@ -95,6 +114,10 @@ def prepare_file(path: Path, *, run: str, service: str, initial: Mapping[str, fl
             db.execute("COMMIT")
     finally:
         db.close()
+
+
+def _tables(db: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def _use_log(db: sqlite3.Connection) -> None:
@@ -121,13 +144,13 @@ def _create(db: sqlite3.Connection, run: str, service: str, initial: Mapping[str
 def _check(db: sqlite3.Connection, path: Path, tables: set[str], run: str, service: str) -> None:
     row = db.execute("SELECT * FROM meta").fetchone() if "meta" in tables else None
     if row is None:
-        raise StoreFailed(f"{path}: an SQLite database, but none of simtx; name a file that does not exist yet")
+        raise StoreDamaged(f"{path}: an SQLite database, but none of simtx; name a file that does not exist yet")
     if row[0] != STORE_VERSION:
-        raise StoreFailed(
+        raise StoreDamaged(
             f"{path}: a store of version {row[0]}, and this simtx has version {STORE_VERSION}; use the simtx that wrote it, or a new folder"
         )
     if (row[1], row[2]) != (run, service):
-        raise StoreFailed(
+        raise StoreDamaged(
             f"{path}: belongs to service '{row[2]}' of run {row[1]}, not to service '{service}' of run {run}; use a new folder"
         )
 
@@ -172,6 +195,7 @@ def _follow_clock(db: sqlite3.Connection) -> None:
 
 # --- what goes wrong ----------------------------------------------------------------------------------------------------------
 
+_BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _HELP: Final = {
     sqlite3.SQLITE_FULL: "the disk is full; nothing that was acknowledged is lost: make room and start again",
     sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it, or use a new folder",
@@ -191,7 +215,8 @@ def failure(path: Path, error: BaseException) -> StoreFailed:
     code = getattr(error, "sqlite_errorcode", None)
     said = " ".join(str(error).split()) or type(error).__name__
     text = _HELP.get(code & 0xFF) if isinstance(code, int) else None
-    return StoreFailed(f"{path}: {text} ({said})" if text else f"{path}: the database cannot go on: {said}")
+    kind = StoreDamaged if isinstance(code, int) and code & 0xFF in _BROKEN else StoreFailed
+    return kind(f"{path}: {text} ({said})" if text else f"{path}: the database cannot go on: {said}")
 
 
 class Readers:
