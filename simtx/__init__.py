@@ -21,8 +21,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from simtx import views as _views
 from simtx.errors import PeerFault, ProtocolViolation, RunFailed, ScenarioError, SimtxError
-from simtx.metrics import views as _views
 
 if TYPE_CHECKING:
     __version__: str
@@ -171,18 +171,17 @@ def _register_views() -> None:
         ("diagram-text", "simtx.report.diagram", "render"),
         ("otlp", "simtx.report.otlp", "save_otlp"),
         ("chrome", "simtx.report.chrome", "save_chrome"),
-        ("timeline", "simtx.report.runs", "timeline"),
-        ("start", "simtx.report.warmup", "start"),
+        ("run", "simtx.report.pictures.accessors", "RunPlots"),
         ("decision-text", "simtx.report.decision", "text"),
         ("decision-html", "simtx.report.decision", "html"),
-        ("comparison", "simtx.report.plots", "overview"),
+        ("comparison", "simtx.report.pictures.accessors", "ComparisonPlots"),
         ("comparison-text", "simtx.report.tables", "text"),
         ("comparison-html", "simtx.report.tables", "html"),
-        ("sweep", "simtx.report.sweeps", "plot"),
+        ("sweep", "simtx.report.pictures.accessors", "SweepPlots"),
         ("sweep-text", "simtx.report.sweep_tables", "text"),
         ("sweep-html", "simtx.report.sweep_tables", "html"),
-        ("frontier", "simtx.report.frontier", "plot"),
-        ("sensitivity", "simtx.report.sensitivity", "plot"),
+        ("frontier", "simtx.report.pictures.accessors", "FrontierPlots"),
+        ("sensitivity", "simtx.report.pictures.accessors", "SensitivityPlots"),
         ("story", "simtx.report.stories", "plot"),
         ("story-sentence", "simtx.report.stories", "sentence"),
         ("story-text", "simtx.report.stories", "story_text"),

@@ -15,6 +15,8 @@ from simtx.errors import ScenarioError
 from simtx.metrics.plain import plain
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from simtx.metrics.provenance import Provenance
     from simtx.scenario import Scenario
 
@@ -176,6 +178,13 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         new.unlink(missing_ok=True)
+
+
+def save_picture(ax: Axes, path: Path) -> None:
+    """Write the figure of some axes into a file."""
+    figure = ax.get_figure(root=True)
+    if figure is not None:
+        figure.savefig(path)
 
 
 def echo_verdict(good: bool | None, text: str) -> None:

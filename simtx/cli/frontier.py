@@ -38,7 +38,7 @@ def frontier(
     import matplotlib as mpl
 
     import simtx
-    from simtx.cli.common import changed, print_json, warn, writing
+    from simtx.cli.common import changed, print_json, save_picture, warn, writing
     from simtx.experiments.sweep.experiment import load_experiment
 
     chosen = load_experiment(experiment, changed(change or ()))
@@ -63,7 +63,7 @@ def frontier(
     picture = target / "pictures" / f"{arguments['name']}-frontier-{metric}.png"
     with writing(target):
         picture.parent.mkdir(parents=True, exist_ok=True)
-        found.plot().figure.savefig(picture)
+        save_picture(found.plot(), picture)
     if json:
         print_json({**found.as_dict(), "picture": str(picture)})
     else:

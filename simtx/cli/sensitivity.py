@@ -36,7 +36,7 @@ def sensitivity(
     """Vary what is not known, under common random numbers: what the answer depends on, and which assumption flips it."""
     import matplotlib as mpl
 
-    from simtx.cli.common import changed, load, print_json, writing
+    from simtx.cli.common import changed, load, print_json, save_picture, writing
     from simtx.experiments.sensitivity import sensitivity as study
 
     chosen = load(scenario, change or ())
@@ -60,7 +60,7 @@ def sensitivity(
         (store / "pictures").mkdir(parents=True, exist_ok=True)
         for which in (method, *(["flips"] if found.flips is not None else [])):
             files.append(f"pictures/{chosen.name}-{which}-{metric}.png")
-            found.plot(which).figure.savefig(store / files[-1])
+            save_picture(found.plot(which), store / files[-1])
     if json:
         print_json({**found.as_dict(), "files": files})
     else:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from simtx.experiments.stopping import Better
     from simtx.experiments.thresholds import Where
     from simtx.protocols import Promise
+    from simtx.report.pictures.accessors import ComparisonPlots
     from simtx.scenario import Scenario
 
 _STOP_AFTER = 3  # equal failures of one strategy: more of them would say nothing new
@@ -372,9 +373,10 @@ class Comparison:
         numbers = [one.replication for one in self._results if one.strategy == strategy and not one.error]
         return dict(zip(numbers, values, strict=True))
 
-    def plot(self, **options: Any) -> Any:
-        """Draw the overview: latency, throughput, drift, and the trade-off between them. Returns a matplotlib Figure."""
-        return views.view("comparison")(self, **options)
+    plot: views.View[ComparisonPlots] = views.View(
+        "comparison",
+        "Pictures: `comparison.plot()` draws the overview, `comparison.plot.differences()` and others what completion lists.",
+    )
 
     def __repr__(self) -> str:
         done = f"{len(self.frame)} runs" + (f" ({self.stopped})" if self.stopped else "")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import pandas as pd
 
@@ -27,7 +27,10 @@ from simtx.metrics.timeline import Timeline
 from simtx.metrics.trace import Trace
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from simtx.protocols import Promise, Strategy
+    from simtx.report.pictures.accessors import RunPlots
     from simtx.scenario import Scenario
 
 PROMISES = {
@@ -293,13 +296,14 @@ class Run:
         values = rows.loc[rows["measured"], f"{column}_ms"].to_numpy(dtype=float)
         return section_interval(values, None if figure == "mean" else int(figure[1:]) / 100, confidence)
 
-    def plot(self, **options: Any) -> Any:
-        """Draw the timeline of the run; returns matplotlib Axes."""
-        return views.view("timeline")(self, **options)
+    plot: views.View[RunPlots] = views.View(
+        "run",
+        "Pictures of the run: `run.plot()` draws its timeline, `run.plot.latency()` and others what completion lists.",
+    )
 
-    def plot_start(self, **options: Any) -> Any:
-        """Draw the start of the run beside the warm-up and the cut of MSER-5; returns matplotlib Axes."""
-        return views.view("start")(self, **options)
+    def plot_start(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the start of the run beside the warm-up and the cut of MSER-5; the same as `run.plot.start`."""
+        return self.plot.start(ax=ax)
 
     def __repr__(self) -> str:
         return f"<Run of {self.strategy.name} on {self.scenario.name}: {len(self.transactions)} transactions, seed {self.seed}/{self.replication}, digest {self.digest[:12]}>"

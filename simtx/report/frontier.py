@@ -5,13 +5,14 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Final
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from simtx.errors import ScenarioError
 from simtx.report import catalogue, style
+from simtx.report.pictures import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,16 +25,20 @@ _UNDECIDED: Final = "#FFFFFF"
 _FINE: Final = 161
 
 
-def plot(frontier: Frontier, *, ax: Axes | None = None) -> Axes:
+def plot(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """The map of a frontier over two axes, or the curve over one."""
-    return curve(frontier, ax=ax) if len(frontier.axes) == 1 else zones(frontier, ax=ax)
+    return (
+        curve(frontier, ax=ax, figsize=figsize) if len(frontier.axes) == 1 else zones(frontier, ax=ax, figsize=figsize)
+    )
 
 
-def zones(frontier: Frontier, *, ax: Axes | None = None) -> Axes:
+def zones(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """Who wins where: a shade and a name for each winner, stripes where the data does not say, sites by their replications."""
+    if len(frontier.axes) != 2:
+        raise ScenarioError("has one parameter and no map; frontier.plot.curve() draws it", "map")
     x, y = frontier.axes
     with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(7.2, 5.0), layout="constrained")[1]
+        ax = canvas.axes(ax, figsize, (7.2, 5.0))
         side = (np.arange(_FINE) + 0.5) / _FINE
         points = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
         across, along = x.value(side), y.value(side)
@@ -89,11 +94,13 @@ def zones(frontier: Frontier, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def curve(frontier: Frontier, *, ax: Axes | None = None) -> Axes:
+def curve(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """The paired ratio of two strategies over one axis with its band, sites with their errors, and the interval of each crossing."""
+    if len(frontier.axes) != 1:
+        raise ScenarioError("has two parameters and no curve; frontier.plot.map() draws it", "curve")
     axis = frontier.axes[0]
     with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(7.2, 4.2), layout="constrained")[1]
+        ax = canvas.axes(ax, figsize, (7.2, 4.2))
         side = np.linspace(0, 1, 301)
         values = axis.value(side)
         scale = frontier.surfaces.scale

@@ -17,7 +17,10 @@ from simtx.report import style
 from simtx.report.axes import logarithmic as _logarithmic
 from simtx.report.axes import short as _short
 from simtx.report.footer import footed
-from simtx.report.runs import ecdf, timeline
+from simtx.report.pictures import canvas
+from simtx.report.pictures.distribution import distribution
+from simtx.report.pictures.outcomes import outcomes
+from simtx.report.runs import timeline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,17 +31,23 @@ if TYPE_CHECKING:
     from simtx.experiments import Comparison
     from simtx.metrics.intervals import Interval
 
-__all__ = ["damage", "drift", "ecdf", "latency", "outcomes", "overview", "timeline", "trade_off"]
+__all__ = ["damage", "distribution", "drift", "latency", "outcomes", "overview", "throughput", "timeline", "trade_off"]
 
 _SIDE: Final = 0.035  # of the median to the left, of the 99 % quantile to the right
 _PROMISE: Final = {"decided": "answer = decided", "accepted": "answer = only accepted"}
 
 
 @footed
-def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
+def latency(
+    comparison: Comparison,
+    *,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    confidence: float = 0.95,
+) -> Axes:
     """When the client is answered, when the outcome is final, when the last effect is in: medians, and 99 % quantiles as open marks."""
     with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(7.8, 3.8), layout="constrained")[1]
+        ax = canvas.axes(ax, figsize, (7.8, 3.8))
         moments = (
             ("latency", "answered"),
             ("latency_committed", "answered,\ncommitted only"),
@@ -85,10 +94,16 @@ def latency(comparison: Comparison, *, ax: Axes | None = None, confidence: float
 
 
 @footed
-def outcomes(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
+def throughput(
+    comparison: Comparison,
+    *,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    confidence: float = 0.95,
+) -> Axes:
     """Committed transactions a second, beside those decided in any way."""
     with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
+        ax = canvas.axes(ax, figsize, (6.4, 3.6))
         names = comparison.strategies
         for position, name in enumerate(names):
             look = style.looks(names)[name]
@@ -106,10 +121,16 @@ def outcomes(comparison: Comparison, *, ax: Axes | None = None, confidence: floa
 
 
 @footed
-def drift(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
+def drift(
+    comparison: Comparison,
+    *,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    confidence: float = 0.95,
+) -> Axes:
     """Mean gross drift of the conserved quantity: what is out of balance at an average moment."""
     with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
+        ax = canvas.axes(ax, figsize, (6.4, 3.6))
         names = comparison.strategies
         means: list[float] = []
         for position, name in enumerate(names):
@@ -147,10 +168,16 @@ def drift(comparison: Comparison, *, ax: Axes | None = None, confidence: float =
 
 
 @footed
-def damage(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
+def damage(
+    comparison: Comparison,
+    *,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    confidence: float = 0.95,
+) -> Axes:
     """What is wrong at the end of the run: effects missing and effects doubled, per 1,000 transactions."""
     with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
+        ax = canvas.axes(ax, figsize, (6.4, 3.6))
         names = comparison.strategies
         top = 0.0
         for position, name in enumerate(names):
@@ -191,10 +218,16 @@ def damage(comparison: Comparison, *, ax: Axes | None = None, confidence: float 
 
 
 @footed
-def trade_off(comparison: Comparison, *, ax: Axes | None = None, confidence: float = 0.95) -> Axes:
+def trade_off(
+    comparison: Comparison,
+    *,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    confidence: float = 0.95,
+) -> Axes:
     """Time until the outcome is final against the inconsistency window: both are costs, the lower left corner is the best."""
     with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
+        ax = canvas.axes(ax, figsize, (6.4, 4.2))
         means: dict[str, list[float]] = {"x": [], "y": []}
         names: list[str] = []
         nowhere: list[str] = []
@@ -232,12 +265,12 @@ def trade_off(comparison: Comparison, *, ax: Axes | None = None, confidence: flo
 
 
 @footed
-def overview(comparison: Comparison, *, confidence: float = 0.95) -> Figure:
+def overview(comparison: Comparison, *, confidence: float = 0.95, figsize: tuple[float, float] | None = None) -> Figure:
     """The comparison on one page: how long, how much, how inconsistent, and what it leaves behind."""
     with style.context():
-        figure, axes = plt.subplots(2, 2, figsize=(11.5, 7.6), layout="constrained")
+        figure, axes = plt.subplots(2, 2, figsize=figsize or (11.5, 7.6), layout="constrained")
         latency(comparison, ax=axes[0, 0], confidence=confidence)
-        outcomes(comparison, ax=axes[0, 1], confidence=confidence)
+        throughput(comparison, ax=axes[0, 1], confidence=confidence)
         drift(comparison, ax=axes[1, 0], confidence=confidence)
         _legend_on_top(figure, axes[0, 0])
         wrong = comparison.frame[["missing_effects", "duplicate_effects"]].to_numpy().any()

@@ -14,7 +14,7 @@ from simtx.metrics import timeline as samples_of
 from simtx.metrics.figures import unknown
 from simtx.metrics.recovery import Struck
 from simtx.report import catalogue, style
-from simtx.report.axes import logarithmic, short
+from simtx.report.axes import short
 from simtx.report.footer import footed
 
 if TYPE_CHECKING:
@@ -40,60 +40,6 @@ _LEVELS: Final = {
 _SHORT: Final = 1e-3  # ms; where a logarithmic axis begins
 _ROOM: Final = 0.2  # of the width of a timeline, for the words in the part behind the last arrival
 _NAMED: Final = 8  # faults that get their name into the picture
-
-
-@footed
-def ecdf(runs: Sequence[Run], *, column: str = "decision_ms", ax: Axes | None = None) -> Axes:
-    """Distribution of one duration over the measured transactions of several runs.
-
-    A curve ends below 1 if some transactions had not ended when the run ended; how many those are is printed at its end.
-    """
-    with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
-        names = [run.strategy.name for run in runs]
-        shown: list[float] = []
-        never: list[str] = []
-        for run in runs:
-            look = style.looks(names)[run.strategy.name]
-            rows = run.transactions
-            if column not in rows:
-                raise unknown(column, [name for name in rows.columns if name.endswith("_ms")], "column")
-            values = rows.loc[rows["measured"], column].to_numpy(dtype=float)
-            ended = np.sort(np.maximum(values[np.isfinite(values)], _SHORT))
-            if not len(ended):
-                never.append(run.strategy.name)
-                continue
-            shown += [float(ended[0]), float(ended[-1])]
-            share = np.arange(len(ended) + 1) / len(values)
-            ax.plot(
-                np.concatenate([ended[:1], ended]),
-                share,
-                drawstyle="steps-post",
-                color=look.colour,
-                linestyle=look.dashes,
-                label=run.strategy.name,
-            )
-            if len(ended) < len(values):
-                ax.annotate(
-                    f"{1 - share[-1]:.1%} had not ended",
-                    (ended[-1], share[-1]),
-                    xytext=(0, 4),
-                    textcoords="offset points",
-                    ha="right",
-                    fontsize=8,
-                    color=look.colour,
-                )
-        logarithmic(ax, shown, axis="x")
-        ax.set_ylim(0, 1.03)
-        ax.set_xlabel(
-            _DURATIONS.get(column, column)
-            + (f"\nnot shown, no transaction had ended with the run: {', '.join(never)}" if never else "")
-        )
-        ax.set_ylabel("share of transactions")
-        ax.set_title("Distribution over transactions")
-        if shown:
-            ax.legend(loc="best")
-    return ax
 
 
 @footed

@@ -6,12 +6,12 @@ import math
 import textwrap
 from typing import TYPE_CHECKING, Final
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
 
 from simtx.errors import ScenarioError
 from simtx.report import catalogue, style
+from simtx.report.pictures import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,13 +22,16 @@ _LOW, _HIGH, _NOISE, _INPUTS = "#56B4E9", "#0072B2", "#BBBBBB", "#E69F00"
 _NOISE_NAME: Final = "noise between\nreplications"
 
 
-def plot(found: Sensitivity, which: str = "tornado", *, ax: Axes | None = None) -> Axes:
+def plot(
+    found: Sensitivity, which: str = "tornado", *, ax: Axes | None = None, figsize: tuple[float, float] | None = None
+) -> Axes:
     """One picture of a study.
 
     Args:
         found: The study.
         which: ``tornado``, ``flips``, ``morris`` or ``sobol``.
         ax: Where to draw; None: a new figure.
+        figsize: Inches of a new figure.
 
     Raises:
         ScenarioError: The study has no such picture.
@@ -37,17 +40,17 @@ def plot(found: Sensitivity, which: str = "tornado", *, ax: Axes | None = None) 
     if which == "flips":
         if found.flips is None:
             raise ScenarioError("has no flips: they need two strategies and the method 'tornado'", "plot")
-        return flips(found, ax=ax)
+        return flips(found, ax=ax, figsize=figsize)
     if which != found.method or which not in pictures:
         raise ScenarioError(f"has no picture '{which}'; its method is '{found.method}'", "plot")
-    return pictures[which](found, ax=ax)
+    return pictures[which](found, ax=ax, figsize=figsize)
 
 
-def tornado(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
+def tornado(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """What the answer changes by at the low and the high end of each factor, with intervals; below, noise and inputs."""
     table = found.table
     with style.context():
-        ax = ax if ax is not None else _axes(len(table) + 1 + (found.inputs is not None))
+        ax = canvas.axes(ax, figsize, _size(len(table) + 1 + (found.inputs is not None)))
         turn = _percent if found.scale == "log" else _plain
         for position, row in enumerate(table.to_dict("records")):
             for end, colour, hatch in (("low", _LOW, "////"), ("high", _HIGH, "")):
@@ -80,13 +83,13 @@ def tornado(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def flips(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
+def flips(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """How far each factor is from flipping the answer, in units of its stated uncertainty: a bar that ends before the line at 1 is a risk."""
     table = found.flips
     assert table is not None  # noqa: S101 - `plot` has looked
     reach = 3.0
     with style.context():
-        ax = ax if ax is not None else _axes(len(table))
+        ax = canvas.axes(ax, figsize, _size(len(table)))
         labels = []
         for position, row in enumerate(table.to_dict("records")):
             size = abs(row["distance"])
@@ -128,11 +131,11 @@ def flips(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def morris(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
+def morris(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """Mean size of the effect of each factor over its range, and how much it depends on the others; below, the noise of one effect."""
     table = found.table
     with style.context():
-        ax = ax if ax is not None else _axes(len(table) + 1)
+        ax = canvas.axes(ax, figsize, _size(len(table) + 1))
         places = np.arange(len(table))
         ax.barh(places - 0.18, table["mu_star"], xerr=table["mu_star_half_width"], height=0.34, color=_HIGH)
         ax.barh(places + 0.2, table["sigma"], height=0.3, color="white", edgecolor=_HIGH, hatch="////")
@@ -149,11 +152,11 @@ def morris(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def sobol(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
+def sobol(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """Shares of the variance: alone, and with all interactions; below, the share of a single run's variance that is noise."""
     table = found.table
     with style.context():
-        ax = ax if ax is not None else _axes(len(table) + 1)
+        ax = canvas.axes(ax, figsize, _size(len(table) + 1))
         places = np.arange(len(table))
         for title, offset, colour, hatch in (("first", -0.18, _HIGH, ""), ("total", 0.18, "white", "////")):
             value = table[title].clip(0, 1)
@@ -173,9 +176,8 @@ def sobol(found: Sensitivity, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _axes(rows: int) -> Axes:
-    ax: Axes = plt.subplots(figsize=(7.6, 1.6 + 0.52 * rows), layout="constrained")[1]
-    return ax
+def _size(rows: int) -> tuple[float, float]:
+    return 7.6, 1.6 + 0.52 * rows
 
 
 def _rows(ax: Axes, labels: list[str]) -> None:

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from simtx.errors import ScenarioError
 from simtx.report import catalogue, style
 from simtx.report import sweep_findings as findings
+from simtx.report.pictures import canvas
 from simtx.report.sweep_tables import displayed, heading, held, plain, quantity
 from simtx.scenario.units import hint
 
@@ -95,7 +96,7 @@ def plot(
 def lines(
     sweep: Any,
     metric: str,
-    x: str,
+    x: str | None = None,
     *,
     at: Mapping[str, Any] | None = None,
     ax: Axes | None = None,
@@ -103,8 +104,9 @@ def lines(
 ) -> Axes:
     """One metric over one parameter, a line with intervals for each strategy; the others are held `at` values."""
     data = _data(sweep, metric, at or {}, None, confidence)
+    x = x or next((name for name in sweep.parameters if data[name].nunique() > 1), sweep.parameters[0])
     with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(6.4, 3.8), layout="constrained")[1]
+        ax = canvas.axes(ax, None, (6.4, 3.8))
         _line_panel(sweep, data, metric, x, ax)
         _scale(ax, data)
         found = findings.over(sweep, data, x, _ordered(data, x), metric)

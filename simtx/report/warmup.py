@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from simtx.metrics.warmup import BATCH, batch_means, mser5
 from simtx.report import style
 from simtx.report.footer import footed
+from simtx.report.pictures import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ def start(run: Run, *, ax: Axes | None = None) -> Axes:
     places = arrivals[: len(means) * BATCH : BATCH]
     cut = mser5(times)
     with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(7.2, 3.4), layout="constrained")[1]
+        ax = canvas.axes(ax, None, (7.2, 3.4))
         look = style.look(run.strategy.name)
         ax.plot(places, means, ".", color=style.MUTED, markersize=2.5, label=f"means of {BATCH} transactions")
         if len(means) >= _SMOOTH:

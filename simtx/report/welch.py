@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from simtx.errors import ScenarioError
 from simtx.metrics.warmup import Cut, mser5
 from simtx.report import style
 from simtx.report.footer import footed
+from simtx.report.pictures import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def welch(runs: Run | Sequence[Run], *, column: str = "decision_ms", ax: Axes | 
     cut = mser5(values)
     warmup = each[0].data.warmup
     with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(7.2, 3.4), layout="constrained")[1]
+        ax = canvas.axes(ax, None, (7.2, 3.4))
         look = style.looks([each[0].strategy.name])[each[0].strategy.name]
         ax.plot(times, values, ".", color=style.MUTED, alpha=0.25, markersize=2.5, markeredgewidth=0)
         smooth = moving_average(values, max(1, len(values) // _WINDOWS))

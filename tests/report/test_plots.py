@@ -123,11 +123,11 @@ def test_drift_is_in_the_unit_of_the_scenario(comparison: simtx.Comparison) -> N
 def test_values_far_apart_get_a_logarithmic_axis(comparison: simtx.Comparison) -> None:
     """2PC and outbox differ by more than a factor of five in their windows; throughputs do not."""
     assert plots.trade_off(comparison).get_yscale() == "log"
-    assert plots.outcomes(comparison).get_yscale() == "linear"
+    assert plots.throughput(comparison).get_yscale() == "linear"
 
 
 def test_throughput_and_goodput_are_bars_from_zero(comparison: simtx.Comparison) -> None:
-    ax = plots.outcomes(comparison)
+    ax = plots.throughput(comparison)
     assert ax.get_ylabel() == "transactions a second [1/s]"
     heights = {round(patch.get_height(), 9) for patch in ax.patches}
     for name in comparison.strategies:
@@ -174,14 +174,25 @@ def test_overview_has_four_titled_plots_with_units(comparison: simtx.Comparison)
 
 
 def test_distribution_is_that_of_the_measured_transactions(runs: list[simtx.Run]) -> None:
-    ax = plots.ecdf(runs, column="latency_ms")
-    assert ax.get_xlabel() == "time until the client's answer [ms]"
-    assert ax.get_ylabel() == "share of transactions"
-    line = next(line for line in ax.get_lines() if line.get_label() == "outbox")
+    """At each height of the curve as many nines of the transactions are quicker."""
+    ax = plots.distribution(runs, column="decision_ms")
+    assert ax.get_xlabel() == "time until the outcome is final [ms]"
     rows = runs[1].transactions
-    values = np.sort(rows.loc[rows["measured"], "latency_ms"].to_numpy())
+    values = np.sort(rows.loc[rows["measured"], "decision_ms"].to_numpy())
+    line = max(
+        (one for one in ax.get_lines() if one.get_color() == style.look("outbox").colour),
+        key=lambda one: len(one.get_xdata()),
+    )
     x, y = line.get_data()
-    assert np.interp(np.median(values), x, y) == pytest.approx(0.5, abs=1 / len(values))
+    for level in (0.5, 0.9, 0.99):
+        assert np.interp(-np.log10(1 - level), y, x) == pytest.approx(np.quantile(values, level), rel=0.02)
+    assert {"50 %", "90 %", "99 %"} <= {ax.yaxis.get_major_formatter()(place) for place in ax.get_yticks()}
+
+
+def test_answers_that_promise_different_things_have_an_axis_each(runs: list[simtx.Run]) -> None:
+    ax = plots.distribution(runs, column="latency_ms")
+    assert [part.get_title(loc="left") for part in ax.child_axes] == ["answer = decided", "answer = only accepted"]
+    assert len(plots.distribution(runs, column="decision_ms").child_axes) == 0
 
 
 def test_timeline_draws_the_samples_of_each_run(runs: list[simtx.Run]) -> None:
@@ -209,7 +220,7 @@ def test_the_legend_of_a_timeline_shows_the_very_colours(runs: list[simtx.Run]) 
         assert tuple(bytes.fromhex(colour[1:])) in pixels
 
 
-@pytest.mark.parametrize("function", [plots.latency, plots.outcomes, plots.drift, plots.damage, plots.trade_off])
+@pytest.mark.parametrize("function", [plots.latency, plots.throughput, plots.drift, plots.damage, plots.trade_off])
 def test_draws_into_given_axes_and_leaves_no_style_behind(function: object, comparison: simtx.Comparison) -> None:
     _, ax = plt.subplots()
     before = dict(mpl.rcParams)

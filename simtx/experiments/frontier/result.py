@@ -20,6 +20,7 @@ from simtx.metrics import views
 
 if TYPE_CHECKING:
     from simtx.experiments.sweep import Sweep
+    from simtx.report.pictures.accessors import FrontierPlots
 
 _ENDED = {
     "decided": "the undecided area is as small as was asked for",
@@ -184,9 +185,9 @@ class Frontier:
     def _name(self, position: int) -> str:
         return self.strategies[position] if position != UNDECIDED else ""
 
-    def plot(self, **options: Any) -> Any:
-        """Draw the map, or the curve over one axis. Returns matplotlib Axes; `ax` draws on some that there are."""
-        return views.view("frontier")(self, **options)
+    plot: views.View[FrontierPlots] = views.View(
+        "frontier", "Pictures: `frontier.plot()` draws the map or the curve; completion lists the others."
+    )
 
     def as_dict(self) -> dict[str, Any]:
         """The finding for a machine."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from simtx.metrics.intervals import Interval
 if TYPE_CHECKING:
     from simtx.experiments.sensitivity.design import Question
     from simtx.experiments.sweep import Sweep
+    from simtx.report.pictures.accessors import SensitivityPlots
 
 Method: TypeAlias = Literal["tornado", "morris", "sobol"]
 
@@ -110,9 +111,9 @@ class Sensitivity:
             return f"{100 * number:.3g} %"
         return f"{number:.3g}{'/s' if notation == 'rate' else ''}"
 
-    def plot(self, which: str | None = None, **options: Any) -> Any:
-        """Draw it: ``tornado``, ``flips``, ``morris`` or ``sobol``; None: the method's own. Returns matplotlib Axes."""
-        return views.view("sensitivity")(self, which or self.method, **options)
+    plot: ClassVar[views.View[SensitivityPlots]] = views.View(
+        "sensitivity", "Pictures: `sensitivity.plot()` draws what its method gives; completion lists the others."
+    )
 
     def as_dict(self) -> dict[str, Any]:
         """The finding for a machine."""

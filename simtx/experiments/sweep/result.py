@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from simtx.experiments.sensitivity import Sensitivity
     from simtx.experiments.stopping import Better
     from simtx.experiments.thresholds import Where
+    from simtx.report.pictures.accessors import SweepPlots
 
 
 class Sweep(Runs):
@@ -263,17 +264,10 @@ class Sweep(Runs):
 
         return of_sweep(self, metric, self.strategies if between is None else between, confidence=confidence, seed=seed)
 
-    def plot(self, metric: str = "latency_p99_ms", **options: Any) -> Any:
-        """Draw one metric over the parameters: lines with intervals over one, heat maps over two, small multiples over three.
-
-        Args:
-            metric: Name of the metric.
-            options: `x`, `y`, `panels`: parameters; `at`: values of others that are held; `strategies`; `confidence`; see `simtx.report.sweeps.plot`.
-
-        Returns:
-            A matplotlib Figure.
-        """
-        return views.view("sweep")(self, metric, **options)
+    plot: views.View[SweepPlots] = views.View(
+        "sweep",
+        "Pictures: `sweep.plot(metric)` draws a metric over the parameters, `sweep.plot.load()` and others what completion lists.",
+    )
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -1,0 +1,317 @@
+"""What all pictures share: where they are drawn, their title with what it is about, panels, legends, words that do not collide."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from simtx.metrics.censored import longer_than
+from simtx.metrics.provenance import strategy_text
+from simtx.report import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from simtx.metrics.run import Run
+    from simtx.scenario import Scenario
+
+SUBTITLE: Final = "simtx-subtitle"
+"""Name of the line below a title among the texts of an Axes."""
+_GAP: Final = 4.0  # points between the axes and the lines above
+_LEADING: Final = 1.25
+Size = tuple[float, float]
+
+
+def axes(ax: Axes | None, figsize: Size | None, default: Size) -> Axes:
+    """The axes to draw on: the caller's, or those of a new figure.
+
+    Args:
+        ax: The caller's; None: new ones.
+        figsize: Inches of a new figure; None: the user's ``figure.figsize`` if that was changed, else `default`.
+        default: What suits this picture.
+    """
+    if ax is not None:
+        return ax
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    asked: Any = mpl.rcParams["figure.figsize"]
+    usual: Any = mpl.rcParamsDefault["figure.figsize"]
+    chosen = figsize or (default if list(asked) == list(usual) else tuple(asked))
+    made: Axes = plt.subplots(figsize=chosen, layout="constrained")[1]
+    made.set_gid("simtx-own")
+    return made
+
+
+# --- words ------------------------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=4096)
+def width(text: str, points: float, weight: str = "normal") -> float:
+    """Width of one line of text, in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    found: float = text_to_path.get_text_width_height_descent(
+        text, FontProperties(size=points, weight=weight), ismath=False
+    )[0]
+    return found
+
+
+def wrapped(text: str, room: float, points: float, weight: str = "normal") -> str:
+    """A text in lines that are no wider than so many points; a word that is longer is cut."""
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split(" "):
+            longer = f"{line} {word}" if line else word
+            if line and width(longer, points, weight) > room:
+                lines.append(line)
+                longer = word
+            while width(longer, points, weight) > room and len(longer) > 4:
+                keep = max(4, int(len(longer) * room / width(longer, points, weight)) - 1)
+                lines.append(longer[:keep])
+                longer = longer[keep:]
+            line = longer
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def short(text: str, room: float, points: float) -> str:
+    """A text cut so that it is no wider than so many points; three dots say that it was cut."""
+    if width(text, points) <= room:
+        return text
+    while len(text) > 1 and width(f"{text}…", points) > room:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def titled(ax: Axes, title: str, said: str, *, above: float = 0.0) -> None:
+    """Write what the picture shows above it, and below that what it is about: scenario, changes, load, seed, replications.
+
+    Args:
+        ax: The axes.
+        title: The finding.
+        said: What it is about.
+        above: Points above the axes that are taken already, by titles of panels.
+    """
+    large, small = style.size(1.1), style.size(style.SMALL)
+    room = _room(ax)
+    below = wrapped(said, room, small)
+    height = (below.count("\n") + 1) * small * _LEADING if said else 0.0
+    ax.set_title(wrapped(title, room, large, "bold"), loc="left", pad=2 * _GAP + height + above, fontsize=large)
+    if said:
+        line = ax.annotate(
+            below,
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(0, _GAP + above),
+            textcoords="offset points",
+            va="bottom",
+            ha="left",
+            fontsize=small,
+            color=style.theme().muted,
+            linespacing=_LEADING,
+            annotation_clip=False,
+        )
+        line.set_gid(SUBTITLE)
+
+
+def _room(ax: Axes) -> float:
+    """Points that a title may be wide: to the edge of a figure of ours, as wide as the axes in a figure of the caller's."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # noqa: S101 - axes have a figure
+    inches = figure.get_figwidth()
+    if ax.get_gid() == "simtx-own":
+        return 72 * inches * 0.86
+    return 72 * inches * float(ax.get_position().width) * 0.98
+
+
+def points(ax: Axes) -> Size:
+    """Width and height of the axes, in points, as far as they are known before the layout is made."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # noqa: S101 - axes have a figure
+    box = ax.get_position()
+    return 72 * figure.get_figwidth() * float(box.width), 72 * figure.get_figheight() * float(box.height)
+
+
+def legend(ax: Axes, handles: Sequence[Any] | None = None, *, title: str = "") -> None:
+    """A legend right of the axes, where it covers no data; long names are broken."""
+    found = list(handles) if handles is not None else ax.get_legend_handles_labels()[0]
+    if not found:
+        return
+    labels = [wrapped(str(one.get_label()), 150, style.size(style.SMALL)) for one in found]
+    made = ax.legend(
+        found,
+        labels,
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        borderaxespad=0.0,
+        title=title or None,
+        alignment="left",
+    )
+    made.get_title().set_fontsize(style.size(style.SMALL))
+
+
+def empty(ax: Axes, why: str) -> None:
+    """Say in the middle of the axes why there is nothing to see."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.grid(visible=False)
+    text = wrapped(why, points(ax)[0] * 0.9, style.size())
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=style.theme().muted)
+
+
+# --- panels -----------------------------------------------------------------------------------------------------------------
+
+
+def panels(ax: Axes, rows: int, columns: int, *, across: float = 40.0, down: float = 8.0) -> list[list[Axes]]:
+    """Panels inside axes, which become their empty frame: so that a picture of several panels fits wherever one axes fits.
+
+    Args:
+        ax: The frame; the panels are its `child_axes`.
+        rows: How many above each other.
+        columns: How many beside each other.
+        across: Gap between two columns, in points.
+        down: Gap between two rows, in points.
+    """
+    ax.set_axis_off()
+    width_of, height_of = points(ax)
+    across, down = min(across / width_of, 0.5 / columns), min(down / height_of, 0.7 / rows)
+    wide = (1 - across * (columns - 1)) / columns
+    high = (1 - down * (rows - 1)) / rows
+    made: list[list[Axes]] = []
+    for row in range(rows):
+        line = []
+        for column in range(columns):
+            left, bottom = column * (wide + across), 1 - high - row * (high + down)
+            line.append(ax.inset_axes((left, bottom, wide, high)))
+        made.append(line)
+    return made
+
+
+# --- what a picture is about ------------------------------------------------------------------------------------------------
+
+
+def about(scenario: Scenario, *, seed: int | None = None, times: str = "") -> str:
+    """Scenario, what was changed, load, seed and replications, in one line."""
+    changed = ", ".join(f"{path} = {_value(value)}" for path, value in scenario.overrides.items())
+    words = [f"{scenario.name} with {changed}" if changed else scenario.name, load(scenario)]
+    words += [f"seed {seed}"] if seed is not None else []
+    return " · ".join(word for word in [*words, times] if word)
+
+
+def load(scenario: Scenario) -> str:
+    """What is offered: ``100/s offered``, ``40 users``."""
+    workload = scenario.workload
+    if workload.think_time is not None:
+        return f"{workload.users:,} users"
+    rate = workload.mean_rate()
+    return f"{rate:,.4g}/s offered" if rate else ""
+
+
+def about_runs(runs: Sequence[Run]) -> str:
+    """What several runs have in common; where they differ, that they do."""
+    first = runs[0]
+    same = all(one.scenario == first.scenario for one in runs)
+    seeds = {one.seed for one in runs}
+    replications = sorted({one.replication for one in runs})
+    count = (
+        "replication " + ", ".join(str(one) for one in replications)
+        if len(replications) <= 3
+        else f"{len(replications)} replications"
+    )
+    seed = f"seed {first.seed}" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    if same:
+        return about(first.scenario, seed=None, times=f"{seed}, {count}")
+    names = " and ".join(dict.fromkeys(one.scenario.name for one in runs))
+    loads = list(dict.fromkeys(load(one.scenario) for one in runs))
+    return " · ".join(word for word in (names, loads[0] if len(loads) == 1 else "", f"{seed}, {count}") if word)
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """A name for each run that no other has: its strategy; its options, where two strategies have one name; what else differs, where two have both."""
+    found = [strategy_text(one.strategy, one.scenario.policies) or one.strategy.name for one in runs]
+    plain = [one.strategy.name for one in runs]
+    found = [name if plain.count(name) == 1 else text for name, text in zip(plain, found, strict=True)]
+    for title in (_changes, lambda one: f"seed {one.seed}", lambda one: f"replication {one.replication}", lambda _: ""):
+        twice = {name for name in found if found.count(name) > 1}
+        if not twice:
+            break
+        for name in twice:
+            places = [position for position, one in enumerate(found) if one == name]
+            said = [title(runs[position]) for position in places]
+            for number, (position, words) in enumerate(zip(places, said, strict=True), 1):
+                if len(set(said)) > 1:
+                    found[position] = f"{name}, {words}"
+                elif title(runs[position]) == "":
+                    found[position] = f"{name}, {number}"
+    return found
+
+
+def _changes(run: Run) -> str:
+    scenario = run.scenario
+    changed = ", ".join(f"{path} = {_value(value)}" for path, value in scenario.overrides.items())
+    return f"{scenario.name} with {changed}" if changed else f"{scenario.name} as it is"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple | dict):
+        return f"{len(value)} entr{'y' if len(value) == 1 else 'ies'}"
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------------
+
+
+def duration(milliseconds: float, watched_ms: float = math.nan) -> str:
+    """A duration for a sentence: ``31 ms``, ``2.04 s``; one that had not ended: ``> 30 s``."""
+    if math.isnan(milliseconds):
+        return "no value"
+    if math.isinf(milliseconds):
+        return longer_than(watched_ms)
+    if milliseconds >= 60_000:
+        return f"{milliseconds / 1000:,.0f} s"
+    if milliseconds >= 1000:
+        return f"{milliseconds / 1000:.3g} s"
+    return f"{milliseconds:.3g} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
+
+
+def tick(milliseconds: float, _position: object = None) -> str:
+    """The same at a tick of an axis in milliseconds."""
+    return "0" if milliseconds == 0 else f"{milliseconds:,.0f}" if abs(milliseconds) >= 100 else f"{milliseconds:.3g}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign, three significant digits, thousands apart."""
+    if not math.isfinite(value):
+        return "without bound" if math.isinf(value) else "no value"
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:+,.{min(digits, 6)}f}"
+
+
+def percent(share: float) -> str:
+    """A share: ``0.25 %``, ``99.9 %``; never 100 % where one is missing, never 0 % where there is one."""
+    if math.isnan(share):
+        return "–"
+    value = 100 * share
+    if value in (0, 100):
+        return f"{value:.0f} %"
+    if value > 99.9:
+        return "> 99.9 %"
+    if value < 0.01:
+        return "< 0.01 %"
+    return f"{value:.2g} %" if value < 10 else f"{value:.3g} %"
+
+
+def listed(parts: Iterable[str], most: int = 4) -> str:
+    """Some of these, and how many more there are."""
+    found = list(parts)
+    return (
+        ", ".join(found) if len(found) <= most else f"{', '.join(found[: most - 1])} and {len(found) - most + 1} more"
+    )
