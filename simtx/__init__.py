@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from simtx.checker.history import check_history
     from simtx.checker.verify import Verdict, verify
     from simtx.experiments import Apart, Best, Comparison, Decision, Precision, compare
+    from simtx.experiments.diff import diff
     from simtx.experiments.saved import read
     from simtx.experiments.sensitivity import sensitivity
     from simtx.experiments.stories import stories, story
@@ -70,6 +71,7 @@ _HOMES = {
     "check_history": "simtx.checker.history",
     "check_log": "simtx.metrics.conformance",
     "compare": "simtx.experiments",
+    "diff": "simtx.experiments.diff",
     "execute": "simtx.reference.execute",
     "explore": "simtx.checker.explore",
     "load": "simtx.scenario",
@@ -117,6 +119,7 @@ __all__ = [
     "check_history",
     "check_log",
     "compare",
+    "diff",
     "execute",
     "explore",
     "load",
@@ -182,6 +185,8 @@ def _register_views() -> None:
         ("sweep-html", "simtx.report.sweep_tables", "html"),
         ("frontier", "simtx.report.pictures.accessors", "FrontierPlots"),
         ("sensitivity", "simtx.report.pictures.accessors", "SensitivityPlots"),
+        ("difference-text", "simtx.report.diff", "text"),
+        ("difference-html", "simtx.report.diff", "html"),
         ("story", "simtx.report.stories", "plot"),
         ("story-sentence", "simtx.report.stories", "sentence"),
         ("story-text", "simtx.report.stories", "story_text"),

@@ -87,6 +87,8 @@ def good() -> dict[str, dict[str, Any]]:
             "history": [{"id": 1, "process": 0, "status": "ok", "start": 0, "end": 1, "ops": [["w", "x", 1]]}]
         },
         "check_log": {"trace": simtx.Trace([]), "strategy": simtx.Saga()},
+        "diff": {"a": simtx.Trace([]), "b": simtx.Trace([])},
+        "story": {"name": "hot-key"},
         "Range": {"low": 1, "high": 2},
         "Apart": {"metric": "latency_p99_ms"},
         "Best": {"metric": "latency_p99_ms"},

@@ -22,6 +22,7 @@ from simtx.cli.calibrate import calibrate
 from simtx.cli.check_history import check_history
 from simtx.cli.compare import compare
 from simtx.cli.crash_matrix import crash_matrix
+from simtx.cli.diff import diff
 from simtx.cli.execute import execute
 from simtx.cli.frontier import frontier
 from simtx.cli.scenarios import scenarios
@@ -92,6 +93,7 @@ app.command()(_ready(sweep, "simtx.experiments.sweep"))
 app.command()(_ready(frontier, "simtx.experiments.sweep", "simtx.experiments.frontier"))
 app.command()(_ready(sensitivity, "simtx.experiments.sensitivity"))
 app.command()(_ready(verify, "simtx.checker.verify"))
+app.command()(_ready(diff, "simtx.experiments.diff", "simtx.report.diff"))
 app.command("check-history")(_ready(check_history, "simtx.checker.history"))
 app.command()(_ready(execute, *_REAL))
 app.add_typer(transactions)
