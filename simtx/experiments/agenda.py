@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from simtx.errors import ScenarioError
-from simtx.experiments.stopping import Rule, Stopping, looks
+from simtx.experiments.stopping import Look, Precision, Rule, Stopping, looks
+from simtx.metrics.censored import instead, left_out
 
 
 class Agenda:
@@ -27,6 +28,7 @@ class Agenda:
         self._look = 0
         self._outstanding = 0
         self._values: dict[str, dict[int, float]] = {name: {} for name in strategies}
+        self._open: dict[str, str] = {}
         self._queue: deque[tuple[str, int]] = deque()
         self._add(strategies, 0, numbers[0])
 
@@ -64,10 +66,19 @@ class Agenda:
             meant = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(summary)}"
             raise ScenarioError(f"'{metric}' is no metric{meant}", "until")
         self._values[strategy][replication] = summary.get(metric, math.nan)
+        share = left_out(metric)
+        if share is not None and summary.get(share, 0.0) > 0:
+            self._open[strategy] = share
         if not self._outstanding:
             self._judge(self.stopping)
 
     def _judge(self, stopping: Stopping) -> None:
+        number = self._numbers[self._look]
+        if self._open and not isinstance(stopping.rule, Precision):  # a mean of some of them tells nobody apart
+            metric, share = stopping.rule.metric, next(iter(self._open.values()))
+            found = f"{metric} leaves out what had not ended ({share} of {', '.join(self._open)}), so it does not tell strategies apart; {instead(metric)}"
+            stopping.looks.append(Look(number, False, tuple(self._values), found))
+            return
         columns = {name: [found for _, found in sorted(column.items())] for name, column in self._values.items()}
         look = stopping.rule.look(columns, self._numbers, self._look)
         stopping.looks.append(look)

@@ -21,7 +21,7 @@ from simtx.experiments.pairs import Pair, compared
 from simtx.experiments.stopping import Best, Better, better_of, per_comparison
 from simtx.experiments.thresholds import Threshold, Where, thresholds
 from simtx.metrics import views
-from simtx.metrics.censored import left_out
+from simtx.metrics.censored import instead, left_out
 from simtx.metrics.intervals import Interval, check_confidence, kind_of
 from simtx.metrics.timeouts import marked, timeouts
 
@@ -138,7 +138,8 @@ def decide(
     decision.notes += [f"{name}: {gap}" for name, gap in gaps.items()]
     stopping = comparison.stopping
     if stopping is not None and not stopping.guaranteed:
-        decision.notes.append(f"the rule of stopping was not met within {stopping.numbers[-1]} replications")
+        reached = stopping.looks[-1].replications if stopping.looks else 0
+        decision.notes.append(f"the rule of stopping was not met within {reached} replications")
     if comparison.stopped:
         decision.notes.append(f"the runs ended early: {comparison.stopped}")
     decision.guaranteed = not (comparison.stopped or gaps) and (stopping is None or stopping.guaranteed)
@@ -312,10 +313,9 @@ def _means(decision: Decision, comparison: Comparison) -> None:
     told = ", ".join(f"{100 * value:.2g} % of {name}" for name, value in open_shares.items() if value > 0)
     if not told:
         return
-    quantile = decision.metric.replace("_mean_", "_p99_")
     decision.notes.append(
         f"means leave out what had not ended when the run ended ({share}: {told}), so they do not rank strategies; "
-        f"ask for '{quantile}', which counts it, or give the runs more time (run.drain)"
+        f"{instead(decision.metric)}"
     )
     decision.strategy, decision.supported, decision.more = None, False, 0.0
     decision.ranking.loc[alive, "standing"] = UNKNOWN

@@ -91,3 +91,8 @@ _MEANS: Final = {
 def left_out(metric: str) -> str | None:
     """The metric that says which share of the transactions a mean leaves out, as they had not ended; None: this metric leaves out none."""
     return _MEANS.get(metric)
+
+
+def instead(metric: str) -> str:
+    """What to ask for in place of a mean that leaves out what had not ended."""
+    return f"ask for '{metric.replace('_mean_', '_p99_')}', which counts it, or give the runs more time (run.drain)"

@@ -94,3 +94,20 @@ def test_whole_numbers_stay_whole(tmp_path: Path) -> None:
     found = runs.frontier(workers, budget=60, undecided_area=0.0)
     assert (found.sites[workers] % 1 == 0).all()
     assert 2 < len(found.sites) <= 6
+
+
+def test_a_mean_that_leaves_out_what_had_not_ended_draws_no_frontier_and_names_nobody(tmp_path: Path) -> None:
+    """Behind a partition half of the transactions never end: the mean of the others says nothing about a strategy."""
+    fault = {"kind": "partition", "at": "0.2s", "duration": "1h", "a": ["hub"], "b": ["receiver"]}
+    changes = {"run.transactions": 40, "run.warmup": "0s", "run.drain": "1s", "faults": [fault]}
+    scenario = simtx.load("transfer").replace(**changes)
+    options: Any = {"replications": 3, "store": tmp_path, "executor": "serial", "progress": False}
+    runs = sweep(scenario, {"network.latency": ["1ms", "2ms", "3ms"]}, ["2pc", "saga"], **options)
+    assert set(runs.leading("latency_mean_ms")) == {("2pc", "saga")}
+    assert runs.leaving_out("latency_p99_ms") == set()
+    with pytest.raises(
+        ScenarioError, match=r"latency_mean_ms leaves out what had not ended .* ask for 'latency_p99_ms'"
+    ):
+        runs.frontier("network.latency", metric="latency_mean_ms", budget=40)
+    with pytest.raises(ScenarioError, match="latency_mean_ms of 2pc leaves out what had not ended in cell 0"):
+        runs.sensitivity("latency_mean_ms")

@@ -184,6 +184,12 @@ def test_no_strategy_is_named_by_a_mean_that_leaves_something_out() -> None:
         assert decision.strategy is None
         assert not decision.supported
         assert f"ask for '{metric.replace('_mean_', '_p99_')}'" in decision.text
+    stopped = simtx.compare(short, ["2pc", "saga"], replications=40, workers=1, until="best latency_mean_ms")
+    assert stopped.stopping is not None
+    assert not stopped.stopping.guaranteed
+    assert len(stopped.frame) == 20  # more of them would not help
+    assert "leaves out what had not ended (unanswered_share of saga)" in str(stopped.stopping)
+    assert not stopped.best("latency_mean_ms").guaranteed
     for sentence in ("one run of each strategy", "[in 1 of 1 runs]"):
         single = str(simtx.compare(short, ["2pc", "saga"], replications=1, workers=1))
         assert (sentence in single) is (sentence == "one run of each strategy")

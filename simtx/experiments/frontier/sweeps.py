@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from simtx.experiments.frontier.zones import Surfaces
 from simtx.experiments.stopping import better_of
 from simtx.experiments.sweep.axes import measured
 from simtx.experiments.sweep.cells import cells, check
+from simtx.metrics.censored import instead, left_out
 from simtx.metrics.intervals import check_confidence
 from simtx.progress import progress_bar
 from simtx.scenario.units import hint, shown
@@ -90,6 +91,8 @@ def frontier(
     except ValueError as error:
         if isinstance(error, ScenarioError):
             raise
+        if runs.note:
+            raise ScenarioError(f"{error}: {runs.note}", "frontier") from None
         raise ScenarioError(f"{error}; a paired replication is {len(names)} runs", "frontier") from None
     return Frontier(
         axes,
@@ -100,7 +103,7 @@ def frontier(
         confidence=confidence,
         target=undecided_area,
         sweep=runs.sweep,
-        warnings=runs.sweep.warnings,
+        warnings=[*([runs.note] if runs.note else []), *runs.sweep.warnings],
     )
 
 
@@ -115,6 +118,7 @@ class _Runs:
         metric: What is compared.
         held: Values of the other parameters.
         options: Of `Sweep.extend`.
+        silent: Sites at which a mean leaves out what had not ended.
     """
 
     sweep: Sweep
@@ -123,6 +127,20 @@ class _Runs:
     metric: str
     held: Mapping[str, Any]
     options: Mapping[str, Any]
+    silent: set[tuple[float, ...]] = field(default_factory=set)
+
+    @property
+    def share(self) -> str | None:
+        """The metric that says what a mean leaves out."""
+        return left_out(self.metric)
+
+    @property
+    def note(self) -> str:
+        """Where a mean leaves out what had not ended; empty if nowhere."""
+        if not self.silent:
+            return ""
+        sites = f"{len(self.silent)} site{'s' if len(self.silent) > 1 else ''}"
+        return f"{self.metric} leaves out what had not ended ({self.share} at {sites}) and says nothing there; {instead(self.metric)}"
 
     def known(self) -> tuple[Floats, list[Observed]] | None:
         """Sites that have runs, and their figures."""
@@ -186,6 +204,9 @@ class _Runs:
             table = group.pivot_table(index="replication", columns="strategy", values=self.metric, dropna=False)
             rows = range(int(group["replication"].max()) + 1)
             figures = table.reindex(index=rows, columns=list(self.names)).to_numpy(dtype=float)
+            if self.share in group and (group[self.share] > 0).any():  # a mean of those that ended: it ranks nobody
+                figures = np.full_like(figures, np.nan)
+                self.silent.add(self._place(place))
             found[self._place(place)] = Observed(figures, self._watched(group))
         return found
 

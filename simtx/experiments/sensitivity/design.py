@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from simtx.errors import ScenarioError
 from simtx.experiments.frontier.responses import Observed, response, scale_of
 from simtx.experiments.sweep import Sweep, sweep
+from simtx.metrics.censored import instead
 from simtx.scenario.units import hint, shown
 
 if TYPE_CHECKING:
@@ -107,6 +108,15 @@ def figures(runs: Sweep, question: Question, cells: Sequence[int]) -> list[Obser
         raise ScenarioError(f"{lacking}; sensitivity needs all of them", "sensitivity")
     if question.metric not in runs.metrics:
         raise ScenarioError(f"{shown(question.metric)} is no metric; {hint(question.metric, runs.metrics)}", "metric")
+    partial = [
+        one for one in sorted(runs.leaving_out(question.metric)) if one[0] in cells and one[1] in question.strategies
+    ]
+    if partial:
+        cell, name = partial[0]
+        raise ScenarioError(
+            f"{question.metric} of {name} leaves out what had not ended in cell {cell}; {instead(question.metric)}: {runs.study.cells[cell].name}",
+            "sensitivity",
+        )
     tables = {cell: runs.compare(cell).frame for cell in dict.fromkeys(cells)}
     found = []
     for cell in cells:

@@ -125,7 +125,7 @@ class Sweep(Runs):
         """Who may be the best by a metric in each cell: the strategies of which no other is told better, pair by pair over the replications.
 
         What a title of a picture may say, for the strategies and cells that it shows. It looks at figures alone: thresholds and what an answer promises
-        are for `best`. A strategy of which runs have failed or are missing, or have no value, is told from no other.
+        are for `best`. A mean that leaves out what had not ended tells nobody apart. A strategy of which runs have failed or are missing, or have no value, is told from no other.
 
         Args:
             metric: What ranks.
@@ -147,11 +147,14 @@ class Sweep(Runs):
         alpha = (1 - check_confidence(confidence)) / max(1, len(numbers) * len(pairs))  # Bonferroni
         asked = Counter((row.cell, row.strategy) for row in self._rows)
         values = self._by_replication(metric)
+        partial = self.leaving_out(metric)
         found = []
         for number in numbers:
             whole = {one: values.get((number, one), {}) for one in names}
             whole = {one: seen for one, seen in whole.items() if seen and len(seen) == asked[number, one]}
             behind = set()
+            if any((number, one) in partial for one in names):
+                whole = {}  # a mean of those that ended ranks nobody
             for one, other in pairs:
                 if one in whole and other in whole:
                     both = sorted(whole[one].keys() & whole[other].keys())

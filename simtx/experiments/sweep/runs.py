@@ -11,6 +11,7 @@ import pandas as pd
 
 from simtx.errors import ScenarioError
 from simtx.experiments.sweep.axes import measured
+from simtx.metrics.censored import left_out
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of
 from simtx.metrics.provenance import Provenance, provenance
 from simtx.scenario.units import hint, shown
@@ -240,6 +241,13 @@ class Runs:
             if not np.isnan(value):
                 values.setdefault((row.cell, row.strategy), {})[row.replication] = float(value)
         return values
+
+    def leaving_out(self, metric: str) -> set[tuple[int, str]]:
+        """Of a mean: cells and strategies in which it leaves out what had not ended, so that it ranks nobody there."""
+        share = left_out(metric)
+        if share is None or share not in self.metrics:
+            return set()
+        return {place for place, seen in self._by_replication(share).items() if any(one > 0 for one in seen.values())}
 
     def lacking(self) -> str:
         """What is not there, in words; empty if everything is."""
