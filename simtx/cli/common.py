@@ -39,8 +39,13 @@ def load(name: str, changes: Sequence[str]) -> Scenario:
     return scenario
 
 
-def changed(changes: Sequence[str]) -> dict[str, Any]:
+def changed(changes: Sequence[str], option: str = "--set", example: str = "workload.rate=200") -> dict[str, Any]:
     """Values by path of ``key=value`` changes.
+
+    Args:
+        changes: What was written.
+        option: Where.
+        example: Of one that is right.
 
     Raises:
         ScenarioError: One is no change.
@@ -49,7 +54,7 @@ def changed(changes: Sequence[str]) -> dict[str, Any]:
     for change in changes:
         key, found, text = change.partition("=")
         if not found or not key:
-            raise ScenarioError(f"'{change}' is no change; write it as workload.rate=200", "--set")
+            raise ScenarioError(f"'{change}' is no change; write it as {example}", option)
         values[key.strip()] = _value(text.strip())
     return values
 

@@ -54,7 +54,7 @@ def frontier(
         between=names,
         budget=budget,
         undecided_area=_share(undecided),
-        at=changed(at or ()),
+        at=changed(at or (), "--at", "rtt=5ms"),
         workers=workers,
         progress=progress,
     )

@@ -37,23 +37,28 @@ def sensitivity(
     import matplotlib as mpl
 
     from simtx.cli.common import changed, load, print_json, save_picture, writing
+    from simtx.errors import ScenarioError
     from simtx.experiments.sensitivity import sensitivity as study
 
     chosen = load(scenario, change or ())
     wanted: Any = method
-    found = study(
-        chosen,
-        strategies,
-        metric,
-        factors=changed(factor) if factor else None,
-        method=wanted,
-        replications=replications,
-        calibrations=calibrations,
-        seed=seed,
-        store=store,
-        workers=workers,
-        progress=False if json else None,
-    )
+    factors = changed(factor, "--factor", "workload.rate=20%") if factor else None
+    try:
+        found = study(
+            chosen,
+            strategies,
+            metric,
+            factors=factors,
+            method=wanted,
+            replications=replications,
+            calibrations=calibrations,
+            seed=seed,
+            store=store,
+            workers=workers,
+            progress=False if json else None,
+        )
+    except ScenarioError as error:
+        raise ScenarioError("\n".join(_optional(line) for line in str(error).splitlines())) from None
     mpl.use("agg")
     files = []
     with writing(store):
@@ -66,3 +71,8 @@ def sensitivity(
     else:
         typer.echo(str(found))
         typer.echo(f"\nwritten to {store}/: {', '.join(files)}")
+
+
+def _optional(line: str) -> str:
+    """An error as the command line writes its options."""
+    return f"--factor {line.removeprefix('factors: ')}" if line.startswith("factors: ") else line

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from simtx.scenario.build import latency, zones
 from simtx.scenario.distributions import Distribution
 from simtx.scenario.notes import covers, leaves
 from simtx.scenario.problems import Problem, path_text
 from simtx.scenario.schema import ScenarioFile
-from simtx.scenario.units import duration, number, probability, rate, shown
+from simtx.scenario.units import duration, duration_text, number, probability, rate, shown
 
 _PLACE: Final = "uncertainty"
 _MOST: Final = 0.95
@@ -121,7 +122,7 @@ def uncertainties(file: ScenarioFile, problems: list[Problem], *, changed: bool 
         if not figures:
             continue  # the checks say so
         try:
-            found[pattern] = _read(pattern, figures, stated, changed)
+            found[pattern] = _read(pattern, figures, stated, changed, file)
         except ValueError as error:
             problems.append(((_PLACE, pattern), str(error)))
     owners: dict[str, str] = {}
@@ -133,10 +134,10 @@ def uncertainties(file: ScenarioFile, problems: list[Problem], *, changed: bool 
     return found
 
 
-def _read(pattern: str, figures: list[Figure], stated: Any, changed: bool) -> Uncertainty:
+def _read(pattern: str, figures: list[Figure], stated: Any, changed: bool, file: ScenarioFile) -> Uncertainty:
     varied = [one for one in figures if isinstance(one.value, int | float | Distribution) and one.mean != 0]
     if not varied:
-        raise ValueError("there is nothing to vary: the figure has no value here, or is 0; give it one")
+        raise ValueError(_nothing(pattern, figures, file))
     if isinstance(stated, list | tuple):
         if len(varied) != 1:
             raise ValueError(f"two ends are for one figure, and it fits {len(varied)}; give a percentage")
@@ -152,6 +153,29 @@ def _read(pattern: str, figures: list[Figure], stated: Any, changed: bool) -> Un
     if not 0 < share <= _MOST:
         raise ValueError(f"{shown(stated)} is not between 0% and {_MOST:.0%}; for more, give both ends in a list")
     return Uncertainty(pattern, tuple(varied), 1 - share, 1 + share)
+
+
+def _nothing(pattern: str, figures: list[Figure], file: ScenarioFile) -> str:
+    """Why there is nothing to vary, and which value to state."""
+    path = figures[0].path if len(figures) == 1 else pattern
+    if any(one.value == 0 for one in figures):
+        return f"is 0 here, and a share of 0 is 0; state a value of '{path}' that is above 0, and vary that"
+    if path != "network.latency":
+        return f"has no value here; state one of '{path}', and vary that"
+    placed = zones(file)
+    used = list(dict.fromkeys(placed.values()))
+    delays = [found.mean() for a in used for b in used if a != b and (found := latency(file.network, a, b)) is not None]
+    span = (
+        " to ".join(dict.fromkeys(duration_text(float(f"{one:.3g}")) for one in (min(delays), max(delays))))
+        if delays
+        else ""
+    )
+    now = f" ({span} one way between zones here)" if span else ""
+    example = duration_text(float(f"{max(delays):.3g}")).replace(" ", "") if delays else "1ms"
+    return (
+        f"has no value of its own: each link has the round trip between its two zones{now}; state one for all links, "
+        f"such as network.latency={example}, and vary that"
+    )
 
 
 def _ends(pattern: str, figure: Figure, stated: Any, changed: bool) -> Uncertainty:

@@ -255,7 +255,13 @@ def test_a_study_of_two_strategies_has_effects_flips_and_noise_and_repeats_nothi
     )
     assert not played
     assert again.caption == found.caption
-    assert "noise between replications" in str(found)
+    text = str(found)
+    sure = "supported: " if found.winner else "not supported: "
+    assert text.startswith(f"{sure}latency_p99_ms of 2pc against saga: {found.effect(found.answer.mean)} (95 %: ")  # type: ignore[union-attr]
+    first = found.table.iloc[0]
+    assert f"{100 * math.expm1(first['low']):+.3g} %" in text
+    assert f"noise between replications: ± {found.size(found.noise)}" in text
+    assert (found.effect(math.log(1.5)), found.size(math.log(3))) == ("+50 %", "3 times")
     assert found.as_dict()["method"] == "tornado"
 
 
@@ -266,6 +272,7 @@ def test_factors_may_be_given_in_place_of_what_the_scenario_states(tiny: simtx.S
     assert found.table["factor"].tolist() == ["hub.log.forced_write"]
     assert found.table["swing"].tolist() == pytest.approx([0.0], abs=1e-9)
     assert found.flips is None
+    assert str(found).startswith("not supported: no factor moves forced_writes_per_transaction of saga")
 
 
 def test_a_sweep_that_is_there_gives_indices_without_a_further_run(tiny: simtx.Scenario, tmp_path: Path) -> None:
@@ -305,9 +312,11 @@ def test_failed_runs_are_refused_by_name(tiny: simtx.Scenario, tmp_path: Path, m
     [
         ({"strategies": ["2pc", "saga", "outbox"]}, "strategies: give a list of one strategy, or of two that are compared"),
         ({"method": "tornado?"}, "method: 'tornado?' is no method; did you mean 'tornado'?"),
-        ({"factors": {"workload.rat": "20%"}}, "transfer.toml: uncertainty.workload.rat: there is no figure at this path; did you mean 'workload.rate'?"),
+        ({"factors": {"workload.rat": "20%"}}, "factors: workload.rat: there is no figure at this path; did you mean 'workload.rate'?"),
+        ({"factors": {"network.latency": "30%"}}, "factors: network.latency: has no value of its own: each link has the round trip between its two zones (380 us one way"),
+        ({"factors": {"network.loss": "30%"}}, "factors: network.loss: is 0 here, and a share of 0 is 0; state a value of 'network.loss'"),
         ({"factors": {}}, "transfer: states no uncertainty"),
-        ({"factors": ["workload.rate"]}, "factors: give a mapping from paths to uncertainties"),
+        ({"factors": ["workload.rate"]}, "factors: must be uncertainties by path"),
         ({"calibrations": 5}, "transfer: refers to no calibration"),
     ],
 )  # fmt: skip

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
     from simtx.scenario.uncertainty import Uncertainty
 
+_PLACE: Final = re.compile(r"^.*?uncertainty\.")
 Floats: TypeAlias = NDArray[np.float64]
 
 
@@ -53,7 +55,10 @@ def factors_of(scenario: Scenario, given: Mapping[str, Any] | None) -> tuple[Sce
     """
     if given is not None and not isinstance(given, Mapping):
         raise ScenarioError("give a mapping from paths to uncertainties, such as {'workload.rate': '20%'}", "factors")
-    chosen = scenario if given is None else scenario.replace(uncertainty=dict(given))
+    try:
+        chosen = scenario if given is None else scenario.replace(uncertainty=dict(given))
+    except ScenarioError as error:
+        raise _as_given(error) from None
     if not chosen.uncertainty:
         raise ScenarioError(
             'states no uncertainty: put [uncertainty] with lines such as "workload.rate" = "20%" into it, or give factors',
@@ -61,6 +66,16 @@ def factors_of(scenario: Scenario, given: Mapping[str, Any] | None) -> tuple[Sce
         )
     bare = scenario.replace(uncertainty=None) if "uncertainty" in scenario.to_dict() else scenario
     return bare, dict(chosen.uncertainty)
+
+
+def _as_given(error: ScenarioError) -> ScenarioError:
+    """What is wrong with factors, under the name by which they were given, and not under that of the scenario's table."""
+    lines = [_PLACE.sub("", line) for line in str(error).splitlines()]
+    return (
+        ScenarioError("\n".join(lines), "factors")
+        if len(lines) == 1
+        else ScenarioError("\n".join(f"factors: {line}" for line in lines))
+    )
 
 
 def play(

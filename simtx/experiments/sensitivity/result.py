@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-import numpy as np
 import pandas as pd
 
+from simtx.experiments.sensitivity import words
 from simtx.experiments.sensitivity.inputs import InputUncertainty
 from simtx.metrics import views
 from simtx.metrics.intervals import Interval
@@ -29,7 +29,8 @@ class Sensitivity:
     Attributes:
         question: What is looked at: a metric of one strategy, or of two side by side.
         method: ``tornado``, ``morris`` or ``sobol``.
-        scale: ``log``: effects are logarithms of ratios; ``plain``: differences in the metric's unit.
+        scale: ``log``: effects in the data are natural logarithms of ratios, which texts and pictures show in percent; ``plain``: differences in the
+            metric's unit.
         answer: The answer as it is, on that scale, with its interval over the replications; None if no cell is the scenario as it is.
         table: One row a factor, the most important first; columns as in the method's module.
         noise: The noise between replications, in the unit of the table: half the interval of the answer (tornado), the standard error of one effect
@@ -97,8 +98,34 @@ class Sensitivity:
         return f"{self.winner} wins, unless {row['factor']} is {percent(float(row['change']))} off ({self.value(str(row['factor']), float(row['value']))})"
 
     def effect(self, value: float) -> str:
-        """An effect in words: ``+12 %`` on the scale of ratios, else a number."""
-        return f"{100 * math.expm1(value):+.3g} %" if self.scale == "log" else f"{value:+.3g}"
+        """An effect in words: ``+12 %`` on the scale of ratios, else a number with its unit."""
+        if math.isnan(value):
+            return "-"
+        return _share(math.expm1(value)) if self.scale == "log" else f"{value:+.3g}{self._unit}"
+
+    def size(self, value: float) -> str:
+        """The size of an effect, or the distance of two answers, in words: ``12 %``; from a doubling on, ``2.4 times``."""
+        if math.isnan(value):
+            return "-"
+        if self.scale != "log":
+            return f"{value:.3g}{self._unit}"
+        return _share(math.expm1(value)).lstrip("+") if value < math.log(2) else f"{math.exp(value):.3g} times"
+
+    @property
+    def _unit(self) -> str:
+        return " ms" if self.question.metric.endswith("_ms") else ""
+
+    @property
+    def noise_text(self) -> str:
+        """The noise between replications in words."""
+        if self.method == "sobol":
+            return f"{100 * self.noise:.0f} % of the variance of a single run"
+        return f"± {self.size(self.noise)}"
+
+    @property
+    def support(self) -> str:
+        """Whether the runs support the answer, in one line that begins with ``supported`` or ``not supported``."""
+        return words.support(self)
 
     def value(self, factor: str, number: float) -> str:
         """A value of a factor with its unit: ``62/s``, ``18 ms``."""
@@ -120,10 +147,14 @@ class Sensitivity:
         inputs = self.inputs
         return {
             "caption": self.caption,
+            "support": self.support,
             "metric": self.question.metric,
             "strategies": list(self.question.strategies),
             "method": self.method,
             "scale": self.scale,
+            "effects_are": "natural logarithms of ratios"
+            if self.scale == "log"
+            else "differences in the unit of the metric",
             "answer": self.answer._asdict() if self.answer is not None else None,
             "winner": self.winner,
             "factors": self.table.to_dict("records"),
@@ -142,47 +173,43 @@ class Sensitivity:
         }
 
     def __str__(self) -> str:
-        """The caption, the table, the flips, and what was not told apart from noise."""
-        lines = [self.caption, "", _text(self.table), self._noise()]
+        """Whether the answer is supported, the caption, the table, the noise, and the flips."""
+        said = f"changes of {self.question.metric} ({' / '.join(self.question.strategies)})"
+        what = {
+            "tornado": f"{said}, one factor at a time:",
+            "morris": f"{said}, over the whole range of each factor:",
+            "sobol": f"shares of the variance of {self.question.metric} ({' / '.join(self.question.strategies)}):",
+        }[self.method]
+        lines = [self.support, self.caption, "", what, words.table(self), self._noise()]
         if self.flips is not None:
-            lines += ["", "distance to the flip, in units of the stated uncertainty:", _text(self.flips)]
+            lines += ["", "distance to the flip, in units of the stated uncertainty:", words.flips(self)]
         if self.inputs is not None:
-            lines += ["", inputs_text(self.inputs)]
+            lines += ["", self._inputs(self.inputs)]
         return "\n".join(lines)
 
     def _noise(self) -> str:
-        if self.method == "sobol":
-            return f"noise between replications: {100 * self.noise:.0f} % of the variance of a single run"
-        what = "half the interval of the answer" if self.method == "tornado" else "standard error of one effect"
-        return f"noise between replications: {self.noise:.3g} ({what}, {self.replications} replications)"
+        what = {
+            "tornado": f" (half the interval of the answer, {self.replications} replications)",
+            "morris": f" (standard error of one effect, {self.replications} replications)",
+        }.get(self.method, "")
+        return f"noise between replications: {self.noise_text}{what}"
+
+    def _inputs(self, inputs: InputUncertainty) -> str:
+        """What is not known because the calibration is a sample, beside what replications leave open."""
+        name, size = inputs.smallest
+        return (
+            f"standard deviation of the answer: {self.size(inputs.inputs)} from the calibration '{inputs.calibration}' (smallest sample: {size} of '{name}'), "
+            f"which more replications do not shrink; {self.size(inputs.replications)} from replications"
+        )
 
 
-def inputs_text(inputs: InputUncertainty) -> str:
-    """What is not known because the calibration is a sample, beside what replications leave open."""
-    name, size = inputs.smallest
-    return (
-        f"standard deviation of the answer: {inputs.inputs:.3g} from the calibration '{inputs.calibration}' (smallest sample: {size} of '{name}'), which "
-        f"more replications do not shrink; {inputs.replications:.3g} from replications"
-    )
+def _share(change: float) -> str:
+    return f"{100 * change:+.3g} %"
 
 
 def percent(change: float) -> str:
     """A change as a share, with its sign: ``+18 %``."""
     return f"{100 * change:+.2g} %"
-
-
-def _text(table: pd.DataFrame) -> str:
-    shown = table.copy()
-    for name in shown.columns:
-        if pd.api.types.is_float_dtype(shown[name]):
-            shown[name] = [_number(float(value)) for value in shown[name]]
-    return shown.to_string(index=False)
-
-
-def _number(value: float) -> str:
-    if np.isnan(value):
-        return "-"
-    return "> 3" if np.isinf(value) else f"{value:.3g}"
 
 
 def names(table: pd.DataFrame) -> Sequence[str]:

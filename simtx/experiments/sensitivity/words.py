@@ -1,0 +1,126 @@
+"""A sensitivity study in words: whether the answer is supported, and tables that people read: changes in percent, values with units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simtx.experiments.sensitivity.result import Sensitivity
+
+_WITHIN = "distance"
+
+
+def support(found: Sensitivity) -> str:
+    """Whether the runs support the answer: one line that begins with ``supported`` or ``not supported``."""
+    metric, names = found.question.metric, found.question.strategies
+    sure, runs = f"{100 * found.confidence:g} %", f"{found.replications} replications"
+    if found.replications < 2:
+        return "not supported: one replication of each cell has no interval, so that nothing is told from noise"
+    if found.question.paired and found.answer is not None:
+        one = found.answer
+        size = f"{metric} of {names[0]} against {names[1]}: {found.effect(one.mean)} ({sure}: {found.effect(one.low)} to {found.effect(one.high)}, {runs})"
+        return f"supported: {size}" if found.winner else f"not supported: {size}; the two are not told apart"
+    about = metric + (f" of {names[0]}" if len(names) == 1 else f" of {' against '.join(names)}")
+    if found.method == "tornado":
+        told = [row for row in found.table.to_dict("records") if _told(row)]
+        if not told:
+            return f"not supported: no factor moves {about} by more than {runs} tell from noise"
+        first = told[0]
+        return (
+            f"supported: {first['factor']} moves {about} by {swing(found, float(first['swing']))} from end to end; "
+            f"the noise between {runs} leaves {found.noise_text} open"
+        )
+    if found.method == "morris":
+        top = float(found.table.iloc[0]["mu_star"])
+        if top <= found.noise:
+            return f"not supported: no effect on {about} is larger than its noise ({found.noise_text}, {runs})"
+        return f"supported: the largest effect on {about} is {found.size(top)}, its noise {found.noise_text} ({runs})"
+    first = found.table.iloc[0]
+    if float(first["total_low"]) <= 0:
+        return f"not supported: no factor is sure to explain any of the variance of {about} ({runs})"
+    return f"supported: {first['factor']} explains {_percent(first['total_low'])} to {_percent(first['total_high'])} of the variance of {about}"
+
+
+def _told(row: Mapping[str, Any]) -> bool:
+    """Whether a factor moves the answer at one of its ends for sure."""
+    return any(row[f"{end}_from"] > 0 or row[f"{end}_to"] < 0 for end in ("low", "high"))
+
+
+def swing(found: Sensitivity, value: float) -> str:
+    """The distance of two answers."""
+    return found.size(value)
+
+
+def table(found: Sensitivity) -> str:
+    """The table of the method."""
+    sure = f"{100 * found.confidence:g} %"
+    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {"factor": lambda row: str(row["factor"])}
+    if found.method == "tornado":
+        for end in ("low", "high"):
+            columns[f"{end} end"] = lambda row, end=end: found.value(row["factor"], float(row[f"{end}_value"]))  # type: ignore[misc]
+            columns[f"change there ({end})"] = lambda row, end=end: found.effect(row[end])  # type: ignore[misc]
+            columns[f"{sure} ({end})"] = lambda row, end=end: _range(found.effect, row[f"{end}_from"], row[f"{end}_to"])  # type: ignore[misc]
+        columns["swing"] = lambda row: swing(found, float(row["swing"]))
+    elif found.method == "morris":
+        columns["mean size of the effect"] = lambda row: found.size(row["mu_star"])
+        columns[sure] = lambda row: _range(
+            found.size, max(row["mu_star"] - row["mu_star_half_width"], 0.0), row["mu_star"] + row["mu_star_half_width"]
+        )
+        columns["mean effect"] = lambda row: found.effect(row["mu"])
+        columns["spread"] = lambda row: found.size(row["sigma"])
+    else:
+        for which, said in (("first", "alone"), ("total", "with interactions")):
+            columns[said] = lambda row, which=which: _percent(row[which])  # type: ignore[misc]
+            columns[f"{sure} ({said})"] = lambda row, which=which: _range(
+                _percent, row[f"{which}_low"], row[f"{which}_high"]
+            )  # type: ignore[misc]
+    return _lines(columns, found.table.to_dict("records"))
+
+
+def flips(found: Sensitivity) -> str:
+    """The table of flips."""
+    assert found.flips is not None  # noqa: S101 - the caller has looked
+    sure = f"{100 * found.confidence:g} %"
+
+    def value(row: Mapping[str, Any]) -> str:
+        return found.value(row["factor"], row["value"]) if math.isfinite(row[_WITHIN]) else "nowhere within reach"
+
+    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "factor": lambda row: str(row["factor"]),
+        "flips at": value,
+        "off by": lambda row: f"{100 * row['change']:+.2g} %" if math.isfinite(row["change"]) else "-",
+        "distance": lambda row: _distance(abs(row[_WITHIN])),
+        sure: lambda row: _range(_distance, row["nearest"], row["furthest"]),
+        "position": lambda row: (
+            "simulated" if row["simulated"] else "extrapolated" if math.isfinite(row[_WITHIN]) else "-"
+        ),
+    }
+    return _lines(columns, found.flips.to_dict("records"))
+
+
+def _distance(size: float) -> str:
+    return f"{size:.2g}" if math.isfinite(size) else "> 3"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _range(said: Callable[[float], str], low: float, high: float) -> str:
+    if math.isnan(low) or math.isnan(high):
+        return "-"
+    return said(low) if said(low) == said(high) else f"{said(low)} to {said(high)}"
+
+
+def _lines(columns: Mapping[str, Callable[[Mapping[str, Any]], str]], rows: list[dict[Any, Any]]) -> str:
+    cells = [list(columns), *([read(row) for read in columns.values()] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(
+            f"{cell:<{width}}" if i == 0 else f"{cell:>{width}}"
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    )
