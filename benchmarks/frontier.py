@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="*", default=list(SURFACES))
     chosen = parser.parse_args()
-    searches = 4 if chosen.quick else 12
+    searches = 4 if chosen.quick else 8
     print(f"transactions for {TARGET:.1%} of the area on the wrong side, mean of {searches} searches, in millions")
     print(
         f"{'surface':<12}{'best grid':>10}{'search':>10}{'fewer':>8}   decided and wrong: mean, worst   undecided then"
@@ -174,7 +174,7 @@ def main() -> None:
     everything: list[float] = []
     for name in chosen.only:
         by_grid = of_grid(SURFACES[name], 30)
-        most = 300 if chosen.quick else 600
+        most = 300 if chosen.quick else int(min(500, max(300, by_grid / 3)))
         number, decided_wrong, undecided = of_search(SURFACES[name], searches, most)
         ratios.append(by_grid / number)
         everything += decided_wrong

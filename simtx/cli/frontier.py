@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,9 @@ def frontier(
         list[str] | None,
         typer.Option("--at", metavar="NAME=VALUE", help="Hold another parameter at one of its values."),
     ] = None,
-    replications: Annotated[int, typer.Option(min=1, help="Of the cells that the experiment lists.")] = 4,
+    replications: Annotated[
+        int | None, typer.Option(min=1, help="Of the cells that the experiment lists; default: as in the file.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
     change: ChangeOption = None,
     store: Annotated[Path | None, typer.Option(help="The results folder; default: that of the file.")] = None,
@@ -32,7 +35,7 @@ def frontier(
 ) -> None:
     """Find where the winner changes: a map with an undecided zone over two parameters, the flip point with its interval over one.
 
-    The runs that the results folder has are used; those that help most are added. Ends with 0 if the undecided area is as small as was asked for, with
+    The runs that the results folder has are used; those that help most are added. Only strategies that are compared are played. Ends with 0 if the undecided area is as small as was asked for, with
     1 if the budget ended the search.
     """
     import matplotlib as mpl
@@ -42,16 +45,17 @@ def frontier(
     from simtx.experiments.sweep.experiment import load_experiment
 
     chosen = load_experiment(experiment, changed(change or ()))
-    arguments: dict[str, Any] = {**chosen.arguments, "replications": replications}
+    arguments: dict[str, Any] = {**chosen.arguments, "name": f"{chosen.arguments['name']}-frontier"}
+    arguments["replications"] = replications or arguments["replications"]
     arguments["store"] = store or arguments["store"]
     progress = False if json else None
-    names = [name.strip() for name in between.split(",")] if between is not None else None
+    if between is not None:
+        arguments["strategies"] = _named(between, arguments["strategies"])
     runs = simtx.sweep(chosen.scenario, **arguments, workers=workers, progress=progress)
     found = runs.frontier(
         x,
         y,
         metric,
-        between=names,
         budget=budget,
         undecided_area=_share(undecided),
         at=changed(at or (), "--at", "rtt=5ms"),
@@ -60,7 +64,7 @@ def frontier(
     )
     mpl.use("agg")
     target = Path(arguments["store"])
-    picture = target / "pictures" / f"{arguments['name']}-frontier-{metric}.png"
+    picture = target / "pictures" / f"{arguments['name']}-{metric}.png"
     with writing(target):
         picture.parent.mkdir(parents=True, exist_ok=True)
         save_picture(found.plot(), picture)
@@ -74,6 +78,22 @@ def frontier(
         raise typer.Exit(130)
     if not found.guaranteed:
         raise typer.Exit(1)
+
+
+def _named(between: str, strategies: Sequence[str]) -> list[str]:
+    """The strategies of the file that are named, in the order of the names."""
+    from simtx.errors import ScenarioError
+    from simtx.experiments.compare import labelled
+    from simtx.scenario.units import hint
+
+    known = dict(zip(labelled(strategies), strategies, strict=True))
+    names = list(dict.fromkeys(name.strip() for name in between.split(",")))
+    for name in names:
+        if name not in known:
+            raise ScenarioError(f"'{name}' is no strategy of the experiment; {hint(name, list(known))}", "--between")
+    if len(names) < 2:
+        raise ScenarioError("give two or more different strategies, as in '2pc,saga'", "--between")
+    return [known[name] for name in names]
 
 
 def _share(text: str) -> float:

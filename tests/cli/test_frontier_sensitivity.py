@@ -37,6 +37,9 @@ def test_a_flip_point_from_an_experiment_file(tmp_path: Path, capsys: pytest.Cap
     document = json.loads(capsys.readouterr().out)
     assert document["guaranteed"] is True
     assert document["axes"][0]["name"] == "rtt"
+    assert (tmp_path / "results" / "frames" / "costs-frontier.parquet").exists()
+    assert main([*line, "--between", "2pc,sage"]) == 2
+    assert "--between: 'sage' is no strategy of the experiment; did you mean 'saga'?" in capsys.readouterr().err
     assert main([*line, "--undecided", "much"]) == 2
     assert "simtx: error: --undecided: 'much' is no share; write 0.05 or 5%" in capsys.readouterr().err
     assert main(["frontier", str(path), "--x", "rt"]) == 2
@@ -53,3 +56,7 @@ def test_a_tornado_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureF
     assert (tmp_path / "pictures" / "transfer-flips-latency_p99_ms.png").exists()
     assert main(["sensitivity", "transfer", "2pc", *small, *store]) == 2
     assert "states no uncertainty" in capsys.readouterr().err
+    assert main(["sensitivity", "transfer", "2pc", *small, *store, "--factor", "workload.rat=20%"]) == 2
+    assert "simtx: error: --factor workload.rat: there is no figure at this path" in capsys.readouterr().err
+    assert main(["sensitivity", "transfer", "2pc", *small, *store, "--factor", "workload.rate"]) == 2
+    assert "--factor: 'workload.rate' is no change; write it as workload.rate=20%" in capsys.readouterr().err

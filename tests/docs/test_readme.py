@@ -24,6 +24,14 @@ COMMANDS = sorted({command for page in PAGES for command in commands(page)})
 SHORTER = {
     "compare": ["--replications", "2", "--set", "run.transactions=500"],
     "sweep": ["--set", "run.duration=2s", "--set", "run.warmup=0.5s", "--replications", "1", "--store", "results"],
+    "frontier": [
+        *("--set", "run.duration=0.5s", "--set", "run.warmup=0.1s", "--replications", "1", "--store", "results"),
+        *("--budget", "90", "--undecided", "99%", "--workers", "1"),
+    ],
+    "sensitivity": [
+        *("--set", "run.transactions=40", "--set", "run.warmup=0s", "--replications", "2", "--store", "results"),
+        *("--workers", "1"),
+    ],
     "execute": ["--set", "run.transactions=60", "--set", "run.warmup=0s"],
     "crash-matrix": ["--places", "2"],
     "soak": ["--minutes", "0.05"],

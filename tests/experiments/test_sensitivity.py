@@ -260,7 +260,7 @@ def test_a_study_of_two_strategies_has_effects_flips_and_noise_and_repeats_nothi
     assert text.startswith(f"{sure}latency_p99_ms of 2pc against saga: {found.effect(found.answer.mean)} (95 %: ")  # type: ignore[union-attr]
     first = found.table.iloc[0]
     assert f"{100 * math.expm1(first['low']):+.3g} %" in text
-    assert f"noise between replications: ± {found.size(found.noise)}" in text
+    assert f"noise between replications: {found.noise_text}" in text
     assert (found.effect(math.log(1.5)), found.size(math.log(3))) == ("+50 %", "3 times")
     assert found.as_dict()["method"] == "tornado"
 

@@ -60,7 +60,7 @@ class Plan:
     confidence: float = 0.95
     first: int = 10
     start: int = 4
-    batch: int = 8
+    batch: int = 4
     sites: int = 1
     reuse: float = 0.06
     straddle: int = 4

@@ -45,7 +45,7 @@ def frontier(
     confidence: float = 0.95,
     better: Literal["lower", "higher"] | None = None,
     scales: Mapping[str, Literal["linear", "log"]] | None = None,
-    batch: int = 8,
+    batch: int = 4,
     sites: int = 1,
     seed: int = 1,
     **options: Any,

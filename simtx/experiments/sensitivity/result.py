@@ -120,6 +120,8 @@ class Sensitivity:
         """The noise between replications in words."""
         if self.method == "sobol":
             return f"{100 * self.noise:.0f} % of the variance of a single run"
+        if self.scale == "log" and self.noise >= math.log(2):
+            return f"a factor of {math.exp(self.noise):.3g} up or down"
         return f"± {self.size(self.noise)}"
 
     @property

@@ -37,13 +37,13 @@ def support(found: Sensitivity) -> str:
         if top <= found.noise:
             return f"not supported: no effect on {about} is larger than its noise ({found.noise_text}, {runs})"
         return f"supported: the largest effect on {about} is {found.size(top)}, its noise {found.noise_text} ({runs})"
-    first = found.table.iloc[0]
+    first = found.table.to_dict("records")[0]
     if float(first["total_low"]) <= 0:
         return f"not supported: no factor is sure to explain any of the variance of {about} ({runs})"
     return f"supported: {first['factor']} explains {_percent(first['total_low'])} to {_percent(first['total_high'])} of the variance of {about}"
 
 
-def _told(row: Mapping[str, Any]) -> bool:
+def _told(row: Mapping[Any, Any]) -> bool:
     """Whether a factor moves the answer at one of its ends for sure."""
     return any(row[f"{end}_from"] > 0 or row[f"{end}_to"] < 0 for end in ("low", "high"))
 

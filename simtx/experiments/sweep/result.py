@@ -198,7 +198,7 @@ class Sweep(Runs):
         confidence: float = 0.95,
         better: Literal["lower", "higher"] | None = None,
         scales: Mapping[str, Literal["linear", "log"]] | None = None,
-        batch: int = 8,
+        batch: int = 4,
         sites: int = 1,
         seed: int = 1,
         **options: Any,
