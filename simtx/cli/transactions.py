@@ -29,8 +29,18 @@ Transaction: TypeAlias = Annotated[
 Reason: TypeAlias = Annotated[str, typer.Option(help="Why; it goes into the audit log.")]
 Operator: TypeAlias = Annotated[str | None, typer.Option(help="Who; default: this user.")]
 Node: TypeAlias = Annotated[str | None, typer.Option(help="Where, if it waits at several nodes.")]
-Store: TypeAlias = Annotated[str | None, typer.Option(help="DSN of the database's server, if it takes a password.")]
-Broker: TypeAlias = Annotated[str | None, typer.Option(help="URL of the broker, if it takes a password.")]
+Store: TypeAlias = Annotated[
+    str | None, typer.Option(help="DSN of your database server, if the run was played on one.")
+]
+Broker: TypeAlias = Annotated[str | None, typer.Option(help="URL of your broker, if the run was played on one.")]
+Trust: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Let programs run that are in the folder: a strategy of your own, and PostgreSQL on its data. For folders that you have made, "
+        "and into which nobody else could write since.",
+    ),
+]
 Patience: TypeAlias = Annotated[float, typer.Option(min=0, help="Seconds to wait until everything has settled.")]
 
 
@@ -40,12 +50,14 @@ class _Outcome(StrEnum):
 
 
 @transactions.command("list")
-def list_(folder: Folder, store: Store = None, broker: Broker = None, json: JsonOption = False) -> None:
+def list_(
+    folder: Folder, store: Store = None, broker: Broker = None, trust: Trust = False, json: JsonOption = False
+) -> None:
     """List what is stuck, in doubt, orphaned, stopped or in flight, the gravest first; nothing is changed. Ends with 1 if a store is damaged."""
     from simtx.cli.common import print_json
     from simtx.reference.operate import list_transactions
 
-    rows = list_transactions(folder, store=store, broker=broker)
+    rows = list_transactions(folder, store=store, broker=broker, trust=trust)
     if json:
         print_json([row.to_dict() for row in rows])
     else:
@@ -63,11 +75,12 @@ def retry(
     node: Node = None,
     store: Store = None,
     broker: Broker = None,
+    trust: Trust = False,
     patience: Patience = 30.0,
     json: JsonOption = False,
 ) -> None:
     """Try again, or ask the coordinator again; ends with 1 if the transaction is still open then."""
-    _act(folder, tx, "retry", reason, operator, node, None, False, store, broker, patience, json)
+    _act(folder, tx, "retry", reason, operator, node, None, False, store, broker, trust, patience, json)
 
 
 @transactions.command("skip")
@@ -79,11 +92,12 @@ def skip(
     node: Node = None,
     store: Store = None,
     broker: Broker = None,
+    trust: Trust = False,
     patience: Patience = 30.0,
     json: JsonOption = False,
 ) -> None:
     """Count the step that is stuck as dealt with, and go on; ends with 1 if the transaction is still open then."""
-    _act(folder, tx, "skip", reason, operator, node, None, False, store, broker, patience, json)
+    _act(folder, tx, "skip", reason, operator, node, None, False, store, broker, trust, patience, json)
 
 
 @transactions.command("resolve")
@@ -102,12 +116,13 @@ def resolve(
     node: Node = None,
     store: Store = None,
     broker: Broker = None,
+    trust: Trust = False,
     patience: Patience = 30.0,
     json: JsonOption = False,
 ) -> None:
     """Count the whole transaction as dealt with by hand, or end a branch; ends with 1 if it is still open then."""
     decided = None if outcome is None else outcome.value
-    _act(folder, tx, "resolve", reason, operator, node, decided, heuristic, store, broker, patience, json)
+    _act(folder, tx, "resolve", reason, operator, node, decided, heuristic, store, broker, trust, patience, json)
 
 
 def _act(
@@ -121,6 +136,7 @@ def _act(
     heuristic: bool,
     store: str | None,
     broker: str | None,
+    trust: bool,
     patience: float,
     json: bool,
 ) -> None:
@@ -139,6 +155,7 @@ def _act(
         heuristic=heuristic,
         store=store,
         broker=broker,
+        trust=trust,
         patience=patience,
     )
     if json:

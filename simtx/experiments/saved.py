@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 1
 """Version of the layout; a later one is refused."""
+_VALUES: Final = ("simtx.metrics.", "simtx.scenario.", "simtx.protocols.", "simtx.experiments.")
+"""Packages whose classes of plain values may be made of what a file says; importing them does nothing else."""
 _TABLES: Final = ("transactions", "timeline", "quantities")
 _ARRIVALS: Final = "arrivals.csv"
 _CALIBRATION: Final = "calibration.toml"
@@ -433,9 +435,12 @@ def decoded(value: Any) -> Any:
     if kind == "dict":
         return {decoded(key): decoded(one) for key, one in inside}
     module, _, name = kind.partition(":")
-    if not module.startswith("simtx.") or not name.isidentifier():
-        raise ScenarioError(f"{kind!r} is no class of simtx", "read")
-    found = getattr(import_module(module), name)
+    if not module.startswith(_VALUES) or not name.isidentifier():
+        raise ScenarioError(f"{kind!r:.80} is no class of simtx", "read")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        raise ScenarioError(f"there is no class {kind!r:.80}", "read") from None
     if not isinstance(found, type) or not (dataclasses.is_dataclass(found) or issubclass(found, tuple)):
         raise ScenarioError(f"{kind!r} is no class of values", "read")
     return found(**decoded(inside))

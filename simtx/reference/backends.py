@@ -135,14 +135,8 @@ class Backends:
         return self._folder.node(node) / "postgres" / "data"
 
     def missing(self, node: str) -> str:
-        """What is wrong with the files of a node's store, as far as one sees without opening them; empty: nothing."""
-        if node in self.damaged:
-            return self.damaged[node]
-        if not self._folder.has_worked(node):
-            return ""
-        if self.kind == "postgres" and self._keep and not (self.cluster(node) / "PG_VERSION").is_file():
-            return f"{self.cluster(node)}: the database is missing or empty; {RESTORE}"
-        if self.kind == "sqlite":
+        """What is wrong with the file of a node that is working, which it may not notice itself; empty: nothing."""
+        if self.kind == "sqlite" and self._folder.has_worked(node):
             try:
                 refuse_empty(self._folder.store(node))
             except StoreDamaged as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -13,14 +12,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
 from simtx.arguments import SEED, checked, choice, flag, instance, listed, optional, path, progress, table, text, whole
 from simtx.errors import RunFailed, ScenarioError
 from simtx.metrics.provenance import Provenance, provenance
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.reference import strategies
 from simtx.reference.backends import Backends, check_broker, check_faults, check_store
 from simtx.reference.collect import Left, entries, gather
 from simtx.reference.faults import triggered
@@ -200,7 +198,7 @@ def played(
     run_folder = RunFolder.create(folder, scenario, strategy, seed=options.seed, store=store, broker=broker)
     with run_folder.locked():
         try:
-            _write_strategy(run_folder, strategy)
+            strategies.write(run_folder, strategy)
             backends = Backends(store, broker, run_folder, scenario, strategy, keep=keep)
             session = Session(run_folder, scenario, strategy, backends, options, progress or _silent)
             return session.run(schedule, course)
@@ -365,16 +363,3 @@ def _check_versions(speaks: Mapping[str, str], nodes: Collection[str | None]) ->
 
 def _silent(phase: str, share: float) -> None:
     """Show no progress."""
-
-
-def _write_strategy(folder: RunFolder, strategy: Strategy) -> None:
-    """Hand the strategy to the processes; a class of a notebook or script travels by value."""
-    name = type(strategy).__module__
-    module = None if name == "__main__" or name.startswith("simtx.") else sys.modules.get(name)
-    if module is not None:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        (folder.path / "strategy.pickle").write_bytes(cloudpickle.dumps(strategy))
-    finally:
-        if module is not None:
-            cloudpickle.unregister_pickle_by_value(module)

@@ -22,6 +22,7 @@ from simtx.reference.killpoints import KillPoint
 from simtx.reference.preflight import BROKER, CLIENT, LAUNCHER, PROXY
 from simtx.reference.runrecord import replace_file, without_password
 from simtx.reference.schedule import Schedule
+from simtx.reference.strategies import described
 from simtx.reference.supervisor import Child
 from simtx.workload import Streams
 
@@ -220,6 +221,7 @@ class Launcher:
             "private": bool(private),
             "node": node,
             "role": "relay" if relay else "node",
+            "strategy": described(self.strategy),
             "speaks": self.options.speaks.get(node, SCHEMA),
             "store": store,
             "broker": broker,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,10 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from simtx.protocols import Strategy
-from simtx.protocols.codec import register
 from simtx.reference.audit import AuditError, AuditLog, Entry, check_history, entries
-from simtx.reference.backends import Backends
+from simtx.reference.backends import BROKERS, STORES, Backends
 from simtx.reference.calls import Calls
 from simtx.reference.execute import Session
 from simtx.reference.inspection import Holding, inspect, waiting
@@ -31,8 +28,10 @@ from simtx.reference.interventions import OUTCOMES, end_branch
 from simtx.reference.launcher import Launcher, Options
 from simtx.reference.preflight import BROKER
 from simtx.reference.runfolder import RunFolder, RunFolderError
+from simtx.reference.runrecord import without_password
 from simtx.reference.stores import Store, StoreDamaged, StoreFailed, open_store
 from simtx.reference.stores.sqlite_tables import refuse_empty
+from simtx.reference.strategies import open_strategy
 from simtx.reference.survey import Evidence, OpenTransaction, survey
 from simtx.reference.wish import Choice, Kind, OperateError, Wish, check, choose
 
@@ -72,21 +71,23 @@ class Act:
 
 
 def list_transactions(
-    folder: str | Path, *, store: str | None = None, broker: str | None = None
+    folder: str | Path, *, store: str | None = None, broker: str | None = None, trust: bool = False
 ) -> list[OpenTransaction]:
     """What is not finished in a run, the gravest first; nothing of it is changed.
 
     Args:
         folder: The run's folder.
-        store: DSN of the database's server, if it takes a password, which is not kept in the folder.
+        store: DSN of the server that holds the databases, if it is one of yours: what the folder says of servers is shown, never connected to.
         broker: URL of the broker, likewise.
+        trust: Whether the folder may run programs that are in it: a strategy that is not one of simtx, and PostgreSQL on its data. Say so of
+            folders alone that you have made, and into which nobody else could write since.
 
     Raises:
-        RunFolderError: It is no run's folder, or another operator is using it.
+        RunFolderError: It is no run's folder, another operator is using it, or it needs `trust` or the address of a server.
         AuditError: An audit log cannot be read.
         StoreFailed: A store cannot be read, though it is what it was.
     """
-    run = _Run(Path(folder), store, broker)
+    run = _Run(Path(folder), store, broker, trust)
     if run.is_live:
         return asyncio.run(run.look_live())
     with run.alone(), run.backends_up():
@@ -105,6 +106,7 @@ def intervene(
     heuristic: bool = False,
     store: str | None = None,
     broker: str | None = None,
+    trust: bool = False,
     patience: float = PATIENCE,
 ) -> Act:
     """Do something about a transaction that is not finished, and write down who did it and why.
@@ -118,13 +120,14 @@ def intervene(
         node: Where, if that is not clear.
         outcome: With ``resolve``, of a branch in doubt: ``commit`` or ``abort``, without its coordinator.
         heuristic: Whether such a decision is really meant: if the coordinator decides otherwise, the data is left inconsistent.
-        store: DSN of the database's server, if it takes a password, which is not kept in the folder.
-        broker: URL of the broker, likewise.
+        store: As for `list_transactions`.
+        broker: Likewise.
+        trust: Likewise.
         patience: Seconds to wait until everything has settled.
 
     Raises:
         OperateError: It makes no sense there; nothing was done.
-        RunFolderError: The folder is no run's, or in use by another operator.
+        RunFolderError: The folder is no run's, is in use by another operator, or needs `trust` or the address of a server.
         AuditError: An audit log is not as it was written; nothing was done.
         StoreDamaged: A store is not what it was; nothing was done.
         RunFailed: A node, a database or the broker does not start.
@@ -133,7 +136,7 @@ def intervene(
         raise OperateError("an act needs a reason: it goes into the audit log")
     name = operator or getpass.getuser()
     wish = Wish(transaction, kind, " ".join(reason.split()), name, node, outcome, heuristic)
-    run = _Run(Path(folder), store, broker)
+    run = _Run(Path(folder), store, broker, trust)
     check(wish, run.nodes)
     if run.is_live:
         return asyncio.run(run.act_live(wish, patience))
@@ -148,13 +151,19 @@ def intervene(
 class _Run:
     """A run's folder, with what is needed to look into it."""
 
-    def __init__(self, path: Path, store: str | None, broker: str | None) -> None:
+    def __init__(self, path: Path, store: str | None, broker: str | None, trust: bool) -> None:
         self.folder = RunFolder.open(path)
         self.record = record = self.folder.read()
         self.scenario = self.folder.scenario()
-        self.strategy = _strategy(path)
+        self.strategy = open_strategy(self.folder, trust=trust)
         self.hub = self.strategy.hub
-        store, broker = store or record.store, broker or record.broker
+        store = _address(record.store, STORES, store, "store")
+        broker = _address(record.broker, BROKERS, broker, "broker") if self.strategy.uses_broker else BROKERS[0]
+        if store == "postgres" and not trust:
+            raise RunFolderError(
+                f"to look into the databases in '{path}', PostgreSQL has to be started on them, and does what is written there; "
+                "say --trust if you have made the folder, and nobody else could write into it since"
+            )
         self.backends = Backends(store, broker, self.folder, self.scenario, self.strategy)
         self.nodes = self.backends.nodes
 
@@ -439,22 +448,21 @@ def _opened(spec: dict[str, Any]) -> Iterator[Store]:
         store.close()
 
 
-def _strategy(path: Path) -> Strategy:
-    """The strategy as the launcher has handed it to its processes; the folder is known to be ours by now.
+def _address(recorded: str, products: tuple[str, ...], given: str | None, option: str) -> str:
+    """Where databases or broker are: of a server that is not ours the operator says it, since the folder may be somebody else's.
 
     Raises:
-        RunFolderError: It is not there, or cannot be made again.
+        RunFolderError: He does not, or says it of a product that is in the folder.
     """
-    file = path / "strategy.pickle"
-    try:
-        strategy: Strategy = pickle.loads(file.read_bytes())  # noqa: S301 - ours, in a private folder
-    except FileNotFoundError:
-        raise RunFolderError(f"'{path}' holds a run that was never started: there is no strategy in it") from None
-    except Exception as error:  # noqa: BLE001 - unpickling raises anything
-        problem = " ".join(str(error).split())
-        raise RunFolderError(f"'{file}' cannot be read by this version: {type(error).__name__}: {problem}") from None
-    register(*getattr(strategy, "wire_types", ()))
-    return strategy
+    if recorded in products:
+        if given is not None and given != recorded:
+            raise RunFolderError(f"the {option} of this run is '{recorded}', in the run's folder; leave --{option} out")
+        return recorded
+    if given is None:
+        raise RunFolderError(
+            f"the {option} of this run is the server '{without_password(recorded):.200}'; if that is yours, give its address: --{option} ADDRESS"
+        )
+    return given
 
 
 def _next_incarnation(folder: RunFolder) -> int:

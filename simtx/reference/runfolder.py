@@ -5,7 +5,8 @@ Layout::
     run.json                     what is played, by which versions, and how it went (`RunRecord`)
     secret                       32 random bytes that every process shows to the others; readable by its owner alone
     lock                         held by the process that plays the run; its number is inside
-    strategy.pickle, schedule.jsonl, launcher.jsonl
+    schedule.jsonl, launcher.jsonl
+    strategy.pickle              a strategy that is not one of ours
     ports/<process>              where a process listens: host, port, process id
     kills/<id>                   kill points that have struck
     nodes/<process>/             config.json, log.<incarnation>.jsonl; of a node: store.sqlite, audit.jsonl
@@ -78,6 +79,8 @@ class RunFolder:
         import platform
         import secrets
 
+        from simtx.reference.strategies import described
+
         folder = cls(path)
         record = RunRecord(
             run=secrets.token_hex(6),
@@ -89,6 +92,7 @@ class RunFolder:
             scenario_fingerprint=scenario.fingerprint,
             strategy=strategy.name,
             strategy_options=repr(strategy),
+            strategy_made=described(strategy),
             seed=seed,
             store=without_password(store),
             broker=without_password(broker),

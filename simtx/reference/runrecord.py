@@ -29,6 +29,7 @@ class RunRecord:
         scenario_fingerprint: Digest of all that a run depends on.
         strategy: Name of the strategy.
         strategy_options: Its `repr`, with all options.
+        strategy_made: One of ours with all options, to be made again; empty for a strategy of a user's own.
         seed: Seed of the transactions.
         store: Product, or the address of a server without its password.
         broker: Likewise.
@@ -50,6 +51,7 @@ class RunRecord:
     scenario_fingerprint: str = ""
     strategy: str = ""
     strategy_options: str = ""
+    strategy_made: dict[str, Any] = field(default_factory=dict)
     seed: int = 1
     store: str = ""
     broker: str = ""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from simtx.errors import ProtocolViolation, SimtxError
 from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy
-from simtx.protocols.codec import CodecError, decode_as, register
+from simtx.protocols.codec import CodecError, decode_as
+from simtx.reference import strategies
 from simtx.reference.audit import AuditLog
 from simtx.reference.brokers import client as broker_client
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed
@@ -56,9 +56,7 @@ class Service:
         self.links: dict[str, Connection] = {}
         self.ending = Ending()
         asyncio.get_running_loop().set_exception_handler(self.broken)
-        with (folder.path / "strategy.pickle").open("rb") as file:
-            self.strategy: Strategy = pickle.load(file)  # noqa: S301 - our launcher wrote it, readable by us alone
-        register(*getattr(self.strategy, "wire_types", ()))
+        self.strategy: Strategy = strategies.load(folder.path, config["strategy"])
         self.node: Node
 
     async def run(self) -> None:

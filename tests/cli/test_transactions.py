@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pickle
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -224,6 +225,62 @@ def test_all_stores_gone_is_not_nothing_open(command: Command, folder: Path) -> 
     assert listed.code == 1
     assert listed.out.count("the database is missing") == 3
     assert not list(folder.glob("nodes/*/store.sqlite*"))
+
+
+# --- folders of others ------------------------------------------------------------------------------------------------------------
+
+
+class Bomb:
+    """Unpickling it leaves a trace."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
+
+
+def change(folder: Path, **fields: Any) -> None:
+    file = folder / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def test_what_is_in_a_folder_runs_only_if_it_is_trusted(command: Command, folder: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "it-has-run"
+    (folder / "strategy.pickle").write_bytes(pickle.dumps(Bomb(trace)))
+    assert (
+        command("transactions", "list", folder).code == 0
+    )  # a strategy of simtx is made by its name, also in the nodes
+    assert command("transactions", "retry", folder, 1, "--reason", "x").code == 0
+    assert not trace.exists()
+    change(folder, strategy_made={})
+    for arguments in (["list", folder], ["retry", folder, 1, "--reason", "x"]):
+        refused = command("transactions", *arguments)
+        assert (refused.code, refused.out) == (2, "")
+        assert "loading it runs a program that is in the folder; say --trust" in refused.err
+    assert not trace.exists()
+    command("transactions", "list", folder, "--trust")
+    assert trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"store": "postgresql://ann:secret@evil.example/shop"}, "give its address: --store ADDRESS"),
+        ({"store": "postgres"}, "PostgreSQL has to be started on them, and does what is written there; say --trust"),
+        ({"strategy_made": {"$": "Wish"}}, "is damaged: no strategy of simtx: 'Wish' is not one of them"),
+        ({"strategy_made": {"$": "Saga", "policies": 3}}, "is damaged: no strategy of simtx"),
+    ],
+)
+def test_a_folder_names_no_server_that_is_connected_to_and_no_class_that_is_made(
+    command: Command, folder: Path, fields: dict[str, Any], text: str
+) -> None:
+    change(folder, **fields)
+    refused = command("transactions", "list", folder)
+    assert (refused.code, refused.out) == (2, "")
+    assert text in refused.err
+    assert len(refused.err.splitlines()) == 1
+    assert "secret" not in refused.err
 
 
 # --- audit ----------------------------------------------------------------------------------------------------------------------

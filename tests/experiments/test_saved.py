@@ -245,7 +245,7 @@ def test_what_is_no_result_is_refused_in_one_line(scenario: simtx.Scenario, tmp_
     file.write_text(json.dumps({**good, "strategy": {"object": {"$": "os:system", "is": {}}}}))
     refused("'os:system' is no class of simtx")
     file.write_text(json.dumps({**good, "strategy": {"object": {"$": "simtx.cli:main", "is": {}}}}))
-    refused("'simtx.cli:main' is no class of values")
+    refused("'simtx.cli:main' is no class of simtx")
     file.write_text(json.dumps(good))
     (tmp_path / "run" / "summary.parquet").write_text("x")
     refused(r"summary\.parquet: is no Parquet file")
