@@ -34,6 +34,8 @@ _ROOTS: Final = {"simulated": "simtx.simulator.simulate", "executed": "simtx.ref
 _ABOVE: Final = {"simulated": ("simtx.experiments.stratified",)}
 #: Packages of which every module counts: those of its processes are started by name.
 _WHOLE: Final = {"executed": "simtx.reference"}
+#: What only a type checker imports changes no figure, and may lie in any layer.
+_FOR_TYPES: Final = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+[^\n]*\n|[ \t]*\n)+", re.MULTILINE)
 _IMPORT: Final = re.compile(
     r"^[ \t]*(?:from[ \t]+(simtx[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)|import[ \t]+(simtx[\w.]+))", re.MULTILINE
 )
@@ -162,7 +164,7 @@ def _reached(root: str, whole: str = "", above: tuple[str, ...] = ()) -> dict[st
         found[name] = file
         if name not in above:
             waiting.append(name.rpartition(".")[0])
-        for module, names, plain in _IMPORT.findall(_text(file)):
+        for module, names, plain in _IMPORT.findall(_FOR_TYPES.sub("", _text(file))):
             waiting.append(plain or module)
             parts = re.findall(r"(\w+)(?:\s+as\s+\w+)?", names)
             waiting += [f"{module}.{part}" for part in parts]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import Counter
 from string import Formatter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from simtx.scenario.model import Scenario
+
+_EXACT: Final = 1000  # ranks that are added one by one
 
 
 def hottest(scenario: Scenario) -> dict[str, tuple[str, float]]:
@@ -44,4 +48,22 @@ def _top(scenario: Scenario, name: str) -> float:
         return 0.0
     if parameter.popularity == "uniform":
         return 1.0 / parameter.population
-    return float(1.0 / sum(rank**-parameter.exponent for rank in range(1, parameter.population + 1)))
+    return 1.0 / _harmonic(parameter.population, parameter.exponent)
+
+
+def _harmonic(count: int, exponent: float) -> float:
+    """Sum of ``rank ** -exponent`` over the ranks from 1 to `count`.
+
+    A file may state any population, so only the first ranks are added one by one; the rest is the formula of Euler and Maclaurin, whose first term
+    left out is below 1e-14 of the sum there.
+    """
+    exact = min(count, _EXACT)
+    total = math.fsum(rank**-exponent for rank in range(1, exact + 1))
+    if count == exact:
+        return total
+    first, last = float(exact), float(min(count, sys.float_info.max))
+    steps, power = math.log(last / first), 1 - exponent
+    area = first**power * math.expm1(power * steps) / power if power else steps
+    ends = (last**-exponent - first**-exponent) / 2
+    slopes = exponent * (first ** (-exponent - 1) - last ** (-exponent - 1)) / 12
+    return float(total + area + ends + slopes)

@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from simtx.scenario.distributions import duration_text
 
@@ -168,8 +168,12 @@ def number(value: Any) -> float:
     return float(value)
 
 
+MOST: Final = 10**12
+"""Largest whole number of a scenario: far beyond what a run can hold, and exact in floating point."""
+
+
 def count(value: Any, *, least: int = 0) -> int:
-    """A whole number of at least `least`.
+    """A whole number of at least `least`, and at most `MOST`.
 
     Raises:
         ValueError: It is none.
@@ -184,10 +188,13 @@ def count(value: Any, *, least: int = 0) -> int:
         raise ValueError(f"{shown(value)} is no whole number")
     if value < least:
         raise ValueError(f"{shown(value)} is too small; it must be at least {least}")
+    if value > MOST:
+        raise ValueError(f"{shown(value)} is too large; it must be at most {MOST:.0e}")
     return int(value)
 
 
 __all__ = [
+    "MOST",
     "Bare",
     "bare",
     "count",
