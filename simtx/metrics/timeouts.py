@@ -60,6 +60,11 @@ def mark(milliseconds: float, known: Mapping[str, float]) -> str:
     return ""
 
 
+def is_quantile(metric: str) -> bool:
+    """Whether a metric is a quantile of a duration in milliseconds."""
+    return _QUANTILE.fullmatch(metric) is not None
+
+
 def marked(metric: str, values: Iterable[float], known: Mapping[str, float]) -> str:
     """What to write beside the quantile of a duration that sits on a timeout in at least half of the runs; empty if it does not.
 
@@ -68,7 +73,7 @@ def marked(metric: str, values: Iterable[float], known: Mapping[str, float]) -> 
         values: Its value in each run.
         known: Timeouts in seconds, by name.
     """
-    if not _QUANTILE.fullmatch(metric):
+    if not is_quantile(metric):
         return ""
     marks = [mark(value, known) for value in values]
     text, times = Counter(marks).most_common(1)[0] if marks else ("", 0)

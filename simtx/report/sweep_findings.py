@@ -85,6 +85,21 @@ def promises(sweep: Any, data: pd.DataFrame, metric: str) -> str:
     return f"an answer means {', '.join(meanings)}"
 
 
+def settings(sweep: Any, data: pd.DataFrame, metric: str) -> str:
+    """Which figures of the picture are a configured timeout, and in how many cells; empty if none is."""
+    sits = sweep.timeouts(metric)
+    by: dict[tuple[str, str], int] = {}
+    for cell, name in dict.fromkeys(zip(data["cell"], data["strategy"], strict=True)):
+        if (cell, name) in sits:
+            mark = (name, sits[cell, name].split(" in ")[0])  # in how many runs: see the table
+            by[mark] = by.get(mark, 0) + 1
+    cells = data["cell"].nunique()
+    told = [
+        f"{name} {mark}{f' in {count} of {cells} cells' if cells > 1 else ''}" for (name, mark), count in by.items()
+    ]
+    return f"a timeout, not speed: {', '.join(told)}" if told else ""
+
+
 def wrapped(text: str, inches: float, per_inch: float = 12.5) -> str:
     """In lines that fit; a number stays with its unit."""
     kept = text.replace(" %", "\u00a0%").replace(" ms", "\u00a0ms")

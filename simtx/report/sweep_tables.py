@@ -14,6 +14,8 @@ MOST: Final = 40
 """Cells that are shown unless more are asked for."""
 METRICS: Final = ("latency_p99_ms",)
 _SIGNS: Final = {
+    "_timeout": "= or ≈ a name: the figure is that configured timeout, and says nothing about speed",
+    "redelivery": "= or ≈ redelivery: the figure is the broker's time until it brings a message again, and says nothing about speed",
     "≤": "[≤ k in n runs]: seen in no run; no more than k of n runs can be expected to have any",
     "≥": "[≥ k in n runs]: all of it in every run; so it can be expected to be in at least k of n runs",
     "> ": "> t: had not ended when the run ended, in so many of the runs; it may lie above larger figures of others",
@@ -97,6 +99,7 @@ def _rows(sweep: Any, metric: str, confidence: float, most: int) -> tuple[str, l
     shown = catalogue.metric(metric)
     head = [*(heading(sweep, name) for name in sweep.parameters), *sweep.strategies]
     lines = []
+    sits = sweep.timeouts(metric)
     for number, values in list(sweep.cells.iterrows())[:most]:
         line = [quantity(sweep, name, values[name]) for name in sweep.parameters]
         for strategy in sweep.strategies:
@@ -104,9 +107,11 @@ def _rows(sweep: Any, metric: str, confidence: float, most: int) -> tuple[str, l
             watched = math.nan
             if one.infinite and "watched_ms" in sweep.metrics:
                 watched = _watched_ms(sweep, values, strategy)
-            line.append(
-                " ".join(catalogue.estimate(one, shown.scale, watched, shown.endless)).strip() if one.n else "–"
-            )
+            said = [
+                *catalogue.estimate(one, shown.scale, watched, shown.endless),
+                sits.get((int(number), strategy), ""),
+            ]
+            line.append(" ".join(part for part in said if part).strip() if one.n else "–")
         lines.append(line)
     return catalogue.axis_label(metric, sweep.scenario), head, lines
 

@@ -335,6 +335,8 @@ def _titled(
     if meaning := findings.promises(sweep, data, metric):
         said.append(meaning)
     width = figure.get_figwidth()
+    if settings := findings.settings(sweep, data, metric):
+        finding = f"{finding}; {settings}"
     lines = [findings.wrapped(finding, width), findings.wrapped("; ".join([about, *said]), width)]
     figure.suptitle("\n".join(lines), fontsize=10, x=0.01, ha="left")
 

@@ -223,3 +223,22 @@ def test_a_sweep_says_where_it_comes_from_and_its_line_asks_for_the_same_again(t
     again = eval(sweep.provenance.command, {"simtx": simtx})  # noqa: S307 - the line of the table
     assert again.plan.new == 0
     assert again.frame.equals(sweep.frame)
+
+
+def test_a_figure_that_is_a_configured_timeout_is_marked_in_title_table_and_decision(
+    sweep: simtx.Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two-phase commit that waits for lost votes is as fast as its vote timeout, whatever the network does."""
+    frame = sweep.frame
+    waits = (frame["strategy"] == "2pc") & (frame["workload.rate"] == 100)
+    timeout = 1e3 * sweep.scenario.policies.vote_timeout
+    frame["latency_p99_ms"] = frame["latency_p99_ms"].mask(waits, timeout)
+    monkeypatch.setattr(sweep, "_frame", frame)
+    places = {(cell, "2pc"): "= vote_timeout" for cell in sweep.cells.index[sweep.cells["workload.rate"] == 100]}
+    assert sweep.timeouts("latency_p99_ms") == places
+    assert sweep.timeouts("latency_mean_ms") == {}
+    said = title(sweep, "latency_p99_ms", x="workload.rate", at={"rtt": "2ms", "hub.log.flush": "group"})
+    assert "a timeout, not speed: 2pc = vote_timeout in 1 of 3 cells" in said
+    text = str(sweep)
+    assert f"{timeout:,.0f} = vote_timeout" in text
+    assert "the figure is that configured timeout" in text

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from simtx.experiments.compare import Comparison, Result
+from simtx.experiments.decision import OUT
 from simtx.experiments.pairs import compared
 from simtx.experiments.stopping import better_of
 from simtx.experiments.sweep.runs import Runs
@@ -99,7 +100,8 @@ class Sweep(Runs):
 
         Returns:
             One row a cell: the parameters, `strategy`, `supported`, `guaranteed` (nothing ended its runs early), `candidates` (who may be the
-            best), `more` (replications in addition that would settle it; infinite if what is open may well be equal).
+            best), `more` (replications in addition that would settle it; infinite if what is open may well be equal), `timeouts` (which figures sit on a
+            configured timeout, as ``2pc = vote_timeout``, and say nothing about speed).
 
         Raises:
             ScenarioError: There is no such metric, or a threshold is none.
@@ -110,7 +112,10 @@ class Sweep(Runs):
         for number in numbers:
             one = self.compare(int(number)).best(metric, where, better=better, confidence=level)
             row = {"strategy": one.strategy, "supported": one.supported, "guaranteed": one.guaranteed}
-            found.append({**self._values(int(number)), **row, "candidates": one.candidates, "more": one.more})
+            admitted = one.ranking[one.ranking["standing"] != OUT]
+            sits = "; ".join(f"{name} {text}" for name, text in admitted["timeout"].items() if text)
+            row |= {"candidates": one.candidates, "more": one.more, "timeouts": sits}
+            found.append({**self._values(int(number)), **row})
         return pd.DataFrame(found, index=numbers)
 
     def leading(
@@ -125,7 +130,7 @@ class Sweep(Runs):
         """Who may be the best by a metric in each cell: the strategies of which no other is told better, pair by pair over the replications.
 
         What a title of a picture may say, for the strategies and cells that it shows. It looks at figures alone: thresholds and what an answer promises
-        are for `best`. A mean that leaves out what had not ended tells nobody apart. A strategy of which runs have failed or are missing, or have no value, is told from no other.
+        are for `best`, and which figures are a configured timeout is what `timeouts` says. A mean that leaves out what had not ended tells nobody apart. A strategy of which runs have failed or are missing, or have no value, is told from no other.
 
         Args:
             metric: What ranks.

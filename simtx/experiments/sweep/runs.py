@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from simtx.errors import ScenarioError
 from simtx.experiments.sweep.axes import measured
 from simtx.metrics.censored import left_out
+from simtx.metrics.timeouts import is_quantile, marked, timeouts
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of
 from simtx.metrics.provenance import Provenance, provenance
 from simtx.scenario.units import hint, shown
@@ -248,6 +250,32 @@ class Runs:
         if share is None or share not in self.metrics:
             return set()
         return {place for place, seen in self._by_replication(share).items() if any(one > 0 for one in seen.values())}
+
+    def timeouts(self, metric: str) -> dict[tuple[int, str], str]:
+        """Of a quantile: cells and strategies in which it sits on a configured timeout, with its name, as ``= vote_timeout in 3 of 5 runs``.
+
+        Such a figure shows a setting, and not how fast anything is.
+        """
+        if not is_quantile(metric) or metric not in self.metrics:
+            return {}
+        found: dict[tuple[int, str], str] = {}
+        known: dict[object, dict[str, float]] = {}
+        for (cell, label), seen in self._by_replication(metric).items():
+            mark = (cell, label) if self._sets_timeouts else label
+            if mark not in known:
+                known[mark] = timeouts(
+                    self.study.scenario_of(cell), self.study.variant(self.study.cells[cell], label)[0]
+                )
+            if text := marked(metric, seen.values(), known[mark]):
+                found[cell, label] = text
+        return found
+
+    @cached_property
+    def _sets_timeouts(self) -> bool:
+        """Whether a parameter may change a timeout."""
+        calm = ("workload", "network", "transaction", "clients", "run", "faults", "hub")
+        targets = [target for one in self.study.parameters for target in one.targets]
+        return any(target.strategy or target.path.split(".")[0].split("[")[0] not in calm for target in targets)
 
     def lacking(self) -> str:
         """What is not there, in words; empty if everything is."""
