@@ -5,6 +5,7 @@ Without this, a wrong argument travels on until something fails that its author 
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import math
@@ -35,7 +36,10 @@ def checked(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def called(*args: P.args, **options: P.kwargs) -> R:
-            given = signature.bind(*args, **options).arguments
+            try:
+                given = signature.bind(*args, **options).arguments
+            except TypeError as error:
+                raise _misfit(function.__name__, signature, options, error) from None
             for name, check in checks.items():
                 if name in given:
                     require(check, given[name], name)
@@ -45,6 +49,22 @@ def checked(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return called
 
     return wrapped
+
+
+def named(function: Callable[P, R]) -> Callable[P, R]:
+    """A function of whose arguments only the names are checked here: the values are checked where they are read."""
+    return checked()(function)
+
+
+def _misfit(name: str, signature: inspect.Signature, options: Mapping[str, Any], error: TypeError) -> ScenarioError:
+    """Arguments that a function does not take: which one, and what was meant."""
+    known = [one.name for one in signature.parameters.values() if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
+    unknown = next((one for one in options if one not in known), None)
+    if unknown is None or any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values()):
+        return ScenarioError(f"{error}; the arguments are {', '.join(known)}", name)
+    near = difflib.get_close_matches(unknown, known, n=1)
+    meant = f"did you mean '{near[0]}'?" if near else f"the arguments are {', '.join(known)}"
+    return ScenarioError(f"there is no argument '{unknown}'; {meant}", name)
 
 
 def require(check: Check, value: Any, name: str, where: str = "") -> None:

@@ -198,3 +198,49 @@ def test_what_simtx_offers_is_what_completion_shows() -> None:
     assert dir(simtx) == sorted(simtx.__all__)
     for name in dir(simtx):
         assert getattr(simtx, name) is not None
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in public() if inspect.isfunction(getattr(simtx, name))}))
+def test_a_misspelt_argument_names_the_nearest(name: str) -> None:
+    function: Callable[..., Any] = getattr(simtx, name)
+    first = next(iter(inspect.signature(function).parameters), None)
+    given = {parameter: value for parameter, value in good().get(name, {}).items() if parameter != first}
+    meant = f"did you mean '{first}'" if first is not None else "the arguments are"
+    with pytest.raises(ScenarioError, match=meant if name != "sensitivity" else "scenario"):
+        function(**given, **{f"{first}s": 5})
+
+
+class Broken(simtx.Saga):
+    """A strategy of a user's own whose check does not work."""
+
+    def check(self, plan: Any) -> str | None:
+        raise KeyError("no such step")
+
+
+class Unmade(simtx.Saga):
+    """One whose constructor does not take its fields."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+def test_what_a_strategy_of_the_users_own_raises_is_one_line_with_its_name_and_the_cell() -> None:
+    said = "strategy saga: check(plan) raises KeyError: 'no such step'"
+    over = {"workload.rate": [5, 6]}
+    calls: dict[str, Callable[[], Any]] = {
+        f"transfer: {said}": lambda: simtx.simulate(small(), Broken()),
+        f"transfer: {said} ": lambda: simtx.compare(small(), [Broken()], workers=1),
+        f"cell workload.rate=5: {said}": lambda: simtx.sweep(small(), over, [Broken()], store=None),
+        "strategy saga: configured(policies) raises TypeError": lambda: simtx.compare(small(), [Unmade()], workers=1),
+        "cell workload.rate=5: strategy saga: configured(policies)": lambda: simtx.sweep(
+            small(), over, [Unmade()], store=None
+        ),
+        "cell saga:call_timeout=1s: saga:call_timeout: an object of class Unmade cannot be made with another 'policies'": lambda: (
+            simtx.sweep(small(), {"saga:call_timeout": ["1s"]}, [Unmade()], store=None)
+        ),
+    }
+    for text, call in calls.items():
+        with pytest.raises(ScenarioError) as refused:
+            call()
+        assert str(refused.value).startswith(text.strip())
+        assert "\n" not in str(refused.value)

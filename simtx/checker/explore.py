@@ -13,6 +13,7 @@ from mmap import mmap
 from time import process_time
 from typing import Any
 
+from simtx.arguments import named
 from simtx.checker.engine import ROOT, Compiled, Guard, Level, Options, check, expand, interruptible, lineage
 from simtx.checker.exploration import DEADLOCKS_KEPT, Exploration, Progress
 from simtx.checker.ledger import Ledger
@@ -28,6 +29,7 @@ FORK_STATES = 2500
 expected to take ten times as long."""
 
 
+@named
 def explore(
     model: Model[S],
     *,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
+from simtx.arguments import named
 from simtx.checker.exploration import Exploration, Progress
 from simtx.checker.explore import explore
 from simtx.checker.properties import ALWAYS, AT_REST, EXPECTED
@@ -195,6 +196,7 @@ class Verdict:
         return f"{head}<table>{''.join(rows)}</table>{reach}{stories}"
 
 
+@named
 def verify(
     strategy: str | Strategy,
     *,

@@ -29,6 +29,7 @@ from simtx.metrics.still_open import StillOpen
 from simtx.progress import progress_bar
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.protocols.registry import admit
 from simtx.scenario.fingerprints import CodeFingerprint, code_fingerprint
 from simtx.scenario.strata import strata
 
@@ -513,10 +514,8 @@ def _check_plans(scenario: Scenario, strategies: Mapping[str, Strategy]) -> None
     from simtx.workload.planner import template
 
     plan = template(scenario)
-    for label, one in strategies.items():
-        problem = one.check(plan)
-        if problem:
-            raise ScenarioError(problem, f"{scenario.name}, strategy {label}")
+    for one in strategies.values():
+        admit(one, plan, scenario.name)
 
 
 def _played(

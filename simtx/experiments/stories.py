@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from simtx.arguments import SEED, checked, shows, text
+from simtx.arguments import SEED, checked, named, shows, text
 from simtx.errors import ScenarioError
 from simtx.listing import Listing
 from simtx.metrics import views
@@ -291,6 +291,7 @@ def _all() -> dict[str, FailureStory]:
     }
 
 
+@named
 def stories() -> Listing[FailureStory]:
     """The failure stories: each shows in about a second how transactions over several services go wrong, and what to learn from it.
 

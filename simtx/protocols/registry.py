@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from simtx.arguments import named
 from simtx.errors import ScenarioError
 from simtx.listing import Listing
-from simtx.protocols.contract import Promise, Strategy
+from simtx.protocols.contract import Plan, Promise, Strategy
 from simtx.protocols.dual_write import DualWrite
 from simtx.protocols.outbox import Outbox
 from simtx.protocols.policies import Policies
@@ -38,6 +39,7 @@ LABELS: Final[Mapping[str, str]] = types.MappingProxyType(
 )
 """The same names for people, as in tables and pictures."""
 
+T = TypeVar("T")
 _METHODS: Final = ("entry", "machine", "daemons", "check")
 _WHERE: Final = "strategy"
 _TRUTH: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -54,6 +56,7 @@ _ANSWER: Final[Mapping[str, str]] = types.MappingProxyType(
 )
 
 
+@named
 def strategies() -> Listing[Strategy]:
     """The built-in strategies, with their options and the values that these have unless told otherwise.
 
@@ -90,7 +93,41 @@ def strategy(chosen: str | Strategy, policies: Policies | None = None) -> Strate
     configured = getattr(found, "configured", None)
     if policies is None or configured is None:
         return found
-    return _checked(configured(policies))
+    return _checked(_given("configured(policies)", found, lambda: configured(policies)))
+
+
+def admit(chosen: Strategy, plan: Plan, where: str) -> None:
+    """Make sure that a strategy can play transactions of this kind.
+
+    Args:
+        chosen: The strategy.
+        plan: One of them.
+        where: What errors begin with: the scenario, or the cell.
+
+    Raises:
+        ScenarioError: It cannot, or its `check` does not give what `Strategy` says; the text names the strategy.
+    """
+    try:
+        problem = _given("check(plan)", chosen, lambda: chosen.check(plan))
+    except ScenarioError as error:
+        raise ScenarioError(str(error), where) from None
+    if problem is not None and not isinstance(problem, str):
+        raise ScenarioError(
+            f"strategy {chosen.name}: check(plan) gives {problem!r}; it has to give a line of text, or None", where
+        )
+    if problem:
+        raise ScenarioError(problem, f"{where}, strategy {chosen.name}")
+
+
+def _given(what: str, chosen: Any, member: Callable[[], T]) -> T:
+    """What a member of a strategy gives; what it raises is the strategy's mistake, and is told as such, in one line."""
+    try:
+        return member()
+    except ScenarioError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise ScenarioError(f"strategy {chosen.name}: {what} raises {type(error).__name__}: {text}") from error
 
 
 # --- objects --------------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ScenarioError
+from simtx.protocols.registry import admit
 
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
@@ -27,9 +28,7 @@ def check(scenario: Scenario, strategy: Strategy, plans: Sequence[Any]) -> None:
     """
     if not plans:
         raise ScenarioError("no transaction arrives: nothing to execute", scenario.name)
-    problem = strategy.check(plans[0])
-    if problem:
-        raise ScenarioError(problem, f"{scenario.name}, strategy {strategy.name}")
+    admit(strategy, plans[0], scenario.name)
     if strategy.hub in scenario.services:
         raise ScenarioError(
             f"'{strategy.hub}' is the name of the {strategy.name} hub; call the service something else", "services"

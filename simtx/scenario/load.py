@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from simtx.arguments import named
 from simtx.errors import ScenarioError
 from simtx.listing import Listing
 from simtx.scenario.catalog import data_path
@@ -26,6 +27,7 @@ def titles() -> dict[str, str]:
     return {name: str(_read(_builtin(name)).get("title", "")) for name in names()}
 
 
+@named
 def scenarios() -> Listing[Scenario]:
     """The built-in scenarios.
 
@@ -37,6 +39,7 @@ def scenarios() -> Listing[Scenario]:
     return Listing("scenario", rows, ("name", "what it is"), load, foot)
 
 
+@named
 def load(scenario: str | Path | Scenario) -> Scenario:
     """Load and check a scenario.
 

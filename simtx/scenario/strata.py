@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
+from simtx.arguments import named
 from simtx.errors import ScenarioError
 from simtx.scenario import build
 from simtx.scenario.changes import replaced
@@ -102,6 +103,7 @@ class Strata:
         return f"<Strata of {self.scenario.name}: {shown}>"
 
 
+@named
 def strata(scenario: Scenario) -> Strata:
     """Divide the time of a scenario with rare faults; see the head of this module.
 

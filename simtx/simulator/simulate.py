@@ -6,13 +6,13 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from simtx.arguments import SEED, checked, choice, function, listed, shows, whole
-from simtx.errors import ScenarioError
 from simtx.metrics.provenance import loaded_code, provenance
 from simtx.metrics.run import Run
 from simtx.metrics.trace import Trace
 from simtx.progress import SHARE, progress_bar
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.protocols.registry import admit
 from simtx.scenario.strata import refuse
 from simtx.simulator.world import World
 from simtx.workload.planner import template
@@ -68,9 +68,7 @@ def simulate(
     played = scenario
     chosen = resolve(strategy, scenario.policies)
     Streams(seed, replication)  # refuses what is no such number, before anything is built
-    problem = chosen.check(template(scenario))
-    if problem:
-        raise ScenarioError(problem, f"{scenario.name}, strategy {chosen.name}")
+    admit(chosen, template(scenario), scenario.name)
 
     def play(traced: bool | Literal["full"]) -> World:
         world = World(played, chosen, seed=seed, replication=replication, traced=traced)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from simtx.arguments import named
 from simtx.checker.history.cycles import find_cycles
 from simtx.checker.history.graph import build_graph
 from simtx.checker.history.levels import Level, level_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+@named
 def check_history(
     history: Iterable[Mapping[str, Any]] | str | Path | Trace | Run,
     consistency: str = "serializable",

@@ -11,7 +11,7 @@ from simtx.errors import ScenarioError
 from simtx.experiments.sweep.axes import Parameter, Target, text
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
-from simtx.protocols.registry import option
+from simtx.protocols.registry import admit, option
 from simtx.scenario import schema
 from simtx.scenario.changes import replaced
 from simtx.scenario.units import hint, shown
@@ -139,11 +139,10 @@ def check(cell: Cell, base: Scenario, strategies: Mapping[str, Strategy]) -> Non
     plan = template(scenario)
     for label, given in strategies.items():
         try:
-            problem = resolve(cell.strategy(label, given, base), scenario.policies).check(plan)
+            chosen = resolve(cell.strategy(label, given, base), scenario.policies)
         except ScenarioError as error:
             raise ScenarioError(str(error), where) from None
-        if problem:
-            raise ScenarioError(problem, f"{where}, strategy {label}")
+        admit(chosen, plan, where)
 
 
 def _with_option(strategy: Strategy, path: str, value: Any, base: Scenario, where: str) -> Strategy:
@@ -159,16 +158,25 @@ def _with_option(strategy: Strategy, path: str, value: Any, base: Scenario, wher
     top = path.partition(".")[0]
     if top in names and top != "policies":
         checked = option(kind, path, value, where)
-        changed: Any = dataclasses.replace(given, **{path: checked})
-        return resolve(changed)
+        return resolve(_replaced(given, {path: checked}, where))
     if top in policies:
         own: Any = getattr(given, "policies", None)
         taken = replaced(base, {f"policies.{path}": value}, units_needed=False).policies
         result = taken if own is None else dataclasses.replace(own, **{top: getattr(taken, top)})
-        other: Any = dataclasses.replace(given, policies=result)
-        return resolve(other)
+        return resolve(_replaced(given, {"policies": result}, where))
     known = [name for name in names if name != "policies"] + policies
     raise ScenarioError(f"strategy {strategy.name} has no option '{path}'; {hint(path, known)}", where)
+
+
+def _replaced(given: Any, changes: Mapping[str, Any], where: str) -> Any:
+    """A copy with other options; a class whose constructor does not take its fields has none."""
+    try:
+        return dataclasses.replace(given, **changes)
+    except TypeError as error:
+        raise ScenarioError(
+            f"an object of class {type(given).__name__} cannot be made with another '{next(iter(changes))}': {error}",
+            where,
+        ) from None
 
 
 def _any(value: Any) -> Any:

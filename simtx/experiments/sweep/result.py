@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from html import escape
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from simtx.errors import ScenarioError
 from simtx.experiments.compare import Comparison, Result
 from simtx.experiments.decision import OUT
 from simtx.experiments.pairs import compared
@@ -18,11 +19,13 @@ from simtx.experiments.stopping import better_of
 from simtx.experiments.sweep.runs import Runs
 from simtx.metrics import views
 from simtx.metrics.intervals import check_confidence, kind_of
+from simtx.scenario.units import hint
 
 if TYPE_CHECKING:
     from simtx.experiments.frontier import Frontier
     from simtx.experiments.sensitivity import Sensitivity
     from simtx.experiments.stopping import Better
+    from simtx.experiments.sweep.sweep import Settings
     from simtx.experiments.thresholds import Where
     from simtx.report.pictures.accessors import SweepPlots
 
@@ -188,7 +191,19 @@ class Sweep(Runs):
         """
         from simtx.experiments.sweep.sweep import extended
 
-        return extended(self, cells, replications, replace(self.settings, **options))
+        return extended(self, cells, replications, self._settings(options, "extend"))
+
+    def _settings(self, options: Mapping[str, Any], where: str, others: Sequence[str] = ()) -> Settings:
+        """How the sweep was played, with other options.
+
+        Raises:
+            ScenarioError: There is no such option.
+        """
+        known = [one.name for one in fields(self.settings)]
+        for name in options:
+            if name not in known:
+                raise ScenarioError(f"there is no argument '{name}'; {hint(name, [*others, *known])}", where)
+        return replace(self.settings, **options)
 
     def frontier(
         self,
@@ -231,6 +246,11 @@ class Sweep(Runs):
         """
         from simtx.experiments.frontier.sweeps import frontier
 
+        self._settings(
+            options,
+            "frontier",
+            ("between", "budget", "undecided_area", "at", "confidence", "better", "scales", "batch", "sites", "seed"),
+        )
         return frontier(
             self,
             x,
