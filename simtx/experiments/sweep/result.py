@@ -114,7 +114,7 @@ class Sweep(Runs):
         found = []
         for number in numbers:
             one = self.compare(int(number)).best(metric, where, better=better, confidence=level)
-            row = {"strategy": one.strategy, "supported": one.supported, "guaranteed": one.guaranteed}
+            row: dict[str, Any] = {"strategy": one.strategy, "supported": one.supported, "guaranteed": one.guaranteed}
             admitted = one.ranking[one.ranking["standing"] != OUT]
             sits = "; ".join(f"{name} {text}" for name, text in admitted["timeout"].items() if text)
             row |= {"candidates": one.candidates, "more": one.more, "timeouts": sits}
