@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
 import typer
 
@@ -57,6 +59,16 @@ def changed(changes: Sequence[str], option: str = "--set", example: str = "workl
             raise ScenarioError(f"'{change}' is no change; write it as {example}", option)
         values[key.strip()] = _value(text.strip())
     return values
+
+
+def go_on() -> NoReturn:
+    """End as interrupted, and say how to go on.
+
+    Raises:
+        Exit: Always.
+    """
+    warn([f"interrupted; what is finished is kept; go on with: {shlex.join(['simtx', *sys.argv[1:]])}"])
+    raise typer.Exit(130)
 
 
 def _value(text: str) -> Any:

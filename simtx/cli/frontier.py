@@ -41,7 +41,7 @@ def frontier(
     import matplotlib as mpl
 
     import simtx
-    from simtx.cli.common import changed, print_json, save_picture, warn, writing
+    from simtx.cli.common import changed, go_on, print_json, save_picture, warn, writing
     from simtx.experiments.sweep.experiment import load_experiment
 
     chosen = load_experiment(experiment, changed(change or ()))
@@ -52,6 +52,8 @@ def frontier(
     if between is not None:
         arguments["strategies"] = _named(between, arguments["strategies"])
     runs = simtx.sweep(chosen.scenario, **arguments, workers=workers, progress=progress)
+    if runs.stopped.startswith("interrupted"):
+        go_on()
     found = runs.frontier(
         x,
         y,
@@ -75,7 +77,7 @@ def frontier(
         typer.echo(f"\nwritten to {picture}")
     warn(found.warnings)
     if found.stopped == "interrupted":
-        raise typer.Exit(130)
+        go_on()
     if not found.guaranteed:
         raise typer.Exit(1)
 

@@ -36,7 +36,7 @@ def sensitivity(
     """Vary what is not known, under common random numbers: what the answer depends on, and which assumption flips it."""
     import matplotlib as mpl
 
-    from simtx.cli.common import changed, load, print_json, save_picture, writing
+    from simtx.cli.common import changed, go_on, load, print_json, save_picture, writing
     from simtx.errors import ScenarioError
     from simtx.experiments.sensitivity import sensitivity as study
 
@@ -57,6 +57,8 @@ def sensitivity(
             workers=workers,
             progress=False if json else None,
         )
+    except KeyboardInterrupt:
+        go_on()
     except ScenarioError as error:
         raise ScenarioError("\n".join(_optional(line) for line in str(error).splitlines())) from None
     mpl.use("agg")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from simtx.errors import ScenarioError
 from simtx.experiments.frontier.responses import Observed, response, scale_of
 from simtx.experiments.sweep import Sweep, sweep
+from simtx.experiments.sweep.runner import INTERRUPTED
 from simtx.metrics.censored import instead
 from simtx.scenario.units import hint, shown
 
@@ -89,6 +90,9 @@ def play(
     """Play one cell for each of these positions of the factors; what is not mentioned stays as it is.
 
     All cells meet the same random numbers, replication by replication.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted; what is finished is in the store.
     """
     base = {path: value for one in factors.values() for path, value in one.changes(0.0).items()}
     cells = []
@@ -98,6 +102,8 @@ def play(
             cell |= factors[name].changes(place)
         cells.append(cell)
     found: Sweep = sweep(scenario, cells, strategies, replications=replications, **options)
+    if found.stopped.startswith(INTERRUPTED):
+        raise KeyboardInterrupt(found.stopped)
     return found
 
 

@@ -84,6 +84,7 @@ def sensitivity(
 
     Raises:
         ScenarioError: An input is wrong, or a run has failed or has no figure: it is named.
+        KeyboardInterrupt: It was interrupted; the same call goes on with what is finished, which is in the store.
     """
     from simtx.scenario import load
 

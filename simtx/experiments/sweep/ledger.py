@@ -295,8 +295,16 @@ class Ledger:
             )
 
     def add(self, runs: Iterable[Wanted], stale: Iterable[str] = ()) -> None:
-        """Enter runs that are not there yet as pending, and mark those that were done under other code."""
+        """Enter runs that are not there yet as pending, and mark those that were done under other code.
+
+        The same runs under other code that nobody has played are forgotten: nobody will, and they would wait for ever.
+        """
+        runs = list(runs)
         with self._transaction() as db:
+            db.executemany(
+                "DELETE FROM runs WHERE identity = ? AND code <> ? AND state = 'pending'",
+                [(one.identity, one.code) for one in runs],
+            )
             marks = ", ".join("?" * len(Wanted._fields))
             db.executemany(f"INSERT OR IGNORE INTO runs ({', '.join(Wanted._fields)}) VALUES ({marks})", runs)  # noqa: S608
             db.executemany(

@@ -127,7 +127,14 @@ class Runner:
         ledger = self.store.ledger
         ledger.reclaim()
         waiting = False
-        for entry in list(ledger.entries(list(self._elsewhere))):
+        entries = list(ledger.entries(list(self._elsewhere)))
+        for key in self._elsewhere.keys() - {
+            entry.key for entry in entries
+        }:  # a process with other code wants the same
+            one = self._elsewhere.pop(key)
+            ledger.add([one[0]])
+            self._queue.append(one)
+        for entry in entries:
             if entry.state == "leased":
                 waiting = True
                 bar.say(note=f"waiting for {len(self._elsewhere)} of {host(entry.owner or '')}")

@@ -239,6 +239,77 @@ def test_a_command_that_is_interrupted_goes_on_when_it_is_called_again(tmp_path:
     assert table.to_csv(index=False) == whole.frame.to_csv(index=False)
 
 
+COMMAND = """
+import os, signal, sys
+import simtx.experiments.sweep.runner as runner
+from simtx.cli import main
+play, count = runner.play, 0
+def counted(*one):
+    global count
+    count += 1
+    if count == {after}:
+        os.kill(os.getpid(), signal.{signal})
+    return play(*one)
+runner.play = counted
+os.chdir({folder!r})
+sys.argv[1:] = {arguments!r}
+sys.exit(main(sys.argv[1:]))
+"""
+SHORT = ["--set", "run.transactions=40", "--set", "run.warmup=0s", "--workers", "1", "--store", "results"]
+FLIP = [
+    "frontier",
+    "rates.toml",
+    "--x",
+    "workload.rate",
+    "--budget",
+    "40",
+    "--undecided",
+    "99%",
+    "--replications",
+    "2",
+    *SHORT,
+]
+TORNADO = ["sensitivity", "transfer", "2pc", "saga", "--factor", "workload.rate=20%", "--replications", "2", *SHORT]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ends", "after"),
+    [(FLIP, "SIGINT", 3), (FLIP, "SIGKILL", 14), (TORNADO, "SIGINT", 7), (TORNADO, "SIGKILL", 7)],
+)
+def test_a_frontier_and_a_study_that_are_interrupted_go_on_when_they_are_called_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    ends: str,
+    after: int,
+) -> None:
+    """By Ctrl-C or SIGKILL, in the cells of the file or in those that the search adds: what is finished is played once."""
+    from simtx.cli import main
+
+    (tmp_path / "rates.toml").write_text(
+        'scenario = "transfer"\nstrategies = ["2pc", "saga"]\nwindow = "transactions"\n[over]\n"workload.rate" = [60, 200]\n'
+    )
+    program = COMMAND.format(after=after, signal=ends, folder=str(tmp_path), arguments=arguments)
+    process = _SERVER.Process(target=exec, args=(program, {"__name__": "child"}))
+    process.start()
+    assert ended(process) == (130 if ends == "SIGINT" else -signal.SIGKILL)
+    states = "SELECT state, count(*) FROM runs GROUP BY state"
+    ledger = tmp_path / "results" / "ledger.sqlite"
+    with sqlite3.connect(ledger) as db:
+        before = dict(db.execute(states).fetchall())
+        finished = db.execute("SELECT key, finished FROM runs WHERE state = 'done'").fetchall()
+    assert after - 1 <= before["done"] <= after
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "paired replications at" in said or "changes of latency_p99_ms" in said
+    with sqlite3.connect(ledger) as db:
+        assert set(dict(db.execute(states).fetchall())) == {"done"}
+        assert set(finished) <= set(db.execute("SELECT key, finished FROM runs").fetchall())
+    assert sorted(executions(tmp_path / "results"))[-2:] in ([1, 1], [1, 2])  # one was under way
+
+
 # --- full disks ---------------------------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,11 @@ import pytest
 
 import simtx
 from simtx import ScenarioError
+from simtx.experiments.sweep.ledger import Wanted
+from simtx.experiments.sweep.runner import Runner
 from simtx.experiments.sweep.store import Store
+from simtx.experiments.sweep.study import Row
+from simtx.progress import progress_bar
 from simtx.protocols import Saga
 
 OVER = {"workload.rate": [100, 200]}
@@ -253,6 +259,37 @@ def test_a_stale_run_says_what_changed_and_is_kept_on_request(
     fresh = play(tiny, tmp_path, once)
     assert len(once.rows) == 4
     same(fresh, old)
+
+
+def test_runs_that_were_never_played_under_other_code_do_not_wait_for_ever(
+    tiny: simtx.Scenario, tmp_path: Path, play: Play, counted: Any, same: Any
+) -> None:
+    """Interrupted, then the code changes: what was still to be played is played under the code of today, and nothing stays pending.
+
+    A process of the other code that is still at work takes its runs up again.
+    """
+    stop = counted(lambda count: count == 3 and os.kill(os.getpid(), signal.SIGINT))
+    play(tiny, tmp_path, stop)
+    store = Store(tmp_path)
+    with store.ledger._transaction() as db:
+        db.execute("UPDATE runs SET key = 'old-' || key, code = 'older'")
+    counts = "SELECT state, count(*) FROM runs GROUP BY state ORDER BY state"
+    with store.ledger._transaction() as db:
+        assert dict(db.execute(counts).fetchall()) == {"done": 3, "pending": 5}
+        fields = ", ".join(Wanted._fields)
+        rows = db.execute(f"SELECT {fields} FROM runs WHERE state = 'pending'")  # noqa: S608 - our own names
+        waiting = [Wanted._make(row) for row in rows]
+    rest = counted()
+    fresh = play(tiny, tmp_path, rest)
+    assert len(rest.rows) == 8
+    with store.ledger._transaction() as db:
+        assert dict(db.execute(counts).fetchall()) == {"done": 8, "stale": 3}
+    runner = Runner(fresh.study, store, [], 3)
+    runner._elsewhere = {one.key: (one, Row(0, "2pc", 0)) for one in waiting}
+    with progress_bar(1, "runs", wanted=False) as bar:
+        assert runner._look(bar)
+    assert sorted(one.key for one, _ in runner._queue) == sorted(one.key for one in waiting)
+    assert all(store.ledger.lease(one.key, "me") for one in waiting)
 
 
 # --- decisions ----------------------------------------------------------------------------------------------------------------------
