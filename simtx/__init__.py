@@ -21,8 +21,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from simtx import views as _views
 from simtx.errors import PeerFault, ProtocolViolation, RunFailed, ScenarioError, SimtxError
+from simtx.views import register as _register
 
 if TYPE_CHECKING:
     __version__: str
@@ -174,6 +174,8 @@ def _register_views() -> None:
         ("diagram-text", "simtx.report.diagram", "render"),
         ("otlp", "simtx.report.otlp", "save_otlp"),
         ("chrome", "simtx.report.chrome", "save_chrome"),
+        ("scenario", "simtx.report.pictures.accessors", "ScenarioPlots"),
+        ("machine", "simtx.report.pictures.machine", "machine"),
         ("run", "simtx.report.pictures.accessors", "RunPlots"),
         ("decision-text", "simtx.report.decision", "text"),
         ("decision-html", "simtx.report.decision", "html"),
@@ -197,7 +199,7 @@ def _register_views() -> None:
         ("validation-text", "simtx.report.validation", "text"),
         ("validation-html", "simtx.report.validation", "html"),
     ):
-        _views.register(name, _loader(module, function))
+        _register(name, _loader(module, function))
 
 
 _register_views()

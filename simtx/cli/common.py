@@ -197,11 +197,11 @@ def replacing(path: Path) -> Iterator[Path]:
         new.unlink(missing_ok=True)
 
 
-def save_picture(ax: Axes, path: Path) -> None:
+def save_picture(ax: Axes, path: Path, **options: Any) -> None:
     """Write the figure of some axes into a file."""
     figure = ax.get_figure(root=True)
     if figure is not None:
-        figure.savefig(path)
+        figure.savefig(path, **options)
 
 
 def echo_verdict(good: bool | None, text: str) -> None:

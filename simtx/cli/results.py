@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from simtx.cli.common import claimed, writing
+from simtx.cli.common import claimed, save_picture, writing
 from simtx.errors import ScenarioError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def write(run: Run, wishes: Wishes, target: Path | None) -> list[Path]:
             tx = choose(run, wishes.transaction)
             axes = run.trace.diagram(tx)
             written.append(target / f"transaction-{name}-{tx}.png")
-            axes.figure.savefig(written[-1], bbox_inches="tight")
+            save_picture(axes, written[-1], bbox_inches="tight")
         if wishes.spans is not None:
             written.append(_write_spans(run, target / f"spans-{name}", wishes.transaction, wishes.spans))
         if wishes.events:

@@ -31,6 +31,7 @@ from simtx.metrics import views
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from simtx.metrics.provenance import Provenance
 
@@ -165,9 +166,35 @@ class Trace:
         frame["cause"] = frame["cause"].astype("Int64")
         return frame
 
-    def diagram(self, tx: int, **options: Any) -> Any:
-        """Draw one transaction as a message sequence diagram; returns matplotlib Axes. Options are those of `simtx.report.diagram.draw`."""
-        return views.view("diagram")(self, tx, **options)
+    def diagram(
+        self,
+        tx: int,
+        *,
+        ax: Axes | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        steps: bool = False,
+        title: str = "",
+        compact: bool = False,
+    ) -> Axes:
+        """Draw one transaction as a message sequence diagram.
+
+        Args:
+            tx: Number of the transaction.
+            ax: Axes to draw into; without, a figure of the right size is made.
+            start: Leave out what happened earlier, in seconds since the first event of the transaction.
+            end: Leave out what happened later.
+            steps: The log tells a story, a millisecond a step (`simtx.checker.Story.trace`): its steps are numbered, not timed.
+            title: What to write above it; without, the number of the transaction and its outcome.
+            compact: For a slide: what is the same stands in one row ("3 × prepare"), retries are counted, no label covers another.
+
+        Raises:
+            ScenarioError: The log holds no such transaction, or nothing in this span of time.
+        """
+        drawn: Axes = views.view("diagram")(
+            self, tx, ax=ax, start=start, end=end, steps=steps, title=title, compact=compact
+        )
+        return drawn
 
     def text(self, tx: int, **options: Any) -> str:
         """The same diagram in letters, one line an event."""

@@ -28,6 +28,7 @@ from typing import ClassVar, Final, NamedTuple, TypeVar
 
 from simtx.errors import PeerFault
 from simtx.protocols.contract import Delivery, Key, Plan, Promise, Step
+from simtx.protocols.drawing import Drawn
 from simtx.protocols.policies import Policies
 
 CLIENT: Final = -1
@@ -123,7 +124,7 @@ _C = TypeVar("_C", bound="ChoreographyStrategy")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChoreographyStrategy:
+class ChoreographyStrategy(Drawn):
     """What the strategies `Outbox` and `DualWrite` have in common: a chain of services, a broker, and no hub.
 
     Attributes:

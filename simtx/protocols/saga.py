@@ -70,6 +70,7 @@ from simtx.protocols.contract import (
     Timer,
     Transition,
 )
+from simtx.protocols.drawing import Drawn
 from simtx.protocols.policies import POLICIES, Policies
 from simtx.protocols.saga_participant import Participant
 from simtx.protocols.saga_shape import Shape, check_plan, shape_of
@@ -560,7 +561,7 @@ class Orchestrator(Machine):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Saga:
+class Saga(Drawn):
     """The strategy: an orchestrator that records and commands, and one participant for each service.
 
     Attributes:

@@ -48,6 +48,7 @@ from typing import ClassVar, Literal, get_args
 from simtx.arguments import require
 from simtx.errors import ScenarioError
 from simtx.protocols.contract import Machine, Plan, Promise
+from simtx.protocols.drawing import Drawn
 from simtx.protocols.policies import POLICIES, Policies
 from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_execution import ExecutingCoordinator, ExecutingParticipant
@@ -62,7 +63,7 @@ DEFAULT_POLICIES = Policies()
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoPhaseCommit:
+class TwoPhaseCommit(Drawn):
     """Two-phase commit: a strategy (`simtx.protocols.contract.Strategy`).
 
     Attributes:

@@ -18,6 +18,8 @@ from simtx.metrics.trace import Trace, TraceEvent
 from simtx.report import sequence as sequences
 from simtx.report import style
 from simtx.report.footer import footed
+from simtx.report.pictures import canvas
+from simtx.report.pictures import compact as compactly
 from simtx.report.sequence import Arrow, Mark, Sequence, Span
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ def draw(
     end: float | None = None,
     steps: bool = False,
     title: str = "",
+    compact: bool = False,
 ) -> Axes:
     """Draw the messages, log writes and crashes of one transaction.
 
@@ -78,6 +81,7 @@ def draw(
         end: Leave out what happened later.
         steps: The log tells a story, a millisecond a step (`simtx.checker.Story.trace`): its steps are numbered, not timed.
         title: What to write above it; without, the number of the transaction and its outcome.
+        compact: For a slide: what is the same stands in one row ("3 × prepare"), retries are counted, no label covers another.
 
     Returns:
         The Axes; times on its left edge are milliseconds since the first event of the transaction, or numbers of steps.
@@ -89,12 +93,37 @@ def draw(
 
     sequence = sequences.build(trace, tx, start, end)
     with style.context():
+        if compact:
+            ax = canvas.axes(ax, None, compactly.size(sequence))
+            compactly.Pen(sequence, ax, steps=steps).draw(title or _finding(trace, sequence), _said(trace))
+            return ax
         if ax is None:
             width = _LANE_INCHES * (len(sequence.lanes) - 1 + _margin(sequence)) + 1.3
             height = min(_TALLEST_INCHES, _ROW_INCHES * (sequence.rows + 5.5) + 0.3)
             _, ax = plt.subplots(figsize=(width, height), layout="constrained")
         _Pen(sequence, ax, steps=steps).draw(title)
     return ax
+
+
+def _said(trace: Trace) -> str:
+    """What a compact diagram is about, if the log knows."""
+    known = trace.provenance
+    if known is None:
+        return ""
+    changed = ", ".join(f"{path} = {canvas.value(one)}" for path, one in known.changes.items())
+    scenario = f"{known.scenario} with {changed}" if changed else known.scenario
+    return f"{scenario} · seed {known.seed}, replication {known.replication or 0}"
+
+
+def _finding(trace: Trace, sequence: Sequence) -> str:
+    """Which transaction it is, how it ended, and when that was decided."""
+    known = trace.provenance
+    whose = f" under {', '.join(known.strategies)}" if known is not None else ""
+    rows = [mark.row for mark in sequence.marks if mark.kind == "decided"]
+    times = [seconds for row, seconds in sequence.times if rows and row <= rows[0]]
+    outcome = f": {sequence.outcome}" if sequence.outcome else ""
+    after = f" after {duration(times[-1])}" if outcome and times else ""
+    return f"Transaction {sequence.tx}{whose}{outcome}{after}"
 
 
 def _margin(sequence: Sequence) -> float:

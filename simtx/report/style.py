@@ -62,6 +62,9 @@ _AGAIN: Final = tuple(
 )
 _ALL: Final = (*_OTHERS, *LOOKS.values(), *_AGAIN)
 
+_SERIES: Final = ("#4477AA", "#AA3377", "#228833", "#EE6677", "#66CCEE", "#999933", "#777777")
+_DASHES: Final = ("-", (0, (5, 1.5)), (0, (2, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (1, 1)))
+
 FORCED: Final = "#1A1A1A"
 FAULT: Final = "#B00020"
 GOOD: Final = "#00704E"
@@ -175,6 +178,15 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
             free.remove(wanted)
         chosen[name] = wanted
     return {name: _on_paper(one) for name, one in chosen.items()}
+
+
+def series(names: Iterable[str]) -> dict[str, Look]:
+    """Looks for what is no strategy, such as the services: other colours, so that nobody takes one for the other (P. Tol's "bright")."""
+    made = {}
+    for position, name in enumerate(names):
+        colour, dashes = _SERIES[position % len(_SERIES)], _DASHES[position % len(_DASHES)]
+        made[name] = _on_paper(Look(colour, "o", dashes))
+    return made
 
 
 def _on_paper(one: Look) -> Look:

@@ -58,7 +58,7 @@ def plot(
     Raises:
         ScenarioError: There is no such metric, parameter or value, or more parameters vary than a picture can show.
     """
-    data = _data(sweep, metric, at or {}, strategies, confidence)
+    data = data_of(sweep, metric, at or {}, strategies, confidence)
     varied = [name for name in sweep.parameters if data[name].nunique() > 1] or sweep.parameters[:1]
     for given in (x, y, panels):
         if given is not None and given not in sweep.parameters:
@@ -103,13 +103,13 @@ def lines(
     confidence: float = 0.95,
 ) -> Axes:
     """One metric over one parameter, a line with intervals for each strategy; the others are held `at` values."""
-    data = _data(sweep, metric, at or {}, None, confidence)
+    data = data_of(sweep, metric, at or {}, None, confidence)
     x = x or next((name for name in sweep.parameters if data[name].nunique() > 1), sweep.parameters[0])
     with style.context():
         ax = canvas.axes(ax, None, (6.4, 3.8))
         _line_panel(sweep, data, metric, x, ax)
         _scale(ax, data)
-        found = findings.over(sweep, data, x, _ordered(data, x), metric)
+        found = findings.over(sweep, data, x, ordered(data, x), metric)
         ax.set_title(findings.wrapped(findings.titled(metric, found), 6.4, _PANEL))
         ax.legend()
     return ax
@@ -118,7 +118,7 @@ def lines(
 # --- data ---------------------------------------------------------------------------------------------------------------------------
 
 
-def _data(
+def data_of(
     sweep: Any, metric: str, at: Mapping[str, Any], strategies: Sequence[str] | None, confidence: float
 ) -> pd.DataFrame:
     """A row a cell and strategy: parameters, mean, low, high, n, in the unit of the picture."""
@@ -146,7 +146,7 @@ def _data(
     return findings.note(sweep, data, metric, confidence)
 
 
-def _ordered(data: pd.DataFrame, name: str) -> list[Any]:
+def ordered(data: pd.DataFrame, name: str) -> list[Any]:
     """The values of a parameter: numbers ascending, texts as they came."""
     values = list(dict.fromkeys(data[name]))
     return sorted(values) if pd.api.types.is_numeric_dtype(data[name]) else values
@@ -156,7 +156,7 @@ def _ordered(data: pd.DataFrame, name: str) -> list[Any]:
 
 
 def _lines(sweep: Any, data: pd.DataFrame, metric: str, x: str, panels: str | None, confidence: float) -> Figure:
-    values = _ordered(data, panels) if panels is not None else [None]
+    values = ordered(data, panels) if panels is not None else [None]
     columns = min(len(values), 3)
     rows = math.ceil(len(values) / columns)
     width = max(6.4, 3.9 * columns)
@@ -167,7 +167,7 @@ def _lines(sweep: Any, data: pd.DataFrame, metric: str, x: str, panels: str | No
         part = data if panels is None else data[data[panels] == value]
         _line_panel(sweep, part, metric, x, ax)
         if panels is not None:
-            found = findings.over(sweep, part, x, _ordered(part, x), metric)
+            found = findings.over(sweep, part, x, ordered(part, x), metric)
             title = f"{held(sweep, panels, value)}{f': {found}' if found else ''}"
             ax.set_title(findings.wrapped(title, width / columns - 0.3, _PANEL))
             ax.label_outer()
@@ -176,14 +176,14 @@ def _lines(sweep: Any, data: pd.DataFrame, metric: str, x: str, panels: str | No
     _scale(axes[0, 0], data)
     _legend(figure, axes[0, 0])
     found = (
-        findings.over(sweep, data, x, _ordered(data, x), metric) if panels is None else findings.counted(data, metric)
+        findings.over(sweep, data, x, ordered(data, x), metric) if panels is None else findings.counted(data, metric)
     )
     _titled(figure, findings.titled(metric, found), sweep, data, metric, confidence, bars=True)
     return figure
 
 
 def _line_panel(sweep: Any, data: pd.DataFrame, metric: str, x: str, ax: Axes) -> None:
-    order = _ordered(data, x)
+    order = ordered(data, x)
     numeric = pd.api.types.is_numeric_dtype(data[x]) and data[x].dtype != bool
     factor = displayed(sweep, x)[0]
     place = {value: factor * float(value) if numeric else float(position) for position, value in enumerate(order)}
@@ -251,7 +251,7 @@ def _plain(value: float, _position: object = None) -> str:
 
 def _maps(sweep: Any, data: pd.DataFrame, metric: str, x: str, y: str, panels: str | None, confidence: float) -> Figure:
     names = [name for name in sweep.strategies if name in set(data["strategy"])]
-    rows = _ordered(data, panels) if panels is not None else [None]
+    rows = ordered(data, panels) if panels is not None else [None]
     width = max(6.4, 3.3 * len(names) + 1.2)
     figure, axes = plt.subplots(
         len(rows), len(names), figsize=(width, 2.7 * len(rows) + 1.2), layout="constrained", squeeze=False
@@ -296,7 +296,7 @@ def _norm(data: pd.DataFrame) -> Any:
 
 
 def _map_panel(sweep: Any, data: pd.DataFrame, x: str, y: str, ax: Axes, norm: Any) -> Any:
-    across, up = _ordered(data, x), _ordered(data, y)
+    across, up = ordered(data, x), ordered(data, y)
     grid = data.pivot_table(index=y, columns=x, values="mean", aggfunc="mean", dropna=False)
     cells = grid.reindex(index=up, columns=across).to_numpy(dtype=float)
     ax.set_facecolor(_GAP)

@@ -10,16 +10,18 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from simtx.protocols.policies import Backoff, Policies
 from simtx.scenario.business import StepSpec, Transaction
 from simtx.scenario.distributions import Distribution, duration_text
 from simtx.scenario.infrastructure import BROKER, CLIENT, HUB, Broker, CommonMode, Hub, Network, Service
+from simtx.views import View
 
 if TYPE_CHECKING:
     import networkx as nx
 
+    from simtx.report.pictures.accessors import ScenarioPlots
     from simtx.scenario.uncertainty import Uncertainty
 
 WorkloadKind: TypeAlias = Literal["poisson", "deterministic", "bursty", "profile", "trace", "closed"]
@@ -105,6 +107,10 @@ class Clients:
     deadline: float = 60.0
     timeout: float = 5.0
     backoff: Backoff = field(default_factory=lambda: Backoff(base=0.1, factor=2.0, cap=1.0))
+
+    plot: ClassVar[View[ScenarioPlots]] = View(
+        "scenario", "Pictures of the scenario: `scenario.plot()` draws services in their zones, and the links."
+    )
 
     def describe(self) -> str:
         """One line: what clients do, for tables and the texts of runs."""

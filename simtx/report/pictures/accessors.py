@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from simtx.experiments.sensitivity import Sensitivity
     from simtx.experiments.sweep import Sweep
     from simtx.metrics.run import Run
+    from simtx.scenario import Scenario
 
 Size = tuple[float, float]
 C = TypeVar("C", bound=type)
@@ -186,6 +187,41 @@ class RunPlots(Pictures):
         from simtx.report.pictures.failures import failures
 
         return failures(self._run, ax=ax, figsize=figsize)
+
+    def heat_map(self, *, column: str = "decision_ms", ax: Axes | None = None, figsize: Size | None = None) -> Axes:
+        """How long every transaction took, over the time of its arrival; the colour says how many.
+
+        Args:
+            column: ``decision_ms``, ``latency_ms``, ``settle_ms``, ``window_ms`` or another duration of `Run.transactions`.
+            ax: Where to draw, as a frame; None: in a new figure.
+            figsize: Inches of a new figure.
+        """
+        from simtx.report.pictures.heat import heat_map
+
+        return heat_map(self._run, column=column, ax=ax, figsize=figsize)
+
+    def queues(self, *, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
+        """Who waits for workers, for row locks, in outboxes and at the broker, and how busy workers are, over time.
+
+        Args:
+            ax: Where to draw, as a frame of the panels; None: in a new figure.
+            figsize: Inches of a new figure.
+        """
+        from simtx.report.pictures.queues import queues
+
+        return queues(self._run, ax=ax, figsize=figsize)
+
+    def machine(self, role: str | None = None, *, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
+        """The state machine of a role with the transitions that this run took; the run is played again if its log is not full.
+
+        Args:
+            role: ``coordinator``, ``participant``, ``orchestrator``, ``service``, ``relay``; None: that of the node which clients turn to.
+            ax: Where to draw, as a frame; None: in a new figure.
+            figsize: Inches of a new figure.
+        """
+        from simtx.report.pictures.machine import machine
+
+        return machine(self._run.strategy, role, of=self._run, ax=ax, figsize=figsize)
 
     def start(self, *, ax: Axes | None = None) -> Axes:
         """The start of the run beside the warm-up and the cut of MSER-5.
@@ -361,6 +397,33 @@ class ComparisonPlots(Pictures):
 
         return failures(replayed(self._comparison, replication), ax=ax, figsize=figsize)
 
+    def heat_map(
+        self, *, column: str = "decision_ms", replication: int = 0, ax: Axes | None = None, figsize: Size | None = None
+    ) -> Axes:
+        """How long every transaction took, over the time of its arrival, a panel a strategy; one replication is played again for it.
+
+        Args:
+            column: ``decision_ms``, ``latency_ms``, ``settle_ms``, ``window_ms`` or another duration of `Run.transactions`.
+            replication: Which one.
+            ax: Where to draw, as a frame of the panels; None: in a new figure.
+            figsize: Inches of a new figure.
+        """
+        from simtx.report.pictures.heat import heat_map
+
+        return heat_map(replayed(self._comparison, replication), column=column, ax=ax, figsize=figsize)
+
+    def queues(self, *, replication: int = 0, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
+        """Who waits for what and how busy workers are, over time, a column a strategy; one replication is played again for it.
+
+        Args:
+            replication: Which one.
+            ax: Where to draw, as a frame of the panels; None: in a new figure.
+            figsize: Inches of a new figure.
+        """
+        from simtx.report.pictures.queues import queues
+
+        return queues(replayed(self._comparison, replication), ax=ax, figsize=figsize)
+
 
 @called("sweep.plot")
 class SweepPlots(Pictures):
@@ -418,6 +481,60 @@ class SweepPlots(Pictures):
         from simtx.report.sweeps import lines
 
         return lines(self._sweep, metric, x, at=at, ax=ax, confidence=confidence)
+
+    def load(
+        self,
+        metric: str = "decision_p99_ms",
+        *,
+        rate: str | None = None,
+        at: Mapping[str, Any] | None = None,
+        ax: Axes | None = None,
+        figsize: Size | None = None,
+        confidence: float = 0.95,
+    ) -> Axes:
+        """A latency and the goodput over the offered rate, with the knee of each strategy and the line of what is offered.
+
+        Args:
+            metric: A latency.
+            rate: The parameter that is the offered rate; None: the one that is counted per second.
+            at: Values of other parameters, which are held there.
+            ax: Where to draw, as a frame of the panels; None: in a new figure.
+            figsize: Inches of a new figure.
+            confidence: Coverage of the intervals, between 0 and 1.
+        """
+        from simtx.report.pictures.load import load
+
+        return load(self._sweep, metric, rate=rate, at=at, ax=ax, figsize=figsize, confidence=confidence)
+
+
+@called("scenario.plot")
+class ScenarioPlots(Pictures):
+    """Pictures of a scenario."""
+
+    __slots__ = ("_scenario",)
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+
+    def __call__(self, *, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
+        """Services, hub, broker and clients in their zones, and the links between these.
+
+        Args:
+            ax: Where to draw; None: in a new figure.
+            figsize: Inches of a new figure.
+        """
+        from simtx.report.pictures.topology import topology
+
+        return topology(self._scenario, ax=ax, figsize=figsize)
+
+    def topology(self, *, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
+        """The same as `scenario.plot()`: services in their zones, and the links between these.
+
+        Args:
+            ax: Where to draw; None: in a new figure.
+            figsize: Inches of a new figure.
+        """
+        return self(ax=ax, figsize=figsize)
 
 
 @called("frontier.plot")

@@ -67,33 +67,41 @@ def shade(ax: Axes, runs: Sequence[Run], *, numbers: bool = False) -> None:
         ax.axvspan(0, warmup, color=theme.shade, zorder=0, linewidth=0)
     if end > last:
         ax.axvspan(last, end, facecolor=theme.shade, edgecolor=theme.grid, hatch="//", linewidth=0, zorder=0)
-    high = ax.get_xaxis_transform()
+    for one in blows(runs):
+        ax.axvspan(
+            one.begin, min(one.end, end), color=theme.fault, alpha=0.28 if theme.dark else 0.13, linewidth=0, zorder=0
+        )
+        ax.axvline(one.begin, color=theme.fault, alpha=0.6, linewidth=0.8, zorder=0)
+    if numbers:
+        numbered(ax, runs, end)
+
+
+def numbered(ax: Axes, runs: Sequence[Run], end: float) -> None:
+    """Above the axes, the number of each fault, as far as there is room: those of `names`."""
     size = style.size(style.SMALL)
     room = canvas.points(ax)[0] if ax.axison else 300.0
     taken = -math.inf
     for number, one in enumerate(blows(runs), 1):
-        until = min(one.end, end)
-        ax.axvspan(one.begin, until, color=theme.fault, alpha=0.28 if theme.dark else 0.13, linewidth=0, zorder=0)
-        ax.axvline(one.begin, color=theme.fault, alpha=0.6, linewidth=0.8, zorder=0)
-        if numbers:
-            half = 0.75 * canvas.width(str(number), size, "bold") * end / room
-            place = min(max((one.begin + until) / 2, half), end - half)
-            if place - half >= taken:
-                taken = place + half
-                ax.text(
-                    place,
-                    1.0,
-                    str(number),
-                    transform=high,
-                    ha="center",
-                    va="bottom",
-                    fontsize=size,
-                    fontweight="bold",
-                    color=theme.fault,
-                )
+        if one.begin >= end:
+            continue
+        half = 0.75 * canvas.width(str(number), size, "bold") * end / room
+        place = min(max((one.begin + min(one.end, end)) / 2, half), end - half)
+        if place - half >= taken:
+            taken = place + half
+            ax.text(
+                place,
+                1.0,
+                str(number),
+                transform=ax.get_xaxis_transform(),
+                ha="center",
+                va="bottom",
+                fontsize=size,
+                fontweight="bold",
+                color=style.theme().fault,
+            )
 
 
-def names(runs: Sequence[Run], most: int = 12) -> str:
+def names(runs: Sequence[Run], most: int = 12, *, shaded: bool = True) -> str:
     """What is shaded, in words: faults by number with their times, warm-up, and the part without arrivals; empty if nothing is."""
     found = blows(runs)
     end = end_of(runs)
@@ -102,8 +110,8 @@ def names(runs: Sequence[Run], most: int = 12) -> str:
     ]
     if len(found) > most:
         words.append(f"and {len(found) - most:,} more faults")
-    if max(run.data.warmup for run in runs):
+    if shaded and max(run.data.warmup for run in runs):
         words.append("plain grey: warm-up")
-    if end > last_arrival(runs) * (1 + 1e-9):
+    if shaded and end > last_arrival(runs) * (1 + 1e-9):
         words.append("hatched: no more arrivals")
     return " · ".join(words)
