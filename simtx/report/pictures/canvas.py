@@ -197,7 +197,7 @@ def panels(ax: Axes, rows: int, columns: int, *, across: float = 40.0, down: flo
 
 def about(scenario: Scenario, *, seed: int | None = None, times: str = "") -> str:
     """Scenario, what was changed, load, seed and replications, in one line."""
-    changed = ", ".join(f"{path} = {value(value)}" for path, value in scenario.overrides.items())
+    changed = ", ".join(f"{path} = {value(one)}" for path, one in scenario.overrides.items())
     words = [f"{scenario.name} with {changed}" if changed else scenario.name, load(scenario)]
     words += [f"seed {seed}"] if seed is not None else []
     return " · ".join(word for word in [*words, times] if word)
@@ -253,11 +253,12 @@ def labels(runs: Sequence[Run]) -> list[str]:
 
 def _changes(run: Run) -> str:
     scenario = run.scenario
-    changed = ", ".join(f"{path} = {value(value)}" for path, value in scenario.overrides.items())
+    changed = ", ".join(f"{path} = {value(one)}" for path, one in scenario.overrides.items())
     return f"{scenario.name} with {changed}" if changed else f"{scenario.name} as it is"
 
 
 def value(value: Any) -> str:
+    """A changed value in a line of text: short."""
     if isinstance(value, list | tuple | dict):
         return f"{len(value)} entr{'y' if len(value) == 1 else 'ies'}"
     text = str(value)
