@@ -104,19 +104,21 @@ class Loky(Backend):
     Args:
         processes: How many.
         version: Stands for the code that the calls will run.
+        idle: Seconds after which processes end that nobody has given anything to do.
     """
 
-    _kept: tuple[int, str, Any] | None = None
+    _kept: tuple[int, str, float, Any] | None = None
 
-    def __init__(self, processes: int, version: str = "") -> None:
+    def __init__(self, processes: int, version: str = "", idle: float = _IDLE) -> None:
         self.processes = processes
         self.version = version
+        self.idle = idle
         kept, Loky._kept = Loky._kept, None
         self._executor: Any = None
-        if kept is not None and kept[:2] == (processes, version):
-            self._executor = kept[2]
+        if kept is not None and kept[:3] == (processes, version, idle):
+            self._executor = kept[3]
         elif kept is not None:
-            kept[2].shutdown(wait=False, kill_workers=True)
+            kept[3].shutdown(wait=False, kill_workers=True)
 
     def submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
         """Start a call; worker processes are started with the first one."""
@@ -124,7 +126,7 @@ class Loky(Backend):
             if self._executor is None:
                 from loky import ProcessPoolExecutor
 
-                self._executor = ProcessPoolExecutor(self.processes, timeout=_IDLE, initializer=_end_with_parent)
+                self._executor = ProcessPoolExecutor(self.processes, timeout=self.idle, initializer=_end_with_parent)
             future: Future[T] = self._executor.submit(function, *arguments)
         return future
 
@@ -146,7 +148,7 @@ class Loky(Backend):
         if kill:
             executor.shutdown(wait=True, kill_workers=True)
         else:
-            Loky._kept = (self.processes, self.version, executor)
+            Loky._kept = (self.processes, self.version, self.idle, executor)
 
 
 def _end_with_parent() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -200,3 +201,52 @@ def _build(kind: str, values: dict[str, Any]) -> Distribution:
         "mixture": Mixture,
     }
     return simple[kind](**values)
+
+
+_KINDS: Mapping[type[Distribution], str] = {
+    Constant: "constant",
+    Exponential: "exponential",
+    Lognormal: "lognormal",
+    ShiftedLognormal: "shifted-lognormal",
+    Uniform: "uniform",
+    Erlang: "erlang",
+    Hyperexponential: "hyperexponential",
+    Empirical: "empirical",
+    Shifted: "shifted",
+    Mixture: "mixture",
+}
+_PLAIN = ("sigma", "shape", "scv", "weights")  # keys that are no duration
+
+
+def write_distribution(distribution: Distribution) -> Any:
+    """A distribution of durations as it is written in a file: the inverse of `read_distribution`.
+
+    Args:
+        distribution: One of ours.
+
+    Returns:
+        A text with its unit for a constant, else a table.
+
+    Raises:
+        ScenarioError: It is a distribution of the user's own, which no file can name.
+    """
+    kind = _KINDS.get(type(distribution))
+    if kind is None:
+        raise ScenarioError(f"a {type(distribution).__name__} cannot be written to a file", "distribution")
+    if isinstance(distribution, Constant):
+        return _seconds(distribution.value)
+    one: Any = distribution
+    table = {field.name: _written(field.name, getattr(one, field.name)) for field in dataclasses.fields(one)}
+    return {"distribution": kind, **table}
+
+
+def _written(name: str, value: Any) -> Any:
+    if isinstance(value, Distribution):
+        return write_distribution(value)
+    if isinstance(value, tuple | list):
+        return [_written(name, one) for one in value]
+    return value if name in _PLAIN else _seconds(value)
+
+
+def _seconds(value: float) -> str:
+    return f"{value!r}s"

@@ -274,6 +274,18 @@ class Ledger:
         with self._told():
             return names, self._db.execute(f"SELECT {', '.join(names)} FROM runs ORDER BY key").fetchall()  # noqa: S608
 
+    def changes(self, scenario: str, seed: int, most: int) -> list[str]:
+        """What cells of a scenario change in it, as JSON, of runs that are done; each once.
+
+        Args:
+            scenario: Its name.
+            seed: Of the runs.
+            most: How many, at most.
+        """
+        query = "SELECT DISTINCT changes FROM runs WHERE scenario = ? AND seed = ? AND digest IS NOT NULL LIMIT ?"
+        with self._told():
+            return [text for (text,) in self._db.execute(query, (scenario, seed, most))]
+
     def memo(self, keys: Sequence[str]) -> dict[str, tuple[str, float, list[str]]]:
         """What is known of cells that were checked before: fingerprint, size, warnings."""
         query = "SELECT memo, scenario, size, warnings FROM cells WHERE memo IN (SELECT value FROM json_each(?))"

@@ -1,0 +1,176 @@
+"""What an explorer shows, as plain data, as a text that fits into a link, and as a scenario file.
+
+The text is ``simtx1.`` and then JSON, compressed (zlib) and in the URL-safe alphabet of Base64 without padding. It names a built-in scenario or
+holds the tables of any other. The number is the version of the form; `MIGRATIONS` brings an older one up to date step by step.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from simtx.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from simtx.scenario import Scenario
+
+VERSION: Final = 1
+_TEXT: Final = re.compile(r"simtx(\d+)\.([A-Za-z0-9_-]+)")
+_MOST: Final = 1_000_000
+"""Bytes that a text may unpack to: a scenario has some thousands."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Where everything stands.
+
+    Attributes:
+        values: Of the controls that were moved, by name.
+        story: Name of the failure that is played; empty: none.
+        metric: What is drawn over the control that was moved last.
+        moved: That control.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    story: str = ""
+    metric: str = "decision_p99_ms"
+    moved: str = ""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a text holds.
+
+    Attributes:
+        state: Where everything stands.
+        scenario: Name of a built-in scenario, or the tables of another one.
+        name: Of the scenario.
+        strategies: As the command line would name them.
+        seed: Of all streams.
+        transactions: How many a run has at the scenario's own rate; None: the scenario's own length.
+        replications: How often each strategy is run.
+    """
+
+    state: State
+    scenario: str | dict[str, Any]
+    name: str
+    strategies: tuple[str, ...]
+    seed: int
+    transactions: int | None
+    replications: int
+
+
+def is_text(value: object) -> bool:
+    """Whether something looks like the text of an explorer."""
+    return isinstance(value, str) and re.match(r"simtx\d+\.", value.strip()) is not None
+
+
+def write(saved: Saved) -> str:
+    """The text."""
+    state = saved.state
+    content: dict[str, Any] = {"scenario": saved.scenario, "strategies": list(saved.strategies)}
+    if not isinstance(saved.scenario, str):
+        content["name"] = saved.name
+    content |= {"values": dict(state.values), "story": state.story, "metric": state.metric, "moved": state.moved}
+    content |= {"seed": saved.seed, "transactions": saved.transactions, "replications": saved.replications}
+    packed = zlib.compress(json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(), 9)
+    return f"simtx{VERSION}.{base64.urlsafe_b64encode(packed).decode().rstrip('=')}"
+
+
+def read(text: str) -> Saved:
+    """What a text holds.
+
+    Raises:
+        ScenarioError: It is none, is damaged, or is of a version that this simtx does not know.
+    """
+    match = _TEXT.fullmatch(text.strip())
+    if match is None:
+        raise ScenarioError("is no text of an explorer, which begins with 'simtx' and a number; copy all of it", _WHERE)
+    version = int(match[1])
+    if version not in (VERSION, *MIGRATIONS):
+        raise ScenarioError(f"is of version {version}, and this simtx knows those up to {VERSION}; update simtx", _WHERE)
+    content = _unpacked(match[2])
+    while version != VERSION:
+        content = MIGRATIONS[version](content)
+        version += 1
+    try:
+        scenario = content["scenario"]
+        state = State(dict(content["values"]), str(content["story"]), str(content["metric"]), str(content["moved"]))
+        name = scenario if isinstance(scenario, str) else str(content["name"])
+        strategies = tuple(str(one) for one in content["strategies"])
+        length = content["transactions"]
+        return Saved(
+            state, scenario, name, strategies, int(content["seed"]), None if length is None else int(length), int(content["replications"])
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ScenarioError(f"lacks something that every explorer has ({error}); copy all of it", _WHERE) from None
+
+
+_WHERE: Final = "explorer text"
+
+
+def _unpacked(packed: str) -> dict[str, Any]:
+    try:
+        data = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
+        unpacking = zlib.decompressobj()
+        plain = unpacking.decompress(data, _MOST)
+        if not unpacking.eof:
+            raise ValueError("it does not end")
+        content = json.loads(plain)
+    except (binascii.Error, zlib.error, ValueError):
+        raise ScenarioError("is damaged: a part of it is missing or was changed; copy all of it", _WHERE) from None
+    if not isinstance(content, dict):
+        raise ScenarioError("is damaged: it holds no explorer; copy all of it", _WHERE)
+    return content
+
+
+MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+"""By version: what makes the content of the next version of one of this version."""
+
+
+def scenario_part(scenario: Scenario) -> str | dict[str, Any]:
+    """A built-in scenario that nobody has changed by its name, any other by its tables.
+
+    Raises:
+        ScenarioError: It holds an object that no text can say.
+    """
+    from simtx.scenario import load, names
+
+    if scenario.name in names() and load(scenario.name) == scenario:
+        return scenario.name
+    tables: dict[str, Any] = scenario.to_dict()
+    try:
+        again: dict[str, Any] = json.loads(json.dumps(tables, allow_nan=False))
+    except (TypeError, ValueError):
+        raise ScenarioError("holds an object that no text can say; write it as a file has it", scenario.name) from None
+    return again
+
+
+def toml(scenario: Scenario) -> str:
+    """A scenario as a file.
+
+    Raises:
+        ScenarioError: It holds an object that no file can say.
+    """
+    import tomli_w
+
+    tables = scenario.to_dict()
+    tables.setdefault("name", scenario.name)
+    try:
+        return tomli_w.dumps(_without_none(tables))
+    except TypeError:
+        raise ScenarioError("holds an object that no file can say; write it as a file has it", scenario.name) from None
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(one) for one in value]
+    return value
