@@ -9,9 +9,11 @@
     >>> lesson = simtx.story("broker-outage").run()
     >>> real = simtx.execute(scenario, "saga")
     >>> validation = simtx.validate("transfer-lab", "saga")
+    >>> simtx.explorer(scenario)
 
 Layers, from the bottom: `simtx.protocols` (pure state machines), `simtx.scenario` (what is to be played), `simtx.metrics` (what is
-measured), `simtx.workload` (what is asked for), `simtx.simulator` (the world of SimPy), `simtx.reference` (real processes and databases), `simtx.checker` (exhaustive search, histories), `simtx.experiments` and `simtx.report` (replications, tables, plots), `simtx.cli`.
+measured), `simtx.workload` (what is asked for), `simtx.simulator` (the world of SimPy), `simtx.reference` (real processes and databases), `simtx.checker` (exhaustive search, histories), `simtx.experiments` and `simtx.report` (replications, tables, plots),
+`simtx.lab` (sliders and timelines in notebooks), `simtx.cli`.
 Names are imported when they are first used, so that ``import simtx`` is quick.
 """
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from simtx.experiments.sensitivity import sensitivity
     from simtx.experiments.stories import stories, story
     from simtx.experiments.sweep import Range, Sweep, sweep
+    from simtx.lab import Explorer, explorer
     from simtx.metrics.conformance import check_log
     from simtx.metrics.run import Run
     from simtx.metrics.trace import Trace, TraceEvent
@@ -54,6 +57,7 @@ _HOMES = {
     "Comparison": "simtx.experiments",
     "Decision": "simtx.experiments",
     "DualWrite": "simtx.protocols",
+    "Explorer": "simtx.lab",
     "Outbox": "simtx.protocols",
     "Policies": "simtx.protocols",
     "Precision": "simtx.experiments",
@@ -74,6 +78,7 @@ _HOMES = {
     "diff": "simtx.experiments.diff",
     "execute": "simtx.reference.execute",
     "explore": "simtx.checker.explore",
+    "explorer": "simtx.lab",
     "load": "simtx.scenario",
     "read": "simtx.experiments.saved",
     "scenarios": "simtx.scenario",
@@ -96,6 +101,7 @@ __all__ = [
     "Comparison",
     "Decision",
     "DualWrite",
+    "Explorer",
     "Outbox",
     "PeerFault",
     "Policies",
@@ -122,6 +128,7 @@ __all__ = [
     "diff",
     "execute",
     "explore",
+    "explorer",
     "load",
     "read",
     "scenarios",

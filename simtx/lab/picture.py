@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from simtx.explorer.answer import OUTCOMES, TIMES, Answer, Estimate
+from simtx.lab.answer import OUTCOMES, TIMES, Answer, Estimate
 from simtx.report import style
 from simtx.report.axes import logarithmic, short
 from simtx.report.catalogue import axis_label, metric
@@ -24,7 +24,7 @@ from simtx.report.catalogue import number as shown
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from simtx.explorer.explorer import Explorer
+    from simtx.lab.exploring import Explorer
 
 _INK: Final = "#010203"
 """Stands for the colour of letters in an SVG, until it is replaced."""
@@ -37,7 +37,14 @@ _SHADES: Final = {
     "aborted_share": ("aborted", 0.2, ""),
     "undecided_share": ("not decided", 0.0, "xxxx"),
 }
-_LOOKS: Final = {"text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": _INK, "xtick.color": _INK, "ytick.color": _INK, "axes.titlecolor": _INK}
+_LOOKS: Final = {
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.titlecolor": _INK,
+}
 
 
 def figure(answer: Answer, explorer: Explorer) -> Figure:
@@ -48,7 +55,13 @@ def figure(answer: Answer, explorer: Explorer) -> Figure:
 
 def svg(answer: Answer, explorer: Explorer) -> str:
     """The picture as SVG for a page, as wide as the page allows."""
-    looks: Any = {**_LOOKS, "grid.color": _FAINT, "svg.fonttype": "none", "figure.facecolor": "none", "axes.facecolor": "none"}
+    looks: Any = {
+        **_LOOKS,
+        "grid.color": _FAINT,
+        "svg.fonttype": "none",
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+    }
     with style.context(), mpl.rc_context(looks):
         drawn = _drawn(answer, explorer)
         written = io.StringIO()
@@ -86,7 +99,9 @@ def finding(answer: Answer, explorer: Explorer) -> str:
     order = sorted(times, key=lambda label: times[label].mean)
     parts = ", ".join(f"{label} {_time(times[label])}" for label in order)
     told = "Interpolated" if answer.origin == "interpolated" else "Final outcome after (median)"
-    return f"{told}: {parts}" if told != "Interpolated" else f"Interpolated, final outcome after (median) about: {parts}"
+    return (
+        f"{told}: {parts}" if told != "Interpolated" else f"Interpolated, final outcome after (median) about: {parts}"
+    )
 
 
 def _time(one: Estimate) -> str:
@@ -161,7 +176,14 @@ def times(answer: Answer, explorer: Explorer, *, ax: Axes) -> Axes:
             marker: Any = ">" if math.isinf(one.mean) else look.marker
             ax.plot([place], [row], marker=marker, color=look.colour, markerfacecolor=face, linestyle="none", zorder=3)
         if median.origin == "nothing":
-            ax.text(0.02, row, "failed" if label in answer.errors else "not known yet", transform=ax.get_yaxis_transform(), va="center", fontsize=9)
+            ax.text(
+                0.02,
+                row,
+                "failed" if label in answer.errors else "not known yet",
+                transform=ax.get_yaxis_transform(),
+                va="center",
+                fontsize=9,
+            )
     logarithmic(ax, known, "x")
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
@@ -183,7 +205,17 @@ def outcomes(answer: Answer, explorer: Explorer, *, ax: Axes) -> Axes:
             _, alpha, hatch = _SHADES[name]
             width = 100 * min(one.mean, 1 - left / 100) if left < 100 else 0.0
             dashes = "--" if one.origin == "interpolated" else "-"
-            ax.barh(row, width, left=left, height=0.55, color="none", edgecolor=look.colour, hatch=hatch, linewidth=0.8, linestyle=dashes)
+            ax.barh(
+                row,
+                width,
+                left=left,
+                height=0.55,
+                color="none",
+                edgecolor=look.colour,
+                hatch=hatch,
+                linewidth=0.8,
+                linestyle=dashes,
+            )
             ax.barh(row, width, left=left, height=0.55, color=look.colour, alpha=alpha, linewidth=0)
             left += width
     ax.set_yticks(range(len(names)), [])
@@ -208,24 +240,45 @@ def curve(answer: Answer, explorer: Explorer, *, ax: Axes) -> Axes:
         xs = [x for x, _ in found.line]
         if xs:
             ax.plot(xs, [scale * one.mean for _, one in found.line], "--", color=look.colour, linewidth=1.1)
-            ax.fill_between(xs, [scale * one.low for _, one in found.line], [scale * one.high for _, one in found.line], color=look.colour, alpha=0.12, linewidth=0)
+            ax.fill_between(
+                xs,
+                [scale * one.low for _, one in found.line],
+                [scale * one.high for _, one in found.line],
+                color=look.colour,
+                alpha=0.12,
+                linewidth=0,
+            )
             seen += [scale * one.mean for _, one in found.line]
         for x, one in found.played:
             open_end = math.isinf(one.mean)
             y = scale * (one.watched if open_end else one.mean)
             if math.isfinite(y):
-                ax.plot([x], [y], marker="^" if open_end else look.marker, color=look.colour, markersize=5, markerfacecolor="none" if open_end else look.colour)
+                ax.plot(
+                    [x],
+                    [y],
+                    marker="^" if open_end else look.marker,
+                    color=look.colour,
+                    markersize=5,
+                    markerfacecolor="none" if open_end else look.colour,
+                )
                 seen.append(y)
         here = answer.estimates[label][name]
         if here.origin == "interpolated":
             x = float(answer.state.values.get(control.name, control.base))
-            ax.plot([x], [scale * here.mean], marker=look.marker, color=look.colour, markersize=8, markerfacecolor="none")
+            ax.plot(
+                [x], [scale * here.mean], marker=look.marker, color=look.colour, markersize=8, markerfacecolor="none"
+            )
     logarithmic(ax, seen)
     ratio = control.values[-1] / control.values[0] if control.values[0] > 0 else 0.0
     if ratio > 5:
         logarithmic(ax, control.values, "x")
     ax.set_xlim(control.values[0], control.values[-1])
-    ax.axvline(float(answer.state.values.get(control.name, control.base)), color=_INK if mpl.rcParams["text.color"] == _INK else "#444444", linewidth=0.8, linestyle=":")
+    ax.axvline(
+        float(answer.state.values.get(control.name, control.base)),
+        color=_INK if mpl.rcParams["text.color"] == _INK else "#444444",
+        linewidth=0.8,
+        linestyle=":",
+    )
     ax.xaxis.set_major_formatter(lambda value, _: control.text(value) if value else "0")
     ax.xaxis.set_minor_formatter(lambda *_: "")
     if not seen:

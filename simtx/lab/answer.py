@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
-from simtx.explorer.controls import Control
-from simtx.explorer.memory import Known, Memory
-from simtx.explorer.state import State
-from simtx.explorer.surface import Guess, Surface
+from simtx.lab.controls import Control
+from simtx.lab.memory import Known, Memory
+from simtx.lab.state import State
+from simtx.lab.surface import Guess, Surface
 from simtx.metrics.intervals import interval, kind_of
 
 Origin: TypeAlias = Literal["stored", "played", "interpolated", "nothing"]
@@ -237,12 +237,13 @@ def _curve(points: Sequence[Known], surface: Surface, state: State, control: Con
     )
     low, high = control.place(control.values[0]), control.place(control.values[-1])
     grid = np.interp(
-        np.linspace(low, high, _POINTS), [control.place(one) for one in control.values], [float(v) for v in control.values]
+        np.linspace(low, high, _POINTS),
+        [control.place(one) for one in control.values],
+        [float(v) for v in control.values],
     )
     guesses = surface.along([{**here, control.name: float(one)} for one in grid], label, state.metric)
     line = tuple((float(x), guess) for x, guess in zip(grid, guesses, strict=True) if guess is not None)
     return Curve(tuple(played), line)
-
 
 
 def _runs(count: int) -> str:

@@ -24,12 +24,12 @@ from simtx.errors import ScenarioError, SimtxError
 from simtx.experiments.compare import DEFAULT, labelled
 from simtx.experiments.executors import Backend, ExecutorLike, Loky, backend, is_death, processors
 from simtx.experiments.work import Outcome, failed, play, version
-from simtx.explorer import state as states
-from simtx.explorer.answer import METRICS, Answer, answer, fit
-from simtx.explorer.controls import Control, controls
-from simtx.explorer.memory import Memory, Task
-from simtx.explorer.state import Saved, State
-from simtx.explorer.stories import Preset, presets
+from simtx.lab import state as states
+from simtx.lab.answer import METRICS, Answer, answer, fit
+from simtx.lab.controls import Control, controls
+from simtx.lab.memory import Memory, Task
+from simtx.lab.state import Saved, State
+from simtx.lab.stories import Preset, presets
 from simtx.metrics.provenance import strategy_text
 from simtx.scenario import from_dict, load
 from simtx.scenario.units import hint
@@ -255,9 +255,7 @@ class Explorer:
             strategies.append(said)
         part = states.scenario_part(self.scenario)
         return states.write(
-            Saved(
-                state, part, self.scenario.name, tuple(strategies), self.seed, self._transactions, self.replications
-            )
+            Saved(state, part, self.scenario.name, tuple(strategies), self.seed, self._transactions, self.replications)
         )
 
     def save(self, file: str | Path) -> Path:
@@ -281,13 +279,13 @@ class Explorer:
 
     def figure(self) -> Figure:
         """The picture of the last answer, of the newest state if it is finished."""
-        from simtx.explorer.picture import figure
+        from simtx.lab.picture import figure
 
         return figure(self._now(), self)
 
     def svg(self) -> str:
         """The same as SVG whose letters take the colour of the page that it stands in."""
-        from simtx.explorer.picture import svg
+        from simtx.lab.picture import svg
 
         return svg(self._now(), self)
 
@@ -299,7 +297,7 @@ class Explorer:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """Sliders and the picture; beside them the picture alone, for pages that cannot have sliders."""
         try:
-            from simtx.explorer.widgets import view
+            from simtx.lab.widgets import view
         except ImportError:
             return {"text/plain": str(self), "text/html": f"<p>{escape(_NO_WIDGETS)}</p>{self.svg()}"}
         shown: dict[str, Any] = dict(view(self)._repr_mimebundle_())
@@ -310,7 +308,7 @@ class Explorer:
         return f"<Explorer of {', '.join(self.strategies)} on {self.scenario.name}{f': {said}' if said else ''}>"
 
     def __str__(self) -> str:
-        from simtx.explorer.picture import lines
+        from simtx.lab.picture import lines
 
         return "\n".join(lines(self._now(), self))
 
@@ -343,7 +341,8 @@ class Explorer:
                 possible = {
                     name: one
                     for name, one in state.values.items()
-                    if self.controls[name].numeric and self.controls[name].values[0] <= one <= self.controls[name].values[-1]
+                    if self.controls[name].numeric
+                    and self.controls[name].values[0] <= one <= self.controls[name].values[-1]
                 }
                 if not self._memory.look(state).figures:
                     continue
@@ -418,7 +417,8 @@ class Explorer:
                 if self._memory.has(task):
                     continue
                 pending[self._backend.submit(play, task.parcel, self.seed, task.replication)] = task
-            done, _ = wait_for([*pending, self._wake], timeout=_POLL, return_when=FIRST_COMPLETED)
+            watched: list[Future[Any]] = [*pending, self._wake]
+            done, _ = wait_for(watched, timeout=_POLL, return_when=FIRST_COMPLETED)
             for future in done:
                 if future in pending:
                     self._enter(pending.pop(future), future)
@@ -486,7 +486,11 @@ def _backend(executor: ExecutorLike, workers: int | None, strategies: Mapping[st
 
 def _store(value: Any) -> str:
     """What is wrong with a results folder."""
-    return "" if hasattr(value, "store") and hasattr(value.store, "folder") else path(value) and "must be a results folder or a sweep"
+    return (
+        ""
+        if hasattr(value, "store") and hasattr(value.store, "folder")
+        else path(value) and "must be a results folder or a sweep"
+    )
 
 
 @checked(

@@ -34,7 +34,7 @@ class Preset:
     def faults(self, scenario: Scenario) -> list[dict[str, Any]]:
         """The faults, at their times in this scenario."""
         length = scenario.expected_length()
-        fault = {key: value for key, value in self.fault.items()}
+        fault = dict(self.fault)
         if fault.get("node") == LAST:
             fault["node"] = scenario.transaction.steps[-1].service
         return [{**fault, "at": _time(self.at * length), "duration": _time(self.lasts * length)}]

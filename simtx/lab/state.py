@@ -94,7 +94,9 @@ def read(text: str) -> Saved:
         raise ScenarioError("is no text of an explorer, which begins with 'simtx' and a number; copy all of it", _WHERE)
     version = int(match[1])
     if version not in (VERSION, *MIGRATIONS):
-        raise ScenarioError(f"is of version {version}, and this simtx knows those up to {VERSION}; update simtx", _WHERE)
+        raise ScenarioError(
+            f"is of version {version}, and this simtx knows those up to {VERSION}; update simtx", _WHERE
+        )
     content = _unpacked(match[2])
     while version != VERSION:
         content = MIGRATIONS[version](content)
@@ -106,7 +108,13 @@ def read(text: str) -> Saved:
         strategies = tuple(str(one) for one in content["strategies"])
         length = content["transactions"]
         return Saved(
-            state, scenario, name, strategies, int(content["seed"]), None if length is None else int(length), int(content["replications"])
+            state,
+            scenario,
+            name,
+            strategies,
+            int(content["seed"]),
+            None if length is None else int(length),
+            int(content["replications"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ScenarioError(f"lacks something that every explorer has ({error}); copy all of it", _WHERE) from None

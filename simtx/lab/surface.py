@@ -14,8 +14,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from simtx.experiments.frontier.gp import Floats, GaussianProcess, Shape
-from simtx.explorer.controls import Control
-from simtx.explorer.memory import Known
+from simtx.lab.controls import Control
+from simtx.lab.memory import Known
 
 _FEWEST: Final = 4
 """Points from which on a surface is drawn, and one more for each control beyond the first."""
@@ -112,7 +112,7 @@ class Surface:
             three = [math.exp(min(one, 700.0)) for one in ends] if logarithmic else ends
             if metric.endswith("_share"):
                 three = [min(max(one, 0.0), 1.0) for one in three]
-            found.append(Guess(*three, points=len(sites), beyond=beyond) if good else None)
+            found.append(Guess(three[0], three[1], three[2], len(sites), beyond) if good else None)
         return found
 
     def _elsewhere(self, values: Mapping[str, Any]) -> bool:

@@ -133,7 +133,13 @@ def controls(scenario: Scenario, strategies: Mapping[str, Strategy]) -> dict[str
         scenario: The scenario.
         strategies: By label.
     """
-    found = [*_load(scenario), *_network(scenario), *_services(scenario), *_failures(scenario), *_options(scenario, strategies)]
+    found = [
+        *_load(scenario),
+        *_network(scenario),
+        *_services(scenario),
+        *_failures(scenario),
+        *_options(scenario, strategies),
+    ]
     return {one.name: one for one in found}
 
 

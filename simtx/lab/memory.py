@@ -21,14 +21,14 @@ from simtx.experiments.sweep.cells import Cell
 from simtx.experiments.sweep.store import Store
 from simtx.experiments.sweep.study import Row, Study
 from simtx.experiments.work import Parcel
-from simtx.explorer.controls import RATE, Changes, Control, changes
-from simtx.explorer.state import State
+from simtx.lab.controls import RATE, Changes, Control, changes
+from simtx.lab.state import State
 
 if TYPE_CHECKING:
     from simtx.experiments.sweep.ledger import Wanted
     from simtx.experiments.work import Outcome
-    from simtx.explorer.stories import Preset
-    from simtx.explorer.surface import Shapes
+    from simtx.lab.stories import Preset
+    from simtx.lab.surface import Shapes
     from simtx.protocols import Strategy
     from simtx.scenario import Scenario
 
@@ -115,8 +115,8 @@ class Memory:
         self.stories = stories
         self.replications = replications
         self.given = folder is not None
-        self._temporary = None if folder is not None else tempfile.TemporaryDirectory(prefix="simtx-explorer-")
-        self.store = Store(folder if self._temporary is None else Path(self._temporary.name))
+        self._temporary = tempfile.TemporaryDirectory(prefix="simtx-explorer-") if folder is None else None
+        self.store = Store(folder or Path(self._temporary.name if self._temporary is not None else ""))
         self.short = shortened(scenario, transactions)
         self._studies = {
             True: Study(scenario, (), self.strategies, seed),
@@ -181,7 +181,7 @@ class Memory:
         loaded = "workload.rate" in made or "workload.users" in made
         if whole and (held or loaded) and study.scenario.run.transactions is not None:
             made["run.duration"] = float(f"{study.scenario.expected_length():.6g}")
-        study.cells.append(Cell({name: one for name, one in state.values.items()}, made, found.options))
+        study.cells.append(Cell(dict(state.values), made, found.options))
         return len(study.cells) - 1
 
     # --- what is known ----------------------------------------------------------------------------------------------------------
@@ -213,7 +213,8 @@ class Memory:
         found: dict[str, dict[int, Mapping[str, float]]] = {}
         for row, one in zip(rows, wanted, strict=True):
             if one.key in frame.index and entries[one.key].has_figures:
-                summary = {str(name): float(value) for name, value in frame.loc[one.key].items()}
+                row_of: Any = frame.loc[one.key]
+                summary = {str(name): float(value) for name, value in row_of.items()}
                 found.setdefault(row.strategy, {})[row.replication] = summary
         return found
 
