@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args, get_
 from simtx.errors import ScenarioError
 from simtx.protocols.policies import Policies
 from simtx.scenario.distribution_files import write_distribution
-from simtx.scenario.distributions import duration_text
 from simtx.scenario.units import hint, shown
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Control:
             case "users":
                 return f"{value:,.0f} users"
             case "seconds":
-                return duration_text(value)
+                return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"
             case "share":
                 return f"{100 * value:.3g} %"
             case _:
@@ -183,7 +182,7 @@ def _failures(scenario: Scenario) -> list[Control]:
     values = tuple(sorted({*_LOSSES, loss}))
     return [
         Control(LOSS, "messages lost", "failures", "share", values, float(loss)),
-        Control(DOWN, "time down, each service", "failures", "share", _DOWNS, 0.0),
+        Control(DOWN, "services down", "failures", "share", _DOWNS, 0.0),
     ]
 
 

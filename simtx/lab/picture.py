@@ -30,12 +30,12 @@ _INK: Final = "#010203"
 """Stands for the colour of letters in an SVG, until it is replaced."""
 _FAINT: Final = "#010204"
 """Likewise, for the lines of the grid."""
-_SIZE: Final = (10.6, 4.1)
+_SIZE: Final = (9.2, 4.3)
 _SHADES: Final = {
     "committed_share": ("committed", 1.0, ""),
     "compensated_share": ("compensated", 0.45, "////"),
     "aborted_share": ("aborted", 0.2, ""),
-    "undecided_share": ("not decided", 0.0, "xxxx"),
+    "undecided_share": ("open", 0.0, "xxxx"),
 }
 _LOOKS: Final = {
     "text.color": _INK,
@@ -142,14 +142,14 @@ def _drawn(answer: Answer, explorer: Explorer) -> Figure:
         drawn.text(0.008, 0.8, answer.problem, ha="left", va="top", wrap=True)
         return drawn
     drawn.supxlabel(_folded(subtitle(answer, explorer)), x=0.008, ha="left", fontsize=9)
-    left, middle, right = drawn.subplots(1, 3, width_ratios=(1.15, 0.85, 1.4))
+    left, middle, right = drawn.subplots(1, 3, width_ratios=(1.15, 0.8, 1.4))
     times(answer, explorer, ax=left)
     outcomes(answer, explorer, ax=middle)
     curve(answer, explorer, ax=right)
     return drawn
 
 
-def _folded(line: str, width: int = 150) -> str:
+def _folded(line: str, width: int = 125) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(line, width))
@@ -185,6 +185,9 @@ def times(answer: Answer, explorer: Explorer, *, ax: Axes) -> Axes:
                 fontsize=9,
             )
     logarithmic(ax, known, "x")
+    if ax.get_xscale() == "linear":
+        ax.xaxis.set_major_formatter(short)
+        ax.locator_params(axis="x", nbins=4)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.grid(visible=False, axis="y")
@@ -222,7 +225,7 @@ def outcomes(answer: Answer, explorer: Explorer, *, ax: Axes) -> Axes:
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xlim(0, 100)
     ax.grid(visible=False, axis="y")
-    ax.set_xlabel("filled: committed, hatched: compensated,\npale: aborted, crossed: not decided")
+    ax.set_xlabel("filled: committed,\nhatched: compensated,\npale: aborted, crossed: open")
     ax.set_title("Outcomes [%]", fontsize=9.5)
     return ax
 
@@ -269,6 +272,7 @@ def curve(answer: Answer, explorer: Explorer, *, ax: Axes) -> Axes:
                 [x], [scale * here.mean], marker=look.marker, color=look.colour, markersize=8, markerfacecolor="none"
             )
     logarithmic(ax, seen)
+    ax.margins(y=0.08)
     ratio = control.values[-1] / control.values[0] if control.values[0] > 0 else 0.0
     if ratio > 5:
         logarithmic(ax, control.values, "x")

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ScenarioError
+from simtx.scenario.changes import in_seconds, is_duration
+from simtx.scenario.distribution_files import PLAIN
 
 if TYPE_CHECKING:
     from simtx.scenario import Scenario
@@ -171,14 +173,26 @@ def toml(scenario: Scenario) -> str:
     tables = scenario.to_dict()
     tables.setdefault("name", scenario.name)
     try:
-        return tomli_w.dumps(_without_none(tables))
+        return tomli_w.dumps(_as_in_files(tables, ""))
     except TypeError:
         raise ScenarioError("holds an object that no file can say; write it as a file has it", scenario.name) from None
 
 
-def _without_none(value: Any) -> Any:
+def _as_in_files(value: Any, path: str) -> Any:
+    """The same with a unit for each duration that is a plain number, without what is None."""
     if isinstance(value, Mapping):
-        return {key: _without_none(one) for key, one in value.items() if one is not None}
+        times = "distribution" in value and is_duration(path)
+        return {
+            key: f"{one!r}s"
+            if times and key not in PLAIN and _is_number(one)
+            else _as_in_files(one, f"{path}.{key}".lstrip("."))
+            for key, one in value.items()
+            if one is not None
+        }
     if isinstance(value, list | tuple):
-        return [_without_none(one) for one in value]
-    return value
+        return [_as_in_files(one, f"{path}[{index}]") for index, one in enumerate(value)]
+    return in_seconds(path, value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

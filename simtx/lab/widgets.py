@@ -19,8 +19,8 @@ from simtx.report.catalogue import axis_label
 if TYPE_CHECKING:
     from simtx.lab.exploring import Explorer
 
-_WIDE: Final = {"description_width": "150px"}
-_SLIDERS: Final = "360px"
+_WIDE: Final = {"description_width": "110px"}
+_SLIDERS: Final = "320px"
 _HEIGHT: Final = "300px"
 """Least height of the picture: what stands below it does not jump while the first one is drawn."""
 _TITLES: Final = {
@@ -86,7 +86,7 @@ class View:
         for index, title in enumerate(folded):
             more.set_title(index, title)
         left = ipywidgets.VBox(
-            [*groups.get("", []), more, self.reset], layout={"width": "400px", "flex": "0 0 auto", "overflow": "hidden"}
+            [*groups.get("", []), more, self.reset], layout={"width": "340px", "flex": "0 0 auto", "overflow": "hidden"}
         )
         right = ipywidgets.VBox(
             [self.picture, self.status, self.metric], layout={"flex": "1 1 620px", "min_width": "420px"}

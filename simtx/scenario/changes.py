@@ -34,7 +34,7 @@ def replaced(scenario: Scenario, changes: Mapping[str, Any], *, units_needed: bo
         ScenarioError: A path or a value is wrong.
     """
     if not units_needed:
-        changes = {path: _in_seconds(path, value) for path, value in changes.items()}
+        changes = {path: in_seconds(path, value) for path, value in changes.items()}
     raw = scenario.to_dict()
     if isinstance(raw.get("workload"), dict):
         raw["workload"] = {
@@ -52,16 +52,16 @@ def replaced(scenario: Scenario, changes: Mapping[str, Any], *, units_needed: bo
     return dataclasses.replace(changed, _raw=unmarked(raw))
 
 
-def _in_seconds(path: str, value: Any) -> Any:
-    """A number at the path of a duration, with its unit."""
+def in_seconds(path: str, value: Any) -> Any:
+    """A value; a number at the path of a duration gets its unit."""
     number = value.item() if hasattr(value, "item") and hasattr(value, "dtype") else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or number == 0 or not _is_duration(path):
+    if isinstance(number, bool) or not isinstance(number, int | float) or number == 0 or not is_duration(path):
         return value
     return f"{number!r}s"
 
 
 @lru_cache(maxsize=4096)
-def _is_duration(path: str) -> bool:
+def is_duration(path: str) -> bool:
     """Whether a path leads to a duration, or a distribution of one."""
     tokens = [part or index for part, index in _TOKEN.findall(path)]
     current: Any = schema.ScenarioFile

@@ -215,7 +215,8 @@ _KINDS: Mapping[type[Distribution], str] = {
     Shifted: "shifted",
     Mixture: "mixture",
 }
-_PLAIN = ("sigma", "shape", "scv", "weights")  # keys that are no duration
+PLAIN = ("sigma", "shape", "scv", "weights")
+"""Keys of tables of distributions that are no durations."""
 
 
 def write_distribution(distribution: Distribution) -> Any:
@@ -245,7 +246,7 @@ def _written(name: str, value: Any) -> Any:
         return write_distribution(value)
     if isinstance(value, tuple | list):
         return [_written(name, one) for one in value]
-    return value if name in _PLAIN else _seconds(value)
+    return value if name in PLAIN else _seconds(value)
 
 
 def _seconds(value: float) -> str:
