@@ -31,6 +31,7 @@ RESULTS = {
     "Verdict",
     "Plan",
     "Frontier",
+    "Explorer",
 }
 
 
@@ -54,6 +55,7 @@ def nothing_is_played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "simtx.validation.calibrate": "execute",
         "simtx.validation.validate": "_Work",
         "simtx.checker.explore": "_search",
+        "simtx.lab.exploring": "Explorer._begin",
     }
     for module, name in modules.items():
         owner, _, method = name.rpartition(".")
@@ -89,6 +91,7 @@ def good() -> dict[str, dict[str, Any]]:
         "check_log": {"trace": simtx.Trace([]), "strategy": simtx.Saga()},
         "diff": {"a": simtx.Trace([]), "b": simtx.Trace([])},
         "story": {"name": "hot-key"},
+        "explorer": {"scenario": scenario, "strategies": ["2pc"]},
         "Range": {"low": 1, "high": 2},
         "Apart": {"metric": "latency_p99_ms"},
         "Best": {"metric": "latency_p99_ms"},

@@ -198,8 +198,8 @@ def said(memory: Memory, state: State) -> str:
         for name, one in state.values.items()
         if one != memory.controls[name].base
     ]
-    if state.story:
-        parts.append(memory.stories[state.story].title)
+    if state.failure:
+        parts.append(memory.failures[state.failure].title)
     return ", ".join(parts)
 
 

@@ -27,9 +27,9 @@ from simtx.experiments.work import Outcome, failed, play, version
 from simtx.lab import state as states
 from simtx.lab.answer import METRICS, Answer, answer, fit
 from simtx.lab.controls import Control, controls
+from simtx.lab.failures import Failure, failures
 from simtx.lab.memory import Memory, Task
 from simtx.lab.state import Saved, State
-from simtx.lab.stories import Preset, presets
 from simtx.metrics.provenance import strategy_text
 from simtx.scenario import from_dict, load
 from simtx.scenario.units import hint
@@ -55,7 +55,7 @@ class Explorer:
         scenario: The scenario, as it is without any change.
         strategies: Labels of the strategies.
         controls: What can be moved, by name.
-        stories: Failures that can be played, by name.
+        failures: What can go wrong, by name.
         seed: Of all streams.
         replications: How often each strategy is run at each position.
     """
@@ -77,7 +77,7 @@ class Explorer:
         self.scenario = scenario
         self.strategies = list(strategies)
         self.controls: dict[str, Control] = controls(scenario, strategies)
-        self.stories: dict[str, Preset] = presets()
+        self.failures: dict[str, Failure] = failures(scenario)
         self.seed = seed
         self.replications = replications
         self._transactions = transactions
@@ -86,7 +86,7 @@ class Explorer:
             scenario,
             strategies,
             self.controls,
-            self.stories,
+            self.failures,
             seed=seed,
             transactions=transactions,
             replications=replications,
@@ -106,6 +106,9 @@ class Explorer:
         self._closed = False
         self._recall()
         self._thread = threading.Thread(target=self._work, name="simtx-explorer", daemon=True)
+        self._begin()
+
+    def _begin(self) -> None:
         self._thread.start()
 
     # --- what stands where ------------------------------------------------------------------------------------------------------
@@ -136,17 +139,17 @@ class Explorer:
             last = numeric[-1] if numeric else self._state.moved
             self._become(replace(self._state, values=moved, moved=last))
 
-    def tell(self, story: str | None) -> None:
+    def strike(self, failure: str | None) -> None:
         """Play a failure by name, as well as what the scenario has; returns at once.
 
         Args:
-            story: One of `stories`; None: none.
+            failure: One of `failures`; None: none.
 
         Raises:
             ScenarioError: There is no such failure.
         """
         with self._news:
-            self._become(replace(self._state, story=story or ""))
+            self._become(replace(self._state, failure=failure or ""))
 
     def draw(self, metric: str) -> None:
         """Draw another metric over the control that was moved last; returns at once.
@@ -169,8 +172,10 @@ class Explorer:
 
     def _checked(self, state: State) -> State:
         """A state that can be; what stands where the scenario has it is left out."""
-        if state.story and state.story not in self.stories:
-            raise ScenarioError(f"there is no failure '{state.story}'; {hint(state.story, self.stories)}", "explorer")
+        if state.failure and state.failure not in self.failures:
+            raise ScenarioError(
+                f"there is no failure '{state.failure}'; {hint(state.failure, self.failures)}", "explorer"
+            )
         if state.metric not in METRICS:
             raise ScenarioError(f"'{state.metric}' is not drawn here; {hint(state.metric, METRICS)}", "explorer")
         values = {name: self._control(name).checked(one) for name, one in state.values.items()}

@@ -27,7 +27,7 @@ from simtx.lab.state import State
 if TYPE_CHECKING:
     from simtx.experiments.sweep.ledger import Wanted
     from simtx.experiments.work import Outcome
-    from simtx.lab.stories import Preset
+    from simtx.lab.failures import Failure
     from simtx.lab.surface import Shapes
     from simtx.protocols import Strategy
     from simtx.scenario import Scenario
@@ -44,14 +44,14 @@ class Known:
 
     Attributes:
         values: Of the controls that were moved.
-        story: The failure that is played.
+        failure: The failure that is played; empty: none.
         whole: Whether the runs are as long as the scenario says.
         figures: Summaries by strategy and replication.
         errors: What went wrong, by strategy.
     """
 
     values: dict[str, Any]
-    story: str
+    failure: str
     whole: bool = False
     figures: dict[str, dict[int, Mapping[str, float]]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Memory:
         scenario: Without changes.
         strategies: By label.
         controls: By name.
-        stories: By name.
+        failures: By name.
         seed: Of all streams.
         transactions: How many a run that is played here has at the scenario's own rate; None: the scenario's own length.
         replications: How often each strategy is run.
@@ -102,7 +102,7 @@ class Memory:
         scenario: Scenario,
         strategies: Mapping[str, Strategy],
         controls: dict[str, Control],
-        stories: Mapping[str, Preset],
+        failures: Mapping[str, Failure],
         *,
         seed: int,
         transactions: int | None,
@@ -112,7 +112,7 @@ class Memory:
         self.scenario = scenario
         self.strategies = dict(strategies)
         self.controls = controls
-        self.stories = stories
+        self.failures = failures
         self.replications = replications
         self.given = folder is not None
         self._temporary = tempfile.TemporaryDirectory(prefix="simtx-explorer-") if folder is None else None
@@ -134,17 +134,17 @@ class Memory:
     def mark(self, state: State) -> str:
         """What a state is known by: equal marks, equal runs."""
         moved = {name: one for name, one in state.values.items() if one != self.controls[name].base}
-        return json.dumps([dict(sorted(moved.items())), state.story])
+        return json.dumps([dict(sorted(moved.items())), state.failure])
 
     def changed(self, state: State, *, whole: bool = False) -> tuple[Scenario, Changes]:
-        """The scenario without the controls' changes but with the story's, and these changes.
+        """The scenario without the controls' changes but with those of the failure, and these changes.
 
         Raises:
-            ScenarioError: There is no such story.
+            ScenarioError: There is no such failure.
         """
         base = self.scenario if whole else self.short
-        if state.story:
-            base = base.replace(faults=[*base.to_dict().get("faults", []), *self.stories[state.story].faults(base)])
+        if state.failure:
+            base = base.replace(faults=[*base.to_dict().get("faults", []), *self.failures[state.failure].faults(base)])
         return base, changes(base, self.controls, state.values)
 
     def scenario_of(self, state: State, *, whole: bool = False) -> Scenario:
@@ -176,7 +176,7 @@ class Memory:
     def _new_cell(self, study: Study, state: State, *, whole: bool, held: bool) -> int:
         base, found = self.changed(state, whole=whole)
         made = dict(found.scenario)
-        if state.story:
+        if state.failure:
             made.setdefault("faults", base.to_dict()["faults"])
         loaded = "workload.rate" in made or "workload.users" in made
         if whole and (held or loaded) and study.scenario.run.transactions is not None:
@@ -194,10 +194,10 @@ class Memory:
         """
         mark = self.mark(state)
         if mark not in self._known:
-            values, story = json.loads(mark)
-            found = Known(values, story)
+            values, failure = json.loads(mark)
+            found = Known(values, failure)
             for whole, held in ((True, False), (True, True), (False, False)) if self.given else ():
-                found = Known(values, story, whole, self._stored(state, whole=whole, held=held))
+                found = Known(values, failure, whole, self._stored(state, whole=whole, held=held))
                 if all(found.figures.get(label) for label in self.strategies):
                     break
             self._known[mark] = found
@@ -221,12 +221,12 @@ class Memory:
     def around(self, state: State, *, whole: bool) -> list[Known]:
         """What is known where only numbers are other ones, in the order in which it became known."""
         mine = self.mark(state)
-        values, story = json.loads(mine)
+        values, failure = json.loads(mine)
         choices = {name: one for name, one in values.items() if not self.controls[name].numeric}
         return [
             one
             for one in list(self._known.values())
-            if one.story == story
+            if one.failure == failure
             and one.figures
             and one.whole == whole
             and {name: value for name, value in one.values.items() if not self.controls[name].numeric} == choices

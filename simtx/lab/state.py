@@ -1,6 +1,6 @@
 """What an explorer shows, as plain data, as a text that fits into a link, and as a scenario file.
 
-The text is ``simtx1.`` and then JSON, compressed (zlib) and in the URL-safe alphabet of Base64 without padding. It names a built-in scenario or
+The text is ``simtx2.`` and then JSON, compressed (zlib) and in the URL-safe alphabet of Base64 without padding. It names a built-in scenario or
 holds the tables of any other. The number is the version of the form; `MIGRATIONS` brings an older one up to date step by step.
 """
 
@@ -22,7 +22,7 @@ from simtx.scenario.distribution_files import PLAIN
 if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
-VERSION: Final = 1
+VERSION: Final = 2
 _TEXT: Final = re.compile(r"simtx(\d+)\.([A-Za-z0-9_-]+)")
 _MOST: Final = 1_000_000
 """Bytes that a text may unpack to: a scenario has some thousands."""
@@ -34,13 +34,13 @@ class State:
 
     Attributes:
         values: Of the controls that were moved, by name.
-        story: Name of the failure that is played; empty: none.
+        failure: Name of the failure that is played; empty: none.
         metric: What is drawn over the control that was moved last.
         moved: That control.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
-    story: str = ""
+    failure: str = ""
     metric: str = "decision_p99_ms"
     moved: str = ""
 
@@ -79,7 +79,7 @@ def write(saved: Saved) -> str:
     content: dict[str, Any] = {"scenario": saved.scenario, "strategies": list(saved.strategies)}
     if not isinstance(saved.scenario, str):
         content["name"] = saved.name
-    content |= {"values": dict(state.values), "story": state.story, "metric": state.metric, "moved": state.moved}
+    content |= {"values": dict(state.values), "failure": state.failure, "metric": state.metric, "moved": state.moved}
     content |= {"seed": saved.seed, "transactions": saved.transactions, "replications": saved.replications}
     packed = zlib.compress(json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(), 9)
     return f"simtx{VERSION}.{base64.urlsafe_b64encode(packed).decode().rstrip('=')}"
@@ -105,7 +105,7 @@ def read(text: str) -> Saved:
         version += 1
     try:
         scenario = content["scenario"]
-        state = State(dict(content["values"]), str(content["story"]), str(content["metric"]), str(content["moved"]))
+        state = State(dict(content["values"]), str(content["failure"]), str(content["metric"]), str(content["moved"]))
         name = scenario if isinstance(scenario, str) else str(content["name"])
         strategies = tuple(str(one) for one in content["strategies"])
         length = content["transactions"]
@@ -140,7 +140,15 @@ def _unpacked(packed: str) -> dict[str, Any]:
     return content
 
 
-MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+def _second(content: dict[str, Any]) -> dict[str, Any]:
+    """From version 1, in which a failure was called a story, and had another name than the failure story about the same."""
+    names = {"hub-crash": "coordinator-dies", "service-crash": "participant-dies", "slow-service": "slow-participant"}
+    changed = {key: one for key, one in content.items() if key != "story"}
+    story = content.get("story", "")
+    return {**changed, "failure": names.get(story, story)}
+
+
+MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _second}
 """By version: what makes the content of the next version of one of this version."""
 
 

@@ -43,11 +43,11 @@ class View:
         self.explorer = explorer
         self._follower = 0  # the thread that is setting widgets to where the explorer stands
         self.inputs = {name: self._input(control) for name, control in explorer.controls.items()}
-        self.story = ipywidgets.ToggleButtons(
-            options=[("no failure", ""), *((one.title, name) for name, one in explorer.stories.items())],
+        self.failure = ipywidgets.ToggleButtons(
+            options=[("no failure", ""), *((one.title, name) for name, one in explorer.failures.items())],
             style={"button_width": "auto"},
         )
-        self.story.observe(self._told, "value")
+        self.failure.observe(self._struck, "value")
         self.metric = ipywidgets.Dropdown(
             options=[(axis_label(name, explorer.scenario), name) for name in METRICS],
             description="curve",
@@ -93,14 +93,14 @@ class View:
         )
         body = ipywidgets.HBox([left, right], layout={"flex_flow": "row wrap"})
         foot = ipywidgets.HBox([self.link, self.file, self.save], layout={"flex_flow": "row wrap"})
-        box = ipywidgets.VBox([self.story, self.lesson, body, foot])
+        box = ipywidgets.VBox([self.failure, self.lesson, body, foot])
         box.add_class("simtx-explorer")
         return box
 
     # --- from the reader --------------------------------------------------------------------------------------------------------
 
-    def _told(self, change: dict[str, Any]) -> None:
-        self._do(lambda: self.explorer.tell(change["new"] or None))
+    def _struck(self, change: dict[str, Any]) -> None:
+        self._do(lambda: self.explorer.strike(change["new"] or None))
 
     def _do(self, what: Any) -> None:
         """Do what was asked for; what is wrong with it is said below the picture."""
@@ -135,9 +135,9 @@ class View:
         try:
             for name, control in self.explorer.controls.items():
                 self._stand(self.inputs[name], control, state.values.get(name, control.base))
-            self.story.value = state.story
+            self.failure.value = state.failure
             self.metric.value = state.metric
-            self.lesson.value = _said(self.explorer.stories[state.story].lesson) if state.story else ""
+            self.lesson.value = _said(self.explorer.failures[state.failure].lesson) if state.failure else ""
             try:
                 self.link.value = self.explorer.text
             except SimtxError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+TOKEN = secrets.token_hex(16)
 PATIENCE = 180.0
 """Seconds until something is taken for broken: how fast a machine is decides nothing."""
 
@@ -46,7 +48,7 @@ def written(folder: Path, cells: Sequence[str]) -> Path:
 
 
 @contextmanager
-def server(folder: Path, token: str = "secret") -> Iterator[str]:
+def server(folder: Path) -> Iterator[str]:
     """The address of a JupyterLab that was started in a folder, on a port that is free, with settings of its own."""
     private = folder / ".private"
     homes = {name: private / name.lower() for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR")}
@@ -60,7 +62,7 @@ def server(folder: Path, token: str = "secret") -> Iterator[str]:
     settings.write_text(json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}))
     log = private / "log.txt"
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port=0"]
-    command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}", "--expose-app-in-browser"]
+    command += [f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}", "--expose-app-in-browser"]
     environment = {**os.environ, **{name: str(path) for name, path in homes.items()}}
     with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output, env=environment) as process:
         try:
@@ -114,12 +116,11 @@ class Page:
         driver: The browser.
         address: Of the server.
         path: Of the notebook, relative to the folder of the server.
-        token: The server's.
     """
 
-    def __init__(self, driver: webdriver.Chrome, address: str, path: str, token: str = "secret") -> None:
+    def __init__(self, driver: webdriver.Chrome, address: str, path: str) -> None:
         self.driver = driver
-        driver.get(f"{address}lab/tree/{path}?token={token}")
+        driver.get(f"{address}lab/tree/{path}?token={TOKEN}")
         self.until(lambda: self._says("return window.jupyterapp !== undefined"), "JupyterLab has loaded")
         self.until(lambda: self._says(_READY), "the kernel is ready")
 

@@ -206,7 +206,7 @@ def test_moving_something_never_waits_for_what_is_played(opened):
 def test_a_failure_by_name_strikes_within_the_run(opened):
     explorer = opened("transfer", replications=1, transactions=100)
     calm = explorer.wait(PATIENCE)
-    explorer.tell("hub-crash")
+    explorer.strike("coordinator-dies")
     struck = explorer.wait(PATIENCE)
     assert "dies" in struck.said
     assert struck.estimates["2pc"]["decision_p99_ms"].mean > 3 * calm.estimates["2pc"]["decision_p99_ms"].mean
@@ -253,10 +253,10 @@ def test_wrong_input_is_said_in_one_line(opened):
     explorer = opened(executor=Held())
     with pytest.raises(ScenarioError, match="there is no control 'raet'; did you mean 'rate'"):
         explorer.move(raet=3)
-    with pytest.raises(ScenarioError, match="rate: 1e[+]?09 is not between|rate: 1000000000.0 is not between"):
+    with pytest.raises(ScenarioError, match=r"rate: 1\d+\.0 is not between"):
         explorer.move(rate=1e9)
     with pytest.raises(ScenarioError, match="there is no failure"):
-        explorer.tell("flood")
+        explorer.strike("flood")
     with pytest.raises(ScenarioError, match="is not drawn here"):
         explorer.draw("latency")
     with pytest.raises(ScenarioError, match="ahead: must be a whole number"):
