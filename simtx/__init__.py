@@ -194,6 +194,8 @@ def _register_views() -> None:
         ("sweep-html", "simtx.report.sweep_tables", "html"),
         ("frontier", "simtx.report.pictures.accessors", "FrontierPlots"),
         ("sensitivity", "simtx.report.pictures.accessors", "SensitivityPlots"),
+        ("run-html", "simtx.report.tables", "run_html"),
+        ("trace-html", "simtx.report.tables", "trace_html"),
         ("difference-text", "simtx.report.diff", "text"),
         ("difference-html", "simtx.report.diff", "html"),
         ("story", "simtx.report.stories", "plot"),

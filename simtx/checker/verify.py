@@ -182,7 +182,9 @@ class Verdict:
     def _repr_html_(self) -> str:
         left = 'style="text-align:left"'  # notebooks put cells to the right
         rows = []
-        for group, properties in self._groups():
+        wrong = [(name, says) for _, group in self._groups() for name, says in group if name in self.violations]
+        right = [(when, [one for one in group if one[0] not in self.violations]) for when, group in self._groups()]
+        for group, properties in [("violated", wrong), *right] if wrong else right:  # what is wrong is read first
             rows.append(f"<tr><th colspan=3 {left}>{group}</th></tr>")
             for name, says in properties:
                 mark = f"<td {left}>{marked(self._proved(name), self._mark(name))}</td>"

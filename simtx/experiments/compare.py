@@ -73,6 +73,22 @@ class Result(NamedTuple):
     struck: Mapping[str, int] = {}
 
 
+class Shown:
+    """Some rows of a comparison's table, which show themselves on a terminal and in a notebook."""
+
+    def __init__(self, comparison: Comparison, metrics: Sequence[str], confidence: float) -> None:
+        self._comparison = comparison
+        self._options = {"metrics": list(metrics), "confidence": confidence}
+
+    def __str__(self) -> str:
+        return str(views.view("comparison-text")(self._comparison, **self._options))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return str(views.view("comparison-html")(self._comparison, **self._options))
+
+
 class Comparison:
     """Replications of several strategies on one scenario.
 
@@ -285,6 +301,22 @@ class Comparison:
         frame = pd.DataFrame(columns, index=pd.Index(self.strategies, name="strategy"))
         frame.insert(0, ("promise", ""), [self.promises[name] for name in self.strategies])
         return frame
+
+    def show(self, *metrics: str, confidence: float = 0.95) -> Shown:
+        """The table of some metrics, as the comparison shows all of them: with units, intervals and what an answer promises.
+
+        Args:
+            metrics: Names, such as ``latency_p50_ms``, in the order of the rows.
+            confidence: Coverage of the intervals.
+
+        Raises:
+            ScenarioError: There is no such metric; the nearest is named.
+        """
+        if not metrics:
+            raise ScenarioError(f"name at least one metric, such as {', '.join(self.metrics[:3])}", "metrics")
+        self._checked(metrics)
+        check_confidence(confidence)
+        return Shown(self, metrics, confidence)
 
     def differences(
         self, baseline: str, metrics: Sequence[str] | None = None, confidence: float = 0.95

@@ -6,14 +6,14 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import pandas as pd
 
+from simtx.arguments import checked, whole
 from simtx.errors import ScenarioError
-from simtx.metrics import censored, recovery, timeline, views
+from simtx.metrics import recovery, timeline, views
 from simtx.metrics.intervals import Interval
 from simtx.metrics.laws import Finding, findings
 from simtx.metrics.provenance import Provenance
@@ -32,11 +32,6 @@ if TYPE_CHECKING:
     from simtx.protocols import Promise, Strategy
     from simtx.report.pictures.accessors import RunPlots
     from simtx.scenario import Scenario
-
-PROMISES = {
-    "decided": "the outcome is final",
-    "accepted": "the request was accepted; the outcome comes later",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +269,23 @@ class Run:
         )
         self._warnings = list(warnings)
 
+    @checked(n=whole(1))
+    def slowest(self, n: int = 10) -> pd.DataFrame:
+        """The transactions that took longest until they were decided, those that were not decided at all first.
+
+        Args:
+            n: How many rows.
+
+        Returns:
+            Rows of `transactions`, of those that were measured, if any was; ``run.trace.diagram("slowest")`` draws the first one.
+        """
+        rows = self.transactions
+        measured = rows[rows["measured"]]
+        chosen = measured if len(measured) else rows
+        open_first = chosen["decision_ms"].fillna(math.inf)
+        order = pd.DataFrame({"took": -open_first, "arrival": chosen["arrival_s"]}).sort_values(["took", "arrival"])
+        return chosen.loc[order.index[:n]].reset_index(drop=True)
+
     def interval(self, metric: str, confidence: float = 0.95) -> Interval:
         """A duration of this one run with its interval, from ten sections of it, as long as the run is long enough for one.
 
@@ -309,15 +321,4 @@ class Run:
         return f"<Run of {self.strategy.name} on {self.scenario.name}: {len(self.transactions)} transactions, seed {self.seed}/{self.replication}, digest {self.digest[:12]}>"
 
     def _repr_html_(self) -> str:
-        title = f"{escape(self.scenario.title)}: {escape(self.strategy.name)}"
-        note = (
-            f"an answer to the client means: {PROMISES[self.promise]}; {self.scenario.clients.describe()}; "
-            f"seed {self.seed}, replication {self.replication}"
-        )
-        longer = censored.longer_than(float(self.summary["watched_ms"]))
-        table = self.summary.to_frame("value").to_html(
-            float_format=lambda value: longer if math.isinf(value) else f"{value:,.4g}", border=0
-        )
-        warnings = "".join(f"<p><b>Warning:</b> {escape(text)}</p>" for text in self.warnings)
-        foot = "<br>".join(escape(line) for line in self.provenance.lines())
-        return f"<h4>{title}</h4><p>{note}</p>{warnings}{table}<p style='opacity:.75;font-size:smaller'>{foot}</p>"
+        return str(views.view("run-html")(self))

@@ -22,9 +22,10 @@ refused has a ``query`` with the name ``refused`` if it had read anything; one t
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, overload
 
 from simtx.errors import ScenarioError
 from simtx.metrics import views
@@ -166,9 +167,55 @@ class Trace:
         frame["cause"] = frame["cause"].astype("Int64")
         return frame
 
+    def overview(self) -> pd.DataFrame:
+        """One row a transaction: what came of it, and how long it took; those that are undecided first, then the slowest.
+
+        Columns: ``tx``; ``arrival_s``; ``outcome``, empty if it was not decided; ``decision_ms``, from the client's request to the decision, not a
+        number without one; ``entries`` in the log; ``messages`` sent and published; ``timeouts``; ``lost``: messages and effects.
+        """
+        import pandas as pd
+
+        first: dict[int, float] = {}
+        decided: dict[int, TraceEvent] = {}
+        counts: dict[int, dict[str, int]] = {}
+        for event in self._events:
+            if event.tx < 0:
+                continue
+            first.setdefault(event.tx, event.time)
+            if event.kind == "decided":
+                decided.setdefault(event.tx, event)
+            count = counts.setdefault(event.tx, dict.fromkeys(("entries", *_COUNTED.values()), 0))
+            count["entries"] += 1
+            if event.kind in _COUNTED:
+                count[_COUNTED[event.kind]] += 1
+        took = {tx: 1e3 * (one.time - first[tx]) for tx, one in decided.items()}
+        rows = [
+            {
+                "tx": tx,
+                "arrival_s": arrival,
+                "outcome": decided[tx].name if tx in decided else "",
+                "decision_ms": took.get(tx, math.nan),
+                **counts[tx],
+            }
+            for tx, arrival in sorted(first.items(), key=lambda one: (-took.get(one[0], math.inf), one[1]))
+        ]
+        names = ["tx", "arrival_s", "outcome", "decision_ms", "entries", *dict.fromkeys(_COUNTED.values())]
+        return pd.DataFrame(rows, columns=names)
+
+    def slowest(self) -> int:
+        """Number of the transaction that took longest until it was decided; of several that were not decided, the oldest.
+
+        Raises:
+            ScenarioError: The log knows no transaction.
+        """
+        found = self.overview()
+        if found.empty:
+            raise ScenarioError("this log knows no transaction", "trace")
+        return int(found["tx"].iloc[0])
+
     def diagram(
         self,
-        tx: int,
+        tx: int | Literal["slowest"],
         *,
         ax: Axes | None = None,
         start: float | None = None,
@@ -180,7 +227,7 @@ class Trace:
         """Draw one transaction as a message sequence diagram.
 
         Args:
-            tx: Number of the transaction.
+            tx: Number of the transaction; ``slowest``: of the one that took longest until it was decided, or was not.
             ax: Axes to draw into; without, a figure of the right size is made.
             start: Leave out what happened earlier, in seconds since the first event of the transaction.
             end: Leave out what happened later.
@@ -192,13 +239,21 @@ class Trace:
             ScenarioError: The log holds no such transaction, or nothing in this span of time.
         """
         drawn: Axes = views.view("diagram")(
-            self, tx, ax=ax, start=start, end=end, steps=steps, title=title, compact=compact
+            self, self._number(tx), ax=ax, start=start, end=end, steps=steps, title=title, compact=compact
         )
         return drawn
 
-    def text(self, tx: int, **options: Any) -> str:
+    def text(self, tx: int | Literal["slowest"], **options: Any) -> str:
         """The same diagram in letters, one line an event."""
-        return str(views.view("diagram-text")(self, tx, **options))
+        return str(views.view("diagram-text")(self, self._number(tx), **options))
+
+    def _number(self, tx: int | str) -> int:
+        """The transaction that is meant."""
+        if isinstance(tx, str):
+            if tx != "slowest":
+                raise ScenarioError(f"must be the number of a transaction, or 'slowest', not {tx!r}", "tx")
+            return self.slowest()
+        return tx
 
     def save_otlp(self, path: str | Path, **options: Any) -> Path:
         """Write spans as OpenTelemetry's OTLP JSON, for Jaeger and others; options are those of `simtx.report.otlp.save_otlp`."""
@@ -212,8 +267,10 @@ class Trace:
         return f"<Trace: {len(self)} events of {len(self.transactions)} transactions>"
 
     def _repr_html_(self) -> str:
-        table = self.frame().head(30).to_html(index=False, border=0)
-        return f"<p>{len(self)} events of {len(self.transactions)} transactions; the first 30:</p>{table}"
+        return str(views.view("trace-html")(self))
+
+
+_COUNTED: Final = {"send": "messages", "publish": "messages", "suspect": "timeouts", "lost": "lost", "drop": "lost"}
 
 
 def _event(line: str, source: str, number: int) -> TraceEvent | None:

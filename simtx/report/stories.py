@@ -9,10 +9,14 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from simtx.metrics.censored import longer_than
 from simtx.report import catalogue, footer, style
-from simtx.report.runs import timeline
+from simtx.report.axes import short
+from simtx.report.pictures import canvas, faults
+from simtx.report.pictures.over_time import level
 from simtx.report.tables import figure as shown_figure
 
 if TYPE_CHECKING:
@@ -23,8 +27,14 @@ if TYPE_CHECKING:
 
 _PLACE: Final = re.compile(r"\{([^{}/]+)/([a-z_0-9]+)\}")
 _WIDTH: Final = 110  # characters of a line on a terminal
-_TITLE, _BODY = 12.0, 9.0  # points
-_NAME: Final = 26  # characters of a fault's name that have room in a panel
+_NAME: Final = 34  # characters of a fault's name that have room above a panel
+_NAMES: Final = {
+    "drift_gross": "gross drift",
+    "in_flight": "transactions in flight",
+    "in_doubt": "branches in doubt",
+    "backlog": "all that waits",
+}
+_BEHIND: Final = 1.12  # a little room behind the end, for what is left then
 _COUNTED: Final = ("per run", "per tx", "count", "lock-s per run")  # units that the words around a figure say
 
 
@@ -129,9 +139,9 @@ def text(telling: Any) -> str:
 def html(telling: Any) -> str:
     """A story for a notebook: what it teaches, and the table."""
     right, left = (f"text-align:{side};padding:1px 12px 1px 0;white-space:nowrap" for side in ("right", "left"))
-    colours = _colours(telling)
+    looks = _looks(telling)
     heads = "".join(
-        f"<th style='{right}'><span style='color:{colours[label]}'>&#9632;</span> {escape(label)}</th>"
+        f"<th style='{right}'><span style='color:{looks[label].colour}'>&#9632;</span> {escape(label)}</th>"
         for label in telling.runs
     )
     body = "".join(
@@ -184,12 +194,12 @@ def _fault(fault: Any) -> str:
     return f"{fault.kind} of {target(fault)}"
 
 
-def _colours(telling: Any) -> dict[str, str]:
-    """The colour of each case: that of its strategy, where no other case has it."""
+def _looks(telling: Any) -> dict[str, style.Look]:
+    """The look of each case: that of its strategy, where no other case has it."""
     names = [run.strategy.name for run in telling.runs.values()]
     keys = [name if names.count(name) == 1 else label for name, label in zip(names, telling.runs, strict=True)]
     looks = style.looks(keys)
-    return {label: looks[key].colour for label, key in zip(telling.runs, keys, strict=True)}
+    return {label: looks[key] for label, key in zip(telling.runs, keys, strict=True)}
 
 
 def plot(telling: Any, *, figsize: tuple[float, float] | None = None) -> Figure:
@@ -197,62 +207,91 @@ def plot(telling: Any, *, figsize: tuple[float, float] | None = None) -> Figure:
 
     Args:
         telling: The runs of a story.
-        figsize: Inches; None: by the number of cases.
+        figsize: Inches of the panels, to which title and foot are added; None: by the number of cases.
     """
     count = len(telling.runs)
-    column = telling.story.look
+    runs = list(telling.runs.values())
     with style.context():
         figure, axes = plt.subplots(
-            count, 1, figsize=figsize or (8.8, 0.9 + 1.7 * count), sharex=True, squeeze=False, layout="constrained"
+            count, 1, figsize=figsize or (8.8, 0.6 + 1.6 * count), sharex=True, squeeze=False, layout="constrained"
         )
-        colours = _colours(telling)
-        panels = list(zip(axes[:, 0], telling.runs.items(), strict=True))
-        for ax, (case, run) in panels:
-            _panel(ax, run, column, case, colours[case])
-        highest = max(telling.figure(case, f"peak_{column}") for case in telling.runs)
-        for ax, _ in panels:
-            ax.set_ylim(0, 1.12 * highest if highest > 0 else 1)
-        for ax in axes[:-1, 0]:
-            ax.set_xlabel("")
-        footer.stamp(figure, _foot(telling))
+        looks = _looks(telling)
+        column = telling.story.look
+        for ax, (label, run) in zip(axes[:, 0], telling.runs.items(), strict=True):
+            _panel(ax, run, column, label, looks[label])
+        highest = max(telling.figure(label, f"peak_{column}") for label in telling.runs)
+        for ax in axes[:, 0]:
+            ax.set_ylim(0, 1.15 * highest if highest > 0 else 1)
+            ax.set_xlim(0, _BEHIND * max(faults.end_of([run]) for run in runs))
+        axes[-1, 0].set_xlabel("simulated time [s]")
+        footer.stamp(figure, [*_marks(runs), *_foot(telling)])
         _head(figure, telling)
     return figure
 
 
+def _marks(runs: list[Run]) -> list[str]:
+    """What is shaded, in words."""
+    struck = any(run.data.struck for run in runs)
+    return ["red: while a fault is in force; hatched: no more arrivals" if struck else "hatched: no more arrivals"]
+
+
 def _head(figure: Figure, telling: Any) -> None:
     """What happens, and below it what it teaches, above everything else in a figure, which grows by as much."""
-    wide = figure.get_figwidth() * 72
-    said = textwrap.wrap(telling.teaches, int(wide / (_BODY * 0.5)))
-    title, body, pad = _TITLE * 1.5, len(said) * _BODY * 1.3, 6.0
-    height = (title + body + 2 * pad) / 72
+    large, plain = style.size(1.25), style.size()
+    room = 0.97 * 72 * figure.get_figwidth()
+    said = canvas.wrapped(telling.teaches, room, plain)
+    pad, title, body = 0.6 * plain, 1.7 * large, 1.4 * plain * (said.count("\n") + 1)
     engine: Any = figure.get_layout_engine()
     before = figure.get_figheight()
-    x, y, width, tall = engine.get()["rect"]
-    figure.set_figheight(before + height)
-    shrunk = before / (before + height)
-    engine.set(rect=(x, y * shrunk, width, tall * shrunk))
+    height = before + (title + body + 2 * pad) / 72
+    left, bottom, wide, high = engine.get()["rect"]
+    figure.set_figheight(height)
+    engine.set(rect=(left, bottom * before / height, wide, high * before / height))
     for one in figure.texts:  # the foot stands at a height in inches
-        one.set_y(one.get_position()[1] * shrunk)
-    top = figure.get_figheight() * 72
-    figure.text(0.01, 1 - pad / top, telling.story.title, va="top", fontsize=_TITLE, fontweight="bold")
-    colour = "#222222" if telling.holds else style.FAULT
-    text = figure.text(0.01, 1 - (pad + title) / top, "\n".join(said), va="top", fontsize=_BODY, color=colour)
-    text.set_linespacing(1.3)
+        one.set_y(one.get_position()[1] * before / height)
+    theme, points = style.theme(), 72 * height
+    figure.text(0.01, 1 - pad / points, telling.story.title, va="top", fontsize=large, fontweight="bold")
+    colour = theme.ink if telling.holds else theme.fault
+    figure.text(0.01, 1 - (pad + title) / points, said, va="top", fontsize=plain, color=colour, linespacing=1.4)
 
 
-def _panel(ax: Axes, run: Run, column: str, label: str, colour: str) -> None:
-    """One case: the timeline of its run."""
-    timeline(run, column=column, ax=ax)
-    legend = ax.get_legend()
-    if legend is not None:
-        legend.remove()
-    drawn = style.look(run.strategy.name).colour
-    parts: list[Any] = [*ax.get_lines(), *ax.texts]
-    for part in parts:
-        if part.get_color() == drawn:
-            part.set_color(colour)
-    for text in ax.texts:
-        if text.get_rotation() and len(text.get_text()) > _NAME:  # the title says what it is about
-            text.set_text(f" {text.get_text().split()[0]}")
-    ax.set_ylabel(textwrap.fill(ax.get_ylabel(), 16))
-    ax.set_title(label, fontsize=10, color=colour)
+def _panel(ax: Axes, run: Run, column: str, label: str, look: style.Look) -> None:
+    """One case: a column of its timeline, with its faults; what is left in the end stands at the end of the line."""
+    theme, small = style.theme(), style.size(style.SMALL)
+    samples = run.timeline
+    end = faults.end_of([run])
+    time, values = samples["time_s"].to_numpy(dtype=float), level(samples, column)
+    until = int(np.searchsorted(time, end, side="right"))
+    time, values = time[:until], values[:until]
+    ax.fill_between(time, values, step="post", color=look.colour, alpha=0.2, linewidth=0)
+    ax.plot(time, values, drawstyle="steps-post", color=look.colour, linestyle=look.dashes, linewidth=1.5, label=label)
+    faults.shade(ax, [run])
+    name, unit = _NAMES.get(column, column.replace("_", " ")), run.drift_unit if column.startswith("drift") else "count"
+    left = f"{catalogue.number(round(float(values[-1]), 9))} {run.drift_unit if column.startswith('drift') else ''}".strip()
+    ax.annotate(
+        left,
+        (time[-1], values[-1]),
+        xytext=(4, 0),
+        textcoords="offset points",
+        ha="left",
+        va="bottom",
+        fontsize=small,
+        fontweight="bold",
+        color=look.colour,
+    )
+    ax.set_title(label, loc="left", color=look.colour)
+    ax.set_title(_struck(run), loc="right", fontsize=small, fontweight="normal", color=theme.fault)
+    ax.set_ylabel(f"{name}\n[{unit}]", fontsize=small)
+    ax.yaxis.set_major_locator(MaxNLocator(4))
+    ax.yaxis.set_major_formatter(FuncFormatter(short))
+
+
+def _struck(run: Run) -> str:
+    """The faults that struck, in a few words."""
+    blows: dict[str, list[Any]] = {}
+    for one in run.data.struck:
+        blows.setdefault(one.name if len(one.name) <= _NAME else one.kind, []).append(one)
+    return ", ".join(
+        f"{f'{len(each)} x ' if len(each) > 1 else ''}{name}, {each[0].begin:.3g} to {each[-1].end:.3g} s"
+        for name, each in blows.items()
+    )

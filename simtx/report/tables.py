@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
 
+from simtx.metrics.banner import banner
+from simtx.metrics.banner import marked as marked_html
 from simtx.metrics.censored import longer_than
 from simtx.metrics.intervals import EQUAL, Interval
 from simtx.metrics.timeouts import marked, timeouts
@@ -257,6 +259,110 @@ def run_text(run: Any) -> str:
         *run.provenance.lines(),
     ]
     return "\n".join(out)
+
+
+def wrong(run: Any) -> list[str]:
+    """What is wrong at the end of a run, in a few words each; empty if nothing is."""
+    summary = run.summary
+    found = []
+    for name, words in _WRONG.items():
+        value = float(summary[name])
+        if value > 0:
+            unit = run.drift_unit if name == "residual_divergence" else ""
+            found.append(f"{words}: {catalogue.number(value)} {unit}".rstrip())
+    return [*found, *run.data.bounds_violated]
+
+
+_WRONG: Final = {
+    "missing_effects": "effects missing",
+    "duplicate_effects": "effects doubled",
+    "residual_divergence": "divergence",
+    "stuck_count": "stuck, waiting for an operator",
+    "incomplete_count": "ended half done",
+}
+
+
+def run_html(run: Any) -> str:
+    """The summary of one run for a notebook: what is wrong first, then one number a metric, in groups, with its unit."""
+    summary = run.summary
+    bad = wrong(run)
+    head = f"{run.scenario.title or run.scenario.name}: {run.strategy.name}"
+    said = f"{int(summary['transactions']):,} transactions measured; {MEANS}: {catalogue.ANSWER_MEANS[run.promise]}"
+    parts = [
+        f"<h4>{escape(head)}</h4>",
+        f"<p>{escape(said)}; {escape(clients(run.scenario, {run.strategy.name: run.strategy}))}</p>",
+    ]
+    if bad:
+        parts.append(banner(False, f"wrong at the end: {'; '.join(bad)}"))
+    parts += [f"<p><b>Warning:</b> {escape(note)}</p>" for note in run.warnings if note not in run.data.bounds_violated]
+    left, right = (
+        f"text-align:{side};padding:1px 10px 1px {pad}px;white-space:nowrap"
+        for side, pad in (("left", 18), ("right", 0))
+    )
+    body, group = [], ""
+    absent: dict[str, list[str]] = {}
+    for shown in _present(summary):
+        value = float(summary[shown.name])
+        if not shown.listed or (not shown.always and (not value or math.isnan(value))):
+            continue
+        if shown.group != group:
+            group = shown.group
+            body.append(f"<tr><th colspan='3' style='text-align:left;padding:6px 10px 1px'>{escape(group)}</th></tr>")
+        if math.isnan(value):
+            absent.setdefault(shown.absent, []).append(shown.label)
+        number, unit = figure(run, shown)
+        cell = marked_html(False, number) if shown.name in _WRONG and value > 0 else escape(number)
+        body.append(
+            f"<tr><td style='{left}'>{escape(shown.label)}</td><td style='{right}'>{cell}</td><td style='text-align:left'>{escape(unit)}</td></tr>"
+        )
+    foot = [
+        *(f"–: {reason}: {', '.join(names)}" for reason, names in absent.items()),
+        f"digest {run.digest}",
+        *run.provenance.lines(),
+    ]
+    return "".join(
+        [
+            *parts,
+            f"<table style='border-collapse:collapse'><tbody>{''.join(body)}</tbody></table>",
+            f"<p style='opacity:.75;font-size:smaller'>{'<br>'.join(map(escape, foot))}</p>",
+        ]
+    )
+
+
+_TRANSACTIONS: Final = 12  # rows of an event log's table
+
+
+def trace_html(trace: Any) -> str:
+    """An event log for a notebook: its transactions, those that are undecided first, then the slowest; and how to draw one."""
+    rows = trace.overview()
+    if rows.empty:
+        return f"<p>{len(trace):,} entries, of no transaction</p>"
+    shown = rows.head(_TRANSACTIONS)
+    right = "text-align:right;padding:1px 12px 1px 0"
+    heads = ("transaction", "arrival [s]", "outcome", "decided after [ms]", "entries", "messages", "timeouts", "lost")
+    head = "".join(f"<th style='{right}'>{one}</th>" for one in heads)
+    body = []
+    for row in shown.itertuples(index=False):
+        outcome = escape(row.outcome) if row.outcome else marked_html(False, "undecided")
+        cells = (
+            row.tx,
+            f"{row.arrival_s:,.3f}",
+            outcome,
+            catalogue.number(row.decision_ms),
+            row.entries,
+            row.messages,
+            row.timeouts,
+            row.lost,
+        )
+        body.append(f"<tr>{''.join(f'<td style={right!r}>{cell}</td>' for cell in cells)}</tr>")
+    undecided = int((rows["outcome"] == "").sum())
+    which = f"the {undecided:,} undecided first, then the slowest" if undecided else "the slowest first"
+    rest = f"; {len(rows) - len(shown):,} more in .overview()" if len(rows) > len(shown) else ""
+    return (
+        f"<p>{len(trace):,} entries of {len(rows):,} transactions, {which}{rest}; "
+        f'draw: <code>.diagram({int(shown["tx"].iloc[0])})</code>, or <code>.diagram("slowest")</code></p>'
+        f"<table style='border-collapse:collapse'><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    )
 
 
 def figure(run: Any, shown: Metric) -> tuple[str, str]:

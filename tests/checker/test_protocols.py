@@ -138,7 +138,8 @@ def test_a_verdict_as_html_says_what_its_text_says(verdict: Callable[[], Verdict
     seen = Counter(re.findall(r"[\w-]+", unescape(re.sub(r"<[^<>]*>", " ", html))))
     assert not told - seen
     assert html.count("<td") == html.count('<td style="text-align:left"') == 3 * len(shown.checked)
-    assert html.index(">at any time<") < html.index(">agreement<") < html.index(">at rest<") < html.index(">atomicity<")
+    assert html.index(">at any time<") < html.index(">agreement<") < html.index(">at rest<") < html.index(">truth<")
+    assert (html.index(">at rest<") < html.index(">atomicity<")) == ("atomicity" not in shown.violations)
     assert "<2pc>" not in html
     assert "<c>" not in html
     mark, colour = {True: ("✓", "#00704E"), False: ("✗", "#B00020"), None: ("?", "#9A4A00")}[shown.verdict]

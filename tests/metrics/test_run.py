@@ -109,9 +109,9 @@ def test_a_run_shows_itself(run: Run) -> None:
     """One line in a console, a table in a notebook, the promise in words."""
     assert re.fullmatch(r"<Run of saga on chain: 300 transactions, seed 4/0, digest [0-9a-f]{12}>", repr(run))
     html = run._repr_html_()
-    assert "the outcome is final" in html
-    assert "latency_p99_ms" in html
-    assert "accepted" in simtx.simulate(chain(2), "outbox")._repr_html_()
+    assert "an answer to the client means: decided" in html
+    assert "request to answer, 99 %" in html
+    assert "only accepted" in simtx.simulate(chain(2), "outbox")._repr_html_()
 
 
 def test_a_scenario_with_a_script_in_its_title_shows_as_text() -> None:
