@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -217,17 +217,31 @@ class Backends:
             self._nats.restart()
 
     def stop(self) -> None:
-        """End all servers."""
+        """End all servers.
+
+        Raises:
+            StoreFailed: Databases could not be put where they are kept; the text says where they are.
+        """
+        problems: list[str] = []
+
+        def end(work: Future[None]) -> None:
+            try:
+                work.result()
+            except StoreFailed as error:
+                problems.append(str(error))
+
         # each of them, whatever becomes of the others; all at once, since a last checkpoint takes its time
         with contextlib.ExitStack() as stack, ThreadPoolExecutor(len(self._servers) or 1) as pool:
             for server in self._servers.values():
-                stack.callback(pool.submit(server.stop).result)
+                stack.callback(end, pool.submit(server.stop))
             if not self._keep and self.kind not in STORES:
                 stack.callback(self._drop)
             if not self._keep and self._nats is None and self.broker is not None and self.broker["url"] is not None:
                 stack.callback(pool.submit(self._drop_stream).result)
             if self._nats is not None:
                 stack.callback(self._nats.stop)
+        if problems:
+            raise StoreFailed("; ".join(problems))
 
     def _drop(self) -> None:
         """Leave nothing of the run on a server that is not ours."""

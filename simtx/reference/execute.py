@@ -196,15 +196,15 @@ def played(
         RunFailed: A process, a database or the broker cannot go on.
     """
     run_folder = RunFolder.create(folder, scenario, strategy, seed=options.seed, store=store, broker=broker)
-    with run_folder.locked():
-        try:
+    try:
+        with run_folder.locked():
             strategies.write(run_folder, strategy)
             backends = Backends(store, broker, run_folder, scenario, strategy, keep=keep)
             session = Session(run_folder, scenario, strategy, backends, options, progress or _silent)
             return session.run(schedule, course)
-        except OSError as error:
-            where = error.filename or folder
-            raise RunFailed(f"the run cannot go on: {error.strerror or error}: '{where}'") from None
+    except OSError as error:
+        where = error.filename or folder
+        raise RunFailed(f"the run cannot go on: {error.strerror or error}: '{where}'") from None
 
 
 class Session:
@@ -309,6 +309,8 @@ class Session:
                     self.launcher.destroy()
                 try:
                     self.backends.stop()
+                except BaseException as error:  # noqa: BLE001 - likewise; the first one is the cause of the others
+                    self._error = self._error or error
                 finally:
                     over.set()
 

@@ -5,6 +5,7 @@ Layout::
     run.json                     what is played, by which versions, and how it went (`RunRecord`)
     secret                       32 random bytes that every process shows to the others; readable by its owner alone
     lock                         held by the process that plays the run; its number is inside
+    reserve                      room for the last words of a run on a disk that fills up; gone when it is over
     schedule.jsonl, launcher.jsonl
     strategy.pickle              a strategy that is not one of ours
     ports/<process>              where a process listens: host, port, process id
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 SECRET_LENGTH: Final = 32
 CLIENT: Final = "client"
+_RESERVE: Final = 1 << 17  # bytes that a run keeps free for its last words
+_LONGEST_REASON: Final = 2000
 _LONGEST_NAME: Final = 200
 
 
@@ -82,6 +85,7 @@ class RunFolder:
         from simtx.reference.strategies import described
 
         folder = cls(path)
+        existed = folder.path.exists()
         record = RunRecord(
             run=secrets.token_hex(6),
             versions=versions(),
@@ -102,6 +106,7 @@ class RunFolder:
             folder._make(secrets.token_bytes(SECRET_LENGTH))
             folder.write(record)
         except OSError as error:
+            folder._unmake(existed=existed)
             raise RunFolderError(
                 f"cannot make a run folder at '{path}': {error.strerror}; choose another one"
             ) from None
@@ -127,6 +132,18 @@ class RunFolder:
             os.close(secret)
         for name in ("nodes", "ports", "kills"):
             (path / name).mkdir()
+        self._reserve.write_bytes(bytes(_RESERVE))
+
+    def _unmake(self, *, existed: bool) -> None:
+        """Leave nothing of a folder that could not be made."""
+        with contextlib.suppress(OSError):
+            if not self.holder() and not (self.path / "run.json").exists():
+                for name in ("nodes", "ports", "kills"):
+                    (self.path / name).rmdir()
+                self._reserve.unlink(missing_ok=True)
+                (self.path / "secret").unlink()
+                if not existed:
+                    self.path.rmdir()
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -223,6 +240,10 @@ class RunFolder:
             RunFolderError: A file cannot have this name.
         """
         return self.path / "nodes" / _safe(name)
+
+    @property
+    def _reserve(self) -> Path:
+        return self.path / "reserve"
 
     def store(self, node: str) -> Path:
         """SQLite file of a node."""
@@ -365,24 +386,25 @@ class RunFolder:
         """
         self.read()  # refuses what is no run's folder before it leaves a lock there
         with self._alone() as abandoned:
-            if abandoned and self.read().status == "running":
-                self.update(
-                    status="interrupted", reason=f"process {abandoned} ended without completing the run", ended=now()
-                )
+            if self.read().status == "running":  # and we have the lock
+                who = f"process {abandoned}" if abandoned else "the launcher"
+                self.update(status="interrupted", reason=f"{who} ended without completing the run", ended=now())
             if not playing:
                 yield self
                 return
-            self.update(status="running", started=now(), reason="", ended="")
             try:
+                self.update(status="running", started=now(), reason="", ended="")
                 yield self
                 self.seal()
             except BaseException as error:
                 status = "failed" if isinstance(error, Exception) else "interrupted"
-                reason = " ".join((str(error) or type(error).__name__).split())
+                reason = " ".join((str(error) or type(error).__name__).split())[:_LONGEST_REASON]
                 with contextlib.suppress(OSError, SimtxError):  # the first error is the one to be seen
+                    self._reserve.unlink(missing_ok=True)  # a full disk has room for this then
                     self.update(status=status, reason=reason, ended=now())
                     self.seal()
                 raise
+            self._reserve.unlink(missing_ok=True)
             self.update(status="finished", ended=now())
 
     @contextlib.contextmanager

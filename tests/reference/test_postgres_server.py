@@ -17,6 +17,7 @@ import pytest
 
 from simtx.reference.stores import StoreFailed
 from simtx.reference.stores import server as driver
+from simtx.reference.stores.postmaster import Postmaster
 from simtx.reference.stores.server import PostgresServer, find_bin
 
 
@@ -326,3 +327,35 @@ def test_a_server_whose_owner_process_is_killed_ends():
         with pytest.raises(StoreFailed, match="is gone"):
             server.kill()
     shutil.rmtree(folder)
+
+
+# --- a disk that is full ----------------------------------------------------------------------------------------------------------
+
+
+def test_data_that_cannot_be_put_back_stay_where_they_are(tmp_path: Path) -> None:
+    """The copy at the end fails; the original is what is left, and one line says where."""
+    owner = Postmaster(None, None, str(tmp_path), None)
+    data = Path(owner.folder) / "data"
+    (data / "base").mkdir(parents=True)
+    for number in range(50):
+        (data / "base" / str(number)).write_text("money")
+    (tmp_path / "no-folder").write_text("")
+    owner.put_back(str(data), str(tmp_path / "no-folder" / "data"))
+    said = owner.close()
+    assert "Not a directory" in said
+    assert len(said) < 500
+    place = Path(said.partition("they are whole in '")[2].partition("'")[0])
+    assert len(list((place / "base").iterdir())) == 50
+    assert place.parent.name.startswith("simtx-kept-")
+
+
+def test_the_parent_hears_where_the_data_are(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    server = PostgresServer(tmp_path / "kept")
+    server._spawn(None, None)
+    (server._private / "data").mkdir()
+    (tmp_path / "no-folder").write_text("")
+    server._ask("put_back", str(server._private / "data"), str(tmp_path / "no-folder" / "data"))
+    with pytest.raises(StoreFailed, match="they are whole in '") as caught:
+        server.stop()
+    shutil.rmtree(Path(str(caught.value).partition("they are whole in '")[2].partition("'")[0]).parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -225,6 +226,23 @@ def test_a_full_disk_ends_the_run_with_one_line(scenario: Path, tmp_path: Path) 
         assert any(word in lines[0] for word in ("full", "File too large", "no space")), lines[0]
         assert gone(folder, 1.0)
     assert RunFolder.open(folder).read().status == "failed"
+
+
+@pytest.mark.heavy
+def test_a_disk_that_fills_up_anywhere_costs_nothing_that_was_finished() -> None:
+    """`benchmarks/full_disk.py` in short."""
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-Urm", "true"], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    program = Path(__file__).parents[2] / "benchmarks" / "full_disk.py"
+    done = subprocess.run(
+        [sys.executable, program, "--saves", "10", "--runs", "6", "--seed", "5"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # --- hostile peers --------------------------------------------------------------------------------------------------------------

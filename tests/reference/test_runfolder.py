@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -429,3 +430,39 @@ def test_a_node_process_imports_nothing_heavy() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"numpy", "pandas", "pydantic", "scipy", "networkx", "simpy", "matplotlib", "simtx.scenario"}
     assert not heavy & set(loaded)
+
+
+def test_a_disk_that_is_full_leaves_no_half_folder_and_a_failed_run_has_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("simtx.reference.runfolder.replace_file", full)
+        with pytest.raises(RunFolderError, match="No space left on device; choose another one"):
+            made(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    folder = made(tmp_path / "run")
+    assert (folder.path / "reserve").stat().st_size > 2 * (folder.path / "run.json").stat().st_size
+    write = replace_file
+
+    def full_but_for_the_reserve(path: Path, content: bytes, **options: Any) -> None:
+        if (folder.path / "reserve").exists():
+            full()
+        write(path, content, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("simtx.reference.runfolder.replace_file", full_but_for_the_reserve)
+        with pytest.raises(OSError, match="No space left"), folder.locked():
+            pass
+    assert folder.read().status == "failed"
+    assert "No space left" in folder.read().reason
+
+
+def test_a_run_that_nobody_plays_any_more_is_interrupted(tmp_path: Path) -> None:
+    """Also if its last words could not be written."""
+    folder = made(tmp_path / "run")
+    folder.update(status="running")
+    with folder.locked(playing=False):
+        assert folder.read().status == "interrupted"

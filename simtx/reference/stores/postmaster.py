@@ -32,6 +32,9 @@ IPC_RMID: Final = 0
 STOP_PATIENCE: Final = 20.0
 """Seconds for an orderly shutdown, then for an immediate one, then it is killed."""
 
+RESCUED: Final = "simtx-kept-"
+"""How a folder is called that holds data which could not be put back."""
+
 PARENT_WATCH: Final = 0.5
 """Seconds between two looks at whether the parent lives."""
 
@@ -150,20 +153,42 @@ class Postmaster:
         """Copy the data from the temporary folder to where it belongs when all is over."""
         self._return = (source, target)
 
-    def close(self) -> None:
-        """End the server, put back what is kept, and remove the temporary folder."""
-        try:
-            self.resume()
-            if self._return is not None:
-                self._end(signal.SIGINT, signal.SIGQUIT)
-                source, target = self._return
-                if Path(source).is_dir():
-                    _replace(source, target)
-            else:
+    def close(self) -> str:
+        """End the server, put back what is kept, and remove the temporary folder; what it holds stays there if it cannot be put back.
+
+        Returns:
+            Where it is then and why, in one line; empty if all is where it belongs.
+        """
+        self.resume()
+        if self._return is None:
+            try:
                 self._end(signal.SIGINT if self._lock >= 0 else signal.SIGQUIT, signal.SIGQUIT)
-            self._remove_segment()
-        finally:
+                self._remove_segment()
+            finally:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            return ""
+        self._end(signal.SIGINT, signal.SIGQUIT)
+        self._remove_segment()
+        source, target = self._return
+        problem = _replace(source, target) if Path(source).is_dir() else ""
+        if not problem:
             shutil.rmtree(self.folder, ignore_errors=True)
+            return ""
+        place = self._rescued(Path(source))
+        return f"the databases could not be copied to '{target}' ({problem}); they are whole in '{place}': make room, and move them there"
+
+    def _rescued(self, source: Path) -> Path:
+        """Where the data is under a name that no clearing away of temporary folders takes for one."""
+        folder = Path(self.folder)
+        inside = source.relative_to(folder) if source.is_relative_to(folder) else None
+        if inside is None:
+            return source
+        saved = folder.with_name(folder.name.replace("simtx-pg-", RESCUED, 1))
+        try:
+            folder.rename(saved)
+        except OSError:
+            return source
+        return saved / inside
 
     # --- help -------------------------------------------------------------------------------------------------------------------
 
@@ -243,16 +268,29 @@ def _children(parent: int) -> list[int]:
     return [int(pid) for pid, ppid in pairs if int(ppid) == parent]
 
 
-def _replace(source: str, target: str) -> None:
-    """Copy a folder over another one, which stays whole until the copy is."""
+def _replace(source: str, target: str) -> str:
+    """Copy a folder over another one, which stays whole until the copy is; why it could not be done, or an empty text."""
     fresh, old = f"{target}.new", f"{target}.old"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
-    shutil.copytree(source, fresh, symlinks=True)
-    if Path(target).exists():
-        Path(target).rename(old)
-    Path(fresh).rename(target)
+    try:
+        shutil.copytree(source, fresh, symlinks=True)
+        if Path(target).exists():
+            Path(target).rename(old)
+        Path(fresh).rename(target)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)  # half a copy helps nobody, and takes room
+        return reason(error)
     shutil.rmtree(old, ignore_errors=True)
+    return ""
+
+
+def reason(error: OSError) -> str:
+    """Why files could not be copied, in a few words: `shutil` tells one story a file."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list) and error.args[0]:
+        said = str(error.args[0][0][-1])
+        return said.partition("] ")[2].partition(": '")[0] or said[:200]
+    return error.strerror or str(error)[:200]
 
 
 def _terminated(_number: int, _frame: object) -> None:
@@ -296,7 +334,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the parent is gone; what is left to say goes nowhere
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        postmaster.close()
+        left = postmaster.close()
+        if left:
+            with contextlib.suppress(BrokenPipeError):
+                print(json.dumps({"error": left}), flush=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import select
 import shutil
 import stat
 import subprocess
@@ -142,7 +143,11 @@ class PostgresServer:
         self._ask("start", self._command, str(self._data), str(self._log), START_PATIENCE)
 
     def stop(self) -> None:
-        """Shut the server down in order, and remove what is temporary: without a folder of its own, everything. Idempotent."""
+        """Shut the server down in order, and remove what is temporary: without a folder of its own, everything. Idempotent.
+
+        Raises:
+            StoreFailed: What it keeps could not be put where it belongs; the text says where it is.
+        """
         owner, self._owner = self._owner, None
         if owner is None:
             return
@@ -152,11 +157,17 @@ class PostgresServer:
         with contextlib.suppress(BrokenPipeError):
             if owner.stdin is not None:
                 owner.stdin.close()
+        said = ""
         try:
+            patience = 4 * postmaster.STOP_PATIENCE
+            if owner.stdout is not None and select.select([owner.stdout], [], [], patience)[0]:
+                said = owner.stdout.readline()  # nothing but its end, if all is well
             owner.wait(4 * postmaster.STOP_PATIENCE)
         finally:
             if owner.stdout is not None:
                 owner.stdout.close()
+        if said:
+            raise StoreFailed(json.loads(said).get("error", said))
 
     def kill(self) -> None:
         """Crash it: SIGKILL to all its processes. `start` starts it again, and it recovers."""
@@ -228,7 +239,12 @@ class PostgresServer:
             self._data = self._private / "data"
             if kept is not None:
                 if kept.exists():
-                    shutil.copytree(kept, self._data, symlinks=True)
+                    try:
+                        shutil.copytree(kept, self._data, symlinks=True)
+                    except OSError as error:
+                        raise StoreFailed(
+                            f"the databases in '{kept}' could not be copied to where PostgreSQL can work on them ('{self._data}'): {postmaster.reason(error)}"
+                        ) from None
                     _give(self._data, uid, gid)
                 self._ask("put_back", str(self._data), str(kept))
         else:
