@@ -177,6 +177,8 @@ def _register_views() -> None:
     """Teach the results below how to draw themselves; the plotting layer is imported when a picture is asked for."""
     for name, module, function in (
         ("save-run", "simtx.experiments.saved", "save_run"),
+        ("read", "simtx.experiments.saved", "read"),
+        ("report", "simtx.report.review.report", "report"),
         ("diagram", "simtx.report.diagram", "draw"),
         ("diagram-text", "simtx.report.diagram", "render"),
         ("otlp", "simtx.report.otlp", "save_otlp"),

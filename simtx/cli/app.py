@@ -25,6 +25,7 @@ from simtx.cli.crash_matrix import crash_matrix
 from simtx.cli.diff import diff
 from simtx.cli.execute import execute
 from simtx.cli.frontier import frontier
+from simtx.cli.report import report
 from simtx.cli.scenarios import scenarios
 from simtx.cli.sensitivity import sensitivity
 from simtx.cli.simulate import simulate
@@ -92,6 +93,7 @@ app.command()(_ready(story, "simtx.experiments.stories", "simtx.report.stories")
 app.command()(_ready(sweep, "simtx.experiments.sweep"))
 app.command()(_ready(frontier, "simtx.experiments.sweep", "simtx.experiments.frontier"))
 app.command()(_ready(sensitivity, "simtx.experiments.sensitivity"))
+app.command()(_ready(report, "simtx.experiments.saved", "simtx.report.review.report"))
 app.command()(_ready(verify, "simtx.checker.verify"))
 app.command()(_ready(diff, "simtx.experiments.diff", "simtx.report.diff"))
 app.command("check-history")(_ready(check_history, "simtx.checker.history"))

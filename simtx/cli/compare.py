@@ -46,6 +46,9 @@ def compare(
             help="Folder for the results; default: simtx-SCENARIO, or simtx-SCENARIO-2 and so on if that holds others."
         ),
     ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="A new folder for the whole result, as 'simtx report' and simtx.read take it.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Simulate a scenario under several strategies and print a table with intervals; write a picture and a CSV file."""
@@ -63,6 +66,8 @@ def compare(
     thresholds(where)
     if where and best is None:
         raise ScenarioError("thresholds are for --best METRIC", "--where")
+    if save is not None and save.exists() and not (save.is_dir() and not any(save.iterdir())):
+        raise ScenarioError(f"'{save}' holds something; choose a new folder", "--save")
     most = replications or (REPLICATIONS if rule is None else CAP)
     settings = {} if until is None else {"until": until}
     origin = provenance("compare", chosen, played, seed=seed, replications=most, settings=settings)
@@ -83,6 +88,7 @@ def compare(
     if len(comparison.frame):
         try:  # files first: a reader of the table who goes away does not take them with it
             written = _written(comparison, target)
+            written += [comparison.save(save)] if save is not None else []
         except SimtxError as error:  # a full disk costs the files, and not the table
             problem = error
         if not json:
@@ -113,7 +119,9 @@ def compare(
             }
         )
     elif written:
-        typer.echo(f"\nwritten to {target}/: {', '.join(path.name for path in written)}")
+        typer.echo(f"\nwritten to {target}/: {', '.join(path.name for path in written if path != save)}")
+        if save is not None:
+            typer.echo(f"saved in {save}; simtx report {save} makes a report of it")
     for row in failures.itertuples():
         typer.echo(f"simtx: repeat the failed run with: {row.repeat_with}", err=True)
     if problem is not None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from simtx.experiments.decision import Decision
     from simtx.experiments.stopping import Better
     from simtx.experiments.thresholds import Where
+    from simtx.metrics.run import Run
     from simtx.protocols import Promise
     from simtx.report.pictures.accessors import ComparisonPlots
     from simtx.scenario import Scenario
@@ -406,6 +407,61 @@ class Comparison:
         numbers = [one.replication for one in self._results if one.strategy == strategy and not one.error]
         return dict(zip(numbers, values, strict=True))
 
+    def report(
+        self,
+        path: str | Path,
+        *,
+        by: str = "decision_p99_ms",
+        where: Where | None = None,
+        since: str | Path | None = None,
+        template: str | Path | None = None,
+        pdf: bool = False,
+        runs: bool | None = None,
+        verdicts: Any = (),
+        validations: Any = (),
+        frontier: Any = None,
+        sensitivity: Any = None,
+        confidence: float = 0.95,
+    ) -> Path:
+        """Write a report for a design review: one HTML page that needs nothing else, and beside it a decision record and a CSV file.
+
+        Args:
+            path: The page, such as ``review.html``; a report that is there is replaced.
+            by: The metric that ranks.
+            where: Thresholds, as for `best`; None: no effect missing and none doubled when the run is over; an empty list: none.
+            since: The report before, or a folder with its result: the page says what changed.
+            template: A Jinja2 template in place of ours; see docs/report.md.
+            pdf: Whether to print it on A4, too, by a Chromium that is installed.
+            runs: Whether one run of each strategy is played again, for distributions, timelines and failure stories; None: if that takes some seconds at most.
+            verdicts: One or several of `simtx.verify`.
+            validations: One or several of `simtx.validate`.
+            frontier: Where the winner changes, of `Sweep.frontier`.
+            sensitivity: Which factor flips the answer, of `simtx.sensitivity`.
+            confidence: With which all statements of the decision hold together.
+
+        Returns:
+            The page.
+
+        Raises:
+            ScenarioError: An input is wrong, a file cannot be written, or something else has the name of the page.
+        """
+        written = views.view("report")(
+            self,
+            path,
+            by=by,
+            where=where,
+            since=since,
+            template=template,
+            pdf=pdf,
+            runs=runs,
+            verdicts=verdicts,
+            validations=validations,
+            frontier=frontier,
+            sensitivity=sensitivity,
+            confidence=confidence,
+        )
+        return Path(written.page)
+
     plot: views.View[ComparisonPlots] = views.View(
         "comparison",
         "Pictures: `comparison.plot()` draws the overview, `comparison.plot.differences()` and others what completion lists.",
@@ -420,6 +476,15 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return str(views.view("comparison-html")(self))
+
+
+def of_run(run: Run) -> Comparison:
+    """A single run as a comparison of one strategy with itself alone: what a report of it is made from."""
+    name = run.strategy.name
+    summary = {str(metric): float(value) for metric, value in run.summary.items()}
+    one = Result(name, run.replication, summary, run.digest, "", findings=tuple(run.findings))
+    made = Comparison(run.scenario, {name: run.strategy}, [one], seed=run.seed, replications=1)
+    return made.coming_from(run.provenance)
 
 
 def _columns(metric: str, estimates: Sequence[Interval]) -> dict[tuple[str, str], list[float]]:

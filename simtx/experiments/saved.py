@@ -43,12 +43,15 @@ from simtx.scenario import Scenario, from_dict
 from simtx.scenario.fingerprints import strategy_sources
 
 if TYPE_CHECKING:
+    from simtx.experiments.sweep import Sweep
     from simtx.protocols import Plan, Promise, Strategy
 
 FORMAT: Final = 1
 """Version of the layout; a later one is refused."""
 _VALUES: Final = ("simtx.metrics.", "simtx.scenario.", "simtx.protocols.", "simtx.experiments.")
 """Packages whose classes of plain values may be made of what a file says; importing them does nothing else."""
+LEDGER: Final = "ledger.sqlite"
+SWEEP: Final = "sweep.json"
 _TABLES: Final = ("transactions", "timeline", "quantities")
 _ARRIVALS: Final = "arrivals.csv"
 _CALIBRATION: Final = "calibration.toml"
@@ -97,12 +100,12 @@ class StoredStrategy:
 def save_run(run: Run, folder: str | Path, *, overwrite: bool = False) -> Path:
     """Write a run into a folder; see `Run.save`."""
     with _made(Path(folder), overwrite=overwrite) as new:
-        document = _document("run", run.provenance, run.scenario, new)
+        document = document_of("run", run.provenance, run.scenario, new)
         data = {one.name: getattr(run.data, one.name) for one in dataclasses.fields(run.data)}
         columns = data.pop("columns")
         del data["timeline"]
         document |= {
-            "strategy": _strategy(run.strategy, run.scenario),
+            "strategy": strategy_document(run.strategy, run.scenario),
             "seed": run.seed,
             "replication": run.replication,
             "warnings": list(run.warnings),
@@ -127,10 +130,12 @@ def save_run(run: Run, folder: str | Path, *, overwrite: bool = False) -> Path:
 def save_comparison(comparison: Comparison, folder: str | Path, *, overwrite: bool = False) -> Path:
     """Write a comparison into a folder; see `Comparison.save`."""
     with _made(Path(folder), overwrite=overwrite) as new:
-        document = _document("comparison", comparison.provenance, comparison.scenario, new)
+        document = document_of("comparison", comparison.provenance, comparison.scenario, new)
         results = comparison.results
         document |= {
-            "strategies": {name: _strategy(one, comparison.scenario) for name, one in comparison.objects.items()},
+            "strategies": {
+                name: strategy_document(one, comparison.scenario) for name, one in comparison.objects.items()
+            },
             "seed": comparison.seed,
             "replications": comparison.replications,
             "stopped": comparison.stopped,
@@ -149,7 +154,8 @@ def save_comparison(comparison: Comparison, folder: str | Path, *, overwrite: bo
     return Path(folder)
 
 
-def _document(kind: str, origin: Provenance, scenario: Scenario, folder: Path) -> dict[str, Any]:
+def document_of(kind: str, origin: Provenance, scenario: Scenario, folder: Path) -> dict[str, Any]:
+    """What every saved result says first. Files that the scenario refers to are copied into the folder."""
     raw = scenario.to_dict()
     if scenario.workload.trace is not None:
         # as it was read: the file itself may have changed since
@@ -171,7 +177,8 @@ def _document(kind: str, origin: Provenance, scenario: Scenario, folder: Path) -
     }
 
 
-def _strategy(strategy: Strategy, scenario: Scenario) -> dict[str, Any]:
+def strategy_document(strategy: Strategy, scenario: Scenario) -> dict[str, Any]:
+    """A strategy as a file can hold it."""
     text = strategy_text(strategy, scenario.policies)
     if text is not None:
         return {"text": text}
@@ -233,11 +240,11 @@ def _kind(folder: Path) -> str | None:
 
 
 @checked(folder=path)
-def read(folder: str | Path) -> Run | Comparison:
-    """Read a run or a comparison that `save` has written.
+def read(folder: str | Path) -> Run | Comparison | Sweep:
+    """Read a run or a comparison that `save` has written, or the sweep of a results folder.
 
     Args:
-        folder: The folder.
+        folder: The folder; of several sweeps in one results folder, that of one of them: ``results/frames/NAME``.
 
     Returns:
         The same, with equal figures, warnings and provenance. A strategy of simtx is itself again; one of the user's is a
@@ -248,8 +255,12 @@ def read(folder: str | Path) -> Run | Comparison:
     """
     place = Path(folder).expanduser()
     kind = _kind(place)
+    if kind is None and ((place / LEDGER).is_file() or (place / SWEEP).is_file()):
+        from simtx.experiments.sweep.kept import read_sweep
+
+        return read_sweep(place)
     if kind is None:
-        what = "holds no run and no comparison that was saved" if place.is_dir() else "there is no such folder"
+        what = "holds no run, comparison or sweep that was saved" if place.is_dir() else "there is no such folder"
         raise ScenarioError(what, str(place))
     file = place / f"{kind}.json"
     try:
@@ -271,8 +282,8 @@ def read(folder: str | Path) -> Run | Comparison:
 
 
 def _run(folder: Path, document: Mapping[str, Any]) -> Run:
-    scenario, notes = _scenario(folder, document)
-    strategy = _restored(document["strategy"], scenario)
+    scenario, notes = restored_scenario(folder, document)
+    strategy = restored_strategy(document["strategy"], scenario)
     values = decoded(document["data"])
     ledger = _table(folder / "ledger.parquet")
     values["columns"] = {str(name): ledger[name].to_numpy() for name in ledger}
@@ -295,8 +306,8 @@ def _run(folder: Path, document: Mapping[str, Any]) -> Run:
 
 
 def _comparison(folder: Path, document: Mapping[str, Any]) -> Comparison:
-    scenario, notes = _scenario(folder, document)
-    strategies = {name: _restored(one, scenario) for name, one in document["strategies"].items()}
+    scenario, notes = restored_scenario(folder, document)
+    strategies = {name: restored_strategy(one, scenario) for name, one in document["strategies"].items()}
     frame = _table(folder / "runs.parquet")
     metrics = [name for name in frame if name not in ("strategy", "replication", "digest")]
     again = {(name, number): count for name, number, count in document["executions"]}
@@ -326,7 +337,7 @@ def _comparison(folder: Path, document: Mapping[str, Any]) -> Comparison:
     return comparison.coming_from(Provenance.from_dict(document["provenance"]))
 
 
-def _scenario(folder: Path, document: Mapping[str, Any]) -> tuple[Scenario, list[str]]:
+def restored_scenario(folder: Path, document: Mapping[str, Any]) -> tuple[Scenario, list[str]]:
     """The scenario, and what is to be said of it."""
     saved = decoded(document["scenario"])
     found = from_dict(saved["tables"], name=saved["name"], folder=folder)
@@ -337,9 +348,10 @@ def _scenario(folder: Path, document: Mapping[str, Any]) -> tuple[Scenario, list
     return found, [f"this version of simtx reads the scenario otherwise than simtx {old}, which made these figures"]
 
 
-def _restored(saved: Mapping[str, Any], scenario: Scenario) -> Strategy:
+def restored_strategy(saved: Mapping[str, Any], scenario: Scenario | None) -> Strategy:
+    """What `strategy_document` was made of; without a scenario, it has no policies but its own."""
     if "text" in saved:
-        return resolve(saved["text"], scenario.policies)
+        return resolve(saved["text"], None if scenario is None else scenario.policies)
     if "object" in saved:
         found: Strategy = decoded(saved["object"])
         return found

@@ -62,7 +62,7 @@ def text(decision: Any) -> str:
     """The decision for a terminal."""
     kind, first = verdict(decision)
     lines = [f"{_MARKS[kind]} {first}", *(f"  {line}" for line in remarks(decision)), ""]
-    table = _rows(decision)
+    table = rows(decision)
     widths = [max(len(row[column]) for row in table) for column in range(3)]
     for row in table:
         cells = [f"{cell:<{width}}" for cell, width in zip(row[:3], widths, strict=True)]
@@ -75,19 +75,19 @@ def html(decision: Any) -> str:
     kind, first = verdict(decision)
     said = "".join(f"<li>{escape(line)}</li>" for line in remarks(decision))
     left = "text-align:left;padding:1px 14px 1px 0;white-space:nowrap"
-    rows = "".join(
-        "<tr>" + "".join(f"<td style='{left}'>{escape(cell)}</td>" for cell in row) + "</tr>" for row in _rows(decision)
+    lines = "".join(
+        "<tr>" + "".join(f"<td style='{left}'>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows(decision)
     )
     limits = "".join(f"<br>{escape(line)}" for line in _limits(decision))
     return (
         f"<p style='border-left:6px solid {_COLOURS[kind]};padding:2px 10px;margin:4px 0'>"
         f"<b style='color:{_COLOURS[kind]}'>{_MARKS[kind]} {escape(first)}</b></p>"
-        f"<ul style='margin:2px 0 6px'>{said}</ul><table style='border-collapse:collapse'>{rows}</table>"
+        f"<ul style='margin:2px 0 6px'>{said}</ul><table style='border-collapse:collapse'>{lines}</table>"
         f"<p style='opacity:.75;font-size:smaller'>{limits.removeprefix('<br>')}</p>"
     )
 
 
-def _rows(decision: Any) -> list[tuple[str, str, str, str]]:
+def rows(decision: Any) -> list[tuple[str, str, str, str]]:
     """Strategy, standing, mean with interval, and what it is against the best one."""
     shown = catalogue.metric(decision.metric)
     unit = "" if shown.unit == "{value}" else f" {shown.unit}"

@@ -235,7 +235,7 @@ def test_what_is_no_result_is_refused_in_one_line(scenario: simtx.Scenario, tmp_
         assert len(str(caught.value).splitlines()) == 1
 
     refused("there is no such folder", tmp_path / "nowhere")
-    refused("holds no run and no comparison", tmp_path)
+    refused("holds no run, comparison or sweep", tmp_path)
     file.write_text(json.dumps({**good, "format": 99}))
     refused("it has the format 99 of a later version of simtx")
     file.write_text(json.dumps({**good, "kind": "other"}))

@@ -203,7 +203,7 @@ class Runs:
             raise ScenarioError(
                 f"'{strategy}' is no strategy of this sweep; {hint(strategy, self.strategies)}", "strategy"
             )
-        return self._intervals(metric, confidence).get((self.cell(cell), strategy), interval([], confidence))
+        return self.intervals(metric, confidence).get((self.cell(cell), strategy), interval([], confidence))
 
     def table(self, metrics: Sequence[str] = ("latency_p99_ms",), confidence: float = 0.95) -> pd.DataFrame:
         """One row a cell and strategy; for each metric the mean, the ends of its interval, and the number of replications behind it."""
@@ -212,14 +212,18 @@ class Runs:
         names = [(name, "") for name in [*self.parameters, "strategy"]]
         data = {(name, ""): [row[name] for row in rows] for name, _ in names}
         for metric in metrics:
-            found = self._intervals(metric, confidence)
+            found = self.intervals(metric, confidence)
             nothing = interval([], confidence)
             for field in ("mean", "low", "high", "n"):
                 data[metric, field] = [getattr(found.get(one, nothing), field) for one in keys]
         return pd.DataFrame(data)
 
-    def _intervals(self, metric: str, confidence: float) -> dict[tuple[int, str], Interval]:
-        """By cell and strategy; without those of which no run is finished."""
+    def intervals(self, metric: str, confidence: float = 0.95) -> dict[tuple[int, str], Interval]:
+        """Mean of a metric with its interval by number of the cell and strategy; without those of which no run is finished.
+
+        Raises:
+            ScenarioError: There is no such metric.
+        """
         check_confidence(confidence)
         frame = self._with(metric)
         kind = kind_of(metric)
@@ -323,6 +327,13 @@ class Runs:
         if stale:
             notes.append(f"{stale} of {len(self._rows)} runs are of other code, and were accepted as they are")
         return notes
+
+    def asked(self) -> dict[tuple[int, str], list[int]]:
+        """By number of the cell and strategy: the replications that were asked for, played or not."""
+        found: dict[tuple[int, str], list[int]] = {}
+        for row in self._rows:
+            found.setdefault((row.cell, row.strategy), []).append(row.replication)
+        return found
 
     # --- cells ------------------------------------------------------------------------------------------------------------------------------
 

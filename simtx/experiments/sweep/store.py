@@ -3,6 +3,7 @@
     results/ledger.sqlite              what has become of every run
     results/figures/part-000001.parquet  one row a run: key, scenario, changes, strategy, seed, replication, digest, all metrics
     results/frames/NAME.parquet        the table of one sweep: its parameters are columns, failed runs are rows
+    results/frames/NAME/sweep.json     what it was about: scenario, strategies, parameters, cells; `simtx.read` makes the sweep of it again
 
 Only the process that gives out runs writes here, never a worker. A figure is in the ledger the moment that its run is finished, and moves to a file later; a file
 is written under another name and renamed when it is whole. Numbers of files are given out by the ledger, so that no two processes ever write the same one.
@@ -14,7 +15,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -103,14 +104,27 @@ class Store:
             for file in (path, *path.parent.glob(f".{path.name}.*")):
                 file.unlink(missing_ok=True)
 
-    def keep(self, frame: pd.DataFrame, name: str) -> Path:
-        """Write the table of a sweep."""
+    def keep(self, frame: pd.DataFrame, name: str, about: Callable[[Path], None] | None = None) -> Path:
+        """Write the table of a sweep, and beside it what it was about.
+
+        Args:
+            frame: The table.
+            name: What it is called.
+            about: Writes into a folder what the sweep was about, for `simtx.read`.
+
+        Raises:
+            ScenarioError: They cannot be written.
+        """
         import pyarrow as pa
 
         path = self.folder / FRAMES / f"{name}.parquet"
         with self._told(path):
             path.parent.mkdir(exist_ok=True)
             _write(pa.Table.from_pandas(frame, preserve_index=False), path)
+            if about is not None:
+                folder = path.parent / name
+                folder.mkdir(exist_ok=True)
+                about(folder)
         return path
 
     @contextmanager

@@ -20,6 +20,7 @@ from simtx.experiments.sweep import plan as plans
 from simtx.experiments.sweep.axes import Named, parameters
 from simtx.experiments.sweep.cells import Window
 from simtx.experiments.sweep.design import Kind, Over, design
+from simtx.experiments.sweep.kept import keep
 from simtx.experiments.sweep.ledger import NAME as LEDGER
 from simtx.experiments.sweep.plan import Plan
 from simtx.experiments.sweep.result import Sweep
@@ -323,8 +324,16 @@ def _played(
         skipped=runner.skipped,
         notes=notes,
     )
-    store.keep(result.frame, settings.name or _name(study))
+    store.keep(result.frame, settings.name or _name(study), lambda folder: keep(study, result, folder))
     return result
+
+
+def found_again(study: Study, store: Store, rows: Sequence[Row], name: str) -> Sweep:
+    """The sweep of these rows as its store has it: nothing is played, and figures of other code are taken as they are, and marked."""
+    settings = Settings(accept_stale=True, name=name)
+    found, _, keys = _sorted(study, store, rows, settings)
+    why = "it is not in the results folder" if found.play else ""
+    return Sweep(study, store, list(rows), keys, settings, found.plan, stopped=why)
 
 
 def _place(study: Study, row: Row) -> tuple[int, int, int]:

@@ -1,0 +1,483 @@
+"""The decision of a report in one sentence, with its certainty and three reasons: written from figures, by rules.
+
+The rules, in this order, of a comparison:
+
+1. What decides is `Comparison.best`: thresholds first, then the metric. Nothing here says more than it supports.
+2. One strategy alone is no choice, however good it is.
+3. No strategy keeps to the thresholds: then none is named.
+4. The runs support one, and its figure is a configured timeout: then it is named with that, and not as the choice.
+5. The runs support one: it is named, with where the winner changes if a frontier of the same strategies and metric names it, too.
+6. They do not: then the first word is "Undecided", and what is open and what would settle it follow.
+
+Of a sweep the same is said of its cells: in how many of them which strategy is supported, and over one parameter between which values it changes. A
+frontier looks at the metric alone, so that its flip point is left out of the sentence as soon as a threshold has turned any of its strategies away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from simtx.metrics.intervals import HIGHER_IS_BETTER, Interval
+from simtx.report import catalogue
+from simtx.report.decision import rows
+from simtx.report.sweep_tables import with_unit
+
+if TYPE_CHECKING:
+    from simtx.experiments import Comparison, Decision
+    from simtx.experiments.frontier import Frontier
+    from simtx.experiments.sweep import Sweep
+
+Kind = Literal["yes", "open", "no"]
+_FEW: Final = 4
+_COSTS: Final = (
+    "decision_p99_ms",
+    "latency_p99_ms",
+    "goodput_per_s",
+    "aborted_share",
+    "compensated_share",
+    "drift_gross_mean",
+    "window_p99_ms",
+    "in_doubt_seconds",
+    "recovery_s",
+    "messages_per_transaction",
+    "forced_writes_per_transaction",
+)
+"""What a choice may have to be paid with, in the order in which it is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A decision in words.
+
+    Attributes:
+        kind: ``yes``: the runs support it; ``open``: they do not; ``no``: nobody keeps to the thresholds.
+        strategy: Who is named; empty: nobody.
+        sentence: One sentence.
+        certainty: How sure it is, in a few words.
+        reasons: Up to three sentences.
+        gains: In what the one that is named is better than another one, told apart by the runs.
+        costs: In what it is worse.
+    """
+
+    kind: Kind
+    strategy: str
+    sentence: str
+    certainty: str
+    reasons: tuple[str, ...]
+    gains: tuple[str, ...] = ()
+    costs: tuple[str, ...] = ()
+
+
+def of_comparison(comparison: Comparison, decision: Decision, frontier: Frontier | None = None) -> Statement:
+    """What a comparison decides.
+
+    Args:
+        comparison: The runs.
+        decision: Of it, by `Comparison.best`.
+        frontier: Where the winner changes, if that was looked for.
+    """
+    label = catalogue.metric(decision.metric).label
+    named = decision.strategy or ""
+    gains, costs, looked = _told_apart(comparison, decision)
+    reasons = _reasons(decision, costs, looked)
+    more = (tuple(gains[:_FEW]), tuple(costs[:_FEW])) if supports(decision) else ((), ())
+    figures = {row[0]: row[2] for row in rows(decision)}
+    sure = _certainty(decision)
+    if len(decision.ranking) == 1:
+        only = str(decision.ranking.index[0])
+        kept = _kept_alone(decision)
+        return Statement("open", "", f"No choice: {only} alone was looked at{kept}.", sure, reasons)
+    if not decision.candidates:
+        return Statement(
+            "no",
+            "",
+            f"None of them: no strategy keeps to all thresholds ({'; '.join(_limits(decision))}).",
+            sure,
+            reasons,
+        )
+    if decision.supported and not supports(decision):
+        text = (
+            f"Undecided: by {label} {named} would be the {'lowest' if decision.better == 'lower' else 'highest'}, but its figure is a timeout of the "
+            f"configuration ({_on_timeout(decision).lstrip('=≈ ')}) and says nothing about speed."
+        )
+        return Statement("open", "", text, f"no speed was compared; {sure.split('; ')[1]}", reasons)
+    if decision.supported:
+        sentence = f"{_named(decision, label, figures)}{_flip(decision, frontier)}"
+        if not decision.guaranteed:
+            sentence += "; not guaranteed, since the runs ended early"
+        return Statement("yes", named, f"{sentence}.", sure, reasons, *more)
+    return Statement("open", "", f"{_undecided(comparison, decision, label)}.", sure, reasons)
+
+
+def _certainty(decision: Decision) -> str:
+    sure = f"{100 * decision.confidence:g} % for all statements together"
+    support = (
+        "supported by the runs" if decision.supported and len(decision.ranking) > 1 else "not supported by the runs"
+    )
+    if len(decision.ranking) == 1:
+        support = "nothing was compared"
+    elif not decision.candidates:
+        support = "all are turned away by the runs"
+    if decision.supported and len(decision.ranking) > 1:
+        return f"{support}; {sure}; {'guaranteed' if decision.guaranteed else 'not guaranteed'}"
+    return f"{support}; {sure}"
+
+
+def supports(decision: Decision) -> bool:
+    """Whether the runs support a strategy, and not a setting: a quantile that is a configured timeout ranks who gives up soonest."""
+    return decision.supported and not (_on_timeout(decision) and not _alone(decision))
+
+
+def _alone(decision: Decision) -> bool:
+    """Whether thresholds have turned all others away, so that the metric ranks nobody."""
+    out = int((decision.ranking["standing"] == "not admissible").sum())
+    return out > 0 and out == len(decision.ranking) - 1
+
+
+def _on_timeout(decision: Decision) -> str:
+    """The timeout that the figure of the best one sits on, if it does: ``= vote_timeout in 7 of 10 runs``."""
+    return str(decision.ranking.loc[decision.strategy, "timeout"]) if decision.strategy is not None else ""
+
+
+def _named(decision: Decision, label: str, figures: Mapping[str, str]) -> str:
+    """Who, and why in a few words."""
+    limits = _limits(decision)
+    if _alone(decision):
+        return f"{decision.strategy}: the only one {_kept(limits)}"
+    most = "lowest" if decision.better == "lower" else "highest"
+    among = f" of those {_kept(limits)}" if limits else ""
+    return f"{decision.strategy}: the {most} {label}{among}, {figures[decision.strategy or '']}"
+
+
+def _kept(limits: Sequence[str]) -> str:
+    """To what limits somebody keeps, behind a noun: ``without effects missing at the end, with request to answer, 99 % < 200 ms``."""
+    without = [one.removeprefix("no ") for one in limits if one.startswith("no ")]
+    others = [one for one in limits if not one.startswith("no ")]
+    parts = [f"without {_listed(without, 'or')}"] if without else []
+    parts += [f"with {_listed(others)}"] if others else []
+    return ", ".join(parts)
+
+
+def _limits(decision: Decision) -> list[str]:
+    """The thresholds in words: ``effects missing at the end == 0``."""
+    if not len(decision.thresholds):
+        return []
+    return [limit_text(str(one)) for one in dict.fromkeys(decision.thresholds["threshold"])]
+
+
+def limit_text(threshold: str) -> str:
+    """A threshold as people read it: ``request to answer, 99 % < 200 ms``, ``no effects missing at the end``."""
+    name, sign, limit = threshold.split(" ", 2)
+    shown = catalogue.metric(name)
+    if sign == "==" and float(limit) == 0:
+        return f"no {shown.label}"
+    unit = "" if shown.unit in ("{value}", "per run") else f" {shown.unit}"
+    return f"{shown.label} {sign} {catalogue.number(float(limit) * shown.scale)}{unit}".rstrip()
+
+
+def _missed(threshold: str) -> str:
+    """What a strategy does that misses a threshold: ``has effects missing at the end``."""
+    text = limit_text(threshold)
+    return f"has {text.removeprefix('no ')}" if text.startswith("no ") else f"misses {text}"
+
+
+def _kept_alone(decision: Decision) -> str:
+    standings = set(decision.thresholds["standing"]) if len(decision.thresholds) else set()
+    if not standings:
+        return ""
+    if "not met" in standings:
+        return ", and it misses a threshold"
+    return (
+        ", and whether it keeps to the thresholds is open"
+        if "undecided" in standings
+        else ", and it keeps to the thresholds"
+    )
+
+
+def _undecided(comparison: Comparison, decision: Decision, label: str) -> str:
+    """What is open, and what would settle it."""
+    named = decision.strategy
+    if named is None:
+        first = decision.notes[0] if decision.notes else f"no strategy can be named the best by {label}"
+        return f"Undecided: {first}"
+    if int(comparison.frame["strategy"].value_counts().max() if len(comparison.frame) else 0) < 2:
+        return "Undecided: one run of each strategy decides nothing; make ten or more"
+    rivals = [name for name in decision.candidates if name != named]
+    judged = decision.thresholds
+    doubted = (
+        judged[judged["strategy"].isin(decision.candidates) & (judged["standing"] == "undecided")]
+        if len(judged)
+        else judged
+    )
+    if rivals:
+        first = f"Undecided between {_listed([named, *rivals])}, by {label}"
+    elif len(doubted):
+        limits = _listed(list(dict.fromkeys(limit_text(str(one)) for one in doubted["threshold"])))
+        first = f"Undecided: whether {named} keeps to {limits} is open"
+    else:
+        first = f"Undecided: {named} looks best by {label}, and runs of others failed or have no value"
+    if decision.more and math.isfinite(decision.more):
+        return f"{first}; about {float(f'{decision.more:.2g}'):,.0f} more replications of each would settle it"
+    return f"{first}; what is open may well be equal" if decision.more and rivals else first
+
+
+def _flip(decision: Decision, frontier: Frontier | None) -> str:
+    """Where the winner changes, as far as the frontier is about the same question and thresholds turn none of its strategies away."""
+    if frontier is None or frontier.metric != decision.metric or frontier.better != decision.better:
+        return ""
+    out = set(decision.ranking.index[decision.ranking["standing"] == "not admissible"])
+    if out & set(frontier.strategies) or decision.strategy not in frontier.strategies:
+        return ""
+    mark = "" if frontier.guaranteed else " (not guaranteed)"
+    if len(frontier.axes) != 1:
+        return f"; over {_listed([axis.name for axis in frontier.axes])}: {frontier.caption}{mark}"
+    crossings = frontier.crossings
+    if not crossings:
+        return f"; over {frontier.axes[0].name}, {frontier.axes[0].text(frontier.axes[0].low)} to {frontier.axes[0].text(frontier.axes[0].high)}: {frontier.caption}{mark}"
+    if crossings[0].below == decision.strategy:
+        return f", {frontier.caption.removeprefix(f'{decision.strategy}, ')}{mark}"
+    return f"; over {frontier.axes[0].name}: {frontier.caption}{mark}"
+
+
+# --- reasons ------------------------------------------------------------------------------------------------------------------------
+
+
+def _reasons(decision: Decision, costs: Sequence[str], looked: int) -> tuple[str, ...]:
+    """Three sentences: the figures that decide, what the thresholds say, and what it is paid with."""
+    price = f"It is paid for: {costs[0]}." if costs else ""
+    if costs and not supports(decision):
+        price = f"If {decision.strategy} were taken: {costs[0]}."
+    if not costs and looked and supports(decision):
+        price = f"In none of {looked} other figures that were looked at do the runs show it to be worse than another admissible one."
+    return tuple(one for one in (_figures(decision), _threshold_words(decision), price) if one)
+
+
+def _figures(decision: Decision) -> str:
+    """The metric of the best one beside the next one."""
+    label = catalogue.metric(decision.metric).label
+    every = rows(decision)
+    table = [row for row in every if row[1] != "not admissible"] or every
+    first = table[0]
+    text = f"By {label} ({decision.better} is better; intervals hold together) {first[0]} has {first[2]}"
+    if len(table) > 1:
+        others = [f"{row[0]} {row[2]}{f' ({row[3]})' if row[3] else ''}" for row in table[1:]]
+        text += f"; {'; '.join(others)}"
+    return f"{text}."
+
+
+def _threshold_words(decision: Decision) -> str:
+    judged = decision.thresholds
+    if not len(judged):
+        return "No threshold was set, so that the metric decides alone."
+    missed = judged[judged["standing"] == "not met"]
+    doubted = judged[judged["standing"] == "undecided"]
+    parts = []
+    for name in dict.fromkeys(missed["strategy"]):
+        limits = [_missed(str(one)) for one in missed.loc[missed["strategy"] == name, "threshold"]]
+        parts.append(f"{name} {_listed(limits)}")
+    for name in dict.fromkeys(doubted["strategy"]):
+        limits = [limit_text(str(one)) for one in doubted.loc[doubted["strategy"] == name, "threshold"]]
+        parts.append(f"whether {name} keeps to {_listed(limits)} is open")
+    if not parts:
+        never = judged["note"].str.contains("as many others", na=False).any()
+        seen = f" in the {int(decision.ranking['n'].max())} runs of each" if never else ""
+        return f"All keep to the thresholds{seen}: {'; '.join(_limits(decision))}."
+    kept = [str(name) for name in decision.ranking.index if name not in {*missed["strategy"], *doubted["strategy"]}]
+    rest = f"; {_listed(kept)} keep{'s' if len(kept) == 1 else ''} to all" if kept else ""
+    return f"Thresholds: {'; '.join(parts)}{rest}."
+
+
+def _told_apart(comparison: Comparison, decision: Decision) -> tuple[list[str], list[str], int]:
+    """In what the one that is named is better and worse than admissible others, with a confidence that holds for all that was looked at; and how much that was."""
+    named = decision.strategy
+    standings = decision.ranking["standing"]
+    rivals = [str(name) for name in standings.index if name != named and standings[name] != "not admissible"]
+    metrics = [name for name in _COSTS if name in comparison.metrics and name != decision.metric]
+    if named is None or not rivals or not metrics:
+        return [], [], 0
+    level = 1 - (1 - decision.confidence) / (len(rivals) * len(metrics))
+    gains: list[str] = []
+    costs: list[str] = []
+    for metric in metrics:
+        for rival in rivals:
+            # answers of one promise alone are like with like
+            if metric.startswith("latency_") and comparison.promises[rival] != comparison.promises[named]:
+                continue
+            words, worse = _side(comparison, named, rival, metric, level)
+            if words:
+                (costs if worse else gains).append(words)
+    return gains, costs, len(metrics)
+
+
+def _side(comparison: Comparison, named: str, rival: str, metric: str, level: float) -> tuple[str, bool]:
+    """How the one that is named compares with another one by a metric, and whether it is worse; no words: the runs do not tell."""
+    shown = catalogue.metric(metric)
+    table = comparison.differences(rival, [metric], level)
+    mean, low, high, n = (float(table[metric, part][f"{named} - {rival}"]) for part in ("mean", "low", "high", "n"))
+    if not all(map(math.isfinite, (mean, low, high))) or low <= 0 <= high:
+        return "", False
+    near, far = sorted((abs(low), abs(high)))
+    size, ends = catalogue.estimate(Interval(abs(mean), near, far, int(n)), shown.scale)
+    unit = catalogue.unit(shown, comparison.scenario)
+    unit = f" {'points' if unit == '%' else unit}" if unit else ""
+    more = mean > 0
+    words = f"{shown.label} is {size} {ends}{unit} {'higher' if more else 'lower'} than that of {rival} (paired, {100 * level:.4g} %)"
+    return words, more != (metric in HIGHER_IS_BETTER)
+
+
+# --- sweeps -------------------------------------------------------------------------------------------------------------------------
+
+
+def of_sweep(
+    sweep: Sweep,
+    decisions: Mapping[int, Decision],
+    metric: str,
+    confidence: float,
+    frontier: Frontier | None = None,
+) -> Statement:
+    """What a sweep decides.
+
+    Args:
+        sweep: The runs.
+        decisions: Of each cell, at a confidence with which all of them hold together.
+        metric: What ranks.
+        confidence: With which they do.
+        frontier: Where the winner changes, if that was looked for.
+    """
+    label = catalogue.metric(metric).label
+    each = list(decisions.values())
+    winners = [str(one.strategy) if supports(one) else "" for one in each]
+    counts = Counter(winner for winner in winners if winner)
+    cells = len(each)
+    open_cells = winners.count("")
+    nobody = sum(not one.candidates for one in each)
+    limits = list(dict.fromkeys(limit for one in each for limit in _limits(one)))
+    turned_away = [name for name in sweep.strategies if any(_is_out(one, name) for one in each)]
+    sure = f"{100 * confidence:g} % for the statements of all cells together"
+    kept = f" of those {_kept(limits)}" if limits else ""
+    reasons = [_cell_words(counts, open_cells, nobody, cells)]
+    if turned_away:
+        reasons.append(
+            f"{_listed(turned_away)} miss{'es' if len(turned_away) == 1 else ''} a threshold in at least one cell."
+        )
+    elif limits:
+        reasons.append("No strategy misses a threshold in any cell.")
+    if len(sweep.strategies) == 1:
+        text = f"No choice: {sweep.strategies[0]} alone was looked at, in {cells} cells."
+        return Statement("open", "", text, f"nothing was compared; {sure}", tuple(reasons[:1]))
+    if nobody == cells:
+        text = f"None of them: in no cell does a strategy keep to all thresholds ({'; '.join(limits)})."
+        return Statement("no", "", text, f"all are turned away by the runs; {sure}", tuple(reasons))
+    usable = frontier is not None and frontier.metric == metric and not set(frontier.strategies) & set(turned_away)
+    usable = usable and frontier is not None and not _unlike(sweep, frontier)
+    if frontier is not None and not usable:
+        reasons.append(
+            "The frontier looks at the metric alone, and thresholds turn some of its strategies away: the cells decide."
+            if frontier.metric == metric and not _unlike(sweep, frontier)
+            else "The frontier compares answers that promise different things: the cells decide."
+            if frontier.metric == metric
+            else f"The frontier is of another metric, {catalogue.metric(frontier.metric).label}: the cells decide."
+        )
+    if usable and frontier is not None:
+        mark = "guaranteed" if frontier.guaranteed else "not guaranteed"
+        where = (
+            ""
+            if set(frontier.strategies) == set(sweep.strategies)
+            else f", between {_listed(list(frontier.strategies))}"
+        )
+        decided = any(share > 0 for share in frontier.areas.values())
+        lead = frontier.caption[0].upper() + frontier.caption[1:] if not decided else frontier.caption
+        flipped = f"{lead}, by {label}{where}."
+        sure = f"{100 * frontier.confidence:g} % at each point; {mark}; undecided {_share(frontier.undecided)}"
+        return Statement("yes" if decided else "open", "", flipped, sure, tuple(reasons))
+    if not counts:
+        return Statement(
+            "open",
+            "",
+            f"Undecided in all {cells} cells, by {label}.",
+            f"not supported by the runs; {sure}",
+            tuple(reasons),
+        )
+    line = _along(sweep, list(decisions), winners)
+    if len(counts) == 1 and not open_cells:
+        name = next(iter(counts))
+        text = f"{name}, in all {cells} cells: the {_most(metric)} {label}{kept}."
+        return Statement("yes", name, text, f"supported by the runs; {sure}", tuple(reasons))
+    text = line or _listed([f"{name} in {count} of {cells} cells" for name, count in counts.most_common()])
+    rest = f"; {open_cells} of {cells} cells are undecided" if open_cells and not line else ""
+    return Statement(
+        "yes" if counts else "open",
+        next(iter(counts)) if len(counts) == 1 else "",
+        f"{text}{rest}: the {_most(metric)} {label}{kept}.",
+        f"supported by the runs where a strategy is named; {sure}",
+        tuple(reasons),
+    )
+
+
+def _unlike(sweep: Sweep, frontier: Frontier) -> bool:
+    """Whether a frontier ranks answers that mean different things."""
+    promises = {sweep.study.strategies[name].promise for name in frontier.strategies if name in sweep.study.strategies}
+    return frontier.metric.startswith("latency_") and len(promises) > 1
+
+
+def _most(metric: str) -> str:
+    return "highest" if metric in HIGHER_IS_BETTER else "lowest"
+
+
+def _share(value: float) -> str:
+    return "nowhere" if not value else "less than 1 %" if value < 0.005 else f"{100 * value:.0f} %"
+
+
+def _cell_words(counts: Mapping[str, int], open_cells: int, nobody: int, cells: int) -> str:
+    parts = [f"{name} is supported in {count}" for name, count in sorted(counts.items(), key=lambda one: -one[1])]
+    if open_cells - nobody:
+        parts.append(f"{open_cells - nobody} {'is' if open_cells - nobody == 1 else 'are'} undecided")
+    if nobody:
+        parts.append(f"in {nobody} nobody keeps to the thresholds")
+    return f"Of {cells} cell{'s' if cells != 1 else ''}: {'; '.join(parts)}."
+
+
+def _is_out(decision: Decision, name: str) -> bool:
+    return name in decision.ranking.index and bool(decision.ranking["standing"][name] == "not admissible")
+
+
+def _along(sweep: Sweep, numbers: Sequence[int], winners: Sequence[str]) -> str:
+    """Over one parameter with numbers: ``2pc up to 80/s of workload.rate, saga from 120/s; between them undecided``; empty if it is not that simple."""
+    if len(sweep.parameters) != 1:
+        return ""
+    name = sweep.parameters[0]
+    values: list[Any] = [sweep.cells[name][number] for number in numbers]
+    if not all(isinstance(value, int | float) or hasattr(value, "dtype") for value in values):
+        return ""
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    stretches: list[tuple[str, Any, Any]] = []
+    for i in order:
+        if stretches and stretches[-1][0] == winners[i]:
+            stretches[-1] = (winners[i], stretches[-1][1], values[i])
+        else:
+            stretches.append((winners[i], values[i], values[i]))
+    said: Callable[[Any], str] = lambda value: with_unit(sweep, name, value)  # noqa: E731
+    named = [one for one in stretches if one[0]]
+    if len(stretches) > 5 or not named:
+        return ""
+    parts = []
+    for position, (winner, low, high) in enumerate(stretches):
+        first, last = position == 0, position == len(stretches) - 1
+        if low == high:
+            where = f"at {said(low)}"
+        elif first:
+            where = f"up to {said(high)}"
+        elif last:
+            where = f"from {said(low)}"
+        else:
+            where = f"from {said(low)} to {said(high)}"
+        parts.append(f"{winner or 'undecided'} {where}")
+    return f"{', '.join(parts)} of {name}"
+
+
+def _listed(parts: Sequence[str], word: str = "and") -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {word} {parts[-1]}" if parts else ""

@@ -1,0 +1,265 @@
+"""The one table of a report: strategies beside each other, with intervals, numbers of runs, paired differences, and thresholds."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from simtx.metrics.intervals import HIGHER_IS_BETTER, Interval
+from simtx.report import catalogue, tables
+from simtx.report.review.sentence import limit_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simtx.experiments import Comparison, Decision
+    from simtx.experiments.sweep import Sweep
+
+METRICS: Final = (
+    "latency_p50_ms",
+    "latency_p99_ms",
+    "decision_p50_ms",
+    "decision_p99_ms",
+    "latency_committed_p50_ms",
+    "latency_committed_p99_ms",
+    "goodput_per_s",
+    "aborted_share",
+    "compensated_share",
+    "drift_gross_mean",
+    "drift_peak",
+    "in_doubt_seconds",
+    "in_doubt_open",
+    "recovery_s",
+    "missing_effects",
+    "duplicate_effects",
+)
+_MARKS: Final = {"met": "✓", "not met": "✗", "undecided": "?"}
+PANEL: Final = 5
+"""Strategies beside each other; more of them go into a further table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One figure.
+
+    Attributes:
+        mean: Mean over the runs.
+        ends: Its interval, in brackets; or nothing.
+        mark: The timeout that it sits on; or nothing.
+        n: Number of runs behind it, if it is not that of the column.
+        against: The paired difference from the baseline, with its interval; or nothing.
+        told: Whether that interval leaves out zero.
+        side: ``better`` or ``worse`` than the baseline, if it is told and like with like; else nothing.
+    """
+
+    mean: str
+    ends: str
+    mark: str
+    n: str
+    against: str
+    told: bool
+    side: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row: a metric under each strategy of its table."""
+
+    label: str
+    group: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A table of a few strategies.
+
+    Attributes:
+        heads: Their names.
+        positions: Their places among all strategies, for their colours.
+        promises: What an answer means.
+        runs: Finished runs of each.
+        lines: One row a metric.
+    """
+
+    heads: tuple[str, ...]
+    positions: tuple[int, ...]
+    promises: tuple[str, ...]
+    runs: tuple[int, ...]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One threshold under each strategy: a mark, a word, and the figure."""
+
+    text: str
+    cells: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """The section of the table.
+
+    Attributes:
+        baseline: Against whom differences are; empty with one strategy.
+        panels: One or more tables.
+        limits: Thresholds.
+        strategies: In their order.
+        notes: What has to be said below.
+    """
+
+    baseline: str
+    panels: tuple[Panel, ...]
+    limits: tuple[Limit, ...]
+    strategies: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def measures(comparison: Comparison, decision: Decision) -> Measures:
+    """The table of a comparison, with its decision."""
+    judged = [str(one).split(" ", 1)[0] for one in decision.thresholds["threshold"]] if len(decision.thresholds) else []
+    wanted = [name for name in dict.fromkeys([*METRICS, decision.metric, *judged]) if name in comparison.metrics]
+    order = list(catalogue.METRICS)
+    wanted.sort(key=lambda name: order.index(name) if name in order else len(order))
+    strategies = comparison.strategies
+    baseline = decision.strategy or strategies[0] if len(strategies) > 1 else ""
+    rows = tables.rows(comparison, wanted)
+    shown = [row for row in rows if any(one.n for _, _, one in row.cells)]
+    kept = [row for row in shown if row.metric.always or any(one.mean for _, _, one in row.cells)]
+    finished = {name: int((comparison.frame["strategy"] == name).sum()) for name in strategies}
+    against = _differences(comparison, baseline, [row.metric.name for row in kept])
+    panels = []
+    for start in range(0, len(strategies), PANEL):
+        places = range(start, min(start + PANEL, len(strategies)))
+        lines = [
+            Line(
+                row.label,
+                row.metric.group,
+                tuple(_cell(row, i, strategies[i], finished[strategies[i]], against) for i in places),
+            )
+            for row in kept
+        ]
+        names = tuple(strategies[i] for i in places)
+        promises = tuple(catalogue.ANSWER_MEANS[comparison.promises[name]] for name in names)
+        panels.append(Panel(names, tuple(places), promises, tuple(finished[name] for name in names), tuple(lines)))
+    said = tables.notes(comparison, kept)[: -len(comparison.provenance.lines())]
+    absent = [row.metric.label for row in rows if row not in shown]
+    zero = [row.metric.label for row in shown if row not in kept]
+    said += [f"not measured in any run: {', '.join(absent)}"] if absent else []
+    said += [f"zero in every run: {', '.join(zero)}"] if zero else []
+    return Measures(baseline, tuple(panels), _limits(decision, strategies), tuple(strategies), tuple(said))
+
+
+def _cell(
+    row: tables.Row, place: int, strategy: str, finished: int, against: dict[tuple[str, str], tuple[str, bool, str]]
+) -> Cell:
+    mean, ends, one = row.cells[place]
+    text, told, side = against.get((strategy, row.metric.name), ("", False, ""))
+    n = f"n = {one.n}" if one.n not in (finished, 0) else ""
+    return Cell(mean, ends, row.marks[place], n, text, told, side)
+
+
+def _differences(
+    comparison: Comparison, baseline: str, metrics: Sequence[str]
+) -> dict[tuple[str, str], tuple[str, bool, str]]:
+    """By strategy and metric: the paired difference in words, whether its interval leaves out zero, and on which side it is."""
+    if not baseline or not metrics:
+        return {}
+    table = comparison.differences(baseline, metrics)
+    found = {}
+    for name in comparison.strategies:
+        if name == baseline:
+            continue
+        row = f"{name} - {baseline}"
+        for metric in metrics:
+            mean, low, high, n = (float(table[metric, part][row]) for part in ("mean", "low", "high", "n"))
+            scale = catalogue.metric(metric).scale
+            if not math.isfinite(mean):
+                continue
+            if not math.isfinite(low) or low == high == 0:
+                text = "no difference in any run" if n > 1 and mean == 0 else ""
+                found[name, metric] = (text, False, "")
+                continue
+            size, ends = catalogue.estimate(Interval(mean, low, high, int(n)), scale)
+            sign = "+" if mean > 0 else ""
+            told = not low <= 0 <= high
+            alike = not metric.startswith("latency_") or comparison.promises[name] == comparison.promises[baseline]
+            side = ("better" if (mean > 0) == (metric in HIGHER_IS_BETTER) else "worse") if told and alike else ""
+            found[name, metric] = (f"{sign}{size} {ends}".replace("-", "−").strip(), told, side)
+    return found
+
+
+def _limits(decision: Decision, strategies: Sequence[str]) -> tuple[Limit, ...]:
+    if not len(decision.thresholds):
+        return ()
+    found = []
+    for threshold in dict.fromkeys(decision.thresholds["threshold"]):
+        rows = decision.thresholds[decision.thresholds["threshold"] == threshold].set_index("strategy")
+        scale = catalogue.metric(str(threshold).split(" ", 1)[0]).scale
+        cells = []
+        for name in strategies:
+            row = rows.loc[name]
+            figure = catalogue.number(float(row["mean"]) * scale)
+            note = f"{figure}; {row['note']}" if row["note"] else figure
+            cells.append((_MARKS[row["standing"]], str(row["standing"]), note))
+        found.append(Limit(limit_text(str(threshold)), tuple(cells)))
+    return tuple(found)
+
+
+# --- for machines -------------------------------------------------------------------------------------------------------------------
+
+COLUMNS: Final = ("strategy", "metric", "label", "unit", "mean", "low", "high", "n", "infinite", "method", "confidence")
+
+
+def write_csv(path: Path, result: Any, confidence: float = 0.95) -> None:
+    """One row a strategy and metric (of a sweep: a cell, too), with its interval, the number of runs and the unit.
+
+    Figures are as in summaries: shares are from 0 to 1, durations are in the unit of the metric's name.
+
+    Args:
+        path: The file.
+        result: A comparison or a sweep.
+        confidence: Coverage of the intervals.
+    """
+    is_sweep = hasattr(result, "cells")
+    origin = result.provenance.columns()
+    parameters = list(result.parameters) if is_sweep else []
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(_column(result, name) for name in parameters), *COLUMNS, *origin])
+        source = _sweep_rows(result, confidence) if is_sweep else _rows(result, confidence)
+        for first, strategy, metric, one in source:
+            shown = catalogue.metric(metric)
+            unit = "share" if shown.unit == "%" else catalogue.unit(shown, result.scenario) or "1"
+            figures = ["" if math.isnan(value) else repr(float(value)) for value in one[:3]]
+            rest = [one.n, one.infinite, one.method, confidence]
+            writer.writerow([*first, strategy, metric, shown.label, unit, *figures, *rest, *origin.values()])
+
+
+def _column(sweep: Sweep, parameter: str) -> str:
+    unit = sweep.units.get(parameter, "")
+    return f"{parameter} [{unit}]" if unit else parameter
+
+
+def _rows(comparison: Comparison, confidence: float) -> Iterator[tuple[list[Any], str, str, Interval]]:
+    for strategy in comparison.strategies:
+        for metric in comparison.metrics:
+            yield [], strategy, metric, comparison.interval(strategy, metric, confidence)
+
+
+def _sweep_rows(sweep: Sweep, confidence: float) -> Iterator[tuple[list[Any], str, str, Interval]]:
+    for metric in sweep.metrics:
+        table = sweep.intervals(metric, confidence)
+        for (cell, strategy), one in table.items():
+            yield [sweep.cells.at[cell, name] for name in sweep.parameters], strategy, metric, one
+
+
+def cell_text(sweep: Sweep, number: int) -> str:
+    """A cell in words: ``workload.rate = 80/s, rtt = 10 ms``."""
+    from simtx.report.sweep_tables import held
+
+    return ", ".join(held(sweep, name, sweep.cells.at[number, name]) for name in sweep.parameters) or "the only cell"

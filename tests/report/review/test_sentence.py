@@ -1,0 +1,263 @@
+"""The sentence of a decision: it names a strategy only where `best` supports one, and says what is open where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import simtx
+from simtx.experiments import Comparison
+from simtx.report.review.build import WHERE
+from simtx.report.review.sentence import Statement, limit_text, of_comparison, of_sweep
+
+Made = Callable[..., Comparison]
+Draw = Callable[[float], list[float]]
+
+
+def said(comparison: Comparison, where: Any = WHERE, by: str = "decision_p99_ms", frontier: Any = None) -> Statement:
+    return of_comparison(comparison, comparison.best(by, where), frontier)
+
+
+def test_a_supported_strategy_is_named_with_its_figure(made: Made, draw: Draw) -> None:
+    found = said(made({"saga": {"decision_p99_ms": draw(120)}, "2pc": {"decision_p99_ms": draw(100)}}))
+    assert (found.kind, found.strategy) == ("yes", "2pc")
+    assert found.sentence.startswith(
+        "2pc: the lowest request to final outcome, 99 % of those without effects missing at the end or effects doubled at the end, "
+    )
+    assert "ms [" in found.sentence
+    assert found.certainty == "supported by the runs; 95 % for all statements together; guaranteed"
+    assert len(found.reasons) <= 3
+    assert "saga" in found.reasons[0]
+    assert "lower in 0 of 20 runs" in found.reasons[0]
+
+
+def test_what_is_not_supported_names_nobody_and_says_what_would_settle_it(made: Made) -> None:
+    rng = np.random.default_rng(2)
+    found = said(
+        made(
+            {
+                "2pc": {"decision_p99_ms": rng.lognormal(0, 0.1, 12)},
+                "saga": {"decision_p99_ms": rng.lognormal(0.03, 0.1, 12)},
+            }
+        )
+    )
+    assert (found.kind, found.strategy) == ("open", "")
+    assert found.sentence.startswith("Undecided between ")
+    assert "2pc" in found.sentence
+    assert "saga" in found.sentence
+    assert found.certainty.startswith("not supported by the runs")
+    assert "guaranteed" not in found.certainty
+    assert not found.gains
+    assert not found.costs
+
+
+def test_equal_strategies_are_a_tie(made: Made) -> None:
+    values = [100.0 + i for i in range(20)]
+    found = said(made({"2pc": {"decision_p99_ms": values}, "saga": {"decision_p99_ms": values}}))
+    assert found.kind == "open"
+    assert "2pc and saga" in found.sentence
+    assert "may well be equal" in found.sentence
+
+
+def test_thresholds_decide_before_the_metric(made: Made, draw: Draw) -> None:
+    comparison = made(
+        {
+            "2pc": {"decision_p99_ms": draw(100)},
+            "dual-write": {"decision_p99_ms": draw(20), "missing_effects": [3.0] * 20},
+        }
+    )
+    found = said(comparison)
+    assert found.strategy == "2pc"
+    assert found.sentence.startswith(
+        "2pc: the only one without effects missing at the end or effects doubled at the end"
+    )
+    assert "dual-write has effects missing at the end" in found.reasons[1]
+    assert said(comparison, where=[]).strategy == "dual-write"
+
+
+def test_a_threshold_that_nobody_keeps_to_leaves_nobody(made: Made, draw: Draw) -> None:
+    comparison = made({"2pc": {"decision_p99_ms": draw(100)}, "saga": {"decision_p99_ms": draw(120)}})
+    found = said(comparison, where=["decision_p99_ms < 10"])
+    assert (found.kind, found.strategy) == ("no", "")
+    assert (
+        found.sentence == "None of them: no strategy keeps to all thresholds (request to final outcome, 99 % < 10 ms)."
+    )
+    assert "2pc misses" in found.reasons[1]
+
+
+def test_a_threshold_that_is_open_is_said_to_be(made: Made, draw: Draw) -> None:
+    comparison = made({"2pc": {"decision_p99_ms": draw(100)}, "saga": {"decision_p99_ms": draw(300)}})
+    limit = float(np.mean(comparison.frame.query("strategy == '2pc'")["decision_p99_ms"]))
+    found = said(comparison, where=[f"decision_p99_ms < {limit:.2f}"])
+    assert found.kind == "open"
+    assert "whether 2pc keeps to request to final outcome" in found.sentence
+
+
+def test_one_strategy_is_no_choice(made: Made, draw: Draw) -> None:
+    found = said(made({"2pc": {"decision_p99_ms": draw(100)}}))
+    assert (found.kind, found.strategy) == ("open", "")
+    assert found.sentence == "No choice: 2pc alone was looked at, and it keeps to the thresholds."
+
+
+def test_one_replication_decides_nothing(made: Made) -> None:
+    found = said(made({"2pc": {"decision_p99_ms": [100.0]}, "saga": {"decision_p99_ms": [900.0]}}))
+    assert found.kind == "open"
+    assert "one run of each strategy decides nothing" in found.sentence
+
+
+def test_what_never_ended_prints_how_long_it_was_watched(made: Made, draw: Draw) -> None:
+    endless = [float("inf")] * 20
+    found = said(made({"2pc": {"decision_p99_ms": draw(100)}, "saga": {"decision_p99_ms": endless}}))
+    assert found.strategy == "2pc"
+    assert "saga > 30 s" in found.reasons[0]
+    both = said(made({"2pc": {"decision_p99_ms": endless}, "saga": {"decision_p99_ms": endless}}))
+    assert both.kind == "open"
+
+
+def test_a_timeout_is_no_speed(made: Made, draw: Draw) -> None:
+    """All of 2pc end at its vote timeout of 2 s: who gives up soonest is not the fastest."""
+    found = said(made({"2pc": {"decision_p99_ms": [2000.0] * 20}, "saga": {"decision_p99_ms": draw(9000)}}))
+    assert (found.kind, found.strategy) == ("open", "")
+    assert "vote_timeout" in found.sentence
+    assert "says nothing about speed" in found.sentence
+
+
+def test_answers_that_promise_different_things_are_not_ranked(made: Made, draw: Draw) -> None:
+    comparison = made({"2pc": {"latency_p99_ms": draw(100)}, "outbox": {"latency_p99_ms": draw(10)}})
+    found = said(comparison, by="latency_p99_ms")
+    assert (found.kind, found.strategy) == ("open", "")
+    assert "not like with like" in found.sentence
+
+
+def test_runs_that_ended_early_are_not_guaranteed(made: Made, draw: Draw) -> None:
+    columns = {"2pc": {"decision_p99_ms": draw(100)}, "saga": {"decision_p99_ms": draw(300)}}
+    found = said(made(columns, stopped="interrupted"))
+    assert found.sentence.endswith("not guaranteed, since the runs ended early.")
+    assert found.certainty.endswith("not guaranteed")
+
+
+def test_what_a_choice_is_paid_with_is_told_apart_or_not_said(made: Made, draw: Draw) -> None:
+    comparison = made(
+        {
+            "2pc": {"decision_p99_ms": draw(100), "drift_gross_mean": draw(50), "goodput_per_s": draw(90)},
+            "saga": {"decision_p99_ms": draw(300), "drift_gross_mean": draw(10), "goodput_per_s": draw(60)},
+        }
+    )
+    found = said(comparison)
+    assert "gross drift" in found.reasons[2]
+    assert "higher than that of saga" in found.reasons[2]
+    assert any("goodput" in one for one in found.gains)
+
+
+def _frontier(**changed: Any) -> Any:
+    crossing = SimpleNamespace(below="2pc", above="saga", at=18.0, low=15.0, high=22.0)
+    base = {
+        "metric": "decision_p99_ms",
+        "better": "lower",
+        "strategies": ("2pc", "saga"),
+        "guaranteed": True,
+        "axes": (SimpleNamespace(name="rtt", low=1.0, high=40.0),),
+        "crossings": [crossing],
+        "caption": "2pc, unless rtt exceeds 18 [15, 22] ms; above that, saga",
+    }
+    return SimpleNamespace(**{**base, **changed})
+
+
+def test_the_flip_point_stands_in_the_sentence(made: Made, draw: Draw) -> None:
+    comparison = made({"saga": {"decision_p99_ms": draw(120)}, "2pc": {"decision_p99_ms": draw(100)}})
+    assert said(comparison, frontier=_frontier()).sentence.endswith(
+        ", unless rtt exceeds 18 [15, 22] ms; above that, saga."
+    )
+    assert "(not guaranteed)" in said(comparison, frontier=_frontier(guaranteed=False)).sentence
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"metric": "drift_peak"},
+        {"better": "higher"},
+        {"strategies": ("outbox", "saga")},
+        {"strategies": ("2pc", "dual-write")},
+    ],
+)
+def test_a_frontier_of_another_question_is_left_out(made: Made, draw: Draw, other: dict[str, Any]) -> None:
+    comparison = made(
+        {
+            "saga": {"decision_p99_ms": draw(120)},
+            "2pc": {"decision_p99_ms": draw(100)},
+            "dual-write": {"decision_p99_ms": draw(90), "duplicate_effects": [2.0] * 20},
+        }
+    )
+    assert "unless" not in said(comparison, frontier=_frontier(**other)).sentence
+
+
+@pytest.mark.parametrize(
+    ("threshold", "text"),
+    [
+        ("missing_effects == 0", "no effects missing at the end"),
+        ("latency_p99_ms < 200", "request to answer, 99 % < 200 ms"),
+        ("aborted_share <= 0.02", "aborted, nothing to undo <= 2 %"),
+    ],
+)
+def test_thresholds_in_words(threshold: str, text: str) -> None:
+    assert limit_text(threshold) == text
+
+
+def _sweep(values: list[float], comparisons: list[Comparison]) -> tuple[Any, dict[int, Any]]:
+    import pandas as pd
+
+    first = comparisons[0]
+    cells = pd.DataFrame({"workload.rate": values})
+    sweep = SimpleNamespace(
+        parameters=["workload.rate"],
+        units={"workload.rate": "1/s"},
+        cells=cells,
+        strategies=first.strategies,
+        scenario=first.scenario,
+        study=SimpleNamespace(strategies=first.objects),
+    )
+    return sweep, {i: one.best("decision_p99_ms", WHERE) for i, one in enumerate(comparisons)}
+
+
+def test_over_one_parameter_the_cells_say_between_which_values_it_changes(made: Made, draw: Draw) -> None:
+    def cell(saga: float) -> Comparison:
+        return made({"2pc": {"decision_p99_ms": draw(100)}, "saga": {"decision_p99_ms": draw(saga)}})
+
+    sweep, decisions = _sweep([20.0, 40.0, 60.0, 80.0], [cell(300), cell(200), cell(100), cell(50)])
+    found = of_sweep(sweep, decisions, "decision_p99_ms", 0.95)
+    assert found.sentence.startswith("2pc up to 40/s, undecided at 60/s, saga at 80/s of workload.rate")
+    assert found.reasons[0] == "Of 4 cells: 2pc is supported in 2; saga is supported in 1; 1 is undecided."
+    same = of_sweep(*_sweep([20.0, 40.0], [cell(300), cell(200)]), "decision_p99_ms", 0.95)
+    assert (same.kind, same.strategy) == ("yes", "2pc")
+    assert same.sentence.startswith("2pc, in all 2 cells: the lowest request to final outcome, 99 %")
+
+
+def test_a_sweep_in_which_nothing_is_told_apart_names_nobody(made: Made) -> None:
+    values = [100.0 + i for i in range(20)]
+    one = made({"2pc": {"decision_p99_ms": values}, "saga": {"decision_p99_ms": values}})
+    found = of_sweep(*_sweep([20.0, 40.0], [one, one]), "decision_p99_ms", 0.95)
+    assert (found.kind, found.strategy) == ("open", "")
+    assert found.sentence == "Undecided in all 2 cells, by request to final outcome, 99 %."
+
+
+def test_a_frontier_yields_to_thresholds_that_turn_one_of_its_strategies_away(made: Made, draw: Draw) -> None:
+    bad = made(
+        {"2pc": {"decision_p99_ms": draw(100)}, "saga": {"decision_p99_ms": draw(50), "missing_effects": [1.0] * 20}}
+    )
+    frontier = _frontier(confidence=0.95, undecided=0.01, areas={"2pc": 0.5, "saga": 0.49})
+    sweep, decisions = _sweep([20.0, 40.0], [bad, bad])
+    found = of_sweep(sweep, decisions, "decision_p99_ms", 0.95, frontier)
+    assert "unless" not in found.sentence
+    assert found.strategy == "2pc"
+    assert any("thresholds turn some of its strategies away" in one for one in found.reasons)
+    good = made({"2pc": {"decision_p99_ms": draw(100)}, "saga": {"decision_p99_ms": draw(50)}})
+    kept = of_sweep(*_sweep([20.0, 40.0], [good, good]), "decision_p99_ms", 0.95, frontier)
+    assert kept.sentence.startswith("2pc, unless rtt exceeds 18 [15, 22] ms; above that, saga")
+
+
+def test_a_comparison_of_simtx_gives_a_sentence(crashed: simtx.Comparison) -> None:
+    assert said(crashed).sentence
