@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BROKEN: Final = frozenset({"flow"})
 """Laws whose violation is a mistake of the program, and not a property of the load."""
+_LINES: Final = 8
 NO_SOURCE: Final = "no source given"
 
 COVERAGE: Final = {5: (83.0, 98.5), 10: (93.2, 96.8), 20: (93.2, 98.4), 50: (93.8, 96.8)}
@@ -107,6 +108,8 @@ def _laws(comparison: Comparison, recorded: bool) -> Check:
     if not any(one.findings for one in finished):
         rest = tuple(said)
         return Check(what, "yes" if not rest else "open", (f"nothing to say about any of {len(finished)} runs", *rest))
+    if len(said) > _LINES:
+        said = [*said[:_LINES], f"and {len(said) - _LINES} more, which comparison.warnings lists"]
     violated = any(one.law in _BROKEN for run in finished for one in run.findings)
     return Check(what, "open" if not violated else "no", tuple(said))
 
@@ -137,16 +140,20 @@ def _digests(found: Played) -> Check:
 
 def _verdicts(strategies: Sequence[str], verdicts: Sequence[Any]) -> tuple[Check, ...]:
     rows = []
+    absent = []
     for name in strategies:
         mine = [one for one in verdicts if one.strategy in (name, name.partition(":")[0])]
         if not mine:
-            base = name.partition(":")[0]
-            rows.append(Check(f"Model checker: {name}", "open", (f"not verified in this scope; simtx verify {base}",)))
+            absent.append(name)
         for one in mine:
             kind = {True: "yes", False: "no", None: "open"}[one.verdict]
             rows.append(
                 Check(f"Model checker: {name}", kind, (one.headline, f"in these bounds, and no further: {one.bounds}"))
             )
+    if absent:
+        lines = [f"simtx verify {name}" for name in dict.fromkeys(name.partition(":")[0] for name in absent)]
+        said = f"not verified in this scope: {', '.join(absent)}; {', '.join(lines)} would do it"
+        rows.append(Check("Model checker", "open", (said,)))
     return tuple(rows)
 
 

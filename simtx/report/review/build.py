@@ -111,6 +111,7 @@ class Review:
         cells: Of a sweep: one row a cell: its values, who is supported, who else may be.
         measures: The table.
         curves: The pictures of section 5.
+        outages: What was down, and how each strategy came back.
         stories: Section 6.
         untold: What section 6 leaves out, or why it is empty.
         factors: A sensitivity study; None: there is none.
@@ -140,6 +141,7 @@ class Review:
     cells: tuple[tuple[str, ...], ...]
     measures: table.Measures
     curves: tuple[pictures.Picture, ...]
+    outages: tuple[pictures.Picture, ...]
     stories: tuple[stories.Story, ...]
     untold: tuple[str, ...]
     factors: Factors | None
@@ -207,10 +209,11 @@ def review(result: Any, asked: Asked, before: Mapping[str, Any] | None = None, s
         metric=catalogue.metric(asked.by).label,
         cell=table.cell_text(result, number) if is_sweep else "",
         caption=f"{asked.frontier.caption}" if asked.frontier is not None else "",
-        key=_key(result, comparison, decisions, asked),
+        key=_key(result, comparison, decisions, asked, measures.baseline),
         cells=_cells(result, decisions) if is_sweep else (),
         measures=measures,
-        curves=(*pictures.distributions(shown), *pictures.drift(shown)) if shown else (),
+        curves=(*pictures.distributions(shown), *pictures.over(shown)) if shown else (),
+        outages=tuple(pictures.outages(shown)),
         stories=told,
         untold=(*left, *found.why),
         factors=_factors(asked.sensitivity) if asked.sensitivity is not None else None,
@@ -236,6 +239,8 @@ def review(result: Any, asked: Asked, before: Mapping[str, Any] | None = None, s
 
 def _warnings(result: Any, comparison: Comparison, checks: Sequence[background.Check]) -> tuple[str, ...]:
     """What a reader should know, but for what the section on trust says already."""
+    if not hasattr(result, "cells"):
+        return tuple(comparison.scenario.warnings)  # the section on trust has the others
     said = {line for one in checks for line in one.says}
     both = dict.fromkeys([*result.warnings, *comparison.warnings])
     return tuple(line for line in both if line not in said)
@@ -259,13 +264,13 @@ def _shown_cell(sweep: Sweep, at: Any) -> int:
 
 
 def _key(
-    result: Any, comparison: Comparison, decisions: Mapping[int, Decision], asked: Asked
+    result: Any, comparison: Comparison, decisions: Mapping[int, Decision], asked: Asked, baseline: str
 ) -> tuple[pictures.Picture, ...]:
     found: list[pictures.Picture] = [pictures.frontier(asked.frontier)] if asked.frontier is not None else []
     if decisions:
         found += pictures.winners(result, decisions) if asked.frontier is None else []
         found += pictures.figures(result, asked.by)
-    return tuple(found or pictures.key(comparison))
+    return tuple(found or pictures.key(comparison, baseline))
 
 
 def _cells(sweep: Sweep, decisions: Mapping[int, Decision]) -> tuple[tuple[str, ...], ...]:

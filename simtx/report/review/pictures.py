@@ -17,8 +17,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from simtx.report import catalogue, plots, runs, style
+from simtx.report import catalogue, plots, style
 from simtx.report.axes import short
+from simtx.report.pictures.differences import differences
+from simtx.report.pictures.distribution import distribution
+from simtx.report.pictures.failures import failures
+from simtx.report.pictures.over_time import over_time
 from simtx.report.review.sentence import supports
 from simtx.report.sweep_tables import heading, with_unit
 
@@ -74,21 +78,8 @@ def drawn(draw: Callable[[Axes], Any], size: tuple[float, float], caption: str =
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         draw(axes)
-        _legend_below(figure, axes)
         title = _UNIT.sub(" ", axes.get_title(loc="left") or axes.get_title())
         return Picture(embedded(figure), f"{title}. {caption}".strip(), caption)
-
-
-def _legend_below(figure: Figure, axes: Axes) -> None:
-    """Below the picture, where it takes no width: a page has less of it than a slide."""
-    legend = axes.get_legend()
-    if legend is None:
-        return
-    handles, labels = list(legend.legend_handles), [text.get_text() for text in legend.get_texts()]
-    legend.remove()
-    shown = [one for one in handles if one is not None]
-    across = max(1, min(len(labels), int(figure.get_figwidth() * 13 / (4 + max(map(len, labels))))))
-    figure.legend(shown, labels, loc="outside lower center", ncols=across)
 
 
 def of_figure(figure: Any, alt: str, caption: str = "") -> Picture:
@@ -104,29 +95,38 @@ def of_figure(figure: Any, alt: str, caption: str = "") -> Picture:
 # --- of a comparison ----------------------------------------------------------------------------------------------------------------
 
 
-def key(comparison: Comparison) -> list[Picture]:
-    """What a comparison without a sweep shows first: how long it takes, and what it leaves behind."""
-    wrong = comparison.frame[["missing_effects", "duplicate_effects"]].to_numpy().any()
-    bars = "bars: 95 % intervals of the mean; dots: replications"
-    if int(comparison.frame["strategy"].value_counts().max()) < 2:
-        bars = "one run of each strategy: no intervals"
-    second = plots.damage if wrong else plots.trade_off
-    return [
-        drawn(lambda ax: plots.latency(comparison, ax=ax), (6.2, 3.9)),
-        drawn(lambda ax: second(comparison, ax=ax), (5.4, 3.9), bars),
-    ]
+def key(comparison: Comparison, baseline: str) -> list[Picture]:
+    """What a comparison without a sweep shows first: how strategies differ in pairs, and how long it takes.
+
+    Args:
+        comparison: The runs.
+        baseline: Whom the others are compared with; empty with one strategy.
+    """
+    found = [drawn(lambda ax: plots.latency(comparison, ax=ax), (7.0, 4.4))]
+    if baseline and int(comparison.frame["strategy"].value_counts().min()) > 1:
+        height = 1.3 + 4 * (0.62 + 0.22 * (len(comparison.strategies) - 1))
+        found.insert(0, drawn(lambda ax: differences(comparison, baseline, ax=ax), (7.0, min(height, 9.0))))
+    elif comparison.frame[["missing_effects", "duplicate_effects"]].to_numpy().any():
+        found.append(drawn(lambda ax: plots.damage(comparison, ax=ax), (6.0, 3.6)))
+    return found
 
 
 def distributions(played: Sequence[Run]) -> list[Picture]:
     """How long transactions take in one run of each strategy."""
-    said = "one run of each strategy"
-    return [drawn(lambda ax: runs.ecdf(played, column="decision_ms", ax=ax), (5.4, 3.4), said)]
+    return [drawn(lambda ax: distribution(played, ax=ax), (7.2, 4.2), "one run of each strategy")]
 
 
-def drift(played: Sequence[Run]) -> list[Picture]:
-    """Consistency drift over time in one run of each strategy."""
-    said = "one run of each strategy; shaded: faults, and the time behind the last arrival"
-    return [drawn(lambda ax: runs.timeline(played, column="drift_gross", ax=ax), (6.2, 3.4), said)]
+def over(played: Sequence[Run]) -> list[Picture]:
+    """Consistency drift, transactions in flight and answers over time in one run of each strategy."""
+    said = "one run of each strategy; shaded: faults; hatched: the time behind the last arrival"
+    return [drawn(lambda ax: over_time(played, ax=ax), (9.6, 1.9 + 1.05 * len(played)), said)]
+
+
+def outages(played: Sequence[Run]) -> list[Picture]:
+    """What was down and when, and how each strategy came back; nothing without faults."""
+    if not any(run.data.struck for run in played):
+        return []
+    return [drawn(lambda ax: failures(played, ax=ax), (9.0, 1.6 + 0.75 * len(played)), "one run of each strategy")]
 
 
 def story(played: Mapping[str, Run], begin: float, end: float, name: str) -> Picture:

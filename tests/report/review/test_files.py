@@ -339,7 +339,7 @@ def test_verdicts_and_their_bounds_are_shown(crashed: Comparison) -> None:
     mine = {one.what: one for one in found.checks}
     assert mine["Model checker: 2pc"].kind == "yes"
     assert str(verdict.scope) in " ".join(mine["Model checker: 2pc"].says)
-    assert mine["Model checker: outbox"].says == ("not verified in this scope; simtx verify outbox",)
+    assert mine["Model checker"].says == ("not verified in this scope: outbox; simtx verify outbox would do it",)
 
 
 @pytest.mark.parametrize(
