@@ -21,7 +21,7 @@ def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (block,) = [one for one in blocks(PAGE) if one.language == "python"]
     exec(compile(block.text, PAGE.name, "exec"), {})  # noqa: S102 - our own page
     assert (tmp_path / "latency.png").exists()
-    assert len(list((tmp_path / "results" / "frames").iterdir())) == 1
+    assert len(list((tmp_path / "results" / "frames").glob("*.parquet"))) == 1
 
 
 def test_its_example_is_the_file() -> None:
