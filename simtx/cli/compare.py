@@ -59,6 +59,7 @@ def compare(
     from simtx.experiments.thresholds import thresholds
     from simtx.metrics.intervals import as_json
     from simtx.metrics.provenance import provenance
+    from simtx.scenario.advice import unreachable
 
     chosen = load(scenario, change or ())
     played = labelled(strategies or list(DEFAULT), chosen)
@@ -72,6 +73,8 @@ def compare(
     settings = {} if until is None else {"until": until}
     origin = provenance("compare", chosen, played, seed=seed, replications=most, settings=settings)
     target = claimed(out, f"simtx-{chosen.name}", "comparison", origin, "comparison.csv", "comparison.png")
+    beforehand = unreachable(chosen, played)
+    warn(beforehand)
     comparison = simtx.compare(
         chosen,
         list(played.values()),
@@ -82,7 +85,7 @@ def compare(
         progress=False if json else None,
         on_result=_Rows(target / "comparison.csv", origin),
     )
-    warn(note for note in comparison.warnings if note not in chosen.warnings)
+    warn(note for note in comparison.warnings if note not in (*chosen.warnings, *beforehand))
     written: list[Path] = []
     problem: SimtxError | None = None
     if len(comparison.frame):

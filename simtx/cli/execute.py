@@ -45,12 +45,15 @@ def execute(
     from simtx.cli.common import load, print_json, warn
     from simtx.protocols import strategy as resolve
     from simtx.reference.execute import origin
+    from simtx.scenario.advice import unreachable
 
     chosen = load(scenario, change or ())
     played = resolve(strategy, chosen.policies)
     wishes = Wishes(trace, transaction, spans, events, out)
     comes_from = origin(chosen, played, seed=seed, store=store, broker=broker, network=network)
     target = wishes.target(f"simtx-{chosen.name}-real", comes_from, repeatable=False)
+    beforehand = unreachable(chosen, {played.name: played})
+    warn(beforehand)
     run = simtx.execute(
         chosen,
         played,
@@ -63,7 +66,7 @@ def execute(
         port=port,
         progress=False if json else None,
     )
-    warn(note for note in run.warnings if note not in chosen.warnings)
+    warn(note for note in run.warnings if note not in (*chosen.warnings, *beforehand))
 
     def shown(written: list[Path]) -> None:
         if not json:

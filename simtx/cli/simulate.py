@@ -32,14 +32,17 @@ def simulate(
     from simtx.cli.common import load, print_json, warn
     from simtx.metrics.provenance import provenance
     from simtx.protocols import strategy as resolve
+    from simtx.scenario.advice import unreachable
 
     chosen = load(scenario, change or ())
     played = resolve(strategy, chosen.policies)
     wishes = Wishes(trace, transaction, spans, events, out)
     origin = provenance("simulate", chosen, {played.name: played}, seed=seed, replication=replication)
     target = wishes.target(f"simtx-{chosen.name}", origin)
+    beforehand = unreachable(chosen, {played.name: played})
+    warn(beforehand)
     run = simtx.simulate(chosen, played, seed=seed, replication=replication, trace=wishes.recorded)
-    warn(note for note in run.warnings if note not in chosen.warnings)
+    warn(note for note in run.warnings if note not in (*chosen.warnings, *beforehand))
 
     def shown(written: list[Path]) -> None:
         if not json:

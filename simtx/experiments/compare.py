@@ -30,6 +30,7 @@ from simtx.progress import progress_bar
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.protocols.registry import admit
+from simtx.scenario.advice import unreachable
 from simtx.scenario.fingerprints import CodeFingerprint, code_fingerprint
 from simtx.scenario.strata import strata
 
@@ -214,7 +215,7 @@ class Comparison:
     @property
     def warnings(self) -> list[str]:
         """What a reader should know before trusting the numbers."""
-        notes = list(self.scenario.warnings)
+        notes = [*self.scenario.warnings, *unreachable(self.scenario, self.objects)]
         if self.stopped:
             wanted = self.replications * len(self.strategies)
             notes.append(f"{self.stopped}; {len(self.frame)} of {wanted} runs are finished")

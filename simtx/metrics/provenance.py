@@ -106,13 +106,14 @@ class Provenance:
         return cls(**{name: values[name] for name in names})
 
     def columns(self) -> dict[str, Any]:
-        """A few columns for a table in which rows of several results may meet."""
+        """A few columns for a table in which rows of several results may meet, or that is all that somebody has: nothing in them is cut short."""
         return {
             "scenario": self.scenario,
-            "changes": self.changed,
+            "changes": ", ".join(f"{path} = {_written(value)}" for path, value in self.changes.items()),
             "seed": self.seed,
             "simtx": self.version,
             "fingerprint": f"{self.scenario_fingerprint}-{self.code_fingerprint}",
+            "repeat_with": self.command,
         }
 
     def same_question(self, other: Provenance) -> bool:
@@ -363,6 +364,10 @@ def _print(value: Any) -> str:
         return "cannot be compared by value"
 
 
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = _written(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from simtx.metrics.replay import data_from_trace
 from simtx.metrics.run import Run
 from simtx.metrics.trace import Trace, TraceEvent
+from simtx.scenario.advice import unreachable
 
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
@@ -167,4 +168,12 @@ def gather(
     for name in sorted(data.columns):
         digest.update(f"{name}:{list(data.columns[name])!r}".encode())
     data.digest = digest.hexdigest()
-    return Run(scenario, strategy, seed, 0, data, trace, [*scenario.warnings, *problems])
+    return Run(
+        scenario,
+        strategy,
+        seed,
+        0,
+        data,
+        trace,
+        [*scenario.warnings, *unreachable(scenario, {strategy.name: strategy}), *problems],
+    )

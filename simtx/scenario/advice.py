@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from simtx.protocols import STRATEGIES
 from simtx.scenario.infrastructure import HUB, Log
 from simtx.scenario.model import Scenario
 from simtx.scenario.popularity import hottest
@@ -13,6 +15,15 @@ from simtx.scenario.units import duration_text
 
 FULL = 0.9  # share of a capacity from which on it is said
 _OF_STORES = ("Transact", "Execute", "Prepare", "Commit", "Rollback", "ReadOutbox", "MarkOutbox")
+_OF_BROKERS = ("Publish", "Acknowledge")
+_ASKED = {
+    "2pc": ("Transact", "Execute", "Prepare", "Commit", "Rollback"),
+    "saga": ("Transact",),
+    "outbox": ("Transact", "Publish", "Acknowledge", "ReadOutbox", "MarkOutbox"),
+    "dual-write": ("Transact", "Publish", "Acknowledge"),
+}
+"""What machines of the built-in strategies ask stores and brokers for, all of them at services."""
+_ASKED_BY_SOME = (*_OF_STORES, *_OF_BROKERS)
 _BYTES, _BYTES_STEP = 3300.0, 400.0  # of memory for a transaction, and for each of its steps: checkout and transfer
 _SECONDS_STEP = 1e-4  # of time for a step of a transaction: messages, writes, a local transaction
 _SHARE = 0.8  # of the free memory that a run may take
@@ -146,6 +157,8 @@ def _faults(scenario: Scenario) -> Iterator[str]:
         effect = trigger.effect.partition(":")[0]
         if fault.node == HUB and effect in _OF_STORES:
             yield f"faults[{index}].trigger: can never strike: a hub has no store and no outbox, so none of its machines asks for '{effect}'"
+        elif fault.node == HUB and effect in _OF_BROKERS:
+            yield f"faults[{index}].trigger: can never strike under a built-in strategy: only services ask for '{effect}', no hub does"
         elif fault.node in scenario.services and all(s.service != fault.node for s in scenario.transaction.steps):
             yield f"faults[{index}].trigger: can never strike: no step runs on '{fault.node}'"
         if scenario.run.transactions is None and asked and trigger.transaction > 2 * asked:
@@ -153,6 +166,32 @@ def _faults(scenario: Scenario) -> Iterator[str]:
                 f"faults[{index}].trigger: transaction {trigger.transaction} is not expected to arrive: "
                 f"about {asked:,.0f} do in {duration_text(last)}"
             )
+
+
+def unreachable(scenario: Scenario, strategies: Mapping[str, Any]) -> list[str]:
+    """One line for each trigger that can never strike under some of these strategies, as far as it shows before the run.
+
+    What a strategy of a user's own asks for is not known; of the built-in ones it is.
+
+    Args:
+        scenario: With its faults.
+        strategies: Strategies by label.
+    """
+    lines = []
+    for index, fault in enumerate(scenario.faults):
+        if fault.trigger is None:
+            continue
+        effect = fault.trigger.effect.partition(":")[0]
+        reasons: dict[str, list[str]] = {}
+        for label, one in strategies.items():
+            asked = _ASKED.get(one.name, _ASKED_BY_SOME) if type(one) is STRATEGIES.get(one.name) else _ASKED_BY_SOME
+            if fault.node == HUB and one.hub is None:
+                reasons.setdefault("which has no hub", []).append(label)
+            elif effect in _ASKED_BY_SOME and effect not in asked:
+                reasons.setdefault(f"no machine of which asks for '{effect}'", []).append(label)
+        for reason, labels in reasons.items():
+            lines.append(f"faults[{index}].trigger: can never strike under {', '.join(labels)}, {reason}")
+    return lines
 
 
 def _network(scenario: Scenario) -> Iterator[str]:

@@ -13,6 +13,7 @@ from simtx.progress import SHARE, progress_bar
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.protocols.registry import admit
+from simtx.scenario.advice import unreachable
 from simtx.scenario.strata import refuse
 from simtx.simulator.world import World
 from simtx.workload.planner import template
@@ -95,7 +96,7 @@ def simulate(
         replication,
         world.data(),
         world.trace.trace() if world.trace is not None else record,
-        scenario.warnings,
+        [*scenario.warnings, *unreachable(scenario, {chosen.name: chosen})],
         provenance=lambda: provenance(
             "simulate",
             played,

@@ -124,6 +124,19 @@ def test_it_goes_through_json_unchanged() -> None:
     origin = simtx.simulate(scenario, "outbox").provenance
     assert Provenance.from_dict(json.loads(json.dumps(origin.to_dict()))) == origin
     assert "modules" not in origin.to_dict(modules=False)
+
+
+def test_columns_of_a_file_are_whole_and_have_the_line_that_repeats_it() -> None:
+    """A long change is cut short in print, and never in a file."""
+    fault = {"kind": "partition", "at": "1s", "duration": "2s", "a": ["hub"], "b": ["receiver"]}
+    origin = simtx.simulate(simtx.load("transfer").replace(**SMALL, faults=[fault]), "saga").provenance
+    columns = origin.columns()
+    assert "..." in origin.changed
+    assert json.dumps(fault) in columns["changes"]
+    assert columns["repeat_with"] == origin.command
+
+
+def test_what_is_no_provenance_is_refused() -> None:
     with pytest.raises(simtx.ScenarioError, match="provenance: 'seed' is missing"):
         Provenance.from_dict({"verb": "simulate", "scenario": "x", "changes": {}, "strategies": {}})
 

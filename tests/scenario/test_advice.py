@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Any
 
 import pytest
 
 from simtx.errors import ScenarioError
-from simtx.scenario import Scenario, from_dict
-from simtx.scenario.advice import size
+from simtx.protocols import (
+    STRATEGIES,
+    Saga,
+    dual_write,
+    outbox,
+    relay,
+    saga,
+    saga_participant,
+    two_phase_coordinator,
+    two_phase_execution,
+    two_phase_participant,
+)
+from simtx.scenario import Scenario, advice, from_dict
+from simtx.scenario.advice import size, unreachable
 from simtx.scenario.popularity import hottest
 
 
@@ -119,3 +133,29 @@ def test_a_run_that_would_not_fit_memory_or_patience_is_said_with_the_estimate(t
     )
     (line,) = size(scenario.replace(**{"run.duration": "30d"}), memory=1e13)
     assert line == "run: about 155,520,000 transactions take about 518 min for each strategy and replication"
+
+
+def test_a_trigger_that_can_never_strike_under_a_strategy_is_said_before_the_run(timed: dict[str, Any]) -> None:
+    """2pc prepares and a saga does not; an outbox has no hub; only services publish."""
+    prepares = with_fault(timed, node="bank", trigger={"transaction": 1, "effect": "Prepare"})
+    asked = {name: STRATEGIES[name]() for name in ("2pc", "saga", "outbox")}
+    line = "faults[0].trigger: can never strike under saga, outbox, no machine of which asks for 'Prepare'"
+    assert unreachable(prepares, asked) == [line]
+    assert unreachable(prepares, {"mine": type("Mine", (Saga,), {})()}) == []
+    at_hub = with_fault(timed, node="hub", trigger={"transaction": 1, "effect": "Publish"})
+    assert "only services ask for 'Publish', no hub does" in at_hub.warnings[0]
+    no_hub = with_fault(timed, node="hub", trigger={"transaction": 1, "effect": "Append:commit"})
+    assert unreachable(no_hub, asked) == ["faults[0].trigger: can never strike under outbox, which has no hub"]
+
+
+@pytest.mark.parametrize("name", sorted(advice._ASKED))
+def test_what_the_built_in_strategies_ask_stores_and_brokers_for_is_known(name: str) -> None:
+    """By the sources of their modules: an effect that one of them makes and that the table lacks would make the warning wrong."""
+    modules = {
+        "2pc": (two_phase_coordinator, two_phase_execution, two_phase_participant),
+        "saga": (saga, saga_participant),
+        "outbox": (outbox, relay),
+        "dual-write": (dual_write,),
+    }[name]
+    made = set(re.findall(r"\b([A-Z]\w+)\(", "".join(map(inspect.getsource, modules)))) & set(advice._ASKED_BY_SOME)
+    assert made == set(advice._ASKED[name])
