@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import JsonOption
+from simtx.cli.common import BrokerOption, JsonOption, StoreOption
 from simtx.errors import ScenarioError
 
 
@@ -17,8 +17,8 @@ def calibrate(
     strategy: Annotated[
         list[str] | None, typer.Option(help="By whom; may be given several times. Default: 2pc, saga, outbox.")
     ] = None,
-    store: Annotated[str, typer.Option(help="sqlite, postgres, or the DSN of a server.")] = "sqlite",
-    broker: Annotated[str, typer.Option(help="embedded, nats, or the URL of a server.")] = "embedded",
+    store: StoreOption = "sqlite",
+    broker: BrokerOption = "embedded",
     transactions: Annotated[int, typer.Option(min=100, help="Of each strategy.")] = 400,
     out: Annotated[Path, typer.Option(help="Folder for the file NAME.toml.")] = Path(),
     json: JsonOption = False,

@@ -26,6 +26,16 @@ if TYPE_CHECKING:
 ChangeOption: TypeAlias = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the scenario: workload.rate=200")
 ]
+StoreOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        envvar="SIMTX_STORE",
+        help="sqlite, postgres, or the DSN of a server: postgresql://... An address with a password belongs into the variable, which 'ps' does not show.",
+    ),
+]
+BrokerOption: TypeAlias = Annotated[
+    str, typer.Option(envvar="SIMTX_BROKER", help="embedded, nats, or the URL of a server: nats://...; likewise.")
+]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 

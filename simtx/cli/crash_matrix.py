@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import JsonOption
+from simtx.cli.common import BrokerOption, JsonOption, StoreOption
 
 
 def crash_matrix(
     strategy: Annotated[str, typer.Argument(help="2pc, saga, outbox or dual-write; options as in '2pc:work=before'.")],
-    store: Annotated[str, typer.Option(help="sqlite, postgres, or the DSN of a server.")] = "sqlite",
-    broker: Annotated[str, typer.Option(help="embedded, nats, or the URL of a server.")] = "embedded",
+    store: StoreOption = "sqlite",
+    broker: BrokerOption = "embedded",
     complete: Annotated[
         bool, typer.Option("--complete", help="Every place in every variant of the transaction; takes minutes.")
     ] = False,

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import JsonOption
+from simtx.cli.common import BrokerOption, JsonOption, StoreOption
 
 
 def soak(
     strategy: Annotated[str, typer.Argument(help="2pc, saga, outbox or dual-write; options as in '2pc:work=before'.")],
     minutes: Annotated[float, typer.Option(help="How long; at least one round is played.")] = 1.0,
-    store: Annotated[str, typer.Option(help="sqlite, postgres, or the DSN of a server.")] = "sqlite",
-    broker: Annotated[str, typer.Option(help="embedded, nats, or the URL of a server.")] = "embedded",
+    store: StoreOption = "sqlite",
+    broker: BrokerOption = "embedded",
     rate: Annotated[float, typer.Option(help="Transactions a second.")] = 15.0,
     every: Annotated[float, typer.Option(help="Mean seconds between two faults.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of transactions and faults.")] = 1,

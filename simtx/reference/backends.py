@@ -290,7 +290,7 @@ def check_store(store: str) -> None:
         return
     if store not in STORES:
         raise ScenarioError(
-            f"there is no store '{store}'; use 'sqlite', 'postgres', or the DSN of a server (postgresql://user@host/database)",
+            f"there is no store '{without_password(store):.200}'; use 'sqlite', 'postgres', or the DSN of a server (postgresql://user@host/database)",
             "store",
         )
 
@@ -305,16 +305,22 @@ def check_broker(broker: str) -> None:
         return
     if not broker.startswith(_URL):
         raise ScenarioError(
-            f"there is no broker '{broker}'; use 'embedded', 'nats', or the URL of a server (nats://host:4222)",
+            f"there is no broker '{without_password(broker):.200}'; use 'embedded', 'nats', or the URL of a server (nats://host:4222)",
             "broker",
         )
-    address = urlsplit(broker)
     try:
-        with socket.create_connection((address.hostname or "", address.port or 4222), timeout=5):
+        address = urlsplit(broker)
+        place = (address.hostname or "", address.port or 4222)
+    except ValueError:
+        raise ScenarioError(
+            f"'{without_password(broker):.200}' is no URL of a NATS server; it would look like nats://host:4222",
+            "broker",
+        ) from None
+    try:
+        with socket.create_connection(place, timeout=5):
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        where = f"{address.hostname}:{address.port or 4222}" if not isinstance(error, ValueError) else broker
         raise ScenarioError(
-            f"no NATS server answers at {where}: {reason}; start one there, or use 'nats'", "broker"
+            f"no NATS server answers at {place[0]:.200}:{place[1]}: {reason}; start one there, or use 'nats'", "broker"
         ) from None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -454,13 +455,14 @@ def _address(recorded: str, products: tuple[str, ...], given: str | None, option
     Raises:
         RunFolderError: He does not, or says it of a product that is in the folder.
     """
+    given = given or (None if recorded in products else os.environ.get(f"SIMTX_{option.upper()}"))
     if recorded in products:
         if given is not None and given != recorded:
             raise RunFolderError(f"the {option} of this run is '{recorded}', in the run's folder; leave --{option} out")
         return recorded
     if given is None:
         raise RunFolderError(
-            f"the {option} of this run is the server '{without_password(recorded):.200}'; if that is yours, give its address: --{option} ADDRESS"
+            f"the {option} of this run is the server '{without_password(recorded):.200}'; if that is yours, give its address: --{option} ADDRESS, or in SIMTX_{option.upper()}"
         )
     return given
 

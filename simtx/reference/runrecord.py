@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +13,11 @@ from typing import Any, Final
 
 LAYOUT: Final = 1
 """Version of the layout of a run's folder; a folder of another version is refused."""
+
+_HOST: Final = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d*)?")
+_SECRET: Final = re.compile(
+    r"(\w*(?:password|passwd|pwd|token|secret)\w*)(\s*=\s*)(?:'(?:[^'\\]|\\.)*'?|\S*)", re.IGNORECASE
+)
 
 
 @dataclass(slots=True)
@@ -116,21 +122,28 @@ def versions() -> dict[str, str]:
 
 
 def without_password(address: str) -> str:
-    """The address of a server, without what may let others in."""
+    """The address of a server, without what may let others in; of what cannot be read as one, nothing but its beginning is left."""
     if "://" not in address:
-        return address
+        return _SECRET.sub(r"\1\2***", address)
     from urllib.parse import urlsplit
 
+    scheme = address.partition("://")[0]
     try:
         parts = urlsplit(address)
-    except ValueError:  # whatever it is, it may hold a password
-        return f"{address.partition('://')[0]}://***"
+    except ValueError:
+        return f"{scheme:.40}://***"
     user, at, place = parts.netloc.rpartition("@")
+    strange = not all(_HOST.fullmatch(one) for one in place.split(","))
+    if (
+        strange or "@" in parts.path or "@" in parts.fragment
+    ):  # a password with a '/' or '#' in it, or a slip of the finger
+        return f"{scheme:.40}://***"
     name, colon, _ = user.partition(":")
-    if at and parts.scheme not in ("postgresql", "postgres") and not colon:
+    if at and parts.scheme.partition("+")[0] not in ("postgresql", "postgres") and not colon:
         name = "***"  # a token in place of a user's name
     shown = f"{name}{':***' if colon else ''}{at}{place}"
     given = [part.partition("=") for part in parts.query.split("&") if part]
-    query = "&".join(f"{key}{sign}{'***' if 'password' in key.lower() else value}" for key, sign, value in given)
-    fragment = f"#{parts.fragment}" if parts.fragment else ""
-    return f"{parts.scheme}://{shown}{parts.path}{f'?{query}' if query else ''}{fragment}"
+    query = "&".join(
+        f"{key}{sign}{'***' if _SECRET.match(f'{key}=') else value}" if sign else "***" for key, sign, value in given
+    )
+    return f"{parts.scheme}://{shown}{parts.path}{f'?{query}' if query else ''}"

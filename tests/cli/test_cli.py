@@ -485,3 +485,32 @@ def test_an_error_that_cannot_be_told_is_an_exit_code() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-m", "simtx", "verify", "sage"], stderr=full, check=False)
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--store", "postgresql+psycopg://ada:s3cret@db/shop"),
+        ("--store", "host=db user=ada password=s3cret"),
+        ("--store", "postgresql://ada:s3cret@db:port/shop"),
+        ("--store", "postgresql://ada:pa/s3cret@db/shop"),
+        ("--broker", "nats://ada:s3cret@broker:port"),
+        ("--broker", "nats://[s3cret"),
+        ("--broker", "http://ada:s3cret@broker"),
+        ("--broker", "nats://ada:s3cret@127.0.0.1:1"),
+    ],
+)
+def test_no_password_is_shown(capsys: pytest.CaptureFixture[str], options: tuple[str, str]) -> None:
+    assert main(["execute", "transfer", "outbox", *options]) == 2
+    shown = capsys.readouterr()
+    assert "cret" not in shown.out + shown.err
+    assert len(shown.err.splitlines()) == 1
+
+
+def test_an_address_may_come_from_a_variable(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the command line everybody could read it."""
+    monkeypatch.setenv("SIMTX_BROKER", "kafka")
+    assert main(["execute", "transfer", "outbox"]) == 2
+    assert "there is no broker 'kafka'" in capsys.readouterr().err

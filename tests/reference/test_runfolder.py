@@ -177,6 +177,16 @@ def test_a_scenario_that_was_edited_is_noticed(tmp_path: Path) -> None:
         ("nats://ada:s3cret@broker:4222", "nats://ada:***@broker:4222"),
         ("nats://broker:4222", "nats://broker:4222"),
         ("nats://[s3cret", "nats://***"),
+        ("postgresql+psycopg://ada:s3cret@db/shop", "postgresql+psycopg://ada:***@db/shop"),
+        ("postgresql://ada:s3/cret@db/shop", "postgresql://***"),
+        ("postgresql://ada:s3?cret@db/shop", "postgresql://***"),
+        ("postgresql://ada:s3#cret@db/shop", "postgresql://***"),
+        ("postgresql://ada:s3cret@one:5432,two:5432/shop", "postgresql://ada:***@one:5432,two:5432/shop"),
+        ("nats://ada:s3cret", "nats://***"),
+        ("nats://ada:s3cret@broker:port", "nats://***"),
+        ("http://ada:s3cret@broker", "http://ada:***@broker"),
+        ("host=db user=ada password=s3cret dbname=shop", "host=db user=ada password=*** dbname=shop"),
+        ("host=db password = 's3 cret' user=ada", "host=db password = *** user=ada"),
     ],
 )
 def test_passwords_are_not_written_down(tmp_path: Path, address: str, shown: str) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
+from simtx.reference.runrecord import without_password
 from simtx.reference.stores.base import StoreDamaged, StoreFailed
 from simtx.reference.stores.postgres_driver import conninfo, pq, psycopg
 from simtx.reference.stores.postgres_sql import TERMINATE
@@ -75,8 +76,16 @@ class Links:
     def __init__(self, dsn: str, schema: str, *, title: str, size: int, lock_timeout: int, patience: float) -> None:
         try:
             given = conninfo.conninfo_to_dict(dsn)
-        except psycopg.ProgrammingError as error:
-            raise StoreFailed(f"this is no DSN of PostgreSQL: {line(error)}") from None
+        except psycopg.ProgrammingError:  # its text may hold a part of the password
+            given = None
+        shown = without_password(dsn)
+        if given is None or shown.endswith(
+            "://***"
+        ):  # the latter PostgreSQL would read, with a part of the password for a database
+            raise StoreFailed(
+                f"'{shown:.200}' is no DSN of PostgreSQL; it would look like postgresql://user@host:5432/database "
+                "(signs like / ? # @ in a password are written %2F %3F %23 %40)"
+            )
         settings = {
             "search_path": schema,
             "lock_timeout": lock_timeout,
