@@ -23,6 +23,7 @@ from simtx.arguments import SEED, STRATEGIES, checked, instance, optional, path,
 from simtx.errors import ScenarioError, SimtxError
 from simtx.experiments.compare import DEFAULT, labelled
 from simtx.experiments.executors import Backend, ExecutorLike, Loky, backend, is_death, processors
+from simtx.experiments.stories import stories
 from simtx.experiments.work import Outcome, failed, play, version
 from simtx.lab import state as states
 from simtx.lab.answer import METRICS, Answer, answer, fit
@@ -30,6 +31,7 @@ from simtx.lab.controls import Control, controls
 from simtx.lab.failures import Failure, failures
 from simtx.lab.memory import Memory, Task
 from simtx.lab.state import Saved, State
+from simtx.lab.telling import Told, tell
 from simtx.metrics.provenance import strategy_text
 from simtx.scenario import from_dict, load
 from simtx.scenario.units import hint
@@ -192,6 +194,19 @@ class Explorer:
         if not self._wake.done():
             self._wake.set_result(None)
         self._news.notify_all()
+
+    def tell(self, story: str, then: Callable[[Told], None]) -> None:
+        """Play one of the failure stories, which have worlds of their own, in a worker process; returns at once.
+
+        Args:
+            story: Name of one of `simtx.stories`.
+            then: Called with what came of it, in a thread of the worker processes.
+
+        Raises:
+            ScenarioError: There is no such story.
+        """
+        stories()[story]
+        self._backend.submit(tell, story, self.seed).add_done_callback(lambda done: then(done.result()))
 
     # --- what is known ----------------------------------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ def failures(scenario: Scenario) -> dict[str, Failure]:
         ),
         Failure(
             "participant-dies",
-            f"{last} dies",
+            f"{last} is down",
             "What it had not made durable is lost, and everybody who needs it asks again until it is back.",
             0.3,
             0.2,

@@ -6,15 +6,12 @@ it stands in, so that it can be read in a dark notebook.
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from simtx.lab import page
 from simtx.lab.answer import OUTCOMES, TIMES, Answer, Estimate
 from simtx.report import style
 from simtx.report.axes import logarithmic, short
@@ -26,24 +23,12 @@ if TYPE_CHECKING:
 
     from simtx.lab.exploring import Explorer
 
-_INK: Final = "#010203"
-"""Stands for the colour of letters in an SVG, until it is replaced."""
-_FAINT: Final = "#010204"
-"""Likewise, for the lines of the grid."""
 _SIZE: Final = (9.2, 4.3)
 _SHADES: Final = {
     "committed_share": ("committed", 1.0, ""),
     "compensated_share": ("compensated", 0.45, "////"),
     "aborted_share": ("aborted", 0.2, ""),
     "undecided_share": ("open", 0.0, "xxxx"),
-}
-_LOOKS: Final = {
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.titlecolor": _INK,
 }
 
 
@@ -54,35 +39,13 @@ def figure(answer: Answer, explorer: Explorer) -> Figure:
 
 
 def svg(answer: Answer, explorer: Explorer) -> str:
-    """The picture as SVG for a page, as wide as the page allows."""
-    looks: Any = {
-        **_LOOKS,
-        "grid.color": _FAINT,
-        "svg.fonttype": "none",
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
-    }
-    with style.context(), mpl.rc_context(looks):
-        drawn = _drawn(answer, explorer)
-        written = io.StringIO()
-        drawn.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-    text = written.getvalue()
-    text = text[text.index("<svg") :]
-    text = text.replace(_INK, "var(--jp-content-font-color1, currentColor)").replace(
-        _FAINT, "var(--jp-border-color2, #9996)"
-    )
-    title = escape(f"{finding(answer, explorer)}. {answer.status}")
-    return re.sub(
-        r"<svg ([^>]*?)width=\"[^\"]*\"([^>]*?)height=\"[^\"]*\"([^>]*)>|<svg ([^>]*)>",
-        lambda match: f'<svg {_attributes(match)} role="img" style="width:100%;height:auto"><title>{title}</title>',
-        text,
-        count=1,
-    )
+    """The picture as SVG for a page."""
 
+    def draw() -> Figure:
+        with style.context():
+            return _drawn(answer, explorer)
 
-def _attributes(match: re.Match[str]) -> str:
-    whole = " ".join(part for part in match.groups() if part)
-    return re.sub(r'\b(width|height)="[^"]*"', "", whole).strip()
+    return page.svg(draw, f"{finding(answer, explorer)}. {answer.status}")
 
 
 def finding(answer: Answer, explorer: Explorer) -> str:
@@ -279,12 +242,13 @@ def curve(answer: Answer, explorer: Explorer, *, ax: Axes) -> Axes:
     ax.set_xlim(control.values[0], control.values[-1])
     ax.axvline(
         float(answer.state.values.get(control.name, control.base)),
-        color=_INK if mpl.rcParams["text.color"] == _INK else "#444444",
+        color=style.theme().muted,
         linewidth=0.8,
         linestyle=":",
     )
     ax.xaxis.set_major_formatter(lambda value, _: control.text(value) if value else "0")
-    ax.xaxis.set_minor_formatter(lambda *_: "")
+    ax.xaxis.set_minor_formatter(lambda value, _: control.text(value) if value and f"{value:e}"[0] in "25" else "")
+    ax.tick_params(axis="x", which="both", labelsize=style.size(0.85))
     if not seen:
         ax.text(0.5, 0.5, "not known yet", transform=ax.transAxes, ha="center", fontsize=9)
     ax.set_xlabel(f"{control.label} (marks: played, dashed: interpolated)")

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import ipywidgets  # type: ignore[import-untyped]
 
 from simtx.errors import SimtxError
+from simtx.experiments.stories import stories
 from simtx.lab.answer import METRICS, Answer
 from simtx.lab.controls import Control
+from simtx.lab.telling import Told
 from simtx.report.catalogue import axis_label
 
 if TYPE_CHECKING:
@@ -48,6 +50,16 @@ class View:
             style={"button_width": "auto"},
         )
         self.failure.observe(self._struck, "value")
+        self.story = ipywidgets.ToggleButtons(
+            options=[(one.title, name) for name, one in stories().items()], value=None, style={"button_width": "auto"}
+        )
+        self.story.observe(lambda change: self._tell(change["new"]), "value")
+        self.teaches = ipywidgets.HTML(
+            _said(
+                "Ten ways to go wrong, each in a small world of its own that shows it best. Choose one: it is played now."
+            )
+        )
+        self.told = ipywidgets.HTML(layout={"min_height": _HEIGHT})
         self.metric = ipywidgets.Dropdown(
             options=[(axis_label(name, explorer.scenario), name) for name in METRICS],
             description="curve",
@@ -64,7 +76,7 @@ class View:
         self.save.on_click(lambda _: self._save())
         self.reset = ipywidgets.Button(description="reset", icon="undo")
         self.reset.on_click(lambda _: self._do(explorer.reset))
-        self.box = self._arranged()
+        self.box = self._tabs()
         explorer.on_answer(self._follow)
         self._follow(explorer.answer)
 
@@ -93,7 +105,11 @@ class View:
         )
         body = ipywidgets.HBox([left, right], layout={"flex_flow": "row wrap"})
         foot = ipywidgets.HBox([self.link, self.file, self.save], layout={"flex_flow": "row wrap"})
-        box = ipywidgets.VBox([self.failure, self.lesson, body, foot])
+        return ipywidgets.VBox([self.failure, self.lesson, body, foot])
+
+    def _tabs(self) -> Any:
+        told = ipywidgets.VBox([self.story, self.teaches, self.told])
+        box = ipywidgets.Tab(children=[self._arranged(), told], titles=["Explore", "Failure stories"])
         box.add_class("simtx-explorer")
         return box
 
@@ -101,6 +117,16 @@ class View:
 
     def _struck(self, change: dict[str, Any]) -> None:
         self._do(lambda: self.explorer.strike(change["new"] or None))
+
+    def _tell(self, name: str) -> None:
+        """Play a failure story; the last one that was asked for is shown."""
+
+        def show(told: Told) -> None:
+            if self.story.value == name:
+                self.told.value, self.teaches.value = told.picture, _said(f"Again: {told.command}")
+
+        self.teaches.value = _said("playing")
+        self._do(lambda: self.explorer.tell(name, show))
 
     def _do(self, what: Any) -> None:
         """Do what was asked for; what is wrong with it is said below the picture."""

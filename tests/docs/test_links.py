@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -64,12 +65,28 @@ def test_the_map_of_tests_names_every_folder_of_tests():
     assert [folder for folder in folders if f"{folder}/" not in text] == []
 
 
+def lab_folder():
+    """The folder in which the README starts JupyterLab, the root of its server: nothing above it can be opened."""
+    command = re.search(
+        r"`\.venv/bin/jupyter lab(?: (?P<folder>[^`]+))?`", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
+    assert command is not None, "the README says how JupyterLab is started"
+    return ROOT / (command["folder"] or "")
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=name)
-def test_relative_links_of_notebooks_resolve(notebook, tmp_path):
+def test_links_of_notebooks_work_in_jupyterlab_as_the_readme_starts_it(notebook, tmp_path):
+    """Each leads to a file, to a heading in it if it says so, and never out of the folder in which the server was started."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     page = tmp_path / "cells.md"
     page.write_text("\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"))
-    broken = [
-        t for t in links(page) if not t.startswith(REMOTE) and not (notebook.parent / t.partition("#")[0]).exists()
-    ]
+    broken = []
+    for target in links(page):
+        if target.startswith(REMOTE):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (notebook.parent / path).resolve() if path else notebook
+        inside = file.is_relative_to(lab_folder().resolve())
+        if not (inside and file.exists()) or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+            broken.append(target)
     assert broken == []
