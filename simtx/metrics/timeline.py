@@ -135,6 +135,15 @@ def frame(data: Any) -> pd.DataFrame:
     return pd.DataFrame(data.timeline.without(arrivals), columns=data.timeline.names)
 
 
+def not_measured(data: Any) -> str:
+    """Which columns no sample has a figure of, as a warning says it: ``lock_queue_*, broker_*``; empty if there is none."""
+    samples = frame(data)
+    empty = [name for name in samples.columns if len(samples) and samples[name].isna().all()]
+    return ", ".join(
+        dict.fromkeys(next((f"{one}_*" for one in LEVELS if name.startswith(f"{one}_")), name) for name in empty)
+    )
+
+
 def backlog(samples: pd.DataFrame) -> npt.NDArray[np.float64]:
     """All that waits at each sample: for workers, for locks, in outboxes, at the broker. What is not known counts as nothing.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simtx.metrics.replay import data_from_trace
 from simtx.metrics.run import Run
+from simtx.metrics.timeline import not_measured
 from simtx.metrics.trace import Trace, TraceEvent
 from simtx.scenario.advice import unreachable
 
@@ -164,6 +165,10 @@ def gather(
     trace = merged(rows, origin)
     data = data_from_trace(trace, scenario, values, broker=strategy.uses_broker)
     data.origin = origin
+    if unknown := not_measured(data):
+        problems.append(
+            f"not measured in a real run: {unknown} of the timeline; backlog and recovery are without what waits there"
+        )
     digest = hashlib.sha256()
     for name in sorted(data.columns):
         digest.update(f"{name}:{list(data.columns[name])!r}".encode())

@@ -7,7 +7,7 @@ across stores that is the business of the scenario's deadlock rule (`simtx.simul
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from simtx.protocols import Status, Transact
@@ -108,11 +108,8 @@ class RowLocks(Tables):
                 yield work, list(before)
                 before.append(work)
 
-    def _release(self, work: Work) -> None:
-        if not work.keys:
-            return
-        owners = self.owners
-        freed = [key for key in work.keys if owners.get(key) is work]
+    def _count(self, work: Work, freed: Sequence[str]) -> None:
+        """These locks end now, released or lost in a crash: for how long they were held."""
         if not freed:
             return
         node, record = self._node, work.actor.record
@@ -124,6 +121,15 @@ class RowLocks(Tables):
             record.lock_hold += seconds
         if node.journal is not None:
             node.journal.unlocked(work.tx, freed, seconds)
+
+    def _release(self, work: Work) -> None:
+        if not work.keys:
+            return
+        owners = self.owners
+        freed = [key for key in work.keys if owners.get(key) is work]
+        if not freed:
+            return
+        self._count(work, freed)
         followers = []
         for key in freed:
             del owners[key]

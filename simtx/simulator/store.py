@@ -320,6 +320,11 @@ class Store(RowLocks):
     def crash(self) -> None:
         """Keep what is durable: values, rows, prepared branches with their locks. All else is gone."""
         node = self._node
+        kept = {id(branch) for branch in self.prepared.values()}
+        for work in {id(one): one for queue in self.waiters.values() for one in queue}.values():
+            self._end_wait(work, "lost")
+        for work in {id(owner): owner for owner in self.owners.values() if id(owner) not in kept}.values():
+            self._count(work, [key for key in work.keys if self.owners.get(key) is work])
         self.open.clear()
         self.waiters.clear()
         self.lock_waits.clear(node.env.now)

@@ -116,3 +116,32 @@ def test_a_real_coordinator_that_never_comes_back_leaves_branches_in_doubt(tmp_p
     assert summary.in_doubt_seconds > 2 * summary.in_doubt_open - 1  # the drain limit, of all of them
     assert summary.locks_open >= summary.in_doubt_open
     assert summary_from_trace(run.trace, scenario).in_doubt_open == summary.in_doubt_open
+
+
+def test_locks_that_a_crash_destroys_count_up_to_the_crash() -> None:
+    """A local transaction waits for its log for 5 s, with its row locked; the node crashes after 2 s of that. Another one waits for the row."""
+    crash = {"kind": "crash", "node": "sender", "at": "3s", "duration": "1s"}
+    alone = simtx.load("transfer").replace(
+        **{
+            "services.sender.store.log.forced_write": "5s",
+            "transaction.parameters.payer.population": 1,
+            "workload.rate": 1.0,
+            "workload.kind": "deterministic",
+            "run.transactions": 2,
+            "run.warmup": "0s",
+            "run.drain": "60s",
+            "services.sender.store.lock_timeout": "9s",
+            "faults": [crash],
+        }
+    )
+    run = simtx.simulate(alone, "saga", trace=True)
+    table = run.transactions.set_index("tx")
+    lost = [one for one in run.trace if one.kind == "unlock" and one.time == 3.0]
+    assert [one.tx for one in lost] == [0]
+    assert 1.5 < float(lost[0].detail) < 3.0
+    assert table.lock_hold_ms[0] >= 1e3 * float(lost[0].detail)
+    waited = [one for one in run.trace if one.kind == "wait" and one.name == "lost"]
+    assert [(one.tx, one.time) for one in waited] == [(1, 3.0)]
+    assert 0.5 < float(waited[0].detail) < 1.0
+    replayed = summary_from_trace(run.trace, alone)
+    assert replayed["lock_hold_seconds"] == pytest.approx(run.summary.lock_hold_seconds)
