@@ -1,7 +1,8 @@
-"""Make what the README shows: `python docs/make_pictures.py [checkout] [in-doubt] [readme]`; without names, all of it.
+"""Make what pages show: `python docs/make_pictures.py [checkout] [in-doubt] [readme] [stories]`; without names, all of it.
 
 `checkout` is the picture that `simtx compare checkout` writes; `in-doubt` is drawn by the second Python block of the README; `readme`
-runs the first one and puts its output below it. A test fails when that output is stale.
+runs the first one and puts its output below it; `stories` plays the failure stories and writes their pictures and what they teach into their page. A test
+fails when a text is stale.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import simtx  # after the choice of the backend
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 README = ROOT / "README.md"
+STORIES = ROOT / "docs" / "stories.md"
 
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _OUTPUT = re.compile(r"(?<=^```text\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
@@ -50,6 +52,24 @@ def readme() -> Path:
     return README
 
 
+def stories() -> Path:
+    """The page of the failure stories: of each its picture, what it teaches, and what of it the model does not have."""
+    (IMAGES / "stories").mkdir(parents=True, exist_ok=True)
+    parts = []
+    for name, story in simtx.stories().items():
+        told = story.run()
+        _save(told.plot(), f"stories/{name}.png")
+        parts.append(f"\n## `{name}`: {story.title[0].lower()}{story.title[1:]}\n\n{told.teaches}\n")
+        if story.omits:
+            parts.append(f"\nNot in the model: {story.omits}\n")
+        parts.append(f"\n![{story.title}](images/stories/{name}.png)\n")
+    page = STORIES.read_text(encoding="utf-8")
+    head = page[: page.index("<!-- stories: ")]
+    mark = page[len(head) :].partition("\n")[0]
+    STORIES.write_text(f"{head}{mark}\n{''.join(parts)}", encoding="utf-8")
+    return STORIES
+
+
 def _last_value(code: str) -> Any:
     """What the last line of the code is worth, as a notebook would show it."""
     *before, last = code.strip().splitlines()
@@ -70,7 +90,12 @@ def _save(figure: Any, name: str) -> Path:
     return IMAGES / name
 
 
-MAKERS: dict[str, Callable[[], Path]] = {"checkout": checkout, "in-doubt": in_doubt, "readme": readme}
+MAKERS: dict[str, Callable[[], Path]] = {
+    "checkout": checkout,
+    "in-doubt": in_doubt,
+    "readme": readme,
+    "stories": stories,
+}
 
 
 def main(names: list[str]) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from simtx.metrics.censored import longer_than
+from simtx.metrics.recovery import target
 from simtx.report import catalogue, footer, style
 from simtx.report.axes import short
 from simtx.report.pictures import canvas, faults
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 _PLACE: Final = re.compile(r"\{([^{}/]+)/([a-z_0-9]+)\}")
 _WIDTH: Final = 110  # characters of a line on a terminal
-_NAME: Final = 34  # characters of a fault's name that have room above a panel
+_LONGEST: Final = 22  # characters of the names of the nodes that a fault hits that have room above a panel
+_KINDS: Final = {"slow": "slowness", "broker-outage": "outage", "store-outage": "outage of the store"}
 _NAMES: Final = {
     "drift_gross": "gross drift",
     "in_flight": "transactions in flight",
@@ -181,17 +183,17 @@ def _about(story: Any) -> list[tuple[str, str]]:
     cases = [label if label == one.strategy else f"{label} ({one.strategy})" for label, one in story.cases.items()]
     return [
         ("scenario", f"{scenario.name}: {scenario.title}"),
-        ("faults", "; ".join(dict.fromkeys(_fault(one) for one in scenario.faults)) or "none"),
+        ("faults", "; ".join(dict.fromkeys(_named(one.kind, target(one)) for one in scenario.faults)) or "none"),
         ("cases", ", ".join(cases)),
         *([("not in the model", story.omits)] if story.omits else []),
         ("play it", f'simtx.story("{story.name}").run(), or: {story.command}'),
     ]
 
 
-def _fault(fault: Any) -> str:
-    from simtx.metrics.recovery import target
-
-    return f"{fault.kind} of {target(fault)}"
+def _named(kind: str, whom: str) -> str:
+    """A fault in a few words; names of many nodes are left out."""
+    what = _KINDS.get(kind, kind)
+    return f"{what} of {whom}" if whom and len(whom) <= _LONGEST else what
 
 
 def _looks(telling: Any) -> dict[str, style.Look]:
@@ -290,7 +292,7 @@ def _struck(run: Run) -> str:
     """The faults that struck, in a few words."""
     blows: dict[str, list[Any]] = {}
     for one in run.data.struck:
-        blows.setdefault(one.name if len(one.name) <= _NAME else one.kind, []).append(one)
+        blows.setdefault(_named(one.kind, one.target), []).append(one)
     return ", ".join(
         f"{f'{len(each)} x ' if len(each) > 1 else ''}{name}, {each[0].begin:.3g} to {each[-1].end:.3g} s"
         for name, each in blows.items()

@@ -19,7 +19,7 @@ KINDS = {kind for row in ROWS for kind in re.findall(r"`([\w-]+)`", row)}
 
 def test_the_examples_print_what_the_page_shows():
     examples = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
-    assert len(examples) == PAGE.count("```python") == PAGE.count("```text") == 2
+    assert len(examples) == PAGE.count("```python") == PAGE.count("```text") == 3
     for code, shown in examples:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):

@@ -109,7 +109,7 @@ def test_everything_shows_itself() -> None:
     story = listed["split-brain"]
     for shown in (str(story), story._repr_html_()):
         assert story.omits in shown
-        assert "partition of" in shown
+        assert "partition" in shown
     told = story.run()
     page = told._repr_html_()
     assert told.teaches in page
