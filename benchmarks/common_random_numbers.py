@@ -1,7 +1,7 @@
 """What common random numbers are worth: the variance of a paired difference, as a share of that of independent runs.
 
     python benchmarks/common_random_numbers.py                        # the built-in scenarios
-    python benchmarks/common_random_numbers.py checkout --replications 200
+    python benchmarks/common_random_numbers.py checkout --replications 200 --transactions 3000
 
 For each pair of strategies: var(A - B) / (var(A) + var(B)) over replications, where A and B are the same quantile of two strategies in the same
 replication. It is 1 for independent runs, 0 if the difference is always the same, and above 1 if pairing does harm. It is printed for
@@ -40,11 +40,13 @@ class InOrderOfUse(TransactionStreams):
         return lambda _: draw()
 
 
-def quantiles(job: tuple[str, str, str, int]) -> list[float]:
+def quantiles(job: tuple[str, str, str, int, int]) -> list[float]:
     """The quantiles of one run."""
-    name, strategy, way, replication = job
+    name, strategy, way, replication, transactions = job
     simtx.simulator.world.TransactionStreams = InOrderOfUse if way == WAYS[0] else TransactionStreams  # type: ignore[misc]
     scenario = simtx.load(name)
+    warmup = 0.1 * transactions / (scenario.workload.mean_rate() or 1.0)  # as large a part in all scenarios
+    scenario = scenario.replace(**{"run.transactions": transactions, "run.warmup": f"{warmup:.6g}s"})
     summary = simtx.simulate(scenario, strategy, seed=1, replication=replication).summary
     return [float(summary[metric]) for metric in METRICS]
 
@@ -59,26 +61,31 @@ def main() -> int:
     """Play all runs and print one line a pair."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenarios", nargs="*", default=["checkout", "transfer", "travel"])
-    parser.add_argument("--replications", type=int, default=60)
+    parser.add_argument("--replications", type=int, default=24)
+    parser.add_argument("--transactions", type=int, default=500)
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
-    jobs = list(itertools.product(options.scenarios, STRATEGIES, WAYS, range(options.replications)))
-    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
-        results = dict(zip(jobs, pool.map(quantiles, jobs, chunksize=4), strict=True))
-    print(f"variance of the paired difference / of independent runs, {options.replications} replications, seed 1")
-    print(f"{'scenario':10} {'quantile':16} {'pair':20} {WAYS[0]:>14} {WAYS[1]:>16}")
+    numbers = range(options.replications)
+    print(
+        f"variance of the paired difference / of independent runs, {options.replications} replications of "
+        f"{options.transactions} transactions, seed 1"
+    )
+    print(f"{'scenario':10} {'quantile':16} {'pair':20} {WAYS[0]:>14} {WAYS[1]:>16}", flush=True)
     found: dict[str, list[float]] = {way: [] for way in WAYS}
-    for name, (index, metric) in itertools.product(options.scenarios, enumerate(METRICS)):
-        for pair in itertools.combinations(STRATEGIES, 2):
-            row = []
-            for way in WAYS:
-                one, other = (
-                    np.array([results[name, strategy, way, number][index] for number in range(options.replications)])
-                    for strategy in pair
-                )
-                row.append(ratio(one, other))
-                found[way].append(row[-1])
-            print(f"{name:10} {metric:16} {' and '.join(pair):20} {row[0]:14.2f} {row[1]:16.2f}")
+    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+        for name in options.scenarios:
+            jobs = list(itertools.product([name], STRATEGIES, WAYS, numbers, [options.transactions]))
+            results = dict(zip([job[1:4] for job in jobs], pool.map(quantiles, jobs, chunksize=4), strict=True))
+            for index, metric in enumerate(METRICS):
+                for pair in itertools.combinations(STRATEGIES, 2):
+                    row = []
+                    for way in WAYS:
+                        one, other = (
+                            np.array([results[strategy, way, i][index] for i in numbers]) for strategy in pair
+                        )
+                        row.append(ratio(one, other))
+                        found[way].append(row[-1])
+                    print(f"{name:10} {metric:16} {' and '.join(pair):20} {row[0]:14.2f} {row[1]:16.2f}", flush=True)
     for way in WAYS:
         known = [value for value in found[way] if not math.isnan(value)]
         print(f"median over {len(known)} pairs, {way}: {statistics.median(known):.2f}")

@@ -18,7 +18,7 @@ from simtx.experiments.agenda import Agenda
 from simtx.experiments.executors import ExecutorLike, backend
 from simtx.experiments.interrupts import Interrupts
 from simtx.experiments.pool import Call, Pool, opened
-from simtx.experiments.stopping import CAP, Rule, Stopping, parsed, rule_like, written
+from simtx.experiments.stopping import CAP, Best, Rule, Stopping, parsed, rule_like, written
 from simtx.experiments.work import Parcel, failed, play, version
 from simtx.metrics import views
 from simtx.metrics.figures import unknown as unknown_metric
@@ -547,6 +547,7 @@ def compare(
         replications = REPLICATIONS if rule is None else CAP
     chosen = labelled(strategies, scenario)
     _check_plans(scenario, chosen)
+    _check_rule(rule, chosen)
     if scenario.run.stratify:
         strata(scenario)  # refuses what cannot be divided, before the first run
     agenda = Agenda(list(chosen), replications, rule)
@@ -606,6 +607,17 @@ def _told(on_result: Callable[[Result], None], result: Result, notes: list[str])
         )
         return None
     return on_result
+
+
+def _check_rule(rule: Rule | None, strategies: Mapping[str, Strategy]) -> None:
+    """Refuse to look for the best by a figure that does not rank these strategies, as `Comparison.best` does not."""
+    promises = {one.promise for one in strategies.values()}
+    if isinstance(rule, Best) and rule.metric.startswith("latency_") and len(promises) > 1:
+        raise ScenarioError(
+            f"'{rule.metric}' does not rank strategies whose answers mean different things (decided, accepted); "
+            f"write 'best decision_{rule.metric.removeprefix('latency_')}'",
+            "until",
+        )
 
 
 def _check_plans(scenario: Scenario, strategies: Mapping[str, Strategy]) -> None:

@@ -247,6 +247,8 @@ def test_wrong_rules_are_refused(small: simtx.Scenario, until: str, problem: str
     with pytest.raises(ScenarioError) as caught:
         simtx.compare(small, ["2pc"], until=until, workers=1)
     assert problem in str(caught.value)
+    with pytest.raises(ScenarioError, match=r"answers mean different things .* write 'best decision_p99_ms'"):
+        simtx.compare(small, ["2pc", "outbox"], until="best latency_p99_ms", workers=1)
 
 
 @pytest.mark.parametrize(
