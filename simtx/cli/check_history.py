@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,6 @@ import typer
 
 if TYPE_CHECKING:
     from simtx.checker.history import HistoryReport
-    from simtx.errors import ScenarioError
 
 
 class _Transactions(StrEnum):
@@ -39,10 +37,10 @@ def check_history(
 ) -> None:
     """Check a recorded history: ends with 0 when it is possible at this level, and with 1 when it is not, or when that is unknown."""
     from simtx.checker.history import check_history as check
-    from simtx.cli.common import echo_verdict, print_json
+    from simtx.cli.common import drawable, echo_verdict, print_json
 
     if plot is not None:
-        _drawable(plot)
+        drawable(plot, "--plot")
     report = check(
         file, consistency, _granted(assume or ()), transactions=None if transactions is None else transactions.value
     )
@@ -73,28 +71,6 @@ def _granted(names: list[str] | tuple[str, ...]) -> list[str]:
     return list(names)
 
 
-def _drawable(path: Path) -> None:
-    """Look whether a picture can be drawn there, before anything takes time.
-
-    Raises:
-        ScenarioError: It cannot: the name has an ending of no known kind of picture, or there is no such folder.
-    """
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    kinds = FigureCanvasBase.get_supported_filetypes()
-    if path.is_dir():
-        reason = "it is a folder"
-    elif not path.parent.is_dir():
-        reason = f"there is no folder '{path.parent}'"
-    elif path.suffix.removeprefix(".").lower() not in kinds:
-        reason = f"its name has to end in a kind of picture, such as .png, .svg or .pdf (known are {', '.join(kinds)})"
-    elif not os.access(path if path.exists() else path.parent, os.W_OK):
-        reason = "no permission to write"
-    else:
-        return
-    raise _undrawable(path, reason)
-
-
 def _draw(report: HistoryReport, path: Path) -> None:
     """Draw into a file, before the text goes out.
 
@@ -106,15 +82,8 @@ def _draw(report: HistoryReport, path: Path) -> None:
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
+    from simtx.cli.common import draw
+
     figure, axes = plt.subplots(figsize=(7, 5))
     report.plot(axes)
-    try:
-        figure.savefig(path, bbox_inches="tight")
-    except OSError as error:
-        raise _undrawable(path, error.strerror or str(error)) from None
-
-
-def _undrawable(path: Path, reason: str) -> ScenarioError:
-    from simtx.errors import ScenarioError
-
-    return ScenarioError(f"cannot draw into '{path}': {reason}", "--plot")
+    draw(figure, path, "--plot")

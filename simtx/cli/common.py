@@ -18,6 +18,7 @@ from simtx.metrics.plain import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from simtx.metrics.provenance import Provenance
     from simtx.scenario import Scenario
@@ -212,6 +213,44 @@ def save_picture(ax: Axes, path: Path, **options: Any) -> None:
     figure = ax.get_figure(root=True)
     if figure is not None:
         figure.savefig(path, **options)
+
+
+def drawable(path: Path, option: str) -> None:
+    """Look whether a picture can be drawn into a file, before anything takes time.
+
+    Args:
+        path: The file.
+        option: That it was given by.
+
+    Raises:
+        ScenarioError: It cannot: the name has an ending of no known kind of picture, or there is no such folder.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if path.is_dir():
+        reason = "it is a folder"
+    elif not path.parent.is_dir():
+        reason = f"there is no folder '{path.parent}'"
+    elif path.suffix.removeprefix(".").lower() not in kinds:
+        reason = f"its name has to end in a kind of picture, such as .png, .svg or .pdf (known are {', '.join(kinds)})"
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        reason = "no permission to write"
+    else:
+        return
+    raise ScenarioError(f"cannot draw into '{path}': {reason}", option)
+
+
+def draw(figure: Figure, path: Path, option: str) -> None:
+    """Draw into a file.
+
+    Raises:
+        ScenarioError: The file cannot be written.
+    """
+    try:
+        figure.savefig(path, bbox_inches="tight")
+    except OSError as error:
+        raise ScenarioError(f"cannot draw into '{path}': {error.strerror or error}", option) from None
 
 
 def echo_verdict(good: bool | None, text: str) -> None:

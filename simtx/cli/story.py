@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import JsonOption, replacing
+from simtx.cli.common import JsonOption
 
 
 def story(
@@ -20,7 +20,7 @@ def story(
 ) -> None:
     """Play a failure story: a table, and what it teaches. Exit code 1: the runs do not show what the story says."""
     import simtx
-    from simtx.cli.common import print_json
+    from simtx.cli.common import draw, drawable, print_json
     from simtx.errors import ScenarioError
 
     if name is None:
@@ -35,11 +35,8 @@ def story(
             typer.echo(str(known))
         return
     chosen = simtx.story(name)
-    kinds = (".png", ".svg", ".pdf")
-    if out is not None and out.suffix.lower() not in kinds:
-        raise ScenarioError(
-            f"'{out}' is no picture; its name has to end in {', '.join(kinds[:-1])} or {kinds[-1]}", "--out"
-        )
+    if out is not None:
+        drawable(out, "--out")
     told = chosen.run(seed)
     if json:
         print_json(
@@ -66,9 +63,7 @@ def story(
         import matplotlib as mpl
 
         mpl.use("agg")
-        figure = told.plot()
-        with replacing(out) as new:
-            figure.savefig(new, format=out.suffix[1:].lower(), bbox_inches="tight")
+        draw(told.plot(), out, "--out")
         typer.echo(f"written: {out}", err=json)
     if not told.holds:
         raise typer.Exit(1)

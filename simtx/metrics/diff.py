@@ -8,6 +8,7 @@ arrive in either order and both are right. What belongs to no single transaction
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -175,6 +176,7 @@ def difference(
     lanes_a, lanes_b = _lanes(a, what), _lanes(b, what)
     partings = []
     transactions = sorted({tx for tx, _ in lanes_a} | {tx for tx, _ in lanes_b})
+    causes_a, causes_b = Causes(a), Causes(b)
     of_a, of_b = _by_transaction(lanes_a), _by_transaction(lanes_b)
     for tx in transactions:
         left: list[TraceEvent] = []
@@ -186,7 +188,7 @@ def difference(
             right += only_b
         if left or right:
             first_a, first_b = (min(found, key=lambda one: one.id, default=None) for found in (left, right))
-            partings.append(Parting(tx, first_a, first_b, chain(a, first_a), chain(b, first_b)))
+            partings.append(Parting(tx, first_a, first_b, causes_a.of(first_a), causes_b.of(first_b)))
     partings.sort(key=lambda one: (one.time, one.tx))
     number = len([tx for tx in transactions if tx >= 0])
     return Difference(
@@ -208,27 +210,51 @@ def chain(trace: Trace, entry: TraceEvent | None) -> tuple[TraceEvent, ...]:
     A relay publishes what a local transaction has written, though no entry is its cause: there the chain goes on with that local transaction. The
     faults in force on the nodes of the chain are not in it: they cause nothing, they prevent.
     """
-    if entry is None:
-        return ()
-    found = [entry]
-    while len(found) < _LONGEST:
-        last = found[-1]
-        before = trace[last.cause] if last.cause is not None and last.cause < last.id else _written(trace, last)
-        if before is None:
-            break
-        found.append(before)
-    return tuple(reversed(found))
+    return Causes(trace).of(entry)
 
 
-def _written(trace: Trace, entry: TraceEvent) -> TraceEvent | None:
-    """The local transaction that wrote what a relay publishes; None for anything else."""
-    if entry.kind != "publish" or entry.tx < 0:
-        return None
-    for number in range(entry.id - 1, -1, -1):
-        one = trace[number]
-        if one.tx == entry.tx and one.node == entry.node and one.kind in ("transact", "commit"):
-            return one
-    return None
+class Causes:
+    """Chains of causes in one event log.
+
+    Args:
+        trace: The log.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        whole = not len(trace) or trace[len(trace) - 1].id == len(trace) - 1
+        self._entries: Trace | dict[int, TraceEvent] = trace if whole else {one.id: one for one in trace}
+        self._written: dict[tuple[int, str], list[int]] | None = None
+
+    def of(self, entry: TraceEvent | None) -> tuple[TraceEvent, ...]:
+        """What led to an entry; see `chain`."""
+        if entry is None:
+            return ()
+        found = [entry]
+        while len(found) < _LONGEST:
+            last = found[-1]
+            before = self._entry(last.cause) if last.cause is not None and last.cause < last.id else self._writer(last)
+            if before is None:
+                break
+            found.append(before)
+        return tuple(reversed(found))
+
+    def _writer(self, entry: TraceEvent) -> TraceEvent | None:
+        """The local transaction that wrote what a relay publishes; None for anything else."""
+        if entry.kind != "publish" or entry.tx < 0:
+            return None
+        if self._written is None:
+            self._written = defaultdict(list)
+            for one in self._trace:
+                if one.kind in ("transact", "commit"):
+                    self._written[one.tx, one.node].append(one.id)
+        ids = self._written.get((entry.tx, entry.node), [])
+        place = bisect_left(ids, entry.id)
+        return self._entry(ids[place - 1]) if place else None
+
+    def _entry(self, number: int) -> TraceEvent | None:
+        """The entry of this id; None if it is not in this part of a log."""
+        return self._entries.get(number) if isinstance(self._entries, dict) else self._entries[number]
 
 
 # --- comparing ----------------------------------------------------------------------------------------------------------------

@@ -245,6 +245,7 @@ def run_text(run: Any) -> str:
         f"{run.scenario.title} ({run.scenario.name}) under {run.strategy.name}, seed {run.seed}, replication {run.replication}",
         f"{int(summary['transactions']):,} transactions measured; {MEANS}: {catalogue.ANSWER_MEANS[run.promise]}",
         clients(run.scenario, {run.strategy.name: run.strategy}),
+        *(f"WRONG at the end: {'; '.join(bad)}" for bad in [wrong(run)] if bad),
     ]
     group = ""
     for heading, name, number, unit in lines:

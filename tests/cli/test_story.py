@@ -37,7 +37,8 @@ def test_json_has_the_figures_and_the_commands(capsys: pytest.CaptureFixture[str
     ("arguments", "said"),
     [
         (["broker-outge"], "did you mean 'broker-outage'?"),
-        (["hot-key", "--out", "picture.bmp"], "its name has to end in .png, .svg or .pdf"),
+        (["hot-key", "--out", "picture.bmp"], "its name has to end in a kind of picture, such as .png"),
+        (["hot-key", "--out", "nowhere/picture.png"], "there is no folder 'nowhere'"),
         (["--out", "picture.png"], "name it"),
         (["hot-key", "--seed", "-1"], "seed"),
     ],

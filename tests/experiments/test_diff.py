@@ -107,6 +107,13 @@ def test_a_fault_is_named_and_then_the_first_transaction_that_felt_it(run: simtx
         assert "faults: as it was in A, [{" in shown
 
 
+def test_parts_of_logs_can_be_compared(run: simtx.Run, struck: simtx.Run) -> None:
+    """The entries of one transaction, whose ids are those of the whole log."""
+    felt = simtx.diff(run, struck).partings[1]
+    part = simtx.diff(run.trace.of(felt.tx), struck.trace.of(felt.tx)).partings[-1]
+    assert (part.tx, part.chain_a, part.chain_b) == (felt.tx, felt.chain_a, felt.chain_b)
+
+
 def test_two_strategies_agree_on_outcomes(run: simtx.Run, scenario: simtx.Scenario) -> None:
     """Without faults 2PC, saga and outbox decide alike and leave the same values, by other messages: a debit that was undone is none."""
     for other in ("saga", "outbox"):
