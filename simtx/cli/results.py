@@ -96,7 +96,9 @@ def write(run: Run, wishes: Wishes, target: Path | None) -> list[Path]:
     stem = target / f"transactions-{name}"
     written = [stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.json")]
     with writing(target):
-        run.transactions.to_csv(written[0], index=False)
+        run.transactions.assign(**run.provenance.columns()).to_csv(
+            written[0], index=False
+        )  # a file that is passed on alone says it all
         if wishes.diagram:
             import matplotlib as mpl
 

@@ -29,9 +29,12 @@ def transactions_frame(data: RunData) -> pd.DataFrame:
     force exactly as often as the decision says, and nobody works on it any more; one that has no effect settles when it is decided, and its
     window is 0.
     """
-    cells = {name: np.asarray(column) for name, column in data.columns.items()}
-    order = np.argsort(cells["tx"], kind="stable")
-    cells = {name: column[order] for name, column in cells.items()}
+    order = np.argsort(np.asarray(data.columns["tx"]), kind="stable")
+    # texts as objects: an array of fixed length takes forty bytes for each, and a run has millions
+    cells = {
+        name: np.asarray(column, dtype=object if isinstance(column, list) else None)[order]
+        for name, column in data.columns.items()
+    }
     arrival, decided = cells["arrival_s"], cells["decided_s"]
     untouched = np.isnan(cells["first_effect_s"])
     settled = ~np.isnan(decided) & (cells["duplicate_effects"] == 0) & (cells["missing_effects"] == 0)
@@ -61,7 +64,8 @@ def transactions_frame(data: RunData) -> pd.DataFrame:
             "duplicate_effects": cells["duplicate_effects"],
             "missing_effects": cells["missing_effects"],
             "measured": cells["measured"].astype(bool),
-        }
+        },
+        copy=False,
     )
 
 

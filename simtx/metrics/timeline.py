@@ -130,7 +130,7 @@ def frame(data: Any) -> pd.DataFrame:
     """The timeline of a run's data as a table."""
     import pandas as pd
 
-    lost = np.asarray(data.columns["outcome"]) == "lost"
+    lost = np.asarray(data.columns["outcome"], dtype=object) == "lost"
     arrivals = np.asarray(data.columns["arrival_s"], dtype=float)[lost]
     return pd.DataFrame(data.timeline.without(arrivals), columns=data.timeline.names)
 

@@ -107,6 +107,8 @@ def test_simulate_trace_draws_one_transaction(tmp_path: Path) -> None:
     picture = tmp_path / "here" / "transaction-2pc-1-0-20.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert f"written: {picture.relative_to(tmp_path)}" in result.stdout
+    table = pd.read_csv(tmp_path / "here" / "transactions-2pc-1-0.csv")
+    assert set(table["repeat_with"].str.contains("simtx simulate transfer 2pc")) == {True}
 
 
 @pytest.mark.parametrize(("form", "member"), [("otlp", "resourceSpans"), ("chrome", "traceEvents")])
