@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.backend_bases import RendererBase
 
-_LANE_INCHES: Final = 1.75
-_ROW_INCHES: Final = 0.235
+_LANE_INCHES: Final = 1.9
+_ROW_INCHES: Final = 0.26
 _TALLEST_INCHES: Final = 120.0  # beyond this matplotlib's pixel limit is near
 _IN_WORDS: Final = sequences.SHOWN | {"acknowledge", "forget", "reject", "wait"}
-_FONT: Final = 8.0
+_FONT: Final = 9.0
 _TICK: Final = 0.055  # half a tick, in lanes
 _BAND: Final = 0.05  # half a span, in lanes
 
@@ -41,6 +41,14 @@ _ARROW_COLOURS: Final = {
     "confirmation": "#A68DC0",
     "request": "#0072B2",
     "answer": "#0072B2",
+}
+_ON_DARK: Final = {
+    "message": "#D8D8D8",
+    "publish": "#C9A8E6",
+    "delivery": "#C9A8E6",
+    "confirmation": "#9F8AB5",
+    "request": "#7CC4F0",
+    "answer": "#7CC4F0",
 }
 _LEGEND: Final = {
     "forced": "forced to disk",
@@ -126,6 +134,11 @@ def _finding(trace: Trace, sequence: Sequence) -> str:
     return f"Transaction {sequence.tx}{whose}{outcome}{after}"
 
 
+def _arrow_colour(kind: str) -> str:
+    """The colour of a kind of message, on light or dark paper."""
+    return (_ON_DARK if style.theme().dark else _ARROW_COLOURS)[kind]
+
+
 def _margin(sequence: Sequence) -> float:
     """Room right of the last lane, in lanes, for what is written there."""
     place = {name: position - len(sequence.lanes) + 1 for position, name in enumerate(sequence.lanes)}
@@ -175,16 +188,16 @@ class _Pen:
                 places.append(row)
                 labels.append(text)
                 shown = text
-        self.ax.set_yticks(places, labels, fontsize=_FONT - 0.5)
+        self.ax.set_yticks(places, labels, fontsize=_FONT)
         self.ax.tick_params(axis="y", length=0, pad=2)
         since = " since the request" if self.sequence.arrows and self.sequence.arrows[0].kind == "request" else ""
         self.ax.set_ylabel("step" if self.steps else f"ms{since}")
         for row, seconds in self.sequence.breaks:
             self.ax.axhline(row, color="#BBBBBB", linewidth=0.7, linestyle=(0, (1, 3)), zorder=0, gid="break")
-            box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+            box = {"boxstyle": "square,pad=0.1", "facecolor": style.theme().paper, "edgecolor": "none"}
             note = f"{1000 * seconds:.0f} steps later" if self.steps else f"{duration(seconds)} later"
             self.ax.text(
-                -0.47, row, note, fontsize=_FONT - 1.5, color=style.MUTED, style="italic", va="center", bbox=box
+                -0.47, row, note, fontsize=_FONT, color=style.theme().muted, style="italic", va="center", bbox=box
             )
 
     def _lane(self, name: str) -> None:
@@ -197,7 +210,7 @@ class _Pen:
             self.ax.plot(
                 [x, x],
                 [span.top, span.bottom],
-                color=style.FAULT,
+                color=style.theme().fault,
                 linewidth=1.1,
                 linestyle=(0, (1, 2.5)),
                 zorder=1,
@@ -205,7 +218,8 @@ class _Pen:
             )
             row = span.bottom
         self.ax.plot([x, x], [row, bottom], color="#9A9A9A", linewidth=1.1, zorder=1, gid="lane")
-        colour = {"client": "#E3EEF7", "broker": "#EFE7F5"}.get(name, "#F0F0F0")
+        light = {"client": "#E3EEF7", "broker": "#EFE7F5"}.get(name, "#F0F0F0")
+        colour = style.theme().shade if style.theme().dark else light
         box = {"boxstyle": "round,pad=0.45", "facecolor": colour, "edgecolor": "#888888", "linewidth": 0.8}
         self.ax.text(
             x, -1.35, name, ha="center", va="center", fontsize=_FONT + 1, fontweight="bold", bbox=box, gid="lane-name"
@@ -213,7 +227,7 @@ class _Pen:
 
     def _span(self, span: Span) -> None:
         self.used.add(span.kind)
-        colour, alpha = (style.IN_DOUBT, 0.85) if span.kind == "in-doubt" else (style.FAULT, 0.12)
+        colour, alpha = (style.IN_DOUBT, 0.85) if span.kind == "in-doubt" else (style.theme().fault, 0.12)
         corner, height = (self.x[span.node] - _BAND, span.top), span.bottom - span.top
         self.ax.add_patch(
             Rectangle(
@@ -223,7 +237,9 @@ class _Pen:
 
     def _arrow(self, arrow: Arrow) -> None:
         source, target = self.x[arrow.source], self.x[arrow.target]
-        colour = style.FAULT if arrow.lost else style.MUTED if arrow.under_way else _ARROW_COLOURS[arrow.kind]
+        colour = (
+            style.theme().fault if arrow.lost else style.theme().muted if arrow.under_way else _arrow_colour(arrow.kind)
+        )
         dotted = arrow.kind == "confirmation" or arrow.under_way
         dashes: Any = (0, (4, 2)) if arrow.repeated else (0, (1.5, 1.5)) if dotted else "-"
         width = 1.8 if arrow.kind in ("request", "answer") else 1.0
@@ -261,7 +277,7 @@ class _Pen:
                 [tip],
                 [arrow.bottom],
                 marker="x",
-                color=style.FAULT,
+                color=style.theme().fault,
                 markersize=7,
                 markeredgewidth=2,
                 zorder=4,
@@ -276,7 +292,7 @@ class _Pen:
         share = (x - source) / (tip - source) if tip != source else 1.0
         y = arrow.top + share * (arrow.bottom - arrow.top)
         weight = "bold" if arrow.kind in ("request", "answer") else "normal"
-        box = {"boxstyle": "square,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.9}
+        box = {"boxstyle": "square,pad=0.12", "facecolor": style.theme().paper, "edgecolor": "none", "alpha": 0.9}
         self.ax.text(
             x,
             y,
@@ -294,13 +310,13 @@ class _Pen:
     def _mark(self, mark: Mark) -> None:
         x, y = self.x[mark.node], mark.row
         self.used.add(mark.kind)
-        colour, weight, label = style.FORCED, "normal", mark.label
+        colour, weight, label = style.theme().ink, "normal", mark.label
         match mark.kind:
             case "forced":
                 self.ax.plot(
                     [x - _TICK, x + _TICK],
                     [y, y],
-                    color=style.FORCED,
+                    color=style.theme().ink,
                     linewidth=4,
                     solid_capstyle="butt",
                     zorder=4,
@@ -309,42 +325,48 @@ class _Pen:
             case "lazy":
                 self._open_tick(x, y)
             case "volatile":
-                self.ax.plot([x], [y], marker="o", markersize=3.2, color=style.MUTED, zorder=4, gid="volatile")
-                colour = style.MUTED
+                self.ax.plot([x], [y], marker="o", markersize=3.2, color=style.theme().muted, zorder=4, gid="volatile")
+                colour = style.theme().muted
             case "decided":
-                colour, weight = (style.GOOD if label.endswith("committed") else style.REFUSED), "bold"
+                colour, weight = (style.theme().good if label.endswith("committed") else style.REFUSED), "bold"
                 self.ax.plot([x], [y], marker="D", markersize=7, color=colour, zorder=5, gid="decided")
             case "timer":
-                colour = style.MUTED
+                colour = style.theme().muted
                 self.ax.plot(
-                    [x], [y], marker=r"$\circlearrowright$", markersize=9, color=style.MUTED, zorder=4, gid="timer"
+                    [x],
+                    [y],
+                    marker=r"$\circlearrowright$",
+                    markersize=9,
+                    color=style.theme().muted,
+                    zorder=4,
+                    gid="timer",
                 )
             case "crash":
-                colour, weight = style.FAULT, "bold"
+                colour, weight = style.theme().fault, "bold"
                 for shift in (-0.16, 0.16):
                     self.ax.plot(
                         [x - 0.09, x + 0.09],
                         [y + shift + 0.14, y + shift - 0.14],
-                        color=style.FAULT,
+                        color=style.theme().fault,
                         linewidth=2.2,
                         zorder=5,
                         gid="cut",
                     )
             case "restart":
-                colour = style.FAULT
+                colour = style.theme().fault
                 self.ax.plot(
                     [x],
                     [y],
                     marker="^",
                     markersize=7,
-                    markerfacecolor="white",
-                    markeredgecolor=style.FAULT,
+                    markerfacecolor=style.theme().paper,
+                    markeredgecolor=style.theme().fault,
                     zorder=5,
                     gid="restart",
                 )
             case _:
-                colour = style.FAULT
-        box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+                colour = style.theme().fault
+        box = {"boxstyle": "square,pad=0.1", "facecolor": style.theme().paper, "edgecolor": "none", "alpha": 0.85}
         words = _StruckText if mark.kind == "lost" else Text
         # what a crash leaves stands on the left of the node beside the client: its messages go to the right
         side = -1 if mark.kind in ("crash", "restart", "lost") and self.sequence.lanes.index(mark.node) == 1 else 1
@@ -371,8 +393,8 @@ class _Pen:
                 (x - _TICK, y - size),
                 2 * _TICK,
                 2 * size,
-                facecolor="white",
-                edgecolor=style.FORCED,
+                facecolor=style.theme().paper,
+                edgecolor=style.theme().ink,
                 linewidth=1.1,
                 zorder=4,
                 gid="lazy",
@@ -381,22 +403,24 @@ class _Pen:
 
     def _legend(self) -> None:
         def line(**options: Any) -> Line2D:
-            return Line2D([], [], **{"linestyle": "none", "markersize": 7, "color": style.FORCED, **options})
+            return Line2D([], [], **{"linestyle": "none", "markersize": 7, "color": style.theme().ink, **options})
 
         proxies: dict[str, Any] = {
             "forced": line(linestyle="-", linewidth=4),
-            "lazy": line(marker="s", markerfacecolor="white"),
-            "volatile": line(marker="o", markersize=3.2, color=style.MUTED),
-            "message": line(linestyle="-", marker=">", markersize=5, color=_ARROW_COLOURS["message"], linewidth=1),
-            "publish": line(linestyle="-", marker=">", markersize=5, color=_ARROW_COLOURS["publish"], linewidth=1),
-            "lost-message": line(marker="x", markeredgewidth=2, color=style.FAULT),
-            "under-way": line(linestyle=(0, (1.5, 1.5)), linewidth=1, color=style.MUTED),
-            "repeated": line(linestyle=(0, (4, 2)), linewidth=1, color=_ARROW_COLOURS["message"]),
-            "decided": line(marker="D", color=style.GOOD if self.sequence.outcome == "committed" else style.REFUSED),
-            "timer": line(marker=r"$\circlearrowright$", color=style.MUTED, markersize=9),
+            "lazy": line(marker="s", markerfacecolor=style.theme().paper),
+            "volatile": line(marker="o", markersize=3.2, color=style.theme().muted),
+            "message": line(linestyle="-", marker=">", markersize=5, color=_arrow_colour("message"), linewidth=1),
+            "publish": line(linestyle="-", marker=">", markersize=5, color=_arrow_colour("publish"), linewidth=1),
+            "lost-message": line(marker="x", markeredgewidth=2, color=style.theme().fault),
+            "under-way": line(linestyle=(0, (1.5, 1.5)), linewidth=1, color=style.theme().muted),
+            "repeated": line(linestyle=(0, (4, 2)), linewidth=1, color=_arrow_colour("message")),
+            "decided": line(
+                marker="D", color=style.theme().good if self.sequence.outcome == "committed" else style.REFUSED
+            ),
+            "timer": line(marker=r"$\circlearrowright$", color=style.theme().muted, markersize=9),
             "in-doubt": Patch(facecolor=style.IN_DOUBT, alpha=0.85),
-            "down": line(linestyle=(0, (1, 2.5)), color=style.FAULT, linewidth=1.4),
-            "lost": line(marker=r"$\mathrm{abc}$", markersize=17, color=style.FAULT),
+            "down": line(linestyle=(0, (1, 2.5)), color=style.theme().fault, linewidth=1.4),
+            "lost": line(marker=r"$\mathrm{abc}$", markersize=17, color=style.theme().fault),
         }
         chosen = [kind for kind in _LEGEND if kind in self.used]
         legend = self.ax.legend(
@@ -405,7 +429,7 @@ class _Pen:
             loc="upper left",
             bbox_to_anchor=(0.0, 0.0),
             ncols=max(1, min(len(chosen), round(1.1 * len(self.x)))),
-            fontsize=_FONT - 0.5,
+            fontsize=_FONT,
             handletextpad=0.6,
             columnspacing=1.4,
             borderaxespad=0.2,

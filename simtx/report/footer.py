@@ -12,9 +12,13 @@ from simtx.report import style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SIZE: Final = 6.0  # points
+_SIZE: Final = 0.65  # of the base size
+_SLIDE: Final = (
+    12.0  # inches; a figure as wide as this is shown from far away, where nothing smaller than the rest can be read
+)
 _LEADING: Final = 1.25  # height of a line, in font sizes
 _PAD: Final = 3.0  # points
+_SEVERAL: Final = 2  # commands; more of them are shortened
 GID: Final = "simtx-foot"
 """Name of the foot among the texts of a figure."""
 _WIDTH: Final = 0.56  # of an average character, in font sizes
@@ -25,19 +29,37 @@ R = TypeVar("R")
 def lines(result: Any) -> list[str]:
     """What stands in the foot of a picture of this: a run, a comparison, an event log, or several runs; empty if it does not know."""
     results = list(result) if isinstance(result, Sequence) and not hasattr(result, "provenance") else [result]
-    known = [one.provenance for one in results if getattr(one, "provenance", None) is not None]
+    known = [one for one in map(_provenance, results) if one is not None]
     found = [one.lines() for one in known]
-    columns = zip(*found, strict=True)  # several runs: what is the same in all is said once
-    return [line for column in columns for line in dict.fromkeys(column)]
+    columns = [
+        list(dict.fromkeys(column)) for column in zip(*found, strict=True)
+    ]  # what is the same in all is said once
+    return [line for column in columns for line in (_likewise(known, column) if len(column) > _SEVERAL else column)]
+
+
+def _provenance(result: Any) -> Any:
+    """That of the result, or of the sweep that it comes from."""
+    own = getattr(result, "provenance", None)
+    return own if own is not None else getattr(getattr(result, "sweep", None), "provenance", None)
+
+
+def _likewise(known: Sequence[Any], commands: list[str]) -> list[str]:
+    """Commands that differ by the strategy alone: the first, and the other strategies."""
+    names = [next(iter(one.strategies), "") for one in known]
+    same = {one.command.replace(f" {name} ", " ", 1) for one, name in zip(known, names, strict=True)}
+    if len(same) > 1 or len(set(names)) != len(names):
+        return commands
+    return [f"{commands[0]} (likewise: {', '.join(names[1:])})"]
 
 
 def stamp(figure: Figure, said: Sequence[str]) -> None:
     """Write these lines below everything else in a figure, which grows by as much; long ones are broken."""
     if not said:
         return
-    room = max(30, int(figure.get_figwidth() * 72 * 0.97 / (_SIZE * _WIDTH)))
+    size = style.size(style.SMALL if figure.get_figwidth() >= _SLIDE else _SIZE)
+    room = max(30, int(figure.get_figwidth() * 72 * 0.97 / (size * _WIDTH)))
     broken = [part for line in said for part in textwrap.wrap(line, room, subsequent_indent="    ")]
-    height = (len(broken) * _SIZE * _LEADING + 2 * _PAD) / 72
+    height = (len(broken) * size * _LEADING + 2 * _PAD) / 72
     figure.set_figheight(figure.get_figheight() + height)
     share = height / figure.get_figheight()
     engine: Any = figure.get_layout_engine()
@@ -46,7 +68,9 @@ def stamp(figure: Figure, said: Sequence[str]) -> None:
     for legend in figure.legends:  # moved by their padding: the engine makes no room for one that is anchored elsewhere
         legend.borderaxespad += height * 72 / legend._fontsize  # type: ignore[attr-defined]  # noqa: SLF001
     bottom = _PAD / 72 / figure.get_figheight()
-    foot = figure.text(0.008, bottom, "\n".join(broken), va="bottom", ha="left", fontsize=_SIZE, color=style.MUTED)
+    foot = figure.text(
+        0.008, bottom, "\n".join(broken), va="bottom", ha="left", fontsize=size, color=style.theme().muted
+    )
     foot.set_linespacing(_LEADING)
     foot.set_gid(GID)
 

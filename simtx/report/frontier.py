@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from simtx.errors import ScenarioError
 from simtx.report import catalogue, style
+from simtx.report.footer import footed
 from simtx.report.pictures import canvas
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def plot(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, fl
     )
 
 
+@footed
 def zones(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """Who wins where: a shade and a name for each winner, stripes where the data does not say, sites by their replications."""
     if len(frontier.axes) != 2:
@@ -64,7 +65,7 @@ def zones(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, f
             lead = np.where(contest.leader == position, contest.lead, -contest.lead).reshape(_FINE, _FINE).T
             if lead.min() < 0 < lead.max():
                 ax.contour(across, along, lead, levels=[0.0], colors=["#111111"], linewidths=1.6)
-        handles.append(Line2D([], [], color="#111111", linewidth=1.6, label="most likely frontier"))
+        handles.append(Line2D([], [], color=style.theme().ink, linewidth=1.6, label="most likely frontier"))
         sites = frontier.sites
         most = int(sites["replications"].max())
         ax.scatter(
@@ -89,11 +90,12 @@ def zones(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, f
         _axis(ax, x, "x")
         _axis(ax, y, "y")
         ax.grid(visible=False)
-        ax.set_title(_wrapped(f"{_metric(frontier)}: {frontier.caption}"))
+        canvas.titled(ax, f"{_metric(frontier)}: {frontier.caption}", _about(frontier))
         ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
     return ax
 
 
+@footed
 def curve(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """The paired ratio of two strategies over one axis with its band, sites with their errors, and the interval of each crossing."""
     if len(frontier.axes) != 1:
@@ -131,18 +133,26 @@ def curve(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, f
                 yerr=np.abs(turn(process.means + np.array([[-1.0], [1.0]]) * 1.96 * errors) - turn(process.means)),
                 fmt=look.marker,
                 color=look.colour,
-                markerfacecolor="white",
+                markerfacecolor=style.theme().paper,
                 markersize=4,
                 elinewidth=0.8,
             )
-        ax.axhline(0.0 if scale == "difference" else 1.0, color="#111111", linewidth=1)
+        ax.axhline(0.0 if scale == "difference" else 1.0, color=style.theme().ink, linewidth=1)
         for one in frontier.crossings:
-            ax.axvspan(one.low, one.high, facecolor="#DDDDDD", hatch="////", edgecolor="#999999", linewidth=0, zorder=0)
-            ax.axvline(one.at, color="#111111", linewidth=1, linestyle=(0, (3, 2)))
+            ax.axvspan(
+                one.low,
+                one.high,
+                facecolor=style.theme().shade,
+                hatch="////",
+                edgecolor=style.theme().muted,
+                linewidth=0,
+                zorder=0,
+            )
+            ax.axvline(one.at, color=style.theme().ink, linewidth=1, linestyle=(0, (3, 2)))
         _axis(ax, axis, "x")
         unit = "" if scale != "difference" else f" [{_unit(frontier)}]"
         ax.set_ylabel(f"{_metric(frontier)}: {'ratio' if scale != 'difference' else 'difference'}{unit}")
-        ax.set_title(_wrapped(frontier.caption))
+        canvas.titled(ax, frontier.caption, _about(frontier))
         ax.legend(loc="best")
     return ax
 
@@ -159,7 +169,7 @@ def _name(ax: Axes, name: str, there: np.ndarray, across: np.ndarray, along: np.
         name,
         ha="center",
         va="center",
-        fontsize=12,
+        fontsize=style.size(1.2),
         fontweight="bold",
         color="#111111",
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2.5},
@@ -207,5 +217,10 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.005 else "less than 1 %"
 
 
-def _wrapped(text: str) -> str:
-    return "\n".join(textwrap.wrap(text, 78))
+def _about(frontier: Frontier) -> str:
+    """Scenario, changes, seed and replications, as far as the frontier comes from a sweep."""
+    if frontier.sweep is None:
+        return ""
+    fewest, most = (int(end(frontier.sites["replications"])) for end in (min, max))
+    times = f"{fewest} to {most}" if fewest < most else f"{most}"
+    return canvas.about(frontier.sweep.scenario, seed=frontier.sweep.seed, times=f"{times} paired replications")

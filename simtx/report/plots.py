@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.text import Annotation
 
 from simtx.metrics.timeouts import marked, timeouts
 from simtx.report import style
@@ -25,7 +26,6 @@ from simtx.report.runs import timeline
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.legend import Legend
     from numpy.typing import NDArray
 
     from simtx.experiments import Comparison
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["damage", "distribution", "drift", "latency", "outcomes", "overview", "throughput", "timeline", "trade_off"]
 
 _SIDE: Final = 0.035  # of the median to the left, of the 99 % quantile to the right
+_NAMED: Final = 6  # points that have room for their names
 _PROMISE: Final = {"decided": "answer = decided", "accepted": "answer = only accepted"}
 
 
@@ -47,23 +48,22 @@ def latency(
 ) -> Axes:
     """When the client is answered, when the outcome is final, when the last effect is in: medians, and 99 % quantiles as open marks."""
     with style.context():
-        ax = canvas.axes(ax, figsize, (7.8, 3.8))
-        moments = (
-            ("latency", "answered"),
-            ("latency_committed", "answered,\ncommitted only"),
-            ("decision", "outcome final"),
-            ("settle", "last effect"),
-        )
+        ax = canvas.axes(ax, figsize, (9.6, 4.2))
         names = comparison.strategies
+        moments = _moments(comparison, short=ax.get_gid() == canvas.PANEL)
         means: list[float] = []
         for name, offset in zip(names, _offsets(len(names)), strict=True):
             look = style.looks(names)[name]
             for level, filled, side in (("p50", True, -_SIDE), ("p99", False, _SIDE)):
-                estimates = [comparison.interval(name, f"{moment}_{level}_ms", confidence) for moment, _ in moments]
+                own = [
+                    position for position, one in enumerate(moments) if one.promise in ("", comparison.promises[name])
+                ]
+                metrics = [f"{moments[position].name}_{level}_ms" for position in own]
+                estimates = [comparison.interval(name, metric, confidence) for metric in metrics]
                 means += [one.mean for one in estimates if math.isfinite(one.mean)]
-                places = [position + offset + side for position in range(len(moments))]
-                for place, (moment, _) in zip(places, moments, strict=True):
-                    _dots(ax, place, _values(comparison, name, f"{moment}_{level}_ms"), look)
+                places = [position + offset + side for position in own]
+                for place, metric in zip(places, metrics, strict=True):
+                    _dots(ax, place, _values(comparison, name, metric), look)
                 endless = [place for place, one in zip(places, estimates, strict=True) if math.isinf(one.mean)]
                 _beyond(ax, endless, look, filled=filled)
                 ax.errorbar(
@@ -72,24 +72,27 @@ def latency(
                     yerr=_ends(*estimates),
                     fmt=look.marker,
                     color=look.colour,
-                    markerfacecolor=look.colour if filled else "white",
+                    markerfacecolor=look.colour if filled else style.theme().paper,
                     label=_legend(comparison, name) if filled else None,
                 )
-        ax.set_xticks(range(len(moments)), [title for _, title in moments])
+        ax.set_xticks(range(len(moments)), [one.title for one in moments])
         ax.set_xlim(-0.5, len(moments) - 0.5)
-        told = _on_timeouts(comparison, [moment for moment, _ in moments])
-        if ax.texts:
+        told = _on_timeouts(comparison, list(dict.fromkeys(one.name for one in moments)))
+        if any(isinstance(one, Annotation) for one in ax.texts):
             ax.margins(y=0.12)  # room for the arrows
             told = ["arrow: had not ended when the run ended", *told]
-        ax.set_xlabel("\n".join(told))
+        ax.set_xlabel(
+            "\n".join(canvas.wrapped(line, 0.6 * canvas.points(ax)[0], style.size(style.SMALL)) for line in told),
+            fontsize=style.size(style.SMALL),
+        )
         ax.grid(visible=False, axis="x")
         _logarithmic(ax, means)
         if ax.get_yscale() == "linear":  # an interval may reach below zero, a time cannot
             ax.set_ylim(bottom=0)
         ax.set_ylabel("time since the request [ms]")
-        ax.set_title("How long it takes (filled: median, open: 99 %)")
         _say_what_bars_are(ax, comparison, confidence)
-        _beside(ax)
+        canvas.legend(ax)
+        _titled(ax, _quickest(comparison), comparison, "filled: median, open: 99 %")
     return ax
 
 
@@ -109,14 +112,15 @@ def throughput(
             look = style.looks(names)[name]
             good = comparison.interval(name, "goodput_per_s", confidence)
             decided = comparison.interval(name, "throughput_per_s", confidence)
-            ax.bar(position, decided.mean, width=0.62, color="white", edgecolor=look.colour, linewidth=1.2)
+            ax.bar(position, decided.mean, width=0.62, color=style.theme().paper, edgecolor=look.colour, linewidth=1.2)
             ax.bar(position, good.mean, width=0.62, color=look.colour, alpha=0.85)
             _dots(ax, position + 0.2, _values(comparison, name, "goodput_per_s"), look, dark=True)
-            ax.errorbar(position, good.mean, yerr=_ends(good), color="#222222", fmt="none")
-        ax.set_xticks(range(len(names)), names)
+            ax.errorbar(position, good.mean, yerr=_ends(good), color=style.theme().ink, fmt="none")
+        _name_ticks(ax, names)
         ax.grid(visible=False, axis="x")
         ax.set_ylabel("transactions a second [1/s]")
-        ax.set_title("Throughput (filled: committed, outline: all decided)")
+        _offered(ax, comparison)
+        _titled(ax, _most(comparison), comparison, "filled: committed, outline: all decided")
     return ax
 
 
@@ -145,9 +149,9 @@ def drift(
                 xytext=(8, 0),
                 textcoords="offset points",
                 va="center",
-                fontsize=8.5,
+                fontsize=style.size(style.SMALL),
             )
-        ax.set_xticks(range(len(names)), names)
+        _name_ticks(ax, names)
         ax.set_xlim(-0.5, len(names) - 0.35)
         ax.grid(visible=False, axis="x")
         _logarithmic(ax, means)
@@ -160,10 +164,10 @@ def drift(
                 transform=ax.transAxes,
                 ha="center",
                 va="center",
-                color=style.MUTED,
+                color=style.theme().muted,
             )
         ax.set_ylabel(f"mean gross drift [{_drift_unit(comparison)}]")
-        ax.set_title("Consistency drift at an average moment")
+        _titled(ax, _least_drift(comparison), comparison)
     return ax
 
 
@@ -182,7 +186,7 @@ def damage(
         top = 0.0
         for position, name in enumerate(names):
             look = style.looks(names)[name]
-            count = comparison.interval(name, "transactions", confidence).mean
+            count = comparison.interval(name, "transactions", confidence).mean or math.nan
             for metric, offset, hatch in (("missing_effects", -0.19, ""), ("duplicate_effects", 0.19, "////")):
                 one = comparison.interval(name, metric, confidence)
                 value, ends = 1000 * one.mean / count, 1000 * _ends(one) / count
@@ -191,7 +195,7 @@ def damage(
                     position + offset,
                     value,
                     width=0.34,
-                    color=look.colour if not hatch else "white",
+                    color=look.colour if not hatch else style.theme().paper,
                     edgecolor=look.colour,
                     hatch=hatch,
                 )
@@ -199,7 +203,7 @@ def damage(
                     each = 1000 * _values(comparison, name, metric) / count
                     _dots(ax, position + offset + 0.1, each, look, dark=True)
                     top = max(top, float(each.max()))
-                    ax.errorbar(position + offset, value, yerr=ends, color="#222222", fmt="none")
+                    ax.errorbar(position + offset, value, yerr=ends, color=style.theme().ink, fmt="none")
                 else:
                     ax.annotate(
                         "0",
@@ -207,13 +211,13 @@ def damage(
                         xytext=(0, 2),
                         textcoords="offset points",
                         ha="center",
-                        fontsize=8.5,
+                        fontsize=style.size(style.SMALL),
                     )
-        ax.set_xticks(range(len(names)), names)
+        _name_ticks(ax, names)
         ax.set_ylim(0, top * 1.15 if top else 1)
         ax.grid(visible=False, axis="x")
         ax.set_ylabel("effects per 1,000 transactions")
-        ax.set_title("Wrong at the end (filled: missing, hatched: doubled)")
+        _titled(ax, _worst_damage(comparison), comparison, "filled: missing, hatched: doubled")
     return ax
 
 
@@ -248,19 +252,22 @@ def trade_off(
                 yerr=_ends(y),
                 fmt=look.marker,
                 markersize=9,
+                label=name,
                 color=look.colour,
             )
         ax.margins(x=0.16, y=0.12)
         for axis, values in means.items():
             _logarithmic(ax, values, axis)
-        if names:
+        if len(names) > _NAMED or any(canvas.width(one, style.size()) > 0.3 * canvas.points(ax)[0] for one in names):
+            canvas.legend(ax)
+        elif names:
             _name_points(ax, names, means["x"], means["y"])
         ax.set_xlabel(
             "median time until the outcome is final [ms]"
             + (f"\nnot shown, the median had not ended with the run: {', '.join(nowhere)}" if nowhere else "")
         )
         ax.set_ylabel("median inconsistency window [ms]")
-        ax.set_title("Slow to decide, or long inconsistent?")
+        _titled(ax, _best_trade(comparison), comparison)
     return ax
 
 
@@ -269,17 +276,143 @@ def overview(comparison: Comparison, *, confidence: float = 0.95, figsize: tuple
     """The comparison on one page: how long, how much, how inconsistent, and what it leaves behind."""
     with style.context():
         figure, axes = plt.subplots(2, 2, figsize=figsize or (11.5, 7.6), layout="constrained")
+        for ax in axes.flat:
+            ax.set_gid(canvas.PANEL)
         latency(comparison, ax=axes[0, 0], confidence=confidence)
         throughput(comparison, ax=axes[0, 1], confidence=confidence)
         drift(comparison, ax=axes[1, 0], confidence=confidence)
         _legend_on_top(figure, axes[0, 0])
         wrong = comparison.frame[["missing_effects", "duplicate_effects"]].to_numpy().any()
         (damage if wrong else trade_off)(comparison, ax=axes[1, 1], confidence=confidence)
-        figure.suptitle(
-            f"{comparison.scenario.title}\n{_replications(comparison)}, seed {comparison.seed}; {_bars(comparison, confidence)}",
-            fontsize=11,
-        )
+        said = f"{canvas.about_comparison(comparison)} · {_bars(comparison, confidence)}"
+        size, room = style.size(1.15), figure.get_figwidth() * 72 * 0.95
+        lines = (_best_trade(comparison), f"{comparison.scenario.title} · {said}")
+        figure.suptitle("\n".join(canvas.wrapped(line, room, size) for line in lines), fontsize=size)
     return figure
+
+
+class _Moment(NamedTuple):
+    """One moment of a transaction: a group of marks.
+
+    Attributes:
+        name: Of the metrics.
+        title: Below the marks.
+        promise: Of the strategies that it is about; empty: of all.
+    """
+
+    name: str
+    title: str
+    promise: str
+
+
+def _moments(comparison: Comparison, *, short: bool) -> list[_Moment]:
+    """Answers that promise different things have places of their own: nobody shall take one for the other."""
+    promises = list(dict.fromkeys(comparison.promises.values()))
+    means = [(one, f":\n{one}" if len(promises) > 1 else "") for one in promises]
+    found = [_Moment("latency", f"answered{words}", one if words else "") for one, words in means]
+    if not short:
+        found += [
+            _Moment("latency_committed", f"committed:\nanswered{words}", one if words else "") for one, words in means
+        ]
+    return [*found, _Moment("decision", "outcome\nfinal", ""), _Moment("settle", "last\neffect", "")]
+
+
+def _titled(ax: Axes, finding: str, comparison: Comparison, key: str = "") -> None:
+    """The finding, and what it is about; what marks mean stands with it, also in a panel."""
+    if ax.get_gid() == canvas.PANEL:
+        canvas.titled(ax, f"{finding}\n({key})" if key else finding, "")
+    else:
+        about = canvas.about_comparison(comparison)
+        canvas.titled(ax, finding, f"{about} · {key}" if key else about)
+
+
+def _name_ticks(ax: Axes, names: Sequence[str]) -> None:
+    """Names of strategies below the axes, upright where there is room, else leaning."""
+    small = style.size(style.SMALL)
+    room = canvas.points(ax)[0] / max(1, len(names))
+    if max(canvas.width(name, small) for name in names) < 0.92 * room:
+        ax.set_xticks(range(len(names)), list(names))
+        return
+    ax.set_xticks(
+        range(len(names)),
+        [canvas.short(name, 150, small) for name in names],
+        rotation=30,
+        ha="right",
+        rotation_mode="anchor",
+    )
+
+
+def _offered(ax: Axes, comparison: Comparison) -> None:
+    """The line of what is asked for."""
+    rate = comparison.scenario.workload.mean_rate() if comparison.scenario.workload.think_time is None else None
+    if rate:
+        ax.axhline(rate, color=style.theme().ink, linewidth=1, linestyle=(0, (5, 3)))
+        ax.set_ylim(0, max(ax.get_ylim()[1], 1.12 * rate))
+        ax.annotate(
+            f"offered: {rate:,.4g}/s",
+            (0, rate),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, 2),
+            textcoords="offset points",
+            fontsize=style.size(style.SMALL),
+        )
+
+
+def _ranked(comparison: Comparison, metric: str) -> list[tuple[float, str]]:
+    """Means of a metric, lowest first; strategies without one are left out."""
+    means = [(comparison.interval(name, metric).mean, canvas.brief(name)) for name in comparison.strategies]
+    return sorted(one for one in means if not math.isnan(one[0]))
+
+
+def _quickest(comparison: Comparison) -> str:
+    parts = []
+    for metric, title in (("decision_p50_ms", "median"), ("decision_p99_ms", "99 %")):
+        ranked = _ranked(comparison, metric)
+        watched = min((value for value, _ in _ranked(comparison, "watched_ms")), default=math.nan)
+        shown = ranked if len(ranked) <= 3 else [ranked[0], ranked[-1]]
+        if shown:
+            parts.append(f"{title} {', '.join(f'{name} {canvas.duration(value, watched)}' for value, name in shown)}")
+    return f"Outcome final: {'; '.join(parts)}" if parts else "How long it takes: nothing was measured"
+
+
+def _most(comparison: Comparison) -> str:
+    ranked = _ranked(comparison, "goodput_per_s")[::-1]
+    shown = ranked if len(ranked) <= 4 else [ranked[0], ranked[-1]]
+    return (
+        f"Committed a second: {', '.join(f'{name} {value:,.3g}' for value, name in shown)}"
+        if shown
+        else "Nothing was measured"
+    )
+
+
+def _least_drift(comparison: Comparison) -> str:
+    ranked = _ranked(comparison, "drift_gross_mean")
+    shown = ranked if len(ranked) <= 4 else [ranked[0], ranked[-1]]
+    unit = _drift_unit(comparison)
+    said = ", ".join(f"{name} {canvas.tick(value)}" for value, name in shown)
+    return f"Out of balance at an average moment: {said} {unit}" if shown else "Consistency drift: nothing to show"
+
+
+def _worst_damage(comparison: Comparison) -> str:
+    said = []
+    for name in comparison.strategies:
+        count = comparison.interval(name, "transactions").mean or math.nan
+        parts = [
+            (1000 * comparison.interval(name, metric).mean / count, word)
+            for metric, word in (("missing_effects", "missing"), ("duplicate_effects", "doubled"))
+        ]
+        wrong = [f"{canvas.tick(value)} {word}" for value, word in parts if value > 0]
+        said += [f"{canvas.brief(name)} {' and '.join(wrong)}"] if wrong else []
+    return f"Wrong at the end, per 1,000: {canvas.listed(said)}" if said else "Nothing is wrong at the end"
+
+
+def _best_trade(comparison: Comparison) -> str:
+    quick, short = _ranked(comparison, "decision_p50_ms"), _ranked(comparison, "window_p50_ms")
+    if not quick or not short:
+        return "Slow to decide, or long inconsistent: nothing was measured"
+    if quick[0][1] == short[0][1]:
+        return f"{quick[0][1]} decides soonest and is inconsistent for the shortest time"
+    return f"{quick[0][1]} decides soonest, {short[0][1]} is inconsistent for the shortest time"
 
 
 def _on_timeouts(comparison: Comparison, moments: Sequence[str]) -> list[str]:
@@ -311,7 +444,7 @@ def _dots(ax: Axes, place: float, values: NDArray[np.float64], look: style.Look,
     if len(values) < 2:
         return
     across = place + 0.035 * np.sin(2.4 * np.arange(len(values)))  # spread evenly, the same in every picture
-    colour = "#222222" if dark else look.colour
+    colour = style.theme().ink if dark else look.colour
     ax.plot(across, values, ".", color=colour, alpha=0.5, markersize=4.5, markeredgewidth=0, zorder=1.5)
 
 
@@ -331,7 +464,7 @@ def _say_what_bars_are(ax: Axes, comparison: Comparison, confidence: float) -> N
     """Below an axes that stands alone; a figure with several says it once."""
     if len(ax.get_figure(root=True).axes) == 1:  # type: ignore[union-attr]
         label = ax.get_xlabel()
-        ax.set_xlabel(f"{label}\n{_bars(comparison, confidence)}".strip(), fontsize=8.5)
+        ax.set_xlabel(f"{label}\n{_bars(comparison, confidence)}".strip(), fontsize=style.size(style.SMALL))
 
 
 def _beyond(ax: Axes, places: Sequence[float], look: style.Look, *, filled: bool) -> None:
@@ -342,7 +475,12 @@ def _beyond(ax: Axes, places: Sequence[float], look: style.Look, *, filled: bool
             (place, 1.0),
             xytext=(place, 0.9),
             xycoords=("data", "axes fraction"),
-            arrowprops={"arrowstyle": "-|>", "color": look.colour, "fc": look.colour if filled else "white", "lw": 1.4},
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": look.colour,
+                "fc": look.colour if filled else style.theme().paper,
+                "lw": 1.4,
+            },
         )
 
 
@@ -366,14 +504,9 @@ def _name_points(ax: Axes, names: Sequence[str], xs: Sequence[float], ys: Sequen
             textcoords="offset points",
             ha="left" if side > 0 else "right",
             va="baseline" if up > 0 else "top",
-            fontsize=9,
-            color="#222222",
+            fontsize=style.size(style.SMALL),
+            color=style.theme().ink,
         )
-
-
-def _beside(ax: Axes) -> Legend:
-    """A legend right of the axes, where it covers no data."""
-    return ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3)
 
 
 def _legend_on_top(figure: Figure, ax: Axes) -> None:
@@ -382,7 +515,12 @@ def _legend_on_top(figure: Figure, ax: Axes) -> None:
     legend = ax.get_legend()
     if legend is not None:
         legend.remove()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+    small, room = style.size(style.SMALL), figure.get_figwidth() * 72
+    shown = [canvas.short(label, 0.4 * room, small) for label in labels]
+    columns = max(1, min(4, int(room // (max(canvas.width(label, small) for label in shown) + 52))))
+    rows = -(-len(shown) // columns)
+    figure.set_figheight(figure.get_figheight() + max(0, rows - 1) * 1.7 * small / 72)
+    figure.legend(handles, shown, loc="outside lower center", ncols=columns)
 
 
 def _legend(comparison: Comparison, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Plots of single runs: how durations are distributed, and what happens over time."""
+"""What happens over time: one column of the timeline, of one run or of several in one axes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
 from simtx.metrics import timeline as samples_of
 from simtx.metrics.figures import unknown
-from simtx.metrics.recovery import Struck
 from simtx.report import catalogue, style
 from simtx.report.axes import short
 from simtx.report.footer import footed
+from simtx.report.pictures import canvas, faults
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,12 +22,6 @@ if TYPE_CHECKING:
 
     from simtx.metrics.run import Run
 
-_DURATIONS: Final = {
-    "latency_ms": "time until the client's answer [ms]",
-    "decision_ms": "time until the outcome is final [ms]",
-    "settle_ms": "time until the last effect [ms]",
-    "window_ms": "inconsistency window [ms]",
-}
 _LEVELS: Final = {
     "drift_gross": "gross drift",
     "drift_net": "net drift",
@@ -37,13 +30,19 @@ _LEVELS: Final = {
     "in_doubt": "branches in doubt",
     "backlog": "all that waits",
 }
-_SHORT: Final = 1e-3  # ms; where a logarithmic axis begins
 _ROOM: Final = 0.2  # of the width of a timeline, for the words in the part behind the last arrival
+_RESIDUALS: Final = 6  # ends of lines that are labelled
 _NAMED: Final = 8  # faults that get their name into the picture
 
 
 @footed
-def timeline(run: Run | Sequence[Run], *, column: str = "drift_gross", ax: Axes | None = None) -> Axes:
+def timeline(
+    run: Run | Sequence[Run],
+    *,
+    column: str = "drift_gross",
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Axes:
     """One column of the timeline, of one run or of several on the same scenario, from the start until everything is drained.
 
     Faults are shaded and named, and so is the part behind the last arrival; at the end of each line is what is left then.
@@ -52,23 +51,25 @@ def timeline(run: Run | Sequence[Run], *, column: str = "drift_gross", ax: Axes 
         run: The run, or several.
         column: A column of `Run.timeline`, or ``backlog``: all that waits.
         ax: Where to draw; None: in a new figure.
+        figsize: Inches of a new figure.
     """
     runs = [run] if not isinstance(run, Sequence) else list(run)
     with style.context():
-        ax = ax if ax is not None else plt.subplots(figsize=(7.6, 3.4), layout="constrained")[1]
-        names = [one.strategy.name for one in runs]
+        ax = canvas.axes(ax, figsize, (7.6, 3.6))
+        names = canvas.labels(runs)
         unit = (runs[0].drift_unit or "units") if column.startswith("drift") else ""
         ends: list[tuple[float, float, str]] = []
-        for position, one in enumerate(runs):
-            look = style.looks(names)[one.strategy.name]
+        looks = style.looks(names)
+        for position, (one, name) in enumerate(zip(runs, names, strict=True)):
+            look = looks[name]
             samples = one.timeline
             time, values = samples["time_s"].to_numpy(), _values(samples, column)
             width = max(1.0, 2.0 - 0.3 * position)  # who lies exactly below another one shows beside it
-            ax.plot(time, values, color=look.colour, linestyle=look.dashes, linewidth=width, label=one.strategy.name)
+            ax.plot(time, values, color=look.colour, linestyle=look.dashes, linewidth=width, label=name)
             if len(time):
-                ends.append((float(time[-1]), float(values[-1]), look.colour))
+                ends.append((min(float(time[-1]), faults.end_of(runs)), float(values[-1]), look.colour))
         last = max(one.data.horizon for one in runs)
-        end = max([last, *(x for x, _, _ in ends)])
+        end = faults.end_of(runs)
         ax.set_xlim(0, end * 1.02)
         ax.set_ylim(bottom=0 if column != "drift_net" else None)
         _shade(ax, runs, last, end)
@@ -76,8 +77,10 @@ def timeline(run: Run | Sequence[Run], *, column: str = "drift_gross", ax: Axes 
         ax.set_xlabel("simulated time [s]" if runs[0].data.origin is None else "time [s]")
         ax.set_ylabel(f"{_LEVELS.get(column, column.replace('_', ' '))} [{unit or 'count'}]")
         ax.yaxis.set_major_formatter(FuncFormatter(short))
-        ax.set_title(_title(runs, column, unit))
-        for line in ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3).get_lines():
+        canvas.titled(ax, _title(runs, names, column, unit), canvas.about_runs(runs))
+        canvas.legend(ax)
+        legend = ax.get_legend()
+        for line in legend.get_lines() if legend is not None else []:
             line.set_linewidth(3)  # a line as thin as the curves is nowhere free of the white around it
     return ax
 
@@ -90,15 +93,29 @@ def _values(samples: pd.DataFrame, column: str) -> np.ndarray[tuple[int], np.dty
     return samples[column].to_numpy(dtype=float)
 
 
-def _title(runs: Sequence[Run], column: str, unit: str) -> str:
+def _title(runs: Sequence[Run], names: Sequence[str], column: str, unit: str) -> str:
     """What the picture shows: whether the drift heals."""
     if not column.startswith("drift"):
         label = _LEVELS.get(column, column.replace("_", " "))
-        return f"{label[0].upper()}{label[1:]} over time"
-    left = {one.strategy.name: abs(float(one.timeline["drift_gross"].iloc[-1])) for one in runs if len(one.timeline)}
+        peaks = {
+            name: float(_values(one.timeline, column).max(initial=0.0)) for one, name in zip(runs, names, strict=True)
+        }
+        said = canvas.listed(
+            f"{name} {canvas.tick(value)}" for name, value in sorted(peaks.items(), key=lambda pair: -pair[1])
+        )
+        return f"{label[0].upper()}{label[1:]} at most: {said}"
+    left = {
+        name: abs(float(one.timeline["drift_gross"].iloc[-1]))
+        for one, name in zip(runs, names, strict=True)
+        if len(one.timeline)
+    }
     wrong = {name: value for name, value in left.items() if value > 1e-6}
     if not wrong:
-        flying = {one.strategy.name: int(one.timeline["in_flight"].iloc[-1]) for one in runs if len(one.timeline)}
+        flying = {
+            name: int(one.timeline["in_flight"].iloc[-1])
+            for one, name in zip(runs, names, strict=True)
+            if len(one.timeline)
+        }
         still = ", ".join(f"{name} {count:,}" for name, count in flying.items() if count)
         if still:
             return f"Consistency drift over time: none at the end, but transactions in flight: {still}"
@@ -112,43 +129,47 @@ def _shade(ax: Axes, runs: Sequence[Run], last: float, end: float) -> None:
     warmup = max(one.data.warmup for one in runs)
     high = ax.get_xaxis_transform()
     if warmup:
-        ax.axvspan(0, warmup, color="#EEEEEE", zorder=0)
+        ax.axvspan(0, warmup, color=style.theme().shade, zorder=0)
     if warmup > 0.1 * end:
-        ax.text(warmup / 2, 0.99, "warm-up", transform=high, ha="center", va="top", fontsize=8, clip_on=True)
+        ax.text(
+            warmup / 2,
+            0.99,
+            "warm-up",
+            transform=high,
+            ha="center",
+            va="top",
+            fontsize=style.size(style.SMALL),
+            clip_on=True,
+        )
     if end > last:
-        ax.axvspan(last, end, facecolor="#F3F3F3", edgecolor="#DDDDDD", hatch="//", linewidth=0, zorder=0)
+        ax.axvspan(
+            last, end, facecolor=style.theme().shade, edgecolor=style.theme().grid, hatch="//", linewidth=0, zorder=0
+        )
         middle, side = ((last + end) / 2, "center") if end - last > _ROOM * end else (end, "right")
-        ax.text(middle, 0.99, "no more arrivals", transform=high, ha=side, va="top", fontsize=8)
-    spans = _merged([one for run in runs for one in run.data.struck])
-    near: list[float] = []  # where names stand already; one beside them begins further down
-    for number, one in enumerate(spans):
+        ax.text(middle, 0.99, "no more arrivals", transform=high, ha=side, va="top", fontsize=style.size(style.SMALL))
+    theme, small = style.theme(), style.size(style.SMALL)
+    wide, tall = canvas.points(ax)
+    scale = wide / (1.02 * end)
+    taken = -math.inf  # points at which the last name stands: one beside it stands further to the right
+    for number, one in enumerate(faults.blows(runs)):
         until = min(one.end, end)
-        ax.axvspan(one.begin, until, color=style.FAULT, alpha=0.10, linewidth=0, zorder=0)
-        ax.axvline(one.begin, color=style.FAULT, alpha=0.5, linewidth=0.7, zorder=0)
-        if number < _NAMED:
-            row = sum(abs(one.begin - place) < 0.03 * end for place in near) % 3
-            near.append(one.begin)
-            ax.text(
-                one.begin,
-                0.92 - 0.3 * row,
-                f" {one.name}",
-                transform=high,
+        ax.axvspan(one.begin, until, color=theme.fault, alpha=0.28 if theme.dark else 0.10, linewidth=0, zorder=0)
+        ax.axvline(one.begin, color=theme.fault, alpha=0.5, linewidth=0.7, zorder=0)
+        place = max(one.begin * scale, taken + 1.4 * small)
+        if number < _NAMED and one.begin < end and place < wide - 1.4 * small:
+            taken = place
+            ax.annotate(
+                canvas.short(one.name, 0.75 * tall, small),
+                (one.begin, 0.9),
+                xycoords=("data", "axes fraction"),
+                xytext=(place - one.begin * scale + 2, 0),
+                textcoords="offset points",
                 rotation=90,
                 ha="left",
                 va="top",
-                fontsize=7.5,
-                color=style.FAULT,
+                fontsize=small,
+                color=theme.fault,
             )
-
-
-def _merged(struck: Sequence[Struck]) -> list[Struck]:
-    """Each fault once: under every strategy the same ones strike at the same times, but for those that are aimed at a place."""
-    found: dict[tuple[str, float], Struck] = {}
-    for one in sorted(struck, key=lambda each: each.begin):
-        known = found.setdefault((one.name, round(one.begin, 6)), one)
-        if math.isfinite(known.end):
-            known.end = max(known.end, one.end)
-    return list(found.values())
 
 
 def _residuals(ax: Axes, ends: Sequence[tuple[float, float, str]], unit: str) -> None:
@@ -156,16 +177,22 @@ def _residuals(ax: Axes, ends: Sequence[tuple[float, float, str]], unit: str) ->
     width, height = ax.get_xlim()[1], ax.get_ylim()[1] - ax.get_ylim()[0]
     placed: list[tuple[float, float]] = []
     for x, y, colour in sorted(ends):
-        below = sum(abs(x - a) < 0.14 * width and abs(y - b) < 0.1 * height for a, b in placed)
+        ax.plot(x, y, marker="o", markersize=3.5, color=colour, clip_on=False, linestyle="none")
+    ink = style.theme().ink
+    seen: dict[tuple[float, float], str] = {}
+    for x, y, colour in ends:  # what ends alike is said once
+        key = (round(x, 3), round(y, 9))
+        seen[key] = ink if key in seen else colour
+    for (x, y), colour in sorted(seen.items())[:_RESIDUALS]:
+        below = sum(abs(x - a) < 0.2 * width and abs(y - b) < 0.12 * height for a, b in placed)
         placed.append((x, y))
         ax.annotate(
             f"{catalogue.number(round(y, 9))} {unit}".strip(),
             (x, y),
-            xytext=(-3, 4 + 10 * below),
+            xytext=(-3, 4 + 1.25 * style.size(style.SMALL) * below),
             textcoords="offset points",
             ha="right",
-            fontsize=8,
+            fontsize=style.size(style.SMALL),
             fontweight="bold",
             color=colour,
         )
-        ax.plot(x, y, marker="o", markersize=3.5, color=colour, clip_on=False, linestyle="none")

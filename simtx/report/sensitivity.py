@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -11,12 +10,14 @@ from matplotlib.patches import Patch
 
 from simtx.errors import ScenarioError
 from simtx.report import catalogue, style
+from simtx.report.footer import footed
 from simtx.report.pictures import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from simtx.experiments.sensitivity import Sensitivity
+    from simtx.experiments.sweep import Sweep
 
 _LOW, _HIGH, _NOISE, _INPUTS = "#56B4E9", "#0072B2", "#BBBBBB", "#E69F00"
 _NOISE_NAME: Final = "noise between\nreplications"
@@ -46,6 +47,7 @@ def plot(
     return pictures[which](found, ax=ax, figsize=figsize)
 
 
+@footed
 def tornado(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """What the answer changes by at the low and the high end of each factor, with intervals; below, noise and inputs."""
     table = found.table
@@ -58,7 +60,9 @@ def tornado(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float,
                 spread = [[value - turn(row[f"{end}_from"])], [turn(row[f"{end}_to"]) - value]]
                 ax.barh(position, value, height=0.62, color=colour, hatch=hatch, edgecolor="white", alpha=0.95)
                 if all(math.isfinite(one[0]) for one in spread):
-                    ax.errorbar(value, position, xerr=spread, fmt="none", color="#222222", capsize=2, elinewidth=1)
+                    ax.errorbar(
+                        value, position, xerr=spread, fmt="none", color=style.theme().ink, capsize=2, elinewidth=1
+                    )
         labels = [
             f"{row['factor']}\n{found.value(row['factor'], row['low_value'])} to {found.value(row['factor'], row['high_value'])}"
             for row in table.to_dict("records")
@@ -72,9 +76,9 @@ def tornado(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float,
             ax.barh(position, high - low, left=low, height=0.4, color=colour, edgecolor="#555555")
             labels.append(label)
         _rows(ax, labels)
-        ax.axvline(0, color="#111111", linewidth=1)
+        ax.axvline(0, color=style.theme().ink, linewidth=1)
         ax.set_xlabel(f"change of {_answer(found)} [{'%' if found.scale == 'log' else _unit(found)}]")
-        ax.set_title(_wrapped(found.caption if found.flips is None else f"What moves {_answer(found)}"))
+        canvas.titled(ax, found.caption if found.flips is None else f"What moves {_answer(found)}", _about(found))
         handles = [
             Patch(facecolor=_LOW, hatch="////", edgecolor="white", label="factor at its low end"),
             Patch(facecolor=_HIGH, label="factor at its high end"),
@@ -83,6 +87,7 @@ def tornado(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float,
     return ax
 
 
+@footed
 def flips(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """How far each factor is from flipping the answer, in units of its stated uncertainty: a bar that ends before the line at 1 is a risk."""
     table = found.flips
@@ -105,7 +110,7 @@ def flips(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, f
             )
             low, high = min(row["nearest"], reach), min(row["furthest"], reach)
             if flipped:
-                ax.plot([low, high], [position, position], color="#111111", linewidth=1.4)
+                ax.plot([low, high], [position, position], color=style.theme().ink, linewidth=1.4)
                 note = f"{100 * row['change']:+.2g} %" + ("" if row["simulated"] else " (extrapolated)")
             else:
                 note = f"no flip within {reach:g} times"
@@ -118,19 +123,20 @@ def flips(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, f
                 textcoords="offset points",
                 ha="right" if inside else "left",
                 va="center",
-                fontsize=8.5,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
+                fontsize=style.size(style.SMALL),
+                bbox={"facecolor": style.theme().paper, "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
             )
             value = found.value(row["factor"], row["value"]) if flipped else ""
             labels.append(f"{row['factor']}\nflips at {value}" if flipped else str(row["factor"]))
         _rows(ax, labels)
-        ax.axvline(1, color="#111111", linewidth=1.4, linestyle=(0, (4, 2)))
+        ax.axvline(1, color=style.theme().ink, linewidth=1.4, linestyle=(0, (4, 2)))
         ax.set_xlim(0, reach)
         ax.set_xlabel("distance to the flip, in units of the stated uncertainty")
-        ax.set_title(_wrapped(found.caption))
+        canvas.titled(ax, found.caption, _about(found))
     return ax
 
 
+@footed
 def morris(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """Mean size of the effect of each factor over its range, and how much it depends on the others; below, the noise of one effect."""
     table = found.table
@@ -138,20 +144,26 @@ def morris(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, 
         ax = canvas.axes(ax, figsize, _size(len(table) + 1))
         places = np.arange(len(table))
         ax.barh(places - 0.18, table["mu_star"], xerr=table["mu_star_half_width"], height=0.34, color=_HIGH)
-        ax.barh(places + 0.2, table["sigma"], height=0.3, color="white", edgecolor=_HIGH, hatch="////")
+        ax.barh(places + 0.2, table["sigma"], height=0.3, color=style.theme().paper, edgecolor=_HIGH, hatch="////")
         ax.barh(len(table), found.noise, height=0.4, color=_NOISE, edgecolor="#555555")
         _rows(ax, [*(str(one) for one in table["factor"]), _NOISE_NAME])
         unit = "logarithm of a ratio" if found.scale == "log" else _unit(found)
         ax.set_xlabel(f"effect on {_answer(found)} [{unit}]")
-        ax.set_title(_wrapped(found.caption))
+        canvas.titled(ax, found.caption, _about(found))
         handles = [
             Patch(facecolor=_HIGH, label="mean size of the effect (mu*)"),
-            Patch(facecolor="white", edgecolor=_HIGH, hatch="////", label="spread: interactions, curvature (sigma)"),
+            Patch(
+                facecolor=style.theme().paper,
+                edgecolor=_HIGH,
+                hatch="////",
+                label="spread: interactions, curvature (sigma)",
+            ),
         ]
         _legend(ax, handles)
     return ax
 
 
+@footed
 def sobol(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """Shares of the variance: alone, and with all interactions; below, the share of a single run's variance that is noise."""
     table = found.table
@@ -166,10 +178,10 @@ def sobol(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, f
         _rows(ax, [*(str(one) for one in table["factor"]), _NOISE_NAME])
         ax.set_xlim(0, 1)
         ax.set_xlabel(f"share of the variance of {_answer(found)}")
-        ax.set_title(_wrapped(found.caption))
+        canvas.titled(ax, found.caption, _about(found))
         handles = [
             Patch(facecolor=_HIGH, label="alone"),
-            Patch(facecolor="white", edgecolor=_HIGH, hatch="////", label="with all interactions"),
+            Patch(facecolor=style.theme().paper, edgecolor=_HIGH, hatch="////", label="with all interactions"),
             Patch(facecolor=_NOISE, edgecolor="#555555", label="of a single run's variance"),
         ]
         _legend(ax, handles)
@@ -181,15 +193,18 @@ def _size(rows: int) -> tuple[float, float]:
 
 
 def _rows(ax: Axes, labels: list[str]) -> None:
-    ax.set_yticks(range(len(labels)), labels, fontsize=8.5)
+    ax.set_yticks(range(len(labels)), labels, fontsize=style.size(style.SMALL))
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.grid(visible=False, axis="y")
 
 
 def _legend(ax: Axes, handles: list[Patch]) -> None:
     figure = ax.get_figure(root=True)
-    assert figure is not None  # noqa: S101 - axes of ours have one
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    assert figure is not None  # noqa: S101 - axes have a figure
+    if ax.get_gid() == "simtx-own":
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    else:
+        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
 
 
 def _answer(found: Sensitivity) -> str:
@@ -211,5 +226,9 @@ def _plain(value: float) -> float:
     return value
 
 
-def _wrapped(text: str) -> str:
-    return "\n".join(textwrap.wrap(text, 78))
+def _about(found: Sensitivity) -> str:
+    """Scenario, changes, load, seed and replications; nothing of a study that was put together by hand."""
+    sweep: Sweep | None = found.sweep or None
+    count = found.replications
+    times = f"{count} replication{'s' if count != 1 else ''}"
+    return canvas.about(sweep.scenario, seed=sweep.seed, times=times) if sweep is not None else ""

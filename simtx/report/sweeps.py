@@ -89,7 +89,13 @@ def plot(
         )
         lacking = sweep.lacking()
         if lacking:
-            figure.supxlabel(f"incomplete: {lacking}"[:160], fontsize=8, color=style.FAULT, x=0.01, ha="left")
+            figure.supxlabel(
+                f"incomplete: {lacking}"[:160],
+                fontsize=style.size(style.SMALL),
+                color=style.theme().fault,
+                x=0.01,
+                ha="left",
+            )
     return figure
 
 
@@ -307,7 +313,15 @@ def _map_panel(sweep: Any, data: pd.DataFrame, x: str, y: str, ax: Axes, norm: A
         for (row, column), value in np.ndenumerate(cells):
             dark = math.isfinite(value) and float(norm(value)) < 0.55
             text = _plain(float(value)) if math.isfinite(value) else "" if math.isnan(value) else "∞"
-            ax.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "#111111")
+            ax.text(
+                column,
+                row,
+                text,
+                ha="center",
+                va="center",
+                fontsize=style.size(style.SMALL),
+                color="white" if dark else "#111111",
+            )
     ax.set_xticks(
         range(len(across)), [quantity(sweep, x, one) for one in across], rotation=45 if len(across) > 6 else 0
     )
@@ -338,7 +352,7 @@ def _titled(
     if settings := findings.settings(sweep, data, metric):
         finding = f"{finding}; {settings}"
     lines = [findings.wrapped(finding, width), findings.wrapped("; ".join([about, *said]), width)]
-    figure.suptitle("\n".join(lines), fontsize=10, x=0.01, ha="left")
+    figure.suptitle("\n".join(lines), fontsize=style.size(), x=0.01, ha="left")
 
 
 def _legend(figure: Any, ax: Axes) -> None:

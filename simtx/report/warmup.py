@@ -32,7 +32,7 @@ def start(run: Run, *, ax: Axes | None = None) -> Axes:
     with style.context():
         ax = canvas.axes(ax, None, (7.2, 3.4))
         look = style.look(run.strategy.name)
-        ax.plot(places, means, ".", color=style.MUTED, markersize=2.5, label=f"means of {BATCH} transactions")
+        ax.plot(places, means, ".", color=style.theme().muted, markersize=2.5, label=f"means of {BATCH} transactions")
         if len(means) >= _SMOOTH:
             smooth = np.convolve(means, np.ones(_SMOOTH) / _SMOOTH, mode="valid")
             ax.plot(
@@ -43,14 +43,17 @@ def start(run: Run, *, ax: Axes | None = None) -> Axes:
             )
         warmup = run.data.warmup
         if warmup:
-            ax.axvspan(0, warmup, color="#E8E8E8", zorder=0, label=f"warm-up, {warmup:g} s")
+            ax.axvspan(0, warmup, color=style.theme().shade, zorder=0, label=f"warm-up, {warmup:g} s")
         title = "Too few transactions to judge the start of the run"
         if cut is not None:
             until = float(arrivals[cut.observations]) if cut.observations else 0.0
-            ax.axvline(until, ymax=0.75, color=style.FAULT, linestyle="--", label=f"MSER-5 cuts {until:.3g} s")
+            ax.axvline(until, ymax=0.75, color=style.theme().fault, linestyle="--", label=f"MSER-5 cuts {until:.3g} s")
             if cut.settled:
                 ax.axhline(
-                    cut.after, color=style.FAULT, linewidth=0.8, label=f"mean behind the cut, {cut.after:,.4g} ms"
+                    cut.after,
+                    color=style.theme().fault,
+                    linewidth=0.8,
+                    label=f"mean behind the cut, {cut.after:,.4g} ms",
                 )
             covered = until <= warmup
             title = (
@@ -64,6 +67,6 @@ def start(run: Run, *, ax: Axes | None = None) -> Axes:
         ax.set_ylim(bottom=0, top=float(np.quantile(means, 0.995)) * 1.5 if len(means) else None)
         ax.set_xlabel("arrival [s]")
         ax.set_ylabel("request to final outcome [ms]")
-        ax.set_title(title)
+        canvas.titled(ax, title, canvas.about_runs([run]))
         ax.legend(loc="upper right", ncols=2)
     return ax

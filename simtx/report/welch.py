@@ -83,15 +83,15 @@ def welch(runs: Run | Sequence[Run], *, column: str = "decision_ms", ax: Axes | 
     with style.context():
         ax = canvas.axes(ax, None, (7.2, 3.4))
         look = style.looks([each[0].strategy.name])[each[0].strategy.name]
-        ax.plot(times, values, ".", color=style.MUTED, alpha=0.25, markersize=2.5, markeredgewidth=0)
+        ax.plot(times, values, ".", color=style.theme().muted, alpha=0.25, markersize=2.5, markeredgewidth=0)
         smooth = moving_average(values, max(1, len(values) // _WINDOWS))
         ax.plot(times, smooth, color=look.colour, label=f"{each[0].strategy.name}, moving average")
         if warmup:
-            ax.axvspan(0, warmup, color="#EEEEEE", zorder=0, label=f"stated warm-up, {warmup:g} s")
+            ax.axvspan(0, warmup, color=style.theme().shade, zorder=0, label=f"stated warm-up, {warmup:g} s")
         if cut is not None and cut.settled:
             ax.axvline(
                 _time(times, cut),
-                color="#222222",
+                color=style.theme().ink,
                 linestyle=(0, (2, 1.5)),
                 label=f"MSER-5 cuts {_time(times, cut):.3g} s",
             )
@@ -101,7 +101,7 @@ def welch(runs: Run | Sequence[Run], *, column: str = "decision_ms", ax: Axes | 
         ax.set_xlabel("arrival of the transaction [s]")
         ax.set_ylabel(_COLUMNS[column])
         count = f"{len(each)} replication{'s' if len(each) > 1 else ''}"
-        ax.set_title(f"{finding(times, cut, warmup)} (mean of {count})")
+        canvas.titled(ax, f"{finding(times, cut, warmup)} (mean of {count})", canvas.about_runs(each))
         ax.legend(loc="best")
     return ax
 

@@ -47,7 +47,7 @@ def test_the_picture_names_its_finding(runs: list[simtx.Run]) -> None:
     assert ax.get_ylabel() == "time until the outcome is final [ms]"
     labels = [text.get_text() for text in ax.get_legend().get_texts()]  # type: ignore[union-attr]
     assert labels[:2] == ["2pc, moving average", "stated warm-up, 0.1 s"]
-    assert "mean of 3 replications" in ax.get_title(loc="left")
+    assert "mean of 3 replications" in ax.get_title(loc="left").replace("\n", " ")
 
 
 def test_a_start_that_is_not_over_is_seen() -> None:

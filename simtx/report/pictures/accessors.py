@@ -111,25 +111,27 @@ class RunPlots(Pictures):
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    def __call__(self, *, column: str = "drift_gross", ax: Axes | None = None) -> Axes:
+    def __call__(self, *, column: str = "drift_gross", ax: Axes | None = None, figsize: Size | None = None) -> Axes:
         """One column of the timeline, from the start until everything is drained, with faults shaded and named.
 
         Args:
             column: A column of `Run.timeline`, or ``backlog``: all that waits.
             ax: Where to draw; None: in a new figure.
+            figsize: Inches of a new figure.
         """
         from simtx.report.runs import timeline
 
-        return timeline(self._run, column=column, ax=ax)
+        return timeline(self._run, column=column, ax=ax, figsize=figsize)
 
-    def timeline(self, *, column: str = "drift_gross", ax: Axes | None = None) -> Axes:
+    def timeline(self, *, column: str = "drift_gross", ax: Axes | None = None, figsize: Size | None = None) -> Axes:
         """The same as `run.plot()`: one column of the timeline, with faults shaded and named.
 
         Args:
             column: A column of `Run.timeline`, or ``backlog``: all that waits.
             ax: Where to draw; None: in a new figure.
+            figsize: Inches of a new figure.
         """
-        return self(column=column, ax=ax)
+        return self(column=column, ax=ax, figsize=figsize)
 
     def latency(self, *, column: str = "latency_ms", ax: Axes | None = None, figsize: Size | None = None) -> Axes:
         """Distribution of the time until the client is answered, with the tail spread out: 90, 99, 99.9 %.

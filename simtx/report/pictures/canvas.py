@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.metrics.censored import longer_than
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from simtx.metrics.run import Run
     from simtx.scenario import Scenario
 
+PANEL: Final = "simtx-panel"
+"""Name of axes of a picture that says once, for all of its panels, what it is about."""
 SUBTITLE: Final = "simtx-subtitle"
 """Name of the line below a title among the texts of an Axes."""
 _GAP: Final = 4.0  # points between the axes and the lines above
+_BRIEF: Final = 28  # characters
 _LEADING: Final = 1.25
 Size = tuple[float, float]
 
@@ -88,7 +91,12 @@ def short(text: str, room: float, points: float) -> str:
     return f"{text}…"
 
 
-def titled(ax: Axes, title: str, said: str, *, above: float = 0.0) -> None:
+def brief(name: str) -> str:
+    """A name for a sentence: the whole of it is in the legend."""
+    return name if len(name) <= _BRIEF else f"{name[: _BRIEF - 1].rstrip()}…"
+
+
+def titled(ax: Axes, title: str, said: str, *, above: float = 0.0, left: float | None = None) -> None:
     """Write what the picture shows above it, and below that what it is about: scenario, changes, load, seed, replications.
 
     Args:
@@ -96,9 +104,12 @@ def titled(ax: Axes, title: str, said: str, *, above: float = 0.0) -> None:
         title: The finding.
         said: What it is about.
         above: Points above the axes that are taken already, by titles of panels.
+        left: Points left of the axes, for numbers and names; None: as many as numbers take.
     """
+    if ax.get_gid() == PANEL:
+        said = ""
     large, small = style.size(1.1), style.size(style.SMALL)
-    room = _room(ax)
+    room = _room(ax, 6.5 * style.size() if left is None else left)
     below = wrapped(said, room, small)
     height = (below.count("\n") + 1) * small * _LEADING if said else 0.0
     ax.set_title(wrapped(title, room, large, "bold"), loc="left", pad=2 * _GAP + height + above, fontsize=large)
@@ -119,14 +130,14 @@ def titled(ax: Axes, title: str, said: str, *, above: float = 0.0) -> None:
         line.set_gid(SUBTITLE)
 
 
-def _room(ax: Axes) -> float:
+def _room(ax: Axes, left: float) -> float:
     """Points that a title may be wide: to the edge of a figure of ours, as wide as the axes in a figure of the caller's."""
     figure = ax.get_figure(root=True)
     assert figure is not None  # noqa: S101 - axes have a figure
     inches = figure.get_figwidth()
     if ax.get_gid() == "simtx-own":
-        return 72 * inches * 0.86
-    return 72 * inches * float(ax.get_position().width) * 0.98
+        return max(150.0, 72 * inches - left - 12)
+    return 72 * inches * float(ax.get_position().width) * 0.9
 
 
 def points(ax: Axes) -> Size:
@@ -142,7 +153,7 @@ def legend(ax: Axes, handles: Sequence[Any] | None = None, *, title: str = "") -
     found = list(handles) if handles is not None else ax.get_legend_handles_labels()[0]
     if not found:
         return
-    labels = [wrapped(str(one.get_label()), 150, style.size(style.SMALL)) for one in found]
+    labels = [wrapped(str(one.get_label()), 190, style.size(style.SMALL)) for one in found]
     made = ax.legend(
         found,
         labels,
@@ -199,8 +210,8 @@ def about(scenario: Scenario, *, seed: int | None = None, times: str = "") -> st
     """Scenario, what was changed, load, seed and replications, in one line."""
     changed = ", ".join(f"{path} = {value(one)}" for path, one in scenario.overrides.items())
     words = [f"{scenario.name} with {changed}" if changed else scenario.name, load(scenario)]
-    words += [f"seed {seed}"] if seed is not None else []
-    return " · ".join(word for word in [*words, times] if word)
+    drawn = ", ".join(word for word in (f"seed {seed}" if seed is not None else "", times) if word)
+    return " · ".join(word for word in [*words, drawn] if word)
 
 
 def load(scenario: Scenario) -> str:
@@ -226,9 +237,18 @@ def about_runs(runs: Sequence[Run]) -> str:
     seed = f"seed {first.seed}" if len(seeds) == 1 else f"{len(seeds)} seeds"
     if same:
         return about(first.scenario, seed=None, times=f"{seed}, {count}")
+    common = _common([one.scenario for one in runs])
     names = " and ".join(dict.fromkeys(one.scenario.name for one in runs))
+    if common:
+        names += f" with {', '.join(f'{path} = {value(one)}' for path, one in first.scenario.overrides.items() if path in common)}"
     loads = list(dict.fromkeys(load(one.scenario) for one in runs))
     return " · ".join(word for word in (names, loads[0] if len(loads) == 1 else "", f"{seed}, {count}") if word)
+
+
+def about_comparison(comparison: Any) -> str:
+    """Scenario, changes, load, seed and replications of a comparison."""
+    count = comparison.replications
+    return about(comparison.scenario, seed=comparison.seed, times=f"{count} replication{'s' if count != 1 else ''}")
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
@@ -236,25 +256,41 @@ def labels(runs: Sequence[Run]) -> list[str]:
     found = [strategy_text(one.strategy, one.scenario.policies) or one.strategy.name for one in runs]
     plain = [one.strategy.name for one in runs]
     found = [name if plain.count(name) == 1 else text for name, text in zip(plain, found, strict=True)]
-    for title in (_changes, lambda one: f"seed {one.seed}", lambda one: f"replication {one.replication}", lambda _: ""):
-        twice = {name for name in found if found.count(name) > 1}
-        if not twice:
-            break
-        for name in twice:
+    common = _common([one.scenario for one in runs])
+    said: Callable[[Run], str]
+    for said in (
+        lambda one: _changes(one, common),
+        lambda one: f"seed {one.seed}",
+        lambda one: f"replication {one.replication}",
+    ):
+        for name in {name for name in found if found.count(name) > 1}:
             places = [position for position, one in enumerate(found) if one == name]
-            said = [title(runs[position]) for position in places]
-            for number, (position, words) in enumerate(zip(places, said, strict=True), 1):
-                if len(set(said)) > 1:
-                    found[position] = f"{name}, {words}"
-                elif title(runs[position]) == "":
-                    found[position] = f"{name}, {number}"
+            words = [said(runs[position]) for position in places]
+            if len(set(words)) > 1:
+                for position, word in zip(places, words, strict=True):
+                    found[position] = f"{name}, {word}"
+    for name in {name for name in found if found.count(name) > 1}:  # nothing is different
+        places = [position for position, one in enumerate(found) if one == name]
+        for number, position in enumerate(places, 1):
+            found[position] = f"{name}, {number}"
     return found
 
 
-def _changes(run: Run) -> str:
+def _common(scenarios: Sequence[Scenario]) -> set[str]:
+    """What was changed in all of these scenarios in the same way, by path."""
+    first = scenarios[0].overrides
+    return {
+        path
+        for path, one in first.items()
+        if all(path in other.overrides and other.overrides[path] == one for other in scenarios)
+    }
+
+
+def _changes(run: Run, common: set[str]) -> str:
+    """What was changed in the scenario of a run and not in those of all others."""
     scenario = run.scenario
-    changed = ", ".join(f"{path} = {value(one)}" for path, one in scenario.overrides.items())
-    return f"{scenario.name} with {changed}" if changed else f"{scenario.name} as it is"
+    own = [f"{path} = {value(one)}" for path, one in scenario.overrides.items() if path not in common]
+    return ", ".join(own) if own else f"{scenario.name} as it is"
 
 
 def value(value: Any) -> str:

@@ -13,7 +13,6 @@ from simtx.metrics.intervals import HIGHER_IS_BETTER, Interval
 from simtx.report import catalogue, style
 from simtx.report.footer import footed
 from simtx.report.pictures import canvas
-from simtx.report.pictures.outcomes import about_comparison
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +69,7 @@ def differences(
             _finding(comparison, baseline, told, others),
             _about(comparison, confidence),
             above=style.size(style.SMALL) * 1.3 + 2,
+            left=_left(others),
         )
     return ax
 
@@ -80,6 +80,11 @@ def _interval(found: pd.DataFrame, metric: str, row: int) -> Interval:
     return Interval(mean, low, high, int(found[metric, "n"].iloc[row]))
 
 
+def _left(names: Sequence[str]) -> float:
+    """Points that the names of the rows take."""
+    return min(150.0, max(canvas.width(name, style.size(style.SMALL)) for name in names)) + 16
+
+
 def _about(comparison: Any, confidence: float) -> str:
     single = not len(comparison.frame) or comparison.frame["strategy"].value_counts().max() < 2
     how = (
@@ -87,7 +92,7 @@ def _about(comparison: Any, confidence: float) -> str:
         if single
         else f"bars: {100 * confidence:g} % intervals of the paired difference"
     )
-    return f"{about_comparison(comparison)} · {how}"
+    return f"{canvas.about_comparison(comparison)} · {how}"
 
 
 def _panel(

@@ -84,8 +84,14 @@ def failures(
                 _stuck(ax, row, lost, end)
                 row += 1
         _finish(ax, each, ticks, row, end)
-        canvas.titled(ax, finding(each, names), canvas.about_runs(each))
+        canvas.titled(ax, finding(each, names), canvas.about_runs(each), left=_left(ticks))
     return ax
+
+
+def _left(ticks: Sequence[tuple[float, str]]) -> float:
+    """Points that the names of the rows take."""
+    small = style.size(style.SMALL)
+    return min(190.0, max(canvas.width(name, small) for _, name in ticks)) + 16
 
 
 def _finish(ax: Axes, runs: Sequence[Run], ticks: Sequence[tuple[float, str]], rows: int, end: float) -> None:

@@ -77,7 +77,7 @@ def heat_map(
                 canvas.short(said, canvas.points(ax)[0] * 0.8, style.size(style.SMALL)),
                 fontsize=style.size(style.SMALL),
                 loc="left",
-                pad=above - style.size(style.SMALL) if faults.blows(each) and panel is frames[0] else 3,
+                pad=above if faults.blows(each) and panel is frames[0] else 3,
             )
         canvas.titled(
             ax, _finding(each, names, data), canvas.about_runs(each), above=above + style.size(style.SMALL) * 1.3
@@ -140,7 +140,13 @@ def _decorate(frames: Sequence[Axes], runs: Sequence[Run], end: float) -> None:
     faults.numbered(frames[0], runs, end)
     said = faults.names(runs, shaded=False)
     label = "arrival of the transaction [s]"
-    frames[-1].set_xlabel(canvas.wrapped(f"{label}\n{said}" if said else label, 520, style.size(style.SMALL)))
+    frames[-1].set_xlabel(
+        canvas.wrapped(
+            f"{label}\n{said}" if said else label,
+            canvas.points(frames[0].figure.axes[0])[0] * 0.75,
+            style.size(style.SMALL),
+        )
+    )
 
 
 def _finding(runs: Sequence[Run], names: Sequence[str], data: Sequence[tuple[Any, Any]]) -> str:

@@ -98,6 +98,7 @@ def machine(
             ax,
             _finding(strategy.name, name, kind.transitions, taken),
             taken.words if taken else f"transition table of {kind.__name__}",
+            left=12,
         )
         if ax.get_gid() == "simtx-own" and of is not None and lines(of):
             figure = ax.get_figure(root=True)

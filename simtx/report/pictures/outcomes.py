@@ -82,7 +82,7 @@ def outcomes(
         ax.set_xlabel(
             f"share of the measured transactions [%]\n{how}" if how else "share of the measured transactions [%]"
         )
-        canvas.titled(ax, _finding(shares), said)
+        canvas.titled(ax, _finding(shares), said, left=9 * style.size())
     return ax
 
 
@@ -206,15 +206,7 @@ def _of_comparison(comparison: Any, confidence: float) -> tuple[dict[str, dict[s
                 low, high = (max(0.0, one.low * scale), min(1.0, one.high * scale)) if known else (math.nan, math.nan)
                 found[name][key] = _Share(one.mean * scale, low, high)
     how = f"bars: {100 * confidence:g} % intervals ({'Wilson, one run' if single else 'over replications'})"
-    return found, about_comparison(comparison), how
-
-
-def about_comparison(comparison: Any) -> str:
-    """Scenario, changes, load, seed and replications of a comparison."""
-    count = comparison.replications
-    return canvas.about(
-        comparison.scenario, seed=comparison.seed, times=f"{count} replication{'s' if count != 1 else ''}"
-    )
+    return found, canvas.about_comparison(comparison), how
 
 
 def _finding(shares: dict[str, dict[str, _Share]]) -> str:

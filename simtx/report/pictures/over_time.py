@@ -70,7 +70,7 @@ def over_time(
                 line[position].set_xlim(0, end)
         over = style.size(style.SMALL) * (2.6 if faults.blows(each) else 1.3) + 4
         _below(ax, frames[-1][0], faults.names(each))
-        canvas.titled(ax, finding(each, names), canvas.about_runs(each), above=over)
+        canvas.titled(ax, finding(each, names), canvas.about_runs(each), above=over, left=150)
     return ax
 
 

@@ -46,7 +46,7 @@ def topology(scenario: Scenario, *, ax: Axes | None = None, figsize: tuple[float
         shown = _links(ax, scenario, zones, places, members)
         for zone in zones:
             _zone(ax, scenario, zone, places[zone], members[zone])
-        canvas.titled(ax, _finding(scenario, zones, shown), canvas.about(scenario))
+        canvas.titled(ax, _finding(scenario, zones, shown), canvas.about(scenario), left=12)
     return ax
 
 

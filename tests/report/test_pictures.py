@@ -1,0 +1,257 @@
+"""Every picture, whatever came of the runs: no text lies over another one, and none leaves the canvas."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import matplotlib as mpl
+
+mpl.use("agg")
+
+import matplotlib.pyplot as plt
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
+
+import simtx
+from simtx.experiments import Comparison, Result
+from simtx.protocols import strategy
+from simtx.report import plots, runs
+from simtx.report.pictures.differences import differences
+from simtx.report.pictures.distribution import distribution
+from simtx.report.pictures.failures import failures
+from simtx.report.pictures.heat import heat_map
+from simtx.report.pictures.outcomes import outcomes
+from simtx.report.pictures.over_time import over_time
+from simtx.report.pictures.queues import queues
+
+FOUR = ("2pc", "saga", "outbox", "dual-write")
+FAULTS = [
+    {"kind": "crash", "node": "payments", "at": "200ms", "duration": "150ms"},
+    {"kind": "broker-outage", "at": "260ms", "duration": "100ms"},
+    {"kind": "slow", "node": "inventory", "factor": 4, "at": "450ms", "duration": "100ms"},
+]
+CUT = [
+    {
+        "kind": "partition",
+        "at": "0s",
+        "duration": "1h",
+        "a": ["hub", "orders"],
+        "b": ["inventory", "payments", "shipping", "broker"],
+    }
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongName(simtx.TwoPhaseCommit):
+    """A strategy of a user's own whose name is a sentence."""
+
+    name: ClassVar[str] = "two-phase commit with a coordinator in every region and early release of read locks"
+
+
+# --- runs and comparisons, made once ------------------------------------------------------------------------------------------------
+
+
+def scenario(**changes: Any) -> simtx.Scenario:
+    return simtx.load("checkout").replace(**{"run.transactions": 70, "run.warmup": "0s", **changes})
+
+
+def twelve() -> list[Any]:
+    """Options of strategies: labels are as long as they get."""
+    texts = [
+        "2pc",
+        "2pc:work=before",
+        "saga",
+        "outbox",
+        "dual-write",
+        "dual-write:order=broker-first",
+        "dual-write:acknowledge=before",
+    ]
+    texts += [
+        "dual-write:order=broker-first,acknowledge=before",
+        "outbox:reader=lock",
+        "outbox:closing=true",
+        "saga:order=pivot-last",
+    ]
+    known = []
+    for text in texts:
+        try:
+            known.append(strategy(text))
+        except simtx.ScenarioError:
+            continue
+    while len(known) < 12:
+        number = len(known)
+        known.append(type(f"Mine{number}", (simtx.TwoPhaseCommit,), {"name": f"mine-{number}"})())
+    return known
+
+
+def play(chosen: Any, *, replication: int = 0, **changes: Any) -> simtx.Run:
+    return simtx.simulate(scenario(**changes), chosen, seed=1, replication=replication)
+
+
+@pytest.fixture(scope="module")
+def played() -> dict[str, list[simtx.Run]]:
+    faulty = [play(one, faults=FAULTS) for one in FOUR]
+    nothing = [play(one, **{"run.transactions": 5}) for one in ("2pc", "outbox")]
+    for run in nothing:
+        run._transactions = run.transactions.assign(measured=False)
+    cut = {"faults": CUT, "run.transactions": 40, "run.drain": "1s"}
+    return {
+        "quiet": [play(one) for one in FOUR],
+        "faults": faulty,
+        "one": faulty[:1],
+        "twelve": [play(one, faults=FAULTS[:1], **{"run.transactions": 30}) for one in twelve()],
+        "nothing": nothing,
+        "censored": [play(one, **cut) for one in ("2pc", "saga")],
+        "long": [
+            play(LongName(), faults=FAULTS),
+            play("saga", faults=FAULTS),
+            play("saga", **{"workload.rate": 60, "faults": FAULTS}),
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def compared(played: dict[str, list[simtx.Run]]) -> dict[str, Comparison]:
+    """Of the same runs; a second replication where intervals are wanted."""
+    more = {
+        name: [play(run.strategy, replication=1, faults=FAULTS if name == "faults" else []) for run in played[name]]
+        for name in ("quiet", "faults")
+    }
+    found = {}
+    for name, each in played.items():
+        kept = each[:2] if name == "long" else each
+        labels = [accessors_label(run, kept) for run in kept]
+        results = [
+            Result(label, 0, run.summary.to_dict(), run.digest, "") for label, run in zip(labels, kept, strict=True)
+        ]
+        results += [Result(run.strategy.name, 1, run.summary.to_dict(), run.digest, "") for run in more.get(name, [])]
+        strategies = {label: run.strategy for label, run in zip(labels, kept, strict=True)}
+        found[name] = Comparison(kept[0].scenario, strategies, results, seed=1, replications=2 if name in more else 1)
+    return found
+
+
+def accessors_label(run: simtx.Run, among: list[simtx.Run]) -> str:
+    from simtx.report.pictures import canvas
+
+    return canvas.labels(among)[among.index(run)]
+
+
+# --- what is checked ----------------------------------------------------------------------------------------------------------------
+
+
+def every_axes(figure: Figure) -> Iterator[Axes]:
+    waiting = list(figure.axes)
+    while waiting:
+        ax = waiting.pop()
+        yield ax
+        waiting += ax.child_axes
+
+
+def texts(figure: Figure) -> list[Text]:
+    """All texts that are drawn."""
+    found: list[Text] = [*figure.texts, *(one for legend in figure.legends for one in words_of(legend))]
+    for ax in every_axes(figure):
+        found += [*ax.texts, *(title for title in (ax.title, ax._left_title, ax._right_title))]
+        legend = ax.get_legend()
+        found += words_of(legend) if legend is not None else []
+        if not ax.axison:
+            continue
+        for axis in (ax.xaxis, ax.yaxis):
+            found += [axis.label, axis.get_offset_text()]
+            found += [
+                label for tick in axis._update_ticks() for label in (tick.label1, tick.label2) if label.get_visible()
+            ]
+    return [one for one in found if one.get_visible() and one.get_text().strip()]
+
+
+def words_of(legend: Legend) -> list[Text]:
+    return [legend.get_title(), *legend.get_texts()]
+
+
+def problems(figure: Figure) -> list[str]:
+    """Texts that leave the canvas, and pairs of texts of which one lies over the other."""
+    figure.canvas.draw()
+    boxes = [(one, one.get_window_extent()) for one in texts(figure)]
+    wide, high = figure.bbox.width, figure.bbox.height
+    found = [
+        f"leaves the canvas: {one.get_text()!r}"
+        for one, box in boxes
+        if box.x0 < -1 or box.y0 < -1 or box.x1 > wide + 1 or box.y1 > high + 1
+    ]
+    for (one, a), (other, b) in itertools.combinations(boxes, 2):
+        if one.get_rotation() % 90 or other.get_rotation() % 90:  # boxes of leaning words are larger than the words
+            continue
+        across, up = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+        if across > 1.5 and up > 1.5:
+            found.append(f"{one.get_text()!r} over {other.get_text()!r}")
+    return found
+
+
+def checked(drawn: Any) -> None:
+    figure = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
+    wrong = problems(figure)
+    plt.close("all")
+    assert not wrong, "\n".join(wrong[:12])
+
+
+OF_RUNS: dict[str, Callable[..., Any]] = {
+    "distribution": distribution,
+    "answers": lambda each: distribution(each, column="latency_ms"),
+    "windows": lambda each: distribution(each, column="window_ms"),
+    "outcomes": outcomes,
+    "over_time": over_time,
+    "failures": failures,
+    "heat_map": heat_map,
+    "queues": queues,
+    "timeline": runs.timeline,
+}
+OF_COMPARISONS: dict[str, Callable[..., Any]] = {
+    "latency": plots.latency,
+    "throughput": plots.throughput,
+    "outcomes": outcomes,
+    "drift": plots.drift,
+    "damage": plots.damage,
+    "trade_off": plots.trade_off,
+    "differences": differences,
+    "overview": plots.overview,
+}
+CASES = ("quiet", "faults", "one", "twelve", "nothing", "censored", "long")
+
+
+def some(names: Any) -> list[Any]:
+    """All pictures of all cases; but for the hard ones, the large pictures are drawn with the heavy tests only."""
+    large, hard = {"over_time", "queues", "heat_map", "overview", "failures"}, {"faults", "twelve"}
+    hard_too = {("queues", "faults"), ("heat_map", "one"), ("over_time", "one"), ("queues", "one")}
+    found = []
+    for name, case in itertools.product(names, CASES):
+        often = (name not in large and case not in ("quiet", "one")) or (case in hard and name in large)
+        often = (often and (name, case) not in {("queues", "twelve"), ("over_time", "twelve")}) or (
+            name,
+            case,
+        ) in hard_too
+        found.append(pytest.param(name, case, marks=() if often else pytest.mark.heavy, id=f"{name}-{case}"))
+    return found
+
+
+@pytest.mark.parametrize(("name", "case"), some(OF_RUNS))
+def test_texts_of_a_picture_of_runs_neither_overlap_nor_leave_the_canvas(
+    name: str, case: str, played: dict[str, list[simtx.Run]]
+) -> None:
+    checked(OF_RUNS[name](played[case]))
+
+
+@pytest.mark.parametrize(("name", "case"), some(OF_COMPARISONS))
+def test_texts_of_a_picture_of_a_comparison_neither_overlap_nor_leave_the_canvas(
+    name: str, case: str, compared: dict[str, Comparison]
+) -> None:
+    if name == "differences" and case == "one":
+        with pytest.raises(simtx.ScenarioError, match="a difference needs two strategies"):
+            differences(compared[case])
+        return
+    checked(OF_COMPARISONS[name](compared[case]))
