@@ -37,6 +37,7 @@ _NAMES: Final = {
     "backlog": "all that waits",
 }
 _BEHIND: Final = 1.12  # a little room behind the end, for what is left then
+_LEADING, _AFTER = 1.4, 0.3  # of a line, and of the gap behind a paragraph, in font sizes
 _COUNTED: Final = ("per run", "per tx", "count", "lock-s per run")  # units that the words around a figure say
 
 
@@ -102,12 +103,13 @@ def _promises(telling: Any) -> list[str]:
     return [catalogue.ANSWER_MEANS[run.promise] for run in telling.runs.values()]
 
 
-def _foot(telling: Any) -> list[str]:
-    """What is to be said below: what the model leaves out, that it is one run, how to play it again."""
-    omits = [f"not in the model: {telling.story.omits}"] if telling.story.omits else []
+def _foot(telling: Any, *, omits: bool = True) -> list[str]:
+    """What is to be said below: what the model leaves out, what it is about, that it is one run, how to play it again."""
+    scenario = telling.story.scenario
+    said = [f"not in the model: {telling.story.omits}"] if telling.story.omits and omits else []
     return [
-        *omits,
-        f"one run of each case, seed {telling.seed}: no intervals; simtx.compare gives them",
+        *said,
+        f"scenario {scenario.name}, {canvas.load(scenario)}; one run of each case, seed {telling.seed}: no intervals; simtx.compare gives them",
         f"again: {telling.command}",
     ]
 
@@ -226,7 +228,7 @@ def plot(telling: Any, *, figsize: tuple[float, float] | None = None) -> Figure:
             ax.set_ylim(0, 1.15 * highest if highest > 0 else 1)
             ax.set_xlim(0, _BEHIND * max(faults.end_of([run]) for run in runs))
         axes[-1, 0].set_xlabel("simulated time [s]")
-        footer.stamp(figure, [*_marks(runs), *_foot(telling)])
+        footer.stamp(figure, [*_marks(runs), *_foot(telling, omits=False)])
         _head(figure, telling)
     return figure
 
@@ -239,22 +241,29 @@ def _marks(runs: list[Run]) -> list[str]:
 
 def _head(figure: Figure, telling: Any) -> None:
     """What happens, and below it what it teaches, above everything else in a figure, which grows by as much."""
-    large, plain = style.size(1.25), style.size()
+    large, plain, small = style.size(1.25), style.size(), style.size(style.SMALL)
+    theme = style.theme()
     room = 0.97 * 72 * figure.get_figwidth()
-    said = canvas.wrapped(telling.teaches, room, plain)
-    pad, title, body = 0.6 * plain, 1.7 * large, 1.4 * plain * (said.count("\n") + 1)
+    omits = f"Not in the model: {telling.story.omits}" if telling.story.omits else ""
+    parts = [
+        (telling.story.title, large, "bold", theme.ink),
+        (canvas.wrapped(telling.teaches, room, plain), plain, "normal", theme.ink if telling.holds else theme.fault),
+        *([(canvas.wrapped(omits, room, small), small, "normal", theme.muted)] if omits else []),
+    ]
+    heights = [size * (_LEADING * (words.count("\n") + 1) + _AFTER) for words, size, _, _ in parts]
     engine: Any = figure.get_layout_engine()
     before = figure.get_figheight()
-    height = before + (title + body + 2 * pad) / 72
+    height = before + (sum(heights) + small) / 72
     left, bottom, wide, high = engine.get()["rect"]
     figure.set_figheight(height)
     engine.set(rect=(left, bottom * before / height, wide, high * before / height))
     for one in figure.texts:  # the foot stands at a height in inches
         one.set_y(one.get_position()[1] * before / height)
-    theme, points = style.theme(), 72 * height
-    figure.text(0.01, 1 - pad / points, telling.story.title, va="top", fontsize=large, fontweight="bold")
-    colour = theme.ink if telling.holds else theme.fault
-    figure.text(0.01, 1 - (pad + title) / points, said, va="top", fontsize=plain, color=colour, linespacing=1.4)
+    down = 0.6 * small
+    for (words, size, weight, colour), tall in zip(parts, heights, strict=True):
+        top = 1 - down / (72 * height)
+        figure.text(0.01, top, words, va="top", fontsize=size, fontweight=weight, color=colour, linespacing=_LEADING)
+        down += tall
 
 
 def _panel(ax: Axes, run: Run, column: str, label: str, look: style.Look) -> None:
