@@ -67,9 +67,9 @@ def timeline(
             width = max(1.0, 2.0 - 0.3 * position)  # who lies exactly below another one shows beside it
             ax.plot(time, values, color=look.colour, linestyle=look.dashes, linewidth=width, label=name)
             if len(time):
-                ends.append((min(float(time[-1]), faults.end_of(runs)), float(values[-1]), look.colour))
+                ends.append((float(time[-1]), float(values[-1]), look.colour))
         last = max(one.data.horizon for one in runs)
-        end = faults.end_of(runs)
+        end = max([last, *(x for x, _, _ in ends)])
         ax.set_xlim(0, end * 1.02)
         ax.set_ylim(bottom=0 if column != "drift_net" else None)
         _shade(ax, runs, last, end)
