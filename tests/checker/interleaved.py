@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from simtx.checker.layout import CRASH, ENDED, HALTED, MASK, REQUESTS, TIMEOUT, State
+from simtx.checker.layout import CRASH, ENDED, HALTED, MASK, REPEAT, REQUESTS, TIMEOUT, State
 from simtx.checker.local import RUNS, UNDER_WAY, FrozenActor, Locals, LocalState, Outcome
 from simtx.checker.local_store import Output, Store, _collected
 from simtx.checker.program import Actor, Node, Play
@@ -124,6 +124,8 @@ class InterleavedModel(ProtocolModel):
         if rest & REQUESTS:
             busy = True
             yield from self._asked(state)
+        if budget & REPEAT * MASK:
+            yield from self._asked_again(state)
         for node, local in enumerate(nodes):
             if not self._up(local):
                 busy = True

@@ -65,7 +65,7 @@ def test_a_figure_that_is_changed_may_leave_the_ends_that_were_stated() -> None:
 @pytest.mark.parametrize(
     ("stated", "error"),
     [
-        ({"network.loss": "10%"}, "uncertainty.network.loss: there is nothing to vary: the figure has no value here, or is 0; give it one"),
+        ({"network.loss": "10%"}, "uncertainty.network.loss: is 0 here, and a share of 0 is 0; state a value of 'network.loss' that is above 0, and vary that"),
         ({"workload.rat": "10%"}, "uncertainty.workload.rat: there is no figure at this path; did you mean 'workload.rate'?"),
         ({"workload.rate": "10"}, "uncertainty.workload.rate: '10' is no percentage; write '20%', or both ends in a list"),
         ({"workload.rate": "120%"}, "uncertainty.workload.rate: '120%' is not between 0% and 95%; for more, give both ends in a list"),
