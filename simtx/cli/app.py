@@ -37,6 +37,7 @@ from simtx.cli.transactions import transactions
 from simtx.cli.validate import validate
 from simtx.cli.verify import verify
 from simtx.errors import ScenarioError, SimtxError
+from simtx.printable import printable
 
 # Older versions of typer use click, newer ones bring their own copy of it: this is the base of all usage errors in both.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -176,7 +177,7 @@ def _abandon(*streams: TextIO | None) -> bool:
 def _fail(text: str, code: int) -> int:
     try:
         for line in text.splitlines() or [""]:
-            typer.echo(f"simtx: error: {line}", err=True)
+            typer.echo(f"simtx: error: {printable(line)}", err=True)
     except OSError:  # then the exit code says it alone
         _abandon(sys.stderr)
     return code

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from simtx.cli.common import JsonOption
+from simtx.printable import printable
 
 if TYPE_CHECKING:
     from simtx.reference.audit import Entry
+
+
+_KEYS: Final = {
+    "own": ", under your key",
+    "other": "; the seals are under a key that is not yours, so whoever has that one has to say whether they are right",
+    "none": "; the seals are under no key, so whoever can write the folder can have made them anew",
+    "changed": "",
+}
 
 
 def audit(
@@ -32,13 +41,14 @@ def audit(
             {
                 "run": run.run,
                 "lines": [as_dict(entry) for entry in shown],
+                "seals_under": run.origin(),
                 "sealed": {node: seal[0] for node, seal in sorted(run.read().audit.items())},
                 "findings": findings,
             }
         )
     else:
         for entry in shown:
-            typer.echo(f"{entry.time}  {as_text(entry)}")
+            typer.echo(f"{printable(entry.time)}  {as_text(entry)}")
         for node in unreadable:
             typer.echo(f"simtx: warning: not all of the audit log of '{node}' could be read", err=True)
         typer.echo(_verdict(run, lines, findings))
@@ -48,18 +58,21 @@ def audit(
 
 def _verdict(run: Any, lines: list[Entry], findings: dict[str, list[str]]) -> str:
     if findings:
-        return "\n".join(f"TAMPERED: {node}: {finding}" for node, found in findings.items() for finding in found)
+        return "\n".join(
+            printable(f"TAMPERED: {node}: {finding}") for node, found in findings.items() for finding in found
+        )
     seals = run.read().audit
     nodes = sorted({entry.node for entry in lines} | set(seals))
     open_ = [node for node in nodes if node not in seals]
     sealed = f"; not sealed yet, so that a missing end would not show: {', '.join(open_)}" if open_ else " and seals"
-    return f"{len(lines)} lines of {len(nodes)} nodes: the chain of checksums holds{sealed}"
+    return f"{len(lines)} lines of {len(nodes)} nodes: the chain of checksums holds{sealed}{_KEYS[run.origin()]}"
 
 
 def as_text(entry: Entry) -> str:
-    """A line for people: transaction, node, who, what, which keys, why."""
+    """A line for people: transaction, node, who, what, which keys, why; nothing in it can look like another line."""
     tx = f"tx {entry.tx}" if entry.tx >= 0 else "-"
-    parts = [f"{tx:<6} {entry.node:<14} {entry.actor}: {entry.act}"]
+    actor = f"{entry.actor} (uid {entry.uid})" if entry.uid >= 0 else entry.actor
+    parts = [f"{tx:<6} {entry.node:<14} {actor}: {entry.act}"]
     if entry.name:
         parts.append(entry.name)
     if entry.steps:
@@ -71,7 +84,7 @@ def as_text(entry: Entry) -> str:
         parts.append("(found after a restart)")
     if entry.reason:
         parts.append(f"because: {entry.reason}" if entry.act != "request" or entry.actor != "client" else "")
-    return " ".join(part for part in parts if part)
+    return printable(" ".join(part for part in parts if part))
 
 
 def as_dict(entry: Entry) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from simtx.cli.common import JsonOption
+from simtx.printable import printable
 
 if TYPE_CHECKING:
     from simtx.reference.operate import Act
@@ -182,7 +184,7 @@ def _document(act: Act) -> dict[str, object]:
 def _text(act: Act) -> str:
     from simtx.cli.audit import as_text
 
-    lines = [f"{node}: {text}" for node, text in act.said]
+    lines = [printable(f"{node}: {text}") for node, text in act.said]
     lines += [f"  {as_text(entry)}" for entry in act.lines]
     if act.left:
         lines += ["settled, but for:" if act.settled else "still open:", _table(act.left)]
@@ -194,14 +196,14 @@ def _text(act: Act) -> str:
 def _table(rows: list[OpenTransaction]) -> str:
     """One line a row, and what does not fit into it below."""
     head = ("tx", "node", "problem", "state", "age", "why")
-    cells = [
+    cells: list[tuple[str, ...]] = [
         (
             str(row.transaction) if row.transaction >= 0 else "-",
-            row.node,
+            printable(row.node),
             row.problem,
-            row.state or "-",
+            printable(row.state) or "-",
             _age(row.age_s) if row.since else "-",
-            row.reason or "-",
+            printable(row.reason) or "-",
         )
         for row in rows
     ]
@@ -210,13 +212,13 @@ def _table(rows: list[OpenTransaction]) -> str:
     for row, cell in zip(rows, cells, strict=True):
         lines.append(_line(cell, widths))
         if row.locked:
-            lines.append(f"{'':{widths[0]}}  locks {', '.join(row.locked)}")
+            lines.append(f"{'':{widths[0]}}  locks {printable(', '.join(row.locked))}")
         if row.branch:
-            lines.append(f"{'':{widths[0]}}  prepared as '{row.branch}'")
+            lines.append(f"{'':{widths[0]}}  prepared as '{printable(row.branch)}'")
     return "\n".join(lines)
 
 
-def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+def _line(cells: Sequence[str], widths: list[int]) -> str:
     return "  ".join([*(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=False)), cells[-1]]).rstrip()
 
 

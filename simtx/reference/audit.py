@@ -77,7 +77,7 @@ class Entry:
         time: UTC, ISO 8601, when it was written.
         node: The node whose log it is.
         tx: Business transaction, or -1.
-        actor: Who asked: ``client``, the role of a machine, ``operator:<name>``, a peer, ``recovery``.
+        actor: Who asked: ``client``, the role of a machine, ``operator:<name>`` (as he has called himself), a peer, ``recovery``.
         act: What was done.
         name: More about the act: the outcome of a decision, the kind of a request.
         steps: Steps of the transaction that it was about.
@@ -85,6 +85,7 @@ class Entry:
         reason: Why.
         history: Row of the store's history that holds the changes, or -1.
         recovered: Whether the line was added later, from the store's history.
+        uid: Of a line about an operator: the system's number of the user whose process has written it; -1: not told.
         previous: Checksum of the line before.
         hash: Its own.
     """
@@ -103,6 +104,7 @@ class Entry:
     reason: str = ""
     history: int = -1
     recovered: bool = False
+    uid: int = -1
 
 
 class AuditLog:
@@ -187,6 +189,8 @@ class AuditLog:
             AuditError: The line could not be written; the log is as it was before.
         """
         entry: dict[str, Any] = {"number": 0, "time": "", "node": self.node, "tx": tx, "actor": actor, "act": act}
+        if actor.startswith("operator:"):  # a name that nobody has verified
+            entry["uid"] = os.getuid()
         if name:
             entry["name"] = name
         if steps:
@@ -381,7 +385,7 @@ def read_head(path: str | Path) -> Head:
         return _last_line(file, Path(path), None).head
 
 
-def verify(path: str | Path, head: Head | tuple[int, str] | None = None) -> list[str]:
+def verify(path: str | Path, head: Head | tuple[int, str] | None = None, *, final: bool = False) -> list[str]:
     """What is wrong with an audit log, one line a finding; nothing if it is as it was written.
 
     Finds what was changed, removed, inserted or moved; lines missing at the end, or written anew from some line on, only with a seal.
@@ -389,6 +393,7 @@ def verify(path: str | Path, head: Head | tuple[int, str] | None = None) -> list
     Args:
         path: The file.
         head: A seal that was kept elsewhere: `AuditLog.head` at some time; the log may have grown since.
+        final: Whether the seal is of the end, so that nothing may stand behind it.
 
     Returns:
         Findings, in the order of the lines.
@@ -396,7 +401,7 @@ def verify(path: str | Path, head: Head | tuple[int, str] | None = None) -> list
     Raises:
         AuditError: There is no such file, or it cannot be read.
     """
-    checker = _Checker(None if head is None else Head(*head))
+    checker = _Checker(None if head is None else Head(*head), final=final)
     with _opened(path) as file:
         for line in file:
             checker.line(line)
@@ -406,8 +411,9 @@ def verify(path: str | Path, head: Head | tuple[int, str] | None = None) -> list
 class _Checker:
     """Follows the chain of a file; after a break it goes on from where the file does, so that each break is reported once."""
 
-    def __init__(self, sealed: Head | None) -> None:
+    def __init__(self, sealed: Head | None, *, final: bool) -> None:
         self._sealed = sealed
+        self._final = final
         self._lines = 0
         self._expected = 1
         self._hash: str | None = GENESIS
@@ -451,6 +457,11 @@ class _Checker:
             self._found.append(
                 f"the end is missing: line {self._sealed.number} was sealed, and there are {self._lines} lines"
             )
+        if self._final and self._sealed is not None and self._lines > self._sealed.number:
+            behind = self._lines - self._sealed.number
+            self._found.append(
+                f"{behind} line{'s' if behind > 1 else ''} behind the seal, which is of line {self._sealed.number}, the last one"
+            )
         return self._found
 
 
@@ -476,6 +487,7 @@ def _entry(line: bytes) -> Entry | None:
             reason=_typed(raw.get("reason", ""), str),
             history=_typed(raw.get("history", -1), int),
             recovered=raw.get("recovered", False) is True,
+            uid=_typed(raw.get("uid", -1), int),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from simtx.printable import printable
 from simtx.reference.audit import AuditError, AuditLog, Entry, check_history, entries
 from simtx.reference.backends import BROKERS, STORES, Backends
 from simtx.reference.calls import Calls
@@ -39,6 +40,7 @@ from simtx.reference.wish import Choice, Kind, OperateError, Wish, check, choose
 Ask = Callable[..., Any]
 
 NAME: Final = "operator"
+_LONGEST_NAME: Final = 100
 PATIENCE: Final = 30.0
 """Seconds until an act that has not settled the transaction is reported as it stands."""
 _ANSWER: Final = 5.0  # seconds that a node may take to answer
@@ -136,13 +138,21 @@ def intervene(
     if not reason.strip():
         raise OperateError("an act needs a reason: it goes into the audit log")
     name = operator or getpass.getuser()
-    wish = Wish(transaction, kind, " ".join(reason.split()), name, node, outcome, heuristic)
+    if not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise OperateError(
+            f"an operator's name is one line of at most {_LONGEST_NAME} printable signs, not '{printable(name[:_LONGEST_NAME])}'"
+        )
+    reason = " ".join(reason.split())
+    if not reason.isprintable():
+        raise OperateError(f"a reason is text of printable signs, not '{printable(reason[:200])}'")
+    wish = Wish(transaction, kind, reason, name, node, outcome, heuristic)
     run = _Run(Path(folder), store, broker, trust)
     check(wish, run.nodes)
     if run.is_live:
         return asyncio.run(run.act_live(wish, patience))
     with run.alone():
         run.verify()
+        run.folder.update(acting=f"{wish.who} in process {os.getpid()}")
         try:
             return run.act(wish, patience)
         finally:
@@ -202,7 +212,8 @@ class _Run:
         for node, findings in self.folder.verify_audits().items():
             grave = [finding for finding in findings if "was never finished" not in finding]  # a kill may do that
             if grave:
-                raise AuditError(f"the audit log of '{node}' is not as it was written ({grave[0]}); nothing was done")
+                what = f"'{node}'" if node == "run.json" else f"the audit log of '{node}'"
+                raise AuditError(f"{what} is not as it was written ({grave[0]}); nothing was done")
 
     def heads(self) -> dict[str, int]:
         """Number of the last line of each audit log."""

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 from simtx.errors import ScenarioError, SimtxError
 from simtx.reference.audit import AuditError, Head, read_head, verify
 from simtx.reference.runrecord import LAYOUT, RunRecord, now, replace_file, versions, without_password
+from simtx.reference.sealing import Origin, origin, sealed
 
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
@@ -41,6 +42,7 @@ SECRET_LENGTH: Final = 32
 CLIENT: Final = "client"
 _RESERVE: Final = 1 << 17  # bytes that a run keeps free for its last words
 _LONGEST_REASON: Final = 2000
+_LARGEST_RECORD: Final = 1 << 26
 _LONGEST_NAME: Final = 200
 
 
@@ -97,6 +99,7 @@ class RunFolder:
             strategy=strategy.name,
             strategy_options=repr(strategy),
             strategy_made=described(strategy),
+            nodes=[*scenario.services, *([strategy.hub] if strategy.hub is not None else [])],
             seed=seed,
             store=without_password(store),
             broker=without_password(broker),
@@ -165,37 +168,66 @@ class RunFolder:
         Raises:
             RunFolderError: There is none, it is damaged, or of another version.
         """
-        file = self.path / "run.json"
-        try:
-            raw = json.loads(file.read_bytes())
-            layout = raw["layout"]
-        except FileNotFoundError:
-            raise RunFolderError(f"'{self.path}' holds no run: there is no run.json in it") from None
-        except OSError as error:
-            raise RunFolderError(f"'{file}' cannot be read: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise RunFolderError(f"'{file}' is damaged: it is no record of a run") from None
+        raw = self._raw()
+        layout = raw["layout"]
         if layout != LAYOUT:
             raise RunFolderError(
                 f"'{self.path}' has version {layout!r:.20} of the run folder's layout; this simtx reads version {LAYOUT} only"
             )
         known = {one.name for one in fields(RunRecord)}
-        return RunRecord(**{name: value for name, value in raw.items() if name in known})
+        record = RunRecord(**{name: value for name, value in raw.items() if name in known})
+        problem = _misfit(record)
+        if problem:
+            raise RunFolderError(f"'{self.path / 'run.json'}' is damaged: {problem}")
+        return record
+
+    def _raw(self) -> dict[str, Any]:
+        """What is in ``run.json``."""
+        file = self.path / "run.json"
+        try:
+            with file.open("rb") as opened:
+                text = opened.read(_LARGEST_RECORD + 1)
+            if len(text) > _LARGEST_RECORD:
+                raise RunFolderError(f"'{file}' is damaged: it is larger than {_LARGEST_RECORD >> 20} MiB")
+            raw = json.loads(text)
+            raw["layout"]
+        except FileNotFoundError:
+            raise RunFolderError(f"'{self.path}' holds no run: there is no run.json in it") from None
+        except OSError as error:
+            raise RunFolderError(f"'{file}' cannot be read: {error.strerror}") from None
+        except RunFolderError:
+            raise
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise RunFolderError(f"'{file}' is damaged: it is no record of a run") from None
+        if not isinstance(raw, dict):
+            raise RunFolderError(f"'{file}' is damaged: it is no record of a run")
+        return raw
 
     def write(self, record: RunRecord) -> None:
         """Replace ``run.json`` as a whole; it is on disk when this returns."""
         raw = {one.name: getattr(record, one.name) for one in fields(record)}
-        text = json.dumps(raw, indent=2, ensure_ascii=False, default=repr)
-        replace_file(self.path / "run.json", f"{text}\n".encode("utf-8", "backslashreplace"), durable=True)
+        text = json.dumps(raw, default=repr)  # with surrogates, if there are any, as numbers
+        text = json.dumps(sealed(json.loads(text)), indent=2)
+        replace_file(self.path / "run.json", f"{text}\n".encode(), durable=True)
+
+    def origin(self) -> Origin:
+        """Whether ``run.json`` is this user's, and as he has written it.
+
+        Raises:
+            RunFolderError: It cannot be read.
+        """
+        return origin(self._raw())
 
     def update(self, **changes: Any) -> RunRecord:
         """Change some fields of ``run.json``; for the holder of the lock.
 
         Raises:
-            RunFolderError: It cannot be read.
+            RunFolderError: It cannot be read, or was changed since this user has written it.
             TypeError: There is no such field.
         """
         record = self.read()
+        if self.origin() == "changed":  # what is sealed anew would look as if it had always been so
+            raise RunFolderError(f"'{self.path / 'run.json'}' was changed since it was written; keep it as evidence")
         for name, value in changes.items():
             if name not in RunRecord.__slots__:
                 raise TypeError(f"a run's record has no field '{name}'")
@@ -455,28 +487,39 @@ class RunFolder:
     def seal(self) -> dict[str, Head]:
         """Write down where every audit log ends now, so that a missing end is found later; for the holder of the lock.
 
-        Who can write audit logs can write ``run.json``, too: keep a copy elsewhere if that matters.
+        ``run.json`` itself is sealed with a key of this user's that is not in the folder (`simtx.reference.sealing`).
 
         Raises:
             AuditError: One is damaged.
         """
         heads = {node: read_head(path) for node, path in self.audits().items()}
-        self.update(audit={node: list(head) for node, head in heads.items()})
+        self.update(audit={node: list(head) for node, head in heads.items()}, acting="")
         return heads
 
     def verify_audits(self) -> dict[str, list[str]]:
         """What is wrong with the audit logs, by node, with the seals of ``run.json``; a node without findings is left out.
 
+        A run that has ended has a seal for each of its nodes and nothing behind it, but for lines of an act that was killed. The name
+        ``run.json`` stands for that file itself.
+
         Raises:
             RunFolderError: ``run.json`` cannot be read.
         """
-        sealed = {node: Head(*head) for node, head in self.read().audit.items()}
+        record = self.read()
+        seals = {node: Head(*head) for node, head in record.audit.items()}
+        over = record.status in ("finished", "failed", "interrupted")
+        complete = record.status == "finished"
         found: dict[str, list[str]] = {}
-        for node in sorted({*sealed, *self.audits()}):
+        if self.origin() == "changed":
+            found["run.json"] = ["it was changed since it was written: it does not fit to its code under your key"]
+        for node in sorted({*seals, *self.audits(), *(record.nodes if complete else ())}):
+            findings = [] if node in record.nodes or not record.nodes else ["there is no such node in this run"]
             try:
-                findings = verify(self.audit(node), sealed.get(node))
+                findings += verify(self.audit(node), seals.get(node), final=over and not record.acting)
             except AuditError as error:
-                findings = [str(error)]
+                findings.append(str(error))
+            if node not in seals and over and (complete or seals):
+                findings.append("its log has no seal, and a run that has ended has one for each of its nodes")
             if findings:
                 found[node] = findings
         return found
@@ -484,6 +527,20 @@ class RunFolder:
     def audits(self) -> dict[str, Path]:
         """Audit logs that are there, by node."""
         return {path.parent.name: path for path in sorted(self.path.glob("nodes/*/audit.jsonl"))}
+
+
+def _misfit(record: RunRecord) -> str:
+    """What a field of a record cannot be, or nothing."""
+    model = RunRecord()
+    for one in fields(record):
+        if type(getattr(record, one.name)) is not type(getattr(model, one.name)):
+            return f"'{one.name}' is {type(getattr(record, one.name)).__name__}, not {type(getattr(model, one.name)).__name__}"
+    seals = record.audit.values()
+    if not all(type(seal) is list and [type(part) for part in seal] == [int, str] for seal in seals):
+        return "a seal in 'audit' is not a number and a checksum"
+    if not all(isinstance(node, str) for node in record.nodes):
+        return "'nodes' are not names"
+    return ""
 
 
 def _safe(name: str) -> str:

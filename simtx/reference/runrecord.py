@@ -44,7 +44,9 @@ class RunRecord:
         ended: Likewise; empty if it has not.
         status: ``created``, ``running``, ``finished``, ``failed`` or ``interrupted``.
         reason: Why it failed.
-        audit: Seals of the nodes' audit logs when the run ended: number and checksum of the last line.
+        nodes: Names of the nodes, each of which has an audit log.
+        audit: Seals of the nodes' audit logs when the run or an operator's act ended: number and checksum of the last line.
+        acting: Who is acting in the folder after the run; if nobody has the lock, he was killed, and lines behind the seals may be his.
     """
 
     layout: int = LAYOUT
@@ -66,7 +68,9 @@ class RunRecord:
     ended: str = ""
     status: str = "created"
     reason: str = ""
+    nodes: list[str] = field(default_factory=list)
     audit: dict[str, list[Any]] = field(default_factory=dict)
+    acting: str = ""
 
 
 def replace_file(path: Path, content: bytes, *, durable: bool) -> None:

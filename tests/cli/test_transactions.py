@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pickle
 import shutil
 import sqlite3
@@ -15,7 +16,7 @@ import pytest
 
 import simtx
 from simtx.cli import main
-from simtx.reference.audit import AuditLog
+from simtx.reference.audit import AuditLog, read_head
 from simtx.reference.killpoints import KillPoint
 from simtx.reference.runfolder import RunFolder
 
@@ -80,7 +81,9 @@ def test_a_branch_in_doubt_is_listed_asked_for_and_settled(command: Command, fol
     lines = done.out.splitlines()
     assert "receiver: started again from its store" in lines
     assert lines[-1] == "settled"
-    assert any("operator:ann: retry restart because: the coordinator is back" in line for line in lines)
+    assert any(
+        f"operator:ann (uid {os.getuid()}): retry restart because: the coordinator is back" in line for line in lines
+    )
     assert command("transactions", "list", folder).out == "nothing is open\n"
 
 
@@ -300,7 +303,7 @@ def test_the_audit_log_says_who_asked_what_changed_and_that_it_is_sound(command:
     assert any("coordinator: decide committed" in line for line in lines)
     assert any("participant: apply step 0 [balance:" in line for line in lines)
     count = len(lines) - 1
-    assert lines[-1] == f"{count} lines of 3 nodes: the chain of checksums holds and seals"
+    assert lines[-1] == f"{count} lines of 3 nodes: the chain of checksums holds and seals, under your key"
     own = audit_lines(command, folder, "--transaction", 1)
     assert 0 < len(own) < len(lines)
     assert all("tx 1 " in line for line in own[:-1])
@@ -340,3 +343,88 @@ def test_a_folder_without_a_run_ends_with_2(command: Command, tmp_path: Path) ->
     result = command("audit", tmp_path)
     assert (result.code, result.out) == (2, "")
     assert "holds no run" in result.err
+
+
+def appended(folder: Path) -> str:
+    with AuditLog(RunFolder(folder).audit("sender"), "sender") as log:
+        log.append("resolve", tx=0, actor="operator:eve", name="closed")
+    return "sender: 1 line behind the seal"
+
+
+def of_nobody(folder: Path) -> str:
+    (folder / "nodes" / "ghost").mkdir()
+    with AuditLog(RunFolder(folder).audit("ghost"), "ghost") as log:
+        log.append("apply", tx=0, actor="client")
+    return "ghost: there is no such node in this run"
+
+
+def without_seals(folder: Path) -> str:
+    change(folder, audit={})
+    path = RunFolder(folder).audit("sender")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    return "sender: its log has no seal"
+
+
+def sealed_anew(folder: Path) -> str:
+    path = RunFolder(folder).audit("sender")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    run = RunFolder(folder)
+    change(folder, audit={node: list(read_head(file)) for node, file in run.audits().items()})
+    return "run.json: it was changed since it was written"
+
+
+def without_its_log(folder: Path) -> str:
+    RunFolder(folder).audit("sender").unlink()
+    change(folder, audit={node: head for node, head in RunFolder(folder).read().audit.items() if node != "sender"})
+    return "sender: its log has no seal"
+
+
+@pytest.mark.parametrize("tamper", [appended, of_nobody, without_seals, sealed_anew, without_its_log])
+def test_what_no_chain_shows_is_found_by_seals_and_key(
+    command: Command, folder: Path, tamper: Callable[[Path], str]
+) -> None:
+    """A run that has ended has a seal for each of its nodes and nothing behind it; the record with the seals has a code under a key elsewhere."""
+    finding = tamper(folder)
+    result = command("audit", folder)
+    assert result.code == 1
+    assert f"TAMPERED: {finding}" in result.out
+    act = command("transactions", "retry", folder, 1, "--reason", "x")
+    assert (act.code, act.out) == (1, "")
+    assert "nothing was done" in act.err
+
+
+def test_without_the_key_the_verdict_says_what_the_seals_are_worth(
+    command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
+    assert audit_lines(command, folder)[-1].endswith(
+        "the seals are under a key that is not yours, so whoever has that one has to say whether they are right"
+    )
+    change(folder, mac="", seal_key="")
+    assert audit_lines(command, folder)[-1].endswith("so whoever can write the folder can have made them anew")
+
+
+def test_an_act_that_was_killed_is_no_tampering(command: Command, folder: Path) -> None:
+    RunFolder(folder).update(acting="operator:ann in process 1")
+    appended(folder)
+    assert command("audit", folder).code == 0
+    assert command("transactions", "list", folder).code == 0
+
+
+def test_nobody_forges_a_line_or_moves_the_cursor(command: Command, folder: Path) -> None:
+    """Not by his name or his reason, and not by what he writes into a log."""
+    for option, text in (("--operator", "ann\n51 lines"), ("--operator", "\x1b[2J"), ("--reason", "a\x1b]0;x\x07")):
+        refused = command("transactions", "retry", folder, 1, "--reason", "x", option, text)
+        assert (refused.code, refused.out) == (2, "")
+        assert len(refused.err.splitlines()) == 1
+        assert refused.err.rstrip("\n").isprintable()
+    with AuditLog(RunFolder(folder).audit("sender"), "sender") as log:
+        log.append(
+            "alert", tx=1, actor="operator:eve\x1b[1A", reason="fine\n51 lines of 3 nodes: the chain of checksums holds"
+        )
+    RunFolder(folder).seal()
+    lines = audit_lines(command, folder, "--transaction", 1)
+    assert all(line.isprintable() for line in lines)
+    assert sum("the chain of checksums holds" in line for line in lines) == 2
+    assert any(f"operator:eve\\x1b[1A (uid {os.getuid()}): alert because: fine\\n51 lines" in line for line in lines)
+    assert all(line.isprintable() for line in command("transactions", "list", folder).out.splitlines())

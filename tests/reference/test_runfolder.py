@@ -200,7 +200,7 @@ def test_unknown_fields_of_the_record_are_ignored_and_wrong_ones_refused(tmp_pat
     """The record of a later release with the same layout can be read; a typing error of ours cannot be written."""
     folder = made(tmp_path / "run")
     raw = json.loads((folder.path / "run.json").read_text())
-    (folder.path / "run.json").write_text(json.dumps({**raw, "colour": "blue"}))
+    (folder.path / "run.json").write_text(json.dumps({**raw, "colour": "blue", "mac": ""}))
     assert folder.read().seed == 3
     with pytest.raises(TypeError, match="no field 'statu'"):
         folder.update(statu="running")
@@ -356,6 +356,7 @@ def test_what_is_no_run_folder_is_not_locked(tmp_path: Path) -> None:
 def test_audit_logs_are_sealed_at_the_end_and_verified_later(tmp_path: Path) -> None:
     """A line that is missing at the end, a whole log that is missing, a changed line: each is found, with its node."""
     folder = made(tmp_path / "run")
+    folder.update(nodes=["a", "b", "c"])
     with folder.locked():
         for node in ("a", "b", "c"):
             folder.node(node).mkdir()
