@@ -81,7 +81,7 @@ def report(
     if not is_sweep and (frontier or at):
         raise ScenarioError("is for the results folder of a sweep", "--frontier" if frontier else "--at")
     limits = None if where is None else [one for one in where if one != "none"]
-    verdicts = [simtx.verify(name) for name in dict.fromkeys(_base(one) for one in result.strategies)] if verify else []
+    verdicts = {name: simtx.verify(one) for name, one in _objects(result).items()} if verify else {}
     found = _frontier(result, frontier, by, budget) if frontier else None
     written = write(
         result,
@@ -103,9 +103,12 @@ def report(
     warn(written.notes)
 
 
-def _base(strategy: str) -> str:
-    """A strategy without its options."""
-    return strategy.partition(":")[0]
+def _objects(result: Any) -> dict[str, Any]:
+    """The strategies that can play, by label: one of the user's that was read from a file cannot."""
+    from simtx.experiments.saved import StoredStrategy
+
+    known = result.study.strategies if hasattr(result, "study") else result.objects
+    return {label: one for label, one in known.items() if not isinstance(one, StoredStrategy)}
 
 
 def _frontier(sweep: Sweep, axes: str, by: str, budget: int) -> Any:

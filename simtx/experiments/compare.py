@@ -129,6 +129,7 @@ class Comparison:
         self._provenance: Provenance | None = None
         self.stopping = stopping
         self._frame: pd.DataFrame | None = None
+        self._rows: dict[str, pd.DataFrame] | None = None
         order = {name: position for position, name in enumerate(self.strategies)}
         self._results = sorted(results, key=lambda one: (order[one.strategy], one.replication))
 
@@ -140,6 +141,10 @@ class Comparison:
     @property
     def frame(self) -> pd.DataFrame:
         """Tidy: one row for each finished run, with `strategy`, `replication`, all metrics and the `digest`."""
+        return self._whole().copy()
+
+    def _whole(self) -> pd.DataFrame:
+        """The frame itself, for those who do not change it."""
         if self._frame is None:
             rows = [
                 {"strategy": one.strategy, "replication": one.replication, **one.summary, "digest": one.digest}
@@ -147,7 +152,7 @@ class Comparison:
                 if not one.error
             ]
             self._frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=["strategy", "replication", "digest"])
-        return self._frame.copy()
+        return self._frame
 
     @property
     def executions(self) -> int:
@@ -249,7 +254,7 @@ class Comparison:
     @property
     def metrics(self) -> list[str]:
         """Names of all metrics."""
-        return [name for name in self.frame.columns if name not in ("strategy", "replication", "digest")]
+        return [name for name in self._whole().columns if name not in ("strategy", "replication", "digest")]
 
     def interval(self, strategy: str, metric: str, confidence: float = 0.95) -> Interval:
         """Mean over the replications with its interval, by the kind of quantity that the metric is (`simtx.metrics.intervals`).
@@ -280,13 +285,15 @@ class Comparison:
         if strategy not in self.strategies:
             raise ScenarioError(f"'{strategy}' was not compared; there are {', '.join(self.strategies)}", "strategy")
         frame = self._checked([metric])
-        rows = frame[frame["strategy"] == strategy]
-        return [float(value) for value in rows[metric]] if len(rows) else []
+        if self._rows is None:
+            self._rows = {str(name): rows for name, rows in frame.groupby("strategy", sort=False)}
+        rows = self._rows.get(strategy)
+        return [float(value) for value in rows[metric]] if rows is not None else []
 
     def _checked(self, metrics: Sequence[str]) -> pd.DataFrame:
         """The frame, if it has all of these metrics, or if it is empty."""
-        frame = self.frame
-        unknown = [name for name in metrics if name not in self.metrics]
+        frame = self._whole()
+        unknown = [name for name in metrics if name not in frame]
         if len(frame) and unknown:
             raise unknown_metric(unknown[0], self.metrics)
         return frame
@@ -434,7 +441,7 @@ class Comparison:
             template: A Jinja2 template in place of ours; see docs/report.md.
             pdf: Whether to print it on A4, too, by a Chromium that is installed.
             runs: Whether one run of each strategy is played again, for distributions, timelines and failure stories; None: if that takes some seconds at most.
-            verdicts: One or several of `simtx.verify`.
+            verdicts: One or several of `simtx.verify`; of strategies with options, a mapping from their labels.
             validations: One or several of `simtx.validate`.
             frontier: Where the winner changes, of `Sweep.frontier`.
             sensitivity: Which factor flips the answer, of `simtx.sensitivity`.

@@ -320,7 +320,7 @@ class Sweep(Runs):
             template: A Jinja2 template in place of ours; see docs/report.md.
             pdf: Whether to print it on A4, too, by a Chromium that is installed.
             runs: Whether one run of each strategy is played again, for distributions, timelines and failure stories; None: if that takes some seconds at most.
-            verdicts: One or several of `simtx.verify`.
+            verdicts: One or several of `simtx.verify`; of strategies with options, a mapping from their labels.
             validations: One or several of `simtx.validate`.
             frontier: Where the winner changes, of `Sweep.frontier`.
             sensitivity: Which factor flips the answer, of `simtx.sensitivity`.

@@ -78,14 +78,18 @@ class Check:
 
 
 def checks(
-    comparison: Comparison, found: Played, verdicts: Sequence[Any], validations: Sequence[Any], recorded: bool
+    comparison: Comparison,
+    found: Played,
+    verdicts: Sequence[tuple[str, Any]],
+    validations: Sequence[Any],
+    recorded: bool,
 ) -> tuple[Check, ...]:
     """What speaks for the figures, and what was not done.
 
     Args:
         comparison: The runs.
         found: One run of each strategy, played again.
-        verdicts: Of the model checker.
+        verdicts: Of the model checker, each with the label of its strategy, or nothing.
         validations: Predicted beside measured.
         recorded: Whether the result holds what the laws of operation have said.
     """
@@ -138,11 +142,12 @@ def _digests(found: Played) -> Check:
     return Check(what, "yes" if all(found.equal.values()) and not found.why else "open", (*said, *found.why))
 
 
-def _verdicts(strategies: Sequence[str], verdicts: Sequence[Any]) -> tuple[Check, ...]:
+def _verdicts(strategies: Sequence[str], verdicts: Sequence[tuple[str, Any]]) -> tuple[Check, ...]:
     rows = []
     absent = []
     for name in strategies:
-        mine = [one for one in verdicts if one.strategy in (name, name.partition(":")[0])]
+        # one by name alone may be of other options: it is that of the strategy without any
+        mine = [one for label, one in verdicts if (label or one.strategy) == name]
         if not mine:
             absent.append(name)
         for one in mine:
@@ -151,8 +156,9 @@ def _verdicts(strategies: Sequence[str], verdicts: Sequence[Any]) -> tuple[Check
                 Check(f"Model checker: {name}", kind, (one.headline, f"in these bounds, and no further: {one.bounds}"))
             )
     if absent:
-        lines = [f"simtx verify {name}" for name in dict.fromkeys(name.partition(":")[0] for name in absent)]
-        said = f"not verified in this scope: {', '.join(absent)}; {', '.join(lines)} would do it"
+        lines = [f"simtx verify {name}" for name in absent if "(" not in name]
+        would = f"; {', '.join(lines)} would do it" if lines else ""
+        said = f"not verified in this scope: {', '.join(absent)}{would}"
         rows.append(Check("Model checker", "open", (said,)))
     return tuple(rows)
 

@@ -53,7 +53,7 @@ class Asked:
         where: Thresholds, as for `Comparison.best`.
         confidence: With which all statements hold together.
         runs: Whether one run of each strategy is played again; None: if that takes some seconds at most.
-        verdicts: Of the model checker.
+        verdicts: Of the model checker, each with the label of its strategy, or nothing.
         validations: Predicted beside measured.
         frontier: Where the winner changes.
         sensitivity: Which factor flips the answer.
@@ -65,7 +65,7 @@ class Asked:
     where: Any = WHERE
     confidence: float = 0.95
     runs: bool | None = None
-    verdicts: Sequence[Any] = ()
+    verdicts: Sequence[tuple[str, Any]] = ()
     validations: Sequence[Any] = ()
     frontier: Frontier | None = None
     sensitivity: Sensitivity | None = None

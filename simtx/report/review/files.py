@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -127,10 +128,11 @@ def _environment(template: str | Path | None) -> tuple[SandboxedEnvironment, str
         if not own.is_file():
             raise ScenarioError("there is no such template", str(own))
         folders, name = [own.parent, TEMPLATES], own.name
-    return environment(folders, escaped=True), name
+    return environment(tuple(folders), escaped=True), name
 
 
-def environment(folders: list[Path], *, escaped: bool) -> SandboxedEnvironment:
+@lru_cache(maxsize=8)
+def environment(folders: tuple[Path, ...], *, escaped: bool) -> SandboxedEnvironment:
     """An environment of Jinja2 that knows our templates."""
     made = SandboxedEnvironment(
         loader=jinja2.FileSystemLoader(folders),
@@ -176,7 +178,7 @@ def markdown(text: object) -> str:
 def _record(page: Path, review: build.Review) -> tuple[Path, tuple[str, ...]]:
     """Write the decision record; one that somebody has edited stays, and the new one gets another name."""
     text = (
-        environment([TEMPLATES], escaped=False)
+        environment((TEMPLATES,), escaped=False)
         .get_template("review.adr.md.j2")
         .render(review=review, files=_names(page))
     )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from simtx.metrics.run import Run
 
 _LARGE: Final = 120_000  # bytes of an SVG; a larger one is drawn as dots
+_WIDE: Final = 8.0  # inches
 _UNIT: Final = re.compile(r"\s*\n\s*")
 
 
@@ -45,11 +46,13 @@ class Picture:
         src: A data URI.
         alt: What is seen, for those who do not see it.
         caption: What stands below it.
+        wide: Whether it needs the width of the page.
     """
 
     src: str
     alt: str
     caption: str = ""
+    wide: bool = False
 
 
 def embedded(figure: Figure) -> str:
@@ -79,7 +82,7 @@ def drawn(draw: Callable[[Axes], Any], size: tuple[float, float], caption: str =
         axes = figure.subplots()
         draw(axes)
         title = _UNIT.sub(" ", axes.get_title(loc="left") or axes.get_title())
-        return Picture(embedded(figure), f"{title}. {caption}".strip(), caption)
+        return Picture(embedded(figure), f"{title}. {caption}".strip(), caption, size[0] > _WIDE)
 
 
 def of_figure(figure: Any, alt: str, caption: str = "") -> Picture:
@@ -87,7 +90,7 @@ def of_figure(figure: Any, alt: str, caption: str = "") -> Picture:
     import matplotlib.pyplot as plt
 
     try:
-        return Picture(embedded(figure), alt, caption)
+        return Picture(embedded(figure), alt, caption, figure.get_figwidth() > _WIDE)
     finally:
         plt.close(figure)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def report(
         template: A Jinja2 template in place of ours.
         pdf: Whether to print it, too, by a Chromium that is installed.
         runs: Whether one run of each strategy is played again, for distributions, timelines and stories; None: if that takes some seconds at most.
-        verdicts: One or several of `simtx.verify`.
+        verdicts: One or several of `simtx.verify`; of strategies with options, a mapping from their labels.
         validations: One or several of `simtx.validate`.
         frontier: Where the winner changes, of `Sweep.frontier`.
         sensitivity: Which factor flips the answer, of `simtx.sensitivity`.
@@ -63,7 +64,7 @@ def report(
     Raises:
         ScenarioError: An input is wrong, or a file cannot be written.
     """
-    if frontier is not None and not hasattr(frontier, "crossings"):
+    if frontier is not None and not hasattr(frontier, "areas"):
         raise ScenarioError("must be what sweep.frontier() gives", "frontier")
     if sensitivity is not None and not hasattr(sensitivity, "flips"):
         raise ScenarioError("must be what simtx.sensitivity() gives", "sensitivity")
@@ -73,7 +74,7 @@ def report(
         confidence=check_confidence(confidence),
         runs=runs,
         verdicts=_several(verdicts, "headline", "verdicts", "simtx.verify"),
-        validations=_several(validations, "missed", "validations", "simtx.validate"),
+        validations=[one for _, one in _several(validations, "missed", "validations", "simtx.validate")],
         frontier=frontier,
         sensitivity=sensitivity,
         at=at,
@@ -82,14 +83,17 @@ def report(
     return write(result, file, asked, earlier=since, template=template, as_pdf=pdf)
 
 
-def _several(given: Any, member: str, name: str, maker: str) -> tuple[Any, ...]:
-    """One or several results of a function.
+def _several(given: Any, member: str, name: str, maker: str) -> list[tuple[str, Any]]:
+    """One or several results of a function, each with its label, if they are a mapping.
 
     Raises:
         ScenarioError: They are something else.
     """
-    alone = hasattr(type(given), member) or isinstance(given, _SINGLE) or not hasattr(given, "__iter__")
-    found = (given,) if alone else tuple(given.values() if hasattr(given, "values") else given)
-    if not all(hasattr(one, member) for one in found):
+    if isinstance(given, Mapping):
+        found = [(str(label), one) for label, one in given.items()]
+    else:
+        alone = hasattr(given, member) or isinstance(given, _SINGLE) or not hasattr(given, "__iter__")
+        found = [("", one) for one in ((given,) if alone else given)]
+    if not all(hasattr(one, member) for _, one in found):
         raise ScenarioError(f"must be what {maker}() gives, or a list of it", name)
     return found

@@ -25,6 +25,7 @@ from simtx.metrics.intervals import HIGHER_IS_BETTER, Interval
 from simtx.report import catalogue
 from simtx.report.decision import rows
 from simtx.report.sweep_tables import with_unit
+from simtx.report.tables import RELIABLE
 
 if TYPE_CHECKING:
     from simtx.experiments import Comparison, Decision
@@ -123,7 +124,11 @@ def _certainty(decision: Decision) -> str:
     elif not decision.candidates:
         support = "all are turned away by the runs"
     if decision.supported and len(decision.ranking) > 1:
-        return f"{support}; {sure}; {'guaranteed' if decision.guaranteed else 'not guaranteed'}"
+        least = int(decision.ranking["n"].min())
+        few = (
+            f"; only {least} runs of each, and intervals are tested for {RELIABLE} and more" if least < RELIABLE else ""
+        )
+        return f"{support}; {sure}; {'guaranteed' if decision.guaranteed else 'not guaranteed'}{few}"
     return f"{support}; {sure}"
 
 
@@ -221,8 +226,13 @@ def _undecided(comparison: Comparison, decision: Decision, label: str) -> str:
     else:
         first = f"Undecided: {named} looks best by {label}, and runs of others failed or have no value"
     if decision.more and math.isfinite(decision.more):
-        return f"{first}; about {float(f'{decision.more:.2g}'):,.0f} more replications of each would settle it"
+        return f"{first}; about {_replications(decision.more)} of each would settle it"
     return f"{first}; what is open may well be equal" if decision.more and rivals else first
+
+
+def _replications(more: float) -> str:
+    """A number of further replications, to two digits: more are not known."""
+    return f"{float(f'{more:.2g}'):,.0f} more replication{'s' if more > 1 else ''}"
 
 
 def _flip(decision: Decision, frontier: Frontier | None) -> str:
@@ -366,6 +376,12 @@ def of_sweep(
         )
     elif limits:
         reasons.append("No strategy misses a threshold in any cell.")
+    settle = [one.more for one in each if not supports(one) and one.candidates]
+    known = [more for more in settle if more > 0 and math.isfinite(more)]
+    if known:
+        reasons.append(
+            f"About {_replications(max(known))} of each would settle {len(known)} of the undecided cells, if means and spreads are as they are now."
+        )
     if len(sweep.strategies) == 1:
         text = f"No choice: {sweep.strategies[0]} alone was looked at, in {cells} cells."
         return Statement("open", "", text, f"nothing was compared; {sure}", tuple(reasons[:1]))
@@ -409,9 +425,11 @@ def of_sweep(
         return Statement("yes", name, text, f"supported by the runs; {sure}", tuple(reasons))
     text = line or _listed([f"{name} in {count} of {cells} cells" for name, count in counts.most_common()])
     rest = f"; {open_cells} of {cells} cells are undecided" if open_cells and not line else ""
+    if 2 * open_cells > cells:
+        text, rest = f"Undecided in {open_cells} of {cells} cells; {text}", ""
     return Statement(
-        "yes" if counts else "open",
-        next(iter(counts)) if len(counts) == 1 else "",
+        "open" if 2 * open_cells > cells else "yes",
+        next(iter(counts)) if len(counts) == 1 and 2 * open_cells <= cells else "",
         f"{text}{rest}: the {_most(metric)} {label}{kept}.",
         f"supported by the runs where a strategy is named; {sure}",
         tuple(reasons),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,7 +43,15 @@ def draw() -> Callable[[float], list[float]]:
 
 @pytest.fixture(scope="session")
 def crashed() -> Comparison:
-    """Transfers of which a crash hits some; small, and real."""
-    fault = {"kind": "crash", "node": "receiver", "at": "0.5s", "duration": "0.4s"}
-    scenario = simtx.load("transfer").replace(**{"run.transactions": 60, "run.warmup": "0.1s"}).replace(faults=[fault])
-    return simtx.compare(scenario, ["2pc", "outbox"], replications=3, workers=1, progress=False)
+    """A checkout of which a crash hits some; small, and real; two of the strategies are of one name."""
+    fault = {"kind": "crash", "node": "payments", "at": "0.3s", "duration": "0.3s"}
+    changes = {"run.transactions": 60, "run.warmup": "0.1s"}
+    scenario = simtx.load("checkout").replace(**changes).replace(faults=[fault])
+    strategies = ["2pc", "2pc:work=before", "saga", "outbox"]
+    return simtx.compare(scenario, strategies, replications=3, workers=1, progress=False)
+
+
+@pytest.fixture(scope="session")
+def page(crashed: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of it, with all pictures."""
+    return crashed.report(tmp_path_factory.mktemp("report") / "review.html")
