@@ -76,7 +76,8 @@ def compared(ours: Sequence[float], theirs: Sequence[float], kind: Kind, alpha: 
         lower = effect.mean < 0
     more = 0.0 if lower is not None else replications_to_tell(effect, abs(effect.mean), alpha)
     if as_ratio:
-        mean, low, high = (float(np.exp(end)) for end in effect[:3])
+        with np.errstate(over="ignore"):  # an end that is beyond all bounds is infinite
+            mean, low, high = (float(np.exp(end)) for end in effect[:3])
         effect = effect._replace(mean=mean, low=low, high=high)
     return Pair(effect, as_ratio, lower, wins, losses, more)
 

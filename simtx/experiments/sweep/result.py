@@ -59,9 +59,7 @@ class Sweep(Runs):
         number = self.cell(cell)
         self.frame  # noqa: B018 - looks at the store
         scenario = self.study.scenario_of(number)
-        _, figures = self.store.figures(
-            [key for row, key in zip(self._rows, self._keys, strict=True) if row.cell == number]
-        )
+        figures = self._figures_of([key for row, key in zip(self._rows, self._keys, strict=True) if row.cell == number])
         results, replications = [], 0
         for row, key in zip(self._rows, self._keys, strict=True):
             if row.cell != number:

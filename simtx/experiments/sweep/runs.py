@@ -13,7 +13,7 @@ import pandas as pd
 from simtx.errors import ScenarioError
 from simtx.experiments.sweep.axes import measured
 from simtx.metrics.censored import left_out
-from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of
+from simtx.metrics.intervals import Interval, check_confidence, interval, intervals, kind_of
 from simtx.metrics.provenance import Provenance, provenance
 from simtx.metrics.timeouts import is_quantile, marked, timeouts
 from simtx.scenario.units import hint, shown
@@ -73,6 +73,8 @@ class Runs:
         self._frame: pd.DataFrame | None = None
         self._present: list[Row] = []
         self._entries: dict[str, Entry] = {}
+        self._figures: pd.DataFrame | None = None
+        self._finished: dict[tuple[int, str], Any] | None = None
 
     # --- tables -------------------------------------------------------------------------------------------------------------------------
 
@@ -91,6 +93,7 @@ class Runs:
         """
         if self._frame is None:
             self._entries, figures = self.store.figures(list(dict.fromkeys(self._keys)))
+            self._figures = figures
             order = np.array(
                 [i for i, key in enumerate(self._keys) if key in self._entries and self._state(i) in STATES], dtype=int
             )
@@ -111,6 +114,14 @@ class Runs:
             data["error"] = [f"{one.type}: {one.message}" if one.stage else "" for one in entries]
             self._frame = pd.DataFrame(data)
         return self._frame.copy()
+
+    def _figures_of(self, keys: Sequence[str]) -> pd.DataFrame:
+        """The figures of these runs, of those that have any; from memory where all runs have the same metrics, so that no column is of others."""
+        kinds = {one.metrics for one in self._entries.values() if one.has_figures}
+        if self._figures is None or len(kinds) > 1:
+            return self.store.figures(keys)[1]
+        known = self._figures.index
+        return self._figures.loc[[key for key in dict.fromkeys(keys) if key in known]]
 
     def _state(self, index: int) -> str:
         entry = self._entries[self._keys[index]]
@@ -225,13 +236,21 @@ class Runs:
             ScenarioError: There is no such metric.
         """
         check_confidence(confidence)
-        frame = self._with(metric)
-        kind = kind_of(metric)
-        cells = np.array([row.cell for row in self._present], dtype=int)
-        fine = (frame["error"] == "").to_numpy()
-        values = pd.DataFrame({"cell": cells, "strategy": frame["strategy"], "value": frame[metric]})[fine]
-        groups: Any = values.groupby(["cell", "strategy"], sort=False)["value"]
-        return {(int(cell), str(label)): interval(group, confidence, kind=kind) for (cell, label), group in groups}
+        values = self._with(metric)[metric].to_numpy(dtype=float)
+        groups = self._places()
+        found = intervals([values[places] for places in groups.values()], confidence, kind=kind_of(metric))
+        return dict(zip(groups, found, strict=True))
+
+    def _places(self) -> dict[tuple[int, str], Any]:
+        """By cell and strategy: which rows of the frame are finished runs of it."""
+        if self._finished is None:
+            fine = (self.frame["error"] == "").to_numpy()
+            groups: dict[tuple[int, str], list[int]] = {}
+            for place, row in enumerate(self._present):
+                if fine[place]:
+                    groups.setdefault((row.cell, row.strategy), []).append(place)
+            self._finished = {key: np.array(places) for key, places in groups.items()}
+        return self._finished
 
     def _with(self, metric: str) -> pd.DataFrame:
         """The frame, which has this metric."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.report.review.table import cell_text
 from simtx.scenario.show import fault_text, operation_text, workload_text
 from simtx.scenario.units import duration_text
 
@@ -261,13 +260,14 @@ class Item:
     says: str
 
 
-def stress(result: Any, comparison: Comparison, decision: Any) -> tuple[Item, ...]:
+def stress(result: Any, comparison: Comparison, decision: Any, cell: str = "") -> tuple[Item, ...]:
     """The 20 items of STRESS-DES (T. Monks et al., "Strengthening the reporting of empirical simulation studies", J. Simulation 13(1), 2019), filled in.
 
     Args:
         result: The comparison, or the sweep that it is a cell of.
         comparison: The runs.
         decision: Of it.
+        cell: Of a sweep: the cell in words.
     """
     scenario, origin = comparison.scenario, result.provenance
     is_sweep = hasattr(result, "cells")
@@ -288,7 +288,7 @@ def stress(result: Any, comparison: Comparison, decision: Any) -> tuple[Item, ..
     )
     aims = f"strategies: {', '.join(objects)}"
     if is_sweep:
-        aims += f"; {len(result.cells)} cells over {', '.join(result.parameters)}; sections 4 to 6 show {cell_text(result, int(comparison_cell(result, comparison)))}"
+        aims += f"; {len(result.cells)} cells over {', '.join(result.parameters)}; sections 4 to 6 show {cell}"
     limits = [str(one) for one in dict.fromkeys(decision.thresholds["threshold"])] if len(decision.thresholds) else []
     stopping = "" if comparison.stopping is None else f"; stopped by a rule: {comparison.stopping}"
     return (
@@ -341,9 +341,3 @@ def stress(result: Any, comparison: Comparison, decision: Any) -> tuple[Item, ..
         Item("5.4", "System", "any; figures depend on the version of NumPy and not on the machine"),
         Item("6.1", "Access to the code", origin.command),
     )
-
-
-def comparison_cell(sweep: Any, comparison: Comparison) -> int:
-    """The number of the cell that a comparison is of."""
-    mine = comparison.scenario.fingerprint
-    return next((int(n) for n in sweep.cells.index if sweep.study.scenario_of(int(n)).fingerprint == mine), 0)

@@ -193,6 +193,7 @@ def review(result: Any, asked: Asked, before: Mapping[str, Any] | None = None, s
         comparison = result
         decision = result.best(asked.by, asked.where, confidence=asked.confidence)
         statement = sentence.of_comparison(comparison, decision, asked.frontier)
+    cell = table.cell_texts(result)[number] if is_sweep else ""
     measures = table.measures(comparison, decision)
     found = stories.played(comparison, asked.known, asked.runs)
     shown = list(found.runs.values())
@@ -207,7 +208,7 @@ def review(result: Any, asked: Asked, before: Mapping[str, Any] | None = None, s
         remarks=tuple(remarks(decision)) if not is_sweep else (),
         strategies=tuple((name, look.colour) for name, look in style.looks(comparison.strategies).items()),
         metric=catalogue.metric(asked.by).label,
-        cell=table.cell_text(result, number) if is_sweep else "",
+        cell=cell,
         caption=f"{asked.frontier.caption}" if asked.frontier is not None else "",
         key=_key(result, comparison, decisions, asked, measures.baseline),
         cells=_cells(result, decisions) if is_sweep else (),
@@ -220,7 +221,7 @@ def review(result: Any, asked: Asked, before: Mapping[str, Any] | None = None, s
         assumptions=background.assumptions(comparison.scenario),
         checks=checks,
         left_out=background.LEFT_OUT,
-        stress=background.stress(result, comparison, decision),
+        stress=background.stress(result, comparison, decision, cell),
         commands=_commands(result, asked),
         foot=tuple(origin.lines()),
         warnings=_warnings(result, comparison, checks),
@@ -259,7 +260,8 @@ def _shown_cell(sweep: Sweep, at: Any) -> int:
         return sweep.cell(at)
     numbers = [int(one) for one in sweep.cells.index]
     own = sweep.scenario.fingerprint
-    plain = [one for one in numbers if sweep.study.scenario_of(one).fingerprint == own]
+    prints = sweep.study.known(numbers, sweep.store.ledger)
+    plain = [one for one in numbers if prints[one][0] == own]
     return plain[0] if plain else numbers[len(numbers) // 2]
 
 
@@ -275,13 +277,11 @@ def _key(
 
 def _cells(sweep: Sweep, decisions: Mapping[int, Decision]) -> tuple[tuple[str, ...], ...]:
     """One row a cell, for a table, unless a picture shows all of them."""
-    from simtx.report.sweep_tables import with_unit
-
+    values = table.cell_values(sweep)
     rows = []
     for number, one in decisions.items():
         who = str(one.strategy) if sentence.supports(one) else "nobody" if not one.candidates else "undecided"
-        others = ", ".join(one.candidates) if who == "undecided" else ""
-        rows.append((*(with_unit(sweep, name, sweep.cells.at[number, name]) for name in sweep.parameters), who, others))
+        rows.append((*values[number], who, ", ".join(one.candidates) if who == "undecided" else ""))
     return tuple(rows)
 
 
@@ -319,10 +319,9 @@ def _state(
     statement = made.statement
     figures: dict[str, Any] = {}
     if decisions:
-        for number in decisions:
-            place = table.cell_text(result, number)
-            for strategy in result.strategies:
-                figures[f"{place}: {strategy} {asked.by}"] = result.interval(number, strategy, asked.by)._asdict()
+        places = table.cell_texts(result)
+        for (number, strategy), one in result.intervals(asked.by).items():
+            figures[f"{places[number]}: {strategy} {asked.by}"] = one._asdict()
     else:
         for strategy in comparison.strategies:
             for metric in table.METRICS:

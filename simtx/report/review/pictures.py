@@ -211,8 +211,8 @@ def winners(sweep: Sweep, decisions: Mapping[int, Decision]) -> list[Picture]:
     if len(varied) != 2:
         return []
     x, y = varied
-    across = _ordered(sweep.cells[x].tolist())
-    along = _ordered(sweep.cells[y].tolist())
+    cells = sweep.cells
+    across, along = _ordered(cells[x].tolist()), _ordered(cells[y].tolist())
     if len(across) > 16 or len(along) > 16:
         return []
     looks = style.looks(sweep.strategies)
@@ -220,7 +220,7 @@ def winners(sweep: Sweep, decisions: Mapping[int, Decision]) -> list[Picture]:
     def draw(ax: Axes) -> None:
         done: set[tuple[int, int]] = set()
         for number, one in decisions.items():
-            place = across.index(sweep.cells.at[number, x]), along.index(sweep.cells.at[number, y])
+            place = across.index(cells.at[number, x]), along.index(cells.at[number, y])
             if place in done:
                 continue
             done.add(place)

@@ -468,7 +468,8 @@ def _along(sweep: Sweep, numbers: Sequence[int], winners: Sequence[str]) -> str:
     if len(sweep.parameters) != 1:
         return ""
     name = sweep.parameters[0]
-    values: list[Any] = [sweep.cells[name][number] for number in numbers]
+    cells = sweep.cells[name]
+    values: list[Any] = [cells[number] for number in numbers]
     if not all(isinstance(value, int | float) or hasattr(value, "dtype") for value in values):
         return ""
     order = sorted(range(len(values)), key=lambda i: values[i])

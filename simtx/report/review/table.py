@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from simtx.metrics.intervals import HIGHER_IS_BETTER, Interval
 from simtx.report import catalogue, tables
 from simtx.report.review.sentence import limit_text
+from simtx.report.sweep_tables import with_unit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -252,14 +253,35 @@ def _rows(comparison: Comparison, confidence: float) -> Iterator[tuple[list[Any]
 
 
 def _sweep_rows(sweep: Sweep, confidence: float) -> Iterator[tuple[list[Any], str, str, Interval]]:
+    cells = sweep.cells[sweep.parameters]
+    places = dict(zip(cells.index, cells.to_numpy(dtype=object).tolist(), strict=True))
     for metric in sweep.metrics:
-        table = sweep.intervals(metric, confidence)
-        for (cell, strategy), one in table.items():
-            yield [sweep.cells.at[cell, name] for name in sweep.parameters], strategy, metric, one
+        for (cell, strategy), one in sweep.intervals(metric, confidence).items():
+            yield places[cell], strategy, metric, one
 
 
-def cell_text(sweep: Sweep, number: int) -> str:
-    """A cell in words: ``workload.rate = 80/s, rtt = 10 ms``."""
-    from simtx.report.sweep_tables import held
+def cell_texts(sweep: Sweep) -> dict[int, str]:
+    """Every cell in words, by its number: ``workload.rate = 80/s, rtt = 10 ms``."""
+    return {
+        number: ", ".join(f"{name} = {value}" for name, value in zip(sweep.parameters, values, strict=True))
+        or "the only cell"
+        for number, values in cell_values(sweep).items()
+    }
 
-    return ", ".join(held(sweep, name, sweep.cells.at[number, name]) for name in sweep.parameters) or "the only cell"
+
+def cell_values(sweep: Sweep) -> dict[int, list[str]]:
+    """The values of every cell with their units, by its number."""
+    cells = sweep.cells
+    columns = [with_unit_of(sweep, name, cells[name].tolist()) for name in sweep.parameters]
+    return {int(number): [column[i] for column in columns] for i, number in enumerate(cells.index)}
+
+
+def with_unit_of(sweep: Sweep, parameter: str, values: Sequence[Any]) -> list[str]:
+    """Values of one parameter with their unit; equal ones are written once."""
+    known = {value: with_unit(sweep, parameter, value) for value in dict.fromkeys(map(_key, values))}
+    return [known[_key(value)] for value in values]
+
+
+def _key(value: Any) -> Any:
+    """A value that can be looked up; what cannot, such as a table, by its text."""
+    return value if isinstance(value, str | int | float) else str(value)
