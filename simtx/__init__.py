@@ -180,6 +180,7 @@ def _register_views() -> None:
         ("read", "simtx.experiments.saved", "read"),
         ("report", "simtx.report.review.report", "report"),
         ("diagram", "simtx.report.diagram", "draw"),
+        ("player", "simtx.lab.timeline", "player"),
         ("diagram-text", "simtx.report.diagram", "render"),
         ("otlp", "simtx.report.otlp", "save_otlp"),
         ("chrome", "simtx.report.chrome", "save_chrome"),

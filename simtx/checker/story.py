@@ -22,6 +22,7 @@ from simtx.checker.scope import BUDGETS, Scope
 from simtx.errors import ScenarioError
 from simtx.metrics.trace import Trace
 from simtx.protocols import Strategy
+from simtx.views import view
 
 _SHRINK_STATES: Final = 200_000
 _LONGEST_ROUND: Final = 100
@@ -104,29 +105,12 @@ class Story:
         return trace.diagram(tx, **{"steps": True, "title": title, **options})
 
     def slider(self, tx: int = 0) -> Any:
-        """Step through it in a notebook; without ipywidgets, the whole story as HTML."""
-        try:
-            import ipywidgets  # type: ignore[import-untyped]
-        except ImportError:
-            return _Page(self._repr_html_())
-        drawn = {event.time for event in self.trace if event.tx == tx}
+        """Step through it in a notebook: play, previous, next, zoom; without anywidget, the diagram and the steps as a page.
 
-        def show(step: int) -> None:
-            from IPython.display import HTML, display
-
-            told = "".join(
-                f"<li{'' if number < step else ' style=font-weight:bold'}>{escape(line)}</li>"
-                for number, line in enumerate(self.steps[:step], start=1)
-            )
-            display(HTML(f"<p>{escape(self.title)}</p><ol>{told}</ol>"))  # type: ignore[no-untyped-call]
-            if any(time <= step / 1000 for time in drawn):
-                import matplotlib.pyplot as plt
-
-                self._drawn(Trace(event for event in self.trace if event.time <= step / 1000), tx)
-                plt.show()
-
-        last = len(self.steps)
-        return ipywidgets.interactive(show, step=ipywidgets.IntSlider(value=last, min=1, max=last, description="step"))
+        Args:
+            tx: The transaction that is drawn; the steps are those of all.
+        """
+        return view("player")(self.trace, tx, told=self.steps, title=self.title)
 
     # --- doing it again ---------------------------------------------------------------------------------------------------------
 
@@ -172,16 +156,6 @@ class Story:
         target = Path(path)
         target.write_text(source, encoding="utf-8")
         return target
-
-
-class _Page:
-    """HTML in a notebook, text elsewhere."""
-
-    def __init__(self, html: str) -> None:
-        self.html = html
-
-    def _repr_html_(self) -> str:
-        return self.html
 
 
 def replay(strategy: Strategy, scope: Scope, steps: Iterable[str]) -> Replay:

@@ -243,6 +243,17 @@ class Trace:
         )
         return drawn
 
+    def player(self, tx: int | Literal["slowest"]) -> Any:
+        """One transaction in a notebook, to step through: play, previous, next, zoom, and more about what is pointed at; without anywidget, a page.
+
+        Args:
+            tx: Number of the transaction; ``slowest``: of the one that took longest until it was decided, or was not.
+
+        Raises:
+            ScenarioError: The log holds no such transaction.
+        """
+        return views.view("player")(self, self._number(tx))
+
     def text(self, tx: int | Literal["slowest"], **options: Any) -> str:
         """The same diagram in letters, one line an event."""
         return str(views.view("diagram-text")(self, self._number(tx), **options))
