@@ -59,7 +59,7 @@ def stories() -> Path:
     for name, story in simtx.stories().items():
         told = story.run()
         _save(told.plot(), f"stories/{name}.png")
-        parts.append(f"\n## `{name}`: {story.title[0].lower()}{story.title[1:]}\n\n{told.teaches}\n")
+        parts.append(f"\n## `{name}`: {story.title[0].lower()}{story.title[1:]}\n\n**{told.lesson}** {told.teaches}\n")
         if story.omits:
             parts.append(f"\nNot in the model: {story.omits}\n")
         parts.append(f"\n![{story.title}](images/stories/{name}.png)\n")

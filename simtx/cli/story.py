@@ -43,6 +43,7 @@ def story(
             {
                 "name": chosen.name,
                 "title": chosen.title,
+                "lesson": told.lesson,
                 "teaches": told.teaches,
                 "holds": told.holds,
                 "omits": chosen.omits,

@@ -1,8 +1,8 @@
 """Failure stories: runs that show one way in which distributed transactions go wrong, and say what is to be learnt from it.
 
 A story is a file of ``data/stories``: a built-in scenario, what is changed in it, two to four cases (a strategy, and what is changed further), what to
-look at, a sentence that takes its figures from the runs, and checks that the runs show what the sentence says. The sentence is not written when a
-check fails, so that it cannot be untrue: with another seed, a changed scenario or a changed version, the story says what did not come about.
+look at, a lesson in one sentence, a few sentences that take their figures from the runs, and checks that the runs show what they say. Neither is written
+when a check fails, so that they cannot be untrue: with another seed, a changed scenario or a changed version, the story says what did not come about.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ class FailureStory:
     Attributes:
         name: Its name, as in ``simtx story NAME``.
         title: What happens, in one line.
+        lesson: What it teaches, in one sentence; true of runs that pass all checks.
         omits: What of it the model does not have, in one line; empty if nothing.
         look: Column of `Run.timeline` that the picture shows, or ``backlog``.
         shows: Metrics that the table shows.
@@ -101,6 +102,7 @@ class FailureStory:
     def __init__(self, name: str, raw: Mapping[str, Any]) -> None:
         self.name = name
         self.title: str = raw["title"]
+        self.lesson: str = raw["lesson"]
         self.omits: str = raw.get("omits", "")
         self.look: str = raw["look"]
         self.shows: tuple[str, ...] = tuple(raw["shows"])
@@ -211,8 +213,13 @@ class Telling:
         return not self.failed
 
     @property
+    def lesson(self) -> str:
+        """What it teaches, in one sentence; the title of the story, if these runs do not show it."""
+        return self.story.lesson if self.holds else self.story.title
+
+    @property
     def teaches(self) -> str:
-        """What it teaches, with the figures of these runs; or, if they do not show it, what did not come about."""
+        """What has happened, with the figures of these runs; or, if they do not show what the story says, what did not come about."""
         return str(views.view("story-sentence")(self))
 
     @property

@@ -1,4 +1,4 @@
-"""Failure stories as sentence, table and picture. The sentence takes its figures from the runs, and is not written if they do not show it."""
+"""Failure stories as text, table and picture. The text takes its figures from the runs, and is not written if they do not show it."""
 
 from __future__ import annotations
 
@@ -130,6 +130,7 @@ def text(telling: Any) -> str:
         [
             f"{telling.story.title} ({telling.story.name})",
             "",
+            *([textwrap.fill(telling.lesson, _WIDTH)] if telling.holds else []),
             textwrap.fill(telling.teaches, _WIDTH),
             "",
             line("", heads),
@@ -154,7 +155,7 @@ def html(telling: Any) -> str:
         + "</tr>"
         for label, cells in [(_MEANS, _promises(telling)), *_cells(telling)]
     )
-    said = f"<p style='max-width:60em'>{escape(telling.teaches)}</p>"
+    said = f"<p style='max-width:60em'><b>{escape(telling.lesson)}</b><br>{escape(telling.teaches)}</p>"
     if not telling.holds:
         said = f"<p style='color:{style.FAULT};font-weight:bold;max-width:60em'>{escape(telling.teaches)}</p>"
     foot = "<br>".join(escape(one) for one in _foot(telling))
@@ -184,6 +185,7 @@ def _about(story: Any) -> list[tuple[str, str]]:
     scenario = story.scenario
     cases = [label if label == one.strategy else f"{label} ({one.strategy})" for label, one in story.cases.items()]
     return [
+        ("lesson", story.lesson),
         ("scenario", f"{scenario.name}: {scenario.title}"),
         ("faults", "; ".join(dict.fromkeys(_named(one.kind, target(one)) for one in scenario.faults)) or "none"),
         ("cases", ", ".join(cases)),
@@ -240,13 +242,13 @@ def _marks(runs: list[Run]) -> list[str]:
 
 
 def _head(figure: Figure, telling: Any) -> None:
-    """What happens, and below it what it teaches, above everything else in a figure, which grows by as much."""
+    """What it teaches, what has happened, and what the model has not, above everything else in a figure, which grows by as much."""
     large, plain, small = style.size(1.25), style.size(), style.size(style.SMALL)
     theme = style.theme()
     room = 0.97 * 72 * figure.get_figwidth()
     omits = f"Not in the model: {telling.story.omits}" if telling.story.omits else ""
     parts = [
-        (telling.story.title, large, "bold", theme.ink),
+        (canvas.wrapped(telling.lesson, room, large, "bold"), large, "bold", theme.ink),
         (canvas.wrapped(telling.teaches, room, plain), plain, "normal", theme.ink if telling.holds else theme.fault),
         *([(canvas.wrapped(omits, room, small), small, "normal", theme.muted)] if omits else []),
     ]

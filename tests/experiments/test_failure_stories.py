@@ -24,6 +24,8 @@ def test_the_runs_show_what_the_story_says(name: str) -> None:
     told = simtx.story(name).run()
     assert told.failed == []
     sentence = told.teaches
+    assert told.lesson == told.story.lesson
+    assert told.lesson.count(".") == 1
     assert "{" not in sentence
     assert "–" not in sentence
     assert "nan" not in sentence
@@ -50,6 +52,7 @@ def test_without_its_fault_no_story_is_told(name: str) -> None:
     assert not told.holds
     assert told.teaches.startswith("These runs do not show it: ")
     assert told.teaches in str(told).replace("\n", " ")
+    assert told.story.lesson not in str(told).replace("\n", " ")
     assert simtx.story(name).title in str(told)
 
 
@@ -97,6 +100,7 @@ def test_the_picture_has_a_panel_a_case_and_shades_the_fault(name: str) -> None:
     )
     assert [bool(ax.get_title("right")) for ax in figure.axes] == [bool(run.data.struck) for run in told.runs.values()]
     words = " ".join(text.get_text().replace("\n", " ") for text in figure.texts)
+    assert told.lesson in words
     assert told.teaches in words
     assert told.command in words
     mpl.pyplot.close(figure)
