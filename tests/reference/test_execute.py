@@ -76,7 +76,9 @@ def assert_sound(run: Run) -> None:
     told = rows[rows["answer"] != ""]
     for answer, outcome in zip(told["answer"], told["outcome"], strict=True):
         assert answer == "accepted" or (answer == "committed") == (outcome == "committed")
-    assert len(run.warnings) == len(run.findings)  # nothing but what the laws of operation say of so short a run
+    said = [one for one in run.warnings if one not in {law.text for law in run.findings}]
+    assert len(said) == 1  # nothing but that, and what the laws of operation say of so short a run
+    assert said[0].startswith("not measured in a real run: lock_queue_*")
     assert not {one.law for one in run.findings} & {"flow", "utilisation"}
     conformance = check_log(run.trace, run.strategy)
     assert conformance.ok, conformance.problems[:5]
