@@ -18,6 +18,7 @@ _SLIDE: Final = (
 )
 _LEADING: Final = 1.25  # height of a line, in font sizes
 _PAD: Final = 3.0  # points
+_LONGEST: Final = 600  # letters of a line: a sweep of many cells would fill a page
 _SEVERAL: Final = 2  # commands; more of them are shortened
 GID: Final = "simtx-foot"
 """Name of the foot among the texts of a figure."""
@@ -34,7 +35,8 @@ def lines(result: Any) -> list[str]:
     columns = [
         list(dict.fromkeys(column)) for column in zip(*found, strict=True)
     ]  # what is the same in all is said once
-    return [line for column in columns for line in (_likewise(known, column) if len(column) > _SEVERAL else column)]
+    told = [line for column in columns for line in (_likewise(known, column) if len(column) > _SEVERAL else column)]
+    return [line if len(line) <= _LONGEST else f"{line[:_LONGEST]}… (all of it: provenance.command)" for line in told]
 
 
 def _provenance(result: Any) -> Any:

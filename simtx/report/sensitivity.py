@@ -78,7 +78,12 @@ def tornado(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float,
         _rows(ax, labels)
         ax.axvline(0, color=style.theme().ink, linewidth=1)
         ax.set_xlabel(f"change of {_answer(found)} [{'%' if found.scale == 'log' else _unit(found)}]")
-        canvas.titled(ax, found.caption if found.flips is None else f"What moves {_answer(found)}", _about(found))
+        canvas.titled(
+            ax,
+            found.caption if found.flips is None else f"What moves {_answer(found)}",
+            _about(found),
+            left=15 * style.size(),
+        )
         handles = [
             Patch(facecolor=_LOW, hatch="////", edgecolor="white", label="factor at its low end"),
             Patch(facecolor=_HIGH, label="factor at its high end"),
@@ -132,7 +137,7 @@ def flips(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, f
         ax.axvline(1, color=style.theme().ink, linewidth=1.4, linestyle=(0, (4, 2)))
         ax.set_xlim(0, reach)
         ax.set_xlabel("distance to the flip, in units of the stated uncertainty")
-        canvas.titled(ax, found.caption, _about(found))
+        canvas.titled(ax, found.caption, _about(found), left=15 * style.size())
     return ax
 
 
@@ -149,7 +154,7 @@ def morris(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, 
         _rows(ax, [*(str(one) for one in table["factor"]), _NOISE_NAME])
         unit = "logarithm of a ratio" if found.scale == "log" else _unit(found)
         ax.set_xlabel(f"effect on {_answer(found)} [{unit}]")
-        canvas.titled(ax, found.caption, _about(found))
+        canvas.titled(ax, found.caption, _about(found), left=15 * style.size())
         handles = [
             Patch(facecolor=_HIGH, label="mean size of the effect (mu*)"),
             Patch(
@@ -178,7 +183,7 @@ def sobol(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, f
         _rows(ax, [*(str(one) for one in table["factor"]), _NOISE_NAME])
         ax.set_xlim(0, 1)
         ax.set_xlabel(f"share of the variance of {_answer(found)}")
-        canvas.titled(ax, found.caption, _about(found))
+        canvas.titled(ax, found.caption, _about(found), left=15 * style.size())
         handles = [
             Patch(facecolor=_HIGH, label="alone"),
             Patch(facecolor=style.theme().paper, edgecolor=_HIGH, hatch="////", label="with all interactions"),

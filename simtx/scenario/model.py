@@ -397,6 +397,10 @@ class Scenario:
 
         return graph(self)
 
+    plot: ClassVar[View[ScenarioPlots]] = View(
+        "scenario", "Pictures of the scenario: `scenario.plot()` draws services in their zones, and the links."
+    )
+
     def describe(self) -> str:
         """The scenario in plain text, for a terminal."""
         from simtx.scenario.show import text

@@ -255,3 +255,137 @@ def test_texts_of_a_picture_of_a_comparison_neither_overlap_nor_leave_the_canvas
             differences(compared[case])
         return
     checked(OF_COMPARISONS[name](compared[case]))
+
+
+# --- pictures of other objects, and how pictures look -------------------------------------------------------------------------------
+
+
+OTHERS: dict[str, Callable[[simtx.Run], Any]] = {
+    "coordinator": lambda run: run.plot.machine("coordinator"),
+    "participant": lambda run: run.plot.machine("participant"),
+    "relay": lambda run: simtx.Outbox().diagram("relay"),
+    "executing": lambda run: simtx.TwoPhaseCommit(work="before").diagram(),
+    "two zones": lambda run: run.scenario.plot(),
+    "four zones": lambda run: simtx.load("checkout-regions").plot(),
+    "compact": lambda run: run.trace.diagram(5, compact=True),
+    "compact, crashed": lambda run: run.trace.diagram(int(run.transactions["decision_ms"].idxmax()), compact=True),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_texts_of_machines_zones_and_transactions_neither_overlap_nor_leave_the_canvas(
+    name: str, played: dict[str, list[simtx.Run]]
+) -> None:
+    checked(OTHERS[name](played["one"][0]))
+
+
+def test_a_row_of_a_machine_is_grey_unless_the_run_took_it(played: dict[str, list[simtx.Run]]) -> None:
+    table = played["one"][0].plot.machine("coordinator").child_axes[1]
+    said = {text.get_text().replace("\n", " "): text.get_color() for text in table.texts}
+    taken = next(colour for words, colour in said.items() if words.startswith("begin: PREPARE to all (70 times)"))
+    missing = {colour for words, colour in said.items() if words.endswith("(not taken)")}
+    assert missing
+    assert taken not in missing
+    with pytest.raises(simtx.ScenarioError, match="2pc has no role 'cordinator'; did you mean 'coordinator'"):
+        simtx.TwoPhaseCommit().diagram("cordinator")
+    plt.close("all")
+
+
+def test_a_compact_diagram_says_equal_messages_once(played: dict[str, list[simtx.Run]]) -> None:
+    """Four participants, one row."""
+    run = played["one"][0]
+    words = [text.get_text() for text in run.trace.diagram(5, compact=True).texts]
+    assert {"4 × prepare", "4 × yes", "4 × commit", "4 × ack"} <= set(words)
+    assert "prepare" in words  # the record of each participant
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", ["distribution", "outcomes", "failures"])
+def test_nothing_on_a_slide_is_smaller_than_nine_points(name: str, played: dict[str, list[simtx.Run]]) -> None:
+    figure = OF_RUNS[name](played["faults"], figsize=(13.33, 7.5)).get_figure(root=True)
+    assert min(one.get_fontsize() for one in texts(figure)) >= 9
+    assert figure.get_figwidth() == 13.33
+    plt.close("all")
+
+
+def test_a_dark_style_and_a_font_size_of_the_users_are_kept(played: dict[str, list[simtx.Run]]) -> None:
+    with plt.style.context("dark_background"), mpl.rc_context({"font.size": 15}):
+        ax = distribution(played["faults"])
+        figure = ax.get_figure(root=True)
+        assert figure is not None
+        assert figure.get_facecolor() == (0.0, 0.0, 0.0, 1.0)
+        assert ax.title.get_fontsize() or ax._left_title.get_fontsize() > 15
+        for line in ax.get_lines():
+            assert sum(mpl.colors.to_rgb(line.get_color())) > 1.0, line.get_color()
+    plt.close("all")
+
+
+def test_a_figure_of_the_callers_says_what_the_picture_is_about(played: dict[str, list[simtx.Run]]) -> None:
+    figure, ax = plt.subplots()
+    assert distribution(played["faults"], ax=ax) is ax
+    said = " ".join(text.get_text() for text in ax.texts).replace("\n", " ")
+    for words in (
+        "checkout with run.transactions = 70",
+        "faults = 3 entries",
+        "100/s offered",
+        "seed 1, replication 0",
+    ):
+        assert words in said
+    assert not figure.texts
+    plt.close("all")
+
+
+def test_two_runs_of_one_strategy_are_told_apart(played: dict[str, list[simtx.Run]]) -> None:
+    before = played["faults"][1]
+    after = play("saga", faults=FAULTS, **{"workload.rate": 60})
+    legend = distribution([before, after]).get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["saga, checkout as it is", "saga, workload.rate = 60"]
+    colours = {line.get_color() for line in legend.get_lines()}
+    assert len(colours) == 2
+    plt.close("all")
+
+
+def test_strategies_differ_in_grey_and_for_those_who_see_no_green() -> None:
+    """Where two colours are near each other in grey, marker and dash differ."""
+    from simtx.report import style
+
+    looks = style.looks([*FOUR, "mine", "yours", "theirs"])
+    for one, other in itertools.combinations(looks.values(), 2):
+        assert one.marker != other.marker
+        if abs(_grey(one.colour) - _grey(other.colour)) < 0.1:
+            assert one.dashes != other.dashes or one.marker != other.marker
+    assert (
+        len(
+            {
+                (look.colour, look.marker, str(look.dashes))
+                for look in style.looks([f"s{i}" for i in range(12)]).values()
+            }
+        )
+        == 12
+    )
+
+
+def _grey(colour: str) -> float:
+    red, green, blue = mpl.colors.to_rgb(colour)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def test_the_load_curve_marks_where_a_strategy_stops_to_keep_up(tmp_path: Any) -> None:
+    """One worker of 22 ms is full at 45 a second: 30 are done, 120 are not."""
+    small = scenario(**{"run.transactions": 60, "services.payments.workers": 1})
+    sweep = simtx.sweep(
+        small,
+        {"workload.rate": [20, 120]},
+        ["2pc", "outbox"],
+        replications=2,
+        workers=1,
+        store=tmp_path,
+        progress=False,
+    )
+    ax = sweep.plot.load("latency_p99_ms")
+    assert len(ax.child_axes) == 3  # a panel for each promise, and goodput
+    assert "until 20/s" in ax.get_title(loc="left")
+    checked(ax)
+    with pytest.raises(simtx.ScenarioError, match="'rte' is no parameter"):
+        sweep.plot.load(rate="rte")

@@ -1,0 +1,249 @@
+"""Make the gallery: `python docs/make_gallery.py [NAME ...]` writes docs/gallery.md and docs/images/gallery-NAME.png; with names, those pictures alone.
+
+Each picture is drawn by the very line that the page shows. All of them come from runs of some seconds of simulated time, so that it takes less than two
+minutes.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+
+mpl.use("agg")
+
+import matplotlib.pyplot as plt
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "docs" / "images"
+PAGE = ROOT / "docs" / "gallery.md"
+SETUP = """\
+import simtx
+
+shop = simtx.load("checkout").replace(**{"run.transactions": 600, "run.warmup": "500ms"})
+faults = [
+    {"kind": "crash", "node": "payments", "at": "2s", "duration": "1s"},
+    {"kind": "broker-outage", "at": "4s", "duration": "500ms"},
+]
+faulty = shop.replace(faults=faults)
+run = simtx.simulate(faulty, "2pc")
+quiet = simtx.compare(shop, replications=5)
+comparison = simtx.compare(faulty, replications=5)
+rates = simtx.sweep(shop, {"workload.rate": [50, 80, 110, 140, 170]}, ["2pc", "saga"], replications=5, store="results")
+outage = shop.replace(faults=[{"kind": "crash", "node": "payments", "at": "2s", "duration": "400ms"}])
+corners = simtx.sweep(
+    outage,
+    {"faults[0].duration": ["50ms", "1s"], "workload.rate": [40, 120]},
+    ["2pc", "saga"],
+    replications=4,
+    store="results",
+)
+frontier = corners.frontier("faults[0].duration", "workload.rate", "decision_p99_ms", budget=160)
+study = simtx.sensitivity(
+    outage,
+    ["2pc", "saga"],
+    "decision_p99_ms",
+    factors={"workload.rate": "20%", "services.*.service_time": "30%", "faults[0].duration": "50%"},
+    replications=6,
+    store="results",
+)
+verdict = simtx.verify("saga", participants=2, crashes=1)
+"""
+
+
+class Entry(NamedTuple):
+    """One picture of the gallery.
+
+    Attributes:
+        name: Of the file.
+        question: What it answers.
+        code: The line that draws it.
+        reading: How to read it, in a sentence or two.
+    """
+
+    name: str
+    question: str
+    code: str
+    reading: str
+
+
+ENTRIES = (
+    Entry(
+        "overview",
+        "Which strategy, at a glance?",
+        "quiet.plot()",
+        "Four panels: how long it takes, how much is done, how far out of balance the data is, and the price of one against the other.",
+    ),
+    Entry(
+        "latency",
+        "How long does it take, and until when?",
+        "quiet.plot.latency()",
+        'Filled marks are medians, open ones 99 % quantiles. An answer that says "accepted" has a place of its own: it promises less than one that says "decided".',
+    ),
+    Entry(
+        "distribution",
+        "How slow are the slow ones?",
+        "comparison.plot.distribution()",
+        "The vertical axis counts nines: the slowest hundredth gets as much room as all the others. Marks stand at 50, 90 and 99 %.",
+    ),
+    Entry(
+        "answers",
+        "How soon is a client answered?",
+        'comparison.plot.distribution(column="latency_ms")',
+        "What the answer promises differs, so that each promise has a panel.",
+    ),
+    Entry(
+        "windows",
+        "For how long is the data inconsistent?",
+        "comparison.plot.windows()",
+        "From the first effect of a transaction to its last. Those that have none are counted in the legend.",
+    ),
+    Entry(
+        "outcomes",
+        "What becomes of transactions?",
+        "comparison.plot.outcomes()",
+        "A row of marks for each outcome that came about, with intervals over the replications.",
+    ),
+    Entry(
+        "differences",
+        "By how much do strategies differ?",
+        'comparison.plot.differences("2pc")',
+        "Strategy minus 2pc, paired by replication. An open mark: its interval holds 0, so that the two are not told apart.",
+    ),
+    Entry(
+        "over-time",
+        "What happens in an outage, and does it heal?",
+        "comparison.plot.over_time()",
+        "Red: a fault is in force. Hatched: no more arrivals, the system drains.",
+    ),
+    Entry(
+        "failures",
+        "How long until all is as before?",
+        "comparison.plot.failures()",
+        "Above what was down, below how long each strategy took until backlog, drift and transactions in flight were back.",
+    ),
+    Entry(
+        "timeline",
+        "How far is the data out of balance?",
+        "run.plot()",
+        "One column of `run.timeline`; at the end of the line stands what is left.",
+    ),
+    Entry(
+        "heat-map",
+        "Who waits, and when?",
+        "comparison.plot.heat_map()",
+        "A cell is dark where many transactions are. Two groups at one time are two bands.",
+    ),
+    Entry("queues", "Where do they wait?", "run.plot.queues()", "A line a service."),
+    Entry(
+        "load",
+        "Up to which load does it work?",
+        "rates.plot.load()",
+        "Vertical lines are knees: the highest rate up to which 95 % of what is offered is decided as it comes.",
+    ),
+    Entry(
+        "frontier",
+        "Where does the winner change?",
+        "frontier.plot()",
+        "A shade for each winner, stripes where the runs do not say who wins.",
+    ),
+    Entry(
+        "tornado",
+        "Which assumption matters?",
+        "study.plot()",
+        "What the answer changes by at both ends of each factor; the bar of the noise says what is not told apart from chance.",
+    ),
+    Entry(
+        "flips",
+        "Which assumption flips the answer?",
+        'study.plot("flips")',
+        "A bar that ends before the line flips the answer within the stated uncertainty.",
+    ),
+    Entry(
+        "topology",
+        "What is simulated?",
+        'simtx.load("checkout-regions").plot()',
+        "Zones, the services in them with their steps, and the links with their delay one way.",
+    ),
+    Entry(
+        "machine",
+        "What does the protocol do?",
+        'run.plot.machine("coordinator")',
+        "Numbers at the arrows are those of the table. What this run has not taken is grey.",
+    ),
+    Entry(
+        "explored",
+        "What has an exploration covered?",
+        "simtx.Saga().diagram(of=verdict)",
+        "The same for a verdict of `simtx.verify`.",
+    ),
+    Entry(
+        "transaction",
+        "What happened to this transaction?",
+        "run.trace.diagram(300, compact=True)",
+        "For a slide: what is the same stands in one row. Without `compact` every message has its own arrow, true to scale.",
+    ),
+)
+
+
+@cache
+def names() -> dict[str, Any]:
+    """What the setup defines; its results go into a folder that is thrown away."""
+    defined: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        exec(compile(SETUP.replace('"results"', repr(folder)), "gallery", "exec"), defined)  # noqa: S102 - our own code
+    return defined
+
+
+def draw(entry: Entry) -> Path:
+    """Draw one picture by its line, with few colours and without the time of its making."""
+    import io
+
+    from PIL import Image
+
+    drawn = eval(entry.code, names())  # noqa: S307 - our own code
+    figure = drawn if hasattr(drawn, "savefig") else drawn.get_figure(root=True)
+    written = io.BytesIO()
+    figure.savefig(written, dpi=80, metadata={"Software": None})
+    plt.close("all")
+    path = IMAGES / f"gallery-{entry.name}.png"
+    Image.open(written).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, "PNG", optimize=True)
+    return path
+
+
+def page() -> str:
+    """The text of the page."""
+    parts = [
+        "# Pictures\n",
+        "One picture a question. Each is a method of the object that it draws, found by completion (`run.plot.<TAB>`), takes `ax` and `figsize` as far as it is",
+        "one axes, and returns the matplotlib Axes. The title says the finding; the line below says scenario, changes, load, seed and replications. Your `rcParams` (a dark",
+        "style, `font.size`) are kept. This page is made by `python docs/make_gallery.py`, each picture by the line above it, after\n",
+        f"```python\n{SETUP}```\n",
+        *(
+            f"## {one.question}\n\n`{one.code}`\n\n{one.reading}\n\n![{one.question}](images/gallery-{one.name}.png)\n"
+            for one in ENTRIES
+        ),
+    ]
+    return "\n".join(parts)
+
+
+def main(wanted: list[str]) -> int:
+    """Make what is named, or all; the exit code is 2 if a name is wrong."""
+    known = {one.name: one for one in ENTRIES}
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        print(f"nothing is called {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+    PAGE.write_text(page(), encoding="utf-8")
+    for name in wanted or known:
+        path = draw(known[name])
+        print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1024:.0f} kB", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
