@@ -41,7 +41,7 @@ def frontier(
     import matplotlib as mpl
 
     import simtx
-    from simtx.cli.common import changed, go_on, print_json, save_picture, warn, writing
+    from simtx.cli.common import changed, go_on, print_json, save_picture, writing
     from simtx.experiments.sweep.experiment import load_experiment
 
     chosen = load_experiment(experiment, changed(change or ()))
@@ -75,7 +75,6 @@ def frontier(
     else:
         typer.echo(str(found))
         typer.echo(f"\nwritten to {picture}")
-    warn(found.warnings)
     if found.stopped == "interrupted":
         go_on()
     if not found.guaranteed:

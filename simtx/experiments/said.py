@@ -12,6 +12,25 @@ FEW: Final = 10
 """Replications from which on the coverage of intervals is tested."""
 
 
+def unlike(metric: str, promises: Mapping[str, str]) -> str:
+    """Why strategies are not to be compared by a metric: the time until an answer, if answers promise different things; empty if they do not.
+
+    Args:
+        metric: Its name.
+        promises: What an answer promises, by label.
+    """
+    if not metric.startswith("latency_") or len(set(promises.values())) < 2:
+        return ""
+    told = "; ".join(
+        f"{promise} by {', '.join(name for name, one in promises.items() if one == promise)}"
+        for promise in dict.fromkeys(promises.values())
+    )
+    return (
+        f"times until the answer are not like with like: an answer means {told}; "
+        f"ask for 'decision_{metric.removeprefix('latency_')}', or compare strategies of one promise"
+    )
+
+
 def lines(runs: Iterable[tuple[str, Sequence[Finding]]]) -> list[str]:
     """One line for each law and place: under which strategies, in how many of their runs, and the words of the first of them.
 

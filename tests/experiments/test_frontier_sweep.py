@@ -111,3 +111,17 @@ def test_a_mean_that_leaves_out_what_had_not_ended_draws_no_frontier_and_names_n
         runs.frontier("network.latency", metric="latency_mean_ms", budget=40)
     with pytest.raises(ScenarioError, match="latency_mean_ms of 2pc leaves out what had not ended in cell 0"):
         runs.sensitivity("latency_mean_ms")
+
+
+def test_answers_that_mean_different_things_are_not_compared_without_a_word(tiny: Sweep, tmp_path: Path) -> None:
+    """The outbox answers that it has accepted, two-phase commit that all is decided."""
+    both = ["2pc", "outbox"]
+    found = tiny.frontier("rtt", between=both, at={"workload.rate": 60}, budget=40, undecided_area=0.9)
+    said = "times until the answer are not like with like: an answer means decided by 2pc; accepted by outbox"
+    assert f"warning: {said}" in str(found)
+    options: Any = {"factors": {"workload.rate": "20%"}, "replications": 2, "store": tmp_path, "executor": "serial"}
+    study = simtx.sensitivity(tiny.scenario, both, "latency_p50_ms", **options)
+    assert study.support.startswith(f"not supported: {said}")
+    assert study.winner == ""
+    assert "their answers mean different things" in study.caption
+    assert simtx.sensitivity(tiny.scenario, both, "decision_p50_ms", **options).unlike == ""

@@ -216,13 +216,14 @@ class Frontier:
         return found
 
     def __str__(self) -> str:
-        """The caption, how sure it is, and what it was found by."""
+        """The caption, how sure it is, what it was found by, and what to know before trusting it."""
         replications = int(self.state.counts.sum())
         sure = "guaranteed" if self.guaranteed else "not guaranteed"
         return (
             f"{self.caption}\n"
             f"{self.metric}, {self.better} is better; {100 * self.confidence:g} % at each point; {sure}: {_ENDED[self.stopped]}\n"
             f"{replications:,} paired replications at {len(self.state.sites)} sites, {self.spent:,} runs of them new"
+            + "".join(f"\nwarning: {note}" for note in self.warnings)
         )
 
     def __repr__(self) -> str:

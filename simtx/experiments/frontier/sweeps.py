@@ -16,6 +16,7 @@ from simtx.experiments.frontier.responses import Observed
 from simtx.experiments.frontier.result import Frontier
 from simtx.experiments.frontier.search import Plan, State, search
 from simtx.experiments.frontier.zones import Surfaces
+from simtx.experiments.said import unlike
 from simtx.experiments.stopping import better_of
 from simtx.experiments.sweep.axes import measured
 from simtx.experiments.sweep.cells import cells, check
@@ -94,6 +95,7 @@ def frontier(
         if runs.note:
             raise ScenarioError(f"{error}: {runs.note}", "frontier") from None
         raise ScenarioError(f"{error}; a paired replication is {len(names)} runs", "frontier") from None
+    promises = {name: sweep.study.strategies[name].promise for name in names}
     return Frontier(
         axes,
         names,
@@ -103,7 +105,7 @@ def frontier(
         confidence=confidence,
         target=undecided_area,
         sweep=runs.sweep,
-        warnings=[*([runs.note] if runs.note else []), *runs.sweep.warnings],
+        warnings=[*(note for note in (unlike(metric, promises), runs.note) if note), *runs.sweep.warnings],
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import pandas as pd
 
+from simtx.experiments.said import unlike
 from simtx.experiments.sensitivity import words
 from simtx.experiments.sensitivity.inputs import InputUncertainty
 from simtx.metrics import views
@@ -62,10 +63,16 @@ class Sensitivity:
         from simtx.experiments.stopping import better_of
 
         one = self.answer
-        if not self.question.paired or one is None or math.isnan(one.low) or one.low <= 0 <= one.high:
+        if not self.question.paired or self.unlike or one is None or math.isnan(one.low) or one.low <= 0 <= one.high:
             return ""
         more_loses = better_of(self.question.metric) == "lower"
         return self.question.strategies[int((one.mean > 0) == more_loses)]
+
+    @property
+    def unlike(self) -> str:
+        """Why the two strategies are not to be compared by this metric; empty if they are."""
+        strategies = self.sweep.study.strategies
+        return unlike(self.question.metric, {name: strategies[name].promise for name in self.question.strategies})
 
     @property
     def caption(self) -> str:
@@ -83,6 +90,8 @@ class Sensitivity:
         flips = self.flips
         assert flips is not None  # noqa: S101 - the caller has looked
         first, second = self.question.strategies
+        if self.unlike:
+            return f"{first} and {second} do not compare by {self.question.metric}: their answers mean different things"
         if not self.winner:
             return f"{first} and {second} are not told apart as the scenario is; more replications are needed"
         within = flips[flips["distance"].abs() <= 1]

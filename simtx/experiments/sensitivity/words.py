@@ -15,6 +15,8 @@ _WITHIN = "distance"
 def support(found: Sensitivity) -> str:
     """Whether the runs support the answer: one line that begins with ``supported`` or ``not supported``."""
     metric, names = found.question.metric, found.question.strategies
+    if found.unlike:
+        return f"not supported: {found.unlike}"
     sure, runs = f"{100 * found.confidence:g} %", f"{found.replications} replications"
     if found.replications < 2:
         return "not supported: one replication of each cell has no interval, so that nothing is told from noise"
