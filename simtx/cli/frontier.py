@@ -51,6 +51,8 @@ def frontier(
     progress = False if json else None
     if between is not None:
         arguments["strategies"] = _named(between, arguments["strategies"])
+    if not isinstance(arguments["over"], Path):  # of a table only the sweep knows the columns
+        _check_axes((x, y), list(arguments["over"]))
     runs = simtx.sweep(chosen.scenario, **arguments, workers=workers, progress=progress)
     if runs.stopped.startswith("interrupted"):
         go_on()
@@ -79,6 +81,16 @@ def frontier(
         go_on()
     if not found.guaranteed:
         raise typer.Exit(1)
+
+
+def _check_axes(axes: Sequence[str | None], known: Sequence[str]) -> None:
+    """Refuse an axis that is no parameter before anything is played."""
+    from simtx.errors import ScenarioError
+    from simtx.scenario.units import hint
+
+    for option, name in zip(("--x", "--y"), axes, strict=True):
+        if name is not None and name not in known:
+            raise ScenarioError(f"'{name}' is no parameter of the experiment; {hint(name, known)}", option)
 
 
 def _named(between: str, strategies: Sequence[str]) -> list[str]:

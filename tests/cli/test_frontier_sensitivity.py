@@ -43,7 +43,7 @@ def test_a_flip_point_from_an_experiment_file(tmp_path: Path, capsys: pytest.Cap
     assert main([*line, "--undecided", "much"]) == 2
     assert "simtx: error: --undecided: 'much' is no share; write 0.05 or 5%" in capsys.readouterr().err
     assert main(["frontier", str(path), "--x", "rt"]) == 2
-    assert "did you mean 'rtt'?" in capsys.readouterr().err
+    assert "--x: 'rt' is no parameter of the experiment; did you mean 'rtt'?" in capsys.readouterr().err
 
 
 def test_a_tornado_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
