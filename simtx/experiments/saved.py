@@ -32,6 +32,7 @@ import pandas as pd
 from simtx.arguments import checked, flag, path
 from simtx.errors import ScenarioError
 from simtx.experiments.compare import Comparison, Result
+from simtx.files import LARGEST_DATA, read_text
 from simtx.metrics.figures import Summary
 from simtx.metrics.laws import Finding
 from simtx.metrics.provenance import Provenance, strategy_text
@@ -264,7 +265,7 @@ def read(folder: str | Path) -> Run | Comparison | Sweep:
         raise ScenarioError(what, str(place))
     file = place / f"{kind}.json"
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(read_text(file, LARGEST_DATA))
         if document.get("kind") != f"simtx {kind}":
             raise ScenarioError(f"it is not written by {'Run' if kind == 'run' else 'Comparison'}.save", str(file))
         if document["format"] > FORMAT:
@@ -275,7 +276,7 @@ def read(folder: str | Path) -> Run | Comparison | Sweep:
         return (_run if kind == "run" else _comparison)(place, document)
     except OSError as error:
         raise ScenarioError(f"cannot be read: {error.strerror or error}", str(error.filename or file)) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, ScenarioError):
             raise
         raise ScenarioError(f"is damaged: {type(error).__name__}: {error}".splitlines()[0], str(file)) from None

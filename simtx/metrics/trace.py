@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, overload
 
 from simtx.errors import ScenarioError
+from simtx.files import LARGEST_DATA, Unreadable, read_text
 from simtx.metrics import views
 
 if TYPE_CHECKING:
@@ -142,11 +143,11 @@ class Trace:
         """
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
+            text = read_text(path, LARGEST_DATA)
+        except FileNotFoundError as error:
             raise ScenarioError(error.strerror or "cannot be read", str(path)) from None
-        except UnicodeDecodeError:
-            raise ScenarioError("is not text in UTF-8", str(path)) from None
+        except Unreadable as error:
+            raise ScenarioError(f"cannot be read: {error}", str(path)) from None
         return cls.parse(text, path.name)
 
     @classmethod

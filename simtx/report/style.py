@@ -73,6 +73,7 @@ MUTED: Final = "#6E6E6E"
 IN_DOUBT: Final = "#F5C55A"
 
 _RC: Final[dict[str, Any]] = {
+    "text.parse_math": False,  # a dollar sign in a title is one
     "figure.dpi": 110,
     "savefig.dpi": 160,
     "axes.titleweight": "bold",

@@ -19,7 +19,6 @@ or a path. Then its links, forced writes and acknowledgements take the measured 
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from simtx.errors import ScenarioError
+from simtx.files import LARGEST_SCENARIO, Unreadable, parse_toml, read_text
 from simtx.scenario.catalog import data_path
 from simtx.scenario.distributions import Constant, Distribution, Empirical, Shifted
 from simtx.scenario.infrastructure import CommonMode
@@ -163,9 +163,9 @@ class Calibration:
             ScenarioError: It is no calibration.
         """
         try:
-            raw = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ScenarioError(f"is no TOML: {error}", where) from None
+            raw = parse_toml(text)
+        except Unreadable as error:
+            raise ScenarioError(str(error), where) from None
         if raw.get("version") != VERSION:
             raise ScenarioError(f"is no calibration of version {VERSION} (found version {raw.get('version')!r})", where)
         blocks: dict[str, Block] = {}
@@ -296,8 +296,12 @@ def load_calibration(name: str, folder: Path | None = None) -> Calibration:
     """
     places = list(_places(name, folder))
     for path in places:
-        if path.is_file():
-            return Calibration.parse(path.read_text(encoding="utf-8"), path.name)
+        if path.exists():
+            try:
+                text = read_text(path, LARGEST_SCENARIO)
+            except (Unreadable, FileNotFoundError) as error:
+                raise ScenarioError(f"the calibration cannot be read: {error}", str(path)) from None
+            return Calibration.parse(text, path.name)
     looked = ", ".join(f"'{path}'" for path in places)
     raise ScenarioError(f"there is no calibration '{name}' (looked for {looked}); make one with `simtx calibrate`")
 

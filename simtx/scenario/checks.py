@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
+from typing import Final
 
 from simtx.scenario import build, faults, schema, steps
 from simtx.scenario.catalog import LOCAL, region, regions
@@ -192,6 +193,11 @@ def network(file: schema.ScenarioFile) -> Iterator[Problem]:
         )
 
 
+MOST_TRANSACTIONS: Final = 20_000_000
+"""In one run: two thirds of a kilobyte each, and a fraction of a millisecond."""
+MOST_USERS: Final = 1_000_000
+
+
 def run(file: schema.ScenarioFile, arrivals: Arrivals) -> Iterator[Problem]:
     """A run has one length, and its warm-up is shorter."""
     plan = file.run
@@ -204,6 +210,15 @@ def run(file: schema.ScenarioFile, arrivals: Arrivals) -> Iterator[Problem]:
         return
     if file.workload.kind == "trace" and rows and plan.transactions is not None and plan.transactions > rows:
         yield ("run", "transactions"), f"{plan.transactions} is more than the trace has: {rows}"
+        return
+    if plan.transactions is not None and plan.transactions > MOST_TRANSACTIONS:
+        yield (
+            ("run", "transactions"),
+            f"{plan.transactions:,} is more than the {MOST_TRANSACTIONS:,} that a run may have",
+        )
+        return
+    if file.workload.users is not None and file.workload.users > MOST_USERS:
+        yield ("workload", "users"), f"{file.workload.users:,} is more than the {MOST_USERS:,} that a run may have"
         return
     if plan.recovery is not None and not plan.stratify:
         yield ("run", "recovery"), "belongs to stratify = true"

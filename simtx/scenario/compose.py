@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -21,6 +22,9 @@ from simtx.scenario.units import shown
 
 #: Of each pair, a later value drops an earlier other one: a run has a length in transactions or in time, not both.
 EXCLUSIVE = {("run", "transactions"): "duration", ("run", "duration"): "transactions"}
+
+_NAME: Final = re.compile(r"[^./\\\0][^/\\\0]*")
+_LONGEST_NAME: Final = 100
 
 
 def plain(value: Any) -> Any:
@@ -86,6 +90,9 @@ def compose(
         ScenarioError: Something is wrong; every problem has a line of its own.
     """
     problems: list[Problem] = []
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        problem = f"{shown(name)} cannot be the name of a scenario: it becomes a part of names of files, so no '/' or '\\', no '.' at its start"
+        raise ScenarioError(f"{problem}, at most {_LONGEST_NAME} signs", f"{where}: name" if where != name else "name")
     tables = _with_defaults(raw, problems)
     file = _validated(tables, units_needed, problems)
     arrivals = Arrivals()

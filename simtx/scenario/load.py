@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from simtx.arguments import named
 from simtx.errors import ScenarioError
+from simtx.files import LARGEST_SCENARIO, Unreadable, check, parse_toml, read_text
 from simtx.listing import Listing
 from simtx.scenario.catalog import data_path
 from simtx.scenario.compose import compose, merged, plain
@@ -80,6 +80,10 @@ def from_dict(raw: Mapping[str, Any], *, name: str = "scenario", folder: str | P
     """
     if not isinstance(raw, Mapping):
         raise ScenarioError(f"{shown(raw)} is no table; give nested dicts as they stand in a file", name)
+    try:
+        check(raw)
+    except (Unreadable, RecursionError) as error:
+        raise ScenarioError(str(error), name) from None
     tables = plain(raw)
     if "extends" in tables:
         tables = _extended(tables, Path(folder) / "-", ())
@@ -87,6 +91,8 @@ def from_dict(raw: Mapping[str, Any], *, name: str = "scenario", folder: str | P
     name = str(tables.get("name") or name)
     return compose(tables, name, name, path=None, folder=Path(folder), units_needed=False)
 
+
+_CHAIN: Final = 16  # files that extend one another
 
 # --- files --------------------------------------------------------------------------------------------------------------------
 
@@ -105,18 +111,18 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path in seen:
         chain = " -> ".join(p.name for p in (*seen[seen.index(path) :], path))
         raise ScenarioError(f"files extend one another in a circle: {chain}", f"{seen[-1].name}: extends")
+    if len(seen) >= _CHAIN:
+        raise ScenarioError(f"more than {_CHAIN} files extend one another", f"{seen[0].name}: extends")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, LARGEST_SCENARIO)
     except FileNotFoundError:
         raise ScenarioError(f"there is no such file{_near(path)}", str(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ScenarioError(f"the file cannot be read: {reason}", str(path)) from None
+    except Unreadable as error:
+        raise ScenarioError(f"the file cannot be read: {error}", str(path)) from None
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        message = str(error)
-        raise ScenarioError(f"this is not TOML: {message[:1].lower()}{message[1:]}", path.name) from None
+        raw = parse_toml(text)
+    except Unreadable as error:
+        raise ScenarioError(str(error), path.name) from None
     return _extended(raw, path, seen) if "extends" in raw else raw
 
 

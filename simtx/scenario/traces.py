@@ -18,6 +18,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from simtx.files import LARGEST_DATA, Unreadable, read_text
 from simtx.scenario.problems import Problem
 from simtx.scenario.units import duration_text, hint, shown
 
@@ -36,6 +37,8 @@ UNITS: Final = {
 DATETIME: Final = "datetime"
 FIRST: Final = "first"
 _TIME: Final = "time"
+_NAME: Final = re.compile(r"[\w][\w .%/#()\[\]-]{0,60}")
+_TABLES: Final = (".csv", ".tsv")
 _LONGEST: Final = 30 * 366 * 86400.0
 _LEAD: Final = 60.0  # seconds before the first arrival that need no reason
 
@@ -125,11 +128,11 @@ def _read(path: Path, workload: WorkloadFile, parameters: Mapping[str, Parameter
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
+        return read_text(path, LARGEST_DATA, encoding="utf-8-sig")
+    except FileNotFoundError as error:
         raise _Wrong(f"the trace file '{path}' cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise _Wrong(f"the trace file '{path}' cannot be read: it is not UTF-8 text") from None
+    except Unreadable as error:
+        raise _Wrong(f"the trace file '{path}' cannot be read: {error}") from None
 
 
 def _table(path: Path) -> tuple[list[str], list[Row]]:
@@ -168,7 +171,9 @@ def _columns(
     Raises:
         _Wrong: One of them is not there, or a column is there that nobody uses.
     """
-    there = ", ".join(f"'{name}'" for name in header) or "none"
+    if not all(_NAME.fullmatch(name) for name in header) or path.suffix.lower() not in _TABLES:
+        header = []  # a file that is no table of arrivals is not shown, not even its first line: it may be anything
+    there = ", ".join(f"'{name}'" for name in header) or "none that looks like one"
     wanted = dict(workload.column)
     for name, column in wanted.items():
         if name != _TIME and name not in parameters:

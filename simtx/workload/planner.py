@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from simtx.errors import ScenarioError
 from simtx.protocols import Operation, Plan, Step
+from simtx.scenario.checks import MOST_TRANSACTIONS
 from simtx.scenario.distributions import Exponential
 
 if TYPE_CHECKING:
@@ -88,6 +90,10 @@ def _profile(workload: Workload, streams: Streams) -> Iterator[float]:
 # --- one transaction ----------------------------------------------------------------------------------------------------------
 
 
+MOST_RANKED: Final = 10_000_000
+"""Values of a key parameter with a popularity that is not uniform: each has a place in a table."""
+
+
 class Planner:
     """Makes the plan and the service demands of each transaction.
 
@@ -98,6 +104,12 @@ class Planner:
     """
 
     def __init__(self, scenario: Scenario, streams: Streams, own: TransactionStreams) -> None:
+        count = scenario.expected_transactions()
+        if count > MOST_TRANSACTIONS:
+            raise ScenarioError(
+                f"about {count:,.0f} transactions would arrive, more than the {MOST_TRANSACTIONS:,} that a run may have",
+                "run",
+            )
         self._specs = scenario.transaction.steps
         self._parameters = {name: _parameter(name, p, streams) for name, p in scenario.transaction.parameters.items()}
         self._given = dict(scenario.workload.trace_parameters)
@@ -220,6 +232,17 @@ def _step(spec: StepSpec, values: dict[str, str | float], tx: int) -> Step:
     )
 
 
+class _Names(dict[int, str]):
+    """The values of a key parameter by number, made when they are first drawn: there may be any number of them."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def __missing__(self, number: int) -> str:
+        name = self[number] = f"{self._prefix}{number}"
+        return name
+
+
 def _parameter(name: str, parameter: Parameter, streams: Streams) -> Callable[[], str | float]:
     component = f"parameter:{name}"
     if parameter.population is None:
@@ -229,9 +252,14 @@ def _parameter(name: str, parameter: Parameter, streams: Streams) -> Callable[[]
         return (lambda: round(draw())) if parameter.integer else draw
     uniform = streams.uniform(component, "key")
     population = parameter.population
-    names = [f"{parameter.prefix}{number}" for number in range(population)]
+    names = _Names(parameter.prefix)
     if parameter.popularity == "uniform":
         return lambda: names[int(uniform() * population)]
+    if population > MOST_RANKED:
+        raise ScenarioError(
+            f"{population:,} is more than the {MOST_RANKED:,} values that may differ in popularity; popularity = 'uniform' takes any number",
+            f"transaction.parameters.{name}.population",
+        )
     weights = np.arange(1, population + 1, dtype=float) ** -parameter.exponent
     cumulated = np.cumsum(weights / weights.sum())
     cumulated[-1] = 1.0

@@ -114,7 +114,7 @@ def test_an_installed_package_finds_its_own_data(tmp_path):
     ignore = shutil.ignore_patterns("__pycache__")
     (tmp_path / "simtx").mkdir()
     (tmp_path / "simtx" / "__init__.py").touch()
-    for part in ("errors.py", "arguments.py", "listing.py"):
+    for part in ("errors.py", "arguments.py", "files.py", "listing.py", "views.py"):
         shutil.copy(package / part, tmp_path / "simtx" / part)
     for part in ("scenario", "protocols"):
         shutil.copytree(package / part, tmp_path / "simtx" / part, ignore=ignore)

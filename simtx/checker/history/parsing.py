@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simtx.errors import ScenarioError
+from simtx.files import LARGEST_DATA, Unreadable, read_text
 
 if TYPE_CHECKING:
     from simtx.metrics.trace import Trace
@@ -125,13 +126,11 @@ def read_file(path: Path) -> Entries | Trace:
 
 def _content(path: Path) -> Entries | Trace:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
+        text = read_text(path, LARGEST_DATA, encoding="utf-8-sig")
+    except FileNotFoundError as error:
         raise ScenarioError(error.strerror or "cannot be read", str(path)) from None
-    except UnicodeDecodeError:
-        raise ScenarioError("is not text in UTF-8", str(path)) from None
-    except ValueError as error:  # a name that no file can have
-        raise ScenarioError(f"cannot be read: {error}", repr(str(path))) from None
+    except Unreadable as error:
+        raise ScenarioError(f"cannot be read: {error}", repr(str(path)) if "\0" in str(path) else str(path)) from None
     if _is_event_log(text):
         from simtx.metrics.trace import Trace
 

@@ -14,7 +14,6 @@ rtt = ["2ms", "10ms", "40ms"]
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from simtx.errors import ScenarioError
 from simtx.experiments.compare import DEFAULT
+from simtx.files import Unreadable, read_toml
 from simtx.scenario import Scenario, load, names
 from simtx.scenario.problems import failure, from_validation
 
@@ -89,14 +89,14 @@ def load_experiment(path: str | Path, changes: Mapping[str, Any] | None = None) 
     """
     file = Path(path).expanduser()
     try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        raw = read_toml(file)
     except FileNotFoundError:
         raise ScenarioError("there is no such file", str(file)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ScenarioError(f"the file cannot be read: {reason}", str(file)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"this is not TOML: {str(error)[:1].lower()}{str(error)[1:]}", file.name) from None
+    except Unreadable as error:
+        toml = str(error).startswith("this is not TOML")
+        raise ScenarioError(
+            str(error) if toml else f"the file cannot be read: {error}", file.name if toml else str(file)
+        ) from None
     try:
         read = ExperimentFile.model_validate(raw)
     except ValidationError as error:

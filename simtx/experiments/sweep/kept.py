@@ -20,6 +20,7 @@ from simtx.experiments.saved import (
     restored_strategy,
     strategy_document,
 )
+from simtx.files import LARGEST_DATA, read_text
 
 if TYPE_CHECKING:
     from simtx.experiments.sweep.result import Sweep
@@ -85,7 +86,7 @@ def read_sweep(place: Path) -> Sweep:
             raise ScenarioError(f"holds {len(found)} sweeps; name one of {listed}", str(place))
         file = found[0]
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(read_text(file, LARGEST_DATA))
         if document.get("kind") != "simtx sweep":
             raise ScenarioError("it is not written by simtx.sweep", str(file))
         if document["format"] > FORMAT:
