@@ -24,6 +24,7 @@ from simtx.metrics import journal
 from simtx.protocols.policies import Backoff
 from simtx.reference.eventlog import LogFile
 from simtx.reference.process import Ending
+from simtx.reference.refusals import Refusals
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.wire import Connection, Peer, Server
 
@@ -55,6 +56,7 @@ class Client:
         self._log = log
         self._config = config
         self._secret = folder.secret()
+        self._refusals = Refusals(self._write_refusal)
         self._loop = asyncio.get_running_loop()
         self._links: dict[str, Connection] = {}
         self._schedule = [json.loads(line) for line in (folder.path / "schedule.jsonl").read_text().splitlines()]
@@ -211,10 +213,14 @@ class Client:
 
     def refused(self, peer: str, reason: str) -> None:
         """Somebody was not let in."""
+        self._refusals(peer, reason)
+
+    def _write_refusal(self, peer: str, reason: str) -> None:
         self._log.log("refuse", NAME, -1, actor="network", peer=peer, detail=reason)
 
     async def close(self) -> None:
         """Disconnect."""
+        self._refusals.close()
         self.over = True
         for link in self._links.values():
             await link.close()

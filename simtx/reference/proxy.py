@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from simtx.errors import ScenarioError
+from simtx.reference.refusals import Refusals
 from simtx.reference.timers import Timers
 from simtx.reference.wire import Connection, Frame, Handler, Peer, Server, WireError
 
@@ -419,6 +420,7 @@ async def run_proxy(path: Path, name: str, incarnation: int, config: dict[str, A
                 detail=why,
             )
 
+    @Refusals
     def refused(address: str, reason: str) -> None:
         log.log("refuse", name, -1, actor="network", peer=address, detail=reason)
 

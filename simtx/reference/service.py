@@ -21,6 +21,7 @@ from simtx.reference.interventions import Interventions, decided
 from simtx.reference.killpoints import KillPoint, KillSwitch
 from simtx.reference.node import Node
 from simtx.reference.process import Ending
+from simtx.reference.refusals import Refusals
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.schema import Partition, PartitionGate, Schema, SchemaError, SchemaTooNew
 from simtx.reference.stores import open_store
@@ -54,6 +55,7 @@ class Service:
         self.audit = None if self.is_relay else AuditLog(folder.node(name) / "audit.jsonl", self.node_name)
         self.clients: set[Peer] = set()
         self.links: dict[str, Connection] = {}
+        self.refusals = Refusals(self._write_refusal)
         self.ending = Ending()
         asyncio.get_running_loop().set_exception_handler(self.broken)
         self.strategy: Strategy = strategies.load(folder.path, config["strategy"])
@@ -117,6 +119,7 @@ class Service:
             sampling.cancel()
             node.stop()
             await server.close()
+            self.refusals.close()
             for link in self.links.values():
                 await link.close()
             if broker is not None:
@@ -226,6 +229,9 @@ class Service:
 
     def refused(self, peer: str, reason: str) -> None:
         """Something came that is not let in: recorded, and nothing else happens."""
+        self.refusals(peer, reason)
+
+    def _write_refusal(self, peer: str, reason: str) -> None:
         self.log.log("refuse", self.node_name, -1, actor="network", peer=peer, detail=reason)
         self.node.tell("refuse", -1, peer, reason=reason)
 

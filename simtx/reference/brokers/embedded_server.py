@@ -15,6 +15,7 @@ from simtx.errors import PeerFault
 from simtx.protocols.codec import CodecError
 from simtx.reference.brokers.base import BrokerFailed
 from simtx.reference.brokers.embedded_core import EmbeddedBroker, EmbeddedSpec, Report
+from simtx.reference.refusals import Refusals
 from simtx.reference.wire import LIMIT, Frame, Handler, Peer, Server, WireError
 
 NAME: Final = "broker"
@@ -150,6 +151,7 @@ async def run_broker(folder: Path, name: str, incarnation: int, config: dict[str
         if kind != "redeliver":  # logged by the consumer, which knows whether it arrived
             log.log(kind, name, tx, cause, actor="broker", **fields)
 
+    @Refusals
     def refused(address: str, reason: str) -> None:
         log.log("refuse", name, -1, actor="network", peer=address, detail=reason)
 
