@@ -14,6 +14,7 @@ from simtx.lab.memory import Known, Memory
 from simtx.lab.state import State
 from simtx.lab.surface import Guess, Surface
 from simtx.metrics.intervals import interval, kind_of
+from simtx.metrics.timeouts import marked, timeouts
 
 Origin: TypeAlias = Literal["stored", "played", "interpolated", "nothing"]
 
@@ -83,6 +84,7 @@ class Answer:
         control: What the curves are drawn over; None: nothing can be moved.
         said: What stands elsewhere than in the scenario, in words.
         errors: What could not be played, by strategy.
+        timeouts: Where a median is a configured timeout and says nothing about speed: which one, by strategy.
         problem: What is wrong with the state as a whole; empty: nothing.
         wanted: How many runs of each strategy there will be.
         finished: Whether all of them are there.
@@ -96,6 +98,7 @@ class Answer:
     control: Control | None = None
     said: str = ""
     errors: Mapping[str, str] = field(default_factory=dict)
+    timeouts: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
     wanted: int = 0
     finished: bool = False
@@ -167,11 +170,25 @@ def answer(memory: Memory, state: State, *, wanted: int, finished: bool) -> Answ
         control,
         said(memory, state),
         dict(known.errors),
+        _timeouts(memory, state, known),
         wanted=wanted,
         finished=finished,
         whole=known.whole and bool(known.figures),
         transactions=round((memory.scenario if known.whole else memory.short).expected_transactions()),
     )
+
+
+def _timeouts(memory: Memory, state: State, known: Known) -> dict[str, str]:
+    """Medians that are a configured timeout, by strategy."""
+    found = {}
+    for label, strategy in memory.variants(state).items():
+        column = known.column(label, TIMES[0])
+        told = (
+            marked(TIMES[0], column, timeouts(memory.scenario_of(state, whole=known.whole), strategy)) if column else ""
+        )
+        if told:
+            found[label] = told.split(" in ")[0]
+    return found
 
 
 def fit(memory: Memory, state: State, go_on: Callable[[], bool]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
 from dataclasses import replace
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -267,16 +268,21 @@ class Explorer:
         """
         with self._news:
             state = self._state
+        strategies, part = self._fixed
+        return states.write(
+            Saved(state, part, self.scenario.name, strategies, self.seed, self._transactions, self.replications)
+        )
+
+    @cached_property
+    def _fixed(self) -> tuple[tuple[str, ...], str | dict[str, Any]]:
+        """What of the text never changes: strategies and scenario."""
         strategies = []
         for label, one in self._memory.strategies.items():
             said = strategy_text(one)
             if said is None:
                 raise ScenarioError(f"{label} is an object of your own, which no text can say", "explorer")
             strategies.append(said)
-        part = states.scenario_part(self.scenario)
-        return states.write(
-            Saved(state, part, self.scenario.name, tuple(strategies), self.seed, self._transactions, self.replications)
-        )
+        return tuple(strategies), states.scenario_part(self.scenario)
 
     def save(self, file: str | Path) -> Path:
         """Write the scenario as it stands as a file, for `simtx.load` and the command line. Options of strategies are no part of it.

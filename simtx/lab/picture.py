@@ -60,7 +60,9 @@ def finding(answer: Answer, explorer: Explorer) -> str:
     if not times:
         return "Nothing is known here yet"
     order = sorted(times, key=lambda label: times[label].mean)
-    parts = ", ".join(f"{label} {_time(times[label])}" for label in order)
+    parts = ", ".join(
+        f"{label} {_time(times[label])}{' (a timeout)' if label in answer.timeouts else ''}" for label in order
+    )
     told = "Interpolated" if answer.origin == "interpolated" else "Final outcome after (median)"
     return (
         f"{told}: {parts}" if told != "Interpolated" else f"Interpolated, final outcome after (median) about: {parts}"
@@ -78,7 +80,8 @@ def _time(one: Estimate) -> str:
 def subtitle(answer: Answer, explorer: Explorer) -> str:
     """What was played, in a line."""
     runs = f"about {answer.transactions:,} transactions a run, seed {explorer.seed}"
-    return f"{explorer.scenario.name}: {answer.said or 'as it is'}; {runs}; {answer.status}"
+    waits = "".join(f"; a timeout, not speed: {label}, {one}" for label, one in answer.timeouts.items())
+    return f"{explorer.scenario.name}: {answer.said or 'as it is'}; {runs}; {answer.status}{waits}"
 
 
 def lines(answer: Answer, explorer: Explorer) -> list[str]:
@@ -99,13 +102,18 @@ def lines(answer: Answer, explorer: Explorer) -> list[str]:
 
 
 def _drawn(answer: Answer, explorer: Explorer) -> Figure:
-    drawn = Figure(figsize=_SIZE, layout="constrained")
-    drawn.suptitle(finding(answer, explorer), x=0.008, ha="left", fontsize=11, fontweight="bold")
+    drawn = Figure(figsize=_SIZE)
+    drawn.text(0.008, 0.985, finding(answer, explorer), ha="left", va="top", fontsize=11, fontweight="bold")
     if answer.problem:
         drawn.text(0.008, 0.8, answer.problem, ha="left", va="top", wrap=True)
         return drawn
-    drawn.supxlabel(_folded(subtitle(answer, explorer)), x=0.008, ha="left", fontsize=9)
-    left, middle, right = drawn.subplots(1, 3, width_ratios=(1.15, 0.8, 1.4))
+    drawn.text(0.008, 0.015, _folded(subtitle(answer, explorer)), ha="left", va="bottom", fontsize=9)
+    # Places are said here: a layout that is worked out takes as long as all the rest of the drawing, and the reader waits for it.
+    names = min(0.02 + 0.0095 * max(map(len, explorer.strategies)), 0.25)
+    bottom, height = 0.29, 0.56
+    left = drawn.add_axes((names, bottom, 0.37 - names, height))
+    middle = drawn.add_axes((0.385, bottom, 0.19, height))
+    right = drawn.add_axes((0.655, bottom, 0.32, height))
     times(answer, explorer, ax=left)
     outcomes(answer, explorer, ax=middle)
     curve(answer, explorer, ax=right)
@@ -251,7 +259,7 @@ def curve(answer: Answer, explorer: Explorer, *, ax: Axes) -> Axes:
     ax.tick_params(axis="x", which="both", labelsize=style.size(0.85))
     if not seen:
         ax.text(0.5, 0.5, "not known yet", transform=ax.transAxes, ha="center", fontsize=9)
-    ax.set_xlabel(f"{control.label} (marks: played, dashed: interpolated)")
+    ax.set_xlabel(f"{control.label}\nmarks: played, dashed: interpolated")
     ax.set_title(_folded(axis_label(name, explorer.scenario), 42), fontsize=9.5)
     if ax.get_yscale() == "linear":
         ax.yaxis.set_major_formatter(short)
