@@ -66,6 +66,10 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr" and not _is_bar(one)]
             for output in cell.outputs:
+                if "text/html" in output.get(
+                    "data", {}
+                ):  # a widget that nobody runs any more shows an error, its page does not
+                    output.data.pop("application/vnd.jupyter.widget-view+json", None)
                 if "image/png" in output.get("data", {}):
                     output.data["image/png"] = smaller(output.data["image/png"])
     return notebook
