@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import simtx
 from tests.docs.pages import PAGES, ROOT, blocks, commands, links, name
 
 README = ROOT / "README.md"
@@ -129,6 +130,12 @@ def lines_of_simtx():
             yield pytest.param(command, marks=[pytest.mark.slow, *([pytest.mark.heavy] if heavy else [])])
 
 
+def saved_for_a_report(folder):
+    """What the line before that of a report has saved in its folder."""
+    scenario = simtx.load("transfer").replace(**{"run.transactions": 40, "run.warmup": 0})
+    simtx.compare(scenario, ["2pc", "saga"], replications=2, workers=1, progress=False).save(folder)
+
+
 @pytest.mark.parametrize("command", list(lines_of_simtx()))
 def test_a_command_line_of_simtx_works(command, tmp_path):
     """It ends with exit code 0, prints something and leaves no traceback.
@@ -137,6 +144,8 @@ def test_a_command_line_of_simtx_works(command, tmp_path):
     """
     words = shlex.split(command)
     assert words[0] == "simtx"
+    if words[1] == "report":
+        saved_for_a_report(tmp_path / words[2])
     words = [str(SCRIPTS / "simtx"), *(w for w in words[1:] if w not in WHOLE), *SHORTER.get(words[1], [])]
     words = [str(ROOT / word) if (ROOT / word).is_file() else word for word in words]
     done = subprocess.run(

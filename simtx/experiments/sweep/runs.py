@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 STATES = ("done", "stale", "failed", "quarantined")
+_KEPT: Final = 8
+"""Metrics whose intervals are kept: pictures and tables ask for one cell after the other."""
 
 
 class Runs:
@@ -75,13 +77,17 @@ class Runs:
         self._entries: dict[str, Entry] = {}
         self._figures: pd.DataFrame | None = None
         self._finished: dict[tuple[int, str], Any] | None = None
+        self._intervals: dict[tuple[str, float], dict[tuple[int, str], Interval]] = {}
+        self._cells: pd.DataFrame | None = None
 
     # --- tables -------------------------------------------------------------------------------------------------------------------------
 
     @property
     def cells(self) -> pd.DataFrame:
         """The values of the parameters, a row a cell; its number is the index."""
-        return self._columns.loc[sorted({row.cell for row in self._rows})]
+        if self._cells is None:
+            self._cells = self._columns.loc[sorted({row.cell for row in self._rows})]
+        return self._cells.copy()
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -214,7 +220,8 @@ class Runs:
             raise ScenarioError(
                 f"'{strategy}' is no strategy of this sweep; {hint(strategy, self.strategies)}", "strategy"
             )
-        return self.intervals(metric, confidence).get((self.cell(cell), strategy), interval([], confidence))
+        self.intervals(metric, confidence)
+        return self._intervals[metric, confidence].get((self.cell(cell), strategy), interval([], confidence))
 
     def table(self, metrics: Sequence[str] = ("latency_p99_ms",), confidence: float = 0.95) -> pd.DataFrame:
         """One row a cell and strategy; for each metric the mean, the ends of its interval, and the number of replications behind it."""
@@ -236,10 +243,15 @@ class Runs:
             ScenarioError: There is no such metric.
         """
         check_confidence(confidence)
-        values = self._with(metric)[metric].to_numpy(dtype=float)
-        groups = self._places()
-        found = intervals([values[places] for places in groups.values()], confidence, kind=kind_of(metric))
-        return dict(zip(groups, found, strict=True))
+        known = self._intervals.get((metric, confidence))
+        if known is None:
+            values = self._with(metric)[metric].to_numpy(dtype=float)
+            groups = self._places()
+            found = intervals([values[places] for places in groups.values()], confidence, kind=kind_of(metric))
+            known = self._intervals[metric, confidence] = dict(zip(groups, found, strict=True))
+            if len(self._intervals) > _KEPT:
+                del self._intervals[next(iter(self._intervals))]
+        return dict(known)
 
     def _places(self) -> dict[tuple[int, str], Any]:
         """By cell and strategy: which rows of the frame are finished runs of it."""

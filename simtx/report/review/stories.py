@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from simtx.experiments import Comparison
     from simtx.metrics.run import Run
 
+_LOGGED: Final = 4_000
+"""Transactions of a run whose log is made again for a diagram."""
 MOST: Final = 3
 """Stories in a report; the others are counted."""
 AFFORDABLE: Final = 15_000
@@ -112,12 +114,14 @@ class Story:
         when: From when to when.
         picture: Around it.
         effects: A row a strategy.
+        diagram: The messages of the slowest transaction; None: not of this one.
     """
 
     title: str
     when: str
     picture: pictures.Picture | None
     effects: tuple[Effect, ...]
+    diagram: pictures.Picture | None = None
 
 
 def stories(found: Played) -> tuple[tuple[Story, ...], tuple[str, ...]]:
@@ -132,13 +136,14 @@ def stories(found: Played) -> tuple[tuple[Story, ...], tuple[str, ...]]:
     if not found.runs:
         return (), ()
     if not blows:
-        return (_quiet(found),), ()
+        return (replace(_quiet(found), diagram=_diagram(found, 0.0, math.inf)),), ()
     harm = {name: max(_harm(found, begin, end) for begin, end in times) for name, times in blows.items()}
     order = sorted(blows, key=lambda name: -harm[name])
-    told = []
+    told: list[Story] = []
     for name in order[:MOST]:
         begin, end = max(blows[name], key=lambda one: _harm(found, *one))
-        told.append(_story(found, name, begin, end, len(blows[name])))
+        story = _story(found, name, begin, end, len(blows[name]))
+        told.append(story if told else replace(story, diagram=_diagram(found, begin, end)))
     left = [f"{name} (struck {len(blows[name])} time{'s' if len(blows[name]) > 1 else ''})" for name in order[MOST:]]
     return tuple(told), tuple([f"not told here: {', '.join(left)}"] if left else ())
 
@@ -185,18 +190,44 @@ def _story(found: Played, name: str, begin: float, end: float, times: int) -> St
     )
 
 
-def _slowest(run: Run, begin: float, end: float) -> tuple[str, str]:
-    """The transaction that waited longest for its outcome of those that were open while a fault lasted, and the line that draws it."""
+def _diagram(found: Played, begin: float, end: float) -> pictures.Picture | None:
+    """The messages of the transaction that waited longest of all that were open while a fault lasted, under whichever strategy."""
+    slowest = [(took, strategy, tx) for strategy, run in found.runs.items() for tx, took in _waited(run, begin, end)]
+    ended = [one for one in slowest if math.isfinite(one[0])] or slowest
+    if not ended:
+        return None
+    _, strategy, tx = max(ended)
+    run = found.runs[strategy]
+    if len(run.transactions) > _LOGGED and not run.recorded:
+        return None
+    try:
+        axes = run.trace.diagram(tx, compact=True)
+    except SimtxError:  # its log is not there, and cannot be made again
+        return None
+    said = f"the slowest transaction that was open then, no. {tx} under {strategy}"
+    return pictures.of_figure(axes.get_figure(root=True), f"Messages of {said}", said)
+
+
+def _waited(run: Run, begin: float, end: float) -> list[tuple[int, float]]:
+    """The transaction that waited longest for its outcome of those that were open while a fault lasted, and for how long; nothing: none was."""
     rows = run.transactions
     arrival = rows["arrival_s"].to_numpy(dtype=float)
     took = rows["decision_ms"].to_numpy(dtype=float) / 1e3
     took = np.where(np.isnan(took), np.inf, took)
     touched = (arrival <= min(end, run.data.end)) & (arrival + took >= begin)
     if not touched.any():
-        return "none was open", ""
+        return []
     place = int(np.argmax(np.where(touched, took, -1.0)))
-    tx = int(rows["tx"].iloc[place])
-    time = "no outcome" if math.isinf(took[place]) else f"{took[place] * 1e3:,.0f} ms"
+    return [(int(rows["tx"].iloc[place]), float(took[place]))]
+
+
+def _slowest(run: Run, begin: float, end: float) -> tuple[str, str]:
+    """The transaction that waited longest, in words, and the line that draws it."""
+    found = _waited(run, begin, end)
+    if not found:
+        return "none was open", ""
+    ((tx, took),) = found
+    time = "no outcome" if math.isinf(took) else f"{took * 1e3:,.0f} ms"
     return f"no. {tx}: {time}", replay(run, tx)
 
 
