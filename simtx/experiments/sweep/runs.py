@@ -78,6 +78,7 @@ class Runs:
         self._figures: pd.DataFrame | None = None
         self._finished: dict[tuple[int, str], Any] | None = None
         self._intervals: dict[tuple[str, float], dict[tuple[int, str], Interval]] = {}
+        self._seen: pd.DataFrame | None = None
         self._cells: pd.DataFrame | None = None
 
     # --- tables -------------------------------------------------------------------------------------------------------------------------
@@ -243,6 +244,9 @@ class Runs:
             ScenarioError: There is no such metric.
         """
         check_confidence(confidence)
+        if self._seen is None or self._seen is not self._frame:  # of another frame: nothing is known
+            self._with(metric)
+            self._seen, self._finished, self._intervals = self._frame, None, {}
         known = self._intervals.get((metric, confidence))
         if known is None:
             values = self._with(metric)[metric].to_numpy(dtype=float)
