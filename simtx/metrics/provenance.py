@@ -222,7 +222,7 @@ def command(
     texts = [strategy_text(one, scenario.policies) for one in strategies]
     place = _place(scenario)
     changes = _changes(scenario.overrides)
-    for_python = verb == "sweep" or not all(isinstance(one, str) for one in given.values())
+    for_python = verb in ("sweep", "sensitivity") or not all(isinstance(one, str) for one in given.values())
     if for_python or place is None or changes is None or None in texts:
         return _python(verb, scenario, strategies, texts, {**options, **given})
     words = ["simtx", verb, place, *(text for text in texts if text is not None)]
@@ -243,7 +243,7 @@ def _python(
     if place is not None and scenario.overrides:
         played += f".replace(**{scenario.overrides!r})"
     names = [_code(one if text is None else text) for text, one in zip(texts, strategies, strict=True)]
-    chosen = f"[{', '.join(names)}]" if verb in ("compare", "sweep") else names[0]
+    chosen = f"[{', '.join(names)}]" if verb in ("compare", "sweep", "sensitivity") else names[0]
     if verb == "sweep":
         chosen = f"strategies={chosen}"  # behind the parameters, which may be left out
     given = (f"{name}={_code(value)}" for name, value in options.items())

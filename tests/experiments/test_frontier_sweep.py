@@ -52,6 +52,9 @@ def test_the_search_goes_on_from_the_runs_of_the_store_and_asking_again_plays_no
     assert again.spent == 0
     assert again.caption == found.caption
     assert found.as_dict()["runs_added"] == found.spent
+    assert found.provenance is not None
+    call = ".frontier('rtt', 'workload.rate', between=('2pc', 'saga'), budget=80, undecided_area=0.0)"
+    assert found.provenance.command == tiny.provenance.command + call
 
 
 def test_only_the_strategies_that_are_compared_are_played(tiny: Sweep) -> None:

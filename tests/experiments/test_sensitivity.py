@@ -272,6 +272,9 @@ def test_factors_may_be_given_in_place_of_what_the_scenario_states(tiny: simtx.S
     assert found.table["factor"].tolist() == ["hub.log.forced_write"]
     assert found.table["swing"].tolist() == pytest.approx([0.0], abs=1e-9)
     assert found.flips is None
+    call = "['saga'], metric='forced_writes_per_transaction', factors={'hub.log.forced_write': '50%'}, replications=3)"
+    assert found.provenance.command.startswith("simtx.sensitivity(simtx.load('transfer').replace(")
+    assert found.provenance.command.endswith(call)
     assert str(found).startswith("not supported: no factor moves forced_writes_per_transaction of saga")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from simtx.experiments.frontier.search import State, grid_of, winners
 from simtx.experiments.frontier.words import caption, flip
 from simtx.experiments.frontier.zones import UNDECIDED, Contest, Surfaces
 from simtx.metrics import views
+from simtx.metrics.provenance import Provenance
 
 if TYPE_CHECKING:
     from simtx.experiments.sweep import Sweep
@@ -43,6 +45,7 @@ class Frontier:
         stopped: Why it ended: ``decided``, ``budget``, ``interrupted`` or ``stuck``.
         spent: Runs that were added.
         sweep: All runs, with those that were added; None if it was not found by a sweep.
+        command: The Python line that asks for it again; empty if it was not found by a sweep.
         state: Sites and figures, in the unit cube.
         surfaces: The fitted surfaces.
         warnings: What a reader should know before trusting it.
@@ -59,6 +62,7 @@ class Frontier:
         confidence: float = 0.95,
         target: float = 0.05,
         sweep: Sweep | None = None,
+        command: str = "",
         warnings: Sequence[str] = (),
     ) -> None:
         self.axes = tuple(axes)
@@ -72,9 +76,17 @@ class Frontier:
         self.stopped = state.stopped
         self.spent = state.spent * len(self.strategies)
         self.sweep = sweep
+        self.command = command
         self.warnings = list(warnings)
         self._points = grid_of(len(self.axes), 1001 if len(self.axes) == 1 else 81)
         self._winners = winners(state, surfaces, self._points, confidence)
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """Where it comes from, and the line that asks for it again; None if it was not found by a sweep."""
+        if self.sweep is None:
+            return None
+        return dataclasses.replace(self.sweep.provenance, verb="frontier", command=self.command)
 
     # --- the finding --------------------------------------------------------------------------------------------------------------
 

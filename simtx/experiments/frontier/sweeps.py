@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -71,6 +72,7 @@ def frontier(
         sites=_whole(sites, "sites"),
         seed=seed,
     )
+    origin = sweep.provenance.command  # of the sweep as it is before runs are added to it
     runs = _Runs(sweep, axes, names, metric, _held(sweep, [axis.name for axis in axes], at), options)
     try:
         with progress_bar(budget, "run", what="frontier", wanted=options.get("progress")) as bar:
@@ -95,6 +97,8 @@ def frontier(
         if runs.note:
             raise ScenarioError(f"{error}: {runs.note}", "frontier") from None
         raise ScenarioError(f"{error}; a paired replication is {len(names)} runs", "frontier") from None
+    asked = {"between": names, "budget": budget, "undecided_area": undecided_area, "at": at, "confidence": confidence}
+    asked |= {"better": better, "scales": scales, "batch": batch, "sites": sites, "seed": seed}
     promises = {name: sweep.study.strategies[name].promise for name in names}
     return Frontier(
         axes,
@@ -105,8 +109,16 @@ def frontier(
         confidence=confidence,
         target=undecided_area,
         sweep=runs.sweep,
+        command=f"{origin}.{_call((x,) if y is None else (x, y), metric, asked)}",
         warnings=[*(note for note in (unlike(metric, promises), runs.note) if note), *runs.sweep.warnings],
     )
+
+
+def _call(axes: Sequence[str], metric: str, asked: Mapping[str, Any]) -> str:
+    """The call of `Sweep.frontier`, without what it takes by itself."""
+    usual = {name: one.default for name, one in inspect.signature(frontier).parameters.items()}
+    given = {name: value for name, value in {"metric": metric, **asked}.items() if value != usual[name]}
+    return f"frontier({', '.join([*map(repr, axes), *(f'{name}={value!r}' for name, value in given.items())])})"
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from simtx.experiments.sensitivity import words
 from simtx.experiments.sensitivity.inputs import InputUncertainty
 from simtx.metrics import views
 from simtx.metrics.intervals import Interval
+from simtx.metrics.provenance import Provenance
 
 if TYPE_CHECKING:
     from simtx.experiments.sensitivity.design import Question
@@ -42,6 +44,7 @@ class Sensitivity:
         replications: Of each cell.
         sweep: All runs.
         notations: How each factor is written: ``rate``, ``distribution of a duration``, ...
+        command: The Python line that asks for it again.
     """
 
     question: Question
@@ -56,6 +59,13 @@ class Sensitivity:
     replications: int
     sweep: Sweep
     notations: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where it comes from, and the line that asks for it again."""
+        made = dataclasses.replace(self.sweep.provenance, verb="sensitivity")
+        return dataclasses.replace(made, command=self.command) if self.command else made
 
     @property
     def winner(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -19,6 +21,7 @@ from simtx.experiments.sensitivity.result import Method, Sensitivity
 from simtx.experiments.sensitivity.tornado import noise, positions, tornado
 from simtx.experiments.sweep import sweep
 from simtx.metrics.intervals import check_confidence, interval
+from simtx.metrics.provenance import command
 from simtx.scenario.units import hint, shown
 
 if TYPE_CHECKING:
@@ -105,10 +108,19 @@ def sensitivity(
         found = _tornado(bare, strategies, metric, chosen, replications, confidence, seed, settings)
     else:
         found = _global(bare, strategies, metric, chosen, method, replications, confidence, seed, settings)
-    if not calibrations:
-        return found
-    inputs = _inputs(scenario, strategies, found.question, calibrations, replications, seed, settings)
-    return Sensitivity(**{**vars(found), "inputs": inputs})
+    inputs = None
+    if calibrations:
+        inputs = _inputs(scenario, strategies, found.question, calibrations, replications, seed, settings)
+    asked: dict[str, Any] = {"metric": metric, "factors": factors, "method": method, "replications": replications}
+    asked |= {"confidence": confidence, "calibrations": calibrations, "seed": seed}
+    usual = {name: one.default for name, one in inspect.signature(sensitivity).parameters.items()}
+    line = command(
+        "sensitivity",
+        scenario,
+        list(found.sweep.study.strategies.values()),
+        {name: value for name, value in asked.items() if value != usual[name]},
+    )
+    return dataclasses.replace(found, inputs=inputs, command=line)
 
 
 def _tornado(
