@@ -34,7 +34,7 @@ from simtx.lab.memory import Memory, Task
 from simtx.lab.state import Saved, State
 from simtx.lab.telling import Told, tell
 from simtx.metrics.provenance import strategy_text
-from simtx.scenario import from_dict, load
+from simtx.scenario import load
 from simtx.scenario.units import hint
 
 if TYPE_CHECKING:
@@ -571,8 +571,7 @@ def explorer(
         state = replace(saved.state, values={**saved.state.values, **(values or {})})
         strategies = saved.strategies if strategies is None else strategies
         seed, transactions, replications = saved.seed, saved.transactions, saved.replications
-        part = saved.scenario
-        scenario = load(part) if isinstance(part, str) else from_dict(part, name=saved.name)
+        scenario = states.opened(saved)
     folder = store.store.folder if hasattr(store, "store") else store
     return Explorer(
         load(scenario),

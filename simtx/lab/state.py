@@ -51,7 +51,7 @@ class Saved:
 
     Attributes:
         state: Where everything stands.
-        scenario: Name of a built-in scenario, or the tables of another one.
+        scenario: Name of a built-in scenario; or its name with what is changed in it; or the tables of another one.
         name: Of the scenario.
         strategies: As the command line would name them.
         seed: Of all streams.
@@ -152,16 +152,48 @@ MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1
 """By version: what makes the content of the next version of one of this version."""
 
 
+BUILT_IN: Final = "built-in"
+CHANGES: Final = "changes"
+
+
+def _says(content: Any) -> bool:
+    """Whether JSON can say something, and says it back."""
+    try:
+        return bool(json.loads(json.dumps(content, allow_nan=False)) == content)
+    except (TypeError, ValueError):
+        return False
+
+
+def opened(saved: Saved) -> Scenario:
+    """The scenario of a text.
+
+    Raises:
+        ScenarioError: It is wrong.
+    """
+    from simtx.scenario import from_dict, load
+
+    part = saved.scenario
+    if isinstance(part, str):
+        return load(part)
+    if BUILT_IN in part:
+        return load(str(part[BUILT_IN])).replace(**part[CHANGES])
+    return from_dict(part, name=saved.name)
+
+
 def scenario_part(scenario: Scenario) -> str | dict[str, Any]:
-    """A built-in scenario that nobody has changed by its name, any other by its tables.
+    """A built-in scenario by its name, with what was changed in it, if anything; any other by its tables.
 
     Raises:
         ScenarioError: It holds an object that no text can say.
     """
     from simtx.scenario import load, names
 
-    if scenario.name in names() and load(scenario.name) == scenario:
-        return scenario.name
+    if scenario.name in names():
+        if load(scenario.name) == scenario:
+            return scenario.name
+        changed = {BUILT_IN: scenario.name, CHANGES: dict(scenario.overrides)}
+        if _says(changed) and load(scenario.name).replace(**scenario.overrides) == scenario:
+            return changed
     tables: dict[str, Any] = scenario.to_dict()
     try:
         again: dict[str, Any] = json.loads(json.dumps(tables, allow_nan=False))

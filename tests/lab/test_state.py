@@ -35,10 +35,18 @@ def test_a_scenario_of_ones_own_travels_in_the_text(opened):
     own = simtx.load("checkout").replace(**{"workload.rate": 70, "network.loss": "1%"})
     explorer = opened(own, executor=Held())
     explorer.move(rate=50)
-    assert len(explorer.text) < 3500
+    assert len(explorer.text) < 500  # by its name and what is changed
     with simtx.explorer(explorer.text, executor=Held()) as again:
         assert again.scenario.fingerprint == own.fingerprint
         assert again.current().workload.rate == 50
+
+
+def test_a_scenario_that_is_not_built_in_travels_with_its_tables(opened):
+    own = from_dict({**simtx.load("checkout").to_dict(), "title": "A shop of ours"}, name="ours")
+    explorer = opened(own, executor=Held())
+    assert len(explorer.text) < 3500
+    with simtx.explorer(explorer.text, executor=Held()) as again:
+        assert again.scenario == own
 
 
 def test_strategies_with_options_travel_in_the_text(opened):
