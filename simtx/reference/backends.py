@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 STORES: Final = ("sqlite", "postgres")
 BROKERS: Final = ("embedded", "nats")
 _DSN: Final = ("postgresql://", "postgres://")
+_NATS: Final = "the NATS server"
 _URL: Final = ("nats://", "tls://")
 
 
@@ -64,6 +65,7 @@ class Backends:
         self._folder = folder
         self._servers: dict[str, Any] = {}
         self._nats: Any = None
+        self._down: set[str] = set()  # servers that a fault has killed
         self.damaged: dict[str, str] = {}
         self.nodes = [*scenario.services, *([strategy.hub] if strategy.hub is not None else [])]
         check_store(store)
@@ -200,21 +202,38 @@ class Backends:
 
     def kill_store(self, node: str) -> None:
         """SIGKILL to the database server of a node."""
+        self._down.add(node)
         self._servers[node].kill()
 
     def restart_store(self, node: str) -> None:
         """Start it again; it recovers."""
         self._servers[node].start()
+        self._down.discard(node)
+
+    def fallen(self) -> list[str]:
+        """Nodes whose database server has ended though no fault of the run has killed it; it asks each of them, and may wait.
+
+        Raises:
+            StoreFailed: The process that owns one is gone.
+        """
+        return [node for node, server in self._servers.items() if node not in self._down and not server.alive]
+
+    @property
+    def broker_fell(self) -> bool:
+        """Whether the broker's server has ended though no fault of the run has killed it."""
+        return self._nats is not None and _NATS not in self._down and self._nats.pid is None
 
     def kill_broker(self) -> None:
         """SIGKILL to the broker's server, if it is ours."""
         if self._nats is not None:
+            self._down.add(_NATS)
             self._nats.kill()
 
     def restart_broker(self) -> None:
         """Start it again."""
         if self._nats is not None:
             self._nats.restart()
+            self._down.discard(_NATS)
 
     def stop(self) -> None:
         """End all servers.

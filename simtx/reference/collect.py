@@ -140,6 +140,7 @@ def gather(
     unfinished: Iterable[int],
     waiting: Collection[int] = (),
     left: Mapping[str, Left] | None = None,
+    notes: Iterable[str] = (),
 ) -> Run:
     """Make the run.
 
@@ -155,6 +156,7 @@ def gather(
         unfinished: Transactions that were still being worked on.
         waiting: Those of them that no machine works on, of which only messages or outbox rows wait.
         left: What was open in the stores at the end, by service.
+        notes: What the user has to know of the run beside its numbers.
     """
     problems = histories(rows, changes)
     rows.extend(still_open(rows, left or {}, end))
@@ -180,5 +182,5 @@ def gather(
         0,
         data,
         trace,
-        [*scenario.warnings, *unreachable(scenario, {strategy.name: strategy}), *problems],
+        [*scenario.warnings, *unreachable(scenario, {strategy.name: strategy}), *problems, *notes],
     )

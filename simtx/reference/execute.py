@@ -243,13 +243,13 @@ class Session:
             course: How, once all processes are up; returns the transactions that are not through. None: `Launcher.play`.
         """
 
-        async def whole(launcher: Launcher) -> tuple[float, float, list[int], set[int]]:
+        async def whole(launcher: Launcher) -> tuple[float, float, list[int], set[int], list[str]]:
             launcher.write(schedule)
             await launcher.start()
             unfinished = await (course or Launcher.play)(launcher)
-            return launcher.origin, time.monotonic(), unfinished, launcher.waiting
+            return launcher.origin, time.monotonic(), unfinished, launcher.waiting, launcher.notes
 
-        origin, end, unfinished, waiting = self.inside(whole)
+        origin, end, unfinished, waiting, notes = self.inside(whole)
         changes, values = {}, {}
         left: dict[str, Left] = {}
         for node in self.scenario.services:
@@ -267,6 +267,7 @@ class Session:
             unfinished=unfinished,
             waiting=waiting,
             left=left,
+            notes=notes,
         )
 
     def inside(self, work: Callable[[Launcher], Any]) -> Any:

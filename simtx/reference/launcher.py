@@ -22,6 +22,7 @@ from simtx.reference.killpoints import KillPoint
 from simtx.reference.preflight import BROKER, CLIENT, LAUNCHER, PROXY
 from simtx.reference.runrecord import replace_file, without_password
 from simtx.reference.schedule import Schedule
+from simtx.reference.stores.base import StoreFailed
 from simtx.reference.strategies import described
 from simtx.reference.supervisor import Child
 from simtx.workload import Streams
@@ -40,6 +41,8 @@ _POLL: Final = 0.1  # seconds between two looks at whether everything has come t
 _START: Final = 20.0  # seconds until a process has to have announced itself
 _PATIENCE: Final = 30.0  # seconds until a process that is there has to answer
 _DELAYS: Final = 1000  # samples of a link's delays that the proxy is given
+_WATCH: Final = 0.3  # seconds between two looks at whether our servers run
+_FALLS: Final = 5  # of servers in one run, beyond which it is given up
 _STILL: Final = 3  # looks in a row that have to find everything at rest
 
 Frame = dict[str, Any]
@@ -88,6 +91,7 @@ class Launcher:
         progress: Told the phase that the run is in, and how much of it is done (0 to 1).
 
     Attributes:
+        notes: What the user has to know of the run beside its numbers.
         waiting: At the last look, the transactions that no machine worked on, but of which messages or outbox rows waited.
     """
 
@@ -119,6 +123,8 @@ class Launcher:
         self.injectors: Injectors | None = None
         self._watcher: NatsClient | None = None
         self._upgrades: list[asyncio.Task[None]] = []
+        self._watching: asyncio.Task[None] | None = None
+        self.notes: list[str] = []
 
     # --- configuration ----------------------------------------------------------------------------------------------------------
 
@@ -262,7 +268,33 @@ class Launcher:
             await asyncio.gather(*(self.children[name].start() for name in members))
             for name in members:
                 await self._listening(name)
+        self._watching = asyncio.create_task(self._watch_servers())
+        self._watching.add_done_callback(self.done)
         self._progress("running", 0.0)
+
+    async def _watch_servers(self) -> None:
+        """Start a database or broker of ours again that has ended though no fault of the run has killed it, and say so.
+
+        Raises:
+            RunFailed: It does not come up, or falls again and again.
+        """
+        backends = self.backends
+        while True:
+            await asyncio.sleep(_WATCH)
+            try:
+                if backends.broker_fell:
+                    self._fell("the NATS server")
+                    backends.restart_broker()  # on this thread, with which it ends
+                for node in await asyncio.to_thread(backends.fallen):
+                    self._fell(f"the PostgreSQL server of '{node}'")
+                    await asyncio.to_thread(backends.restart_store, node)
+            except (StoreFailed, BrokerFailed) as error:
+                raise RunFailed(f"a server that had ended cannot be started again: {error}") from None
+
+    def _fell(self, what: str) -> None:
+        self.notes.append(f"{what} ended by itself or was killed from outside, and was started again")
+        if len(self.notes) > _FALLS:
+            raise RunFailed(f"{what} ends again and again")
 
     async def _listening(self, name: str) -> None:
         for _ in range(int(_START / 0.01)):
@@ -308,6 +340,8 @@ class Launcher:
 
     async def stop(self) -> None:
         """End all processes, the clients first."""
+        if self._watching is not None:
+            self._watching.cancel()
         if self.injectors is not None:
             await self.injectors.stop()
         await self._calls.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
@@ -243,6 +244,33 @@ def test_a_disk_that_fills_up_anywhere_costs_nothing_that_was_finished() -> None
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.heavy
+def test_a_broker_that_is_killed_from_outside_is_started_again_and_the_run_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    killed: list[int] = []
+
+    def kill() -> None:
+        end = time.monotonic() + 60
+        while time.monotonic() < end and not (folder / "ports" / "client").exists():
+            time.sleep(0.05)
+        time.sleep(1.0)
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (process / "cmdline").read_bytes().decode().split("\0")
+                if "nats-server" in words[0] and str(folder / "nats") in words:
+                    os.kill(int(process.name), signal.SIGKILL)
+                    killed.append(int(process.name))
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    changes = {"workload.rate": 10, "run.transactions": 40, "run.warmup": 0, "run.drain": "30s"}
+    run = simtx.execute(simtx.load("transfer").replace(**changes), "outbox", broker="nats", folder=folder)
+    thread.join()
+    assert len(killed) == 1
+    assert run.summary.in_flight_count == 0
+    assert "the NATS server ended by itself or was killed from outside, and was started again" in run.warnings
 
 
 # --- hostile peers --------------------------------------------------------------------------------------------------------------

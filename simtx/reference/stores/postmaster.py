@@ -119,6 +119,10 @@ class Postmaster:
         what = f"is not ready after {patience:g} s" if code is None else f"ended with {code}"
         raise OSError(f"the PostgreSQL server {what}: {tail[-600:]}")
 
+    def alive(self) -> bool:
+        """Whether the server runs."""
+        return self._server is not None and self._server.poll() is None
+
     def stop(self) -> None:
         """Shut down in order; clients are disconnected."""
         self.resume()

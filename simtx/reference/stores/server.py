@@ -173,6 +173,15 @@ class PostgresServer:
         """Crash it: SIGKILL to all its processes. `start` starts it again, and it recovers."""
         self._ask("kill")
 
+    @property
+    def alive(self) -> bool:
+        """Whether the server runs; a paused one does.
+
+        Raises:
+            StoreFailed: The process that owns it is gone.
+        """
+        return bool(self._ask("alive"))
+
     def restart(self) -> None:
         """Shut it down in order, and start it again."""
         self._ask("stop")
