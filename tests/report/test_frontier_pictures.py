@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib as mpl
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import simtx
 from simtx.errors import ScenarioError
 from simtx.experiments.frontier import Axis, Frontier, Plan, search
 from simtx.experiments.sensitivity import InputUncertainty, Sensitivity
@@ -55,6 +57,13 @@ def test_one_axis_is_a_curve_with_the_interval_of_its_crossing() -> None:
     assert len(ax.patches) == len(one.crossings) == 1
 
 
+SWEEP = SimpleNamespace(  # as much of one as pictures look at
+    study=SimpleNamespace(strategies={"2pc": simtx.TwoPhaseCommit(), "saga": simtx.Saga()}),
+    scenario=simtx.load("transfer"),
+    seed=1,
+)
+
+
 def _study(method: str, table: pd.DataFrame, **more: Any) -> Sensitivity:
     given: dict[str, Any] = {
         "answer": Interval(-0.2, -0.3, -0.1, 10),
@@ -66,7 +75,7 @@ def _study(method: str, table: pd.DataFrame, **more: Any) -> Sensitivity:
     }
     return Sensitivity(
         Question("latency_p99_ms", ("2pc", "saga")), method, "log", given["answer"], table, given["noise"],  # type: ignore[arg-type]
-        given["flips"], given["inputs"], 0.95, 10, None, given["notations"],  # type: ignore[arg-type]
+        given["flips"], given["inputs"], 0.95, 10, SWEEP, given["notations"],  # type: ignore[arg-type]
     )  # fmt: skip
 
 
