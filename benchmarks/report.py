@@ -3,7 +3,8 @@
     python benchmarks/report.py
 
 The sweep is played first, in runs as small as they can be: a report does not depend on how long they are, but for the one run of each strategy that it plays
-again. Then the report is written in a process of its own, as `simtx report` does it; its time and the size of its page count.
+again. They are played in this process, so that no other child's time is counted. Then the report is written in a process of its own, as `simtx report` does
+it; its time and the size of its page count.
 """
 
 from __future__ import annotations
@@ -33,14 +34,16 @@ def timed(*arguments: str) -> tuple[float, float]:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        scenario = simtx.load("transfer").replace(**{"run.transactions": 40, "run.warmup": "0s"})
+        scenario = simtx.load("transfer").replace(**{"run.transactions": 12, "run.warmup": "0s"})
         over = {
             "workload.rate": [20 * step for step in range(1, 11)],
             "network.latency": [f"{ms}ms" for ms in range(1, 11)],
         }
-        sweep = simtx.sweep(scenario, over, STRATEGIES, replications=2, store=place / "results", progress=False)
+        sweep = simtx.sweep(
+            scenario, over, STRATEGIES, replications=2, store=place / "results", progress=False, executor="serial"
+        )
         assert len(sweep.cells) == 100
-        simtx.compare("transfer", STRATEGIES, replications=10, progress=False).save(place / "runs")
+        simtx.compare("transfer", STRATEGIES, replications=10, progress=False, workers=1).save(place / "runs")
         for what, source in (("sweep of 100 cells", "results"), ("comparison", "runs")):
             page = place / f"{source}.html"
             clock, used = timed("report", str(place / source), "--out", str(page))
