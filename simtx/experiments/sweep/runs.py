@@ -347,7 +347,9 @@ class Runs:
         study = self.study
         replications = max((row.replication for row in self._rows), default=-1) + 1
         made = provenance("sweep", study.scenario, study.strategies, seed=self.seed, replications=replications)
-        return dataclasses.replace(made, command=study.call(replications))
+        return dataclasses.replace(
+            made, command=study.call(replications, dict.fromkeys(row.cell for row in self._rows))
+        )
 
     @property
     def warnings(self) -> list[str]:

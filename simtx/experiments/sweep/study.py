@@ -227,20 +227,26 @@ class Study:
             )
         return command("simulate", scenario, [strategy], {"seed": self.seed, "replication": row.replication})
 
-    def call(self, replications: int) -> str:
-        """The Python line that asks for all of it again: the axes of a grid, else the cells of the table."""
+    def call(self, replications: int, numbers: Iterable[int] | None = None) -> str:
+        """The Python line that asks for all of it again: the axes of a grid, else the cells of the table.
+
+        Args:
+            replications: Of each cell.
+            numbers: Of the cells; None: all. A sweep that another one extends shares its cells with it.
+        """
+        asked = self.cells if numbers is None else [self.cells[number] for number in numbers]
         axes = {
-            one.name: list({repr(cell.values[one.name]): cell.values[one.name] for cell in self.cells}.values())
+            one.name: list({repr(cell.values[one.name]): cell.values[one.name] for cell in asked}.values())
             for one in self.parameters
         }
-        grid = math.prod(len(values) for values in axes.values()) == len(self.cells)
+        grid = math.prod(len(values) for values in axes.values()) == len(asked)
         named = {
             one.name: {f"{to.strategy}:{to.path}" if to.strategy else to.path: to.factor for to in one.targets}
             for one in self.parameters
         }
         named = {name: targets for name, targets in named.items() if targets != {name: 1.0}}
         settings = {
-            "over": axes if grid else [dict(cell.values) for cell in self.cells],
+            "over": axes if grid else [dict(cell.values) for cell in asked],
             "parameters": named,
             "window": self.window if self.window != "duration" else None,
         }
