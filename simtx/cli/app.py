@@ -110,7 +110,12 @@ app.command()(_ready(soak, "simtx.validation.soak"))
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     # a polite kill ends like Ctrl-C: what is finished is kept, and no child is left
-    before = signal.signal(signal.SIGTERM, _terminate)
+    polite = [signal.SIGTERM]
+    if (
+        signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    ):  # a terminal that is closed, unless it was said that it may (nohup)
+        polite.append(signal.SIGHUP)
+    before = [(number, signal.signal(number, _terminate)) for number in polite]
     try:
         code = _run(arguments)
         if sys.stdout is not None:  # what is left in the buffer
@@ -125,7 +130,8 @@ def main(arguments: list[str] | None = None) -> int:
         what = f"'{error.filename}'" if error.filename else "the output"
         return _fail(f"cannot write {what}: {error.strerror or error}", 2)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, old in before:
+            signal.signal(number, old)
 
 
 def _run(arguments: list[str] | None) -> int:

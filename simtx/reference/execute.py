@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -18,7 +16,7 @@ from simtx.metrics.provenance import Provenance, provenance
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
-from simtx.reference import strategies
+from simtx.reference import scratch, strategies
 from simtx.reference.backends import Backends, check_broker, check_faults, check_store
 from simtx.reference.collect import Left, entries, gather
 from simtx.reference.faults import triggered
@@ -341,11 +339,11 @@ def _folder(folder: str | Path | None) -> Iterator[Path]:
     if folder is not None:
         yield Path(folder)
         return
-    path = Path(tempfile.mkdtemp(prefix="simtx-"))  # short: a socket's path has a limit of about 100 bytes
+    path = scratch.make()
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        scratch.remove(path)
 
 
 def _check_versions(speaks: Mapping[str, str], nodes: Collection[str | None]) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import os
 import platform
-import shutil
 import sqlite3
 import tempfile
 import threading
@@ -23,6 +22,7 @@ from simtx.errors import ScenarioError
 from simtx.progress import Phases, phases
 from simtx.protocols import Operation, Strategy, Transact
 from simtx.protocols import strategy as resolve
+from simtx.reference import scratch
 from simtx.reference.backends import Backends, check_broker, check_store
 from simtx.reference.execute import execute
 from simtx.reference.runfolder import RunFolder
@@ -193,7 +193,7 @@ def rate_at(scenario: Scenario, utilisation: float) -> float:
 
 def curves_of(scenario: Scenario, store: str) -> dict[str, dict[str, dict[str, float]]]:
     """Forced writes, local transactions and sleeps, each alone, at several concurrencies: mean and p99 in seconds, and rate."""
-    path = Path(tempfile.mkdtemp(prefix="simtx-"))
+    path = scratch.make()
     try:
         chosen = resolve("saga", scenario.policies)
         folder = RunFolder.create(path / "r", scenario, chosen, seed=1, store=store, broker="embedded")
@@ -212,7 +212,7 @@ def curves_of(scenario: Scenario, store: str) -> dict[str, dict[str, dict[str, f
         finally:
             backends.stop()
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        scratch.remove(path)
     return {"forced write": forced, "local transaction": local, "sleep of 5 ms, beyond": {"1": _sleeps()}}
 
 

@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import itertools
 import shutil
-import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from simtx.errors import RunFailed, ScenarioError
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.reference import scratch
 from simtx.reference.backends import check_broker, check_store
 from simtx.reference.execute import played
 from simtx.reference.killpoints import KillPoint
@@ -294,7 +294,7 @@ class _Search:
 
     def launch(self, transactions: Sequence[Try], what: str) -> list[bool]:
         """Play one launch, check it, learn its places; which recipes have struck to their end."""
-        path = Path(tempfile.mkdtemp(prefix="simtx-"))
+        path = scratch.make()
         where = self.keep / f"launch-{self.result.launches + 1}" if self.keep is not None else None
         try:
             run = self.play(path, transactions, what)
@@ -307,7 +307,7 @@ class _Search:
                 kept(path, where)
             raise
         finally:
-            shutil.rmtree(path, ignore_errors=True)
+            scratch.remove(path)
         hits: dict[int, Recipe] = {}
         for tx, (_, recipe, _) in enumerate(transactions):
             hits[tx] = recipe[: sum(identity(tx, number) in struck for number in range(len(recipe)))]

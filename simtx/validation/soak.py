@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,6 +26,7 @@ from simtx.metrics.conformance import DATABASE_CRASH
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.reference import scratch
 from simtx.reference.backends import check_broker, check_store
 from simtx.reference.execute import played
 from simtx.reference.launcher import Launcher, Options
@@ -225,7 +224,7 @@ def _round(
         chaos.append(Chaos(launcher, random.Random(f"{seed}:faults"), every, result))  # noqa: S311 - not cryptography
         return await chaos[0].around(launcher.play(), scenario.run.duration or ROUND)
 
-    path = Path(tempfile.mkdtemp(prefix="simtx-"))
+    path = scratch.make()
     try:
         run = played(
             schedule,
@@ -249,7 +248,7 @@ def _round(
         if problems and keep is not None:
             kept(path, keep / f"round-{number}")
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        scratch.remove(path)
 
 
 class Chaos:

@@ -105,7 +105,7 @@ def running(scenario: Path, folder: Path, *more: str) -> Iterator[subprocess.Pop
 # --- ends ---------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(
     "options", [["saga"], ["outbox", "--store", "postgres", "--broker", "nats"]], ids=["embedded", "servers"]
 )

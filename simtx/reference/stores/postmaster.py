@@ -63,6 +63,13 @@ class Postmaster:
             except OSError:
                 raise OSError(f"another server works on {Path(lock).parent}") from None
         self.folder = tempfile.mkdtemp(prefix="simtx-pg-", dir=base)
+        self._mark = Path(
+            self.folder, ".temporary"
+        )  # as `simtx.reference.scratch` knows it: the next start clears away what has no owner
+        new = self._mark.with_suffix(".new")
+        self._held = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._held, fcntl.LOCK_EX)
+        new.rename(self._mark)
         if uid is not None and gid is not None:
             os.chown(self.folder, uid, gid)
 
@@ -156,6 +163,7 @@ class Postmaster:
     def put_back(self, source: str, target: str) -> None:
         """Copy the data from the temporary folder to where it belongs when all is over."""
         self._return = (source, target)
+        self._mark.unlink(missing_ok=True)  # it holds what nothing else holds
 
     def close(self) -> str:
         """End the server, put back what is kept, and remove the temporary folder; what it holds stays there if it cannot be put back.
