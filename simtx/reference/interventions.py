@@ -60,6 +60,8 @@ class Interventions:
                 answer = await self._answer(frame)
             except SimtxError as error:
                 answer = _refused(str(error))
+            except (TypeError, ValueError, KeyError, AttributeError) as error:  # a frame that no operator of ours sends
+                answer = _refused(f"malformed frame: {type(error).__name__}: {error}"[:200])
             reply({"type": "operator", "id": frame.get("id"), **answer})
 
         task = asyncio.get_running_loop().create_task(work())

@@ -28,6 +28,7 @@ from simtx.reference.stores import open_store
 from simtx.reference.wire import Connection, Peer, Server
 
 Frame = dict[str, Any]
+_LAST: Final = 2**53  # number of a transaction
 _PAUSE: Final = 0.1  # seconds between two attempts to reach a broker that is away
 
 
@@ -222,7 +223,7 @@ class Service:
                 if handler is None:
                     raise SchemaError(f"a frame of type {frame.get('type')!r} from {peer.name}")
                 handler(frame)
-            except (SchemaError, SchemaTooNew, CodecError, KeyError, TypeError, ValueError) as error:
+            except (SchemaError, SchemaTooNew, CodecError, KeyError, TypeError, ValueError, AttributeError) as error:
                 self.refused(peer.name, f"malformed frame: {error}")
 
         return handle
@@ -241,12 +242,15 @@ class Service:
 
     def on_message(self, frame: Frame) -> None:
         """A message from another node."""
-        self.node.receive(self.schema.unpack(frame["event"]), _origin(frame))
+        message = self.schema.unpack(frame["event"])
+        if not -1 <= message.tx <= _LAST:
+            raise SchemaError("a message about a transaction that no database can number")
+        self.node.receive(message, _origin(frame))
 
     def on_request(self, frame: Frame) -> None:
         """A request of a client or an operator."""
         tx, kind, plan = frame["tx"], frame.get("kind", "begin"), frame.get("plan")
-        if not isinstance(tx, int) or not isinstance(kind, str):
+        if not isinstance(tx, int) or not -1 <= tx <= _LAST or not isinstance(kind, str):
             raise SchemaError("a request needs a number 'tx' and a text 'kind'")
         given = decode_as(Plan, plan) if plan is not None else None
         self.node.request(Request(tx, given, kind, frame.get("body")), _origin(frame))
