@@ -34,20 +34,24 @@ run = simtx.simulate(faulty, "2pc")
 quiet = simtx.compare(shop, replications=5)
 comparison = simtx.compare(faulty, replications=5)
 rates = simtx.sweep(shop, {"workload.rate": [50, 80, 110, 140, 170]}, ["2pc", "saga"], replications=5, store="results")
-outage = shop.replace(faults=[{"kind": "crash", "node": "payments", "at": "2s", "duration": "400ms"}])
+# Everybody pays into one of four accounts: who locks them over a round trip pays for distance and load.
+changes = {"run.transactions": 300, "run.warmup": "500ms", "transaction.parameters.payee.population": 4}
+bank = simtx.load("transfer").replace(**changes)
 corners = simtx.sweep(
-    outage,
-    {"faults[0].duration": ["50ms", "1s"], "workload.rate": [40, 120]},
+    bank,
+    {"rtt": ["2ms", "40ms"], "workload.rate": [20, 160]},
     ["2pc", "saga"],
+    parameters={"rtt": {"network.latency": 0.5}},
     replications=4,
     store="results",
+    window="transactions",
 )
-frontier = corners.frontier("faults[0].duration", "workload.rate", "decision_p99_ms", budget=160)
+frontier = corners.frontier("rtt", "workload.rate", "decision_p90_ms", budget=200)
 study = simtx.sensitivity(
-    outage,
+    bank.replace(**{"network.latency": "10ms", "workload.rate": 40}),
     ["2pc", "saga"],
-    "decision_p99_ms",
-    factors={"workload.rate": "20%", "services.*.service_time": "30%", "faults[0].duration": "50%"},
+    "decision_p90_ms",
+    factors={"workload.rate": "60%", "network.latency": "50%", "services.*.service_time": "30%"},
     replications=6,
     store="results",
 )
