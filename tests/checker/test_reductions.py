@@ -66,26 +66,26 @@ def nothing(model: ProtocolModel) -> Hashable:
 
 SCOPES: list[Any] = [
     (Outbox(), {"crashes": 1}),
-    (Outbox(), {"crashes": 1, "duplicates": 1}),
+    pytest.param(Outbox(), {"crashes": 1, "duplicates": 1}, marks=pytest.mark.heavy),
     (Outbox(), {"crashes": 1, "losses": 1}),
     (Outbox(), {"crashes": 2}),
-    (Outbox(closing=True), {"crashes": 1, "timeouts": 1}),
+    pytest.param(Outbox(closing=True), {"crashes": 1, "timeouts": 1}, marks=pytest.mark.heavy),
     (Outbox(wake=True), {"crashes": 1}),
-    (Outbox(), {"messages": 2, "contention": True}),
+    pytest.param(Outbox(), {"messages": 2, "contention": True}, marks=pytest.mark.heavy),
     (CursorOutbox(), {"messages": 2, "overtakes": 1, "refusals": False}),
     pytest.param(Outbox(reader="horizon"), {"messages": 2, "overtakes": 1, "refusals": False}, marks=pytest.mark.heavy),
     pytest.param(Outbox(reader="lock"), {"messages": 2, "overtakes": 1, "refusals": False}, marks=pytest.mark.heavy),
     (Outbox(), {"participants": 1, "messages": 2, "crashes": 1}),
-    (TwoPhaseCommit(), {"participants": 1, "messages": 2, "crashes": 1}),
-    (Saga(), {"participants": 1, "messages": 2, "crashes": 1}),
+    pytest.param(TwoPhaseCommit(), {"participants": 1, "messages": 2, "crashes": 1}, marks=pytest.mark.heavy),
+    pytest.param(Saga(), {"participants": 1, "messages": 2, "crashes": 1}, marks=pytest.mark.heavy),
     (DualWrite(), {"crashes": 1}),
     (DualWrite(order="broker-first"), {"crashes": 1, "losses": 1}),
-    (TwoPhaseCommit(), {"crashes": 1, "duplicates": 1}),
+    pytest.param(TwoPhaseCommit(), {"crashes": 1, "duplicates": 1}, marks=pytest.mark.heavy),
     (TwoPhaseCommit(), {"crashes": 1, "timeouts": 1, "participants": 1}),
     (TwoPhaseCommit(), {"messages": 2, "contention": True, "participants": 1}),
     (TwoPhaseCommit(work="before"), {"crashes": 1}),
     (Saga(), {"crashes": 1, "timeouts": 1}),
-    (Saga(completion="lazy"), {"crashes": 1, "participants": 3, "parallel": True}),
+    pytest.param(Saga(completion="lazy"), {"crashes": 1, "participants": 3, "parallel": True}, marks=pytest.mark.heavy),
 ]
 
 
@@ -118,8 +118,17 @@ def test_the_pause_at_an_outbox_row_is_needed(monkeypatch: pytest.MonkeyPatch) -
 
 #: They go on for ever, and so does a search in which every effect is a step, or nothing that only a recovery reads is dropped.
 ENDLESS = ("again-at-once", "endless-inquiry")
+#: Every effect a step makes hundreds of thousands of states of their scopes.
+LARGE = (
+    "refusal-not-stored",
+    "marks-up-to-the-ack",
+    "row-put-behind-at-the-second-failure",
+    "last-event-only",
+    "halts-for-one",
+    "forgets-branches",
+)
 DEFECTS = [
-    one
+    pytest.param(one, id=one.name, marks=[pytest.mark.heavy] if one.name in LARGE else [])
     for module in (
         two_phase,
         two_phase_participants,
@@ -139,7 +148,7 @@ DEFECTS = [
 
 
 @pytest.mark.usefixtures("uncalm")
-@pytest.mark.parametrize("mutant", DEFECTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", DEFECTS)
 def test_defects_violate_the_same_when_every_effect_is_a_step(mutant: Mutant) -> None:
     bounds = Scope(**{**QUIET, **mutant.scope})
     reduced, violated, _ = ends(ProtocolModel(mutant.strategy, bounds, fused=False))
@@ -155,7 +164,7 @@ def test_defects_violate_the_same_when_every_effect_is_a_step(mutant: Mutant) ->
     ("strategy", "scope"),
     [
         (Outbox(), {"timeouts": 0}),
-        (Outbox(closing=True), {"duplicates": 0, "losses": 1}),
+        pytest.param(Outbox(closing=True), {"duplicates": 0, "losses": 1}, marks=pytest.mark.heavy),
         (DualWrite(), {}),
         (DualWrite(order="broker-first"), {"losses": 1, "duplicates": 0}),
         (TwoPhaseCommit(), {"duplicates": 0}),

@@ -32,7 +32,13 @@ from .mutants.catalogue import Commit2, Mutant, Saga2
 QUIET = dict.fromkeys(BUDGETS, 0)
 HASTY = Policies(attempts=1, compensation_attempts=1)
 
-CASES: list[tuple[Strategy, dict[str, Any]]] = [
+
+def large(strategy: Strategy, scope: dict[str, Any]) -> Any:
+    """A case of hundreds of thousands of states."""
+    return pytest.param((strategy, scope), marks=pytest.mark.heavy)
+
+
+CASES: list[Any] = [
     (TwoPhaseCommit(), {}),
     (TwoPhaseCommit(), {"crashes": 0, "participants": 3}),
     (TwoPhaseCommit(), {"crashes": 0, "participants": 3, "losses": 1, "duplicates": 0}),
@@ -40,22 +46,22 @@ CASES: list[tuple[Strategy, dict[str, Any]]] = [
     (TwoPhaseCommit(), {"participants": 3, "duplicates": 0, "timeouts": 0}),
     (TwoPhaseCommit(), {"participants": 3, "reads": 1, "duplicates": 0}),
     (TwoPhaseCommit(), {"failures": 1, "duplicates": 0}),
-    (TwoPhaseCommit(), {"crashes": 2, "duplicates": 0}),
+    large(TwoPhaseCommit(), {"crashes": 2, "duplicates": 0}),
     (TwoPhaseCommit(), {"messages": 2, "crashes": 0, "duplicates": 0, "timeouts": 0}),
     (TwoPhaseCommit(), {"messages": 2, "crashes": 0, "duplicates": 0, "timeouts": 0, "contention": True}),
-    (TwoPhaseCommit(work="before"), {"parallel": True}),
+    large(TwoPhaseCommit(work="before"), {"parallel": True}),
     (TwoPhaseCommit(policies=Policies(attempts=2)), {"crashes": 0, "timeouts": 2}),
     (three_phase.ThreePhaseCommit(), {"participants": 3, "crashes": 0, "duplicates": 0}),
     (three_phase.ThreePhaseCommit(), {"duplicates": 0}),
     (Saga(), {"parallel": True, "crashes": 0}),
-    (Saga(), {"parallel": True, "participants": 3, "duplicates": 0}),
+    large(Saga(), {"parallel": True, "participants": 3, "duplicates": 0}),
     (Saga(), {"parallel": True, "participants": 4, "crashes": 0, "timeouts": 0}),
     (Saga(), {"parallel": True, "participants": 4, "crashes": 0, "duplicates": 0, "losses": 1, "refusals": False}),
     (Saga(), {"parallel": True, "participants": 3, "pivot": 2, "crashes": 0, "losses": 1, "duplicates": 0}),
     (Saga(), {"parallel": True, "crashes": 2, "duplicates": 0, "timeouts": 0}),
     (Saga(), {"parallel": True, "messages": 2, "crashes": 0, "timeouts": 0, "refusals": False}),
     (Saga(completion="lazy"), {"parallel": True, "losses": 1, "duplicates": 0, "timeouts": 0}),
-    (Saga(policies=Policies(attempts=2)), {"parallel": True, "crashes": 0, "duplicates": 0, "failures": 2}),
+    large(Saga(policies=Policies(attempts=2)), {"parallel": True, "crashes": 0, "duplicates": 0, "failures": 2}),
     (Saga(policies=HASTY), {**QUIET, "parallel": True, "failures": 2, "interventions": 1}),
 ]
 

@@ -33,8 +33,9 @@ def fork_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ("strategy", "scope"),
     [
         (TwoPhaseCommit(), {}),
-        (TwoPhaseCommit(), {"symmetry": True, "participants": 3, "duplicates": 0}),
-        (Saga(), {"crashes": 2}),
+        pytest.param(TwoPhaseCommit(), {"symmetry": True, "participants": 3, "duplicates": 0}, marks=pytest.mark.heavy),
+        pytest.param(Saga(), {"crashes": 2}, marks=pytest.mark.heavy),
+        (Saga(), {}),
         (Outbox(), {"timeouts": 0}),
         (DualWrite(), {}),
         (DualWrite(order="broker-first"), {"crashes": 0, "losses": 1}),

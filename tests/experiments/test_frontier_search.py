@@ -165,16 +165,18 @@ def _line(at: float) -> Any:
     return lambda points: points[:, 0] - at
 
 
-def test_the_interval_of_a_crossing_covers_it_as_often_as_it_says() -> None:
+@pytest.mark.parametrize(("trials", "least"), [(4, 3), pytest.param(24, 20, marks=pytest.mark.heavy)])
+def test_the_interval_of_a_crossing_covers_it_as_often_as_it_says(trials: int, least: int) -> None:
+    """All but so many of them as a share of 0.95 leaves out, and two standard deviations more."""
     covered, widths = 0, []
-    for seed in range(16):
+    for seed in range(trials):
         at = float(np.random.default_rng(seed).uniform(0.15, 0.85))
         world = World(_line(at), noise=lambda points: 0.1 * (1 + 2 * points[:, 0]), seed=seed)
         state, surfaces = search_axis(world, X, strategies=2, plan=Plan(250, 0.1))
         found = crossings(state, surfaces, X, ("2pc", "saga"), 0.95)
         covered += any(one.low <= 50 * at <= one.high for one in found)
         widths += [(one.high - one.low) / 50 for one in found]
-    assert covered >= 13  # 0.95 of 16, less two standard deviations
+    assert covered >= least
     assert np.mean(widths) < 0.12
 
 

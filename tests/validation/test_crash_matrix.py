@@ -69,6 +69,7 @@ def test_the_complete_matrix_strikes_every_place_that_it_has_found() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "broker"), [("2pc", "embedded"), ("outbox", "nats")])
+@pytest.mark.heavy
 def test_nothing_is_violated_on_servers(strategy: str, broker: str) -> None:
     pytest.importorskip("psycopg")
     matrix = crash_matrix(strategy, store="postgres", broker=broker, limit=8)

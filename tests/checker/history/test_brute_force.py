@@ -296,7 +296,7 @@ def test_two_thousand_random_histories_agree_with_the_brute_force(check: Callabl
         check(seed)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("check", CHECKS)
 def test_ten_thousand_random_histories_agree_with_the_brute_force(check: Callable[[int], None]) -> None:
     for seed in range(10_000, 20_000):
