@@ -223,4 +223,7 @@ def _about(frontier: Frontier) -> str:
         return ""
     fewest, most = (int(end(frontier.sites["replications"])) for end in (min, max))
     times = f"{fewest} to {most}" if fewest < most else f"{most}"
-    return canvas.about(frontier.sweep.scenario, seed=frontier.sweep.seed, times=f"{times} paired replications")
+    varied = [target.path for one in frontier.sweep.study.parameters for target in one.targets]
+    return canvas.about(
+        frontier.sweep.scenario, seed=frontier.sweep.seed, times=f"{times} paired replications", varied=varied
+    )

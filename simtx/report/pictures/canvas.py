@@ -206,10 +206,19 @@ def panels(ax: Axes, rows: int, columns: int, *, across: float = 40.0, down: flo
 # --- what a picture is about ------------------------------------------------------------------------------------------------
 
 
-def about(scenario: Scenario, *, seed: int | None = None, times: str = "") -> str:
-    """Scenario, what was changed, load, seed and replications, in one line."""
+def about(scenario: Scenario, *, seed: int | None = None, times: str = "", varied: Iterable[str] = ()) -> str:
+    """Scenario, what was changed, load, seed and replications, in one line.
+
+    Args:
+        scenario: What was played.
+        seed: Of the runs.
+        times: How many replications, in words.
+        varied: Paths that the picture varies: if the load is among them, its value in the scenario says nothing.
+    """
     changed = ", ".join(f"{path} = {value(one)}" for path, one in scenario.overrides.items())
-    words = [f"{scenario.name} with {changed}" if changed else scenario.name, load(scenario)]
+    words = [f"{scenario.name} with {changed}" if changed else scenario.name]
+    if not any(path.startswith("workload.") for path in varied):
+        words.append(load(scenario))
     drawn = ", ".join(word for word in (f"seed {seed}" if seed is not None else "", times) if word)
     return " · ".join(word for word in [*words, drawn] if word)
 

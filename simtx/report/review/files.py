@@ -166,9 +166,11 @@ def rendered(environment: SandboxedEnvironment, name: str, context: Mapping[str,
 
 
 def markdown(text: object) -> str:
-    """A text of the user's in Markdown: no sign of it means anything there."""
+    """A text of the user's in Markdown: no sign of it means anything there, and what reads as well without is not escaped."""
     plain = " ".join(str(text).split())
-    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    plain = re.sub(r"&(?=#|\w+;)", "&amp;", plain)
+    plain = re.sub(r"<(?=[\w/!?])", "&lt;", plain)
+    plain = re.sub(r"^>", "&gt;", plain)
     return re.sub(r"([\\`*_\[\]|#])", r"\\\1", plain)
 
 

@@ -108,7 +108,8 @@ def test_texts_of_users_are_texts(crashed: Comparison, tmp_path: Path) -> None:
 
 
 def test_markdown_of_users_means_nothing() -> None:
-    assert markdown("a *b* [c](d) <i>\n# e | `f`") == "a \\*b\\* \\[c\\](d) &lt;i&gt; \\# e \\| \\`f\\`"
+    assert markdown("> committed > 95 %, R&D, a < b, &lt;") == "&gt; committed > 95 %, R&D, a < b, &amp;lt;"
+    assert markdown("a *b* [c](d) <i>\n# e | `f`") == "a \\*b\\* \\[c\\](d) &lt;i> \\# e \\| \\`f\\`"
 
 
 def test_the_record_is_one_of_madr(page: Path, crashed: Comparison) -> None:
