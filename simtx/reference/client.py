@@ -224,6 +224,7 @@ class Client:
         self.over = True
         for link in self._links.values():
             await link.close()
+        self._refusals.close()
 
 
 async def run_client(path: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:

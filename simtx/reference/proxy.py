@@ -441,6 +441,7 @@ async def run_proxy(path: Path, name: str, incarnation: int, config: dict[str, A
     finally:
         await server.close()
         await proxy.close()
+        refused.close()
 
 
 def _known(kind: object, kinds: Sequence[str]) -> str:

@@ -155,14 +155,17 @@ async def run_broker(folder: Path, name: str, incarnation: int, config: dict[str
     def refused(address: str, reason: str) -> None:
         log.log("refuse", name, -1, actor="network", peer=address, detail=reason)
 
-    await serve(
-        run.node(name),
-        run.secret(),
-        config,
-        log=report,
-        announce=lambda host, port: run.announce(name, host, port),
-        ended=Ending().wait(),
-        refused=refused,
-        host=config["host"],
-        port=config["port"],
-    )
+    try:
+        await serve(
+            run.node(name),
+            run.secret(),
+            config,
+            log=report,
+            announce=lambda host, port: run.announce(name, host, port),
+            ended=Ending().wait(),
+            refused=refused,
+            host=config["host"],
+            port=config["port"],
+        )
+    finally:
+        refused.close()
