@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import random
+import re
 import signal
 import subprocess
 import sys
