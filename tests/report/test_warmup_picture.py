@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ def test_the_title_says_whether_the_warm_up_is_long_enough(growing: int, warmup:
     noise = np.random.default_rng(1).gamma(16.0, 1 / 16, len(arrivals))
     decided = np.empty(len(arrivals))
     decided[order] = arrivals + 0.1 * slowly * noise
-    columns["decided_s"] = decided.tolist()
+    columns["decided_s"] = array("d", decided)
     run.data.columns = columns
     run._transactions = None
     axes = start(run)
