@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -32,7 +33,7 @@ def transactions_frame(data: RunData) -> pd.DataFrame:
     order = np.argsort(np.asarray(data.columns["tx"]), kind="stable")
     # texts as objects: an array of fixed length takes forty bytes for each, and a run has millions
     cells = {
-        name: np.asarray(column, dtype=object if isinstance(column, list) else None)[order]
+        name: np.asarray(column, dtype=object if _texts(column) else None)[order]
         for name, column in data.columns.items()
     }
     arrival, decided = cells["arrival_s"], cells["decided_s"]
@@ -169,3 +170,7 @@ def summarise(transactions: pd.DataFrame, data: RunData) -> Summary:
     }
     numbers.update(data.extra)
     return Summary(numbers, dtype=float, name="value")
+
+
+def _texts(column: Sequence[object]) -> bool:
+    return isinstance(column, list) and (not column or isinstance(column[0], str))

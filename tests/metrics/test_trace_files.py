@@ -63,5 +63,5 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"none\.jsonl: No such file or directory$"):
         Trace.load(tmp_path / "none.jsonl")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
-    with pytest.raises(ScenarioError, match=r"binary: is not text in UTF-8$"):
+    with pytest.raises(ScenarioError, match=r"binary: cannot be read: it is not UTF-8 text$"):
         Trace.load(tmp_path / "binary")

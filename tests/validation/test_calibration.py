@@ -147,7 +147,7 @@ def test_a_scenario_file_refers_to_a_calibration_by_name(tmp_path: Path) -> None
     [
         ("", "version"),
         ("version = 2", "version 1"),
-        ("version = [", "no TOML"),
+        ("version = [", "this is not TOML"),
         ('version = 1\n[blocks."link.moon>earth"]\nvalues = [1]', "no building block 'link.moon>earth'"),
         ("version = 1\n[blocks.local]\nsamples = 3", "no list of 'values'"),
         ('version = 1\n[blocks.local]\nvalues = ["soon"]', "block 'local'"),
