@@ -58,7 +58,8 @@ def named(function: Callable[P, R]) -> Callable[P, R]:
 
 def _misfit(name: str, signature: inspect.Signature, options: Mapping[str, Any], error: TypeError) -> ScenarioError:
     """Arguments that a function does not take: which one, and what was meant."""
-    known = [one.name for one in signature.parameters.values() if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
+    several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    known = [one.name for one in signature.parameters.values() if one.kind not in several and one.name != "self"]
     unknown = next((one for one in options if one not in known), None)
     if unknown is None or any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values()):
         return ScenarioError(f"{error}; the arguments are {', '.join(known)}", name)

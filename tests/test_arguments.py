@@ -227,6 +227,22 @@ class Unmade(simtx.Saga):
         super().__init__()
 
 
+@pytest.mark.parametrize(
+    ("method", "misspelt", "meant"),
+    [
+        (simtx.Comparison.best, "wher", "where"),
+        (simtx.Comparison.report, "fronter", "frontier"),
+        (simtx.Comparison.save, "overwrit", "overwrite"),
+        (simtx.Sweep.report, "metrix", "the arguments are"),
+        (simtx.Run.save, "overwrit", "overwrite"),
+    ],
+)
+def test_a_misspelt_argument_of_a_method_names_the_nearest(method: Any, misspelt: str, meant: str) -> None:
+    with pytest.raises(ScenarioError, match=f"there is no argument '{misspelt}'; .*{meant}") as refused:
+        method(None, **{misspelt: 1})
+    assert "self" not in str(refused.value)
+
+
 def test_what_a_strategy_of_the_users_own_raises_is_one_line_with_its_name_and_the_cell() -> None:
     said = "strategy saga: check(plan) raises KeyError: 'no such step'"
     over = {"workload.rate": [5, 6]}

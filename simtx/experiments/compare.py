@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pandas as pd
 
-from simtx.arguments import SEED, STRATEGIES, checked, function, optional, shows, whole
+from simtx.arguments import SEED, STRATEGIES, checked, function, named, optional, shows, whole
 from simtx.errors import RunFailed, ScenarioError
 from simtx.experiments import said
 from simtx.experiments.agenda import Agenda
@@ -195,6 +195,7 @@ class Comparison:
         """What is to be said beside what the scenario and the runs say."""
         return list(self._notes)
 
+    @named
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the comparison into a folder, for `simtx.read`; its runs as a Parquet file that pandas, Polars and DuckDB read, too.
 
@@ -298,6 +299,7 @@ class Comparison:
             raise unknown_metric(unknown[0], self.metrics)
         return frame
 
+    @named
     def table(self, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> pd.DataFrame:
         """One row a strategy; for each metric the mean, the ends of its interval, half their distance, and the number of replications.
 
@@ -311,6 +313,7 @@ class Comparison:
         frame.insert(0, ("promise", ""), [self.promises[name] for name in self.strategies])
         return frame
 
+    @named
     def show(self, *metrics: str, confidence: float = 0.95) -> Shown:
         """The table of some metrics, as the comparison shows all of them: with units, intervals and what an answer promises.
 
@@ -327,6 +330,7 @@ class Comparison:
         check_confidence(confidence)
         return Shown(self, metrics, confidence)
 
+    @named
     def differences(
         self, baseline: str, metrics: Sequence[str] | None = None, confidence: float = 0.95
     ) -> pd.DataFrame:
@@ -337,6 +341,7 @@ class Comparison:
         """
         return self._against(baseline, metrics, confidence, paired, "-")
 
+    @named
     def ratios(self, baseline: str, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> pd.DataFrame:
         """Strategy over baseline, paired by replication: geometric means of positive quantities; 1 means no difference.
 
@@ -377,6 +382,7 @@ class Comparison:
         )
         return pd.DataFrame(columns, index=index)
 
+    @named
     def best(
         self,
         metric: str,
@@ -415,6 +421,7 @@ class Comparison:
         numbers = [one.replication for one in self._results if one.strategy == strategy and not one.error]
         return dict(zip(numbers, values, strict=True))
 
+    @named
     def report(
         self,
         path: str | Path,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import pandas as pd
 
-from simtx.arguments import checked, whole
+from simtx.arguments import checked, named, whole
 from simtx.errors import ScenarioError
 from simtx.metrics import recovery, timeline, views
 from simtx.metrics.intervals import Interval
@@ -236,6 +236,7 @@ class Run:
         """Whether the event log is there, or would have to be made by playing the run again."""
         return isinstance(self._trace, Trace)
 
+    @named
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the run into a folder, for `simtx.read`; figures as Parquet files that pandas, Polars and DuckDB read, too.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from simtx.arguments import named
 from simtx.errors import ScenarioError
 from simtx.experiments.compare import Comparison, Result
 from simtx.experiments.decision import OUT
@@ -47,6 +48,7 @@ class Sweep(Runs):
 
     # --- cells --------------------------------------------------------------------------------------------------------------------------
 
+    @named
     def compare(self, cell: Mapping[str, Any] | int | None = None) -> Comparison:
         """The comparison of the strategies in one cell.
 
@@ -82,6 +84,7 @@ class Sweep(Runs):
         stopped = (self.stopped or given_up) if len(results) < sum(row.cell == number for row in self._rows) else ""
         return Comparison(scenario, present, results, seed=self.seed, replications=replications, stopped=stopped)
 
+    @named
     def best(
         self,
         metric: str,
@@ -268,6 +271,7 @@ class Sweep(Runs):
             **options,
         )
 
+    @named
     def sensitivity(
         self,
         metric: str = "latency_p99_ms",
@@ -291,6 +295,7 @@ class Sweep(Runs):
 
         return of_sweep(self, metric, self.strategies if between is None else between, confidence=confidence, seed=seed)
 
+    @named
     def report(
         self,
         path: str | Path,
