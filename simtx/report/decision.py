@@ -49,6 +49,8 @@ def remarks(decision: Any) -> list[str]:
             said.append(
                 f"about {int(decision.more):,} more replications of each would settle it, if means and spreads are as they are now"
             )
+        elif decision.more and int(decision.ranking["n"].min()) < 2:
+            said.append("one run of a strategy has no interval: make ten or more")
         elif decision.more:
             said.append(
                 "what is open may well be equal: no number of replications that anybody would make tells it apart"

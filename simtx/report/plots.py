@@ -407,12 +407,27 @@ def _worst_damage(comparison: Comparison) -> str:
 
 
 def _best_trade(comparison: Comparison) -> str:
-    quick, short = _ranked(comparison, "decision_p50_ms"), _ranked(comparison, "window_p50_ms")
-    if not quick or not short:
+    """Who is best on each axis, as far as the runs support it."""
+    if not _ranked(comparison, "decision_p50_ms") or not _ranked(comparison, "window_p50_ms"):
         return "Slow to decide, or long inconsistent: nothing was measured"
-    if quick[0][1] == short[0][1]:
-        return f"{quick[0][1]} decides soonest and is inconsistent for the shortest time"
-    return f"{quick[0][1]} decides soonest, {short[0][1]} is inconsistent for the shortest time"
+    quick, short = _supported(comparison, "decision_p50_ms"), _supported(comparison, "window_p50_ms")
+    if not quick and not short:
+        return "Slow to decide, or long inconsistent: the runs tell nobody apart from all others"
+    if quick == short:
+        return f"{quick} decides soonest and is inconsistent for the shortest time"
+    said = [f"{quick} decides soonest"] if quick else []
+    said += [f"{short} is inconsistent for the shortest time"] if short else []
+    return ", ".join(said)
+
+
+def _supported(comparison: Comparison, metric: str) -> str:
+    """The best strategy by a metric, if the runs support it and its figure is finite; else nothing."""
+    if len(comparison.strategies) < 2:
+        return ""
+    found = comparison.best(metric)
+    if not found.supported or found.strategy is None or math.isinf(found.ranking["mean"].to_dict()[found.strategy]):
+        return ""
+    return canvas.brief(found.strategy)
 
 
 def _on_timeouts(comparison: Comparison, moments: Sequence[str]) -> list[str]:

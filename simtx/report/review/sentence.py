@@ -5,9 +5,10 @@ The rules, in this order, of a comparison:
 1. What decides is `Comparison.best`: thresholds first, then the metric. Nothing here says more than it supports.
 2. One strategy alone is no choice, however good it is.
 3. No strategy keeps to the thresholds: then none is named.
-4. The runs support one, and its figure is a configured timeout: then it is named with that, and not as the choice.
-5. The runs support one: it is named, with where the winner changes if a frontier of the same strategies and metric names it, too.
-6. They do not: then the first word is "Undecided", and what is open and what would settle it follow.
+4. The runs support one, and its figure or that of an admissible other one is a configured timeout: then settings were ranked, and nobody is the choice.
+5. The runs support one, and its figure is infinite, since too much had not ended with the runs: then nobody is the choice.
+6. The runs support one: it is named, with where the winner changes if a frontier of the same strategies and metric names it, too.
+7. They do not: then the first word is "Undecided", and what is open and what would settle it follow.
 
 Of a sweep the same is said of its cells: in how many of them which strategy is supported, and over one parameter between which values it changes. A
 frontier looks at the metric alone, so that its flip point is left out of the sentence as soon as a threshold has turned any of its strategies away.
@@ -18,7 +19,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from simtx.metrics.intervals import HIGHER_IS_BETTER, Interval
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from simtx.experiments import Comparison, Decision
     from simtx.experiments.frontier import Frontier
     from simtx.experiments.sweep import Sweep
+    from simtx.scenario import Scenario
 
 Kind = Literal["yes", "open", "no"]
 _FEW: Final = 4
@@ -87,7 +89,7 @@ def of_comparison(comparison: Comparison, decision: Decision, frontier: Frontier
     reasons = _reasons(decision, costs, looked)
     more = (tuple(gains[:_FEW]), tuple(costs[:_FEW])) if supports(decision) else ((), ())
     figures = {row[0]: row[2] for row in rows(decision)}
-    sure = _certainty(decision)
+    sure = _certainty(decision) + _untested(comparison.scenario, decision)
     if len(decision.ranking) == 1:
         only = str(decision.ranking.index[0])
         kept = _kept_alone(decision)
@@ -101,9 +103,13 @@ def of_comparison(comparison: Comparison, decision: Decision, frontier: Frontier
             reasons,
         )
     if decision.supported and not supports(decision):
+        most = "lowest" if decision.better == "lower" else "highest"
+        if _unended(decision):
+            text = f"Undecided: too much had not ended under {named} when the runs ended: its {label} is infinite."
+            return Statement("open", "", text, f"the runs ended too early; {sure.split('; ')[1]}", reasons)
         text = (
-            f"Undecided: by {label} {named} would be the {'lowest' if decision.better == 'lower' else 'highest'}, but its figure is a timeout of the "
-            f"configuration ({_on_timeout(decision).lstrip('=≈ ')}) and says nothing about speed."
+            f"Undecided: by {label} {named} would be the {most}, but the figure of {_listed(_on_timeout(decision))} is a timeout of the "
+            "configuration and says nothing about speed."
         )
         return Statement("open", "", text, f"no speed was compared; {sure.split('; ')[1]}", reasons)
     if decision.supported:
@@ -125,16 +131,50 @@ def _certainty(decision: Decision) -> str:
         support = "all are turned away by the runs"
     if decision.supported and len(decision.ranking) > 1:
         least = int(decision.ranking["n"].min())
-        few = (
-            f"; only {least} runs of each, and intervals are tested for {RELIABLE} and more" if least < RELIABLE else ""
-        )
-        return f"{support}; {sure}; {'guaranteed' if decision.guaranteed else 'not guaranteed'}{few}"
+        if least < RELIABLE:
+            return f"{support}; {sure}; only {least} runs of each, and intervals are tested for {RELIABLE} and more"
+        return f"{support}; {sure}; {'guaranteed' if decision.guaranteed else 'not guaranteed'}"
     return f"{support}; {sure}"
 
 
 def supports(decision: Decision) -> bool:
-    """Whether the runs support a strategy, and not a setting: a quantile that is a configured timeout ranks who gives up soonest."""
-    return decision.supported and not (_on_timeout(decision) and not _alone(decision))
+    """Whether the runs support a strategy, and not a setting or an end that came too early.
+
+    A quantile that is a configured timeout, of the best one or of another one beside it, ranks who gives up soonest.
+    """
+    return decision.supported and not (_on_timeout(decision) and not _alone(decision)) and not _unended(decision)
+
+
+def _unended(decision: Decision) -> bool:
+    """Whether the figure of the best one is infinite: so much had not ended with the runs."""
+    return decision.strategy is not None and math.isinf(decision.ranking["mean"].to_dict()[decision.strategy])
+
+
+def _untested(scenario: Scenario, decision: Decision) -> str:
+    """That nothing was done to test whether effects get lost, where a threshold asks for it."""
+    about = (
+        {str(one).split(" ", 1)[0] for one in decision.thresholds["threshold"]} if len(decision.thresholds) else set()
+    )
+    if not about & {"missing_effects", "duplicate_effects", "residual_divergence"}:
+        return ""
+    lossy = any(link.loss or link.duplication for link in scenario.network.links.values())
+    return (
+        "" if scenario.faults or lossy else "; no fault was played: what happens in crashes and outages is not tested"
+    )
+
+
+def refuted(statement: Statement, verdicts: Sequence[tuple[str, Any]]) -> Statement:
+    """The statement, unless the model checker refutes whom it names: then nobody is named.
+
+    Args:
+        statement: What the runs say.
+        verdicts: Of the model checker, each with the label of its strategy.
+    """
+    verdict = next((one for label, one in verdicts if label == statement.strategy), None)
+    if not statement.strategy or verdict is None or not verdict.violations:
+        return statement
+    text = f"Undecided: by the runs it would be {statement.strategy}, but the model checker refutes it on {_listed(list(verdict.violations))}."
+    return replace(statement, kind="open", strategy="", sentence=text, gains=(), costs=())
 
 
 def _alone(decision: Decision) -> bool:
@@ -143,9 +183,10 @@ def _alone(decision: Decision) -> bool:
     return out > 0 and out == len(decision.ranking) - 1
 
 
-def _on_timeout(decision: Decision) -> str:
-    """The timeout that the figure of the best one sits on, if it does: ``= vote_timeout in 7 of 10 runs``."""
-    return str(decision.ranking.loc[decision.strategy, "timeout"]) if decision.strategy is not None else ""
+def _on_timeout(decision: Decision) -> list[str]:
+    """Whose figures, of those that thresholds do not turn away, are a timeout: ``2pc (vote_timeout in 7 of 10 runs)``."""
+    table = decision.ranking[decision.ranking["standing"] != "not admissible"]
+    return [f"{name} ({str(mark).lstrip('=≈ ')})" for name, mark in table["timeout"].items() if mark]
 
 
 def _named(decision: Decision, label: str, figures: Mapping[str, str]) -> str:
@@ -226,6 +267,9 @@ def _undecided(comparison: Comparison, decision: Decision, label: str) -> str:
     else:
         first = f"Undecided: {named} looks best by {label}, and runs of others failed or have no value"
     if decision.more and math.isfinite(decision.more):
+        least = RELIABLE - int(decision.ranking["n"].min())
+        if decision.more < least:
+            return f"{first}; make {_replications(least)} of each: fewer than {RELIABLE} in all are too few to rely on"
         return f"{first}; about {_replications(decision.more)} of each would settle it"
     return f"{first}; what is open may well be equal" if decision.more and rivals else first
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import simtx
 from simtx.experiments import Comparison
 from simtx.report.review.build import WHERE
-from simtx.report.review.sentence import Statement, limit_text, of_comparison, of_sweep
+from simtx.report.review.sentence import Statement, limit_text, of_comparison, of_sweep, refuted
 
 Made = Callable[..., Comparison]
 Draw = Callable[[float], list[float]]
@@ -29,7 +30,8 @@ def test_a_supported_strategy_is_named_with_its_figure(made: Made, draw: Draw) -
         "2pc: the lowest request to final outcome, 99 % of those without effects missing at the end or effects doubled at the end, "
     )
     assert "ms [" in found.sentence
-    assert found.certainty == "supported by the runs; 95 % for all statements together; guaranteed"
+    untested = "no fault was played: what happens in crashes and outages is not tested"
+    assert found.certainty == f"supported by the runs; 95 % for all statements together; guaranteed; {untested}"
     assert len(found.reasons) <= 3
     assert "saga" in found.reasons[0]
     assert "lower in 0 of 20 runs" in found.reasons[0]
@@ -126,6 +128,44 @@ def test_a_timeout_is_no_speed(made: Made, draw: Draw) -> None:
     assert "says nothing about speed" in found.sentence
 
 
+def test_a_timeout_of_another_one_ranks_settings_as_well(made: Made, draw: Draw) -> None:
+    """2pc ends at its vote timeout, and the saga is told apart below it: a longer timeout would be as bad, and says as little."""
+    found = said(made({"2pc": {"decision_p99_ms": [2000.0] * 20}, "saga": {"decision_p99_ms": draw(1100)}}))
+    assert (found.kind, found.strategy) == ("open", "")
+    assert "the figure of 2pc (vote_timeout" in found.sentence
+
+
+def test_an_infinite_figure_is_no_choice(made: Made) -> None:
+    """The others are turned away, and of the one that is left too much had not ended when the runs ended."""
+    found = said(
+        made(
+            {
+                "2pc": {"decision_p99_ms": [math.inf] * 20},
+                "saga": {"decision_p99_ms": [math.inf] * 20, "missing_effects": [9.0] * 20},
+            }
+        )
+    )
+    assert (found.kind, found.strategy) == ("open", "")
+    assert "too much had not ended under 2pc when the runs ended" in found.sentence
+
+
+def test_few_runs_are_not_called_guaranteed(made: Made) -> None:
+    found = said(made({"2pc": {"decision_p99_ms": [10.0, 11, 10]}, "saga": {"decision_p99_ms": [100.0, 101, 100]}}))
+    assert found.strategy == "2pc"
+    assert "guaranteed" not in found.certainty
+    assert "only 3 runs of each" in found.certainty
+
+
+def test_whom_the_model_checker_refutes_is_not_named(made: Made, draw: Draw) -> None:
+    found = said(made({"dual-write": {"decision_p99_ms": draw(10)}, "outbox": {"decision_p99_ms": draw(100)}}))
+    assert found.strategy == "dual-write"
+    verdict = simtx.verify("dual-write", duplicates=0, timeouts=0)
+    after = refuted(found, [("dual-write", verdict)])
+    assert (after.kind, after.strategy) == ("open", "")
+    assert "the model checker refutes it on atomicity" in after.sentence
+    assert refuted(found, [("outbox", verdict)]) == found
+
+
 def test_answers_that_promise_different_things_are_not_ranked(made: Made, draw: Draw) -> None:
     comparison = made({"2pc": {"latency_p99_ms": draw(100)}, "outbox": {"latency_p99_ms": draw(10)}})
     found = said(comparison, by="latency_p99_ms")
@@ -137,7 +177,7 @@ def test_runs_that_ended_early_are_not_guaranteed(made: Made, draw: Draw) -> Non
     columns = {"2pc": {"decision_p99_ms": draw(100)}, "saga": {"decision_p99_ms": draw(300)}}
     found = said(made(columns, stopped="interrupted"))
     assert found.sentence.endswith("not guaranteed, since the runs ended early.")
-    assert found.certainty.endswith("not guaranteed")
+    assert "; not guaranteed; " in found.certainty
 
 
 def test_what_a_choice_is_paid_with_is_told_apart_or_not_said(made: Made, draw: Draw) -> None:
