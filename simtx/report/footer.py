@@ -71,7 +71,14 @@ def stamp(figure: Figure, said: Sequence[str]) -> None:
         legend.borderaxespad += height * 72 / legend._fontsize  # type: ignore[attr-defined]  # noqa: SLF001
     bottom = _PAD / 72 / figure.get_figheight()
     foot = figure.text(
-        0.008, bottom, "\n".join(broken), va="bottom", ha="left", fontsize=size, color=style.theme().muted
+        0.008,
+        bottom,
+        "\n".join(broken),
+        va="bottom",
+        ha="left",
+        fontsize=size,
+        color=style.theme().muted,
+        parse_math=False,
     )
     foot.set_linespacing(_LEADING)
     foot.set_gid(GID)

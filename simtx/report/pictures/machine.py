@@ -96,7 +96,7 @@ def machine(
         )
         canvas.titled(
             ax,
-            _finding(strategy.name, name, kind.transitions, taken),
+            _finding(strategy.name, name, rows, taken),
             taken.words if taken else f"transition table of {kind.__name__}",
             left=12,
         )
@@ -411,12 +411,11 @@ def _table(ax: Axes, rows: list[Row], taken: Taken | None, room: float) -> None:
         line += _needs(text)
 
 
-def _finding(strategy: str, role: str, table: tuple[Transition, ...], taken: Taken | None) -> str:
+def _finding(strategy: str, role: str, rows: list[Row], taken: Taken | None) -> str:
+    """How many of the rows of the picture were taken."""
     if taken is None:
-        states = {row.state for row in table} | {target for row in table for target in row.to}
-        return f"{strategy}, {role}: {len(states)} states, {len(table)} transitions"
-    rows = dict.fromkeys((row.state, row.event) for row in table)
-    missing = sum(not taken.rows.get(row) for row in rows)
-    if not missing:
-        return f"{strategy}, {role}: all {len(rows)} transitions were taken"
-    return f"{strategy}, {role}: {len(rows) - missing} of {len(rows)} transitions were taken"
+        states = {row.state for row in rows} | {target for row in rows for target in row.to}
+        return f"{strategy}, {role}: {len(states)} states, {len(rows)} transitions"
+    went = sum(any(taken.rows.get((row.state, event)) for event in row.events) for row in rows)
+    share = f"all {len(rows)}" if went == len(rows) else f"{went} of {len(rows)}"
+    return f"{strategy}, {role}: {share} transitions were taken"
