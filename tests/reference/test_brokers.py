@@ -27,7 +27,7 @@ from simtx.reference.brokers.embedded import EmbeddedClient
 from simtx.reference.brokers.embedded_core import EmbeddedBroker, EmbeddedSpec
 from simtx.reference.brokers.embedded_log import Batch, DiskLog, Row
 from simtx.reference.brokers.nats import NatsClient
-from simtx.reference.brokers.nats_server import NatsServer
+from simtx.reference.brokers.nats_server import NatsServer, until_stopped
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.wire import Connection
 from simtx.testing import broker_laws, check_broker
@@ -67,6 +67,7 @@ class Embedded:
 
     def pause(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
+        until_stopped(self.process.pid)
 
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)

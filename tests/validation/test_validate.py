@@ -94,6 +94,7 @@ def what_was_missed_and_what_is_left_out_is_said(small: simtx.Validation) -> Non
     assert text.count("MISSED") == len(small.missed)
 
 
+@pytest.mark.heavy
 def test_one_load_and_a_failure_on_sqlite(tmp_path: Path, subtests: pytest.Subtests) -> None:
     """Laws of one short validation: a minute of real runs, and so made once."""
     small = validate(

@@ -167,8 +167,10 @@ class NatsServer:
         self.start()
 
     def pause(self) -> None:
-        """SIGSTOP."""
+        """SIGSTOP; all threads of the server have stopped when this returns."""
         self.paused = self._signal(signal.SIGSTOP)
+        if self.paused and self._process is not None:
+            until_stopped(self._process.pid)
 
     def resume(self) -> None:
         """SIGCONT."""
@@ -182,6 +184,21 @@ class NatsServer:
             return False
         process.send_signal(number)
         return True
+
+
+def until_stopped(pid: int, patience: float = 2.0) -> None:
+    """Wait until a child that was sent SIGSTOP has stopped: its threads may still answer for a moment.
+
+    Args:
+        pid: Of the child.
+        patience: Seconds to wait at most.
+    """
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        with contextlib.suppress(ChildProcessError):
+            if os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None:
+                return
+        time.sleep(0.005)
 
 
 def _die_with_parent() -> Callable[[], None] | None:
