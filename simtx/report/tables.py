@@ -121,12 +121,17 @@ def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> li
         )
     said.append(clients(comparison.scenario, comparison.objects))
     gaps: dict[str, list[str]] = {}
+    empty = _empty(comparison)
+    said += [
+        f"{k} of {finished[name]} runs of {name} measured no transaction: its figures are those of the others"
+        for name, k in empty.items()
+    ]
     for row in lines:
         for name, (_, _, one) in zip(comparison.strategies, row.cells, strict=True):
             n = one.n
             if n == 0 and finished[name]:
                 gaps.setdefault(row.metric.absent, []).append(f"{row.metric.label} ({name})")
-            elif n < finished[name]:
+            elif n < finished[name] - empty.get(name, 0):
                 said.append(
                     f"{row.metric.label} of {name}: over the {n} of {finished[name]} runs that have a value ({row.metric.absent} in the others)"
                 )
@@ -136,6 +141,15 @@ def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> li
         listed = ", ".join(labels if len(names) == every * len(labels) else names)
         said.append(f"–: {reason}: {listed}")
     return [*said, *comparison.provenance.lines()]
+
+
+def _empty(comparison: Any) -> dict[str, int]:
+    """By strategy, how many of its runs measured nothing, where any did."""
+    frame = comparison.frame
+    if "transactions" not in frame:
+        return {}
+    counts = frame[frame["transactions"] == 0]["strategy"].value_counts()
+    return {name: int(counts[name]) for name in comparison.strategies if name in counts}
 
 
 def clients(scenario: Any, strategies: Mapping[str, Any]) -> str:

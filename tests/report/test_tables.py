@@ -122,3 +122,18 @@ def test_summary_of_one_run(small: simtx.Scenario) -> None:
     assert "an answer to the client means: only accepted" in text
     assert re.search(r"request to answer, median +[\d.,]+ ms", text)
     assert text.endswith("\n".join([f"digest {run.digest}", *run.provenance.lines()]))
+
+
+def test_runs_that_measured_nothing_are_said_so_and_give_no_other_reason() -> None:
+    """Most of them end within the warm-up: no figure lacks a value for a reason of its own."""
+    scenario = simtx.load("transfer").replace(**{"run.transactions": 150, "run.warmup": "0.99s"})
+    comparison = simtx.compare(scenario, ["2pc", "saga"], replications=3, workers=1, progress=False)
+    empty = [
+        int((comparison.frame[comparison.frame["strategy"] == name]["transactions"] == 0).sum())
+        for name in comparison.strategies
+    ]
+    assert empty == [2, 2]
+    shown = tables.text(comparison)
+    assert "2 of 3 runs of saga measured no transaction: its figures are those of the others" in shown
+    assert "declares no conserved quantity" not in shown
+    assert "in the others)" not in shown
