@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from simtx.metrics.intervals import EQUAL, NEVER, Interval, kind_of
 from simtx.report import catalogue, style
+from simtx.report.tables import RELIABLE
 
 _COLOURS: Final = {"yes": style.GOOD, "open": style.REFUSED, "no": style.FAULT}
 _MARKS: Final = {"yes": "✓", "open": "?", "no": "✗"}
@@ -46,8 +47,11 @@ def remarks(decision: Any) -> list[str]:
         undecided = decision.thresholds[decision.thresholds["standing"] == "undecided"]
         said += [f"open: {row.strategy} and {row.threshold}" for row in undecided.itertuples()]
         if decision.more and math.isfinite(decision.more):
+            more = max(
+                int(decision.more), RELIABLE - int(decision.ranking["n"].min())
+            )  # intervals are tested from there on
             said.append(
-                f"about {int(decision.more):,} more replications of each would settle it, if means and spreads are as they are now"
+                f"about {more:,} more replications of each would settle it, if means and spreads are as they are now"
             )
         elif decision.more and int(decision.ranking["n"].min()) < 2:
             said.append("one run of a strategy has no interval: make ten or more")
