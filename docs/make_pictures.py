@@ -53,13 +53,13 @@ def readme() -> Path:
 
 
 def stories() -> Path:
-    """The page of the failure stories: of each its picture, what it teaches, and what of it the model does not have."""
+    """The page of the failure stories: of each its picture, its lesson, what its runs show, and what of it the model does not have."""
     (IMAGES / "stories").mkdir(parents=True, exist_ok=True)
     parts = []
     for name, story in simtx.stories().items():
         told = story.run()
         _save(told.plot(), f"stories/{name}.png")
-        parts.append(f"\n## `{name}`: {story.title[0].lower()}{story.title[1:]}\n\n**{told.lesson}** {told.teaches}\n")
+        parts.append(f"\n## `{name}`: {story.title[0].lower()}{story.title[1:]}\n\n**{told.lesson}** {told.finding}\n")
         if story.omits:
             parts.append(f"\nNot in the model: {story.omits}\n")
         parts.append(f"\n![{story.title}](images/stories/{name}.png)\n")

@@ -32,6 +32,7 @@ from simtx.cli.simulate import simulate
 from simtx.cli.soak import soak
 from simtx.cli.start import INTERRUPTED, begin
 from simtx.cli.story import story
+from simtx.cli.strategies import strategies
 from simtx.cli.sweep import sweep
 from simtx.cli.transactions import transactions
 from simtx.cli.validate import validate
@@ -88,6 +89,7 @@ _SIMULATOR: Final = ("simtx.simulator", "simtx.report.tables")
 _COMPARISON: Final = ("simtx.experiments", "simtx.report.tables")
 _REAL: Final = ("simtx.reference.execute", "simtx.report.tables")
 app.command()(_ready(scenarios, "simtx.scenario"))
+app.command()(_ready(strategies, "simtx.protocols"))
 app.command()(_ready(simulate, *_SIMULATOR))
 app.command()(_ready(compare, *_COMPARISON))
 app.command()(_ready(story, "simtx.experiments.stories", "simtx.report.stories"))

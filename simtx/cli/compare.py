@@ -57,6 +57,7 @@ def compare(
     from simtx.experiments.compare import DEFAULT, INTERRUPTED, REPLICATIONS, labelled
     from simtx.experiments.stopping import CAP, parsed
     from simtx.experiments.thresholds import thresholds
+    from simtx.metrics.figures import ranking
     from simtx.metrics.intervals import as_json
     from simtx.metrics.provenance import provenance
     from simtx.scenario.advice import unreachable
@@ -65,6 +66,7 @@ def compare(
     played = labelled(strategies or list(DEFAULT), chosen)
     rule = parsed(until) if until is not None else None
     thresholds(where)
+    ranking(best, "--best")
     if where and best is None:
         raise ScenarioError("thresholds are for --best METRIC", "--where")
     if save is not None and save.exists() and not (save.is_dir() and not any(save.iterdir())):

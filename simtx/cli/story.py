@@ -1,4 +1,4 @@
-"""``simtx story``: one way in which distributed transactions go wrong, and what to learn from it."""
+"""``simtx story``: one way in which distributed transactions go wrong, and the lesson of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def story(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Play a failure story: a table, and what it teaches. Exit code 1: the runs do not show what the story says."""
+    """Play a failure story: a table, its lesson, and what the runs show. Exit code 1: the runs do not show what the story says."""
     import simtx
     from simtx.cli.common import draw, drawable, print_json
     from simtx.errors import ScenarioError
@@ -44,7 +44,7 @@ def story(
                 "name": chosen.name,
                 "title": chosen.title,
                 "lesson": told.lesson,
-                "teaches": told.teaches,
+                "finding": told.finding,
                 "holds": told.holds,
                 "omits": chosen.omits,
                 "seed": seed,

@@ -49,6 +49,7 @@ def sweep(
     from simtx.cli.common import changed, print_json, warn, writing
     from simtx.experiments.sweep.experiment import load_experiment
     from simtx.experiments.sweep.runner import INTERRUPTED
+    from simtx.metrics.figures import ranking
 
     chosen = load_experiment(experiment, changed(change or ()))
     arguments = dict(chosen.arguments)
@@ -62,6 +63,8 @@ def sweep(
         "progress": False if json else None,
     }
     metrics = metric or ["latency_p99_ms"]
+    for one in metrics:
+        ranking(one, "--metric")
     if dry_run:
         plan: Plan = simtx.sweep(chosen.scenario, **arguments, **options, dry_run=True)
         if json:

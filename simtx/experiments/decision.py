@@ -22,6 +22,7 @@ from simtx.experiments.stopping import Best, Better, better_of, per_comparison
 from simtx.experiments.thresholds import Threshold, Where, thresholds
 from simtx.metrics import views
 from simtx.metrics.censored import instead, left_out
+from simtx.metrics.figures import ranking
 from simtx.metrics.intervals import Interval, check_confidence, kind_of
 from simtx.metrics.timeouts import marked, timeouts
 
@@ -120,6 +121,7 @@ def decide(
     check_confidence(confidence)
     if better not in (None, "lower", "higher"):
         raise ScenarioError(f"must be 'lower' or 'higher', not {better!r}", "better")
+    ranking(metric)
     limits = thresholds(where)
     for name in (metric, *(one.metric for one in limits)):
         comparison.interval(comparison.strategies[0], name)  # refuses what is no metric

@@ -25,6 +25,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 from simtx.arguments import choice, number, optional, require, text, whole
 from simtx.errors import ScenarioError
 from simtx.experiments.pairs import Pair, compared
+from simtx.metrics.figures import ranking
 from simtx.metrics.intervals import HIGHER_IS_BETTER, interval, kind_of
 
 Better = Literal["lower", "higher"]
@@ -241,6 +242,8 @@ def _check(rule: Precision | Apart | Best) -> None:
     require(text, rule.metric, "metric", "until")
     require(number(above=0, below=1), rule.confidence, "confidence", "until")
     require(whole(2), rule.minimum, "minimum", "until")
+    if not isinstance(rule, Precision):
+        ranking(rule.metric, "until")
     for name in ("within", "relative", "absolute"):
         require(optional(number(above=0)), getattr(rule, name, None), name, "until")
 

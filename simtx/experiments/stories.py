@@ -87,12 +87,12 @@ class Case:
 
 
 class FailureStory:
-    """One way to go wrong: what is played, what to look at, and what it teaches.
+    """One way to go wrong: what is played, what to look at, and its lesson.
 
     Attributes:
         name: Its name, as in ``simtx story NAME``.
         title: What happens, in one line.
-        lesson: What it teaches, in one sentence; true of runs that pass all checks.
+        lesson: What there is to learn from it, in one sentence; true of runs that pass all checks.
         omits: What of it the model does not have, in one line; empty if nothing.
         look: Column of `Run.timeline` that the picture shows, or ``backlog``.
         shows: Metrics that the table shows.
@@ -107,7 +107,7 @@ class FailureStory:
         self.look: str = raw["look"]
         self.shows: tuple[str, ...] = tuple(raw["shows"])
         self.checks = tuple(_check(one) for one in raw["checks"])
-        self.sentence = " ".join(raw["teaches"].split())
+        self.sentence = " ".join(raw["finding"].split())
         self._raw = raw
         self._told: dict[int, Telling] = {}
 
@@ -214,11 +214,11 @@ class Telling:
 
     @property
     def lesson(self) -> str:
-        """What it teaches, in one sentence; the title of the story, if these runs do not show it."""
+        """What there is to learn from it, in one sentence; the title of the story, if these runs do not show it."""
         return self.story.lesson if self.holds else self.story.title
 
     @property
-    def teaches(self) -> str:
+    def finding(self) -> str:
         """What has happened, with the figures of these runs; or, if they do not show what the story says, what did not come about."""
         return str(views.view("story-sentence")(self))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from simtx.errors import ScenarioError
 from simtx.experiments.pairs import replications_to_tell
+from simtx.metrics.intervals import kind_of
 
 if TYPE_CHECKING:
     from simtx.metrics.intervals import Interval
@@ -44,6 +45,13 @@ class Threshold:
         low = value < self.limit if self.sign == "<" else value <= self.limit
         high = value > self.limit if self.sign == ">" else value >= self.limit
         return low if self.sign.startswith("<") else high
+
+    @property
+    def possible(self) -> bool:
+        """Whether there are values on both sides of the limit, or at it: else every run meets it, or none can."""
+        low, high = possible(self.metric)
+        never = (self.sign == "<" and self.limit == low) or (self.sign == ">" and self.limit == high)
+        return low <= self.limit <= high and not never
 
     def judged(self, one: Interval, alpha: float) -> tuple[Standing, float, str]:
         """What an interval says of it.
@@ -120,4 +128,20 @@ def _threshold(metric: str, limit: str, text: str) -> Threshold:
         raise ScenarioError(
             f"'{text}' is no threshold; write 'latency_p99_ms < 200' or 'missing_effects == 0'", "where"
         )
-    return Threshold(metric, _SIGNS.get(match[1], match[1]), number / 100 if match[3] else number)
+    found = Threshold(metric, _SIGNS.get(match[1], match[1]), number / 100 if match[3] else number)
+    if not found.possible:
+        low, high = possible(metric)
+        said = f"{metric} is {'a share ' if high == 1 else ''}{f'from {low:g} to {high:g}' if high < math.inf else f'never below {low:g}'}"
+        meant = f"; write '{metric} {found.sign} {number:g} %'" if high == 1 < number <= 100 and not match[3] else ""
+        raise ScenarioError(f"'{text}' says nothing: {said}{meant}", "where")
+    return found
+
+
+def possible(metric: str) -> tuple[float, float]:
+    """The least and the most that a metric can be."""
+    if metric.endswith("_per_million"):
+        return 0.0, 1e6
+    kind = kind_of(metric)
+    if kind == "share":
+        return 0.0, 1.0
+    return (0.0 if kind != "real" or metric.endswith("_per_s") else -math.inf), math.inf

@@ -216,7 +216,9 @@ def said(memory: Memory, state: State) -> str:
         if one != memory.controls[name].base
     ]
     if state.failure:
-        parts.append(memory.failures[state.failure].title)
+        failure = memory.failures[state.failure]
+        seconds = float(failure.duration(memory.short).removesuffix("s"))
+        parts.append(f"{failure.title} for {seconds:g} s")
     return ", ".join(parts)
 
 

@@ -1,4 +1,7 @@
-"""Failures by name that an explorer plays in its own scenario: what goes wrong, and when, as a share of the time in which transactions arrive.
+"""Failures by name that an explorer plays in its own scenario: what goes wrong, when, and for how long.
+
+When it begins is a share of the time in which transactions arrive. It lasts for a share of the time of the *short* runs, which the picture shows first: it is as
+long in the full runs and in a saved file, so that all of them are about the same failure.
 
 Where one of the failure stories (`simtx.stories`) is about the same failure, it has the same name here. A story is played in a world of its own, which shows the
 failure as clearly as can be; here it strikes the scenario that is explored.
@@ -22,7 +25,7 @@ class Failure:
         title: What happens, in a few words.
         lesson: What to look at, in a sentence.
         at: When it begins, as a share of the time in which transactions arrive.
-        lasts: How long it lasts, likewise.
+        lasts: How long it lasts, as a share of the time in which transactions arrive in a short run.
         fault: What happens, as a fault of a scenario file, without its times.
     """
 
@@ -33,10 +36,22 @@ class Failure:
     lasts: float
     fault: dict[str, Any]
 
-    def faults(self, scenario: Scenario) -> list[dict[str, Any]]:
-        """The faults, at their times in this scenario."""
-        length = scenario.expected_length()
-        return [{**self.fault, "at": _time(self.at * length), "duration": _time(self.lasts * length)}]
+    def duration(self, short: Scenario) -> str:
+        """How long it lasts, with its unit.
+
+        Args:
+            short: The scenario of the short runs, as it is before anything was moved.
+        """
+        return _time(self.lasts * short.expected_length())
+
+    def faults(self, scenario: Scenario, short: Scenario) -> list[dict[str, Any]]:
+        """The faults of a run.
+
+        Args:
+            scenario: What is played.
+            short: The scenario of the short runs: the failure lasts as long as it does there.
+        """
+        return [{**self.fault, "at": _time(self.at * scenario.expected_length()), "duration": self.duration(short)}]
 
 
 def _time(seconds: float) -> str:

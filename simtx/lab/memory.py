@@ -144,7 +144,8 @@ class Memory:
         """
         base = self.scenario if whole else self.short
         if state.failure:
-            base = base.replace(faults=[*base.to_dict().get("faults", []), *self.failures[state.failure].faults(base)])
+            struck = self.failures[state.failure].faults(base, self.short)
+            base = base.replace(faults=[*base.to_dict().get("faults", []), *struck])
         return base, changes(base, self.controls, state.values)
 
     def scenario_of(self, state: State, *, whole: bool = False) -> Scenario:

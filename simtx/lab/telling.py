@@ -10,13 +10,15 @@ class Told(NamedTuple):
 
     Attributes:
         title: What happens.
-        teaches: What it teaches, in a sentence.
+        lesson: What there is to learn from it, in a sentence; its title, if the runs do not show it.
+        finding: What the runs show, with their figures.
         picture: SVG.
         command: The line that plays it again.
     """
 
     title: str
-    teaches: str
+    lesson: str
+    finding: str
     picture: str
     command: str
 
@@ -42,4 +44,4 @@ def tell(name: str, seed: int = 1) -> Told:
         picture = svg(telling.plot, found.title)
     finally:
         plt.close("all")  # this process is nobody's notebook
-    return Told(found.title, telling.teaches, picture, telling.command)
+    return Told(found.title, telling.lesson, telling.finding, picture, telling.command)

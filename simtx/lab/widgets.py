@@ -54,7 +54,7 @@ class View:
             options=[(one.title, name) for name, one in stories().items()], value=None, style={"button_width": "auto"}
         )
         self.story.observe(lambda change: self._tell(change["new"]), "value")
-        self.teaches = ipywidgets.HTML(
+        self.again = ipywidgets.HTML(
             _said(
                 "Ten ways to go wrong, each in a small world of its own that shows it best. Choose one: it is played now."
             )
@@ -108,7 +108,7 @@ class View:
         return ipywidgets.VBox([self.failure, self.lesson, body, foot])
 
     def _tabs(self) -> Any:
-        told = ipywidgets.VBox([self.story, self.teaches, self.told])
+        told = ipywidgets.VBox([self.story, self.again, self.told])
         box = ipywidgets.Tab(children=[self._arranged(), told], titles=["Explore", "Failure stories"])
         box.add_class("simtx-explorer")
         return box
@@ -123,9 +123,9 @@ class View:
 
         def show(told: Told) -> None:
             if self.story.value == name:
-                self.told.value, self.teaches.value = told.picture, _said(f"Again: {told.command}")
+                self.told.value, self.again.value = told.picture, _said(f"{told.lesson} Again: {told.command}")
 
-        self.teaches.value = _said("playing")
+        self.again.value = _said("playing")
         self._do(lambda: self.explorer.tell(name, show))
 
     def _do(self, what: Any) -> None:

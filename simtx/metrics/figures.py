@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
@@ -37,6 +37,33 @@ def unknown(name: object, known: Iterable[str], where: str = "metric") -> Unknow
     else:
         guess = f"there are {', '.join(names)}"
     return UnknownMetric(f"{name!r} is no {where}; {guess}", where)
+
+
+BOOKKEEPING: Final = {
+    "transactions": "says how many transactions were measured",
+    "events": "says how much the simulator had to do",
+    "watched_ms": "says for how long every transaction was watched",
+    "faults": "says how many faults were injected",
+}
+"""Metrics of which neither more nor less is better: they say what a run was, and rank nobody."""
+
+
+def ranking(name: object, where: str = "metric") -> None:
+    """Refuse a metric that ranks nobody.
+
+    Args:
+        name: What is to rank strategies.
+        where: What has asked for it.
+
+    Raises:
+        ScenarioError: It is one of `BOOKKEEPING`.
+    """
+    if isinstance(name, str) and name in BOOKKEEPING:
+        raise ScenarioError(
+            f"'{name}' {BOOKKEEPING[name]} and ranks no strategy; what is good or bad does, such as decision_p99_ms, "
+            "latency_p99_ms, goodput_per_s, committed_share, drift_gross_mean or missing_effects",
+            where,
+        )
 
 
 class Summary(_Series):

@@ -10,7 +10,7 @@ import difflib
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from simtx.arguments import named
 from simtx.errors import ScenarioError
@@ -65,13 +65,20 @@ def strategies() -> Listing[Strategy]:
     """
     rows = {}
     for name, kind in STRATEGIES.items():
-        one, types_of_fields = kind(), get_type_hints(kind)
-        known = {field.name: types_of_fields[field.name] for field in fields(kind) if field.init}
-        options = ", ".join(f"{option}={_written(getattr(one, option))}" for option in _textual(known))
+        one = kind()
+        options = ", ".join(f"{option}={_written(value)}" for option, value in options_of(one).items())
         rows[name] = (LABELS[name], _ANSWER[one.promise], options)
     heads = ("name", "what it is", "an answer to the client means", "options")
     foot = "simtx.simulate(SCENARIO, NAME), or with options: 2pc:work=before; or an object of your own (simtx.protocols.Strategy)"
     return Listing("strategy", rows, heads, lambda name: STRATEGIES[name](), foot)
+
+
+def options_of(one: Strategy) -> dict[str, Any]:
+    """The options of a built-in strategy that can be given as text, with their values."""
+    kind = type(one)
+    types_of_fields = get_type_hints(kind)
+    known = {field.name: types_of_fields[field.name] for field in fields(cast("BuiltIn", kind)) if field.init}
+    return {option: getattr(one, option) for option in _textual(known)}
 
 
 def _written(value: Any) -> str:

@@ -42,7 +42,7 @@ _COUNTED: Final = ("per run", "per tx", "count", "lock-s per run")  # units that
 
 
 def sentence(telling: Any) -> str:
-    """What a story teaches, with the figures of its runs; or what did not come about."""
+    """What the runs of a story show, with their figures; or what did not come about."""
     failed = telling.failed
     if failed:
         wrong = "; ".join(_said(telling, one) for one in failed)
@@ -115,7 +115,7 @@ def _foot(telling: Any, *, omits: bool = True) -> list[str]:
 
 
 def text(telling: Any) -> str:
-    """A story for a terminal: what it teaches, and the table."""
+    """A story for a terminal: its lesson, what its runs show, and the table."""
     heads = list(telling.runs)
     lines = [(_MEANS, _promises(telling)), *_cells(telling)]
     first = max(len(label) for label, _ in lines)
@@ -131,7 +131,7 @@ def text(telling: Any) -> str:
             f"{telling.story.title} ({telling.story.name})",
             "",
             *([textwrap.fill(telling.lesson, _WIDTH)] if telling.holds else []),
-            textwrap.fill(telling.teaches, _WIDTH),
+            textwrap.fill(telling.finding, _WIDTH),
             "",
             line("", heads),
             *(line(label, cells) for label, cells in lines),
@@ -142,7 +142,7 @@ def text(telling: Any) -> str:
 
 
 def html(telling: Any) -> str:
-    """A story for a notebook: what it teaches, and the table."""
+    """A story for a notebook: its lesson, what its runs show, and the table."""
     right, left = (f"text-align:{side};padding:1px 12px 1px 0;white-space:nowrap" for side in ("right", "left"))
     looks = _looks(telling)
     heads = "".join(
@@ -155,9 +155,9 @@ def html(telling: Any) -> str:
         + "</tr>"
         for label, cells in [(_MEANS, _promises(telling)), *_cells(telling)]
     )
-    said = f"<p style='max-width:60em'><b>{escape(telling.lesson)}</b><br>{escape(telling.teaches)}</p>"
+    said = f"<p style='max-width:60em'><b>{escape(telling.lesson)}</b><br>{escape(telling.finding)}</p>"
     if not telling.holds:
-        said = f"<p style='color:{style.FAULT};font-weight:bold;max-width:60em'>{escape(telling.teaches)}</p>"
+        said = f"<p style='color:{style.FAULT};font-weight:bold;max-width:60em'>{escape(telling.finding)}</p>"
     foot = "<br>".join(escape(one) for one in _foot(telling))
     return (
         f"<h4>{escape(telling.story.title)}</h4>{said}"
@@ -242,14 +242,14 @@ def _marks(runs: list[Run]) -> list[str]:
 
 
 def _head(figure: Figure, telling: Any) -> None:
-    """What it teaches, what has happened, and what the model has not, above everything else in a figure, which grows by as much."""
+    """Its lesson, what its runs show, and what the model has not, above everything else in a figure, which grows by as much."""
     large, plain, small = style.size(1.25), style.size(), style.size(style.SMALL)
     theme = style.theme()
     room = 0.97 * 72 * figure.get_figwidth()
     omits = f"Not in the model: {telling.story.omits}" if telling.story.omits else ""
     parts = [
         (canvas.wrapped(telling.lesson, room, large, "bold"), large, "bold", theme.ink),
-        (canvas.wrapped(telling.teaches, room, plain), plain, "normal", theme.ink if telling.holds else theme.fault),
+        (canvas.wrapped(telling.finding, room, plain), plain, "normal", theme.ink if telling.holds else theme.fault),
         *([(canvas.wrapped(omits, room, small), small, "normal", theme.muted)] if omits else []),
     ]
     heights = [size * (_LEADING * (words.count("\n") + 1) + _AFTER) for words, size, _, _ in parts]

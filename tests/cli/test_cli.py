@@ -46,7 +46,7 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
         "--help", code="import atexit, sys; atexit.register(lambda: print(sorted(sys.modules), file=sys.stderr))"
     )
     assert result.returncode == 0
-    for command in ("scenarios", "simulate", "compare"):
+    for command in ("scenarios", "strategies", "simulate", "compare"):
         assert f"\n  {command} " in result.stdout
     for heavy in ("numpy", "pandas", "matplotlib", "scipy", "pydantic", "simpy", "loky"):
         assert f"'{heavy}'" not in result.stderr
@@ -73,6 +73,18 @@ def test_scenarios_lists_every_one_with_its_steps() -> None:
     listed_as_json = json.loads(installed("scenarios", "--json").stdout)
     assert [one["name"] for one in listed_as_json] == names()
     assert listed_as_json[0]["services"] == list(simtx.load(names()[0]).services)
+
+
+def test_strategies_lists_every_one_with_what_its_answer_promises(capsys: pytest.CaptureFixture[str]) -> None:
+    known = simtx.strategies()
+    assert main(["strategies"]) == 0
+    rows = capsys.readouterr().out.splitlines()[1 : len(known) + 1]
+    assert [row.split()[0] for row in rows] == list(known)
+    assert all(("the outcome is final" in row) == (known[row.split()[0]].promise == "decided") for row in rows)
+    assert main(["strategies", "--json"]) == 0
+    listed = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert {name: one["promise"] for name, one in listed.items()} == {name: one.promise for name, one in known.items()}
+    assert listed["2pc"]["options"] == {"presumption": "abort", "work": "with-prepare"}
 
 
 def test_scenarios_describes_one() -> None:
@@ -205,6 +217,12 @@ def test_saturation_is_a_warning_and_the_run_goes_on(tmp_path: Path) -> None:
         (("compare", "transfer", "sage"), "did you mean 'saga'"),
         (("compare", "transfer", "saga", "saga"), "saga is there twice"),
         (("compare", "transfer", "--replications", "0"), "--replications"),
+        (("compare", "transfer", "--best", "events"), "--best: 'events' says how much the simulator had to do"),
+        (
+            ("compare", "transfer", "--best", "decision_p99_ms", "--where", "committed_share > 99"),
+            "a share from 0 to 1",
+        ),
+        (("sensitivity", "transfer", "2pc", "--metric", "transactions"), "'transactions' says how many"),
         (("compare", "transfer", "--workers", "many"), "--workers"),
         (("simulate", "transfer"), "Missing argument"),
         (("simulate", "transfer", "2pc", "--bogus"), "No such option: --bogus"),

@@ -18,7 +18,7 @@ def test_each_story_is_told_as_its_runs_tell_it():
         told = story.run()
         part = text[text.index(f"## `{name}`") :]
         part = part[: part.index("![")]
-        assert told.teaches in part
+        assert told.finding in part
         assert (story.omits or "\n") in part
         assert ("Not in the model" in part) == bool(story.omits)
         assert f"images/stories/{name}.png" in links(PAGE)

@@ -16,6 +16,7 @@ from simtx.experiments.agenda import Agenda
 from simtx.experiments.pairs import compared, replications_to_tell
 from simtx.experiments.stopping import Best, Rule
 from simtx.experiments.thresholds import Threshold, thresholds
+from simtx.metrics.figures import BOOKKEEPING
 from simtx.metrics.intervals import interval
 from simtx.protocols import DualWrite, Outbox, Saga, TwoPhaseCommit
 
@@ -244,3 +245,44 @@ def test_unknown_metrics_are_refused() -> None:
         comparison.best("decision_p99_ms", "drift < 1")
     with pytest.raises(ScenarioError, match="better: must be 'lower' or 'higher'"):
         comparison.best("decision_p99_ms", better="less")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (
+            "committed_share > 99",
+            "'committed_share > 99' says nothing: committed_share is a share from 0 to 1; write 'committed_share > 99 %'",
+        ),
+        ("committed_share > 1", "a share from 0 to 1"),
+        ("utilisation_max <= 101 %", "a share from 0 to 1"),
+        ("missing_effects < 0", "missing_effects is never below 0"),
+        ({"decision_p99_ms": "> -1"}, "decision_p99_ms is never below 0"),
+        ("goodput_per_s >= -5", "goodput_per_s is never below 0"),
+        ("fractured_reads_per_million < 2e6", "from 0 to 1e+06"),
+    ],
+)
+def test_a_threshold_that_every_run_meets_or_none_can_is_refused(where: object, said: str) -> None:
+    with pytest.raises(ScenarioError, match=re.escape(said)) as caught:
+        thresholds(where)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_thresholds_at_the_ends_of_the_range_are_taken() -> None:
+    assert thresholds(
+        ["committed_share == 100 %", "missing_effects == 0", "committed_share >= 99.9 %", "aborted_share <= 0"]
+    )
+
+
+@pytest.mark.parametrize("metric", sorted(BOOKKEEPING))
+def test_what_only_says_what_a_run_was_ranks_nobody(metric: str) -> None:
+    """Neither more nor fewer events are better."""
+    comparison = made({name: {metric: [1.0, 2.0], "decision_p99_ms": [1.0, 2.0]} for name in ("2pc", "saga")})
+    with pytest.raises(ScenarioError, match=f"'{metric}' says .* and ranks no strategy; .* such as decision_p99_ms"):
+        comparison.best(metric)
+    with pytest.raises(ScenarioError, match="ranks no strategy"):
+        Best(metric)
+    with pytest.raises(ScenarioError, match=r"by: .*ranks no strategy"):
+        comparison.report("review.html", by=metric)
+    assert comparison.interval("2pc", metric).mean == 1.5
+    assert len(comparison.best("decision_p99_ms", f"{metric} >= 1").thresholds) == 2

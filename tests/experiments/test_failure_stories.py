@@ -23,7 +23,7 @@ def test_the_runs_show_what_the_story_says(name: str) -> None:
     """All checks hold, and every figure of the sentence is one of its runs: no place is left empty, and nothing is missing."""
     told = simtx.story(name).run()
     assert told.failed == []
-    sentence = told.teaches
+    sentence = told.finding
     assert told.lesson == told.story.lesson
     assert told.lesson.count(".") == 1
     assert "{" not in sentence
@@ -50,8 +50,8 @@ def test_without_its_fault_no_story_is_told(name: str) -> None:
     """The sentence gives way to what did not come about."""
     told = changed(name, faults=[], **{"run.transactions": 60}).run()
     assert not told.holds
-    assert told.teaches.startswith("These runs do not show it: ")
-    assert told.teaches in str(told).replace("\n", " ")
+    assert told.finding.startswith("These runs do not show it: ")
+    assert told.finding in str(told).replace("\n", " ")
     assert told.story.lesson not in str(told).replace("\n", " ")
     assert simtx.story(name).title in str(told)
 
@@ -67,7 +67,7 @@ def test_figures_are_those_of_the_runs() -> None:
     assert told.figure("outbox", "during_drift_gross") == meanwhile["drift_gross"].max()
     assert told.figure("outbox", "peak_in_flight") == samples["in_flight"].max()
     assert math.isnan(told.figure("saga", "during_in_flight"))
-    assert f"{told.figure('dual-write', 'missing_effects'):.0f} effects" in told.teaches
+    assert f"{told.figure('dual-write', 'missing_effects'):.0f} effects" in told.finding
     with pytest.raises(simtx.ScenarioError, match="did you mean 'latency_p50_ms'"):
         told.figure("outbox", "latncy_p50_ms")
     with pytest.raises(simtx.ScenarioError, match="'2pc' is no case of this story; there are outbox, dual-write, saga"):
@@ -101,7 +101,7 @@ def test_the_picture_has_a_panel_a_case_and_shades_the_fault(name: str) -> None:
     assert [bool(ax.get_title("right")) for ax in figure.axes] == [bool(run.data.struck) for run in told.runs.values()]
     words = " ".join(text.get_text().replace("\n", " ") for text in figure.texts)
     assert told.lesson in words
-    assert told.teaches in words
+    assert told.finding in words
     assert told.command in words
     mpl.pyplot.close(figure)
 
@@ -116,7 +116,7 @@ def test_everything_shows_itself() -> None:
         assert "partition" in shown
     told = story.run()
     page = told._repr_html_()
-    assert told.teaches in page
+    assert told.finding in page
     assert "only accepted" in page
 
 

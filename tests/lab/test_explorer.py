@@ -10,7 +10,7 @@ import pytest
 import simtx
 from simtx.errors import ScenarioError
 from simtx.experiments.work import play
-from simtx.lab.answer import TIMES
+from simtx.lab.answer import TIMES, said
 from simtx.lab.controls import controls, round_trip
 from simtx.scenario import names
 from tests.lab.conftest import PATIENCE
@@ -211,6 +211,24 @@ def test_a_failure_by_name_strikes_within_the_run(opened):
     assert "dies" in struck.said
     assert struck.estimates["2pc"]["decision_p99_ms"].mean > 3 * calm.estimates["2pc"]["decision_p99_ms"].mean
     assert [one.kind for one in explorer.current().faults] == ["crash"]
+
+
+def test_a_failure_lasts_as_long_in_the_picture_as_in_the_file_and_in_a_full_run(opened, tmp_path):
+    """A share of each run's own length would be another failure in each of them."""
+    explorer = opened("transfer", replications=1, transactions=60, executor=Held())
+    explorer.strike("broker-outage")
+    state, memory = explorer.state, explorer._memory
+    (short,), (full,) = (memory.scenario_of(state, whole=whole).faults for whole in (False, True))
+    (kept,) = simtx.load(explorer.save(tmp_path / "kept.toml")).faults
+    lasts = short.duration.mean()
+    assert memory.scenario.expected_length() > 5 * memory.short.expected_length()
+    assert (
+        full.duration.mean()
+        == kept.duration.mean()
+        == lasts
+        == pytest.approx(0.2 * memory.short.expected_length(), rel=0.01)
+    )
+    assert f"broker is away for {lasts:g} s" in said(memory, state)
 
 
 def test_faults_that_come_late_keep_the_scenario_at_its_length(opened):

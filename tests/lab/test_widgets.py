@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import sys
 
 import pytest
 
+import simtx
 from tests.lab.conftest import PATIENCE
 from tests.lab.test_explorer import Held
 
@@ -80,5 +82,6 @@ def test_a_failure_story_is_played_and_shown(opened, name):
     explorer.wait(PATIENCE)
     view = View(explorer)
     view.story.value = name
-    assert f"simtx story {name}" in view.teaches.value
+    assert f"simtx story {name}" in view.again.value
+    assert simtx.story(name).lesson in html.unescape(view.again.value)
     assert view.told.value.startswith("<svg")

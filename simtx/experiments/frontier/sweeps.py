@@ -22,6 +22,7 @@ from simtx.experiments.stopping import better_of
 from simtx.experiments.sweep.axes import measured
 from simtx.experiments.sweep.cells import cells, check
 from simtx.metrics.censored import instead, left_out
+from simtx.metrics.figures import ranking
 from simtx.metrics.intervals import check_confidence
 from simtx.progress import progress_bar
 from simtx.scenario.units import hint, shown
@@ -62,6 +63,7 @@ def frontier(
     unknown = [name for name in scales or {} if name not in (x, y)]
     if unknown:
         raise ScenarioError(f"'{unknown[0]}' is no axis of this map", "scales")
+    ranking(metric)
     if metric not in sweep.metrics:
         raise ScenarioError(f"{shown(metric)} is no metric; {hint(str(metric), sweep.metrics)}", "metric")
     plan = Plan(

@@ -15,6 +15,7 @@ from simtx.experiments.frontier.responses import Observed, response, scale_of
 from simtx.experiments.sweep import Sweep, sweep
 from simtx.experiments.sweep.runner import INTERRUPTED
 from simtx.metrics.censored import instead
+from simtx.metrics.figures import ranking
 from simtx.scenario.units import hint, shown
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def figures(runs: Sweep, question: Question, cells: Sequence[int]) -> list[Obser
     Raises:
         ScenarioError: A run has failed or is missing, or has no figure: it is named. An index made of such runs would be wrong without a word.
     """
+    ranking(question.metric)
     for name in question.strategies:
         if name not in runs.strategies:
             raise ScenarioError(f"'{name}' was not simulated; {hint(name, runs.strategies)}", "strategy")

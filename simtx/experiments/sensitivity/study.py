@@ -20,6 +20,7 @@ from simtx.experiments.sensitivity.inputs import InputUncertainty, calibration_o
 from simtx.experiments.sensitivity.result import Method, Sensitivity
 from simtx.experiments.sensitivity.tornado import noise, positions, tornado
 from simtx.experiments.sweep import sweep
+from simtx.metrics.figures import ranking
 from simtx.metrics.intervals import check_confidence, interval
 from simtx.metrics.provenance import command
 from simtx.scenario.units import hint, shown
@@ -96,6 +97,7 @@ def sensitivity(
         if name not in _OPTIONS:
             raise ScenarioError(f"{shown(name)} is no option of sensitivity; {hint(name, _OPTIONS)}", "sensitivity")
     check_confidence(confidence)
+    ranking(metric)
     if method not in get_args(Method):
         raise ScenarioError(f"{shown(method)} is no method; {hint(str(method), get_args(Method))}", "method")
     if isinstance(strategies, str) or len(strategies) not in (1, 2):

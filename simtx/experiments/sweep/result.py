@@ -20,6 +20,7 @@ from simtx.experiments.pairs import compared
 from simtx.experiments.stopping import better_of
 from simtx.experiments.sweep.runs import Runs
 from simtx.metrics import views
+from simtx.metrics.figures import ranking
 from simtx.metrics.intervals import check_confidence, kind_of
 from simtx.scenario.units import hint
 
@@ -150,6 +151,7 @@ class Sweep(Runs):
         Raises:
             ScenarioError: There is no such metric.
         """
+        ranking(metric)
         numbers = list(self.cells.index) if cells is None else list(dict.fromkeys(cells))
         names = self.strategies if strategies is None else [one for one in self.strategies if one in strategies]
         lower = (better or better_of(metric)) == "lower"

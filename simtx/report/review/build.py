@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ScenarioError
-from simtx.metrics.figures import unknown
+from simtx.metrics.figures import ranking, unknown
 from simtx.report import catalogue, style
 from simtx.report.decision import remarks
 from simtx.report.review import background, pictures, sentence, since, stories, table
@@ -173,6 +173,7 @@ def review(result: Any, asked: Asked, before: Mapping[str, Any] | None = None, s
     """
     if not len(result.frame) or not result.metrics:
         raise ScenarioError("no run of it is finished: there is nothing to report", "report")
+    ranking(asked.by, "by")
     if asked.by not in result.metrics:
         raise unknown(asked.by, result.metrics, "by")
     is_sweep = hasattr(result, "cells")
