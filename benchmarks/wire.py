@@ -1,4 +1,4 @@
-"""How long a sealed frame takes from one process to another, and how many of them a second; with and without the link proxy.
+"""How long a frame takes from one process to another, and how many of them a second: by Unix sockets and, sealed, by TCP; with and without the proxy.
 
 Usage: python benchmarks/wire.py
 """
@@ -6,14 +6,16 @@ Usage: python benchmarks/wire.py
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
 from simtx.reference.proxy import LinkProxy
 from simtx.reference.timers import Timers
-from simtx.reference.wire import Connection, Server
+from simtx.reference.wire import Connection, Place, Server
 
 SECRET = bytes(32)
 HOPS = 3000
@@ -26,7 +28,7 @@ MESSAGE = {  # of the size of a real one
 Frame = dict[str, Any]
 
 
-async def node() -> None:
+async def node(where: dict[str, Any]) -> None:
     """Notes the time of each frame (`time.monotonic` is one clock for all processes), and says when all have come."""
     count = 0
 
@@ -44,18 +46,18 @@ async def node() -> None:
         peers.append(peer)
         return handle
 
-    print(await Server(SECRET, "b", accept, print).start(), flush=True)
+    print(json.dumps(await Server(SECRET, "b", accept, print).start_as(where)), flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 
-async def proxy(port: int) -> None:
+async def proxy(where: dict[str, Any], place: Place) -> None:
     """A proxy without faults."""
-    between = LinkProxy(SECRET, [("a", "b"), ("b", "a")], lambda _: ("127.0.0.1", port))
-    print((await between.start())["a", "b"], flush=True)
+    between = LinkProxy(SECRET, [("a", "b"), ("b", "a")], lambda _: place)
+    print(json.dumps((await between.start_as(where))["a", "b"]), flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 
-async def measure(what: str, port: int) -> None:
+async def measure(what: str, place: Place) -> None:
     """One hop at a time, then as many as can be."""
     came = asyncio.Event()
     last: Frame = {}
@@ -64,7 +66,7 @@ async def measure(what: str, port: int) -> None:
         last.update(frame)
         came.set()
 
-    connection = Connection("a", SECRET, lambda: ("127.0.0.1", port), heard)
+    connection = Connection("a", SECRET, lambda: place, heard)
     hops = []
     for hop in range(1, HOPS):
         began = time.monotonic()
@@ -82,7 +84,7 @@ async def measure(what: str, port: int) -> None:
     await came.wait()
     rate = last["count"] / (time.monotonic() - began)
     print(
-        f"{what:15} one way p50 {hops[len(hops) // 2] * 1e6:5.0f} us  p99 {hops[len(hops) * 99 // 100] * 1e6:5.0f} us"
+        f"{what:28} one way p50 {hops[len(hops) // 2] * 1e6:5.0f} us  p99 {hops[len(hops) * 99 // 100] * 1e6:5.0f} us"
         f"   {rate:7.0f} frames/s"
     )
     await connection.close()
@@ -101,27 +103,42 @@ async def lateness() -> None:
             await done
             late.append(loop.time() - due)
         late.sort()
-        print(f"{name:15} late by p50 {late[150] * 1e6:5.0f} us  p99 {late[297] * 1e6:5.0f} us")
+        print(f"{name:28} late by p50 {late[150] * 1e6:5.0f} us  p99 {late[297] * 1e6:5.0f} us")
     clock.close()
 
 
 def main() -> None:
     """Measure."""
+    with tempfile.TemporaryDirectory() as folder:
+        between("Unix sockets", {"host": None, "sockets": folder})
+    between("TCP, sealed", {"host": "127.0.0.1"})
+    asyncio.run(lateness())
+
+
+def between(what: str, where: dict[str, Any]) -> None:
+    """Measure from here to another process."""
     command = [sys.executable, __file__]
-    with subprocess.Popen([*command, "node"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:  # noqa: S603
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([*command, "node", json.dumps(where)], **options) as first:  # noqa: S603
         assert first.stdout is not None
-        port = int(first.stdout.readline())
-        asyncio.run(measure("direct", port))
-        with subprocess.Popen([*command, "proxy", str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as second:  # noqa: S603
+        told = first.stdout.readline().decode()
+        asyncio.run(measure(what, _place(told)))
+        with subprocess.Popen([*command, "proxy", json.dumps(where), told], **options) as second:  # noqa: S603
             assert second.stdout is not None
-            asyncio.run(measure("through a proxy", int(second.stdout.readline())))
+            asyncio.run(measure(f"{what}, proxy", _place(second.stdout.readline().decode())))
             second.communicate()
         first.communicate()
-    asyncio.run(lateness())
+
+
+def _place(text: str) -> Place:
+    place = json.loads(text)
+    return place if isinstance(place, str) else (place[0], place[1])
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 1:
         main()
+    elif sys.argv[1] == "node":
+        asyncio.run(node(json.loads(sys.argv[2])))
     else:
-        asyncio.run(node() if sys.argv[1] == "node" else proxy(int(sys.argv[2])))
+        asyncio.run(proxy(json.loads(sys.argv[2]), _place(sys.argv[3])))

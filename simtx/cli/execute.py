@@ -25,8 +25,11 @@ def execute(
         Path | None,
         typer.Option(help="Keep stores, logs and audit logs in this new folder; default: they are deleted."),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address that the processes listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65000, help="First port that they listen on; 0: free ones.")] = 0,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address that the processes listen on; without it, Unix sockets that nobody else can reach."),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65000, help="First port at that address; 0: free ones.")] = 0,
     trace: TraceOption = False,
     transaction: TransactionOption = None,
     spans: SpansOption = None,

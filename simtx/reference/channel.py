@@ -1,8 +1,9 @@
-"""One TCP connection between two processes, seen from either side: bytes in, frames out, and an end to whatever is not let in."""
+"""One connection between two processes, seen from either side: bytes in, frames out, and an end to whatever is not let in."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -11,22 +12,25 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias, cast
 
 from simtx.errors import PeerFault
-from simtx.reference.handshake import HANDSHAKE_LIMIT, OVERHEAD, Session, WireError, framed
+from simtx.reference.handshake import HANDSHAKE_LIMIT, Plain, Session, WireError, framed
 
 Frame: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[Frame], None]
+Place: TypeAlias = tuple[str, int] | str
+"""Where a server listens: host and port of TCP, or the path of a Unix socket."""
 
 UNREAD: Final = 8 << 20
 """Bytes that may wait for the other side to read them; what is sent beyond that is lost."""
 
 _GOODBYE_SECONDS: Final = 1.0
 _LENGTH: Final = struct.Struct(">I")
+_CREDENTIALS: Final = struct.Struct("3i")
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 _decode: Final = json.JSONDecoder().decode
 
 
 class Channel(asyncio.Protocol):
-    """One TCP connection, seen from either side: cuts the bytes into frames, opens their seals, and hands on what is in them.
+    """One connection, by TCP or by a Unix socket, seen from either side: cuts the bytes into frames, opens their seals, and hands on what is in them.
 
     Args:
         limit: Bytes of JSON that a frame may have.
@@ -42,7 +46,7 @@ class Channel(asyncio.Protocol):
         self._patience = patience
         self._buffer = bytearray()
         self._needed = 0
-        self._session: Session | None = None
+        self._session: Session | Plain | None = None
         self.handler: Handler = _ignore
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
@@ -72,10 +76,10 @@ class Channel(asyncio.Protocol):
 
     # --- what both do -----------------------------------------------------------------------------------------------------------
 
-    def begin(self, session: Session) -> None:
+    def begin(self, session: Session | Plain) -> None:
         """The handshake is over; frames may come."""
         self._session = session
-        self._allowed = self._limit + OVERHEAD
+        self._allowed = self._limit + session.overhead
         if self._timer is not None:
             self._timer.cancel()
 
@@ -126,14 +130,18 @@ class Channel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
         self._transport = cast("asyncio.Transport", transport)
-        here, there = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-        if there:
-            self.address = f"{there[0]}:{there[1]}"
-        if here == there:
-            # Who connects to a port that nobody listens on can meet himself, and would then keep the port from its owner.
-            self.refuse("nobody listens there: it was connected to itself")
-            return
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        own = transport.get_extra_info("socket")
+        if own.family == socket.AF_UNIX:
+            self.address = _process(own)
+        else:
+            here, there = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+            if there:
+                self.address = f"{there[0]}:{there[1]}"
+            if here == there:
+                # Who connects to a port that nobody listens on can meet himself, and would then keep the port from its owner.
+                self.refuse("nobody listens there: it was connected to itself")
+                return
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         reason = f"timeout: the handshake was not complete after {self._patience:g} s"
         self._timer = asyncio.get_running_loop().call_later(self._patience, self.refuse, reason)
         self.greet()
@@ -203,6 +211,16 @@ def encoded(frame: Frame, limit: int) -> bytes:
     if len(payload) > limit:
         raise WireError(f"a frame of type {frame.get('type')!r} has {len(payload)} bytes; the limit is {limit}")
     return payload
+
+
+def _process(own: socket.socket) -> str:
+    """Who is at the other end of a Unix socket, where the system says so (Linux)."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return "a process of this machine"
+    with contextlib.suppress(OSError):  # it is gone
+        number, user, _ = _CREDENTIALS.unpack(own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        return f"process {number} of uid {user}"
+    return "a process that is gone"
 
 
 def _ignore(frame: Frame) -> None:

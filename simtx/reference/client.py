@@ -235,7 +235,7 @@ async def run_client(path: Path, name: str, incarnation: int, config: dict[str, 
     client = Client(folder, log, config)
     await client.connect()
     server = Server(folder.secret(), name, client.accept, client.refused)
-    folder.announce(name, config["host"], await server.start(config["host"], 0))
+    folder.announce(name, await server.start_as(config))
     try:
         await ending.wait()
     finally:

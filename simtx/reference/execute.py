@@ -44,7 +44,7 @@ Course = Callable[[Launcher], Awaitable[list[int]]]
     folder=optional(path),
     network=choice("loopback", "scenario"),
     kills=optional(table(text, listed(instance(KillPoint, ""), ""), "lists of KillPoint by node")),
-    host=text,
+    host=optional(text),
     port=whole(0, 65535),
     speaks=optional(table(text, text, "versions by node")),
     upgrades=listed(instance(tuple, ""), "triples (seconds, node, version)"),
@@ -61,7 +61,7 @@ def execute(
     folder: str | Path | None = None,
     network: str = "loopback",
     kills: Mapping[str, Sequence[KillPoint]] | None = None,
-    host: str = "127.0.0.1",
+    host: str | None = None,
     port: int = 0,
     speaks: Mapping[str, str] | None = None,
     upgrades: Sequence[tuple[float, str, str]] = (),
@@ -80,8 +80,9 @@ def execute(
         folder: Where the stores, logs and audit logs are kept; it must be new or empty. None: a temporary folder, deleted afterwards.
         network: ``scenario``: messages between nodes are held up by the scenario's latencies.
         kills: Places in the protocol at which a process kills itself with SIGKILL, by node.
-        host: Address to listen on; anything but loopback is reachable for others, who still lack the run's secret.
-        port: First port to listen on; 0: free ones.
+        host: Address to listen on, of TCP; others can reach it, who still lack the run's secret. None: Unix sockets in a private folder, which
+            nobody else can reach.
+        port: First port to listen on at that address; 0: free ones.
         speaks: Version of the event schema by node, for those that have not been upgraded yet.
         upgrades: A rolling upgrade: (seconds, node, version): then this node is stopped in order and started again with that version.
         service_times: False: steps take no service time beside what they really need.
@@ -107,7 +108,10 @@ def execute(
         raise ScenarioError(f"there is no network '{network}'; use 'loopback' or 'scenario'", "network")
     schedule = Schedule.draw(scenario, seed)
     check(scenario, chosen, schedule.plans)
-    check_address(host, port, 8 + 4 * len(scenario.services))
+    if host is not None:
+        check_address(host, port, 8 + 4 * len(scenario.services))
+    elif port:
+        raise ScenarioError("a port belongs to an address: say host as well, such as 127.0.0.1", "port")
     _check_versions(speaks or {}, {*scenario.services, chosen.hub})
     for _, node, version in upgrades:
         _check_versions({node: version}, {*scenario.services, chosen.hub})
@@ -232,6 +236,7 @@ class Session:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._interrupted = False
+        self._private = contextlib.ExitStack()  # folders that are gone when the run is over
 
     def run(self, schedule: Schedule, course: Course | None = None) -> Run:
         """Play the schedule and collect the run.
@@ -277,8 +282,9 @@ class Session:
         self._stored: dict[str, Any] = {}
 
         async def main() -> Any:
+            sockets = None if self.options.host else self._private.enter_context(scratch.sockets())
             launcher = self.launcher = Launcher(
-                self.folder, self.scenario, self.strategy, self.backends, self.options, self.progress
+                self.folder, self.scenario, self.strategy, self.backends, self.options, self.progress, sockets
             )
             try:
                 result = await work(launcher)
@@ -306,6 +312,7 @@ class Session:
             finally:
                 if self.launcher is not None:
                     self.launcher.destroy()
+                self._private.close()
                 try:
                     self.backends.stop()
                 except BaseException as error:  # noqa: BLE001 - likewise; the first one is the cause of the others

@@ -1,5 +1,7 @@
 """What two processes say to each other before they trust each other, and how every frame after that is sealed; pure, without sockets.
 
+Over TCP, where anybody may knock:
+
     server                                                  client
       hello  {wire, name, nonce}                   ---->
                               <----   claim  {wire, name, role, nonce} + HMAC(secret, "client" + hello + claim)
@@ -14,6 +16,9 @@ cannot be sent back to where it came from. Two session keys, one a direction, ar
 and its number is one more than that of the frame before, so a frame that was changed, forged, left out, repeated or moved is noticed.
 HMAC is that of RFC 2104, its truncation is allowed by section 5. Nothing is encrypted: who can read the loopback device can read the
 frames, but can neither make nor repeat one.
+
+Over a Unix socket in a private folder the file system has let in whom it should, and the network loses and changes nothing. What is left there
+are the names, so that who has died is not taken for who came after it, and the versions: no secret, no nonces, no seals, no numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ import json
 import re
 import secrets
 import struct
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from simtx.errors import SimtxError
 
@@ -42,6 +47,7 @@ _NONCE: Final = 32
 _NAME: Final = 200
 _LENGTH: Final = struct.Struct(">I")
 _NUMBER: Final = struct.Struct(">Q")
+_WELCOME: Final = b"{}"  # stands for the proof where none is needed
 _VERSION: Final = re.compile(r"(\d{1,4})\.\d{1,4}")
 
 
@@ -69,10 +75,26 @@ def checked_secret(secret: bytes) -> bytes:
     return secret
 
 
+class Plain:
+    """Frames of a connection that nobody else can reach: their length, and their payload."""
+
+    __slots__ = ()
+    overhead: ClassVar[int] = 0
+
+    def seal(self, payload: bytes) -> bytes:
+        """A frame to send, its length included."""
+        return framed(payload)
+
+    def open(self, frame: bytes) -> bytes:
+        """The payload of a frame that came, without its length."""
+        return frame
+
+
 class Session:
     """Seals the frames of one direction of a connection, and opens those of the other one."""
 
     __slots__ = ("_received", "_receiving", "_sending", "_sent")
+    overhead: ClassVar[int] = OVERHEAD
 
     def __init__(self, sending: bytes, receiving: bytes) -> None:
         self._sending = sending
@@ -110,44 +132,49 @@ class ServerHandshake:
     """The server's side of one handshake.
 
     Args:
-        secret: The run's secret.
+        secret: The run's secret; None: nobody else can reach the server.
         name: What the server is called.
     """
 
     __slots__ = ("_secret", "hello", "name", "role", "version")
 
-    def __init__(self, secret: bytes, name: str) -> None:
+    def __init__(self, secret: bytes | None, name: str) -> None:
         self._secret = secret
-        self.hello = _dump({"wire": WIRE_VERSION, "name": name, "nonce": secrets.token_hex(_NONCE)})
+        self.hello = _dump({"wire": WIRE_VERSION, "name": name} | _nonce(secret))
         self.name = ""
         self.role = ""
         self.version = ""
 
-    def answer(self, claim: bytes) -> tuple[bytes, Session]:
+    def answer(self, claim: bytes) -> tuple[bytes, Session | Plain]:
         """The server's proof, and the session, for a claim that is proved; `name`, `role` and `version` of the client are known then.
 
         Raises:
             WireError: It is no claim, is not proved, or comes from a newer version.
         """
-        body, proof = claim[:-_PROOF], claim[-_PROOF:]
+        secret = self._secret
+        body, proof = (claim, b"") if secret is None else (claim[:-_PROOF], claim[-_PROOF:])
         fields = _fields(body, "claim")
         version = _checked_version(fields)
         both = _both(self.hello, body)
-        if not hmac.compare_digest(_keyed(self._secret, b"client", both), proof):
+        if secret is not None and not hmac.compare_digest(_keyed(secret, b"client", both), proof):
             raise WireError("unauthenticated: it does not have the run's secret")
         name, role = fields.get("name"), fields.get("role")
-        if not is_name(name) or not (role == "" or is_name(role)) or not _is_nonce(fields.get("nonce")):
+        if not is_name(name) or not (role == "" or is_name(role)):
             raise WireError("malformed handshake: a claim has a name, a role and a nonce")
         self.name, self.role, self.version = str(name), str(role), version
-        session = Session(_keyed(self._secret, b"to client", both), _keyed(self._secret, b"to server", both))
-        return _keyed(self._secret, b"server", both), session
+        if secret is None:
+            return _WELCOME, Plain()
+        if not _is_nonce(fields.get("nonce")):
+            raise WireError("malformed handshake: a claim has a name, a role and a nonce")
+        session = Session(_keyed(secret, b"to client", both), _keyed(secret, b"to server", both))
+        return _keyed(secret, b"server", both), session
 
 
 class ClientHandshake:
     """The client's side of one handshake.
 
     Args:
-        secret: The run's secret.
+        secret: The run's secret; None: nobody else can reach the server.
         name: What the client is called.
         role: What it is, if the server is to know.
         expect: Name that the server must have; None: any.
@@ -155,9 +182,9 @@ class ClientHandshake:
 
     __slots__ = ("_both", "_claim", "_expect", "_secret", "server", "version")
 
-    def __init__(self, secret: bytes, name: str, role: str = "", expect: str | None = None) -> None:
+    def __init__(self, secret: bytes | None, name: str, role: str = "", expect: str | None = None) -> None:
         self._secret = secret
-        self._claim = {"wire": WIRE_VERSION, "name": name, "role": role, "nonce": secrets.token_hex(_NONCE)}
+        self._claim = {"wire": WIRE_VERSION, "name": name, "role": role} | _nonce(secret)
         self._expect = expect
         self._both = b""
         self.server = ""
@@ -171,29 +198,32 @@ class ClientHandshake:
         """
         fields = _fields(hello, "greeting")
         self.version = _checked_version(fields)
-        name = fields.get("name")
-        if not is_name(name) or not _is_nonce(fields.get("nonce")):
+        name, secret = fields.get("name"), self._secret
+        if not is_name(name) or not (secret is None or _is_nonce(fields.get("nonce"))):
             raise WireError("malformed handshake: a greeting has a name and a nonce")
         if self._expect is not None and name != self._expect:
             raise WireError(f"'{name}' answers where '{self._expect}' is meant to be")
         self.server = str(name)
         body = _dump(self._claim)
         self._both = _both(hello, body)
-        return body + _keyed(self._secret, b"client", self._both)
+        return body if secret is None else body + _keyed(secret, b"client", self._both)
 
-    def finish(self, proof: bytes) -> Session:
+    def finish(self, proof: bytes) -> Session | Plain:
         """The session, once the server has proved itself.
 
         Raises:
             Refused: The server does not let us in.
             WireError: It has not proved itself.
         """
-        if len(proof) != _PROOF:
+        secret = self._secret
+        if secret is None and proof == _WELCOME:
+            return Plain()
+        if secret is None or len(proof) != _PROOF:
             reason = _fields(proof, "proof").get("refused")
             raise Refused(f"'{self.server}' refuses: {printable(str(reason))}")
-        if not hmac.compare_digest(_keyed(self._secret, b"server", self._both), proof):
+        if not hmac.compare_digest(_keyed(secret, b"server", self._both), proof):
             raise WireError("unauthenticated: it does not have the run's secret")
-        return Session(_keyed(self._secret, b"to server", self._both), _keyed(self._secret, b"to client", self._both))
+        return Session(_keyed(secret, b"to server", self._both), _keyed(secret, b"to client", self._both))
 
 
 def refusal(reason: str) -> bytes:
@@ -202,7 +232,7 @@ def refusal(reason: str) -> bytes:
 
 
 def framed(payload: bytes) -> bytes:
-    """A frame of the handshake: no seal yet."""
+    """A frame without a seal."""
     return _LENGTH.pack(len(payload)) + payload
 
 
@@ -240,6 +270,11 @@ def _checked_version(fields: dict[str, Any]) -> str:
             f"wrong version: it speaks wire {version}, we speak {WIRE_VERSION}; use the same simtx on both sides"
         )
     return str(version)
+
+
+def _nonce(secret: bytes | None) -> dict[str, str]:
+    """What keeps a proof from being used twice, where there is one."""
+    return {} if secret is None else {"nonce": secrets.token_hex(_NONCE)}
 
 
 def _is_nonce(value: object) -> bool:

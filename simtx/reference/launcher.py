@@ -28,6 +28,8 @@ from simtx.reference.supervisor import Child
 from simtx.workload import Streams
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from simtx.reference.backends import Backends
     from simtx.reference.brokers.nats import NatsClient
     from simtx.reference.runfolder import RunFolder
@@ -57,8 +59,8 @@ class Options:
         kills: Places at which processes kill themselves, by node.
         network: ``loopback``: messages travel as fast as this machine lets them; ``scenario``: they are held up by the scenario's
             latencies, too.
-        host: Address that the processes listen on.
-        port: First of the ports that they listen on; 0: whatever is free.
+        host: Address that the processes listen on; None: Unix sockets, which nobody else can reach.
+        port: First of the ports that they listen on there; 0: whatever is free.
         speaks: Version of the event schema that a node writes and reads, where it is not the current one.
         upgrades: Rolling upgrade: (seconds, node, version): then this node is stopped in order and started with that version.
         restart: Seconds after which a killed process is started again.
@@ -70,7 +72,7 @@ class Options:
     seed: int = 1
     kills: dict[str, list[KillPoint]] = field(default_factory=dict)
     network: str = "loopback"
-    host: str = "127.0.0.1"
+    host: str | None = None
     port: int = 0
     speaks: dict[str, str] = field(default_factory=dict)
     upgrades: tuple[tuple[float, str, str], ...] = ()
@@ -89,6 +91,7 @@ class Launcher:
         backends: The databases and the broker.
         options: How.
         progress: Told the phase that the run is in, and how much of it is done (0 to 1).
+        sockets: Private folder for Unix sockets; needed if no host is given.
 
     Attributes:
         notes: What the user has to know of the run beside its numbers.
@@ -103,6 +106,7 @@ class Launcher:
         backends: Backends,
         options: Options,
         progress: Callable[[str, float], None],
+        sockets: Path | None = None,
     ) -> None:
         self.folder = folder
         self.scenario = scenario
@@ -113,6 +117,7 @@ class Launcher:
         self.log: LogFile
         self.waiting: set[int] = set()
         self._progress = progress
+        self._sockets = sockets
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
         self._calls = Calls(LAUNCHER, folder)
@@ -179,7 +184,12 @@ class Launcher:
         """
         scenario, options, folder = self.scenario, self.options, self.folder
         policies = encode(getattr(self.strategy, "policies", None) or scenario.policies)
-        common = {"host": options.host, "processes": len(self.processes), "seed": options.seed}
+        common = {
+            "host": options.host,
+            "sockets": str(self._sockets),
+            "processes": len(self.processes),
+            "seed": options.seed,
+        }
         for position, name in enumerate(self.processes):
             config: dict[str, Any] = {
                 **common,

@@ -1,6 +1,6 @@
 """An operator's work on the folder of a run that was kept: what is not finished there, and what to do about it.
 
-While the run is being played, its nodes are asked, through the ports that they have announced and with the run's secret. When it is over, its
+While the run is being played, its nodes are asked, where they have said that they listen. When it is over, its
 stores are read; for an act the nodes are started again from them, without a client, do what their recovery says and what the operator
 asks for, settle, and are stopped. That alone settles most: a recovered participant asks its coordinator, a recovered orchestrator sends its
 commands again. Events of older versions are then read by this version: whoever starts the nodes again has upgraded them.

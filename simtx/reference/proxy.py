@@ -1,10 +1,10 @@
 """A network that can be broken: it stands between any two nodes of a run and loses, copies, holds up and cuts what they say to each other.
 
-It is a trusted part of the run: it has the secret, is the server of every sender and a client of every receiver, and seals each frame anew.
+It is a trusted part of the run: it has the secret, is the server of every sender and a client of every receiver, and sends each frame anew.
 So a frame that it has lost, copied or moved is, for the receiver, a message that was lost, copied or moved, whereas the same done to the
 bytes of a connection is an attack, and ends it (`simtx.reference.wire`). Faults happen to whole frames.
 
-Every direction of a link has a port and random numbers of its own. The n-th frame of a direction always meets the same numbers, whatever
+Every direction of a link has a socket and random numbers of its own. The n-th frame of a direction always meets the same numbers, whatever
 happens elsewhere and whichever faults were in force before, so that a run under the same seed is as repeatable as a real one can be.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 from simtx.errors import ScenarioError
 from simtx.reference.refusals import Refusals
 from simtx.reference.timers import Timers
-from simtx.reference.wire import Connection, Frame, Handler, Peer, Server, WireError
+from simtx.reference.wire import Connection, Frame, Handler, Peer, Place, Server, WireError
 
 Delay: TypeAlias = float | Sequence[float] | Callable[[], float]
 """Seconds: always the same, or one of these values at random, or what this returns."""
@@ -217,7 +217,7 @@ class LinkProxy:
     Args:
         secret: The run's secret.
         links: Directions of links: (from, to), or a `FaultyLink`.
-        locate: Host and port of the node of a name; None: not known yet.
+        locate: Where the node of a name listens; None: not known yet.
         seed: Of the random numbers.
         lost: Told of each frame that does not arrive: its link, the frame, and ``down`` if it was the receiver that was not there.
         refused: Told the address and the reason of every connection that was ended because of what came over it.
@@ -227,7 +227,7 @@ class LinkProxy:
         self,
         secret: bytes,
         links: Iterable[Link | FaultyLink],
-        locate: Callable[[str], tuple[str, int] | None],
+        locate: Callable[[str], Place | None],
         seed: int = 1,
         *,
         lost: Callable[[FaultyLink, Frame, str], None] = _nothing,
@@ -243,14 +243,14 @@ class LinkProxy:
             link = entry if isinstance(entry, FaultyLink) else FaultyLink(*entry, seed)
             self._passages[link.source, link.destination] = _Passage(self, link)
 
-    async def start(self, host: str = "127.0.0.1") -> dict[Link, int]:
-        """Listen; returns the port of each direction.
+    async def start_as(self, config: Mapping[str, Any]) -> dict[Link, Place]:
+        """Listen where a process of a run does (`Server.start_as`); returns the place of each direction.
 
         Raises:
             WireError: It cannot listen there.
         """
         self._timers = Timers()
-        return {link: await passage.server.start(host) for link, passage in self._passages.items()}
+        return {link: await passage.server.start_as(config) for link, passage in self._passages.items()}
 
     async def close(self) -> None:
         """Stop; what is held up is lost."""
@@ -434,9 +434,9 @@ async def run_proxy(path: Path, name: str, incarnation: int, config: dict[str, A
     proxy = LinkProxy(secret, links_from(config), folder.locate, config["seed"], lost=lost, refused=refused)
     server = Server(secret, name, accept, refused)
     try:
-        for (source, destination), port in (await proxy.start(config["host"])).items():
-            folder.announce(f"{source}@{destination}", config["host"], port)
-        folder.announce(name, config["host"], await server.start(config["host"], config["port"]))
+        for (source, destination), place in (await proxy.start_as(config)).items():
+            folder.announce(f"{source}@{destination}", place)
+        folder.announce(name, await server.start_as(config, config["port"]))
         await ending.wait()
     finally:
         await server.close()

@@ -8,7 +8,7 @@ Layout::
     reserve                      room for the last words of a run on a disk that fills up; gone when it is over
     schedule.jsonl, launcher.jsonl
     strategy.pickle              a strategy that is not one of ours
-    ports/<process>              where a process listens: host, port, process id
+    ports/<process>              where a process listens: its socket, or host and port; its process id
     kills/<id>                   kill points that have struck
     nodes/<process>/             config.json, log.<incarnation>.jsonl; of a node: store.sqlite, audit.jsonl
 
@@ -36,6 +36,7 @@ from simtx.reference.sealing import Origin, origin, sealed
 
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
+    from simtx.reference.channel import Place
     from simtx.scenario import Scenario
 
 SECRET_LENGTH: Final = 32
@@ -349,14 +350,15 @@ class RunFolder:
             raise RunFolderError(f"the run's secret '{file}' is damaged: it should have {SECRET_LENGTH} bytes")
         return value
 
-    def announce(self, name: str, host: str, port: int) -> None:
+    def announce(self, name: str, place: Place) -> None:
         """This process listens there.
 
         Raises:
             RunFolderError: It cannot be written.
         """
         try:
-            replace_file(self.path / "ports" / _safe(name), f"{host} {port} {os.getpid()}\n".encode(), durable=False)
+            text = json.dumps({"place": place, "process": os.getpid()})
+            replace_file(self.path / "ports" / _safe(name), f"{text}\n".encode(), durable=False)
         except OSError as error:
             raise RunFolderError(f"cannot say in '{self.path}' where '{name}' listens: {error.strerror}") from None
 
@@ -364,13 +366,16 @@ class RunFolder:
         """This process listens no longer."""
         (self.path / "ports" / _safe(name)).unlink(missing_ok=True)
 
-    def locate(self, name: str) -> tuple[str, int] | None:
-        """Host and port of a process; None if it has not announced itself yet, or has ended since."""
+    def locate(self, name: str) -> Place | None:
+        """Where a process listens; None if it has not announced itself yet, or has ended since."""
         file = self.path / "ports" / _safe(name)
         try:
-            host, port, process = file.read_text().split()
-            place, number = (host, int(port)), int(process)
-        except (FileNotFoundError, ValueError):
+            said = json.loads(file.read_bytes())
+            place, number = said["place"], int(said["process"])
+            if not isinstance(place, str):
+                host, port = place
+                place = str(host), int(port)
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
         return place if _alive(number) else None
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from simtx.errors import RunFailed
 
 PREFIX: Final = "simtx-"
 MARK: Final = ".temporary"
 """File whose lock is held as long as somebody needs the folder; a folder without it is never swept away."""
+_SHORT: Final = ("/tmp",)  # noqa: S108 - a folder of our own is made in it, for us alone
+_LONGEST: Final = 60
+"""Bytes of the path of a folder for temporary files; behind it come our folder and the name of a socket."""
 
 _held: Final[dict[Path, int]] = {}
 
@@ -20,9 +27,32 @@ _held: Final[dict[Path, int]] = {}
 def make() -> Path:
     """A place for the folder of a run, in a new private folder of the system's; what killed launchers have left is removed first."""
     sweep()
-    outer = Path(tempfile.mkdtemp(prefix=PREFIX))  # short: a socket's path has a limit of about 100 bytes
+    outer = Path(tempfile.mkdtemp(prefix=PREFIX))
     _held[outer] = mark(outer)
     return outer / "r"
+
+
+@contextlib.contextmanager
+def sockets() -> Iterator[Path]:
+    """A new private folder for Unix sockets, whose paths have at most 104 bytes; gone in the end.
+
+    Raises:
+        RunFailed: There is no folder for temporary files with a path that is short enough.
+    """
+    sweep()
+    for base in dict.fromkeys([tempfile.gettempdir(), *_SHORT]):
+        if len(os.fsencode(base)) <= _LONGEST and os.access(base, os.W_OK):
+            break
+    else:
+        raise RunFailed(
+            f"the path of the folder for temporary files has more than {_LONGEST} bytes, too many for a Unix socket: set TMPDIR to another one"
+        )
+    outer = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+    _held[outer] = mark(outer)
+    try:
+        yield outer
+    finally:
+        remove(outer / "s")
 
 
 def remove(path: Path) -> None:
@@ -45,7 +75,8 @@ def mark(folder: Path) -> int:
 
 def sweep() -> None:
     """Remove temporary folders of this user whose process is gone."""
-    for outer in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    bases = dict.fromkeys([tempfile.gettempdir(), *_SHORT])
+    for outer in itertools.chain.from_iterable(Path(base).glob(f"{PREFIX}*") for base in bases):
         with contextlib.suppress(OSError):
             lock = os.open(outer / MARK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:

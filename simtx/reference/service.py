@@ -103,8 +103,7 @@ class Service:
             node.heuristics.update(decided(self.folder.audit(self.name)))
             node.recover()
         server = Server(self.secret, self.name, self.accept, self.refused)
-        port = await server.start(config["host"], config["port"])
-        self.folder.announce(self.name, config["host"], port)
+        self.folder.announce(self.name, await server.start_as(config, config["port"]))
         if self.is_relay:
             node.start_daemons()
         reaching = asyncio.create_task(self.reach(broker, connected=not again))

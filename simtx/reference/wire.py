@@ -1,8 +1,8 @@
-"""Messages between the processes of a run: JSON objects over TCP, sealed with the run's secret.
+"""Messages between the processes of a run: JSON objects over Unix sockets, or over TCP, and then sealed with the run's secret.
 
-A `Server` listens, on loopback unless it is told otherwise; a `Connection` connects by itself whenever it has to, for ever. The network may
+A `Server` listens; a `Connection` connects by itself whenever it has to, for ever. The network may
 lose: what is sent while nobody is connected is dropped, and the protocols try again. Frames arrive in the order in which they were sent, as
-long as a connection lasts. Both sides may send.
+long as a connection lasts. Both sides may send. Unix sockets lie in a private folder, which keeps everybody else out; so nothing is sealed there.
 
 Whatever else arrives, be it oversized, truncated, malformed, forged, replayed or of another version, ends that connection with one line, and
 nothing but that connection. What a connection may use is bounded: bytes before and after the handshake, the time of the handshake, the
@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import socket
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
 
-from simtx.reference.channel import Channel, Frame, Handler, encoded
+from simtx.reference.channel import Channel, Frame, Handler, Place, encoded
 from simtx.reference.handshake import (
     WIRE_VERSION,
     ClientHandshake,
@@ -40,6 +42,7 @@ __all__ = [
     "Frame",
     "Handler",
     "Peer",
+    "Place",
     "Refused",
     "Server",
     "WireError",
@@ -52,6 +55,8 @@ HANDSHAKE_SECONDS: Final = 2.0
 UNAUTHENTICATED: Final = 64
 """Connections of one server that may be in the handshake at a time; a further one ends the oldest of them."""
 
+_BACKLOG: Final = 1024  # connections to a process that is stopped; a Unix socket refuses further ones
+_numbers: Final = itertools.count(1)
 _QUEUE_SECONDS: Final = 1.0
 _QUEUE_FRAMES: Final = 1024
 _QUEUE_BYTES: Final = 4 << 20
@@ -66,7 +71,7 @@ class Peer:
     Attributes:
         name: What it calls itself.
         role: What it says that it is; empty: nothing.
-        address: Where it connects from, ``host:port``.
+        address: Where it connects from, ``host:port``, or which process it is.
         version: Version of the wire that it speaks, ``major.minor``.
     """
 
@@ -115,10 +120,10 @@ class Peer:
 class _ServerChannel(Channel):
     """The server's end of a connection."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, sealed: bool = True) -> None:
         super().__init__(server.limit, server.patience)
         self._server = server
-        self._handshake = ServerHandshake(server.secret, server.name)
+        self._handshake = ServerHandshake(server.secret if sealed else None, server.name)
         self._peer: Peer | None = None
 
     def greet(self) -> None:
@@ -189,8 +194,36 @@ class Server:
         self._known: set[_ServerChannel] = set()
         self._listener: asyncio.Server | None = None
 
+    async def start_as(self, config: Mapping[str, Any], port: int = 0) -> Place:
+        """Listen where a process of a run does: at ``host`` of its configuration, or in the folder ``sockets``.
+
+        Raises:
+            WireError: It cannot listen there.
+        """
+        host = config["host"]
+        return (host, await self.start(host, port)) if host else await self.start_in(Path(config["sockets"]))
+
+    async def start_in(self, folder: Path) -> str:
+        """Listen on a Unix socket with a name of its own; returns its path.
+
+        Args:
+            folder: Private, and short.
+
+        Raises:
+            WireError: It cannot listen there.
+        """
+        path = str(folder / f"{os.getpid()}.{next(_numbers)}")
+        loop = asyncio.get_running_loop()
+        try:
+            self._listener = await loop.create_unix_server(
+                lambda: _ServerChannel(self, sealed=False), path, backlog=_BACKLOG
+            )
+        except OSError as error:  # also a path that is too long
+            raise WireError(f"'{self.name}' cannot listen on {path}: {error.strerror or error}") from error
+        return path
+
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; returns the port, which for 0 is any that is free.
+        """Listen on TCP; returns the port, which for 0 is any that is free.
 
         Raises:
             WireError: It cannot listen there.
@@ -273,11 +306,11 @@ class Connection:
 
     Args:
         name: What this process is called.
-        secret: The run's secret.
-        locate: Host and port of the other process, asked before every attempt since a restart may change them; None: not known yet.
+        secret: The run's secret, for TCP.
+        locate: Where the other process listens, asked before every attempt since a restart may change it; None: not known yet.
         handler: Called with each frame that the other process sends back.
         role: What this process is, if the other one is to know.
-        expect: Name that the other process must have, for it may have died and another one have got its port; None: any.
+        expect: Name that the other process must have, for it may have died and another one have got its place; None: any.
         refused: Told the address and the reason when the connection cannot be made or is ended because of what came over it; a reason
             that stays the same is told once.
         limit: Bytes of JSON that a frame may have.
@@ -291,7 +324,7 @@ class Connection:
         self,
         name: str,
         secret: bytes,
-        locate: Callable[[], tuple[str, int] | None],
+        locate: Callable[[], Place | None],
         handler: Handler,
         *,
         role: str = "",
@@ -415,14 +448,19 @@ class Connection:
         if place is None:
             self.trouble("an unknown address", "it has not said where it listens")
             return False
-        handshake = ClientHandshake(self._secret, self.name, self._role, self._expect)
+        handshake = ClientHandshake(
+            None if isinstance(place, str) else self._secret, self.name, self._role, self._expect
+        )
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
-                _, channel = await asyncio.get_running_loop().create_connection(
-                    lambda: _ClientChannel(self, handshake), *place
-                )
+                if isinstance(place, str):
+                    _, channel = await loop.create_unix_connection(lambda: _ClientChannel(self, handshake), place)
+                else:
+                    _, channel = await loop.create_connection(lambda: _ClientChannel(self, handshake), *place)
         except (OSError, OverflowError) as error:  # a TimeoutError is an OSError, too
-            self.trouble(f"{place[0]}:{place[1]}", f"nobody answers there ({_why(error)})")
+            address = place if isinstance(place, str) else f"{place[0]}:{place[1]}"
+            self.trouble(address, f"nobody answers there ({_why(error)})")
             return False
         self._attempt = channel
         await asyncio.shield(channel.lost)

@@ -21,6 +21,7 @@ import pytest
 
 from simtx.protocols import Delivery, Message
 from simtx.protocols.codec import encode
+from simtx.reference import scratch
 from simtx.reference.brokers import embedded, embedded_core, nats
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed
 from simtx.reference.brokers.embedded import EmbeddedClient
@@ -51,7 +52,9 @@ class Embedded:
         secret.write_bytes(SECRET)
         secret.chmod(0o600)
         self.run.node("broker").mkdir(parents=True)
-        config = {"role": "broker", "host": "127.0.0.1", "port": 0, "processes": 1, **spec}
+        self.private = contextlib.ExitStack()
+        sockets = str(self.private.enter_context(scratch.sockets()))
+        config = {"role": "broker", "host": None, "sockets": sockets, "port": 0, "processes": 1, **spec}  # spec: a host
         self.run.config("broker").write_text(json.dumps(config))
         self.incarnation = 0
         self.process: subprocess.Popen[bytes]
@@ -141,6 +144,8 @@ def running(kind: str, folder: Path, **spec: Any) -> Any:
     finally:
         broker.resume()
         broker.stop()
+        if isinstance(broker, Embedded):
+            broker.private.close()
 
 
 @contextlib.asynccontextmanager
@@ -768,7 +773,7 @@ def test_without_the_secret_nobody_is_let_in(kind: str, tmp_path: Path, monkeypa
             line(raised.value)
             await client.close()
 
-    with running(kind, tmp_path) as broker:
+    with running(kind, tmp_path, host="127.0.0.1") as broker:
         play(go(broker))
 
 

@@ -164,7 +164,7 @@ def kill_the_client(folder: Path, way: signal.Signals) -> None:
         if logs and '"arrive"' in logs[0].read_text():
             break
         time.sleep(0.01)
-    os.kill(int((folder / "ports" / "client").read_text().split()[2]), way)
+    os.kill(json.loads((folder / "ports" / "client").read_text())["process"], way)
 
 
 @pytest.mark.parametrize(("way", "said"), [(signal.SIGKILL, "was killed"), (signal.SIGTERM, "cannot go on")])

@@ -373,7 +373,7 @@ def eventually(folder: Path, wanted: Callable[[list[OpenTransaction]], bool]) ->
     deadline = time.monotonic() + 20
     rows: list[OpenTransaction] = []
     while time.monotonic() < deadline:
-        if (folder / "run.json").exists() and RunFolder(folder).read().status == "running":
+        if (folder / "ports" / "client").exists() and RunFolder(folder).read().status == "running":  # all are up
             rows = list_transactions(folder)
             if wanted(rows):
                 return rows

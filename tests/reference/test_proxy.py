@@ -19,9 +19,10 @@ import pytest
 
 from simtx.errors import ScenarioError
 from simtx.reference import proxy as proxy_module
+from simtx.reference import scratch
 from simtx.reference.proxy import FaultyLink, LinkProxy, links_from
 from simtx.reference.runfolder import RunFolder
-from simtx.reference.wire import Connection, Frame, Handler, Peer, Server, WireError, new_secret
+from simtx.reference.wire import Connection, Frame, Handler, Peer, Place, Server, WireError, new_secret
 
 SECRET = new_secret()
 PATIENCE = 10.0
@@ -50,7 +51,7 @@ class Node:
         self.peers: list[Peer] = []
         self.refusals: list[tuple[str, str]] = []
         self.server = Server(secret, name, self.accept, lambda *line: self.refusals.append(line))
-        self.place: tuple[str, int] | None = None
+        self.place: Place | None = None
 
     def accept(self, peer: Peer) -> Handler:
         self.peers.append(peer)
@@ -62,10 +63,10 @@ class Node:
 
         return handle
 
-    async def start(self) -> None:
-        self.place = "127.0.0.1", await self.server.start()
+    async def start(self, where: dict[str, Any]) -> None:
+        self.place = await self.server.start_as(where)
 
-    def to(self, where: Callable[[], tuple[str, int] | None], expect: str) -> Connection:
+    def to(self, where: Callable[[], Place | None], expect: str) -> Connection:
         return Connection(self.name, self.secret, where, lambda frame: self.answers.append(frame["n"]), expect=expect)
 
 
@@ -86,7 +87,8 @@ class World:
         )
         self.ab: Connection
         self.ba: Connection
-        self.ports: dict[tuple[str, str], int] = {}
+        self.places: dict[tuple[str, str], Place] = {}
+        self.where: dict[str, Any] = {}
 
     def quiet(self) -> bool:
         """Nobody has taken a fault for an attack."""
@@ -94,21 +96,23 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world(links: list[FaultyLink] | None = None) -> AsyncIterator[World]:
+async def world(links: list[FaultyLink] | None = None, host: str | None = None) -> AsyncIterator[World]:
     it = World(links)
-    await it.a.start()
-    await it.b.start()
-    it.ports = await it.proxy.start()
-    it.ab = it.a.to(lambda: ("127.0.0.1", it.ports[AB]), "a@b")
-    it.ba = it.b.to(lambda: ("127.0.0.1", it.ports[BA]), "b@a") if BA in it.ports else it.ab
-    try:
-        yield it
-    finally:
-        await it.ab.close()
-        await it.ba.close()
-        await it.proxy.close()
-        await it.a.server.close()
-        await it.b.server.close()
+    with scratch.sockets() as sockets:
+        it.where = {"host": host, "sockets": str(sockets)}
+        await it.a.start(it.where)
+        await it.b.start(it.where)
+        it.places = await it.proxy.start_as(it.where)
+        it.ab = it.a.to(lambda: it.places[AB], "a@b")
+        it.ba = it.b.to(lambda: it.places[BA], "b@a") if BA in it.places else it.ab
+        try:
+            yield it
+        finally:
+            await it.ab.close()
+            await it.ba.close()
+            await it.proxy.close()
+            await it.a.server.close()
+            await it.b.server.close()
 
 
 # --- what happens to a frame --------------------------------------------------------------------------------------------------
@@ -348,7 +352,7 @@ def test_what_comes_to_a_node_that_is_down_is_lost_and_told() -> None:
             await until(lambda: it.lost)
             assert it.lost == [("a", 2, "down")]
             again = Node("b")
-            await again.start()
+            await again.start(it.where)
             it.b = again
             await until(lambda: it.ab.send({"n": 3}) and 3 in again.got)
             assert it.proxy._passages[AB].link.counts["down"] >= 1
@@ -372,8 +376,8 @@ def test_memory_for_frames_under_way_is_bounded(monkeypatch: pytest.MonkeyPatch)
 
 def test_only_the_sender_of_a_link_may_use_it() -> None:
     async def test() -> None:
-        async with world() as it:
-            where = "127.0.0.1", it.ports[AB]
+        async with world(host="127.0.0.1") as it:
+            where = it.places[AB]
             relay, stranger, liar = (
                 node.to(lambda: where, "a@b") for node in (Node("a.relay"), Node("c"), Node("a", new_secret()))
             )
@@ -467,9 +471,9 @@ def test_the_proxy_as_a_process_of_a_run(tmp_path: Path) -> None:
     async def test() -> None:
         a, b = Node("a"), Node("b")
         for node in (a, b):
-            await node.start()
+            await node.start({"host": "127.0.0.1"})
             assert node.place is not None
-            folder.announce(node.name, *node.place)
+            folder.announce(node.name, node.place)
         ab = a.to(lambda: folder.locate("a@b"), "a@b")
         ba = b.to(lambda: folder.locate("b@a"), "b@a")
         replies: list[Frame] = []
@@ -510,7 +514,7 @@ def test_a_place_that_is_taken_is_one_line() -> None:
     async def test() -> None:
         proxy = LinkProxy(SECRET, [AB], lambda name: None)
         with pytest.raises(WireError, match=r"'a@b' cannot listen on 203\.0\.113\.7"):
-            await proxy.start("203.0.113.7")
+            await proxy.start_as({"host": "203.0.113.7"})
         await proxy.close()
 
     play(test)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import shutil
@@ -132,9 +133,19 @@ def test_a_launcher_that_is_killed_takes_its_processes_with_it(scenario: Path, t
         assert gone(folder)
 
 
-def test_nothing_listens_beyond_loopback(scenario: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["2pc"], set()),  # Unix sockets alone
+        (["2pc", "--host", "127.0.0.1"], {"0100007F"}),  # 127.0.0.1, as the kernel writes it
+        (["outbox", "--broker", "nats"], {"0100007F"}),  # its server knows no other kind of socket
+    ],
+)
+def test_nothing_listens_beyond_what_is_said(
+    scenario: Path, tmp_path: Path, options: list[str], expected: set[str]
+) -> None:
     folder = tmp_path / "run"
-    with running(scenario, folder, "outbox", "--broker", "nats"):
+    with running(scenario, folder, *options):
         listening = set()
         inodes = {}
         for table in ("/proc/net/tcp", "/proc/net/tcp6"):
@@ -151,7 +162,7 @@ def test_nothing_listens_beyond_loopback(scenario: Path, tmp_path: Path) -> None
                 inode = str(target).removeprefix("socket:[").removesuffix("]")
                 if inode in inodes:
                     listening.add(inodes[inode])
-        assert listening == {"0100007F"}  # 127.0.0.1, as the kernel writes it
+        assert listening == expected
 
 
 # --- wrong input --------------------------------------------------------------------------------------------------------------
@@ -178,6 +189,7 @@ def taken() -> Iterator[int]:
         (["saga", "--set", "workload.rate=fast"], 2, "workload.rate"),
         (["saga", "--keep", "/proc/run"], 2, "/proc/run"),
         (["saga", "--host", "203.0.113.7"], 2, "127.0.0.1 is always there"),
+        (["saga", "--port", "4711"], 2, "say host as well"),
     ],
 )
 def test_wrong_input_gets_one_clear_line(scenario: Path, options: list[str], code: int, words: str) -> None:
@@ -193,7 +205,11 @@ def test_wrong_input_gets_one_clear_line(scenario: Path, options: list[str], cod
 def test_a_port_in_use_is_named(scenario: Path) -> None:
     with taken() as port:
         done = subprocess.run(
-            command(scenario, "saga", "--port", str(port)), text=True, check=False, capture_output=True, timeout=60
+            command(scenario, "saga", "--host", "127.0.0.1", "--port", str(port)),
+            text=True,
+            check=False,
+            capture_output=True,
+            timeout=60,
         )
     assert done.returncode == 2
     assert str(port) in done.stderr
@@ -218,7 +234,7 @@ def test_a_full_disk_ends_the_run_with_one_line(scenario: Path, tmp_path: Path) 
     folder = tmp_path / "run"
     with running(scenario, folder, "2pc") as process:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))  # of what is started from now on
-        os.kill(int((folder / "ports" / "a").read_text().split()[2]), signal.SIGKILL)
+        os.kill(json.loads((folder / "ports" / "a").read_text())["process"], signal.SIGKILL)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 1, errors
         lines = errors.strip().splitlines()
@@ -294,7 +310,7 @@ def test_hostile_bytes_at_every_port_change_nothing(scenario: Path, tmp_path: Pa
         while time.monotonic() < end and not (folder / "ports" / "client").exists():
             time.sleep(0.02)
         for name in ("a", "b", "orchestrator", "client"):
-            port = int((folder / "ports" / name).read_text().split()[1])
+            port = json.loads((folder / "ports" / name).read_text())["place"][1]
             for payload in hostile:
                 with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
                     sock.sendall(payload)
@@ -306,7 +322,7 @@ def test_hostile_bytes_at_every_port_change_nothing(scenario: Path, tmp_path: Pa
     thread = threading.Thread(target=attack)
     thread.start()
     scenario.write_text(SCENARIO.replace("TRANSACTIONS", "30"))
-    run = simtx.execute(str(scenario), "saga", folder=folder)
+    run = simtx.execute(str(scenario), "saga", folder=folder, host="127.0.0.1")
     thread.join()
     assert found == ["a", "b", "orchestrator", "client"]
     assert set(run.transactions["outcome"]) == {"committed"}
@@ -336,5 +352,5 @@ def test_another_runs_secret_is_not_let_in(tmp_path: Path, scenario: Path) -> No
             await link.close()
         return "let in"
 
-    with running(scenario, folder, "saga"):
+    with running(scenario, folder, "saga", "--host", "127.0.0.1"):
         assert asyncio.run(intrude()) != "let in"

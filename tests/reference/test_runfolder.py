@@ -213,15 +213,14 @@ def test_a_process_is_found_where_it_has_announced_itself(tmp_path: Path) -> Non
     """Until it has ended or says so; a file that is no announcement is none."""
     folder = made(tmp_path / "run")
     assert folder.locate("stock") is None
-    folder.announce("stock", "127.0.0.1", 4711)
-    folder.announce("orders@stock", "::1", 9)
-    assert (folder.path / "ports" / "stock").read_text() == f"127.0.0.1 4711 {os.getpid()}\n"
+    folder.announce("stock", ("127.0.0.1", 4711))
+    folder.announce("orders@stock", "/tmp/simtx-a b/7.1")  # noqa: S108 - nothing is there
     assert RunFolder(folder.path).locate("stock") == ("127.0.0.1", 4711)
-    assert folder.locate("orders@stock") == ("::1", 9)
+    assert folder.locate("orders@stock") == "/tmp/simtx-a b/7.1"  # noqa: S108
     folder.withdraw("stock")
     folder.withdraw("stock")
     assert folder.locate("stock") is None
-    for junk in ("", "127.0.0.1", "127.0.0.1 x 1", "a b c d"):
+    for junk in ("", "127.0.0.1", "[]", "{}", '{"place": 1, "process": 1}', '{"place": ["a", "b"], "process": 1}'):
         (folder.path / "ports" / "stock").write_text(junk)
         assert folder.locate("stock") is None
 
@@ -229,7 +228,7 @@ def test_a_process_is_found_where_it_has_announced_itself(tmp_path: Path) -> Non
 def test_a_process_that_was_killed_is_not_found(tmp_path: Path) -> None:
     """Nobody connects to a port that may be another's by now."""
     folder = made(tmp_path / "run")
-    process = child("folder.announce('stock', '127.0.0.1', 4711)", folder.path)
+    process = child("folder.announce('stock', ('127.0.0.1', 4711))", folder.path)
     try:
         assert folder.locate("stock") == ("127.0.0.1", 4711)
     finally:
@@ -241,7 +240,7 @@ def test_a_process_that_was_killed_is_not_found(tmp_path: Path) -> None:
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     """A name that cannot be that of a file is refused in one line."""
     folder = made(tmp_path / "run")
-    for use in (folder.node, folder.locate, folder.withdraw, lambda name: folder.announce(name, "127.0.0.1", 1)):
+    for use in (folder.node, folder.locate, folder.withdraw, lambda name: folder.announce(name, ("127.0.0.1", 1))):
         with pytest.raises(RunFolderError, match="cannot be the name of a process"):
             use(name)
 

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simtx.errors import PeerFault
-from simtx.reference import channel, handshake, wire
+from simtx.reference import channel, handshake, scratch, wire
 from simtx.reference.handshake import ClientHandshake, ServerHandshake, Session
 from simtx.reference.wire import Connection, Frame, Handler, Peer, Server, WireError, new_secret
 
@@ -248,6 +248,100 @@ def test_the_end_of_a_peer_is_told() -> None:
             await until(lambda: told)
             peer.closed(lambda: told.append("at once"))
             assert told == ["gone", "at once"]
+
+    play(test)
+
+
+@contextlib.asynccontextmanager
+async def private() -> AsyncIterator[tuple[Listening, str]]:
+    """A server on a Unix socket, and its place."""
+    rig = Listening()
+    with scratch.sockets() as folder:
+        place = await rig.server.start_in(folder)
+        try:
+            yield rig, place
+        finally:
+            await rig.server.close()
+
+
+def test_on_a_unix_socket_nothing_is_sealed_and_names_are_looked_at() -> None:
+    """The folder keeps everybody else out; who is meant is asked all the same, since processes die and others come."""
+
+    async def test() -> None:
+        answers: list[Frame] = []
+        problems: list[str] = []
+        async with private() as (rig, place):
+            folder = Path(place).parent
+            assert folder.stat().st_mode & 0o777 == 0o700
+            connection = Connection("orders", SECRET, lambda: place, answers.append, role="service", expect="inventory")
+            sent: list[Frame] = [{"n": n, "text": "ü" * n} for n in range(50)]
+            assert all(connection.send(frame) for frame in sent)
+            await until(lambda: len(answers) == len(sent))
+            assert rig.frames == answers == sent
+            [peer] = rig.peers
+            assert (peer.name, peer.role) == ("orders", "service")
+            assert peer.address in (f"process {os.getpid()} of uid {os.geteuid()}", "a process of this machine")
+            assert connection._channel is not None
+            assert connection._channel._session is not None
+            assert connection._channel._session.seal(b"{}") == b"\0\0\0\2{}"
+            await connection.close()
+            other = Connection(
+                "orders", SECRET, lambda: place, print, expect="payment", refused=lambda *line: problems.append(line[1])
+            )
+            other.send({})
+            await until(lambda: problems)
+            assert problems == ["'inventory' answers where 'payment' is meant to be"]
+            await other.close()
+
+    play(test)
+
+
+@pytest.mark.parametrize("junk", [b"\0\0\0\5hello", b"\xff\xff\xff\xff" + b"x" * 5000, b"\0\0\0\2{}"])
+def test_on_a_unix_socket_what_is_no_frame_ends_its_connection_alone(junk: bytes) -> None:
+    async def test() -> None:
+        async with private() as (rig, place):
+            good = Connection("orders", SECRET, lambda: place, lambda frame: None)
+            await good.connected(PATIENCE)
+            raw = Raw(*await asyncio.open_unix_connection(place))
+            raw.writer.write(junk)
+            await until(lambda: rig.refusals)
+            assert await raw.ended()
+            assert len(rig.refusals) == 1
+            await raw.close()
+            assert good.send({"n": 1})
+            await until(lambda: rig.frames)
+            assert rig.frames == [{"n": 1}]
+            await good.close()
+
+    play(test)
+
+
+def test_a_process_behind_a_unix_socket_that_dies_is_found_at_its_next_one() -> None:
+    async def test() -> None:
+        first, second = Listening(), Listening()
+        with scratch.sockets() as folder:
+            place = await first.server.start_in(folder)
+            connection = Connection("orders", SECRET, lambda: place, lambda frame: None)
+            await connection.connected(PATIENCE)
+            await first.server.close()
+            await until(lambda: not connection.is_open)
+            before, place = place, await second.server.start_in(folder)
+            assert before != place
+            await connection.connected(PATIENCE)
+            connection.send({"n": 2})
+            await until(lambda: second.frames)
+            await connection.close()
+            await second.server.close()
+
+    play(test)
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_one_line(tmp_path: Path) -> None:
+    async def test() -> None:
+        deep = tmp_path / ("x" * 100)
+        deep.mkdir()
+        with pytest.raises(WireError, match=r"'inventory' cannot listen on .*: .*(too long|ENAMETOOLONG)"):
+            await Listening().server.start_in(deep)
 
     play(test)
 

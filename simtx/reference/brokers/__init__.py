@@ -19,7 +19,7 @@ def client(spec: dict[str, Any], name: str, secret: bytes, folder: RunFolder) ->
         spec: Its description, as `simtx.reference.backends.Backends.broker` gives it.
         name: Of the process.
         secret: Of the run.
-        folder: Of the run: where the embedded broker's port is announced.
+        folder: Of the run: where the embedded broker says where it listens.
     """
     if spec["kind"] == "embedded":
         from simtx.reference.brokers.embedded import EmbeddedClient

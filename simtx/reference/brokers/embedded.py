@@ -11,7 +11,7 @@ from simtx.errors import PeerFault
 from simtx.protocols import Delivery, Message
 from simtx.protocols.codec import CodecError, decode_as, encode
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
-from simtx.reference.wire import Connection, Frame, WireError
+from simtx.reference.wire import Connection, Frame, Place, WireError
 
 PATIENCE: Final = 5.0
 """Seconds until a first connection has to stand."""
@@ -48,10 +48,10 @@ class EmbeddedClient(BrokerClient):
     Args:
         name: Of the process.
         secret: Of the run.
-        locate: Host and port of the broker, asked before every attempt to connect; None: not known yet.
+        locate: Where the broker listens, asked before every attempt to connect; None: not known yet.
     """
 
-    def __init__(self, name: str, secret: bytes, locate: Callable[[], tuple[str, int] | None]) -> None:
+    def __init__(self, name: str, secret: bytes, locate: Callable[[], Place | None]) -> None:
         self._link = _Link(
             name, secret, locate, self._handle, expect="broker", role="producer", up=self._up, down=self._down
         )

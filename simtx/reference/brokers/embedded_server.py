@@ -16,7 +16,7 @@ from simtx.protocols.codec import CodecError
 from simtx.reference.brokers.base import BrokerFailed
 from simtx.reference.brokers.embedded_core import EmbeddedBroker, EmbeddedSpec, Report
 from simtx.reference.refusals import Refusals
-from simtx.reference.wire import LIMIT, Frame, Handler, Peer, Server, WireError
+from simtx.reference.wire import LIMIT, Frame, Handler, Peer, Place, Server, WireError
 
 NAME: Final = "broker"
 _LARGEST: Final = LIMIT - 1024  # bytes of a message, so that it can be delivered in a frame
@@ -28,11 +28,10 @@ async def serve(
     spec: Mapping[str, Any],
     *,
     log: Report,
-    announce: Callable[[str, int], None],
+    announce: Callable[[Place], None],
     ended: Awaitable[object],
     refused: Callable[[str, str], None] = lambda address, reason: None,  # noqa: ARG005
-    host: str = "127.0.0.1",
-    port: int = 0,
+    place: Mapping[str, Any],
 ) -> None:
     """Be the broker until `ended` is done; what it holds is in its file before the first client is let in, and stays there.
 
@@ -41,11 +40,10 @@ async def serve(
         secret: Of the run.
         spec: Fields of `EmbeddedSpec`; others are ignored.
         log: Writes an entry of the event log: ``redeliver``, or ``drop`` of what retention or a crash has cost.
-        announce: Told the host and the port once it listens.
+        announce: Told where it listens once it does.
         ended: What ends it.
         refused: Told the address and the reason of every connection that is ended because of what came over it.
-        host: Address to listen on.
-        port: Port to listen on; 0: any that is free.
+        place: Where to listen (`Server.start_as`), and ``port``.
 
     Raises:
         BrokerFailed: Its file cannot be used, or it cannot listen there.
@@ -54,7 +52,7 @@ async def serve(
     server = Server(secret, NAME, lambda peer: _accept(broker, peer), refused)
     try:
         try:
-            announce(host, await server.start(host, port))
+            announce(await server.start_as(place, place["port"]))
         except WireError as error:
             raise BrokerFailed(str(error)) from None
         await ended
@@ -161,11 +159,10 @@ async def run_broker(folder: Path, name: str, incarnation: int, config: dict[str
             run.secret(),
             config,
             log=report,
-            announce=lambda host, port: run.announce(name, host, port),
+            announce=lambda place: run.announce(name, place),
             ended=Ending().wait(),
             refused=refused,
-            host=config["host"],
-            port=config["port"],
+            place=config,
         )
     finally:
         refused.close()
