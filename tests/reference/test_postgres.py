@@ -691,6 +691,22 @@ def test_a_record_is_written_once_whatever_happens_to_the_connection(through, mo
     assert store.records() == {1: [("unmistakable",)]}
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_branches_in_doubt_are_found_in_a_database_of_another_encoding(server, opened, run, encoding):
+    """A cluster made under LC_ALL=C is SQL_ASCII; asked in that encoding, the driver gives the names of branches as bytes."""
+    name = f"of_{run}"
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute(
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+        )
+    store = opened(server.dsn(name))
+    store.execute(1, Execute("e", (add("a", -3),), steps=(0,)))
+    assert store.prepare(1, prepare(1, add("b"), steps=(1,))).status == "done"
+    assert [branch.tx for branch in store.branches()] == [1]
+    store.close()
+    assert len(drop_run(server.dsn(name), run)) == 2  # the branch and the schema
+
+
 def test_the_connection_of_an_open_branch_is_lost_with_the_branch(server, store):
     store.execute(1, Execute("e", (add("a", -3),), steps=(0,)))
     with psycopg.connect(server.dsn(), autocommit=True) as connection:

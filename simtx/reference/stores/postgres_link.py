@@ -103,6 +103,7 @@ class Links:
             "keepalives_count": "3",
             **{name: str(value) for name, value in given.items() if value is not None},
             "options": f"{given.get('options') or ''} {options}".strip(),
+            "client_encoding": "UTF8",  # else text of a SQL_ASCII database comes as bytes, and a branch's name cannot be read
         }
         self.where = " ".join(f"{name}={given[name]}" for name in ("host", "port", "user", "dbname") if name in given)
         self._title = title.encode()[:40].decode(errors="ignore")

@@ -130,7 +130,7 @@ def drop_run(dsn: str, run: str) -> list[str]:
     """
     gone = []
     try:
-        with psycopg.connect(dsn, autocommit=True) as link:
+        with psycopg.connect(dsn, autocommit=True, client_encoding="UTF8") as link:
             link.execute("SET lock_timeout = '5s'")
             for xid in link.tpc_recover():
                 name = parse_branch(str(xid))
