@@ -55,6 +55,7 @@ _GENERATED: Final = frozenset(
         "__replace__",
     ]
 )
+_ATOMS: Final = frozenset({str, bool, type(None)})
 _BY_NAME: Final = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
 
 
@@ -98,6 +99,35 @@ class _Canon:
 
     def of(self, value: Any, path: str) -> Any:
         """The canonical form of whatever this is."""
+        cls: Any = type(value)
+        if cls in _ATOMS:  # what a scenario is made of comes first; for it, the long way comes to the same
+            return value
+        if cls is float or cls is int:
+            return _number(value)
+        if id(value) in self._seen:
+            return ["again", self._seen[id(value)]]
+        names = _plain_fields(cls)
+        if names is not None:
+            self._met(value)
+            state = [(name, getattr(value, name)) for name in names if hasattr(value, name)]
+            if (own := getattr(value, "__dict__", None)) is not None:
+                state += [(name, one) for name, one in own.items() if name not in names]
+            return [self.of(cls, path), *([name, self.of(one, f"{path}.{name}")] for name, one in state)]
+        if cls is dict:
+            self._met(value)
+            return ["map", *([self.of(k, path), self.of(v, f"{path}[{k!r}]")] for k, v in value.items())]
+        if cls is tuple and len(value) <= _LONG:
+            return ["list", *(self.of(one, f"{path}[{index}]") for index, one in enumerate(value))]
+        if cls is type:
+            self._met(value)
+            return self._class(value, path)
+        return self._any(value, path)
+
+    def _met(self, value: Any) -> None:
+        self._seen[id(value)] = len(self._seen)
+        self._kept.append(value)
+
+    def _any(self, value: Any, path: str) -> Any:
         if value is None or isinstance(value, bool | str):
             return value
         if isinstance(value, enum.Enum):
@@ -108,8 +138,6 @@ class _Canon:
             return ["bytes", bytes(value).hex()]
         if hasattr(value, "dtype") and hasattr(value, "tobytes"):  # a number or an array of numpy
             return self._array(value, path)
-        if id(value) in self._seen:
-            return ["again", self._seen[id(value)]]
         if isinstance(value, list | tuple) and len(value) > _LONG and all(type(one) is float for one in value):
             return self._numbers(value)
         if isinstance(value, Iterator | random.Random) or type(value).__module__.startswith("numpy.random"):
@@ -117,8 +145,7 @@ class _Canon:
         if not isinstance(
             value, tuple | frozenset
         ):  # those may be made anew at each look, and can be compared by value
-            self._seen[id(value)] = len(self._seen)
-            self._kept.append(value)
+            self._met(value)
         if isinstance(value, list | tuple):
             kind = "list" if type(value) in (list, tuple) else self.of(type(value), path)
             return [kind, *(self.of(one, f"{path}[{index}]") for index, one in enumerate(value))]
@@ -262,6 +289,17 @@ class _Canon:
             return [self.of(cls, path), hashlib.sha256(pickle.dumps(value, protocol=4)).hexdigest()]
         except Exception:  # noqa: BLE001 - packages raise all kinds of errors here
             raise self._refusal(value, path, "it has no state that could be written down") from None
+
+
+@functools.lru_cache(maxsize=512)
+def _plain_fields(cls: type) -> tuple[str, ...] | None:
+    """Fields of a dataclass of simtx that holds data and is nothing else; None of every other class."""
+    other = (str, bytes, bytearray, int, float, list, tuple, Mapping, Set, Iterator, enum.Enum)
+    if not dataclasses.is_dataclass(cls) or not cls.__module__.startswith("simtx.") or issubclass(cls, other):
+        return None
+    if any(hasattr(cls, name) for name in ("dtype", "tobytes", "__wrapped__")):
+        return None
+    return tuple(one.name for one in dataclasses.fields(cls))
 
 
 def _number(value: float) -> Any:

@@ -35,7 +35,7 @@ def replaced(scenario: Scenario, changes: Mapping[str, Any], *, units_needed: bo
     """
     if not units_needed:
         changes = {path: in_seconds(path, value) for path, value in changes.items()}
-    raw = scenario.to_dict()
+    raw: dict[str, Any] = unmarked(dict(scenario._raw))  # noqa: SLF001 - a copy of its tables and lists
     if isinstance(raw.get("workload"), dict):
         raw["workload"] = {
             "kind": raw["workload"].get("kind", "poisson"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -11,7 +11,7 @@ from simtx.scenario import build, faults, schema, steps
 from simtx.scenario.catalog import LOCAL, region, regions
 from simtx.scenario.conservation import conservation
 from simtx.scenario.infrastructure import BROKER, CLIENT, HUB
-from simtx.scenario.notes import covers, leaves
+from simtx.scenario.notes import Leaf, covers
 from simtx.scenario.problems import Path, Problem
 from simtx.scenario.traces import Arrivals
 from simtx.scenario.units import duration_text, hint, shown
@@ -23,11 +23,14 @@ _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(/[A-Za-z0-9_-]+)?")
 _INNER = ("refusal", "service", "service_time", "compensation_time", "key", "amount", "parameter", "low", "high")
 
 
-def problems(file: schema.ScenarioFile, arrivals: Arrivals, spoiled: set[Path]) -> list[Problem]:
+def problems(
+    file: schema.ScenarioFile, figures: Sequence[Leaf], arrivals: Arrivals, spoiled: set[Path]
+) -> list[Problem]:
     """All problems that span entries.
 
     Args:
         file: The tables, each of them valid by itself.
+        figures: All that are in it.
         arrivals: The trace file, if there is one.
         spoiled: Paths of problems found before; what they touch is not judged again.
     """
@@ -51,7 +54,7 @@ def problems(file: schema.ScenarioFile, arrivals: Arrivals, spoiled: set[Path]) 
         (faults.faults, ()),
         (policies, ()),
         (invariants, ()),
-        (notes, (("transaction",), ("faults",), ("services",))),
+        (lambda file: notes(file, figures), (("transaction",), ("faults",), ("services",))),
     )
     for check, needed in checks:
         if not any(path[: len(part)] == part and path[-1] not in _INNER for path in seen for part in needed):
@@ -296,13 +299,12 @@ def _bounds(file: schema.ScenarioFile, entry: schema.InvariantFile, path: Path) 
                 yield path, f"'{key}' of '{entry.service}' starts at {value:g}, outside of the bounds"
 
 
-def notes(file: schema.ScenarioFile) -> Iterator[Problem]:
+def notes(file: schema.ScenarioFile, figures: Sequence[Leaf]) -> Iterator[Problem]:
     """Sources, assumptions and uncertainties are about figures that exist."""
-    figures = [(path, text) for path, text, *_ in leaves(file)]
     for table in ("sources", "assumptions", "uncertainty"):
         for pattern in getattr(file, table):
-            if not any(covers(pattern, path, text) for path, text in figures):
-                near = hint(pattern, [text for _, text in figures], otherwise="")
+            if not any(covers(pattern, path, text) for path, text, *_ in figures):
+                near = hint(pattern, [text for _, text, *_ in figures], otherwise="")
                 yield (
                     (table, pattern),
                     f"there is no figure at this path; {near if near.startswith('did') else 'see the reference of the format'}",

@@ -103,12 +103,13 @@ def compose(
                 file.workload.trace
             ).expanduser()
             arrivals = read_trace(trace_path, file.workload, file.transaction.parameters, problems)
-        problems += checks.problems(file, arrivals, spoiled={p for p, _ in problems})
-        unsure = uncertainties(file, problems, changed=bool(overrides))
+        figures = notes.leaves(file)
+        problems += checks.problems(file, figures, arrivals, spoiled={p for p, _ in problems})
+        unsure = uncertainties(file, figures, problems, changed=bool(overrides))
     if problems or file is None:
         raise failure(_in_defaults(problems, raw), where)
     placed = build.zones(file)
-    sources, assumptions = notes.noted(file, raw, placed)
+    sources, assumptions = notes.noted(file, figures, raw, placed)
     scenario = Scenario(
         name=name,
         title=file.title,

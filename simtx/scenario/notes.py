@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel
 
@@ -22,34 +22,60 @@ _SHAPE = re.compile(
     r"run\..*|.*\.(amount|low|high|weight|initial|at|until|occurrence|transaction|probability|maximum_hops|poll_batch|queue_limit)"
 )
 _DEFAULT = "default of simtx"
+_TABLES = (BaseModel, dict, list)
 
 
-def leaves(file: schema.ScenarioFile) -> Iterator[tuple[Path, str, bool, Any, str]]:
-    """All figures: path, path with names instead of positions, whether it was given, value, and how such a value is written."""
-    yield from _walk(file, (), "", given=True)
+Leaf: TypeAlias = tuple[Path, str, bool, Any, str]
+"""A figure: path, path with names instead of positions, whether it was given, value, and how such a value is written."""
 
 
-def _walk(table: BaseModel, path: Path, text: str, *, given: bool) -> Iterator[tuple[Path, str, bool, Any, str]]:
-    for name, field in type(table).model_fields.items():
-        key = field.alias or name
-        value = getattr(table, name)
-        here, said, known = (*path, key), f"{text}.{key}" if text else key, given and name in table.model_fields_set
+def leaves(file: schema.ScenarioFile) -> list[Leaf]:
+    """All figures."""
+    found: list[Leaf] = []
+    _walk(found, file, (), "", given=True)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _entries(table: type[BaseModel]) -> tuple[tuple[str, str, str | None], ...]:
+    """Attribute, key, and how its figure is written (None: it is none), of each entry that such a table may have."""
+    return tuple(
+        (
+            name,
+            field.alias or name,
+            next(
+                (
+                    extra.text
+                    for extra in field.metadata
+                    if isinstance(extra, Notation) and extra.text.partition(",")[0] not in ("name", "moment")
+                ),
+                None,
+            ),
+        )
+        for name, field in table.model_fields.items()
+    )
+
+
+def _walk(found: list[Leaf], table: BaseModel, path: Path, text: str, *, given: bool) -> None:
+    stated, values = table.model_fields_set, vars(table)
+    for name, key, notation in _entries(type(table)):
+        value = values[name]
+        if notation is None and not isinstance(value, _TABLES):
+            continue
+        here, said, known = (*path, key), f"{text}.{key}" if text else key, given and name in stated
         if isinstance(value, BaseModel):
-            yield from _walk(value, here, said, given=known)
+            _walk(found, value, here, said, given=known)
         elif isinstance(value, dict) and any(isinstance(item, BaseModel) for item in value.values()):
             for entry, item in value.items():
-                yield from _walk(item, (*here, entry), f"{said}.{entry}", given=known)
+                _walk(found, item, (*here, entry), f"{said}.{entry}", given=known)
         elif isinstance(value, list) and any(isinstance(item, BaseModel) for item in value):
             for index, item in enumerate(value):
                 label = getattr(item, "name", None)
-                yield from _walk(item, (*here, index), f"{said}.{label}" if label else f"{said}[{index}]", given=known)
-        elif any(
-            isinstance(extra, Notation) and extra.text.partition(",")[0] not in ("name", "moment")
-            for extra in field.metadata
-        ):
+                _walk(found, item, (*here, index), f"{said}.{label}" if label else f"{said}[{index}]", given=known)
+        elif notation is not None:
             if key == "exponent" and getattr(table, "popularity", "") != "zipf":
                 continue  # it has no meaning there
-            yield here, said, known, value, next(one.text for one in field.metadata if isinstance(one, Notation))
+            found.append((here, said, known, value, notation))
 
 
 @lru_cache(maxsize=1 << 16)  # the cells of a sweep ask the same again and again
@@ -59,41 +85,49 @@ def covers(pattern: str, path: Path, text: str) -> bool:
     return any(expression.fullmatch(form) is not None for form in (text, path_text(path)))
 
 
+@lru_cache(maxsize=1 << 14)
+def _closest(patterns: tuple[str, ...], path: Path, text: str) -> str | None:
+    """The longest of these patterns that fits a figure."""
+    return max((pattern for pattern in patterns if covers(pattern, path, text)), key=len, default=None)
+
+
 def noted(
-    file: schema.ScenarioFile, tables: Mapping[str, Any], placed: Zones
+    file: schema.ScenarioFile, figures: Sequence[Leaf], tables: Mapping[str, Any], placed: Zones
 ) -> tuple[dict[str, str], dict[str, Assumption]]:
     """Sources and assumptions by path; what has neither is an assumption too.
 
     Args:
         file: The checked tables.
+        figures: All that are in them.
         tables: The same as they were written, with the defaults of services filled in.
         placed: Zone by node.
     """
     sources: dict[str, str] = {}
     assumptions: dict[str, str] = {}
-    values: dict[str, str] = {}
-    for path, text, given, value, notation in leaves(file):
-        values[text] = value_text(value, notation)
+    values: dict[str, tuple[Any, str]] = {}
+    books = [(file.sources, tuple(file.sources), sources), (file.assumptions, tuple(file.assumptions), assumptions)]
+    for path, text, given, value, notation in figures:
+        values[text] = value, notation
         if not given and value in (None, 0, 0.0, (), {}):
             continue
         noted = False
-        for notes, result in ((file.sources, sources), (file.assumptions, assumptions)):
-            fitting = [pattern for pattern in notes if covers(pattern, path, text)]
-            if fitting:
-                result[text] = notes[max(fitting, key=len)]
+        for notes, patterns, result in books:
+            closest = _closest(patterns, path, text)
+            if closest is not None:
+                result[text] = notes[closest]
                 noted = True
-        written = at(tables, path)
-        measured = _measured(path, written if given else None)
+        measured = _measured(tables, path, given=given)
         if measured is not None and (given or value == measured.latency):
             sources.setdefault(text, f"{measured.source} ({measured.evidence})")
             assumptions.setdefault(text, measured.assumption if given else f"{_DEFAULT}: {measured.assumption}")
         elif not noted and not _SHAPE.fullmatch(text):
             assumptions.setdefault(text, "no source given" if given else _DEFAULT)
     _latencies(file, placed, sources, assumptions)
+    said = {text: value_text(*values[text]) for text in assumptions if text in values}
     if file.network.latency is None:
-        values["network.latency"] = "by the round trips of regions.toml"
+        said["network.latency"] = "by the round trips of regions.toml"
     names = list(file.services)
-    found = {text: Assumption(why, values.get(text, "")) for text, why in assumptions.items()}
+    found = {text: Assumption(why, said.get(text, "")) for text, why in assumptions.items()}
     return _collapsed(sources, names), _collapsed(found, names)
 
 
@@ -114,12 +148,15 @@ def value_text(value: Any, notation: str) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _measured(path: Path, written: Any) -> Measured | None:
-    catalogue = {"forced_write": forced_writes(), "ack_latency": brokers()}.get(str(path[-1]))
-    if catalogue is None:
+def _measured(tables: Mapping[str, Any], path: Path, *, given: bool) -> Measured | None:
+    """The catalogue's entry for a figure that is named by it, or that it is the default of."""
+    if path[-1] not in ("forced_write", "ack_latency"):
         return None
+    disk = path[-1] == "forced_write"
+    catalogue = forced_writes() if disk else brokers()
+    written = at(tables, path) if given else None
     if written is None:
-        return catalogue["ebs-gp3" if path[-1] == "forced_write" else "kafka"]
+        return catalogue["ebs-gp3" if disk else "kafka"]
     return catalogue.get(written) if isinstance(written, str) else None
 
 
@@ -141,6 +178,7 @@ def _collapsed(notes: dict[str, N], services: list[str]) -> dict[str, N]:
     """Notes that are the same for every service become one, and those of defaults that are the same in a table too."""
     result: dict[str, N] = {}
     alike: dict[str, dict[str, str]] = {}
+    one_policy = len({note for text, note in notes.items() if text.startswith("policies.")}) == 1
     for text, note in notes.items():
         parts = text.split(".", 2)
         kept, part = text, ""
@@ -150,7 +188,7 @@ def _collapsed(notes: dict[str, N], services: list[str]) -> dict[str, N]:
             and all(notes.get(f"services.{s}.{parts[2]}") == note for s in services)
         ):
             kept, part = f"services.*.{parts[2]}", parts[1]
-        elif parts[0] == "policies" and all(n == note for t, n in notes.items() if t.startswith("policies.")):
+        elif parts[0] == "policies" and one_policy:
             kept, part = "policies", text.removeprefix("policies.")
         result.setdefault(kept, note)
         alike.setdefault(kept, {})[part] = getattr(note, "value", "")

@@ -7,13 +7,13 @@ to look when somebody asks which assumption decides (`simtx.experiments.sensitiv
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from simtx.scenario.build import latency, zones
 from simtx.scenario.distributions import Distribution
-from simtx.scenario.notes import covers, leaves
+from simtx.scenario.notes import Leaf, covers
 from simtx.scenario.problems import Problem, path_text
 from simtx.scenario.schema import ScenarioFile
 from simtx.scenario.units import duration, duration_text, number, probability, rate, shown
@@ -103,15 +103,17 @@ class Uncertainty:
         return f"±{up:.3g} %" if abs(down - up) < 1e-9 else f"-{down:.3g} % to +{up:.3g} %"
 
 
-def uncertainties(file: ScenarioFile, problems: list[Problem], *, changed: bool = False) -> dict[str, Uncertainty]:
+def uncertainties(
+    file: ScenarioFile, known: Sequence[Leaf], problems: list[Problem], *, changed: bool = False
+) -> dict[str, Uncertainty]:
     """What a file states, by path.
 
     Args:
         file: The checked tables.
+        known: All figures that are in it.
         problems: Problems found are added here.
         changed: Whether values were changed since the file was read: then a figure may lie beyond the ends that the file states.
     """
-    known = list(leaves(file))
     found: dict[str, Uncertainty] = {}
     for pattern, stated in file.uncertainty.items():
         figures = [
