@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from simtx.metrics.intervals import Floats, Interval, Kind, bounds, log_ratios
 
@@ -94,7 +94,7 @@ def _effect(values: Floats, alpha: float) -> Interval:
 def _by_signs(values: Floats, wins: int, losses: int, alpha: float, as_ratio: bool, excess: int) -> Pair:
     """Where a mean is infinite: who is lower in more replications than chance would have it, unless it is infinite more often (`excess`)."""
     at_odds = excess * (wins - losses) > 0
-    tell = not at_odds and wins + losses > 0 and stats.binomtest(wins, wins + losses).pvalue <= alpha
+    tell = not at_odds and wins + losses > 0 and _sign_test(wins, wins + losses) <= alpha
     infinite = int((~np.isfinite(values)).sum())
     ends = {float(one) for one in values[np.isinf(values)]}
     mean = ends.pop() if len(ends) == 1 else math.nan
@@ -104,6 +104,13 @@ def _by_signs(values: Floats, wins: int, losses: int, alpha: float, as_ratio: bo
     lower = wins > losses if tell else None
     more = 0.0 if tell else math.inf if at_odds else _signs_to_tell(wins, losses, len(values), alpha)
     return Pair(effect, as_ratio, lower, wins, losses, more)
+
+
+def _sign_test(wins: int, decided: int) -> float:
+    """Probability of a split as uneven as this one if both were alike."""
+    from scipy.stats import binomtest  # a second or so to import, and rarely needed: worker processes do without
+
+    return float(binomtest(wins, decided).pvalue)
 
 
 def _signs_to_tell(wins: int, losses: int, n: int, alpha: float) -> float:

@@ -49,7 +49,7 @@ def replaced(scenario: Scenario, changes: Mapping[str, Any], *, units_needed: bo
     changed = compose(
         raw, scenario.name, where, path=file, folder=_folder(scenario), units_needed=False, overrides=overrides
     )
-    return dataclasses.replace(changed, _raw=unmarked(raw))
+    return dataclasses.replace(changed, _raw=unmarked(raw)) if units_needed else changed
 
 
 def in_seconds(path: str, value: Any) -> Any:

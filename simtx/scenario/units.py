@@ -63,12 +63,13 @@ def bare(value: Any) -> Any:
 
 
 def unmarked(value: Any) -> Any:
-    """The value with plain numbers again."""
-    if isinstance(value, dict):
+    """The value with plain numbers again, its tables and lists copied."""
+    kind = type(value)
+    if kind is dict:
         return {key: unmarked(one) for key, one in value.items()}
-    if isinstance(value, list):
+    if kind is list:
         return [unmarked(one) for one in value]
-    return int(value) if isinstance(value, BareInt) else float(value) if isinstance(value, BareFloat) else value
+    return int(value) if kind is BareInt else float(value) if kind is BareFloat else value
 
 
 def duration(value: Any, *, unit_needed: bool = True, zero: bool = True) -> float:

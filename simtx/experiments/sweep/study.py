@@ -6,9 +6,11 @@ numbers), as far as they ask for the same. Cells in which a strategy is the same
 
 from __future__ import annotations
 
+import gc
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,18 @@ if TYPE_CHECKING:
 
 
 _MANY = 10_000  # cells whose scenarios are kept; each takes about 25 kB
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """The scenarios of many cells are made, and stay: Python's collector would look at all of them again and again, and find no circle."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +174,15 @@ class Study:
         if missing and not self._reads_files:
             self._known |= ledger.memo(missing)
         new: dict[str, tuple[str, float, list[str]]] = {}
-        for number, memo in memos.items():
-            if memo not in self._known:
-                self.check([number])
-                scenario = self.cells[number].scenario(self.scenario)
-                size = scenario.expected_length() * (scenario.workload.mean_rate() or 0.0)
-                size = float(scenario.run.transactions or size or scenario.expected_length())
-                new[memo] = self._known[memo] = (scenario_fingerprint(scenario), size, scenario.warnings)
-            self._spare(number)
+        with _uncollected():
+            for number, memo in memos.items():
+                if memo not in self._known:
+                    self.check([number])
+                    scenario = self.cells[number].scenario(self.scenario)
+                    size = scenario.expected_length() * (scenario.workload.mean_rate() or 0.0)
+                    size = float(scenario.run.transactions or size or scenario.expected_length())
+                    new[memo] = self._known[memo] = (scenario_fingerprint(scenario), size, scenario.warnings)
+                self._spare(number)
         if new:
             ledger.remember(new, {})
         return {number: self._known[memo] for number, memo in memos.items()}
