@@ -115,7 +115,7 @@ def execute(
     _check_versions(speaks or {}, {*scenario.services, chosen.hub})
     for _, node, version in upgrades:
         _check_versions({node: version}, {*scenario.services, chosen.hub})
-    points = triggered(scenario, chosen.hub)
+    points = triggered(scenario, chosen)
     for node, more in (kills or {}).items():
         points.setdefault(node, []).extend(more)
     options = Options(

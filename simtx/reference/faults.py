@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, assert_never
 
 from simtx.reference.killpoints import KillPoint
+from simtx.scenario.fault_kinds import LINK_FAULTS, FaultKind
+from simtx.scenario.infrastructure import BROKER
 from simtx.workload import Streams
+from simtx.workload.faults import Nesting, PlannedFault, fault_plan
 
 if TYPE_CHECKING:
+    from simtx.protocols import Strategy
     from simtx.reference.launcher import Launcher
     from simtx.scenario import Fault, Scenario
-
-HUB: Final = "hub"
-BROKER: Final = "broker"
-_LINKS: Final = frozenset({"partition", "loss", "duplication", "reorder"})
 
 
 def link_faults(scenario: Scenario) -> bool:
@@ -27,21 +26,21 @@ def link_faults(scenario: Scenario) -> bool:
     chances = [network.loss, network.duplication, network.reorder]
     for link in network.links.values():
         chances += [link.loss, link.duplication, link.reorder]
-    return any(chances) or any(fault.kind in _LINKS for fault in scenario.faults)
+    return any(chances) or any(fault.kind in LINK_FAULTS for fault in scenario.faults)
 
 
-def triggered(scenario: Scenario, strategy_hub: str | None) -> dict[str, list[KillPoint]]:
+def triggered(scenario: Scenario, strategy: Strategy) -> dict[str, list[KillPoint]]:
     """The scenario's crashes that are aimed at a place in a protocol, as kill points by process.
 
     The place may be in the service or in the relay beside it, and a crash of the node takes both, as in the simulator.
     """
     points: dict[str, list[KillPoint]] = {}
-    for number, fault in enumerate(scenario.faults):
+    for planned in fault_plan(scenario, strategy):
+        fault, node = planned.fault, planned.node
         trigger = fault.trigger
-        node = strategy_hub if fault.node == HUB else fault.node
         if trigger is None or node is None:
             continue
-        here, beside = f"scenario-{number}", f"scenario-{number}.relay"
+        here, beside = f"scenario-{planned.number}", f"scenario-{planned.number}.relay"
         for process, own, other in ((node, here, beside), (f"{node}.relay", beside, here)):
             point = KillPoint(
                 own,
@@ -64,7 +63,7 @@ class Injectors:
         self._streams = Streams(launcher.options.seed)
         self._tasks: list[asyncio.Task[None]] = []
         self._away: dict[str, float] = {}
-        self._depths: Counter[tuple[str, str]] = Counter()
+        self._nesting = Nesting()
         self._factors: dict[tuple[str, str], list[float]] = {}
         self._active = 0
         self._over = False
@@ -89,13 +88,9 @@ class Injectors:
 
     def start(self, origin: float) -> None:
         """Schedule them; the clock of the run is at zero at this time of `time.monotonic`."""
-        numbers: Counter[str] = Counter()
-        for number, fault in enumerate(self._launcher.scenario.faults):
-            name = f"fault:{fault.kind}:{fault.node}:{','.join(fault.a)}>{','.join(fault.b)}"
-            stream = f"{name}#{numbers[name]}"
-            numbers[name] += 1
-            if fault.trigger is None:
-                task = asyncio.create_task(self._play(number, fault, stream, origin))
+        for planned in fault_plan(self._launcher.scenario, self._launcher.strategy):
+            if planned.fault.trigger is None:
+                task = asyncio.create_task(self._play(planned, origin))
                 task.add_done_callback(self._launcher.done)  # a run without it would not be what was asked for
                 self._tasks.append(task)
 
@@ -110,7 +105,8 @@ class Injectors:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _play(self, number: int, fault: Fault, stream: str, origin: float) -> None:
+    async def _play(self, planned: PlannedFault, origin: float) -> None:
+        number, fault, stream = planned.number, planned.fault, planned.stream
         duration = self._streams.draws(fault.duration, stream, "duration", block=64)
         gap = self._streams.draws(fault.every, stream, "gap", block=64) if fault.every is not None else None
         if fault.at is not None:
@@ -126,7 +122,7 @@ class Injectors:
             seconds = duration()
             self._active += 1
             try:
-                undo = self._strike(fault, seconds)
+                undo = self._strike(planned, seconds)
                 try:
                     await asyncio.sleep(seconds)
                 finally:  # also if the run ends before
@@ -141,29 +137,36 @@ class Injectors:
     def _log(self, kind: str, number: int, fault: Fault) -> None:
         self._launcher.log.log(kind, fault.node, -1, actor="fault", name=fault.kind, detail=str(number))
 
-    def _strike(self, fault: Fault, seconds: float) -> Callable[[], None]:
-        launcher, kind = self._launcher, fault.kind
-        if kind in _LINKS:
-            return self._links(fault)
-        if kind == "broker-outage" or fault.node == BROKER:
-            return self._broker(seconds)
-        name = launcher.strategy.hub if fault.node == HUB else fault.node
-        if name is None:
-            return _nothing  # a hub's fault, under a strategy without a hub
-        processes = [one for one in (name, f"{name}.relay") if one in launcher.children]
-        if kind == "crash":
-            for one in processes:
-                self.kill(one, seconds)
-            return _nothing
-        if kind == "pause":
-            return self._nested(
-                kind, name, lambda: self._each(processes, "pause"), lambda: self._each(processes, "resume")
-            )
-        if kind == "store-outage":
-            return self._nested(
-                kind, name, lambda: launcher.backends.pause_store(name), lambda: launcher.backends.resume_store(name)
-            )
-        return self._scaled("slow" if kind == "slow" else "clock", processes, fault.factor)
+    def _strike(self, planned: PlannedFault, seconds: float) -> Callable[[], None]:
+        launcher, fault, name = self._launcher, planned.fault, planned.node
+        kind = fault.kind
+        if name is not None and name == BROKER:
+            return self._broker(kind, seconds)
+        processes = [one for one in (name, f"{name}.relay") if name is not None and one in launcher.children]
+        match kind:
+            case "partition" | "loss" | "duplication" | "reorder":
+                return self._links(planned)
+            case "broker-outage":
+                return _nothing  # under a strategy without a broker
+            case _ if name is None:
+                return _nothing  # a hub's fault, under a strategy without a hub
+            case "crash":
+                for one in processes:
+                    self.kill(one, seconds)
+                return _nothing
+            case "pause":
+                return self._nesting.begin(
+                    kind, name, lambda: self._each(processes, "pause"), lambda: self._each(processes, "resume")
+                )
+            case "store-outage":
+                stop, resume = launcher.backends.pause_store, launcher.backends.resume_store
+                return self._nesting.begin(kind, name, lambda: stop(name), lambda: resume(name))
+            case "slow":
+                return self._scaled("slow", processes, fault.factor)
+            case "clock-drift":
+                return self._scaled("clock", processes, fault.factor)
+            case _:
+                assert_never(kind)
 
     def _scaled(self, what: str, processes: list[str], factor: float) -> Callable[[], None]:
         """Make something longer, by the product of all such faults that are in force."""
@@ -185,53 +188,21 @@ class Injectors:
         for one in processes:
             getattr(self._launcher.children[one], act)()
 
-    def _nested(self, kind: str, name: str, begin: Callable[[], Any], end: Callable[[], Any]) -> Callable[[], None]:
-        """Begin something that lasts until the last of the faults that overlap is over."""
-        key = (kind, name)
-        self._depths[key] += 1
-        if self._depths[key] == 1:
-            begin()
-
-        def undo() -> None:
-            self._depths[key] -= 1
-            if not self._depths[key]:
-                end()
-
-        return undo
-
-    def _broker(self, seconds: float) -> Callable[[], None]:
+    def _broker(self, kind: FaultKind, seconds: float) -> Callable[[], None]:
         launcher = self._launcher
         child = launcher.children.get(BROKER)
         if child is not None:
             self._away[BROKER] = time.monotonic() + seconds
             child.kill()
             return _nothing
-        return self._nested("broker-outage", BROKER, launcher.backends.kill_broker, launcher.backends.restart_broker)
+        return self._nesting.begin(kind, BROKER, launcher.backends.kill_broker, launcher.backends.restart_broker)
 
-    def _links(self, fault: Fault) -> Callable[[], None]:
-        launcher = self._launcher
-        pairs = self._pairs(fault)
+    def _links(self, planned: PlannedFault) -> Callable[[], None]:
+        launcher, fault = self._launcher, planned.fault
+        pairs = [list(ends) for ends in planned.links if BROKER not in ends]  # no proxy stands before the broker
         frame = {"type": "control", "kind": fault.kind, "probability": fault.probability, "links": pairs}
         launcher.tell("proxy", do="fault", **frame)
         return lambda: launcher.tell("proxy", do="clear", **frame)
-
-    def _pairs(self, fault: Fault) -> list[list[str]]:
-        first = self._members(fault.a)
-        second = self._members(fault.b) if fault.b or not fault.a else self._members(()) - first
-        pairs = {(x, y) for x in first for y in second if x != y}
-        if not fault.one_way:
-            pairs |= {(y, x) for x, y in pairs}
-        return [list(pair) for pair in sorted(pairs)]
-
-    def _members(self, names: tuple[str, ...]) -> set[str]:
-        launcher = self._launcher
-        wanted = {launcher.strategy.hub if name == HUB else name for name in names}
-        if not wanted:
-            return set(launcher.nodes)
-        zones = {
-            node: launcher.scenario.node_zone(HUB if node == launcher.strategy.hub else node) for node in launcher.nodes
-        }
-        return {node for node in launcher.nodes if node in wanted or zones[node] in wanted}
 
 
 def _nothing() -> None:

@@ -19,6 +19,7 @@ from simtx.report.axes import short
 from simtx.report.pictures import canvas, faults
 from simtx.report.pictures.over_time import level
 from simtx.report.tables import figure as shown_figure
+from simtx.scenario.fault_kinds import NOUNS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _PLACE: Final = re.compile(r"\{([^{}/]+)/([a-z_0-9]+)\}")
 _WIDTH: Final = 110  # characters of a line on a terminal
 _LONGEST: Final = 22  # characters of the names of the nodes that a fault hits that have room above a panel
-_KINDS: Final = {"slow": "slowness", "broker-outage": "outage", "store-outage": "outage of the store"}
 _NAMES: Final = {
     "drift_gross": "gross drift",
     "in_flight": "transactions in flight",
@@ -196,7 +196,7 @@ def _about(story: Any) -> list[tuple[str, str]]:
 
 def _named(kind: str, whom: str) -> str:
     """A fault in a few words; names of many nodes are left out."""
-    what = _KINDS.get(kind, kind)
+    what = NOUNS.get(kind, kind)
     return f"{what} of {whom}" if whom and len(whom) <= _LONGEST else what
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simtx.protocols import STRATEGIES
+from simtx.scenario.fault_kinds import FAULT_KINDS
 from simtx.scenario.infrastructure import HUB, Log
 from simtx.scenario.model import Scenario
 from simtx.scenario.popularity import hottest
@@ -29,9 +30,6 @@ _SECONDS_STEP = 1e-4  # of time for a step of a transaction: messages, writes, a
 _SHARE = 0.8  # of the free memory that a run may take
 _PATIENCE = 600.0  # seconds for one run
 _COARSE = 0.1  # share of arrivals at the same time as another one that is said
-
-
-_DELAYING = ("crash", "pause", "partition", "store-outage", "broker-outage")  # messages wait for their end
 
 
 def warnings(scenario: Scenario) -> list[str]:
@@ -130,7 +128,7 @@ def _idle(scenario: Scenario) -> Iterator[str]:
     if retention is not None and retention <= scenario.broker.redelivery:
         yield "broker.retention: not longer than broker.redelivery, so a message that fails once is lost"
     remembered = scenario.policies.dedup_retention
-    late = [f for f in scenario.faults if f.kind in _DELAYING and f.duration.quantile(0.99) >= remembered]
+    late = [f for f in scenario.faults if FAULT_KINDS[f.kind].delays and f.duration.quantile(0.99) >= remembered]
     if late:
         lasts = max(f.duration.quantile(0.99) for f in late)
         yield (

@@ -11,6 +11,7 @@ from simtx.scenario import schema
 from simtx.scenario.business import OperationSpec, Parameter, StepSpec, Transaction
 from simtx.scenario.catalog import LOCAL, canonical, region, regions
 from simtx.scenario.distributions import Distribution
+from simtx.scenario.fault_kinds import FAULT_KINDS, FaultKind
 from simtx.scenario.infrastructure import BROKER, CLIENT, HUB, Broker, CommonMode, Link, Log, Network, Service, Store
 from simtx.scenario.model import Clients, Fault, Invariant, RunPlan, Trigger, Workload
 
@@ -254,14 +255,14 @@ def faults(files: Iterable[schema.FaultFile], placed: Zones) -> tuple[Fault, ...
     return tuple(made)
 
 
-def targets(kind: str, node: str | None, placed: Zones) -> list[str]:
+def targets(kind: FaultKind, node: str | None, placed: Zones) -> list[str]:
     """The nodes that one entry of the faults happens to, each by itself; an empty name for faults of links."""
-    if kind == "broker-outage":
+    place = FAULT_KINDS[kind].place
+    if place == "broker":
         return [BROKER]
     if node != "*":
         return [node or ""]
-    everything = kind in ("crash", "pause", "clock-drift")
-    return [name for name in placed if name not in (BROKER, CLIENT) and (everything or name != HUB)]
+    return [name for name in placed if name not in (BROKER, CLIENT) and (place == "node" or name != HUB)]
 
 
 def policies(file: schema.PoliciesFile) -> Policies:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import get_args
+from typing import Final, get_args
 
 from simtx.protocols import contract
 from simtx.scenario import build, schema
+from simtx.scenario.fault_kinds import FAULT_KINDS, Place
 from simtx.scenario.infrastructure import BROKER, CLIENT, HUB
 from simtx.scenario.problems import Path, Problem
 from simtx.scenario.units import hint, shown
 
 _EFFECTS = tuple(effect.__name__ for effect in get_args(contract.Effect))
-_LINK_FAULTS = ("partition", "loss", "duplication", "reorder")
-_FAULT_NODES: Mapping[str, str] = {  # which nodes a fault can happen to, in words
-    "crash": "a service or 'hub'",
-    "pause": "a service or 'hub'",
-    "clock-drift": "a service or 'hub'",
-    "slow": "a service",
-    "store-outage": "a service",
-}
+_NODES: Final[Mapping[Place, str]] = {"node": "a service or 'hub'", "service": "a service"}
 
 
 def faults(file: schema.ScenarioFile) -> Iterator[Problem]:
@@ -51,12 +45,12 @@ def faults(file: schema.ScenarioFile) -> Iterator[Problem]:
 def _fault_time(fault: schema.FaultFile, path: Path) -> Iterator[Problem]:
     given = [key for key in ("at", "every", "trigger") if getattr(fault, key) is not None]
     if len(given) != 1:
-        choice = "'at', 'every' or 'trigger'" if fault.kind == "crash" else "'at' or 'every'"
+        choice = "'at', 'every' or 'trigger'" if FAULT_KINDS[fault.kind].triggered else "'at' or 'every'"
         yield (
             path,
             f"give exactly one of {choice}" + (f", not {' and '.join(given)}" if given else " to say when it happens"),
         )
-    elif fault.trigger is not None and fault.kind != "crash":
+    elif fault.trigger is not None and not FAULT_KINDS[fault.kind].triggered:
         yield (*path, "trigger"), f"only a crash has a trigger, a {fault.kind} has none"
     if fault.until is not None and fault.every is None:
         yield (*path, "until"), "belongs to 'every'"
@@ -66,14 +60,16 @@ def _fault_time(fault: schema.FaultFile, path: Path) -> Iterator[Problem]:
 
 def _fault_place(file: schema.ScenarioFile, fault: schema.FaultFile, path: Path) -> Iterator[Problem]:
     placed = {**dict.fromkeys(file.services, ""), HUB: "", BROKER: "", CLIENT: ""}
-    if fault.kind in _FAULT_NODES:
-        allowed = [*file.services, *([HUB] if "hub" in _FAULT_NODES[fault.kind] else [])]
+    kind = FAULT_KINDS[fault.kind]
+    if kind.place in _NODES:
+        whom = _NODES[kind.place]
+        allowed = [*file.services, *([HUB] if kind.place == "node" else [])]
         if fault.node is None:
-            yield (*path, "node"), f"is missing: {_FAULT_NODES[fault.kind]}, or '*'"
+            yield (*path, "node"), f"is missing: {whom}, or '*'"
         elif fault.node == BROKER:
             yield (
                 (*path, "node"),
-                f"a {fault.kind} happens to {_FAULT_NODES[fault.kind]}; for the broker there is kind = 'broker-outage'",
+                f"a {fault.kind} happens to {whom}; for the broker there is kind = 'broker-outage'",
             )
         elif fault.node not in (*allowed, "*"):
             yield (
@@ -82,10 +78,10 @@ def _fault_place(file: schema.ScenarioFile, fault: schema.FaultFile, path: Path)
             )
         elif fault.node == "*" and fault.trigger is not None:
             yield (*path, "node"), "a trigger needs one node, not '*'"
-    elif fault.node is not None and not (fault.kind == "broker-outage" and fault.node == BROKER):
-        better = "'a' and 'b'" if fault.kind in _LINK_FAULTS else "nothing"
+    elif fault.node is not None and not (kind.place == "broker" and fault.node == BROKER):
+        better = "'a' and 'b'" if kind.place == "links" else "nothing"
         yield (*path, "node"), f"a {fault.kind} has no node; give {better}"
-    if fault.kind not in _LINK_FAULTS:
+    if kind.place != "links":
         for key in ("a", "b", "one_way"):
             if getattr(fault, key):
                 yield (*path, key), f"belongs to faults of links, not to a {fault.kind}"
@@ -107,9 +103,9 @@ def _fault_place(file: schema.ScenarioFile, fault: schema.FaultFile, path: Path)
 
 
 def _fault_size(fault: schema.FaultFile, path: Path) -> Iterator[Problem]:
-    for key, kinds in (("factor", ("slow", "clock-drift")), ("probability", ("loss", "duplication", "reorder"))):
-        value = getattr(fault, key)
-        if value is None and fault.kind in kinds:
+    for key, value in (("factor", fault.factor), ("probability", fault.probability)):
+        needed = FAULT_KINDS[fault.kind].strength == key
+        if value is None and needed:
             yield (*path, key), f"is missing: a {fault.kind} needs it"
-        elif value is not None and fault.kind not in kinds:
+        elif value is not None and not needed:
             yield (*path, key), f"does not belong to a {fault.kind}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 from simtx.protocols.policies import Backoff, Policies
 from simtx.scenario.business import StepSpec, Transaction
 from simtx.scenario.distributions import Distribution, duration_text
+from simtx.scenario.fault_kinds import FaultKind
 from simtx.scenario.infrastructure import BROKER, CLIENT, HUB, Broker, CommonMode, Hub, Network, Service
 from simtx.views import View
 
@@ -27,18 +28,6 @@ if TYPE_CHECKING:
 WorkloadKind: TypeAlias = Literal["poisson", "deterministic", "bursty", "profile", "trace", "closed"]
 AskAgain: TypeAlias = Literal["never", "unreached", "unanswered"]
 DeadlockRule: TypeAlias = Literal["timeout", "detect", "wait-die"]
-FaultKind: TypeAlias = Literal[
-    "crash",
-    "pause",
-    "slow",
-    "partition",
-    "loss",
-    "duplication",
-    "reorder",
-    "store-outage",
-    "broker-outage",
-    "clock-drift",
-]
 
 # --- load, trouble, and what has to hold --------------------------------------------------------------------------------------
 

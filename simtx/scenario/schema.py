@@ -11,6 +11,7 @@ from simtx.protocols.policies import BreakerPolicy, Policies
 from simtx.scenario.business import Popularity
 from simtx.scenario.catalog import brokers, forced_writes
 from simtx.scenario.distributions import Constant, Exponential
+from simtx.scenario.fault_kinds import FaultKind
 from simtx.scenario.fields import (
     AckLatency,
     Chance,
@@ -37,7 +38,7 @@ from simtx.scenario.fields import (
     Whole,
 )
 from simtx.scenario.infrastructure import Acknowledgement, Flush, Isolation, OutboxOrder, Remembered
-from simtx.scenario.model import AskAgain, Clients, DeadlockRule, FaultKind, WorkloadKind
+from simtx.scenario.model import AskAgain, Clients, DeadlockRule, WorkloadKind
 
 _DEFAULTS = Policies()
 _CLIENTS = Clients()

@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from simtx.scenario.business import OperationSpec, StepSpec
+from simtx.scenario.fault_kinds import FAULT_KINDS
 from simtx.scenario.infrastructure import BROKER, CLIENT, HUB
 from simtx.scenario.model import Fault, Scenario, Workload
 from simtx.scenario.units import duration_text
@@ -189,7 +190,7 @@ def fault_text(fault: Fault) -> str:
     if fault.a:
         words.append(f"{'from' if fault.one_way else 'between'} {', '.join(fault.a)}")
         words.append(f"{'to' if fault.one_way else 'and'} {', '.join(fault.b) or 'all others'}")
-    if fault.kind in ("slow", "clock-drift"):
+    if FAULT_KINDS[fault.kind].strength == "factor":
         words.append(f"by a factor of {fault.factor:g}")
     if fault.probability:
         words.append(f"with probability {fault.probability:g}")

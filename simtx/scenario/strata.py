@@ -22,6 +22,7 @@ from simtx.arguments import named
 from simtx.errors import ScenarioError
 from simtx.scenario import build
 from simtx.scenario.changes import replaced
+from simtx.scenario.fault_kinds import FAULT_KINDS
 from simtx.scenario.units import duration_text
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _entries(raw: list[dict[str, Any]], scenario: Scenario) -> Iterator[dict[str
 def _name(fault: Fault, before: list[Stratum]) -> str:
     """The fault in words, with a number where two are called the same."""
     place = fault.node or " and ".join(filter(None, (",".join(fault.a), ",".join(fault.b)))) or "all links"
-    name = fault.kind if fault.kind == "broker-outage" else f"{fault.kind} of {place}"
+    name = fault.kind if FAULT_KINDS[fault.kind].place == "broker" else f"{fault.kind} of {place}"
     same = sum(one.name == name or one.name.startswith(f"{name} #") for one in before)
     return f"{name} #{same + 1}" if same else name
 

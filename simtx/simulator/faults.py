@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, assert_never
 
 from simtx.metrics.recovery import Struck, target
 from simtx.protocols import Effect
 from simtx.protocols.subjects import Row, aims_at
-from simtx.simulator.broker import NAME as BROKER
+from simtx.scenario.infrastructure import BROKER
+from simtx.workload.faults import PlannedFault, fault_plan
 
 if TYPE_CHECKING:
     from simtx.scenario import Fault
     from simtx.simulator.actor import Actor
     from simtx.simulator.network import Link
     from simtx.simulator.node import Node
+    from simtx.simulator.pool import Pool
     from simtx.simulator.world import World
 
 
 def injectors(world: World) -> list[Injector]:
-    """One for each fault of the scenario. Their streams are named by what they hit, so that a fault more shifts none of the others."""
-    found = []
-    numbers: Counter[str] = Counter()
-    for number, fault in enumerate(world.scenario.faults):
-        name = f"fault:{fault.kind}:{fault.node}:{','.join(fault.a)}>{','.join(fault.b)}"
-        found.append(Injector(world, fault, f"{name}#{numbers[name]}", number))
-        numbers[name] += 1
-    return found
+    """One for each fault of the scenario."""
+    return [Injector(world, planned) for planned in fault_plan(world.scenario, world.strategy)]
 
 
 class Injector:
@@ -37,19 +32,18 @@ class Injector:
 
     Args:
         world: Where it strikes.
-        fault: What it is.
-        name: Name of its stream.
-        number: Its number in the scenario.
+        planned: What it is, and whom it hits.
     """
 
-    def __init__(self, world: World, fault: Fault, name: str, number: int) -> None:
+    def __init__(self, world: World, planned: PlannedFault) -> None:
         self._world = world
-        self.fault = fault
-        self._number = number
-        self._duration = world.streams.draws(fault.duration, name, "duration", block=64)
+        self._planned = planned
+        fault = self.fault = planned.fault
+        self._number = planned.number
+        self._duration = world.streams.draws(fault.duration, planned.stream, "duration", block=64)
         self._gap: Callable[[], float] | None = None
         if fault.every is not None:
-            self._gap = world.streams.draws(fault.every, name, "gap", block=64)
+            self._gap = world.streams.draws(fault.every, planned.stream, "gap", block=64)
         self.struck = 0
         self._last = -1
 
@@ -57,7 +51,7 @@ class Injector:
         """Schedule the first blow."""
         fault, env = self.fault, self._world.env
         if fault.trigger is not None:
-            node = self._world.node(fault.node)
+            node = self._node()
             if node is not None:
                 node.arm(Armed(self, fault))
         elif fault.at is not None:
@@ -76,13 +70,13 @@ class Injector:
 
     def _hits(self) -> bool:
         """Whether there is anything that this fault could strike: a hub, a broker, or workers may be missing under a strategy."""
-        world, fault = self._world, self.fault
-        if fault.kind == "broker-outage" or (fault.kind == "crash" and fault.node == BROKER):
-            return world.broker is not None
-        if fault.kind in ("partition", "loss", "duplication", "reorder"):
-            return True
-        node = world.node(fault.node)
-        return node is not None and (fault.kind != "slow" or node.pool is not None)
+        node = self._node()
+        return self._planned.hits and not (self.fault.kind == "slow" and node is not None and node.pool is None)
+
+    def _node(self) -> Node | None:
+        """The node that it hits, if it hits a node."""
+        name = self._planned.node
+        return None if name is None or name == BROKER else self._world.nodes[name]
 
     def _end(self, undo: Callable[[], None]) -> None:
         undo()
@@ -110,61 +104,49 @@ class Injector:
         self._world.env.call_in(self._duration(), self._end, undo)
 
     def _strike(self) -> Callable[[], None]:
-        fault, world = self.fault, self._world
-        kind = fault.kind
-        if kind == "broker-outage" or (kind == "crash" and fault.node == BROKER):
-            return self._broker_outage()
-        if kind in ("partition", "loss", "duplication", "reorder"):
-            return self._links(kind)
-        node = world.node(fault.node)
-        if node is None:
-            return _nothing  # a hub's fault, under a strategy without a hub
-        if kind == "crash":
-            return self._nested(node.name, node.crash, node.restart)
-        if kind == "pause":
-            return self._nested(node.name, node.pause, node.unpause)
-        if kind == "slow":
-            if node.pool is None:
-                return _nothing
-            pool = node.pool
-            pool.factor *= fault.factor
+        fault, broker, node = self.fault, self._world.broker, self._node()
+        if self._planned.node == BROKER and broker is not None:
+            return self._nested(BROKER, broker.crash, broker.restart)
+        match fault.kind:
+            case "partition" | "loss" | "duplication" | "reorder" as kind:
+                return self._links(kind)
+            case "crash":
+                return _nothing if node is None else self._nested(node.name, node.crash, node.restart)
+            case "pause":
+                return _nothing if node is None else self._nested(node.name, node.pause, node.unpause)
+            case "store-outage":
+                return _nothing if node is None else self._nested(node.name, node.begin_outage, node.end_outage)
+            case "slow":
+                return _nothing if node is None or node.pool is None else self._slow(node.pool)
+            case "clock-drift":
+                return _nothing if node is None else self._drift(node)
+            case "broker-outage":
+                return _nothing  # under a strategy without a broker
+            case _:
+                assert_never(fault.kind)
 
-            def recover() -> None:
-                pool.factor /= fault.factor
+    def _slow(self, pool: Pool) -> Callable[[], None]:
+        pool.factor *= self.fault.factor
 
-            return recover
-        if kind == "clock-drift":
-            node.timer_factor *= fault.factor
+        def recover() -> None:
+            pool.factor /= self.fault.factor
 
-            def adjust() -> None:
-                node.timer_factor /= fault.factor
+        return recover
 
-            return adjust
-        return self._nested(node.name, node.begin_outage, node.end_outage)
+    def _drift(self, node: Node) -> Callable[[], None]:
+        node.timer_factor *= self.fault.factor
+
+        def adjust() -> None:
+            node.timer_factor /= self.fault.factor
+
+        return adjust
 
     def _nested(self, node: str, begin: Callable[[], None], end: Callable[[], None]) -> Callable[[], None]:
-        """Begin something that lasts until the last of the faults that overlap on a node is over."""
-        depths, key = self._world.fault_depths, (self.fault.kind, node)
-        depths[key] = depths.get(key, 0) + 1
-        begin()
+        return self._world.nesting.begin(self.fault.kind, node, begin, end)
 
-        def undo() -> None:
-            depths[key] -= 1
-            if not depths[key]:
-                end()
-
-        return undo
-
-    def _broker_outage(self) -> Callable[[], None]:
-        broker = self._world.broker
-        if broker is None:
-            return _nothing
-        return self._nested(BROKER, broker.crash, broker.restart)
-
-    def _links(self, kind: str) -> Callable[[], None]:
-        fault = self.fault
-        chance = fault.probability
-        links = self._world.links_between(fault.a, fault.b, one_way=fault.one_way)
+    def _links(self, kind: Literal["partition", "loss", "duplication", "reorder"]) -> Callable[[], None]:
+        chance = self.fault.probability
+        links = [self._world.link(*ends) for ends in self._planned.links]
 
         def change(link: Link, sign: int) -> None:
             if kind == "partition":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from simtx.errors import RunFailed, ScenarioError
@@ -35,6 +35,7 @@ from simtx.simulator.sampler import Sampler
 from simtx.simulator.store import Store
 from simtx.simulator.timers import Timers
 from simtx.workload.by_transaction import Draw, TransactionStreams
+from simtx.workload.faults import Nesting
 from simtx.workload.planner import Planner
 from simtx.workload.streams import Streams
 
@@ -99,7 +100,7 @@ class World:
             acknowledgement = self._latencies(scenario.broker.ack_latency, BROKER, "ack")
             self.broker = Broker(self, scenario.broker, linger, acknowledgement)
         self._events = 0
-        self.fault_depths: dict[tuple[str, str], int] = {}
+        self.nesting = Nesting()
         self.injectors = injectors(self)
         self.horizon = 0.0
         self.struck: list[Struck] = []
@@ -171,12 +172,6 @@ class World:
         """Period of the background flush of a node's lazy records, in seconds."""
         return self._lazy_flush[node]
 
-    def node(self, name: str) -> Node | None:
-        """A node by the name that a fault uses: ``hub`` is the coordinator or orchestrator, None under a strategy that has neither."""
-        if name == "hub":
-            return self.nodes[self.strategy.hub] if self.strategy.hub is not None else None
-        return self.nodes[name]
-
     def link(self, source: str, destination: str) -> Link:
         """The link from one node to another; links are made when they are first needed, each with streams of its own."""
         link = self.links.get((source, destination))
@@ -205,25 +200,6 @@ class World:
         if name == CLIENT:
             return self.scenario.network.client_zone or ""
         return self.zones[name]
-
-    def links_between(self, a: Iterable[str], b: Iterable[str], *, one_way: bool) -> list[Link]:
-        """All links from the nodes or zones `a` to the nodes or zones `b`, and back unless `one_way`.
-
-        Without `b` it is all other nodes, without either it is every link.
-        """
-        first = self._members(a)
-        second = self._members(b) if b or not a else self._members(()) - first
-        pairs = {(x, y) for x in first for y in second if x != y}
-        if not one_way:
-            pairs |= {(y, x) for x, y in pairs}
-        return [self.link(x, y) for x, y in sorted(pairs)]
-
-    def _members(self, names: Iterable[str]) -> set[str]:
-        wanted = {self.strategy.hub if name == "hub" else name for name in names}
-        everybody = [*self.nodes, *([BROKER] if self.broker is not None else [])]
-        if not wanted:
-            return set(everybody)
-        return {name for name in everybody if name in wanted or self.zones[name] in wanted}
 
     def broker_or_refuse(self) -> Broker:
         """The broker.

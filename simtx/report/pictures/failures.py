@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from simtx.report import style
 from simtx.report.footer import footed
 from simtx.report.pictures import canvas, faults
+from simtx.scenario.fault_kinds import DOWN_FAULTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from simtx.metrics.run import Run
 
 _LANES: Final = 4
-_DOWN: Final = frozenset({"crash", "broker-outage", "partition", "store-outage"})
 
 
 @footed
@@ -121,7 +121,7 @@ def _bars(ax: Axes, row: float, blows: Sequence[object], end: float) -> None:
     scale = canvas.points(ax)[0] * 0.8 / end
     for number, one in enumerate(blows):
         begin, until, kind = one.begin, min(one.end, end), one.kind  # type: ignore[attr-defined]
-        down = kind in _DOWN
+        down = kind in DOWN_FAULTS
         wide = max(until - begin, 0.003 * end)
         ax.barh(
             row,
