@@ -22,10 +22,11 @@ from typing import Any, Final, NamedTuple
 
 from simtx.checker.admission import UnfitStateError, check_fields
 from simtx.checker.local_store import Output, Store
-from simtx.checker.program import DAEMON, Actor, Node, Play, Player
+from simtx.checker.program import Actor, Node, Play, Player
 from simtx.checker.tables import Book, NotShareableError, Table
 from simtx.errors import ProtocolViolation, SimtxError
 from simtx.protocols import Effect, Machine, Strategy
+from simtx.protocols.names import DAEMON
 
 RUNS: Final = -1  # in place of the number of effects that were done before a crash: there was none
 PAUSED: Final = -2  # the program has come so far, and will get no further before a crash

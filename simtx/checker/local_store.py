@@ -24,8 +24,8 @@ from simtx.protocols import (
     Rollback,
     Transact,
 )
+from simtx.protocols.names import TOMBSTONE
 
-TOMBSTONE: Final = "tombstone"
 _END: Final = ("\0end",)
 """Record of a machine that forgot itself: it is as lazy as any other, so a crash may bring the machine back."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import assert_never
 
 from simtx.checker.layout import REQUESTS, VARIANT_SHIFT, State
 from simtx.checker.local import PAUSED, Outcome
@@ -19,6 +20,7 @@ from simtx.protocols import (
     Alert,
     Answer,
     Append,
+    CancelTimer,
     Commit,
     Decided,
     Delivery,
@@ -26,12 +28,14 @@ from simtx.protocols import (
     Effect,
     Execute,
     Forget,
+    MarkOutbox,
     Message,
     Prepare,
     Publish,
     ReadOutbox,
     Request,
     Rollback,
+    SetTimer,
     Suspect,
     Timer,
     Transact,
@@ -295,3 +299,5 @@ class _Scribe:
             log("acknowledge", node, tx, cause, peer="broker")
         elif isinstance(effect, Forget):
             log("forget", node, tx, cause)
+        elif not isinstance(effect, SetTimer | CancelTimer | ReadOutbox | MarkOutbox):  # these leave no entry
+            assert_never(effect)

@@ -38,8 +38,9 @@ from simtx.protocols import (
     Timer,
     Transact,
 )
+from simtx.protocols.names import DAEMON
+from simtx.protocols.naming import unknown_effect
 
-DAEMON: Final = -1
 _ANSWERING: Final = (Transact, Execute, Prepare, ReadOutbox)
 _LONGEST: Final = 500
 """Effects upon one event. More than this is a machine that repeats what the store answers in the same way again, for ever."""
@@ -292,7 +293,7 @@ class Player:
                 del node.actors[tx]
             store.end(tx)
         elif not isinstance(effect, Suspect):
-            raise ProtocolViolation(f"{type(actor.machine).__name__} asks for {effect!r}, which is no effect")
+            raise unknown_effect(effect, f"{type(actor.machine).__name__} asks for")
         if not isinstance(effect, _ANSWERING):
             return ""
         done = actor.done[-1]

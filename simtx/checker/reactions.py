@@ -8,12 +8,12 @@ from typing import Any, Final, NamedTuple
 
 from simtx.checker.local import PAUSED, UNDER_WAY, Locals, Outcome
 from simtx.checker.local_store import Output
-from simtx.checker.program import DAEMON
 from simtx.checker.properties import Observed
 from simtx.checker.scope import Scope
 from simtx.checker.tables import Book, Table
 from simtx.errors import ScenarioError
 from simtx.protocols import Done, Message, Strategy, Timer
+from simtx.protocols.names import DAEMON
 
 MESSAGE: Final = 0
 DONE: Final = 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 from simtx.protocols import (
+    Acknowledge,
     Alert,
     Answer,
     Append,
@@ -14,6 +15,7 @@ from simtx.protocols import (
     Done,
     Effect,
     Execute,
+    Forget,
     MarkOutbox,
     Message,
     Prepare,
@@ -39,30 +41,40 @@ def describe(effect: Effect, status: str = "") -> str:
 
 
 def _words(effect: Effect) -> str:
-    if isinstance(effect, Message):
-        return f"send {describe_event(effect)} to {effect.to}"
-    if isinstance(effect, Append):
-        return f"{'force' if effect.forced else 'lazily write'} record '{effect.record[0]}'"
-    if isinstance(effect, Transact | Execute | Prepare):
-        steps = f" of step {', '.join(map(str, effect.steps))}" if effect.steps else ""
-        return f"{type(effect).__name__.lower()} '{effect.tag}'{steps}"
-    if isinstance(effect, Publish):
-        return f"publish {describe_event(effect.message)} for {effect.message.to}"
-    if isinstance(effect, Answer | Decided):
-        return f"{'answer' if isinstance(effect, Answer) else 'decide'} {effect.outcome}"
-    if isinstance(effect, SetTimer | CancelTimer):
-        return f"{'set' if isinstance(effect, SetTimer) else 'cancel'} timer '{effect.kind}'"
-    if isinstance(effect, Commit | Rollback):
-        return "commit the branch" if isinstance(effect, Commit) else "roll the branch back"
-    if isinstance(effect, ReadOutbox):
-        return "read the outbox"
-    if isinstance(effect, MarkOutbox):
-        return f"mark outbox row {', '.join(map(str, effect.ids))}"
-    if isinstance(effect, Suspect):
-        return f"suspect {effect.node}"
-    if isinstance(effect, Alert):
-        return f"alert: {effect.reason}"
-    return type(effect).__name__.lower()
+    match effect:
+        case Message():
+            return f"send {describe_event(effect)} to {effect.to}"
+        case Append():
+            return f"{'force' if effect.forced else 'lazily write'} record '{effect.record[0]}'"
+        case Transact() | Execute() | Prepare():
+            steps = f" of step {', '.join(map(str, effect.steps))}" if effect.steps else ""
+            return f"{type(effect).__name__.lower()} '{effect.tag}'{steps}"
+        case Publish():
+            return f"publish {describe_event(effect.message)} for {effect.message.to}"
+        case Answer():
+            return f"answer {effect.outcome}"
+        case Decided():
+            return f"decide {effect.outcome}"
+        case SetTimer():
+            return f"set timer '{effect.kind}'"
+        case CancelTimer():
+            return f"cancel timer '{effect.kind}'"
+        case Commit():
+            return "commit the branch"
+        case Rollback():
+            return "roll the branch back"
+        case ReadOutbox():
+            return "read the outbox"
+        case MarkOutbox():
+            return f"mark outbox row {', '.join(map(str, effect.ids))}"
+        case Suspect():
+            return f"suspect {effect.node}"
+        case Alert():
+            return f"alert: {effect.reason}"
+        case Acknowledge() | Forget():
+            return type(effect).__name__.lower()
+        case _:
+            assert_never(effect)
 
 
 def describe_event(event: Any) -> str:

@@ -24,9 +24,8 @@ from typing import Any, Final, get_args
 from simtx.arguments import checked, has, instance, listed
 from simtx.errors import ScenarioError
 from simtx.metrics.durable import Disk
-from simtx.metrics.journal import DAEMON
 from simtx.metrics.players import Player, spawn
-from simtx.metrics.programs import EFFECTS, WORK, Work, described, told
+from simtx.metrics.programs import EFFECTS, WORK, Work, told
 from simtx.metrics.trace import TraceEvent
 from simtx.metrics.traffic import Traffic
 from simtx.protocols import (
@@ -47,6 +46,8 @@ from simtx.protocols import (
     Timer,
 )
 from simtx.protocols.codec import CodecError, decode, register
+from simtx.protocols.names import DAEMON
+from simtx.protocols.naming import described
 
 CLOCK_DRIFT: Final = "clock-drift"
 DATABASE_CRASH: Final = ("database-crash", "database-recovery")

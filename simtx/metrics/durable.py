@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from simtx.protocols import Branch, Effect, OutboxRow, Prepare, Transact
 from simtx.protocols.codec import dumps
-
-TOMBSTONE: Final = "tombstone"
+from simtx.protocols.names import TOMBSTONE
 
 
 def identity(value: Any) -> Hashable:

@@ -4,36 +4,55 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, assert_never
 
 from simtx.metrics.ledger import TransactionRecord
-from simtx.metrics.programs import swallowed
 from simtx.protocols import (
     Acknowledge,
     Alert,
     Answer,
     Append,
+    CancelTimer,
+    Commit,
     Decided,
     Delivery,
+    Done,
     Effect,
     Event,
     Execute,
     Forget,
     Machine,
+    MarkOutbox,
     Message,
     Plan,
     Prepare,
     Publish,
+    ReadOutbox,
     Record,
     Request,
+    Rollback,
+    SetTimer,
     Suspect,
     Timer,
     Transact,
 )
 from simtx.protocols.codec import encode
+from simtx.protocols.names import CLIENT, DAEMON
+from simtx.protocols.naming import swallowed, unknown_effect
 
-DAEMON = -1
-CLIENT = "client"
+_ELSEWHERE: Final = (
+    Append,
+    Transact,
+    Execute,
+    Prepare,
+    Commit,
+    Rollback,
+    SetTimer,
+    CancelTimer,
+    ReadOutbox,
+    MarkOutbox,
+)
+"""Effects that are written down when they have ended, by another method, or that leave no entry."""
 
 
 class Recorder(Protocol):
@@ -97,6 +116,8 @@ class Journal:
             actor.cause = log("request", self.node, tx, actor=who, peer=who, name=event.kind)
         elif isinstance(event, Timer) and tx != DAEMON:
             actor.cause = log("timer", self.node, tx, actor.cause, actor=actor.machine.role, name=event.kind)
+        elif not isinstance(event, Timer | Done):  # what an operation came to is in the entry of the operation
+            assert_never(event)
 
     def handled(self, actor: Actor, event: Event, effects: Sequence[Effect], state: str) -> None:
         """A machine has reacted: all that it takes to replay it (`simtx.metrics.conformance`). To be called before the effects run.
@@ -146,6 +167,8 @@ class Journal:
             log("acknowledge", self.node, tx, cause, actor=role, peer="broker")
         elif isinstance(effect, Forget):
             log("forget", self.node, tx, cause, actor=role)
+        elif not isinstance(effect, _ELSEWHERE):
+            raise unknown_effect(effect, f"{actor.machine!r} asked for")
 
     def appended(self, actor: Actor, effect: Append) -> None:
         """A log record is durable (forced), or written for later (lazy)."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from simtx.metrics.durable import Disk
-from simtx.metrics.journal import DAEMON
-from simtx.metrics.programs import SILENT, WORK, Clock, Program, Work, described
+from simtx.metrics.programs import SILENT, WORK, Clock, Program, Work
 from simtx.metrics.trace import TraceEvent
 from simtx.protocols import (
     Append,
@@ -25,6 +24,8 @@ from simtx.protocols import (
     SetTimer,
     Strategy,
 )
+from simtx.protocols.names import DAEMON
+from simtx.protocols.naming import described
 
 
 class Player:

@@ -85,6 +85,8 @@ _ENTRIES: Final[Mapping[str, tuple[type, Match]]] = {
 
 EFFECTS: Final = frozenset(_ENTRIES)
 """Kinds of the entries that effects leave."""
+LEAVES: Final = frozenset(kind for kind, _ in _ENTRIES.values())
+"""Effects that leave an entry."""
 SILENT: Final = (SetTimer, CancelTimer, MarkOutbox, ReadOutbox)
 """Effects that leave no entry."""
 WORK: Final = (Transact, Execute, Prepare)
@@ -97,39 +99,6 @@ def is_of(entry: TraceEvent, effect: Effect) -> bool:
     """Whether this entry is the one that this effect leaves."""
     kind, match = _ENTRIES[entry.kind]
     return type(effect) is kind and match(effect, entry)
-
-
-def described(effect: Effect) -> str:
-    """An effect in a few words, as it is called in findings."""
-    name = type(effect).__name__
-    if isinstance(effect, Message):
-        return f"send of '{effect.kind}' to {effect.to}"
-    if isinstance(effect, Publish):
-        return f"publish of '{effect.message.kind}'"
-    if isinstance(effect, Append):
-        return f"{'forced' if effect.forced else 'lazy'} append of {effect.record[0]!r}"
-    if isinstance(effect, Transact | Execute | Prepare):
-        return f"{name.lower()} '{effect.tag}'"
-    if isinstance(effect, Answer | Decided):
-        return f"{name.lower()} '{effect.outcome}'"
-    if isinstance(effect, SetTimer | CancelTimer):
-        return f"{name} '{effect.kind}'"
-    return name.lower()
-
-
-def swallowed(effect: Effect) -> tuple[str, str] | None:
-    """Name and peer of the ``lost`` entry for an effect that a crash has kept from happening; None: nobody could have noticed it."""
-    if isinstance(effect, Message):
-        return f"send {effect.kind}", effect.to
-    if isinstance(effect, Publish):
-        return f"publish {effect.message.kind}", "broker"
-    if isinstance(effect, Append):
-        return f"append {effect.record[0]}", ""
-    if isinstance(effect, Answer):
-        return f"answer {effect.outcome}", "client"
-    if isinstance(effect, SetTimer | CancelTimer | Forget | Decided | ReadOutbox | MarkOutbox):
-        return None
-    return type(effect).__name__.lower(), ""
 
 
 def told(entry: TraceEvent) -> str:

@@ -31,7 +31,7 @@ from simtx.protocols.contract import Delivery, Key, Plan, Promise, Step
 from simtx.protocols.drawing import Drawn
 from simtx.protocols.policies import Policies
 
-CLIENT: Final = -1
+FROM_CLIENT: Final = -1
 """In place of a delivery's id: the client's request is being worked on, and the client waits for the answer."""
 NOBODY: Final = -2
 """In place of a delivery's id: nobody waits, neither the client nor the broker."""

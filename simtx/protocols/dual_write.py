@@ -41,8 +41,8 @@ from typing import ClassVar, Literal, TypeAlias
 from simtx.arguments import require
 from simtx.errors import ScenarioError
 from simtx.protocols.choreography import (
-    CLIENT,
     DEFAULT_POLICIES,
+    FROM_CLIENT,
     NOBODY,
     ChoreographyStrategy,
     StepEvent,
@@ -182,7 +182,7 @@ class DualWriteService(Machine):
         self.hops = 0
         self.undoing = False
         self.refused = False
-        self.origin = NOBODY  # id of the delivery, or CLIENT
+        self.origin = NOBODY  # id of the delivery, or FROM_CLIENT
         self.attempt = 0
         self.outgoing: Message | None = None
         self.queue: tuple[Request | Delivery, ...] = ()
@@ -226,7 +226,7 @@ class DualWriteService(Machine):
             self.plan = requested_plan(event.plan, self.node)
             self.index = self.hops = 0
             self.undoing = False
-            self.origin = CLIENT
+            self.origin = FROM_CLIENT
         if self.hops > self.policies.maximum_hops:
             effects.append(
                 Alert(
@@ -258,7 +258,7 @@ class DualWriteService(Machine):
         steps = self._steps()
         effects: list[Effect] = []
         if done.status == "failed":
-            if self.origin == CLIENT and self.attempt + 1 >= self.policies.attempts:
+            if self.origin == FROM_CLIENT and self.attempt + 1 >= self.policies.attempts:
                 self.refused = True
                 self._finish(effects)
             else:
@@ -345,7 +345,7 @@ class DualWriteService(Machine):
                     f"{self._what()}: event '{self._kind()}' could not be published in {self.attempt} attempts, nothing done"
                 )
             )
-            if self.origin == CLIENT:
+            if self.origin == FROM_CLIENT:
                 self.refused = True
                 self._finish(effects)
             else:
@@ -389,7 +389,7 @@ class DualWriteService(Machine):
         """Answer or acknowledge, and turn to the next event if there is one."""
         if self.refused:
             effects.append(Decided("aborted"))
-        if self.origin == CLIENT:
+        if self.origin == FROM_CLIENT:
             effects.append(
                 Answer("aborted", f"step '{self._steps()[0].name}' was refused") if self.refused else Answer("accepted")
             )

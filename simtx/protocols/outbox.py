@@ -41,8 +41,8 @@ from typing import Any, ClassVar, Final, get_args
 
 from simtx.arguments import choice, flag, require
 from simtx.protocols.choreography import (
-    CLIENT,
     DEFAULT_POLICIES,
+    FROM_CLIENT,
     NOBODY,
     ChoreographyStrategy,
     StepEvent,
@@ -148,7 +148,7 @@ class OutboxService(Machine):
         self.index = 0
         self.hops = 0
         self.undoing = False
-        self.origin = NOBODY  # id of the delivery, or CLIENT, or NOBODY
+        self.origin = NOBODY  # id of the delivery, or FROM_CLIENT, or NOBODY
         self.attempt = 0  # local transactions that failed, or compensations that were refused
 
     # --- events in --------------------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class OutboxService(Machine):
     def begin(self, request: Request) -> list[Effect]:
         """The client's request, at the service of the first step."""
         self.plan = requested_plan(request.plan, self.node)
-        self.origin = CLIENT
+        self.origin = FROM_CLIENT
         return self._act()
 
     def advance(self, delivery: Delivery) -> list[Effect]:
@@ -284,7 +284,7 @@ class OutboxService(Machine):
             effects.append(Decided("committed"))
         if self.origin >= 0:
             effects.append(Acknowledge(self.origin))
-        elif self.origin == CLIENT:
+        elif self.origin == FROM_CLIENT:
             effects.append(
                 Answer("accepted")
                 if verdict == "done"
@@ -322,7 +322,7 @@ class OutboxService(Machine):
         """The back-off is over."""
         if self.undoing:
             return self._undo()
-        if self.origin == CLIENT and self.attempt >= self.policies.attempts:
+        if self.origin == FROM_CLIENT and self.attempt >= self.policies.attempts:
             self.state = "acting"
             return [Transact("give-up", (), (self.tx, 0, "action"), _REFUSED)]
         return self._act()

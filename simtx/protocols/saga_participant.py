@@ -32,11 +32,12 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from simtx.protocols.contract import Branch, Done, Effect, Forget, Machine, Message, Step, Transact, Transition
+from simtx.protocols.names import TOMBSTONE
 
 _DONE: Final = Branch("done")
 _REFUSED: Final = Branch("refused")
 _UNDONE: Final = Branch("undone")
-_TOMBSTONE: Final = Branch("tombstone")
+_TOMBSTONE: Final = Branch(TOMBSTONE)
 _FORGET: Final = Forget()
 
 

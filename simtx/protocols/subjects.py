@@ -8,21 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from simtx.protocols.contract import Append, Effect, MarkOutbox, Message, Prepare, Publish
+from simtx.protocols.contract import Effect, MarkOutbox, Message, Publish
+from simtx.protocols.naming import name
 
 Row = Callable[[int], Message | None]
 """The message of an outbox row by its number, or None; a row that has just been marked counts."""
-
-
-def name(effect: Effect) -> str:
-    """What is inside of an effect: the kind of a message or timer, the first word of a record, a tag, an outcome."""
-    if isinstance(effect, Message):
-        return effect.kind
-    if isinstance(effect, Publish):
-        return effect.message.kind
-    if isinstance(effect, Append | Prepare):
-        return str(effect.record[0])
-    return str(getattr(effect, "tag", getattr(effect, "kind", getattr(effect, "outcome", ""))))
 
 
 def events(effect: Effect, row: Row) -> list[Message]:

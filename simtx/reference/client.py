@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from simtx.metrics import journal
+from simtx.protocols.names import CLIENT
 from simtx.protocols.policies import Backoff
 from simtx.reference.eventlog import LogFile
 from simtx.reference.process import Ending
 from simtx.reference.refusals import Refusals
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.wire import Connection, Peer, Server
-
-NAME = "client"
 
 
 @dataclass(slots=True)
@@ -62,7 +61,7 @@ class Client:
         self._schedule = [json.loads(line) for line in (folder.path / "schedule.jsonl").read_text().splitlines()]
         self._open: dict[int, _Call] = {}  # those without an answer, by transaction
         self._backoff = Backoff(*config["backoff"])
-        self._random = random.Random(f"{config['seed']}:{NAME}")  # noqa: S311 - jitter, not cryptography
+        self._random = random.Random(f"{config['seed']}:{CLIENT}")  # noqa: S311 - jitter, not cryptography
         self._waiting: set[int] = set()  # those whose user has not lost patience, in a closed workload
         self._next = 0
         self.begun = False
@@ -73,7 +72,7 @@ class Client:
         """The connection to an entry node."""
         link = self._links.get(entry)
         if link is None:
-            link = Connection(NAME, self._secret, lambda: self._folder.locate(entry), self.on_frame, expect=entry)
+            link = Connection(CLIENT, self._secret, lambda: self._folder.locate(entry), self.on_frame, expect=entry)
             self._links[entry] = link
         return link
 
@@ -124,7 +123,7 @@ class Client:
         entry = self._schedule[self._next]
         tx = self._next
         self._next += 1
-        number = self._log.log("arrive", NAME, tx, actor=NAME, peer=entry["entry"], detail=entry["detail"])
+        number = self._log.log("arrive", CLIENT, tx, actor=CLIENT, peer=entry["entry"], detail=entry["detail"])
         call = self._open[tx] = _Call(tx, self._loop.time(), number)
         self._ask(call)
         if self._config["users"]:
@@ -182,7 +181,7 @@ class Client:
         call = self._open.pop(tx)
         if self._loop.time() - call.since > self._config["deadline"]:
             return
-        self._log.log("reply", NAME, tx, frame.get("origin"), actor="network", name=str(frame.get("outcome")))
+        self._log.log("reply", CLIENT, tx, frame.get("origin"), actor="network", name=str(frame.get("outcome")))
         self._goes_on(tx)
 
     def _goes_on(self, tx: int) -> None:
@@ -216,7 +215,7 @@ class Client:
         self._refusals(peer, reason)
 
     def _write_refusal(self, peer: str, reason: str) -> None:
-        self._log.log("refuse", NAME, -1, actor="network", peer=peer, detail=reason)
+        self._log.log("refuse", CLIENT, -1, actor="network", peer=peer, detail=reason)
 
     async def close(self) -> None:
         """Disconnect."""

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
+from simtx.protocols.names import BROKER
 from simtx.reference.killpoints import KillPoint
 from simtx.scenario.fault_kinds import LINK_FAULTS, FaultKind
-from simtx.scenario.infrastructure import BROKER
 from simtx.workload import Streams
 from simtx.workload.faults import Nesting, PlannedFault, fault_plan
 

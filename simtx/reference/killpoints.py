@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from simtx.protocols import Effect, Message, OutboxRow, Publish
-from simtx.protocols.subjects import aims_at, name
+from simtx.protocols.naming import name
+from simtx.protocols.subjects import aims_at
 
 
 @dataclass(slots=True)

@@ -14,12 +14,13 @@ from simtx.errors import RunFailed
 from simtx.metrics.timeline import step
 from simtx.protocols import Strategy
 from simtx.protocols.codec import encode
+from simtx.protocols.names import BROKER, CLIENT
 from simtx.reference.brokers import BrokerFailed
 from simtx.reference.calls import Calls
 from simtx.reference.eventlog import LogFile
 from simtx.reference.faults import Injectors, link_faults
 from simtx.reference.killpoints import KillPoint
-from simtx.reference.preflight import BROKER, CLIENT, LAUNCHER, PROXY
+from simtx.reference.preflight import LAUNCHER, PROXY
 from simtx.reference.runrecord import replace_file, without_password
 from simtx.reference.schedule import Schedule
 from simtx.reference.stores.base import StoreFailed

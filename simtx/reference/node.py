@@ -16,7 +16,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import PeerFault, ProtocolViolation
-from simtx.metrics.journal import DAEMON, Journal
+from simtx.metrics.journal import Journal
 from simtx.protocols import (
     Acknowledge,
     Alert,
@@ -46,6 +46,8 @@ from simtx.protocols import (
     Transact,
 )
 from simtx.protocols.breaker import CircuitBreaker
+from simtx.protocols.names import DAEMON
+from simtx.protocols.naming import UnknownEffect, unknown_effect
 from simtx.protocols.policies import Policies
 from simtx.reference.actor import Actor, Intervention
 from simtx.reference.audit import AuditError
@@ -60,6 +62,19 @@ if TYPE_CHECKING:
     from simtx.reference.killpoints import KillSwitch
     from simtx.reference.stores.base import Store
 
+_PLAYED_IN_BEGIN: Final = (
+    Message,
+    Append,
+    SetTimer,
+    CancelTimer,
+    Transact,
+    Prepare,
+    Execute,
+    Commit,
+    Rollback,
+    ReadOutbox,
+    Forget,
+)
 RECOVER: Final = "recover"
 LAST_WORDS: Final = 0.02
 """Seconds in which what was sent leaves a process that a kill point ends: it may have to connect before."""
@@ -350,7 +365,10 @@ class Node:
         elif kind is Forget:
             return self.local.forget(actor)
         else:
-            self._rest(actor, effect)
+            try:
+                self._rest(actor, effect)
+            except UnknownEffect as error:
+                self.end(error)
         return True
 
     def _transmit(self, actor: Actor, message: Message) -> None:
@@ -382,8 +400,8 @@ class Node:
             self._task(self._broker().acknowledge(effect.id))
         elif isinstance(effect, MarkOutbox):
             self.store.mark_outbox(effect.ids)
-        else:
-            self.end(ProtocolViolation(f"{actor.machine!r} asked for {effect!r}, which is no effect"))
+        elif not isinstance(effect, _PLAYED_IN_BEGIN):
+            raise unknown_effect(effect, f"{actor.machine!r} asked for")
 
     def _breaker(self, node: str) -> CircuitBreaker:
         breaker = self.breakers.get(node)

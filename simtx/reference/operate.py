@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from simtx.printable import printable
+from simtx.protocols.names import BROKER
 from simtx.reference.audit import AuditError, AuditLog, Entry, check_history, entries
 from simtx.reference.backends import BROKERS, STORES, Backends
 from simtx.reference.calls import Calls
@@ -28,7 +29,6 @@ from simtx.reference.execute import Session
 from simtx.reference.inspection import Holding, inspect, waiting
 from simtx.reference.interventions import OUTCOMES, end_branch
 from simtx.reference.launcher import Launcher, Options
-from simtx.reference.preflight import BROKER
 from simtx.reference.runfolder import RunFolder, RunFolderError
 from simtx.reference.runrecord import without_password
 from simtx.reference.stores import Store, StoreDamaged, StoreFailed, open_store

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ScenarioError
+from simtx.protocols.names import BROKER, CLIENT
 from simtx.protocols.registry import admit
 
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
     from simtx.scenario import Scenario
 
-BROKER: Final = "broker"
-CLIENT: Final = "client"
 PROXY: Final = "proxy"
 LAUNCHER: Final = "launcher"
 

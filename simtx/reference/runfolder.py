@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ScenarioError, SimtxError
+from simtx.protocols.names import CLIENT
 from simtx.reference.audit import AuditError, Head, read_head, verify
 from simtx.reference.runrecord import LAYOUT, RunRecord, now, replace_file, versions, without_password
 from simtx.reference.sealing import Origin, origin, sealed
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 SECRET_LENGTH: Final = 32
-CLIENT: Final = "client"
 _RESERVE: Final = 1 << 17  # bytes that a run keeps free for its last words
 _LONGEST_REASON: Final = 2000
 _LARGEST_RECORD: Final = 1 << 26

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from simtx.metrics.plain import plain
 from simtx.metrics.trace import TraceEvent
-from simtx.report.spans import CLIENT, Mark, Span, Value, spans_of
+from simtx.protocols.names import CLIENT
+from simtx.report.spans import Mark, Span, Value, spans_of
 
 LEAST: Final = 0.5
 """Length of a slice that takes no time, in microseconds: without any it could not be seen, nor hold the end of an arrow."""

@@ -12,10 +12,11 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from simtx.metrics.programs import EFFECTS, SILENT, is_of, swallowed
+from simtx.metrics.programs import EFFECTS, SILENT, is_of
 from simtx.metrics.trace import TraceEvent
 from simtx.protocols import Append, Commit, Effect, Execute, Prepare, Record, Transact
 from simtx.protocols.codec import CodecError, decode
+from simtx.protocols.naming import swallowed
 
 _STORE: Final = "store"
 """Actor of an ``apply`` that stems from the store's history: its process did not live to log it."""

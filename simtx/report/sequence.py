@@ -17,10 +17,9 @@ from typing import Final
 
 from simtx.errors import ScenarioError
 from simtx.metrics.trace import Trace, TraceEvent
+from simtx.protocols.names import BROKER, CLIENT
 from simtx.report.interrupted import completed
 
-CLIENT: Final = "client"
-BROKER: Final = "broker"
 _HUBS: Final = ("coordinator", "orchestrator")
 
 _STORE: Final = frozenset({"append", "transact", "prepare", "commit", "rollback", "execute"})

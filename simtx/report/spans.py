@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from simtx.metrics.trace import TraceEvent
+from simtx.protocols.names import CLIENT
 
 Kind: TypeAlias = Literal[
     "transaction", "handler", "message", "publication", "store", "log", "in-doubt", "run", "down", "redelivery"
@@ -32,7 +33,6 @@ Value: TypeAlias = str | int | float | bool
 
 RUN: Final = -1
 """Number of the transaction of spans that concern the whole run."""
-CLIENT: Final = "client"
 
 _ARRIVALS: Final = frozenset({"request", "receive", "deliver", "timer", "recover"})
 _WORK: Final = frozenset({"transact", "execute", "prepare", "commit", "rollback"})

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simtx.protocols import STRATEGIES
+from simtx.protocols.names import HUB
 from simtx.scenario.fault_kinds import FAULT_KINDS
-from simtx.scenario.infrastructure import HUB, Log
+from simtx.scenario.infrastructure import Log
 from simtx.scenario.model import Scenario
 from simtx.scenario.popularity import hottest
 from simtx.scenario.traces import coarse

@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
 from simtx.scenario import schema
 from simtx.scenario.business import OperationSpec, Parameter, StepSpec, Transaction
 from simtx.scenario.catalog import LOCAL, canonical, region, regions
 from simtx.scenario.distributions import Distribution
 from simtx.scenario.fault_kinds import FAULT_KINDS, FaultKind
-from simtx.scenario.infrastructure import BROKER, CLIENT, HUB, Broker, CommonMode, Link, Log, Network, Service, Store
+from simtx.scenario.infrastructure import Broker, CommonMode, Link, Log, Network, Service, Store
 from simtx.scenario.model import Clients, Fault, Invariant, RunPlan, Trigger, Workload
 
 Zones = Mapping[str, str]

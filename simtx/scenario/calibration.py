@@ -28,6 +28,7 @@ import numpy as np
 
 from simtx.errors import ScenarioError
 from simtx.files import LARGEST_SCENARIO, Unreadable, parse_toml, read_text
+from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.scenario.catalog import data_path
 from simtx.scenario.distributions import Constant, Distribution, Empirical, Shifted
 from simtx.scenario.infrastructure import CommonMode
@@ -41,7 +42,7 @@ VERSION: Final = 1
 GROUPS: Final = 200
 """Values that a block is written with: the highest stands for the worst half per cent."""
 
-CLIENT, HUB, SERVICE, BROKER = "client", "hub", "service", "broker"
+SERVICE = "service"
 LINKS: Final = tuple(
     f"{a}>{b}"
     for a, b in (

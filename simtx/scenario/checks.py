@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
+from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.scenario import build, faults, schema, steps
 from simtx.scenario.catalog import LOCAL, region, regions
 from simtx.scenario.conservation import conservation
-from simtx.scenario.infrastructure import BROKER, CLIENT, HUB
 from simtx.scenario.notes import Leaf, covers
 from simtx.scenario.problems import Path, Problem
 from simtx.scenario.traces import Arrivals

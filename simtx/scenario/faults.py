@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final, get_args
 
 from simtx.protocols import contract
+from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.scenario import build, schema
 from simtx.scenario.fault_kinds import FAULT_KINDS, Place
-from simtx.scenario.infrastructure import BROKER, CLIENT, HUB
 from simtx.scenario.problems import Path, Problem
 from simtx.scenario.units import hint, shown
 

@@ -14,9 +14,6 @@ Isolation: TypeAlias = Literal["read-committed", "serializable"]
 Acknowledgement: TypeAlias = Literal["memory", "quorum", "fsync"]
 Remembered: TypeAlias = Literal["stored", "all", "none"]
 
-HUB = "hub"
-BROKER = "broker"
-CLIENT = "client"
 
 # --- nodes --------------------------------------------------------------------------------------------------------------------
 

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.protocols.policies import Backoff, Policies
 from simtx.scenario.business import StepSpec, Transaction
 from simtx.scenario.distributions import Distribution, duration_text
 from simtx.scenario.fault_kinds import FaultKind
-from simtx.scenario.infrastructure import BROKER, CLIENT, HUB, Broker, CommonMode, Hub, Network, Service
+from simtx.scenario.infrastructure import Broker, CommonMode, Hub, Network, Service
 from simtx.views import View
 
 if TYPE_CHECKING:

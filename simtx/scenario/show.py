@@ -6,9 +6,9 @@ import re
 from html import escape
 from typing import TYPE_CHECKING
 
+from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.scenario.business import OperationSpec, StepSpec
 from simtx.scenario.fault_kinds import FAULT_KINDS
-from simtx.scenario.infrastructure import BROKER, CLIENT, HUB
 from simtx.scenario.model import Fault, Scenario, Workload
 from simtx.scenario.units import duration_text
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from simtx.protocols import Delivery, Done, Message, Publish
+from simtx.protocols.names import BROKER
 from simtx.simulator.network import Link
 from simtx.simulator.timers import Token
 from simtx.workload.by_transaction import Draw
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from simtx.simulator.actor import Actor
     from simtx.simulator.interpreter import Interpreter
     from simtx.simulator.world import World
-
-NAME: Final = "broker"
 
 
 class _Publication:
@@ -103,7 +102,7 @@ class Broker:
                 node.backlog.append((self._leave, publication))
                 return
             message = publication.effect.message
-            self._link(node.name, NAME).transmit(self._receive, publication, message.tx, message)
+            self._link(node.name, BROKER).transmit(self._receive, publication, message.tx, message)
 
     def _time_out(self, token: Token) -> None:
         publication, token.owner = token.owner, None
@@ -131,7 +130,7 @@ class Broker:
                 self._deliver(parcel)
             else:
                 queue.append(parcel)
-        self._link(NAME, publication.node.name).transmit(self._confirm, publication, message.tx)
+        self._link(BROKER, publication.node.name).transmit(self._confirm, publication, message.tx)
 
     def _duplicate(self, message: Message) -> bool:
         window = self._spec.deduplication_window
@@ -169,7 +168,7 @@ class Broker:
             if parcel.sent:
                 self._again(message)
             parcel.sent = True
-            self._link(NAME, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
+            self._link(BROKER, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
         parcel.timer = Token(parcel, "redelivery", self._redeliver)
         self._world.timers.start(parcel.timer, self._spec.redelivery)
 
@@ -178,7 +177,7 @@ class Broker:
         self.redelivered += 1
         trace = self._world.trace
         if trace is not None:
-            trace.log("redeliver", NAME, message.tx, trace.origin(message), peer=message.to, name=message.kind)
+            trace.log("redeliver", BROKER, message.tx, trace.origin(message), peer=message.to, name=message.kind)
         record = self._world.ledger.active.get(message.tx)
         if record is not None:
             record.retries += 1
@@ -210,7 +209,7 @@ class Broker:
 
     def acknowledge(self, node: Interpreter, tx: int, number: int) -> None:
         """A consumer says that this delivery needs not come again; its word may get lost."""
-        self._link(node.name, NAME).transmit(self._acknowledged, number, tx)
+        self._link(node.name, BROKER).transmit(self._acknowledged, number, tx)
 
     def _acknowledged(self, number: int) -> None:
         parcel = self._parcels.get(number)

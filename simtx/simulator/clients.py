@@ -11,18 +11,17 @@ arrives after the client's deadline is none.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from simtx.metrics import journal
 from simtx.protocols import Request
+from simtx.protocols.names import CLIENT
 from simtx.workload.by_transaction import Draw
 from simtx.workload.planner import arrivals
 
 if TYPE_CHECKING:
     from simtx.metrics.ledger import TransactionRecord
     from simtx.simulator.world import World
-
-CLIENT: Final = "client"
 
 
 class _Call:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, assert_never
 
 from simtx.metrics.recovery import Struck, target
 from simtx.protocols import Effect
+from simtx.protocols.names import BROKER
 from simtx.protocols.subjects import Row, aims_at
-from simtx.scenario.infrastructure import BROKER
 from simtx.workload.faults import PlannedFault, fault_plan
 
 if TYPE_CHECKING:

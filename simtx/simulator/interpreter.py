@@ -12,7 +12,6 @@ from operator import length_hint
 from typing import TYPE_CHECKING
 
 from simtx.errors import ProtocolViolation
-from simtx.metrics.journal import DAEMON
 from simtx.protocols import (
     Acknowledge,
     Alert,
@@ -39,6 +38,8 @@ from simtx.protocols import (
     Timer,
     Transact,
 )
+from simtx.protocols.names import DAEMON
+from simtx.protocols.naming import unknown_effect
 from simtx.simulator.actor import BUSY, IDLE, SUBMITTING, WAITING, Actor
 from simtx.simulator.environment import NORMAL
 from simtx.simulator.local import LocalWork
@@ -50,6 +51,18 @@ if TYPE_CHECKING:
     from simtx.simulator.faults import Armed
 
 _FORGET = Forget()
+_PLAYED_IN_RUN = (
+    Message,
+    Append,
+    Transact,
+    Execute,
+    Prepare,
+    Commit,
+    Rollback,
+    SetTimer,
+    CancelTimer,
+    Forget,
+)
 
 
 class Interpreter(LocalWork):
@@ -293,8 +306,8 @@ class Interpreter(LocalWork):
             actor.done = Done(effect.tag, "done", self._own_store().read_outbox(effect))
         elif isinstance(effect, MarkOutbox):
             self._own_store().outbox.mark(effect.ids, now)
-        else:
-            raise ProtocolViolation(f"{actor.machine!r} asked for {effect!r}, which is no effect")
+        elif not isinstance(effect, _PLAYED_IN_RUN):
+            raise unknown_effect(effect, f"{actor.machine!r} asked for")
 
     def _set_timer(self, actor: Actor, effect: SetTimer) -> None:
         factor = self.timer_factor

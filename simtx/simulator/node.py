@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from simtx.metrics.journal import DAEMON
 from simtx.protocols import Timer
 from simtx.protocols.breaker import CircuitBreaker
+from simtx.protocols.names import DAEMON
 from simtx.simulator.actor import BUSY, SUBMITTING, Actor
 from simtx.simulator.interpreter import Interpreter
 

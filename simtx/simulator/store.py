@@ -6,14 +6,11 @@ It holds data, so that invariants are checked on values. Row locks are exclusive
 
 from __future__ import annotations
 
-from typing import Final
-
 from simtx.metrics.ledger import Ledger
 from simtx.protocols import Execute, Operation, OutboxRow, Prepare, ReadOutbox, Record, Status, Transact
+from simtx.protocols.names import TOMBSTONE
 from simtx.simulator.row_locks import RowLocks
 from simtx.simulator.work import Work
-
-TOMBSTONE: Final = "tombstone"
 
 
 class Store(RowLocks):

@@ -17,10 +17,10 @@ from simtx.metrics.trace import TraceRecorder
 from simtx.protocols import Policies, Strategy
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.codec import register
+from simtx.protocols.names import BROKER, CLIENT
 from simtx.scenario.distributions import Constant
-from simtx.simulator.broker import NAME as BROKER
 from simtx.simulator.broker import Broker
-from simtx.simulator.clients import CLIENT, Clients
+from simtx.simulator.clients import Clients
 from simtx.simulator.common_mode import CommonFactor
 from simtx.simulator.counted import Counted, counted, stations
 from simtx.simulator.disk import Disk

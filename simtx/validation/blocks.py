@@ -13,7 +13,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from simtx.scenario.calibration import CLIENT, HUB, SERVICE
+from simtx.protocols.names import CLIENT, HUB
+from simtx.scenario.calibration import SERVICE
 
 if TYPE_CHECKING:
     from simtx.metrics.trace import Trace, TraceEvent

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from simtx.metrics.journal import DAEMON
 from simtx.protocols.codec import decode
+from simtx.protocols.names import DAEMON
 from simtx.reference.killpoints import KillPoint, program, subjects
 
 if TYPE_CHECKING:

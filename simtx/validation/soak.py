@@ -26,11 +26,12 @@ from simtx.metrics.conformance import DATABASE_CRASH
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.protocols.names import BROKER, CLIENT
 from simtx.reference import scratch
 from simtx.reference.backends import check_broker, check_store
 from simtx.reference.execute import played
 from simtx.reference.launcher import Launcher, Options
-from simtx.reference.preflight import BROKER, CLIENT, check
+from simtx.reference.preflight import check
 from simtx.reference.schedule import Schedule
 from simtx.validation.crash_matrix import kept, written
 from simtx.validation.transfers import busy

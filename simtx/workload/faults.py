@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from simtx.protocols import Strategy
+from simtx.protocols.names import BROKER, HUB
 from simtx.scenario import Fault, Scenario
 from simtx.scenario.fault_kinds import FAULT_KINDS
-from simtx.scenario.infrastructure import BROKER, HUB
 
 
 @dataclass(frozen=True, slots=True)

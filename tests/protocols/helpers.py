@@ -36,12 +36,12 @@ from simtx.protocols.contract import (
     Timer,
     Transact,
 )
+from simtx.protocols.names import DAEMON
 from tests.protocols.effects import Effects
 from tests.protocols.toy import Applied, Node, Publication, Store, chain
 
 __all__ = ["Applied", "Node", "Store", "Witness", "World", "chain"]
 
-DAEMON = -1
 REDELIVERY = 1.0
 Witness = set[tuple[str, str, str, str]]
 Action = Callable[[], None]

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from simtx.errors import PeerFault
 from simtx.protocols.codec import CodecError
+from simtx.protocols.names import BROKER
 from simtx.reference.brokers.base import BrokerFailed
 from simtx.reference.brokers.embedded_core import EmbeddedBroker, EmbeddedSpec, Report
 from simtx.reference.refusals import Refusals
 from simtx.reference.wire import LIMIT, Frame, Handler, Peer, Place, Server, WireError
 
-NAME: Final = "broker"
 _LARGEST: Final = LIMIT - 1024  # bytes of a message, so that it can be delivered in a frame
 
 
@@ -49,7 +49,7 @@ async def serve(
         BrokerFailed: Its file cannot be used, or it cannot listen there.
     """
     broker = EmbeddedBroker(folder, spec_of(spec), log, _LARGEST)
-    server = Server(secret, NAME, lambda peer: _accept(broker, peer), refused)
+    server = Server(secret, BROKER, lambda peer: _accept(broker, peer), refused)
     try:
         try:
             announce(await server.start_as(place, place["port"]))

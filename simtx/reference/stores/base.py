@@ -18,8 +18,6 @@ from simtx.protocols import Execute, OutboxRow, Prepare, Record, Status, Transac
 STORE_VERSION: Final = 1
 """Version of the tables; a store of another version is refused."""
 
-TOMBSTONE: Final = "tombstone"
-
 
 class StoreFailed(SimtxError, RuntimeError):
     """The database cannot go on (a full disk, a lost server, a file of another version); the text says what would help."""

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from simtx.protocols import Execute, Prepare, Transact, codec
-from simtx.reference.stores.base import TOMBSTONE, Result
+from simtx.protocols.names import TOMBSTONE
+from simtx.reference.stores.base import Result
 
 _KINDS: Final = {"add": "a", "set": "s", "read": "r", "refuse": "x"}
 _LARGEST: Final = 2**31 - 1

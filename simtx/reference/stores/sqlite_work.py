@@ -17,7 +17,8 @@ from typing import Final
 
 from simtx.protocols import Branch, Execute, Operation, Prepare, Status, Transact
 from simtx.protocols.codec import dumps, loads
-from simtx.reference.stores.base import TOMBSTONE, Result, StoreFailed
+from simtx.protocols.names import TOMBSTONE
+from simtx.reference.stores.base import Result, StoreFailed
 from simtx.reference.stores.locks import Holder, RowLocks, inbox_lock
 from simtx.reference.stores.play import FirstValues, lockable, play
 from simtx.reference.stores.sqlite_tables import BranchRow, Readers, Writes, branch_rows, to_json

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from simtx.protocols import Acknowledge, Answer, Append, Branch, Forget, Outbox, Publish, Transact, Transition
-from simtx.protocols.choreography import CLIENT
+from simtx.protocols.choreography import FROM_CLIENT
 from simtx.protocols.outbox import OutboxService
 
 from .catalogue import Mutant, Outbox2
@@ -81,7 +81,7 @@ class GivesUpUnstored(OutboxService):
     __slots__ = ()
 
     def again(self, timer: Any) -> Any:
-        given_up = self.origin == CLIENT and self.attempt >= self.policies.attempts
+        given_up = self.origin == FROM_CLIENT and self.attempt >= self.policies.attempts
         return self._conclude("refused") if given_up else super().again(timer)
 
 

@@ -1,0 +1,21 @@
+"""Names that all worlds use for what is no service: said once, here.
+
+No service may have one of the names of nodes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CLIENT: Final = "client"
+"""Who asks for transactions."""
+OPERATOR: Final = "operator"
+"""Who intervenes by hand."""
+BROKER: Final = "broker"
+"""The node that brings events to services."""
+HUB: Final = "hub"
+"""What a scenario calls the coordinator or orchestrator, whatever its strategy calls it."""
+DAEMON: Final = -1
+"""In place of a transaction: the number of a long-running machine, such as a relay."""
+TOMBSTONE: Final = "tombstone"
+"""Value of the idempotency row of an action that never came and was compensated nevertheless."""
