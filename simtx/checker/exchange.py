@@ -52,7 +52,7 @@ class Exchange:
 
     Args:
         model: The model.
-        names: For each participant, its name and the name of its step.
+        names: For each participant, its name, the name of its step, and the keys that only this step changes.
         kinds: For each participant, the number of its class, or -1.
         places: For each participant, whose place it takes.
 
@@ -66,7 +66,7 @@ class Exchange:
     """
 
     def __init__(
-        self, model: ProtocolModel, names: Sequence[tuple[str, str]], kinds: Sequence[int], places: Places
+        self, model: ProtocolModel, names: Sequence[tuple[str, ...]], kinds: Sequence[int], places: Places
     ) -> None:
         self.renaming = Renaming(names, places, kinds, nodes_by_step(model))
         self.nodes = (*places, *range(len(places), len(model.nodes)))

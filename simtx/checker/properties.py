@@ -10,12 +10,13 @@ from simtx.checker.layout import CRASH, ENDED, MASK
 from simtx.checker.local import Locals
 from simtx.checker.local_store import Output
 from simtx.checker.scope import BUDGETS, Scope
-from simtx.protocols import Message
+from simtx.protocols import Message, Plan
 
 ALWAYS: Final[Mapping[str, str]] = {
     "agreement": "no two parties, nor the client, hold opposite decisions",
     "durable-votes": "commit is decided only when every participant has durably voted for it or done its step",
     "effect-once": "the net effect of every step is zero or one, at any time",
+    "undo-order": "a step is undone only after all that came after it, along the plan",
     "order": "the broker gets the first copies of a transaction's events in the order in which a service committed them",
     "contract": "no machine meets an event that it has no answer for, breaks down, or goes on for ever upon one event",
     "termination": "when no more faults come, everything can still come to rest",
@@ -23,6 +24,7 @@ ALWAYS: Final[Mapping[str, str]] = {
 AT_REST: Final[Mapping[str, str]] = {
     "truth": "what the client was told comes true",
     "atomicity": "all steps of a transaction are in force, or none, as anybody has decided",
+    "values": "the values of every store are what the steps in force amount to",
     "validity": "without a fault, a refusal or a conflict, every transaction commits, and its client hears so",
     "non-blocking": "with all nodes up, nobody is blocked, in doubt or stuck, no event is left over, and no client waits; after a crash, none that was promised the decision and whose transaction is in force",
     "parked": "a transaction that waits for an operator is still known to the node that said so, and what he has settled stays settled, whatever has crashed",
@@ -149,9 +151,10 @@ class Judge:
         scope: The scope.
         locals_: The local states.
         observations: What the numbers of observations in a state stand for.
+        plans: The plans of all transactions, where nothing is refused.
     """
 
-    def __init__(self, scope: Scope, locals_: Locals, observations: list[Observed]) -> None:
+    def __init__(self, scope: Scope, locals_: Locals, observations: list[Observed], plans: tuple[Plan, ...]) -> None:
         self.scope = scope
         self.locals = locals_
         self.observations = observations
@@ -164,6 +167,12 @@ class Judge:
         self._writing = [index for index in range(scope.participants) if scope.writes(index)]
         self._granted = scope.changed(**dict.fromkeys(BUDGETS, 0)) == scope.faultless()
         self._budget = scope.budget()
+        self._work = {
+            (step.service, plan.tx, int(step.index)): step.operations for plan in plans for step in plan.steps
+        }
+        self._behind = _descendants(plans[0])
+        self._amounts: dict[int, bool] = {}
+        self._taken_back: dict[int, frozenset[tuple[int, int]]] = {}
 
     # --- parts of a state, remembered -------------------------------------------------------------------------------------------
 
@@ -222,6 +231,32 @@ class Judge:
             known = self._twice[local] = any(net not in (0, 1) for net in self.net(local).values())
         return known
 
+    def undo_order(self, state: Any) -> bool:
+        """See `ALWAYS`; where an operator answers for a step, what he has left in force is his business."""
+        undone = [key for local in state[0] for key in self._undone(local)]
+        if not undone:
+            return True
+        seen = self.observations[state[3]]
+        nets: dict[tuple[int, int], int] = {}
+        for local in state[0]:
+            nets.update(self.net(local))
+        return not any(
+            nets.get((tx, later), 0) > 0
+            for tx, index in undone
+            if tx not in seen.vouched and tx not in dict(seen.skipped)
+            for later in self._behind[index]
+        )
+
+    def _undone(self, local: int) -> frozenset[tuple[int, int]]:
+        """(transaction, step) that was undone here, and is."""
+        known = self._taken_back.get(local)
+        if known is None:
+            counts = self.locals.store(local).counts
+            known = self._taken_back[local] = frozenset(
+                key for key, (did, undid) in counts.items() if undid and did <= undid
+            )
+        return known
+
     def order(self, state: Any) -> bool:
         """See `ALWAYS`."""
         return self._once("order", state[3], lambda seen: "order" not in seen.flags)
@@ -266,6 +301,25 @@ class Judge:
             if ((tx, "aborted") in said and done > skipped) or ((tx, "committed") in said and undone > skipped):
                 return False
         return True
+
+    def values(self, state: Any) -> bool:
+        """See `AT_REST`."""
+        return not state[5] & ENDED or all(map(self._fits, state[0]))
+
+    def _fits(self, local: int) -> bool:
+        """Whether the values of one store are the sum of what was done there and not undone."""
+        known = self._amounts.get(local)
+        if known is None:
+            store = self.locals.store(local)
+            name = self.locals.states.values[local].name
+            expected: dict[str, float] = {}
+            for (tx, index), net in self.net(local).items():
+                for one in self._work.get((name, tx, index), ()):
+                    if one.kind == "add":
+                        expected[one.key] = expected.get(one.key, 0) + net * one.amount
+            found = {key: value for key, value in store.values.items() if value}
+            known = self._amounts[local] = found == {key: value for key, value in expected.items() if value}
+        return known
 
     def _tally(self, state: Any, tx: int) -> tuple[int, int, int]:
         """Of the steps that write: how many are in force, how many are not, and of how many an operator has made that his business."""
@@ -320,17 +374,37 @@ class Judge:
             return True
         seen = self.observations[state[3]]
         told = set(seen.loose)
+        committed: set[tuple[int, str, Any]] = set()
         for (node, _), messages, count in seen.rows:
-            told.update((node, one.kind, getattr(one.body, "cause", None)) for one in messages[:count])
-        for node, kind, cause in told:
-            if cause is None or kind != "step-done":
-                continue
-            tx, index, _ = cause
-            if tx in seen.vouched or tx in dict(seen.skipped):
-                continue
-            if not self.locals.store(state[0][node]).counts.get((tx, index), (0, 0))[0]:
-                return False
-        return True
+            causes = [(node, one.kind, getattr(one.body, "cause", None)) for one in messages]
+            committed.update(causes)
+            told.update(causes[:count])
+        answered = {*seen.vouched, *dict(seen.skipped)}  # transactions of which an operator answers for something
+        if any(one in committed and one[2] is not None and one[2][0] not in answered for one in seen.loose):
+            return False  # it is not, word for word, what was committed
+        return all(
+            self._true(state, *one) for one in told if one[2] is not None and one[2][0] not in answered
+        )
+
+    def _true(self, state: Any, node: int, kind: str, cause: tuple[int, int, str]) -> bool:
+        """Whether what an event says of its cause is so: it was done, or refused, or undone; and all before it was done.
+
+        Steps that only read leave nothing to judge by.
+        """
+        tx, index, what = cause
+        did, undid = self.locals.store(state[0][node]).counts.get((tx, index), (0, 0))
+        if not self.scope.writes(index):
+            return True
+        if kind == "step-refused":
+            return did <= undid if what == "compensation" else not did
+        if kind not in ("step-done", "completed"):
+            return True
+        return did > 0 and (kind != "completed" or self._all_done(state, tx))
+
+    def _all_done(self, state: Any, tx: int) -> bool:
+        """Whether every step of a transaction that writes was done once."""
+        done = {key for local in state[0] for key, (did, _) in self.locals.store(local).counts.items() if did}
+        return all((tx, index) in done for index in self._writing)
 
     def always(self) -> dict[str, Callable[[Any], bool]]:
         """Predicates of every state; `termination` takes more than the state, see `simtx.checker.rest`."""
@@ -361,6 +435,15 @@ class Judge:
     def recovers(self, state: Any) -> bool:
         """A restarted node found something to recover."""
         return "recovered" in self.observations[state[3]].flags
+
+
+def _descendants(plan: Plan) -> dict[int, frozenset[int]]:
+    """For each step those that come after it, directly or not."""
+    behind: dict[int, set[int]] = {int(step.index): set() for step in plan.steps}
+    for step in reversed(plan.steps):
+        for before in step.after:
+            behind[int(before)] |= {int(step.index), *behind[int(step.index)]}
+    return {index: frozenset(found) for index, found in behind.items()}
 
 
 def _more(counts: tuple[tuple[int, int], ...], tx: int, more: int) -> tuple[tuple[int, int], ...]:

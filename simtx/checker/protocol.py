@@ -51,7 +51,7 @@ class ProtocolModel(Steps):
     ) -> None:
         configured = getattr(strategy, "configured", None)
         strategy = configured(POLICIES) if configured is not None else strategy
-        variants = scope.variants()
+        variants = scope.variants(alike=symmetry)
         if symmetry:
             variants = [(text, marked(plans)) for text, plans in variants]
         admit(strategy, scope.services(), [plans[0] for _, plans in variants])
@@ -63,7 +63,7 @@ class ProtocolModel(Steps):
             fused=fused and strategy.uses_broker and not strategy.hub,
             book=Book() if shared else None,
         )
-        self.judge = Judge(scope, self.locals, self.observations)
+        self.judge = Judge(scope, self.locals, self.observations, variants[0][1])
         found = Symmetry(self) if symmetry and not scope.repeats else None  # a variant then matters to the end
         self.symmetry = found if found is not None and found.classes else None
         self._checked: dict[tuple[int, int, int, int], tuple[Any, tuple[Digest, ...]]] = {}

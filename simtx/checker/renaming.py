@@ -25,7 +25,7 @@ class Renaming:
     such a field holds the index of one step, that of the first of its class stands for all, so that which of them it was is lost, too.
 
     Args:
-        names: For each participant, its name and the name of its step.
+        names: For each participant, its name, the name of its step, and the keys that only this step changes.
         places: For each participant, whose place it takes; nobody's (-1) makes it anonymous.
         kinds: For each participant, the number of the class of those that are like it, or -1.
         by_step: Names of the nodes whose machines keep something by step.
@@ -33,7 +33,7 @@ class Renaming:
 
     def __init__(
         self,
-        names: Sequence[tuple[str, str]],
+        names: Sequence[tuple[str, ...]],
         places: Sequence[int],
         kinds: Sequence[int],
         by_step: frozenset[str] = frozenset(),
@@ -45,11 +45,11 @@ class Renaming:
         self._indexes = tuple(map(Index, places))
         self._names: dict[str, str] = {}
         self._of_name: dict[str, int] = {}
-        for participant, (service, step) in enumerate(names):
+        for participant, known in enumerate(names):
             place = places[participant]
-            self._names[service] = names[place][0] if place >= 0 else "?"
-            self._names[step] = names[place][1] if place >= 0 else "??"
-            self._of_name[service] = participant
+            for position, name in enumerate(known):
+                self._names[name] = names[place][position] if place >= 0 else "?" * (position + 1)
+            self._of_name[known[0]] = participant
         self.mentioned: set[int] = set()
 
     def value(self, value: Any) -> Any:

@@ -21,6 +21,8 @@ BUDGETS: Final = (
 Isolation: TypeAlias = Literal["serializable", "read-committed"]
 _MOST: Final = 15
 _REFUSE: Final = Operation("", "refuse")
+#: What a step that is to be refused would add: should it take effect after all, the values of its store show it.
+_TOO_MUCH: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,15 +154,22 @@ class Scope:
         """Whether a step writes."""
         return index < self.participants - self.reads
 
-    def variants(self) -> list[tuple[str, tuple[Plan, ...]]]:
-        """The plans of all transactions, for each thing that may be refused; the first variant is the one where nothing is."""
-        variants = [("nothing is refused", self._plans((), -1))]
+    def variants(self, *, alike: bool = False) -> list[tuple[str, tuple[Plan, ...]]]:
+        """The plans of all transactions, for each thing that may be refused; the first variant is the one where nothing is.
+
+        A step that writes changes two values: one that all steps on its service share, and one of its own. The amounts differ from step to step, so
+        that the values of a store tell which work was done there, all of it or half, once or twice.
+
+        Args:
+            alike: Give all steps the same amounts, so that participants may be told apart by names only.
+        """
+        variants = [("nothing is refused", self._plans((), -1, alike))]
         for index in range(self.participants):
             normal = self.kind(index) != "retriable"
             if (normal and self.refusals) or (not normal and self.unruly):
-                variants.append((f"step {index} of transaction 0 is refused", self._plans((index,), -1)))
+                variants.append((f"step {index} of transaction 0 is refused", self._plans((index,), -1, alike)))
         if self.parallel and self.refusals and self.participants > 1 and self.kind(1) != "retriable":
-            variants.append(("steps 0 and 1 of transaction 0 are refused", self._plans((0, 1), -1)))
+            variants.append(("steps 0 and 1 of transaction 0 are refused", self._plans((0, 1), -1, alike)))
         if self.unruly:
             for index in range(1, self.participants):
                 if self.kind(index) == "retriable":
@@ -168,31 +177,41 @@ class Scope:
                 variants.append(
                     (
                         f"step {index} and the compensation of step {index - 1} are refused",
-                        self._plans((index,), index - 1),
+                        self._plans((index,), index - 1, alike),
                     )
                 )
         return variants
 
-    def _plans(self, refused: tuple[int, ...], irreversible: int) -> tuple[Plan, ...]:
+    def _plans(self, refused: tuple[int, ...], irreversible: int, alike: bool) -> tuple[Plan, ...]:
         return tuple(
             Plan(
                 tx,
                 tuple(
-                    self._step(tx, index, refused if tx == 0 else (), irreversible)
+                    self._step(tx, index, refused if tx == 0 else (), irreversible, alike)
                     for index in range(self.participants)
                 ),
             )
             for tx in range(self.messages)
         )
 
-    def _step(self, tx: int, index: int, refused: tuple[int, ...], irreversible: int) -> Step:
+    def own_key(self, tx: int, index: int) -> str:
+        """The key that no other step changes."""
+        return f"step-{index}" if tx == 0 else f"step-{index} of {tx}"
+
+    def _step(self, tx: int, index: int, refused: tuple[int, ...], irreversible: int, alike: bool) -> Step:
         action: tuple[Operation, ...]
-        undo: tuple[Operation, ...]
+        undo: tuple[Operation, ...] = ()
         key = "x" if self.contention else f"x{tx}"
         if self.writes(index):
-            action, undo = (Operation(key, "add", 1),), (Operation(key, "add", -1),)
+            step = 0 if alike else index
+            changes = ((key, 2 + step + 10 * tx), (self.own_key(tx, index), 3 + 2 * step))
+            action = tuple(Operation(name, "add", amount) for name, amount in changes)
+            if self.kind(index) == "compensatable":  # the point of no return has no way back, nor has what comes after it
+                undo = tuple(Operation(name, "add", -amount) for name, amount in changes)
+            if index in refused:
+                action = tuple(replace(one, amount=_TOO_MUCH) for one in action)
         else:
-            action, undo = (Operation(key, "read"),), ()
+            action = (Operation(key, "read"),)
         if index in refused:
             action = (_REFUSE, *action)
         if index == irreversible and refused:

@@ -57,7 +57,7 @@ class Symmetry:
         model: The model; its plans are `simtx.checker.exchange.marked`.
 
     Attributes:
-        names: For each participant, its name and the name of its step.
+        names: For each participant, its name, the name of its step, and the keys that only this step changes.
         kinds: For each participant, the number of its class, or -1.
         classes: Participants that are alike, at least two each.
     """
@@ -65,7 +65,10 @@ class Symmetry:
     def __init__(self, model: ProtocolModel) -> None:
         self.model = model
         count = model.scope.participants
-        self.names = [(step.service, step.name) for step in model.variants[0][1][0].steps]
+        self.names = [
+            (step.service, step.name, *(model.scope.own_key(tx, int(step.index)) for tx in range(model.scope.messages)))
+            for step in model.variants[0][1][0].steps
+        ]
         self.kinds: list[int] = [0] * count
         self.classes: list[tuple[int, ...]] = []
         self._signatures: Table[Hashable, None] = Table(model.book)
@@ -330,7 +333,10 @@ class Symmetry:
         plans = self.model.variants[rest >> VARIANT_SHIFT & REQUESTS][1] if rest & REQUESTS else ()
         found = []
         for member in range(len(self.kinds)):
-            parts = tuple((plan.steps[member].operations, plan.steps[member].compensation) for plan in plans)
+            parts = tuple(
+                tuple((one.kind, one.amount) for one in (*step.operations, *step.compensation))
+                for step in (plan.steps[member] for plan in plans)
+            )
             turns = tuple(sorted((tx, name) for node, tx, name in fired if node == member))
             found.append((self._signatures.number((count, parts, turns), None),))
         return tuple(found)

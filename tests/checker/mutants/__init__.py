@@ -1,6 +1,7 @@
 """Seeded defects: each is one classic mistake, made in a small subclass of our machines."""
 
 from . import (
+    contents,
     dual_write,
     operator,
     outbox,
@@ -28,6 +29,7 @@ ALL = (
     *second_faults_outbox.MUTANTS,
     *operator.MUTANTS,
     *dual_write.MUTANTS,
+    *contents.MUTANTS,
     *three_phase.MUTANTS,
 )
 

@@ -164,21 +164,10 @@ class Guarded(Orchestrator):
 
 
 def _at_most_one(operation: Operation) -> Operation:
-    return replace(operation, high=1) if operation.kind == "add" else operation
+    return replace(operation, high=operation.amount) if operation.kind == "add" else operation
 
 
-class Irreversible(Orchestrator):
-    """Sound: the pivot has no compensation, which is what makes it one."""
-
-    __slots__ = ()
-
-    def _begin(self, request: Any) -> Any:
-        plan = request.plan
-        steps = tuple(replace(one, compensation=()) if one.kind == "pivot" else one for one in plan.steps)
-        return super()._begin(replace(request, plan=replace(plan, steps=steps)))
-
-
-class GivesUpPivot(Irreversible):
+class GivesUpPivot(Orchestrator):
     """Compensates the pivot on a mere timeout."""
 
     __slots__ = ()
@@ -187,7 +176,7 @@ class GivesUpPivot(Irreversible):
         return self.steps[index].kind == "retriable"
 
 
-class TurnsBackLate(Irreversible):
+class TurnsBackLate(Orchestrator):
     """Gives up a step behind the pivot, and compensates."""
 
     __slots__ = ()
@@ -410,7 +399,6 @@ MUTANTS = (
         Saga2(orchestrator=GivesUpPivot),
         "truth",
         {"participants": 1, "pivot": 0, "timeouts": 1},
-        Saga2(orchestrator=Irreversible),
     ),
     Mutant(
         "back-from-behind-the-pivot",
@@ -418,7 +406,6 @@ MUTANTS = (
         Saga2(orchestrator=TurnsBackLate),
         "agreement",
         {"participants": 2, "pivot": 0, "timeouts": 1},
-        Saga2(orchestrator=Irreversible),
     ),
     Mutant(
         "recovery-sends-nothing",
