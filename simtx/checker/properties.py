@@ -382,9 +382,7 @@ class Judge:
         answered = {*seen.vouched, *dict(seen.skipped)}  # transactions of which an operator answers for something
         if any(one in committed and one[2] is not None and one[2][0] not in answered for one in seen.loose):
             return False  # it is not, word for word, what was committed
-        return all(
-            self._true(state, *one) for one in told if one[2] is not None and one[2][0] not in answered
-        )
+        return all(self._true(state, *one) for one in told if one[2] is not None and one[2][0] not in answered)
 
     def _true(self, state: Any, node: int, kind: str, cause: tuple[int, int, str]) -> bool:
         """Whether what an event says of its cause is so: it was done, or refused, or undone; and all before it was done.

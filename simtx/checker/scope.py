@@ -206,7 +206,9 @@ class Scope:
             step = 0 if alike else index
             changes = ((key, 2 + step + 10 * tx), (self.own_key(tx, index), 3 + 2 * step))
             action = tuple(Operation(name, "add", amount) for name, amount in changes)
-            if self.kind(index) == "compensatable":  # the point of no return has no way back, nor has what comes after it
+            if (
+                self.kind(index) == "compensatable"
+            ):  # the point of no return has no way back, nor has what comes after it
                 undo = tuple(Operation(name, "add", -amount) for name, amount in changes)
             if index in refused:
                 action = tuple(replace(one, amount=_TOO_MUCH) for one in action)

@@ -259,7 +259,9 @@ MUTANTS = (
         "values",
         {"revisit": True},
     ),
-    Mutant("everybodys-work", "2PC: Everybody does all of the work.", Commit2(coordinator=EverybodysWork), "values", {}),
+    Mutant(
+        "everybodys-work", "2PC: Everybody does all of the work.", Commit2(coordinator=EverybodysWork), "values", {}
+    ),
     Mutant("by-one", "2PC: Amounts are not what was asked for.", Commit2(participant=OneOfEach), "values", _ONE),
     Mutant(
         "acts-backwards",
