@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+
+import numpy as np
 
 from simtx.metrics.still_open import NOTHING
 from simtx.protocols.contract import Operation, Plan, Step
@@ -143,7 +145,7 @@ class Ledger:
         self.alerts = 0
         self.late_messages = 0
         self.still_open = NOTHING
-        self._partial_since = 0.0
+        self.partial_since = 0.0
         self._grace = grace
         self._next_sweep = grace
         self._next_lighten = min(grace, _SOON)
@@ -164,6 +166,10 @@ class Ledger:
             if now >= self._next_sweep:
                 self._sweep(now)
         return record
+
+    def times(self) -> tuple[float, float, float, float]:
+        """When it sweeps: after so many seconds without news, next at; likewise, when it lets plans go."""
+        return self._grace, self._next_sweep, _SOON, self._next_lighten
 
     def decided(self, record: TransactionRecord, committed: bool, now: float) -> None:
         """The outcome is final. Said again after a recovery, the first time counts."""
@@ -237,9 +243,9 @@ class Ledger:
 
     def _count_partial(self, change: int, now: float) -> None:
         if self.partial == 0:
-            self._partial_since = now
+            self.partial_since = now
         elif self.partial + change == 0 and self.measuring:
-            self.partial_time += now - self._partial_since
+            self.partial_time += now - self.partial_since
         self.partial += change
 
     # --- what is open when the run ends -----------------------------------------------------------------------------------------
@@ -267,14 +273,14 @@ class Ledger:
         for gauge in self.gauges:
             gauge.reset(now)
         self.partial_time = 0.0
-        self._partial_since = now
+        self.partial_since = now
 
     def close_window(self, now: float) -> None:
         """The last arrival: integrals end here; what drains afterwards is not part of the averages."""
         for gauge in self.gauges:
             gauge.advance(now)
         if self.partial:
-            self.partial_time += now - self._partial_since
+            self.partial_time += now - self.partial_since
         self.measuring = False
 
     # --- into the columns -------------------------------------------------------------------------------------------------------
@@ -473,6 +479,15 @@ class Columns:
         for cell, values in zip(self._cells, zip(*self._rows, strict=True), strict=False):
             cell.extend(values)
         self._rows.clear()
+
+    def fill(self, cells: Mapping[str, Any]) -> None:
+        """Take whole columns, in order of completion: arrays of numbers, lists of texts."""
+        for position, name in enumerate(self.NAMES):
+            cell, values = self._cells[position], cells[name]
+            if isinstance(cell, list):
+                cell.extend(values)
+            else:
+                cell.frombytes(np.ascontiguousarray(values, dtype=cell.typecode).tobytes())
 
     def cells(self) -> dict[str, Sequence[float] | Sequence[str]]:
         """The columns by name, in order of completion."""

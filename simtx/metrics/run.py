@@ -101,6 +101,8 @@ class Run:
         replication: Number of the replication under that seed.
         data: The raw numbers.
         digest: Hex string over all transactions, final values and times: same seed, same digest.
+        engine: What has played it: ``fast`` or ``interpreted``; empty if it was not simulated here.
+        engine_reason: Why it was interpreted; empty if it was not.
     """
 
     def __init__(
@@ -114,7 +116,11 @@ class Run:
         warnings: Sequence[str] = (),
         *,
         provenance: Callable[[], Provenance] | Provenance | None = None,
+        engine: str = "",
+        engine_reason: str = "",
     ) -> None:
+        self.engine = engine
+        self.engine_reason = engine_reason
         self.scenario = scenario
         self.strategy = strategy
         self.seed = seed

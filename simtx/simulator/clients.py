@@ -48,6 +48,7 @@ class Clients:
         asking: Transactions whose requests have reached nobody so far, and that their clients are going to ask for again.
         asked: Transactions that were asked for so far; they are numbered in this order, from 0.
         repeated: How often anybody has asked again.
+        insists: Whether a client asks again that has got no answer.
     """
 
     def __init__(self, world: World) -> None:
@@ -59,7 +60,7 @@ class Clients:
         self._env = world.env
         self._behaviour = scenario.clients
         self._remote = scenario.network.client_zone is not None
-        self._insists = scenario.clients.ask_again == "unanswered" and bool(
+        self.insists = scenario.clients.ask_again == "unanswered" and bool(
             getattr(world.strategy, "recognises_requests", False)
         )
         self._jitter = world.by_transaction.uniform(CLIENT, "backoff-jitter")
@@ -71,6 +72,10 @@ class Clients:
             self._thinking = world.by_transaction.draws(scenario.workload.think_time, "workload", "think-time")
         else:
             self._arrivals = arrivals(scenario.workload, world.streams)
+
+    def arrival_times(self) -> Iterator[float]:
+        """When transactions arrive that do not wait for others: for whoever plays the clients instead of this class."""
+        return iter(()) if self._arrivals is None else self._arrivals
 
     def start(self) -> None:
         """Schedule the first arrivals, and their end."""
@@ -126,7 +131,7 @@ class Clients:
         link = self._world.link(CLIENT, call.entry)
         if not link.carry(self._at_the_node, call, call.record.tx):
             self._unreached(call, "")
-        elif self._insists:
+        elif self.insists:
             self._wait_for_answer(call)
 
     def _at_the_node(self, call: _Call) -> None:
@@ -134,7 +139,7 @@ class Clients:
             self._unreached(call, "down")
             return
         self.asking.discard(call.record.tx)
-        if self._insists and not self._remote:
+        if self.insists and not self._remote:
             self._wait_for_answer(call)
 
     # --- asking again -----------------------------------------------------------------------------------------------------------

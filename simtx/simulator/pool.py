@@ -132,6 +132,15 @@ class Pool:
         self.busy_time += (self.workers - self._free) * (now - self._since)
         self._since = now
 
+    def accounted(self) -> tuple[float, float]:
+        """`busy_time` in worker-seconds, and up to when."""
+        return self.busy_time, self._since
+
+    def restore(self, busy_time: float, busy: int, since: float, work: float) -> None:
+        """Take what somebody else has counted, who played this pool."""
+        self.busy_time, self._since, self.work = busy_time, since, work
+        self._free = self.workers - busy
+
     def crash(self) -> None:
         """All workers are free again, nothing waits."""
         self.account()

@@ -49,8 +49,10 @@ class Sampler:
                 self._logged.update(changed)
                 world.trace.log("level", "", -1, detail=json.dumps(changed))
         busy = {f"busy_{name}": node.pool.busy for name, node in world.nodes.items() if node.pool is not None}
-        in_doubt = sum(len(node.store.prepared) for node in world.nodes.values() if node.store is not None)
-        self.timeline.add(world.env.now, world.ledger, in_doubt, {**levels, **busy}, whole=whole)
+        self.timeline.add(world.env.now, world.ledger, self._in_doubt(), {**levels, **busy}, whole=whole)
+
+    def _in_doubt(self) -> int:
+        return sum(len(node.store.prepared) for node in self._world.nodes.values() if node.store is not None)
 
     def _levels(self) -> dict[str, float]:
         queue, lock_queue, relay, broker = LEVELS

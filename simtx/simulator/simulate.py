@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from simtx.arguments import SEED, checked, choice, function, listed, shows, whole
+from simtx.engine import NotCompiled, Unavailable
 from simtx.metrics.provenance import loaded_code, provenance
 from simtx.metrics.run import Run
 from simtx.metrics.trace import Trace
@@ -15,6 +16,8 @@ from simtx.protocols import strategy as resolve
 from simtx.protocols.registry import admit
 from simtx.scenario.advice import unreachable
 from simtx.scenario.strata import refuse
+from simtx.simulator.compiled import CompiledWorld
+from simtx.simulator.engines import ENGINES, Engine, gave_up, interpreted_because, told, wanted
 from simtx.simulator.world import World
 from simtx.workload.planner import template
 from simtx.workload.streams import Streams
@@ -31,6 +34,7 @@ Process = Callable[[World], Generator[Any, Any, Any]]
     trace=choice(True, False, "full"),
     processes=listed(function, "functions that take the World and return a generator"),
     progress=shows,
+    engine=choice(None, *ENGINES),
 )
 def simulate(
     scenario: Scenario | str,
@@ -41,6 +45,7 @@ def simulate(
     trace: bool | Literal["full"] = False,
     processes: Sequence[Process] = (),
     progress: bool | None = None,
+    engine: Engine | None = None,
 ) -> Run:
     """Simulate one run.
 
@@ -55,12 +60,14 @@ def simulate(
         processes: SimPy processes of your own that run beside the model: functions that take the `World` (its clock is ``world.env``)
             and return a generator.
         progress: Show a bar, on a terminal or in a notebook; None: if it takes more than two seconds.
+        engine: ``interpreted``, ``fast`` (compiled; the same numbers), or ``auto``: the fast one where it is worth it and has been seen to agree.
+            None: what the environment variable ``SIMTX_ENGINE`` says, else ``auto``. `Run.engine` says which one it was.
 
     Returns:
         The finished run.
 
     Raises:
-        ScenarioError: The input is wrong, or the strategy cannot play this scenario.
+        ScenarioError: The input is wrong, the strategy cannot play this scenario, or it cannot be played by the engine that was asked for.
     """
     from simtx.scenario import load
 
@@ -71,8 +78,7 @@ def simulate(
     Streams(seed, replication)  # refuses what is no such number, before anything is built
     admit(chosen, template(scenario), scenario.name)
 
-    def play(traced: bool | Literal["full"]) -> World:
-        world = World(played, chosen, seed=seed, replication=replication, traced=traced)
+    def finished(world: World) -> World:
         for process in processes:
             world.env.process(process(world))
         length = played.expected_length()
@@ -80,8 +86,30 @@ def simulate(
             world.play(lambda now: bar.to(min(now, length)))
         return world
 
+    def play(traced: bool | Literal["full"]) -> World:
+        return finished(World(played, chosen, seed=seed, replication=replication, traced=traced))
+
     code = loaded_code()
-    world = play(trace)
+    reason = interpreted_because(
+        wanted(engine),
+        played,
+        chosen,
+        seed=seed,
+        replication=replication,
+        recorded=bool(trace),
+        processes=bool(processes),
+    )
+    world: World
+    if not reason:
+        try:
+            world = finished(CompiledWorld(played, chosen, seed=seed, replication=replication))
+        except (NotCompiled, Unavailable) as error:
+            reason = gave_up(wanted(engine), str(error))
+    if reason:
+        world = play(trace)
+    data = world.data()
+    if isinstance(world, CompiledWorld):
+        world.release()
 
     def record() -> Trace:
         again = play(True)
@@ -94,9 +122,9 @@ def simulate(
         chosen,
         seed,
         replication,
-        world.data(),
+        data,
         world.trace.trace() if world.trace is not None else record,
-        [*scenario.warnings, *unreachable(scenario, {chosen.name: chosen})],
+        [*scenario.warnings, *unreachable(scenario, {chosen.name: chosen}), *told(played, reason)],
         provenance=lambda: provenance(
             "simulate",
             played,
@@ -106,4 +134,6 @@ def simulate(
             settings={"processes": list(processes)} if processes else {},
             code=code,
         ),
+        engine="interpreted" if reason else "fast",
+        engine_reason=reason,
     )

@@ -113,6 +113,10 @@ class Tables:
                 return initial
         return 0
 
+    def weights_of(self, key: str) -> list[tuple[float, ...]]:
+        """What a key counts in each conserved quantity, once for every prefix that it has."""
+        return [weight for prefix, weight in self._weights if key.startswith(prefix)]
+
     def row(self, key: Key) -> Any:
         """Value of an idempotency row, or None."""
         value = self.rows.get(key)

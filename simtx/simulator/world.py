@@ -42,6 +42,7 @@ from simtx.workload.streams import Streams
 if TYPE_CHECKING:
     from simtx.scenario import Log, Scenario
     from simtx.scenario.distributions import Distribution
+    from simtx.scenario.infrastructure import Link as LinkSpec
 
 _PARTS = 20  # in which the arrivals are played
 _SETTLE = 5.0  # seconds without work before a run counts as drained: longer than any message is under way
@@ -176,12 +177,7 @@ class World:
         """The link from one node to another; links are made when they are first needed, each with streams of its own."""
         link = self.links.get((source, destination))
         if link is None:
-            spec = self.scenario.network.link(self._zone(source), self._zone(destination))
-            latency = Constant(0.0) if source == destination else spec.latency
-            ends = (self._role(source), self._role(destination))
-            if CLIENT in ends:  # every strategy has an entry, whatever it is called
-                ends = (CLIENT, "entry") if source == CLIENT else ("entry", CLIENT)
-            component = "link:{}>{}".format(*ends)
+            component, latency, spec = self.path(source, destination)
             link = Link(
                 self.env,
                 source,
@@ -195,6 +191,14 @@ class World:
             link.trace = self.trace
             self.links[source, destination] = link
         return link
+
+    def path(self, source: str, destination: str) -> tuple[str, Distribution, LinkSpec]:
+        """From one node to another: how its streams are called, its latency, and what the scenario says of it."""
+        spec = self.scenario.network.link(self._zone(source), self._zone(destination))
+        ends = (self._role(source), self._role(destination))
+        if CLIENT in ends:  # every strategy has an entry, whatever it is called
+            ends = (CLIENT, "entry") if source == CLIENT else ("entry", CLIENT)
+        return "link:{}>{}".format(*ends), Constant(0.0) if source == destination else spec.latency, spec
 
     def _zone(self, name: str) -> str:
         if name == CLIENT:
@@ -272,7 +276,7 @@ class World:
         env = self.env
         part = max(self.scenario.expected_length() / (10 * _PARTS) * 10, 1.0)
         while not self.arrivals_over:
-            env.run(until=env.now + part)
+            self._run(env.now + part)
         limit = self.horizon + self.scenario.run.drain
         quiet_since: float | None = None
         while env.now < limit:
@@ -283,10 +287,17 @@ class World:
                 quiet_since = env.now
             elif env.now - quiet_since >= _SETTLE:
                 break
-            env.run(until=min(limit, env.now + 1.0))
-        working = self._working()
+            self._run(min(limit, env.now + 1.0))
         self._events = env.sequence()
         self.sampler.take()
+        self._close()
+
+    def _run(self, until: float) -> None:
+        self.env.run(until=until)
+
+    def _close(self) -> None:
+        """The run is over: what is open counts up to now, and every record is closed."""
+        working = self._working()
         for node in self.nodes.values():
             if node.store is not None:
                 node.store.close_books(node.ledger)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from simtx.scenario.distributions import Constant
 from simtx.workload.streams import Sampled, Streams
 
-__all__ = ["Draw", "TransactionStreams"]
+__all__ = ["Draw", "TransactionStreams", "uniform_numbers"]
 
 Draw = Callable[[int], float]
 """Gives the next number of a stream for a transaction."""
@@ -67,6 +67,10 @@ class TransactionStreams:
         """Numbers between 0 (included) and 1 (excluded)."""
         return self.draws(_Uniform(), component, purpose)
 
+    def block(self, distribution: Sampled, component: str, purpose: str) -> Callable[[int, int, int], array[float]]:
+        """A function that makes a block of a stream's numbers by its place: for whoever deals them out instead of this class."""
+        return _blocks(distribution.sample, self._streams.key(component, purpose))
+
     def draws(self, distribution: Sampled, component: str, purpose: str) -> Draw:
         """A function that returns, for a transaction's number, its next variate of a distribution.
 
@@ -92,7 +96,7 @@ class TransactionStreams:
             try:
                 k = counts[index]
             except IndexError:  # a stream that is younger than the transaction
-                k = counts[-1] if counts[0] >= _LATE else 0
+                k = _LATE if counts[0] >= _LATE else 0
                 counts.extend([k] * (index + 1 - len(counts)))
             counts[index] = k + 1
             if k < few:
@@ -120,6 +124,11 @@ class TransactionStreams:
             for other in [other for other in taken if other >= 0 and other not in active]:
                 del taken[other]
         return counts
+
+
+def uniform_numbers() -> Sampled:
+    """What `TransactionStreams.uniform` draws from."""
+    return _Uniform()
 
 
 def _keep(blocks: dict[Any, array[float]], key: object, numbers: array[float]) -> None:

@@ -1,0 +1,209 @@
+"""The structures that Python and C share, in the order of their fields in ``loop.c``; sizes are compared when a library is bound."""
+
+from __future__ import annotations
+
+import ctypes as c
+from typing import Any, Final
+
+TIMERS: Final = 8
+STEPS: Final = 64
+STREAMS: Final = 1024
+NODES: Final = 32
+QUANTITIES: Final = 16
+PAGE: Final = 1024
+
+STOPPED, PYTHON, FAILED = range(3)
+STOP: Final = 0  # kind of the entry at which `run` returns
+(
+    SEND,
+    APPEND,
+    SET_TIMER,
+    CANCEL_TIMER,
+    WORK,
+    FORGET,
+    COMMIT,
+    ROLLBACK,
+    ANSWER,
+    DECIDED,
+    SUSPECT,
+    ALERT,
+) = range(12)
+
+LEARN = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int32)
+FILL = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int64, c.c_int64, c.c_int32, c.c_void_p)
+PLAN = c.CFUNCTYPE(c.c_int32, c.c_int64)
+ARRIVALS = c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_int32)
+ENDED = c.CFUNCTYPE(c.c_int32)
+
+
+def _fields(kind: Any, names: str) -> list[tuple[str, Any]]:
+    return [(name, kind) for name in names.split()]
+
+
+class Calls(c.Structure):
+    """What C calls in Python."""
+
+    _fields_ = (
+        ("learn", LEARN),
+        ("duplicate", LEARN),
+        ("fill", FILL),
+        ("plan", PLAN),
+        ("arrivals", ARRIVALS),
+        ("ended", ENDED),
+        ("link", LEARN),
+    )
+
+
+class Head(c.Structure):
+    """What both read and write."""
+
+    _fields_ = (
+        *_fields(c.c_double, "now python_time partial_time partial_since next_sweep next_lighten grace soon"),
+        *_fields(c.c_uint64, "python_key seq"),
+        *_fields(
+            c.c_int64,
+            "asked asking ordered undecided unsettled partial alerts repeated victims timeouts first_young first_open "
+            "transactions in_doubt_open locks_open",
+        ),
+        *_fields(
+            c.c_int32,
+            "over measuring error steps quantities writing nodes slots shared_slots hub entry jitter client_jitter "
+            "remote insists again closed_workload thinking deadlocks has_duration bounds",
+        ),
+        ("request", c.c_int32 * (STEPS + 1)),
+        ("undo", c.c_int32 * STEPS),
+        ("writes", c.c_int32 * STEPS),
+        *_fields(c.c_int32, "done_value refused_value tombstone_value"),
+        *_fields(c.c_double, "deadline client_timeout warmup duration"),
+    )
+
+
+GAUGE: Final = ("last", "net", "gross", "net_integral", "gross_integral", "violated", "peak")
+
+
+class Gauge(c.Structure):
+    """One conserved quantity: `simtx.metrics.ledger.DriftGauge`."""
+
+    _fields_ = tuple(_fields(c.c_double, " ".join(GAUGE)))
+
+
+class Station(c.Structure):
+    """`simtx.metrics.stations.Station`."""
+
+    _fields_ = (*_fields(c.c_int64, "arrivals departures present"), *_fields(c.c_double, "stayed entries exits"))
+
+
+class Figures(c.Structure):
+    """What a node has counted."""
+
+    _fields_ = (
+        *_fields(c.c_double, "busy_time work since disk_busy locks_held"),
+        *_fields(c.c_int64, "locks_taken lock_queue"),
+        *_fields(c.c_int32, "busy queue prepared unused"),
+        *_fields(Station, "waiting served waits"),
+    )
+
+
+class Link(c.Structure):
+    """`simtx.simulator.network.Link`: which streams it draws from, and the chances to be spared."""
+
+    _fields_ = (
+        *_fields(c.c_int32, "draw plain reorders duplicates loses blocked"),
+        *_fields(c.c_double, "reorder duplication loss"),
+        *_fields(
+            c.c_int32,
+            "reorder_stream duplication_stream loss_stream delay_stream copy_latency_stream copy_delay_stream",
+        ),
+    )
+
+
+class Template(c.Structure):
+    """A local transaction as a machine asks for it."""
+
+    _fields_ = (
+        *_fields(c.c_int32, "type node key undoes undone_if accepted refused has_refused compensation"),
+        *_fields(c.c_int32, "operations count steps"),
+        ("step", c.c_int32 * STEPS),
+        *_fields(c.c_int32, "on_done on_refused on_failed"),
+        ("on_duplicate", c.c_int32 * 64),
+    )
+
+
+class Transaction(c.Structure):
+    """`simtx.metrics.ledger.TransactionRecord`."""
+
+    _fields_ = (
+        *_fields(
+            c.c_double,
+            "arrival last_activity answered decided first_effect last_effect lock_wait lock_hold in_doubt residuals_unused",
+        ),
+        ("counts", c.c_void_p),
+        *_fields(c.c_int32, "messages broker_messages forced lazy retries prepared done actors duplicates missing"),
+        ("durable", c.c_uint32),
+        *_fields(
+            c.c_uint8,
+            "decision answer outcome partial refused stuck open light young closed measured shape asking served",
+        ),
+    )
+
+
+_INT, _DOUBLE, _ENGINE = c.c_int, c.c_double, c.c_void_p
+
+SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "engine_new": (_ENGINE, (c.POINTER(Calls),)),
+    "engine_free": (None, (_ENGINE,)),
+    "engine_head": (c.POINTER(Head), (_ENGINE,)),
+    "engine_head_size": (_INT, ()),
+    "engine_gauges": (c.POINTER(Gauge), (_ENGINE,)),
+    "engine_transactions": (c.c_void_p, (_ENGINE,)),
+    "engine_transaction_size": (_INT, ()),
+    "engine_order": (c.c_void_p, (_ENGINE,)),
+    "engine_stream": (_INT, (_ENGINE, _INT, _DOUBLE)),
+    "engine_bounds": (_INT, (_ENGINE, c.POINTER(_DOUBLE), _INT)),
+    "engine_node": (None, (_ENGINE, _INT, _INT, _INT, _INT, _INT)),
+    "engine_store": (None, (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, _INT)),
+    "engine_link": (_INT, (_ENGINE, c.POINTER(Link))),
+    "engine_key": (_INT, (_ENGINE, _INT, c.c_char_p, _DOUBLE, _INT, _INT, c.POINTER(_DOUBLE))),
+    "engine_value": (_INT, (_ENGINE, _INT, c.POINTER(_DOUBLE), c.POINTER(_DOUBLE))),
+    "engine_page": (_INT, (_ENGINE, c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p)),
+    "engine_book": (_INT, (_ENGINE, _INT)),
+    "engine_state": (_INT, (_ENGINE, _INT)),
+    "engine_event": (_INT, (_ENGINE, _INT)),
+    "engine_initial": (None, (_ENGINE, _INT, _INT)),
+    "engine_timer": (None, (_ENGINE, _INT, _INT)),
+    "engine_number": (_INT, (_ENGINE, _DOUBLE)),
+    "engine_program": (_INT, (_ENGINE, _INT, _INT, _INT, _INT)),
+    "engine_transition": (_INT, (_ENGINE, _INT, _INT, _INT, _INT, _INT)),
+    "engine_operation": (_INT, (_ENGINE, _INT, _INT, _INT, _INT, _DOUBLE, _INT, _DOUBLE)),
+    "engine_template": (_INT, (_ENGINE, c.POINTER(Template))),
+    "engine_on_duplicate": (None, (_ENGINE, _INT, _INT, _INT)),
+    "engine_row_key": (_INT, (_ENGINE,)),
+    "engine_push": (None, (_ENGINE, _DOUBLE, _INT, _INT)),
+    "engine_arrivals": (None, (_ENGINE,)),
+    "engine_figures_size": (_INT, ()),
+    "engine_figures": (None, (_ENGINE, _INT, c.POINTER(Figures))),
+    "engine_account": (None, (_ENGINE, _INT, _DOUBLE, _DOUBLE)),
+    "engine_run": (_INT, (_ENGINE,)),
+    "engine_quiet": (_INT, (_ENGINE,)),
+    "engine_finish": (None, (_ENGINE,)),
+}
+
+
+def bind(library: c.CDLL) -> c.CDLL:
+    """Give the functions of a library their types.
+
+    Raises:
+        AssertionError: Python and C do not agree on the layout.
+    """
+    for name, (result, arguments) in SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    sizes = (
+        (library.engine_head_size(), Head),
+        (library.engine_transaction_size(), Transaction),
+        (library.engine_figures_size(), Figures),
+    )
+    for size, structure in sizes:
+        if size != c.sizeof(structure):
+            raise AssertionError(f"{structure.__name__} has {c.sizeof(structure)} bytes in Python and {size} in C")
+    return library

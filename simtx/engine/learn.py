@@ -1,0 +1,321 @@
+"""Learns the automata of a strategy by running its machines on opaque data, and compiles their effects to programs of integers.
+
+A machine is a pure function of (state, event). With opaque values in place of what belongs to one transaction, its states (`Machine.key`) and events are
+few: some tens of pairs for a saga. Each pair is run once on the real machine, when the loop first meets it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Final
+
+from simtx.engine import layout
+from simtx.engine.opaque import NUMBER, NotCompiled, OpaqueTx, check_clean
+from simtx.protocols import (
+    Alert,
+    Answer,
+    Append,
+    CancelTimer,
+    Commit,
+    Decided,
+    Done,
+    Effect,
+    Event,
+    Execute,
+    Forget,
+    Machine,
+    Message,
+    Operation,
+    Plan,
+    Prepare,
+    Request,
+    Rollback,
+    SetTimer,
+    Strategy,
+    Suspect,
+    Timer,
+    Transact,
+)
+
+OUTCOMES: Final = ("", "committed", "aborted", "accepted")
+_KINDS: Final = ("add", "set", "read", "refuse")
+_MOST_PAIRS: Final = 200_000  # a machine that has not converged by then never will
+_MOST_CELLS: Final = 50_000_000
+_MOST_VALUES: Final = 63
+
+Slots = Mapping[int, int]
+"""The slot of an opaque key or amount, by the identity of the object."""
+
+
+class Learner:
+    """The automata of all machines of one strategy, in the tables of one engine.
+
+    Args:
+        library: The compiled loop.
+        engine: One engine of it.
+        strategy: Whose machines to learn.
+        nodes: Names of all nodes, in the order of their numbers.
+        stores: Names of those that have a store.
+        plans: For each shape of plan, a canonical one with opaque keys and amounts.
+        slots: Which slot each of these stands for.
+    """
+
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        engine: int,
+        strategy: Strategy,
+        nodes: Sequence[str],
+        stores: Sequence[str],
+        plans: Callable[[Any], Sequence[Plan]],
+        slots: Slots,
+    ) -> None:
+        self.tx = OpaqueTx(NUMBER)
+        self.taken: Counter[tuple[str, str]] = Counter()
+        self.failure: BaseException | None = None
+        self._library, self._engine = library, engine
+        self._index = {name: number for number, name in enumerate(nodes)}
+        self._stores = frozenset(stores)
+        self._slots = slots
+        self._states: dict[Hashable, int] = {}
+        self._machines: list[Machine] = []
+        self._events: dict[Event, int] = {}
+        self._event_objects: list[Event] = []
+        self._kinds: dict[str, int] = {}
+        self._values: dict[Any, int] = {None: 0}
+        self._rows: dict[tuple[str, Hashable], int] = {}
+        self._templates: dict[tuple[str, Effect], int] = {}
+        self._tags: list[str] = []
+        self._programs: dict[tuple[tuple[int, int, int, int], ...], tuple[int, int]] = {}
+        self._numbers: dict[float, int] = {}
+        self.pairs: list[tuple[int, int, int]] = []
+        for name in nodes:
+            library.engine_initial(engine, self._index[name], self._state(strategy.machine(name, self.tx)))
+        self.requests = [self._event(Request(self.tx, plan)) for plan in plans(self.tx)]
+
+    # --- what C calls -------------------------------------------------------------------------------------------------------------
+
+    def learn(self, state: int, event: int) -> int:
+        """The transition of a pair that was not met before; -1, with `failure` set, if it cannot be compiled."""
+        try:
+            return self._learn(state, event)
+        except BaseException as error:  # noqa: BLE001 - C cannot raise: whoever called the loop does
+            self.failure = error
+            return -1
+
+    def duplicate(self, template: int, value: int) -> int:
+        """The event that a local transaction is a duplicate with this value of its row."""
+        try:
+            names = {number: name for name, number in self._values.items()}
+            event = self._event(Done(self._tags[template], "duplicate", names[value]))
+            self._library.engine_on_duplicate(self._engine, template, value, event)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self.failure = error
+            return -1
+        return event
+
+    def _learn(self, state: int, event: int) -> int:
+        if len(self.pairs) >= _MOST_PAIRS or len(self._machines) * len(self._event_objects) > _MOST_CELLS:
+            raise NotCompiled("a machine has too many states")
+        machine = self._machines[state].clone()
+        happened = self._event_objects[event]
+        effects = machine.handle(happened)
+        code = tuple(self._effect(machine.node, effect) for effect in effects)
+        place = self._programs.get(code)
+        if place is None:
+            start = 0
+            for number, row in enumerate(code):
+                at = self._library.engine_program(self._engine, *row)
+                start = at if number == 0 else start
+            place = self._programs[code] = (start, start + len(code))
+        following = self._state(machine)
+        self.pairs.append((state, event, following))
+        found: int = self._library.engine_transition(self._engine, state, event, following, *place)
+        if found < 0:
+            raise NotCompiled("a transition is outside the tables")
+        return found
+
+    # --- interning ----------------------------------------------------------------------------------------------------------------
+
+    def _state(self, machine: Machine) -> int:
+        key = (machine.node, machine.key())
+        known = self._states.get(key)
+        if known is None:
+            check_clean(key)
+            if machine.tx is not self.tx:
+                raise NotCompiled(f"a {machine.role or 'machine'} changes the number of its transaction")
+            known = self._library.engine_state(self._engine, int(machine.state == machine.initial))
+            self._states[key] = known
+            self._machines.append(machine.clone())
+        return known
+
+    def _event(self, event: Event) -> int:
+        known = self._events.get(event)
+        if known is None:
+            check_clean(event)
+            node = self._node(event.to) if type(event) is Message else -1
+            known = self._events[event] = self._library.engine_event(self._engine, node)
+            self._event_objects.append(event)
+        return known
+
+    def _node(self, name: str) -> int:
+        number = self._index.get(name)
+        if number is None:
+            raise NotCompiled(f"a machine sends to '{name}', which is no node")
+        return number
+
+    def _timer(self, kind: str) -> int:
+        known = self._kinds.get(kind)
+        if known is None:
+            known = len(self._kinds)
+            if known == layout.TIMERS:
+                raise NotCompiled(f"its machines have more than {layout.TIMERS} kinds of timers")
+            self._kinds[kind] = known
+            self._library.engine_timer(self._engine, known, self._event(Timer(kind)))
+        return known
+
+    def value(self, value: Any) -> int:
+        """Number of a value of an idempotency row; 0 for None."""
+        known = self._values.get(value)
+        if known is None:
+            check_clean(value)
+            known = len(self._values)
+            if known > _MOST_VALUES:
+                raise NotCompiled("its idempotency rows have too many values")
+            self._values[value] = known
+        return known
+
+    def _row(self, node: str, key: Hashable) -> int:
+        if key is None:
+            return -1
+        known = self._rows.get((node, key))
+        if known is None:
+            check_clean(key)
+            if not isinstance(key, tuple) or not any(part is self.tx for part in key):
+                raise NotCompiled("an idempotency key does not hold the number of its transaction")
+            known = self._rows[node, key] = self._library.engine_row_key(self._engine)
+        return known
+
+    def _number(self, number: float) -> int:
+        known = self._numbers.get(number)
+        if known is None:
+            known = self._numbers[number] = self._library.engine_number(self._engine, float(number))
+        return known
+
+    # --- effects ------------------------------------------------------------------------------------------------------------------
+
+    def _effect(self, node: str, effect: Effect) -> tuple[int, int, int, int]:
+        kind = type(effect)
+        if isinstance(effect, Message):
+            if effect.tx is not self.tx:
+                raise NotCompiled("a machine sends a message of another transaction")
+            return layout.SEND, self._event(effect), 0, 0
+        if isinstance(effect, Append):
+            return layout.APPEND, int(effect.forced), 0, 0
+        if isinstance(effect, SetTimer):
+            return layout.SET_TIMER, self._timer(effect.kind), self._number(effect.delay), self._number(effect.jitter)
+        if isinstance(effect, CancelTimer):
+            return layout.CANCEL_TIMER, self._timer(effect.kind), 0, 0
+        if isinstance(effect, Transact | Execute | Prepare):
+            return layout.WORK, self._template(node, effect), 0, 0
+        if isinstance(effect, Forget):
+            return layout.FORGET, 0, 0, 0
+        if isinstance(effect, Commit | Rollback):
+            if node not in self._stores:
+                raise NotCompiled(f"a machine ends a branch on {node}, which has no store")
+            return (
+                (layout.COMMIT, 0, 0, 0) if isinstance(effect, Commit) else (layout.ROLLBACK, int(effect.forced), 0, 0)
+            )
+        if isinstance(effect, Answer):
+            return layout.ANSWER, OUTCOMES.index(effect.outcome), 0, 0
+        if isinstance(effect, Decided):
+            return layout.DECIDED, int(effect.outcome == "committed"), 0, 0
+        if isinstance(effect, Suspect):
+            return layout.SUSPECT, 0, 0, 0
+        if isinstance(effect, Alert):
+            return layout.ALERT, int(effect.stuck), 0, 0
+        raise NotCompiled(f"the effect {kind.__name__} is not compiled")
+
+    def _template(self, node: str, effect: Transact | Execute | Prepare) -> int:
+        known = self._templates.get((node, effect))
+        if known is not None:
+            return known
+        if node not in self._stores:
+            raise NotCompiled(f"a machine runs a local transaction on {node}, which has no store")
+        row = layout.Template()
+        row.type = (Transact, Execute, Prepare).index(type(effect))
+        row.node = self._index[node]
+        row.key = row.undoes = -1
+        if isinstance(effect, Transact):
+            self._transact(node, effect, row)
+        elif isinstance(effect, Prepare):
+            row.key = self._row(node, effect.key)
+        if len(effect.steps) > layout.STEPS or any(not 0 <= step < layout.STEPS for step in effect.steps):
+            raise NotCompiled(f"it has more than {layout.STEPS} steps")
+        row.steps = len(effect.steps)
+        row.step[: len(effect.steps)] = list(effect.steps)
+        row.on_done = self._event(Done(effect.tag, "done"))
+        row.on_refused = self._event(Done(effect.tag, "refused"))
+        row.on_failed = self._event(Done(effect.tag, "failed"))
+        row.count = len(effect.operations)
+        for position, operation in enumerate(effect.operations):
+            at = self._operation(operation)
+            row.operations = at if position == 0 else row.operations
+        number: int = self._library.engine_template(self._engine, ctypes.byref(row))
+        self._templates[node, effect] = number
+        self._tags.append(effect.tag)
+        return number
+
+    def _transact(self, node: str, effect: Transact, row: Any) -> None:
+        if effect.serial_outbox or effect.outbox_rows():
+            raise NotCompiled("outbox rows are not compiled")
+        row.key = self._row(node, effect.key)
+        row.undoes = self._row(node, effect.undoes)
+        row.undone_if = self.value(effect.undone_if)
+        if effect.undoes is not None and not row.undone_if:
+            raise NotCompiled("a compensation asks for a row without a value")
+        row.accepted = self.value(effect.accepted.value) if effect.accepted is not None else 0
+        row.has_refused = int(effect.refused is not None)
+        row.refused = self.value(effect.refused.value) if effect.refused is not None else 0
+        row.compensation = int(effect.compensation)
+
+    def _operation(self, operation: Operation) -> int:
+        low, high = operation.low, operation.high
+        key = amount = -1
+        if operation.kind != "refuse":
+            key = self._slots.get(id(operation.key), -1)
+            amount = self._slots.get(id(operation.amount), -1)
+            if key < 0 or (amount < 0 and operation.kind != "read"):
+                raise NotCompiled("a machine makes an operation that is not in its transaction's plan")
+        found: int = self._library.engine_operation(
+            self._engine,
+            _KINDS.index(operation.kind),
+            key,
+            amount,
+            int(low is not None),
+            low if low is not None else 0.0,
+            int(high is not None),
+            high if high is not None else 0.0,
+        )
+        return found
+
+    # --- what was learned -----------------------------------------------------------------------------------------------------------
+
+    def described(self) -> list[tuple[str, str, str, str]]:
+        """Every pair that was met: node, state, kind of the event, state afterwards."""
+        return [
+            (
+                self._machines[state].node,
+                self._machines[state].state,
+                self._event_objects[event].kind,
+                self._machines[following].state,
+            )
+            for state, event, following in self.pairs
+        ]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many states and pairs were met."""
+        return len(self._machines), len(self.pairs)

@@ -1,0 +1,2269 @@
+/*
+ * The compiled event loop of a simulated run.
+ *
+ * It plays what simtx.simulator plays, event by event and in the same order, so that a run has the same digest. The protocols are not here: a
+ * machine is two numbers, its state and the event that it meets, and a table gives the next state and a program of effects. A pair that the
+ * table does not have is learned (simtx/engine/learn.py): a call into Python runs the real machine once, and the loop goes on.
+ *
+ * Layout. The engine owns all memory. Things that live for a while (actors, local transactions, timers, writes) come from pools and are
+ * known by their address; a thing that is used again has another `gen`. Transactions are one array, by number; what the metrics ask for
+ * is in it. Python writes the description of the world before the run (the functions at the end) and reads the results after it.
+ *
+ * Order of events. The heap is ordered by time, then priority, then the order of scheduling, as in simtx.simulator.environment. Python has a heap
+ * of its own for what is rare (samples, faults); both count the order of scheduling with `seq`, and `run` returns when Python's turn has come.
+ *
+ * Equality. Every push into the heap, every draw and every sum of floating-point numbers is in the order of the Python code, under the same name.
+ * To be compiled without -ffast-math and with -ffp-contract=off. Only + - * / and comparisons are used on numbers of the model.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+enum { TIMERS = 8, STEPS = 64, STREAMS = 1024, NODES = 32, QUANTITIES = 16 };
+
+/* Why `run` returns. */
+enum { STOPPED = 0, PYTHON = 1, FAILED = 2 };
+
+/* Priorities. */
+enum { URGENT = 0, NORMAL = 1 };
+
+/* What happens at an entry of the heap. */
+enum {
+  STOP, MESSAGE, FLUSHED, BATCH, SERVED, GIVE_UP, LANE, RING, ARRIVE, AT_THE_NODE, ASK_AGAIN, SILENCE, NO_ANSWER, ANSWER_ARRIVES, LOSE_PATIENCE
+};
+
+/* Effects. */
+enum {
+  DO_SEND, DO_APPEND, DO_SET_TIMER, DO_CANCEL_TIMER, DO_WORK, DO_FORGET, DO_COMMIT, DO_ROLLBACK, DO_ANSWER, DO_DECIDED, DO_SUSPECT, DO_ALERT
+};
+
+/* Phases of an actor, and what a local transaction is. */
+enum { IDLE, BUSY, SUBMITTING, WAITING };
+enum { TRANSACT, EXECUTE, PREPARE };
+enum { ADD, SET, READ, REFUSE };
+enum { DONE, REFUSED, DUPLICATE, FAILURE };
+enum { UNDECIDED, COMMITTED, ABORTED };
+enum { PARALLEL, SERIAL, GROUP };
+enum { HARDENED, DURABLE, FINALISED };
+enum { OUT_OPEN, OUT_COMMITTED, OUT_ABORTED, OUT_COMPENSATED, OUT_STUCK, OUT_IN_FLIGHT, OUT_INCOMPLETE, OUT_LOST };
+enum { BY_TIMEOUT, BY_DETECTION, BY_AGE };
+
+static const double TOLERANCE = 1e-9;
+static const int64_t LATE = (int64_t)1 << 32;
+
+typedef struct Engine Engine;
+typedef struct Actor Actor;
+typedef struct Work Work;
+
+typedef struct { double time; uint64_t key; void *thing; int64_t number; } Entry; /* key: priority, order of scheduling, kind */
+typedef struct { int32_t op, a, b, c; } Effect;
+typedef struct { int32_t state, start, end; } Transition;
+
+/* --- random numbers: simtx.workload.by_transaction ------------------------------------------------------------------------------------------ */
+
+enum { FRONT = 3, NEIGHBOURS = 8, SUCCESSIVE = 5, WINDOWS = 32, RESTS = 64 };
+
+typedef struct { int64_t tag; int32_t k; double *numbers; } Front;
+typedef struct { int64_t tx, place; double *numbers; } Rest;
+typedef struct { int constant; double value; Front *front; Rest *rest; } Stream;
+typedef struct Counts { int64_t tx, base; int32_t at; struct Counts *next; int32_t taken[STREAMS]; } Counts;
+
+/* --- what is counted: simtx.metrics.ledger, stations ------------------------------------------------------------------------------------------ */
+
+typedef struct {
+  double arrival, last_activity, answered, decided, first_effect, last_effect, lock_wait, lock_hold, in_doubt;
+  double residuals_unused;
+  Counts *counts;
+  int32_t messages, broker_messages, forced, lazy, retries, prepared, done, actors, duplicates, missing;
+  uint32_t durable; /* nodes that hold records of it */
+  uint8_t decision, answer, outcome, partial, refused, stuck, open, light, young, closed, measured, shape, asking, served;
+} Transaction;
+
+typedef struct { double last, net, gross, net_integral, gross_integral, violated, peak; } Gauge;
+typedef struct { int64_t arrivals, departures, present; double stayed, entries, exits; } Station;
+
+/* --- the world ------------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct Key {
+  char *name;
+  int32_t node, weights;
+  double value, first, expected;
+  double *weight; /* `weights` times one factor for each conserved quantity */
+  uint8_t has_value, has_expected;
+  Work *owner, *head, *tail; /* who waits for it, in order */
+} Key;
+
+typedef struct { int32_t kind, key, amount; int32_t has_low, has_high; double low, high; } Operation;
+
+/* A local transaction as a machine asks for it: the same for all business transactions. */
+typedef struct {
+  int32_t type, node, key, undoes, undone_if, accepted, refused, has_refused, compensation;
+  int32_t operations, count, steps, step[STEPS];
+  int32_t on_done, on_refused, on_failed, on_duplicate[64];
+} Template;
+
+typedef struct Flush {
+  int32_t what, node, epoch, forced_rollback;
+  double start, in_doubt;
+  int64_t tx;
+  Actor *actor;
+  uint32_t gen;
+  Work *work;
+  struct Flush *next;
+} Flush;
+
+struct Work {
+  Actor *actor;
+  uint32_t gen;
+  int32_t template, node, refs, epoch, status, forced, row, tombstone, no_operations, ended;
+  int64_t tx;
+  uint64_t steps;
+  double since, demand, locked_from, wait_since, prepared_since;
+  Work *next, *queued; /* in the pool's queue, in the queue of a lock */
+  int32_t waits_for;
+  uint32_t seen;
+  int32_t changes, keys;
+  int32_t *changed, *locked;
+  double *values;
+};
+
+typedef struct Token { Actor *owner; int32_t kind; double due, seen; struct Token *next; } Token;
+typedef struct Lane { double delay; Token *head, *tail; int armed; } Lane;
+typedef struct Mail { int32_t event; struct Mail *next; } Mail;
+
+struct Actor {
+  int64_t tx;
+  int32_t node, state, pc, end, done, timers;
+  uint32_t gen;
+  uint8_t phase, alive;
+  Mail *head, *tail;
+  Token *timer[TIMERS];
+  Work *work;
+  Actor *next;
+};
+
+/* What a node has of a transaction. */
+typedef struct Place { int64_t tx; int32_t node; Actor *actor; Work *prepared, *open; } Place;
+
+typedef struct {
+  int32_t workers, free, limit, epoch, waiting_count; double since, busy_time, factor, work;
+  Work *head, *tail;
+  Station waiting, served;
+} Pool;
+
+typedef struct {
+  int32_t stream, flush, instant, busy, epoch; double busy_time, durable_until; int64_t flushes;
+  Flush *head, *tail;
+} Disk;
+
+typedef struct {
+  int32_t initial, jitter, has_store, serializable, prepared, open, owners; uint32_t generation;
+  double lock_timeout, retention, rotate_at, locks_held, timer_factor;
+  int64_t locks_taken, lock_queue;
+  Pool pool;
+  Disk disk;
+  Station lock_waits;
+  int32_t link[NODES + 1];
+} Node;
+
+typedef struct {
+  int32_t draw, plain, reorders, duplicates, loses, blocked;
+  double reorder, duplication, loss; /* chances to be spared */
+  int32_t reorder_stream, duplication_stream, loss_stream, delay_stream, copy_latency_stream, copy_delay_stream;
+} Link;
+
+typedef struct Call { int64_t tx; int32_t attempt, entry, asked_at; struct Call *next; } Call;
+
+/* A page of plans: 1,024 transactions. */
+enum { PAGE = 1024 };
+typedef struct { double *demands, *amounts; int32_t *keys; uint8_t *shapes; } Page;
+
+typedef struct {
+  int32_t (*learn)(int32_t state, int32_t event);
+  int32_t (*duplicate)(int32_t template, int32_t value);
+  int32_t (*fill)(int32_t stream, int64_t major, int64_t minor, int32_t size, double *numbers);
+  int32_t (*plan)(int64_t page);
+  int32_t (*arrivals)(double *times, int32_t count);
+  int32_t (*ended)(void);
+  int32_t (*link)(int32_t source, int32_t destination);
+} Calls;
+
+/* What Python reads and writes between two events: the first part of an engine. */
+typedef struct {
+  double now, python_time, partial_time, partial_since, next_sweep, next_lighten, grace, soon;
+  uint64_t python_key, seq;
+  int64_t asked, asking, ordered, undecided, unsettled, partial, alerts, repeated, victims, timeouts, first_young, first_open;
+  int64_t transactions, in_doubt_open, locks_open;
+  int32_t over, measuring, error, steps, quantities, writing, nodes, slots, shared_slots, hub, entry, jitter, client_jitter;
+  int32_t remote, insists, again, closed_workload, thinking, deadlocks, has_duration, bounds;
+  int32_t request[STEPS + 1], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
+  double deadline, client_timeout, warmup, duration;
+} Head;
+
+struct Engine {
+  Head head;
+  Calls calls;
+  Entry *heap;
+  int64_t entries, heap_room;
+  Stream stream[STREAMS];
+  int32_t streams;
+  Counts **counts, *free_counts, nobody, scratch;
+  int32_t counts_used, counts_room;
+  Transaction *tx;
+  int64_t tx_room;
+  int16_t *actions, *undone;
+  double *residuals;
+  int64_t *order;
+  uint32_t *rows;
+  int32_t row_room, row_keys;
+  Gauge gauge[QUANTITIES];
+  Node node[NODES];
+  Link *link;
+  int32_t links;
+  Key *key;
+  int32_t keys, key_room;
+  Page *page;
+  int64_t pages, page_room;
+  /* learned */
+  int32_t *table, states, state_room, events, event_room;
+  uint8_t *is_initial;
+  int32_t *event_node;
+  Transition *transition;
+  int32_t transitions, transition_room;
+  Effect *program;
+  int32_t programs, program_room;
+  Operation *operation;
+  int32_t operations, operation_room;
+  Template *template;
+  int32_t templates, template_room;
+  int32_t timer_event[TIMERS];
+  double *number; /* constants of programs */
+  int32_t numbers, number_room;
+  int32_t book[4096], books; /* slots whose operations add, by step */
+  Lane **lane;
+  int32_t lanes;
+  double *bound;
+  /* pools */
+  Place *place;
+  int64_t places, place_room;
+  Actor *free_actor;
+  Work *free_work;
+  Token *free_token;
+  Flush *free_flush;
+  Mail *free_mail;
+  Call *free_call;
+  void **slabs;
+  int32_t slab_count, slab_room;
+  double arrival[PAGE];
+  int32_t arrival_at, arrival_count;
+  uint32_t seen;
+};
+
+/* --- memory --------------------------------------------------------------------------------------------------------------------------------- */
+
+static void *slab(Engine *E, size_t size) {
+  if (E->slab_count == E->slab_room) {
+    E->slab_room = E->slab_room ? 2 * E->slab_room : 64;
+    E->slabs = realloc(E->slabs, (size_t)E->slab_room * sizeof(void *));
+  }
+  void *memory = calloc(1, size);
+  if (!memory || !E->slabs) abort();
+  return E->slabs[E->slab_count++] = memory;
+}
+
+#define MAKE_POOL(Type, name, member)                                                                                                          \
+  static Type *new_##name(Engine *E) {                                                                                                         \
+    if (!E->free_##name) {                                                                                                                     \
+      Type *all = slab(E, 256 * sizeof(Type));                                                                                                 \
+      for (int i = 0; i < 256; i++) { all[i].member = E->free_##name; E->free_##name = &all[i]; }                                              \
+    }                                                                                                                                          \
+    Type *one = E->free_##name;                                                                                                                \
+    E->free_##name = one->member;                                                                                                              \
+    return one;                                                                                                                                \
+  }                                                                                                                                            \
+  static void free_##name(Engine *E, Type *one) { one->member = E->free_##name; E->free_##name = one; }
+
+MAKE_POOL(Token, token, next)
+MAKE_POOL(Flush, flush, next)
+MAKE_POOL(Mail, mail, next)
+MAKE_POOL(Call, call, next)
+MAKE_POOL(Actor, actor, next)
+
+static Work *new_work(Engine *E) {
+  if (!E->free_work) {
+    int room = E->head.slots + 2;
+    for (int i = 0; i < 64; i++) {
+      Work *work = slab(E, sizeof(Work));
+      work->changed = slab(E, (size_t)room * sizeof(int32_t));
+      work->locked = slab(E, (size_t)room * sizeof(int32_t));
+      work->values = slab(E, (size_t)room * sizeof(double));
+      work->next = E->free_work;
+      E->free_work = work;
+    }
+  }
+  Work *work = E->free_work;
+  E->free_work = work->next;
+  return work;
+}
+
+static void hold_work(Work *work) { work->refs++; }
+static void let_work(Engine *E, Work *work) {
+  if (--work->refs == 0) { work->next = E->free_work; E->free_work = work; }
+}
+
+#define GROW(array, used, room, more)                                                                                                          \
+  if ((used) + (more) > (room)) {                                                                                                              \
+    size_t was = (size_t)(room);                                                                                                               \
+    while ((used) + (more) > (room)) (room) = (room) ? 2 * (room) : 64;                                                                        \
+    (array) = realloc((array), (size_t)(room) * sizeof(*(array)));                                                                             \
+    if (!(array)) abort();                                                                                                                     \
+    memset((char *)(array) + was * sizeof(*(array)), 0, ((size_t)(room)-was) * sizeof(*(array)));                                              \
+  }
+
+/* --- the heap ------------------------------------------------------------------------------------------------------------------------------- */
+
+static inline int before(double time, uint64_t key, const Entry *other) {
+  return time < other->time || (time == other->time && key < other->key);
+}
+
+static void fail(Engine *E, int error) {
+  if (!E->head.error) E->head.error = error;
+}
+
+static void push(Engine *E, double time, int priority, int kind, void *thing, int64_t number) {
+  if (!(time < INFINITY)) { fail(E, 8); return; }
+  GROW(E->heap, E->entries, E->heap_room, 1)
+  uint64_t key = (uint64_t)priority << 62 | E->head.seq++ << 6 | (uint64_t)kind;
+  int64_t at = E->entries++;
+  while (at > 0) {
+    int64_t parent = (at - 1) / 4;
+    if (!before(time, key, &E->heap[parent])) break;
+    E->heap[at] = E->heap[parent];
+    at = parent;
+  }
+  E->heap[at] = (Entry){time, key, thing, number};
+}
+
+static Entry pop(Engine *E) {
+  Entry first = E->heap[0], last = E->heap[--E->entries];
+  int64_t at = 0, count = E->entries;
+  for (;;) {
+    int64_t child = 4 * at + 1, least = child;
+    if (child >= count) break;
+    int64_t end = child + 4 < count ? child + 4 : count;
+    for (int64_t other = child + 1; other < end; other++)
+      if (before(E->heap[other].time, E->heap[other].key, &E->heap[least])) least = other;
+    if (!before(E->heap[least].time, E->heap[least].key, &last)) break;
+    E->heap[at] = E->heap[least];
+    at = least;
+  }
+  if (count) E->heap[at] = last;
+  return first;
+}
+
+static void call_in(Engine *E, double delay, int kind, void *thing, int64_t number) {
+  push(E, E->head.now + delay, NORMAL, kind, thing, number);
+}
+
+/* --- random numbers ------------------------------------------------------------------------------------------------------------------------- */
+
+static Counts *begin_counts(Engine *E, int64_t tx) {
+  Transaction *T = &E->tx[tx];
+  Counts *counts = E->free_counts;
+  int late = !T->young;
+  if (counts) {
+    E->free_counts = counts->next;
+  } else {
+    counts = slab(E, sizeof(Counts));
+    GROW(E->counts, E->counts_used, E->counts_room, 1)
+    counts->at = E->counts_used;
+    E->counts[E->counts_used++] = counts;
+  }
+  memset(counts->taken, 0, (size_t)E->streams * sizeof(int32_t));
+  counts->tx = tx;
+  counts->base = late ? LATE : 0;
+  T->counts = counts;
+  if (tx % 1024 == 0) {
+    for (int i = 0; i < E->counts_used; i++) {
+      Counts *other = E->counts[i];
+      if (other->tx < 0 || E->tx[other->tx].young) continue;
+      E->tx[other->tx].counts = NULL;
+      other->tx = -1;
+      other->next = E->free_counts;
+      E->free_counts = other;
+    }
+    if (late) { /* its own are gone with them: this one draw counts */
+      memset(E->scratch.taken, 0, sizeof E->scratch.taken);
+      E->scratch.base = LATE;
+      return &E->scratch;
+    }
+  }
+  return counts;
+}
+
+static double draw(Engine *E, int stream, int64_t tx) {
+  Stream *S = &E->stream[stream];
+  if (S->constant) return S->value;
+  Counts *counts = tx < 0 ? &E->nobody : E->tx[tx].counts;
+  if (!counts) counts = begin_counts(E, tx);
+  int64_t k = counts->base + counts->taken[stream]++;
+  if (k < 1 << FRONT) {
+    int64_t window = tx >> NEIGHBOURS;
+    if (!S->front) S->front = slab(E, (WINDOWS << FRONT) * sizeof(Front));
+    Front *front = &S->front[(window & (WINDOWS - 1)) << FRONT | k];
+    if (!front->numbers || front->tag != window) {
+      if (!front->numbers) front->numbers = slab(E, (1 << NEIGHBOURS) * sizeof(double));
+      front->tag = window;
+      if (E->calls.fill(stream, window, k, 1 << NEIGHBOURS, front->numbers)) fail(E, 3);
+    }
+    return front->numbers[tx & ((1 << NEIGHBOURS) - 1)];
+  }
+  int64_t place = k >> SUCCESSIVE;
+  if (!S->rest) S->rest = slab(E, RESTS * sizeof(Rest));
+  Rest *rest = &S->rest[(uint64_t)(tx * 31 + place) % RESTS];
+  if (!rest->numbers || rest->tx != tx || rest->place != place) {
+    if (!rest->numbers) rest->numbers = slab(E, (1 << SUCCESSIVE) * sizeof(double));
+    rest->tx = tx;
+    rest->place = place;
+    if (E->calls.fill(stream, tx, (1 << FRONT) + place, 1 << SUCCESSIVE, rest->numbers)) fail(E, 3);
+  }
+  return rest->numbers[k & ((1 << SUCCESSIVE) - 1)];
+}
+
+/* --- stations ------------------------------------------------------------------------------------------------------------------------------- */
+
+static void enter(Station *station, double now) { station->arrivals++; station->present++; station->entries += now; }
+static void leave(Station *station, double now, double since) {
+  station->departures++; station->present--; station->exits += now; station->stayed += now - since;
+}
+
+/* --- the ledger ----------------------------------------------------------------------------------------------------------------------------- */
+
+static inline Transaction *record(Engine *E, int64_t tx) { return tx >= 0 && !E->tx[tx].closed ? &E->tx[tx] : NULL; }
+
+static void advance(Gauge *gauge, double now) {
+  double span = now - gauge->last;
+  if (span > 0) {
+    gauge->last = now;
+    double net = fabs(gauge->net);
+    if (net > TOLERANCE) {
+      gauge->net_integral += net * span;
+      gauge->violated += span;
+      if (net > gauge->peak) gauge->peak = net;
+    }
+    gauge->gross_integral += gauge->gross * span;
+  }
+}
+
+static void weigh(Engine *E, Transaction *T) {
+  int open = T->done != (T->decision == COMMITTED ? E->head.writing : 0);
+  if (open != T->open) {
+    T->open = (uint8_t)open;
+    E->head.unsettled += open ? 1 : -1;
+  }
+}
+
+static void decided(Engine *E, Transaction *T, int committed, double now) {
+  if (T->decision == UNDECIDED) {
+    E->head.undecided--;
+    T->decision = committed ? COMMITTED : ABORTED;
+    T->decided = now;
+    weigh(E, T);
+  }
+}
+
+static int settled(Engine *E, int64_t tx) {
+  int steps = E->head.steps, wanted = E->tx[tx].decision == COMMITTED;
+  for (int i = 0; i < steps; i++)
+    if (E->actions[tx * steps + i] - E->undone[tx * steps + i] != wanted && E->head.writes[i]) return 0;
+  return 1;
+}
+
+static inline int32_t key_of(Engine *E, int64_t tx, int slot) {
+  if (E->head.shared_slots) return E->page[0].keys[slot];
+  return E->page[tx / PAGE].keys[(tx % PAGE) * E->head.slots + slot];
+}
+static inline double amount_of(Engine *E, int64_t tx, int slot) {
+  if (E->head.shared_slots) return E->page[0].amounts[slot];
+  return E->page[tx / PAGE].amounts[(tx % PAGE) * E->head.slots + slot];
+}
+
+static void book(Engine *E, int64_t tx, int committed) {
+  if (!committed) return;
+  for (int i = 0; i < E->books; i++) {
+    Key *key = &E->key[key_of(E, tx, E->book[i])];
+    key->expected += amount_of(E, tx, E->book[i]);
+    key->has_expected = 1;
+  }
+}
+
+static void close_record(Engine *E, int64_t tx, int outcome) {
+  Transaction *T = &E->tx[tx];
+  int steps = E->head.steps, committed;
+  int16_t *actions = E->actions + tx * steps, *undone = E->undone + tx * steps;
+  if (!outcome) {
+    outcome = T->decision == COMMITTED ? OUT_COMMITTED : OUT_ABORTED;
+    if (T->decision != COMMITTED)
+      for (int i = 0; i < steps; i++)
+        if (undone[i]) outcome = OUT_COMPENSATED;
+  }
+  if (outcome == OUT_LOST) {
+    committed = 0;
+  } else if (T->decision != UNDECIDED) {
+    committed = T->decision == COMMITTED;
+  } else {
+    committed = 0;
+    if (!T->refused)
+      for (int i = 0; i < steps; i++)
+        if (actions[i]) committed = 1;
+  }
+  if (!T->light) book(E, tx, committed);
+  for (int i = 0; i < steps; i++) {
+    int net = actions[i] - undone[i];
+    if (net != committed && E->head.writes[i]) {
+      if (net > committed) T->duplicates += net - committed;
+      else T->missing += committed - net;
+    }
+  }
+  T->outcome = (uint8_t)outcome;
+  T->closed = 1;
+  T->young = 0;
+  E->order[E->head.ordered++] = tx;
+}
+
+static int is_through(Engine *E, int64_t tx, double limit) {
+  Transaction *T = &E->tx[tx];
+  return T->decision && !T->actors && T->last_activity < limit && settled(E, tx);
+}
+
+static void lighten(Engine *E, double now) {
+  Head *H = &E->head;
+  H->next_lighten = now + H->soon;
+  double limit = now - H->soon;
+  while (H->first_young < H->asked && !E->tx[H->first_young].young) H->first_young++;
+  for (int64_t tx = H->first_young; tx < H->asked; tx++) {
+    Transaction *T = &E->tx[tx];
+    if (!T->young) continue;
+    if (T->arrival >= limit) break;
+    if (is_through(E, tx, limit)) {
+      book(E, tx, T->decision == COMMITTED);
+      T->light = 1;
+      T->young = 0;
+    }
+  }
+}
+
+static void sweep(Engine *E, double now) {
+  Head *H = &E->head;
+  H->next_sweep = now + H->grace / 4;
+  double limit = now - H->grace;
+  while (H->first_open < H->asked && E->tx[H->first_open].closed) H->first_open++;
+  for (int64_t tx = H->first_open; tx < H->asked; tx++) {
+    if (E->tx[tx].closed) continue;
+    if (E->tx[tx].arrival >= limit) break;
+    if (is_through(E, tx, limit)) close_record(E, tx, 0);
+  }
+}
+
+static void shift(Engine *E, int64_t tx, const double *shifts, double now) {
+  for (int i = 0; i < E->head.quantities; i++) {
+    double change = shifts[i];
+    if (change == 0.0) continue;
+    Gauge *gauge = &E->gauge[i];
+    if (E->head.measuring && now > gauge->last) advance(gauge, now);
+    double was = E->residuals[tx * E->head.quantities + i], after = was + change;
+    if (-TOLERANCE < after && after < TOLERANCE) after = 0.0;
+    E->residuals[tx * E->head.quantities + i] = after;
+    gauge->net += change;
+    gauge->gross += fabs(after) - fabs(was);
+  }
+}
+
+static void effect(Engine *E, int64_t tx, uint64_t steps, int compensation, const double *shifts, double now) {
+  Transaction *T = &E->tx[tx];
+  Head *H = &E->head;
+  if (T->first_effect != T->first_effect) T->first_effect = now;
+  T->last_effect = T->last_activity = now;
+  int16_t *actions = E->actions + tx * H->steps, *undone = E->undone + tx * H->steps;
+  int done = T->done, several = (steps & (steps - 1)) != 0;
+  for (int i = 0; i < H->steps; i++) {
+    if (!(steps >> i & 1) || (several && !H->writes[i])) continue;
+    if (compensation) {
+      undone[i]++;
+      if (actions[i] == undone[i]) done--;
+    } else {
+      actions[i]++;
+      if (actions[i] == undone[i] + 1) done++;
+    }
+  }
+  T->done = done;
+  if (T->decision) weigh(E, T);
+  int partial = 0 < done && done < H->writing;
+  if (partial != T->partial) {
+    T->partial = (uint8_t)partial;
+    int change = partial ? 1 : -1;
+    if (H->partial == 0) H->partial_since = now;
+    else if (H->partial + change == 0 && H->measuring) H->partial_time += now - H->partial_since;
+    H->partial += change;
+  }
+  if (shifts) shift(E, tx, shifts, now);
+}
+
+/* --- places: what a node has of a transaction -------------------------------------------------------------------------------------------------- */
+
+static inline uint64_t mix(int64_t tx, int node) {
+  uint64_t x = ((uint64_t)tx * NODES + (uint64_t)node) * 0x9E3779B97F4A7C15ull;
+  return x ^ x >> 29;
+}
+
+static Place *find_place(Engine *E, int64_t tx, int node) {
+  uint64_t mask = (uint64_t)E->place_room - 1;
+  for (uint64_t at = mix(tx, node) & mask;; at = (at + 1) & mask) {
+    Place *place = &E->place[at];
+    if (place->node < 0) return NULL;
+    if (place->tx == tx && place->node == node) return place;
+  }
+}
+
+static Place *put_place(Engine *E, int64_t tx, int node) {
+  uint64_t mask = (uint64_t)E->place_room - 1;
+  uint64_t at = mix(tx, node) & mask;
+  while (E->place[at].node >= 0) at = (at + 1) & mask;
+  E->place[at] = (Place){tx, node, NULL, NULL, NULL};
+  E->places++;
+  return &E->place[at];
+}
+
+static Place *have_place(Engine *E, int64_t tx, int node) {
+  Place *place = find_place(E, tx, node);
+  if (place) return place;
+  if (2 * E->places >= E->place_room) {
+    Place *old = E->place;
+    int64_t room = E->place_room;
+    E->place_room *= 2;
+    E->places = 0;
+    E->place = malloc((size_t)E->place_room * sizeof(Place));
+    if (!E->place) abort();
+    for (int64_t i = 0; i < E->place_room; i++) E->place[i].node = -1;
+    for (int64_t i = 0; i < room; i++)
+      if (old[i].node >= 0) *put_place(E, old[i].tx, old[i].node) = old[i];
+    free(old);
+  }
+  return put_place(E, tx, node);
+}
+
+static void drop_place(Engine *E, int64_t tx, int node) {
+  Place *place = find_place(E, tx, node);
+  if (!place || place->actor || place->prepared || place->open) return;
+  uint64_t mask = (uint64_t)E->place_room - 1, hole = (uint64_t)(place - E->place), at = hole;
+  for (;;) { /* move back what would not be found behind the hole */
+    at = (at + 1) & mask;
+    if (E->place[at].node < 0) break;
+    uint64_t home = mix(E->place[at].tx, E->place[at].node) & mask;
+    if (((at - home) & mask) >= ((at - hole) & mask)) {
+      E->place[hole] = E->place[at];
+      hole = at;
+    }
+  }
+  E->place[hole].node = -1;
+  E->places--;
+}
+
+static inline Actor *actor_of(Engine *E, int64_t tx, int node) {
+  Place *place = find_place(E, tx, node);
+  return place ? place->actor : NULL;
+}
+static inline Work *open_of(Engine *E, int64_t tx, int node) {
+  if (!E->node[node].open) return NULL;
+  Place *place = find_place(E, tx, node);
+  return place ? place->open : NULL;
+}
+
+/* --- timers --------------------------------------------------------------------------------------------------------------------------------- */
+
+static void play(Engine *E, Actor *actor, int32_t event);
+static void go_on(Engine *E, Actor *actor);
+static void notify(Engine *E, Actor *actor, int32_t event);
+static Actor *spawn(Engine *E, int64_t tx, int node);
+
+static void ring(Engine *E, Token *token) {
+  double now = E->head.now;
+  Actor *actor = token->owner;
+  if (!actor) { free_token(E, token); return; }
+  if (token->due > now) {
+    token->seen = token->due;
+    push(E, token->due, NORMAL, RING, token, 0);
+    return;
+  }
+  int kind = token->kind;
+  actor->timer[kind] = NULL;
+  actor->timers--;
+  free_token(E, token);
+  notify(E, actor, E->timer_event[kind]);
+}
+
+static void tick(Engine *E, Lane *lane) {
+  while (lane->head) {
+    Token *token = lane->head;
+    if (token->owner && token->seen > E->head.now) {
+      push(E, token->seen, NORMAL, LANE, lane, 0);
+      return;
+    }
+    lane->head = token->next;
+    if (!lane->head) lane->tail = NULL;
+    ring(E, token);
+  }
+  lane->armed = 0;
+}
+
+static Lane *lane_of(Engine *E, double delay) {
+  for (int i = 0; i < E->lanes; i++)
+    if (E->lane[i]->delay == delay) return E->lane[i];
+  if (E->lanes >= 1024) { fail(E, 5); return E->lane[0]; }
+  Lane *lane = slab(E, sizeof(Lane));
+  lane->delay = delay;
+  return E->lane[E->lanes++] = lane;
+}
+
+static void start_timer(Engine *E, Token *token, double delay, double extra) {
+  double seen = E->head.now + delay;
+  token->due = seen + extra;
+  token->next = NULL;
+  if (delay == 0.0) {
+    token->seen = token->due;
+    push(E, token->due, NORMAL, RING, token, 0);
+    return;
+  }
+  token->seen = seen;
+  Lane *lane = lane_of(E, delay);
+  if (lane->tail) lane->tail->next = token;
+  else lane->head = token;
+  lane->tail = token;
+  if (!lane->armed) {
+    lane->armed = 1;
+    push(E, seen, NORMAL, LANE, lane, 0);
+  }
+}
+
+static void set_timer(Engine *E, Actor *actor, int kind, double wait, double jitter) {
+  Node *node = &E->node[actor->node];
+  double factor = node->timer_factor, delay = wait * factor;
+  double extra = jitter != 0.0 ? draw(E, node->jitter, actor->tx) * jitter * factor : 0.0;
+  Token *token = actor->timer[kind];
+  if (token) {
+    double due = E->head.now + delay + extra;
+    if (token->seen <= due) {
+      token->due = due;
+      return;
+    }
+    token->owner = NULL;
+    actor->timers--;
+  }
+  token = new_token(E);
+  token->owner = actor;
+  token->kind = kind;
+  actor->timer[kind] = token;
+  actor->timers++;
+  start_timer(E, token, delay, extra);
+}
+
+static void cancel_timers(Actor *actor) {
+  if (!actor->timers) return;
+  for (int i = 0; i < TIMERS; i++)
+    if (actor->timer[i]) { actor->timer[i]->owner = NULL; actor->timer[i] = NULL; }
+  actor->timers = 0;
+}
+
+/* --- links ---------------------------------------------------------------------------------------------------------------------------------- */
+
+static Link *link_of(Engine *E, int source, int destination) {
+  int number = E->node[source].link[destination];
+  if (number < 0) {
+    number = E->calls.link(source, destination);
+    if (number < 0) { fail(E, 3); number = 0; }
+    E->node[source].link[destination] = number;
+  }
+  return &E->link[number];
+}
+
+static void transmit(Engine *E, Link *link, int kind, void *thing, int64_t number, int64_t tx) {
+  double delay = draw(E, link->draw, tx);
+  if (link->plain) { call_in(E, delay, kind, thing, number); return; }
+  if (link->reorders && draw(E, link->reorder_stream, tx) >= link->reorder) delay += draw(E, link->delay_stream, tx);
+  int copied = link->duplicates && draw(E, link->duplication_stream, tx) >= link->duplication;
+  if (link->blocked || (link->loses && draw(E, link->loss_stream, tx) >= link->loss)) return;
+  call_in(E, delay, kind, thing, number);
+  if (copied) {
+    delay = draw(E, link->copy_latency_stream, tx);
+    delay += draw(E, link->copy_delay_stream, tx);
+    call_in(E, delay, kind, thing, number);
+  }
+}
+
+static int carry(Engine *E, Link *link, int kind, void *thing, int64_t number, int64_t tx) {
+  double delay = draw(E, link->draw, tx);
+  if (!link->plain) {
+    if (link->reorders && draw(E, link->reorder_stream, tx) >= link->reorder) delay += draw(E, link->delay_stream, tx);
+    if (link->blocked || (link->loses && draw(E, link->loss_stream, tx) >= link->loss)) return 0;
+  }
+  call_in(E, delay, kind, thing, number);
+  return 1;
+}
+
+/* --- the clients ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void ended(Engine *E) {
+  if (!E->head.over) {
+    E->head.over = 1;
+    if (E->calls.ended()) fail(E, 3);
+  }
+}
+
+static void schedule(Engine *E) {
+  if (E->arrival_at == E->arrival_count) {
+    E->arrival_count = E->calls.arrivals(E->arrival, PAGE);
+    E->arrival_at = 0;
+    if (E->arrival_count < 0) { fail(E, 3); return; }
+    if (!E->arrival_count) { ended(E); return; }
+  }
+  double time = E->arrival[E->arrival_at++];
+  if (!E->head.has_duration || time < E->head.duration) push(E, time, NORMAL, ARRIVE, NULL, 0);
+}
+
+static double bound(Engine *E, int attempt) { return E->bound[attempt < E->head.bounds ? attempt : E->head.bounds - 1]; }
+
+static void unreached(Engine *E, Call *call) {
+  Head *H = &E->head;
+  Transaction *T = &E->tx[call->tx];
+  if (T->answered == T->answered) return;
+  double deadline = T->arrival + H->deadline;
+  double wait = H->again ? bound(E, call->attempt) * draw(E, H->client_jitter, call->tx) : 0.0;
+  if (H->again && H->now + wait < deadline) {
+    if (!T->asking) { T->asking = 1; H->asking++; }
+    call_in(E, wait, ASK_AGAIN, call, 0);
+  } else {
+    if (T->asking) { T->asking = 0; H->asking--; }
+    push(E, deadline > H->now ? deadline : H->now, NORMAL, NO_ANSWER, call, 0);
+  }
+}
+
+static void wait_for_answer(Engine *E, Call *call) {
+  Head *H = &E->head;
+  double wait = H->client_timeout + bound(E, call->attempt) * draw(E, H->client_jitter, call->tx);
+  if (H->now + wait < E->tx[call->tx].arrival + H->deadline) call_in(E, wait, SILENCE, call, call->attempt);
+}
+
+static void at_the_node(Engine *E, Call *call) {
+  Head *H = &E->head;
+  int64_t tx = call->tx;
+  Actor *actor = actor_of(E, tx, call->entry);
+  notify(E, actor ? actor : spawn(E, tx, call->entry), H->request[E->tx[tx].shape]);
+  if (E->tx[tx].asking) { E->tx[tx].asking = 0; H->asking--; }
+  if (!H->insists) free_call(E, call);
+  else if (!H->remote) wait_for_answer(E, call);
+}
+
+static void ask(Engine *E, Call *call) {
+  Head *H = &E->head;
+  if (!H->remote) { at_the_node(E, call); return; }
+  Link *link = link_of(E, NODES - 1, call->entry);
+  if (!carry(E, link, AT_THE_NODE, call, 0, call->tx)) unreached(E, call);
+  else if (H->insists) wait_for_answer(E, call);
+}
+
+static void ask_again(Engine *E, Call *call) {
+  Transaction *T = &E->tx[call->tx];
+  if (T->answered == T->answered) {
+    if (T->asking) { T->asking = 0; E->head.asking--; }
+    return;
+  }
+  call->attempt++;
+  E->head.repeated++;
+  ask(E, call);
+}
+
+static void user_goes_on(Engine *E, int64_t tx) {
+  Head *H = &E->head;
+  if (H->closed_workload && !E->tx[tx].served) {
+    E->tx[tx].served = 1;
+    call_in(E, draw(E, H->thinking, tx), ARRIVE, NULL, 0);
+  }
+}
+
+static void answered(Engine *E, int64_t tx, int outcome) {
+  Head *H = &E->head;
+  Transaction *T = &E->tx[tx];
+  if (T->answer) return;
+  if (!H->remote) {
+    if (H->now - T->arrival <= H->deadline) {
+      T->answer = (uint8_t)outcome;
+      T->answered = H->now;
+      user_goes_on(E, tx);
+    }
+  } else {
+    T->answer = (uint8_t)outcome;
+    call_in(E, draw(E, link_of(E, H->entry, NODES - 1)->draw, tx), ANSWER_ARRIVES, NULL, tx);
+  }
+}
+
+static void answer_arrives(Engine *E, int64_t tx) {
+  Head *H = &E->head;
+  if (H->now - E->tx[tx].arrival > H->deadline) return;
+  if (!E->tx[tx].closed) E->tx[tx].answered = H->now;
+  user_goes_on(E, tx);
+}
+
+static void lose_patience(Engine *E, int64_t tx) {
+  if (E->tx[tx].served) E->tx[tx].served = 0;
+  else user_goes_on(E, tx);
+}
+
+static void arrive(Engine *E) {
+  Head *H = &E->head;
+  if (H->over) return;
+  int64_t tx = H->asked++;
+  double now = H->now;
+  if (tx / PAGE >= E->pages) {
+    if (E->calls.plan(tx / PAGE)) { fail(E, 3); return; }
+  }
+  if (tx >= E->tx_room) {
+    int64_t room = E->tx_room ? 2 * E->tx_room : PAGE;
+    E->tx = realloc(E->tx, (size_t)room * sizeof(Transaction));
+    E->actions = realloc(E->actions, (size_t)room * (size_t)H->steps * sizeof(int16_t));
+    E->undone = realloc(E->undone, (size_t)room * (size_t)H->steps * sizeof(int16_t));
+    E->residuals = realloc(E->residuals, (size_t)room * (size_t)(H->quantities + 1) * sizeof(double));
+    E->order = realloc(E->order, (size_t)room * sizeof(int64_t));
+    E->rows = realloc(E->rows, (size_t)room * (size_t)E->row_room * sizeof(uint32_t));
+    if (!E->tx || !E->actions || !E->undone || !E->residuals || !E->order || !E->rows) abort();
+    E->tx_room = room;
+  }
+  Transaction *T = &E->tx[tx];
+  memset(T, 0, sizeof *T);
+  memset(E->actions + tx * H->steps, 0, (size_t)H->steps * sizeof(int16_t));
+  memset(E->undone + tx * H->steps, 0, (size_t)H->steps * sizeof(int16_t));
+  memset(E->rows + tx * E->row_room, 0, (size_t)E->row_room * sizeof(uint32_t));
+  for (int i = 0; i < H->quantities; i++) E->residuals[tx * H->quantities + i] = 0.0;
+  T->arrival = T->last_activity = now;
+  T->answered = T->decided = T->first_effect = T->last_effect = NAN;
+  T->measured = now >= H->warmup;
+  T->open = T->young = 1;
+  T->shape = E->page[tx / PAGE].shapes[tx % PAGE];
+  H->undecided++;
+  H->unsettled++;
+  if (now >= H->next_lighten) {
+    lighten(E, now);
+    if (now >= H->next_sweep) sweep(E, now);
+  }
+  Call *call = new_call(E);
+  call->tx = tx;
+  call->attempt = 0;
+  call->entry = H->entry;
+  ask(E, call);
+  if (H->closed_workload) call_in(E, H->deadline, LOSE_PATIENCE, NULL, tx);
+  if (H->transactions == H->asked) ended(E);
+  else if (!H->closed_workload) schedule(E);
+}
+
+/* --- the workers ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void run_work(Engine *E, Work *work);
+static void finish(Engine *E, Work *work, int status, int value);
+
+static void served(Engine *E, Work *work) {
+  if (work->epoch == E->node[work->node].pool.epoch) run_work(E, work);
+}
+
+static int submit(Engine *E, Work *work, double demand) {
+  Pool *pool = &E->node[work->node].pool;
+  double now = E->head.now;
+  if (pool->free) {
+    pool->busy_time += (pool->workers - pool->free) * (now - pool->since);
+    pool->since = now;
+    pool->free--;
+    work->epoch = pool->epoch;
+    work->since = now;
+    enter(&pool->served, now);
+    pool->work += demand * pool->factor;
+    if (demand > 0) {
+      hold_work(work);
+      push(E, now + demand * pool->factor, NORMAL, SERVED, work, 0);
+    } else {
+      served(E, work);
+    }
+    return 1;
+  }
+  if (pool->limit >= 0 && pool->waiting_count >= pool->limit) return 0;
+  work->since = now;
+  work->demand = demand;
+  work->next = NULL;
+  enter(&pool->waiting, now);
+  if (pool->tail) pool->tail->next = work;
+  else pool->head = work;
+  pool->tail = work;
+  pool->waiting_count++;
+  return 1;
+}
+
+static void release_worker(Engine *E, Work *work) {
+  Pool *pool = &E->node[work->node].pool;
+  double now = E->head.now;
+  leave(&pool->served, now, work->since);
+  Work *following = pool->head;
+  if (following) {
+    pool->head = following->next;
+    if (!pool->head) pool->tail = NULL;
+    pool->waiting_count--;
+    following->epoch = pool->epoch;
+    leave(&pool->waiting, now, following->since);
+    following->since = now;
+    enter(&pool->served, now);
+    pool->work += following->demand * pool->factor;
+    hold_work(following);
+    push(E, now + following->demand * pool->factor, NORMAL, SERVED, following, 0);
+    return;
+  }
+  pool->busy_time += (pool->workers - pool->free) * (now - pool->since);
+  pool->since = now;
+  pool->free++;
+}
+
+/* --- the log device ------------------------------------------------------------------------------------------------------------------------- */
+
+static void note_instant(Engine *E, Disk *disk) {
+  disk->durable_until = E->head.now;
+  disk->flushes++;
+}
+
+static void start_flush(Engine *E, int number) {
+  Disk *disk = &E->node[number].disk;
+  Flush *batch = disk->head;
+  if (disk->flush == SERIAL) {
+    disk->head = batch->next;
+    if (!disk->head) disk->tail = NULL;
+    batch->next = NULL;
+  } else {
+    disk->head = disk->tail = NULL;
+  }
+  disk->busy = 1;
+  disk->flushes++;
+  double duration = draw(E, disk->stream, batch->tx);
+  disk->busy_time += duration;
+  batch->epoch = disk->epoch;
+  batch->start = E->head.now;
+  call_in(E, duration, BATCH, batch, number);
+}
+
+static void force(Engine *E, int number, Flush *flush, int64_t tx) {
+  Disk *disk = &E->node[number].disk;
+  flush->node = number;
+  flush->tx = tx;
+  flush->next = NULL;
+  if (disk->flush == PARALLEL) {
+    disk->flushes++;
+    flush->epoch = disk->epoch;
+    flush->start = E->head.now;
+    call_in(E, draw(E, disk->stream, tx), FLUSHED, flush, number);
+    return;
+  }
+  if (disk->tail) disk->tail->next = flush;
+  else disk->head = flush;
+  disk->tail = flush;
+  if (!disk->busy) start_flush(E, number);
+}
+
+static void durable(Engine *E, Work *work);
+static void finalise(Engine *E, Actor *actor, Work *branch, int commit, double in_doubt);
+
+static void hardened(Engine *E, Actor *actor) {
+  Transaction *T = record(E, actor->tx);
+  if (T) T->forced++;
+  if (actor->tx >= 0) E->tx[actor->tx].durable |= 1u << actor->node;
+}
+
+static void call_back(Engine *E, Flush *flush) {
+  Actor *actor = flush->actor;
+  Work *work = flush->work;
+  int what = flush->what, commit = !flush->forced_rollback;
+  double in_doubt = flush->in_doubt;
+  free_flush(E, flush);
+  if (what == DURABLE) {
+    durable(E, work);
+  } else if (what == HARDENED) {
+    hardened(E, actor);
+    go_on(E, actor);
+  } else {
+    finalise(E, actor, work, commit, in_doubt);
+    go_on(E, actor);
+  }
+}
+
+static void flushed(Engine *E, Flush *flush) {
+  Disk *disk = &E->node[flush->node].disk;
+  if (flush->epoch != disk->epoch) return;
+  if (flush->start > disk->durable_until) disk->durable_until = flush->start;
+  call_back(E, flush);
+}
+
+static void batch_flushed(Engine *E, Flush *batch, int number) {
+  Disk *disk = &E->node[number].disk;
+  if (batch->epoch != disk->epoch) return;
+  disk->busy = 0;
+  disk->durable_until = batch->start;
+  while (batch) {
+    Flush *next = batch->next;
+    call_back(E, batch);
+    batch = next;
+  }
+  if (disk->head && !disk->busy) start_flush(E, number);
+}
+
+/* --- locks ---------------------------------------------------------------------------------------------------------------------------------- */
+
+static void evaluate(Engine *E, Work *work);
+static void acquire(Engine *E, Work *work);
+static void release(Engine *E, Work *work);
+static void drop(Engine *E, Work *work, int status);
+
+static inline int is_branch(Engine *E, Work *work) { return E->template[work->template].type != TRANSACT; }
+
+static int operation_key(Engine *E, Work *work, Operation *operation) { return key_of(E, work->tx, operation->key); }
+
+static void lockable(Engine *E, Work *work) {
+  Template *template = &E->template[work->template];
+  Node *node = &E->node[work->node];
+  Work *branch = open_of(E, work->tx, work->node);
+  work->keys = 0;
+  int count = work->no_operations ? 0 : template->count;
+  for (int i = 0; i < count; i++) {
+    Operation *operation = &E->operation[template->operations + i];
+    if (!(operation->kind == ADD || operation->kind == SET || (operation->kind == READ && node->serializable))) continue;
+    int key = operation_key(E, work, operation), known = 0;
+    for (int j = 0; j < work->keys; j++) known |= work->locked[j] == key;
+    if (branch)
+      for (int j = 0; j < branch->keys; j++) known |= branch->locked[j] == key;
+    if (known) continue;
+    int at = work->keys++;
+    while (at > 0 && strcmp(E->key[work->locked[at - 1]].name, E->key[key].name) > 0) {
+      work->locked[at] = work->locked[at - 1];
+      at--;
+    }
+    work->locked[at] = key;
+  }
+}
+
+static void own(Engine *E, Work *work, int key) {
+  Key *row = &E->key[key];
+  if (row->owner != work) {
+    if (!row->owner) E->node[work->node].owners++;
+    row->owner = work;
+    work->locked_from += E->head.now;
+  }
+}
+
+static void hold(Engine *E, Work *work) {
+  if (!work->keys) lockable(E, work);
+  for (int i = 0; i < work->keys; i++) own(E, work, work->locked[i]);
+}
+
+static void end_wait(Engine *E, Work *work) {
+  Node *node = &E->node[work->node];
+  Transaction *T = record(E, work->tx);
+  double seconds = E->head.now - work->wait_since;
+  leave(&node->lock_waits, E->head.now, work->wait_since);
+  work->wait_since = -1.0;
+  if (T) T->lock_wait += seconds;
+}
+
+static void leave_queue(Engine *E, Work *work) {
+  if (work->waits_for >= 0) {
+    Key *row = &E->key[work->waits_for];
+    Work **at = &row->head, *last = NULL;
+    while (*at && *at != work) { last = *at; at = &(*at)->queued; }
+    if (*at) {
+      *at = work->queued;
+      if (row->tail == work) row->tail = last;
+      E->node[work->node].lock_queue--;
+    }
+    work->waits_for = -1;
+  }
+  end_wait(E, work);
+  release(E, work);
+}
+
+static int same(Engine *E, Work *a, Work *b) { return a == b || (a->tx == b->tx && is_branch(E, a) && is_branch(E, b)); }
+
+/* Whether somebody for whom this one waits waits for it in turn: simtx.simulator.locks. */
+static int reaches(Engine *E, Work *from, Work *work) {
+  for (int number = 0; number < E->head.nodes; number++) {
+    Work *waiting = NULL;
+    if (number == from->node && from->wait_since >= 0) {
+      waiting = from;
+    } else if (is_branch(E, from)) {
+      Actor *actor = actor_of(E, from->tx, number);
+      waiting = actor ? actor->work : NULL;
+      if (waiting && (waiting->wait_since < 0 || waiting->waits_for < 0 || !same(E, waiting, from))) waiting = NULL;
+    }
+    if (!waiting || waiting->waits_for < 0) continue;
+    Key *row = &E->key[waiting->waits_for];
+    Work *blocker = row->owner, *next = row->head;
+    while (blocker && blocker != waiting) {
+      if (same(E, blocker, work)) return 1;
+      if (blocker->seen != E->seen) {
+        blocker->seen = E->seen;
+        if (reaches(E, blocker, work)) return 1;
+      }
+      blocker = next;
+      next = next ? next->queued : NULL;
+    }
+  }
+  return 0;
+}
+
+static int may_wait(Engine *E, Work *work) {
+  int refused = 0;
+  if (E->head.deadlocks == BY_TIMEOUT) return 1;
+  if (E->head.deadlocks == BY_AGE) {
+    Key *row = &E->key[work->waits_for];
+    if (is_branch(E, work)) {
+      refused = work->tx > row->owner->tx;
+      for (Work *other = row->head; other != work; other = other->queued) refused |= work->tx > other->tx;
+    }
+  } else {
+    E->seen++;
+    refused = reaches(E, work, work);
+  }
+  if (refused) E->head.victims++;
+  return !refused;
+}
+
+static void wait_for(Engine *E, Work *work, int key) {
+  Node *node = &E->node[work->node];
+  if (work->wait_since < 0) {
+    work->wait_since = E->head.now;
+    enter(&node->lock_waits, E->head.now);
+    hold_work(work);
+    call_in(E, node->lock_timeout, GIVE_UP, work, 0);
+  }
+  Key *row = &E->key[key];
+  work->waits_for = key;
+  work->queued = NULL;
+  if (row->tail) row->tail->queued = work;
+  else row->head = work;
+  row->tail = work;
+  node->lock_queue++;
+  if (!may_wait(E, work)) {
+    leave_queue(E, work);
+    drop(E, work, FAILURE);
+  }
+}
+
+static void acquire(Engine *E, Work *work) {
+  for (int i = 0; i < work->keys; i++) {
+    Work *owner = E->key[work->locked[i]].owner;
+    if (owner && owner != work) {
+      for (int j = 0; j < i; j++) own(E, work, work->locked[j]);
+      wait_for(E, work, work->locked[i]);
+      return;
+    }
+  }
+  if (work->wait_since >= 0) end_wait(E, work);
+  evaluate(E, work);
+}
+
+static void give_up(Engine *E, Work *work) {
+  if (work->wait_since >= 0 && !work->ended && work->actor->gen == work->gen) {
+    leave_queue(E, work);
+    E->head.timeouts++;
+    drop(E, work, FAILURE);
+  }
+}
+
+static void count_locks(Engine *E, Work *work, int freed) {
+  if (!freed) return;
+  Node *node = &E->node[work->node];
+  Transaction *T = record(E, work->tx);
+  double seconds = E->head.now * freed - work->locked_from;
+  work->locked_from = 0.0;
+  node->locks_taken += freed;
+  node->locks_held += seconds;
+  if (T) T->lock_hold += seconds;
+}
+
+static void release(Engine *E, Work *work) {
+  int freed = 0, mine[256], followers = 0, follower_key[256];
+  Work *follower[256];
+  for (int i = 0; i < work->keys; i++)
+    if (E->key[work->locked[i]].owner == work) {
+      if (freed == 256) { fail(E, 6); return; }
+      mine[freed++] = work->locked[i];
+    }
+  if (!freed) return;
+  count_locks(E, work, freed);
+  for (int i = 0; i < freed; i++) {
+    Key *row = &E->key[mine[i]];
+    row->owner = NULL;
+    E->node[work->node].owners--;
+    if (row->head) {
+      Work *next = row->head;
+      row->head = next->queued;
+      if (!row->head) row->tail = NULL;
+      E->node[work->node].lock_queue--;
+      next->waits_for = -1;
+      own(E, next, mine[i]);
+      hold_work(next);
+      follower_key[followers] = mine[i];
+      follower[followers++] = next;
+    }
+  }
+  for (int i = 0; i < followers; i++) {
+    if (E->key[follower_key[i]].owner == follower[i]) acquire(E, follower[i]);
+    let_work(E, follower[i]);
+  }
+}
+
+/* --- the store ------------------------------------------------------------------------------------------------------------------------------ */
+
+static inline uint32_t *row_at(Engine *E, int64_t tx, int key) { return &E->rows[tx * E->row_room + key]; }
+
+static int row_of(Engine *E, Node *node, int64_t tx, int key) { /* 0: there is none */
+  uint32_t row = *row_at(E, tx, key);
+  return row && (row >> 6) + 1 >= node->generation ? (int)(row & 63) : 0;
+}
+
+static void write_row(Engine *E, Node *node, int64_t tx, int key, int value) {
+  *row_at(E, tx, key) = node->generation << 6 | (uint32_t)value;
+}
+
+static void rotate(Engine *E, Node *node) {
+  double now = E->head.now;
+  if (now < node->rotate_at) return;
+  node->generation += now < node->rotate_at + node->retention ? 1 : 2;
+  node->rotate_at = now + node->retention;
+}
+
+static int changed_at(Work *work, int key) {
+  for (int i = 0; i < work->changes; i++)
+    if (work->changed[i] == key) return i;
+  return -1;
+}
+
+static int play_operations(Engine *E, Work *work) {
+  Template *template = &E->template[work->template];
+  int count = work->no_operations ? 0 : template->count;
+  for (int i = 0; i < count; i++) {
+    Operation *operation = &E->operation[template->operations + i];
+    if (operation->kind == REFUSE) return 0;
+    int key = operation_key(E, work, operation), at = changed_at(work, key);
+    Key *row = &E->key[key];
+    double value;
+    if (operation->kind == READ) {
+      value = at >= 0 ? work->values[at] : row->value;
+    } else {
+      double amount = amount_of(E, work->tx, operation->amount);
+      value = operation->kind == ADD ? (at >= 0 ? work->values[at] : row->value) + amount : amount;
+    }
+    if ((operation->has_low && value < operation->low) || (operation->has_high && value > operation->high)) return 0;
+    if (operation->kind == READ) continue;
+    if (at < 0) {
+      at = work->changes++;
+      work->changed[at] = key;
+    }
+    work->values[at] = value;
+  }
+  return 1;
+}
+
+static void apply(Engine *E, Work *work, uint64_t steps, int compensation) {
+  if (!work->changes) return;
+  int moved = 0;
+  double shifts[QUANTITIES] = {0};
+  for (int i = 0; i < work->changes; i++) {
+    Key *row = &E->key[work->changed[i]];
+    for (int j = 0; j < row->weights; j++) {
+      double change = work->values[i] - row->value;
+      moved = 1;
+      for (int q = 0; q < E->head.quantities; q++) shifts[q] += row->weight[j * E->head.quantities + q] * change;
+    }
+  }
+  for (int i = 0; i < work->changes; i++) {
+    Key *row = &E->key[work->changed[i]];
+    row->value = work->values[i];
+    row->has_value = 1;
+  }
+  if (record(E, work->tx)) effect(E, work->tx, steps, compensation, moved ? shifts : NULL, E->head.now);
+}
+
+static void end_work(Engine *E, Work *work) { /* nobody will come back to it */
+  if (work->ended) return;
+  work->ended = 1;
+  let_work(E, work);
+}
+
+static void finish(Engine *E, Work *work, int status, int value) {
+  if (work->epoch >= 0) release_worker(E, work);
+  Actor *actor = work->actor;
+  Template *template = &E->template[work->template];
+  Place *place = template->type == TRANSACT ? NULL : find_place(E, work->tx, work->node);
+  if (!(place && (place->prepared == work || place->open == work))) end_work(E, work);
+  if (!actor->alive || actor->gen != work->gen) return;
+  actor->work = NULL;
+  Transaction *T = record(E, actor->tx);
+  if (status == REFUSED && T) T->refused = 1;
+  int32_t event;
+  if (status == DONE) event = template->on_done;
+  else if (status == REFUSED) event = template->on_refused;
+  else if (status == FAILURE) event = template->on_failed;
+  else {
+    event = template->on_duplicate[value];
+    if (event < 0) {
+      event = E->calls.duplicate(work->template, value);
+      if (event < 0) { fail(E, 3); return; }
+    }
+  }
+  actor->done = event;
+  int submitting = actor->phase == SUBMITTING;
+  actor->phase = BUSY;
+  if (!submitting) go_on(E, actor);
+}
+
+static void drop(Engine *E, Work *work, int status) {
+  if (E->node[work->node].open && is_branch(E, work)) {
+    Place *place = find_place(E, work->tx, work->node);
+    if (place && place->open) {
+      Work *branch = place->open;
+      place->open = NULL;
+      E->node[work->node].open--;
+      release(E, branch);
+      end_work(E, branch);
+    }
+  }
+  finish(E, work, status, 0);
+}
+
+static void refuse(Engine *E, Work *work) {
+  Template *template = &E->template[work->template];
+  work->status = REFUSED;
+  work->changes = 0;
+  if (template->type == TRANSACT && template->has_refused) {
+    work->row = template->refused;
+    release(E, work);
+    Disk *disk = &E->node[work->node].disk;
+    work->forced = 1;
+    if (disk->instant) {
+      note_instant(E, disk);
+      durable(E, work);
+      return;
+    }
+    Flush *flush = new_flush(E);
+    flush->what = DURABLE;
+    flush->work = work;
+    force(E, work->node, flush, work->tx);
+    return;
+  }
+  release(E, work);
+  drop(E, work, REFUSED);
+}
+
+static void harden(Engine *E, Work *work) {
+  Disk *disk = &E->node[work->node].disk;
+  work->forced = 1;
+  if (disk->instant) {
+    note_instant(E, disk);
+    if (E->template[work->template].type == PREPARE) hold(E, work);
+    durable(E, work);
+    return;
+  }
+  if (work->status == DONE) hold(E, work);
+  Flush *flush = new_flush(E);
+  flush->what = DURABLE;
+  flush->work = work;
+  force(E, work->node, flush, work->tx);
+}
+
+static void commit_work(Engine *E, Work *work) {
+  Template *template = &E->template[work->template];
+  Node *node = &E->node[work->node];
+  Transaction *T = record(E, work->tx);
+  if (T) T->forced++;
+  int status = work->status;
+  if (template->key >= 0) {
+    rotate(E, node);
+    int value = work->row;
+    if (!value) value = status == REFUSED ? E->head.refused_value : E->head.done_value;
+    write_row(E, node, work->tx, template->key, value);
+  }
+  if (work->tombstone) write_row(E, node, work->tx, template->undoes, E->head.tombstone_value);
+  if (work->changes && status == DONE) apply(E, work, work->steps, template->compensation);
+  if (work->keys) release(E, work);
+  finish(E, work, status, 0);
+}
+
+static void prepared(Engine *E, Work *work) {
+  Transaction *T = record(E, work->tx);
+  work->prepared_since = E->head.now;
+  have_place(E, work->tx, work->node)->prepared = work;
+  E->node[work->node].prepared++;
+  if (T) { T->forced++; T->prepared++; }
+  finish(E, work, DONE, 0);
+}
+
+static void durable(Engine *E, Work *work) {
+  Template *template = &E->template[work->template];
+  int known;
+  if (template->type != TRANSACT) {
+    prepared(E, work);
+  } else if (template->key < 0 || !(known = row_of(E, &E->node[work->node], work->tx, template->key))) {
+    commit_work(E, work);
+  } else {
+    Transaction *T = record(E, work->tx);
+    if (T) T->forced++;
+    release(E, work);
+    finish(E, work, DUPLICATE, known);
+  }
+}
+
+static void run_at_once(Engine *E, Work *work) {
+  Template *template = &E->template[work->template];
+  if (play_operations(E, work)) {
+    work->row = template->accepted;
+    if (!work->changes && template->key < 0) {
+      finish(E, work, DONE, 0);
+      return;
+    }
+  } else {
+    work->status = REFUSED;
+    work->changes = 0;
+    if (!template->has_refused) {
+      finish(E, work, REFUSED, 0);
+      return;
+    }
+    work->row = template->refused;
+  }
+  work->forced = 1;
+  note_instant(E, &E->node[work->node].disk);
+  commit_work(E, work);
+}
+
+static void merge(Engine *E, Work *branch, Work *work) {
+  branch->changes = work->changes;
+  memcpy(branch->changed, work->changed, (size_t)work->changes * sizeof(int32_t));
+  memcpy(branch->values, work->values, (size_t)work->changes * sizeof(double));
+  for (int i = 0; i < work->keys; i++) {
+    own(E, work, work->locked[i]);
+    E->key[work->locked[i]].owner = branch;
+    branch->locked[branch->keys++] = work->locked[i];
+  }
+  branch->locked_from += work->locked_from;
+  branch->steps |= work->steps;
+  if (E->template[work->template].type == PREPARE) {
+    work->keys = branch->keys;
+    memcpy(work->locked, branch->locked, (size_t)branch->keys * sizeof(int32_t));
+    work->locked_from = branch->locked_from;
+    work->steps = branch->steps;
+    for (int i = 0; i < work->keys; i++) E->key[work->locked[i]].owner = work;
+    have_place(E, work->tx, work->node)->open = NULL;
+    E->node[work->node].open--;
+    end_work(E, branch);
+  }
+}
+
+static void evaluate(Engine *E, Work *work) {
+  Template *template = &E->template[work->template];
+  Work *branch = open_of(E, work->tx, work->node);
+  if (branch) {
+    work->changes = branch->changes;
+    memcpy(work->changed, branch->changed, (size_t)branch->changes * sizeof(int32_t));
+    memcpy(work->values, branch->values, (size_t)branch->changes * sizeof(double));
+  }
+  if (!play_operations(E, work)) {
+    refuse(E, work);
+    return;
+  }
+  if (template->type == TRANSACT) {
+    work->row = template->accepted;
+    if (!work->changes && template->key < 0) {
+      release(E, work);
+      finish(E, work, DONE, 0);
+      return;
+    }
+  } else if (branch) {
+    merge(E, branch, work);
+    if (template->type == EXECUTE) {
+      finish(E, work, DONE, 0);
+      return;
+    }
+  } else if (template->type == EXECUTE) {
+    hold(E, work);
+    have_place(E, work->tx, work->node)->open = work;
+    E->node[work->node].open++;
+    finish(E, work, DONE, 0);
+    return;
+  }
+  harden(E, work);
+}
+
+static void run_work(Engine *E, Work *work) {
+  Template *template = &E->template[work->template];
+  Node *node = &E->node[work->node];
+  if (template->key >= 0) {
+    int known = row_of(E, node, work->tx, template->key);
+    if (known) {
+      finish(E, work, DUPLICATE, known);
+      return;
+    }
+  }
+  if (template->undoes >= 0) {
+    int action = row_of(E, node, work->tx, template->undoes);
+    if (action != template->undone_if) {
+      work->no_operations = 1;
+      if (!action) work->tombstone = 1;
+    }
+  }
+  if (!node->owners && !node->open) {
+    if (node->disk.instant && template->type == TRANSACT) run_at_once(E, work);
+    else evaluate(E, work);
+    return;
+  }
+  if (!work->no_operations && template->count && E->operation[template->operations].kind == REFUSE) {
+    refuse(E, work);
+    return;
+  }
+  lockable(E, work);
+  acquire(E, work);
+}
+
+static void commit_prepared(Engine *E, Work *branch) {
+  Template *template = &E->template[branch->template];
+  Node *node = &E->node[branch->node];
+  have_place(E, branch->tx, branch->node)->prepared = NULL;
+  node->prepared--;
+  if (template->type == PREPARE) {
+    if (template->key >= 0) {
+      rotate(E, node);
+      write_row(E, node, branch->tx, template->key, E->head.done_value);
+    }
+    apply(E, branch, branch->steps, 0);
+  }
+  release(E, branch);
+  end_work(E, branch);
+  drop_place(E, branch->tx, branch->node);
+}
+
+static void roll_back(Engine *E, Work *branch) {
+  Place *place = have_place(E, branch->tx, branch->node);
+  if (place->open) { place->open = NULL; E->node[branch->node].open--; }
+  if (place->prepared) { place->prepared = NULL; E->node[branch->node].prepared--; }
+  release(E, branch);
+  end_work(E, branch);
+  drop_place(E, branch->tx, branch->node);
+}
+
+static void finalise(Engine *E, Actor *actor, Work *branch, int commit, double in_doubt) {
+  Transaction *T = record(E, actor->tx);
+  if (T) { T->forced++; T->in_doubt += in_doubt; }
+  if (commit) commit_prepared(E, branch);
+  else roll_back(E, branch);
+}
+
+/* Commit or roll back the branch; 0 if the machine has to wait for the disk. */
+static int second_phase(Engine *E, Actor *actor, int commit, int forced) {
+  Place *place = find_place(E, actor->tx, actor->node);
+  Work *branch = place ? place->prepared : NULL;
+  Transaction *T = record(E, actor->tx);
+  if (!branch) {
+    branch = place ? place->open : NULL;
+    if (branch && !commit) roll_back(E, branch);
+    return 1;
+  }
+  double in_doubt = E->head.now - branch->prepared_since;
+  branch->actor = actor;
+  branch->gen = actor->gen;
+  if (!commit && !forced) {
+    if (T) { T->lazy++; T->in_doubt += in_doubt; }
+    roll_back(E, branch);
+    return 1;
+  }
+  Disk *disk = &E->node[actor->node].disk;
+  if (disk->instant) {
+    note_instant(E, disk);
+    finalise(E, actor, branch, commit, in_doubt);
+    return 1;
+  }
+  Flush *flush = new_flush(E);
+  flush->what = FINALISED;
+  flush->actor = actor;
+  flush->work = branch;
+  flush->forced_rollback = !commit;
+  flush->in_doubt = in_doubt;
+  force(E, actor->node, flush, actor->tx);
+  return 0;
+}
+
+static void submit_work(Engine *E, Actor *actor, int number) {
+  Template *template = &E->template[number];
+  Transaction *T = record(E, actor->tx);
+  Work *work = new_work(E);
+  work->actor = actor;
+  work->gen = actor->gen;
+  work->template = number;
+  work->node = actor->node;
+  work->tx = actor->tx;
+  work->refs = 1;
+  work->epoch = -1;
+  work->status = DONE;
+  work->forced = work->row = work->tombstone = work->no_operations = work->ended = 0;
+  work->changes = work->keys = 0;
+  work->locked_from = work->since = work->prepared_since = 0.0;
+  work->wait_since = -1.0;
+  work->waits_for = -1;
+  work->seen = 0;
+  work->steps = 0;
+  for (int i = 0; i < template->steps; i++) work->steps |= (uint64_t)1 << template->step[i];
+  actor->work = work;
+  if (open_of(E, work->tx, work->node)) {
+    run_work(E, work);
+    return;
+  }
+  double demand = 0.0;
+  if (T)
+    for (int i = 0; i < template->steps; i++) {
+      int step = template->step[i];
+      if (template->type == TRANSACT && template->compensation) demand += draw(E, E->head.undo[step], work->tx);
+      else demand += E->page[work->tx / PAGE].demands[(work->tx % PAGE) * E->head.steps + step];
+    }
+  if (!submit(E, work, demand)) drop(E, work, FAILURE);
+}
+
+/* --- the interpreter of effects ---------------------------------------------------------------------------------------------------------------- */
+
+static Actor *spawn(Engine *E, int64_t tx, int node) {
+  Transaction *T = record(E, tx);
+  Actor *actor = new_actor(E);
+  actor->tx = tx;
+  actor->node = node;
+  actor->state = E->node[node].initial;
+  actor->pc = actor->end = 0;
+  actor->done = -1;
+  actor->timers = 0;
+  actor->phase = IDLE;
+  actor->alive = 1;
+  actor->head = actor->tail = NULL;
+  actor->work = NULL;
+  for (int i = 0; i < TIMERS; i++) actor->timer[i] = NULL;
+  if (T) T->actors++;
+  have_place(E, tx, node)->actor = actor;
+  return actor;
+}
+
+static void post(Engine *E, Actor *actor, int32_t event) {
+  Mail *mail = new_mail(E);
+  mail->event = event;
+  mail->next = NULL;
+  if (actor->tail) actor->tail->next = mail;
+  else actor->head = mail;
+  actor->tail = mail;
+}
+
+static void notify(Engine *E, Actor *actor, int32_t event) {
+  if (actor->phase) post(E, actor, event);
+  else play(E, actor, event);
+}
+
+static void receive(Engine *E, int64_t tx, int32_t event) {
+  int node = E->event_node[event];
+  Actor *actor = actor_of(E, tx, node);
+  if (!actor) actor = spawn(E, tx, node);
+  else if (actor->phase) { post(E, actor, event); return; }
+  play(E, actor, event);
+}
+
+static void free_it(Engine *E, Actor *actor) {
+  Place *place = find_place(E, actor->tx, actor->node);
+  if (place && place->actor == actor) {
+    place->actor = NULL;
+    drop_place(E, actor->tx, actor->node);
+    Transaction *T = record(E, actor->tx);
+    if (T) { T->actors--; T->last_activity = E->head.now; }
+  }
+  actor->alive = 0;
+  cancel_timers(actor);
+}
+
+static void recycle(Engine *E, Actor *actor) {
+  actor->gen++;
+  free_actor(E, actor);
+}
+
+static void forget(Engine *E, Actor *actor) {
+  int64_t tx = actor->tx;
+  int node = actor->node;
+  free_it(E, actor);
+  if (tx >= 0) E->tx[tx].durable &= ~(1u << node);
+  Mail *mail = actor->head;
+  actor->head = actor->tail = NULL;
+  while (mail) {
+    Mail *next = mail->next;
+    int32_t event = mail->event;
+    free_mail(E, mail);
+    Actor *other = actor_of(E, tx, node);
+    notify(E, other ? other : spawn(E, tx, node), event);
+    mail = next;
+  }
+}
+
+static void handle(Engine *E, Actor *actor, int32_t event) {
+  int32_t number = E->table[(int64_t)actor->state * E->event_room + event];
+  if (number < 0) {
+    number = E->calls.learn(actor->state, event);
+    if (number < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
+  }
+  Transition *transition = &E->transition[number];
+  actor->state = transition->state;
+  actor->pc = transition->start;
+  actor->end = transition->end;
+}
+
+static void play(Engine *E, Actor *actor, int32_t event) {
+  actor->phase = BUSY;
+  handle(E, actor, event);
+  go_on(E, actor);
+}
+
+/* Play effects, or the rest of them, then whatever waits; return when the machine is idle or has to wait. */
+static void go_on(Engine *E, Actor *actor) {
+  Head *H = &E->head;
+  int64_t tx = actor->tx;
+  while (!H->error) {
+    while (actor->pc < actor->end && !H->error) {
+      Effect *program = &E->program[actor->pc++];
+      int a = program->a;
+      Transaction *T = record(E, tx);
+      switch (program->op) {
+      case DO_SEND: {
+        if (T) T->messages++;
+        Link *link = link_of(E, actor->node, E->event_node[a]);
+        transmit(E, link, MESSAGE, NULL, tx << 24 | a, tx);
+        break;
+      }
+      case DO_APPEND:
+        if (!a) {
+          if (T) T->lazy++;
+          if (tx >= 0) E->tx[tx].durable |= 1u << actor->node;
+        } else if (E->node[actor->node].disk.instant) {
+          note_instant(E, &E->node[actor->node].disk);
+          hardened(E, actor);
+        } else {
+          Flush *flush = new_flush(E);
+          flush->what = HARDENED;
+          flush->actor = actor;
+          flush->work = NULL;
+          force(E, actor->node, flush, tx);
+          return;
+        }
+        break;
+      case DO_SET_TIMER: set_timer(E, actor, a, E->number[program->b], E->number[program->c]); break;
+      case DO_CANCEL_TIMER:
+        if (actor->timer[a]) {
+          actor->timer[a]->owner = NULL;
+          actor->timer[a] = NULL;
+          actor->timers--;
+        }
+        break;
+      case DO_WORK:
+        actor->phase = SUBMITTING;
+        submit_work(E, actor, a);
+        if (actor->phase == SUBMITTING) {
+          actor->phase = WAITING;
+          return;
+        }
+        break;
+      case DO_FORGET: forget(E, actor); break;
+      case DO_COMMIT:
+        if (!second_phase(E, actor, 1, 1)) return;
+        break;
+      case DO_ROLLBACK:
+        if (!second_phase(E, actor, 0, a)) return;
+        break;
+      case DO_ANSWER:
+        if (T) answered(E, tx, a);
+        break;
+      case DO_DECIDED:
+        if (T) decided(E, T, a, H->now);
+        break;
+      case DO_SUSPECT:
+        if (T) T->retries++;
+        break;
+      case DO_ALERT:
+        H->alerts++;
+        if (a && T) T->stuck = 1;
+        break;
+      default: fail(E, 7);
+      }
+    }
+    int32_t event;
+    if (actor->done >= 0) {
+      event = actor->done;
+      actor->done = -1;
+    } else if (actor->head && actor->alive) {
+      Mail *mail = actor->head;
+      event = mail->event;
+      actor->head = mail->next;
+      if (!actor->head) actor->tail = NULL;
+      free_mail(E, mail);
+    } else {
+      actor->phase = IDLE;
+      if (!actor->alive) {
+        recycle(E, actor);
+      } else if (!actor->timers && E->is_initial[actor->state] && tx >= 0) {
+        free_it(E, actor);
+        recycle(E, actor);
+      }
+      return;
+    }
+    handle(E, actor, event);
+  }
+}
+
+/* --- the loop ------------------------------------------------------------------------------------------------------------------------------- */
+
+EXPORT int engine_run(Engine *E) {
+  Head *H = &E->head;
+  while (!H->error) {
+    if (!E->entries || !before(E->heap[0].time, E->heap[0].key, &(Entry){H->python_time, H->python_key, NULL, 0})) return PYTHON;
+    Entry entry = pop(E);
+    H->now = entry.time;
+    switch (entry.key & 63) {
+    case STOP:
+      H->seq++; /* SimPy schedules what is left of an event at which it stopped */
+      return STOPPED;
+    case MESSAGE: receive(E, entry.number >> 24, (int32_t)(entry.number & 0xFFFFFF)); break;
+    case FLUSHED: flushed(E, entry.thing); break;
+    case BATCH: batch_flushed(E, entry.thing, (int)entry.number); break;
+    case SERVED:
+      served(E, entry.thing);
+      let_work(E, entry.thing);
+      break;
+    case GIVE_UP:
+      give_up(E, entry.thing);
+      let_work(E, entry.thing);
+      break;
+    case LANE: tick(E, entry.thing); break;
+    case RING: ring(E, entry.thing); break;
+    case ARRIVE: arrive(E); break;
+    case AT_THE_NODE: at_the_node(E, entry.thing); break;
+    case ASK_AGAIN: ask_again(E, entry.thing); break;
+    case SILENCE: {
+      Call *call = entry.thing;
+      if (call->attempt == entry.number && !E->tx[call->tx].asking) ask_again(E, call);
+      break;
+    }
+    case NO_ANSWER:
+      if (!H->insists) free_call(E, entry.thing);
+      break;
+    case ANSWER_ARRIVES: answer_arrives(E, entry.number); break;
+    case LOSE_PATIENCE: lose_patience(E, entry.number); break;
+    default: fail(E, 7);
+    }
+  }
+  return FAILED;
+}
+
+/* --- the end of a run ----------------------------------------------------------------------------------------------------------------------- */
+
+/* Whether nothing is left to do but what waits for an operator. */
+EXPORT int engine_quiet(Engine *E) {
+  if (E->head.asking) return 0;
+  if (E->places)
+    for (int64_t i = 0; i < E->place_room; i++) {
+      Place *place = &E->place[i];
+      if (place->node < 0 || !(place->actor || place->prepared)) continue;
+      if (place->tx < 0 || E->tx[place->tx].closed || !E->tx[place->tx].stuck) return 0;
+    }
+  for (int64_t tx = E->head.first_open; tx < E->head.asked; tx++)
+    if (E->tx[tx].durable && (E->tx[tx].closed || !E->tx[tx].stuck)) return 0;
+  return 1;
+}
+
+/* What is in doubt, locked or waiting counts up to now; then every record is closed. */
+EXPORT void engine_finish(Engine *E) {
+  Head *H = &E->head;
+  double now = H->now;
+  uint8_t *working = calloc((size_t)H->asked + 1, 1);
+  if (!working) abort();
+  for (int64_t i = 0; i < E->place_room; i++) {
+    Place *place = &E->place[i];
+    if (place->node >= 0 && place->tx >= 0 && (place->actor || place->prepared)) working[place->tx] = 1;
+  }
+  for (int64_t tx = 0; tx < H->asked; tx++) working[tx] |= E->tx[tx].durable != 0;
+  for (int64_t i = 0; i < E->place_room; i++) {
+    Place *place = &E->place[i];
+    if (place->node < 0 || !place->prepared) continue;
+    H->in_doubt_open++;
+    Transaction *T = record(E, place->tx);
+    if (T) T->in_doubt += now - place->prepared->prepared_since;
+  }
+  for (int i = 0; i < E->keys; i++) {
+    Work *work = E->key[i].owner;
+    if (!work) continue;
+    int count = 0;
+    for (int j = i; j < E->keys; j++)
+      if (E->key[j].owner == work) { count++; E->key[j].owner = NULL; }
+    H->locks_open += count;
+    Transaction *T = record(E, work->tx);
+    if (T) T->lock_hold += now * count - work->locked_from;
+  }
+  for (int i = 0; i < E->keys; i++)
+    for (Work *work = E->key[i].head; work; work = work->queued) end_wait(E, work);
+  for (int64_t tx = 0; tx < H->asked; tx++) {
+    Transaction *T = &E->tx[tx];
+    if (T->closed) continue;
+    if (!T->decision && !working[tx] && 0 < T->done && T->done == H->writing) decided(E, T, 1, T->last_effect);
+    int outcome = OUT_LOST;
+    if (T->stuck) outcome = OUT_STUCK;
+    else if (T->decision && !T->actors) outcome = OUT_OPEN;
+    else if (working[tx] || T->actors) outcome = OUT_IN_FLIGHT;
+    else
+      for (int i = 0; i < H->steps; i++)
+        if (E->actions[tx * H->steps + i] > E->undone[tx * H->steps + i]) outcome = OUT_INCOMPLETE;
+    close_record(E, tx, outcome);
+  }
+  free(working);
+}
+
+/* --- what Python describes and reads ------------------------------------------------------------------------------------------------------------ */
+
+EXPORT Engine *engine_new(const Calls *calls) {
+  Engine *E = calloc(1, sizeof(Engine));
+  if (!E) return NULL;
+  E->calls = *calls;
+  E->place_room = 1024;
+  E->place = malloc((size_t)E->place_room * sizeof(Place));
+  if (!E->place) abort();
+  for (int64_t i = 0; i < E->place_room; i++) E->place[i].node = -1;
+  for (int i = 0; i < NODES; i++)
+    for (int j = 0; j <= NODES; j++) E->node[i].link[j] = -1;
+  E->row_room = 8;
+  E->lane = slab(E, 1024 * sizeof(Lane *));
+  return E;
+}
+
+EXPORT void engine_free(Engine *E) {
+  for (int i = 0; i < E->slab_count; i++) free(E->slabs[i]);
+  void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->table,
+                 E->is_initial, E->event_node, E->transition, E->program, E->operation, E->template, E->number, E->place};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+  free(E);
+}
+
+#ifndef SOURCE
+#define SOURCE ""
+#endif
+EXPORT const char *engine_source(void) { return SOURCE; } /* which source this was compiled from */
+
+EXPORT Head *engine_head(Engine *E) { return &E->head; }
+EXPORT int engine_head_size(void) { return (int)sizeof(Head); }
+EXPORT Gauge *engine_gauges(Engine *E) { return E->gauge; }
+EXPORT Transaction *engine_transactions(Engine *E) { return E->tx; }
+EXPORT int engine_transaction_size(void) { return (int)sizeof(Transaction); }
+EXPORT int64_t *engine_order(Engine *E) { return E->order; }
+
+EXPORT int engine_stream(Engine *E, int constant, double value) {
+  if (E->streams == STREAMS) return -1;
+  E->stream[E->streams] = (Stream){constant, value, NULL, NULL};
+  return E->streams++;
+}
+
+EXPORT int engine_bounds(Engine *E, const double *bounds, int count) {
+  E->bound = slab(E, (size_t)count * sizeof(double));
+  memcpy(E->bound, bounds, (size_t)count * sizeof(double));
+  return E->head.bounds = count;
+}
+
+EXPORT void engine_node(Engine *E, int number, int stream, int flush, int instant, int jitter) {
+  Node *node = &E->node[number];
+  node->disk.stream = stream;
+  node->disk.flush = flush;
+  node->disk.instant = instant;
+  node->disk.durable_until = -1.0;
+  node->jitter = jitter;
+  node->timer_factor = 1.0;
+  node->generation = 2;
+}
+
+EXPORT void engine_store(Engine *E, int number, int serializable, double lock_timeout, double retention, int workers, int limit) {
+  Node *node = &E->node[number];
+  node->has_store = 1;
+  node->serializable = serializable;
+  node->lock_timeout = lock_timeout;
+  node->retention = node->rotate_at = retention;
+  node->pool.workers = node->pool.free = workers;
+  node->pool.limit = limit;
+  node->pool.factor = 1.0;
+}
+
+EXPORT int engine_link(Engine *E, const Link *link) {
+  if (E->links == 0) E->link = calloc((NODES + 1) * (NODES + 1), sizeof(Link));
+  if (!E->link || E->links == (NODES + 1) * (NODES + 1)) return -1;
+  E->link[E->links] = *link;
+  return E->links++;
+}
+
+EXPORT int engine_key(Engine *E, int node, const char *name, double first, int has_value, int weights, const double *weight) {
+  if (E->keys == E->key_room) {
+    int room = E->key_room ? 2 * E->key_room : 256;
+    E->key = realloc(E->key, (size_t)room * sizeof(Key));
+    if (!E->key) abort();
+    E->key_room = room;
+  }
+  Key *key = &E->key[E->keys];
+  memset(key, 0, sizeof *key);
+  key->name = slab(E, strlen(name) + 1);
+  strcpy(key->name, name);
+  key->node = node;
+  key->value = key->first = first;
+  key->has_value = (uint8_t)has_value;
+  key->weights = weights;
+  if (weights) {
+    size_t size = (size_t)weights * (size_t)E->head.quantities * sizeof(double);
+    key->weight = slab(E, size + 8);
+    memcpy(key->weight, weight, size);
+  }
+  return E->keys++;
+}
+
+/* A key's value and what it ought to be: 1 if it has a value, plus 2 if anything is expected of it. */
+EXPORT int engine_value(Engine *E, int number, double *value, double *expected) {
+  Key *key = &E->key[number];
+  *value = key->value;
+  *expected = key->expected;
+  return key->has_value + 2 * key->has_expected;
+}
+
+EXPORT int engine_page(Engine *E, const double *demands, const double *amounts, const int32_t *keys, const uint8_t *shapes) {
+  GROW(E->page, E->pages, E->page_room, 1)
+  Page *page = &E->page[E->pages++];
+  size_t steps = (size_t)E->head.steps * PAGE, slots = (size_t)E->head.slots * (E->head.shared_slots ? 1 : PAGE);
+  page->demands = slab(E, steps * sizeof(double));
+  page->shapes = slab(E, PAGE);
+  memcpy(page->demands, demands, steps * sizeof(double));
+  memcpy(page->shapes, shapes, PAGE);
+  if (!E->head.shared_slots || E->pages == 1) {
+    page->amounts = slab(E, (slots + 1) * sizeof(double));
+    page->keys = slab(E, (slots + 1) * sizeof(int32_t));
+    memcpy(page->amounts, amounts, slots * sizeof(double));
+    memcpy(page->keys, keys, slots * sizeof(int32_t));
+  }
+  return 0;
+}
+
+EXPORT int engine_book(Engine *E, int slot) {
+  if (E->books == (int)(sizeof E->book / sizeof *E->book)) return -1;
+  E->book[E->books++] = slot;
+  return 0;
+}
+
+static void resize_table(Engine *E, int states, int events) {
+  int32_t *table = malloc((size_t)states * (size_t)events * sizeof(int32_t));
+  if (!table) abort();
+  for (int64_t i = 0; i < (int64_t)states * events; i++) table[i] = -1;
+  for (int i = 0; i < E->states; i++)
+    if (E->event_room) memcpy(table + (int64_t)i * events, E->table + (int64_t)i * E->event_room, (size_t)E->event_room * sizeof(int32_t));
+  free(E->table);
+  E->table = table;
+  E->is_initial = realloc(E->is_initial, (size_t)states);
+  E->event_node = realloc(E->event_node, (size_t)events * sizeof(int32_t));
+  if (!E->is_initial || !E->event_node) abort();
+  E->state_room = states;
+  E->event_room = events;
+}
+
+EXPORT int engine_state(Engine *E, int is_initial) {
+  if (E->states == E->state_room) resize_table(E, E->state_room ? 2 * E->state_room : 128, E->event_room ? E->event_room : 128);
+  E->is_initial[E->states] = (uint8_t)is_initial;
+  return E->states++;
+}
+
+EXPORT int engine_event(Engine *E, int node) {
+  if (E->events == E->event_room) resize_table(E, E->state_room ? E->state_room : 128, E->event_room ? 2 * E->event_room : 128);
+  E->event_node[E->events] = node;
+  return E->events++;
+}
+
+EXPORT void engine_initial(Engine *E, int node, int state) { E->node[node].initial = state; }
+EXPORT void engine_timer(Engine *E, int kind, int event) { E->timer_event[kind] = event; }
+
+EXPORT int engine_number(Engine *E, double number) {
+  GROW(E->number, E->numbers, E->number_room, 1)
+  E->number[E->numbers] = number;
+  return E->numbers++;
+}
+
+EXPORT int engine_program(Engine *E, int op, int a, int b, int c) {
+  GROW(E->program, E->programs, E->program_room, 1)
+  E->program[E->programs] = (Effect){op, a, b, c};
+  return E->programs++;
+}
+
+EXPORT int engine_transition(Engine *E, int state, int event, int next, int start, int end) {
+  GROW(E->transition, E->transitions, E->transition_room, 1)
+  E->transition[E->transitions] = (Transition){next, start, end};
+  if (state < 0 || state >= E->states || event < 0 || event >= E->events || next < 0 || next >= E->states || end > E->programs) return -1;
+  E->table[(int64_t)state * E->event_room + event] = E->transitions;
+  return E->transitions++;
+}
+
+EXPORT int engine_operation(Engine *E, int kind, int key, int amount, int has_low, double low, int has_high, double high) {
+  GROW(E->operation, E->operations, E->operation_room, 1)
+  E->operation[E->operations] = (Operation){kind, key, amount, has_low, has_high, low, high};
+  return E->operations++;
+}
+
+EXPORT int engine_template(Engine *E, const Template *template) {
+  GROW(E->template, E->templates, E->template_room, 1)
+  E->template[E->templates] = *template;
+  for (int i = 0; i < 64; i++) E->template[E->templates].on_duplicate[i] = -1;
+  return E->templates++;
+}
+EXPORT void engine_on_duplicate(Engine *E, int template, int value, int event) { E->template[template].on_duplicate[value] = event; }
+
+/* Another idempotency key: its number among the rows of a transaction. */
+EXPORT int engine_row_key(Engine *E) {
+  if (E->row_keys == E->row_room) {
+    int room = 2 * E->row_room;
+    uint32_t *rows = calloc((size_t)(E->tx_room ? E->tx_room : 1) * (size_t)room, sizeof(uint32_t));
+    if (!rows) abort();
+    for (int64_t tx = 0; tx < E->head.asked; tx++)
+      memcpy(rows + tx * room, E->rows + tx * E->row_room, (size_t)E->row_room * sizeof(uint32_t));
+    free(E->rows);
+    E->rows = rows;
+    E->row_room = room;
+  }
+  return E->row_keys++;
+}
+
+EXPORT void engine_push(Engine *E, double time, int priority, int kind) { push(E, time, priority, kind, NULL, 0); }
+EXPORT void engine_arrivals(Engine *E) {
+  Head *H = &E->head;
+  E->nobody.base = 0;
+  E->nobody.tx = -1;
+  if (H->closed_workload) call_in(E, draw(E, H->thinking, -1), ARRIVE, NULL, 0);
+  else schedule(E);
+}
+
+/* Pool, disk and store of a node: what simtx.simulator.counted reads. */
+typedef struct { double busy_time, work, since, disk_busy, locks_held; int64_t locks_taken, lock_queue; int32_t busy, queue, prepared, unused; Station waiting, served, waits; } Figures;
+EXPORT int engine_figures_size(void) { return (int)sizeof(Figures); }
+EXPORT void engine_figures(Engine *E, int number, Figures *figures) {
+  Node *node = &E->node[number];
+  Pool *pool = &node->pool;
+  *figures = (Figures){pool->busy_time, pool->work, pool->since, node->disk.busy_time, node->locks_held, node->locks_taken, node->lock_queue,
+                       pool->workers - pool->free, pool->waiting_count, node->prepared, 0, pool->waiting, pool->served, node->lock_waits};
+}
+/* Python has brought a pool's busy time up to now. */
+EXPORT void engine_account(Engine *E, int number, double busy_time, double since) {
+  E->node[number].pool.busy_time = busy_time;
+  E->node[number].pool.since = since;
+}

@@ -1,0 +1,96 @@
+"""Values that a machine may store, pass on and compare for identity, and nothing else.
+
+What belongs to one business transaction (its number, its keys, its amounts) is replaced by such values while an automaton is learned. A machine that
+looks into one is found then and there, and its strategy is interpreted. So no transition depends on what it does not show.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+NUMBER: Final = 7_777_777_777_777
+"""The number of the transaction on which machines are learned: one that no text holds by chance."""
+
+_MARK: Final = "\0"
+
+
+class NotCompiled(Exception):
+    """This run has to be interpreted; the message says why, as the rest of a sentence."""
+
+
+def _refuse(self: object, *_: object, **__: object) -> NoReturn:
+    what = {"OpaqueTx": "number", "OpaqueKey": "keys", "OpaqueAmount": "amounts"}[type(self).__name__]
+    raise NotCompiled(f"a machine looks into the {what} of its transaction")
+
+
+def _identity(self: object, other: object) -> bool:
+    return True if self is other else _refuse(self)
+
+
+def _difference(self: object, other: object) -> bool:
+    return not _identity(self, other)
+
+
+def _marked(self: object, *_: object) -> str:
+    """As text it is a mark, which is found if it gets into anything that counts."""
+    return f"{_MARK}{type(self).__name__}{_MARK}"
+
+
+def _sealed(base: type) -> dict[str, Callable[..., Any]]:
+    """Every method of a base class, sealed, but for what objects need to exist."""
+    kept = {
+        "__new__",
+        "__init__",
+        "__init_subclass__",
+        "__subclasshook__",
+        "__class__",
+        "__getattribute__",
+        "__setattr__",
+        "__delattr__",
+        "__hash__",
+        "__doc__",
+        "__dir__",
+        "__sizeof__",
+        "__getstate__",
+        "__reduce__",
+        "__reduce_ex__",
+        "__getnewargs__",
+    }
+    sealed: dict[str, Callable[..., Any]] = {
+        name: _refuse for name in dir(base) if name not in kept and callable(getattr(base, name))
+    }
+    sealed.update(__eq__=_identity, __ne__=_difference, __repr__=_marked, __str__=_marked, __format__=_marked)
+    sealed["__hash__"] = base.__hash__
+    return sealed
+
+
+OpaqueTx: Final = type("OpaqueTx", (int,), {**_sealed(int), "__doc__": "The number of a transaction."})
+OpaqueKey: Final = type("OpaqueKey", (str,), {**_sealed(str), "__doc__": "A key of a store."})
+OpaqueAmount: Final = type("OpaqueAmount", (float,), {**_sealed(float), "__doc__": "An amount."})
+
+
+def check_clean(value: object) -> None:
+    """See that nothing opaque has got into a value as text or as a plain number.
+
+    Raises:
+        NotCompiled: It has.
+    """
+    kind = type(value)
+    if kind is str:
+        if _MARK in value or str(NUMBER) in value:  # type: ignore[operator]
+            raise NotCompiled("a machine makes a text of its transaction's number, keys or amounts")
+    elif kind is int:
+        if value == NUMBER:
+            raise NotCompiled("a machine computes with its transaction's number")
+    elif kind in (tuple, list, set, frozenset):
+        for item in value:  # type: ignore[attr-defined]
+            check_clean(item)
+    elif kind is dict:
+        for key, item in value.items():  # type: ignore[attr-defined]
+            check_clean(key)
+            check_clean(item)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            check_clean(getattr(value, field.name))

@@ -1,0 +1,256 @@
+"""The plans of a run's transactions in bulk: the same keys, amounts, refusals and demands as `simtx.workload.planner`, drawn from the same streams.
+
+A plan is a shape, shared by all transactions that are refused at the same step or at none, and *slots*: one for each operation of each step, with the key
+and the amount that this transaction has there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from string import Formatter
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from simtx.engine.layout import PAGE
+from simtx.engine.opaque import NotCompiled, OpaqueAmount, OpaqueKey
+from simtx.protocols import Operation, Plan, Step
+from simtx.scenario.distributions import Constant
+from simtx.workload.planner import MOST_RANKED, REFUSE
+
+if TYPE_CHECKING:
+    from simtx.scenario import OperationSpec, Parameter, Scenario
+    from simtx.scenario.distributions import Distribution
+    from simtx.workload.streams import Streams
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
+_MOST_KEYS: Final = 20_000_000
+
+
+class _Keys:
+    """A parameter that names keys: numbers behind a prefix."""
+
+    def __init__(self, name: str, parameter: Parameter, streams: Streams) -> None:
+        self.prefix = parameter.prefix
+        self._rng = streams.generator(f"parameter:{name}", "key")
+        self._population = parameter.population or 1
+        self._cumulated: Floats | None = None
+        if parameter.popularity != "uniform":
+            if self._population > MOST_RANKED:
+                raise NotCompiled("a parameter has too many values that differ in popularity")
+            weights = np.arange(1, self._population + 1, dtype=float) ** -parameter.exponent
+            cumulated: Floats = np.cumsum(weights / weights.sum())
+            cumulated[-1] = 1.0
+            self._cumulated = cumulated
+
+    def page(self) -> Numbers:
+        """The numbers of the next page of transactions."""
+        uniform = self._rng.random(PAGE)
+        if self._cumulated is None:
+            return (uniform * self._population).astype(np.int64)
+        return np.searchsorted(self._cumulated, uniform, side="right")
+
+    def text(self, number: int) -> str:
+        """The value with this number."""
+        return f"{self.prefix}{number}"
+
+
+def _blocks(distribution: Distribution, streams: Streams, component: str, purpose: str) -> Iterator[Floats]:
+    """Blocks of a stream, as many numbers in each as the stream itself draws at once."""
+    if isinstance(distribution, Constant):
+        while True:
+            yield np.full(PAGE, float(distribution.value))
+    rng = streams.generator(component, purpose)
+    while True:
+        yield np.ascontiguousarray(distribution.sample(rng, PAGE), dtype=np.float64)
+
+
+class Plans:
+    """Makes pages of plans.
+
+    Args:
+        scenario: Where the steps, parameters and workload are described.
+        streams: Random streams of the run.
+        key: Gives the number of a key of a service's store.
+    """
+
+    def __init__(self, scenario: Scenario, streams: Streams, key: Callable[[str, str], int]) -> None:
+        specs = scenario.transaction.steps
+        self._key = key
+        self._given = {name: list(column) for name, column in scenario.workload.trace_parameters.items()}
+        self._row = 0
+        self._names: dict[str, _Keys] = {}
+        self._values: dict[str, tuple[Iterator[Floats], bool]] = {}
+        for name, parameter in scenario.transaction.parameters.items():
+            if name in self._given:
+                continue
+            if parameter.population is not None:
+                self._names[name] = _Keys(name, parameter, streams)
+            elif parameter.values is not None:
+                self._values[name] = (
+                    _blocks(parameter.values, streams, f"parameter:{name}", "value"),
+                    parameter.integer,
+                )
+        self._demands = [
+            _blocks(
+                spec.service_time or scenario.services[spec.service].service_time,
+                streams,
+                f"step:{spec.name}",
+                "service-time",
+            )
+            for spec in specs
+        ]
+        self._refusals = [
+            (index, streams.generator(f"step:{spec.name}", "refusal"), spec.refusal)
+            for index, spec in enumerate(specs)
+            if spec.refusal
+        ]
+        if len(specs) > 200:
+            raise NotCompiled("it has more than 200 steps")
+        #: (service, operation) of each slot.
+        self.slots: list[tuple[str, OperationSpec]] = []
+        self.booked: list[int] = []  # slots of actions that add
+        self.opaque: dict[int, int] = {}
+        self._kept: list[object] = []
+        steps = []
+        for spec in specs:
+            actions = tuple(self._slot(spec.service, operation, booked=True) for operation in spec.operations)
+            undoing = tuple(self._slot(spec.service, operation, booked=False) for operation in spec.compensation)
+            steps.append(Step(spec.index, spec.name, spec.service, actions, undoing, spec.kind, spec.after))
+        self._steps = tuple(steps)
+        self._texts: list[dict[Any, int]] = [{} for _ in self.slots]
+        self._uses = [tuple(_fields(operation.key)) for _, operation in self.slots]
+        #: Whether all transactions have the same keys and amounts.
+        self.shared = not any(
+            uses or operation.parameter for uses, (_, operation) in zip(self._uses, self.slots, strict=True)
+        )
+
+    def _slot(self, service: str, spec: OperationSpec, *, booked: bool) -> Operation:
+        number = len(self.slots)
+        self.slots.append((service, spec))
+        if booked and spec.kind == "add":
+            self.booked.append(number)
+        key, amount = OpaqueKey(f"\0key {number}\0"), OpaqueAmount(number + 0.0123)
+        self._kept += [key, amount]
+        self.opaque[id(key)] = self.opaque[id(amount)] = number
+        return Operation(key, spec.kind, amount, spec.low, spec.high)
+
+    def shapes(self, tx: Any) -> list[Plan]:
+        """The plan that nobody refuses, then the one that is refused at each step."""
+        plans = [Plan(tx, self._steps)]
+        for index, step in enumerate(self._steps):
+            refused = Step(
+                step.index,
+                step.name,
+                step.service,
+                (REFUSE, *step.operations),
+                step.compensation,
+                step.kind,
+                step.after,
+            )
+            plans.append(Plan(tx, (*self._steps[:index], refused, *self._steps[index + 1 :])))
+        return plans
+
+    def page(self, number: int) -> tuple[Floats, Floats, npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        """The next page: demands, amounts, keys and shapes of `PAGE` transactions."""
+        demands: Floats = np.ascontiguousarray(np.column_stack([next(one) for one in self._demands]))
+        shapes = np.zeros(PAGE, dtype=np.uint8)
+        for index, rng, chance in self._refusals:
+            hit = rng.random(PAGE) < chance
+            shapes[hit & (shapes == 0)] = index + 1
+        if self.shared and number:
+            return demands, np.zeros(0), np.zeros(0, dtype=np.int32), shapes
+        count = 1 if self.shared else PAGE
+        amounts = np.zeros((count, len(self.slots)))
+        keys = np.zeros((count, len(self.slots)), dtype=np.int32)
+        codes, values = self._drawn()
+        for slot, (service, spec) in enumerate(self.slots):
+            keys[:, slot] = self._keys(slot, service, spec.key, codes, values, number * PAGE)[:count]
+            amount: Any = float(spec.amount)
+            if spec.parameter is not None:
+                amount = amount * values[spec.parameter]() + 0.0
+            amounts[:, slot] = amount
+        return demands, amounts, keys, shapes
+
+    def _drawn(self) -> tuple[dict[str, Numbers], dict[str, Callable[[], Any]]]:
+        """The parameters of a page: numbers of those that name keys, and the values of all."""
+        codes = {name: keys.page() for name, keys in self._names.items()}
+        values: dict[str, Callable[[], Any]] = {}
+        for name, (blocks, integer) in self._values.items():
+            block = next(blocks)
+            values[name] = _constant(np.rint(block) if integer else block)
+        for name, column in self._given.items():
+            rows = column[self._row : self._row + PAGE]
+            rows += column[-1:] * (PAGE - len(rows))  # of transactions that never come
+            values[name] = _given(rows)
+        for name, numbers in codes.items():
+            values[name] = _texts(self._names[name], numbers)
+        self._row += PAGE
+        return codes, values
+
+    def _keys(
+        self,
+        slot: int,
+        service: str,
+        template: str,
+        codes: dict[str, Numbers],
+        values: dict[str, Callable[[], Any]],
+        first: int,
+    ) -> npt.NDArray[np.int32]:
+        """Numbers of the keys of one slot."""
+        uses, known = self._uses[slot], self._texts[slot]
+        if not uses:
+            return np.full(PAGE, self._key(service, template), dtype=np.int32)
+        if len(uses) == 1 and uses[0] in codes:
+            name = uses[0]
+            unique, places = np.unique(codes[name], return_inverse=True)
+            found = []
+            for code in unique.tolist():
+                number = known.get(code)
+                if number is None:
+                    text = template.format_map({name: self._names[name].text(code)})
+                    number = known[code] = self._key(service, text)
+                found.append(number)
+            return np.array(found, dtype=np.int32)[places]
+        columns = {name: values[name]() for name in uses if name != "tx"}
+        made = []
+        for place in range(PAGE):
+            row = {name: _plain(column[place]) for name, column in columns.items()}
+            text = template.format_map({**row, "tx": first + place})
+            made.append(self._key(service, text))
+        return np.array(made, dtype=np.int32)
+
+
+def _constant(value: Floats) -> Callable[[], Floats]:
+    return lambda: value
+
+
+def _given(rows: list[Any]) -> Callable[[], Any]:
+    def column() -> Any:
+        return rows if any(isinstance(value, str) for value in rows) else np.array(rows, dtype=float)
+
+    return column
+
+
+def _texts(keys: _Keys, numbers: Numbers) -> Callable[[], list[str]]:
+    return lambda: [keys.text(number) for number in numbers.tolist()]
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _fields(template: str) -> list[str]:
+    """Names that a key's template uses."""
+    if "{" not in template:
+        return []
+    return list(dict.fromkeys(name for _, name, _, _ in Formatter().parse(template) if name is not None))
+
+
+def pointer(array: npt.NDArray[Any]) -> int:
+    """Address of an array's memory."""
+    address: int = array.ctypes.data_as(ctypes.c_void_p).value or 0
+    return address

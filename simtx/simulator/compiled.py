@@ -1,0 +1,535 @@
+"""A world that the compiled loop plays: it is built by `World`, handed over to `simtx.engine`, and read back when the run is over.
+
+All that a run offers is made from it by the same code as from an interpreted one. What is rare (samples of the timeline, the ends of warm-up and arrivals)
+stays Python's, in a heap of its own; the loop returns when its turn has come. Both count the order of scheduling together.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from heapq import heappop
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from simtx.engine import NotCompiled, layout, load_library
+from simtx.engine.learn import OUTCOMES, Learner
+from simtx.engine.plans import Plans, pointer
+from simtx.metrics.ledger import Columns
+from simtx.metrics.still_open import StillOpen
+from simtx.protocols import Strategy
+from simtx.scenario.distributions import Constant
+from simtx.simulator.clients import CLIENT
+from simtx.simulator.environment import URGENT
+from simtx.simulator.sampler import Sampler
+from simtx.simulator.world import World
+from simtx.workload.by_transaction import uniform_numbers
+from simtx.workload.streams import Sampled
+
+if TYPE_CHECKING:
+    from simtx.scenario import Scenario
+
+_ENDINGS: Final = np.array(
+    ["", "committed", "aborted", "compensated", "stuck", "in-flight", "incomplete", "lost"], dtype=object
+)
+_ANSWERS: Final = np.array(OUTCOMES, dtype=object)
+_RULES: Final = ("timeout", "detect", "wait-die")
+_FLUSHES: Final = ("parallel", "serial", "group")
+_CLIENT: Final = layout.NODES - 1
+
+_COLUMNS: Final = {
+    "arrival_s": "arrival",
+    "answered_s": "answered",
+    "decided_s": "decided",
+    "first_effect_s": "first_effect",
+    "last_effect_s": "last_effect",
+    "messages": "messages",
+    "broker_messages": "broker_messages",
+    "forced_writes": "forced",
+    "lazy_writes": "lazy",
+    "retries": "retries",
+    "lock_wait_s": "lock_wait",
+    "lock_hold_s": "lock_hold",
+    "in_doubt_s": "in_doubt",
+    "prepared_branches": "prepared",
+    "duplicate_effects": "duplicates",
+    "missing_effects": "missing",
+    "measured": "measured",
+    "decision": "decision",
+}
+
+_KNOWN: Final[Mapping[str, str]] = {
+    "Scenario": "name title description services hub network broker transaction workload faults policies invariants run deadlocks common_mode "
+    "clients sources assumptions uncertainty path overrides _raw",
+    "RunPlan": "transactions duration warmup drain stratify recovery timeline_every",
+    "Workload": "kind rate burst_rate burst_on burst_off profile trace trace_times trace_parameters users think_time",
+    "Clients": "ask_again deadline timeout backoff",
+    "Service": "name zone workers service_time compensation_time queue_limit store",
+    "Store": "isolation log lock_timeout initial replica_lag outbox_order",
+    "Log": "forced_write flush lazy_flush",
+    "Hub": "zone log",
+    "Network": "zones links loss duplication reorder reorder_delay client_zone",
+    "Link": "latency loss duplication reorder reorder_delay",
+    "Transaction": "name parameters steps",
+    "StepSpec": "index name service operations compensation kind after refusal service_time compensation_time",
+    "OperationSpec": "key kind amount parameter low high",
+    "Parameter": "population popularity exponent prefix values integer",
+}
+"""Fields that this module knows: a scenario with another one is interpreted until somebody has looked."""
+
+
+def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
+    """Why a run of this cannot be compiled, as the rest of a sentence; empty if it can, as far as one sees before it is played."""
+    policies = getattr(strategy, "policies", None) or scenario.policies
+    if strategy.uses_broker:
+        return f"'{strategy.name}' uses a broker"
+    if any(True for node in (*scenario.services, strategy.hub) if node for _ in strategy.daemons(node)):
+        return f"'{strategy.name}' has daemons"
+    if scenario.faults:
+        return "the scenario has faults"
+    if scenario.common_mode is not None:
+        return "the scenario has a common mode"
+    if any(service.store.replica_lag is not None for service in scenario.services.values()):
+        return "the scenario has read replicas"
+    if policies.breaker is not None:
+        return "the policies have a circuit breaker"
+    if len(scenario.services) > layout.NODES - 2:
+        return f"it has more than {layout.NODES - 2} services"
+    if len(scenario.transaction.steps) > layout.STEPS:
+        return f"it has more than {layout.STEPS} steps"
+    if sum(invariant.kind == "conserved" for invariant in scenario.invariants) > layout.QUANTITIES:
+        return f"it has more than {layout.QUANTITIES} conserved quantities"
+    return _unknown(scenario)
+
+
+def _unknown(scenario: Scenario) -> str:
+    """What of a scenario this module does not know."""
+    parts: list[Any] = [scenario, scenario.run, scenario.workload, scenario.clients, scenario.hub, scenario.hub.log]
+    parts += [scenario.network, *scenario.network.links.values(), scenario.transaction]
+    for service in scenario.services.values():
+        parts += [service, service.store, service.store.log]
+    for step in scenario.transaction.steps:
+        parts += [step, *step.operations, *step.compensation]
+    parts += scenario.transaction.parameters.values()
+    for part in parts:
+        known = _KNOWN.get(type(part).__name__, "").split()
+        for field in fields(part) if is_dataclass(part) else ():
+            if field.name not in known:
+                return f"the compiled engine does not know {type(part).__name__}.{field.name}"
+    return ""
+
+
+class CompiledWorld(World):
+    """A world that is played in C.
+
+    Args:
+        scenario: What to play.
+        strategy: How to keep it consistent, with its policies filled in.
+        seed: First part of the key of all random streams.
+        replication: Second part.
+
+    Raises:
+        ScenarioError: The strategy cannot play this scenario.
+        NotCompiled: It has to be interpreted.
+        Unavailable: There is no compiled loop here.
+    """
+
+    def __init__(self, scenario: Scenario, strategy: Strategy, *, seed: int, replication: int) -> None:
+        reason = why_interpreted(scenario, strategy)
+        if reason:
+            raise NotCompiled(reason)
+        self._library = layout.bind(load_library())
+        super().__init__(scenario, strategy, seed=seed, replication=replication, traced=False)
+        self._failure: BaseException | None = None
+        self._calls = layout.Calls(
+            layout.LEARN(self._learn),
+            layout.LEARN(self._duplicate),
+            layout.FILL(self._fill),
+            layout.PLAN(self._plan),
+            layout.ARRIVALS(self._more_arrivals),
+            layout.ENDED(self._ended),
+            layout.LEARN(self._link),
+        )
+        engine = self._library.engine_new(ctypes.byref(self._calls))
+        if not engine:
+            raise MemoryError("no memory for the compiled engine")
+        self._engine: int = engine
+        self._head = self._library.engine_head(engine).contents
+        self._samples: list[Any] = []
+        self._keys: dict[tuple[str, str], int] = {}
+        self._names = list(self.nodes)
+        self._index = {name: number for number, name in enumerate(self._names)} | {CLIENT: _CLIENT}
+        self._times: Iterator[float] = self.clients.arrival_times()
+        self.sampler = _Sampler(self)
+        self.env.sequence = self._sequence
+        self._describe()
+
+    def release(self) -> None:
+        """Give the memory of the compiled loop back; the world's results stay."""
+        engine, self._engine = getattr(self, "_engine", 0), 0
+        if engine:
+            self._library.engine_free(engine)
+
+    def __del__(self) -> None:
+        self.release()
+
+    # --- handing over -------------------------------------------------------------------------------------------------------------
+
+    def _describe(self) -> None:
+        head, scenario, library, engine = self._head, self.scenario, self._library, self._engine
+        plan, clients = scenario.run, scenario.clients
+        ledger = self.ledger
+        head.nodes, head.steps = len(self._names), len(scenario.transaction.steps)
+        head.quantities, head.writing = len(ledger.gauges), self.planner.writing
+        head.grace, head.next_sweep, head.soon, head.next_lighten = ledger.times()
+        head.measuring = 1
+        head.transactions = -1 if plan.transactions is None else plan.transactions
+        head.has_duration, head.duration = int(plan.duration is not None), plan.duration or 0.0
+        head.warmup, head.deadline, head.client_timeout = plan.warmup, clients.deadline, clients.timeout
+        head.remote = int(scenario.network.client_zone is not None)
+        head.insists, head.again = int(self.clients.insists), int(clients.ask_again != "never")
+        head.deadlocks = _RULES.index(scenario.deadlocks)
+        uniform = uniform_numbers()
+        for number, name in enumerate(self._names):
+            role = self._role(name)
+            service = scenario.services.get(name)
+            log = service.store.log if service is not None else scenario.hub.log
+            forced = self._stream(log.forced_write, role, "forced-write")
+            jitter = self._stream(uniform, role, "backoff-jitter")
+            library.engine_node(
+                engine, number, forced, _FLUSHES.index(log.flush), int(self.nodes[name].disk.instant), jitter
+            )
+            if service is not None:
+                library.engine_store(
+                    engine,
+                    number,
+                    int(service.store.isolation == "serializable"),
+                    service.store.lock_timeout,
+                    self.policies.dedup_retention,
+                    service.workers,
+                    -1 if service.queue_limit is None else service.queue_limit,
+                )
+        for spec in scenario.transaction.steps:
+            head.undo[spec.index] = self._stream(
+                scenario.compensation_time(spec), f"step:{spec.name}", "compensation-time"
+            )
+            head.writes[spec.index] = int(any(operation.kind in ("add", "set") for operation in spec.operations))
+        head.client_jitter = self._stream(uniform, CLIENT, "backoff-jitter")
+        if scenario.workload.think_time is not None:
+            head.closed_workload = 1
+            head.thinking = self._stream(scenario.workload.think_time, "workload", "think-time")
+        bounds = [clients.backoff.bound(attempt) for attempt in range(66)]
+        library.engine_bounds(engine, (ctypes.c_double * len(bounds))(*bounds), len(bounds))
+        self._plans = Plans(scenario, self.streams, self._key)
+        head.slots, head.shared_slots = len(self._plans.slots), int(self._plans.shared)
+        for slot in self._plans.booked:
+            if library.engine_book(engine, slot) < 0:
+                raise NotCompiled("its steps have too many operations")
+        stores = [name for name, node in self.nodes.items() if node.store is not None]
+        self._learner = Learner(
+            library, engine, self.strategy, self._names, stores, self._plans.shapes, self._plans.opaque
+        )
+        head.request[: len(self._learner.requests)] = self._learner.requests
+        head.done_value, head.refused_value = self._learner.value("done"), self._learner.value("refused")
+        head.tombstone_value = self._learner.value("tombstone")
+        entries = {self.strategy.entry(plan) for plan in self._plans.shapes(self._learner.tx)}
+        if len(entries) != 1:
+            raise NotCompiled("the entry node differs between transactions")
+        head.entry = self._index[entries.pop()]
+
+    def _stream(self, distribution: Sampled, component: str, purpose: str) -> int:
+        """Number of a stream in the engine."""
+        if isinstance(distribution, Constant):
+            number = self._library.engine_stream(self._engine, 1, float(distribution.value))
+            block = None
+        else:
+            number = self._library.engine_stream(self._engine, 0, 0.0)
+            block = self.by_transaction.block(distribution, component, purpose)
+        if number < 0:
+            raise NotCompiled("it has too many links")
+        self._samples.append(block)
+        return int(number)
+
+    def _key(self, service: str, name: str) -> int:
+        """Number of a key of a store."""
+        known = self._keys.get((service, name))
+        if known is None:
+            store = self.nodes[service].store
+            if store is None:
+                raise NotCompiled(f"{service} has no store")
+            weights = [factor for factors in store.weights_of(name) for factor in factors]
+            count = len(weights) // max(len(self.ledger.gauges), 1)
+            if "\0" in name:
+                raise NotCompiled("a key holds a null character")
+            known = self._keys[service, name] = self._library.engine_key(
+                self._engine,
+                self._index[service],
+                name.encode("utf-8", "surrogatepass"),
+                float(store.read(name)),
+                int(name in store.values),
+                count,
+                (ctypes.c_double * len(weights))(*weights),
+            )
+        return known
+
+    # --- what C calls -------------------------------------------------------------------------------------------------------------
+
+    def _learn(self, state: int, event: int) -> int:
+        return self._learner.learn(state, event)
+
+    def _duplicate(self, template: int, value: int) -> int:
+        return self._learner.duplicate(template, value)
+
+    def _fill(self, stream: int, major: int, minor: int, size: int, target: int) -> int:
+        try:
+            block: Any = self._samples[stream]
+            numbers = block(major, minor, size)
+            ctypes.memmove(target, numbers.buffer_info()[0], 8 * size)
+        except BaseException as error:  # noqa: BLE001 - C cannot raise: `_run` does
+            self._failure = error
+            return -1
+        return 0
+
+    def _plan(self, page: int) -> int:
+        try:
+            demands, amounts, keys, shapes = self._plans.page(page)
+            self._library.engine_page(self._engine, pointer(demands), pointer(amounts), pointer(keys), pointer(shapes))
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._failure = error
+            return -1
+        return 0
+
+    def _more_arrivals(self, target: int, count: int) -> int:
+        try:
+            times = array("d", islice(self._times, count))
+            if times:
+                ctypes.memmove(target, times.buffer_info()[0], 8 * len(times))
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._failure = error
+            return -1
+        return len(times)
+
+    def _ended(self) -> int:
+        try:
+            self.env.now = self._head.now
+            self.clients.over = True
+            self._pull()
+            self.end_of_arrivals()
+            self._push()
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._failure = error
+            return -1
+        return 0
+
+    def _link(self, source: int, destination: int) -> int:
+        try:
+            return self._made_link(self._name(source), self._name(destination))
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._failure = error
+            return -1
+
+    def _name(self, number: int) -> str:
+        return CLIENT if number == _CLIENT else self._names[number]
+
+    def _made_link(self, source: str, destination: str) -> int:
+        component, latency, spec = self.path(source, destination)
+        link = layout.Link()
+        link.draw = self._stream(latency, component, "latency")
+        link.plain = int(not (spec.loss or spec.duplication or spec.reorder))
+        if not link.plain:
+            uniform = uniform_numbers()
+            link.reorders, link.duplicates, link.loses = (
+                int(bool(chance)) for chance in (spec.reorder, spec.duplication, spec.loss)
+            )
+            link.reorder, link.duplication, link.loss = 1.0 - spec.reorder, 1.0 - spec.duplication, 1.0 - spec.loss
+            link.reorder_stream = self._stream(uniform, component, "reorder")
+            link.duplication_stream = self._stream(uniform, component, "duplication")
+            link.loss_stream = self._stream(uniform, component, "loss")
+            link.delay_stream = self._stream(spec.reorder_delay, component, "reorder-delay")
+            link.copy_latency_stream = self._stream(spec.latency, component, "copy-latency")
+            link.copy_delay_stream = self._stream(spec.reorder_delay, component, "copy-delay")
+        return int(self._library.engine_link(self._engine, ctypes.byref(link)))
+
+    def _sequence(self) -> int:
+        number = self._head.seq
+        self._head.seq = number + 1
+        return int(number)
+
+    # --- the run ------------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Schedule the first arrivals, the warm-up's end and the samples of the timeline, in the order of `World.start`."""
+        env, plan = self.env, self.scenario.run
+        env.call_at(plan.warmup, self._open_window)
+        if plan.duration is not None:
+            env.call_at(plan.duration, self._time_is_over)
+        for _ in range(self.scenario.workload.users if self._head.closed_workload else 1):
+            self._library.engine_arrivals(self._engine)
+        self.sampler.start()
+        self._raise()
+
+    def _time_is_over(self, _: object) -> None:
+        if not self.clients.over:
+            self.clients.over = True
+            self._head.over = 1
+            self.end_of_arrivals()
+
+    def _run(self, until: float) -> None:
+        head, env, library = self._head, self.env, self._library
+        library.engine_push(self._engine, until, URGENT, layout.STOP)
+        while True:
+            if env.queue:
+                time, priority, sequence, _, _ = env.queue[0]
+                head.python_time, head.python_key = time, priority << 62 | sequence << 6
+            else:
+                head.python_time = math.inf
+            what = library.engine_run(self._engine)
+            self._raise()
+            if what != layout.PYTHON:
+                env.now = head.now
+                return
+            env.now, _, _, callback, argument = heappop(env.queue)
+            head.now = env.now
+            self._pull()
+            callback(argument)
+            self._push()
+
+    def _raise(self) -> None:
+        """Raise what has failed in a call of C's.
+
+        Raises:
+            NotCompiled: The run has to be interpreted.
+        """
+        failure = self._failure or self._learner.failure
+        if failure is not None:
+            if isinstance(failure, NotCompiled) or not isinstance(failure, Exception):
+                raise failure
+            raise NotCompiled(f"learning its machines failed: {failure}") from failure
+        if self._head.error:
+            raise NotCompiled(f"the compiled loop gave up (reason {self._head.error})")
+
+    def _pull(self) -> None:
+        """What Python's part of the world looks at, as C has it now."""
+        head, ledger = self._head, self.ledger
+        gauges = self._library.engine_gauges(self._engine)
+        for number, gauge in enumerate(ledger.gauges):
+            for name in layout.GAUGE:
+                setattr(gauge, name, getattr(gauges[number], name))
+        ledger.undecided, ledger.unsettled, ledger.partial = head.undecided, head.unsettled, head.partial
+        ledger.partial_time, ledger.partial_since = head.partial_time, head.partial_since
+        figures = layout.Figures()
+        for number, node in enumerate(self.nodes.values()):
+            self._library.engine_figures(self._engine, number, ctypes.byref(figures))
+            node.disk.busy_time = figures.disk_busy
+            if node.pool is None or node.store is None:
+                continue
+            node.pool.restore(figures.busy_time, figures.busy, figures.since, figures.work)
+            node.store.locks_taken, node.store.locks_held = figures.locks_taken, figures.locks_held
+            for station, counted in (
+                (node.pool.waiting, figures.waiting),
+                (node.pool.served, figures.served),
+                (node.store.lock_waits, figures.waits),
+            ):
+                station.restore(
+                    counted.arrivals,
+                    counted.departures,
+                    counted.present,
+                    counted.stayed,
+                    counted.entries,
+                    counted.exits,
+                )
+
+    def _push(self) -> None:
+        """What Python's part has changed."""
+        head, ledger = self._head, self.ledger
+        gauges = self._library.engine_gauges(self._engine)
+        for number, gauge in enumerate(ledger.gauges):
+            for name in layout.GAUGE:
+                setattr(gauges[number], name, getattr(gauge, name))
+        head.partial_time, head.partial_since, head.measuring = (
+            ledger.partial_time,
+            ledger.partial_since,
+            int(ledger.measuring),
+        )
+        for number, node in enumerate(self.nodes.values()):
+            if node.pool is not None:
+                self._library.engine_account(self._engine, number, *node.pool.accounted())
+
+    def _quiet(self) -> bool:
+        return bool(self._library.engine_quiet(self._engine))
+
+    def _close(self) -> None:
+        """Close every record, and hand the results to the parts of the world that know how to tell them."""
+        head, ledger = self._head, self.ledger
+        self._library.engine_finish(self._engine)
+        ledger.alerts = head.alerts
+        ledger.still_open = StillOpen(in_doubt=head.in_doubt_open, locks=head.locks_open)
+        self.deadlocks.victims, self.deadlocks.timeouts = head.victims, head.timeouts
+        self.clients.asked, self.clients.repeated = head.asked, head.repeated
+        value, expected = ctypes.c_double(), ctypes.c_double()
+        for (service, name), number in self._keys.items():
+            has = self._library.engine_value(self._engine, number, ctypes.byref(value), ctypes.byref(expected))
+            store = self.nodes[service].store
+            if store is not None and has & 1:
+                store.values[name] = value.value
+            if has & 2:
+                ledger.expected.setdefault(service, {})[name] = expected.value
+        self._columns(ledger.rows)
+
+    def _columns(self, columns: Columns) -> None:
+        count = self._head.ordered
+        if not count:
+            return
+        kind = np.dtype(layout.Transaction)
+        records = _view(self._library.engine_transactions(self._engine), kind.itemsize * self._head.asked).view(kind)
+        order = _view(self._library.engine_order(self._engine), 8 * count).view(np.int64)
+        cells: dict[str, Any] = {"tx": order}
+        for name, field in _COLUMNS.items():
+            cells[name] = records[field][order]
+        cells["outcome"] = _ENDINGS[records["outcome"][order]].tolist()
+        cells["answer"] = _ANSWERS[records["answer"][order]].tolist()
+        columns.fill(cells)
+
+    @property
+    def learned(self) -> list[tuple[str, str, str, str]]:
+        """Every pair of the automata: node, state, event, state afterwards."""
+        return self._learner.described()
+
+    def levels(self) -> tuple[dict[str, layout.Figures], int]:
+        """What waits at each service now, and branches that are prepared."""
+        found, prepared = {}, 0
+        for number, name in enumerate(self._names):
+            figures = layout.Figures()
+            self._library.engine_figures(self._engine, number, ctypes.byref(figures))
+            found[name] = figures
+            prepared += figures.prepared
+        return found, prepared
+
+
+class _Sampler(Sampler):
+    """Samples the levels that C counts."""
+
+    def __init__(self, world: CompiledWorld) -> None:
+        super().__init__(world)
+        self._compiled = world
+
+    def _in_doubt(self) -> int:
+        return self._compiled.levels()[1]
+
+    def _levels(self) -> dict[str, float]:
+        figures = self._compiled.levels()[0]
+        found: dict[str, float] = {}
+        for name in self._compiled.scenario.services:
+            found[f"queue_{name}"] = figures[name].queue
+            found[f"lock_queue_{name}"] = figures[name].lock_queue
+        return found
+
+
+def _view(address: int, size: int) -> Any:
+    """Memory of C's as bytes, without a copy."""
+    return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))

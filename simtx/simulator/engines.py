@@ -1,0 +1,142 @@
+"""Which engine plays a run: the interpreted one, which is the reference, or the compiled one where both have been seen to agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from weakref import WeakKeyDictionary
+
+from simtx.engine import NotCompiled, Unavailable, load_library
+from simtx.errors import ScenarioError
+from simtx.metrics.run import RunData
+from simtx.protocols import Strategy
+from simtx.simulator.compiled import CompiledWorld, why_interpreted
+from simtx.simulator.world import World
+
+if TYPE_CHECKING:
+    from simtx.scenario import Scenario
+
+Engine: TypeAlias = Literal["auto", "interpreted", "fast"]
+ENGINES: Final = ("auto", "interpreted", "fast")
+WORTH: Final = 2000
+"""Transactions from which on learning the automata is worth its time."""
+MATTERS: Final = 50_000
+"""Transactions from which on a run says by itself that it was interpreted."""
+
+_SAMPLE: Final = 100  # transactions of the run in which the two engines have to agree
+_SMALL: Final = f"it has fewer than {WORTH:,} transactions"
+_agreed: WeakKeyDictionary[Scenario, dict[tuple[type, str], str]] = WeakKeyDictionary()
+
+
+def wanted(engine: Engine | None) -> Engine:
+    """The engine that was asked for: by argument, by the environment variable ``SIMTX_ENGINE``, or ``auto``.
+
+    Raises:
+        ScenarioError: The variable says something else.
+    """
+    if engine is not None:
+        return engine
+    named = os.environ.get("SIMTX_ENGINE", "auto")
+    for known in ENGINES:
+        if named == known:
+            return known
+    raise ScenarioError(f"must be one of {', '.join(ENGINES)}, not '{named}'", "SIMTX_ENGINE")
+
+
+def interpreted_because(
+    engine: Engine,
+    scenario: Scenario,
+    strategy: Strategy,
+    *,
+    seed: int,
+    replication: int,
+    recorded: bool,
+    processes: bool,
+) -> str:
+    """Why a run is interpreted, as the rest of a sentence; empty if it is to be compiled.
+
+    Raises:
+        ScenarioError: The fast engine was asked for, and cannot play it.
+    """
+    if engine == "interpreted":
+        return "it was asked for"
+    reason = ""
+    if recorded:
+        reason = "an event log is recorded"
+    elif processes:
+        reason = "SimPy processes run beside it"
+    elif engine == "auto" and scenario.expected_transactions() < WORTH:
+        return _SMALL
+    reason = reason or why_interpreted(scenario, strategy) or _unavailable()
+    if not reason and engine == "auto":
+        reason = _disagreement(scenario, strategy, seed=seed, replication=replication)
+    return gave_up(engine, reason) if reason else ""
+
+
+def gave_up(engine: Engine, reason: str) -> str:
+    """The reason, unless the fast engine was asked for.
+
+    Raises:
+        ScenarioError: It was.
+    """
+    if engine == "fast":
+        raise ScenarioError(f"the fast engine cannot play this: {reason}; 'auto' plays it anyway", "engine")
+    return reason
+
+
+def told(scenario: Scenario, reason: str) -> list[str]:
+    """What a run says of its engine by itself: nothing, unless it would have mattered."""
+    if not reason or reason == _SMALL or reason == "it was asked for":
+        return []
+    if not reason.startswith(_DIFFER) and scenario.expected_transactions() < MATTERS:
+        return []
+    return [f"played by the interpreted engine, about ten times slower than the fast one: {reason}"]
+
+
+def _unavailable() -> str:
+    try:
+        load_library()
+    except Unavailable as error:
+        return str(error)
+    return ""
+
+
+_DIFFER: Final = "the two engines differ"
+
+
+def _disagreement(scenario: Scenario, strategy: Strategy, *, seed: int, replication: int) -> str:
+    """Why the compiled engine is not trusted with this scenario under this strategy: both play its first transactions, once in a process."""
+    known = _agreed.setdefault(scenario, {})
+    key = (type(strategy), repr(strategy))
+    if key not in known:
+        short = dataclasses.replace(
+            scenario, run=dataclasses.replace(scenario.run, transactions=_SAMPLE, duration=None, warmup=0.0)
+        )
+        try:
+            fast = CompiledWorld(short, strategy, seed=seed, replication=replication)
+            fast.play()
+        except NotCompiled as reason:
+            known[key] = str(reason)
+        else:
+            reference = World(short, strategy, seed=seed, replication=replication, traced=False)
+            reference.play()
+            part = difference(reference.data(), fast.data())
+            fast.release()
+            known[key] = f"{_DIFFER} in {part}; please report it" if part else ""
+    return known[key]
+
+
+def difference(one: RunData, other: RunData) -> str:
+    """The first part in which the numbers of two runs differ; empty if they are the same, down to the last bit."""
+    for name in one.columns:
+        if list(map(repr, one.columns[name])) != list(map(repr, other.columns[name])):
+            return f"the column {name}"
+    if one.timeline.without([]).tobytes() != other.timeline.without([]).tobytes():
+        return "the timeline"
+    for field in dataclasses.fields(RunData):
+        if field.name not in ("columns", "timeline") and repr(getattr(one, field.name)) != repr(
+            getattr(other, field.name)
+        ):
+            return field.name
+    return ""

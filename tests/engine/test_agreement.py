@@ -1,0 +1,159 @@
+"""The compiled engine and the interpreted one play the same run: every column, figure and sample, down to the last bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import simtx
+from simtx.engine import Unavailable, load_library
+from simtx.errors import ScenarioError
+from simtx.protocols import Machine, Message, Saga, TwoPhaseCommit
+from simtx.protocols.saga_participant import Participant
+from simtx.simulator import engines
+
+sys.path.insert(0, str(Path(__file__).parent))
+from worlds import differs, shortened, some_scenario, some_strategy
+
+try:
+    load_library()
+except Unavailable as error:
+    pytest.skip(f"no compiled engine: {error}", allow_module_level=True)
+
+BUILT_IN = ["transfer", "transfer-lab", "travel", "travel-regions", "checkout", "checkout-regions"]
+STRATEGIES = [Saga(), Saga(completion="lazy"), TwoPhaseCommit(), TwoPhaseCommit(work="before")]
+
+
+@pytest.mark.parametrize(("number", "name"), list(enumerate(BUILT_IN)))
+def test_built_in_scenarios_are_played_alike(number: int, name: str) -> None:
+    """The strategies are dealt out over the scenarios; the heavy test plays them all."""
+    for strategy in (STRATEGIES[number % 4], STRATEGIES[(number + 2) % 4]):
+        assert differs(shortened(name, 120), strategy, seed=number + 1) == ""
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_scenarios_are_played_alike(seed: int) -> None:
+    """Hot rows, tiny queues, short timeouts, bad links, closed workloads."""
+    pick = random.Random(seed)
+    assert differs(some_scenario(pick, transactions=60), some_strategy(pick)) == ""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+def test_every_strategy_on_every_built_in_scenario(name: str, strategy: Any) -> None:
+    for seed in (1, 2, 3):
+        assert differs(shortened(name, 2000), strategy, seed=seed) == ""
+
+
+class _Hypothesis:
+    """Lets hypothesis choose, so that a difference is shrunk."""
+
+    def __init__(self, data: st.DataObject) -> None:
+        self._data = data
+
+    def choice(self, values: list[Any]) -> Any:
+        return values[self._data.draw(st.integers(0, len(values) - 1))]
+
+
+@pytest.mark.heavy
+@settings(
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=list(Phase)
+)
+@given(data=st.data())
+def test_scenarios_that_hypothesis_makes(data: st.DataObject) -> None:
+    pick = _Hypothesis(data)
+    assert differs(some_scenario(pick, transactions=60), some_strategy(pick)) == ""
+
+
+# --- which engine --------------------------------------------------------------------------------------------------------------
+
+
+def test_auto_takes_the_fast_engine_where_both_agree() -> None:
+    scenario = shortened("transfer", engines.WORTH)
+    fast = simtx.simulate(scenario, "saga")
+    slow = simtx.simulate(scenario, "saga", engine="interpreted")
+    assert (fast.engine, fast.engine_reason) == ("fast", "")
+    assert (slow.engine, slow.engine_reason) == ("interpreted", "it was asked for")
+    assert fast.digest == slow.digest
+    assert fast.summary.equals(slow.summary)
+    assert fast.transactions.equals(slow.transactions)
+    assert fast.timeline.equals(slow.timeline)
+    assert fast.quantities.equals(slow.quantities)
+    assert [str(one) for one in fast.findings] == [str(one) for one in slow.findings]
+    assert fast.warnings == slow.warnings
+
+
+def test_small_runs_are_interpreted_without_a_word() -> None:
+    run = simtx.simulate(shortened("transfer", 50), "saga")
+    assert run.engine == "interpreted"
+    assert "fewer than" in run.engine_reason
+    assert not any("engine" in line for line in run.warnings)
+
+
+def test_the_fast_engine_refuses_what_it_cannot_play() -> None:
+    with pytest.raises(ScenarioError, match="the scenario has faults"):
+        simtx.simulate(shortened("checkout-outages", 50), "saga", engine="fast")
+
+
+def test_what_was_not_compiled_says_so_where_it_matters() -> None:
+    scenario = shortened("checkout-outages", engines.MATTERS)
+    (line,) = engines.told(scenario, "the scenario has faults")
+    assert "interpreted engine" in line
+    assert engines.told(shortened("checkout-outages", 50), "the scenario has faults") == []
+
+
+class _Odd(Participant):
+    """A participant that does otherwise for every other transaction."""
+
+    def _command(self, command: Message) -> list[Any]:
+        return [] if self.tx % 2 else super()._command(command)
+
+    def _queue(self, command: Message) -> list[Any]:
+        return super()._queue(command)
+
+
+class _OddSaga(Saga):
+    """A saga with such participants."""
+
+    def machine(self, node: str, tx: int) -> Machine:
+        made = super().machine(node, tx)
+        return _Odd(node, tx) if type(made) is Participant else made
+
+
+class _Shy(Saga):
+    """A saga whose participants tell their transaction's number as a text."""
+
+    def machine(self, node: str, tx: int) -> Machine:
+        made = super().machine(node, tx)
+        return _Telling(node, tx) if type(made) is Participant else made
+
+
+class _Telling(Participant):
+    def _command(self, command: Message) -> list[Any]:
+        return [Message("done", self.tx, self.node, command.sender, f"about {self.tx}"), *super()._command(command)]
+
+
+_Odd.transitions = Participant.transitions
+_Telling.transitions = Participant.transitions
+
+
+@pytest.mark.parametrize("strategy", [_OddSaga(), _Shy()], ids=["computes", "tells"])
+def test_a_machine_that_looks_at_its_number_is_found(strategy: Any) -> None:
+    """It branches on its number, or makes a text of it: neither may be learned as if it were the same for all."""
+    assert "not compiled" in differs(shortened("transfer", 20), strategy)
+
+
+def test_the_engine_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "SIMTX_ENGINE", "fast")
+    assert simtx.simulate(shortened("transfer", 50), "saga").engine == "fast"
+    monkeypatch.setitem(os.environ, "SIMTX_ENGINE", "quick")
+    with pytest.raises(ScenarioError, match="SIMTX_ENGINE"):
+        simtx.simulate(shortened("transfer", 50), "saga")

@@ -1,0 +1,169 @@
+"""Scenarios made at random, small and crowded: hot rows, tiny queues, short timeouts, bad links."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Protocol
+
+from simtx.engine import NotCompiled
+from simtx.protocols import Saga, Strategy, TwoPhaseCommit
+from simtx.protocols import strategy as resolve
+from simtx.scenario import Scenario, from_dict, load
+from simtx.scenario.distributions import Constant, Empirical, Exponential, Lognormal
+from simtx.simulator.compiled import CompiledWorld
+from simtx.simulator.engines import difference
+from simtx.simulator.world import World
+
+
+class Chooser(Protocol):
+    """What makes the choices: `random.Random`, or hypothesis."""
+
+    def choice(self, values: list[Any]) -> Any: ...
+
+
+def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
+    """Any scenario that the compiled engine plays."""
+    times = [Constant(0.0), Constant(0.002), Exponential(0.004), Lognormal(0.003, 0.8), Empirical((0.001, 0.004, 0.02))]
+    names = [f"s{number}" for number in range(pick.choice([1, 2, 3, 4]))]
+
+    def log() -> dict[str, Any]:
+        return {"forced_write": pick.choice(times), "flush": pick.choice(["parallel", "serial", "group"])}
+
+    services = {
+        name: {
+            "zone": pick.choice(["here", "there"]),
+            "workers": pick.choice([1, 2, 8]),
+            "service_time": pick.choice(times),
+            "queue_limit": pick.choice([None, None, 0, 3]),
+            "store": {
+                "isolation": pick.choice(["read-committed", "serializable"]),
+                "lock_timeout": pick.choice([0.01, 0.1, 1.0]),
+                "initial": {"row:*": pick.choice([0, 5, 1000]), "stock": 20},
+                "log": log(),
+            },
+        }
+        for name in names
+    }
+    services = {name: {key: value for key, value in one.items() if value is not None} for name, one in services.items()}
+    steps: list[dict[str, Any]] = []
+    count = pick.choice([1, 2, 3, 4])
+    pivot = pick.choice([None, None, *range(count)])
+    for number in range(count):
+        kind = "compensatable" if pivot is None or number < pivot else "pivot" if number == pivot else "retriable"
+        before = [f"t{other}" for other in range(number) if pick.choice([True, False])]
+        if pivot is not None and number and (number >= pivot):
+            before = [f"t{other}" for other in range(number)] if number == pivot else [f"t{number - 1}"]
+        operations: list[dict[str, Any]] = []
+        undoing: list[dict[str, Any]] = []
+        for _ in range(pick.choice([1, 1, 2, 3])):
+            key = pick.choice(["row:{who}", "row:{what}", "stock", "row:{who}/{what}", "mine:{tx}"])
+            action = pick.choice(["add", "add", "add", "set", "read"])
+            operation: dict[str, Any] = {"key": key, "kind": action}
+            if action != "read":
+                operation["amount"] = pick.choice([-1, 1, 0.1])
+                if pick.choice([True, False]):
+                    operation["parameter"] = "much"
+                undoing.append({**operation, "amount": -operation["amount"]})
+            if kind != "retriable" and pick.choice([True, False, False]):
+                operation[pick.choice(["low", "high"])] = pick.choice([0, 4, 1000])
+            operations.append(operation)
+        for end, amount in ((0, 1), (count - 1, -1)):
+            if number == end:
+                operations.append({"key": "kept:{who}", "parameter": "much", "amount": amount})
+                undoing.append({"key": "kept:{who}", "parameter": "much", "amount": -amount})
+        step: dict[str, Any] = {
+            "name": f"t{number}",
+            "service": pick.choice(names),
+            "kind": kind,
+            "after": before,
+            "operations": operations,
+            "refusal": pick.choice([0, 0, 0.1]) if kind != "retriable" else 0,
+        }
+        if kind == "compensatable":
+            step["compensation"] = undoing
+        steps.append(step)
+    zones = {"zones": ["here", "there", "away"], "latency": pick.choice(times[1:])}
+    if pick.choice([True, False]):
+        zones |= {
+            "loss": pick.choice([0, 0.02]),
+            "duplication": pick.choice([0, 0.05]),
+            "reorder": pick.choice([0, 0.1]),
+        }
+    if pick.choice([True, False]):
+        zones["client_zone"] = "away"
+    workload = pick.choice(
+        [
+            {"kind": "poisson", "rate": 60},
+            {"kind": "poisson", "rate": 600},
+            {"kind": "deterministic", "rate": 100},
+            {"kind": "bursty", "rate": 20, "burst_rate": 400, "burst_on": 0.2, "burst_off": 0.5},
+            {"kind": "closed", "users": 12, "think_time": Exponential(0.05)},
+        ]
+    )
+    ends = dict.fromkeys((steps[0]["service"], steps[-1]["service"]))
+    terms = [{"service": name, "prefix": "kept:"} for name in ends]
+    asking = pick.choice(["never", "unreached", "unanswered"])
+    clients = {"ask_again": asking, "deadline": pick.choice([0.2, 5]) if asking == "never" else 5}
+    if asking == "unanswered":
+        clients["timeout"] = 0.1
+    run: dict[str, Any] = {"warmup": pick.choice([0, 0.05]), "drain": pick.choice([2, 60])}
+    run |= pick.choice([{"transactions": transactions}, {"duration": 1.0}])
+    return from_dict(
+        {
+            "services": services,
+            "hub": {"zone": "there", "log": log()},
+            "network": zones,
+            "transaction": {
+                "parameters": {
+                    "who": {"population": pick.choice([1, 5, 10_000])},
+                    "what": {"population": pick.choice([2, 50]), "popularity": "zipf"},
+                    "much": {
+                        "values": pick.choice([Exponential(3.0), Constant(2.0)]),
+                        "integer": pick.choice([True, False]),
+                    },
+                },
+                "steps": steps,
+            },
+            "workload": workload,
+            "deadlocks": pick.choice(["timeout", "detect", "wait-die"]),
+            "invariants": [{"name": "rows", "kind": "conserved", "unit": "pieces", "terms": terms}],
+            "policies": {
+                "call_timeout": pick.choice([0.02, 0.2, 2]),
+                "vote_timeout": pick.choice([0.05, 2]),
+                "acknowledgement_timeout": pick.choice([0.03, 1]),
+                "inquiry_timeout": pick.choice([0.03, 1]),
+                "attempts": pick.choice([1, 2, 5]),
+                "dedup_retention": pick.choice([6, 600]),
+            },
+            "clients": clients,
+            "run": run,
+        },
+        name="random",
+    )
+
+
+def some_strategy(pick: Chooser) -> Strategy:
+    """Any strategy that the compiled engine plays."""
+    chosen: Strategy = pick.choice([Saga(), Saga(completion="lazy"), TwoPhaseCommit(), TwoPhaseCommit(work="before")])
+    return chosen
+
+
+def shortened(name: str, transactions: int) -> Scenario:
+    """A built-in scenario with so many transactions."""
+    scenario = load(name)
+    return replace(scenario, run=replace(scenario.run, transactions=transactions, duration=None))
+
+
+def differs(scenario: Scenario, strategy: Strategy | str, seed: int = 1) -> str:
+    """Plays a scenario on both engines: the first part that differs, or why it is not compiled."""
+    chosen = resolve(strategy, scenario.policies)
+    try:
+        fast = CompiledWorld(scenario, chosen, seed=seed, replication=0)
+        fast.play()
+    except NotCompiled as reason:
+        return f"not compiled: {reason}"
+    reference = World(scenario, chosen, seed=seed, replication=0, traced=False)
+    reference.play()
+    part = difference(reference.data(), fast.data())
+    fast.release()
+    return part
