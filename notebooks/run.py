@@ -21,11 +21,17 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbclient.output_widget import OutputWidget
 from PIL import Image
+from scipy.spatial import cKDTree
 
 FOLDER = Path(__file__).resolve().parent
 _BAR = re.compile(r"\d+%\|")
 TIMEOUT_S = 600
 """No cell may take longer."""
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+"""What an executed notebook says about itself."""
 
 
 class SilentOutput(OutputWidget):
@@ -57,10 +63,7 @@ def execute(path: Path) -> nbformat.NotebookNode:
 
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Drop what says nothing about the result."""
-    notebook.metadata = nbformat.NotebookNode(
-        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
-        language_info={"name": "python"},
-    )
+    notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         cell.metadata = nbformat.NotebookNode()
         if cell.cell_type == "code":
@@ -84,10 +87,12 @@ def _is_bar(output: nbformat.NotebookNode) -> bool:
 def smaller(png: str) -> str:
     """The same picture, in base64, in the 256 colours that it has most of; any other becomes the one that is nearest."""
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"))
-    colours, places, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    numbers = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)  # a colour is one number
+    unique, places, counts = np.unique(numbers.ravel(), return_inverse=True, return_counts=True)
+    colours = np.stack([unique >> 16, unique >> 8 & 255, unique & 255], axis=1).astype(np.uint8)
     kept = colours[np.argsort(-counts, kind="stable")[:256]]
-    distances = ((colours[:, None].astype(int) - kept.astype(int)) ** 2).sum(axis=2)
-    picture = Image.fromarray(distances.argmin(axis=1)[places].reshape(pixels.shape[:2]).astype(np.uint8), "P")
+    _, nearest = cKDTree(kept).query(colours)
+    picture = Image.fromarray(nearest[places].reshape(pixels.shape[:2]).astype(np.uint8), "P")
     picture.putpalette(kept.tobytes())
     written = io.BytesIO()
     picture.save(written, "PNG", optimize=True)

@@ -115,7 +115,12 @@ def test_what_is_committed_shows_no_angle_brackets(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_it_was_committed_by_the_command_that_executes_it(path):
     notebook = nbformat.read(path, as_version=4)
-    assert run.tidy(nbformat.read(path, as_version=4)).metadata == notebook.metadata
+    assert notebook.metadata == run.METADATA
+    for output in outputs(notebook):
+        assert output.get("name") != "stderr"
+        if "image/png" in output.get("data", {}):
+            assert Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))).mode == "P"
+    assert not any(cell.metadata for cell in notebook.cells)
     counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
     assert counts == list(range(1, len(counts) + 1))
     assert path.stat().st_size < 1_500_000
