@@ -3,8 +3,10 @@
 import os
 import signal
 import tempfile
+from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # The key under which run folders are sealed is not that of whoever runs the tests.
@@ -19,3 +21,16 @@ def pytest_configure() -> None:
     """Hear Ctrl-C, also below a shell that runs its background jobs without: tests that interrupt a child would wait for ever."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test with the marker ``sample(n)`` the first case and every n-th after it are played for every change; the others are heavy."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("sample")
+        if marker is not None:
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % marker.args[0]:
+                item.add_marker(pytest.mark.heavy)
+            seen[test] += 1

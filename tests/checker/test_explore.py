@@ -424,6 +424,7 @@ def test_a_property_that_is_not_symmetric_is_refused():
 @pytest.mark.parametrize("workers", [2, 3])
 @pytest.mark.parametrize("limits", [{}, {"max_states": 700}, {"stop_at_violation": True}, {"coverage": True}])
 @pytest.mark.parametrize("sound", [True, False])
+@pytest.mark.sample(3)
 def test_workers_change_nothing_but_the_time(workers, limits, sound, eager_fork):
     model = textbook_two_phase(4, sound=sound)
     one, many = explore(model, **limits), explore(model, workers=workers, **limits)

@@ -94,6 +94,7 @@ def committed(history: RunHistory) -> int:
 
 @pytest.mark.parametrize("tables", [{}, FAULTS], ids=["calm", "faults"])
 @pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.sample(3)
 def test_two_phase_commit_with_locks_through_its_execution_is_strictly_serializable(
     seed: int, tables: dict[str, Any]
 ) -> None:
@@ -107,6 +108,7 @@ def test_two_phase_commit_with_locks_through_its_execution_is_strictly_serializa
 
 
 @pytest.mark.parametrize("strategy", EVERY)
+@pytest.mark.sample(3)
 def test_every_store_is_strictly_serializable_by_itself(strategy: str) -> None:
     """Whatever the strategy: a local transaction holds its locks until it is durable."""
     run = play(contended(**FAULTS), strategy)
@@ -306,6 +308,7 @@ def test_a_store_that_is_not_what_it_says_is_found_out(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", [BEFORE, "saga"])
+@pytest.mark.sample(2)
 def test_a_real_run_is_checked_as_a_simulated_one_is(strategy: str) -> None:
     """Processes, files and sockets: the stores are strictly serializable, and so is two-phase commit; a saga is not isolated."""
     scenario = contended(rate=60.0, transactions=150).replace(**{"services.s0.workers": 8, "services.s1.workers": 8})

@@ -68,6 +68,7 @@ CORRECT = {
 
 
 @pytest.mark.parametrize("case", CORRECT.values(), ids=CORRECT)
+@pytest.mark.sample(3)
 def test_without_the_defect_everything_holds_in_the_same_scope(
     case: tuple[Strategy, dict[str, Any], frozenset[str]],
 ) -> None:
@@ -85,6 +86,7 @@ def test_only_a_dual_write_violates_anything_besides() -> None:
 
 
 @pytest.mark.parametrize("change", HARMLESS, ids=lambda change: change.name)
+@pytest.mark.sample(4)
 def test_what_only_looks_like_a_defect_holds(change: Harmless) -> None:
     taken: set[tuple[str, str, str]] = set()
     for scope in change.scopes:

@@ -91,6 +91,7 @@ SCOPES: list[Any] = [
 
 @pytest.mark.usefixtures("uncalm")
 @pytest.mark.parametrize(("strategy", "scope"), SCOPES, ids=str)
+@pytest.mark.sample(5)
 def test_every_effect_a_step_of_its_own_comes_to_the_same_ends(strategy: Strategy, scope: dict[str, Any]) -> None:
     """Programs that run through or crash, and pause only where a relay can tell, come to all that half-done programs come to."""
     bounds = Scope(**{**QUIET, **scope})
@@ -149,6 +150,7 @@ DEFECTS = [
 
 @pytest.mark.usefixtures("uncalm")
 @pytest.mark.parametrize("mutant", DEFECTS)
+@pytest.mark.sample(5)
 def test_defects_violate_the_same_when_every_effect_is_a_step(mutant: Mutant) -> None:
     bounds = Scope(**{**QUIET, **mutant.scope})
     reduced, violated, _ = ends(ProtocolModel(mutant.strategy, bounds, fused=False))
@@ -171,6 +173,7 @@ def test_defects_violate_the_same_when_every_effect_is_a_step(mutant: Mutant) ->
         (Saga(completion="lazy"), {"losses": 1}),
     ],
 )
+@pytest.mark.sample(3)
 def test_without_reductions_the_verdict_is_the_same(
     strategy: Any, scope: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

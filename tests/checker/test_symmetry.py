@@ -79,6 +79,7 @@ def reachable(model: ProtocolModel) -> Iterator[State]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.sample(3)
 def test_representatives_are_those_of_the_full_search(case: tuple[Strategy, dict[str, Any]]) -> None:
     """There are as many states up to symmetry as the states of the full search have representatives, and each is its own."""
     strategy, scope = case
@@ -95,6 +96,7 @@ def test_representatives_are_those_of_the_full_search(case: tuple[Strategy, dict
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.sample(3)
 def test_the_verdict_is_that_of_the_full_search(case: tuple[Strategy, dict[str, Any]]) -> None:
     strategy, scope = case
     full, quotient = verify(strategy, **scope), verify(strategy, **scope, symmetry=True)
@@ -150,6 +152,7 @@ def test_a_defect_is_found_up_to_symmetry_as_well(mutant: Mutant) -> None:
 @pytest.mark.parametrize(
     "mutant", [one for one in SAGA_DEFECTS if one.name not in BY_POSITION], ids=lambda mutant: mutant.name
 )
+@pytest.mark.sample(5)
 def test_a_defect_of_a_saga_with_independent_steps_is_found_as_well(mutant: Mutant) -> None:
     violated = compared(mutant.strategy, Scope(**{**QUIET, **mutant.scope, "parallel": True}))
     assert (mutant.invariant in violated) != (mutant.name in CHAINS_ONLY)

@@ -122,6 +122,7 @@ def explored(group: str) -> tuple[Verdict, ...]:
 
 
 @pytest.mark.parametrize("group", COVER)
+@pytest.mark.sample(3)
 def test_every_state_row_and_outcome_of_a_row_has_a_witness(group: str) -> None:
     """What no exploration reaches is listed with its reason; a listed row that is reached is an error, too."""
     kinds = {kind: None for strategy, _ in COVER[group] for kind in machines(ProtocolModel(strategy, Scope()))}

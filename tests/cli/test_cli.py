@@ -124,6 +124,7 @@ def test_simulate_trace_draws_one_transaction(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("form", "member"), [("otlp", "resourceSpans"), ("chrome", "traceEvents")])
+@pytest.mark.sample(2)
 def test_simulate_spans_writes_the_event_log_for_other_tools(form: str, member: str, tmp_path: Path) -> None:
     """All of it, or one transaction; a form that does not exist is refused."""
     sizes = []
@@ -314,6 +315,7 @@ pathlib.Path.open = opened
 
 
 @pytest.mark.parametrize("output", [(), ("--json",)], ids=["table", "json"])
+@pytest.mark.sample(2)
 def test_a_disk_that_is_full_in_the_middle_costs_the_file_and_no_run(output: tuple[str, ...], tmp_path: Path) -> None:
     """No row can be written while the runs come in: every one of them is in the table all the same."""
     arguments = (
@@ -402,6 +404,7 @@ def test_an_interrupt_while_modules_are_imported_is_one_line(module: str, tmp_pa
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+@pytest.mark.sample(3)
 def test_interrupted_compare_writes_what_is_finished(workers: str, how: str, tmp_path: Path) -> None:
     """A signal after the third run: exit code 130, three rows, a table, and no traceback.
 
@@ -485,6 +488,7 @@ def test_reader_that_goes_away_is_no_traceback(unbuffered: str) -> None:
     ],
     ids=" ".join,
 )
+@pytest.mark.sample(4)
 def test_output_to_a_full_device_is_one_line(arguments: tuple[str, ...], unbuffered: str, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")

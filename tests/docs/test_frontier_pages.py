@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 
 import simtx
@@ -30,7 +31,10 @@ def test_the_first_python_block_runs(page: str, tmp_path: Path, monkeypatch: pyt
     short = simtx.load("checkout").replace(**{"run.transactions": 25, "run.warmup": "0s"})
     names: dict[str, Any] = {"SHORT": short}
     code = code.replace("    replications=", "    workers=1,\n    replications=")
-    exec(compile(code, page, "exec"), names)  # noqa: S102 - our own page
+    try:
+        exec(compile(code, page, "exec"), names)  # noqa: S102 - our own page
+    finally:
+        plt.close("all")
     if page == "frontier.md":
         assert names["frontier"].spent <= 90
     else:

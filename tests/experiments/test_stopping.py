@@ -85,6 +85,7 @@ def _equal(shape: str, rng: np.random.Generator) -> tuple[Floats, Floats]:
         ("unequal variances", "latency_p99_ms"),  # equal medians, so that the ratios are compared
     ],
 )
+@pytest.mark.sample(3)
 def test_equal_strategies_are_told_apart_in_at_most_five_of_a_hundred_studies(shape: str, metric: str) -> None:
     """Where the textbook's loop finds a difference in 13 to 22 of a hundred."""
     rng = np.random.default_rng(11)
@@ -102,6 +103,7 @@ OUTPUTS: dict[str, tuple[Callable[[np.random.Generator, int], Floats], float]] =
 @pytest.mark.parametrize(
     ("output", "relative"), [("normal", 0.05), ("exponential", 0.05), ("lognormal", 0.05), ("lognormal", 0.1)]
 )
+@pytest.mark.sample(3)
 def test_precision_keeps_its_coverage(output: str, relative: float) -> None:
     """93 to 97 % of the intervals that it stops with contain the mean, where the textbook's loop has 71 to 91 % (half-width, start 3)."""
     rng = np.random.default_rng(12)

@@ -44,12 +44,14 @@ def assert_conforms(run: Run) -> Conformance:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("strategy", VARIANTS, ids=str)
+@pytest.mark.sample(3)
 def test_logs_under_each_fault_conform(strategy: Strategy, fault: str) -> None:
     """Crashes between any two effects, pauses, lost and doubled messages, outages, drifting clocks."""
     assert_conforms(simtx.simulate(world([FAULTS[fault]], transactions=40), strategy, trace="full"))
 
 
 @pytest.mark.parametrize("strategy", VARIANTS, ids=str)
+@pytest.mark.sample(3)
 def test_logs_under_all_faults_together_conform(strategy: Strategy) -> None:
     """With a circuit breaker, short timeouts and a lossy network as well; the crashes do cut programs short."""
     policies = {"breaker": {"threshold": 3, "cooldown": 0.5}, "call_timeout": 0.05, "vote_timeout": 0.1}
@@ -69,6 +71,7 @@ def test_logs_under_contention_conform(strategy: Strategy, rule: str) -> None:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: s.name)
+@pytest.mark.sample(3)
 def test_logs_of_a_built_in_scenario_conform(strategy: Strategy) -> None:
     """Branches, a pivot, keys drawn from distributions."""
     scenario = simtx.load("checkout").replace(**{"run.transactions": 150, "run.warmup": "500ms"})

@@ -29,6 +29,7 @@ IN_DOUBT = (0, 40)
 
 
 @pytest.mark.parametrize("number", range(len(outages.KINDS)), ids=outages.KINDS)
+@pytest.mark.sample(3)
 def test_no_figure_gets_better_when_a_fault_lasts_longer(number: int) -> None:
     """One random scenario of each kind of fault, under all strategies: for a moment, and past the end of the run."""
     assert outages.violations(number, durations=(outages.DURATIONS[0], outages.DURATIONS[-1])) == []

@@ -61,12 +61,14 @@ def test_without_faults(strategy: Strategy) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: s.name)
+@pytest.mark.sample(3)
 def test_under_each_fault(strategy: Strategy, fault: str) -> None:
     """Crashes with what they swallow, redeliveries, duplicates, timeouts."""
     assert_same(simtx.simulate(world([FAULTS[fault]], run={"warmup": 0.3}), strategy, trace=True))
 
 
 @pytest.mark.parametrize("strategy", VARIANTS, ids=str)
+@pytest.mark.sample(3)
 def test_under_all_faults_together(strategy: Strategy) -> None:
     """With a circuit breaker, short timeouts and a lossy network as well."""
     policies = {"breaker": {"threshold": 3, "cooldown": 0.5}, "call_timeout": 0.05, "vote_timeout": 0.1}
@@ -79,6 +81,7 @@ def test_under_all_faults_together(strategy: Strategy) -> None:
 
 @pytest.mark.parametrize("rule", ["timeout", "detect", "wait-die"])
 @pytest.mark.parametrize("strategy", [TwoPhaseCommit(), TwoPhaseCommit(work="before"), Saga()], ids=str)
+@pytest.mark.sample(3)
 def test_under_contention(strategy: Strategy, rule: str) -> None:
     """Lock waits and holds, deadlocks and lock timeouts."""
     run = simtx.simulate(contended(rule, faults=[FAULTS["crash of a service"]]), strategy, trace=True)
@@ -96,6 +99,7 @@ def test_under_contention(strategy: Strategy, rule: str) -> None:
     ],
     ids=lambda s: s.name,
 )
+@pytest.mark.sample(5)
 def test_of_built_in_scenarios(scenario: Scenario, strategy: Strategy) -> None:
     """Branches, a pivot, several quantities, bounds, and keys drawn from distributions."""
     assert_same(simtx.simulate(scenario, strategy, trace=True))

@@ -32,6 +32,7 @@ def healed() -> dict[str, Run]:
 
 
 @pytest.mark.parametrize("name", ["saga", "outbox"])
+@pytest.mark.sample(2)
 def test_damage_that_heals_is_seen_to_heal(healed: dict[str, Run], name: str) -> None:
     """Tens of thousands of EUR are out of balance when the last transaction arrives; nothing is when the run is drained."""
     run = healed[name]

@@ -262,6 +262,7 @@ def test_a_message_arrives_with_its_content_and_its_origin(kind: str, tmp_path: 
 
 
 @pytest.mark.parametrize("kind", DURABLE)
+@pytest.mark.sample(3)
 def test_nothing_acknowledged_is_lost_when_the_broker_is_killed_at_random(kind: str, tmp_path: Path) -> None:
     """Every acknowledged message arrives, and those of a transaction in their order, whatever the broker went through."""
     rng = random.Random(f"kills {kind}")
@@ -364,6 +365,7 @@ def test_a_stream_in_memory_is_lost_with_the_server_and_made_anew_with_other_ids
 
 
 @pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.sample(2)
 def test_ten_thousand_messages_arrive_once_each(kind: str, tmp_path: Path) -> None:
     async def go(broker: Broker) -> None:
         async with connected(broker, "orders") as producer, connected(broker, "stock") as client:

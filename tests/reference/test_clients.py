@@ -19,6 +19,7 @@ def outage(strategy: str, **clients: object) -> Run:
 
 
 @pytest.mark.parametrize("strategy", ["2pc", "outbox"])
+@pytest.mark.sample(2)
 def test_requests_that_reach_nobody_are_answered_when_the_entry_node_is_back(strategy: str) -> None:
     """Those of the outage are answered after its rest, and once; the few that were under way at the kill may have met somebody."""
     run = outage(strategy)

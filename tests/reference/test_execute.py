@@ -89,6 +89,7 @@ def assert_sound(run: Run) -> None:
     ("strategy", "store", "broker"),
     [(one, "sqlite", "embedded") for one in STRATEGIES] + [(one, "postgres", "nats") for one in ON_SERVERS],
 )
+@pytest.mark.sample(3)
 def test_a_real_run_has_the_outcomes_of_the_simulated_one(strategy: str, store: str, broker: str) -> None:
     """Same seed, same transactions, same refusals: the same outcome for each, by the same machines."""
     scenario = lab(refusal=0.2)
@@ -111,6 +112,7 @@ def test_a_real_run_has_the_outcomes_of_the_simulated_one(strategy: str, store: 
         ("dual-write", lambda n: (0, n - 1, n)),
     ],
 )
+@pytest.mark.sample(3)
 def test_costs_in_the_real_world_are_the_exact_ones(strategy: str, costs: object, n: int) -> None:
     run = simtx.execute(lab(n, transactions=6), strategy)
     simulated = simtx.simulate(lab(n, transactions=6), strategy)
@@ -130,6 +132,7 @@ def test_an_abort_by_one_of_three_costs_two_forced_writes_and_eight_messages() -
 
 
 @pytest.mark.parametrize("effect", ["Publish:step-done", "MarkOutbox"])
+@pytest.mark.sample(2)
 def test_a_trigger_strikes_the_relay_of_its_transaction_for_real_as_in_the_simulation(effect: str) -> None:
     """The process that publishes the event of transaction 5 kills itself there, and the node's other process goes with it, once."""
     trigger = {"transaction": 5, "effect": effect, "when": "after"}
@@ -189,6 +192,7 @@ def test_a_coordinator_killed_after_its_decision_goes_on_with_it(tmp_path: Path)
 
 
 @pytest.mark.parametrize("strategy", ["2pc", "saga", "outbox"])
+@pytest.mark.sample(3)
 def test_faults_of_the_scenario_are_injected_for_real(strategy: str) -> None:
     """Kills, pauses, lost and copied messages: nothing is lost and nothing is done twice."""
     node = "s0" if strategy == "outbox" else "hub"

@@ -98,6 +98,7 @@ def open_files() -> list[str]:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors as Linux lists them")
 @pytest.mark.parametrize(("strategy", "broker"), [("2pc", "embedded"), ("outbox", "nats")])
+@pytest.mark.sample(2)
 def test_a_run_leaves_no_open_files_and_sockets_in_its_caller(strategy: str, broker: str) -> None:
     scenario = lab(transactions=2)
     simtx.execute(scenario, strategy, broker=broker)
@@ -241,6 +242,7 @@ def test_a_fault_is_taken_back_when_the_run_ends_in_it() -> None:
 
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
+@pytest.mark.sample(2)
 def test_the_holder_of_a_lock_does_not_queue_behind_those_who_wait_for_it(store: str) -> None:
     """One worker, one hot key: PREPARE of an open branch goes on beside the worker, which waits for the branch's lock."""
     services = {f"s{i}": {"workers": 1, "service_time": 0.02, "store": {"initial": {"k:*": 100}}} for i in range(2)}
@@ -328,6 +330,7 @@ def test_a_password_in_an_address_is_in_no_file_of_a_run_that_is_kept(
 
 
 @pytest.mark.parametrize("broker", ["embedded", "nats"])
+@pytest.mark.sample(2)
 def test_a_service_that_starts_again_during_a_broker_outage_does_not_wait_for_the_broker(broker: str) -> None:
     """It takes requests, and publishes later: only what needs the broker waits for it."""
     faults = [

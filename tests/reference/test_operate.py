@@ -222,6 +222,7 @@ def test_a_branch_in_doubt_is_listed_with_its_locks_and_resolved_by_starting_the
 
 
 @pytest.mark.parametrize("outcome", ["abort", "commit"])
+@pytest.mark.sample(2)
 def test_a_heuristic_decision_is_remembered_until_the_coordinators_comes(tmp_path: Path, outcome: str) -> None:
     folder = tmp_path / "run"
     in_doubt(folder)
@@ -329,6 +330,7 @@ def strategy_with_hops(strategy: Strategy) -> Strategy:
 
 
 @pytest.mark.parametrize("broker", ["embedded", "nats"])
+@pytest.mark.sample(2)
 def test_a_stopped_partition_goes_on_after_the_upgrade(tmp_path: Path, broker: str) -> None:
     """The consumer could not read the event's version; whoever starts the nodes again has upgraded it."""
     folder = tmp_path / "run"

@@ -285,6 +285,7 @@ def segments():
 
 
 @pytest.mark.parametrize(("state", "seconds"), [("run", 15.0), ("pause", 15.0), ("fork", 8.0)])
+@pytest.mark.sample(3)
 def test_a_parent_that_is_killed_leaves_nothing(state, seconds):
     before = segments()
     with parent(state) as (process, folder, pids):

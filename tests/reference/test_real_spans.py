@@ -25,6 +25,7 @@ def scenario() -> Scenario:
 
 
 @pytest.mark.parametrize("strategy", ["saga", "outbox"])
+@pytest.mark.sample(2)
 def test_a_real_run_with_a_kill_exports(scenario: Scenario, strategy: str) -> None:
     """Valid OTLP; complete trace events; the node is down between its crash and its restart; messages take time."""
     run = simtx.execute(scenario, strategy)

@@ -200,6 +200,7 @@ def parsed(document: dict[str, Any]) -> trace_pb2.TracesData:
     return json_format.ParseDict(text, trace_pb2.TracesData())
 
 
+@pytest.mark.sample(3)
 def test_otlp_is_valid_by_the_schema_of_the_protocol(troubled: Run) -> None:
     """Every field is known there; ids have their lengths; every parent is a span of the same trace."""
     data = parsed(to_otlp(troubled.trace, start=EPOCH))

@@ -38,6 +38,7 @@ def pairs(
 
 @pytest.mark.parametrize("distribution", [Exponential(0.01), Lognormal(0.02, 0.8), Empirical((1.0, 2.0, 2.0, 9.0))])
 @pytest.mark.parametrize("correlation", [0.3, 1.0])
+@pytest.mark.sample(3)
 def test_a_draw_keeps_its_distribution(distribution: Distribution, correlation: float) -> None:
     drawn = pairs(distribution, correlation)
     for values in drawn.T:

@@ -81,6 +81,7 @@ WINDOW = 2 * DELAY
 
 
 @pytest.mark.parametrize("strategy", [Saga(), DualWrite()], ids=lambda s: s.name)
+@pytest.mark.sample(2)
 def test_mean_drift_is_rate_times_amount_times_window(strategy: Strategy) -> None:
     """Little's law: gross = L E[a] E[W]; net the same, since every transaction takes first and gives later; M/G/infinity for the share."""
     table = estimates(transfer(PRICES, transactions=1600), strategy)

@@ -82,6 +82,7 @@ def test_m_m_c() -> None:
     [Erlang(2, MEAN), Lognormal(MEAN * np.exp(-(0.5**2) / 2), 0.5), Hyperexponential(MEAN, 1.5)],
     ids=lambda d: type(d).__name__,
 )
+@pytest.mark.sample(3)
 def test_m_g_1(service_time: Distribution) -> None:
     """Pollaczek and Khinchine: mean wait lambda E[S^2] / 2(1 - rho), for less and for more variation than exponential."""
     load = 0.4

@@ -145,6 +145,7 @@ def closed(users: int, think: Distribution, service: Distribution, *, transactio
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: s.name)
+@pytest.mark.sample(2)
 def test_closed_users_obey_the_interactive_response_time_law(strategy: Any) -> None:
     """N = X (R + Z): users, throughput, response time, think time (Denning and Buzen, 1978)."""
     users, think = 8, 0.05

@@ -79,6 +79,7 @@ def test_nothing_is_violated_on_servers(strategy: str, broker: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "process"), SEEDED)
+@pytest.mark.sample(4)
 def test_a_seeded_defect_is_found(name: str, process: str) -> None:
     """Each shows in a transaction that would have succeeded, by a kill and not without one."""
     mutant = next(mutant for mutant in ALL if mutant.name == name)

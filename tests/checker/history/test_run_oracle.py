@@ -94,6 +94,7 @@ def fits(order: tuple[Saga, ...], *, real_time: bool) -> bool:
 
 @pytest.mark.parametrize("versions", [True, False], ids=["versions", "values"])
 @pytest.mark.parametrize("level", ["serializable", "strict-serializable"])
+@pytest.mark.sample(3)
 def test_the_verdict_is_that_of_the_search(level: str, versions: bool) -> None:
     """Without the numbers of versions, a value that occurs twice may leave it open; it never leads to a wrong verdict."""
     rng = random.Random(f"{level} {versions}")

@@ -69,6 +69,7 @@ def executions(store: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("options", ['executor="serial"', "workers=2"])
+@pytest.mark.sample(2)
 def test_a_parent_that_is_killed_loses_what_was_under_way_and_nothing_else(
     tiny: simtx.Scenario, tmp_path: Path, whole: simtx.Sweep, play: Play, counted: Any, same: Any, options: str
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_parent_that_is_killed_loses_what_was_under_way_and_nothing_else(
 
 
 @pytest.mark.parametrize("moment", ["write_table", "replace", "end_part"])
+@pytest.mark.sample(3)
 def test_a_parent_that_is_killed_while_it_writes_figures_leaves_no_half_file(
     tiny: simtx.Scenario, tmp_path: Path, whole: simtx.Sweep, play: Play, counted: Any, same: Any, moment: str
 ) -> None:
@@ -172,6 +174,7 @@ def test_a_worker_that_dies_breaks_nothing(
 
 
 @pytest.mark.parametrize("options", [{}, {"executor": None, "workers": 2}])
+@pytest.mark.sample(2)
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     tiny: simtx.Scenario,
     tmp_path: Path,
@@ -276,6 +279,7 @@ TORNADO = ["sensitivity", "transfer", "2pc", "saga", "--factor", "workload.rate=
     ("arguments", "ends", "after"),
     [(FLIP, "SIGINT", 3), (FLIP, "SIGKILL", 14), (TORNADO, "SIGINT", 7), (TORNADO, "SIGKILL", 7)],
 )
+@pytest.mark.sample(3)
 def test_a_frontier_and_a_study_that_are_interrupted_go_on_when_they_are_called_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

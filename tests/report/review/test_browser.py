@@ -57,6 +57,7 @@ def _opened(browser: Any, page: Path, width: int, scheme: str = "light") -> None
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (400, "light")])
+@pytest.mark.sample(3)
 def test_a_browser_shows_all_of_it(browser: Any, page: Path, width: int, scheme: str) -> None:
     _opened(browser, page, width, scheme)
     assert browser.get_log("browser") == []
