@@ -8,7 +8,6 @@ preferred where they are there.
 from __future__ import annotations
 
 import json
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from simtx.experiments.sweep.study import Row, Study
 from simtx.experiments.work import Parcel
 from simtx.lab.controls import RATE, Changes, Control, changes
 from simtx.lab.state import State
+from simtx.temporary import folder as temporary_folder
 
 if TYPE_CHECKING:
     from simtx.experiments.sweep.ledger import Wanted
@@ -115,7 +115,7 @@ class Memory:
         self.failures = failures
         self.replications = replications
         self.given = folder is not None
-        self._temporary = tempfile.TemporaryDirectory(prefix="simtx-explorer-") if folder is None else None
+        self._temporary = temporary_folder("explorer") if folder is None else None
         self.store = Store(folder or Path(self._temporary.name if self._temporary is not None else ""))
         self.short = shortened(scenario, transactions)
         self._studies = {

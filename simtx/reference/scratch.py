@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import itertools
 import os
 import shutil
 import tempfile
@@ -13,11 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from simtx.errors import RunFailed
+from simtx.temporary import PREFIX, SHORT, mark, sweep
 
-PREFIX: Final = "simtx-"
-MARK: Final = ".temporary"
-"""File whose lock is held as long as somebody needs the folder; a folder without it is never swept away."""
-_SHORT: Final = ("/tmp",)  # noqa: S108 - a folder of our own is made in it, for us alone
 _LONGEST: Final = 60
 """Bytes of the path of a folder for temporary files; behind it come our folder and the name of a socket."""
 
@@ -40,7 +35,7 @@ def sockets() -> Iterator[Path]:
         RunFailed: There is no folder for temporary files with a path that is short enough.
     """
     sweep()
-    for base in dict.fromkeys([tempfile.gettempdir(), *_SHORT]):
+    for base in dict.fromkeys([tempfile.gettempdir(), *SHORT]):
         if len(os.fsencode(base)) <= _LONGEST and os.access(base, os.W_OK):
             break
     else:
@@ -62,26 +57,3 @@ def remove(path: Path) -> None:
     lock = _held.pop(outer, -1)
     if lock >= 0:
         os.close(lock)
-
-
-def mark(folder: Path) -> int:
-    """Say that a folder is temporary, and is needed until this process ends or closes the file."""
-    new = folder / f"{MARK}.new"
-    lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    new.rename(folder / MARK)  # nobody sees it without its lock
-    return lock
-
-
-def sweep() -> None:
-    """Remove temporary folders of this user whose process is gone."""
-    bases = dict.fromkeys([tempfile.gettempdir(), *_SHORT])
-    for outer in itertools.chain.from_iterable(Path(base).glob(f"{PREFIX}*") for base in bases):
-        with contextlib.suppress(OSError):
-            lock = os.open(outer / MARK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                if os.fstat(lock).st_uid == os.geteuid():
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(outer, ignore_errors=True)
-            finally:
-                os.close(lock)

@@ -259,7 +259,10 @@ def test_one_limit_is_one_limit() -> None:
 
 def test_a_map_with_one_winner_and_one_without_any_say_so() -> None:
     everywhere = np.zeros(len(GRID), dtype=int)
-    assert caption((RTT, RATE), GRID, everywhere, ("2pc", "saga")) == "2pc wins everywhere"
+    assert (
+        caption((RTT, RATE), GRID, everywhere, ("2pc", "saga"))
+        == "2pc wins everywhere from 0 ms to 50 ms and from 0/s to 100/s"
+    )
     assert caption((RTT, RATE), GRID, everywhere - 1, ("2pc", "saga")) == "undecided everywhere between 2pc and saga"
 
 
@@ -273,7 +276,7 @@ def test_the_flip_point_has_its_interval_and_no_more_digits_than_it_carries() ->
     crossing = Crossing(18.234, 15.12, 22.3, "2pc", "saga")
     won = np.array([0, 0, UNDECIDED, 1])
     assert flip(RTT, [crossing], won, ("2pc", "saga")) == "2pc, unless rtt exceeds 18 [15, 22] ms; above that, saga"
-    assert flip(RTT, [], np.zeros(4, dtype=int), ("2pc", "saga")) == "2pc wins everywhere"
+    assert flip(RTT, [], np.zeros(4, dtype=int), ("2pc", "saga")) == "2pc wins everywhere from 0 ms to 50 ms"
 
 
 def test_places_and_values_of_an_axis_go_both_ways_and_snap_to_round_values() -> None:

@@ -99,6 +99,13 @@ def test_factors_are_ranked_by_their_distance_to_the_flip_in_units_of_their_unce
     assert (table["distance"].abs() <= table["furthest"]).all()
 
 
+def test_where_the_strategies_are_not_told_apart_the_answer_may_have_flipped_already() -> None:
+    """No factor moves anything here; three replications, of which one says otherwise, do not say that nothing flips."""
+    values = {"a": np.tile([-3.0, -2.0, 1.0], (3, 1))}
+    table = flip.flips(_factors("a"), {"a": (0.0, -1.0, 1.0)}, values, 0.95, 1)
+    assert table.iloc[0][["nearest", "distance"]].tolist() == [0.0, math.inf]
+
+
 def test_exchanging_the_strategies_changes_no_distance() -> None:
     def answer(place: dict[str, float]) -> float:
         return -1 + 4 * place.get("a", 0.0) - 2 * place.get("b", 0.0)

@@ -62,7 +62,7 @@ def caption(axes: Sequence[Axis], points: Floats, winners: Winners, names: Seque
     there = sorted(set(winners[decided].tolist()))
     if len(there) == 1:
         where = "everywhere" if not rest else "wherever the data decides"
-        return f"{names[there[0]]} wins {where}{rest}"
+        return f"{names[there[0]]} wins {where} {_spans(axes)}{rest}"
     values = np.column_stack([axis.value(points[decided, position]) for position, axis in enumerate(axes)])
     leaves = _tree(axes, values, winners[decided], _LEVELS, ())
     right = sum(leaf.right for leaf in leaves) / int(decided.sum())
@@ -170,6 +170,13 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share < 0.995 or share == 1 else "more than 99 %"
 
 
+def _spans(axes: Sequence[Axis]) -> str:
+    """How far a map goes, since nobody has looked beyond it: ``from 0.2 ms to 20 ms and from 60/s to 200/s``."""
+    return " and ".join(
+        f"{'' if axis.unit else f'{axis.name} '}from {axis.text(axis.low)} to {axis.text(axis.high)}" for axis in axes
+    )
+
+
 def _largest(item: tuple[int, float]) -> float:
     return -item[1]
 
@@ -193,7 +200,8 @@ def flip(axis: Axis, crossings: Sequence[Crossing], winners: Winners, names: Seq
     if not crossings:
         share = float(np.mean(winners == UNDECIDED))
         rest = f"; undecided on {_percent(share)} of {axis.name}" if share else ""
-        return f"{names[decided[0]]} wins {'wherever the data decides' if share else 'everywhere'}{rest}"
+        where = "wherever the data decides" if share else "everywhere"
+        return f"{names[decided[0]]} wins {where} {_spans((axis,))}{rest}"
     parts = [
         f"{'unless' if not position else 'and beyond that, unless'} {axis.name} exceeds {_interval(axis, one)}; above that, {one.above}"
         for position, one in enumerate(crossings)

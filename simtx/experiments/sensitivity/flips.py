@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from simtx.experiments.sensitivity.design import Floats
+from simtx.metrics.intervals import bounds
 
 if TYPE_CHECKING:
     from simtx.scenario.uncertainty import Uncertainty
@@ -54,7 +55,7 @@ def flips(
     """One row a factor, the one that is nearest to a flip first.
 
     Columns: `factor`; `distance`: in units of its uncertainty, negative if it has to be lower than it is, infinite if nothing flips within reach;
-    `nearest` and `furthest`: interval of the size of the distance (resampling replications); `value`: the figure at the flip; `change`: what it has to change by, as a share;
+    `nearest` and `furthest`: interval of the size of the distance (resampling replications; from 0 on if the strategies are not told apart as the scenario is); `value`: the figure at the flip; `change`: what it has to change by, as a share;
     `simulated`: whether the flip lies between positions that were simulated.
 
     Args:
@@ -75,7 +76,9 @@ def flips(
         drawn = figures[:, chosen].mean(axis=2)
         sizes = np.sort(np.abs(crossings(at, drawn.T)))
         tail = (1 - confidence) / 2
-        nearest = float(sizes[math.floor(tail * (_DRAWS - 1))])
+        nearest = (
+            0.0 if _open(figures[list(at).index(0.0)], confidence) else float(sizes[math.floor(tail * (_DRAWS - 1))])
+        )
         furthest = float(sizes[math.ceil((1 - tail) * (_DRAWS - 1))])
         flipped = math.isfinite(distance)
         rows.append(
@@ -92,6 +95,14 @@ def flips(
     table = pd.DataFrame(rows)
     order = table["distance"].abs().rename("size").to_frame().assign(factor=table["factor"])
     return table.loc[order.sort_values(["size", "factor"]).index].reset_index(drop=True)
+
+
+def _open(answer: Floats, confidence: float) -> bool:
+    """Whether the replications leave open who wins as the scenario is: then it may have flipped already."""
+    if len(answer) < 2:
+        return True
+    _, low, high = bounds(answer, confidence)
+    return bool(low <= 0 <= high)
 
 
 def to_check(factors: Mapping[str, Uncertainty], table: pd.DataFrame) -> dict[str, float]:

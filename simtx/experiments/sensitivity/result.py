@@ -112,6 +112,11 @@ class Sensitivity:
                 if math.isfinite(nearest["distance"])
                 else ""
             )
+            open_ones = flips[flips["nearest"] <= 1].sort_values("nearest", kind="stable")
+            if len(open_ones):
+                row = open_ones.iloc[0]
+                sure = f"{100 * self.confidence:g} %: from {row['nearest']:.1f} times that on"
+                return f"{self.winner} wins; the runs leave open whether {row['factor']} flips that within its uncertainty ({sure})"
             return f"{self.winner} wins, and no factor flips that within its uncertainty{rest}"
         row = within.iloc[0]
         return f"{self.winner} wins, unless {row['factor']} is {percent(float(row['change']))} off ({self.value(str(row['factor']), float(row['value']))})"

@@ -29,6 +29,7 @@ from simtx.experiments.sweep.store import Store
 from simtx.experiments.sweep.study import Row, Study
 from simtx.experiments.work import Outcome, version
 from simtx.scenario.canonical import canonical, digest
+from simtx.temporary import folder as temporary_folder
 
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
@@ -254,7 +255,7 @@ _folders: list[tempfile.TemporaryDirectory[str]] = []
 
 def _temporary() -> Path:
     """A folder that is there as long as this process."""
-    _folders.append(tempfile.TemporaryDirectory(prefix="simtx-sweep-"))
+    _folders.append(temporary_folder("sweep"))
     return Path(_folders[-1].name)
 
 
