@@ -38,6 +38,7 @@ from simtx.protocols import (
     Timer,
     Transact,
 )
+from simtx.protocols.extras import extras
 from simtx.protocols.names import DAEMON
 from simtx.protocols.naming import unknown_effect
 
@@ -142,7 +143,7 @@ class Player:
         self._serializable = serializable
         self._freeze = freeze
         self._several = several
-        self._wakes = bool(getattr(strategy, "wake_on_commit", False))
+        self._wakes = extras(strategy).wake_on_commit
 
     def start_daemons(self, node: Node, play: Play) -> None:
         """Start what runs beside the transactions."""

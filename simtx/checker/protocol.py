@@ -19,6 +19,7 @@ from simtx.checker.symmetry import Symmetry
 from simtx.checker.tables import Book
 from simtx.checker.words import describe_event
 from simtx.protocols import Machine, Policies, Strategy
+from simtx.protocols.extras import configured
 
 #: What the checker plays with when a strategy has no policies of its own: little patience, so that giving up is in reach.
 POLICIES: Final = Policies(attempts=1, publish_attempts=2)
@@ -49,8 +50,7 @@ class ProtocolModel(Steps):
     def __init__(
         self, strategy: Strategy, scope: Scope, *, fused: bool = True, shared: bool = False, symmetry: bool = False
     ) -> None:
-        configured = getattr(strategy, "configured", None)
-        strategy = configured(POLICIES) if configured is not None else strategy
+        strategy = configured(strategy, POLICIES)
         variants = scope.variants(alike=symmetry)
         if symmetry:
             variants = [(text, marked(plans)) for text, plans in variants]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 from simtx.errors import ScenarioError
+from simtx.protocols.extras import policies_in_force
 from simtx.protocols.policies import Policies
 from simtx.scenario.distribution_files import write_distribution
 from simtx.scenario.units import hint, shown
@@ -200,7 +201,7 @@ def _options(scenario: Scenario, strategies: Mapping[str, Strategy]) -> list[Con
                 found.append(
                     Control(name, f"{label}: {option.name.replace('_', ' ')}", "options", "choice", choices, value)
                 )
-        policies: Policies = getattr(strategy, "policies", None) or scenario.policies
+        policies: Policies = policies_in_force(one, scenario.policies)
         for period in _PERIODS.get(label, ()):
             base = float(getattr(policies, period))
             title = f"{label}: {period.replace('_', ' ')}"

@@ -46,6 +46,7 @@ from simtx.protocols import (
     Timer,
 )
 from simtx.protocols.codec import CodecError, decode, register
+from simtx.protocols.extras import extras
 from simtx.protocols.names import DAEMON
 from simtx.protocols.naming import described
 
@@ -118,7 +119,7 @@ def check_log(trace: Iterable[TraceEvent], strategy: Strategy) -> Conformance:
         raise ScenarioError(
             "the log has no 'handle' entries, so there is nothing to replay; record it with trace='full'", "check_log"
         )
-    register(*getattr(strategy, "wire_types", ()))
+    register(*extras(strategy).wire_types)
     drift = any(entry.kind == "fault" and entry.name == CLOCK_DRIFT for entry in entries)
     return _Check(strategy, exact_clocks=not drift).play(entries)
 
@@ -134,8 +135,8 @@ class _Check:
     def __init__(self, strategy: Strategy, *, exact_clocks: bool) -> None:
         self.strategy = strategy
         self.exact_clocks = exact_clocks
-        policies = getattr(strategy, "policies", None)
-        self.retention: float | None = getattr(policies, "dedup_retention", None)
+        policies = extras(strategy).policies
+        self.retention: float | None = None if policies is None else policies.dedup_retention
         self.result = Conformance()
         self.players: dict[tuple[str, int], Player] = {}
         self.daemons: dict[tuple[str, str], Player] = {}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
+from simtx.protocols.extras import policies_in_force
 from simtx.scenario import Scenario
 
 _OF: Final[Mapping[str, tuple[str, ...]]] = {
@@ -33,7 +34,7 @@ def timeouts(scenario: Scenario, strategy: Any) -> dict[str, float]:
         scenario: With its policies, stores and broker.
         strategy: The strategy that was played; its policies come before those of the scenario.
     """
-    policies = getattr(strategy, "policies", None) or scenario.policies
+    policies = policies_in_force(strategy, scenario.policies)
     names = [field.name for field in fields(policies) if field.name.endswith("_timeout")]
     found = {name: float(getattr(policies, name)) for name in _OF.get(getattr(strategy, "name", ""), names)}
     for name, service in scenario.services.items():

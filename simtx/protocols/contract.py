@@ -514,9 +514,8 @@ class Strategy(Protocol):
     """A way of keeping the data of several services consistent: which machines play on which nodes.
 
     A user's own class with these members is simulated, executed and verified like ours; nothing has to be registered. A strategy is
-    immutable, picklable, and has a `repr` that shows its options. Beside these members it may have ``recognises_requests``: True says that a
-    client's request that comes again, at any time, does not start the transaction again, and is answered (`simtx.verify` explores
-    it with ``repeats``); without it, hosts deliver a client's request to a machine once.
+    immutable, picklable, and has a `repr` that shows its options. What it may say beside these
+    members, and what holds if it does not, is in `simtx.protocols.extras.Extras`.
     """
 
     @property

@@ -440,6 +440,7 @@ class DualWrite(ChoreographyStrategy):
     acknowledge: AcknowledgeWhen = "after"
 
     name: ClassVar[str] = "dual-write"
+    may_lose_effects: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.order not in ("db-first", "broker-first"):

@@ -17,6 +17,7 @@ from simtx.errors import ScenarioError
 from simtx.listing import Listing
 from simtx.protocols.contract import Plan, Promise, Strategy
 from simtx.protocols.dual_write import DualWrite
+from simtx.protocols.extras import configured
 from simtx.protocols.outbox import Outbox
 from simtx.protocols.policies import Policies
 from simtx.protocols.saga import Saga
@@ -28,6 +29,9 @@ STRATEGIES: Final[Mapping[str, BuiltIn]] = types.MappingProxyType(
     {"2pc": TwoPhaseCommit, "saga": Saga, "outbox": Outbox, "dual-write": DualWrite}
 )
 """The built-in strategies, by name."""
+
+HUBS: Final = tuple(dict.fromkeys(kind.hub for kind in STRATEGIES.values() if kind.hub is not None))
+"""What the built-in strategies call their hubs."""
 
 LABELS: Final[Mapping[str, str]] = types.MappingProxyType(
     {
@@ -97,10 +101,9 @@ def strategy(chosen: str | Strategy, policies: Policies | None = None) -> Strate
         ScenarioError: There is no such strategy or option, a value does not fit, or the object lacks a member of `Strategy`.
     """
     found = _parsed(chosen) if isinstance(chosen, str) else _checked(chosen)
-    configured = getattr(found, "configured", None)
-    if policies is None or configured is None:
+    if policies is None:
         return found
-    return _checked(_given("configured(policies)", found, lambda: configured(policies)))
+    return _checked(_given("configured(policies)", found, lambda: configured(found, policies)))
 
 
 def admit(chosen: Strategy, plan: Plan, where: str) -> None:

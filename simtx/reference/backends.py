@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from simtx.errors import ScenarioError
+from simtx.protocols.extras import policies_in_force
+from simtx.protocols.names import BROKER
+from simtx.reference.brokers import registry as brokers
+from simtx.reference.brokers.registry import BrokerKind
 from simtx.reference.runrecord import without_password
+from simtx.reference.stores import registry as stores
 from simtx.reference.stores.base import StoreDamaged, StoreFailed
+from simtx.reference.stores.registry import StoreKind
 from simtx.reference.stores.sqlite_tables import RESTORE, refuse_empty
 
 if TYPE_CHECKING:
@@ -22,11 +28,9 @@ if TYPE_CHECKING:
     from simtx.reference.stores.server import PostgresServer
     from simtx.scenario import Scenario
 
-STORES: Final = ("sqlite", "postgres")
-BROKERS: Final = ("embedded", "nats")
-_DSN: Final = ("postgresql://", "postgres://")
+STORES: Final = tuple(stores.PRODUCTS)
+BROKERS: Final = tuple(brokers.PRODUCTS)
 _NATS: Final = "the NATS server"
-_URL: Final = ("nats://", "tls://")
 
 
 class Backends:
@@ -58,18 +62,19 @@ class Backends:
         *,
         keep: bool = True,
     ) -> None:
-        self.kind = store
+        self.address = store
         self._keep = keep
         self._scenario = scenario
-        self._policies: Policies = getattr(strategy, "policies", None) or scenario.policies
+        self._policies: Policies = policies_in_force(strategy, scenario.policies)
         self._folder = folder
         self._servers: dict[str, Any] = {}
         self._nats: Any = None
         self._down: set[str] = set()  # servers that a fault has killed
         self.damaged: dict[str, str] = {}
         self.nodes = [*scenario.services, *([strategy.hub] if strategy.hub is not None else [])]
-        check_store(store)
-        check_broker(broker)
+        self.kind = check_store(store)
+        self._product = stores.PRODUCTS[self.kind]
+        kind = check_broker(broker)
         self.broker: dict[str, Any] | None = None
         self.broker_process: dict[str, Any] | None = None
         if strategy.uses_broker:
@@ -83,15 +88,15 @@ class Backends:
                 "ordered": spec.ordered,
                 "linger": spec.linger.mean(),
             }
-            kind = broker if broker in BROKERS else "nats"
-            if kind == "nats" and spec.deduplication_window > 0 and spec.deduplication_after_restart != "stored":
+            playable = brokers.PRODUCTS[kind].after_restart or (spec.deduplication_after_restart,)
+            if spec.deduplication_window > 0 and spec.deduplication_after_restart not in playable:
                 raise ScenarioError(
                     f"NATS, as it is used here, knows the ids of messages that it still holds after a restart, not '{spec.deduplication_after_restart}': "
                     "say 'stored', or use broker='embedded'",
                     "broker.deduplication_after_restart",
                 )
             self.broker = {**shared, "kind": kind, "run": folder.run, "url": None if broker in BROKERS else broker}
-            if kind == "embedded":
+            if brokers.PRODUCTS[kind].process:
                 self.broker_process = shared
 
     def start(self) -> None:
@@ -101,7 +106,7 @@ class Backends:
             StoreFailed: There is no PostgreSQL, or it does not start.
             BrokerFailed: Likewise, of the broker.
         """
-        if self.kind == "postgres":
+        if self.address == "postgres":
             from simtx.reference.stores.server import PostgresServer
 
             for node in self.nodes:
@@ -138,9 +143,9 @@ class Backends:
 
     def missing(self, node: str) -> str:
         """What is wrong with the file of a node that is working, which it may not notice itself; empty: nothing."""
-        if self.kind == "sqlite" and self._folder.has_worked(node):
+        if self._product.file and self._folder.has_worked(node):
             try:
-                refuse_empty(self._folder.store(node))
+                refuse_empty(self._folder.node(node) / self._product.file)
             except StoreDamaged as error:
                 return str(error)
         return ""
@@ -156,7 +161,7 @@ class Backends:
         service = self._scenario.services.get(node)
         log = service.store.log if service is not None else self._scenario.hub.log
         spec = {
-            "kind": "sqlite" if self.kind == "sqlite" else "postgres",
+            "kind": self.kind,
             "run": self._folder.run,
             "service": node,
             "initial": dict(service.store.initial) if service is not None else {},
@@ -165,19 +170,19 @@ class Backends:
             "dedup_retention": self._policies.dedup_retention,
             "create": not self._folder.has_worked(node),
         }
-        if self.kind == "sqlite":
+        if not self._product.server:
             return spec | {
-                "path": str(self._folder.node(node) / "store.sqlite"),
+                "path": str(self._folder.node(node) / self._product.file),
                 "lazy_flush": log.lazy_flush,
                 "group": log.flush != "serial",
             }
-        dsn = self._servers[node].dsn("simtx") if node in self._servers else self.kind
+        dsn = self._servers[node].dsn("simtx") if node in self._servers else self.address
         return spec | {"dsn": dsn, "connections": (service.workers if service is not None else 0) + 5}
 
     @property
     def private(self) -> dict[str, dict[str, str]]:
         """What no file of the run may hold, by part of a node's configuration: addresses with credentials in them."""
-        store = {"dsn": self.kind} if without_password(self.kind) != self.kind else {}
+        store = {"dsn": self.address} if without_password(self.address) != self.address else {}
         url = str(self.broker["url"]) if self.broker is not None else ""
         broker = {"url": url} if without_password(url) != url else {}
         return {part: given for part, given in (("store", store), ("broker", broker)) if given}
@@ -253,7 +258,7 @@ class Backends:
         with contextlib.ExitStack() as stack, ThreadPoolExecutor(len(self._servers) or 1) as pool:
             for server in self._servers.values():
                 stack.callback(end, pool.submit(server.stop))
-            if not self._keep and self.kind not in STORES:
+            if not self._keep and self.address not in STORES:
                 stack.callback(self._drop)
             if not self._keep and self._nats is None and self.broker is not None and self.broker["url"] is not None:
                 stack.callback(pool.submit(self._drop_stream).result)
@@ -266,7 +271,7 @@ class Backends:
         """Leave nothing of the run on a server that is not ours."""
         from simtx.reference.stores.postgres_schema import drop_run
 
-        drop_run(self.kind, self._folder.run)
+        drop_run(self.address, self._folder.run)
 
     def _drop_stream(self) -> None:
         from simtx.reference.brokers.nats import drop_run
@@ -280,49 +285,53 @@ def check_faults(scenario: Scenario, store: str, broker: str) -> None:
     Raises:
         ScenarioError: There is one; the text says what would be right.
     """
+    kind = stores.kind_of(store)
+    ours = kind is not None and store == kind and stores.PRODUCTS[kind].server
     for number, fault in enumerate(scenario.faults):
-        if fault.kind == "store-outage" and store != "postgres":
+        if fault.kind == "store-outage" and not ours:
             raise ScenarioError(
                 "a store outage needs databases of our own: use store='postgres' (SQLite is a file inside the service)",
                 f"faults[{number}]",
             )
-        outage = fault.kind == "broker-outage" or (fault.kind == "crash" and fault.node == "broker")
+        outage = fault.kind == "broker-outage" or (fault.kind == "crash" and fault.node == BROKER)
         if outage and broker not in BROKERS:
             raise ScenarioError(
                 "a broker outage needs a broker of our own: use broker='embedded' or 'nats'", f"faults[{number}]"
             )
 
 
-def check_store(store: str) -> None:
-    """Refuse what is no store, and a server that is not there or cannot do what a store needs.
+def check_store(store: str) -> StoreKind:
+    """The kind of a store. Refuse what is no store, and a server that is not there or cannot do what a store needs.
 
     Raises:
         ScenarioError: It is none; the text says what would help.
     """
-    if store.startswith(_DSN):
+    kind = stores.kind_of(store)
+    if kind == "postgres" and store != kind:
         from simtx.reference.stores.postgres_schema import check_dsn
 
         try:
             check_dsn(store)
         except StoreFailed as error:
             raise ScenarioError(str(error), "store") from None
-        return
-    if store not in STORES:
+    if kind is None:
         raise ScenarioError(
             f"there is no store '{without_password(store):.200}'; use 'sqlite', 'postgres', or the DSN of a server (postgresql://user@host/database)",
             "store",
         )
+    return kind
 
 
-def check_broker(broker: str) -> None:
-    """Refuse what is no broker, and a server that is not there.
+def check_broker(broker: str) -> BrokerKind:
+    """The kind of a broker. Refuse what is no broker, and a server that is not there.
 
     Raises:
         ScenarioError: It is none.
     """
-    if broker in BROKERS:
-        return
-    if not broker.startswith(_URL):
+    kind = brokers.kind_of(broker)
+    if kind is not None and broker == kind:
+        return kind
+    if kind is None:
         raise ScenarioError(
             f"there is no broker '{without_password(broker):.200}'; use 'embedded', 'nats', or the URL of a server (nats://host:4222)",
             "broker",
@@ -343,3 +352,4 @@ def check_broker(broker: str) -> None:
         raise ScenarioError(
             f"no NATS server answers at {place[0]:.200}:{place[1]}: {reason}; start one there, or use 'nats'", "broker"
         ) from None
+    return kind

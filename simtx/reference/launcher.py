@@ -14,6 +14,7 @@ from simtx.errors import RunFailed
 from simtx.metrics.timeline import step
 from simtx.protocols import Strategy
 from simtx.protocols.codec import encode
+from simtx.protocols.extras import extras, policies_in_force
 from simtx.protocols.names import BROKER, CLIENT
 from simtx.reference.brokers import BrokerFailed
 from simtx.reference.calls import Calls
@@ -159,7 +160,7 @@ class Launcher:
             )
         schedule.write(folder, scenario, self.strategy)
         run, workload, clients = scenario.run, scenario.workload, scenario.clients
-        knows = bool(getattr(self.strategy, "recognises_requests", False))
+        knows = extras(self.strategy).recognises_requests
         self.configure(
             {
                 "entries": sorted({self.strategy.entry(plan) for plan in schedule.plans}),
@@ -184,7 +185,7 @@ class Launcher:
             client: What the client's is to hold.
         """
         scenario, options, folder = self.scenario, self.options, self.folder
-        policies = encode(getattr(self.strategy, "policies", None) or scenario.policies)
+        policies = encode(policies_in_force(self.strategy, scenario.policies))
         common = {
             "host": options.host,
             "sockets": str(self._sockets),

@@ -46,6 +46,7 @@ from simtx.protocols import (
     Transact,
 )
 from simtx.protocols.breaker import CircuitBreaker
+from simtx.protocols.extras import extras
 from simtx.protocols.names import DAEMON
 from simtx.protocols.naming import UnknownEffect, unknown_effect
 from simtx.protocols.policies import Policies
@@ -147,7 +148,7 @@ class Node:
         self.timer_factor = 1.0
         self.publishing = 0
         self._loop = asyncio.get_running_loop()
-        wakes = bool(getattr(strategy, "wake_on_commit", False))
+        wakes = extras(strategy).wake_on_commit
         self.local = LocalWork(self, store, workers, queue_limit, demand, wake if wakes else None)
         self._send = send
         self._answer = answer

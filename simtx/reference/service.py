@@ -12,6 +12,7 @@ from typing import Any, Final
 from simtx.errors import ProtocolViolation, SimtxError
 from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy
 from simtx.protocols.codec import CodecError, decode_as
+from simtx.protocols.extras import extras
 from simtx.reference import strategies
 from simtx.reference.audit import AuditLog
 from simtx.reference.brokers import client as broker_client
@@ -301,7 +302,7 @@ def _origin(frame: Frame) -> int | None:
 
 
 def _policies(strategy: Strategy, config: dict[str, Any]) -> Policies:
-    own = getattr(strategy, "policies", None)
+    own = extras(strategy).policies
     return own if isinstance(own, Policies) else decode_as(Policies, config["policies"])
 
 

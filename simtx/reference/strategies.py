@@ -16,6 +16,7 @@ import cloudpickle
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.protocols.codec import CodecError, decode_as, encode, register
+from simtx.protocols.extras import extras
 from simtx.protocols.registry import STRATEGIES
 from simtx.reference.runfolder import RunFolder, RunFolderError
 
@@ -69,7 +70,7 @@ def load(path: Path, raw: dict[str, Any]) -> Strategy:
         raw: What `described` gave; empty: there is a pickle.
     """
     strategy = made(raw) if raw else resolve(_unpickled(path / PICKLE))
-    register(*getattr(strategy, "wire_types", ()))
+    register(*extras(strategy).wire_types)
     return strategy
 
 

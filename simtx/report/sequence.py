@@ -18,9 +18,8 @@ from typing import Final
 from simtx.errors import ScenarioError
 from simtx.metrics.trace import Trace, TraceEvent
 from simtx.protocols.names import BROKER, CLIENT
+from simtx.protocols.registry import HUBS
 from simtx.report.interrupted import completed
-
-_HUBS: Final = ("coordinator", "orchestrator")
 
 _STORE: Final = frozenset({"append", "transact", "prepare", "commit", "rollback", "execute"})
 _MARKS: Final = frozenset({"timer", "decided", "suspect", "alert"})
@@ -255,7 +254,7 @@ def _lanes(events: Iterable[TraceEvent]) -> list[str]:
                 seen.setdefault(name)
         if event.kind in ("publish", "deliver", "confirm"):
             seen.setdefault(BROKER)
-    first = [name for name in (CLIENT, *_HUBS) if name in seen]
+    first = [name for name in (CLIENT, *HUBS) if name in seen]
     last = [BROKER] if BROKER in seen else []
     return [*first, *(name for name in seen if name not in first and name != BROKER), *last]
 

@@ -13,6 +13,7 @@ from simtx.metrics.banner import marked as marked_html
 from simtx.metrics.censored import longer_than
 from simtx.metrics.intervals import EQUAL, Interval
 from simtx.metrics.timeouts import marked, timeouts
+from simtx.protocols.extras import extras
 from simtx.report import catalogue, style
 from simtx.report.catalogue import Metric
 
@@ -156,7 +157,7 @@ def clients(scenario: Any, strategies: Mapping[str, Any]) -> str:
     """What clients did when no answer came, in one line; by name, the strategies under which they could not do all of it."""
     said: str = scenario.clients.describe()
     if scenario.clients.ask_again == "unanswered":
-        careful = [name for name, one in strategies.items() if not getattr(one, "recognises_requests", False)]
+        careful = [name for name, one in strategies.items() if not extras(one).recognises_requests]
         if careful:
             said += f"; under {', '.join(careful)}, which may start a transaction again, only when their request has reached nobody"
     return said

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Final
 
 from simtx.protocols.names import BROKER, CLIENT, HUB
+from simtx.protocols.registry import HUBS
 from simtx.scenario import build, faults, schema, steps
 from simtx.scenario.catalog import LOCAL, region, regions
 from simtx.scenario.conservation import conservation
@@ -16,7 +17,7 @@ from simtx.scenario.problems import Path, Problem
 from simtx.scenario.traces import Arrivals
 from simtx.scenario.units import duration_text, hint, shown
 
-RESERVED = (HUB, BROKER, CLIENT, "coordinator", "orchestrator", "network")
+RESERVED = (HUB, BROKER, CLIENT, *HUBS, "network")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(/[A-Za-z0-9_-]+)?")
 
 #: Keys of a step whose flaws say nothing about the shape of the transaction.

@@ -60,9 +60,7 @@ class Clients:
         self._env = world.env
         self._behaviour = scenario.clients
         self._remote = scenario.network.client_zone is not None
-        self.insists = scenario.clients.ask_again == "unanswered" and bool(
-            getattr(world.strategy, "recognises_requests", False)
-        )
+        self.insists = scenario.clients.ask_again == "unanswered" and world.extras.recognises_requests
         self._jitter = world.by_transaction.uniform(CLIENT, "backoff-jitter")
         self.asked = 0
         self._served: set[int] = set()  # of a closed workload: users who have gone on before their patience was over

@@ -17,6 +17,7 @@ from simtx.metrics.trace import TraceRecorder
 from simtx.protocols import Policies, Strategy
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.codec import register
+from simtx.protocols.extras import extras, policies_in_force
 from simtx.protocols.names import BROKER, CLIENT
 from simtx.scenario.distributions import Constant
 from simtx.simulator.broker import Broker
@@ -73,19 +74,20 @@ class World:
     ) -> None:
         self.scenario = scenario
         self.strategy = strategy
-        self.policies: Policies = getattr(strategy, "policies", None) or scenario.policies
+        self.extras = extras(strategy)
+        self.policies: Policies = policies_in_force(strategy, scenario.policies)
         self.env = Environment()
         self.streams = Streams(seed, replication)
         self.timers = Timers(self.env)
         self.trace = TraceRecorder(lambda: self.env.now) if traced else None
         self.full_log = traced == "full"
         if self.full_log:
-            register(*getattr(strategy, "wire_types", ()))
+            register(*self.extras.wire_types)
         grace = max(60.0, 4 * scenario.broker.redelivery, 4 * self.policies.backoff.cap)
         self.ledger = Ledger(len(audit.conserved(scenario)), grace)
         self.by_transaction = TransactionStreams(self.streams, self.ledger.young)
         self.deadlocks = Deadlocks(scenario.deadlocks)
-        self.wake_on_commit = bool(getattr(strategy, "wake_on_commit", False))
+        self.wake_on_commit = self.extras.wake_on_commit
         common = scenario.common_mode
         self._common = CommonFactor(self.env, common, self.streams, self.by_transaction) if common is not None else None
         self.zones = {name: service.zone for name, service in scenario.services.items()}

@@ -26,9 +26,11 @@ from typing import TYPE_CHECKING, Final
 
 from simtx.metrics.conformance import check_log
 from simtx.metrics.ledger import writes
-from simtx.protocols import DualWrite, Operation
+from simtx.protocols import Operation
+from simtx.protocols.extras import extras
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.stores import open_store
+from simtx.reference.stores.registry import PRODUCTS
 
 if TYPE_CHECKING:
     from simtx.metrics.run import Run
@@ -100,7 +102,7 @@ def findings(run: Run, folder: str | Path | None = None) -> list[Finding]:
 
 def promises_nothing(strategy: Strategy) -> bool:
     """Whether losses are expected: of a dual write."""
-    return isinstance(strategy, DualWrite)
+    return extras(strategy).may_lose_effects
 
 
 def losses(run: Run) -> dict[str, int]:
@@ -223,7 +225,10 @@ def _audits(folder: RunFolder) -> Iterator[Finding]:
 
 def _left_behind(folder: RunFolder) -> Iterator[Finding]:
     """What is left in the stores; of those that are files, since a server has ended with the run."""
-    for path in sorted(folder.path.glob("nodes/*/store.sqlite")):
+    files = {
+        path for product in PRODUCTS.values() if product.file for path in folder.path.glob(f"nodes/*/{product.file}")
+    }
+    for path in sorted(files):
         spec = json.loads((path.parent / "config.json").read_text())["store"]
         store = open_store(spec)
         try:

@@ -12,7 +12,9 @@ import pytest
 from simtx.protocols import Branch, Execute, Prepare, Transact
 from simtx.protocols.codec import CodecError
 from simtx.reference.stores import StoreFailed
+from simtx.reference.stores.registry import PRODUCTS, kind_of
 from simtx.testing import OUTBOX_LAWS, STORE_LAWS, Threaded, check_outbox, check_store
+from tests.reference.conftest import STORES
 from tests.reference.doing import REFUSE, Job, action, add, compensation, message, prepare, put, read
 
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
@@ -590,3 +592,9 @@ def _check_chain_of_rows(store):
     """The rows of one transaction are in the outbox once."""
     rows = Counter(row.tx for _, row in store.read_outbox(10_000))
     assert set(rows.values()) <= {1}
+
+
+def test_every_store_of_the_registry_is_checked_here() -> None:
+    assert set(STORES) == set(PRODUCTS)
+    assert {product.opened_by().__name__ for product in PRODUCTS.values()} == {"SqliteStore", "PostgresStore"}
+    assert (kind_of("postgresql://me@host/db"), kind_of("sqlite"), kind_of("mysql")) == ("postgres", "sqlite", None)

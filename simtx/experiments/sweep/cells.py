@@ -11,6 +11,7 @@ from simtx.errors import ScenarioError
 from simtx.experiments.sweep.axes import Parameter, Target, text
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.protocols.extras import extras
 from simtx.protocols.registry import admit, option
 from simtx.scenario import schema
 from simtx.scenario.changes import replaced
@@ -160,7 +161,7 @@ def _with_option(strategy: Strategy, path: str, value: Any, base: Scenario, wher
         checked = option(kind, path, value, where)
         return resolve(_replaced(given, {path: checked}, where))
     if top in policies:
-        own: Any = getattr(given, "policies", None)
+        own: Any = extras(strategy).policies
         taken = replaced(base, {f"policies.{path}": value}, units_needed=False).policies
         result = taken if own is None else dataclasses.replace(own, **{top: getattr(taken, top)})
         return resolve(_replaced(given, {"policies": result}, where))

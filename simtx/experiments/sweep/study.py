@@ -22,6 +22,7 @@ from simtx.experiments.sweep.axes import Parameter, column, measured, text, unit
 from simtx.experiments.sweep.cells import Cell, Window, cells, check
 from simtx.experiments.sweep.ledger import Wanted
 from simtx.metrics.provenance import command
+from simtx.protocols.extras import extras
 from simtx.scenario.canonical import canonical, digest
 from simtx.scenario.changes import replaced
 from simtx.scenario.fingerprints import code_fingerprint, scenario_fingerprint
@@ -234,7 +235,7 @@ class Study:
         """The line that repeats a run."""
         cell, given = self.cells[row.cell], self.strategies[row.strategy]
         scenario, strategy = self.scenario_of(row.cell), self.variant(cell, row.strategy)[0]
-        if getattr(given, "policies", None) is None and getattr(strategy, "policies", None) is not None:
+        if extras(given).policies is None and extras(strategy).policies is not None:
             own = {path: one for name in (given.name, row.strategy) for path, one in cell.options.get(name, {}).items()}
             policies = {path: one for path, one in own.items() if not hasattr(given, path.partition(".")[0])}
             scenario = replaced(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
+from simtx.protocols.names import BROKER
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
+from simtx.reference.brokers.registry import BrokerKind
 
 if TYPE_CHECKING:
     from simtx.reference.runfolder import RunFolder
@@ -21,10 +23,15 @@ def client(spec: dict[str, Any], name: str, secret: bytes, folder: RunFolder) ->
         secret: Of the run.
         folder: Of the run: where the embedded broker says where it listens.
     """
-    if spec["kind"] == "embedded":
-        from simtx.reference.brokers.embedded import EmbeddedClient
+    kind: BrokerKind = spec["kind"]
+    match kind:
+        case "embedded":
+            from simtx.reference.brokers.embedded import EmbeddedClient
 
-        return EmbeddedClient(name, secret, lambda: folder.locate("broker"))
-    from simtx.reference.brokers.nats import NatsClient
+            return EmbeddedClient(name, secret, lambda: folder.locate(BROKER))
+        case "nats":
+            from simtx.reference.brokers.nats import NatsClient
 
-    return NatsClient(spec, name, secret)
+            return NatsClient(spec, name, secret)
+        case _:
+            assert_never(kind)

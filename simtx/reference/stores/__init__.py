@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from simtx.reference.stores.base import Change, PreparedBranch, Result, Store, StoreDamaged, StoreFailed
+from simtx.reference.stores.registry import PRODUCTS
 
 __all__ = ["Change", "PreparedBranch", "Result", "Store", "StoreDamaged", "StoreFailed", "open_store"]
 
@@ -21,10 +22,7 @@ def open_store(spec: dict[str, Any], *, relay: bool = False) -> Store:
         StoreFailed: It cannot be opened; the text says what would help.
     """
     options = {name: value for name, value in spec.items() if name not in ("kind", "path", "dsn")}
-    if spec["kind"] == "sqlite":
-        from simtx.reference.stores.sqlite import SqliteStore
-
-        return SqliteStore(Path(spec["path"]), relay=relay, **options)
-    from simtx.reference.stores.postgres import PostgresStore
-
-    return PostgresStore(spec["dsn"], relay=relay, **options)
+    product = PRODUCTS[spec["kind"]]
+    place = spec["dsn"] if product.server else Path(spec["path"])
+    opened: Store = cast("Any", product.opened_by())(place, relay=relay, **options)
+    return opened

@@ -1,0 +1,51 @@
+"""What a strategy may say of itself beside the members that it must have, and what holds if it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from simtx.protocols.contract import Strategy
+from simtx.protocols.policies import Policies
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """Members that a strategy may have, by these names, with what holds for one that does not.
+
+    Attributes:
+        policies: Timeouts and retries of its own; None: those of the scenario.
+        wake_on_commit: Whether hosts wake the long-running machines of a node (a `Timer` of kind ``wake``) after a commit that wrote outbox rows.
+        wire_types: Classes of its own whose objects travel in messages and records (`simtx.protocols.codec.register`).
+        recognises_requests: Whether a client's request that comes again, at any time, does not start the transaction again, and is answered.
+            `simtx.verify` explores it with ``repeats``. Without it, hosts deliver a client's request to a machine once.
+        may_lose_effects: Whether effects of a transaction may be lost or doubled by a crash, as under a dual write. A real run then reports no
+            violation for them.
+    """
+
+    policies: Policies | None = None
+    wake_on_commit: bool = False
+    wire_types: tuple[type, ...] = ()
+    recognises_requests: bool = False
+    may_lose_effects: bool = False
+
+
+_NAMES = tuple(one.name for one in fields(Extras))
+
+
+def extras(strategy: Strategy) -> Extras:
+    """What this strategy says, with the defaults for what it does not."""
+    said: dict[str, Any] = {name: getattr(strategy, name) for name in _NAMES if hasattr(strategy, name)}
+    return Extras(**said)
+
+
+def policies_in_force(strategy: Strategy, scenario: Policies) -> Policies:
+    """The policies of a strategy, or those of the scenario for one that has none of its own."""
+    return extras(strategy).policies or scenario
+
+
+def configured(strategy: Strategy, policies: Policies) -> Strategy:
+    """A strategy with the policies filled in: what its method ``configured(policies)`` gives; itself, if it has none."""
+    fill = getattr(strategy, "configured", None)
+    result: Strategy = strategy if fill is None else fill(policies)
+    return result
