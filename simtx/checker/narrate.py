@@ -14,6 +14,7 @@ from simtx.checker.protocol import ProtocolModel
 from simtx.checker.reactions import ORPHAN, PUBLICATION, Action
 from simtx.checker.scope import BUDGETS
 from simtx.checker.words import counted, describe, describe_event
+from simtx.metrics.entries import BranchEnded, Durability, Stuck, Worked
 from simtx.metrics.trace import Trace, TraceRecorder
 from simtx.protocols import (
     Acknowledge,
@@ -278,15 +279,15 @@ class _Scribe:
             self.last[message] = log("publish", node, message.tx, cause, peer="broker", name=message.kind)
             self.published.setdefault(message, []).append(self.last[message])
         elif isinstance(effect, Append):
-            log("append", node, tx, cause, name=str(effect.record[0]), detail="forced" if effect.forced else "lazy")
+            log("append", node, tx, cause, name=str(effect.record[0]), detail=Durability(effect.forced).text())
         elif isinstance(effect, Transact | Execute | Prepare):
-            phase = "compensation" if isinstance(effect, Transact) and effect.compensation else "action"
-            forced = "" if isinstance(effect, Execute) or status in ("duplicate", "failed") else " forced"
-            log(type(effect).__name__.lower(), node, tx, cause, name=effect.tag, detail=f"{phase} {status}{forced}")
+            forced = not (isinstance(effect, Execute) or status in ("duplicate", "failed"))
+            detail = Worked(isinstance(effect, Transact) and effect.compensation, status, forced).text()
+            log(type(effect).__name__.lower(), node, tx, cause, name=effect.tag, detail=detail)
         elif isinstance(effect, Commit):
-            log("commit", node, tx, cause, name="commit", detail="forced")
+            log("commit", node, tx, cause, name="commit", detail=BranchEnded(forced=True).text())
         elif isinstance(effect, Rollback):
-            log("rollback", node, tx, cause, name="rollback", detail="forced" if effect.forced else "lazy")
+            log("rollback", node, tx, cause, name="rollback", detail=BranchEnded(effect.forced).text())
         elif isinstance(effect, Answer):
             log("answer", node, tx, cause, peer="client", name=effect.outcome, detail=effect.reason)
         elif isinstance(effect, Decided):
@@ -294,7 +295,7 @@ class _Scribe:
         elif isinstance(effect, Suspect):
             log("suspect", node, tx, cause, peer=effect.node)
         elif isinstance(effect, Alert):
-            log("alert", node, tx, cause, name=effect.reason, detail="stuck" if effect.stuck else "")
+            log("alert", node, tx, cause, name=effect.reason, detail=Stuck(effect.stuck).text())
         elif isinstance(effect, Acknowledge):
             log("acknowledge", node, tx, cause, peer="broker")
         elif isinstance(effect, Forget):

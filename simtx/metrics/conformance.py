@@ -15,7 +15,6 @@ what was under way where the log ends.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import Any, Final, get_args
 from simtx.arguments import checked, has, instance, listed
 from simtx.errors import ScenarioError
 from simtx.metrics.durable import Disk
+from simtx.metrics.entries import Handled, Process, Recovered, Worked
 from simtx.metrics.players import Player, spawn
 from simtx.metrics.programs import EFFECTS, WORK, Work, told
 from simtx.metrics.trace import TraceEvent
@@ -185,8 +185,8 @@ class _Check:
     def _read(self, entry: TraceEvent, *names: str) -> list[Any] | None:
         """Members of an entry's detail, decoded; None if it cannot be read."""
         try:
-            detail = json.loads(entry.detail)
-            values = [decode(detail[name]) for name in names]
+            detail = (Handled if entry.kind == "handle" else Recovered).read(entry)
+            values = [decode(getattr(detail, name)) for name in names]
             for name, value in zip(names, values, strict=True):
                 kinds = _KINDS[name]
                 if not all(isinstance(one, kinds) for one in (value if name in _LISTS else [value])):
@@ -427,7 +427,7 @@ class _Check:
         elif isinstance(effect, Append):
             disk.appended(tx, effect.record, entry.id, certain=effect.forced)
         elif isinstance(effect, WORK):
-            self._worked(player, effect, entry, entry.detail.split()[1])
+            self._worked(player, effect, entry, Worked.read(entry).status)
         elif isinstance(effect, Commit | Rollback):
             if not disk.finished(tx, forced=isinstance(effect, Commit) or effect.forced):
                 self._found(entry, f"{told(entry)}: no branch is prepared")
@@ -520,6 +520,5 @@ class _Check:
 
 def _processes(entry: TraceEvent) -> tuple[bool, ...]:
     """Which processes of a node have crashed or restarted: that of its daemons (True), the other (False), or both in one."""
-    if not entry.detail:
-        return (False, True)
-    return (entry.detail != entry.node,)
+    process = Process.read(entry)
+    return (process.beside(entry.node),) if process.name else (False, True)

@@ -7,7 +7,6 @@ arrive in either order and both are right. What belongs to no single transaction
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 import pandas as pd
 
 from simtx.metrics import views
+from simtx.metrics.entries import Applied, BranchEnded
 from simtx.metrics.trace import Trace, TraceEvent
 
 Compared: TypeAlias = Literal["entries", "outcomes"]
@@ -290,7 +290,7 @@ def _net(trace: Trace) -> _Lanes:
             decided.add(entry.tx)
             found[entry.tx, ""].append((("decided", entry.name), entry))
         elif entry.kind == "apply":
-            for key, (old, new) in json.loads(entry.detail)["values"].items():
+            for key, (old, new) in Applied.read(entry).values.items():
                 place = (entry.tx, entry.node, key)
                 changes[place] = (changes[place][0] if place in changes else 0.0) + new - old, entry
     for (tx, node, key), (change, entry) in changes.items():
@@ -335,10 +335,10 @@ def _in_order(ours: _Side, theirs: _Side) -> tuple[list[TraceEvent], list[TraceE
 def _said(entry: TraceEvent) -> str:
     """The detail of an entry, without what the clock and other transactions have put into it."""
     if entry.kind == "apply":
-        values = json.loads(entry.detail)["values"]
+        values = Applied.read(entry).values
         return ", ".join(f"{key} {new - old:+g}" for key, (old, new) in sorted(values.items()))
     if entry.kind in ("commit", "rollback"):
-        return entry.detail.partition(" in-doubt=")[0]
+        return BranchEnded.read(entry).durability
     if entry.kind in ("doubt", "unpublished", "restart", "crash", "ask"):
         return ""
     return entry.detail

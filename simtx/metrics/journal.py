@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
+from simtx.metrics.entries import (
+    Applied,
+    Arrived,
+    BranchEnded,
+    Dropped,
+    Durability,
+    Handled,
+    Number,
+    Recovered,
+    Seconds,
+    Staleness,
+    Stuck,
+    Worked,
+    keys_text,
+)
 from simtx.metrics.ledger import TransactionRecord
 from simtx.protocols import (
     Acknowledge,
@@ -131,16 +145,15 @@ class Journal:
         Raises:
             CodecError: The event or an effect holds an object of a class that was not registered.
         """
-        detail = {"role": actor.machine.role, "state": state, "event": encode(event), "effects": _encoded(effects)}
-        self._whole("handle", actor, event.kind, detail)
+        detail = Handled(actor.machine.role, state, encode(event), _encoded(effects))
+        self._whole("handle", actor, event.kind, detail.text())
 
     def recovered(self, actor: Actor, records: Sequence[Record], effects: Sequence[Effect]) -> None:
         """A machine was rebuilt from its records; what it then does has this entry as its cause. To be called before the effects run."""
-        detail = {"role": actor.machine.role, "records": _encoded(records), "effects": _encoded(effects)}
-        actor.cause = self._whole("recover", actor, "recover", detail)
+        detail = Recovered(actor.machine.role, _encoded(records), _encoded(effects))
+        actor.cause = self._whole("recover", actor, "recover", detail.text())
 
-    def _whole(self, kind: str, actor: Actor, name: str, detail: Mapping[str, object]) -> int:
-        text = json.dumps(detail, separators=(",", ":"), ensure_ascii=False)
+    def _whole(self, kind: str, actor: Actor, name: str, text: str) -> int:
         return self.recorder.log(
             kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=name, detail=text
         )
@@ -162,7 +175,7 @@ class Journal:
         elif isinstance(effect, Suspect):
             log("suspect", self.node, tx, cause, actor=role, peer=effect.node)
         elif isinstance(effect, Alert):
-            log("alert", self.node, tx, cause, actor=role, name=effect.reason, detail="stuck" if effect.stuck else "")
+            log("alert", self.node, tx, cause, actor=role, name=effect.reason, detail=Stuck(effect.stuck).text())
         elif isinstance(effect, Acknowledge):
             log("acknowledge", self.node, tx, cause, actor=role, peer="broker")
         elif isinstance(effect, Forget):
@@ -172,7 +185,7 @@ class Journal:
 
     def appended(self, actor: Actor, effect: Append) -> None:
         """A log record is durable (forced), or written for later (lazy)."""
-        detail = "forced" if effect.forced else "lazy"
+        detail = Durability(effect.forced).text()
         role = actor.machine.role
         self.recorder.log(
             "append", self.node, actor.tx, actor.cause, actor=role, name=str(effect.record[0]), detail=detail
@@ -181,15 +194,14 @@ class Journal:
     def worked(self, actor: Actor, effect: Transact | Execute | Prepare, status: str, *, forced: bool) -> None:
         """A local transaction has ended, or a branch is prepared."""
         kind = type(effect).__name__.lower()
-        phase = "compensation" if isinstance(effect, Transact) and effect.compensation else "action"
-        detail = f"{phase} {status}{' forced' if forced else ''}"
+        detail = Worked(isinstance(effect, Transact) and effect.compensation, status, forced).text()
         self.recorder.log(
             kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=effect.tag, detail=detail
         )
 
     def second_phase(self, actor: Actor, kind: str, in_doubt: float, *, forced: bool) -> None:
         """A prepared branch was committed or rolled back, after so many seconds of doubt."""
-        detail = f"{'forced' if forced else 'lazy'} in-doubt={in_doubt!r}"
+        detail = BranchEnded(forced, in_doubt).text()
         self.recorder.log(kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=kind, detail=detail)
 
     def applied(
@@ -218,30 +230,27 @@ class Journal:
             history: Number of the changes in the store's own history; -1 if there is none.
         """
         phase = "refused" if refused else "compensation" if compensation else "action"
-        detail: dict[str, Any] = {"steps": list(steps), "values": changes}
         seen = list(reads.items()) if isinstance(reads, Mapping) else list(reads)
-        detail["reads"] = seen
-        if history >= 0:
-            detail["history"] = history
+        detail = Applied(steps, changes, seen, history).text()
         kind = "apply" if changes else "query"
         role = actor.machine.role
-        self.recorder.log(kind, self.node, actor.tx, actor.cause, actor=role, name=phase, detail=json.dumps(detail))
+        self.recorder.log(kind, self.node, actor.tx, actor.cause, actor=role, name=phase, detail=detail)
 
     def serving(self, tx: int, kind: str, demand: float = 0.0) -> None:
         """A worker starts to work on a local transaction (``serve``, with its service time if it is known), or is done (``free``)."""
-        self.recorder.log(kind, self.node, tx, detail=repr(demand) if demand else "")
+        self.recorder.log(kind, self.node, tx, detail=Seconds(demand).text() if demand else "")
 
     def waited(self, tx: int, seconds: float, end: str) -> None:
         """A wait for row locks is over: ``granted``, given up (``timeout``), or refused at once (``deadlock``)."""
-        self.recorder.log("wait", self.node, tx, name=end, detail=repr(seconds))
+        self.recorder.log("wait", self.node, tx, name=end, detail=Seconds(seconds).text())
 
     def unlocked(self, tx: int, keys: Iterable[str], seconds: float) -> None:
         """Row locks were let go; `seconds` is the sum of the times that they were held."""
-        self.recorder.log("unlock", self.node, tx, name=",".join(keys), detail=repr(seconds))
+        self.recorder.log("unlock", self.node, tx, name=keys_text(keys), detail=Seconds(seconds).text())
 
     def still_in_doubt(self, tx: int, seconds: float) -> None:
         """The run ends, and a branch has been prepared for so many seconds."""
-        self.recorder.log("doubt", self.node, tx, detail=repr(seconds))
+        self.recorder.log("doubt", self.node, tx, detail=Seconds(seconds).text())
 
     def in_doubt_again(self, tx: int) -> None:
         """A crash has taken back a rollback that was not forced: the branch is prepared once more."""
@@ -249,7 +258,7 @@ class Journal:
 
     def still_locked(self, tx: int, keys: Iterable[str], seconds: float) -> None:
         """The run ends, and these row locks are held; `seconds` is the sum of the times for which they have been."""
-        self.recorder.log("held", self.node, tx, name=",".join(keys), detail=repr(seconds))
+        self.recorder.log("held", self.node, tx, name=keys_text(keys), detail=Seconds(seconds).text())
 
     def still_unpublished(self, tx: int, message: str) -> None:
         """The run ends, and an outbox row with a message of this kind is not marked as published."""
@@ -257,7 +266,7 @@ class Journal:
 
     def read_replica(self, tx: int, key: str, *, stale: bool) -> None:
         """A read replica answered a read."""
-        self.recorder.log("read", self.node, tx, name=key, detail="stale" if stale else "fresh")
+        self.recorder.log("read", self.node, tx, name=key, detail=Staleness(stale).text())
 
     def held_back(self, actor: Actor, message: Message) -> None:
         """A circuit breaker did not let a message go."""
@@ -275,7 +284,7 @@ class Journal:
             actor="network",
             peer=self.node,
             name=message.kind,
-            detail="down",
+            detail=Dropped("down").text(),
         )
 
     def confirmed(self, message: Message) -> None:
@@ -303,18 +312,17 @@ def _encoded(values: Iterable[object]) -> list[object]:
 
 def arrived(recorder: Recorder, plan: Plan, entry: str) -> int:
     """A client asks for a transaction; the plan is what its effects are measured against. Returns the number of the entry."""
-    steps = [[step.service, [[o.key, o.kind, o.amount] for o in step.operations]] for step in plan.steps]
-    return recorder.log("arrive", CLIENT, plan.tx, actor=CLIENT, peer=entry, detail=json.dumps(steps))
+    return recorder.log("arrive", CLIENT, plan.tx, actor=CLIENT, peer=entry, detail=Arrived.of(plan).text())
 
 
 def unreached(recorder: Recorder, tx: int, cause: int | None, entry: str, why: str) -> None:
     """A client's request has reached nobody: the entry node was ``down``, or it was lost on the way."""
-    recorder.log("drop", CLIENT, tx, cause, actor="network", peer=entry, name="begin", detail=why)
+    recorder.log("drop", CLIENT, tx, cause, actor="network", peer=entry, name="begin", detail=Dropped(why).text())
 
 
 def asked_again(recorder: Recorder, tx: int, cause: int | None, entry: str, attempt: int) -> int:
     """A client asks for the same transaction again. Returns the number of the entry."""
-    return recorder.log("ask", CLIENT, tx, cause, actor=CLIENT, peer=entry, name="begin", detail=str(attempt))
+    return recorder.log("ask", CLIENT, tx, cause, actor=CLIENT, peer=entry, name="begin", detail=Number(attempt).text())
 
 
 def gave_up(recorder: Recorder, tx: int, cause: int | None, entry: str) -> None:
@@ -330,4 +338,4 @@ def ended(recorder: Recorder, events: int, records: Iterable[TransactionRecord],
     for record in records:
         if record.actors or record.tx in working:
             recorder.log("unfinished", "", record.tx, name="machine" if record.actors else "data")
-    recorder.log("end", "", DAEMON, detail=str(events))
+    recorder.log("end", "", DAEMON, detail=Number(events).text())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from simtx.metrics.entries import Durability, Stuck, Worked
 from simtx.metrics.trace import TraceEvent
 from simtx.protocols import (
     Acknowledge,
@@ -46,20 +47,21 @@ def _message(effect: Message, entry: TraceEvent) -> bool:
 
 
 def _append(effect: Append, entry: TraceEvent) -> bool:
-    return str(effect.record[0]) == entry.name and entry.detail == ("forced" if effect.forced else "lazy")
+    return str(effect.record[0]) == entry.name and entry.detail == Durability(effect.forced).text()
 
 
 def _work(effect: Work, entry: TraceEvent) -> bool:
-    phase = "compensation" if isinstance(effect, Transact) and effect.compensation else "action"
-    return effect.tag == entry.name and entry.detail.startswith(f"{phase} ")
+    worked = Worked.read(entry)
+    undoes = isinstance(effect, Transact) and effect.compensation
+    return effect.tag == entry.name and worked.compensation == undoes and entry.detail == worked.text()
 
 
 def _rollback(effect: Rollback, entry: TraceEvent) -> bool:
-    return entry.name == entry.kind and entry.detail.startswith("forced " if effect.forced else "lazy ")
+    return entry.name == entry.kind and entry.detail.startswith(f"{Durability(effect.forced).text()} ")
 
 
 def _alert(effect: Alert, entry: TraceEvent) -> bool:
-    return effect.reason == entry.name and entry.detail == ("stuck" if effect.stuck else "")
+    return effect.reason == entry.name and entry.detail == Stuck(effect.stuck).text()
 
 
 _ENTRIES: Final[Mapping[str, tuple[type, Match]]] = {

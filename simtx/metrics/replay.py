@@ -6,13 +6,26 @@ nothing is counted that did not happen: the two ways share the definitions, not 
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from simtx.metrics import audit
+from simtx.metrics.entries import (
+    Applied,
+    Arrived,
+    BranchEnded,
+    Durability,
+    Levels,
+    Number,
+    Process,
+    Seconds,
+    Staleness,
+    Stuck,
+    Worked,
+    keys_of,
+)
 from simtx.metrics.ledger import Ledger, TransactionRecord, writes
 from simtx.metrics.recovery import Struck, target
 from simtx.metrics.run import RunData
@@ -20,7 +33,7 @@ from simtx.metrics.stations import Counts, Locks, Station, Stations
 from simtx.metrics.summary import summarise, transactions_frame
 from simtx.metrics.timeline import Clock, Timeline
 from simtx.metrics.trace import TraceEvent
-from simtx.protocols import Operation, Plan, Step
+from simtx.protocols import Plan, Step
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -239,8 +252,8 @@ class _Replay:
 
     def _arrive(self, event: TraceEvent) -> None:
         steps = tuple(
-            Step(index, str(index), service, tuple(Operation(key, kind, amount) for key, kind, amount in operations))
-            for index, (service, operations) in enumerate(json.loads(event.detail))
+            Step(index, str(index), service, operations)
+            for index, (service, operations) in enumerate(Arrived.read(event).operations())
         )
         writing = sum(writes(step.operations) for step in steps)
         self.arrivals += 1
@@ -280,7 +293,7 @@ class _Replay:
     def _alert(self, event: TraceEvent) -> None:
         self.ledger.alerts += 1
         record = self._record(event)
-        if record is not None and event.detail == "stuck":
+        if record is not None and Stuck.read(event).stuck:
             record.stuck = True
 
     # --- messages and logs ------------------------------------------------------------------------------------------------------
@@ -301,38 +314,38 @@ class _Replay:
         self.counts["reject"] += 1
 
     def _append(self, event: TraceEvent) -> None:
-        self._add(event, event.detail)  # forced or lazy
+        self._add(event, Durability.read(event).text())
 
     # --- stores -----------------------------------------------------------------------------------------------------------------
 
     def _transact(self, event: TraceEvent) -> None:
-        words = event.detail.split()
-        if "forced" in words:
+        worked = Worked.read(event)
+        if worked.forced:
             self._add(event, "forced")
         record = self._record(event)
-        if record is not None and "refused" in words:
+        if record is not None and worked.status == "refused":
             record.refused = True
 
     _execute = _transact
 
     def _prepare(self, event: TraceEvent) -> None:
         self._transact(event)
-        if event.detail.endswith("done forced"):
+        worked = Worked.read(event)
+        if worked.forced and worked.status == "done":
             self._add(event, "prepared")
             self.in_doubt.add((event.node, event.tx))
 
     def _commit(self, event: TraceEvent) -> None:
-        durability, _, in_doubt = event.detail.partition(" in-doubt=")
-        self._add(event, durability)
-        self._add(event, "in_doubt", float(in_doubt))
+        ended = BranchEnded.read(event)
+        self._add(event, ended.durability)
+        self._add(event, "in_doubt", ended.in_doubt or 0.0)
         self.in_doubt.discard((event.node, event.tx))
 
     _rollback = _commit
 
     def _apply(self, event: TraceEvent) -> None:
-        detail: dict[str, Any] = json.loads(event.detail)
-        changes: dict[str, tuple[float, float]] = detail["values"]
-        steps: list[int] = detail["steps"]
+        applied = Applied.read(event)
+        changes, steps = applied.values, list(applied.steps)
         moved = audit.shifts(changes, self.weights[event.node])
         self.values[event.node].update((key, new) for key, (_, new) in changes.items())
         record = self._record(event)
@@ -342,17 +355,17 @@ class _Replay:
             self.ledger.effect(record, steps, event.name == "compensation", moved, event.time)
 
     def _wait(self, event: TraceEvent) -> None:
-        self._add(event, "lock_wait", float(event.detail))
+        self._add(event, "lock_wait", Seconds.read(event).seconds)
         self.counts[f"wait {event.name}"] += 1
 
     def _unlock(self, event: TraceEvent) -> None:
-        self._add(event, "lock_hold", float(event.detail))
+        self._add(event, "lock_hold", Seconds.read(event).seconds)
         one = self.workers.get(event.node)
         if one is not None and not self.closed:
-            one.locks = Locks(one.locks.taken + event.name.count(",") + 1, one.locks.held + float(event.detail))
+            one.locks = Locks(one.locks.taken + len(keys_of(event)), one.locks.held + Seconds.read(event).seconds)
 
     def _read(self, event: TraceEvent) -> None:
-        self.counts[f"read {event.detail}"] += 1
+        self.counts[f"read {Staleness.read(event).text()}"] += 1
 
     # --- workers ----------------------------------------------------------------------------------------------------------------
 
@@ -364,20 +377,20 @@ class _Replay:
 
     def _crash(self, event: TraceEvent) -> None:
         one = self.workers.get(event.node)
-        if one is not None and event.detail in ("", event.node):  # else it was another process of this node, its relay
+        if one is not None and not Process.read(event).beside(event.node):
             one.crash(event.time)
 
     # --- the run ----------------------------------------------------------------------------------------------------------------
 
     def _fault(self, event: TraceEvent) -> None:
         self.counts["fault"] += 1
-        number = int(event.detail or -1)
+        number = Number.read(event).number
         faults = self.scenario.faults
         whom = target(faults[number]) if 0 <= number < len(faults) else event.node
         self.struck.append(Struck(number, event.name, whom, event.time))
 
     def _healed(self, event: TraceEvent) -> None:
-        self._heal(event.time, lambda one: one.fault == int(event.detail))
+        self._heal(event.time, lambda one: one.fault == Number.read(event).number)
 
     def _restart(self, event: TraceEvent) -> None:
         self._heal(event.time, lambda one: one.fault < 0 and one.target == event.node)
@@ -389,7 +402,7 @@ class _Replay:
                 return
 
     def _level(self, event: TraceEvent) -> None:
-        self.levels.update(json.loads(event.detail))
+        self.levels.update(Levels.read(event).levels)
 
     def _open(self, event: TraceEvent) -> None:
         self.ledger.open_window(event.time)
@@ -413,10 +426,10 @@ class _Replay:
         if event.name == "again":  # a crash has taken back a rollback that was not forced
             self.in_doubt.add((event.node, event.tx))
             return
-        self.ledger.still_in_doubt(event.tx, float(event.detail))
+        self.ledger.still_in_doubt(event.tx, Seconds.read(event).seconds)
 
     def _held(self, event: TraceEvent) -> None:
-        self.ledger.still_locked(event.tx, event.name.count(",") + 1, float(event.detail))
+        self.ledger.still_locked(event.tx, len(keys_of(event)), Seconds.read(event).seconds)
 
     def _unpublished(self, event: TraceEvent) -> None:  # noqa: ARG002 - as all handlers
         self.ledger.still_unpublished()
@@ -431,4 +444,4 @@ class _Replay:
         self.end = event.time  # processes may have written something behind it
         self.over = True
         self._sample(event.time, whole=True)
-        self.events = int(event.detail)
+        self.events = Number.read(event).number

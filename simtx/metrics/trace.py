@@ -125,18 +125,18 @@ class Trace:
         return Trace(among, self.provenance)
 
     def save(self, path: str | Path) -> None:
-        """Write the log as JSON Lines: first the names of the fields, then one array an entry.
+        """Write the log as JSON Lines: first the version of the format and the names of the fields, then one array an entry.
 
         Raises:
             OSError: The file cannot be written.
         """
         with Path(path).open("w", encoding="utf-8") as file:
-            file.write(f"{json.dumps(TraceEvent._fields)}\n")
+            file.write(f"{json.dumps([_FORMAT, VERSION, *TraceEvent._fields])}\n")
             file.writelines(f"{json.dumps(event, ensure_ascii=False)}\n" for event in self._events)
 
     @classmethod
     def load(cls, path: str | Path) -> Trace:
-        """Read a log that `save` has written; the line with the names of the fields may be missing.
+        """Read a log that `save` has written, also one of before the format had a version; the first line may be missing.
 
         Raises:
             ScenarioError: The file cannot be read, or is no event log; the text names the line.
@@ -282,11 +282,14 @@ class Trace:
         return str(views.view("trace-html")(self))
 
 
+VERSION: Final = 1
+"""Version of the format of a file; one of before that has an array in place of its first line."""
+_FORMAT: Final = "simtx-event-log"
 _COUNTED: Final = {"send": "messages", "publish": "messages", "suspect": "timeouts", "lost": "lost", "drop": "lost"}
 
 
 def _event(line: str, source: str, number: int) -> TraceEvent | None:
-    """One line of a file; None for the line with the names of the fields."""
+    """One line of a file; None for the first line, which says the version and the names of the fields."""
     where = f"{source}, line {number}"
     try:
         row = json.loads(line)
@@ -294,7 +297,11 @@ def _event(line: str, source: str, number: int) -> TraceEvent | None:
         problem = getattr(error, "msg", str(error))
         raise ScenarioError(f"is not valid JSON: {problem}; expected one array an entry", where) from None
     names = ", ".join(TraceEvent._fields)
-    if row == list(TraceEvent._fields):
+    if row == list(TraceEvent._fields):  # as it was before the format had a version
+        return None
+    if isinstance(row, list) and row[:1] == [_FORMAT]:
+        if row != [_FORMAT, VERSION, *TraceEvent._fields]:
+            raise ScenarioError(f"is version {row[1:2]} of an event log; this simtx reads version {VERSION}", where)
         return None
     if not isinstance(row, list) or len(row) != len(TraceEvent._fields):
         raise ScenarioError(f"is no entry of an event log; expected an array of {names}", where)

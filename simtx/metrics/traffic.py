@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from typing import Any
 
 from simtx.metrics.durable import identity
+from simtx.metrics.entries import Arrived, EntryError
 from simtx.metrics.trace import TraceEvent
 from simtx.protocols import Delivery, Message, Request
 
@@ -56,8 +56,8 @@ class Traffic:
     def arrived(self, entry: TraceEvent) -> None:
         """A client asks for a transaction, with this plan."""
         try:
-            self._plans[entry.tx] = json.loads(entry.detail)
-        except ValueError:
+            self._plans[entry.tx] = Arrived.read(entry).steps
+        except EntryError:
             self._plans[entry.tx] = None
 
     def crashed(self, node: str) -> None:
@@ -97,8 +97,7 @@ class Traffic:
             yield entry, f"the request to {request.kind} is about transaction {request.tx}"
         if request.kind != "begin":
             return  # an operator's
-        steps = request.plan.steps if request.plan is not None else ()
-        plan = [[step.service, [[o.key, o.kind, o.amount] for o in step.operations]] for step in steps]
+        plan = Arrived.of(request.plan).steps if request.plan is not None else []
         if entry.tx not in self._plans:
             yield entry, "the request to begin is handled, but no client has asked for this transaction"
         elif self._plans[entry.tx] != plan or request.plan is None or request.plan.tx != entry.tx or request.body:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from simtx.metrics.entries import Applied, Arrived
 from simtx.metrics.replay import data_from_trace
 from simtx.metrics.run import Run
 from simtx.metrics.timeline import not_measured
@@ -57,7 +58,11 @@ def still_open(rows: Iterable[list[Any]], left: Mapping[str, Left], end: float) 
         end: The end of the run, on the clock of the entries.
     """
     open_branches = {tx for one in left.values() for tx, _ in one.branches}
-    plans = {row[4]: json.loads(row[9]) for row in rows if row[2] == "arrive" and row[4] in open_branches}
+    plans = {
+        row[4]: Arrived.read(TraceEvent._make(row)).steps
+        for row in rows
+        if row[2] == "arrive" and row[4] in open_branches
+    }
     found: list[list[Any]] = []
     for service, one in left.items():
         for tx, since in one.branches:
@@ -100,13 +105,13 @@ def histories(rows: list[list[Any]], changes: Mapping[str, Iterable[Change]]) ->
     logged: dict[tuple[str, int], list[Any]] = {}
     for row in rows:
         if row[2] == "apply":
-            number = json.loads(row[9]).get("history", -1)
+            number = Applied.read(TraceEvent._make(row)).history
             if number >= 0:
                 logged[row[3], number] = row
     for service, history in changes.items():
         for change in history:
             if logged.pop((service, change.number), None) is None:
-                detail = json.dumps({"steps": list(change.steps), "values": change.changes, "history": change.number})
+                detail = Applied(change.steps, change.changes, history=change.number).text()
                 phase = "compensation" if change.compensation else "action"
                 rows.append([None, change.time, "apply", service, change.tx, None, "store", "", phase, detail])
     return [

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
+from simtx.metrics.entries import Number
 from simtx.protocols.names import BROKER
 from simtx.reference.killpoints import KillPoint
 from simtx.scenario.fault_kinds import LINK_FAULTS, FaultKind
@@ -135,7 +136,7 @@ class Injectors:
             await asyncio.sleep(gap())
 
     def _log(self, kind: str, number: int, fault: Fault) -> None:
-        self._launcher.log.log(kind, fault.node, -1, actor="fault", name=fault.kind, detail=str(number))
+        self._launcher.log.log(kind, fault.node, -1, actor="fault", name=fault.kind, detail=Number(number).text())
 
     def _strike(self, planned: PlannedFault, seconds: float) -> Callable[[], None]:
         launcher, fault, name = self._launcher, planned.fault, planned.node

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from simtx.errors import ScenarioError
+from simtx.metrics.entries import Arrived
 from simtx.protocols import Plan, Strategy
 from simtx.protocols.codec import encode
 from simtx.workload import Planner, Streams, TransactionStreams, arrivals
@@ -101,12 +102,11 @@ class Schedule:
         """Write it into a run's folder, for the client and for each service."""
         with (folder.path / "schedule.jsonl").open("w", encoding="utf-8") as file:
             for tx, plan in enumerate(self.plans):
-                steps = [[s.service, [[o.key, o.kind, o.amount] for o in s.operations]] for s in plan.steps]
                 line = {
                     "at": self.times[tx] if self.times else 0.0,
                     "entry": strategy.entry(plan),
                     "plan": encode(plan),
-                    "detail": json.dumps(steps),
+                    "detail": Arrived.of(plan).text(),
                 }
                 file.write(json.dumps(line) + "\n")
         for name in scenario.services:

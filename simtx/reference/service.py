@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from simtx.errors import ProtocolViolation, SimtxError
+from simtx.metrics.entries import Levels
 from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy
 from simtx.protocols.codec import CodecError, decode_as
 from simtx.protocols.extras import extras
@@ -141,7 +142,7 @@ class Service:
             changed = {name: value for name, value in levels.items() if logged.get(name) != value}
             if changed:
                 logged.update(changed)
-                self.log.log("level", node.name, -1, detail=json.dumps(changed))
+                self.log.log("level", node.name, -1, detail=Levels(changed).text())
             await asyncio.sleep(every)
 
     async def reach(self, broker: BrokerClient | None, *, connected: bool) -> None:

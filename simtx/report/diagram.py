@@ -14,6 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import IdentityTransform
 
+from simtx.metrics.entries import Dropped
 from simtx.metrics.trace import Trace, TraceEvent
 from simtx.report import sequence as sequences
 from simtx.report import style
@@ -505,7 +506,7 @@ def _sentence(event: TraceEvent, change: str) -> str:
         case "receive":
             return f"<-- {event.peer:<13} {label}"
         case "drop":
-            why = f"{event.peer} is down" if event.detail == "down" else "lost in the network"
+            why = f"{event.peer} is down" if Dropped.read(event).down else "lost in the network"
             return f"--x {event.peer:<13} {label} ({why})"
         case "publish":
             return f"==> broker        {label}"

@@ -8,10 +8,10 @@ afterwards: among the records that the next incarnation was rebuilt from, or in 
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+from simtx.metrics.entries import Handled, Process, Recovered, Worked
 from simtx.metrics.programs import EFFECTS, SILENT, is_of
 from simtx.metrics.trace import TraceEvent
 from simtx.protocols import Append, Commit, Effect, Execute, Prepare, Record, Transact
@@ -37,12 +37,12 @@ def completed(events: Sequence[TraceEvent]) -> list[TraceEvent]:
         if event.kind == "apply" and event.actor == _STORE:
             prepared = any(one.kind == "prepare" and one.node == event.node for one in events[:position])
             kind = "commit" if prepared else "transact"
-            detail = f"{event.name} done forced"
+            detail = Worked(event.name == "compensation", "done", forced=True).text()
             whole += [event, event._replace(id=next(numbers), kind=kind, name=kind, detail=detail)]
             continue
         whole.append(event)
         if (
-            event.kind == "crash" and event.detail == event.node
+            event.kind == "crash" and Process.read(event).name == event.node
         ):  # a real one; a simulated one says itself what it has swallowed
             for handler, effect in _unfinished(events, position):
                 told = swallowed(effect)
@@ -64,7 +64,7 @@ def _unfinished(events: Sequence[TraceEvent], crash: int) -> list[tuple[TraceEve
         event = events[position]
         if event.node != node:
             continue
-        if event.kind in ("crash", "restart") and event.detail == node:
+        if event.kind in ("crash", "restart") and Process.read(event).name == node:
             break
         if event.kind in ("handle", "recover"):
             handlers.setdefault(event.actor, position)
@@ -91,7 +91,7 @@ def _survivors(events: Sequence[TraceEvent], crash: int) -> tuple[list[Record], 
     for event in events[crash + 1 :]:
         if event.node != node:
             continue
-        if event.kind == "crash" and event.detail == node:
+        if event.kind == "crash" and Process.read(event).name == node:
             break
         if event.kind == "recover":
             records += _decoded(event, "records")
@@ -108,7 +108,8 @@ def _is_on_disk(effect: Effect, survived: tuple[list[Record], bool]) -> bool:
 
 def _decoded(event: TraceEvent, member: str) -> list[Any]:
     """A list in the detail of a ``handle`` or ``recover``; empty if its strategy's own classes are not known here."""
+    detail = Handled if event.kind == "handle" else Recovered
     try:
-        return [decode(one) for one in json.loads(event.detail)[member]]
+        return [decode(one) for one in getattr(detail.read(event), member)]
     except (CodecError, ValueError, KeyError, TypeError):
         return []

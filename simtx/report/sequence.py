@@ -8,7 +8,6 @@ events that would print over each other are moved apart.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import textwrap
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from simtx.errors import ScenarioError
+from simtx.metrics.entries import Applied, BranchEnded, Dropped, Durability, Process, Seconds, Worked
 from simtx.metrics.trace import Trace, TraceEvent
 from simtx.protocols.names import BROKER, CLIENT
 from simtx.protocols.registry import HUBS
@@ -143,8 +143,7 @@ def events_of(trace: Trace, tx: int, start: float | None = None, end: float | No
 
 def status_of(event: TraceEvent) -> str:
     """What the store said about a local transaction: ``done``, ``refused``, ``duplicate`` or ``failed``."""
-    words = event.detail.split()
-    return next((word for word in words if word in ("done", "refused", "duplicate", "failed")), "done")
+    return Worked.read(event).status
 
 
 def changes_of(events: Iterable[TraceEvent]) -> dict[int, str]:
@@ -153,7 +152,7 @@ def changes_of(events: Iterable[TraceEvent]) -> dict[int, str]:
     ends: list[TraceEvent] = []
     for event in events:
         if event.kind == "apply":
-            values = json.loads(event.detail).get("values", {}) if event.detail else {}
+            values = Applied.read(event).values if event.detail else {}
             shown = [f"{key} {_signed(after - before)}" for key, (before, after) in values.items() if after != before]
             more = f", {len(shown) - 1} more" if len(shown) > 1 else ""
             if shown:
@@ -172,7 +171,7 @@ def label_of(event: TraceEvent, change: str = "") -> str:
     """A few words for one entry of the log; `change` says what a local transaction changed."""
     match event.kind:
         case "transact":
-            undoes = "compensation" in event.detail.split()
+            undoes = Worked.read(event).compensation
             name = event.name or "transact"
             status = status_of(event)
             if change:
@@ -198,18 +197,18 @@ def label_of(event: TraceEvent, change: str = "") -> str:
         case "lost":
             return f"{event.name} → {event.peer}" if event.peer else event.name
         case "crash" | "restart":
-            return f"{event.kind} of {event.detail}" if _other_process(event) else event.kind
+            return f"{event.kind} of {Process.read(event).name}" if _other_process(event) else event.kind
         case "reject":
             return f"{event.name} held back by the circuit breaker"
         case "wait":
-            return f"waited {1000 * float(event.detail or 0):.3f} ms for row locks: {event.name}"
+            return f"waited {1000 * Seconds.read(event).seconds:.3f} ms for row locks: {event.name}"
         case _:
             return event.name or event.kind
 
 
 def _other_process(event: TraceEvent) -> bool:
     """Whether a crash or restart is that of another process of the node, such as its relay, and not of the node."""
-    return event.detail not in ("", event.node)
+    return Process.read(event).beside(event.node)
 
 
 def build(trace: Trace, tx: int, start: float | None = None, end: float | None = None) -> Sequence:
@@ -383,7 +382,7 @@ def _connect(events: list[TraceEvent], rows: dict[int, float], sequence: Sequenc
             top, fate = rows[event.id], fates.get(event.id)
             bottom = max(rows[fate.id] if fate else top, top + _LEAST_FALL)
             deaths = _deaths(events, event.peer) if fate is None else []
-            refused = fate.detail == "down" if fate else any(crash <= event.time < back for crash, back in deaths)
+            refused = Dropped.read(fate).down if fate else any(crash <= event.time < back for crash, back in deaths)
             arrow = Arrow("message", event.name, event.node, event.peer, top, bottom, at_target=refused)
             # what a process had not read when it died is gone
             arrow.lost = fate is not None or any(event.time < back for _, back in deaths)
@@ -395,9 +394,11 @@ def _deaths(events: list[TraceEvent], node: str) -> list[tuple[float, float]]:
     """When the process of a node died, and when the next one began: a real network does not say why nothing arrives."""
     found: list[tuple[float, float]] = []
     for event in events:
-        if event.node == node == event.detail and event.kind == "crash":
+        if event.kind not in ("crash", "restart") or not event.node == node == Process.read(event).name:
+            continue
+        if event.kind == "crash":
             found.append((event.time, math.inf))
-        elif event.node == node == event.detail and event.kind == "restart" and found:
+        elif found:
             found[-1] = (found[-1][0], event.time)
     return found
 
@@ -432,16 +433,15 @@ def _mark(events: list[TraceEvent], rows: dict[int, float], sequence: Sequence, 
 
 def durability(event: TraceEvent) -> str:
     """How a store or log entry reached the disk: ``forced``, ``lazy``, or ``volatile`` if nothing was written."""
-    words = event.detail.split()
     match event.kind:
         case "append":
-            return "lazy" if "lazy" in words else "forced"
+            return Durability.read(event).text()
         case "rollback":
-            return "forced" if "forced" in words else "lazy"
+            return BranchEnded.read(event).durability
         case "commit":
             return "forced"
         case "transact" | "prepare":
-            return "forced" if "forced" in words else "volatile"
+            return "forced" if Worked.read(event).forced else "volatile"
         case _:
             return "volatile"
 

@@ -18,11 +18,11 @@ belong to. What concerns the whole run (nodes that are down, faults) is a trace 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from simtx.metrics.entries import Applied, BranchEnded, Dropped, Durability, Process, Seconds, Stuck, Worked
 from simtx.metrics.trace import TraceEvent
 from simtx.protocols.names import CLIENT
 
@@ -257,7 +257,7 @@ class _Reader:
             self._answered(root, entry)
         elif entry.kind == "decided":
             root.attributes.setdefault("simtx.outcome", entry.name)
-        elif entry.kind == "alert" and entry.detail == "stuck":
+        elif entry.kind == "alert" and Stuck.read(entry).stuck:
             handler.error = entry.name
 
     # --- messages -----------------------------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ class _Reader:
         span = self.by_entry.get(entry.cause) if entry.cause is not None else None
         if span is None or span.kind not in ("message", "publication", "transaction"):
             return
-        reason = f"{entry.peer} was down" if entry.detail == "down" else "lost on the network"
+        reason = f"{entry.peer} was down" if Dropped.read(entry).down else "lost on the network"
         span.mark(entry.time, "drop", reason=reason)
         if span.kind == "message" and not span.received:
             span.error = reason
@@ -335,23 +335,24 @@ class _Reader:
 
     def _append(self, entry: TraceEvent) -> None:
         span = self._span_of(entry, "log", entry.name)
-        span.attributes["simtx.durability"] = entry.detail
+        span.attributes["simtx.durability"] = Durability.read(entry).text()
 
     def _work(self, entry: TraceEvent) -> None:
         span = self._span_of(entry, "store", entry.name)
         key = (entry.node, entry.tx)
         span.marks = self.begun.pop(key, [])
         self.current[key] = span
-        span.attributes["simtx.durability"] = "forced" if "forced" in entry.detail.split() else "lazy"
         if entry.kind in ("commit", "rollback"):
+            span.attributes["simtx.durability"] = BranchEnded.read(entry).durability
             doubt = self.doubts.pop(key, None)
             if doubt is not None:
                 doubt.end = max(doubt.start, span.start)  # the decision is known there, and on its way to the disk
                 doubt.attributes["simtx.outcome"] = entry.kind
             return
-        words = entry.detail.split()
-        status = words[1] if len(words) > 1 else ""
-        span.attributes["simtx.phase"] = words[0] if words else ""
+        worked = Worked.read(entry)
+        status = worked.status
+        span.attributes["simtx.durability"] = Durability(worked.forced).text()
+        span.attributes["simtx.phase"] = worked.phase
         span.attributes["simtx.status"] = status
         if status in ("refused", "failed"):
             span.error = status
@@ -381,7 +382,7 @@ class _Reader:
     # --- the run ------------------------------------------------------------------------------------------------------------------
 
     def _crash(self, entry: TraceEvent) -> None:
-        what = entry.detail or entry.node
+        what = Process.read(entry).name or entry.node
         span = Span("down", entry.id, RUN, entry.node, f"{what} down", entry.time, entry.time, self._root(entry))
         self.down[entry.node, what] = self._add(span)
         for key in [key for key in (*self.recovered, *self.begun) if key[0] == entry.node]:
@@ -389,7 +390,7 @@ class _Reader:
             self.begun.pop(key, None)
 
     def _restart(self, entry: TraceEvent) -> None:
-        span = self.down.pop((entry.node, entry.detail or entry.node), None)
+        span = self.down.pop((entry.node, Process.read(entry).name or entry.node), None)
         if span is not None:
             span.end = entry.time
 
@@ -400,13 +401,13 @@ class _Reader:
 def _about(entry: TraceEvent) -> dict[str, Value]:
     """What the entry of a store says, as attributes."""
     if entry.kind == "apply":
-        detail = json.loads(entry.detail)
-        keys = ", ".join(f"{key}: {old:g} to {new:g}" for key, (old, new) in detail["values"].items())
-        steps = ", ".join(str(step) for step in detail["steps"])
+        applied = Applied.read(entry)
+        keys = ", ".join(f"{key}: {old:g} to {new:g}" for key, (old, new) in applied.values.items())
+        steps = ", ".join(str(step) for step in applied.steps)
         return {"phase": entry.name, "steps": steps, "values": keys}
     if entry.kind == "query":
-        reads = ", ".join(f"{read[0]}: {read[1]:g}" for read in json.loads(entry.detail)["reads"])
+        reads = ", ".join(f"{read[0]}: {read[1]:g}" for read in Applied.read(entry).reads or ())
         return {"phase": entry.name, "reads": reads}
     if entry.kind == "wait":
-        return {"end": entry.name, "seconds": float(entry.detail)}
+        return {"end": entry.name, "seconds": Seconds.read(entry).seconds}
     return {name: value for name, value in (("name", entry.name), ("detail", entry.detail)) if value}

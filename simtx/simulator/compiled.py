@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from simtx.protocols.names import CLIENT
 from simtx.engine import NotCompiled, layout, load_library
 from simtx.engine.learn import OUTCOMES, Learner
 from simtx.engine.plans import Plans, pointer
 from simtx.metrics.ledger import Columns
 from simtx.metrics.still_open import StillOpen
 from simtx.protocols import Strategy
+from simtx.protocols.extras import policies_in_force
 from simtx.scenario.distributions import Constant
-from simtx.simulator.clients import CLIENT
 from simtx.simulator.environment import URGENT
 from simtx.simulator.sampler import Sampler
 from simtx.simulator.world import World
@@ -85,7 +86,7 @@ _KNOWN: Final[Mapping[str, str]] = {
 
 def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
     """Why a run of this cannot be compiled, as the rest of a sentence; empty if it can, as far as one sees before it is played."""
-    policies = getattr(strategy, "policies", None) or scenario.policies
+    policies = policies_in_force(strategy, scenario.policies)
     if strategy.uses_broker:
         return f"'{strategy.name}' uses a broker"
     if any(True for node in (*scenario.services, strategy.hub) if node for _ in strategy.daemons(node)):

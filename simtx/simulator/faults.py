@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, assert_never
 
+from simtx.metrics.entries import Number
 from simtx.metrics.recovery import Struck, target
 from simtx.protocols import Effect
 from simtx.protocols.names import BROKER
@@ -84,7 +85,7 @@ class Injector:
             self._world.struck[self._last].end = self._world.env.now
         if self._last >= 0 and self._world.trace is not None:
             self._world.trace.log(
-                "healed", self.fault.node, -1, actor="fault", name=self.fault.kind, detail=str(self._number)
+                "healed", self.fault.node, -1, actor="fault", name=self.fault.kind, detail=Number(self._number).text()
             )
         if self._gap is not None:
             self._world.env.call_in(self._gap(), self._begin)
@@ -95,7 +96,7 @@ class Injector:
         self._last = len(world.struck)
         world.struck.append(Struck(self._number, fault.kind, target(fault), world.env.now))
         if world.trace is not None:
-            world.trace.log("fault", fault.node, -1, actor="fault", name=fault.kind, detail=str(self._number))
+            world.trace.log("fault", fault.node, -1, actor="fault", name=fault.kind, detail=Number(self._number).text())
 
     def crash_now(self, node: Node) -> None:
         """Crash this node at this very effect, and bring it back after the fault's duration."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from simtx.metrics.entries import Levels
 from simtx.metrics.timeline import LEVELS, Clock, Timeline
 from simtx.simulator.environment import URGENT
 
@@ -47,7 +47,7 @@ class Sampler:
             changed = {name: value for name, value in levels.items() if self._logged.get(name) != value}
             if changed:
                 self._logged.update(changed)
-                world.trace.log("level", "", -1, detail=json.dumps(changed))
+                world.trace.log("level", "", -1, detail=Levels(changed).text())
         busy = {f"busy_{name}": node.pool.busy for name, node in world.nodes.items() if node.pool is not None}
         self.timeline.add(world.env.now, world.ledger, self._in_doubt(), {**levels, **busy}, whole=whole)
 

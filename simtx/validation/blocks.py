@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from simtx.metrics.entries import Durability, Process, Seconds
 from simtx.protocols.names import CLIENT, HUB
 from simtx.scenario.calibration import SERVICE
 
@@ -116,13 +117,15 @@ class _Walker:
     # --- the process ------------------------------------------------------------------------------------------------------------
 
     def _crash(self, event: TraceEvent) -> None:
-        self._crashed[event.detail] = event.time
-        self._working.pop(event.detail, None)
+        process = Process.read(event).name
+        self._crashed[process] = event.time
+        self._working.pop(process, None)
 
     def _restart(self, event: TraceEvent) -> None:
-        begun = self._crashed.pop(event.detail, None)
-        if begun is not None and not event.detail.endswith(".relay"):
-            self._add(event.detail, "restart", begun, event.time)
+        process = Process.read(event).name
+        begun = self._crashed.pop(process, None)
+        if begun is not None and not process.endswith(".relay"):
+            self._add(process, "restart", begun, event.time)
 
     # --- legs between nodes -----------------------------------------------------------------------------------------------------
 
@@ -184,7 +187,7 @@ class _Walker:
 
     def _serve(self, event: TraceEvent) -> None:
         self._working[event.node] += 1
-        self._served[event.node, event.tx] = event.time + float(event.detail or 0.0)
+        self._served[event.node, event.tx] = event.time + Seconds.read(event).seconds
 
     def _worked(self, event: TraceEvent) -> None:
         begun = self._served.pop((event.node, event.tx), None)
@@ -198,5 +201,5 @@ class _Walker:
 
     def _append(self, event: TraceEvent) -> None:
         begun = self._trigger.get((event.node, event.tx))
-        if begun is not None and event.detail == "forced" and event.node == self._hub:
+        if begun is not None and Durability.read(event).forced and event.node == self._hub:
             self._add(event.node, "forced", begun, event.time)

@@ -5,11 +5,11 @@ A place is named by what a machine does there, not by when: two handlers with th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from simtx.metrics.entries import Handled, Recovered
 from simtx.protocols.codec import decode
 from simtx.protocols.names import DAEMON
 from simtx.reference.killpoints import KillPoint, program, subjects
@@ -118,8 +118,8 @@ def found(trace: Iterable[TraceEvent], recipes: Mapping[int, Recipe], variants: 
             current = entry.tx
         if entry.kind not in ("handle", RECOVER):
             continue
-        detail = json.loads(entry.detail)
-        effects = [decode(one) for one in detail["effects"]]
+        handled = Handled.read(entry) if entry.kind == "handle" else None
+        effects = [decode(one) for one in (handled or Recovered.read(entry)).effects]
         text = program(effects)
         daemon = entry.tx == DAEMON
         about = subjects(entry.tx, entry.name, effects)
@@ -127,7 +127,7 @@ def found(trace: Iterable[TraceEvent], recipes: Mapping[int, Recipe], variants: 
             about = {current}
         for tx in sorted(about & variants.keys()):
             process = entry.node + RELAY if daemon else entry.node
-            state, event = detail.get("state", ""), entry.name.partition(":")[0]
+            state, event = handled.state if handled else "", entry.name.partition(":")[0]
             for index in range(len(effects) + 1):
                 place = Place(process, entry.actor, state, event, text, index, variants[tx])
                 known = places.get(place)

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from simtx.metrics.conformance import check_log
+from simtx.metrics.entries import Arrived, Process
 from simtx.metrics.ledger import writes
-from simtx.protocols import Operation
 from simtx.protocols.extras import extras
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.stores import open_store
@@ -135,9 +135,9 @@ def down(trace: Iterable[TraceEvent]) -> set[str]:
     gone: set[str] = set()
     for event in trace:
         if event.kind == "crash":
-            gone.add(event.detail or event.node)
+            gone.add(Process.read(event).name or event.node)
         elif event.kind == "restart":
-            gone.discard(event.detail or event.node)
+            gone.discard(Process.read(event).name or event.node)
     return gone
 
 
@@ -167,8 +167,7 @@ def _answers(run: Run) -> Iterator[Finding]:
         elif event.kind == "decided":
             decided[event.tx].add(event.name)
         elif event.kind == "arrive":
-            steps = json.loads(event.detail)
-            writing[event.tx] = any(writes(Operation(*one) for one in operations) for _, operations in steps)
+            writing[event.tx] = any(writes(operations) for _, operations in Arrived.read(event).operations())
     outcomes = dict(zip(run.transactions["tx"], run.transactions["outcome"], strict=True))
     for tx, names in sorted(decided.items()):
         if len(names) > 1:

@@ -27,12 +27,18 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert list(Trace.load(str(path))) == [EVENT]
 
 
-def test_the_first_line_names_the_fields_and_may_be_missing(tmp_path: Path) -> None:
+def test_the_first_line_says_the_version_and_names_the_fields_and_may_be_missing(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     Trace([EVENT]).save(path)
     first, rest = path.read_text(encoding="utf-8").split("\n", 1)
-    assert json.loads(first) == list(TraceEvent._fields)
+    assert json.loads(first) == ["simtx-event-log", 1, *TraceEvent._fields]
     assert list(Trace.parse(rest)) == [EVENT]
+    before = json.dumps(TraceEvent._fields)  # as it was when the format had no version
+    assert list(Trace.parse(f"{before}\n{rest}")) == [EVENT]
+    with pytest.raises(
+        ScenarioError, match=r"^event log, line 1: is version \[2\] of an event log; this simtx reads version 1$"
+    ):
+        Trace.parse(f"{first.replace('1', '2', 1)}\n{rest}")
     assert len(Trace.parse("")) == 0
 
 

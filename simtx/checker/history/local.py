@@ -5,13 +5,13 @@ The form of the entries is that of `simtx.metrics.trace`; it is the same for sim
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from simtx.checker.history.parsing import FAIL, INFO, OK
 from simtx.errors import ScenarioError
+from simtx.metrics.entries import Applied
 
 if TYPE_CHECKING:
     from simtx.metrics.trace import Trace, TraceEvent
@@ -162,16 +162,13 @@ def read_log(trace: Trace) -> RunLog:
 def _local(event: TraceEvent, place: int, start: float) -> LocalTransaction:
     where = f"event log, entry {event.id} ('{event.kind}' of transaction {event.tx} on {event.node})"
     try:
-        detail = json.loads(event.detail)
-        steps = tuple(int(step) for step in detail["steps"])
-        changes = {str(key): (_number(old), _number(new)) for key, (old, new) in detail["values"].items()}
-        reads = [_read(*entry) for entry in detail["reads"]] if "reads" in detail else None
-        history = int(detail.get("history", -1))
+        said = Applied.read(event)
+        steps = tuple(int(step) for step in said.steps)
+        changes = {str(key): (_number(old), _number(new)) for key, (old, new) in said.values.items()}
+        reads = None if said.reads is None else [_read(*entry) for entry in said.reads]
+        history = int(said.history)
     except (ValueError, TypeError, KeyError, AttributeError):
-        problem = (
-            'expected as detail {"steps": [..], "values": {key: [old, new]}, "reads": [[key, value, version], ..]}'
-        )
-        raise ScenarioError(f"{problem}, got {event.detail!r}", where) from None
+        raise ScenarioError(f"expected as detail {Applied.form}, got {event.detail!r}", where) from None
     return LocalTransaction(
         event.tx, event.node, place, start, event.time, event.name, steps, changes, reads, history=history
     )

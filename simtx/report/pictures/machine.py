@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -11,6 +10,7 @@ import networkx as nx
 from matplotlib.patches import FancyArrowPatch
 
 from simtx.errors import ScenarioError
+from simtx.metrics.entries import Handled
 from simtx.report import style
 from simtx.report.footer import lines, stamp
 from simtx.report.pictures import canvas
@@ -185,7 +185,7 @@ def _counted(entries: Iterable[Any], words: str) -> Taken:
     steps: Counter[tuple[str, str, str]] = Counter()
     before: dict[tuple[str, int], tuple[str, str]] = {}
     for entry in entries:
-        state, key = str(json.loads(entry.detail)["state"]), (entry.node, entry.tx)
+        state, key = Handled.read(entry).state, (entry.node, entry.tx)
         if key in before:
             steps[(*before[key], state)] += 1
         before[key] = (state, entry.name)

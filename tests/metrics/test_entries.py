@@ -1,0 +1,101 @@
+"""Details of entries: what is written is what is read, for every kind of entry, and nothing else is accepted."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+import simtx
+from simtx.metrics.entries import (
+    DETAILS,
+    Applied,
+    Arrived,
+    BranchEnded,
+    Detail,
+    Dropped,
+    Durability,
+    EntryError,
+    EntryKind,
+    Handled,
+    Levels,
+    Number,
+    Process,
+    Recovered,
+    Seconds,
+    Staleness,
+    Stuck,
+    Text,
+    Worked,
+)
+from simtx.metrics.trace import TraceEvent
+from tests.simulator.test_faults import FAULTS, world
+
+SAMPLES: list[Any] = [
+    Text("why"),
+    Durability(forced=True),
+    Durability(forced=False),
+    Worked(compensation=True, status="refused", forced=True),
+    Worked(compensation=False, status="done", forced=False),
+    BranchEnded(forced=False, in_doubt=0.1 + 0.2),
+    BranchEnded(forced=True),
+    Applied([1], {"k": [1, 2]}, [["k", 1, 0]], 7),
+    Applied([], {}),
+    Handled("saga", "running", {"x": "é"}, [1]),
+    Recovered("saga", [["begun"]], []),
+    Seconds(1 / 3),
+    Seconds(),
+    Arrived([["s0", [["k", "add", 1]]]]),
+    Number(3),
+    Number(),
+    Process("s0.relay"),
+    Process(),
+    Levels({"queue_s0": 2}),
+    Stuck(stuck=True),
+    Stuck(stuck=False),
+    Staleness(stale=True),
+    Dropped("down"),
+    Dropped(),
+]
+
+
+def entry(kind: str, detail: str) -> TraceEvent:
+    return TraceEvent(0, 0.0, kind, "s0", 1, None, "", "", "", detail)
+
+
+def test_every_kind_of_entry_has_a_detail_and_every_detail_a_kind() -> None:
+    assert set(DETAILS) == set(get_args(EntryKind))
+    assert set(DETAILS.values()) == set(get_args(Detail)) == {type(one) for one in SAMPLES}
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=repr)
+def test_a_detail_is_read_as_it_was_written(sample: Any) -> None:
+    for kind, form in DETAILS.items():
+        if form is type(sample):
+            assert form.read(entry(kind, sample.text())) == sample
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (Seconds, "soon"),
+        (Number, "1.5"),
+        (BranchEnded, "forced in-doubt=x"),
+        (Applied, "[]"),
+        (Handled, "{}"),
+        (Recovered, "x"),
+        (Arrived, "["),
+        (Levels, "3"),
+    ],
+)
+def test_another_form_is_refused_in_one_line(form: Any, text: str) -> None:
+    with pytest.raises(EntryError, match=r"^the detail of a 'x' entry of s0 has to be .*, not '"):
+        form.read(entry("x", text))
+
+
+def test_all_that_a_stormy_run_logs_is_known() -> None:
+    """Under all faults together, and what is read and written again is the same text."""
+    trace = simtx.simulate(world(FAULTS.values(), transactions=40), "outbox", trace="full").trace
+    for one in trace:
+        detail = DETAILS[one.kind].read(one)  # type: ignore[index]
+        assert detail.text() == one.detail or (detail, one.detail) == (Seconds(), "")
