@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from simtx.protocols.names import CLIENT
 from simtx.engine import NotCompiled, layout, load_library
 from simtx.engine.learn import OUTCOMES, Learner
 from simtx.engine.plans import Plans, pointer
@@ -25,6 +24,7 @@ from simtx.metrics.ledger import Columns
 from simtx.metrics.still_open import StillOpen
 from simtx.protocols import Strategy
 from simtx.protocols.extras import policies_in_force
+from simtx.protocols.names import CLIENT
 from simtx.scenario.distributions import Constant
 from simtx.simulator.environment import URGENT
 from simtx.simulator.sampler import Sampler
