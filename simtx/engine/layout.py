@@ -10,6 +10,11 @@ STEPS: Final = 64
 STREAMS: Final = 1024
 NODES: Final = 32
 QUANTITIES: Final = 16
+OUTGOING: Final = 4
+IDS: Final = 8
+NEW_ID: Final = IDS
+CLIENT: Final = NODES - 1
+BROKER: Final = NODES - 2
 PAGE: Final = 1024
 
 STOPPED, PYTHON, FAILED = range(3)
@@ -27,7 +32,9 @@ STOP: Final = 0  # kind of the entry at which `run` returns
     DECIDED,
     SUSPECT,
     ALERT,
-) = range(12)
+    PUBLISH,
+    ACKNOWLEDGE,
+) = range(14)
 
 LEARN = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int32)
 FILL = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int64, c.c_int64, c.c_int32, c.c_void_p)
@@ -51,6 +58,7 @@ class Calls(c.Structure):
         ("arrivals", ARRIVALS),
         ("ended", ENDED),
         ("link", LEARN),
+        ("delivery", LEARN),
     )
 
 
@@ -63,18 +71,21 @@ class Head(c.Structure):
         *_fields(
             c.c_int64,
             "asked asking ordered undecided unsettled partial alerts repeated victims timeouts first_young first_open "
-            "transactions in_doubt_open locks_open",
+            "transactions in_doubt_open locks_open unpublished redelivered lost next_parcel parcels",
         ),
         *_fields(
             c.c_int32,
             "over measuring error steps quantities writing nodes slots shared_slots hub entry jitter client_jitter "
-            "remote insists again closed_workload thinking deadlocks has_duration bounds",
+            "remote insists again closed_workload thinking deadlocks has_duration bounds "
+            "has_broker in_order linger acknowledgement wake_on_commit has_retention",
         ),
         ("request", c.c_int32 * (STEPS + 1)),
         ("undo", c.c_int32 * STEPS),
         ("writes", c.c_int32 * STEPS),
         *_fields(c.c_int32, "done_value refused_value tombstone_value"),
-        *_fields(c.c_double, "deadline client_timeout warmup duration"),
+        *_fields(
+            c.c_double, "deadline client_timeout warmup duration redelivery deduplication retention publish_timeout"
+        ),
     )
 
 
@@ -99,7 +110,7 @@ class Figures(c.Structure):
     _fields_ = (
         *_fields(c.c_double, "busy_time work since disk_busy locks_held"),
         *_fields(c.c_int64, "locks_taken lock_queue"),
-        *_fields(c.c_int32, "busy queue prepared unused"),
+        *_fields(c.c_int32, "busy queue prepared rows held unused"),
         *_fields(Station, "waiting served waits"),
     )
 
@@ -124,6 +135,9 @@ class Template(c.Structure):
         *_fields(c.c_int32, "type node key undoes undone_if accepted refused has_refused compensation"),
         *_fields(c.c_int32, "operations count steps"),
         ("step", c.c_int32 * STEPS),
+        *_fields(c.c_int32, "accepted_rows refused_rows"),
+        ("accepted_row", c.c_int32 * OUTGOING),
+        ("refused_row", c.c_int32 * OUTGOING),
         *_fields(c.c_int32, "on_done on_refused on_failed"),
         ("on_duplicate", c.c_int32 * 64),
     )
@@ -161,19 +175,20 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_stream": (_INT, (_ENGINE, _INT, _DOUBLE)),
     "engine_bounds": (_INT, (_ENGINE, c.POINTER(_DOUBLE), _INT)),
     "engine_node": (None, (_ENGINE, _INT, _INT, _INT, _INT, _INT)),
-    "engine_store": (None, (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, _INT)),
+    "engine_store": (None, (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, _INT, _INT)),
+    "engine_start_relay": (None, (_ENGINE, _INT, _DOUBLE, _INT, _INT, c.POINTER(_DOUBLE))),
     "engine_link": (_INT, (_ENGINE, c.POINTER(Link))),
     "engine_key": (_INT, (_ENGINE, _INT, c.c_char_p, _DOUBLE, _INT, _INT, c.POINTER(_DOUBLE))),
-    "engine_value": (_INT, (_ENGINE, _INT, c.POINTER(_DOUBLE), c.POINTER(_DOUBLE))),
+    "engine_values": (None, (_ENGINE, c.c_void_p, c.c_void_p, c.c_void_p)),
     "engine_page": (_INT, (_ENGINE, c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p)),
     "engine_book": (_INT, (_ENGINE, _INT)),
-    "engine_state": (_INT, (_ENGINE, _INT)),
+    "engine_state": (_INT, (_ENGINE, _INT, _INT)),
     "engine_event": (_INT, (_ENGINE, _INT)),
     "engine_initial": (None, (_ENGINE, _INT, _INT)),
     "engine_timer": (None, (_ENGINE, _INT, _INT)),
     "engine_number": (_INT, (_ENGINE, _DOUBLE)),
     "engine_program": (_INT, (_ENGINE, _INT, _INT, _INT, _INT)),
-    "engine_transition": (_INT, (_ENGINE, _INT, _INT, _INT, _INT, _INT)),
+    "engine_transition": (_INT, (_ENGINE, _INT, _INT, _INT, _INT, _INT, _INT, c.POINTER(c.c_int32))),
     "engine_operation": (_INT, (_ENGINE, _INT, _INT, _INT, _INT, _DOUBLE, _INT, _DOUBLE)),
     "engine_template": (_INT, (_ENGINE, c.POINTER(Template))),
     "engine_on_duplicate": (None, (_ENGINE, _INT, _INT, _INT)),

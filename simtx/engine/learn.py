@@ -12,14 +12,16 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 from simtx.engine import layout
-from simtx.engine.opaque import NUMBER, NotCompiled, OpaqueTx, check_clean
+from simtx.engine.opaque import NUMBER, NotCompiled, OpaqueId, OpaqueTx, check_clean
 from simtx.protocols import (
+    Acknowledge,
     Alert,
     Answer,
     Append,
     CancelTimer,
     Commit,
     Decided,
+    Delivery,
     Done,
     Effect,
     Event,
@@ -30,6 +32,7 @@ from simtx.protocols import (
     Operation,
     Plan,
     Prepare,
+    Publish,
     Request,
     Rollback,
     SetTimer,
@@ -38,6 +41,7 @@ from simtx.protocols import (
     Timer,
     Transact,
 )
+from simtx.protocols.contract import slots_of
 
 OUTCOMES: Final = ("", "committed", "aborted", "accepted")
 _KINDS: Final = ("add", "set", "read", "refuse")
@@ -75,10 +79,12 @@ class Learner:
         self.tx = OpaqueTx(NUMBER)
         self.taken: Counter[tuple[str, str]] = Counter()
         self.failure: BaseException | None = None
-        self._library, self._engine = library, engine
+        self._library, self._engine, self._strategy = library, engine, strategy
         self._index = {name: number for number, name in enumerate(nodes)}
         self._stores = frozenset(stores)
         self._slots = slots
+        self._ids = [OpaqueId(NUMBER + 1 + number) for number in range(layout.IDS + 1)]
+        self._held: list[int] = []  # ids that a machine holds, by state
         self._states: dict[Hashable, int] = {}
         self._machines: list[Machine] = []
         self._events: dict[Event, int] = {}
@@ -92,7 +98,7 @@ class Learner:
         self._numbers: dict[float, int] = {}
         self.pairs: list[tuple[int, int, int]] = []
         for name in nodes:
-            library.engine_initial(engine, self._index[name], self._state(strategy.machine(name, self.tx)))
+            library.engine_initial(engine, self._index[name], self._state(strategy.machine(name, self.tx))[0])
         self.requests = [self._event(Request(self.tx, plan)) for plan in plans(self.tx)]
 
     # --- what C calls -------------------------------------------------------------------------------------------------------------
@@ -116,6 +122,16 @@ class Learner:
             return -1
         return event
 
+    def delivery(self, message: int, which: int) -> int:
+        """The event that a message is delivered: with the id of one that the machine holds, or with another one."""
+        try:
+            inside = self._event_objects[message]
+            assert isinstance(inside, Message)  # noqa: S101 - C delivers what was published
+            return self._event(Delivery(inside, self._ids[which]))
+        except BaseException as error:  # noqa: BLE001 - as above
+            self.failure = error
+            return -1
+
     def _learn(self, state: int, event: int) -> int:
         if len(self.pairs) >= _MOST_PAIRS or len(self._machines) * len(self._event_objects) > _MOST_CELLS:
             raise NotCompiled("a machine has too many states")
@@ -130,26 +146,43 @@ class Learner:
                 at = self._library.engine_program(self._engine, *row)
                 start = at if number == 0 else start
             place = self._programs[code] = (start, start + len(code))
-        following = self._state(machine)
+        following, sources = self._state(machine)
         self.pairs.append((state, event, following))
-        found: int = self._library.engine_transition(self._engine, state, event, following, *place)
+        count = len(sources)
+        found: int = self._library.engine_transition(
+            self._engine, state, event, following, *place, count, (ctypes.c_int32 * max(count, 1))(*sources)
+        )
         if found < 0:
             raise NotCompiled("a transition is outside the tables")
         return found
 
     # --- interning ----------------------------------------------------------------------------------------------------------------
 
-    def _state(self, machine: Machine) -> int:
+    def _state(self, machine: Machine) -> tuple[int, list[int]]:
+        """Number of a machine's state, and for each id that it holds, which of those before it is.
+
+        Ids are numbered in the order in which they stand in the machine's fields, so that states which differ in them alone are one.
+        """
         key = (machine.node, machine.key())
+        sources: list[int] = []
+        _collect(key, self._ids, sources)
+        if len(sources) > layout.IDS:
+            raise NotCompiled(f"a machine holds the ids of more than {layout.IDS} deliveries")
+        if sources != list(range(len(sources))):
+            names = {id(self._ids[source]): self._ids[place] for place, source in enumerate(sources)}
+            for name in slots_of(type(machine)):
+                setattr(machine, name, _renamed(getattr(machine, name), names))
+            key = (machine.node, machine.key())
         known = self._states.get(key)
         if known is None:
             check_clean(key)
             if machine.tx is not self.tx:
                 raise NotCompiled(f"a {machine.role or 'machine'} changes the number of its transaction")
-            known = self._library.engine_state(self._engine, int(machine.state == machine.initial))
-            self._states[key] = known
+            number: int = self._library.engine_state(self._engine, int(machine.state == machine.initial), len(sources))
+            self._states[key] = number
             self._machines.append(machine.clone())
-        return known
+            return number, sources
+        return known, sources
 
     def _event(self, event: Event) -> int:
         known = self._events.get(event)
@@ -220,6 +253,18 @@ class Learner:
             return layout.CANCEL_TIMER, self._timer(effect.kind), 0, 0
         if isinstance(effect, Transact | Execute | Prepare):
             return layout.WORK, self._template(node, effect), 0, 0
+        if isinstance(effect, Publish):
+            if not self._strategy.uses_broker:
+                raise NotCompiled("a machine publishes, but its strategy says that it uses no broker")
+            if effect.message.tx is not self.tx:
+                raise NotCompiled("a machine publishes a message of another transaction")
+            done, failed = self._event(Done(effect.tag, "done")), self._event(Done(effect.tag, "failed"))
+            return layout.PUBLISH, self._event(effect.message), done, failed
+        if isinstance(effect, Acknowledge):
+            which = next((number for number, one in enumerate(self._ids) if one is effect.id), -1)
+            if which < 0:
+                raise NotCompiled("a machine acknowledges what was not delivered to it")
+            return layout.ACKNOWLEDGE, which, 0, 0
         if isinstance(effect, Forget):
             return layout.FORGET, 0, 0, 0
         if isinstance(effect, Commit | Rollback):
@@ -269,8 +314,17 @@ class Learner:
         return number
 
     def _transact(self, node: str, effect: Transact, row: Any) -> None:
-        if effect.serial_outbox or effect.outbox_rows():
-            raise NotCompiled("outbox rows are not compiled")
+        if effect.serial_outbox:
+            raise NotCompiled("a lock on the outbox is not compiled")
+        if effect.outbox_rows() > layout.OUTGOING:
+            raise NotCompiled(f"a local transaction writes more than {layout.OUTGOING} outbox rows")
+        for branch, rows in ((effect.accepted, row.accepted_row), (effect.refused, row.refused_row)):
+            for position, message in enumerate(branch.outbox if branch is not None else ()):
+                if message.tx is not self.tx:
+                    raise NotCompiled("a machine writes a message of another transaction")
+                rows[position] = self._event(message)
+        row.accepted_rows = len(effect.accepted.outbox) if effect.accepted is not None else 0
+        row.refused_rows = len(effect.refused.outbox) if effect.refused is not None else 0
         row.key = self._row(node, effect.key)
         row.undoes = self._row(node, effect.undoes)
         row.undone_if = self.value(effect.undone_if)
@@ -319,3 +373,29 @@ class Learner:
     def size(self) -> tuple[int, int]:
         """How many states and pairs were met."""
         return len(self._machines), len(self.pairs)
+
+
+def _collect(value: Any, ids: Sequence[OpaqueId], found: list[int]) -> None:
+    """Which ids stand in a value, in their order."""
+    kind = type(value)
+    if kind is OpaqueId:
+        number = next(place for place, one in enumerate(ids) if one is value)
+        if number not in found:
+            found.append(number)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            _collect(item, ids, found)
+    elif kind is Delivery:
+        _collect(value.id, ids, found)
+
+
+def _renamed(value: Any, names: Mapping[int, OpaqueId]) -> Any:
+    """A value with other ids."""
+    kind = type(value)
+    if kind is OpaqueId:
+        return names[id(value)]
+    if kind is Delivery:
+        return Delivery(value.message, names[id(value.id)])
+    if kind is tuple or kind is list:
+        return kind(_renamed(item, names) for item in value)
+    return value

@@ -22,7 +22,12 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { TIMERS = 8, STEPS = 64, STREAMS = 1024, NODES = 32, QUANTITIES = 16 };
+enum { TIMERS = 8, STEPS = 64, STREAMS = 1024, NODES = 32, QUANTITIES = 16, OUTGOING = 4 };
+enum { CLIENT = NODES - 1, BROKER = NODES - 2 }; /* as ends of links */
+/* Ids of deliveries that a machine may hold at once; what it works on has one more, that of its event. */
+enum { IDS = 8, NEW_ID = IDS };
+/* Kinds of tokens that are no machine's timers; timers of a relay. */
+enum { PUBLISH_TIMEOUT = -1, REDELIVERY = -2, POLL = 0, BACKOFF = 1 };
 
 /* Why `run` returns. */
 enum { STOPPED = 0, PYTHON = 1, FAILED = 2 };
@@ -32,12 +37,14 @@ enum { URGENT = 0, NORMAL = 1 };
 
 /* What happens at an entry of the heap. */
 enum {
-  STOP, MESSAGE, FLUSHED, BATCH, SERVED, GIVE_UP, LANE, RING, ARRIVE, AT_THE_NODE, ASK_AGAIN, SILENCE, NO_ANSWER, ANSWER_ARRIVES, LOSE_PATIENCE
+  STOP, MESSAGE, FLUSHED, BATCH, SERVED, GIVE_UP, LANE, RING, ARRIVE, AT_THE_NODE, ASK_AGAIN, SILENCE, NO_ANSWER, ANSWER_ARRIVES, LOSE_PATIENCE, LEAVE,
+  AT_THE_BROKER, STORE, CONFIRM, DELIVER, ACKNOWLEDGED, WAKE
 };
 
 /* Effects. */
 enum {
-  DO_SEND, DO_APPEND, DO_SET_TIMER, DO_CANCEL_TIMER, DO_WORK, DO_FORGET, DO_COMMIT, DO_ROLLBACK, DO_ANSWER, DO_DECIDED, DO_SUSPECT, DO_ALERT
+  DO_SEND, DO_APPEND, DO_SET_TIMER, DO_CANCEL_TIMER, DO_WORK, DO_FORGET, DO_COMMIT, DO_ROLLBACK, DO_ANSWER, DO_DECIDED, DO_SUSPECT, DO_ALERT, DO_PUBLISH,
+  DO_ACKNOWLEDGE
 };
 
 /* Phases of an actor, and what a local transaction is. */
@@ -60,7 +67,7 @@ typedef struct Work Work;
 
 typedef struct { double time; uint64_t key; void *thing; int64_t number; } Entry; /* key: priority, order of scheduling, kind */
 typedef struct { int32_t op, a, b, c; } Effect;
-typedef struct { int32_t state, start, end; } Transition;
+typedef struct { int32_t state, start, end, ids; int32_t id[IDS]; } Transition; /* ids: how many are held then; id: where each comes from */
 
 /* --- random numbers: simtx.workload.by_transaction ------------------------------------------------------------------------------------------ */
 
@@ -102,6 +109,7 @@ typedef struct { int32_t kind, key, amount; int32_t has_low, has_high; double lo
 typedef struct {
   int32_t type, node, key, undoes, undone_if, accepted, refused, has_refused, compensation;
   int32_t operations, count, steps, step[STEPS];
+  int32_t accepted_rows, refused_rows, accepted_row[OUTGOING], refused_row[OUTGOING]; /* messages for the outbox */
   int32_t on_done, on_refused, on_failed, on_duplicate[64];
 } Template;
 
@@ -124,21 +132,23 @@ struct Work {
   double since, demand, locked_from, wait_since, prepared_since;
   Work *next, *queued; /* in the pool's queue, in the queue of a lock */
   int32_t waits_for;
+  int64_t number; /* of its first outbox row; -1: it is numbered when it commits */
   uint32_t seen;
   int32_t changes, keys;
   int32_t *changed, *locked;
   double *values;
 };
 
-typedef struct Token { Actor *owner; int32_t kind; double due, seen; struct Token *next; } Token;
+typedef struct Token { void *owner; int32_t kind; double due, seen; struct Token *next; } Token;
 typedef struct Lane { double delay; Token *head, *tail; int armed; } Lane;
-typedef struct Mail { int32_t event; struct Mail *next; } Mail;
+typedef struct Mail { int32_t event; int64_t id; struct Mail *next; } Mail;
 
 struct Actor {
   int64_t tx;
   int32_t node, state, pc, end, done, timers;
   uint32_t gen;
-  uint8_t phase, alive;
+  uint8_t phase, alive, is_relay;
+  int64_t id[IDS], was[IDS + 1]; /* ids of deliveries that it holds; those before its event, and the event's */
   Mail *head, *tail;
   Token *timer[TIMERS];
   Work *work;
@@ -146,7 +156,47 @@ struct Actor {
 };
 
 /* What a node has of a transaction. */
-typedef struct Place { int64_t tx; int32_t node; Actor *actor; Work *prepared, *open; } Place;
+typedef struct Place {
+  int64_t tx;
+  int32_t node;
+  Actor *actor;
+  Work *prepared, *open;
+  struct Row *flying; /* the relay: the row on its way, and those behind it */
+  struct Parcel *head, *tail; /* the broker: what waits for this consumer, in order */
+} Place;
+
+/* A row of an outbox that is visible and not marked. */
+typedef struct Row { int64_t number, tx; int32_t event; uint8_t known; struct Row *before, *next, *behind; } Row;
+
+/* The relay of a node, which is simtx.protocols.relay.Relay: the one machine that is written here once more, because its states have no end. */
+typedef struct Held { int64_t tx; struct Held *next; } Held;
+typedef struct {
+  Actor *actor;
+  double interval;
+  int32_t batch, alert_after, known, rounds, bounds;
+  uint8_t backing_off, more;
+  double bound[66];
+  Held *held, *last;
+} Relay;
+
+typedef struct Publication {
+  Actor *actor;
+  uint32_t gen;
+  int32_t node, event, on_done, on_failed, refs, open;
+  int64_t tx;
+  Token *timeout;
+  struct Publication *next;
+} Publication;
+
+typedef struct Parcel {
+  int64_t id, tx;
+  int32_t event, node, sent;
+  double stored;
+  Token *timer;
+  struct Parcel *next, *behind; /* in its bucket; in its lane */
+} Parcel;
+
+typedef struct Seen { int64_t tx; int32_t event; double since; struct Seen *next, *behind; } Seen;
 
 typedef struct {
   int32_t workers, free, limit, epoch, waiting_count; double since, busy_time, factor, work;
@@ -167,6 +217,10 @@ typedef struct {
   Disk disk;
   Station lock_waits;
   int32_t link[NODES + 1];
+  int32_t at_commit, rows, held;
+  int64_t next_row;
+  Row *first_row, *last_row;
+  Relay relay;
 } Node;
 
 typedef struct {
@@ -189,6 +243,7 @@ typedef struct {
   int32_t (*arrivals)(double *times, int32_t count);
   int32_t (*ended)(void);
   int32_t (*link)(int32_t source, int32_t destination);
+  int32_t (*delivery)(int32_t message, int32_t id);
 } Calls;
 
 /* What Python reads and writes between two events: the first part of an engine. */
@@ -196,11 +251,12 @@ typedef struct {
   double now, python_time, partial_time, partial_since, next_sweep, next_lighten, grace, soon;
   uint64_t python_key, seq;
   int64_t asked, asking, ordered, undecided, unsettled, partial, alerts, repeated, victims, timeouts, first_young, first_open;
-  int64_t transactions, in_doubt_open, locks_open;
+  int64_t transactions, in_doubt_open, locks_open, unpublished, redelivered, lost, next_parcel, parcels;
   int32_t over, measuring, error, steps, quantities, writing, nodes, slots, shared_slots, hub, entry, jitter, client_jitter;
   int32_t remote, insists, again, closed_workload, thinking, deadlocks, has_duration, bounds;
+  int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention;
   int32_t request[STEPS + 1], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
-  double deadline, client_timeout, warmup, duration;
+  double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout;
 } Head;
 
 struct Engine {
@@ -230,7 +286,8 @@ struct Engine {
   /* learned */
   int32_t *table, states, state_room, events, event_room;
   uint8_t *is_initial;
-  int32_t *event_node;
+  int32_t *event_node, *state_ids; /* state_ids: how many ids of deliveries a machine holds in a state */
+  int32_t (*delivery)[IDS + 1]; /* by message and id: the event that it is delivered */
   Transition *transition;
   int32_t transitions, transition_room;
   Effect *program;
@@ -255,6 +312,11 @@ struct Engine {
   Flush *free_flush;
   Mail *free_mail;
   Call *free_call;
+  Row *free_row;
+  Held *free_held;
+  Publication *free_publication;
+  Parcel *free_parcel, **parcel;
+  Seen *free_seen, **seen_at, *seen_first, *seen_last;
   void **slabs;
   int32_t slab_count, slab_room;
   double arrival[PAGE];
@@ -291,6 +353,11 @@ MAKE_POOL(Flush, flush, next)
 MAKE_POOL(Mail, mail, next)
 MAKE_POOL(Call, call, next)
 MAKE_POOL(Actor, actor, next)
+MAKE_POOL(Row, row, next)
+MAKE_POOL(Held, held, next)
+MAKE_POOL(Publication, publication, next)
+MAKE_POOL(Parcel, parcel, next)
+MAKE_POOL(Seen, seen, next)
 
 static Work *new_work(Engine *E) {
   if (!E->free_work) {
@@ -632,7 +699,7 @@ static Place *put_place(Engine *E, int64_t tx, int node) {
   uint64_t mask = (uint64_t)E->place_room - 1;
   uint64_t at = mix(tx, node) & mask;
   while (E->place[at].node >= 0) at = (at + 1) & mask;
-  E->place[at] = (Place){tx, node, NULL, NULL, NULL};
+  E->place[at] = (Place){.tx = tx, .node = node};
   E->places++;
   return &E->place[at];
 }
@@ -657,7 +724,7 @@ static Place *have_place(Engine *E, int64_t tx, int node) {
 
 static void drop_place(Engine *E, int64_t tx, int node) {
   Place *place = find_place(E, tx, node);
-  if (!place || place->actor || place->prepared || place->open) return;
+  if (!place || place->actor || place->prepared || place->open || place->flying || place->head) return;
   uint64_t mask = (uint64_t)E->place_room - 1, hole = (uint64_t)(place - E->place), at = hole;
   for (;;) { /* move back what would not be found behind the hole */
     at = (at + 1) & mask;
@@ -684,25 +751,34 @@ static inline Work *open_of(Engine *E, int64_t tx, int node) {
 
 /* --- timers --------------------------------------------------------------------------------------------------------------------------------- */
 
-static void play(Engine *E, Actor *actor, int32_t event);
+static void play(Engine *E, Actor *actor, int32_t event, int64_t id);
 static void go_on(Engine *E, Actor *actor);
-static void notify(Engine *E, Actor *actor, int32_t event);
+static void notify(Engine *E, Actor *actor, int32_t event, int64_t id);
+static void time_out(Engine *E, Publication *publication);
+static void redeliver(Engine *E, Parcel *parcel);
+static void let_publication(Engine *E, Publication *publication);
+static void relay_rings(Engine *E, Actor *actor, int kind);
+static void relay_published(Engine *E, Actor *actor, int64_t tx, int done);
 static Actor *spawn(Engine *E, int64_t tx, int node);
 
 static void ring(Engine *E, Token *token) {
   double now = E->head.now;
-  Actor *actor = token->owner;
-  if (!actor) { free_token(E, token); return; }
+  if (!token->owner) { free_token(E, token); return; }
   if (token->due > now) {
     token->seen = token->due;
     push(E, token->due, NORMAL, RING, token, 0);
     return;
   }
   int kind = token->kind;
+  void *owner = token->owner;
+  free_token(E, token);
+  if (kind == PUBLISH_TIMEOUT) { time_out(E, owner); return; }
+  if (kind == REDELIVERY) { redeliver(E, owner); return; }
+  Actor *actor = owner;
   actor->timer[kind] = NULL;
   actor->timers--;
-  free_token(E, token);
-  notify(E, actor, E->timer_event[kind]);
+  if (actor->is_relay) relay_rings(E, actor, kind);
+  else notify(E, actor, E->timer_event[kind], -1);
 }
 
 static void tick(Engine *E, Lane *lane) {
@@ -789,18 +865,20 @@ static Link *link_of(Engine *E, int source, int destination) {
   return &E->link[number];
 }
 
-static void transmit(Engine *E, Link *link, int kind, void *thing, int64_t number, int64_t tx) {
+/* How many copies are on their way. */
+static int transmit(Engine *E, Link *link, int kind, void *thing, int64_t number, int64_t tx) {
   double delay = draw(E, link->draw, tx);
-  if (link->plain) { call_in(E, delay, kind, thing, number); return; }
+  if (link->plain) { call_in(E, delay, kind, thing, number); return 1; }
   if (link->reorders && draw(E, link->reorder_stream, tx) >= link->reorder) delay += draw(E, link->delay_stream, tx);
   int copied = link->duplicates && draw(E, link->duplication_stream, tx) >= link->duplication;
-  if (link->blocked || (link->loses && draw(E, link->loss_stream, tx) >= link->loss)) return;
+  if (link->blocked || (link->loses && draw(E, link->loss_stream, tx) >= link->loss)) return 0;
   call_in(E, delay, kind, thing, number);
   if (copied) {
     delay = draw(E, link->copy_latency_stream, tx);
     delay += draw(E, link->copy_delay_stream, tx);
     call_in(E, delay, kind, thing, number);
   }
+  return 1 + copied;
 }
 
 static int carry(Engine *E, Link *link, int kind, void *thing, int64_t number, int64_t tx) {
@@ -860,7 +938,7 @@ static void at_the_node(Engine *E, Call *call) {
   Head *H = &E->head;
   int64_t tx = call->tx;
   Actor *actor = actor_of(E, tx, call->entry);
-  notify(E, actor ? actor : spawn(E, tx, call->entry), H->request[E->tx[tx].shape]);
+  notify(E, actor ? actor : spawn(E, tx, call->entry), H->request[E->tx[tx].shape], -1);
   if (E->tx[tx].asking) { E->tx[tx].asking = 0; H->asking--; }
   if (!H->insists) free_call(E, call);
   else if (!H->remote) wait_for_answer(E, call);
@@ -869,7 +947,7 @@ static void at_the_node(Engine *E, Call *call) {
 static void ask(Engine *E, Call *call) {
   Head *H = &E->head;
   if (!H->remote) { at_the_node(E, call); return; }
-  Link *link = link_of(E, NODES - 1, call->entry);
+  Link *link = link_of(E, CLIENT, call->entry);
   if (!carry(E, link, AT_THE_NODE, call, 0, call->tx)) unreached(E, call);
   else if (H->insists) wait_for_answer(E, call);
 }
@@ -905,7 +983,7 @@ static void answered(Engine *E, int64_t tx, int outcome) {
     }
   } else {
     T->answer = (uint8_t)outcome;
-    call_in(E, draw(E, link_of(E, H->entry, NODES - 1)->draw, tx), ANSWER_ARRIVES, NULL, tx);
+    call_in(E, draw(E, link_of(E, H->entry, CLIENT)->draw, tx), ANSWER_ARRIVES, NULL, tx);
   }
 }
 
@@ -976,6 +1054,17 @@ static void served(Engine *E, Work *work) {
   if (work->epoch == E->node[work->node].pool.epoch) run_work(E, work);
 }
 
+/* A worker begins on it, and its outbox rows, if it will have any, are numbered. */
+static void begin_rows(Engine *E, Work *work) {
+  Template *template = &E->template[work->template];
+  Node *node = &E->node[work->node];
+  int rows = template->accepted_rows > template->refused_rows ? template->accepted_rows : template->refused_rows;
+  if (template->type == TRANSACT && !node->at_commit && rows) {
+    work->number = node->next_row;
+    node->next_row += rows;
+  }
+}
+
 static int submit(Engine *E, Work *work, double demand) {
   Pool *pool = &E->node[work->node].pool;
   double now = E->head.now;
@@ -984,6 +1073,7 @@ static int submit(Engine *E, Work *work, double demand) {
     pool->since = now;
     pool->free--;
     work->epoch = pool->epoch;
+    begin_rows(E, work);
     work->since = now;
     enter(&pool->served, now);
     pool->work += demand * pool->factor;
@@ -1017,6 +1107,7 @@ static void release_worker(Engine *E, Work *work) {
     if (!pool->head) pool->tail = NULL;
     pool->waiting_count--;
     following->epoch = pool->epoch;
+    begin_rows(E, following);
     leave(&pool->waiting, now, following->since);
     following->since = now;
     enter(&pool->served, now);
@@ -1483,6 +1574,31 @@ static void harden(Engine *E, Work *work) {
   force(E, work->node, flush, work->tx);
 }
 
+/* The outbox rows of a local transaction appear, in the order of their numbers, and the relay is woken if the strategy wants it. */
+static void commit_rows(Engine *E, Work *work, int refused) {
+  Template *template = &E->template[work->template];
+  Node *node = &E->node[work->node];
+  int count = refused ? template->refused_rows : template->accepted_rows;
+  if (!count) return;
+  int64_t number = work->number;
+  if (number < 0) {
+    number = node->next_row;
+    node->next_row += count;
+  }
+  for (int i = 0; i < count; i++) {
+    Row *row = new_row(E), *before = node->last_row;
+    while (before && before->number > number + i) before = before->before;
+    *row = (Row){number + i, work->tx, refused ? template->refused_row[i] : template->accepted_row[i], 0, before, NULL, NULL};
+    row->next = before ? before->next : node->first_row;
+    if (row->next) row->next->before = row;
+    else node->last_row = row;
+    if (before) before->next = row;
+    else node->first_row = row;
+    node->rows++;
+  }
+  if (E->head.wake_on_commit && node->relay.actor) call_in(E, 0.0, WAKE, NULL, work->node);
+}
+
 static void commit_work(Engine *E, Work *work) {
   Template *template = &E->template[work->template];
   Node *node = &E->node[work->node];
@@ -1497,6 +1613,7 @@ static void commit_work(Engine *E, Work *work) {
   }
   if (work->tombstone) write_row(E, node, work->tx, template->undoes, E->head.tombstone_value);
   if (work->changes && status == DONE) apply(E, work, work->steps, template->compensation);
+  if (template->accepted_rows | template->refused_rows) commit_rows(E, work, status == REFUSED);
   if (work->keys) release(E, work);
   finish(E, work, status, 0);
 }
@@ -1529,7 +1646,7 @@ static void run_at_once(Engine *E, Work *work) {
   Template *template = &E->template[work->template];
   if (play_operations(E, work)) {
     work->row = template->accepted;
-    if (!work->changes && template->key < 0) {
+    if (!work->changes && template->key < 0 && !template->accepted_rows) {
       finish(E, work, DONE, 0);
       return;
     }
@@ -1584,7 +1701,7 @@ static void evaluate(Engine *E, Work *work) {
   }
   if (template->type == TRANSACT) {
     work->row = template->accepted;
-    if (!work->changes && template->key < 0) {
+    if (!work->changes && template->key < 0 && !template->accepted_rows) {
       release(E, work);
       finish(E, work, DONE, 0);
       return;
@@ -1719,11 +1836,13 @@ static void submit_work(Engine *E, Actor *actor, int number) {
   work->locked_from = work->since = work->prepared_since = 0.0;
   work->wait_since = -1.0;
   work->waits_for = -1;
+  work->number = -1;
   work->seen = 0;
   work->steps = 0;
   for (int i = 0; i < template->steps; i++) work->steps |= (uint64_t)1 << template->step[i];
   actor->work = work;
   if (open_of(E, work->tx, work->node)) {
+    begin_rows(E, work);
     run_work(E, work);
     return;
   }
@@ -1750,6 +1869,7 @@ static Actor *spawn(Engine *E, int64_t tx, int node) {
   actor->timers = 0;
   actor->phase = IDLE;
   actor->alive = 1;
+  actor->is_relay = 0;
   actor->head = actor->tail = NULL;
   actor->work = NULL;
   for (int i = 0; i < TIMERS; i++) actor->timer[i] = NULL;
@@ -1758,26 +1878,28 @@ static Actor *spawn(Engine *E, int64_t tx, int node) {
   return actor;
 }
 
-static void post(Engine *E, Actor *actor, int32_t event) {
+static void post(Engine *E, Actor *actor, int32_t event, int64_t id) {
   Mail *mail = new_mail(E);
   mail->event = event;
+  mail->id = id;
   mail->next = NULL;
   if (actor->tail) actor->tail->next = mail;
   else actor->head = mail;
   actor->tail = mail;
 }
 
-static void notify(Engine *E, Actor *actor, int32_t event) {
-  if (actor->phase) post(E, actor, event);
-  else play(E, actor, event);
+/* An event happens to a machine; `id` is that of a delivery, else -1. */
+static void notify(Engine *E, Actor *actor, int32_t event, int64_t id) {
+  if (actor->phase) post(E, actor, event, id);
+  else play(E, actor, event, id);
 }
 
 static void receive(Engine *E, int64_t tx, int32_t event) {
   int node = E->event_node[event];
   Actor *actor = actor_of(E, tx, node);
   if (!actor) actor = spawn(E, tx, node);
-  else if (actor->phase) { post(E, actor, event); return; }
-  play(E, actor, event);
+  else if (actor->phase) { post(E, actor, event, -1); return; }
+  play(E, actor, event, -1);
 }
 
 static void free_it(Engine *E, Actor *actor) {
@@ -1807,14 +1929,293 @@ static void forget(Engine *E, Actor *actor) {
   while (mail) {
     Mail *next = mail->next;
     int32_t event = mail->event;
+    int64_t id = mail->id;
     free_mail(E, mail);
     Actor *other = actor_of(E, tx, node);
-    notify(E, other ? other : spawn(E, tx, node), event);
+    notify(E, other ? other : spawn(E, tx, node), event, id);
     mail = next;
   }
 }
 
-static void handle(Engine *E, Actor *actor, int32_t event) {
+/* --- the broker ----------------------------------------------------------------------------------------------------------------------------- */
+
+enum { BUCKETS = 1 << 16 };
+
+static void publish(Engine *E, Actor *actor, int32_t event, int64_t tx, int32_t on_done, int32_t on_failed);
+
+static void confirm(Engine *E, Publication *publication, int done) {
+  Actor *actor = publication->actor;
+  if (!actor->alive || actor->gen != publication->gen) return;
+  if (actor->is_relay) relay_published(E, actor, publication->tx, done);
+  else notify(E, actor, done ? publication->on_done : publication->on_failed, -1);
+}
+
+static void let_publication(Engine *E, Publication *publication) {
+  if (--publication->refs == 0) free_publication(E, publication);
+}
+
+static void leave_producer(Engine *E, Publication *publication) {
+  publication->refs += transmit(E, link_of(E, publication->node, BROKER), AT_THE_BROKER, publication, 0, publication->tx);
+}
+
+/* Take a message from a producer's hands: the bytes leave after the linger time. */
+static void publish(Engine *E, Actor *actor, int32_t event, int64_t tx, int32_t on_done, int32_t on_failed) {
+  Transaction *T = record(E, tx);
+  if (T) T->broker_messages++;
+  Publication *publication = new_publication(E);
+  Token *token = new_token(E);
+  *publication = (Publication){actor, actor->gen, actor->node, event, on_done, on_failed, 2, 1, tx, token, NULL};
+  token->owner = publication;
+  token->kind = PUBLISH_TIMEOUT;
+  start_timer(E, token, E->head.publish_timeout, 0.0);
+  double linger = draw(E, E->head.linger, tx);
+  if (linger > 0) {
+    call_in(E, linger, LEAVE, publication, 0);
+  } else {
+    leave_producer(E, publication);
+    let_publication(E, publication);
+  }
+}
+
+static void time_out(Engine *E, Publication *publication) {
+  publication->timeout = NULL;
+  if (publication->open) {
+    publication->open = 0;
+    confirm(E, publication, 0);
+  }
+  let_publication(E, publication);
+}
+
+static void deliver(Engine *E, Parcel *parcel) {
+  Transaction *T = record(E, parcel->tx);
+  if (parcel->sent) {
+    E->head.redelivered++;
+    if (T) T->retries++;
+  }
+  parcel->sent = 1;
+  transmit(E, link_of(E, BROKER, parcel->node), DELIVER, (void *)(intptr_t)parcel->id, parcel->tx << 24 | parcel->event, parcel->tx);
+  Token *token = parcel->timer = new_token(E);
+  token->owner = parcel;
+  token->kind = REDELIVERY;
+  start_timer(E, token, E->head.redelivery, 0.0);
+}
+
+static void remove_parcel(Engine *E, Parcel *parcel) {
+  Parcel **at = &E->parcel[parcel->id & (BUCKETS - 1)];
+  while (*at != parcel) at = &(*at)->next;
+  *at = parcel->next;
+  E->head.parcels--;
+  E->node[parcel->node].held--;
+  if (parcel->timer) parcel->timer->owner = NULL;
+  if (E->head.in_order) {
+    Place *place = have_place(E, parcel->tx, parcel->node);
+    Parcel **one = &place->head, *last = NULL;
+    int first = place->head == parcel;
+    while (*one && *one != parcel) { last = *one; one = &(*one)->behind; }
+    if (*one) *one = parcel->behind;
+    if (place->tail == parcel) place->tail = last;
+    Parcel *next = place->head;
+    if (!next) drop_place(E, parcel->tx, parcel->node);
+    else if (first) deliver(E, next);
+  }
+  free_parcel(E, parcel);
+}
+
+static void redeliver(Engine *E, Parcel *parcel) {
+  parcel->timer = NULL;
+  if (E->head.has_retention && E->head.now - parcel->stored > E->head.retention) {
+    E->head.lost++;
+    remove_parcel(E, parcel);
+  } else {
+    deliver(E, parcel);
+  }
+}
+
+static int is_duplicate(Engine *E, int64_t tx, int32_t event) {
+  double now = E->head.now, window = E->head.deduplication;
+  if (window <= 0) return 0;
+  while (E->seen_first && !(E->seen_first->since >= now - window)) {
+    Seen *old = E->seen_first, **at = &E->seen_at[mix(old->tx, old->event) & (BUCKETS - 1)];
+    while (*at != old) at = &(*at)->next;
+    *at = old->next;
+    E->seen_first = old->behind;
+    if (!E->seen_first) E->seen_last = NULL;
+    free_seen(E, old);
+  }
+  Seen **bucket = &E->seen_at[mix(tx, event) & (BUCKETS - 1)];
+  for (Seen *one = *bucket; one; one = one->next)
+    if (one->tx == tx && one->event == event) return 1;
+  Seen *one = new_seen(E);
+  *one = (Seen){tx, event, now, *bucket, NULL};
+  *bucket = one;
+  if (E->seen_last) E->seen_last->behind = one;
+  else E->seen_first = one;
+  E->seen_last = one;
+  return 0;
+}
+
+static void store_message(Engine *E, Publication *publication) {
+  int64_t tx = publication->tx;
+  int32_t event = publication->event;
+  if (!is_duplicate(E, tx, event)) {
+    Parcel *parcel = new_parcel(E);
+    *parcel = (Parcel){.id = E->head.next_parcel++, .tx = tx, .event = event, .node = E->event_node[event], .stored = E->head.now};
+    Parcel **bucket = &E->parcel[parcel->id & (BUCKETS - 1)];
+    parcel->next = *bucket;
+    *bucket = parcel;
+    E->head.parcels++;
+    E->node[parcel->node].held++;
+    int first = 1;
+    if (E->head.in_order) {
+      Place *place = have_place(E, tx, parcel->node);
+      first = !place->head;
+      if (first) place->head = parcel;
+      else place->tail->behind = parcel;
+      place->tail = parcel;
+    }
+    if (first) deliver(E, parcel);
+  }
+  publication->refs += transmit(E, link_of(E, BROKER, publication->node), CONFIRM, publication, 0, tx);
+}
+
+static void confirmed(Engine *E, Publication *publication) {
+  if (!publication->open) return;
+  publication->open = 0;
+  if (publication->timeout) {
+    publication->timeout->owner = NULL;
+    publication->timeout = NULL;
+    publication->refs--; /* the token's: the caller holds another one */
+  }
+  confirm(E, publication, 1);
+}
+
+static void acknowledged(Engine *E, int64_t id) {
+  for (Parcel *parcel = E->parcel[id & (BUCKETS - 1)]; parcel; parcel = parcel->next)
+    if (parcel->id == id) { remove_parcel(E, parcel); return; }
+}
+
+/* --- the relay: simtx.protocols.relay, with the reader "marks" ------------------------------------------------------------------------------------ */
+
+static void relay_publish(Engine *E, Actor *actor, Row *row) { publish(E, actor, row->event, row->tx, -1, -1); }
+
+/* Read unmarked rows, and publish the first of each transaction that is not on its way already. */
+static void relay_reads(Engine *E, Actor *actor) {
+  Node *node = &E->node[actor->node];
+  Relay *relay = &node->relay;
+  int count = 0;
+  for (Row *row = node->first_row; row && count < relay->batch; row = row->next) count++;
+  relay->more = count >= relay->batch;
+  Row *row = node->first_row;
+  for (int i = 0; i < count; i++, row = row->next) {
+    if (row->known) continue;
+    row->known = 1;
+    row->behind = NULL;
+    relay->known++;
+    Place *place = have_place(E, row->tx, actor->node);
+    if (!place->flying) {
+      place->flying = row;
+      relay_publish(E, actor, row);
+    } else {
+      Row *last = place->flying;
+      while (last->behind) last = last->behind;
+      last->behind = row;
+    }
+  }
+}
+
+static void mark_row(Engine *E, Node *node, Row *row) {
+  if (row->before) row->before->next = row->next;
+  else node->first_row = row->next;
+  if (row->next) row->next->before = row->before;
+  else node->last_row = row->before;
+  node->rows--;
+  free_row(E, row);
+}
+
+static void relay_published(Engine *E, Actor *actor, int64_t tx, int done) {
+  Node *node = &E->node[actor->node];
+  Relay *relay = &node->relay;
+  Place *place = find_place(E, tx, actor->node);
+  Row *row = place ? place->flying : NULL;
+  if (!row) { fail(E, 9); return; }
+  if (!done) {
+    Held *held = new_held(E);
+    *held = (Held){tx, NULL};
+    if (relay->last) relay->last->next = held;
+    else relay->held = held;
+    relay->last = held;
+    if (relay->backing_off) return;
+    relay->backing_off = 1;
+    set_timer(E, actor, BACKOFF, 0.0, relay->bound[relay->rounds < 65 ? relay->rounds : 65]);
+    return;
+  }
+  relay->rounds = 0;
+  relay->known--;
+  Row *next = row->behind;
+  place->flying = next;
+  mark_row(E, node, row);
+  if (next) {
+    relay_publish(E, actor, next);
+    return;
+  }
+  drop_place(E, tx, actor->node);
+  if (relay->more && !relay->known) {
+    relay->more = 0;
+    relay_reads(E, actor);
+  }
+}
+
+static void relay_rings(Engine *E, Actor *actor, int kind) {
+  Relay *relay = &E->node[actor->node].relay;
+  if (kind == POLL) {
+    set_timer(E, actor, POLL, relay->interval, 0.0);
+    relay_reads(E, actor);
+    return;
+  }
+  relay->backing_off = 0;
+  relay->rounds++;
+  Held *held = relay->held;
+  relay->held = relay->last = NULL;
+  while (held) {
+    Held *next = held->next;
+    Place *place = find_place(E, held->tx, actor->node);
+    if (place && place->flying) relay_publish(E, actor, place->flying);
+    free_held(E, held);
+    held = next;
+  }
+  if (relay->rounds == relay->alert_after) E->head.alerts++;
+}
+
+EXPORT void engine_start_relay(Engine *E, int number, double interval, int batch, int alert_after, const double *bounds) {
+  Relay *relay = &E->node[number].relay;
+  Actor *actor = new_actor(E);
+  memset(actor->timer, 0, sizeof actor->timer);
+  actor->tx = -1;
+  actor->node = number;
+  actor->is_relay = actor->alive = 1;
+  actor->timers = 0;
+  relay->actor = actor;
+  relay->interval = interval;
+  relay->batch = batch;
+  relay->alert_after = alert_after;
+  memcpy(relay->bound, bounds, sizeof relay->bound);
+  set_timer(E, actor, POLL, 0.0, interval);
+  relay_reads(E, actor);
+}
+
+static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
+  if (id >= 0) { /* a delivery: which of those it knows already, or another one */
+    int which = 0, held = E->state_ids[actor->state];
+    while (which < held && actor->id[which] != id) which++;
+    if (which == held) which = NEW_ID;
+    int32_t delivered = E->delivery[event][which];
+    if (delivered < 0) {
+      delivered = E->calls.delivery(event, which);
+      if (delivered < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
+      E->delivery[event][which] = delivered;
+    }
+    event = delivered;
+  }
   int32_t number = E->table[(int64_t)actor->state * E->event_room + event];
   if (number < 0) {
     number = E->calls.learn(actor->state, event);
@@ -1824,11 +2225,16 @@ static void handle(Engine *E, Actor *actor, int32_t event) {
   actor->state = transition->state;
   actor->pc = transition->start;
   actor->end = transition->end;
+  if (E->head.has_broker) {
+    for (int i = 0; i < IDS; i++) actor->was[i] = actor->id[i];
+    actor->was[NEW_ID] = id;
+    for (int i = 0; i < transition->ids; i++) actor->id[i] = actor->was[transition->id[i]];
+  }
 }
 
-static void play(Engine *E, Actor *actor, int32_t event) {
+static void play(Engine *E, Actor *actor, int32_t event, int64_t id) {
   actor->phase = BUSY;
-  handle(E, actor, event);
+  handle(E, actor, event, id);
   go_on(E, actor);
 }
 
@@ -1900,16 +2306,20 @@ static void go_on(Engine *E, Actor *actor) {
         H->alerts++;
         if (a && T) T->stuck = 1;
         break;
+      case DO_PUBLISH: publish(E, actor, a, tx, program->b, program->c); break;
+      case DO_ACKNOWLEDGE: transmit(E, link_of(E, actor->node, BROKER), ACKNOWLEDGED, NULL, actor->was[a], tx); break;
       default: fail(E, 7);
       }
     }
     int32_t event;
+    int64_t id = -1;
     if (actor->done >= 0) {
       event = actor->done;
       actor->done = -1;
     } else if (actor->head && actor->alive) {
       Mail *mail = actor->head;
       event = mail->event;
+      id = mail->id;
       actor->head = mail->next;
       if (!actor->head) actor->tail = NULL;
       free_mail(E, mail);
@@ -1923,7 +2333,7 @@ static void go_on(Engine *E, Actor *actor) {
       }
       return;
     }
-    handle(E, actor, event);
+    handle(E, actor, event, id);
   }
 }
 
@@ -1964,6 +2374,28 @@ EXPORT int engine_run(Engine *E) {
       if (!H->insists) free_call(E, entry.thing);
       break;
     case ANSWER_ARRIVES: answer_arrives(E, entry.number); break;
+    case LEAVE:
+      leave_producer(E, entry.thing);
+      let_publication(E, entry.thing);
+      break;
+    case AT_THE_BROKER: call_in(E, draw(E, H->acknowledgement, ((Publication *)entry.thing)->tx), STORE, entry.thing, 0); break;
+    case STORE:
+      store_message(E, entry.thing);
+      let_publication(E, entry.thing);
+      break;
+    case CONFIRM:
+      confirmed(E, entry.thing);
+      let_publication(E, entry.thing);
+      break;
+    case DELIVER: {
+      int64_t tx = entry.number >> 24;
+      int32_t event = (int32_t)(entry.number & 0xFFFFFF);
+      Actor *actor = actor_of(E, tx, E->event_node[event]);
+      notify(E, actor ? actor : spawn(E, tx, E->event_node[event]), event, (int64_t)(intptr_t)entry.thing);
+      break;
+    }
+    case ACKNOWLEDGED: acknowledged(E, entry.number); break;
+    case WAKE: relay_reads(E, E->node[entry.number].relay.actor); break;
     case LOSE_PATIENCE: lose_patience(E, entry.number); break;
     default: fail(E, 7);
     }
@@ -1982,6 +2414,13 @@ EXPORT int engine_quiet(Engine *E) {
       if (place->node < 0 || !(place->actor || place->prepared)) continue;
       if (place->tx < 0 || E->tx[place->tx].closed || !E->tx[place->tx].stuck) return 0;
     }
+  for (int i = 0; i < E->head.nodes; i++)
+    for (Row *row = E->node[i].first_row; row; row = row->next)
+      if (E->tx[row->tx].closed || !E->tx[row->tx].stuck) return 0;
+  if (E->head.parcels)
+    for (int i = 0; i < BUCKETS; i++)
+      for (Parcel *parcel = E->parcel[i]; parcel; parcel = parcel->next)
+        if (E->tx[parcel->tx].closed || !E->tx[parcel->tx].stuck) return 0;
   for (int64_t tx = E->head.first_open; tx < E->head.asked; tx++)
     if (E->tx[tx].durable && (E->tx[tx].closed || !E->tx[tx].stuck)) return 0;
   return 1;
@@ -1998,6 +2437,11 @@ EXPORT void engine_finish(Engine *E) {
     if (place->node >= 0 && place->tx >= 0 && (place->actor || place->prepared)) working[place->tx] = 1;
   }
   for (int64_t tx = 0; tx < H->asked; tx++) working[tx] |= E->tx[tx].durable != 0;
+  for (int i = 0; i < H->nodes; i++)
+    for (Row *row = E->node[i].first_row; row; row = row->next) { working[row->tx] = 1; H->unpublished++; }
+  if (H->parcels)
+    for (int i = 0; i < BUCKETS; i++)
+      for (Parcel *parcel = E->parcel[i]; parcel; parcel = parcel->next) working[parcel->tx] = 1;
   for (int64_t i = 0; i < E->place_room; i++) {
     Place *place = &E->place[i];
     if (place->node < 0 || !place->prepared) continue;
@@ -2046,6 +2490,8 @@ EXPORT Engine *engine_new(const Calls *calls) {
   for (int i = 0; i < NODES; i++)
     for (int j = 0; j <= NODES; j++) E->node[i].link[j] = -1;
   E->row_room = 8;
+  E->parcel = slab(E, BUCKETS * sizeof(Parcel *));
+  E->seen_at = slab(E, BUCKETS * sizeof(Seen *));
   E->lane = slab(E, 1024 * sizeof(Lane *));
   return E;
 }
@@ -2053,7 +2499,7 @@ EXPORT Engine *engine_new(const Calls *calls) {
 EXPORT void engine_free(Engine *E) {
   for (int i = 0; i < E->slab_count; i++) free(E->slabs[i]);
   void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->table,
-                 E->is_initial, E->event_node, E->transition, E->program, E->operation, E->template, E->number, E->place};
+                 E->is_initial, E->event_node, E->state_ids, E->delivery, E->transition, E->program, E->operation, E->template, E->number, E->place};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
   free(E);
 }
@@ -2093,7 +2539,7 @@ EXPORT void engine_node(Engine *E, int number, int stream, int flush, int instan
   node->generation = 2;
 }
 
-EXPORT void engine_store(Engine *E, int number, int serializable, double lock_timeout, double retention, int workers, int limit) {
+EXPORT void engine_store(Engine *E, int number, int serializable, double lock_timeout, double retention, int workers, int limit, int at_commit) {
   Node *node = &E->node[number];
   node->has_store = 1;
   node->serializable = serializable;
@@ -2101,6 +2547,7 @@ EXPORT void engine_store(Engine *E, int number, int serializable, double lock_ti
   node->retention = node->rotate_at = retention;
   node->pool.workers = node->pool.free = workers;
   node->pool.limit = limit;
+  node->at_commit = at_commit;
   node->pool.factor = 1.0;
 }
 
@@ -2134,12 +2581,13 @@ EXPORT int engine_key(Engine *E, int node, const char *name, double first, int h
   return E->keys++;
 }
 
-/* A key's value and what it ought to be: 1 if it has a value, plus 2 if anything is expected of it. */
-EXPORT int engine_value(Engine *E, int number, double *value, double *expected) {
-  Key *key = &E->key[number];
-  *value = key->value;
-  *expected = key->expected;
-  return key->has_value + 2 * key->has_expected;
+/* Of every key: its value, what it ought to be, and 1 if it has a value, plus 2 if anything is expected of it. */
+EXPORT void engine_values(Engine *E, double *value, double *expected, uint8_t *has) {
+  for (int i = 0; i < E->keys; i++) {
+    value[i] = E->key[i].value;
+    expected[i] = E->key[i].expected;
+    has[i] = (uint8_t)(E->key[i].has_value + 2 * E->key[i].has_expected);
+  }
 }
 
 EXPORT int engine_page(Engine *E, const double *demands, const double *amounts, const int32_t *keys, const uint8_t *shapes) {
@@ -2173,6 +2621,9 @@ static void resize_table(Engine *E, int states, int events) {
     if (E->event_room) memcpy(table + (int64_t)i * events, E->table + (int64_t)i * E->event_room, (size_t)E->event_room * sizeof(int32_t));
   free(E->table);
   E->table = table;
+  E->state_ids = realloc(E->state_ids, (size_t)states * sizeof(int32_t));
+  E->delivery = realloc(E->delivery, (size_t)events * sizeof *E->delivery);
+  if (!E->state_ids || !E->delivery) abort();
   E->is_initial = realloc(E->is_initial, (size_t)states);
   E->event_node = realloc(E->event_node, (size_t)events * sizeof(int32_t));
   if (!E->is_initial || !E->event_node) abort();
@@ -2180,15 +2631,17 @@ static void resize_table(Engine *E, int states, int events) {
   E->event_room = events;
 }
 
-EXPORT int engine_state(Engine *E, int is_initial) {
+EXPORT int engine_state(Engine *E, int is_initial, int ids) {
   if (E->states == E->state_room) resize_table(E, E->state_room ? 2 * E->state_room : 128, E->event_room ? E->event_room : 128);
   E->is_initial[E->states] = (uint8_t)is_initial;
+  E->state_ids[E->states] = ids;
   return E->states++;
 }
 
 EXPORT int engine_event(Engine *E, int node) {
   if (E->events == E->event_room) resize_table(E, E->state_room ? E->state_room : 128, E->event_room ? 2 * E->event_room : 128);
   E->event_node[E->events] = node;
+  for (int i = 0; i <= IDS; i++) E->delivery[E->events][i] = -1;
   return E->events++;
 }
 
@@ -2207,9 +2660,10 @@ EXPORT int engine_program(Engine *E, int op, int a, int b, int c) {
   return E->programs++;
 }
 
-EXPORT int engine_transition(Engine *E, int state, int event, int next, int start, int end) {
+EXPORT int engine_transition(Engine *E, int state, int event, int next, int start, int end, int ids, const int32_t *id) {
   GROW(E->transition, E->transitions, E->transition_room, 1)
-  E->transition[E->transitions] = (Transition){next, start, end};
+  E->transition[E->transitions] = (Transition){.state = next, .start = start, .end = end, .ids = ids};
+  for (int i = 0; i < ids && i < IDS; i++) E->transition[E->transitions].id[i] = id[i];
   if (state < 0 || state >= E->states || event < 0 || event >= E->events || next < 0 || next >= E->states || end > E->programs) return -1;
   E->table[(int64_t)state * E->event_room + event] = E->transitions;
   return E->transitions++;
@@ -2254,13 +2708,13 @@ EXPORT void engine_arrivals(Engine *E) {
 }
 
 /* Pool, disk and store of a node: what simtx.simulator.counted reads. */
-typedef struct { double busy_time, work, since, disk_busy, locks_held; int64_t locks_taken, lock_queue; int32_t busy, queue, prepared, unused; Station waiting, served, waits; } Figures;
+typedef struct { double busy_time, work, since, disk_busy, locks_held; int64_t locks_taken, lock_queue; int32_t busy, queue, prepared, rows, held, unused; Station waiting, served, waits; } Figures;
 EXPORT int engine_figures_size(void) { return (int)sizeof(Figures); }
 EXPORT void engine_figures(Engine *E, int number, Figures *figures) {
   Node *node = &E->node[number];
   Pool *pool = &node->pool;
   *figures = (Figures){pool->busy_time, pool->work, pool->since, node->disk.busy_time, node->locks_held, node->locks_taken, node->lock_queue,
-                       pool->workers - pool->free, pool->waiting_count, node->prepared, 0, pool->waiting, pool->served, node->lock_waits};
+                       pool->workers - pool->free, pool->waiting_count, node->prepared, node->rows, node->held, 0, pool->waiting, pool->served, node->lock_waits};
 }
 /* Python has brought a pool's busy time up to now. */
 EXPORT void engine_account(Engine *E, int number, double busy_time, double since) {

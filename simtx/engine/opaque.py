@@ -21,8 +21,13 @@ class NotCompiled(Exception):
 
 
 def _refuse(self: object, *_: object, **__: object) -> NoReturn:
-    what = {"OpaqueTx": "number", "OpaqueKey": "keys", "OpaqueAmount": "amounts"}[type(self).__name__]
-    raise NotCompiled(f"a machine looks into the {what} of its transaction")
+    what = {
+        "OpaqueTx": "number of its transaction",
+        "OpaqueKey": "keys of its transaction",
+        "OpaqueAmount": "amounts of its transaction",
+        "OpaqueId": "id of a delivery",
+    }
+    raise NotCompiled(f"a machine looks into the {what[type(self).__name__]}")
 
 
 def _identity(self: object, other: object) -> bool:
@@ -69,6 +74,44 @@ def _sealed(base: type) -> dict[str, Callable[..., Any]]:
 OpaqueTx: Final = type("OpaqueTx", (int,), {**_sealed(int), "__doc__": "The number of a transaction."})
 OpaqueKey: Final = type("OpaqueKey", (str,), {**_sealed(str), "__doc__": "A key of a store."})
 OpaqueAmount: Final = type("OpaqueAmount", (float,), {**_sealed(float), "__doc__": "An amount."})
+
+
+class OpaqueId(int):
+    """The id of a delivery: a number from 0 on, of which a machine may ask whether it is one at all, and whether it is the same as another.
+
+    Ids that differ are different objects, and the same id is the same object, so that a comparison of two is answered.
+    """
+
+    __hash__ = int.__hash__
+    __repr__ = __str__ = __format__ = _marked
+
+    def __eq__(self, other: object) -> bool:
+        return self is other if type(other) is OpaqueId else self._above(other) and False
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __lt__(self, other: object) -> bool:
+        return self._above(other) and False
+
+    def __le__(self, other: object) -> bool:
+        return self._above(other) and False
+
+    def __gt__(self, other: object) -> bool:
+        return self._above(other)
+
+    def __ge__(self, other: object) -> bool:
+        return True if type(other) is int and other == 0 else self._above(other)
+
+    def _above(self, other: object) -> bool:
+        if type(other) is int and other < 0:
+            return True
+        raise NotCompiled("a machine computes with the id of a delivery")
+
+
+for _name, _method in _sealed(int).items():
+    if _name not in vars(OpaqueId):
+        setattr(OpaqueId, _name, _method)
 
 
 def check_clean(value: object) -> None:

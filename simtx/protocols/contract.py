@@ -467,24 +467,25 @@ class Machine:
 
     def key(self) -> Key:
         """All fields as one hashable value: two machines with equal keys behave alike for ever."""
-        return (type(self).__name__, *(_freeze(getattr(self, name)) for name in _slots(type(self))))
+        return (type(self).__name__, *(_freeze(getattr(self, name)) for name in slots_of(type(self))))
 
     def clone(self) -> Machine:
         """An independent copy; containers are copied, the values inside are shared."""
         twin = object.__new__(type(self))
-        for name in _slots(type(self)):
+        for name in slots_of(type(self)):
             value = getattr(self, name)
             setattr(twin, name, copy.copy(value) if isinstance(value, list | dict | set) else value)
         return twin
 
     def __repr__(self) -> str:
         fields = ", ".join(
-            f"{name}={getattr(self, name)!r}" for name in _slots(type(self)) if name not in ("node", "tx", "state")
+            f"{name}={getattr(self, name)!r}" for name in slots_of(type(self)) if name not in ("node", "tx", "state")
         )
         return f"<{type(self).__name__} tx {self.tx} on {self.node}: {self.state}{'; ' + fields if fields else ''}>"
 
 
-def _slots(cls: type) -> tuple[str, ...]:
+def slots_of(cls: type) -> tuple[str, ...]:
+    """Names of all fields of a class of machines, its bases' first."""
     names = _SLOTS.get(cls)
     if names is None:
         names = tuple(name for base in reversed(cls.__mro__) for name in getattr(base, "__slots__", ()))

@@ -24,7 +24,8 @@ from simtx.metrics.ledger import Columns
 from simtx.metrics.still_open import StillOpen
 from simtx.protocols import Strategy
 from simtx.protocols.extras import policies_in_force
-from simtx.protocols.names import CLIENT
+from simtx.protocols.names import BROKER, CLIENT
+from simtx.protocols.relay import MINIMUM_POLL_INTERVAL, Relay
 from simtx.scenario.distributions import Constant
 from simtx.simulator.environment import URGENT
 from simtx.simulator.sampler import Sampler
@@ -41,7 +42,7 @@ _ENDINGS: Final = np.array(
 _ANSWERS: Final = np.array(OUTCOMES, dtype=object)
 _RULES: Final = ("timeout", "detect", "wait-die")
 _FLUSHES: Final = ("parallel", "serial", "group")
-_CLIENT: Final = layout.NODES - 1
+_RELAY_BOUNDS: Final = 66
 
 _COLUMNS: Final = {
     "arrival_s": "arrival",
@@ -78,6 +79,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "Link": "latency loss duplication reorder reorder_delay",
     "Transaction": "name parameters steps",
     "StepSpec": "index name service operations compensation kind after refusal service_time compensation_time",
+    "Broker": "zone ack ack_latency linger redelivery deduplication_window deduplication_after_restart ordered retention",
     "OperationSpec": "key kind amount parameter low high",
     "Parameter": "population popularity exponent prefix values integer",
 }
@@ -87,10 +89,10 @@ _KNOWN: Final[Mapping[str, str]] = {
 def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
     """Why a run of this cannot be compiled, as the rest of a sentence; empty if it can, as far as one sees before it is played."""
     policies = policies_in_force(strategy, scenario.policies)
-    if strategy.uses_broker:
-        return f"'{strategy.name}' uses a broker"
-    if any(True for node in (*scenario.services, strategy.hub) if node for _ in strategy.daemons(node)):
-        return f"'{strategy.name}' has daemons"
+    for node in (*scenario.services, strategy.hub):
+        daemons = tuple(strategy.daemons(node)) if node is not None else ()
+        if any(type(daemon) is not Relay or daemon.reader != "marks" for daemon in daemons) or len(daemons) > 1:
+            return f"'{strategy.name}' has daemons that are not relays with the reader 'marks'"
     if scenario.faults:
         return "the scenario has faults"
     if scenario.common_mode is not None:
@@ -110,7 +112,15 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
 
 def _unknown(scenario: Scenario) -> str:
     """What of a scenario this module does not know."""
-    parts: list[Any] = [scenario, scenario.run, scenario.workload, scenario.clients, scenario.hub, scenario.hub.log]
+    parts: list[Any] = [
+        scenario,
+        scenario.run,
+        scenario.workload,
+        scenario.clients,
+        scenario.hub,
+        scenario.hub.log,
+        scenario.broker,
+    ]
     parts += [scenario.network, *scenario.network.links.values(), scenario.transaction]
     for service in scenario.services.values():
         parts += [service, service.store, service.store.log]
@@ -155,6 +165,7 @@ class CompiledWorld(World):
             layout.ARRIVALS(self._more_arrivals),
             layout.ENDED(self._ended),
             layout.LEARN(self._link),
+            layout.LEARN(self._delivery),
         )
         engine = self._library.engine_new(ctypes.byref(self._calls))
         if not engine:
@@ -163,8 +174,12 @@ class CompiledWorld(World):
         self._head = self._library.engine_head(engine).contents
         self._samples: list[Any] = []
         self._keys: dict[tuple[str, str], int] = {}
+        self._weights: dict[tuple[tuple[float, ...], ...], Any] = {}
         self._names = list(self.nodes)
-        self._index = {name: number for number, name in enumerate(self._names)} | {CLIENT: _CLIENT}
+        self._index = {name: number for number, name in enumerate(self._names)} | {
+            CLIENT: layout.CLIENT,
+            BROKER: layout.BROKER,
+        }
         self._times: Iterator[float] = self.clients.arrival_times()
         self.sampler = _Sampler(self)
         self.env.sequence = self._sequence
@@ -214,6 +229,7 @@ class CompiledWorld(World):
                     self.policies.dedup_retention,
                     service.workers,
                     -1 if service.queue_limit is None else service.queue_limit,
+                    int(service.store.outbox_order == "commit"),
                 )
         for spec in scenario.transaction.steps:
             head.undo[spec.index] = self._stream(
@@ -224,6 +240,7 @@ class CompiledWorld(World):
         if scenario.workload.think_time is not None:
             head.closed_workload = 1
             head.thinking = self._stream(scenario.workload.think_time, "workload", "think-time")
+        self._describe_broker()
         bounds = [clients.backoff.bound(attempt) for attempt in range(66)]
         library.engine_bounds(engine, (ctypes.c_double * len(bounds))(*bounds), len(bounds))
         self._plans = Plans(scenario, self.streams, self._key)
@@ -242,6 +259,34 @@ class CompiledWorld(World):
         if len(entries) != 1:
             raise NotCompiled("the entry node differs between transactions")
         head.entry = self._index[entries.pop()]
+
+    def _describe_broker(self) -> None:
+        if self.broker is None:
+            return
+        head, spec = self._head, self.scenario.broker
+        head.has_broker, head.in_order = 1, int(spec.ordered)
+        head.linger = self._stream(spec.linger, BROKER, "linger")
+        head.acknowledgement = self._stream(spec.ack_latency, BROKER, "ack")
+        head.wake_on_commit = int(self.wake_on_commit)
+        head.has_retention, head.retention = int(spec.retention is not None), spec.retention or 0.0
+        head.redelivery, head.deduplication = spec.redelivery, spec.deduplication_window
+        head.publish_timeout = self.policies.publish_timeout
+
+    def _start_relays(self) -> None:
+        for number, name in enumerate(self._names):
+            for relay in self.strategy.daemons(name):
+                if not isinstance(relay, Relay):
+                    raise NotCompiled("it has a daemon that is no relay")
+                policies = relay.policies
+                bounds = [policies.backoff.bound(round_) for round_ in range(_RELAY_BOUNDS)]
+                self._library.engine_start_relay(
+                    self._engine,
+                    number,
+                    max(policies.poll_interval, MINIMUM_POLL_INTERVAL),
+                    policies.poll_batch,
+                    policies.alert_after,
+                    (ctypes.c_double * _RELAY_BOUNDS)(*bounds),
+                )
 
     def _stream(self, distribution: Sampled, component: str, purpose: str) -> int:
         """Number of a stream in the engine."""
@@ -263,19 +308,23 @@ class CompiledWorld(World):
             store = self.nodes[service].store
             if store is None:
                 raise NotCompiled(f"{service} has no store")
-            weights = [factor for factors in store.weights_of(name) for factor in factors]
-            count = len(weights) // max(len(self.ledger.gauges), 1)
             if "\0" in name:
                 raise NotCompiled("a key holds a null character")
-            known = self._keys[service, name] = self._library.engine_key(
+            factors = tuple(store.weights_of(name))
+            weights = self._weights.get(factors)
+            if weights is None:
+                flat = [factor for one in factors for factor in one]
+                weights = self._weights[factors] = (ctypes.c_double * len(flat))(*flat)
+            known = self._library.engine_key(
                 self._engine,
                 self._index[service],
                 name.encode("utf-8", "surrogatepass"),
-                float(store.read(name)),
-                int(name in store.values),
-                count,
-                (ctypes.c_double * len(weights))(*weights),
+                store.read(name),
+                name in store.values,
+                len(factors),
+                weights,
             )
+            self._keys[service, name] = known
         return known
 
     # --- what C calls -------------------------------------------------------------------------------------------------------------
@@ -285,6 +334,9 @@ class CompiledWorld(World):
 
     def _duplicate(self, template: int, value: int) -> int:
         return self._learner.duplicate(template, value)
+
+    def _delivery(self, message: int, which: int) -> int:
+        return self._learner.delivery(message, which)
 
     def _fill(self, stream: int, major: int, minor: int, size: int, target: int) -> int:
         try:
@@ -335,7 +387,7 @@ class CompiledWorld(World):
             return -1
 
     def _name(self, number: int) -> str:
-        return CLIENT if number == _CLIENT else self._names[number]
+        return {layout.CLIENT: CLIENT, layout.BROKER: BROKER}.get(number) or self._names[number]
 
     def _made_link(self, source: str, destination: str) -> int:
         component, latency, spec = self.path(source, destination)
@@ -366,6 +418,7 @@ class CompiledWorld(World):
     def start(self) -> None:
         """Schedule the first arrivals, the warm-up's end and the samples of the timeline, in the order of `World.start`."""
         env, plan = self.env, self.scenario.run
+        self._start_relays()
         env.call_at(plan.warmup, self._open_window)
         if plan.duration is not None:
             env.call_at(plan.duration, self._time_is_over)
@@ -393,6 +446,7 @@ class CompiledWorld(World):
             self._raise()
             if what != layout.PYTHON:
                 env.now = head.now
+                self._pull()
                 return
             env.now, _, _, callback, argument = heappop(env.queue)
             head.now = env.now
@@ -469,17 +523,20 @@ class CompiledWorld(World):
         head, ledger = self._head, self.ledger
         self._library.engine_finish(self._engine)
         ledger.alerts = head.alerts
-        ledger.still_open = StillOpen(in_doubt=head.in_doubt_open, locks=head.locks_open)
+        ledger.still_open = StillOpen(head.in_doubt_open, head.locks_open, head.unpublished)
         self.deadlocks.victims, self.deadlocks.timeouts = head.victims, head.timeouts
         self.clients.asked, self.clients.repeated = head.asked, head.repeated
-        value, expected = ctypes.c_double(), ctypes.c_double()
-        for (service, name), number in self._keys.items():
-            has = self._library.engine_value(self._engine, number, ctypes.byref(value), ctypes.byref(expected))
+        count = len(self._keys)
+        values, expected, has = np.zeros(count), np.zeros(count), np.zeros(count, dtype=np.uint8)
+        self._library.engine_values(self._engine, pointer(values), pointer(expected), pointer(has))
+        for (service, name), value, wanted, known in zip(
+            self._keys, values.tolist(), expected.tolist(), has.tolist(), strict=True
+        ):
             store = self.nodes[service].store
-            if store is not None and has & 1:
-                store.values[name] = value.value
-            if has & 2:
-                ledger.expected.setdefault(service, {})[name] = expected.value
+            if store is not None and known & 1:
+                store.values[name] = value
+            if known & 2:
+                ledger.expected.setdefault(service, {})[name] = wanted
         self._columns(ledger.rows)
 
     def _columns(self, columns: Columns) -> None:
@@ -528,6 +585,9 @@ class _Sampler(Sampler):
         for name in self._compiled.scenario.services:
             found[f"queue_{name}"] = figures[name].queue
             found[f"lock_queue_{name}"] = figures[name].lock_queue
+            if self._compiled.broker is not None:
+                found[f"relay_{name}"] = figures[name].rows
+                found[f"broker_{name}"] = figures[name].held
         return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from simtx.engine import NotCompiled
-from simtx.protocols import Saga, Strategy, TwoPhaseCommit
+from simtx.protocols import DualWrite, Outbox, Saga, Strategy, TwoPhaseCommit
 from simtx.protocols import strategy as resolve
 from simtx.scenario import Scenario, from_dict, load
 from simtx.scenario.distributions import Constant, Empirical, Exponential, Lognormal
@@ -37,6 +37,7 @@ def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
             "queue_limit": pick.choice([None, None, 0, 3]),
             "store": {
                 "isolation": pick.choice(["read-committed", "serializable"]),
+                "outbox_order": pick.choice(["insert", "commit"]),
                 "lock_timeout": pick.choice([0.01, 0.1, 1.0]),
                 "initial": {"row:*": pick.choice([0, 5, 1000]), "stock": 20},
                 "log": log(),
@@ -113,6 +114,14 @@ def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
             "services": services,
             "hub": {"zone": "there", "log": log()},
             "network": zones,
+            "broker": {
+                "zone": "away",
+                "ack_latency": pick.choice(times),
+                "linger": pick.choice(times),
+                "redelivery": pick.choice([0.02, 0.2, 5]),
+                "deduplication_window": pick.choice([0, 0.1, 10]),
+                "ordered": pick.choice([True, False]),
+            },
             "transaction": {
                 "parameters": {
                     "who": {"population": pick.choice([1, 5, 10_000])},
@@ -133,6 +142,11 @@ def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
                 "acknowledgement_timeout": pick.choice([0.03, 1]),
                 "inquiry_timeout": pick.choice([0.03, 1]),
                 "attempts": pick.choice([1, 2, 5]),
+                "publish_timeout": pick.choice([0.02, 0.5]),
+                "publish_attempts": pick.choice([1, 3]),
+                "poll_interval": pick.choice([0.005, 0.05]),
+                "poll_batch": pick.choice([2, 100]),
+                "alert_after": pick.choice([1, 10]),
                 "dedup_retention": pick.choice([6, 600]),
             },
             "clients": clients,
@@ -144,7 +158,19 @@ def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
 
 def some_strategy(pick: Chooser) -> Strategy:
     """Any strategy that the compiled engine plays."""
-    chosen: Strategy = pick.choice([Saga(), Saga(completion="lazy"), TwoPhaseCommit(), TwoPhaseCommit(work="before")])
+    chosen: Strategy = pick.choice(
+        [
+            Saga(),
+            Saga(completion="lazy"),
+            TwoPhaseCommit(),
+            TwoPhaseCommit(work="before"),
+            Outbox(),
+            Outbox(closing=True, wake=True),
+            DualWrite(),
+            DualWrite(order="broker-first"),
+            DualWrite(acknowledge="before"),
+        ]
+    )
     return chosen
 
 
