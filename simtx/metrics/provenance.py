@@ -84,8 +84,12 @@ class Provenance:
         else:
             times = f"replication {self.replication}"
         words = [self.title, f"seed {self.seed}, {times}", *(f"{k} {_shown(v)}" for k, v in self.settings.items())]
-        prints = f"scenario {self.scenario_fingerprint[:_SHORT]}, code {self.code_fingerprint[:_SHORT]}"
-        return [f"{'; '.join(words)}; simtx {self.version}, {prints}", f"repeat with: {self.command}"]
+        return [f"{'; '.join(words)}; {self.prints}", f"repeat with: {self.command}"]
+
+    @property
+    def prints(self) -> str:
+        """Version and fingerprints, in short: results that differ in these are not of the same inputs and code."""
+        return f"simtx {self.version}, scenario {self.scenario_fingerprint[:_SHORT]}, code {self.code_fingerprint[:_SHORT]}"
 
     def to_dict(self, *, modules: bool = True) -> dict[str, Any]:
         """All of it, as JSON can write it; `from_dict` reads it again. Without `modules`, those are left out, which are many."""

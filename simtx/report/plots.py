@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["damage", "distribution", "drift", "latency", "outcomes", "overview", "throughput", "timeline", "trade_off"]
 
 _SIDE: Final = 0.035  # of the median to the left, of the 99 % quantile to the right
+_PAGE: Final = (11.5, 7.6)  # inches
+_ROOM: Final = (15.0, 8.3)  # of which a share is the least that four pictures beside each other need
 _NAMED: Final = 6  # points that have room for their names
 _PROMISE: Final = {"decided": "answer = decided", "accepted": "answer = only accepted"}
 
@@ -75,7 +77,7 @@ def latency(
                     markerfacecolor=look.colour if filled else style.theme().paper,
                     label=_legend(comparison, name) if filled else None,
                 )
-        ax.set_xticks(range(len(moments)), [one.title for one in moments])
+        _name_moments(ax, [one.title for one in moments])
         ax.set_xlim(-0.5, len(moments) - 0.5)
         told = _on_timeouts(comparison, list(dict.fromkeys(one.name for one in moments)))
         if any(isinstance(one, Annotation) for one in ax.texts):
@@ -92,7 +94,8 @@ def latency(
         ax.set_ylabel("time since the request [ms]")
         _say_what_bars_are(ax, comparison, confidence)
         canvas.legend(ax)
-        _titled(ax, _quickest(comparison), comparison, "filled: median, open: 99 %")
+        drawn = [f"{one.name}_{level}_ms" for one in moments for level in ("p50", "p99")]
+        _titled(ax, _quickest(comparison), comparison, drawn, "filled: median, open: 99 %")
     return ax
 
 
@@ -120,7 +123,13 @@ def throughput(
         ax.grid(visible=False, axis="x")
         ax.set_ylabel("transactions a second [1/s]")
         _offered(ax, comparison)
-        _titled(ax, _most(comparison), comparison, "filled: committed, outline: all decided")
+        _titled(
+            ax,
+            _most(comparison),
+            comparison,
+            ("goodput_per_s", "throughput_per_s"),
+            "filled: committed, outline: all decided",
+        )
     return ax
 
 
@@ -167,7 +176,7 @@ def drift(
                 color=style.theme().muted,
             )
         ax.set_ylabel(f"mean gross drift [{_drift_unit(comparison)}]")
-        _titled(ax, _least_drift(comparison), comparison)
+        _titled(ax, _least_drift(comparison), comparison, ("drift_gross_mean",))
     return ax
 
 
@@ -217,7 +226,8 @@ def damage(
         ax.set_ylim(0, top * 1.15 if top else 1)
         ax.grid(visible=False, axis="x")
         ax.set_ylabel("effects per 1,000 transactions")
-        _titled(ax, _worst_damage(comparison), comparison, "filled: missing, hatched: doubled")
+        wrong = ("missing_effects", "duplicate_effects")
+        _titled(ax, _worst_damage(comparison), comparison, wrong, "filled: missing, hatched: doubled")
     return ax
 
 
@@ -267,7 +277,7 @@ def trade_off(
             + (f"\nnot shown, the median had not ended with the run: {', '.join(nowhere)}" if nowhere else "")
         )
         ax.set_ylabel("median inconsistency window [ms]")
-        _titled(ax, _best_trade(comparison), comparison)
+        _titled(ax, _best_trade(comparison), comparison, ("decision_p50_ms", "window_p50_ms"))
     return ax
 
 
@@ -275,7 +285,7 @@ def trade_off(
 def overview(comparison: Comparison, *, confidence: float = 0.95, figsize: tuple[float, float] | None = None) -> Figure:
     """The comparison on one page: how long, how much, how inconsistent, and what it leaves behind."""
     with style.context():
-        figure, axes = plt.subplots(2, 2, figsize=figsize or (11.5, 7.6), layout="constrained")
+        figure, axes = plt.subplots(2, 2, figsize=canvas.roomy(figsize, _ROOM) or _PAGE, layout="constrained")
         for ax in axes.flat:
             ax.set_gid(canvas.PANEL)
         latency(comparison, ax=axes[0, 0], confidence=confidence)
@@ -284,7 +294,8 @@ def overview(comparison: Comparison, *, confidence: float = 0.95, figsize: tuple
         _legend_on_top(figure, axes[0, 0])
         wrong = comparison.frame[["missing_effects", "duplicate_effects"]].to_numpy().any()
         (damage if wrong else trade_off)(comparison, ax=axes[1, 1], confidence=confidence)
-        said = f"{canvas.about_comparison(comparison)} · {_bars(comparison, confidence)}"
+        drawn = ("decision_p50_ms", "decision_p99_ms", "goodput_per_s", "drift_gross_mean")
+        said = f"{canvas.about_comparison(comparison, drawn)} · {_bars(comparison, confidence)}"
         size, room = style.size(1.15), figure.get_figwidth() * 72 * 0.95
         lines = (_best_trade(comparison), f"{comparison.scenario.title} · {said}")
         figure.suptitle("\n".join(canvas.wrapped(line, room, size) for line in lines), fontsize=size)
@@ -317,13 +328,25 @@ def _moments(comparison: Comparison, *, short: bool) -> list[_Moment]:
     return [*found, _Moment("decision", "outcome\nfinal", ""), _Moment("settle", "last\neffect", "")]
 
 
-def _titled(ax: Axes, finding: str, comparison: Comparison, key: str = "") -> None:
-    """The finding, and what it is about; what marks mean stands with it, also in a panel."""
+def _titled(ax: Axes, finding: str, comparison: Comparison, metrics: Sequence[str], key: str = "") -> None:
+    """The finding, and what it is about, with how many runs have the metrics that are drawn; what marks mean stands with it, also in a panel."""
     if ax.get_gid() == canvas.PANEL:
         canvas.titled(ax, f"{finding}\n({key})" if key else finding, "")
     else:
-        about = canvas.about_comparison(comparison)
+        about = canvas.about_comparison(comparison, metrics)
         canvas.titled(ax, finding, f"{about} · {key}" if key else about)
+
+
+def _name_moments(ax: Axes, titles: Sequence[str]) -> None:
+    """Names of moments below the axes: in a few lines, or leaning in one where there is no room."""
+    small = style.size(style.SMALL)
+    room = 0.8 * canvas.points(ax)[0] / len(titles)  # the legend beside it will take some
+    widest = max(canvas.width(line, small) for title in titles for line in title.split("\n"))
+    if widest <= room:
+        ax.set_xticks(range(len(titles)), list(titles))
+    else:
+        words = [title.replace("\n", " ") for title in titles]
+        ax.set_xticks(range(len(titles)), words, rotation=30, ha="right", rotation_mode="anchor")
 
 
 def _name_ticks(ax: Axes, names: Sequence[str]) -> None:
@@ -461,11 +484,6 @@ def _dots(ax: Axes, place: float, values: NDArray[np.float64], look: style.Look,
     across = place + 0.035 * np.sin(2.4 * np.arange(len(values)))  # spread evenly, the same in every picture
     colour = style.theme().ink if dark else look.colour
     ax.plot(across, values, ".", color=colour, alpha=0.5, markersize=4.5, markeredgewidth=0, zorder=1.5)
-
-
-def _replications(comparison: Comparison) -> str:
-    count = comparison.replications
-    return f"{count} replication{'s' if count != 1 else ''}"
 
 
 def _bars(comparison: Comparison, confidence: float) -> str:

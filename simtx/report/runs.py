@@ -155,8 +155,8 @@ def _shade(ax: Axes, runs: Sequence[Run], last: float, end: float) -> None:
         until = min(one.end, end)
         ax.axvspan(one.begin, until, color=theme.fault, alpha=0.28 if theme.dark else 0.10, linewidth=0, zorder=0)
         ax.axvline(one.begin, color=theme.fault, alpha=0.5, linewidth=0.7, zorder=0)
-        place = max(one.begin * scale, taken + 1.4 * small)
-        if number < _NAMED and one.begin < end and place < wide - 1.4 * small:
+        place = max(one.begin * scale, taken + 1.6 * small)
+        if number < _NAMED and one.begin < end and place < wide - 1.6 * small:
             taken = place
             ax.annotate(
                 canvas.short(one.name, 0.75 * tall, small),

@@ -206,7 +206,7 @@ def _rows(ax: Axes, labels: list[str]) -> None:
 def _legend(ax: Axes, handles: list[Patch]) -> None:
     figure = ax.get_figure(root=True)
     assert figure is not None  # noqa: S101 - axes have a figure
-    if ax.get_gid() == "simtx-own":
+    if ax.get_gid() == canvas.OWN:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     else:
         ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)

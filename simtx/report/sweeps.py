@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from simtx.errors import ScenarioError
 from simtx.report import catalogue, style
 from simtx.report import sweep_findings as findings
+from simtx.report.footer import footed
 from simtx.report.pictures import canvas
 from simtx.report.sweep_tables import displayed, heading, held, plain, quantity
 from simtx.scenario.units import hint
@@ -29,16 +30,18 @@ _PANEL: Final = 9.0
 """Letters to an inch in the title of a panel."""
 
 
+@footed
 def plot(
     sweep: Any,
     metric: str = "latency_p99_ms",
-    *,
     x: str | None = None,
+    *,
     y: str | None = None,
     panels: str | None = None,
     at: Mapping[str, Any] | None = None,
     strategies: Sequence[str] | None = None,
     confidence: float = 0.95,
+    figsize: tuple[float, float] | None = None,
 ) -> Figure:
     """One metric over the parameters that have more than one value.
 
@@ -54,6 +57,7 @@ def plot(
         at: Values of other parameters, which are held there.
         strategies: Labels; None: all.
         confidence: Coverage of the intervals.
+        figsize: Inches of the figure; None: by the number of panels.
 
     Raises:
         ScenarioError: There is no such metric, parameter or value, or more parameters vary than a picture can show.
@@ -83,9 +87,9 @@ def plot(
         )
     with style.context():
         figure = (
-            _lines(sweep, data, metric, x, panels, confidence)
+            _lines(sweep, data, metric, x, panels, confidence, figsize)
             if y is None
-            else _maps(sweep, data, metric, x, y, panels, confidence)
+            else _maps(sweep, data, metric, x, y, panels, confidence, figsize)
         )
         lacking = sweep.lacking()
         if lacking:
@@ -99,6 +103,7 @@ def plot(
     return figure
 
 
+@footed
 def lines(
     sweep: Any,
     metric: str,
@@ -106,18 +111,35 @@ def lines(
     *,
     at: Mapping[str, Any] | None = None,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
     confidence: float = 0.95,
 ) -> Axes:
-    """One metric over one parameter, a line with intervals for each strategy; the others are held `at` values."""
+    """One metric over one parameter, a line with intervals for each strategy; the others are held `at` values.
+
+    Args:
+        sweep: A `simtx.Sweep`.
+        metric: Name of the metric.
+        x: Parameter of the horizontal axis; None: the first that varies.
+        at: Values of other parameters, which are held there.
+        ax: Where to draw; None: in a new figure.
+        figsize: Inches of a new figure.
+        confidence: Coverage of the intervals.
+
+    Raises:
+        ScenarioError: There is no such metric, parameter or value.
+    """
     data = data_of(sweep, metric, at or {}, None, confidence)
+    if x is not None and x not in sweep.parameters:
+        raise ScenarioError(f"'{x}' is no parameter; {hint(x, sweep.parameters)}", "plot")
     x = x or next((name for name in sweep.parameters if data[name].nunique() > 1), sweep.parameters[0])
     with style.context():
-        ax = canvas.axes(ax, None, (6.4, 3.8))
+        ax = canvas.axes(ax, figsize, (7.2, 4.2))
         _line_panel(sweep, data, metric, x, ax)
         _scale(ax, data)
         found = findings.over(sweep, data, x, ordered(data, x), metric)
-        ax.set_title(findings.wrapped(findings.titled(metric, found), 6.4, _PANEL))
-        ax.legend()
+        said = " · ".join(_about(sweep, data, metric, confidence, bars=True))
+        canvas.titled(ax, findings.titled(metric, found), said)
+        canvas.legend(ax)
     return ax
 
 
@@ -137,8 +159,10 @@ def data_of(
     for field in ("mean", "low", "high"):
         data[field] = table[metric, field] * scale
     data["n"] = table[metric, "n"]
+    asked = sweep.asked()
     numbers = {row[1:]: int(row[0]) for row in sweep.cells.itertuples(name=None)}
     data["cell"] = [numbers[values] for values in data[sweep.parameters].itertuples(index=False, name=None)]
+    data["asked"] = [len(asked[place]) for place in zip(data["cell"], data["strategy"], strict=True)]
     if strategies is not None:
         data = data[data["strategy"].isin(list(strategies))]
     for name, value in at.items():
@@ -161,13 +185,21 @@ def ordered(data: pd.DataFrame, name: str) -> list[Any]:
 # --- lines --------------------------------------------------------------------------------------------------------------------------
 
 
-def _lines(sweep: Any, data: pd.DataFrame, metric: str, x: str, panels: str | None, confidence: float) -> Figure:
+def _lines(
+    sweep: Any,
+    data: pd.DataFrame,
+    metric: str,
+    x: str,
+    panels: str | None,
+    confidence: float,
+    figsize: tuple[float, float] | None,
+) -> Figure:
     values = ordered(data, panels) if panels is not None else [None]
     columns = min(len(values), 3)
     rows = math.ceil(len(values) / columns)
-    width = max(6.4, 3.9 * columns)
+    width, height = figsize or (max(6.4, 3.9 * columns), 3.6 * rows + 0.8)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(width, 3.6 * rows + 0.8), layout="constrained", squeeze=False, sharex=True, sharey=True
+        rows, columns, figsize=(width, height), layout="constrained", squeeze=False, sharex=True, sharey=True
     )
     for ax, value in zip(axes.flat, values, strict=False):
         part = data if panels is None else data[data[panels] == value]
@@ -255,13 +287,20 @@ def _plain(value: float, _position: object = None) -> str:
 # --- heat maps ----------------------------------------------------------------------------------------------------------------------
 
 
-def _maps(sweep: Any, data: pd.DataFrame, metric: str, x: str, y: str, panels: str | None, confidence: float) -> Figure:
+def _maps(
+    sweep: Any,
+    data: pd.DataFrame,
+    metric: str,
+    x: str,
+    y: str,
+    panels: str | None,
+    confidence: float,
+    figsize: tuple[float, float] | None,
+) -> Figure:
     names = [name for name in sweep.strategies if name in set(data["strategy"])]
     rows = ordered(data, panels) if panels is not None else [None]
-    width = max(6.4, 3.3 * len(names) + 1.2)
-    figure, axes = plt.subplots(
-        len(rows), len(names), figsize=(width, 2.7 * len(rows) + 1.2), layout="constrained", squeeze=False
-    )
+    width, height = figsize or (max(6.4, 3.3 * len(names) + 1.2), 2.7 * len(rows) + 1.2)
+    figure, axes = plt.subplots(len(rows), len(names), figsize=(width, height), layout="constrained", squeeze=False)
     norm, endless = _norm(data), bool(np.isinf(data["mean"]).any())
     image = None
     for line, value in enumerate(rows):
@@ -339,20 +378,28 @@ def _titled(
     figure: Figure, finding: str, sweep: Any, data: pd.DataFrame, metric: str, confidence: float, *, bars: bool = False
 ) -> None:
     """What the picture shows, of what, and how sure that is."""
-    counts = sorted(set(data["n"]))
-    runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    about = f"{sweep.scenario.title or sweep.scenario.name}; {runs} replication{'s' if counts != [1] else ''}, seed {sweep.seed}"
+    if settings := findings.settings(sweep, data, metric):
+        finding = f"{finding}; {settings}"
+    size, room = style.size(), 0.96 * 72 * figure.get_figwidth()
+    said = " · ".join(_about(sweep, data, metric, confidence, bars=bars))
+    lines = [canvas.wrapped(finding, room, size), canvas.wrapped(said, room, size)]
+    figure.suptitle("\n".join(lines), fontsize=size, x=0.01, ha="left")
+
+
+def _about(sweep: Any, data: pd.DataFrame, metric: str, confidence: float, *, bars: bool) -> list[str]:
+    """What is drawn, and how sure it is, in a few parts of a line."""
+    most = int(data["n"].max()) if len(data) else 0
+    varied = [target.path for one in sweep.study.parameters for target in one.targets]
+    times = canvas.times(data["n"], data["asked"], within="cell")
     sure = f"{100 * confidence:g} %"
-    said = [f"bars are {sure} intervals"] if bars and counts[-1] > 1 else []
-    if data["strategy"].nunique() > 1 and counts[-1] > 1:
+    said = [canvas.about(sweep.scenario, seed=sweep.seed, times=times, varied=varied)]
+    if bars and most > 1:
+        said.append(f"bars are {sure} intervals")
+    if data["strategy"].nunique() > 1 and most > 1:
         said.append(f"told apart by pairs of runs, {sure} for all {data['cell'].nunique()} cells together")
     if meaning := findings.promises(sweep, data, metric):
         said.append(meaning)
-    width = figure.get_figwidth()
-    if settings := findings.settings(sweep, data, metric):
-        finding = f"{finding}; {settings}"
-    lines = [findings.wrapped(finding, width), findings.wrapped("; ".join([about, *said]), width)]
-    figure.suptitle("\n".join(lines), fontsize=style.size(), x=0.01, ha="left")
+    return said
 
 
 def _legend(figure: Any, ax: Axes) -> None:

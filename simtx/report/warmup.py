@@ -20,7 +20,7 @@ _SMOOTH = 20  # batches in a moving average
 
 
 @footed
-def start(run: Run, *, ax: Axes | None = None) -> Axes:
+def start(run: Run, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """Time to the outcome by arrival: batch means and their moving average, the warm-up shaded, and what MSER-5 would cut off."""
     rows = run.transactions
     times = rows["decision_ms"].to_numpy(dtype=float)
@@ -30,7 +30,7 @@ def start(run: Run, *, ax: Axes | None = None) -> Axes:
     places = arrivals[: len(means) * BATCH : BATCH]
     cut = mser5(times)
     with style.context():
-        ax = canvas.axes(ax, None, (7.2, 3.4))
+        ax = canvas.axes(ax, figsize, (7.2, 3.4))
         look = style.look(run.strategy.name)
         ax.plot(places, means, ".", color=style.theme().muted, markersize=2.5, label=f"means of {BATCH} transactions")
         if len(means) >= _SMOOTH:
@@ -68,5 +68,5 @@ def start(run: Run, *, ax: Axes | None = None) -> Axes:
         ax.set_xlabel("arrival [s]")
         ax.set_ylabel("request to final outcome [ms]")
         canvas.titled(ax, title, canvas.about_runs([run]))
-        ax.legend(loc="upper right", ncols=2)
+        canvas.legend(ax)
     return ax

@@ -61,13 +61,20 @@ def moving_average(values: Floats, reach: int) -> Floats:
 
 
 @footed
-def welch(runs: Run | Sequence[Run], *, column: str = "decision_ms", ax: Axes | None = None) -> Axes:
+def welch(
+    runs: Run | Sequence[Run],
+    *,
+    column: str = "decision_ms",
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Axes:
     """Draw the start of one run, or better of several replications of one strategy.
 
     Args:
         runs: One or several, on the same scenario.
         column: ``latency_ms``, ``decision_ms``, ``settle_ms`` or ``window_ms``.
-        ax: Where to draw; a new figure if None.
+        ax: Where to draw; None: in a new figure.
+        figsize: Inches of a new figure.
 
     Raises:
         ScenarioError: There is no such column, or the runs are not of one strategy.
@@ -81,7 +88,7 @@ def welch(runs: Run | Sequence[Run], *, column: str = "decision_ms", ax: Axes | 
     cut = mser5(values)
     warmup = each[0].data.warmup
     with style.context():
-        ax = canvas.axes(ax, None, (7.2, 3.4))
+        ax = canvas.axes(ax, figsize, (7.2, 3.4))
         look = style.looks([each[0].strategy.name])[each[0].strategy.name]
         ax.plot(times, values, ".", color=style.theme().muted, alpha=0.25, markersize=2.5, markeredgewidth=0)
         smooth = moving_average(values, max(1, len(values) // _WINDOWS))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,6 +24,7 @@ import simtx
 from simtx.experiments import Comparison, Result
 from simtx.protocols import strategy
 from simtx.report import plots, runs
+from simtx.report.pictures import canvas
 from simtx.report.pictures.differences import differences
 from simtx.report.pictures.distribution import distribution
 from simtx.report.pictures.failures import failures
@@ -202,8 +205,8 @@ def checked(drawn: Any) -> None:
 
 OF_RUNS: dict[str, Callable[..., Any]] = {
     "distribution": distribution,
-    "answers": lambda each: distribution(each, column="latency_ms"),
-    "windows": lambda each: distribution(each, column="window_ms"),
+    "answers": functools.partial(distribution, column="latency_ms"),
+    "windows": functools.partial(distribution, column="window_ms"),
     "outcomes": outcomes,
     "over_time": over_time,
     "failures": failures,
@@ -346,6 +349,92 @@ def test_two_runs_of_one_strategy_are_told_apart(played: dict[str, list[simtx.Ru
     colours = {line.get_color() for line in legend.get_lines()}
     assert len(colours) == 2
     plt.close("all")
+
+
+def test_a_run_that_ends_in_a_fault_says_nothing_of_its_recovery() -> None:
+    """There is no time behind the fault in which it could be seen."""
+    fault = {"kind": "crash", "node": "payments", "at": "200ms", "duration": "1h"}
+    run = play("saga", faults=[fault], **{"run.drain": "1s", "run.transactions": 40})
+    ax = failures(run)
+    assert ax.get_title(loc="left").replace("\n", " ").startswith("A fault is in force when the run ends")
+    assert not any("0 s" in text.get_text() for text in ax.texts if text.get_gid() is None)
+    checked(ax)
+
+
+def test_every_strategy_that_leaves_clients_without_an_answer_is_named(played: dict[str, list[simtx.Run]]) -> None:
+    ax = outcomes(played["censored"])
+    title = ax.get_title(loc="left").replace("\n", " ")
+    assert {run.strategy.name for run in played["censored"]} == {"2pc", "saga"}
+    assert "without an answer: " in title
+    assert all(name in title.partition("without an answer: ")[2] for name in ("2pc", "saga"))
+    plt.close("all")
+
+
+def test_the_colours_of_a_heat_map_count_whole_transactions(played: dict[str, list[simtx.Run]]) -> None:
+    figure = heat_map(played["one"]).get_figure(root=True)
+    assert figure is not None
+    figure.canvas.draw()
+    bar = next(one for one in figure.axes if one.get_ylabel() == "transactions in a cell")
+    said = [label.get_text() for label in bar.get_yticklabels(which="both") if label.get_text()]
+    assert said
+    assert all(words.replace(",", "").isdigit() and words != "0" for words in said), said
+    plt.close("all")
+
+
+def test_a_picture_says_how_many_runs_have_its_figures(compared: dict[str, Comparison]) -> None:
+    """Of three replications one failed under one strategy, and none of another's recovered: nobody shall read three."""
+    whole = compared["quiet"]
+    assert "2 replications" in subtitle(plots.latency(whole))
+    results = [one for one in whole.results if (one.strategy, one.replication) != ("saga", 1)]
+    part = Comparison(whole.scenario, whole.objects, results, seed=1, replications=2)
+    for name in ("latency", "throughput", "drift", "damage", "trade_off", "outcomes"):
+        assert "figures of 1 to 2 of 2 runs" in subtitle(OF_COMPARISONS[name](part)), name
+    assert "figures of 1 to 2 of 2 pairs of runs" in subtitle(differences(part, "2pc", metrics=["goodput_per_s"]))
+    plt.close("all")
+
+
+def subtitle(ax: Axes) -> str:
+    return " ".join(one.get_text() for one in ax.texts if one.get_gid() == canvas.SUBTITLE).replace("\n", " ")
+
+
+@pytest.mark.parametrize("name", ["outcomes", "timeline", "answers"])
+def test_words_stay_on_axes_of_the_callers_and_say_where_they_are_from(
+    name: str, played: dict[str, list[simtx.Run]]
+) -> None:
+    """In the middle of matplotlib's usual figure, without a layout engine, and at any resolution."""
+    figure, axes = plt.subplots()
+    OF_RUNS[name](played["faults"], ax=axes)
+    assert played["faults"][0].provenance.prints in subtitle(axes)
+    assert not problems(figure)
+    figure.set_dpi(70)
+    checked(figure)
+
+
+@pytest.mark.parametrize("name", ["latency", "differences"])
+def test_words_of_a_comparison_stay_on_axes_of_the_callers(name: str, compared: dict[str, Comparison]) -> None:
+    figure, axes = plt.subplots()
+    OF_COMPARISONS[name](compared["faults"], ax=axes)
+    assert "simtx " in subtitle(axes)
+    checked(figure)
+
+
+@pytest.mark.parametrize("name", ["distribution", "outcomes", "latency"])
+def test_a_figure_may_be_small_until_its_words_have_no_room(
+    name: str, played: dict[str, list[simtx.Run]], compared: dict[str, Comparison]
+) -> None:
+    draw, data = (OF_RUNS[name], played["faults"]) if name in OF_RUNS else (OF_COMPARISONS[name], compared["faults"])
+    with pytest.raises(simtx.ScenarioError, match="figsize: the words of this picture need") as caught:
+        draw(data, figsize=(3, 2))
+    least = [float(one) for one in re.findall(r"\d+\.\d", str(caught.value))[:2]]
+    checked(draw(data, figsize=tuple(least)))
+
+
+def test_a_slide_keeps_its_size_and_its_foot_can_be_read(played: dict[str, list[simtx.Run]]) -> None:
+    figure = distribution(played["faults"], figsize=(10, 5.625)).get_figure(root=True)
+    assert figure is not None
+    assert tuple(figure.get_size_inches()) == (10, 5.625)
+    assert min(one.get_fontsize() for one in texts(figure)) >= 9
+    checked(figure)
 
 
 def test_strategies_differ_in_grey_and_for_those_who_see_no_green() -> None:

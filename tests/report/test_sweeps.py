@@ -91,7 +91,9 @@ def test_the_title_names_a_strategy_only_where_the_paired_runs_tell_it_from_the_
     played(more, monkeypatch, ahead)
     said = title(more, at=held(more, rtt="20ms"))
     assert said.startswith(f"Request to answer, median: {finding}")
-    assert "6 replications, seed 1; bars are 95 % intervals; told apart by pairs of runs, 95 % for all 3 cells" in said
+    assert (
+        "seed 1, 6 replications · bars are 95 % intervals · told apart by pairs of runs, 95 % for all 3 cells" in said
+    )
     assert said.endswith("an answer means decided with 2pc, accepted with outbox")
 
 

@@ -225,15 +225,16 @@ class RunPlots(Pictures):
 
         return machine(self._run.strategy, role, of=self._run, ax=ax, figsize=figsize)
 
-    def start(self, *, ax: Axes | None = None) -> Axes:
+    def start(self, *, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
         """The start of the run beside the warm-up and the cut of MSER-5.
 
         Args:
             ax: Where to draw; None: in a new figure.
+            figsize: Inches of a new figure.
         """
         from simtx.report.warmup import start
 
-        return start(self._run, ax=ax)
+        return start(self._run, ax=ax, figsize=figsize)
 
 
 @called("comparison.plot")
@@ -439,13 +440,14 @@ class SweepPlots(Pictures):
     def __call__(
         self,
         metric: str = "latency_p99_ms",
-        *,
         x: str | None = None,
+        *,
         y: str | None = None,
         panels: str | None = None,
         at: Mapping[str, Any] | None = None,
         strategies: Sequence[str] | None = None,
         confidence: float = 0.95,
+        figsize: Size | None = None,
     ) -> Figure:
         """One metric over the parameters: lines with intervals over one, heat maps over two, small multiples over three.
 
@@ -457,10 +459,12 @@ class SweepPlots(Pictures):
             at: Values of other parameters, which are held there.
             strategies: Labels; None: all.
             confidence: Coverage of the intervals, between 0 and 1.
+            figsize: Inches of the figure.
         """
         from simtx.report.sweeps import plot
 
-        return plot(self._sweep, metric, x=x, y=y, panels=panels, at=at, strategies=strategies, confidence=confidence)
+        held: dict[str, Any] = {"panels": panels, "at": at, "strategies": strategies}
+        return plot(self._sweep, metric, x, y=y, **held, confidence=confidence, figsize=figsize)
 
     def lines(
         self,
@@ -469,6 +473,7 @@ class SweepPlots(Pictures):
         *,
         at: Mapping[str, Any] | None = None,
         ax: Axes | None = None,
+        figsize: Size | None = None,
         confidence: float = 0.95,
     ) -> Axes:
         """One metric over one parameter: a line with intervals for each strategy.
@@ -478,11 +483,12 @@ class SweepPlots(Pictures):
             x: Parameter of the horizontal axis; None: the first that varies.
             at: Values of other parameters, which are held there.
             ax: Where to draw; None: in a new figure.
+            figsize: Inches of a new figure.
             confidence: Coverage of the intervals, between 0 and 1.
         """
         from simtx.report.sweeps import lines
 
-        return lines(self._sweep, metric, x, at=at, ax=ax, confidence=confidence)
+        return lines(self._sweep, metric, x, at=at, ax=ax, figsize=figsize, confidence=confidence)
 
     def load(
         self,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
+from simtx.errors import ScenarioError
 from simtx.metrics.censored import longer_than
 from simtx.metrics.provenance import strategy_text
 from simtx.report import style
@@ -19,12 +23,20 @@ if TYPE_CHECKING:
 
 PANEL: Final = "simtx-panel"
 """Name of axes of a picture that says once, for all of its panels, what it is about."""
+OWN: Final = "simtx-own"
+"""Name of axes in a figure of our own: words may be as wide as that."""
 SUBTITLE: Final = "simtx-subtitle"
 """Name of the line below a title among the texts of an Axes."""
 _GAP: Final = 4.0  # points between the axes and the lines above
 _BRIEF: Final = 28  # characters
 _LEADING: Final = 1.25
+_WIDER: Final = 1.1  # from 50 dots an inch on, 9 of 10 texts are no wider than that
+_SHARE: Final = (0.7, 0.85)  # of the usual width and height of a picture, in which its words still have room
+_ENOUGH: Final = (13.3, 7.5)  # inches: a slide is enough for any picture
+_UNIT: Final = re.compile(r"(?<=\d) (?=(?:%|ms|s|EUR)(?:\b|\W|$))")
 Size = tuple[float, float]
+_LEAST: Final = 0.3  # of the room of axes, that are left for the data
+_origin: ContextVar[str] = ContextVar("origin", default="")
 
 
 def axes(ax: Axes | None, figsize: Size | None, default: Size) -> Axes:
@@ -42,10 +54,77 @@ def axes(ax: Axes | None, figsize: Size | None, default: Size) -> Axes:
 
     asked: Any = mpl.rcParams["figure.figsize"]
     usual: Any = mpl.rcParamsDefault["figure.figsize"]
-    chosen = figsize or (default if list(asked) == list(usual) else tuple(asked))
+    chosen = roomy(figsize, default) or (default if list(asked) == list(usual) else tuple(asked))
     made: Axes = plt.subplots(figsize=chosen, layout="constrained")[1]
-    made.set_gid("simtx-own")
+    made.set_gid(OWN)
     return made
+
+
+def roomy(figsize: Size | None, default: Size) -> Size | None:
+    """A size that was asked for, if the words of the picture have room in it.
+
+    Raises:
+        ScenarioError: They have not.
+    """
+    least = [min(share * one, enough) for share, one, enough in zip(_SHARE, default, _ENOUGH, strict=True)]
+    if figsize is not None and any(one < needed - 0.05 for one, needed in zip(figsize, least, strict=True)):
+        words = " by ".join(f"{needed:.1f}" for needed in least)
+        raise ScenarioError(
+            f"the words of this picture need {words} inches at least, not {figsize[0]:g} by {figsize[1]:g}", "figsize"
+        )
+    return figsize
+
+
+@contextmanager
+def origin(said: str) -> Iterator[None]:
+    """Within this block the line below a title ends with where the figures come from: for axes of a caller's, which have no foot."""
+    token = _origin.set(said)
+    try:
+        yield
+    finally:
+        _origin.reset(token)
+
+
+def within(ax: Axes) -> None:
+    """Make axes of a caller's smaller, so that their words and legends stay in the place that they have; a layout engine does this by itself.
+
+    The place of axes in a grid goes to the middle between them and their neighbours.
+    """
+    figure: Any = ax.get_figure(root=True)
+    if figure.get_layout_engine() is not None or ax not in figure.axes:
+        return
+    room = _place(ax, figure)
+    for _ in range(2):  # the second time, for numbers at the axes that have become others
+        box = ax.get_tightbbox(figure._get_renderer())  # noqa: SLF001 - public in backends only
+        if box is None:
+            return
+        box = box.transformed(figure.transFigure.inverted())
+        at = ax.get_position()
+        left = max(0.0, room.x0 - at.x0 + _WIDER * (at.x0 - box.x0))
+        right = max(0.0, at.x1 + _WIDER * (box.x1 - at.x1) - room.x1)
+        bottom, top = max(0.0, room.y0 - box.y0), max(0.0, box.y1 - room.y1)
+        if max(left, bottom, right, top) < 1e-4:
+            return
+        wide = max(at.width - left - right, _LEAST * room.width)
+        high = max(at.height - bottom - top, _LEAST * room.height)
+        ax.set_position((at.x0 + left, at.y0 + bottom, wide, high))
+
+
+def _place(ax: Axes, figure: Any) -> Any:
+    """The part of a figure that axes may fill, with their words."""
+    from matplotlib.transforms import Bbox
+
+    edge = 2 / (72 * figure.get_size_inches())
+    spec = ax.get_subplotspec()
+    if spec is None:
+        return Bbox.from_extents(edge[0], edge[1], 1 - edge[0], 1 - edge[1])
+    bottoms, tops, lefts, rights = spec.get_gridspec().get_grid_positions(figure)
+    rows, columns = spec.rowspan, spec.colspan
+    west = (rights[columns.start - 1] + lefts[columns.start]) / 2 if columns.start else edge[0]
+    east = (rights[columns.stop - 1] + lefts[columns.stop]) / 2 if columns.stop < len(lefts) else 1 - edge[0]
+    north = (bottoms[rows.start - 1] + tops[rows.start]) / 2 if rows.start else 1 - edge[1]
+    south = (bottoms[rows.stop - 1] + tops[rows.stop]) / 2 if rows.stop < len(tops) else edge[1]
+    return Bbox.from_extents(west, south, east, north)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------------
@@ -53,19 +132,20 @@ def axes(ax: Axes | None, figsize: Size | None, default: Size) -> Axes:
 
 @functools.lru_cache(maxsize=4096)
 def width(text: str, points: float, weight: str = "normal") -> float:
-    """Width of one line of text, in points."""
+    """Width of one line of text, in points, with some room: letters are drawn in whole dots, which makes them wider at some resolutions."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
     found: float = text_to_path.get_text_width_height_descent(
         text, FontProperties(size=points, weight=weight), ismath=False
     )[0]
-    return found
+    return _WIDER * found
 
 
 def wrapped(text: str, room: float, points: float, weight: str = "normal") -> str:
-    """A text in lines that are no wider than so many points; a word that is longer is cut."""
+    """A text in lines that are no wider than so many points; a word that is longer is cut, and a number stays with its unit."""
     lines: list[str] = []
+    text = _UNIT.sub("\u00a0", text)
     for paragraph in text.split("\n"):
         line = ""
         for word in paragraph.split(" "):
@@ -79,7 +159,7 @@ def wrapped(text: str, room: float, points: float, weight: str = "normal") -> st
                 longer = longer[keep:]
             line = longer
         lines.append(line)
-    return "\n".join(lines)
+    return "\n".join(lines).replace("\u00a0", " ")
 
 
 def short(text: str, room: float, points: float) -> str:
@@ -106,8 +186,7 @@ def titled(ax: Axes, title: str, said: str, *, above: float = 0.0, left: float |
         above: Points above the axes that are taken already, by titles of panels.
         left: Points left of the axes, for numbers and names; None: as many as numbers take.
     """
-    if ax.get_gid() == PANEL:
-        said = ""
+    said = "" if ax.get_gid() == PANEL else " · ".join(one for one in (said, _origin.get()) if one)
     large, small = style.size(1.1), style.size(style.SMALL)
     room = _room(ax, 6.5 * style.size() if left is None else left)
     below = wrapped(said, room, small)
@@ -135,7 +214,7 @@ def _room(ax: Axes, left: float) -> float:
     figure = ax.get_figure(root=True)
     assert figure is not None  # noqa: S101 - axes have a figure
     inches = figure.get_figwidth()
-    if ax.get_gid() == "simtx-own":
+    if ax.get_gid() == OWN:
         return max(150.0, 72 * inches - left - 12)
     return 72 * inches * float(ax.get_position().width) * 0.9
 
@@ -254,10 +333,49 @@ def about_runs(runs: Sequence[Run]) -> str:
     return " · ".join(word for word in (names, loads[0] if len(loads) == 1 else "", f"{seed}, {count}") if word)
 
 
-def about_comparison(comparison: Any) -> str:
-    """Scenario, changes, load, seed and replications of a comparison."""
-    count = comparison.replications
-    return about(comparison.scenario, seed=comparison.seed, times=f"{count} replication{'s' if count != 1 else ''}")
+def about_comparison(comparison: Any, metrics: Iterable[str] = (), strategies: Iterable[str] | None = None) -> str:
+    """Scenario, changes, load, seed and replications of a comparison.
+
+    Args:
+        comparison: The runs.
+        metrics: What is drawn of them: where only some of the runs have it, that is said.
+        strategies: Of which; None: all.
+    """
+    names = comparison.strategies if strategies is None else list(strategies)
+    known = [one for one in metrics if one in comparison.metrics]
+    seen = [comparison.interval(name, one).n for name in names for one in known]
+    said = times(seen, [comparison.replications] * len(seen)) if seen else replications(comparison.replications)
+    return about(comparison.scenario, seed=comparison.seed, times=said)
+
+
+def replications(count: int) -> str:
+    """A number of replications in words."""
+    return f"{count:,} replication{'s' if count != 1 else ''}"
+
+
+def times(seen: Iterable[float], asked: Iterable[float], within: str = "", *, pairs: bool = False) -> str:
+    """How many replications are behind figures: ``3 replications``, or ``2 of 3 runs`` where only some have a figure.
+
+    Args:
+        seen: Runs that have one, for each figure. A figure that no run has is not drawn and does not count.
+        asked: Runs that there are to be, for each figure.
+        within: Of what each figure is: ``cell``; empty: it goes without saying.
+        pairs: Whether a figure is that of a pair of runs.
+    """
+    known = {(int(n), int(of)) for n, of in zip(seen, asked, strict=True) if n}
+    what = "pairs of runs" if pairs else "runs"
+    if not known:
+        return f"none of the {what} has a figure"
+    if all(n == of for n, of in known):
+        least = min(known)[0]
+        return f"{least:,} to {replications(max(known)[0])}" if len(known) > 1 else replications(least)
+    some, all_of = (_from_to([pair[place] for pair in known]) for place in (0, 1))
+    return f"figures of {some} of {all_of} {what}{f' in each {within}' if within else ''}"
+
+
+def _from_to(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def labels(runs: Sequence[Run]) -> list[str]:

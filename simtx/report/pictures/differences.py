@@ -67,7 +67,7 @@ def differences(
         canvas.titled(
             ax,
             _finding(comparison, baseline, told, others),
-            _about(comparison, confidence),
+            _about(comparison, found, chosen, confidence),
             above=style.size(style.SMALL) * 1.3 + 2,
             left=_left(others),
         )
@@ -85,14 +85,17 @@ def _left(names: Sequence[str]) -> float:
     return min(150.0, max(canvas.width(name, style.size(style.SMALL)) for name in names)) + 16
 
 
-def _about(comparison: Any, confidence: float) -> str:
+def _about(comparison: Any, found: pd.DataFrame, metrics: Sequence[str], confidence: float) -> str:
+    """What it is about, with how many pairs of runs have the metrics."""
     single = not len(comparison.frame) or comparison.frame["strategy"].value_counts().max() < 2
     how = (
         "one replication has no intervals"
         if single
         else f"bars: {100 * confidence:g} % intervals of the paired difference"
     )
-    return f"{canvas.about_comparison(comparison)} · {how}"
+    pairs = [float(n) for metric in metrics for n in found[metric, "n"]]
+    times = canvas.times(pairs, [comparison.replications] * len(pairs), pairs=True)
+    return f"{canvas.about(comparison.scenario, seed=comparison.seed, times=times)} · {how}"
 
 
 def _panel(

@@ -76,7 +76,7 @@ def distribution(
         names = canvas.labels(each)
         looks = style.looks(names)
         apart = len(promises) > 1
-        ax = canvas.axes(ax, figsize, (7.6, 5.6 if apart else 4.0))
+        ax = canvas.axes(ax, figsize, (7.6, 6.2 if apart else 4.0))
         parts = [line[0] for line in canvas.panels(ax, 2, 1, down=46)] if apart else [ax]
         lines = []
         for number, part in enumerate(parts):

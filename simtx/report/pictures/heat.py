@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from simtx.metrics.figures import unknown
 from simtx.report import style
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _ACROSS: Final = 80
 _UP: Final = 32
 _LEAST: Final = 0.01  # ms
+_COUNTS: Final = [float(digit * 10**power) for power in range(7) for digit in (1, 2, 5)]
 
 
 @footed
@@ -67,7 +68,10 @@ def heat_map(
             _decorate(frames, each, end)
             figure: Any = ax.get_figure(root=True)
             bar = figure.colorbar(image, ax=ax, label="transactions in a cell", shrink=0.9, pad=0.02)
+            top = float(image.norm.vmax)
+            bar.ax.yaxis.set_major_locator(FixedLocator([one for one in _COUNTS if one <= top]))
             bar.ax.yaxis.set_major_formatter(FuncFormatter(canvas.tick))
+            bar.ax.yaxis.set_minor_locator(NullLocator())
             bar.outline.set_visible(False)
         for panel, name, (_, values) in zip(frames, names, data, strict=True):
             never = int((~np.isfinite(values)).sum())

@@ -229,14 +229,7 @@ def _finding(knees: dict[str, tuple[float, bool]], looks: dict[str, style.Look])
 
 def _about(sweep: Any, data: pd.DataFrame, at: Mapping[str, Any] | None, confidence: float) -> str:
     counts = sorted({int(one) for one in data["n"] if one > 0})
-    runs = (
-        f"{counts[0]} replications"
-        if len(counts) == 1
-        else f"{counts[0]} to {counts[-1]} replications"
-        if counts
-        else "no replications"
-    )
-    runs = runs.removesuffix("s") if counts == [1] else runs
+    runs = canvas.times(data["n"], data["asked"], within="cell")
     held = ", ".join(f"{name} = {value}" for name, value in (at or {}).items())
     scenario = sweep.scenario
     changed = ", ".join(f"{path} = {value}" for path, value in scenario.overrides.items())

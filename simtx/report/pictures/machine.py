@@ -12,7 +12,7 @@ from matplotlib.patches import FancyArrowPatch
 from simtx.errors import ScenarioError
 from simtx.metrics.entries import Handled
 from simtx.report import style
-from simtx.report.footer import lines, stamp
+from simtx.report.footer import footed
 from simtx.report.pictures import canvas
 from simtx.scenario.units import hint
 
@@ -52,6 +52,7 @@ def roles(strategy: Strategy) -> dict[str, type[Machine]]:
     return {one.role or type(one).__name__: type(one) for one in made}
 
 
+@footed
 def machine(
     strategy: Strategy,
     role: str | None = None,
@@ -100,10 +101,6 @@ def machine(
             taken.words if taken else f"transition table of {kind.__name__}",
             left=12,
         )
-        if ax.get_gid() == "simtx-own" and of is not None and lines(of):
-            figure = ax.get_figure(root=True)
-            assert figure is not None  # noqa: S101 - it is ours
-            stamp(figure, lines(of))
     return ax
 
 

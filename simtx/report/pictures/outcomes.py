@@ -99,7 +99,7 @@ def _draw(ax: Axes, shares: dict[str, dict[str, _Share]], kinds: Sequence[tuple[
     ax.set_ylim(pitch * len(kinds) - 0.5, -1.0)
     ax.set_xlim(0, 100)
     small = style.size(style.SMALL)
-    told = canvas.points(ax)[1] / (pitch * len(kinds)) >= 0.95 * small
+    told = (canvas.points(ax)[1] - 7 * small) / (pitch * len(kinds)) >= 1.1 * small  # title and legend take some
     for group, (key, _) in enumerate(kinds):
         if group % 2:
             ax.axhspan(group * pitch - 0.75, (group + 1) * pitch - 0.75, color=theme.shade, zorder=0, linewidth=0)
@@ -158,7 +158,7 @@ def _names_below(ax: Axes, looks: dict[str, style.Look]) -> None:
     ]
     figure = ax.get_figure(root=True)
     columns = max(1, min(len(labels), int(room // widest)))
-    if ax.get_gid() == "simtx-own" and figure is not None:
+    if ax.get_gid() == canvas.OWN and figure is not None:
         figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     else:
         ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=columns)
@@ -206,7 +206,7 @@ def _of_comparison(comparison: Any, confidence: float) -> tuple[dict[str, dict[s
                 low, high = (max(0.0, one.low * scale), min(1.0, one.high * scale)) if known else (math.nan, math.nan)
                 found[name][key] = _Share(one.mean * scale, low, high)
     how = f"bars: {100 * confidence:g} % intervals ({'Wilson, one run' if single else 'over replications'})"
-    return found, canvas.about_comparison(comparison), how
+    return found, canvas.about_comparison(comparison, (*_METRICS.values(), *_COUNTS.values())), how
 
 
 def _finding(shares: dict[str, dict[str, _Share]]) -> str:
@@ -216,12 +216,9 @@ def _finding(shares: dict[str, dict[str, _Share]]) -> str:
     order = sorted(known, key=lambda name: -known[name]["committed"].value)
     shown = order if len(order) <= 4 else [order[0], order[-1]]
     said = "Committed: " + ", ".join(f"{name} {canvas.percent(known[name]['committed'].value)}" for name in shown)
-    missing = {name: known[name].get("unanswered", _NONE).value for name in known}
-    worst = max(missing, key=lambda name: missing[name])
-    if missing[worst] > 0:
-        said += f"; {worst} leaves {canvas.percent(missing[worst])} without an answer"
-    stuck = {name: known[name].get("stuck", _NONE).value for name in known}
-    worst = max(stuck, key=lambda name: stuck[name] if stuck[name] > 0 else -1)
-    if stuck[worst] > 0:
-        said += f"; {worst} leaves {canvas.percent(stuck[worst])} to an operator"
+    for key, words in (("unanswered", "without an answer"), ("stuck", "left to an operator")):
+        left = {name: known[name].get(key, _NONE).value for name in known}
+        some = sorted((name for name in known if left[name] > 0), key=lambda name: -left[name])
+        if some:
+            said += f"; {words}: {canvas.listed(f'{name} {canvas.percent(left[name])}' for name in some)}"
     return said

@@ -143,7 +143,7 @@ def _below(ax: Axes, panel: Axes, said: str) -> None:
     if not said:
         return
     small = style.size(style.SMALL)
-    room = canvas.points(ax)[0] * (1.0 if ax.get_gid() == "simtx-own" else 0.98)
+    room = canvas.points(ax)[0] * (1.0 if ax.get_gid() == canvas.OWN else 0.98)
     panel.annotate(
         canvas.wrapped(said, room, small),
         (0, 0),

@@ -9,6 +9,7 @@ import networkx as nx
 from matplotlib.patches import FancyBboxPatch
 
 from simtx.report import style
+from simtx.report.footer import footed
 from simtx.report.pictures import canvas
 from simtx.scenario.units import duration_text
 
@@ -24,6 +25,7 @@ _ASIDE: Final = 1.5  # inches between two zones
 _MOST: Final = 3  # zones in one line
 
 
+@footed
 def topology(scenario: Scenario, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
     """Services with their workers and steps, hub, broker and clients, in their zones; links with their mean delay one way and their loss.
 
@@ -134,7 +136,7 @@ def _zone(ax: Axes, scenario: Scenario, zone: str, place: tuple[float, float], m
 
 def _points(ax: Axes) -> float:
     """Points to an inch of the drawing, which a caller's axes may shrink."""
-    if ax.get_gid() == "simtx-own":
+    if ax.get_gid() == canvas.OWN:
         return 68.0
     low, high = ax.get_xlim()
     return canvas.points(ax)[0] / (high - low)

@@ -173,7 +173,9 @@ def _story(found: Played, name: str, begin: float, end: float, times: int) -> St
             continue
         row = mine.iloc[0]
         back = float(row["recovery_s"])
-        recovery = f"{back:,.3g} s" if math.isfinite(back) else f"> {row['watched_s']:,.3g} s, not recovered"
+        watched = float(row["watched_s"])
+        never = f"> {watched:,.3g} s, not recovered" if watched > 0 else "not seen, the run ends in the fault"
+        recovery = f"{back:,.3g} s" if math.isfinite(back) else never
         effects.append(
             Effect(
                 strategy,
