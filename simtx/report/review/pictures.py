@@ -19,6 +19,7 @@ from matplotlib.ticker import FuncFormatter
 
 from simtx.report import catalogue, plots, style
 from simtx.report.axes import short
+from simtx.report.pictures import canvas
 from simtx.report.pictures.differences import differences
 from simtx.report.pictures.distribution import distribution
 from simtx.report.pictures.failures import failures
@@ -80,6 +81,7 @@ def drawn(draw: Callable[[Axes], Any], size: tuple[float, float], caption: str =
     with style.context():
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
+        axes.set_gid(canvas.OWN)  # the page says where the figures come from
         draw(axes)
         title = _UNIT.sub(" ", axes.get_title(loc="left") or axes.get_title())
         return Picture(embedded(figure), f"{title}. {caption}".strip(), caption, size[0] > _WIDE)
