@@ -36,7 +36,8 @@ from simtx.files import LARGEST_DATA, read_text
 from simtx.metrics.figures import Summary
 from simtx.metrics.laws import Finding
 from simtx.metrics.provenance import Provenance, strategy_text
-from simtx.metrics.run import Run, RunData
+from simtx.metrics.run import Run
+from simtx.metrics.rundata import RunData
 from simtx.metrics.timeline import Timeline
 from simtx.metrics.trace import Trace, TraceEvent
 from simtx.protocols import strategy as resolve

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from simtx.errors import ScenarioError
 from simtx.experiments.sweep.axes import measured
@@ -25,12 +25,15 @@ from simtx.lab.state import State
 from simtx.temporary import folder as temporary_folder
 
 if TYPE_CHECKING:
+    from simtx.experiments.frontier.gp import Shape
     from simtx.experiments.sweep.ledger import Wanted
     from simtx.experiments.work import Outcome
     from simtx.lab.failures import Failure
-    from simtx.lab.surface import Shapes
     from simtx.protocols import Strategy
     from simtx.scenario import Scenario
+
+    Shapes: TypeAlias = dict[tuple[str, str, tuple[str, ...]], tuple[int, Shape | None]]
+    """What was fitted: points and length scales by strategy, metric and controls."""
 
 _MOST_CELLS: Final = 500
 """Cells of a results folder that are looked at when an explorer is opened."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from simtx.experiments.frontier.gp import Floats, GaussianProcess, Shape
+from simtx.experiments.frontier.gp import Floats, GaussianProcess
 from simtx.lab.controls import Control
 from simtx.lab.memory import Known
+
+if TYPE_CHECKING:
+    from simtx.lab.memory import Shapes
 
 _FEWEST: Final = 4
 """Points from which on a surface is drawn, and one more for each control beyond the first."""
@@ -26,9 +29,6 @@ _NOISE: Final = 0.1
 _GROWTH: Final = 1.4
 """How many times as many points there have to be until the length scales are fitted again."""
 _Z: Final = 1.96
-
-Shapes: TypeAlias = dict[tuple[str, str, tuple[str, ...]], tuple[int, Shape | None]]
-"""What was fitted: points and length scales by strategy, metric and controls."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from simtx.metrics.run import ConservedQuantity
+from simtx.metrics.rundata import ConservedQuantity
 
 if TYPE_CHECKING:
     from simtx.metrics.ledger import Ledger

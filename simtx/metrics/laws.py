@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from simtx.scenario.popularity import hottest
 if TYPE_CHECKING:
     import pandas as pd
 
-    from simtx.metrics.run import Run, RunData
+    from simtx.metrics.rundata import RunData
     from simtx.scenario import Fault, Scenario
 
 TOLERANCE: Final = 0.1
@@ -67,7 +67,27 @@ class Finding(NamedTuple):
     text: str
 
 
-def findings(run: Run) -> list[Finding]:
+class Finished(Protocol):
+    """A run, as far as the laws look at it (`simtx.metrics.run.Run`)."""
+
+    @property
+    def data(self) -> RunData:
+        """All its numbers."""
+
+    @property
+    def scenario(self) -> Scenario:
+        """What was played."""
+
+    @property
+    def summary(self) -> pd.Series:
+        """One number a metric."""
+
+    @property
+    def transactions(self) -> pd.DataFrame:
+        """One row a transaction."""
+
+
+def findings(run: Finished) -> list[Finding]:
     """All that the laws say about a run; nothing about a run of which nothing was measured."""
     data, scenario = run.data, run.scenario
     window = data.horizon - data.warmup

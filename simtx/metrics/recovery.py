@@ -4,44 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 
 from simtx.metrics import timeline
+from simtx.metrics.rundata import Struck
 
 if TYPE_CHECKING:
-    from simtx.metrics.run import RunData
+    from simtx.metrics.rundata import RunData
     from simtx.scenario import Fault
 
 _BEFORE: Final = 20  # samples before a fault; the highest of them is the level before it
 _TOLERANCE: Final = 1e-9
-
-
-@dataclass(slots=True)
-class Struck:
-    """One blow of a fault.
-
-    Attributes:
-        fault: Its number in the scenario, from 0; -1: none of the scenario's.
-        kind: What happened.
-        target: To whom.
-        begin: When, in seconds.
-        end: When it was over; infinite if it was in force when the run ended.
-    """
-
-    fault: int
-    kind: str
-    target: str
-    begin: float
-    end: float = math.inf
-
-    @property
-    def name(self) -> str:
-        """In a few words: ``crash of payments``."""
-        return f"{self.kind} of {self.target}" if self.target else self.kind
 
 
 def target(fault: Fault) -> str:

@@ -27,8 +27,8 @@ from simtx.metrics.entries import (
     keys_of,
 )
 from simtx.metrics.ledger import Ledger, TransactionRecord, writes
-from simtx.metrics.recovery import Struck, target
-from simtx.metrics.run import RunData
+from simtx.metrics.recovery import target
+from simtx.metrics.rundata import RunData, Struck
 from simtx.metrics.stations import Counts, Locks, Station, Stations
 from simtx.metrics.summary import summarise, transactions_frame
 from simtx.metrics.timeline import Clock, Timeline

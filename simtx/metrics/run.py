@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -18,12 +17,9 @@ from simtx.metrics.intervals import Interval
 from simtx.metrics.laws import Finding, findings
 from simtx.metrics.provenance import Provenance
 from simtx.metrics.provenance import provenance as made
-from simtx.metrics.recovery import Struck
+from simtx.metrics.rundata import RunData
 from simtx.metrics.sections import section_interval
-from simtx.metrics.stations import Stations
-from simtx.metrics.still_open import NOTHING, StillOpen
 from simtx.metrics.summary import summarise, transactions_frame
-from simtx.metrics.timeline import Timeline
 from simtx.metrics.trace import Trace
 
 if TYPE_CHECKING:
@@ -32,60 +28,6 @@ if TYPE_CHECKING:
     from simtx.protocols import Promise, Strategy
     from simtx.report.pictures.accessors import RunPlots
     from simtx.scenario import Scenario
-
-
-@dataclass(frozen=True, slots=True)
-class ConservedQuantity:
-    """Drift of one conserved quantity over the measured window (metrics M2 and M3).
-
-    Attributes:
-        name: Name of the invariant.
-        unit: Unit of the quantity.
-        net_mean: Time average of the absolute residual.
-        gross_mean: Time average of the sum of absolute in-flight amounts.
-        peak: Largest absolute residual.
-        violation_share: Share of the time in which the residual was not zero.
-        final: Residual at the end of the run, after everything has drained.
-    """
-
-    name: str
-    unit: str
-    net_mean: float
-    gross_mean: float
-    peak: float
-    violation_share: float
-    final: float
-
-
-@dataclass(slots=True)
-class RunData:
-    """What a host hands over when a run is finished. Times in seconds; `origin` is the run's zero on the machine's monotonic clock."""
-
-    columns: dict[str, Sequence[float] | Sequence[str]]
-    quantities: list[ConservedQuantity]
-    warmup: float
-    horizon: float
-    end: float
-    partial_share: float
-    residual: float
-    bounds_violated: list[str]
-    events: int
-    alerts: int
-    deadlocks: int
-    lock_timeouts: int
-    faults: int
-    breaker_rejections: int
-    utilisation: dict[str, float]
-    timeline: Timeline
-    services: list[str]
-    digest: str
-    extra: dict[str, float] = field(default_factory=dict)
-    requests_repeated: int = 0
-    client_deadline: float = math.inf
-    origin: float | None = None
-    still_open: StillOpen = NOTHING
-    struck: list[Struck] = field(default_factory=list)
-    stations: Stations | None = None
 
 
 _DURATION: Final = re.compile(r"(latency|decision|settle|window)_(p[1-9][0-9]?|mean)_ms")

@@ -14,7 +14,7 @@ from simtx.metrics import censored, recovery
 from simtx.metrics.figures import Summary
 
 if TYPE_CHECKING:
-    from simtx.metrics.run import RunData
+    from simtx.metrics.rundata import RunData
 
 OUTCOMES: Final = ("committed", "aborted", "compensated", "stuck", "in-flight", "incomplete", "lost")
 DECISIONS: Final = ("committed", "aborted")

@@ -23,8 +23,8 @@ from typing import Any
 from simtx.metrics import journal
 from simtx.protocols.names import CLIENT
 from simtx.protocols.policies import Backoff
+from simtx.reference.ending import Ending
 from simtx.reference.eventlog import LogFile
-from simtx.reference.process import Ending
 from simtx.reference.refusals import Refusals
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.wire import Connection, Peer, Server

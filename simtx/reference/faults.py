@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from simtx.metrics.entries import Number
 from simtx.protocols.names import BROKER
@@ -17,7 +17,9 @@ from simtx.workload.faults import Nesting, PlannedFault, fault_plan
 
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
-    from simtx.reference.launcher import Launcher
+    from simtx.reference.backends import Backends
+    from simtx.reference.eventlog import LogFile
+    from simtx.reference.supervisor import Child
     from simtx.scenario import Fault, Scenario
 
 
@@ -56,10 +58,41 @@ def triggered(scenario: Scenario, strategy: Strategy) -> dict[str, list[KillPoin
     return points
 
 
+class Seeded(Protocol):
+    """The options of a run, as far as faults need them."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the random streams."""
+
+
+class Stage(Protocol):
+    """Where faults strike: what they need of the launcher (`simtx.reference.launcher.Launcher`)."""
+
+    scenario: Scenario
+    strategy: Strategy
+    children: dict[str, Child]
+    backends: Backends
+    log: LogFile
+
+    @property
+    def options(self) -> Seeded:
+        """The options of the run."""
+
+    def done(self, task: asyncio.Task[None]) -> None:
+        """A task has ended; an error of it ends the run."""
+
+    def scale(self, name: str, what: str, factor: float) -> None:
+        """Make service times (``slow``) or timers (``clock``) of a process longer."""
+
+    def tell(self, name: str, **frame: Any) -> None:
+        """Send a frame to a process."""
+
+
 class Injectors:
     """Plays the faults of a scenario on the processes of a launcher; the times are drawn as the simulator draws them."""
 
-    def __init__(self, launcher: Launcher) -> None:
+    def __init__(self, launcher: Stage) -> None:
         self._launcher = launcher
         self._streams = Streams(launcher.options.seed)
         self._tasks: list[asyncio.Task[None]] = []

@@ -25,7 +25,7 @@ from simtx.reference.preflight import LAUNCHER, PROXY
 from simtx.reference.runrecord import replace_file, without_password
 from simtx.reference.schedule import Schedule
 from simtx.reference.stores.base import StoreFailed
-from simtx.reference.strategies import described
+from simtx.reference.strategyrecord import described
 from simtx.reference.supervisor import Child
 from simtx.workload import Streams
 

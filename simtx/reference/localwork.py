@@ -10,15 +10,17 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from simtx.errors import ProtocolViolation
 from simtx.protocols import Append, Commit, Done, Execute, OutboxRow, Prepare, ReadOutbox, Rollback, Transact
 from simtx.reference.workers import Workers, perform
 
 if TYPE_CHECKING:
+    from simtx.metrics.journal import Journal
     from simtx.reference.actor import Actor
-    from simtx.reference.node import Node
+    from simtx.reference.eventlog import LogFile
+    from simtx.reference.killpoints import KillSwitch
     from simtx.reference.stores.base import Result, Store
 
 SIDE_WORKERS: Final = 4
@@ -28,6 +30,29 @@ OPEN: Final = -1.0
 """Service time that says that no worker has served: the local transaction was open already."""
 DAMAGE: Final = "heuristic-damage"
 CONFIRMED: Final = "heuristic-confirmed"
+
+
+class Host(Protocol):
+    """What local work needs of the node that it is done for (`simtx.reference.node.Node`)."""
+
+    name: str
+    log: LogFile
+    journal: Journal
+    kills: KillSwitch
+    heuristics: dict[int, str]
+    stopped: bool
+
+    def resume(self, actor: Actor) -> None:
+        """Play the effects that are left."""
+
+    def free(self, actor: Actor) -> None:
+        """Forget a machine."""
+
+    def end(self, error: BaseException) -> None:
+        """The node cannot go on."""
+
+    def record(self, actor: Actor, act: str, **details: Any) -> None:
+        """Write down in the audit log what a machine does."""
 
 
 class LocalWork:
@@ -47,7 +72,7 @@ class LocalWork:
 
     def __init__(
         self,
-        node: Node,
+        node: Host,
         store: Store,
         workers: int,
         queue_limit: int | None,

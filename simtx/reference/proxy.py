@@ -396,8 +396,8 @@ def links_from(config: Mapping[str, Any]) -> list[FaultyLink]:
 
 async def run_proxy(path: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:
     """The main coroutine of the proxy's process."""
+    from simtx.reference.ending import Ending
     from simtx.reference.eventlog import LogFile
-    from simtx.reference.process import Ending
     from simtx.reference.runfolder import RunFolder
 
     folder = RunFolder(path)

@@ -85,7 +85,7 @@ class RunFolder:
         import platform
         import secrets
 
-        from simtx.reference.strategies import described
+        from simtx.reference.strategyrecord import described
 
         folder = cls(path)
         existed = folder.path.exists()

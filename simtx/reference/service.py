@@ -18,11 +18,11 @@ from simtx.reference import strategies
 from simtx.reference.audit import AuditLog
 from simtx.reference.brokers import client as broker_client
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed
+from simtx.reference.ending import Ending
 from simtx.reference.eventlog import LogFile
 from simtx.reference.interventions import Interventions, decided
 from simtx.reference.killpoints import KillPoint, KillSwitch
 from simtx.reference.node import Node
-from simtx.reference.process import Ending
 from simtx.reference.refusals import Refusals
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.schema import Partition, PartitionGate, Schema, SchemaError, SchemaTooNew

@@ -15,36 +15,12 @@ import cloudpickle
 
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
-from simtx.protocols.codec import CodecError, decode_as, encode, register
+from simtx.protocols.codec import CodecError, register
 from simtx.protocols.extras import extras
-from simtx.protocols.registry import STRATEGIES
 from simtx.reference.runfolder import RunFolder, RunFolderError
+from simtx.reference.strategyrecord import described, made
 
 PICKLE: Final = "strategy.pickle"
-
-register(*STRATEGIES.values())
-
-
-def described(strategy: Strategy) -> dict[str, Any]:
-    """One of ours as plain data; empty for any other one."""
-    if type(strategy) not in STRATEGIES.values():
-        return {}
-    try:
-        return dict(encode(strategy))
-    except CodecError:  # an option that no file can hold
-        return {}
-
-
-def made(raw: dict[str, Any]) -> Strategy:
-    """The strategy that `described` has described.
-
-    Raises:
-        CodecError: It is no description of one of ours.
-    """
-    try:
-        return _ours(raw)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise CodecError(f"no strategy of simtx: {error}") from None
 
 
 def write(folder: RunFolder, strategy: Strategy) -> None:
@@ -103,13 +79,6 @@ def open_strategy(folder: RunFolder, *, trust: bool) -> Strategy:
     except Exception as error:  # noqa: BLE001 - unpickling raises anything
         problem = " ".join(str(error).split())
         raise RunFolderError(f"'{file}' cannot be read by this version: {type(error).__name__}: {problem}") from None
-
-
-def _ours(raw: dict[str, Any]) -> Strategy:
-    for kind in STRATEGIES.values():
-        if raw.get("$") == kind.__name__:
-            return decode_as(kind, raw)
-    raise CodecError(f"{raw.get('$')!r:.60} is not one of them")
 
 
 def _unpickled(file: Path) -> Strategy:

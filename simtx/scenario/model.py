@@ -18,13 +18,13 @@ from simtx.scenario.business import StepSpec, Transaction
 from simtx.scenario.distributions import Distribution, duration_text
 from simtx.scenario.fault_kinds import FaultKind
 from simtx.scenario.infrastructure import Broker, CommonMode, Hub, Network, Service
-from simtx.views import View
+from simtx.views import View, view
 
 if TYPE_CHECKING:
     import networkx as nx
 
     from simtx.report.pictures.accessors import ScenarioPlots
-    from simtx.scenario.uncertainty import Uncertainty
+    from simtx.scenario.uncertain import Uncertainty
 
 WorkloadKind: TypeAlias = Literal["poisson", "deterministic", "bursty", "profile", "trace", "closed"]
 AskAgain: TypeAlias = Literal["never", "unreached", "unanswered"]
@@ -310,9 +310,8 @@ class Scenario:
         Raises:
             ScenarioError: A path or a value is wrong.
         """
-        from simtx.scenario.changes import replaced
-
-        return replaced(self, changes)
+        changed: Scenario = view("scenario-replaced")(self, changes)
+        return changed
 
     def to_dict(self) -> dict[str, Any]:
         """The scenario as it would be written in a file; `simtx.scenario.from_dict` reads it again."""
@@ -321,9 +320,7 @@ class Scenario:
     @property
     def fingerprint(self) -> str:
         """Hex digest of everything that a run depends on: equal for equal scenarios, wherever they were read from."""
-        from simtx.scenario.fingerprints import scenario_fingerprint
-
-        return scenario_fingerprint(self)
+        return str(view("scenario-fingerprint")(self))
 
     def node_zone(self, node: str) -> str | None:
         """The zone of a service, of ``hub``, ``broker`` or ``client``; None for a client beside the entry node."""
@@ -377,15 +374,12 @@ class Scenario:
     @property
     def warnings(self) -> list[str]:
         """Things that may be intended but rarely are, one line each: saturation, invariants that nothing touches, ..."""
-        from simtx.scenario.advice import warnings
-
-        return warnings(self)
+        return list(view("scenario-warnings")(self))
 
     def graph(self) -> nx.DiGraph[str]:
         """Nodes (services, hub, broker, clients) with their zone, and the links between them with mean latency and loss."""
-        from simtx.scenario.show import graph
-
-        return graph(self)
+        drawn: nx.DiGraph[str] = view("scenario-graph")(self)
+        return drawn
 
     plot: ClassVar[View[ScenarioPlots]] = View(
         "scenario", "Pictures of the scenario: `scenario.plot()` draws services in their zones, and the links."
@@ -393,14 +387,10 @@ class Scenario:
 
     def describe(self) -> str:
         """The scenario in plain text, for a terminal."""
-        from simtx.scenario.show import text
-
-        return text(self)
+        return str(view("scenario-text")(self))
 
     def _repr_html_(self) -> str:
-        from simtx.scenario.show import html
-
-        return html(self)
+        return str(view("scenario-html")(self))
 
     def __repr__(self) -> str:
         changed = f", changed: {', '.join(self.overrides)}" if self.overrides else ""

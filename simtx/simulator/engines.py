@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from simtx.engine import NotCompiled, Unavailable, load_library
 from simtx.errors import ScenarioError
-from simtx.metrics.run import RunData
+from simtx.metrics.rundata import RunData
 from simtx.protocols import Strategy
 from simtx.simulator.compiled import CompiledWorld, why_interpreted
 from simtx.simulator.world import World

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from simtx.metrics.entries import Number
-from simtx.metrics.recovery import Struck, target
+from simtx.metrics.recovery import target
+from simtx.metrics.rundata import Struck
 from simtx.protocols import Effect
 from simtx.protocols.names import BROKER
 from simtx.protocols.subjects import Row, aims_at

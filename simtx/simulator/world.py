@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from simtx.errors import RunFailed, ScenarioError
 from simtx.metrics import audit, journal
 from simtx.metrics.ledger import Ledger, TransactionRecord
-from simtx.metrics.recovery import Struck
-from simtx.metrics.run import RunData
+from simtx.metrics.rundata import RunData, Struck
 from simtx.metrics.trace import TraceRecorder
 from simtx.protocols import Policies, Strategy
 from simtx.protocols.breaker import CircuitBreaker

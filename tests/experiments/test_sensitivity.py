@@ -17,7 +17,7 @@ from simtx.experiments.sensitivity.design import Answers
 from simtx.experiments.sensitivity.inputs import resampled, taken_apart
 from simtx.experiments.sensitivity.tornado import positions, tornado
 from simtx.scenario.calibration import Block, Calibration
-from simtx.scenario.uncertainty import Figure, Uncertainty
+from simtx.scenario.uncertain import Figure, Uncertainty
 
 RNG = np.random.default_rng
 

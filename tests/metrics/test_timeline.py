@@ -16,8 +16,8 @@ import matplotlib.pyplot as plt
 
 import simtx
 from simtx.metrics import recovery, timeline
-from simtx.metrics.recovery import Struck
 from simtx.metrics.run import Run
+from simtx.metrics.rundata import Struck
 from simtx.report import plots, tables
 from tests.simulator.test_faults import FAULTS, world
 from tests.simulator.worlds import STRATEGIES, chain

@@ -1,8 +1,8 @@
 """The picture of a finding: networkx places it, matplotlib draws it."""
 
 import io
-from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import networkx as nx
 
@@ -12,7 +12,6 @@ from simtx.checker.history.parsing import UNKNOWN, Op
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from simtx.checker.history.report import HistoryReport
 
 #: Colour of each kind of edge, readable for colour-blind eyes (Okabe and Ito); the label says the kind as well.
 COLOURS = {
@@ -28,7 +27,26 @@ _SHOWN_STEPS = 12
 _FULL_BOXES = 6
 
 
-def draw(report: "HistoryReport", finding: Finding | None, ax: "Axes | None") -> "Axes":
+class Report(Protocol):
+    """What is drawn of a report (`simtx.checker.history.report.HistoryReport`)."""
+
+    @property
+    def valid(self) -> bool | None:
+        """Whether the history keeps its level; None: unknown."""
+
+    @property
+    def consistency(self) -> str:
+        """The level."""
+
+    @property
+    def operations(self) -> Mapping[str, Sequence[Op]]:
+        """Operations by transaction."""
+
+    def finding(self) -> Finding | None:
+        """The finding that is drawn."""
+
+
+def draw(report: "Report", finding: Finding | None, ax: "Axes | None") -> "Axes":
     """Draw one finding on the axes (on new ones if None), and return them."""
     if ax is None:
         from matplotlib import pyplot as plt
@@ -115,7 +133,7 @@ def _edge_label(step: Step) -> str:
     return step.kind if step.key is None else f"{step.kind} {step.key}"
 
 
-def _operations(report: "HistoryReport", name: str, keys: set[Hashable | None]) -> str:
+def _operations(report: "Report", name: str, keys: set[Hashable | None]) -> str:
     """The operations of a transaction on the keys of the picture, shortened."""
     ops = [op for op in report.operations.get(name, ()) if op[1] in keys] or list(report.operations.get(name, ()))
     lines = [_operation(op) for op in ops[:_SHOWN_OPS]]
@@ -131,7 +149,7 @@ def _operation(op: Op) -> str:
     return f"read {key} = {'?' if value is UNKNOWN else ('nothing' if value is None else show(value))}"
 
 
-def svg(report: "HistoryReport") -> str:
+def svg(report: "Report") -> str:
     """The picture as SVG text, drawn without pyplot and its global state."""
     from matplotlib.figure import Figure
 

@@ -21,7 +21,7 @@ from simtx.scenario.units import hint, shown
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
     from simtx.scenario import Scenario
-    from simtx.scenario.uncertainty import Uncertainty
+    from simtx.scenario.uncertain import Uncertainty
 
 _PLACE: Final = re.compile(r"^.*?uncertainty\.")
 Floats: TypeAlias = NDArray[np.float64]

@@ -18,7 +18,7 @@ from simtx.experiments.sensitivity.design import Floats
 from simtx.metrics.intervals import bounds
 
 if TYPE_CHECKING:
-    from simtx.scenario.uncertainty import Uncertainty
+    from simtx.scenario.uncertain import Uncertainty
 
 REACH: Final = 3.0
 """Distances beyond this many uncertainties are not looked for."""

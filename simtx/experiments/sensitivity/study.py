@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from simtx.experiments.sweep import Sweep
     from simtx.protocols import Strategy
     from simtx.scenario import Scenario
-    from simtx.scenario.uncertainty import Uncertainty
+    from simtx.scenario.uncertain import Uncertainty
 
 _OPTIONS = (
     "executor",

@@ -12,7 +12,7 @@ from simtx.experiments.sensitivity.design import Answers
 from simtx.metrics.intervals import interval
 
 if TYPE_CHECKING:
-    from simtx.scenario.uncertainty import Uncertainty
+    from simtx.scenario.uncertain import Uncertainty
 
 
 def positions(factors: Sequence[str]) -> list[dict[str, float]]:

@@ -136,8 +136,8 @@ async def run_broker(folder: Path, name: str, incarnation: int, config: dict[str
     Raises:
         BrokerFailed: Its file cannot be used, or it cannot listen.
     """
+    from simtx.reference.ending import Ending
     from simtx.reference.eventlog import LogFile
-    from simtx.reference.process import Ending
     from simtx.reference.runfolder import RunFolder
 
     run = RunFolder(folder)

@@ -16,8 +16,8 @@ from simtx.report.pictures import canvas
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from simtx.metrics.recovery import Struck
     from simtx.metrics.run import Run
+    from simtx.metrics.rundata import Struck
 
 
 _NOTHING: Final = 1e-9

@@ -1,0 +1,51 @@
+"""No module depends on itself by way of others, imports for type checkers included.
+
+import-linter holds the layers of packages; this looks at single modules, and also at what stands under ``if TYPE_CHECKING``.
+"""
+
+from __future__ import annotations
+
+import grimp
+import networkx as nx
+
+PLOTS = "simtx.report.pictures.accessors"
+"""What the `plot` of a result is, for editors alone: results name a class that stands above them."""
+KNOWN = {
+    "simtx.lab": {"exploring", "picture", "widgets"},
+    "simtx.checker": {"exchange", "protocol", "symmetry"},
+    "simtx.simulator": {
+        "broker",
+        "clients",
+        "counted",
+        "faults",
+        "interpreter",
+        "local",
+        "locks",
+        "node",
+        "row_locks",
+        "sampler",
+        "store",
+    }
+    | {"tables", "world"},
+    "simtx.experiments": {"compare", "decision", "saved", "frontier", "sensitivity", "sweep"},
+}
+"""Circles that there are still. A module may leave this list; none may come to it."""
+
+
+def circles() -> list[set[str]]:
+    graph = grimp.build_graph("simtx", exclude_type_checking_imports=False)
+    edges = nx.DiGraph(
+        (module, other)
+        for module in graph.modules
+        for other in graph.find_modules_directly_imported_by(module)
+        if other != PLOTS or module.startswith("simtx.report")
+    )
+    return [set(one) for one in nx.strongly_connected_components(edges) if len(one) > 1]
+
+
+def test_modules_go_in_no_circles_but_the_known_ones() -> None:
+    for circle in circles():
+        package = ".".join(min(circle).split(".")[:2])
+        known = {f"{package}.{name}" for name in KNOWN.get(package, ())}
+        others = {one for one in circle if one not in known and not one.startswith(tuple(f"{name}." for name in known))}
+        assert not others, f"a circle: {', '.join(sorted(circle))}"
