@@ -189,6 +189,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_number": (_INT, (_ENGINE, _DOUBLE)),
     "engine_program": (_INT, (_ENGINE, _INT, _INT, _INT, _INT)),
     "engine_transition": (_INT, (_ENGINE, _INT, _INT, _INT, _INT, _INT, _INT, c.POINTER(c.c_int32))),
+    "engine_taken": (c.c_int64, (_ENGINE, _INT)),
     "engine_operation": (_INT, (_ENGINE, _INT, _INT, _INT, _INT, _DOUBLE, _INT, _DOUBLE)),
     "engine_template": (_INT, (_ENGINE, c.POINTER(Template))),
     "engine_on_duplicate": (None, (_ENGINE, _INT, _INT, _INT)),

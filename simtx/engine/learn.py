@@ -357,16 +357,17 @@ class Learner:
 
     # --- what was learned -----------------------------------------------------------------------------------------------------------
 
-    def described(self) -> list[tuple[str, str, str, str]]:
-        """Every pair that was met: node, state, kind of the event, state afterwards."""
+    def described(self) -> list[tuple[str, str, str, str, int]]:
+        """Every pair that was met: role of the machine, its state, kind of the event, state afterwards, and how often it was taken."""
         return [
             (
-                self._machines[state].node,
+                self._machines[state].role,
                 self._machines[state].state,
                 self._event_objects[event].kind,
                 self._machines[following].state,
+                self._library.engine_taken(self._engine, number),
             )
-            for state, event, following in self.pairs
+            for number, (state, event, following) in enumerate(self.pairs)
         ]
 
     @property

@@ -1,7 +1,8 @@
 /*
  * The compiled event loop of a simulated run.
  *
- * It plays what simtx.simulator plays, event by event and in the same order, so that a run has the same digest. The protocols are not here: a
+ * It plays what simtx.simulator plays, event by event and in the same order, so that a run has the same digest. The protocols are not here, but for
+ * the relay of an outbox: a
  * machine is two numbers, its state and the event that it meets, and a table gives the next state and a program of effects. A pair that the
  * table does not have is learned (simtx/engine/learn.py): a call into Python runs the real machine once, and the loop goes on.
  *
@@ -67,7 +68,7 @@ typedef struct Work Work;
 
 typedef struct { double time; uint64_t key; void *thing; int64_t number; } Entry; /* key: priority, order of scheduling, kind */
 typedef struct { int32_t op, a, b, c; } Effect;
-typedef struct { int32_t state, start, end, ids; int32_t id[IDS]; } Transition; /* ids: how many are held then; id: where each comes from */
+typedef struct { int32_t state, start, end, ids; int64_t taken; int32_t id[IDS]; } Transition; /* ids: how many are held then; id: where each comes from */
 
 /* --- random numbers: simtx.workload.by_transaction ------------------------------------------------------------------------------------------ */
 
@@ -2222,6 +2223,7 @@ static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
     if (number < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
   }
   Transition *transition = &E->transition[number];
+  transition->taken++;
   actor->state = transition->state;
   actor->pc = transition->start;
   actor->end = transition->end;
@@ -2668,6 +2670,8 @@ EXPORT int engine_transition(Engine *E, int state, int event, int next, int star
   E->table[(int64_t)state * E->event_room + event] = E->transitions;
   return E->transitions++;
 }
+
+EXPORT int64_t engine_taken(Engine *E, int transition) { return E->transition[transition].taken; }
 
 EXPORT int engine_operation(Engine *E, int kind, int key, int amount, int has_low, double low, int has_high, double high) {
   GROW(E->operation, E->operations, E->operation_room, 1)

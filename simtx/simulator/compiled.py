@@ -554,8 +554,8 @@ class CompiledWorld(World):
         columns.fill(cells)
 
     @property
-    def learned(self) -> list[tuple[str, str, str, str]]:
-        """Every pair of the automata: node, state, event, state afterwards."""
+    def learned(self) -> list[tuple[str, str, str, str, int]]:
+        """Every pair of the automata: role, state, event, state afterwards, how often it was taken."""
         return self._learner.described()
 
     def levels(self) -> tuple[dict[str, layout.Figures], int]:

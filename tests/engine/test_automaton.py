@@ -1,0 +1,33 @@
+"""What the compiled engine has learned can be looked at."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from simtx.engine import Unavailable, load_library
+from simtx.errors import ScenarioError
+from simtx.simulator.automaton import automaton, mermaid
+
+sys.path.insert(0, str(Path(__file__).parent))
+from worlds import shortened
+
+try:
+    load_library()
+except Unavailable as error:
+    pytest.skip(f"no compiled engine: {error}", allow_module_level=True)
+
+
+def test_the_automaton_of_a_saga() -> None:
+    """Each transaction begins once, and the table of transitions of the machines allows every row."""
+    table = automaton(shortened("transfer", 50), "saga")
+    begun = table[(table["role"] == "orchestrator") & (table["event"] == "begin")]
+    assert begun["taken"].sum() == 50
+    assert (table["pairs"] >= 1).all()
+    drawn = mermaid(table, "orchestrator")
+    assert drawn.startswith("stateDiagram-v2")
+    assert "idle --> running: begin 50" in drawn
+    with pytest.raises(ScenarioError, match="orchestrator"):
+        mermaid(table, "conductor")
