@@ -1,13 +1,14 @@
 """All checks, the same by hand and in CI: format, lint, types, layers, tests.
 
-Usage: python tests/check.py [names]; without names, all but the heavy tests run, and each failure is reported at the end. ``heavy`` runs the tests
-that are too long for every change: real runs of which others have shown the like in small.
+Usage: python tests/check.py [names]; without names, all but the heavy tests run, and each failure is reported at the end. Types and layers are checked
+beside the others. ``heavy`` runs the tests that are too long for every change, of which others have shown the like in small.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ CHECKS: dict[str, list[str]] = {
     "tests": [*PYTEST, "-m", "not heavy"],
     "heavy": [*PYTEST, "-m", "heavy"],
 }
+BESIDE = ("types", "layers")
 USUAL = [name for name in CHECKS if name != "heavy"]
 
 
@@ -33,18 +35,36 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"no check is called {', '.join(unknown)}; there are {', '.join(CHECKS)}", file=sys.stderr)
         return 2
+    chosen = names or USUAL
     failed = []
-    for name in names or USUAL:
+    beside = {name: Beside(name) for name in chosen if name in BESIDE} if len(chosen) > 1 else {}
+    for name in sorted(chosen, key=beside.__contains__):  # those that run beside the others are waited for in the end
         start = time.perf_counter()
-        print(f"== {name}: {' '.join(Path(part).name if '/' in part else part for part in CHECKS[name])}", flush=True)
-        code = subprocess.run(CHECKS[name], cwd=ROOT, check=False).returncode
-        print(
-            f"== {name}: {'ok' if code == 0 else f'FAILED ({code})'} in {time.perf_counter() - start:.0f} s", flush=True
-        )
+        command = CHECKS[name]
+        print(f"== {name}: {' '.join(Path(part).name if '/' in part else part for part in command)}", flush=True)
+        code = beside[name].wait() if name in beside else subprocess.run(command, cwd=ROOT, check=False).returncode
+        said = "beside the others" if name in beside else f"in {time.perf_counter() - start:.0f} s"
+        print(f"== {name}: {'ok' if code == 0 else f'FAILED ({code})'} {said}", flush=True)
         if code:
             failed.append(name)
     print(f"failed: {', '.join(failed)}" if failed else "all checks passed", flush=True)
     return 1 if failed else 0
+
+
+class Beside:
+    """A check that runs on one core while others go on; what it prints is shown when it is waited for."""
+
+    def __init__(self, name: str) -> None:
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it was shown
+        self._process = subprocess.Popen(CHECKS[name], cwd=ROOT, stdout=self._printed, stderr=subprocess.STDOUT)
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended and its text is on standard output."""
+        code = self._process.wait()
+        self._printed.seek(0)
+        print(self._printed.read().decode(errors="replace"), end="", flush=True)
+        self._printed.close()
+        return code
 
 
 if __name__ == "__main__":

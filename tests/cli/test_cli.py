@@ -1,8 +1,10 @@
-"""The command line as a user meets it: exit codes, one-line errors, files, JSON; mostly in a process of its own."""
+"""The command line as a user meets it: exit codes, one-line errors, files, JSON; in a process of its own where that matters."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
 import signal
@@ -20,10 +22,15 @@ FAST = ("--set", "run.transactions=150", "--set", "run.warmup=0.1s")
 
 
 def run(*arguments: str, cwd: Path | None = None, code: str = "") -> subprocess.CompletedProcess[str]:
-    """Run `simtx` with these arguments; `code` is Python that is run in the same process before."""
+    """Run `simtx` with these arguments; `code` is Python that is run before, in a process of their own."""
+    if not code:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.chdir(cwd or Path.cwd()), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            done = main(list(arguments))
+        return subprocess.CompletedProcess(arguments, done, out.getvalue(), err.getvalue())
     program = f"{code}\nimport sys\nfrom simtx.cli import main\nsys.exit(main(sys.argv[1:]))"
     return subprocess.run(
-        [sys.executable, "-c", program, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", program, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
     )
 
 

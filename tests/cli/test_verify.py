@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import json
 import subprocess
 import sys
@@ -10,14 +12,20 @@ import sys
 import pytest
 
 import simtx
+from simtx.cli import main
 from simtx.cli.verify import verify
 
 
 def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
     """Run `simtx verify` with these arguments; `code` is Python that is run in the same process before."""
+    if not code:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            done = main(["verify", *arguments])
+        return subprocess.CompletedProcess(arguments, done, out.getvalue(), err.getvalue())
     program = f"{code}\nimport sys\nfrom simtx.cli import main\nsys.exit(main(sys.argv[1:]))"
     return subprocess.run(
-        [sys.executable, "-c", program, "verify", *arguments], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", program, "verify", *arguments], capture_output=True, text=True, timeout=300, check=False
     )
 
 

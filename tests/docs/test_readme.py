@@ -11,9 +11,18 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import matplotlib as mpl
+
+mpl.use("agg")
+
+import matplotlib.pyplot as plt
 import pytest
+import typer
+from typer.core import TyperGroup
 
 import simtx
+from simtx.cli import main
+from simtx.cli.app import app
 from tests.docs.pages import PAGES, ROOT, blocks, commands, links, name
 
 README = ROOT / "README.md"
@@ -23,8 +32,11 @@ COMMANDS = sorted({command for page in PAGES for command in commands(page)})
 
 # What a command line of the documentation becomes here: shorter runs, in an empty folder. Everything else is run as it stands.
 SHORTER = {
-    "compare": ["--replications", "2", "--set", "run.transactions=500"],
-    "sweep": ["--set", "run.duration=2s", "--set", "run.warmup=0.5s", "--replications", "1", "--store", "results"],
+    "compare": ["--replications", "2", "--set", "run.transactions=100", "--set", "run.warmup=0s", "--workers", "1"],
+    "sweep": [
+        *("--set", "run.duration=0.5s", "--set", "run.warmup=0.1s", "--replications", "1", "--store", "results"),
+        *("--workers", "1"),
+    ],
     "frontier": [
         *("--set", "run.duration=0.5s", "--set", "run.warmup=0.1s", "--replications", "1", "--store", "results"),
         *("--budget", "90", "--undecided", "99%", "--workers", "1"),
@@ -33,7 +45,8 @@ SHORTER = {
         *("--set", "run.transactions=40", "--set", "run.warmup=0s", "--replications", "2", "--store", "results"),
         *("--workers", "1"),
     ],
-    "execute": ["--set", "run.transactions=60", "--set", "run.warmup=0s"],
+    "verify": ["--crashes", "0"],
+    "execute": ["--set", "run.transactions=20", "--set", "run.warmup=0s"],
     "crash-matrix": ["--places", "2"],
     "soak": ["--minutes", "0.05"],
     "calibrate": ["--transactions", "100"],
@@ -41,8 +54,9 @@ SHORTER = {
 }
 # Left out, so that the shorter run is short.
 WHOLE = ("--complete",)
-# These take longer all the same.
-HEAVY = ("calibrate", "validate")
+# These take longer all the same; of those that kill processes, one line is short enough.
+HEAVY = ("calibrate", "validate", "crash-matrix", "soak")
+SHORT_ENOUGH = ("simtx crash-matrix saga", "simtx soak 2pc --minutes 2")
 # These set up an environment or run this very test suite, or are run by a test of their own.
 ELSEWHERE = ("python3 -m venv", "pip install", "tests/check.py", "-m pytest", "git clone", "cd ", ".ci/run")
 SCRIPT = re.compile(r"^(?:\.venv/bin/)?python (?P<file>[\w/.-]+\.py)\b")
@@ -126,7 +140,7 @@ def lines_of_simtx():
     """Command lines that start simtx, each once, the heavy ones marked."""
     for command in sorted({command.removeprefix(".venv/bin/") for command in COMMANDS}):
         if "simtx " in command and not any(e in command for e in ELSEWHERE):
-            heavy = shlex.split(command)[1] in HEAVY
+            heavy = shlex.split(command)[1] in HEAVY and command not in SHORT_ENOUGH
             yield pytest.param(command, marks=[pytest.mark.slow, *([pytest.mark.heavy] if heavy else [])])
 
 
@@ -137,7 +151,9 @@ def saved_for_a_report(folder):
 
 
 @pytest.mark.parametrize("command", list(lines_of_simtx()))
-def test_a_command_line_of_simtx_works(command, tmp_path):
+def test_a_command_line_of_simtx_works(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """It ends with exit code 0, prints something and leaves no traceback.
 
     A validation may also say that it has missed a target, and a check of a history that something is wrong with it.
@@ -146,15 +162,33 @@ def test_a_command_line_of_simtx_works(command, tmp_path):
     assert words[0] == "simtx"
     if words[1] == "report":
         saved_for_a_report(tmp_path / words[2])
-    words = [str(SCRIPTS / "simtx"), *(w for w in words[1:] if w not in WHOLE), *SHORTER.get(words[1], [])]
+    words = [*(w for w in words[1:] if w not in WHOLE), *(SHORTER.get(words[1], []) if "--help" not in words else [])]
     words = [str(ROOT / word) if (ROOT / word).is_file() else word for word in words]
-    done = subprocess.run(
-        words, capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "MPLBACKEND": "agg"}
-    )
-    fine = (0, 1) if words[1] in ("validate", "check-history") else (0,)
-    assert done.returncode in fine, done.stderr
-    assert done.stdout.strip()
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(words)
+    finally:
+        plt.close("all")
+    shown = capfd.readouterr()
+    fine = (0, 1) if words[0] in ("validate", "check-history") else (0,)
+    assert code in fine, shown.err
+    assert shown.out.strip()
+    assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize("command", [line.values[0] for line in lines_of_simtx()])
+def test_the_options_of_every_command_line_are_there(command: str) -> None:
+    """Also of those that take too long to be run for every change, as they stand."""
+    name, *words = shlex.split(str(command))[1:]
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    chosen = group.commands[name]
+    assert "--help" in words or chosen.make_context(name, words).params
+
+
+def test_the_program_is_installed() -> None:
+    done = subprocess.run([str(SCRIPTS / "simtx"), "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("simtx ")
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "simtx " not in c and not any(e in c for e in ELSEWHERE)])

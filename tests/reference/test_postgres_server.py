@@ -50,7 +50,7 @@ def runs(pid):
         return False
 
 
-def eventually(condition, seconds=15.0):
+def eventually(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -255,7 +255,7 @@ PARENT = """
         if sys.argv[1] == "fork" and os.fork() == 0:
             os.close(1)
             os.close(2)
-            time.sleep(12)  # with a copy of every open file
+            time.sleep(600)  # with a copy of every open file
             os._exit(0)
         print(server.dsn().split()[0].removeprefix("host="), *pids, flush=True)
         if sys.argv[1] == "raise":
@@ -276,7 +276,8 @@ def parent(*arguments):
         assert Path(folder).is_dir()
         yield process, Path(folder), [int(pid) for pid in pids]
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has forked
         process.communicate()
 
 
@@ -284,20 +285,20 @@ def segments():
     return Path("/proc/sysvipc/shm").read_text() if Path("/proc/sysvipc/shm").exists() else ""
 
 
-@pytest.mark.parametrize(("state", "seconds"), [("run", 15.0), ("pause", 15.0), ("fork", 8.0)])
+@pytest.mark.parametrize("state", ["run", "pause", "fork"])
 @pytest.mark.sample(3)
-def test_a_parent_that_is_killed_leaves_nothing(state, seconds):
+def test_a_parent_that_is_killed_leaves_nothing(state):
     before = segments()
     with parent(state) as (process, folder, pids):
         process.kill()
-        assert eventually(lambda: not folder.exists() and not [pid for pid in pids if runs(pid)], seconds)
+        assert eventually(lambda: not folder.exists() and not [pid for pid in pids if runs(pid)])
     assert eventually(lambda: len(segments()) <= len(before))
 
 
 def test_ctrl_c_leaves_nothing():
     with parent("run") as (process, folder, pids):
         os.killpg(process.pid, signal.SIGINT)
-        _, error = process.communicate(timeout=20)
+        _, error = process.communicate(timeout=60)
         assert "KeyboardInterrupt" in error
         assert not folder.exists()
         assert not [pid for pid in pids if runs(pid)]
@@ -305,7 +306,7 @@ def test_ctrl_c_leaves_nothing():
 
 def test_an_exception_leaves_nothing():
     with parent("raise") as (process, folder, pids):
-        _, error = process.communicate(timeout=20)
+        _, error = process.communicate(timeout=60)
         assert "on purpose" in error
         assert not folder.exists()
         assert not [pid for pid in pids if runs(pid)]

@@ -36,7 +36,7 @@ def check_struck(matrix: CrashMatrix) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", PROMISING)
 def test_nothing_is_violated_wherever_a_process_is_killed(strategy: str) -> None:
-    matrix = crash_matrix(strategy, limit=16)
+    matrix = crash_matrix(strategy, limit=10)
     check_struck(matrix)
     assert matrix.ok, matrix.text
     assert not any(matrix.losses.values()), matrix.text
