@@ -25,6 +25,7 @@ from simtx.protocols import (
     Transact,
 )
 from simtx.protocols.names import TOMBSTONE
+from simtx.protocols.operations import locks
 
 _END: Final = ("\0end",)
 """Record of a machine that forgot itself: it is as lazy as any other, so a crash may bring the machine back."""
@@ -199,7 +200,7 @@ class Store:
             if owner != tx
             for key in (*(key for key, _ in b.changes), *b.reads)
         }
-        return any(operation.key in held for operation in operations if _locks(operation, serializable))
+        return any(operation.key in held for operation in operations if locks(operation, serializable))
 
     def _evaluate(self, operations: Iterable[Operation], base: dict[str, float]) -> dict[str, float] | None:
         """Changes of these operations, or None if they are refused."""
@@ -316,7 +317,7 @@ class Store:
             return Done(effect.tag, "refused")
         steps = (*(before.steps if before else ()), *effect.steps)  # a step that is executed twice counts twice
         held = tuple(sorted(changes.items()))
-        seen = {o.key for o in effect.operations if o.kind == "read" and _locks(o, serializable)}
+        seen = {o.key for o in effect.operations if o.kind == "read" and locks(o, serializable)}
         reads = tuple(sorted(seen.union(before.reads if before else ()) - changes.keys()))
         since = before.since if before else self.next_row
         if isinstance(effect, Prepare):
@@ -368,11 +369,6 @@ def _surviving(log: list[tuple[int, Record, bool]], left: dict[int, int]) -> lis
             left[tx] -= 1
         found.append((tx, record, True))
     return found
-
-
-def _locks(operation: Operation, serializable: bool) -> bool:
-    """Whether an operation takes a row lock: what changes a row does, and what reads it if the store is serializable."""
-    return operation.kind in ("add", "set") or (operation.kind == "read" and serializable)
 
 
 def _collected(log: list[tuple[int, Record, bool]]) -> list[tuple[int, Record, bool]]:

@@ -41,6 +41,7 @@ from simtx.protocols import (
 from simtx.protocols.extras import extras
 from simtx.protocols.names import DAEMON
 from simtx.protocols.naming import unknown_effect
+from simtx.protocols.operations import writes
 
 _ANSWERING: Final = (Transact, Execute, Prepare, ReadOutbox)
 _LONGEST: Final = 500
@@ -320,4 +321,4 @@ def _only_reads(effect: Transact | Execute | Prepare) -> bool:
 
 
 def _writes(effect: Transact | Execute | Prepare) -> bool:
-    return any(one.kind in ("add", "set") for one in effect.operations)
+    return writes(effect.operations)

@@ -15,6 +15,7 @@ import numpy as np
 
 from simtx.metrics.still_open import NOTHING
 from simtx.protocols.contract import Operation, Plan, Step
+from simtx.protocols.operations import writes
 
 NAN: Final = math.nan
 _TOLERANCE: Final = 1e-9  # below this a conserved sum counts as restored: float sums of decimal amounts
@@ -397,14 +398,6 @@ def intends_commit(record: TransactionRecord, outcome: str) -> bool:
     if record.decision != UNDECIDED:
         return record.decision == COMMITTED
     return not record.refused and any(record.actions)
-
-
-def writes(operations: Iterable[Operation]) -> bool:
-    """Whether any of the operations changes a value."""
-    for operation in operations:  # noqa: SIM110 - a generator takes three times as long
-        if operation.kind == "add" or operation.kind == "set":
-            return True
-    return False
 
 
 class Columns:

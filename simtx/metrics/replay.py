@@ -26,7 +26,7 @@ from simtx.metrics.entries import (
     Worked,
     keys_of,
 )
-from simtx.metrics.ledger import Ledger, TransactionRecord, writes
+from simtx.metrics.ledger import Ledger, TransactionRecord
 from simtx.metrics.recovery import target
 from simtx.metrics.rundata import RunData, Struck
 from simtx.metrics.stations import Counts, Locks, Station, Stations
@@ -34,6 +34,7 @@ from simtx.metrics.summary import summarise, transactions_frame
 from simtx.metrics.timeline import Clock, Timeline
 from simtx.metrics.trace import TraceEvent
 from simtx.protocols import Plan, Step
+from simtx.protocols.operations import writes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -29,6 +29,7 @@ from typing import ClassVar, Final, NamedTuple, TypeVar
 from simtx.errors import PeerFault
 from simtx.protocols.contract import Delivery, Key, Plan, Promise, Step
 from simtx.protocols.drawing import Drawn
+from simtx.protocols.operations import writes
 from simtx.protocols.policies import Policies
 
 FROM_CLIENT: Final = -1
@@ -111,7 +112,7 @@ def chain_problem(plan: Plan, policies: Policies, *, closing: bool = False) -> s
         elif step.kind == "retriable":
             if pivot is None:
                 return f"step '{step.name}' is retriable, but does not come after a pivot, so nothing could undo it"
-        elif not step.compensation and any(operation.kind in ("add", "set") for operation in step.operations):
+        elif not step.compensation and writes(step.operations):
             return f"step '{step.name}' changes data and has no compensation; give it one, or make it the pivot"
     last_refusable = pivot.index if pivot is not None else len(steps) - 1
     hops = max(len(steps) - 1 + closing, 2 * last_refusable)

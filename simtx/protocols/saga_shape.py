@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simtx.protocols.contract import Append, Plan, Step, StepKind
+from simtx.protocols.operations import writes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,10 +109,8 @@ def _misplaced(steps: tuple[Step, ...], pivot: Step | None) -> str | None:
 
 def _irreversible(steps: tuple[Step, ...]) -> str | None:
     for step in steps:
-        if step.kind == "compensatable" and not step.compensation:
-            writes = any(operation.kind in ("add", "set") for operation in step.operations)
-            if writes:
-                return f"step '{step.name}' changes data and has no compensation; give it one, or make it the pivot"
+        if step.kind == "compensatable" and not step.compensation and writes(step.operations):
+            return f"step '{step.name}' changes data and has no compensation; give it one, or make it the pivot"
     return None
 
 

@@ -28,6 +28,7 @@ from simtx.protocols.contract import (
     Timer,
     Transition,
 )
+from simtx.protocols.operations import writes
 from simtx.protocols.policies import Policies
 from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_participant import FORGET, ROLLBACK, Participant
@@ -208,7 +209,7 @@ class ExecutingParticipant(Participant):
             return [Message("executed", self.tx, self.node, self.coordinator, index)]
         self.state = "executing"
         self.current = index
-        self.writes = self.writes or any(operation.kind in ("add", "set") for operation in operations)
+        self.writes = self.writes or writes(operations)
         return [CANCEL_IDLE, Execute("worked", operations, (index,))]
 
     def report(self, event: Done) -> list[Effect]:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from simtx.protocols import Message, OutboxRow, Prepare, Transact
+from simtx.protocols.operations import writes
 from simtx.simulator.work import Work
 
 _KEPT = 256
@@ -141,4 +142,4 @@ def _writes(work: Work) -> bool:
     effect = work.effect
     if type(effect) is Prepare or (type(effect) is Transact and (effect.key is not None or effect.outbox_rows())):
         return True
-    return any(operation.kind in ("add", "set") for operation in effect.operations)
+    return writes(effect.operations)

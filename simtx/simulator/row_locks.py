@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from simtx.protocols import Status, Transact
+from simtx.protocols.operations import locked
 from simtx.simulator.tables import Tables
 from simtx.simulator.work import Work
 
@@ -31,7 +32,7 @@ class RowLocks(Tables):
         raise NotImplementedError
 
     def _lockable(self, work: Work) -> list[str]:
-        keys = {o.key for o in work.operations if o.kind in ("add", "set") or (o.kind == "read" and self._serializable)}
+        keys = locked(work.operations, self._serializable)
         effect = work.effect
         if type(effect) is Transact and effect.serial_outbox and effect.outbox_rows():
             keys.add(OUTBOX_LOCK)

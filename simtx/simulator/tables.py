@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from simtx.metrics.ledger import writes
 from simtx.metrics.stations import Station
 from simtx.protocols import Key, Transact
+from simtx.protocols.operations import FirstValues, writes
 from simtx.simulator.outbox import OutboxTable
 from simtx.simulator.replica import Replica
 from simtx.simulator.work import Work
@@ -35,17 +35,16 @@ class Tables:
 
     __slots__ = (
         "_deadlocks",
-        "_exact",
         "_lazy_rollbacks",
         "_lock_timeout",
         "_node",
         "_older_rows",
-        "_prefixes",
         "_retention",
         "_rotate_at",
         "_serializable",
         "_versions",
         "_weights",
+        "first",
         "lock_waits",
         "locks_held",
         "locks_taken",
@@ -73,10 +72,7 @@ class Tables:
         replica: Replica | None = None,
     ) -> None:
         self._node = node
-        self._exact = {key: value for key, value in initial.items() if not key.endswith("*")}
-        self._prefixes = sorted(
-            ((k[:-1], v) for k, v in initial.items() if k.endswith("*")), key=lambda item: -len(item[0])
-        )
+        self.first = FirstValues(initial, 0)
         self._serializable = serializable
         self._lock_timeout = lock_timeout
         self._weights = tuple(weights)
@@ -84,7 +80,7 @@ class Tables:
         self._retention = retention
         self.replica = replica
         self._rotate_at = retention
-        self.values: dict[str, float] = dict(self._exact)
+        self.values: dict[str, float] = dict(self.first.exact)
         self._versions: dict[str, int] = {}  # how often each key was changed; counted only for the event log
         self.owners: dict[str, Work] = {}
         self.waiters: dict[str, deque[Work]] = {}
@@ -102,16 +98,6 @@ class Tables:
         """Last committed value of a key; keys that nobody wrote yet have their initial value, 0 if none is given."""
         value = self.values.get(key)
         return self.first(key) if value is None else value
-
-    def first(self, key: str) -> float:
-        """Value of a key before the run."""
-        value = self._exact.get(key)
-        if value is not None:
-            return value
-        for prefix, initial in self._prefixes:
-            if key.startswith(prefix):
-                return initial
-        return 0
 
     def weights_of(self, key: str) -> list[tuple[float, ...]]:
         """What a key counts in each conserved quantity, once for every prefix that it has."""

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Final
 
 from simtx.metrics.conformance import check_log
 from simtx.metrics.entries import Arrived, Process
-from simtx.metrics.ledger import writes
 from simtx.protocols.extras import extras
+from simtx.protocols.operations import writes
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.stores import open_store
 from simtx.reference.stores.registry import PRODUCTS

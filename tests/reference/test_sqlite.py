@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from simtx.protocols import Branch, Execute, Transact
+from simtx.protocols.operations import FirstValues
 from simtx.reference.stores import StoreFailed, sqlite_tables, sqlite_writer
 from simtx.reference.stores.locks import Holder, RowLocks, inbox_lock
-from simtx.reference.stores.play import FirstValues
 from simtx.reference.stores.sqlite import SqliteStore
 from tests.reference.doing import SQLITE, Job, action, add, message, prepare, read, until
 

@@ -124,7 +124,7 @@ def values_are_lost(patch: Patch) -> None:
 
     def crashed(self: Store) -> None:
         crash(self)
-        self.values = dict(self._exact)
+        self.values = dict(self.first.exact)
 
     patch.setattr(Store, "crash", crashed)
 

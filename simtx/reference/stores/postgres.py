@@ -23,6 +23,7 @@ from itertools import count
 from typing import Any, ClassVar, Final
 
 from simtx.protocols import Execute, OutboxRow, Prepare, Record, Transact, codec
+from simtx.protocols.operations import FirstValues
 from simtx.reference.stores import postgres_sql as statements
 from simtx.reference.stores.base import Change, PreparedBranch, Result, Store
 from simtx.reference.stores.postgres_branches import (
@@ -36,7 +37,7 @@ from simtx.reference.stores.postgres_driver import psycopg
 from simtx.reference.stores.postgres_link import Link, Links, failed, one
 from simtx.reference.stores.postgres_schema import check_server, create_schema, schema_name
 from simtx.reference.stores.postgres_tidy import Tidier
-from simtx.reference.stores.postgres_work import Initial, Work, array, changes_of, finish, milliseconds, reads_of, texts
+from simtx.reference.stores.postgres_work import Work, array, changes_of, finish, milliseconds, reads_of, texts
 
 _WAITS: Final = {"55P03": "timeout", "40P01": "deadlock"}
 _TRANSIENT: Final = frozenset(("55P03", "40P01", "40001", "57014", "25P03"))
@@ -101,7 +102,7 @@ class PostgresStore(Store):
         create: bool = True,
     ) -> None:
         self._run, self._service = run, service
-        self._initial = Initial(initial)
+        self._initial = FirstValues({key: float(value) for key, value in initial.items()})
         self._serializable = serializable
         self._patience = milliseconds(lock_timeout)
         self._tokens = count(secrets.randbits(31) << 31)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from simtx.protocols import Execute, Prepare, Transact, codec
 from simtx.protocols.names import TOMBSTONE
+from simtx.protocols.operations import FirstValues, locked
 from simtx.reference.stores.base import Result
 
 _KINDS: Final = {"add": "a", "set": "s", "read": "r", "refuse": "x"}
@@ -18,28 +19,6 @@ _LARGEST: Final = 2**31 - 1
 _TOMBSTONE: Final = codec.dumps(TOMBSTONE)
 _NOTHING: Final[dict[str, tuple[float, float]]] = {}
 _NOTHING_READ: Final[dict[str, float]] = {}
-
-
-class Initial:
-    """Values of keys that nobody has written.
-
-    Args:
-        initial: Values by key; a key that ends in ``*`` stands for every key with that prefix; the longest prefix counts.
-    """
-
-    def __init__(self, initial: Mapping[str, float]) -> None:
-        self.exact = {key: float(value) for key, value in initial.items() if not key.endswith("*")}
-        prefixes = ((key[:-1], float(value)) for key, value in initial.items() if key.endswith("*"))
-        self._prefixes = sorted(prefixes, key=lambda item: -len(item[0]))
-
-    def __getitem__(self, key: str) -> float:
-        value = self.exact.get(key)
-        if value is not None:
-            return value
-        for prefix, initial in self._prefixes:
-            if key.startswith(prefix):
-                return initial
-        return 0.0
 
 
 class Work:
@@ -72,7 +51,7 @@ class Work:
         effect: Transact | Execute | Prepare,
         *,
         steps: Iterable[int],
-        initial: Initial,
+        initial: FirstValues,
         serializable: bool,
         patience: int,
         prior: Mapping[str, tuple[float, float]] = _NOTHING,
@@ -80,7 +59,7 @@ class Work:
         rows: Iterable[int] = (),
     ) -> None:
         operations = effect.operations
-        locks = {o.key for o in operations if o.kind in ("add", "set") or (o.kind == "read" and serializable)}
+        locks = locked(operations, serializable)
         reads = {o.key for o in operations if o.kind == "read"}
         keys = self.keys = [*sorted(locks), *(sorted(reads - locks) if reads else ())]
         self.locked = len(locks)
@@ -98,7 +77,7 @@ class Work:
             array(["NULL" if o.low is None else repr(float(o.low)) for o in operations]),
             array(["NULL" if o.high is None else repr(float(o.high)) for o in operations]),
             texts(keys),
-            array([repr(initial[key]) for key in keys]),
+            array([repr(initial(key)) for key in keys]),
             str(self.locked),
             str(patience),
             array(steps),

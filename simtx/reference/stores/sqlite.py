@@ -18,10 +18,10 @@ from pathlib import Path
 
 from simtx.protocols import Execute, Message, OutboxRow, Prepare, Record, Transact
 from simtx.protocols.codec import decode_as, dumps, loads
+from simtx.protocols.operations import FirstValues
 from simtx.reference.stores.base import Change, PreparedBranch, Result, Store, StoreFailed
 from simtx.reference.stores.locks import RowLocks
 from simtx.reference.stores.ownership import Ownership
-from simtx.reference.stores.play import FirstValues
 from simtx.reference.stores.sqlite_tables import Readers, Writes, branch_rows, failure, prepare_file, refuse_empty
 from simtx.reference.stores.sqlite_work import LocalTransactions
 from simtx.reference.stores.sqlite_writer import Task, Writer
@@ -76,7 +76,7 @@ class SqliteStore(Store):
         self._owner = None if relay else Ownership(path)
         writer: Writer | None = None
         try:
-            first = FirstValues(initial)
+            first = FirstValues({key: float(value) for key, value in initial.items()})
             prepare_file(path, run=run, service=service, initial=first.exact, create=create)
             writer = self._writer = Writer(
                 path,

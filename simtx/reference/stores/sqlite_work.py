@@ -18,9 +18,9 @@ from typing import Final
 from simtx.protocols import Branch, Execute, Operation, Prepare, Status, Transact
 from simtx.protocols.codec import dumps, loads
 from simtx.protocols.names import TOMBSTONE
+from simtx.protocols.operations import FirstValues, locked, play
 from simtx.reference.stores.base import Result, StoreFailed
 from simtx.reference.stores.locks import Holder, RowLocks, inbox_lock
-from simtx.reference.stores.play import FirstValues, lockable, play
 from simtx.reference.stores.sqlite_tables import BranchRow, Readers, Writes, branch_rows, to_json
 from simtx.reference.stores.sqlite_writer import Task, Writer
 
@@ -153,7 +153,7 @@ class LocalTransactions:
             return "done"
         if operations[0].kind == "refuse":
             return "refused"
-        if not self._locks.acquire(holder, lockable(operations, self._serializable)):
+        if not self._locks.acquire(holder, sorted(locked(operations, self._serializable))):
             return "failed"
         needed = {operation.key for operation in operations if operation.kind != "refuse"}
         committed = self._values(tuple(needed.difference(changes)))
