@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -110,6 +111,20 @@ def test_it_listens_on_a_private_socket_alone(server):
 def test_every_forced_write_is_forced_and_two_phase_commit_is_on(server):
     names = ("fsync", "synchronous_commit", "full_page_writes", "max_prepared_transactions", "track_commit_timestamp")
     assert [query(server, f"SHOW {name}")[0][0] for name in names] == ["on", "on", "on", "200", "on"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the server runs as who has started it")
+def test_who_is_nobody_is_not_its_superuser(server):
+    """A server that root has started runs as `nobody`, and so may others: none of them is let in, under whatever name."""
+    nobody = pwd.getpwnam("nobody").pw_uid
+    for role in ("postgres", "nobody"):
+        os.seteuid(nobody)
+        try:
+            with pytest.raises(psycopg.OperationalError, match=r"[Pp]eer authentication failed|no pg_hba.conf entry"):
+                psycopg.connect(f"host={private_folder(server)} user={role} dbname=postgres")
+        finally:
+            os.seteuid(0)
+    assert query(server, "SELECT current_user") == [("postgres",)]
 
 
 def test_it_does_not_run_as_root(server):

