@@ -24,9 +24,10 @@ Patterns", 2018, chapters 3 and 4 (choreography, pivot, transactional outbox).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Final, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 from simtx.errors import PeerFault
+from simtx.protocols import bodies
 from simtx.protocols.contract import Delivery, Key, Plan, Promise, Step
 from simtx.protocols.drawing import Drawn
 from simtx.protocols.operations import writes
@@ -38,6 +39,9 @@ NOBODY: Final = -2
 """In place of a delivery's id: nobody waits, neither the client nor the broker."""
 
 DEFAULT_POLICIES: Final = Policies()
+
+
+_MOST_HOPS: Final = 2**31
 
 
 class StepEvent(NamedTuple):
@@ -56,6 +60,23 @@ class StepEvent(NamedTuple):
     plan: Plan
 
 
+def an_event(body: Any) -> bool:
+    """Whether this is the form of such a body."""
+    return (
+        isinstance(body, StepEvent)
+        and bodies.index(body.step)
+        and type(body.hops) is int
+        and 0 <= body.hops < _MOST_HOPS
+        and type(body.cause) is tuple
+        and bodies.plan(body.plan)
+        and body.step < len(body.plan.steps)
+    )
+
+
+EVENTS: Final[dict[str, bodies.Form]] = dict.fromkeys(("step-done", "step-refused", "completed"), an_event)
+"""Forms of the bodies of events."""
+
+
 def accepted_event(delivery: Delivery, node: str) -> StepEvent:
     """The body of a delivered event.
 
@@ -63,7 +84,7 @@ def accepted_event(delivery: Delivery, node: str) -> StepEvent:
         PeerFault: The event does not belong to this node.
     """
     body = delivery.message.body
-    if not isinstance(body, StepEvent):
+    if not isinstance(body, StepEvent):  # what is in it was looked at before (`an_event`)
         raise PeerFault(f"{node}: event '{delivery.kind}' of transaction {delivery.message.tx} carries no step")
     steps = body.plan.steps
     if not 0 <= body.step < len(steps) or steps[body.step].service != node:

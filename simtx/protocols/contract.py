@@ -28,7 +28,7 @@ This module imports nothing but the standard library, and knows no clock, no ran
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -424,6 +424,9 @@ class Machine:
     #: Names of the fields that hold one entry for each step of the plan, by its index, or the index of one. Numbers in the records of such
     #: a machine are indexes of steps as well. Nothing depends on this but how the checker exchanges steps that are alike.
     by_step: ClassVar[tuple[str, ...]] = ()
+    #: Which kinds of messages this role receives, and what the body of each has to be (`simtx.protocols.bodies`). Real hosts refuse all others, also
+    #: kinds that are those of a timer or of a request. Empty: every message is let in.
+    bodies: ClassVar[Mapping[str, Callable[[Any], bool]]] = {}
     _table: ClassVar[dict[str, dict[str, Callable[[Any, Any], list[Effect]]]]] = {}
 
     def __init__(self, node: str, tx: int) -> None:
@@ -450,6 +453,19 @@ class Machine:
         except KeyError:
             return self.unexpected(event)
         return action(self, event)
+
+    def admit(self, message: Message) -> None:
+        """Look at a message that came from outside, before it is handled.
+
+        Raises:
+            PeerFault: It is one that no correct peer sends, whatever the state.
+        """
+        form = self.bodies.get(message.kind)
+        if self.bodies and (form is None or not form(message.body)):
+            what = "such a message" if form is None else "this body with it"
+            raise PeerFault(
+                f"{self.role} of transaction {self.tx} on {self.node}: '{message.kind:.40}': no correct peer sends {what}"
+            )
 
     def recover(self, records: Sequence[Record]) -> list[Effect]:  # noqa: ARG002 - the default machine has nothing to recover
         """Rebuild the state from the durable records of this machine, oldest first, after a restart of the node."""

@@ -34,14 +34,16 @@ the two failures "zombie record" (omission) and "ghost message".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
 from simtx.arguments import require
 from simtx.errors import ScenarioError
+from simtx.protocols.bodies import Form
 from simtx.protocols.choreography import (
     DEFAULT_POLICIES,
+    EVENTS,
     FROM_CLIENT,
     NOBODY,
     ChoreographyStrategy,
@@ -162,6 +164,7 @@ class DualWriteService(Machine):
             for event in ("retry", "skip", "resolve")
         ),
     )
+    bodies: ClassVar[Mapping[str, Form]] = EVENTS
 
     def __init__(
         self,

@@ -35,13 +35,15 @@ Source: Richardson, "Microservices Patterns", 2018, sections 3.3 (transactional 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, get_args
 
 from simtx.arguments import choice, flag, require
+from simtx.protocols.bodies import Form
 from simtx.protocols.choreography import (
     DEFAULT_POLICIES,
+    EVENTS,
     FROM_CLIENT,
     NOBODY,
     ChoreographyStrategy,
@@ -129,6 +131,7 @@ class OutboxService(Machine):
         Transition("parked", "completed", "later", ("parked",), "the broker brings it again"),
         Transition("settling", "settled", "settled", ("finished", "parked"), "failed: stays parked"),
     )
+    bodies: ClassVar[Mapping[str, Form]] = EVENTS
 
     def __init__(
         self,

@@ -44,12 +44,14 @@ has reached nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Literal
 
 from simtx.arguments import require
-from simtx.errors import ScenarioError
+from simtx.errors import PeerFault, ScenarioError
+from simtx.protocols import bodies as forms
+from simtx.protocols.bodies import Form
 from simtx.protocols.contract import (
     Alert,
     Answer,
@@ -156,6 +158,12 @@ class Orchestrator(Machine):
         Transition("stuck", "skip", "_skip", _SKIP_TO, "the operator answers for the step"),
         Transition("stuck", "resolve", "_resolve", ("committed", "aborted"), "the operator has done the rest"),
     )
+    bodies: ClassVar[Mapping[str, Form]] = {
+        "done": forms.index,
+        "refused": forms.index,
+        "undone": forms.index,
+        "error": forms.indexed_text,
+    }
 
     def __init__(self, node: str, tx: int, saga: Saga) -> None:
         self.node = node
@@ -168,6 +176,18 @@ class Orchestrator(Machine):
         self.attempts: list[int] = []
         self.left = 0
         self.cause = -1
+
+    def admit(self, message: Message) -> None:
+        """As for every machine; and the step that a reply is about is one of this transaction.
+
+        Raises:
+            PeerFault: It is not.
+        """
+        super().admit(message)
+        body = message.body
+        number = body[0] if message.kind == "error" else body
+        if self.status and number >= len(self.status):
+            raise PeerFault(f"'{message.sender}' replies about step {number} of transaction {self.tx}, which has none")
 
     # --- forward -------------------------------------------------------------------------------------------------------------
 

@@ -29,8 +29,10 @@ Known weakness: the rows have to be kept longer than the longest delay of a mess
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
+from simtx.protocols.bodies import Form, step
 from simtx.protocols.contract import Branch, Done, Effect, Forget, Machine, Message, Step, Transact, Transition
 from simtx.protocols.names import TOMBSTONE
 
@@ -64,6 +66,7 @@ class Participant(Machine):
         Transition("working", "compensation", "_compensated", ("idle", "working"), "reply undone or error"),
         Transition("working", "resolution", "_resolved", ("idle", "working"), "reply done, refused or error"),
     )
+    bodies: ClassVar[Mapping[str, Form]] = {"do": step, "undo": step, "resolve": step}
 
     def __init__(self, node: str, tx: int) -> None:
         self.node = node

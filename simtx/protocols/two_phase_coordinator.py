@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from simtx.errors import PeerFault, ProtocolViolation
+from simtx.protocols.bodies import Form, index, indexed_text, nothing, text
 from simtx.protocols.contract import (
     Alert,
     Answer,
@@ -85,6 +86,15 @@ class Coordinator(Machine):
         ),
         Transition("committing", "inquiry", "tell_commit", ("committing",), "COMMIT"),
     )
+    bodies: ClassVar[Mapping[str, Form]] = {
+        "yes": nothing,
+        "read": nothing,
+        "no": text,
+        "ack": nothing,
+        "inquiry": nothing,
+        "executed": index,
+        "refused": indexed_text,
+    }
     #: Late copies of messages, and timers that fired while they were being cancelled: legal, and without meaning in these states.
     stale: ClassVar[dict[str, frozenset[str]]] = {
         "idle": frozenset({"no", "read", "ack"}),

@@ -10,9 +10,11 @@ of it again through a repeated EXECUTE. So PREPARE names the steps that the part
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from simtx.errors import ProtocolViolation
+from simtx.protocols.bodies import Form, indexed_operations, nothing, some_indexes
 from simtx.protocols.contract import (
     CancelTimer,
     Done,
@@ -187,6 +189,12 @@ class ExecutingParticipant(Participant):
         Transition("active", "idle", "roll_back", ("finished",), "not prepared, so free to abort: roll back, release"),
         *(row for row in Participant.transitions if row.state in ("preparing", "in-doubt")),
     )
+    bodies: ClassVar[Mapping[str, Form]] = {
+        "execute": indexed_operations,
+        "prepare": some_indexes,
+        "commit": nothing,
+        "abort": nothing,
+    }
     stale: ClassVar[dict[str, frozenset[str]]] = {
         "executing": frozenset({"execute", "prepare", "commit", "abort"}),
         "preparing": frozenset({"execute", "prepare", "commit", "abort"}),

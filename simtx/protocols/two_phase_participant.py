@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from simtx.errors import ProtocolViolation
+from simtx.protocols.bodies import Form, nothing, operations_of_steps
 from simtx.protocols.contract import (
     Alert,
     Commit,
@@ -66,6 +67,7 @@ class Participant(Machine):
         Transition("in-doubt", "abort", "roll_back", ("finished",), "lazy rollback, release"),
         Transition("in-doubt", "inquiry", "inquire", ("in-doubt",), "INQUIRY to the coordinator, for ever"),
     )
+    bodies: ClassVar[Mapping[str, Form]] = {"prepare": operations_of_steps, "commit": nothing, "abort": nothing}
     #: Late copies of messages: legal, and without meaning in these states.
     stale: ClassVar[dict[str, frozenset[str]]] = {
         "preparing": frozenset({"prepare", "commit", "abort"}),

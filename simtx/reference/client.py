@@ -18,16 +18,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from simtx.metrics import journal
+from simtx.protocols import Outcome
 from simtx.protocols.names import CLIENT
 from simtx.protocols.policies import Backoff
 from simtx.reference.ending import Ending
-from simtx.reference.eventlog import LogFile
+from simtx.reference.eventlog import LogFile, entry_id
 from simtx.reference.refusals import Refusals
 from simtx.reference.runfolder import RunFolder
 from simtx.reference.wire import Connection, Peer, Server
+
+_SOON = 60.0  # seconds between the word to begin and the beginning
+_OUTCOMES = get_args(Outcome)
 
 
 @dataclass(slots=True)
@@ -176,12 +180,14 @@ class Client:
         if frame.get("type") != "answer":
             return
         tx = frame.get("tx")
-        if not isinstance(tx, int) or tx not in self._open:
+        if type(tx) is not int or tx not in self._open or frame.get("outcome") not in _OUTCOMES:
             return
         call = self._open.pop(tx)
         if self._loop.time() - call.since > self._config["deadline"]:
             return
-        self._log.log("reply", CLIENT, tx, frame.get("origin"), actor="network", name=str(frame.get("outcome")))
+        self._log.log(
+            "reply", CLIENT, tx, entry_id(frame.get("origin")), actor="network", name=str(frame.get("outcome"))
+        )
         self._goes_on(tx)
 
     def _goes_on(self, tx: int) -> None:
@@ -196,19 +202,33 @@ class Client:
         """The launcher has connected."""
 
         def handle(frame: dict[str, Any]) -> None:
-            if frame.get("do") == "go":
-                self.go(float(frame["origin"]))
-            elif frame.get("do") == "next":  # whatever the schedule says; who hears no answer says it again
-                tx = frame.get("tx", self._next)
-                if tx >= self._next:
-                    self._next = tx
-                    self.arrive()
-            elif frame.get("do") == "end":
-                self._end_of_arrivals()
+            try:
+                self._obey(frame)
+            except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+                self.refused(peer.name, f"malformed frame: {error}")
+                return
             answer = {"over": self.over, "quiet": not self.asking, "unanswered": len(self._open)}
             peer.send({"type": "state", "id": frame.get("id"), **answer})
 
         return handle
+
+    def _obey(self, frame: dict[str, Any]) -> None:
+        """Do what the launcher says."""
+        what = frame.get("do")
+        if what == "go":
+            origin = float(frame["origin"])
+            if self.begun or abs(origin - time.monotonic()) > _SOON:
+                raise ValueError("it begins once, and now")
+            self.go(origin)
+        elif what == "next":  # whatever the schedule says; who hears no answer says it again
+            tx = frame.get("tx", self._next)
+            if type(tx) is not int or not 0 <= tx < len(self._schedule):
+                raise ValueError("there is no such transaction in this run")
+            if tx >= self._next:
+                self._next = tx
+                self.arrive()
+        elif what == "end":
+            self._end_of_arrivals()
 
     def refused(self, peer: str, reason: str) -> None:
         """Somebody was not let in."""

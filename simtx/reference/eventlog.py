@@ -19,6 +19,11 @@ INCARNATION: Final = 1 << 40
 _REMEMBERED: Final = 4096  # message objects whose entry is still known when they leave
 
 
+def entry_id(value: object) -> int | None:
+    """The id of an entry that came in a frame, or None if it can be none."""
+    return value if type(value) is int and 0 <= value < 1 << 63 else None
+
+
 class LogFile:
     """Writes the event log of one incarnation of one process; a `simtx.metrics.journal.Recorder`.
 
@@ -50,7 +55,9 @@ class LogFile:
         self._next = number + 1
         now = time.monotonic() if self.when is None else self.when
         line = json.dumps([number, now, kind, node, tx, cause, actor, peer, name, detail], ensure_ascii=False)
-        os.write(self._file, f"{line}\n".encode())
+        os.write(
+            self._file, f"{line}\n".encode(errors="replace")
+        )  # half a surrogate pair, in a name that came from outside
         return number
 
     def sent(self, message: object, number: int) -> None:

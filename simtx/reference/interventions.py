@@ -34,6 +34,7 @@ HEURISTIC: Final = "heuristic-"
 MOST: Final = 1000
 """Holdings in one answer: a frame has a limit."""
 OUTCOMES: Final = {"commit": "commit", "abort": "rollback"}
+_LAST: Final = 2**53  # beyond any number of a transaction
 _DECISION: Final = b'"name":"heuristic-'
 
 Frame = dict[str, Any]
@@ -74,7 +75,7 @@ class Interventions:
             return await self._inspect()
         tx, reason = frame.get("tx"), str(frame.get("reason") or "").strip()
         who = f"operator:{frame.get('operator') or 'unknown'}"
-        if what not in KINDS or not isinstance(tx, int) or not reason:
+        if what not in KINDS or type(tx) is not int or not -1 <= tx < _LAST or not reason:
             return _refused("an operator's request needs 'do', a number 'tx' and a 'reason'")
         if not frame.get("again"):
             self._node.tell("request", tx, who, name=what, reason=reason)

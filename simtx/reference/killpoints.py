@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,21 @@ class KillPoint:
     program: str = ""
     after: str = ""
     twin: str = ""
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> KillPoint:
+        """One that came as plain data.
+
+        Raises:
+            TypeError: It is none.
+        """
+        point = cls(**given)
+        for one in fields(cls):
+            value, kind = getattr(point, one.name), type(one.default)
+            allowed = (str,) if one.name == "id" else (int, type(None)) if one.name == "tx" else (kind,)
+            if type(value) not in ((int, float) if kind is float else allowed):
+                raise TypeError(f"the field '{one.name}' of a kill point cannot be {value!r:.40}")
+        return point
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, for a node's configuration."""

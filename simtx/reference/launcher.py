@@ -191,6 +191,8 @@ class Launcher:
             "sockets": str(self._sockets),
             "processes": len(self.processes),
             "seed": options.seed,
+            "transactions": folder.transactions(),
+            "nodes": self.nodes,
         }
         for position, name in enumerate(self.processes):
             config: dict[str, Any] = {
@@ -248,7 +250,6 @@ class Launcher:
             "workers": service.workers if service is not None and not relay else 0,
             "queue_limit": service.queue_limit if service is not None else None,
             "proxied": self.proxied,
-            "nodes": self.nodes,
             "sample_every": max(step(self.scenario), _SAMPLE_EVERY),
         }
 

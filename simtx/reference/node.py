@@ -241,6 +241,10 @@ class Node:
 
     def _handle(self, actor: Actor, event: Event, origin: int | None) -> bool:
         """Let the machine react; False if it refused the event as one that no correct peer causes."""
+        problem = _unfit(actor.machine, event)
+        if problem:
+            self.log.log("refuse", self.name, actor.tx, origin, actor="host", name=event.kind, detail=problem)
+            return False
         if isinstance(event, Message):
             self.log.sent(event, origin) if origin is not None else None
         elif isinstance(event, Delivery) and origin is not None:
@@ -524,3 +528,16 @@ class Node:
         for task in self._tasks:
             task.cancel()
         self.local.stop()
+
+
+def _unfit(machine: Any, event: Event) -> str:
+    """Why a message is one that no correct peer sends, whatever the state of the machine; empty: it may be one."""
+    if isinstance(event, Delivery):
+        event = event.message
+    admit = getattr(machine, "admit", None) if isinstance(event, Message) else None
+    if admit is not None:
+        try:
+            admit(event)
+        except PeerFault as fault:
+            return str(fault)
+    return ""

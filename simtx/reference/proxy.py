@@ -315,7 +315,7 @@ class LinkProxy:
         answer = {"type": "state", "id": frame.get("id")}
         try:
             self._obey(frame)
-        except (ScenarioError, TypeError, ValueError) as error:
+        except (ScenarioError, TypeError, ValueError, ArithmeticError) as error:
             return {**answer, "type": "error", "reason": str(error)}
         links = [[*pair, passage.link.counts] for pair, passage in self._passages.items()]
         return {**answer, "quiet": self.in_flight == 0, "working": [], "in_flight": self.in_flight, "links": links}
@@ -397,7 +397,7 @@ def links_from(config: Mapping[str, Any]) -> list[FaultyLink]:
 async def run_proxy(path: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:
     """The main coroutine of the proxy's process."""
     from simtx.reference.ending import Ending
-    from simtx.reference.eventlog import LogFile
+    from simtx.reference.eventlog import LogFile, entry_id
     from simtx.reference.runfolder import RunFolder
 
     folder = RunFolder(path)
@@ -408,12 +408,12 @@ async def run_proxy(path: Path, name: str, incarnation: int, config: dict[str, A
         event = frame.get("event")
         message = event.get("message") if isinstance(event, dict) else None
         if isinstance(event, dict) and isinstance(message, dict):
-            tx, cause, kind = event.get("tx"), frame.get("origin"), str(message.get("kind"))
+            tx, cause, kind = entry_id(event.get("tx")), entry_id(frame.get("origin")), str(message.get("kind"))
             log.log(
                 "drop",
                 link.source,
-                tx if isinstance(tx, int) else -1,
-                cause if isinstance(cause, int) else None,
+                -1 if tx is None else tx,
+                cause,
                 actor="network",
                 peer=link.destination,
                 name=kind,

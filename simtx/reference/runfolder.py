@@ -298,6 +298,15 @@ class RunFolder:
         """What the launcher tells a process."""
         return self.node(name) / "config.json"
 
+    def transactions(self) -> int:
+        """How many transactions the run may have, by its schedule.
+
+        Raises:
+            OSError: There is none.
+        """
+        with (self.path / "schedule.jsonl").open("rb") as lines:
+            return sum(1 for _ in lines)
+
     def has_worked(self, node: str) -> bool:
         """Whether a node must have its store: it has written an audit log or an event log, or the run came as far as its client.
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from simtx.errors import ProtocolViolation, SimtxError
 from simtx.metrics.entries import Levels
-from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy
+from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy, bodies
 from simtx.protocols.codec import CodecError, decode_as
 from simtx.protocols.extras import extras
 from simtx.reference import strategies
@@ -19,7 +19,7 @@ from simtx.reference.audit import AuditLog
 from simtx.reference.brokers import client as broker_client
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed
 from simtx.reference.ending import Ending
-from simtx.reference.eventlog import LogFile
+from simtx.reference.eventlog import LogFile, entry_id
 from simtx.reference.interventions import Interventions, decided
 from simtx.reference.killpoints import KillPoint, KillSwitch
 from simtx.reference.node import Node
@@ -30,7 +30,19 @@ from simtx.reference.stores import open_store
 from simtx.reference.wire import Connection, Peer, Server
 
 Frame = dict[str, Any]
-_LAST: Final = 2**53  # number of a transaction
+MALFORMED: Final = (
+    SchemaError,
+    SchemaTooNew,
+    CodecError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What comes of a frame that is well-formed and means nothing."""
+_FACTORS: Final = (1e-3, 1e6)  # how much faster or slower a fault may make a node
 _PAUSE: Final = 0.1  # seconds between two attempts to reach a broker that is away
 
 
@@ -224,7 +236,7 @@ class Service:
                 if handler is None:
                     raise SchemaError(f"a frame of type {frame.get('type')!r} from {peer.name}")
                 handler(frame)
-            except (SchemaError, SchemaTooNew, CodecError, KeyError, TypeError, ValueError, AttributeError) as error:
+            except MALFORMED as error:
                 self.refused(peer.name, f"malformed frame: {error}")
 
         return handle
@@ -244,17 +256,32 @@ class Service:
     def on_message(self, frame: Frame) -> None:
         """A message from another node."""
         message = self.schema.unpack(frame["event"])
-        if not -1 <= message.tx <= _LAST:
-            raise SchemaError("a message about a transaction that no database can number")
+        if type(message.tx) is not int or not 0 <= message.tx < self.config["transactions"]:
+            raise SchemaError(f"a message about transaction {message.tx:.6g}, which this run does not have")
+        if message.to != self.node_name or message.sender not in self.config["nodes"]:
+            raise SchemaError("a message to another node, or of nobody")
         self.node.receive(message, _origin(frame))
 
     def on_request(self, frame: Frame) -> None:
-        """A request of a client or an operator."""
-        tx, kind, plan = frame["tx"], frame.get("kind", "begin"), frame.get("plan")
-        if not isinstance(tx, int) or not -1 <= tx <= _LAST or not isinstance(kind, str):
-            raise SchemaError("a request needs a number 'tx' and a text 'kind'")
-        given = decode_as(Plan, plan) if plan is not None else None
-        self.node.request(Request(tx, given, kind, frame.get("body")), _origin(frame))
+        """A request of a client; those of operators are `Interventions`."""
+        tx = frame["tx"]
+        if type(tx) is not int or not 0 <= tx < self.config["transactions"]:
+            raise SchemaError("a request needs the number 'tx' of a transaction of this run")
+        plan = decode_as(Plan, frame["plan"])
+        problem = self._unfit(tx, plan)
+        if problem:
+            raise SchemaError(f"a request with a plan that cannot be played: {problem}")
+        self.node.request(Request(tx, plan), _origin(frame))
+
+    def _unfit(self, tx: int, plan: Plan) -> str:
+        """Why a plan is none that a client of this run has; empty: it may be one."""
+        if not bodies.plan(plan) or plan.tx != tx:
+            return "it has no steps in order"
+        if not set(plan.services()) <= set(self.config["nodes"]):
+            return "a service of it is not in this run"
+        if self.strategy.entry(plan) != self.node_name:
+            return "it begins at another node"
+        return self.strategy.check(plan) or ""
 
     def deliver(self, delivery: Delivery, origin: int | None, again: bool) -> None:
         """A delivery of the broker."""
@@ -274,13 +301,13 @@ class Service:
         """The launcher asks for the state, or injects a fault."""
         node, what = self.node, frame.get("do")
         if what == "slow":
-            node.local.slowness = float(frame["factor"])
+            node.local.slowness = _factor(frame)
         elif what == "clock":
-            node.timer_factor = float(frame["factor"])
+            node.timer_factor = _factor(frame)
         elif what == "disarm":
             node.kills.points.clear()
         elif what == "arm":
-            node.kills.points.extend(KillPoint(**point) for point in frame["kills"])
+            node.kills.points.extend([KillPoint.of(point) for point in frame["kills"]])
         return {
             "type": "state",
             "id": frame.get("id"),
@@ -298,8 +325,14 @@ async def run_node(folder: Path, name: str, incarnation: int, config: dict[str, 
 
 
 def _origin(frame: Frame) -> int | None:
-    origin = frame.get("origin")
-    return origin if isinstance(origin, int) else None
+    return entry_id(frame.get("origin"))
+
+
+def _factor(frame: Frame) -> float:
+    factor, (least, most) = float(frame["factor"]), _FACTORS
+    if not least <= factor <= most:
+        raise ValueError(f"a factor is a number from {least:g} to {most:g}")
+    return factor
 
 
 def _policies(strategy: Strategy, config: dict[str, Any]) -> Policies:

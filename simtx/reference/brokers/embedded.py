@@ -11,6 +11,7 @@ from simtx.errors import PeerFault
 from simtx.protocols import Delivery, Message
 from simtx.protocols.codec import CodecError, decode_as, encode
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
+from simtx.reference.eventlog import entry_id
 from simtx.reference.wire import Connection, Frame, Place, WireError
 
 PATIENCE: Final = 5.0
@@ -139,10 +140,10 @@ class EmbeddedClient(BrokerClient):
             message = decode_as(Message, frame.get("message"))
         except CodecError as error:
             raise PeerFault(f"a delivery that is no message: {error}") from None
-        origin = frame.get("origin")
+        origin = entry_id(frame.get("origin"))
         again = bool(frame.get("again")) or number in self._unacknowledged  # a broker that crashed does not know
         self._unacknowledged.add(number)
-        self._consume(Delivery(message, number), origin if isinstance(origin, int) else None, again)
+        self._consume(Delivery(message, number), origin, again)
 
 
 def _nobody(*what: object) -> None:

@@ -16,6 +16,7 @@ from simtx.protocols.codec import CodecError
 from simtx.protocols.names import BROKER
 from simtx.reference.brokers.base import BrokerFailed
 from simtx.reference.brokers.embedded_core import EmbeddedBroker, EmbeddedSpec, Report
+from simtx.reference.eventlog import entry_id
 from simtx.reference.refusals import Refusals
 from simtx.reference.wire import LIMIT, Frame, Handler, Peer, Place, Server, WireError
 
@@ -49,7 +50,7 @@ async def serve(
         BrokerFailed: Its file cannot be used, or it cannot listen there.
     """
     broker = EmbeddedBroker(folder, spec_of(spec), log, _LARGEST)
-    server = Server(secret, BROKER, lambda peer: _accept(broker, peer), refused)
+    server = Server(secret, BROKER, lambda peer: _accept(broker, peer, place), refused)
     try:
         try:
             announce(await server.start_as(place, place["port"]))
@@ -66,11 +67,15 @@ def spec_of(fields: Mapping[str, Any]) -> EmbeddedSpec:
     return EmbeddedSpec(**{name: fields[name] for name in EmbeddedSpec.__slots__ if name in fields})
 
 
-def _accept(broker: EmbeddedBroker, peer: Peer) -> Handler:
+def _accept(broker: EmbeddedBroker, peer: Peer, known: Mapping[str, Any]) -> Handler:
     send = peer.send  # one object, by which the subscription is known
 
     def publish(frame: Frame) -> None:
-        number, origin, coded = frame["id"], frame.get("origin"), frame["message"]
+        number, origin, coded = frame["id"], entry_id(frame.get("origin")), frame["message"]
+        if not isinstance(coded, dict) or type(coded.get("to")) is not str or type(coded.get("tx")) is not int:
+            raise PeerFault("a publication without a message")
+        if "nodes" in known and not (coded["to"] in known["nodes"] and 0 <= coded["tx"] < known["transactions"]):
+            raise PeerFault("a message to nobody, or about a transaction that this run does not have")
 
         def reply(problem: str | None) -> None:
             if problem is None:
@@ -79,7 +84,7 @@ def _accept(broker: EmbeddedBroker, peer: Peer) -> Handler:
                 send({"type": "refused", "id": number, "reason": problem})
 
         try:
-            broker.publish(coded, origin if isinstance(origin, int) else None, reply)
+            broker.publish(coded, origin, reply)
         except BrokerFailed as error:
             reply(str(error))
 
@@ -92,7 +97,7 @@ def _accept(broker: EmbeddedBroker, peer: Peer) -> Handler:
 
     def acknowledge(frame: Frame) -> None:
         number = frame["id"]
-        if not isinstance(number, int):
+        if entry_id(number) is None:
             raise PeerFault("an acknowledgement without the number of a delivery")
         broker.acknowledge(number)
 

@@ -34,6 +34,7 @@ from simtx.protocols import Delivery, Message
 from simtx.protocols.codec import CodecError, decode_as, dumps, encode
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
 from simtx.reference.brokers.nats_server import INSTALL
+from simtx.reference.eventlog import entry_id
 
 try:
     import nats.errors
@@ -355,10 +356,9 @@ class NatsClient(BrokerClient):
         except (CodecError, ValueError, KeyError, TypeError):
             self._say(msg.reply, b"+TERM")  # nothing of ours
             return
-        origin = frame.get("origin")
         item = _Item(
             Delivery(message, number),
-            origin if isinstance(origin, int) else None,
+            entry_id(frame.get("origin")),
             message.tx if self._ordered else number,
             metadata.timestamp.timestamp(),
             msg.reply,
