@@ -1,6 +1,6 @@
 """The main program of a child process: a service, its relay, the hub, the client, the broker or the link proxy of a real run.
 
-    python -m simtx.reference.process RUN-FOLDER NAME INCARNATION
+    python -m simtx.reference.process RUN-FOLDER NAME INCARNATION [LAUNCHER]
 
 It reads what it needs from the run's folder, and ends when its standard input does: when the launcher is gone, however it went. Errors that
 end it are one line on standard error, which the launcher passes on; exit codes: 0 asked to stop, 3 the store or the broker cannot go on, 4 a
@@ -32,19 +32,22 @@ _SWITCH: Final = (
 )
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its launcher dies, where it can (Linux); elsewhere the end of standard input does it."""
+def die_with_parent(launcher: int) -> None:
+    """Have the kernel kill this process when its launcher dies, where it can (Linux); elsewhere the end of standard input does it.
+
+    Args:
+        launcher: Its process id.
+    """
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died in between
+        if os.getppid() != launcher:  # it has died while we started
             os._exit(STOPPED)
 
 
 def main(arguments: list[str]) -> int:
     """Run one role until it is asked to stop."""
-    die_with_parent()
-    folder, name, incarnation = Path(arguments[0]), arguments[1], int(arguments[2])
+    folder, name, incarnation, *launcher = Path(arguments[0]), arguments[1], int(arguments[2]), *map(int, arguments[3:])
+    die_with_parent(launcher[0] if launcher else os.getppid())
     config = json.loads((folder / "nodes" / name / "config.json").read_text())
     if config.get("private"):
         for part, values in _told().items():

@@ -75,6 +75,7 @@ class Child:
             str(self._folder),
             self.name,
             str(self._number()),
+            str(os.getpid()),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,

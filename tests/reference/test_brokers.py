@@ -765,10 +765,9 @@ def test_a_broker_that_is_not_running_is_one_line(product: str, monkeypatch: pyt
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_without_the_secret_nobody_is_let_in(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "PATIENCE", 1.0)
-
     async def go(broker: Broker) -> None:
         async with connected(broker, "orders"):
+            monkeypatch.setattr(embedded, "PATIENCE", 1.0)
             client = broker.client("intruder", b"x" * 32)
             with pytest.raises(BrokerFailed) as raised:
                 await client.connect()
