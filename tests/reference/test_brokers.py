@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -400,12 +401,13 @@ def test_an_unacknowledged_delivery_comes_again_under_its_id_until_it_is_acknowl
             began = time.monotonic()
             await producer.publish(message(1), None)
             await until(lambda: len(consumer.got) >= 3)
-            assert [again for _, _, again in consumer.got] == [False, True, True]
+            assert [again for _, _, again in consumer.got[:3]] == [False, True, True]
             assert len(set(consumer.ids)) == 1
             assert consumer.when[1] - began > 0.2
             assert consumer.when[2] - began > 0.4
             await client.acknowledge(consumer.ids[0])
             await until_settled(broker, set())
+            await asyncio.sleep(0.2)  # what was on its way
             before = len(consumer.got)
             await asyncio.sleep(0.5)
             assert len(consumer.got) == before
@@ -490,7 +492,7 @@ def test_messages_of_a_transaction_come_in_order_and_one_at_a_time_however_often
                 times[delivery.id] += 1
                 came.append(delivery.message.body)
                 assert again == (times[delivery.id] > 1)
-                if times[delivery.id] == 3:
+                if times[delivery.id] >= 3:
                     tasks.append(asyncio.ensure_future(client.acknowledge(delivery.id)))
 
             await client.subscribe("stock", consume)
@@ -499,7 +501,7 @@ def test_messages_of_a_transaction_come_in_order_and_one_at_a_time_however_often
             await until_settled(broker, set())
             assert came == sorted(came)
             assert set(came) == {0, 1, 2, 3}
-            assert set(times.values()) == {3}
+            assert min(times.values()) == 3  # more often, if the acknowledgement is on its way for long
 
     with running(kind, tmp_path, redelivery=0.15) as broker:
         play(go(broker))
@@ -514,8 +516,8 @@ def test_what_is_held_back_and_overdue_does_not_bring_its_predecessor_again(kind
             began = time.monotonic()
             for number in range(8):
                 await producer.publish(message(1, number), None)
-            await until(lambda: len(consumer.got) == 4)
-            assert consumer.bodies == [0] * 4
+            await until(lambda: len(consumer.got) >= 4)
+            assert set(consumer.bodies) == {0}
             assert consumer.when[3] - began > 3 * 0.3
 
     with running(kind, tmp_path, redelivery=0.3) as broker:
@@ -558,9 +560,9 @@ def test_a_message_that_was_held_back_has_its_whole_time_once_it_is_its_turn(kin
             await asyncio.sleep(0.75)
             turn = time.monotonic()
             await client.acknowledge(consumer.ids[0])
-            await until(lambda: len(consumer.got) == 3)
-            assert consumer.bodies == ["first", "second", "second"]
-            assert consumer.when[2] - turn > 1.0
+            await until(lambda: consumer.bodies.count("second") >= 2)
+            assert consumer.bodies == sorted(consumer.bodies)
+            assert consumer.when[consumer.bodies.index("second") + 1] - turn > 1.0
 
     with running(kind, tmp_path, redelivery=1.0) as broker:
         play(go(broker))
@@ -706,7 +708,7 @@ def test_the_nats_adapter_drops_what_is_too_old_and_counts_it(tmp_path: Path) ->
             client.dropped = lambda what, origin: dropped.append((what.tx, origin))
             for tx in range(10):
                 await producer.publish(message(tx), 100 + tx)
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(2.2)
             await producer.publish(message(99), None)
             consumer = Consumer(client)
             await client.subscribe("stock", consumer)
@@ -715,7 +717,7 @@ def test_the_nats_adapter_drops_what_is_too_old_and_counts_it(tmp_path: Path) ->
             assert dropped == [(tx, 100 + tx) for tx in range(10)]
             assert client.lost == 10
 
-    with running("nats-quorum", tmp_path, retention=0.3) as broker:
+    with running("nats-quorum", tmp_path, retention=2.0) as broker:
         play(go(broker))
 
 
@@ -841,7 +843,7 @@ def test_a_batch_is_written_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 class Disk:
-    """A log that notes its writes, takes its time, and fails when it should."""
+    """A log that notes its writes, ends none before its gate is open, and fails when it should."""
 
     first = 1
     lost = 0
@@ -849,6 +851,7 @@ class Disk:
     def __init__(self) -> None:
         self.writes: list[tuple[list[int], bool]] = []
         self.full = False
+        self.begun, self.gate = threading.Event(), threading.Event()
 
     def recover(self) -> list[Row]:
         return []
@@ -857,7 +860,8 @@ class Disk:
         return {}
 
     def write(self, batch: Batch, *, forced: bool) -> None:
-        time.sleep(0.02)
+        self.begun.set()
+        assert self.gate.wait(60)
         if self.full:
             raise BrokerFailed("the disk is full")
         self.writes.append(([row.id for row in batch.rows], forced))
@@ -877,14 +881,16 @@ def test_what_arrives_during_a_forced_write_shares_the_next_one_and_is_told_afte
         told: list[int] = []
         for tx in range(40):
             broker.publish(encode(message(tx)), None, lambda problem: told.append(len(disk.writes)))
-            await asyncio.sleep(0.001)
+            await until(disk.begun.is_set)  # the first write is under way
+        disk.gate.set()
         await until(lambda: len(told) == 40)
         await broker.close()
         assert all(forced for _, forced in disk.writes)
-        assert 2 <= len(disk.writes) < 20
+        assert len(disk.writes) == 2
         shares = [ids for ids, _ in disk.writes]
         assert [number for ids in shares for number in ids] == list(range(1, 41))
-        assert told == [position for position, ids in enumerate(shares, 1) for _ in ids]
+        after = [position for position, ids in enumerate(shares, 1) for _ in ids]
+        assert all(now >= then for now, then in zip(told, after, strict=True))
 
     play(go())
 
@@ -901,8 +907,9 @@ def test_what_could_not_be_written_is_refused_with_its_repetitions_and_can_be_pu
         told: list[str | None] = []
         disk.full = True
         broker.publish(encode(message(1)), None, told.append)
-        await asyncio.sleep(0.005)  # the write is under way
+        await until(disk.begun.is_set)
         broker.publish(encode(message(1)), None, told.append)
+        disk.gate.set()
         await until(lambda: len(told) == 2)
         assert told == ["the disk is full"] * 2
         disk.full = False

