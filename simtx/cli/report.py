@@ -80,14 +80,13 @@ def report(
     is_sweep = hasattr(result, "cells")
     if not is_sweep and (frontier or at):
         raise ScenarioError("is for the results folder of a sweep", "--frontier" if frontier else "--at")
-    limits = None if where is None else [one for one in where if one != "none"]
     verdicts = {name: simtx.verify(one) for name, one in _objects(result).items()} if verify else {}
     found = _frontier(result, frontier, by, budget) if frontier else None
     written = write(
         result,
         out,
         by=by,
-        where=limits,
+        where=where,
         since=since,
         template=template,
         pdf=pdf,

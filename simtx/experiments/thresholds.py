@@ -15,6 +15,7 @@ from simtx.metrics.intervals import kind_of
 if TYPE_CHECKING:
     from simtx.metrics.intervals import Interval
 
+NO_THRESHOLD: Final = "none"
 Standing = Literal["met", "not met", "undecided"]
 
 _FORM: Final = re.compile(r"^\s*(<=|>=|==|<|>|≤|≥|=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*(%?)\s*$")
@@ -101,7 +102,7 @@ Where = Mapping[str, str] | Sequence[str] | str
 
 
 def thresholds(where: Where | None) -> list[Threshold]:
-    """Thresholds as they are written: ``{"latency_p99_ms": "< 200"}``, ``["latency_p99_ms < 200", ...]`` or one text.
+    """Thresholds as they are written: ``{"latency_p99_ms": "< 200"}``, ``["latency_p99_ms < 200", ...]`` or one text; ``none`` is none.
 
     Raises:
         ScenarioError: One of them is none.
@@ -112,6 +113,8 @@ def thresholds(where: Where | None) -> list[Threshold]:
         return [_threshold(str(metric), str(limit), f"{metric} {limit}") for metric, limit in where.items()]
     found = []
     for text in [where] if isinstance(where, str) else where:
+        if text == NO_THRESHOLD:
+            continue
         metric, _, limit = str(text).strip().partition(" ")
         match = re.match(r"^(\w+)\s*(.*)$", str(text).strip())
         found.append(_threshold(match[1], match[2], str(text)) if match else _threshold(metric, limit, str(text)))

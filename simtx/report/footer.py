@@ -77,12 +77,14 @@ def stamp(figure: Figure, said: Sequence[str], *, grow: bool = True) -> None:
     room = 0.96 * 72 * figure.get_figwidth()
     broken = [part for line in said for part in _broken(line, room, size)]
     height = (len(broken) * size * _LEADING + 2 * _PAD) / 72
+    engine: Any = figure.get_layout_engine()
+    before, top = figure.get_figheight(), sum(engine.get()["rect"][1::2]) if engine is not None else 1.0
     if grow or height > (_MOST_OF_SLIDE if large else _MOST) * figure.get_figheight():
         figure.set_figheight(figure.get_figheight() + height)
     share = height / figure.get_figheight()
-    engine: Any = figure.get_layout_engine()
-    if engine is not None:
-        engine.set(rect=(0.0, share, 1.0, 1.0 - share))
+    if engine is not None:  # what is kept for a title stays as high as it is
+        above = (1.0 - top) * before / figure.get_figheight()
+        engine.set(rect=(0.0, share, 1.0, 1.0 - share - above))
     for legend in figure.legends:  # moved by their padding: the engine makes no room for one that is anchored elsewhere
         legend.borderaxespad += height * 72 / legend._fontsize  # type: ignore[attr-defined]  # noqa: SLF001
     bottom = _PAD / 72 / figure.get_figheight()

@@ -296,9 +296,7 @@ def overview(comparison: Comparison, *, confidence: float = 0.95, figsize: tuple
         (damage if wrong else trade_off)(comparison, ax=axes[1, 1], confidence=confidence)
         drawn = ("decision_p50_ms", "decision_p99_ms", "goodput_per_s", "drift_gross_mean")
         said = f"{canvas.about_comparison(comparison, drawn)} · {_bars(comparison, confidence)}"
-        size, room = style.size(1.15), figure.get_figwidth() * 72 * 0.95
-        lines = (_best_trade(comparison), f"{comparison.scenario.title} · {said}")
-        figure.suptitle("\n".join(canvas.wrapped(line, room, size) for line in lines), fontsize=size)
+        canvas.headed(figure, _best_trade(comparison), f"{comparison.scenario.title} · {said}")
     return figure
 
 

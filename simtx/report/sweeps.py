@@ -380,10 +380,7 @@ def _titled(
     """What the picture shows, of what, and how sure that is."""
     if settings := findings.settings(sweep, data, metric):
         finding = f"{finding}; {settings}"
-    size, room = style.size(), 0.96 * 72 * figure.get_figwidth()
-    said = " · ".join(_about(sweep, data, metric, confidence, bars=bars))
-    lines = [canvas.wrapped(finding, room, size), canvas.wrapped(said, room, size)]
-    figure.suptitle("\n".join(lines), fontsize=size, x=0.01, ha="left")
+    canvas.headed(figure, finding, " · ".join(_about(sweep, data, metric, confidence, bars=bars)))
 
 
 def _about(sweep: Any, data: pd.DataFrame, metric: str, confidence: float, *, bars: bool) -> list[str]:

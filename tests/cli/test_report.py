@@ -117,6 +117,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["runs", "--since", "old.html"], "old.html: cannot be read"),
         (["runs", "--template", "own.j2"], "own.j2: there is no such template"),
         (["runs", "--out", "review.txt"], "write review.html"),
+        (["runs", "--out", "some/new/dir/review.html"], "there is no folder 'some/new/dir' for 'review.html'; make it"),
     ],
 )
 def test_bad_input_is_one_line(

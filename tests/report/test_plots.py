@@ -20,6 +20,7 @@ from matplotlib.container import ErrorbarContainer
 import simtx
 from simtx.report import plots, style
 from simtx.report.pictures import canvas
+from tests.report.test_sweeps import headed
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +79,8 @@ def test_median_and_tail_stand_side_by_side_with_their_replications(comparison: 
 
 def test_one_run_has_no_bars_no_dots_and_says_so(small: simtx.Scenario) -> None:
     figure = simtx.compare(small, ["2pc", "saga"], replications=1, workers=1).plot()
-    assert "one run of each strategy: no intervals" in figure.get_suptitle().replace("\n", " ")
-    assert "bars" not in figure.get_suptitle().replace("\n", " ")
+    assert "one run of each strategy: no intervals" in headed(figure)
+    assert "bars" not in headed(figure)
     for ax in figure.axes:
         assert not [line for line in ax.get_lines() if line.get_marker() == "."]
         segments = [segment for bar in _bars(ax) for line in bar.lines[2] for segment in line.get_segments()]
@@ -171,7 +172,7 @@ def test_overview_has_four_titled_plots_with_units(comparison: simtx.Comparison)
     assert len(figure.axes) == 4
     assert all(ax.get_title(loc="left") for ax in figure.axes)
     assert all("[" in ax.get_ylabel() or "per" in ax.get_ylabel() for ax in figure.axes)
-    assert "seed 1, 3 replications" in figure.get_suptitle().replace("\n", " ")
+    assert "seed 1, 3 replications" in headed(figure)
 
 
 def test_distribution_is_that_of_the_measured_transactions(runs: list[simtx.Run]) -> None:

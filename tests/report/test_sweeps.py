@@ -14,6 +14,7 @@ import pytest
 import simtx
 from simtx import ScenarioError
 from simtx.report import sweep_tables
+from simtx.report.pictures import canvas
 
 METRIC = "latency_p50_ms"
 
@@ -70,8 +71,15 @@ def played(sweep: simtx.Sweep, monkeypatch: pytest.MonkeyPatch, ahead: dict[int,
     monkeypatch.setattr(sweep, "_frame", frame)
 
 
+def headed(figure: Any) -> str:
+    """What stands above a picture of several panels."""
+    return " ".join(one.get_text() for one in figure.texts if one.get_gid() in (canvas.TITLE, canvas.SUBTITLE)).replace(
+        "\n", " "
+    )
+
+
 def title(sweep: simtx.Sweep, metric: str = METRIC, **options: Any) -> str:
-    return str(sweep.plot(metric, **options)._suptitle.get_text()).replace("\n", " ")
+    return headed(sweep.plot(metric, **options))
 
 
 @pytest.mark.parametrize(

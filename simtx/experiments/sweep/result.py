@@ -320,7 +320,7 @@ class Sweep(Runs):
         Args:
             path: The page, such as ``review.html``; a report that is there is replaced.
             by: The metric that ranks.
-            where: Thresholds, as for `best`; None: no effect missing and none doubled when the run is over; an empty list: none.
+            where: Thresholds, as for `best`; None: no effect missing and none doubled when the run is over; ``none`` or an empty list: none.
             since: The report before, or a folder with its result: the page says what changed.
             template: A Jinja2 template in place of ours; see docs/report.md.
             pdf: Whether to print it on A4, too, by a Chromium that is installed.

@@ -27,6 +27,8 @@ OWN: Final = "simtx-own"
 """Name of axes in a figure of our own: words may be as wide as that."""
 SUBTITLE: Final = "simtx-subtitle"
 """Name of the line below a title among the texts of an Axes."""
+TITLE: Final = "simtx-title"
+"""Name of the title of a figure of several axes among its texts."""
 _GAP: Final = 4.0  # points between the axes and the lines above
 _BRIEF: Final = 28  # characters
 _LEADING: Final = 1.25
@@ -207,6 +209,38 @@ def titled(ax: Axes, title: str, said: str, *, above: float = 0.0, left: float |
             annotation_clip=False,
         )
         line.set_gid(SUBTITLE)
+
+
+def headed(figure: Any, title: str, said: str) -> None:
+    """Write above a figure of several axes what it shows, and below that what it is about; its layout engine leaves the room.
+
+    Args:
+        figure: The figure, with a layout engine.
+        title: The finding.
+        said: What it is about.
+    """
+    from matplotlib.transforms import offset_copy
+
+    large, small, room = style.size(1.15), style.size(style.SMALL), 0.96 * 72 * figure.get_figwidth()
+    top = _GAP
+    for text, size, weight in ((title, large, "bold"), (said, small, "normal")):
+        words = wrapped(text, room, size, weight)
+        line = figure.text(
+            0.008,
+            1.0,
+            words,
+            va="top",
+            ha="left",
+            fontsize=size,
+            fontweight=weight,
+            color=style.theme().muted if weight == "normal" else style.theme().ink,
+            linespacing=_LEADING,
+            parse_math=False,
+        )
+        line.set_transform(offset_copy(figure.transFigure, figure, 0.0, -top, units="points"))
+        line.set_gid(TITLE if weight == "bold" else SUBTITLE)
+        top += size * _LEADING * (words.count("\n") + 1) + _GAP
+    figure.get_layout_engine().set(rect=(0.0, 0.0, 1.0, 1.0 - top / 72 / figure.get_figheight()))
 
 
 def _room(ax: Axes, left: float) -> float:

@@ -307,7 +307,13 @@ def _commands(result: Any, asked: Asked) -> tuple[tuple[str, str], ...]:
     found = [("all runs of this report", result.provenance.command)]
     if not hasattr(result, "cells"):
         if result.provenance.command.startswith("simtx compare "):
-            limits = asked.where if isinstance(asked.where, list | tuple) else []
+            limits = (
+                [asked.where]
+                if isinstance(asked.where, str)
+                else asked.where
+                if isinstance(asked.where, list | tuple)
+                else []
+            )
             words = ["--best", asked.by, *(word for one in limits for word in ("--where", str(one)))]
             found.append(("the decision", f"{result.provenance.command} {shlex.join(words)}"))
         found += [("a run that failed", str(row.repeat_with)) for row in result.failures.head(3).itertuples()]

@@ -79,6 +79,10 @@ def write(
         raise ScenarioError(f"'{page}' is the name of no page; write review.html", "report")
     if page.exists() and not since.is_report(page):
         raise ScenarioError(f"'{page}' is no report of simtx, and is not written over; choose another name", "report")
+    if not page.parent.is_dir():
+        raise ScenarioError(
+            f"there is no folder '{page.parent}' for '{page.name}'; make it, or choose another", "report"
+        )
     if as_pdf:
         pdf.browser()  # before anything takes time
     environment, name = _environment(template)
@@ -88,7 +92,6 @@ def write(
     record, notes = _record(page, review)
     figures = page.with_suffix(".csv")
     try:
-        page.parent.mkdir(parents=True, exist_ok=True)
         _replace(page, text)
         table.write_csv(figures, result)
     except OSError as error:
@@ -192,7 +195,6 @@ def _record(page: Path, review: build.Review) -> tuple[Path, tuple[str, ...]]:
         notes = (f"{path.name} was edited by somebody, and is kept; the new one is {other.name}",)
         path = other
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, sealed)
     except OSError as error:
         raise ScenarioError(f"cannot write '{path}': {error.strerror or error}", "report") from None

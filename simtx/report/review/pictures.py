@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from simtx.metrics.run import Run
 
 _LARGE: Final = 120_000  # bytes of an SVG; a larger one is drawn as dots
+_LARGEST: Final = 400_000  # bytes of a timeline
 _WIDE: Final = 8.0  # inches
 _UNIT: Final = re.compile(r"\s*\n\s*")
 
@@ -95,6 +96,18 @@ def of_figure(figure: Any, alt: str, caption: str = "") -> Picture:
         return Picture(embedded(figure), alt, caption, figure.get_figwidth() > _WIDE)
     finally:
         plt.close(figure)
+
+
+def of_svg(text: str, alt: str, caption: str) -> Picture | None:
+    """A picture that is SVG already; None: too large for a page."""
+    if len(text) > _LARGEST:
+        return None
+    plain = (
+        text
+        if "xmlns=" in text[: text.index(">")]
+        else text.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+    )
+    return Picture(f"data:image/svg+xml;base64,{base64.b64encode(plain.encode()).decode()}", alt, caption)
 
 
 # --- of a comparison ----------------------------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def report(
         result: A `simtx.Comparison` or a `simtx.Sweep`.
         file: The HTML file. A decision record and a CSV file are written beside it.
         by: The metric that ranks.
-        where: Thresholds, as for `Comparison.best`; None: no effect missing and none doubled when the run is over; an empty list: none.
+        where: Thresholds, as for `Comparison.best`; None: no effect missing and none doubled when the run is over; ``none`` or an empty list: none.
         since: The report before, or a folder with its result: the new one says what changed.
         template: A Jinja2 template in place of ours.
         pdf: Whether to print it, too, by a Chromium that is installed.

@@ -132,7 +132,7 @@ def _certainty(decision: Decision) -> str:
     if decision.supported and len(decision.ranking) > 1:
         least = int(decision.ranking["n"].min())
         if least < RELIABLE:
-            return f"{support}; {sure}; only {least} runs of each, and intervals are tested for {RELIABLE} and more"
+            return f"{support}; {sure}; only {least} run{'s' if least > 1 else ''} of each, and intervals are tested for {RELIABLE} and more"
         return f"{support}; {sure}; {'guaranteed' if decision.guaranteed else 'not guaranteed'}"
     return f"{support}; {sure}"
 
@@ -338,8 +338,11 @@ def _threshold_words(decision: Decision) -> str:
         parts.append(f"whether {name} keeps to {_listed(limits)} is open")
     if not parts:
         never = judged["note"].str.contains("as many others", na=False).any()
-        seen = f" in the {int(decision.ranking['n'].max())} runs of each" if never else ""
-        return f"All keep to the thresholds{seen}: {'; '.join(_limits(decision))}."
+        names, count = list(decision.ranking.index), int(decision.ranking["n"].max())
+        alone = len(names) == 1
+        runs = f"{'the one run' if count == 1 else f'the {count} runs'}{'' if alone else ' of each'}"
+        who = f"{names[0]} keeps" if alone else "All keep"
+        return f"{who} to the thresholds{f' in {runs}' if never else ''}: {'; '.join(_limits(decision))}."
     kept = [str(name) for name in decision.ranking.index if name not in {*missed["strategy"], *doubted["strategy"]}]
     rest = f"; {_listed(kept)} keep{'s' if len(kept) == 1 else ''} to all" if kept else ""
     return f"Thresholds: {'; '.join(parts)}{rest}."

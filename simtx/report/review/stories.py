@@ -11,7 +11,7 @@ import numpy as np
 
 from simtx.errors import SimtxError
 from simtx.metrics.provenance import command
-from simtx.report import catalogue
+from simtx.report import catalogue, space_time
 from simtx.report.review import pictures
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ class Story:
         picture: Around it.
         effects: A row a strategy.
         diagram: The messages of the slowest transaction; None: not of this one.
+        timeline: The same with everything that happened; None: not of this one, or too long for a page.
     """
 
     title: str
@@ -122,6 +123,7 @@ class Story:
     picture: pictures.Picture | None
     effects: tuple[Effect, ...]
     diagram: pictures.Picture | None = None
+    timeline: pictures.Picture | None = None
 
 
 def stories(found: Played) -> tuple[tuple[Story, ...], tuple[str, ...]]:
@@ -136,14 +138,14 @@ def stories(found: Played) -> tuple[tuple[Story, ...], tuple[str, ...]]:
     if not found.runs:
         return (), ()
     if not blows:
-        return (replace(_quiet(found), diagram=_diagram(found, 0.0, math.inf)),), ()
+        return (_drawn(_quiet(found), found, 0.0, math.inf),), ()
     harm = {name: max(_harm(found, begin, end) for begin, end in times) for name, times in blows.items()}
     order = sorted(blows, key=lambda name: -harm[name])
     told: list[Story] = []
     for name in order[:MOST]:
         begin, end = max(blows[name], key=lambda one: _harm(found, *one))
         story = _story(found, name, begin, end, len(blows[name]))
-        told.append(story if told else replace(story, diagram=_diagram(found, begin, end)))
+        told.append(story if told else _drawn(story, found, begin, end))
     left = [f"{name} (struck {len(blows[name])} time{'s' if len(blows[name]) > 1 else ''})" for name in order[MOST:]]
     return tuple(told), tuple([f"not told here: {', '.join(left)}"] if left else ())
 
@@ -192,22 +194,27 @@ def _story(found: Played, name: str, begin: float, end: float, times: int) -> St
     )
 
 
-def _diagram(found: Played, begin: float, end: float) -> pictures.Picture | None:
-    """The messages of the transaction that waited longest of all that were open while a fault lasted, under whichever strategy."""
+def _drawn(story: Story, found: Played, begin: float, end: float) -> Story:
+    """A story with the messages of the transaction that waited longest of all that were open while a fault lasted, under whichever strategy."""
     slowest = [(took, strategy, tx) for strategy, run in found.runs.items() for tx, took in _waited(run, begin, end)]
     ended = [one for one in slowest if math.isfinite(one[0])] or slowest
     if not ended:
-        return None
+        return story
     _, strategy, tx = max(ended)
     run = found.runs[strategy]
     if len(run.transactions) > _LOGGED and not run.recorded:
-        return None
+        return story
     try:
         axes = run.trace.diagram(tx, compact=True)
+        whole = space_time.svg(run.trace, tx)
     except SimtxError:  # its log is not there, and cannot be made again
-        return None
+        return story
     said = f"the slowest transaction that was open then, no. {tx} under {strategy}"
-    return pictures.of_figure(axes.get_figure(root=True), f"Messages of {said}", said)
+    diagram = pictures.of_figure(axes.get_figure(root=True), f"Messages of {said}", said)
+    timeline = pictures.of_svg(
+        whole, f"Timeline of {said}", f"Everything that happened to no. {tx} under {strategy}, message by message"
+    )
+    return replace(story, diagram=diagram, timeline=timeline)
 
 
 def _waited(run: Run, begin: float, end: float) -> list[tuple[int, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import dataclasses
 import json
@@ -326,6 +327,25 @@ def test_what_is_left_out_stands_in_the_pages_that_it_is_from() -> None:
         assert words in pages, words
     assert len(LEFT_OUT) == 8
     assert all(one.sign for one in LEFT_OUT)
+
+
+@pytest.mark.usefixtures("bare")
+def test_no_threshold_is_asked_for_by_name_as_on_the_command_line(crashed: Comparison) -> None:
+    for where in ("none", ["none"], []):
+        assert review(crashed, Asked(runs=False, where=where)).statement.reasons[1].startswith("No threshold was set")
+
+
+def test_the_slowest_transaction_is_a_timeline_in_the_page(page: Path) -> None:
+    """As it is in a notebook, without its script."""
+    found = re.search(
+        r'<details>.*?src="data:image/svg\+xml;base64,([^"]+)"', page.read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert found is not None
+    picture = base64.b64decode(found[1]).decode()
+    assert picture.startswith("<svg")
+    assert "http://www.w3.org/2000/svg" in picture
+    assert picture.count('class="part"') > 10
+    assert "<script" not in picture
 
 
 @pytest.mark.usefixtures("bare")
