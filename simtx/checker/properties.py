@@ -36,19 +36,6 @@ PROPERTIES: Final[Mapping[str, str]] = {**ALWAYS, **AT_REST}
 #: Properties that say nothing about a strategy without a broker.
 OF_BROKERS: Final = ("order", "no-loss", "no-ghost")
 
-#: Properties that a strategy of ours is known not to have, with the reason.
-EXPECTED: Final[Mapping[str, Mapping[str, str]]] = {
-    "dual-write": {
-        "atomicity": "a crash between the two writes omits the event",
-        "effect-once": "an event that comes again is worked on again",
-        "no-ghost": "broker-first: an event is out whose local transaction never commits",
-        "durable-votes": "broker-first: the last service decides on an event whose local transaction may never commit",
-        "agreement": "broker-first: the event of a refused step goes on, and the last service takes it for a commit",
-        "truth": "broker-first: the client is told 'aborted', and the ghost takes effect",
-        "parked": "what cannot be done is dropped, with an alert, and not kept for an operator",
-    }
-}
-
 
 class Observed(NamedTuple):
     """What an observer outside of all nodes has seen.

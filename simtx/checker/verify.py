@@ -11,7 +11,7 @@ from typing import Any
 from simtx.arguments import named
 from simtx.checker.exploration import Exploration, Progress
 from simtx.checker.explore import explore
-from simtx.checker.properties import ALWAYS, AT_REST, EXPECTED
+from simtx.checker.properties import ALWAYS, AT_REST
 from simtx.checker.protocol import ProtocolModel
 from simtx.checker.scope import Isolation, Scope
 from simtx.checker.story import Story
@@ -19,6 +19,7 @@ from simtx.errors import ScenarioError
 from simtx.metrics.banner import banner, marked
 from simtx.protocols import Machine, Strategy
 from simtx.protocols import strategy as strategy_of
+from simtx.protocols.extras import extras
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -389,7 +390,7 @@ def _verdict(strategy: Strategy, model: ProtocolModel, exploration: Exploration,
         (kind.role, before, _event(event), after) for kind, before, event, after in locals_.covered.numbers
     )
     recovered = frozenset((kind.role, record, state) for kind, record, state in locals_.recovered.numbers)
-    expected = EXPECTED.get(strategy.name, {})
+    expected = extras(strategy).weaknesses
     return Verdict(
         strategy=strategy.name,
         scope=model.scope,

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import BrokerOption, JsonOption, StoreOption
+from simtx.cli.common import BrokerOption, JsonOption, StoreOption, StrategyArgument
 
 
 def crash_matrix(
-    strategy: Annotated[str, typer.Argument(help="2pc, saga, outbox or dual-write; options as in '2pc:work=before'.")],
+    strategy: StrategyArgument,
     store: StoreOption = "sqlite",
     broker: BrokerOption = "embedded",
     complete: Annotated[

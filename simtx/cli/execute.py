@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import BrokerOption, ChangeOption, JsonOption, StoreOption
+from simtx.cli.common import BrokerOption, ChangeOption, JsonOption, StoreOption, StrategyArgument
 from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, finish, show
 
 
 def execute(
     scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
-    strategy: Annotated[str, typer.Argument(help="2pc, saga, outbox or dual-write; options as in '2pc:work=before'.")],
+    strategy: StrategyArgument,
     store: StoreOption = "sqlite",
     broker: BrokerOption = "embedded",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the transactions.")] = 1,

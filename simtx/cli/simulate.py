@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import ChangeOption, JsonOption
+from simtx.cli.common import ChangeOption, JsonOption, StrategyArgument
 from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, finish, show
 
 
 def simulate(
     scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
-    strategy: Annotated[str, typer.Argument(help="2pc, saga, outbox or dual-write; options as in '2pc:work=before'.")],
+    strategy: StrategyArgument,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random streams.")] = 1,
     replication: Annotated[int, typer.Option(min=0, help="Replication under that seed.")] = 0,
     change: ChangeOption = None,

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import BrokerOption, JsonOption, StoreOption
+from simtx.cli.common import BrokerOption, JsonOption, StoreOption, StrategyArgument
 
 
 def soak(
-    strategy: Annotated[str, typer.Argument(help="2pc, saga, outbox or dual-write; options as in '2pc:work=before'.")],
+    strategy: StrategyArgument,
     minutes: Annotated[float, typer.Option(help="How long; at least one round is played.")] = 1.0,
     store: StoreOption = "sqlite",
     broker: BrokerOption = "embedded",

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import BrokerOption, JsonOption, StoreOption
+from simtx.cli.common import BrokerOption, JsonOption, StoreOption, StrategyArgument
 
 
 def validate(
     scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
-    strategy: Annotated[str, typer.Argument(help="2pc, saga, outbox or dual-write; options as in '2pc:work=before'.")],
+    strategy: StrategyArgument,
     store: StoreOption = "sqlite",
     broker: BrokerOption = "embedded",
     load: Annotated[

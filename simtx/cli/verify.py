@@ -10,13 +10,15 @@ from typing import Annotated, Final
 
 import typer
 
+from simtx.cli.common import StrategyArgument
+
 MOST_WORKERS: Final = 64
 """More processes than any search has use for: each takes time to start."""
 _UNITS: Final = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def verify(
-    strategy: Annotated[str, typer.Argument(help="2pc, saga, outbox or dual-write; options as in '2pc:work=before'.")],
+    strategy: StrategyArgument,
     participants: Annotated[int, typer.Option(help="Services, each with one step of the transaction.")] = 2,
     messages: Annotated[int, typer.Option(help="Transactions that the client asks for.")] = 1,
     crashes: Annotated[int, typer.Option(help="Crashes of any node between any two effects.")] = 1,

@@ -29,6 +29,7 @@ from simtx.metrics.still_open import StillOpen
 from simtx.progress import progress_bar
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.protocols.registry import STRATEGIES as BUILT_IN
 from simtx.protocols.registry import admit
 from simtx.scenario.advice import unreachable
 from simtx.scenario.fingerprints import CodeFingerprint, code_fingerprint
@@ -48,7 +49,7 @@ INTERRUPTED = "interrupted"
 REPLICATIONS = 20
 """Of each strategy, unless told otherwise; how well intervals over so many hold is in docs/statistics.md."""
 _PARTS = ("mean", "low", "high", "half_width", "n")
-DEFAULT = ("2pc", "saga", "outbox", "dual-write")
+DEFAULT = tuple(BUILT_IN)
 
 
 class Result(NamedTuple):

@@ -11,16 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
-from simtx.protocols.extras import policies_in_force
+from simtx.protocols.extras import extras, policies_in_force
 from simtx.scenario import Scenario
-
-_OF: Final[Mapping[str, tuple[str, ...]]] = {
-    "2pc": ("vote_timeout", "acknowledgement_timeout", "inquiry_timeout", "idle_timeout"),
-    "saga": ("call_timeout",),
-    "outbox": ("publish_timeout",),
-    "dual-write": ("publish_timeout",),
-}
-"""Timeouts of the policies that can end a wait under a built-in strategy; a strategy of a user's own may use any of them."""
 
 _EXACT: Final = 1e-3
 _NEAR: Final = 2e-2  # what a request takes to get there, and the answer to come back
@@ -35,8 +27,9 @@ def timeouts(scenario: Scenario, strategy: Any) -> dict[str, float]:
         strategy: The strategy that was played; its policies come before those of the scenario.
     """
     policies = policies_in_force(strategy, scenario.policies)
+    own = extras(strategy).timeouts
     names = [field.name for field in fields(policies) if field.name.endswith("_timeout")]
-    found = {name: float(getattr(policies, name)) for name in _OF.get(getattr(strategy, "name", ""), names)}
+    found = {name: float(getattr(policies, name)) for name in (names if own is None else own)}
     for name, service in scenario.services.items():
         found[f"lock_timeout of {name}"] = service.store.lock_timeout
     if len({service.store.lock_timeout for service in scenario.services.values()}) == 1:

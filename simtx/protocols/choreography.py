@@ -158,6 +158,7 @@ class ChoreographyStrategy(Drawn):
     promise: ClassVar[Promise] = "accepted"
     uses_broker: ClassVar[bool] = True
     hub: ClassVar[str | None] = None
+    timeouts: ClassVar = ("publish_timeout",)
 
     def configured(self: _C, policies: Policies) -> _C:
         """This strategy with these policies, unless it has its own."""

@@ -443,7 +443,18 @@ class DualWrite(ChoreographyStrategy):
     acknowledge: AcknowledgeWhen = "after"
 
     name: ClassVar[str] = "dual-write"
+    label: ClassVar[str] = "dual write"
     may_lose_effects: ClassVar[bool] = True
+    asks: ClassVar = ("Transact", "Publish", "Acknowledge")
+    weaknesses: ClassVar = {
+        "atomicity": "a crash between the two writes omits the event",
+        "effect-once": "an event that comes again is worked on again",
+        "no-ghost": "broker-first: an event is out whose local transaction never commits",
+        "durable-votes": "broker-first: the last service decides on an event whose local transaction may never commit",
+        "agreement": "broker-first: the event of a refused step goes on, and the last service takes it for a commit",
+        "truth": "broker-first: the client is told 'aborted', and the ghost takes effect",
+        "parked": "what cannot be done is dropped, with an alert, and not kept for an operator",
+    }
 
     def __post_init__(self) -> None:
         if self.order not in ("db-first", "broker-first"):

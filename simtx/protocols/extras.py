@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from simtx.protocols.contract import Strategy
@@ -21,6 +22,9 @@ class Extras:
             `simtx.verify` explores it with ``repeats``. Without it, hosts deliver a client's request to a machine once.
         may_lose_effects: Whether effects of a transaction may be lost or doubled by a crash, as under a dual write. A real run then reports no
             violation for them.
+        timeouts: Names of the policies that end a wait under this strategy; None: any of them may.
+        asks: Names of the effects that its machines at services ask for; empty: any.
+        weaknesses: Properties of `simtx.verify` that it is known not to have, with the reason.
     """
 
     policies: Policies | None = None
@@ -28,6 +32,9 @@ class Extras:
     wire_types: tuple[type, ...] = ()
     recognises_requests: bool = False
     may_lose_effects: bool = False
+    timeouts: tuple[str, ...] | None = None
+    asks: tuple[str, ...] = ()
+    weaknesses: Mapping[str, str] = field(default_factory=dict)
 
 
 _NAMES = tuple(one.name for one in fields(Extras))

@@ -413,6 +413,8 @@ class Outbox(ChoreographyStrategy):
     reader: Reader = "marks"
 
     name: ClassVar[str] = "outbox"
+    label: ClassVar[str] = "transactional outbox"
+    asks: ClassVar = ("Transact", "Publish", "Acknowledge", "ReadOutbox", "MarkOutbox")
     recognises_requests: ClassVar[bool] = True  # by the inbox row of the first step
 
     def __post_init__(self) -> None:

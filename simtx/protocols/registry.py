@@ -26,21 +26,14 @@ from simtx.protocols.two_phase_commit import TwoPhaseCommit
 BuiltIn: TypeAlias = type[TwoPhaseCommit] | type[Saga] | type[Outbox] | type[DualWrite]
 
 STRATEGIES: Final[Mapping[str, BuiltIn]] = types.MappingProxyType(
-    {"2pc": TwoPhaseCommit, "saga": Saga, "outbox": Outbox, "dual-write": DualWrite}
+    {kind.name: kind for kind in (TwoPhaseCommit, Saga, Outbox, DualWrite)}
 )
 """The built-in strategies, by name."""
 
 HUBS: Final = tuple(dict.fromkeys(kind.hub for kind in STRATEGIES.values() if kind.hub is not None))
 """What the built-in strategies call their hubs."""
 
-LABELS: Final[Mapping[str, str]] = types.MappingProxyType(
-    {
-        "2pc": "two-phase commit",
-        "saga": "orchestrated saga",
-        "outbox": "transactional outbox",
-        "dual-write": "dual write",
-    }
-)
+LABELS: Final[Mapping[str, str]] = types.MappingProxyType({name: kind.label for name, kind in STRATEGIES.items()})
 """The same names for people, as in tables and pictures."""
 
 T = TypeVar("T")

@@ -603,6 +603,9 @@ class Saga(Drawn):
     promise: ClassVar[Promise] = "decided"
     uses_broker: ClassVar[bool] = False
     hub: ClassVar[str] = HUB
+    label: ClassVar[str] = "orchestrated saga"
+    timeouts: ClassVar = ("call_timeout",)
+    asks: ClassVar = ("Transact",)
 
     def __post_init__(self) -> None:
         if self.completion not in ("forced", "lazy"):

@@ -85,6 +85,9 @@ class TwoPhaseCommit(Drawn):
     promise: ClassVar[Promise] = "decided"
     uses_broker: ClassVar[bool] = False
     hub: ClassVar[str] = HUB
+    label: ClassVar[str] = "two-phase commit"
+    timeouts: ClassVar = ("vote_timeout", "acknowledgement_timeout", "inquiry_timeout", "idle_timeout")
+    asks: ClassVar = ("Transact", "Execute", "Prepare", "Commit", "Rollback")
 
     def __post_init__(self) -> None:
         _check_option("presumption", self.presumption, get_args(Presumption))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simtx.protocols import STRATEGIES
+from simtx.protocols.extras import extras
 from simtx.protocols.names import HUB
 from simtx.scenario.fault_kinds import FAULT_KINDS
 from simtx.scenario.infrastructure import Log
@@ -18,13 +19,6 @@ from simtx.scenario.units import duration_text
 FULL = 0.9  # share of a capacity from which on it is said
 _OF_STORES = ("Transact", "Execute", "Prepare", "Commit", "Rollback", "ReadOutbox", "MarkOutbox")
 _OF_BROKERS = ("Publish", "Acknowledge")
-_ASKED = {
-    "2pc": ("Transact", "Execute", "Prepare", "Commit", "Rollback"),
-    "saga": ("Transact",),
-    "outbox": ("Transact", "Publish", "Acknowledge", "ReadOutbox", "MarkOutbox"),
-    "dual-write": ("Transact", "Publish", "Acknowledge"),
-}
-"""What machines of the built-in strategies ask stores and brokers for, all of them at services."""
 _ASKED_BY_SOME = (*_OF_STORES, *_OF_BROKERS)
 _BYTES, _BYTES_STEP = 3300.0, 400.0  # of memory for a transaction, and for each of its steps: checkout and transfer
 _SECONDS_STEP = 1e-4  # of time for a step of a transaction: messages, writes, a local transaction
@@ -183,7 +177,7 @@ def unreachable(scenario: Scenario, strategies: Mapping[str, Any]) -> list[str]:
         effect = fault.trigger.effect.partition(":")[0]
         reasons: dict[str, list[str]] = {}
         for label, one in strategies.items():
-            asked = _ASKED.get(one.name, _ASKED_BY_SOME) if type(one) is STRATEGIES.get(one.name) else _ASKED_BY_SOME
+            asked = extras(one).asks if type(one) is STRATEGIES.get(one.name) else _ASKED_BY_SOME
             if fault.node == HUB and one.hub is None:
                 reasons.setdefault("which has no hub", []).append(label)
             elif effect in _ASKED_BY_SOME and effect not in asked:

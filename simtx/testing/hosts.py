@@ -13,7 +13,7 @@ from typing import Any, Final
 from simtx.metrics.conformance import check_log
 from simtx.metrics.run import Run
 from simtx.metrics.trace import TraceEvent
-from simtx.protocols import DualWrite, Outbox, Saga, Strategy, TwoPhaseCommit
+from simtx.protocols import STRATEGIES, Outbox, Saga, Strategy, TwoPhaseCommit
 from simtx.scenario import Scenario, from_dict
 from simtx.testing.laws import Law, expect, judge, same, select
 
@@ -138,7 +138,7 @@ def _outcome(run: Run) -> str:
 @_law
 def programs_are_played_in_their_order(play: Play) -> None:
     """Without faults every strategy's log replays through its machines, effect by effect, and every transaction commits."""
-    for strategy in (TwoPhaseCommit(), Saga(), Outbox(), DualWrite()):
+    for strategy in (kind() for kind in STRATEGIES.values()):
         run = _sound(play(scenario(), strategy))
         same(set(run.transactions["outcome"]), {"committed"}, f"{strategy.name}: outcomes")
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from simtx.checker import explore
-from simtx.checker.properties import EXPECTED
 from simtx.checker.protocol import ProtocolModel
 from simtx.checker.scope import BUDGETS, Scope
 from simtx.checker.story import find
 from simtx.checker.verify import verify_scope
 from simtx.protocols import Policies, Strategy
+from simtx.protocols.extras import extras
 from simtx.protocols.saga import Orchestrator
 
 from .mutants import ALL, HARMLESS, saga, three_phase
@@ -81,7 +81,7 @@ def test_without_the_defect_everything_holds_in_the_same_scope(
 
 def test_only_a_dual_write_violates_anything_besides() -> None:
     for mutant in ALL:
-        known = EXPECTED.get(mutant.strategy.name, {})
+        known = extras(mutant.strategy).weaknesses
         assert mutant.besides <= set(known) - {mutant.invariant}
 
 

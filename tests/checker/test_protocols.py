@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from simtx.checker import Verdict, verify
-from simtx.checker.properties import EXPECTED, PROPERTIES
+from simtx.checker.properties import PROPERTIES
 from simtx.errors import ScenarioError
-from simtx.protocols import DualWrite, Outbox, Policies, Saga, TwoPhaseCommit
+from simtx.protocols import STRATEGIES, DualWrite, Outbox, Policies, Saga, TwoPhaseCommit
+from simtx.protocols.extras import extras
 
 HASTY = Policies(attempts=1, compensation_attempts=1, publish_attempts=2)
 PATIENT = Policies(attempts=2, publish_attempts=2)
@@ -108,7 +109,9 @@ def test_a_dual_write_without_faults_holds() -> None:
 
 
 def test_expected_failures_are_properties() -> None:
-    assert all(set(reasons) <= set(PROPERTIES) for reasons in EXPECTED.values())
+    assert all(
+        set(reasons) <= set(PROPERTIES) for reasons in (extras(kind()).weaknesses for kind in STRATEGIES.values())
+    )
 
 
 def test_a_verdict_states_its_bounds() -> None:

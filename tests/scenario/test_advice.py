@@ -21,6 +21,7 @@ from simtx.protocols import (
     two_phase_execution,
     two_phase_participant,
 )
+from simtx.protocols.extras import extras
 from simtx.scenario import Scenario, advice, from_dict
 from simtx.scenario.advice import size, unreachable
 from simtx.scenario.popularity import hottest
@@ -148,7 +149,7 @@ def test_a_trigger_that_can_never_strike_under_a_strategy_is_said_before_the_run
     assert unreachable(no_hub, asked) == ["faults[0].trigger: can never strike under outbox, which has no hub"]
 
 
-@pytest.mark.parametrize("name", sorted(advice._ASKED))
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
 def test_what_the_built_in_strategies_ask_stores_and_brokers_for_is_known(name: str) -> None:
     """By the sources of their modules: an effect that one of them makes and that the table lacks would make the warning wrong."""
     modules = {
@@ -158,4 +159,4 @@ def test_what_the_built_in_strategies_ask_stores_and_brokers_for_is_known(name: 
         "dual-write": (dual_write,),
     }[name]
     made = set(re.findall(r"\b([A-Z]\w+)\(", "".join(map(inspect.getsource, modules)))) & set(advice._ASKED_BY_SOME)
-    assert made == set(advice._ASKED[name])
+    assert made == set(extras(STRATEGIES[name]()).asks)
