@@ -12,6 +12,10 @@ from hypothesis import settings
 # The key under which run folders are sealed is not that of whoever runs the tests.
 os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir()) / f"simtx-tests-{os.getuid()}")
 
+# The matrices here are small: threads of the linear algebra would wait for each other, and take seven times the processor.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 # Nothing is timed in tests: on a busy machine an example may take any time.
 settings.register_profile("simtx", deadline=None)
 settings.load_profile("simtx")
