@@ -77,7 +77,7 @@ class Head(c.Structure):
             c.c_int32,
             "over measuring error steps quantities writing nodes slots shared_slots hub entry jitter client_jitter "
             "remote insists again closed_workload thinking deadlocks has_duration bounds "
-            "has_broker in_order linger acknowledgement wake_on_commit has_retention",
+            "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up",
         ),
         ("request", c.c_int32 * (STEPS + 1)),
         ("undo", c.c_int32 * STEPS),
@@ -178,6 +178,11 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_store": (None, (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, _INT, _INT)),
     "engine_start_relay": (None, (_ENGINE, _INT, _DOUBLE, _INT, _INT, c.POINTER(_DOUBLE))),
     "engine_link": (_INT, (_ENGINE, c.POINTER(Link))),
+    "engine_link_number": (_INT, (_ENGINE, _INT, _INT)),
+    "engine_set_link": (None, (_ENGINE, _INT, _INT, _INT, _DOUBLE, _INT, _DOUBLE, _INT, _DOUBLE)),
+    "engine_factors": (None, (_ENGINE, _INT, _DOUBLE, _DOUBLE)),
+    "engine_broker_crash": (None, (_ENGINE, _INT, _INT, _INT)),
+    "engine_broker_restart": (None, (_ENGINE,)),
     "engine_key": (_INT, (_ENGINE, _INT, c.c_char_p, _DOUBLE, _INT, _INT, c.POINTER(_DOUBLE))),
     "engine_values": (None, (_ENGINE, c.c_void_p, c.c_void_p, c.c_void_p)),
     "engine_page": (_INT, (_ENGINE, c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p)),

@@ -190,14 +190,14 @@ typedef struct Publication {
 } Publication;
 
 typedef struct Parcel {
-  int64_t id, tx;
+  int64_t id, tx, lane; /* lane: in which order lanes were begun */
   int32_t event, node, sent;
   double stored;
   Token *timer;
   struct Parcel *next, *behind; /* in its bucket; in its lane */
 } Parcel;
 
-typedef struct Seen { int64_t tx; int32_t event; double since; struct Seen *next, *behind; } Seen;
+typedef struct Seen { int64_t tx; int32_t event, kept; double since; struct Seen *next, *behind; } Seen;
 
 typedef struct {
   int32_t workers, free, limit, epoch, waiting_count; double since, busy_time, factor, work;
@@ -255,7 +255,7 @@ typedef struct {
   int64_t transactions, in_doubt_open, locks_open, unpublished, redelivered, lost, next_parcel, parcels;
   int32_t over, measuring, error, steps, quantities, writing, nodes, slots, shared_slots, hub, entry, jitter, client_jitter;
   int32_t remote, insists, again, closed_workload, thinking, deadlocks, has_duration, bounds;
-  int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention;
+  int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up;
   int32_t request[STEPS + 1], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
   double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout;
 } Head;
@@ -317,6 +317,7 @@ struct Engine {
   Held *free_held;
   Publication *free_publication;
   Parcel *free_parcel, **parcel;
+  int64_t next_lane;
   Seen *free_seen, **seen_at, *seen_first, *seen_last;
   void **slabs;
   int32_t slab_count, slab_room;
@@ -2024,6 +2025,7 @@ static void remove_parcel(Engine *E, Parcel *parcel) {
 
 static void redeliver(Engine *E, Parcel *parcel) {
   parcel->timer = NULL;
+  if (!E->head.broker_up) return;
   if (E->head.has_retention && E->head.now - parcel->stored > E->head.retention) {
     E->head.lost++;
     remove_parcel(E, parcel);
@@ -2047,7 +2049,7 @@ static int is_duplicate(Engine *E, int64_t tx, int32_t event) {
   for (Seen *one = *bucket; one; one = one->next)
     if (one->tx == tx && one->event == event) return 1;
   Seen *one = new_seen(E);
-  *one = (Seen){tx, event, now, *bucket, NULL};
+  *one = (Seen){tx, event, 0, now, *bucket, NULL};
   *bucket = one;
   if (E->seen_last) E->seen_last->behind = one;
   else E->seen_first = one;
@@ -2056,6 +2058,7 @@ static int is_duplicate(Engine *E, int64_t tx, int32_t event) {
 }
 
 static void store_message(Engine *E, Publication *publication) {
+  if (!E->head.broker_up) return;
   int64_t tx = publication->tx;
   int32_t event = publication->event;
   if (!is_duplicate(E, tx, event)) {
@@ -2067,11 +2070,12 @@ static void store_message(Engine *E, Publication *publication) {
     E->head.parcels++;
     E->node[parcel->node].held++;
     int first = 1;
+    parcel->lane = E->next_lane++;
     if (E->head.in_order) {
       Place *place = have_place(E, tx, parcel->node);
       first = !place->head;
       if (first) place->head = parcel;
-      else place->tail->behind = parcel;
+      else { place->tail->behind = parcel; parcel->lane = place->head->lane; }
       place->tail = parcel;
     }
     if (first) deliver(E, parcel);
@@ -2092,7 +2096,75 @@ static void confirmed(Engine *E, Publication *publication) {
 
 static void acknowledged(Engine *E, int64_t id) {
   for (Parcel *parcel = E->parcel[id & (BUCKETS - 1)]; parcel; parcel = parcel->next)
-    if (parcel->id == id) { remove_parcel(E, parcel); return; }
+    if (parcel->id == id) {
+      if (E->head.broker_up) remove_parcel(E, parcel);
+      return;
+    }
+}
+
+/* Stop answering. Acked in memory only means: lost now, and so are the ids by which repetitions are known. */
+EXPORT void engine_broker_crash(Engine *E, int memory, int keeps_all, int keeps_stored) {
+  E->head.broker_up = 0;
+  for (int i = 0; i < BUCKETS; i++)
+    for (Parcel *parcel = E->parcel[i], *next; parcel; parcel = next) {
+      next = parcel->next;
+      parcel->sent = 0;
+      if (parcel->timer) parcel->timer->owner = NULL;
+      parcel->timer = NULL;
+      if (memory) {
+        E->head.lost++;
+        E->node[parcel->node].held--;
+        if (E->head.in_order) {
+          Place *place = have_place(E, parcel->tx, parcel->node);
+          place->head = place->tail = NULL;
+          drop_place(E, parcel->tx, parcel->node);
+        }
+        free_parcel(E, parcel);
+      } else if (keeps_stored) {
+        for (Seen *one = E->seen_at[mix(parcel->tx, parcel->event) & (BUCKETS - 1)]; one; one = one->next)
+          if (one->tx == parcel->tx && one->event == parcel->event) one->kept = 1;
+      }
+    }
+  if (memory) {
+    memset(E->parcel, 0, BUCKETS * sizeof(Parcel *));
+    E->head.parcels = 0;
+  }
+  if (keeps_all) return;
+  Seen *all = E->seen_first;
+  E->seen_first = E->seen_last = NULL;
+  memset(E->seen_at, 0, BUCKETS * sizeof(Seen *));
+  while (all) {
+    Seen *one = all;
+    all = one->behind;
+    one->behind = NULL;
+    if (!one->kept) { free_seen(E, one); continue; }
+    one->kept = 0;
+    Seen **bucket = &E->seen_at[mix(one->tx, one->event) & (BUCKETS - 1)];
+    one->next = *bucket;
+    *bucket = one;
+    if (E->seen_last) E->seen_last->behind = one;
+    else E->seen_first = one;
+    E->seen_last = one;
+  }
+}
+
+static int by_lane(const void *a, const void *b) {
+  int64_t one = (*(Parcel *const *)a)->lane, other = (*(Parcel *const *)b)->lane;
+  return (one > other) - (one < other);
+}
+
+/* Answer again, and deliver what waits: the first of each lane, in the order in which lanes were begun. */
+EXPORT void engine_broker_restart(Engine *E) {
+  Parcel **first = malloc(((size_t)E->head.parcels + 1) * sizeof(Parcel *));
+  int64_t count = 0;
+  if (!first) abort();
+  E->head.broker_up = 1;
+  for (int i = 0; i < BUCKETS; i++)
+    for (Parcel *parcel = E->parcel[i]; parcel; parcel = parcel->next)
+      if (!E->head.in_order || have_place(E, parcel->tx, parcel->node)->head == parcel) first[count++] = parcel;
+  qsort(first, (size_t)count, sizeof(Parcel *), by_lane);
+  for (int64_t i = 0; i < count; i++) deliver(E, first[i]);
+  free(first);
 }
 
 /* --- the relay: simtx.protocols.relay, with the reader "marks" ------------------------------------------------------------------------------------ */
@@ -2380,7 +2452,10 @@ EXPORT int engine_run(Engine *E) {
       leave_producer(E, entry.thing);
       let_publication(E, entry.thing);
       break;
-    case AT_THE_BROKER: call_in(E, draw(E, H->acknowledgement, ((Publication *)entry.thing)->tx), STORE, entry.thing, 0); break;
+    case AT_THE_BROKER:
+      if (!H->broker_up) { let_publication(E, entry.thing); break; }
+      call_in(E, draw(E, H->acknowledgement, ((Publication *)entry.thing)->tx), STORE, entry.thing, 0);
+      break;
     case STORE:
       store_message(E, entry.thing);
       let_publication(E, entry.thing);
@@ -2444,25 +2519,28 @@ EXPORT void engine_finish(Engine *E) {
   if (H->parcels)
     for (int i = 0; i < BUCKETS; i++)
       for (Parcel *parcel = E->parcel[i]; parcel; parcel = parcel->next) working[parcel->tx] = 1;
-  for (int64_t i = 0; i < E->place_room; i++) {
-    Place *place = &E->place[i];
-    if (place->node < 0 || !place->prepared) continue;
-    H->in_doubt_open++;
-    Transaction *T = record(E, place->tx);
-    if (T) T->in_doubt += now - place->prepared->prepared_since;
+  for (int node = 0; node < H->nodes; node++) { /* store by store: a transaction's sums are in this order */
+    for (int64_t i = 0; i < E->place_room; i++) {
+      Place *place = &E->place[i];
+      if (place->node != node || !place->prepared) continue;
+      H->in_doubt_open++;
+      Transaction *T = record(E, place->tx);
+      if (T) T->in_doubt += now - place->prepared->prepared_since;
+    }
+    for (int i = 0; i < E->keys; i++) {
+      Work *work = E->key[i].owner;
+      if (!work || E->key[i].node != node) continue;
+      int count = 0;
+      for (int j = i; j < E->keys; j++)
+        if (E->key[j].owner == work) { count++; E->key[j].owner = NULL; }
+      H->locks_open += count;
+      Transaction *T = record(E, work->tx);
+      if (T) T->lock_hold += now * count - work->locked_from;
+    }
+    for (int i = 0; i < E->keys; i++)
+      if (E->key[i].node == node)
+        for (Work *work = E->key[i].head; work; work = work->queued) end_wait(E, work);
   }
-  for (int i = 0; i < E->keys; i++) {
-    Work *work = E->key[i].owner;
-    if (!work) continue;
-    int count = 0;
-    for (int j = i; j < E->keys; j++)
-      if (E->key[j].owner == work) { count++; E->key[j].owner = NULL; }
-    H->locks_open += count;
-    Transaction *T = record(E, work->tx);
-    if (T) T->lock_hold += now * count - work->locked_from;
-  }
-  for (int i = 0; i < E->keys; i++)
-    for (Work *work = E->key[i].head; work; work = work->queued) end_wait(E, work);
   for (int64_t tx = 0; tx < H->asked; tx++) {
     Transaction *T = &E->tx[tx];
     if (T->closed) continue;
@@ -2558,6 +2636,26 @@ EXPORT int engine_link(Engine *E, const Link *link) {
   if (!E->link || E->links == (NODES + 1) * (NODES + 1)) return -1;
   E->link[E->links] = *link;
   return E->links++;
+}
+
+/* The number of a link, which is made if need be; and what faults have made of it. */
+EXPORT int engine_link_number(Engine *E, int source, int destination) { return (int)(link_of(E, source, destination) - E->link); }
+EXPORT void engine_set_link(Engine *E, int number, int blocked, int reorders, double reorder, int duplicates, double duplication, int loses, double loss) {
+  Link *link = &E->link[number];
+  link->blocked = blocked;
+  link->reorders = reorders;
+  link->reorder = reorder;
+  link->duplicates = duplicates;
+  link->duplication = duplication;
+  link->loses = loses;
+  link->loss = loss;
+  link->plain = !(blocked || reorders || duplicates || loses);
+}
+
+/* How much slower a node's workers are, and by how much its clock is off. */
+EXPORT void engine_factors(Engine *E, int number, double workers, double timers) {
+  E->node[number].pool.factor = workers;
+  E->node[number].timer_factor = timers;
 }
 
 EXPORT int engine_key(Engine *E, int node, const char *name, double first, int has_value, int weights, const double *weight) {

@@ -27,13 +27,16 @@ from simtx.protocols.extras import policies_in_force
 from simtx.protocols.names import BROKER, CLIENT
 from simtx.protocols.relay import MINIMUM_POLL_INTERVAL, Relay
 from simtx.scenario.distributions import Constant
+from simtx.simulator.broker import Broker
 from simtx.simulator.environment import URGENT
+from simtx.simulator.network import spared
 from simtx.simulator.sampler import Sampler
 from simtx.simulator.world import World
 from simtx.workload.by_transaction import uniform_numbers
 from simtx.workload.streams import Sampled
 
 if TYPE_CHECKING:
+    from simtx.scenario import Broker as BrokerSpec
     from simtx.scenario import Scenario
 
 _ENDINGS: Final = np.array(
@@ -65,6 +68,7 @@ _COLUMNS: Final = {
     "decision": "decision",
 }
 
+_FAULTS: Final = ("partition", "loss", "duplication", "reorder", "slow", "clock-drift", "broker-outage")
 _KNOWN: Final[Mapping[str, str]] = {
     "Scenario": "name title description services hub network broker transaction workload faults policies invariants run deadlocks common_mode "
     "clients sources assumptions uncertainty path overrides _raw",
@@ -80,6 +84,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "Transaction": "name parameters steps",
     "StepSpec": "index name service operations compensation kind after refusal service_time compensation_time",
     "Broker": "zone ack ack_latency linger redelivery deduplication_window deduplication_after_restart ordered retention",
+    "Fault": "kind duration node at every until factor probability a b one_way trigger",
     "OperationSpec": "key kind amount parameter low high",
     "Parameter": "population popularity exponent prefix values integer",
 }
@@ -93,8 +98,11 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
         daemons = tuple(strategy.daemons(node)) if node is not None else ()
         if any(type(daemon) is not Relay or daemon.reader != "marks" for daemon in daemons) or len(daemons) > 1:
             return f"'{strategy.name}' has daemons that are not relays with the reader 'marks'"
-    if scenario.faults:
-        return "the scenario has faults"
+    for fault in scenario.faults:
+        if fault.trigger is not None:
+            return "it has a crash that is aimed at an effect"
+        if fault.kind not in _FAULTS and not (fault.kind == "crash" and fault.node == BROKER):
+            return f"it has a fault of the kind '{fault.kind}'"
     if scenario.common_mode is not None:
         return "the scenario has a common mode"
     if any(service.store.replica_lag is not None for service in scenario.services.values()):
@@ -127,6 +135,7 @@ def _unknown(scenario: Scenario) -> str:
     for step in scenario.transaction.steps:
         parts += [step, *step.operations, *step.compensation]
     parts += scenario.transaction.parameters.values()
+    parts += scenario.faults
     for part in parts:
         known = _KNOWN.get(type(part).__name__, "").split()
         for field in fields(part) if is_dataclass(part) else ():
@@ -264,7 +273,8 @@ class CompiledWorld(World):
         if self.broker is None:
             return
         head, spec = self._head, self.scenario.broker
-        head.has_broker, head.in_order = 1, int(spec.ordered)
+        self.broker = _Broker(self, spec, self._library, self._engine)
+        head.has_broker, head.in_order, head.broker_up = 1, int(spec.ordered), 1
         head.linger = self._stream(spec.linger, BROKER, "linger")
         head.acknowledgement = self._stream(spec.ack_latency, BROKER, "ack")
         head.wake_on_commit = int(self.wake_on_commit)
@@ -394,7 +404,7 @@ class CompiledWorld(World):
         link = layout.Link()
         link.draw = self._stream(latency, component, "latency")
         link.plain = int(not (spec.loss or spec.duplication or spec.reorder))
-        if not link.plain:
+        if not link.plain or self.injectors:
             uniform = uniform_numbers()
             link.reorders, link.duplicates, link.loses = (
                 int(bool(chance)) for chance in (spec.reorder, spec.duplication, spec.loss)
@@ -418,6 +428,8 @@ class CompiledWorld(World):
     def start(self) -> None:
         """Schedule the first arrivals, the warm-up's end and the samples of the timeline, in the order of `World.start`."""
         env, plan = self.env, self.scenario.run
+        for injector in self.injectors:
+            injector.arm()
         self._start_relays()
         env.call_at(plan.warmup, self._open_window)
         if plan.duration is not None:
@@ -514,9 +526,16 @@ class CompiledWorld(World):
         for number, node in enumerate(self.nodes.values()):
             if node.pool is not None:
                 self._library.engine_account(self._engine, number, *node.pool.accounted())
+            factor = node.pool.factor if node.pool is not None else 1.0
+            self._library.engine_factors(self._engine, number, factor, node.timer_factor)
+        for (source, destination), link in self.links.items():  # those that a fault has touched
+            chances = ((bool(one), spared(one)) for one in (link.reorder, link.duplication, link.loss))
+            flat = [value for chance in chances for value in chance]
+            place = self._library.engine_link_number(self._engine, self._index[source], self._index[destination])
+            self._library.engine_set_link(self._engine, place, link.blocked, *flat)
 
     def _quiet(self) -> bool:
-        return bool(self._library.engine_quiet(self._engine))
+        return (self.broker is None or self.broker.up) and bool(self._library.engine_quiet(self._engine))
 
     def _close(self) -> None:
         """Close every record, and hand the results to the parts of the world that know how to tell them."""
@@ -567,6 +586,33 @@ class CompiledWorld(World):
             found[name] = figures
             prepared += figures.prepared
         return found, prepared
+
+
+class _Broker(Broker):
+    """The broker as faults see it."""
+
+    def __init__(self, world: CompiledWorld, spec: BrokerSpec, library: ctypes.CDLL, engine: int) -> None:
+        super().__init__(world, spec, _nothing, _nothing)
+        self._described = spec
+        self._library, self._engine = library, engine
+
+    def crash(self) -> None:
+        """Stop answering."""
+        self.up = False
+        spec = self._described
+        kept = spec.deduplication_after_restart
+        self._library.engine_broker_crash(
+            self._engine, int(spec.ack == "memory"), int(kept == "all"), int(kept == "stored")
+        )
+
+    def restart(self) -> None:
+        """Answer again, and deliver what waits."""
+        self.up = True
+        self._library.engine_broker_restart(self._engine)
+
+
+def _nothing(_: int) -> float:
+    return 0.0
 
 
 class _Sampler(Sampler):

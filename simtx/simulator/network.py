@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from simtx.simulator.environment import Environment
@@ -129,13 +129,10 @@ class Link:
         """Whether one of several independent chances comes true; one draw, so that another fault of a kind shifts nothing."""
         if not chances:
             return False
-        spared = 1.0
-        for chance in chances:
-            spared *= 1.0 - chance
         draw = self._draws.get(purpose)
         if draw is None:
             draw = self._draws[purpose] = self._streams.uniform(self._component, purpose)
-        return draw(tx) >= spared
+        return draw(tx) >= spared(chances)
 
     def _variate(self, purpose: str, tx: int) -> float:
         """Latency of a copy, or how much longer a copy or a message takes that is held up, in seconds."""
@@ -144,3 +141,11 @@ class Link:
             distribution = self._spec.latency if purpose == "copy-latency" else self._spec.reorder_delay
             draw = self._draws[purpose] = self._streams.draws(distribution, self._component, purpose)
         return draw(tx)
+
+
+def spared(chances: Sequence[float]) -> float:
+    """The probability that none of several independent chances comes true."""
+    rest = 1.0
+    for chance in chances:
+        rest *= 1.0 - chance
+    return rest

@@ -112,7 +112,7 @@ def test_small_runs_are_interpreted_without_a_word() -> None:
 
 
 def test_the_fast_engine_refuses_what_it_cannot_play() -> None:
-    with pytest.raises(ScenarioError, match="the scenario has faults"):
+    with pytest.raises(ScenarioError, match="a fault of the kind 'crash'"):
         simtx.simulate(shortened("checkout-outages", 50), "saga", engine="fast")
 
 

@@ -118,6 +118,7 @@ def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
                 "zone": "away",
                 "ack_latency": pick.choice(times),
                 "linger": pick.choice(times),
+                "ack": pick.choice(["memory", "quorum"]),
                 "redelivery": pick.choice([0.02, 0.2, 5]),
                 "deduplication_window": pick.choice([0, 0.1, 10]),
                 "ordered": pick.choice([True, False]),
@@ -150,10 +151,28 @@ def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
                 "dedup_retention": pick.choice([6, 600]),
             },
             "clients": clients,
+            "faults": [some_fault(pick, names) for _ in range(pick.choice([0, 0, 1, 3]))],
             "run": run,
         },
         name="random",
     )
+
+
+def some_fault(pick: Chooser, names: list[str]) -> dict[str, Any]:
+    """A fault of a kind that the compiled engine plays."""
+    kind = pick.choice(["partition", "loss", "duplication", "reorder", "slow", "clock-drift", "broker-outage"])
+    fault: dict[str, Any] = {"kind": kind, "duration": pick.choice([Constant(0.1), Exponential(0.3)])}
+    if pick.choice([True, False]):
+        fault["at"] = pick.choice([0.0, 0.05, 0.4])
+    else:
+        fault["every"] = Exponential(0.3)
+    if kind in ("slow", "clock-drift"):
+        fault |= {"node": pick.choice(names), "factor": pick.choice([1.5, 3.0])}
+    elif kind != "broker-outage":
+        fault |= {"a": [pick.choice(names)]}
+        if kind != "partition":
+            fault["probability"] = pick.choice([0.05, 0.5])
+    return fault
 
 
 def some_strategy(pick: Chooser) -> Strategy:
