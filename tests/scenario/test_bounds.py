@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,6 +133,23 @@ def readers(folder: Path) -> dict[str, tuple[Path, Callable[[], object]]]:
     with AuditLog(audit, "sender") as log:
         for tx in range(4):
             log.append("apply", tx=tx, actor="client", changes={"balance:1": (1.0, 2.0)}, history=tx)
+    results = folder / "results"
+
+    def sweep(store: Path) -> simtx.Sweep:
+        over = {"workload.rate": [50, 100]}
+        return simtx.sweep(small, over, ["saga"], replications=1, store=store, name="one", executor="serial")
+
+    sweep(results).store.close()
+
+    def read_results() -> None:
+        """Of a copy, since a database is more than one file while it is open: read it, and go on with it."""
+        with tempfile.TemporaryDirectory(dir=folder) as copy:
+            shutil.copytree(results, copy, dirs_exist_ok=True)
+            read = simtx.read(copy)
+            assert isinstance(read, simtx.Sweep)
+            assert len(read.frame) <= 2
+            sweep(Path(copy)).frame  # noqa: B018 - looks at the store
+
     scenario, calibration = folder / "scenario.toml", folder / "calibration.toml"
     scenario.write_bytes((data_path() / "scenarios" / "transfer.toml").read_bytes())
     calibration.write_text(
@@ -144,6 +163,9 @@ def readers(folder: Path) -> dict[str, tuple[Path, Callable[[], object]]]:
         "saved run": (folder / "saved" / "run.json", lambda: simtx.read(folder / "saved")),
         "saved table": (folder / "saved" / "summary.parquet", lambda: simtx.read(folder / "saved")),
         "run folder": (kept.path / "run.json", lambda: (kept.read(), kept.scenario(), kept.verify_audits())),
+        "ledger of a sweep": (results / "ledger.sqlite", read_results),
+        "figures of a sweep": (results / "figures" / "part-000001.parquet", read_results),
+        "description of a sweep": (results / "frames" / "one" / "sweep.json", read_results),
         "audit log": (audit, lambda: (verify(audit), list(entries(audit)))),
     }
 

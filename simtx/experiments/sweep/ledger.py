@@ -425,6 +425,14 @@ class Ledger:
             db.executemany("UPDATE runs SET part = ?, figures = NULL WHERE key = ?", [(part, key) for key in keys])
             db.executemany("DELETE FROM parts WHERE id = ?", [(one,) for one in replaced])
 
+    def forget_part(self, part: int) -> int:
+        """The file of these figures is gone: their runs are to be played again. Returns how many."""
+        with self._transaction() as db:
+            if not db.execute("DELETE FROM parts WHERE id = ? AND state = 'whole'", (part,)).rowcount:
+                return 0  # somebody has put it together with others meanwhile
+            query = "UPDATE runs SET state = 'pending', digest = NULL, metrics = NULL, part = NULL WHERE part = ?"
+            return db.execute(query, (part,)).rowcount
+
     def drop_parts(self, owner: str) -> list[int]:
         """Forget the files that were never finished, by oneself or by others who have died; returns their numbers."""
         with self._transaction() as db:

@@ -104,6 +104,13 @@ class Store:
             for file in (path, *path.parent.glob(f".{path.name}.*")):
                 file.unlink(missing_ok=True)
 
+    def mend(self) -> int:
+        """Let runs be played again whose file of figures was removed; returns how many. If the whole folder is gone, that is no wish of anybody's."""
+        if not (self.folder / FIGURES).is_dir():
+            return 0
+        whole = [part for part, _, state in self.ledger.parts() if state == "whole"]
+        return sum(self.ledger.forget_part(part) for part in whole if not self._part(part).is_file())
+
     def keep(self, frame: pd.DataFrame, name: str, about: Callable[[Path], None] | None = None) -> Path:
         """Write the table of a sweep, and beside it what it was about.
 
@@ -148,14 +155,22 @@ class Store:
         """What the ledger knows of these runs, and the figures of those that are finished: a row a run, by key.
 
         Columns are in the order in which the runs, in their order, first have them, so that the table does not depend on which was finished first.
+
+        Raises:
+            ScenarioError: A file of figures is damaged or gone.
         """
         for attempt in range(3):
             entries = self.entries(keys)
             try:
                 return entries, self._figures(keys, entries)
-            except FileNotFoundError:  # put together with others meanwhile
+            except FileNotFoundError as error:  # put together with others meanwhile
                 if attempt == 2:
-                    raise
+                    folder = self.folder / FIGURES
+                    if not folder.is_dir():
+                        text = "is gone, and the figures of finished runs were in it; restore it (with an empty folder in its place they are played again)"
+                        raise ScenarioError(text, str(folder)) from None
+                    text = "is gone, and the figures of finished runs were in it; restore it, or ask for the sweep again, which plays them again"
+                    raise ScenarioError(text, str(error.filename)) from None
         raise AssertionError("unreachable")
 
     def _figures(self, keys: Sequence[str], entries: Mapping[str, Entry]) -> pd.DataFrame:
@@ -170,6 +185,8 @@ class Store:
         frames = []
         if parts:
             read = self._read(parts).to_pandas()
+            if lost := {one.key for one in finished if one.part is not None} - set(read["key"]):
+                raise _damaged(self._part(parts[0]), f"{len(lost)} runs are not in it that should be")
             frames.append(
                 read.drop(columns=[name for name in _INFORMATION if name != "key" and name in read]).set_index("key")
             )
@@ -181,12 +198,41 @@ class Store:
         return whole[~whole.index.duplicated()].reindex(index=[one.key for one in finished], columns=columns)
 
     def _read(self, parts: Sequence[int]) -> pa.Table:
-        import pyarrow.parquet as pq
-
-        return _joined([pq.read_table(self._part(part), memory_map=False) for part in parts])
+        return _joined([_table_of(self._part(part)) for part in parts])
 
     def _part(self, number: int) -> Path:
         return self.folder / FIGURES / f"part-{number:06d}.parquet"
+
+
+def _table_of(path: Path) -> pa.Table:
+    """A file of figures.
+
+    Raises:
+        FileNotFoundError: It is gone.
+        ScenarioError: It is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, memory_map=False)
+        table.validate(full=True)
+        names = table.column_names
+    except FileNotFoundError as error:
+        raise FileNotFoundError(error.errno, error.strerror, str(path)) from None
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from None
+    if "key" not in names:
+        raise _damaged(path, "it has no column 'key'")
+    return table
+
+
+def _damaged(path: Path, why: str) -> ScenarioError:
+    why = why.replace(f" '{path}'", "")
+    return ScenarioError(
+        f"is damaged ({why}); restore it, or remove it and ask for the sweep again, which plays its runs again",
+        str(path),
+    )
 
 
 def _table(rows: Sequence[tuple[Any, ...]], names: Mapping[int, Sequence[str]]) -> pa.Table:

@@ -284,6 +284,7 @@ def _played(
     study: Study, store: Store, rows: Sequence[Row], settings: Settings, kept: Sequence[tuple[Row, str]] = ()
 ) -> Sweep:
     """Play what is missing of these rows; `kept` are rows of before, with their keys."""
+    mended = store.mend()
     found, first, keys = _sorted(study, store, rows, settings)
     if found.play:
         study.check(row.cell for row in rows)
@@ -297,7 +298,7 @@ def _played(
     had = found.plan.cached + found.plan.accepted
     what = f"sweep ({had:,} found)" if had else "sweep"
     runner = Runner(study, store, runs, settings.stop_after, settings.on_result, what)
-    notes = []
+    notes = [f"{mended} runs are to be played again: their file of figures is gone"] if mended else []
     if found.play:
         ledger.add(found.play, found.replaced)
         if settings.retry_failed:

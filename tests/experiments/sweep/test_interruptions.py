@@ -314,6 +314,34 @@ def test_a_frontier_and_a_study_that_are_interrupted_go_on_when_they_are_called_
     assert sorted(executions(tmp_path / "results"))[-2:] in ([1, 1], [1, 2])  # one was under way
 
 
+def test_figures_that_are_damaged_are_one_line_and_removing_them_plays_their_runs_again(
+    tiny: simtx.Scenario, tmp_path: Path, whole: simtx.Sweep, play: Play, counted: Any, same: Any
+) -> None:
+    """Of a file that is cut off nobody takes a figure; the ledger knows the other runs, and which ones to play."""
+    play(tiny, tmp_path, counted())
+    part = next((tmp_path / "figures").glob("*.parquet"))
+    part.write_bytes(part.read_bytes()[:-40])
+    for look in (lambda: play(tiny, tmp_path, counted()), lambda: simtx.read(tmp_path).frame):
+        with pytest.raises(
+            ScenarioError, match=r"part-000001.parquet: is damaged \(.*restore it, or remove it"
+        ) as caught:
+            look()
+        assert len(str(caught.value).splitlines()) == 1
+    part.unlink()
+    with pytest.raises(ScenarioError, match=r"part-000001.parquet: is gone"):
+        simtx.read(tmp_path).frame  # noqa: B018 - nothing is played by reading
+    rest = counted()
+    again = play(tiny, tmp_path, rest)
+    same(again, whole)
+    assert len(rest.rows) == 8
+    assert any("their file of figures is gone" in note for note in again.notes)
+    shutil.rmtree(tmp_path / "figures")
+    with pytest.raises(
+        ScenarioError, match="figures: is gone"
+    ):  # a folder that is not there may be a disk that is not there
+        play(tiny, tmp_path, counted()).frame  # noqa: B018
+
+
 # --- full disks ---------------------------------------------------------------------------------------------------------------------
 
 
