@@ -58,16 +58,19 @@ def frontier(
     runs = simtx.sweep(chosen.scenario, **arguments, workers=workers, progress=progress)
     if runs.stopped.startswith("interrupted"):
         go_on()
-    found = runs.frontier(
-        x,
-        y,
-        metric,
-        budget=budget,
-        undecided_area=_share(undecided),
-        at=changed(at or (), "--at", "rtt=5ms"),
-        workers=workers,
-        progress=progress,
-    )
+    try:
+        found = runs.frontier(
+            x,
+            y,
+            metric,
+            budget=budget,
+            undecided_area=_share(undecided),
+            at=changed(at or (), "--at", "rtt=5ms"),
+            workers=workers,
+            progress=progress,
+        )
+    except KeyboardInterrupt:  # at its first sites: there is no map yet
+        go_on()
     mpl.use("agg")
     target = Path(arguments["store"])
     picture = target / "pictures" / f"{arguments['name']}-{metric}.png"

@@ -111,5 +111,13 @@ def _objects(result: Any) -> dict[str, Any]:
 
 
 def _frontier(sweep: Sweep, axes: str, by: str, budget: int) -> Any:
+    from simtx.cli.common import go_on
+
     x, _, y = (one.strip() for one in axes.partition(","))
-    return sweep.frontier(x, y or None, by, budget=budget)
+    try:
+        found = sweep.frontier(x, y or None, by, budget=budget)
+    except KeyboardInterrupt:  # at its first sites
+        go_on()
+    if found.stopped == "interrupted":  # no page is made of half a search
+        go_on()
+    return found

@@ -73,6 +73,7 @@ def sweep(
             typer.echo(str(plan))
         return
     result: Sweep = simtx.sweep(chosen.scenario, **arguments, **options, on_plan=None if json else _announce)
+    metrics = metrics if result.metrics else []  # no run has figures: it was interrupted early, or all have failed
     with writing(Path(arguments["store"])):
         files = _pictures(result, Path(arguments["store"]), metrics, str(arguments["name"]))
     if json:
@@ -80,7 +81,7 @@ def sweep(
     else:
         from simtx.report.sweep_tables import text
 
-        typer.echo(text(result, metrics=metrics))
+        typer.echo(text(result, metrics=metrics) if metrics else "no run has figures")
         typer.echo(f"\nwritten to {arguments['store']}/: {', '.join(files)}")
     for row in result.failures.head(10).itertuples():
         typer.echo(f"simtx: repeat the failed run with: {row.repeat_with}", err=True)
@@ -109,7 +110,7 @@ def _pictures(result: Sweep, store: Path, metrics: list[str], name: str) -> list
     import matplotlib as mpl
 
     files = [f"frames/{name}.parquet"]
-    if not len(result.frame) or not result.parameters:
+    if not metrics or not result.parameters:
         return files
     mpl.use("agg")
     (store / "pictures").mkdir(exist_ok=True)
@@ -120,9 +121,12 @@ def _pictures(result: Sweep, store: Path, metrics: list[str], name: str) -> list
 
 
 def _document(result: Sweep, metrics: list[str], files: list[str]) -> dict[str, object]:
-    table = result.table(metrics)
-    named: list[Any] = list(table.columns)
-    table.columns = [f"{metric}_{field}" if field else metric for metric, field in named]
+    cells = []
+    if metrics:
+        table = result.table(metrics)
+        named: list[Any] = list(table.columns)
+        table.columns = [f"{metric}_{field}" if field else metric for metric, field in named]
+        cells = table.to_dict("records")
     return {
         "scenario": result.scenario.name,
         "parameters": result.parameters,
@@ -132,7 +136,7 @@ def _document(result: Sweep, metrics: list[str], files: list[str]) -> dict[str, 
         "plan": result.plan.as_dict(),
         "stopped": result.stopped,
         "warnings": result.warnings,
-        "cells": table.to_dict("records"),
+        "cells": cells,
         "failures": result.failures.to_dict("records"),
         "missing": len(result.missing),
         "files": files,

@@ -22,13 +22,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from simtx.metrics.conformance import check_log
 from simtx.metrics.entries import Arrived, Process
 from simtx.protocols.extras import extras
 from simtx.protocols.operations import writes
-from simtx.reference.runfolder import RunFolder
+from simtx.reference.runfolder import RunFolder, RunFolderError
 from simtx.reference.stores import open_store
 from simtx.reference.stores.registry import PRODUCTS
 
@@ -228,8 +228,11 @@ def _left_behind(folder: RunFolder) -> Iterator[Finding]:
         path for product in PRODUCTS.values() if product.file for path in folder.path.glob(f"nodes/*/{product.file}")
     }
     for path in sorted(files):
-        spec = json.loads((path.parent / "config.json").read_text())["store"]
-        store = open_store(spec)
+        config = folder.config(path.parent.name)
+        try:
+            store = open_store({**_spec(config), "path": str(path)})
+        except (TypeError, ValueError, KeyError) as error:
+            raise RunFolderError(f"'{config}' is damaged: {error}".splitlines()[0]) from None
         try:
             for branch in store.branches():
                 yield Finding("orphans", branch.tx, f"{path.parent.name}: its branch is still prepared")
@@ -237,6 +240,21 @@ def _left_behind(folder: RunFolder) -> Iterator[Finding]:
                 yield Finding("orphans", tx, f"{path.parent.name}: its outbox rows are not published")
         finally:
             store.close()
+
+
+def _spec(file: Path) -> dict[str, Any]:
+    """What the configuration of a process says of its store.
+
+    Raises:
+        RunFolderError: It is damaged.
+    """
+    try:
+        spec = dict(json.loads(file.read_bytes())["store"])
+        if spec["kind"] != "sqlite":
+            raise ValueError(f"a store of kind {spec['kind']!r} is no file")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunFolderError(f"'{file}' is damaged: {type(error).__name__}: {error}".splitlines()[0]) from None
+    return spec
 
 
 def counted(found: Iterable[Finding]) -> dict[str, int]:

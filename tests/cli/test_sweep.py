@@ -109,3 +109,22 @@ def test_a_missing_file_and_a_missing_scheduler_are_one_line(
     assert "none.toml: there is no such file" in capsys.readouterr().err
     assert main(["sweep", str(experiment), "--scheduler", "nowhere"]) == 2
     assert "'nowhere' is neither 'serial' nor the address of a scheduler (tcp://...)" in capsys.readouterr().err
+
+
+def test_a_sweep_of_which_no_run_has_figures_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All have failed, or it was interrupted before the first one ended: that is said, and nothing about metrics."""
+    from simtx.experiments.work import failed
+
+    monkeypatch.setattr("simtx.experiments.sweep.runner.play", lambda *_: failed("simulating", ValueError("broken")))
+    file = tmp_path / "one.toml"
+    file.write_text(
+        'scenario = "transfer"\nstrategies = ["saga"]\nreplications = 2\n[over]\n"workload.rate" = [60, 80]\n'
+    )
+    assert main(["sweep", str(file), "--workers", "1"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("no run has figures\n")
+    assert "simtx: repeat the failed run with: simtx simulate " in said.err
+    assert main(["sweep", str(file), "--workers", "1", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["cells"] == []

@@ -277,7 +277,13 @@ TORNADO = ["sensitivity", "transfer", "2pc", "saga", "--factor", "workload.rate=
 
 @pytest.mark.parametrize(
     ("arguments", "ends", "after"),
-    [(FLIP, "SIGINT", 3), (FLIP, "SIGKILL", 14), (TORNADO, "SIGINT", 7), (TORNADO, "SIGKILL", 7)],
+    [
+        (FLIP, "SIGINT", 3),
+        (FLIP, "SIGTERM", 12),
+        (FLIP, "SIGKILL", 14),
+        (TORNADO, "SIGINT", 7),
+        (TORNADO, "SIGKILL", 7),
+    ],
 )
 @pytest.mark.sample(3)
 def test_a_frontier_and_a_study_that_are_interrupted_go_on_when_they_are_called_again(
@@ -297,7 +303,7 @@ def test_a_frontier_and_a_study_that_are_interrupted_go_on_when_they_are_called_
     program = COMMAND.format(after=after, signal=ends, folder=str(tmp_path), arguments=arguments)
     process = _SERVER.Process(target=exec, args=(program, {"__name__": "child"}))
     process.start()
-    assert ended(process) == (130 if ends == "SIGINT" else -signal.SIGKILL)
+    assert ended(process) == (-signal.SIGKILL if ends == "SIGKILL" else 130)
     states = "SELECT state, count(*) FROM runs GROUP BY state"
     ledger = tmp_path / "results" / "ledger.sqlite"
     with sqlite3.connect(ledger) as db:
