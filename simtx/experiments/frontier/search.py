@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
+from threadpoolctl import threadpool_limits
 
 from simtx.experiments.frontier.criteria import contour_uncertainty, straddle
 from simtx.experiments.frontier.gp import Floats
@@ -124,6 +125,8 @@ def search(
 ) -> tuple[State, Surfaces]:
     """Search until the map is sure enough, or the budget is spent.
 
+    One thread does the linear algebra: the matrices are small, and several would mostly wait for each other.
+
     Args:
         observe: Gives figures.
         dimensions: Of the cube.
@@ -137,33 +140,34 @@ def search(
     Raises:
         ValueError: The budget does not even do for the first sites.
     """
-    state = State(np.empty((0, dimensions)), []) if known is None else State(known[0], list(known[1]))
-    surfaces = _begin(state, observe, plan, strategies=strategies, better=better, snap=snap)
-    grid = grid_of(dimensions, {1: 501, 2: 41}.get(dimensions, 9))
-    sobol = qmc.Sobol(dimensions, seed=np.random.default_rng(plan.seed))
-    while True:
-        share = float(np.mean(winners(state, surfaces, grid, plan.confidence) == UNDECIDED))
-        state.history.append((int(state.counts.sum()), share))
-        if on_look is not None:
-            on_look(state, surfaces)
-        if share <= plan.undecided:
-            state.stopped = "decided"
-        elif state.spent + plan.batch > plan.budget:
-            state.stopped = "budget"
-        if state.stopped:
-            return state, surfaces
-        candidates = np.vstack([state.sites, snap(sobol.random(_CANDIDATES))])
-        chosen = _chosen(state, surfaces, candidates, grid, plan)
-        if not len(chosen):
-            state.stopped = "stuck"
-            return state, surfaces
-        room = (plan.budget - state.spent) // plan.batch
-        try:
-            _add(state, observe, chosen[:room], plan.batch)
-        except KeyboardInterrupt:
-            state.stopped = "interrupted"
-            return state, surfaces
-        surfaces = Surfaces.fit(state.sites, state.observed, strategies=strategies, better=better, before=surfaces)
+    with threadpool_limits(limits=1, user_api="blas"):
+        state = State(np.empty((0, dimensions)), []) if known is None else State(known[0], list(known[1]))
+        surfaces = _begin(state, observe, plan, strategies=strategies, better=better, snap=snap)
+        grid = grid_of(dimensions, {1: 501, 2: 41}.get(dimensions, 9))
+        sobol = qmc.Sobol(dimensions, seed=np.random.default_rng(plan.seed))
+        while True:
+            share = float(np.mean(winners(state, surfaces, grid, plan.confidence) == UNDECIDED))
+            state.history.append((int(state.counts.sum()), share))
+            if on_look is not None:
+                on_look(state, surfaces)
+            if share <= plan.undecided:
+                state.stopped = "decided"
+            elif state.spent + plan.batch > plan.budget:
+                state.stopped = "budget"
+            if state.stopped:
+                return state, surfaces
+            candidates = np.vstack([state.sites, snap(sobol.random(_CANDIDATES))])
+            chosen = _chosen(state, surfaces, candidates, grid, plan)
+            if not len(chosen):
+                state.stopped = "stuck"
+                return state, surfaces
+            room = (plan.budget - state.spent) // plan.batch
+            try:
+                _add(state, observe, chosen[:room], plan.batch)
+            except KeyboardInterrupt:
+                state.stopped = "interrupted"
+                return state, surfaces
+            surfaces = Surfaces.fit(state.sites, state.observed, strategies=strategies, better=better, before=surfaces)
 
 
 def _begin(
