@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -91,7 +92,7 @@ def zones(frontier: Frontier, *, ax: Axes | None = None, figsize: tuple[float, f
         _axis(ax, y, "y")
         ax.grid(visible=False)
         canvas.titled(ax, f"{_metric(frontier)}: {frontier.caption}", _about(frontier))
-        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
+        _legend(ax, handles)
     return ax
 
 
@@ -166,7 +167,7 @@ def _name(ax: Axes, name: str, there: np.ndarray, across: np.ndarray, along: np.
     ax.text(
         float(across[column]),
         float(along[row]),
-        name,
+        canvas.wrapped(name, 0.3 * canvas.points(ax)[0], style.size(1.2), "bold"),
         ha="center",
         va="center",
         fontsize=style.size(1.2),
@@ -175,6 +176,17 @@ def _name(ax: Axes, name: str, there: np.ndarray, across: np.ndarray, along: np.
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2.5},
         zorder=6,
     )
+
+
+def _legend(ax: Axes, handles: Sequence[Patch | Line2D]) -> None:
+    """Below the map: what it takes there depends on the names."""
+    labels = [str(one.get_label()) for one in handles]
+    if ax.get_gid() == canvas.OWN:
+        canvas.legend_below(ax.get_figure(root=True), handles, labels)
+        return
+    small = style.size(style.SMALL)
+    shown = [canvas.short(label, 0.42 * canvas.points(ax)[0], small) for label in labels]
+    ax.legend(handles, shown, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
 
 
 def _axis(ax: Axes, axis: Axis, which: str) -> None:

@@ -546,12 +546,7 @@ def _legend_on_top(figure: Figure, ax: Axes) -> None:
     legend = ax.get_legend()
     if legend is not None:
         legend.remove()
-    small, room = style.size(style.SMALL), figure.get_figwidth() * 72
-    shown = [canvas.short(label, 0.4 * room, small) for label in labels]
-    columns = max(1, min(4, int(room // (max(canvas.width(label, small) for label in shown) + 52))))
-    rows = -(-len(shown) // columns)
-    figure.set_figheight(figure.get_figheight() + max(0, rows - 1) * 1.7 * small / 72)
-    figure.legend(handles, shown, loc="outside lower center", ncols=columns)
+    canvas.legend_below(figure, handles, labels)
 
 
 def _legend(comparison: Comparison, name: str) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from simtx.experiments.sweep import Sweep
 
 _LOW, _HIGH, _NOISE, _INPUTS = "#56B4E9", "#0072B2", "#BBBBBB", "#E69F00"
+_NAMES: Final = 165.0  # points for the names of factors
 _NOISE_NAME: Final = "noise between\nreplications"
 
 
@@ -198,7 +199,8 @@ def _size(rows: int) -> tuple[float, float]:
 
 
 def _rows(ax: Axes, labels: list[str]) -> None:
-    ax.set_yticks(range(len(labels)), labels, fontsize=style.size(style.SMALL))
+    small = style.size(style.SMALL)
+    ax.set_yticks(range(len(labels)), [canvas.wrapped(one, _NAMES, small) for one in labels], fontsize=small)
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.grid(visible=False, axis="y")
 

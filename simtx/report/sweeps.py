@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST: Final = 12
 """Small multiples in one picture: more are not legible."""
+_ACROSS: Final = 4
+"""Heat maps beside each other; more of them go into a further row."""
 _GAP: Final = "#EEEEEE"
 _PANEL: Final = 9.0
 """Letters to an inch in the title of a panel."""
@@ -212,7 +214,7 @@ def _lines(
     for ax in list(axes.flat)[len(values) :]:
         ax.set_visible(False)
     _scale(axes[0, 0], data)
-    _legend(figure, axes[0, 0])
+    canvas.legend_below(figure, *axes[0, 0].get_legend_handles_labels())
     found = (
         findings.over(sweep, data, x, ordered(data, x), metric) if panels is None else findings.counted(data, metric)
     )
@@ -298,21 +300,26 @@ def _maps(
     figsize: tuple[float, float] | None,
 ) -> Figure:
     names = [name for name in sweep.strategies if name in set(data["strategy"])]
-    rows = ordered(data, panels) if panels is not None else [None]
-    width, height = figsize or (max(6.4, 3.3 * len(names) + 1.2), 2.7 * len(rows) + 1.2)
-    figure, axes = plt.subplots(len(rows), len(names), figsize=(width, height), layout="constrained", squeeze=False)
+    values = ordered(data, panels) if panels is not None else [None]
+    across = len(names) if panels is not None else min(len(names), _ACROSS)
+    rows = len(values) if panels is not None else math.ceil(len(names) / across)
+    width, height = figsize or (max(6.4, 3.3 * across + 1.2), 2.7 * rows + 1.2)
+    figure, axes = plt.subplots(rows, across, figsize=(width, height), layout="constrained", squeeze=False)
     norm, endless = _norm(data), bool(np.isinf(data["mean"]).any())
     image = None
-    for line, value in enumerate(rows):
-        for column, name in enumerate(names):
-            part, ax = data[data["strategy"] == name], axes[line, column]
-            part = part if panels is None else part[part[panels] == value]
-            image = _map_panel(sweep, part, x, y, ax, norm)
-            if line == 0:
-                ax.set_title(findings.wrapped(name, 3.0, _PANEL))
-            if panels is not None:
-                ax.set_ylabel(f"{findings.wrapped(held(sweep, panels, value), 2.9, _PANEL)}\n{heading(sweep, y)}")
-            ax.label_outer()
+    places = [(value, name) for value in values for name in names]
+    for number, (ax, (value, name)) in enumerate(zip(axes.flat, places, strict=False)):
+        part = data[data["strategy"] == name]
+        part = part if panels is None else part[part[panels] == value]
+        image = _map_panel(sweep, part, x, y, ax, norm)
+        if number < across or panels is None:
+            size = style.size(1.1)
+            ax.set_title(canvas.wrapped(name, 0.72 * 72 * width / across, size, "bold"), fontsize=size)
+        if panels is not None:
+            ax.set_ylabel(f"{findings.wrapped(held(sweep, panels, value), 2.9, _PANEL)}\n{heading(sweep, y)}")
+        ax.label_outer()
+    for ax in list(axes.flat)[len(places) :]:
+        ax.set_visible(False)
     if image is not None:
         bar = figure.colorbar(
             image,
@@ -397,8 +404,3 @@ def _about(sweep: Any, data: pd.DataFrame, metric: str, confidence: float, *, ba
     if meaning := findings.promises(sweep, data, metric):
         said.append(meaning)
     return said
-
-
-def _legend(figure: Any, ax: Axes) -> None:
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(5, max(len(labels), 1)))

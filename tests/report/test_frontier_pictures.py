@@ -38,8 +38,7 @@ def test_a_map_says_its_finding_and_names_zones_axes_and_sites(found: Frontier) 
     assert ax.get_xlabel() == "rtt [ms]"
     assert ax.get_ylabel() == "workload.rate [1/s]"
     assert ax.get_xscale() == "log"
-    legend = ax.get_legend()
-    assert legend is not None
+    (legend,) = ax.get_figure(root=True).legends  # type: ignore[union-attr]
     said = [text.get_text() for text in legend.get_texts()]
     assert said[:2] == ["2pc wins", "saga wins"]
     assert any(text.startswith("undecided (") for text in said)
@@ -96,6 +95,20 @@ FLIPS = pd.DataFrame(
     }
 )  # fmt: skip
 
+SOBOL = pd.DataFrame(
+    {"factor": ["a", "b"], "first": [0.7, 0.2], "first_low": [0.6, 0.1], "first_high": [0.8, 0.3], "total": [0.8, 0.3],
+     "total_low": [0.7, 0.2], "total_high": [0.9, 0.4]}
+)  # fmt: skip
+MORRIS = pd.DataFrame(
+    {
+        "factor": ["a", "b"],
+        "mu_star": [0.7, 0.2],
+        "mu_star_half_width": [0.1, 0.1],
+        "mu": [0.7, -0.2],
+        "sigma": [0.1, 0.1],
+    }
+)
+
 
 def test_a_tornado_has_noise_and_inputs_as_bars_of_their_own() -> None:
     inputs = InputUncertainty(0.02, 0.025, 20, "workstation", ("forced", 400))
@@ -122,23 +135,10 @@ def test_flips_are_ranked_and_the_title_names_the_assumption() -> None:
 
 
 def test_indices_and_effects_have_the_noise_below() -> None:
-    sobol = pd.DataFrame(
-        {"factor": ["a", "b"], "first": [0.7, 0.2], "first_low": [0.6, 0.1], "first_high": [0.8, 0.3], "total": [0.8, 0.3],
-         "total_low": [0.7, 0.2], "total_high": [0.9, 0.4]}
-    )  # fmt: skip
-    ax = bars.plot(_study("sobol", sobol, answer=None), "sobol")
+    ax = bars.plot(_study("sobol", SOBOL, answer=None), "sobol")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "noise between\nreplications"]
     assert ax.get_title(loc="left").replace("\n", " ") == "a explains 80 % of the variance, interactions included"
-    morris = pd.DataFrame(
-        {
-            "factor": ["a", "b"],
-            "mu_star": [0.7, 0.2],
-            "mu_star_half_width": [0.1, 0.1],
-            "mu": [0.7, -0.2],
-            "sigma": [0.1, 0.1],
-        }
-    )
-    ax = bars.plot(_study("morris", morris, answer=None), "morris")
+    ax = bars.plot(_study("morris", MORRIS, answer=None), "morris")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "noise between\nreplications"]
 
 

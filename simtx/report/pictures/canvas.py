@@ -279,6 +279,24 @@ def legend(ax: Axes, handles: Sequence[Any] | None = None, *, title: str = "") -
     made.get_title().set_fontsize(style.size(style.SMALL))
 
 
+def legend_below(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """One legend for a figure of several axes, below them; the figure grows with the lines that it takes.
+
+    Args:
+        figure: The figure, with a layout engine.
+        handles: The marks.
+        labels: What they are; a long one is cut.
+    """
+    if not labels:
+        return
+    small, room = style.size(style.SMALL), 72 * figure.get_figwidth()
+    shown = [short(label, (0.4 if len(labels) > 1 else 0.8) * room, small) for label in labels]
+    columns = max(1, min(4, int(room // (max(width(label, small) for label in shown) + 52))))
+    lines = -(-len(shown) // columns)
+    figure.set_figheight(figure.get_figheight() + max(0, lines - 1) * 1.7 * small / 72)
+    figure.legend(handles, shown, loc="outside lower center", ncols=columns)
+
+
 def empty(ax: Axes, why: str) -> None:
     """Say in the middle of the axes why there is nothing to see."""
     ax.set_xticks([])
