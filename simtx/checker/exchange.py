@@ -1,4 +1,4 @@
-"""Participants change places in the numbers that the checker's states are made of."""
+"""Permutations of participants, applied to interned states."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ The semantics are those of `simtx.protocols.contract`. A crash may come after ea
 between two events, which the global model has anyway). Of the lazy records of a transaction any prefix survives, up to its last forced
 one at least; a prepared branch keeps its locks.
 
-The machines of one node take turns effect by effect. Most of that cannot be told from programs that run through, one earlier, one later.
+The machines of one node take turns effect by effect. Most of these interleavings have the same effect as programs that run one after the other.
 What can be: an outbox relay publishes a row that was committed by a program that has not come to its end; one crash cuts off several
 programs. Both take a crash, so where a node has several transactions, or a relay, and a crash is to come, a program may stop behind any
 effect, with `PAUSED`. (A test plays every effect as a step of its own, and comes to the same ends.)

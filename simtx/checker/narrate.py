@@ -179,7 +179,7 @@ class _Scribe:
         self.last: dict[Message, int] = {}
 
     def settle(self, action: Action, after: State) -> None:
-        """Say what has become of publications that are no longer on their way."""
+        """Log the fate of publications that are no longer on their way: stored, or dropped."""
         flying = Counter(
             item.message for item in map(self.model.items.__getitem__, after[1]) if item.kind in (PUBLICATION, ORPHAN)
         )

@@ -115,7 +115,7 @@ class ProtocolModel(Steps):
         )
 
     def _check(self, node: int, local: int, event: Any, fail: int = -1) -> tuple[Digest, ...]:
-        """What may come of an event, when it was made sure that participants that are alike may change places in it."""
+        """Reactions to an event, after it was checked that identical participants may be permuted in it."""
         key = (node, local, id(event), fail)
         known = self._checked.get(key)
         if known is None:

@@ -1,4 +1,4 @@
-"""What nodes do, in the terms of the global state: numbers of local states, of what is in flight and of what was observed."""
+"""Reactions of nodes in terms of the global state: interned numbers of local states, of messages in flight and of observations."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ class Reactions:
         return known
 
     def deaf(self, local: int) -> tuple[int, ...]:
-        """Transactions whose machine hears nothing now: it is in the middle of a program, to its end or not."""
+        """Transactions whose machine receives nothing now: it is in the middle of a program, to its end or not."""
         return self.running(local) + self.under_way(local)
 
     def set_timers(self, local: int) -> tuple[tuple[int, Any, bool], ...]:
@@ -223,7 +223,7 @@ class Reactions:
         return known
 
     def digests(self, node: int, local: int, event: Any, fail: int = -1) -> tuple[Digest, ...]:
-        """What may come of an event, in the terms of the global state."""
+        """Reactions to an event, in terms of the global state."""
         key = (local, id(event), fail, node)
         known = self._digests.get(key)
         if known is None:

@@ -1,4 +1,4 @@
-"""Renaming participants: what a value becomes when participants trade places, and what is left of it when nobody's order counts."""
+"""Renames participants in a value, and sorts those that are interchangeable."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 What keeps the number of states down, and why nothing is lost by it:
 
 - A copy of a message comes into being when the message is delivered first (both copies are alike, so it does not matter when).
-- A machine in the middle of a program hears nothing: what it would keep for later stays in flight, or is lost with its node for free.
+- A machine in the middle of a program receives nothing: the messages stay in flight, or are lost when its node crashes, at no cost to the budget.
 - A crash before the first effect of a program is one before the event, followed by the loss of a message to a node that is down.
 - While something else can happen, timers fire against the budget only; at rest, when nothing else can, they fire for free.
 - Which variant of the plan is played does not matter any more once every request was made.
@@ -64,7 +64,7 @@ class Steps:
         locals: What one node can do.
         items: What is or was in flight, by number.
         observations: What was observed, by number.
-        calmly: What may come of an event when no crash is to come; to be replaced by who has to look at that first.
+        calmly: Gives the reactions to an event when no crash is left in the budget; symmetry reduction replaces it.
     """
 
     def __init__(

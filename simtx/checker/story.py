@@ -30,7 +30,7 @@ _LONGEST_ROUND: Final = 100
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of playing the steps of a story once more.
+    """Result of playing the steps of a story once more.
 
     Attributes:
         complete: Whether every step was possible.

@@ -1,4 +1,4 @@
-"""Symmetry over identical participants: states that differ only in who of them is who are explored once.
+"""Symmetry reduction over identical participants: one representative of each orbit is explored.
 
 A renaming takes participants that are alike to each other's places, everywhere: nodes, machines, stores, messages, timers. Two states are
 the same up to symmetry if a renaming, and forgetting the order in which machines list such participants, makes them equal. A machine
@@ -213,7 +213,7 @@ class Symmetry:
         ]
 
     def _results(self, exchange: Exchange, outcomes: Sequence[Outcome]) -> Counter[Hashable]:
-        """What may come of an event where no crash is to come, renamed."""
+        """Reactions to an event where no crash is left in the budget, renamed."""
         results: Counter[Hashable] = Counter()
         for outcome in _calmly(outcomes):
             outputs = Counter(

@@ -359,7 +359,7 @@ def _has_daemons(model: ProtocolModel) -> bool:
 
 
 def _with_overtaking(verdict: Verdict, strategy: Strategy, limits: dict[str, Any]) -> Verdict:
-    """The verdict, completed by what comes of two transactions that commit in another order than that of their outbox rows."""
+    """The verdict, completed by two transactions that commit in another order than that of their outbox rows."""
     scope = Scope(participants=2, messages=2, overtakes=1, crashes=0, duplicates=0, timeouts=0, refusals=False)
     model = ProtocolModel(strategy, scope)
     return _completed(verdict, strategy, model, explore(model.model(), **{**limits, "progress": False}))

@@ -27,7 +27,7 @@ def crash_matrix(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Kill real processes with SIGKILL before, between and behind the effects of every handler, and check what comes of it.
+    """Kill real processes with SIGKILL before, between and behind the effects of every handler, and check the results.
 
     Ends with 0 when nothing is violated, and with 1 when something is. The losses of a dual write are expected, and counted. Ctrl-C ends
     every process and shows what was found until then (130).

@@ -142,7 +142,7 @@ def _act(
     patience: float,
     json: bool,
 ) -> None:
-    """Do it, and say what has come of it."""
+    """Intervene, and print the result."""
     from simtx.cli.common import print_json
     from simtx.reference.operate import intervene
 

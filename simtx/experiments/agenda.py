@@ -13,7 +13,7 @@ from simtx.metrics.censored import instead, left_out
 
 
 class Agenda:
-    """Hands out runs, each once, and learns what has become of them.
+    """Hands out runs, each once, and learns how they have ended.
 
     Args:
         strategies: Labels.

@@ -53,7 +53,7 @@ DEFAULT = tuple(BUILT_IN)
 
 
 class Result(NamedTuple):
-    """What came of one run.
+    """Result of one run.
 
     Attributes:
         strategy: Label of the strategy in this comparison.
@@ -687,7 +687,7 @@ def _played(
 
 
 def _result(strategy: str, replication: int, outcome: Any, executions: int) -> Result:
-    """The result of a run, whatever has become of it."""
+    """The result of a run, also of one that has failed."""
     if isinstance(outcome, Exception):
         outcome = failed("worker", outcome)
     return Result(

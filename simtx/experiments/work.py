@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What came of one run.
+    """Result of one run.
 
     Attributes:
         summary: The run's summary; empty if it failed.

@@ -201,7 +201,7 @@ class Explorer:
 
         Args:
             story: Name of one of `simtx.stories`.
-            then: Called with what came of it, in a thread of the worker processes.
+            then: Called with its result, in a thread of the worker processes.
 
         Raises:
             ScenarioError: There is no such story.
@@ -436,7 +436,7 @@ class Explorer:
             if self._is_old(number):
                 for future, task in pending.items():
                     if not future.cancel():
-                        self._left[future] = task  # it is nearly over: what comes of it is kept
+                        self._left[future] = task  # it is nearly over: its result is kept
                 return False
             while waiting and len(pending) < limit and not self._is_old(number):
                 task = waiting.popleft()
@@ -455,7 +455,7 @@ class Explorer:
             return self._closed or self._number != number
 
     def _collect(self) -> None:
-        """Keep what has come of runs that nobody waits for any more."""
+        """Keep the results of runs that nobody waits for any more."""
         for future in [one for one in self._left if one.done()]:
             self._enter(self._left.pop(future), future)
 

@@ -279,7 +279,7 @@ class Memory:
         return task.replication in known.figures.get(task.label, {}) or task.label in known.errors
 
     def enter(self, task: Task, outcome: Outcome) -> None:
-        """Keep what came of a run.
+        """Keep the result of a run.
 
         Raises:
             ScenarioError: The folder cannot be written to.

@@ -169,7 +169,7 @@ class Trace:
         return frame
 
     def overview(self) -> pd.DataFrame:
-        """One row a transaction: what came of it, and how long it took; those that are undecided first, then the slowest.
+        """One row a transaction: its outcome, and how long it took; those that are undecided first, then the slowest.
 
         Columns: ``tx``; ``arrival_s``; ``outcome``, empty if it was not decided; ``decision_ms``, from the client's request to the decision, not a
         number without one; ``entries`` in the log; ``messages`` sent and published; ``timeouts``; ``lost``: messages and effects.

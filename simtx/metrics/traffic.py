@@ -112,7 +112,7 @@ class Traffic:
             self._confirmed[key] += 1
 
     def result(self, node: str, message: Message, status: str) -> str | None:
-        """A machine is told what has become of a publication; one line if the broker has not said so."""
+        """A machine handles the result of a publication; one line if the broker has not said so."""
         key = (node, message.tx, message.kind)
         self._waiting[key] -= 1
         if status != "done":
@@ -128,7 +128,7 @@ class Traffic:
         return self._confirmed[node, message.tx, message.kind] > 0
 
     def abandoned(self, node: str, message: Message) -> None:
-        """Whoever published this message is gone: what has become of it is nobody's concern."""
+        """The publisher of this message is gone: nobody waits for its result."""
         key = (node, message.tx, message.kind)
         self._waiting[key] -= 1
         self._confirmed[key] = min(self._confirmed[key], self._waiting[key])

@@ -228,7 +228,7 @@ class Transact:
     serial_outbox: bool = False
 
     def outbox_rows(self) -> int:
-        """The most outbox rows that it may write, whatever comes of it."""
+        """The most outbox rows that it may write, whether it is refused or not."""
         accepted, refused = self.accepted, self.refused
         return max(len(accepted.outbox) if accepted else 0, len(refused.outbox) if refused else 0)
 

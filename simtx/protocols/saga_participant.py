@@ -16,7 +16,7 @@ row and gets the same reply again.
   the guard would now say yes, and a step of an aborted saga takes effect. Only a retriable step stores no refusal: it comes after the
   pivot, it has to be done in the end, and a stored refusal would make the operator's retry pointless.
 - A compensation without its action writes a tombstone, which refuses the late action.
-- ``resolve`` asks what became of an action. If it has not run, it is fenced by a tombstone, so that the answer is definite.
+- ``resolve`` asks how an action has ended. If it has not run, it is fenced by a tombstone, so that the answer is definite.
 - A transient failure writes nothing and is reported as ``error``, as is a compensation that a guard refuses: the orchestrator retries.
 
 The machine is blank between commands and is forgotten then; it needs no log and no recovery of its own. Commands that arrive while another one

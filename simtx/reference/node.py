@@ -78,7 +78,7 @@ _PLAYED_IN_BEGIN: Final = (
 )
 RECOVER: Final = "recover"
 LAST_WORDS: Final = 0.02
-"""Seconds in which what was sent leaves a process that a kill point ends: it may have to connect before."""
+"""Grace period in seconds for sends before a kill point ends the process: it may have to connect first."""
 
 
 class Node:
@@ -338,7 +338,7 @@ class Node:
                 self._pass_on(actor)
             elif actor.tx != DAEMON and not actor.timers and machine.state == machine.initial:
                 actor.alive = False
-                self.actors.pop(actor.tx, None)  # it came for nothing and holds nothing
+                self.actors.pop(actor.tx, None)  # a blank machine holds no state: the next event makes another one
 
     def _pass_on(self, actor: Actor) -> None:
         """What came for a machine that has just been forgotten goes to a blank one, but not its own timers that have rung and confirmations."""

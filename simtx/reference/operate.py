@@ -51,7 +51,7 @@ _SETTLED: Final = ("heuristic",)
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What has come of an operator's act.
+    """Result of an operator's intervention.
 
     Attributes:
         transaction: Its number; -1 if it is not known.

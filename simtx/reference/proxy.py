@@ -123,7 +123,7 @@ class FaultyLink:
         self._sum_up()
 
     def fates(self) -> tuple[float, ...]:
-        """What becomes of the next frame: after how many seconds it, and its copy, arrive; nothing if it is lost."""
+        """Delays of the next frame and of its copy, in seconds; nothing if it is lost."""
         draw, counts = self._events.random, self.counts
         lost, copied, moved = draw() < self._loss, draw() < self._duplication, draw() < self._reorder
         delay, longer, again, later = self._latency(), self._extra(), self._latency(), self._extra()

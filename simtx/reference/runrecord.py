@@ -1,4 +1,4 @@
-"""What is written down of a real run, without anything that may let others in, and how a file is replaced as a whole."""
+"""Metadata of a real run, without credentials; atomic replacement of files."""
 
 from __future__ import annotations
 

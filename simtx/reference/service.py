@@ -41,7 +41,7 @@ MALFORMED: Final = (
     ArithmeticError,
     RecursionError,
 )
-"""What comes of a frame that is well-formed and means nothing."""
+"""Errors of a frame that is well-formed and means nothing."""
 _FACTORS: Final = (1e-3, 1e6)  # how much faster or slower a fault may make a node
 _PAUSE: Final = 0.1  # seconds between two attempts to reach a broker that is away
 

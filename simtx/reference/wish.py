@@ -67,7 +67,7 @@ def check(wish: Wish, nodes: list[str]) -> None:
     """Refuse what can never be right.
 
     Raises:
-        OperateError: It is so.
+        OperateError: It cannot be done; the text says why.
     """
     if wish.kind not in KINDS:
         raise OperateError(f"an operator can retry, skip or resolve, not '{wish.kind}'")

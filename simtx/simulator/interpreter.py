@@ -259,7 +259,7 @@ class Interpreter(LocalWork):
                 if actor.alive and not actor.timers:
                     machine = actor.machine
                     if machine.state == machine.initial and actor.tx != DAEMON:
-                        self._free(actor)  # it came for nothing and holds nothing
+                        self._free(actor)  # a blank machine holds no state: the next event makes another one
                 return
             effects = actor.machine.handle(event) if self.journal is None else self._handled(actor, event)
             rest = iter(effects)

@@ -453,7 +453,7 @@ async def after_a_crash_the_ids_of_what_is_stored_are_known(stage: Stage) -> Non
 
 @_law(*_DURABLE, deduplication_window=30.0, redelivery=_SOON, deduplication_after_restart="all")
 async def after_a_crash_all_ids_are_known(stage: Stage) -> None:
-    """`all`: a repetition within the window is recognised, whatever has become of the message."""
+    """`all`: a repetition within the window is recognised, also after the message was acknowledged."""
     same(
         await _repeated_over_a_crash(stage), (1, 1), "how often it was stored: consumed before the crash, not consumed"
     )

@@ -173,7 +173,7 @@ def a_forced_record_survives_and_the_rest_of_the_program_does_not(play: Play) ->
 
 @_law
 def a_prepared_branch_waits_for_its_decision_over_a_crash(play: Play) -> None:
-    """A participant that crashes between its durable vote and its word recovers in doubt, and learns what has become of it."""
+    """A participant that crashes between its durable vote and its word recovers in doubt, and learns the decision."""
     run = _sound(play(scenario(crash("s1", "Message:yes", "before")), TwoPhaseCommit()))
     before, after = _struck(run, "s1")
     same(_sent(before, "s1", "yes"), 0, "votes that left before the crash")

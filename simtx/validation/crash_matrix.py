@@ -1,4 +1,4 @@
-"""The crash matrix: kill -9 at every effect of every handler of a protocol, for real, and what has come of it.
+"""The crash matrix: kill -9 at every effect of every handler of a protocol, for real, and a check of each result.
 
 A run without kills shows the handlers that there are. Each place in them is then struck once: in a transaction of its own, whose process
 kills itself there, is started again and recovers from its store alone. One launch plays many such transactions, one after the other: the
@@ -168,7 +168,7 @@ def crash_matrix(
     keep: str | Path | None = None,
     progress: bool | Phases | None = None,
 ) -> CrashMatrix:
-    """Kill processes at every place of a protocol, and check what has come of it.
+    """Kill processes at every place of a protocol, and check the results.
 
     Args:
         strategy: A name, or an object with options, ours or your own.
@@ -341,7 +341,7 @@ class _Search:
         )
 
     def check(self, run: Run, path: Path, recipes: Sequence[Recipe], kills: int) -> bool:
-        """Count what has come of a launch; whether nothing is wrong with it."""
+        """Count the results of a launch; whether nothing is wrong with it."""
         result = self.result
         result.launches += 1
         result.transactions += len(recipes)

@@ -157,7 +157,7 @@ def _effects(run: Run) -> Iterator[Finding]:
 
 
 def _answers(run: Run) -> Iterator[Finding]:
-    """What clients were told and what machines have decided, beside what has become of it."""
+    """Answers to clients and decisions of machines, beside the outcomes."""
     told: defaultdict[int, set[str]] = defaultdict(set)
     decided: defaultdict[int, set[str]] = defaultdict(set)
     writing: dict[int, bool] = {}

@@ -1,4 +1,4 @@
-"""The ledger of a results folder: what has become of every run, in one SQLite file.
+"""The ledger of a results folder: the state of every run, in one SQLite file.
 
 A run is ``pending``, ``leased`` to somebody who plays it, ``done``, ``failed``, ``quarantined`` (it killed its worker process twice), or ``stale``: done
 under other code than that of today, while a sweep that wanted it was played anew. A run that is done carries its figures until they are in a Parquet file.
@@ -372,7 +372,7 @@ class Ledger:
             return sum(db.execute(query, (owner, time.time(), is_dead(owner))).rowcount for owner in dead)
 
     def finish(self, key: str, outcome: Outcome, *, attempts: int = 1, command: str = "") -> None:
-        """Enter what has become of a run. What is done stays done, whoever comes later with the same."""
+        """Enter the result of a run. A run that is done stays done, whoever comes later with the same."""
         now = time.time()
         with self._transaction() as db:
             more = max(attempts - 1, 0)

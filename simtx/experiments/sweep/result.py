@@ -1,4 +1,4 @@
-"""What comes of a sweep: a table of runs, comparisons of single cells, decisions, the frontier, pictures."""
+"""Result of a sweep: a table of runs, comparisons of single cells, decisions, the frontier, pictures."""
 
 from __future__ import annotations
 

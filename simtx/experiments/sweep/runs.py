@@ -142,7 +142,7 @@ class Runs:
 
     @property
     def ledger(self) -> pd.DataFrame:
-        """What became of each run: its state, how often it was really started, the seconds that it took, and what went wrong."""
+        """State of each run, how often it was really started, the seconds that it took, and what went wrong."""
         names, rows = self.store.ledger.table()
         ours = set(self._keys)
         return pd.DataFrame([row for row in rows if row[0] in ours], columns=names)

@@ -1,6 +1,6 @@
 """A results folder: the ledger, and the figures of finished runs in Parquet files that any reader of Parquet can read.
 
-    results/ledger.sqlite              what has become of every run
+    results/ledger.sqlite              state of every run
     results/figures/part-000001.parquet  one row a run: key, scenario, changes, strategy, seed, replication, digest, all metrics
     results/frames/NAME.parquet        the table of one sweep: its parameters are columns, failed runs are rows
     results/frames/NAME/sweep.json     what it was about: scenario, strategies, parameters, cells; `simtx.read` makes the sweep of it again

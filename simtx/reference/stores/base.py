@@ -125,7 +125,7 @@ class Store(ABC):
         """Run one local transaction, as `simtx.protocols.Transact` says: atomic, isolated, durable.
 
         ``failed`` means that nothing was applied: a lock timeout, a deadlock, a lost connection after which the database says so. A
-        connection that is lost at the commit is never an answer: the store finds out what has become of it.
+        connection that is lost at the commit is never an answer: the store finds out how its local transaction has ended.
 
         Args:
             tx: The business transaction.

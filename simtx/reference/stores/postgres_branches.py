@@ -83,7 +83,7 @@ def finish_branch(links: Links, gid: str, *, commit: bool) -> Literal["done", "g
 
     Returns:
         ``done``: the server says so. ``gone``: the connection was lost, and the transaction is not prepared any more. ``absent``: there is none. Of
-        the last two only the effects tell what has become of it: somebody else may have ended it, and the other way.
+        the last two only the effects tell how it has ended: somebody else may have ended it, and the other way.
 
     Raises:
         StoreFailed: The server refuses, or does not come back.

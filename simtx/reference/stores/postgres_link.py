@@ -1,4 +1,4 @@
-"""Connections to a PostgreSQL server: a small pool, and what has become of a connection that was lost.
+"""Connections to a PostgreSQL server: a small pool, and how the work of a lost connection has ended.
 
 A connection that is lost while a statement runs leaves its result unknown. Before anybody looks for the truth, the session behind it must be
 at an end: it might still wait for a lock, or be about to commit. Every connection has a name of its own (``application_name``); the
@@ -213,7 +213,7 @@ class Links:
                 self.give(link)
 
     def settle(self, title: str, question: Callable[[Link], T]) -> T:
-        """Make sure that the session of a lost connection is at an end, then ask what has become of its work.
+        """Make sure that the session of a lost connection is at an end, then ask how its work has ended.
 
         Raises:
             StoreFailed: The server does not come back, or the session does not end.

@@ -1,4 +1,4 @@
-"""What becomes of transactions: shares of the outcomes, those without an answer among them, with intervals."""
+"""Outcomes of transactions: shares of the outcomes, those without an answer among them, with intervals."""
 
 from __future__ import annotations
 

@@ -502,7 +502,7 @@ SAGA = (
     ),
     Harmless(
         "pivot-commanded-again",
-        "A silent pivot is commanded again, and not asked what has become of it.",
+        "A silent pivot is commanded again, and not asked how it has ended.",
         "Its row answers a second command as it answers the question: done, or refused for good.",
         Saga2(orchestrator=CommandsPivotAgain),
         ({"pivot": 1, "losses": 1, "timeouts": 1}, {"pivot": 0, "crashes": 1, "duplicates": 1, "timeouts": 1}),
