@@ -67,6 +67,7 @@ def _by_time(name: str) -> bool:
     return name in TIME or name in COUNTED
 
 
+@pytest.mark.heavy
 @pytest.mark.slow
 def test_weighted_figures_are_those_of_a_long_run_with_the_same_fault():
     """The long run takes 40 periods of the fault; its own scatter is estimated from the periods."""

@@ -254,10 +254,10 @@ def test_transactions_of_a_seed_are_the_same_in_both_worlds() -> None:
 def test_a_rolling_upgrade_with_mixed_versions_in_flight_loses_nothing() -> None:
     """Old and new versions side by side: what an old consumer cannot read stops its lane, unread, until the consumer is upgraded."""
     run = simtx.execute(
-        lab(transactions=100, refusal=0.2, broker={"redelivery": 0.5}),
+        lab(transactions=100, rate=14.0, refusal=0.2, broker={"redelivery": 0.5}),
         "outbox",
         speaks={"s0": "1.0", "s1": "1.0"},
-        upgrades=[(0.5, "s0", "2.0"), (3.0, "s1", "2.0")],
+        upgrades=[(0.5, "s0", "2.0"), (6.0, "s1", "2.0")],
     )
     assert_sound(run)
     assert {"committed", "compensated"} <= set(outcomes(run))

@@ -16,7 +16,10 @@ from simtx.validation.crash_matrix import CrashMatrix, crash_matrix
 from simtx.validation.places import Place, described, kill_points
 from tests.checker.mutants import ALL
 
-PROMISING = ["2pc", pytest.param("2pc:work=before", marks=pytest.mark.heavy), "saga", "outbox"]
+PROMISING = [
+    *[(name, 7) for name in ("2pc", "saga", "outbox")],
+    *[pytest.param(name, 16, marks=pytest.mark.heavy) for name in ("2pc", "2pc:work=before", "saga", "outbox")],
+]
 SEEDED = [
     ("vote-before-prepared", "payee"),
     pytest.param("rollback-on-recovery", "payee", marks=pytest.mark.heavy),
@@ -29,14 +32,14 @@ def check_struck(matrix: CrashMatrix) -> None:
     """Nearly all chosen places were struck: of those that hang on the order of messages, some may not come about."""
     assert matrix.chosen > 0
     assert len(matrix.struck) + len(matrix.unreached) == matrix.chosen
-    assert len(matrix.struck) >= 0.75 * matrix.chosen, matrix.text
+    assert len(matrix.struck) >= (0.75 if matrix.chosen > 10 else 0.5) * matrix.chosen, matrix.text
     assert matrix.kills >= len(matrix.struck)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", PROMISING)
-def test_nothing_is_violated_wherever_a_process_is_killed(strategy: str) -> None:
-    matrix = crash_matrix(strategy, limit=10)
+@pytest.mark.parametrize(("strategy", "limit"), PROMISING)
+def test_nothing_is_violated_wherever_a_process_is_killed(strategy: str, limit: int) -> None:
+    matrix = crash_matrix(strategy, limit=limit)
     check_struck(matrix)
     assert matrix.ok, matrix.text
     assert not any(matrix.losses.values()), matrix.text

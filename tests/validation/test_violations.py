@@ -153,7 +153,8 @@ def test_a_broken_bound_is_found() -> None:
 
 def test_a_commit_that_the_store_does_not_have_is_found() -> None:
     """As it is told by what collects a real run: the log has a change that the store's history has not."""
-    row = [1, 0.0, "apply", "payer", 4, None, "", "", "action", json.dumps({"values": {}, "history": 7})]
+    detail = json.dumps({"steps": [], "values": {}, "reads": [], "history": 7})
+    row = [1, 0.0, "apply", "payer", 4, None, "", "", "action", detail]
     (problem,) = histories([row], {"payer": []})
     assert violations(changed(clean(), warnings=[problem])) == [f"durability: {problem}"]
     assert laws(changed(clean(), warnings=["something else"])) == set()

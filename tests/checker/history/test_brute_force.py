@@ -291,8 +291,8 @@ CHECKS: list[Callable[[int], None]] = [
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_two_thousand_random_histories_agree_with_the_brute_force(check: Callable[[int], None]) -> None:
-    for seed in range(2_000):
+def test_random_histories_agree_with_the_brute_force(check: Callable[[int], None]) -> None:
+    for seed in range(500):
         check(seed)
 
 
@@ -307,7 +307,7 @@ def test_the_random_histories_show_every_kind_of_verdict() -> None:
     """The agreement above would be worth little if all histories were serializable, or none."""
     seen = {True: 0, False: 0}
     anomalies: set[str] = set()
-    for seed in range(1_500):
+    for seed in range(800):
         rng = random.Random(seed)
         level = rng.choice(["serial", "locking", "snapshot-isolation", "read-committed"])
         history = run_store(level, rng, LISTS).history
@@ -316,6 +316,6 @@ def test_the_random_histories_show_every_kind_of_verdict() -> None:
         seen[explained_by_some_order(history)] += 1
         for name in ("strict-serializable", "strong-session-serializable"):
             anomalies |= check_history(history, name).anomalies
-    assert min(seen.values()) > 200
+    assert min(seen.values()) > 100
     assert {"G1a", "G1b", "internal", "incompatible-order", "duplicate-elements", "lost-update", "G2-item"} <= anomalies
     assert {"G1c", "G-single-item", "G-single-item-process", "G-single-item-realtime"} <= anomalies

@@ -280,9 +280,9 @@ ABOVE = [level for level in LEVELS if "uncommitted" not in level]
 def test_lists_agree_with_every_execution() -> None:
     """Under snapshot isolation the order of unread appends may stay unknown where there is none that would do."""
     seen: Counter[tuple[bool, bool | None]] = Counter()
-    for seed in range(1_500):
+    for seed in range(500):
         lists_agree(seed, seen)
-    assert min(seen[True, True], seen[False, False]) > 500
+    assert min(seen[True, True], seen[False, False]) > 150
     assert seen[True, None] == 0
     assert seen[False, None] < 20
 
@@ -301,9 +301,9 @@ def lists_agree(seed: int, seen: Counter[tuple[bool, bool | None]]) -> None:
 
 def test_registers_never_contradict_every_execution() -> None:
     seen: Counter[tuple[bool, bool | None]] = Counter()
-    for seed in range(500):
+    for seed in range(200):
         registers_agree(seed, seen)
-    assert min(seen[True, True], seen[False, False]) > 300
+    assert min(seen[True, True], seen[False, False]) > 120
     assert seen[True, None] + seen[False, None] < sum(seen.values()) / 20
 
 
@@ -344,7 +344,7 @@ def versions_in_some_order(history: list[Transaction], rng: random.Random) -> di
 
 def test_read_uncommitted_agrees_with_every_line_of_overwrites() -> None:
     seen: Counter[bool] = Counter()
-    for seed in range(3_000):
+    for seed in range(1_500):
         rng = random.Random(seed)
         history = history_of(rng, keys=rng.choice(["xy", "uv", "ux"]), transactions=rng.randint(2, 6))
         if any(t["status"] == "ok" for t in history):
@@ -354,11 +354,11 @@ def test_read_uncommitted_agrees_with_every_line_of_overwrites() -> None:
             report = check_history(history, level, assume={"version_order": orders})
             assert report.valid is expected or (expected and report.valid is None), (seed, level, orders, history)
             seen[expected] += 1
-    assert min(seen.values()) > 100
+    assert min(seen.values()) > 50
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("first", [10_000, *(pytest.param(n, marks=pytest.mark.heavy) for n in (20_000, 30_000))])
 def test_many_histories_agree_with_every_execution(first: int, count: int) -> None:
     seen: Counter[tuple[bool, bool | None]] = Counter()
