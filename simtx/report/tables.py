@@ -271,10 +271,21 @@ def run_text(run: Any) -> str:
     out += [
         "",
         *(f"–: {reason}: {', '.join(names)}" for reason, names in absent.items()),
+        *_killed(run),
         f"digest {run.digest}",
         *run.provenance.lines(),
     ]
     return "\n".join(out)
+
+
+def _killed(run: Any) -> list[str]:
+    """Of a real run whose processes were killed, what a figure leaves out."""
+    killed = run.data.origin is not None and any(one.kind == "crash" for one in run.data.struck)
+    return (
+        ["row locks held: without those of a process that was killed, which can no longer say for how long"]
+        if killed
+        else []
+    )
 
 
 def wrong(run: Any) -> list[str]:
@@ -333,6 +344,7 @@ def run_html(run: Any) -> str:
         )
     foot = [
         *(f"–: {reason}: {', '.join(names)}" for reason, names in absent.items()),
+        *_killed(run),
         f"digest {run.digest}",
         *run.provenance.lines(),
     ]

@@ -226,11 +226,11 @@ def validate(
             rows += _rows(name, played, predicted, real)
             validation.frame = pd.DataFrame(rows)
             work.keep(f"calibration-{name}.toml", around.toml())
-            work.keep("validation.csv", validation.frame.to_csv(index=False))
+            work.keep("validation.csv", validation.frame.assign(**origin.columns()).to_csv(index=False))
         validation.calibration = work.calibration(work.taken)
         work.keep("calibration.toml", validation.calibration.toml())
         validation.disturbed = work.disturbances()
-        work.keep("disturbed.csv", validation.disturbed.to_csv(index=False))
+        work.keep("disturbed.csv", validation.disturbed.assign(**origin.columns()).to_csv(index=False))
         return validation
 
 
@@ -291,7 +291,7 @@ class _Work:
             folder = self.folder / name
             folder.mkdir(exist_ok=True)
             run.trace.save(folder / "events.jsonl")
-            run.transactions.to_csv(folder / "transactions.csv", index=False)
+            run.transactions.assign(**run.provenance.columns()).to_csv(folder / "transactions.csv", index=False)
             (folder / "summary.json").write_text(json.dumps(plain(dict(run.summary)), indent=1))
 
     def calibrate(self, scenario: Scenario, transactions: int, seed: int, *, restart: bool = False) -> None:

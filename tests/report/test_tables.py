@@ -137,3 +137,14 @@ def test_runs_that_measured_nothing_are_said_so_and_give_no_other_reason() -> No
     assert "2 of 3 runs of saga measured no transaction: its figures are those of the others" in shown
     assert "declares no conserved quantity" not in shown
     assert "in the others)" not in shown
+
+
+def test_a_real_run_says_that_killed_processes_told_nobody_of_their_locks(small: simtx.Scenario) -> None:
+    """A simulated crash counts them up to the crash; a process that was killed cannot."""
+    fault = {"kind": "crash", "node": "receiver", "at": "200ms", "duration": "100ms"}
+    run = simtx.simulate(small.replace(faults=[fault], **{"run.transactions": 40}), "2pc")
+    said = "row locks held: without those of a process that was killed"
+    assert said not in tables.run_text(run)
+    run.data.origin = 1.7e9  # as if it had been executed
+    assert said in tables.run_text(run)
+    assert said in tables.run_html(run)

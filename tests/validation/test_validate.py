@@ -82,6 +82,8 @@ def raw_runs_are_kept(small: simtx.Validation) -> None:
     assert 2 * first.samples == pytest.approx(4 / 3 * both.samples, rel=0.1)  # two of three calibrations
     kept = pd.read_csv(folder / "validation.csv")
     assert kept["predicted"].tolist() == pytest.approx(small.frame["predicted"].tolist())
+    assert small.provenance is not None
+    assert set(kept["repeat_with"]) == {small.provenance.command}
     trace = Trace.load(folder / "0.3-0" / "events.jsonl")
     summary = json.loads((folder / "0.3-0" / "summary.json").read_text())
     assert sum(event.kind == "reply" for event in trace) >= summary["transactions"]
