@@ -14,6 +14,7 @@ import matplotlib as mpl
 mpl.use("agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -293,6 +294,28 @@ def test_a_row_of_a_machine_is_grey_unless_the_run_took_it(played: dict[str, lis
     assert taken not in missing
     with pytest.raises(simtx.ScenarioError, match="2pc has no role 'cordinator'; did you mean 'coordinator'"):
         simtx.TwoPhaseCommit().diagram("cordinator")
+    plt.close("all")
+
+
+def test_the_numbers_of_a_machine_stand_on_their_arrows() -> None:
+    """One that floats belongs to no arrow, or to the wrong one."""
+    figure = simtx.Saga().diagram().get_figure(root=True)
+    assert figure is not None
+    figure.canvas.draw()
+    states = figure.axes[0].child_axes[0]
+    curves = [
+        np.concatenate(
+            arrow.get_transform().transform_path(arrow.get_path()).interpolated(1).to_polygons(closed_only=False)
+        )
+        for arrow in states.patches
+    ]
+    on_curves = np.concatenate([np.linspace(a, b, 30) for one in curves for a, b in itertools.pairwise(one)])
+    numbers = [text for text in states.texts if re.fullmatch(r"[\d, –]+", text.get_text())]
+    assert len(numbers) >= 10
+    for text in numbers:
+        box = text.get_window_extent()
+        middle = np.array([(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2])
+        assert np.hypot(*(on_curves - middle).T).min() < 10, text.get_text()  # dots
     plt.close("all")
 
 

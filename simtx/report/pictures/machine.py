@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from simtx.metrics.trace import Trace
     from simtx.protocols import Machine, Strategy, Transition
 
+_MANY: Final = 4  # states in a column
+_ASIDE: Final = 0.45  # of a column
 _SHARE: Final = 0.58  # of the width, for states; the rest is the table
 _SERVICE: Final = "service"
 _LINE: Final = 1.25  # height of a line, in font sizes
@@ -313,7 +315,10 @@ def _went(taken: Taken, row: Row, target: str) -> bool:
 
 
 def _places(graph: nx.DiGraph[str], initial: str) -> dict[str, tuple[float, float]]:
-    """Columns by the distance from the initial state; within a column by the order of the table, spread around the middle."""
+    """Columns by the distance from the initial state; within a column by the order of the table, spread around the middle.
+
+    A column of many goes to and fro, so that arrows between its states do not lie on each other.
+    """
     depth = nx.single_source_shortest_path_length(graph, initial)
     columns: dict[int, list[str]] = {}
     for state in graph:
@@ -324,7 +329,8 @@ def _places(graph: nx.DiGraph[str], initial: str) -> dict[str, tuple[float, floa
         for position, state in enumerate(states):
             spread = most / len(states)
             shift = 0.18 if column % 2 and len(states) == most and most > 1 else 0.0
-            found[state] = (float(column), (position + 0.5) * spread - 0.5 + shift)
+            aside = _ASIDE if len(states) >= _MANY and position % 2 else 0.0
+            found[state] = (column + aside, (position + 0.5) * spread - 0.5 + shift)
     return found
 
 
@@ -357,7 +363,8 @@ def _arrow(
             **looks,
         )
     )
-    control = ((x + u) / 2 + bend * (v - y), (y + v) / 2 - bend * (u - x))
+    across, up = words.scale  # the curve is bent on paper: a turn by a right angle is none in units of the axes
+    control = ((x + u) / 2 + bend * (v - y) * up / across, (y + v) / 2 - bend * (u - x) * across / up)
     steps = (0.5, 0.44, 0.56, 0.38, 0.62, 0.32, 0.68, 0.26, 0.74)
     free = words.free([_on_curve(place, control, end, t) for t in steps], canvas.width(label, small) + 3, 1.3 * small)
     box = {"facecolor": theme.paper, "edgecolor": "none", "alpha": 0.9, "pad": 0.8}
