@@ -1,7 +1,8 @@
 """All checks, the same by hand and in CI: format, lint, types, layers, tests.
 
 Usage: python tests/check.py [names]; without names, all but the heavy tests run, and each failure is reported at the end. Types and layers are checked
-beside the others. ``heavy`` runs the tests that are too long for every change, of which others have shown the like in small.
+beside the others. ``heavy`` runs the tests that are too long for every change, of which others have shown the like in small; ``lowest`` tries the oldest
+versions of the dependencies that `pyproject.toml` allows. Before a release both are run.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ CHECKS: dict[str, list[str]] = {
     "layers": [str(SCRIPTS / "lint-imports")],
     "tests": [*PYTEST, "-m", "not heavy"],
     "heavy": [*PYTEST, "-m", "heavy"],
+    "lowest": [sys.executable, "tests/lowest.py"],
 }
 BESIDE = ("types", "layers")
-USUAL = [name for name in CHECKS if name != "heavy"]
+USUAL = [name for name in CHECKS if name not in ("heavy", "lowest")]
 
 
 def main(names: list[str]) -> int:
