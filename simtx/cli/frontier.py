@@ -43,11 +43,12 @@ def frontier(
     import simtx
     from simtx.cli.common import changed, go_on, print_json, save_picture, writing
     from simtx.experiments.sweep.experiment import load_experiment
+    from simtx.experiments.sweep.kept import FRONTIER
     from simtx.metrics.figures import ranking
 
     ranking(metric)
     chosen = load_experiment(experiment, changed(change or ()))
-    arguments: dict[str, Any] = {**chosen.arguments, "name": f"{chosen.arguments['name']}-frontier"}
+    arguments: dict[str, Any] = {**chosen.arguments, "name": f"{chosen.arguments['name']}{FRONTIER}"}
     arguments["replications"] = replications or arguments["replications"]
     arguments["store"] = store or arguments["store"]
     progress = False if json else None

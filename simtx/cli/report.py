@@ -112,10 +112,12 @@ def _objects(result: Any) -> dict[str, Any]:
 
 def _frontier(sweep: Sweep, axes: str, by: str, budget: int) -> Any:
     from simtx.cli.common import go_on
+    from simtx.experiments.sweep.kept import FRONTIER
 
     x, _, y = (one.strip() for one in axes.partition(","))
     try:
-        found = sweep.frontier(x, y or None, by, budget=budget)
+        apart = f"{sweep.settings.name}{FRONTIER}"  # the table of the sweep itself stays what it is
+        found = sweep.frontier(x, y or None, by, budget=budget, name=apart)
     except KeyboardInterrupt:  # at its first sites
         go_on()
     if found.stopped == "interrupted":  # no page is made of half a search

@@ -31,10 +31,31 @@ def verdict(decision: Any) -> tuple[str, str]:
         return "no", f"no strategy keeps to the thresholds ({sure})"
     if decision.strategy is None:
         return "open", f"no strategy can be named the best by {label}"
+    if alike := _alike(decision):
+        return "open", f"nothing tells {alike} apart by {label}: they have the same in every run"
+    others = decision.ranking["standing"].drop(decision.strategy)
+    if len(others) and set(others) == {"not admissible"}:  # what is open are its own thresholds
+        return (
+            "open",
+            f"{decision.strategy} alone may keep to the thresholds, and the runs do not say whether it does ({sure})",
+        )
     return (
         "open",
         f"{decision.strategy} looks best by {label} ({decision.better} is better), but the runs do not support it ({sure})",
     )
+
+
+def _alike(decision: Any) -> str:
+    """Those who may be the best, if no replication tells any of them from the one that is named; else nothing."""
+    others = [
+        row
+        for row in decision.ranking.itertuples()
+        if row.Index in decision.candidates and row.Index != decision.strategy
+    ]
+    if not others or any(row.wins or row.losses or row.effect != (1 if decision.ratio else 0) for row in others):
+        return ""
+    names = [decision.strategy, *(str(row.Index) for row in others)]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def remarks(decision: Any) -> list[str]:

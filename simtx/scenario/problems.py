@@ -68,6 +68,9 @@ def _words(detail: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
         "dict_type": "no table",
         "model_type": "no table",
         "model_attributes_type": "no table",
+        "int_type": "no whole number",
+        "int_from_float": "no whole number",
+        "int_parsing": "no whole number",
     }
     return f"{shown(value)} is {words[kind]}" if kind in words else f"{shown(value)}: {detail['msg']}"
 

@@ -77,7 +77,7 @@ def test_a_table_of_cells_lies_beside_the_file(tmp_path: Path) -> None:
             "scenario = 'transfer'\nreplication = 3",
             "costs.toml: replication: unknown key; did you mean 'replications'?",
         ),
-        ("scenario = 'transfer'\nreplications = 'many'", "costs.toml: replications: 'many'"),
+        ("scenario = 'transfer'\nreplications = 'many'", "costs.toml: replications: 'many' is no whole number"),
         ("scenario = 'transfer'\nstrategies = ['sagas']", "did you mean 'saga'"),
         ("replications = 3", "costs.toml: scenario: is missing"),
         ("scenario = ", "costs.toml: this is not TOML"),

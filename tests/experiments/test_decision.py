@@ -286,3 +286,18 @@ def test_what_only_says_what_a_run_was_ranks_nobody(metric: str) -> None:
         comparison.report("review.html", by=metric)
     assert comparison.interval("2pc", metric).mean == 1.5
     assert len(comparison.best("decision_p99_ms", f"{metric} >= 1").thresholds) == 2
+
+
+def test_what_is_the_same_in_every_run_makes_nobody_look_best() -> None:
+    """Nothing was ever missing under either: the text names no best one."""
+    decision = made({name: {"missing_effects": [0.0] * 6} for name in ("2pc", "saga")}).best("missing_effects")
+    assert decision.text.startswith("? nothing tells 2pc and saga apart by")
+    assert "looks best" not in decision.text
+
+
+def test_the_one_that_is_left_is_not_said_to_look_best_while_its_own_threshold_is_open() -> None:
+    draw = noise(1, 6, 0.4)
+    columns = {"2pc": {"decision_p99_ms": draw(100)}, "saga": {"decision_p99_ms": draw(900)}}
+    decision = made(columns).best("decision_p99_ms", "decision_p99_ms < 105")
+    assert not decision.supported
+    assert decision.text.startswith("? 2pc alone may keep to the thresholds, and the runs do not say whether it does")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from simtx.experiments.sweep.study import Study
 
 _FRAMES: Final = "frames"
+FRONTIER: Final = "-frontier"
+"""How the name of a table ends that has the sites of a frontier beside the cells of a sweep."""
 
 
 def keep(study: Study, sweep: Sweep, folder: Path) -> None:
@@ -76,6 +78,8 @@ def read_sweep(place: Path) -> Sweep:
     file = place / SWEEP
     if not file.is_file():
         found = sorted((place / _FRAMES).glob(f"*/{SWEEP}"))
+        names = {one.parent.name for one in found}
+        found = [one for one in found if not _is_map(one.parent.name, names)]
         if not found:
             raise ScenarioError(
                 "holds runs, and no description of a sweep: its objects have no form as text; call report of the sweep itself",
@@ -101,6 +105,11 @@ def read_sweep(place: Path) -> Sweep:
         if isinstance(error, ScenarioError):
             raise
         raise ScenarioError(f"is damaged: {type(error).__name__}: {error}".splitlines()[0], str(file)) from None
+
+
+def _is_map(name: str, names: set[str]) -> bool:
+    """Whether a table is that of a frontier, whose sweep is there as well."""
+    return name.endswith(FRONTIER) and name.removesuffix(FRONTIER) in names
 
 
 def _sweep(file: Path, document: Mapping[str, Any]) -> Sweep:

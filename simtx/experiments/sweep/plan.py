@@ -71,12 +71,8 @@ class Plan:
 
     def lines(self) -> list[str]:
         """For people."""
-        shared = f", which are {self.runs:,} runs" if self.runs != self.rows else ""
-        found = [
-            f"{self.rows:,} rows in {self.cells:,} cells{shared}"
-            if shared
-            else f"{self.runs:,} runs in {self.cells:,} cells"
-        ]
+        runs, cells = _counted(self.runs, "run"), _counted(self.cells, "cell")
+        found = [f"{runs} in {cells}" if self.runs == self.rows else f"{self.rows:,} rows in {cells}, which are {runs}"]
         found.append(f"  {self.cached:>8,} found in the store")
         found.append(f"  {self.new:>8,} new")
         because = f": {_names(self.changed)} changed" if self.changed else ""
@@ -96,7 +92,7 @@ class Plan:
                 if self.seconds == self.seconds
                 else f"time unknown: {self.basis}"
             )
-            found.append(f"to play: {self.to_play:,} runs; {known}")
+            found.append(f"to play: {_counted(self.to_play, 'run')}; {known}")
         else:
             found.append("nothing to play")
         return found
@@ -222,6 +218,10 @@ def expected(runs: Iterable[Wanted], timings: Sequence[tuple[str, float, float]]
         total / processes,
         f"by {len(timings):,} finished runs{' of the same size' if same else ', by their size'}, on {workers}",
     )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _names(names: Sequence[str]) -> str:

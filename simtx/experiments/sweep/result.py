@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -105,7 +106,7 @@ class Sweep(Runs):
             jointly: Those of all cells; otherwise those of each cell by itself.
 
         Returns:
-            One row a cell: the parameters, `strategy`, `supported`, `guaranteed` (nothing ended its runs early), `candidates` (who may be the
+            One row a cell: the parameters, `strategy` (None: no run of the cell has figures), `supported`, `guaranteed` (nothing ended its runs early), `candidates` (who may be the
             best), `more` (replications in addition that would settle it; infinite if what is open may well be equal), `timeouts` (which figures sit on a
             configured timeout, as ``2pc = vote_timeout``, and say nothing about speed).
 
@@ -116,7 +117,12 @@ class Sweep(Runs):
         level = 1 - (1 - check_confidence(confidence)) / (len(numbers) if jointly else 1)  # Bonferroni
         found = []
         for number in numbers:
-            one = self.compare(int(number)).best(metric, where, better=better, confidence=level)
+            cell = self.compare(int(number))
+            if not len(cell.frame):  # interrupted before it, or all of its runs have failed
+                nobody = {"strategy": None, "supported": False, "guaranteed": False, "candidates": self.strategies}
+                found.append({**self._values(int(number)), **nobody, "more": math.nan, "timeouts": ""})
+                continue
+            one = cell.best(metric, where, better=better, confidence=level)
             row: dict[str, Any] = {"strategy": one.strategy, "supported": one.supported, "guaranteed": one.guaranteed}
             admitted = one.ranking[one.ranking["standing"] != OUT]
             sits = "; ".join(f"{name} {text}" for name, text in admitted["timeout"].items() if text)

@@ -191,6 +191,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     assert len(half.missing) == 8 - len(half.frame)
     with pytest.raises(ScenarioError, match=r"runs are missing \(the first: .*, interrupted; what is finished is kept"):
         half.values("events")
+    assert not half.best("latency_p99_ms")["supported"].any()  # of a cell without a run as well
     rest = counted()
     same(play(tiny, tmp_path, rest), whole)
     assert len(rest.rows) == 8 - len(half.frame)
