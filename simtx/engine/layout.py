@@ -41,6 +41,7 @@ FILL = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int64, c.c_int64, c.c_int32, c.c_vo
 PLAN = c.CFUNCTYPE(c.c_int32, c.c_int64)
 ARRIVALS = c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_int32)
 ENDED = c.CFUNCTYPE(c.c_int32)
+RECOVER = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int32, c.POINTER(c.c_int32))
 
 
 def _fields(kind: Any, names: str) -> list[tuple[str, Any]]:
@@ -59,6 +60,7 @@ class Calls(c.Structure):
         ("ended", ENDED),
         ("link", LEARN),
         ("delivery", LEARN),
+        ("recover", RECOVER),
     )
 
 
@@ -77,7 +79,7 @@ class Head(c.Structure):
             c.c_int32,
             "over measuring error steps quantities writing nodes slots shared_slots hub entry jitter client_jitter "
             "remote insists again closed_workload thinking deadlocks has_duration bounds "
-            "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up",
+            "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up crashes",
         ),
         ("request", c.c_int32 * (STEPS + 1)),
         ("undo", c.c_int32 * STEPS),
@@ -135,7 +137,7 @@ class Template(c.Structure):
         *_fields(c.c_int32, "type node key undoes undone_if accepted refused has_refused compensation"),
         *_fields(c.c_int32, "operations count steps"),
         ("step", c.c_int32 * STEPS),
-        *_fields(c.c_int32, "accepted_rows refused_rows"),
+        *_fields(c.c_int32, "record accepted_rows refused_rows"),
         ("accepted_row", c.c_int32 * OUTGOING),
         ("refused_row", c.c_int32 * OUTGOING),
         *_fields(c.c_int32, "on_done on_refused on_failed"),
@@ -174,7 +176,11 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_order": (c.c_void_p, (_ENGINE,)),
     "engine_stream": (_INT, (_ENGINE, _INT, _DOUBLE)),
     "engine_bounds": (_INT, (_ENGINE, c.POINTER(_DOUBLE), _INT)),
-    "engine_node": (None, (_ENGINE, _INT, _INT, _INT, _INT, _INT)),
+    "engine_node": (None, (_ENGINE, _INT, _INT, _INT, _INT, _INT, _DOUBLE)),
+    "engine_crash": (None, (_ENGINE, _INT)),
+    "engine_restart": (None, (_ENGINE, _INT)),
+    "engine_connected": (None, (_ENGINE, _INT)),
+    "engine_recovery": (_INT, (_ENGINE, _INT, _INT, _INT)),
     "engine_store": (None, (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, _INT, _INT)),
     "engine_start_relay": (None, (_ENGINE, _INT, _DOUBLE, _INT, _INT, c.POINTER(_DOUBLE))),
     "engine_link": (_INT, (_ENGINE, c.POINTER(Link))),

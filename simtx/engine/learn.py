@@ -33,6 +33,7 @@ from simtx.protocols import (
     Plan,
     Prepare,
     Publish,
+    Record,
     Request,
     Rollback,
     SetTimer,
@@ -94,6 +95,9 @@ class Learner:
         self._rows: dict[tuple[str, Hashable], int] = {}
         self._templates: dict[tuple[str, Effect], int] = {}
         self._tags: list[str] = []
+        self._nodes = list(nodes)
+        self._records: dict[Record, int] = {}
+        self._recoveries: dict[tuple[int, tuple[int, ...]], int] = {}
         self._programs: dict[tuple[tuple[int, int, int, int], ...], tuple[int, int]] = {}
         self._numbers: dict[float, int] = {}
         self.pairs: list[tuple[int, int, int]] = []
@@ -136,16 +140,7 @@ class Learner:
         if len(self.pairs) >= _MOST_PAIRS or len(self._machines) * len(self._event_objects) > _MOST_CELLS:
             raise NotCompiled("a machine has too many states")
         machine = self._machines[state].clone()
-        happened = self._event_objects[event]
-        effects = machine.handle(happened)
-        code = tuple(self._effect(machine.node, effect) for effect in effects)
-        place = self._programs.get(code)
-        if place is None:
-            start = 0
-            for number, row in enumerate(code):
-                at = self._library.engine_program(self._engine, *row)
-                start = at if number == 0 else start
-            place = self._programs[code] = (start, start + len(code))
+        place = self._program(machine.node, machine.handle(self._event_objects[event]))
         following, sources = self._state(machine)
         self.pairs.append((state, event, following))
         count = len(sources)
@@ -155,6 +150,41 @@ class Learner:
         if found < 0:
             raise NotCompiled("a transition is outside the tables")
         return found
+
+    def recover(self, node: int, records: tuple[int, ...]) -> int:
+        """The transition of a blank machine that recovers from these records."""
+        try:
+            known = self._recoveries.get((node, records))
+            if known is None:
+                kept = list(self._records)
+                machine = self._strategy.machine(self._nodes[node], self.tx)
+                effects = machine.recover([kept[record] for record in records])
+                place = self._program(machine.node, effects)
+                state, ids = self._state(machine)
+                if ids:
+                    raise NotCompiled("a machine recovers the id of a delivery")
+                self.pairs.append((-1, len(records), state))
+                known = self._recoveries[node, records] = self._library.engine_recovery(self._engine, state, *place)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self.failure = error
+            return -1
+        return known
+
+    def _record(self, record: Record) -> int:
+        check_clean(record)
+        return self._records.setdefault(record, len(self._records))
+
+    def _program(self, node: str, effects: Sequence[Effect]) -> tuple[int, int]:
+        """Where the compiled program of these effects begins and ends."""
+        code = tuple(self._effect(node, effect) for effect in effects)
+        place = self._programs.get(code)
+        if place is None:
+            start = 0
+            for number, row in enumerate(code):
+                at = self._library.engine_program(self._engine, *row)
+                start = at if number == 0 else start
+            place = self._programs[code] = (start, start + len(code))
+        return place
 
     # --- interning ----------------------------------------------------------------------------------------------------------------
 
@@ -246,7 +276,7 @@ class Learner:
                 raise NotCompiled("a machine sends a message of another transaction")
             return layout.SEND, self._event(effect), 0, 0
         if isinstance(effect, Append):
-            return layout.APPEND, int(effect.forced), 0, 0
+            return layout.APPEND, int(effect.forced), self._record(effect.record), 0
         if isinstance(effect, SetTimer):
             return layout.SET_TIMER, self._timer(effect.kind), self._number(effect.delay), self._number(effect.jitter)
         if isinstance(effect, CancelTimer):
@@ -297,6 +327,7 @@ class Learner:
             self._transact(node, effect, row)
         elif isinstance(effect, Prepare):
             row.key = self._row(node, effect.key)
+            row.record = self._record(effect.record)
         if len(effect.steps) > layout.STEPS or any(not 0 <= step < layout.STEPS for step in effect.steps):
             raise NotCompiled(f"it has more than {layout.STEPS} steps")
         row.steps = len(effect.steps)
@@ -359,16 +390,15 @@ class Learner:
 
     def described(self) -> list[tuple[str, str, str, str, int]]:
         """Every pair that was met: role of the machine, its state, kind of the event, state afterwards, and how often it was taken."""
-        return [
-            (
-                self._machines[state].role,
-                self._machines[state].state,
-                self._event_objects[event].kind,
-                self._machines[following].state,
-                self._library.engine_taken(self._engine, number),
-            )
-            for number, (state, event, following) in enumerate(self.pairs)
-        ]
+        rows = []
+        for number, (state, event, following) in enumerate(self.pairs):
+            then, taken = self._machines[following], self._library.engine_taken(self._engine, number)
+            if state < 0:
+                rows.append((then.role, then.initial, "recovery", then.state, taken))
+            else:
+                before, kind = self._machines[state], self._event_objects[event].kind
+                rows.append((before.role, before.state, kind, then.state, taken))
+        return rows
 
     @property
     def size(self) -> tuple[int, int]:

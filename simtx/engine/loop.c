@@ -97,6 +97,7 @@ typedef struct { int64_t arrivals, departures, present; double stayed, entries, 
 
 typedef struct Key {
   char *name;
+  int32_t own_before, own_next, wait_before, wait_next; /* of its node's rows that are locked, or waited for, in the order in which that began */
   int32_t node, weights;
   double value, first, expected;
   double *weight; /* `weights` times one factor for each conserved quantity */
@@ -109,13 +110,13 @@ typedef struct { int32_t kind, key, amount; int32_t has_low, has_high; double lo
 /* A local transaction as a machine asks for it: the same for all business transactions. */
 typedef struct {
   int32_t type, node, key, undoes, undone_if, accepted, refused, has_refused, compensation;
-  int32_t operations, count, steps, step[STEPS];
+  int32_t operations, count, steps, step[STEPS], record;
   int32_t accepted_rows, refused_rows, accepted_row[OUTGOING], refused_row[OUTGOING]; /* messages for the outbox */
   int32_t on_done, on_refused, on_failed, on_duplicate[64];
 } Template;
 
 typedef struct Flush {
-  int32_t what, node, epoch, forced_rollback;
+  int32_t what, node, epoch, forced_rollback, record;
   double start, in_doubt;
   int64_t tx;
   Actor *actor;
@@ -131,6 +132,7 @@ struct Work {
   int64_t tx;
   uint64_t steps;
   double since, demand, locked_from, wait_since, prepared_since;
+  Work *prior, *later; /* prepared branches, in order */
   Work *next, *queued; /* in the pool's queue, in the queue of a lock */
   int32_t waits_for;
   int64_t number; /* of its first outbox row; -1: it is numbered when it commits */
@@ -148,7 +150,7 @@ struct Actor {
   int64_t tx;
   int32_t node, state, pc, end, done, timers;
   uint32_t gen;
-  uint8_t phase, alive, is_relay;
+  uint8_t phase, alive, is_relay, lazy;
   int64_t id[IDS], was[IDS + 1]; /* ids of deliveries that it holds; those before its event, and the event's */
   Mail *head, *tail;
   Token *timer[TIMERS];
@@ -156,18 +158,25 @@ struct Actor {
   Actor *next;
 };
 
+/* A record in a log: which one, and since when it may be in memory only, if it is lazy. */
+typedef struct Record { int32_t what, lazy; double since; struct Record *next; } Record;
+/* Records that are garbage, unless a crash loses the word of it; lazy rollbacks, which a crash may undo. */
+typedef struct Ending { int64_t tx; double since; Record *records; struct Ending *next; } Ending;
+typedef struct Rolled { double since; Work *branch; struct Rolled *next; } Rolled;
+
 /* What a node has of a transaction. */
 typedef struct Place {
   int64_t tx;
   int32_t node;
   Actor *actor;
   Work *prepared, *open;
+  struct Record *records, *last_record; /* what its log holds of the transaction */
   struct Row *flying; /* the relay: the row on its way, and those behind it */
   struct Parcel *head, *tail; /* the broker: what waits for this consumer, in order */
 } Place;
 
 /* A row of an outbox that is visible and not marked. */
-typedef struct Row { int64_t number, tx; int32_t event; uint8_t known; struct Row *before, *next, *behind; } Row;
+typedef struct Row { int64_t number, tx; int32_t event; uint8_t known; double marked; struct Row *before, *next, *behind; } Row;
 
 /* The relay of a node, which is simtx.protocols.relay.Relay: the one machine that is written here once more, because its states have no end. */
 typedef struct Held { int64_t tx; struct Held *next; } Held;
@@ -183,7 +192,7 @@ typedef struct {
 typedef struct Publication {
   Actor *actor;
   uint32_t gen;
-  int32_t node, event, on_done, on_failed, refs, open;
+  int32_t node, event, on_done, on_failed, refs, open, epoch;
   int64_t tx;
   Token *timeout;
   struct Publication *next;
@@ -218,7 +227,12 @@ typedef struct {
   Disk disk;
   Station lock_waits;
   int32_t link[NODES + 1];
-  int32_t at_commit, rows, held;
+  int32_t at_commit, rows, held, up, own_first, own_last, wait_first, wait_last;
+  double lazy_flush;
+  Work *first_prepared, *last_prepared;
+  Ending *first_ending, *last_ending;
+  Rolled *first_rolled, *last_rolled;
+  Row *first_mark, *last_mark;
   int64_t next_row;
   Row *first_row, *last_row;
   Relay relay;
@@ -245,6 +259,7 @@ typedef struct {
   int32_t (*ended)(void);
   int32_t (*link)(int32_t source, int32_t destination);
   int32_t (*delivery)(int32_t message, int32_t id);
+  int32_t (*recover)(int32_t node, int32_t count, const int32_t *records);
 } Calls;
 
 /* What Python reads and writes between two events: the first part of an engine. */
@@ -255,7 +270,7 @@ typedef struct {
   int64_t transactions, in_doubt_open, locks_open, unpublished, redelivered, lost, next_parcel, parcels;
   int32_t over, measuring, error, steps, quantities, writing, nodes, slots, shared_slots, hub, entry, jitter, client_jitter;
   int32_t remote, insists, again, closed_workload, thinking, deadlocks, has_duration, bounds;
-  int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up;
+  int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up, crashes;
   int32_t request[STEPS + 1], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
   double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout;
 } Head;
@@ -314,6 +329,9 @@ struct Engine {
   Mail *free_mail;
   Call *free_call;
   Row *free_row;
+  Record *free_record;
+  Ending *free_ending;
+  Rolled *free_rolled;
   Held *free_held;
   Publication *free_publication;
   Parcel *free_parcel, **parcel;
@@ -356,6 +374,9 @@ MAKE_POOL(Mail, mail, next)
 MAKE_POOL(Call, call, next)
 MAKE_POOL(Actor, actor, next)
 MAKE_POOL(Row, row, next)
+MAKE_POOL(Record, record, next)
+MAKE_POOL(Ending, ending, next)
+MAKE_POOL(Rolled, rolled, next)
 MAKE_POOL(Held, held, next)
 MAKE_POOL(Publication, publication, next)
 MAKE_POOL(Parcel, parcel, next)
@@ -726,7 +747,7 @@ static Place *have_place(Engine *E, int64_t tx, int node) {
 
 static void drop_place(Engine *E, int64_t tx, int node) {
   Place *place = find_place(E, tx, node);
-  if (!place || place->actor || place->prepared || place->open || place->flying || place->head) return;
+  if (!place || place->actor || place->prepared || place->open || place->records || place->flying || place->head) return;
   uint64_t mask = (uint64_t)E->place_room - 1, hole = (uint64_t)(place - E->place), at = hole;
   for (;;) { /* move back what would not be found behind the hole */
     at = (at + 1) & mask;
@@ -939,6 +960,7 @@ static void wait_for_answer(Engine *E, Call *call) {
 static void at_the_node(Engine *E, Call *call) {
   Head *H = &E->head;
   int64_t tx = call->tx;
+  if (!E->node[call->entry].up) { unreached(E, call); return; }
   Actor *actor = actor_of(E, tx, call->entry);
   notify(E, actor ? actor : spawn(E, tx, call->entry), H->request[E->tx[tx].shape], -1);
   if (E->tx[tx].asking) { E->tx[tx].asking = 0; H->asking--; }
@@ -1167,13 +1189,50 @@ static void force(Engine *E, int number, Flush *flush, int64_t tx) {
   if (!disk->busy) start_flush(E, number);
 }
 
+static inline int buffered(Engine *E, Node *node, double since) { return E->head.now - since <= node->lazy_flush; }
+
+static void free_records(Engine *E, Record *records) {
+  while (records) {
+    Record *next = records->next;
+    free_record(E, records);
+    records = next;
+  }
+}
+
+static void not_lazy(Record *records) {
+  for (; records; records = records->next) records->lazy = 0;
+}
+
+/* A record is written: the log of the node holds it, and a forced one takes the earlier ones of its transaction along. */
+static void append(Engine *E, Actor *actor, int what, int forced) {
+  if (actor->tx < 0) { fail(E, 11); return; }
+  E->tx[actor->tx].durable |= 1u << actor->node;
+  if (!E->head.crashes) return;
+  Node *node = &E->node[actor->node];
+  Place *place = have_place(E, actor->tx, actor->node);
+  for (Record *one = place->records; one; one = one->next)
+    if (one->what == what && (one->lazy || !forced)) { fail(E, 10); return; } /* Python tells records apart by identity */
+  Record *one = new_record(E);
+  *one = (Record){what, !forced, E->head.now, NULL};
+  if (place->records) place->last_record->next = one;
+  else place->records = one;
+  place->last_record = one;
+  if (!forced) {
+    actor->lazy = 1;
+  } else if (actor->lazy) {
+    not_lazy(place->records);
+    for (Ending *ending = node->first_ending; ending; ending = ending->next)
+      if (ending->tx == actor->tx) not_lazy(ending->records);
+  }
+}
+
 static void durable(Engine *E, Work *work);
 static void finalise(Engine *E, Actor *actor, Work *branch, int commit, double in_doubt);
 
-static void hardened(Engine *E, Actor *actor) {
+static void hardened(Engine *E, Actor *actor, int what) {
   Transaction *T = record(E, actor->tx);
   if (T) T->forced++;
-  if (actor->tx >= 0) E->tx[actor->tx].durable |= 1u << actor->node;
+  append(E, actor, what, 1);
 }
 
 static void call_back(Engine *E, Flush *flush) {
@@ -1181,11 +1240,12 @@ static void call_back(Engine *E, Flush *flush) {
   Work *work = flush->work;
   int what = flush->what, commit = !flush->forced_rollback;
   double in_doubt = flush->in_doubt;
+  int written = flush->record;
   free_flush(E, flush);
   if (what == DURABLE) {
     durable(E, work);
   } else if (what == HARDENED) {
-    hardened(E, actor);
+    hardened(E, actor, written);
     go_on(E, actor);
   } else {
     finalise(E, actor, work, commit, in_doubt);
@@ -1247,10 +1307,48 @@ static void lockable(Engine *E, Work *work) {
   }
 }
 
+/* The rows of a node that are locked, in the order in which that began. */
+static void link_owned(Engine *E, int key) {
+  Node *node = &E->node[E->key[key].node];
+  E->key[key].own_before = node->own_last;
+  E->key[key].own_next = -1;
+  if (node->own_last >= 0) E->key[node->own_last].own_next = key;
+  else node->own_first = key;
+  node->own_last = key;
+}
+static void unlink_owned(Engine *E, int key) {
+  Node *node = &E->node[E->key[key].node];
+  int before = E->key[key].own_before, next = E->key[key].own_next;
+  if (before >= 0) E->key[before].own_next = next;
+  else node->own_first = next;
+  if (next >= 0) E->key[next].own_before = before;
+  else node->own_last = before;
+}
+/* Likewise, those that somebody waits for. */
+static void link_waited(Engine *E, int key) {
+  Node *node = &E->node[E->key[key].node];
+  E->key[key].wait_before = node->wait_last;
+  E->key[key].wait_next = -1;
+  if (node->wait_last >= 0) E->key[node->wait_last].wait_next = key;
+  else node->wait_first = key;
+  node->wait_last = key;
+}
+static void unlink_waited(Engine *E, int key) {
+  Node *node = &E->node[E->key[key].node];
+  int before = E->key[key].wait_before, next = E->key[key].wait_next;
+  if (before >= 0) E->key[before].wait_next = next;
+  else node->wait_first = next;
+  if (next >= 0) E->key[next].wait_before = before;
+  else node->wait_last = before;
+}
+
 static void own(Engine *E, Work *work, int key) {
   Key *row = &E->key[key];
   if (row->owner != work) {
-    if (!row->owner) E->node[work->node].owners++;
+    if (!row->owner) {
+      E->node[work->node].owners++;
+      link_owned(E, key);
+    }
     row->owner = work;
     work->locked_from += E->head.now;
   }
@@ -1278,6 +1376,7 @@ static void leave_queue(Engine *E, Work *work) {
     if (*at) {
       *at = work->queued;
       if (row->tail == work) row->tail = last;
+      if (!row->head) unlink_waited(E, work->waits_for);
       E->node[work->node].lock_queue--;
     }
     work->waits_for = -1;
@@ -1344,7 +1443,10 @@ static void wait_for(Engine *E, Work *work, int key) {
   work->waits_for = key;
   work->queued = NULL;
   if (row->tail) row->tail->queued = work;
-  else row->head = work;
+  else {
+    row->head = work;
+    link_waited(E, key);
+  }
   row->tail = work;
   node->lock_queue++;
   if (!may_wait(E, work)) {
@@ -1399,10 +1501,14 @@ static void release(Engine *E, Work *work) {
     Key *row = &E->key[mine[i]];
     row->owner = NULL;
     E->node[work->node].owners--;
+    unlink_owned(E, mine[i]);
     if (row->head) {
       Work *next = row->head;
       row->head = next->queued;
-      if (!row->head) row->tail = NULL;
+      if (!row->head) {
+        row->tail = NULL;
+        unlink_waited(E, mine[i]);
+      }
       E->node[work->node].lock_queue--;
       next->waits_for = -1;
       own(E, next, mine[i]);
@@ -1576,6 +1682,19 @@ static void harden(Engine *E, Work *work) {
   force(E, work->node, flush, work->tx);
 }
 
+/* A row is visible from now on, in the order of its number. */
+static void show_row(Node *node, Row *row) {
+  Row *before = node->last_row;
+  while (before && before->number > row->number) before = before->before;
+  row->before = before;
+  row->next = before ? before->next : node->first_row;
+  if (row->next) row->next->before = row;
+  else node->last_row = row;
+  if (before) before->next = row;
+  else node->first_row = row;
+  node->rows++;
+}
+
 /* The outbox rows of a local transaction appear, in the order of their numbers, and the relay is woken if the strategy wants it. */
 static void commit_rows(Engine *E, Work *work, int refused) {
   Template *template = &E->template[work->template];
@@ -1588,17 +1707,11 @@ static void commit_rows(Engine *E, Work *work, int refused) {
     node->next_row += count;
   }
   for (int i = 0; i < count; i++) {
-    Row *row = new_row(E), *before = node->last_row;
-    while (before && before->number > number + i) before = before->before;
-    *row = (Row){number + i, work->tx, refused ? template->refused_row[i] : template->accepted_row[i], 0, before, NULL, NULL};
-    row->next = before ? before->next : node->first_row;
-    if (row->next) row->next->before = row;
-    else node->last_row = row;
-    if (before) before->next = row;
-    else node->first_row = row;
-    node->rows++;
+    Row *row = new_row(E);
+    *row = (Row){number + i, work->tx, refused ? template->refused_row[i] : template->accepted_row[i], 0, 0.0, NULL, NULL, NULL};
+    show_row(node, row);
   }
-  if (E->head.wake_on_commit && node->relay.actor) call_in(E, 0.0, WAKE, NULL, work->node);
+  if (E->head.wake_on_commit && node->relay.actor) call_in(E, 0.0, WAKE, node->relay.actor, node->relay.actor->gen);
 }
 
 static void commit_work(Engine *E, Work *work) {
@@ -1620,11 +1733,30 @@ static void commit_work(Engine *E, Work *work) {
   finish(E, work, status, 0);
 }
 
+static void add_prepared(Engine *E, Work *work) {
+  Node *node = &E->node[work->node];
+  have_place(E, work->tx, work->node)->prepared = work;
+  node->prepared++;
+  work->prior = node->last_prepared;
+  work->later = NULL;
+  if (node->last_prepared) node->last_prepared->later = work;
+  else node->first_prepared = work;
+  node->last_prepared = work;
+}
+static void take_prepared(Engine *E, Work *work) {
+  Node *node = &E->node[work->node];
+  have_place(E, work->tx, work->node)->prepared = NULL;
+  node->prepared--;
+  if (work->prior) work->prior->later = work->later;
+  else node->first_prepared = work->later;
+  if (work->later) work->later->prior = work->prior;
+  else node->last_prepared = work->prior;
+}
+
 static void prepared(Engine *E, Work *work) {
   Transaction *T = record(E, work->tx);
   work->prepared_since = E->head.now;
-  have_place(E, work->tx, work->node)->prepared = work;
-  E->node[work->node].prepared++;
+  add_prepared(E, work);
   if (T) { T->forced++; T->prepared++; }
   finish(E, work, DONE, 0);
 }
@@ -1757,8 +1889,7 @@ static void run_work(Engine *E, Work *work) {
 static void commit_prepared(Engine *E, Work *branch) {
   Template *template = &E->template[branch->template];
   Node *node = &E->node[branch->node];
-  have_place(E, branch->tx, branch->node)->prepared = NULL;
-  node->prepared--;
+  take_prepared(E, branch);
   if (template->type == PREPARE) {
     if (template->key >= 0) {
       rotate(E, node);
@@ -1771,10 +1902,32 @@ static void commit_prepared(Engine *E, Work *branch) {
   drop_place(E, branch->tx, branch->node);
 }
 
-static void roll_back(Engine *E, Work *branch) {
+static int survives(Engine *E, Node *node, double since) {
+  return node->disk.durable_until >= since || E->head.now - since > node->lazy_flush;
+}
+
+static void roll_back(Engine *E, Work *branch, int lazy) {
+  Node *node = &E->node[branch->node];
   Place *place = have_place(E, branch->tx, branch->node);
-  if (place->open) { place->open = NULL; E->node[branch->node].open--; }
-  if (place->prepared) { place->prepared = NULL; E->node[branch->node].prepared--; }
+  if (place->open) { place->open = NULL; node->open--; }
+  if (place->prepared) {
+    take_prepared(E, place->prepared);
+    if (lazy && E->head.crashes) {
+      Rolled *rolled = new_rolled(E);
+      *rolled = (Rolled){E->head.now, branch, NULL};
+      hold_work(branch);
+      if (node->last_rolled) node->last_rolled->next = rolled;
+      else node->first_rolled = rolled;
+      node->last_rolled = rolled;
+      while (node->first_rolled && survives(E, node, node->first_rolled->since)) {
+        Rolled *old = node->first_rolled;
+        node->first_rolled = old->next;
+        if (!node->first_rolled) node->last_rolled = NULL;
+        let_work(E, old->branch);
+        free_rolled(E, old);
+      }
+    }
+  }
   release(E, branch);
   end_work(E, branch);
   drop_place(E, branch->tx, branch->node);
@@ -1784,7 +1937,7 @@ static void finalise(Engine *E, Actor *actor, Work *branch, int commit, double i
   Transaction *T = record(E, actor->tx);
   if (T) { T->forced++; T->in_doubt += in_doubt; }
   if (commit) commit_prepared(E, branch);
-  else roll_back(E, branch);
+  else roll_back(E, branch, 0);
 }
 
 /* Commit or roll back the branch; 0 if the machine has to wait for the disk. */
@@ -1794,7 +1947,7 @@ static int second_phase(Engine *E, Actor *actor, int commit, int forced) {
   Transaction *T = record(E, actor->tx);
   if (!branch) {
     branch = place ? place->open : NULL;
-    if (branch && !commit) roll_back(E, branch);
+    if (branch && !commit) roll_back(E, branch, 0);
     return 1;
   }
   double in_doubt = E->head.now - branch->prepared_since;
@@ -1802,7 +1955,7 @@ static int second_phase(Engine *E, Actor *actor, int commit, int forced) {
   branch->gen = actor->gen;
   if (!commit && !forced) {
     if (T) { T->lazy++; T->in_doubt += in_doubt; }
-    roll_back(E, branch);
+    roll_back(E, branch, 1);
     return 1;
   }
   Disk *disk = &E->node[actor->node].disk;
@@ -1871,7 +2024,7 @@ static Actor *spawn(Engine *E, int64_t tx, int node) {
   actor->timers = 0;
   actor->phase = IDLE;
   actor->alive = 1;
-  actor->is_relay = 0;
+  actor->is_relay = actor->lazy = 0;
   actor->head = actor->tail = NULL;
   actor->work = NULL;
   for (int i = 0; i < TIMERS; i++) actor->timer[i] = NULL;
@@ -1898,6 +2051,7 @@ static void notify(Engine *E, Actor *actor, int32_t event, int64_t id) {
 
 static void receive(Engine *E, int64_t tx, int32_t event) {
   int node = E->event_node[event];
+  if (!E->node[node].up) return;
   Actor *actor = actor_of(E, tx, node);
   if (!actor) actor = spawn(E, tx, node);
   else if (actor->phase) { post(E, actor, event, -1); return; }
@@ -1926,6 +2080,23 @@ static void forget(Engine *E, Actor *actor) {
   int node = actor->node;
   free_it(E, actor);
   if (tx >= 0) E->tx[tx].durable &= ~(1u << node);
+  Place *place = E->head.crashes ? find_place(E, tx, node) : NULL;
+  if (place && place->records) { /* that they are garbage is written lazily, too */
+    Node *N = &E->node[node];
+    Ending *ending = new_ending(E);
+    *ending = (Ending){tx, E->head.now, place->records, NULL};
+    place->records = place->last_record = NULL;
+    drop_place(E, tx, node);
+    if (N->last_ending) N->last_ending->next = ending;
+    else N->first_ending = ending;
+    N->last_ending = ending;
+    while (!buffered(E, N, N->first_ending->since)) {
+      Ending *old = N->first_ending;
+      N->first_ending = old->next;
+      free_records(E, old->records);
+      free_ending(E, old);
+    }
+  }
   Mail *mail = actor->head;
   actor->head = actor->tail = NULL;
   while (mail) {
@@ -1957,6 +2128,7 @@ static void let_publication(Engine *E, Publication *publication) {
 }
 
 static void leave_producer(Engine *E, Publication *publication) {
+  if (publication->epoch != E->node[publication->node].disk.epoch) return;
   publication->refs += transmit(E, link_of(E, publication->node, BROKER), AT_THE_BROKER, publication, 0, publication->tx);
 }
 
@@ -1966,7 +2138,7 @@ static void publish(Engine *E, Actor *actor, int32_t event, int64_t tx, int32_t 
   if (T) T->broker_messages++;
   Publication *publication = new_publication(E);
   Token *token = new_token(E);
-  *publication = (Publication){actor, actor->gen, actor->node, event, on_done, on_failed, 2, 1, tx, token, NULL};
+  *publication = (Publication){actor, actor->gen, actor->node, event, on_done, on_failed, 2, 1, E->node[actor->node].disk.epoch, tx, token, NULL};
   token->owner = publication;
   token->kind = PUBLISH_TIMEOUT;
   start_timer(E, token, E->head.publish_timeout, 0.0);
@@ -1990,12 +2162,13 @@ static void time_out(Engine *E, Publication *publication) {
 
 static void deliver(Engine *E, Parcel *parcel) {
   Transaction *T = record(E, parcel->tx);
-  if (parcel->sent) {
+  if (E->node[parcel->node].up && parcel->sent) {
     E->head.redelivered++;
     if (T) T->retries++;
   }
-  parcel->sent = 1;
-  transmit(E, link_of(E, BROKER, parcel->node), DELIVER, (void *)(intptr_t)parcel->id, parcel->tx << 24 | parcel->event, parcel->tx);
+  if (E->node[parcel->node].up) parcel->sent = 1;
+  if (E->node[parcel->node].up)
+    transmit(E, link_of(E, BROKER, parcel->node), DELIVER, (void *)(intptr_t)parcel->id, parcel->tx << 24 | parcel->event, parcel->tx);
   Token *token = parcel->timer = new_token(E);
   token->owner = parcel;
   token->kind = REDELIVERY;
@@ -2202,7 +2375,17 @@ static void mark_row(Engine *E, Node *node, Row *row) {
   if (row->next) row->next->before = row->before;
   else node->last_row = row->before;
   node->rows--;
-  free_row(E, row);
+  if (!E->head.crashes) { free_row(E, row); return; }
+  row->marked = E->head.now;
+  row->next = NULL;
+  if (node->last_mark) node->last_mark->next = row;
+  else node->first_mark = row;
+  node->last_mark = row;
+  while (!buffered(E, node, node->first_mark->marked)) {
+    Row *old = node->first_mark;
+    node->first_mark = old->next;
+    free_row(E, old);
+  }
 }
 
 static void relay_published(Engine *E, Actor *actor, int64_t tx, int done) {
@@ -2331,13 +2514,14 @@ static void go_on(Engine *E, Actor *actor) {
       case DO_APPEND:
         if (!a) {
           if (T) T->lazy++;
-          if (tx >= 0) E->tx[tx].durable |= 1u << actor->node;
+          append(E, actor, program->b, 0);
         } else if (E->node[actor->node].disk.instant) {
           note_instant(E, &E->node[actor->node].disk);
-          hardened(E, actor);
+          hardened(E, actor, program->b);
         } else {
           Flush *flush = new_flush(E);
           flush->what = HARDENED;
+          flush->record = program->b;
           flush->actor = actor;
           flush->work = NULL;
           force(E, actor->node, flush, tx);
@@ -2467,12 +2651,15 @@ EXPORT int engine_run(Engine *E) {
     case DELIVER: {
       int64_t tx = entry.number >> 24;
       int32_t event = (int32_t)(entry.number & 0xFFFFFF);
+      if (!E->node[E->event_node[event]].up) break;
       Actor *actor = actor_of(E, tx, E->event_node[event]);
       notify(E, actor ? actor : spawn(E, tx, E->event_node[event]), event, (int64_t)(intptr_t)entry.thing);
       break;
     }
     case ACKNOWLEDGED: acknowledged(E, entry.number); break;
-    case WAKE: relay_reads(E, E->node[entry.number].relay.actor); break;
+    case WAKE:
+      if (((Actor *)entry.thing)->gen == entry.number) relay_reads(E, entry.thing);
+      break;
     case LOSE_PATIENCE: lose_patience(E, entry.number); break;
     default: fail(E, 7);
     }
@@ -2480,11 +2667,256 @@ EXPORT int engine_run(Engine *E) {
   return FAILED;
 }
 
+/* --- crash and restart: simtx.simulator.node ------------------------------------------------------------------------------------------------------- */
+
+static void clear_station(Station *station, double now) {
+  station->exits += now * (double)station->present;
+  station->present = 0;
+}
+
+/* What is left of records when lazy ones in memory are gone; what is left is on the disk. */
+static Record *left_of(Engine *E, Node *node, Record *records, Record **last) {
+  Record *first = NULL, *end = NULL;
+  while (records) {
+    Record *one = records;
+    records = one->next;
+    one->next = NULL;
+    if (one->lazy && buffered(E, node, one->since)) {
+      free_record(E, one);
+      continue;
+    }
+    one->lazy = 0;
+    if (end) end->next = one;
+    else first = one;
+    end = one;
+  }
+  *last = end;
+  return first;
+}
+
+static int by_number(const void *a, const void *b) {
+  int64_t one = *(const int64_t *)a, other = *(const int64_t *)b;
+  return (one > other) - (one < other);
+}
+
+/* Numbers of the transactions of which a node has anything, ascending. */
+static int64_t *places_of(Engine *E, int number, int64_t *count) {
+  int64_t *found = malloc(((size_t)E->places + 1) * sizeof(int64_t));
+  if (!found) abort();
+  *count = 0;
+  for (int64_t i = 0; i < E->place_room; i++)
+    if (E->place[i].node == number) found[(*count)++] = E->place[i].tx;
+  qsort(found, (size_t)*count, sizeof(int64_t), by_number);
+  return found;
+}
+
+static void crash_store(Engine *E, int number) {
+  Node *node = &E->node[number];
+  double now = E->head.now;
+  for (int key = node->wait_first; key >= 0; key = E->key[key].wait_next) {
+    Key *row = &E->key[key];
+    for (Work *work = row->head, *next; work; work = next) {
+      next = work->queued;
+      work->waits_for = -1;
+      end_wait(E, work);
+    }
+    row->head = row->tail = NULL;
+  }
+  node->wait_first = node->wait_last = -1;
+  node->lock_queue = 0;
+  E->seen++;
+  for (int key = node->own_first; key >= 0; key = E->key[key].own_next) {
+    Work *work = E->key[key].owner;
+    Place *place = find_place(E, work->tx, number);
+    if (work->seen == E->seen || (place && place->prepared == work)) continue;
+    work->seen = E->seen;
+    int count = 0;
+    for (int i = 0; i < work->keys; i++) count += E->key[work->locked[i]].owner == work;
+    count_locks(E, work, count);
+  }
+  for (int key = node->own_first; key >= 0; key = E->key[key].own_next) E->key[key].owner = NULL;
+  node->own_first = node->own_last = -1;
+  node->owners = node->open = 0;
+  clear_station(&node->lock_waits, now);
+  while (node->first_rolled) {
+    Rolled *rolled = node->first_rolled;
+    Work *branch = rolled->branch;
+    node->first_rolled = rolled->next;
+    if (survives(E, node, rolled->since)) {
+      let_work(E, branch);
+    } else { /* the word of the rollback is lost: in doubt again, by a branch that lives on */
+      branch->ended = 0;
+      add_prepared(E, branch);
+      branch->locked_from = now * branch->keys;
+      branch->prepared_since = now;
+    }
+    free_rolled(E, rolled);
+  }
+  node->last_rolled = NULL;
+  for (Work *branch = node->first_prepared; branch; branch = branch->later)
+    for (int i = 0; i < branch->keys; i++) {
+      int key = branch->locked[i];
+      if (!E->key[key].owner) {
+        node->owners++;
+        link_owned(E, key);
+      }
+      E->key[key].owner = branch;
+    }
+  while (node->first_mark) {
+    Row *row = node->first_mark;
+    node->first_mark = row->next;
+    if (!buffered(E, node, row->marked)) { free_row(E, row); continue; }
+    row->known = 0;
+    row->behind = NULL;
+    show_row(node, row);
+  }
+  node->last_mark = NULL;
+}
+
+static void drop_mail(Engine *E, Actor *actor) {
+  while (actor->head) {
+    Mail *next = actor->head->next;
+    free_mail(E, actor->head);
+    actor->head = next;
+  }
+  actor->tail = NULL;
+}
+
+static void kill_actor(Engine *E, Actor *actor) {
+  actor->alive = 0;
+  cancel_timers(actor);
+  drop_mail(E, actor);
+  recycle(E, actor);
+}
+
+EXPORT void engine_crash(Engine *E, int number) {
+  Node *node = &E->node[number];
+  Disk *disk = &node->disk;
+  Pool *pool = &node->pool;
+  double now = E->head.now;
+  int64_t count;
+  if (!node->up) return;
+  node->up = 0;
+  int64_t *known = places_of(E, number, &count);
+  for (int64_t i = 0; i < count; i++) {
+    Place *place = find_place(E, known[i], number);
+    place->records = left_of(E, node, place->records, &place->last_record);
+    if (known[i] >= 0 && !place->records) E->tx[known[i]].durable &= ~(1u << number);
+  }
+  while (node->first_ending) {
+    Ending *ending = node->first_ending;
+    Record *last, *left = left_of(E, node, ending->records, &last);
+    node->first_ending = ending->next;
+    Place *place = left ? have_place(E, ending->tx, number) : NULL;
+    if (left && buffered(E, node, ending->since) && !place->records) {
+      place->records = left;
+      place->last_record = last;
+      E->tx[ending->tx].durable |= 1u << number;
+    } else {
+      free_records(E, left);
+    }
+    free_ending(E, ending);
+  }
+  node->last_ending = NULL;
+  free(known);
+  if (node->has_store) crash_store(E, number);
+  known = places_of(E, number, &count);
+  for (int64_t i = 0; i < count; i++) {
+    Place *place = find_place(E, known[i], number);
+    Transaction *T = record(E, known[i]);
+    int kept = place->records || place->prepared;
+    if (place->actor && !kept && T) T->actors--;
+    if (!place->actor && kept && T) T->actors++;
+    if (place->actor) kill_actor(E, place->actor);
+    place->actor = NULL;
+    place->open = NULL;
+    place->flying = NULL;
+    drop_place(E, known[i], number);
+  }
+  free(known);
+  for (Row *row = node->first_row; row; row = row->next) { row->known = 0; row->behind = NULL; }
+  Relay *relay = &node->relay;
+  if (relay->actor) kill_actor(E, relay->actor);
+  while (relay->held) {
+    Held *next = relay->held->next;
+    free_held(E, relay->held);
+    relay->held = next;
+  }
+  memset(relay, 0, sizeof *relay);
+  disk->epoch++;
+  while (disk->head) {
+    Flush *next = disk->head->next;
+    free_flush(E, disk->head);
+    disk->head = next;
+  }
+  disk->tail = NULL;
+  disk->busy = 0;
+  if (!node->has_store) return;
+  pool->busy_time += (pool->workers - pool->free) * (now - pool->since);
+  pool->since = now;
+  clear_station(&pool->waiting, now);
+  clear_station(&pool->served, now);
+  pool->epoch++;
+  pool->head = pool->tail = NULL;
+  pool->waiting_count = 0;
+  pool->free = pool->workers;
+}
+
+/* Come back with what is on disk: recover every machine that has records. Daemons and the broker's connection are Python's next calls. */
+EXPORT void engine_restart(Engine *E, int number) {
+  Node *node = &E->node[number];
+  int64_t count;
+  if (node->up) return;
+  node->up = 1;
+  int64_t *known = places_of(E, number, &count);
+  for (int64_t i = 0; i < count && !E->head.error; i++) {
+    Place *place = find_place(E, known[i], number);
+    if (!place || !(place->records || place->prepared)) continue;
+    int32_t what[256];
+    int records = 0;
+    for (Record *one = place->records; one; one = one->next) {
+      if (records == 255) { fail(E, 12); break; }
+      what[records++] = one->what;
+    }
+    if (place->prepared && E->template[place->prepared->template].type == PREPARE) what[records++] = E->template[place->prepared->template].record;
+    Transaction *T = record(E, known[i]);
+    Actor *actor = spawn(E, known[i], number);
+    if (T) T->actors--; /* it was never taken off */
+    int32_t transition = E->calls.recover(number, records, what);
+    if (transition < 0) { fail(E, 3); break; }
+    actor->phase = BUSY;
+    actor->state = E->transition[transition].state;
+    actor->pc = E->transition[transition].start;
+    actor->end = E->transition[transition].end;
+    go_on(E, actor);
+  }
+  free(known);
+}
+
+/* A consumer has come back: what waits for it is delivered at once, what it had not acknowledged included. */
+EXPORT void engine_connected(Engine *E, int number) {
+  if (!E->head.broker_up) return;
+  Parcel **first = malloc(((size_t)E->head.parcels + 1) * sizeof(Parcel *));
+  int64_t count = 0;
+  if (!first) abort();
+  for (int i = 0; i < BUCKETS; i++)
+    for (Parcel *parcel = E->parcel[i]; parcel; parcel = parcel->next)
+      if (parcel->node == number && (!E->head.in_order || have_place(E, parcel->tx, parcel->node)->head == parcel)) first[count++] = parcel;
+  qsort(first, (size_t)count, sizeof(Parcel *), by_lane);
+  for (int64_t i = 0; i < count; i++) {
+    if (first[i]->timer) first[i]->timer->owner = NULL;
+    redeliver(E, first[i]);
+  }
+  free(first);
+}
+
 /* --- the end of a run ----------------------------------------------------------------------------------------------------------------------- */
 
 /* Whether nothing is left to do but what waits for an operator. */
 EXPORT int engine_quiet(Engine *E) {
   if (E->head.asking) return 0;
+  for (int i = 0; i < E->head.nodes; i++)
+    if (!E->node[i].up) return 0;
   if (E->places)
     for (int64_t i = 0; i < E->place_room; i++) {
       Place *place = &E->place[i];
@@ -2608,7 +3040,7 @@ EXPORT int engine_bounds(Engine *E, const double *bounds, int count) {
   return E->head.bounds = count;
 }
 
-EXPORT void engine_node(Engine *E, int number, int stream, int flush, int instant, int jitter) {
+EXPORT void engine_node(Engine *E, int number, int stream, int flush, int instant, int jitter, double lazy_flush) {
   Node *node = &E->node[number];
   node->disk.stream = stream;
   node->disk.flush = flush;
@@ -2617,6 +3049,9 @@ EXPORT void engine_node(Engine *E, int number, int stream, int flush, int instan
   node->jitter = jitter;
   node->timer_factor = 1.0;
   node->generation = 2;
+  node->up = 1;
+  node->lazy_flush = lazy_flush;
+  node->own_first = node->own_last = node->wait_first = node->wait_last = -1;
 }
 
 EXPORT void engine_store(Engine *E, int number, int serializable, double lock_timeout, double retention, int workers, int limit, int at_commit) {
@@ -2758,6 +3193,13 @@ EXPORT int engine_program(Engine *E, int op, int a, int b, int c) {
   GROW(E->program, E->programs, E->program_room, 1)
   E->program[E->programs] = (Effect){op, a, b, c};
   return E->programs++;
+}
+
+/* What a machine does when it recovers: a transition from nowhere. */
+EXPORT int engine_recovery(Engine *E, int next, int start, int end) {
+  GROW(E->transition, E->transitions, E->transition_room, 1)
+  E->transition[E->transitions] = (Transition){.state = next, .start = start, .end = end};
+  return E->transitions++;
 }
 
 EXPORT int engine_transition(Engine *E, int state, int event, int next, int start, int end, int ids, const int32_t *id) {

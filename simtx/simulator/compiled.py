@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from heapq import heappop
 from itertools import islice
@@ -30,6 +30,7 @@ from simtx.scenario.distributions import Constant
 from simtx.simulator.broker import Broker
 from simtx.simulator.environment import URGENT
 from simtx.simulator.network import spared
+from simtx.simulator.node import Node
 from simtx.simulator.sampler import Sampler
 from simtx.simulator.world import World
 from simtx.workload.by_transaction import uniform_numbers
@@ -68,7 +69,7 @@ _COLUMNS: Final = {
     "decision": "decision",
 }
 
-_FAULTS: Final = ("partition", "loss", "duplication", "reorder", "slow", "clock-drift", "broker-outage")
+_FAULTS: Final = ("partition", "loss", "duplication", "reorder", "slow", "clock-drift", "broker-outage", "crash")
 _KNOWN: Final[Mapping[str, str]] = {
     "Scenario": "name title description services hub network broker transaction workload faults policies invariants run deadlocks common_mode "
     "clients sources assumptions uncertainty path overrides _raw",
@@ -101,7 +102,7 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
     for fault in scenario.faults:
         if fault.trigger is not None:
             return "it has a crash that is aimed at an effect"
-        if fault.kind not in _FAULTS and not (fault.kind == "crash" and fault.node == BROKER):
+        if fault.kind not in _FAULTS:
             return f"it has a fault of the kind '{fault.kind}'"
     if scenario.common_mode is not None:
         return "the scenario has a common mode"
@@ -166,6 +167,8 @@ class CompiledWorld(World):
         self._library = layout.bind(load_library())
         super().__init__(scenario, strategy, seed=seed, replication=replication, traced=False)
         self._failure: BaseException | None = None
+        for node in self.nodes.values():
+            node.__class__ = _Node
         self._calls = layout.Calls(
             layout.LEARN(self._learn),
             layout.LEARN(self._duplicate),
@@ -175,6 +178,7 @@ class CompiledWorld(World):
             layout.ENDED(self._ended),
             layout.LEARN(self._link),
             layout.LEARN(self._delivery),
+            layout.RECOVER(self._recover),
         )
         engine = self._library.engine_new(ctypes.byref(self._calls))
         if not engine:
@@ -218,6 +222,7 @@ class CompiledWorld(World):
         head.warmup, head.deadline, head.client_timeout = plan.warmup, clients.deadline, clients.timeout
         head.remote = int(scenario.network.client_zone is not None)
         head.insists, head.again = int(self.clients.insists), int(clients.ask_again != "never")
+        head.crashes = int(any(fault.kind == "crash" for fault in scenario.faults))
         head.deadlocks = _RULES.index(scenario.deadlocks)
         uniform = uniform_numbers()
         for number, name in enumerate(self._names):
@@ -227,7 +232,13 @@ class CompiledWorld(World):
             forced = self._stream(log.forced_write, role, "forced-write")
             jitter = self._stream(uniform, role, "backoff-jitter")
             library.engine_node(
-                engine, number, forced, _FLUSHES.index(log.flush), int(self.nodes[name].disk.instant), jitter
+                engine,
+                number,
+                forced,
+                _FLUSHES.index(log.flush),
+                int(self.nodes[name].disk.instant),
+                jitter,
+                log.lazy_flush,
             )
             if service is not None:
                 library.engine_store(
@@ -282,8 +293,10 @@ class CompiledWorld(World):
         head.redelivery, head.deduplication = spec.redelivery, spec.deduplication_window
         head.publish_timeout = self.policies.publish_timeout
 
-    def _start_relays(self) -> None:
-        for number, name in enumerate(self._names):
+    def start_relays(self, names: Iterable[str]) -> None:
+        """Start the relays of these nodes."""
+        for name in names:
+            number = self._index[name]
             for relay in self.strategy.daemons(name):
                 if not isinstance(relay, Relay):
                     raise NotCompiled("it has a daemon that is no relay")
@@ -345,6 +358,9 @@ class CompiledWorld(World):
     def _duplicate(self, template: int, value: int) -> int:
         return self._learner.duplicate(template, value)
 
+    def _recover(self, node: int, count: int, records: Any) -> int:
+        return self._learner.recover(node, tuple(records[:count]))
+
     def _delivery(self, message: int, which: int) -> int:
         return self._learner.delivery(message, which)
 
@@ -381,7 +397,7 @@ class CompiledWorld(World):
         try:
             self.env.now = self._head.now
             self.clients.over = True
-            self._pull()
+            self.pull()
             self.end_of_arrivals()
             self._push()
         except BaseException as error:  # noqa: BLE001 - as above
@@ -430,7 +446,7 @@ class CompiledWorld(World):
         env, plan = self.env, self.scenario.run
         for injector in self.injectors:
             injector.arm()
-        self._start_relays()
+        self.start_relays(self._names)
         env.call_at(plan.warmup, self._open_window)
         if plan.duration is not None:
             env.call_at(plan.duration, self._time_is_over)
@@ -458,11 +474,11 @@ class CompiledWorld(World):
             self._raise()
             if what != layout.PYTHON:
                 env.now = head.now
-                self._pull()
+                self.pull()
                 return
             env.now, _, _, callback, argument = heappop(env.queue)
             head.now = env.now
-            self._pull()
+            self.pull()
             callback(argument)
             self._push()
 
@@ -480,7 +496,20 @@ class CompiledWorld(World):
         if self._head.error:
             raise NotCompiled(f"the compiled loop gave up (reason {self._head.error})")
 
-    def _pull(self) -> None:
+    def crash(self, name: str) -> None:
+        """A node loses everything volatile."""
+        self._library.engine_crash(self._engine, self._index[name])
+        self.pull()
+
+    def restart(self, name: str) -> None:
+        """A node comes back with what is on disk."""
+        self._library.engine_restart(self._engine, self._index[name])
+        self.start_relays([name])
+        if self.broker is not None:
+            self._library.engine_connected(self._engine, self._index[name])
+        self.pull()
+
+    def pull(self) -> None:
         """What Python's part of the world looks at, as C has it now."""
         head, ledger = self._head, self.ledger
         gauges = self._library.engine_gauges(self._engine)
@@ -609,6 +638,22 @@ class _Broker(Broker):
         """Answer again, and deliver what waits."""
         self.up = True
         self._library.engine_broker_restart(self._engine)
+
+
+class _Node(Node):
+    """A node as faults see it."""
+
+    __slots__ = ()
+
+    def crash(self) -> None:
+        """Lose everything volatile."""
+        if isinstance(self.world, CompiledWorld):
+            self.world.crash(self.name)
+
+    def restart(self) -> None:
+        """Come back with what is on disk."""
+        if isinstance(self.world, CompiledWorld):
+            self.world.restart(self.name)
 
 
 def _nothing(_: int) -> float:
