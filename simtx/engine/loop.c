@@ -136,7 +136,7 @@ struct Work {
   Work *next, *queued; /* in the pool's queue, in the queue of a lock */
   int32_t waits_for;
   int64_t number; /* of its first outbox row; -1: it is numbered when it commits */
-  uint32_t seen;
+  uint32_t seen, scanned;
   int32_t changes, keys;
   int32_t *changed, *locked;
   double *values;
@@ -1398,11 +1398,12 @@ static int reaches(Engine *E, Work *from, Work *work) {
       waiting = actor ? actor->work : NULL;
       if (waiting && (waiting->wait_since < 0 || waiting->waits_for < 0 || !same(E, waiting, from))) waiting = NULL;
     }
-    if (!waiting || waiting->waits_for < 0) continue;
+    if (!waiting || waiting->waits_for < 0 || waiting->scanned == E->seen) continue; /* else those before it are known already */
     Key *row = &E->key[waiting->waits_for];
     Work *blocker = row->owner, *next = row->head;
     while (blocker && blocker != waiting) {
       if (same(E, blocker, work)) return 1;
+      if (blocker->waits_for == waiting->waits_for) blocker->scanned = E->seen;
       if (blocker->seen != E->seen) {
         blocker->seen = E->seen;
         if (reaches(E, blocker, work)) return 1;
@@ -1992,7 +1993,7 @@ static void submit_work(Engine *E, Actor *actor, int number) {
   work->wait_since = -1.0;
   work->waits_for = -1;
   work->number = -1;
-  work->seen = 0;
+  work->seen = work->scanned = 0;
   work->steps = 0;
   for (int i = 0; i < template->steps; i++) work->steps |= (uint64_t)1 << template->step[i];
   actor->work = work;

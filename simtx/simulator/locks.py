@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from simtx.protocols import Transact
 
 if TYPE_CHECKING:
+    from simtx.simulator.row_locks import RowLocks
     from simtx.simulator.store import Store
     from simtx.simulator.work import Work
 
@@ -26,19 +28,67 @@ class Deadlocks:
         self.stores: list[Store] = []
         self.victims = 0
         self.timeouts = 0
+        self._waiting: dict[Work, tuple[RowLocks, str]] = {}  # who waits, and where
+        self._branches: dict[int, list[Work]] = {}  # branches that wait, by their business transaction
+
+    def begin(self, work: Work, store: RowLocks, key: str) -> None:
+        """A local transaction queues for a lock."""
+        self._waiting[work] = store, key
+        if _is_branch(work):
+            self._branches.setdefault(work.tx, []).append(work)
+
+    def end(self, work: Work) -> None:
+        """It queues no more."""
+        if self._waiting.pop(work, None) is not None and _is_branch(work):
+            branches = self._branches[work.tx]
+            branches.remove(work)
+            if not branches:
+                del self._branches[work.tx]
 
     def may_wait(self, work: Work) -> bool:
         """Whether this local transaction, just queued for a lock, may go on waiting."""
         if self.rule == "timeout":
             return True
-        waits = {id(waiting): (waiting, before) for one in self.stores for waiting, before in one.waits()}
         if self.rule == "wait-die":
-            refused = any(_younger(work, other) for other in waits[id(work)][1])
+            refused = any(_younger(work, other) for other in self._before(work))
         else:
-            refused = _ring(work, list(waits.values()))
+            refused = self._ring(work)
         if refused:
             self.victims += 1
         return not refused
+
+    def _before(self, work: Work) -> Iterator[Work]:
+        """Those for whom it waits: the owner of the lock, and who is before it in the queue."""
+        store, key = self._waiting[work]
+        yield store.owners[key]
+        for other in store.waiters[key]:
+            if other is work:
+                return
+            yield other
+
+    def _ring(self, work: Work) -> bool:
+        """Whether somebody for whom this one waits waits for it in turn.
+
+        Who was met in a queue needs not be looked at there again: those before it have been met, too. So a queue is walked once.
+        """
+        seen: set[int] = set()
+        walked: set[int] = set()
+        stack = [work]
+        while stack:
+            other = stack.pop()
+            for waiting in self._branches.get(other.tx, ()) if _is_branch(other) else (other,):
+                if waiting not in self._waiting or id(waiting) in walked:
+                    continue
+                place = self._waiting[waiting]
+                for blocker in self._before(waiting):
+                    if _one(blocker, work):
+                        return True
+                    if self._waiting.get(blocker) == place:
+                        walked.add(id(blocker))
+                    if id(blocker) not in seen:
+                        seen.add(id(blocker))
+                        stack.append(blocker)
+        return False
 
 
 def _is_branch(work: Work) -> bool:
@@ -48,24 +98,6 @@ def _is_branch(work: Work) -> bool:
 
 def _younger(work: Work, other: Work) -> bool:
     return _is_branch(work) and work.tx > other.tx
-
-
-def _ring(work: Work, waits: list[tuple[Work, list[Work]]]) -> bool:
-    """Whether somebody for whom this one waits waits for it in turn."""
-    seen: set[int] = set()
-    stack = [work]
-    while stack:
-        other = stack.pop()
-        for waiting, before in waits:
-            if not _one(waiting, other):
-                continue
-            for blocker in before:
-                if _one(blocker, work):
-                    return True
-                if id(blocker) not in seen:
-                    seen.add(id(blocker))
-                    stack.append(blocker)
-    return False
 
 
 def _one(work: Work, other: Work) -> bool:

@@ -7,7 +7,7 @@ across stores that is the business of the scenario's deadlock rule (`simtx.simul
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from simtx.protocols import Status, Transact
@@ -71,6 +71,7 @@ class RowLocks(Tables):
             self.lock_waits.enter(env.now)
             env.call_in(self._lock_timeout, self._give_up, work)
         self.waiters.setdefault(key, deque()).append(work)
+        self._deadlocks.begin(work, self, key)
         if not self._deadlocks.may_wait(work):
             self._leave(work, "deadlock")
             self.drop(work, "failed")
@@ -96,18 +97,11 @@ class RowLocks(Tables):
         seconds = node.env.now - work.wait_since
         self.lock_waits.leave(node.env.now, work.wait_since)
         work.wait_since = -1.0
+        self._deadlocks.end(work)
         if record is not None:
             record.lock_wait += seconds
         if node.journal is not None:
             node.journal.waited(work.tx, seconds, end)
-
-    def waits(self) -> Iterator[tuple[Work, list[Work]]]:
-        """Every local transaction that waits for a lock here, with those it waits for: the owner, and who is before it in the queue."""
-        for key, queue in self.waiters.items():
-            before = [self.owners[key]]
-            for work in queue:
-                yield work, list(before)
-                before.append(work)
 
     def _count(self, work: Work, freed: Sequence[str]) -> None:
         """These locks end now, released or lost in a crash: for how long they were held."""
@@ -137,6 +131,7 @@ class RowLocks(Tables):
             queue = self.waiters.get(key)
             if queue:
                 follower = queue.popleft()
+                self._deadlocks.end(follower)
                 if not queue:
                     del self.waiters[key]
                 self._own(follower, key)
