@@ -16,7 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = Path(sys.executable).parent
 
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "--durations", "15"]
+# One worker more than two cores have: tests of real runs wait for most of their time.
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "worksteal", "--durations", "15"]
 
 CHECKS: dict[str, list[str]] = {
     "format": [str(SCRIPTS / "ruff"), "format", "--check", "."],

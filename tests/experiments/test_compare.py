@@ -187,6 +187,7 @@ def by_value() -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
+@pytest.mark.heavy  # in short: test_pool.py, and a sweep's in sweep/test_interruptions.py
 def test_a_dying_worker_ends_nothing(small: simtx.Scenario, comparison: simtx.Comparison) -> None:
     """What was under way with it is played again; the runs that kill whatever worker plays them are failures with a name."""
     by_value()

@@ -27,13 +27,13 @@ PATIENCE = 60.0
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["2pc", pytest.param("outbox", marks=pytest.mark.heavy)])
 def test_nothing_is_violated(strategy: str) -> None:
-    result = soak(strategy, minutes=1 / 6, every=0.5, seed=3)
+    result = soak(strategy, minutes=1 / 8, every=0.4, seed=3)
     assert result.ok, result.text
     assert result.rounds >= 1
-    assert result.transactions == sum(result.outcomes.values()) > 50
-    assert result.outcomes["committed"] > 10, result.text
-    assert result.kinds["kill"] >= 2, result.text
-    assert result.kinds["pause"] >= 1, result.text
+    assert result.transactions == sum(result.outcomes.values()) > 0
+    assert result.outcomes["committed"] > 0, result.text
+    assert result.kinds["kill"] >= 1, result.text
+    assert sum(result.kinds.values()) >= 2, result.text
     assert 0 < len(result.listening) <= result.kinds["kill"]
     assert not any(result.losses.values())
     assert not result.interrupted
