@@ -35,6 +35,7 @@ class ProtocolModel(Steps):
             who is slow in nothing. `direct` tells afterwards whether everything did.
         shared: Several processes will search.
         symmetry: Find out which participants are alike.
+        deadline: When a search of this model is over, by the monotonic clock.
 
     Attributes:
         strategy: The strategy with its policies.
@@ -48,7 +49,14 @@ class ProtocolModel(Steps):
     """
 
     def __init__(
-        self, strategy: Strategy, scope: Scope, *, fused: bool = True, shared: bool = False, symmetry: bool = False
+        self,
+        strategy: Strategy,
+        scope: Scope,
+        *,
+        fused: bool = True,
+        shared: bool = False,
+        symmetry: bool = False,
+        deadline: float | None = None,
     ) -> None:
         strategy = configured(strategy, POLICIES)
         variants = scope.variants(alike=symmetry)
@@ -66,6 +74,7 @@ class ProtocolModel(Steps):
         self.judge = Judge(scope, self.locals, self.observations, variants[0][1])
         found = Symmetry(self) if symmetry and not scope.repeats else None  # a variant then matters to the end
         self.symmetry = found if found is not None and found.classes else None
+        self._deadline = deadline
         self._checked: dict[tuple[int, int, int, int], tuple[Any, tuple[Digest, ...]]] = {}
         if self.symmetry is not None:
             self.calmly = self._check
@@ -77,7 +86,7 @@ class ProtocolModel(Steps):
 
     def always(self) -> dict[str, Callable[[State], bool]]:
         """Predicates of every state."""
-        return {**self.judge.always(), "termination": Termination(self.successors)}
+        return {**self.judge.always(), "termination": Termination(self.successors, self._deadline)}
 
     def model(self, only: str | None = None) -> Model[State]:
         """The model for `explore`.

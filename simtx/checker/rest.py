@@ -8,13 +8,19 @@ the same trap is there, in a smaller scope, when they are spent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from random import Random
+from time import monotonic
 from typing import Any, Final
 
 from simtx.checker.layout import ENDED, HALTED, State
 from simtx.errors import ScenarioError
 
-_MOST: Final = 50_000
-"""States that a search for an end looks at; beyond that the run gets the benefit of the doubt."""
+_LONG: Final = 1_000
+"""Steps of a way on which no end has come; the longest that the protocols of simtx take is a tenth of it."""
+_WIDE: Final = 5_000
+"""States that a search of every way looks at."""
+_WALKS: Final = 3
+"""Random walks where there are more."""
 
 
 class Termination:
@@ -24,12 +30,20 @@ class Termination:
     one. Only where that goes round in a circle every way is looked at. States are known by their hashes, which are a tenth of their size:
     two that share one could at worst hide a trap of a single state.
 
+    A machine that counts how often it has answered itself goes round in no circle: each state is another one. So a way that is longer than any
+    that leads to an end is left for random ones, which favour nobody: whatever can end it gets its turn. If none of them comes to an end
+    either, there is none, as far as anybody could wait for it.
+
     Args:
         successors: Everything that can happen in a state.
+        deadline: When to give up looking, by the monotonic clock: the search that asks is over then, too, and is not complete.
     """
 
-    def __init__(self, successors: Callable[[State], Iterable[tuple[Any, State]]]) -> None:
+    def __init__(
+        self, successors: Callable[[State], Iterable[tuple[Any, State]]], deadline: float | None = None
+    ) -> None:
         self._successors = successors
+        self._deadline = deadline
         self._ending: set[int] = set()
 
     def __call__(self, state: State) -> bool:
@@ -41,18 +55,23 @@ class Termination:
         except ScenarioError:  # of a state on the way: the search comes there itself, and tells of it
             return True
 
+    def _late(self) -> bool:
+        return self._deadline is not None and monotonic() >= self._deadline
+
     def _ends(self, state: State) -> bool:
         ending = self._ending
         way: dict[int, None] = {}
         here = state
-        while not here[5] & (ENDED | HALTED) and len(way) < _MOST:
+        while not here[5] & (ENDED | HALTED):
             key = hash(here)
             if key in ending:
                 break
-            if key in way:
-                if not self._has_end(state):
+            if key in way or len(way) >= _LONG:
+                if not (self._has_end(state) if key in way else self._comes_to_an_end(state)):
                     return False
                 ending.add(hash(state))
+                return True
+            if self._late():
                 return True
             way[key] = None
             _, here = next(iter(self._successors(here)))
@@ -60,13 +79,27 @@ class Termination:
         return True
 
     def _has_end(self, state: State) -> bool:
+        """Whether any way leads to an end, by a search of all; if they are too many, by some of them."""
         seen = {state}
         ahead = [state]
-        while ahead and len(seen) < _MOST:
+        while ahead and len(seen) < _WIDE:
+            if self._late():
+                return True
             for _, after in self._successors(ahead.pop()):
                 if after[5] & (ENDED | HALTED):
                     return True
                 if after not in seen:
                     seen.add(after)
                     ahead.append(after)
-        return bool(ahead)
+        return bool(ahead) and self._comes_to_an_end(state)
+
+    def _comes_to_an_end(self, state: State) -> bool:
+        """Whether one of some random ways leads to an end; always the same ones."""
+        chance = Random(0)  # noqa: S311 - nothing secret
+        for _ in range(_WALKS):
+            here = state
+            for _ in range(_LONG):
+                if here[5] & (ENDED | HALTED) or hash(here) in self._ending or self._late():
+                    return True
+                here = chance.choice([after for _, after in self._successors(here)])
+        return False

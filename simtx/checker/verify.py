@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from html import escape
-from typing import Any
+from time import monotonic
+from typing import Any, Final
 
 from simtx.arguments import named
 from simtx.checker.exploration import Exploration, Progress
@@ -322,13 +323,16 @@ def verify_scope(
     A state does not tell whether a step was refused on the way to it. So what has to happen when nothing is in the way (`validity`) is
     looked at in an exploration of its own, of the same plans without faults and refusals, unless that is what the scope is. Neither can rows of an
     outbox change places where there is but one transaction, or no budget for it: so where there are long-running machines, two transactions
-    of two steps are explored beside, of which one numbers its rows first and commits last.
+    of two steps are explored beside, of which one numbers its rows first and commits last. All of them share the time that there is.
     """
+    clock = _Clock(limits)
 
     def explored(*, fused: bool) -> tuple[ProtocolModel, Exploration]:
-        model = ProtocolModel(strategy, scope, fused=fused, shared=workers != 1, symmetry=symmetry)
+        model = ProtocolModel(
+            strategy, scope, fused=fused, shared=workers != 1, symmetry=symmetry, deadline=clock.deadline
+        )
         with _arguments_of_verify():
-            return model, explore(model.model(), symmetry=model.symmetry is not None, workers=workers, **limits)
+            return model, explore(model.model(), symmetry=model.symmetry is not None, workers=workers, **clock.limits())
 
     model, exploration = explored(fused=True)
     if model.fused and model.direct:  # a node that is down may then lose messages: look at that too
@@ -336,10 +340,42 @@ def verify_scope(
     alike = ""
     if symmetry:
         alike = f"{model.symmetry.words} are alike" if model.symmetry is not None else "no two participants are alike"
-    verdict = _verdict(strategy, model, exploration, alike)
+    verdict = _verdict(strategy, model, clock.told(exploration), alike)
     if scope.participants > 1 and not scope.overtakes and _has_daemons(model):
-        verdict = _with_overtaking(verdict, strategy, limits)
-    return verdict if scope == scope.faultless() else _with_validity(verdict, strategy, limits)
+        verdict = _with_overtaking(verdict, strategy, clock)
+    return verdict if scope == scope.faultless() else _with_validity(verdict, strategy, clock)
+
+
+class _Clock:
+    """The limits of an exploration, and of those that are made beside it in the time that is left.
+
+    Args:
+        limits: As for `explore`.
+
+    Attributes:
+        deadline: When the time is over, by the monotonic clock; None: never.
+    """
+
+    def __init__(self, limits: dict[str, Any]) -> None:
+        self._limits = limits
+        self._seconds: Any = limits.get("max_seconds")
+        number = isinstance(self._seconds, int | float) and not isinstance(self._seconds, bool)
+        known = number and self._seconds > 0  # else `explore` says what is wrong with it
+        self.deadline: float | None = monotonic() + self._seconds if known else None
+
+    def limits(self, **changes: Any) -> dict[str, Any]:
+        """The limits now; where no time is left, next to none."""
+        left = self._seconds if self.deadline is None else max(self.deadline - monotonic(), _NEXT_TO_NOTHING_S)
+        return {**self._limits, "max_seconds": left, **changes}
+
+    def told(self, exploration: Exploration) -> Exploration:
+        """An exploration that the time has ended, with the time that was asked for."""
+        if not exploration.stopped.startswith("max_seconds="):
+            return exploration
+        return replace(exploration, stopped=f"max_seconds={self._seconds:g} reached")
+
+
+_NEXT_TO_NOTHING_S: Final = 1e-6
 
 
 @contextmanager
@@ -358,18 +394,19 @@ def _has_daemons(model: ProtocolModel) -> bool:
     return any(True for name in model.nodes for _ in model.strategy.daemons(name))
 
 
-def _with_overtaking(verdict: Verdict, strategy: Strategy, limits: dict[str, Any]) -> Verdict:
+def _with_overtaking(verdict: Verdict, strategy: Strategy, clock: _Clock) -> Verdict:
     """The verdict, completed by two transactions that commit in another order than that of their outbox rows."""
     scope = Scope(participants=2, messages=2, overtakes=1, crashes=0, duplicates=0, timeouts=0, refusals=False)
-    model = ProtocolModel(strategy, scope)
-    return _completed(verdict, strategy, model, explore(model.model(), **{**limits, "progress": False}))
+    model = ProtocolModel(strategy, scope, deadline=clock.deadline)
+    exploration = explore(model.model(), **clock.limits(progress=False))
+    return _completed(verdict, strategy, model, clock.told(exploration))
 
 
-def _with_validity(verdict: Verdict, strategy: Strategy, limits: dict[str, Any]) -> Verdict:
+def _with_validity(verdict: Verdict, strategy: Strategy, clock: _Clock) -> Verdict:
     """The verdict, completed by what the same plans come to without faults and refusals."""
     model = ProtocolModel(strategy, verdict.scope.faultless())
-    exploration = explore(model.model(only="validity"), **{**limits, "progress": False})
-    return _completed(verdict, strategy, model, exploration)
+    exploration = explore(model.model(only="validity"), **clock.limits(progress=False))
+    return _completed(verdict, strategy, model, clock.told(exploration))
 
 
 def _completed(verdict: Verdict, strategy: Strategy, model: ProtocolModel, exploration: Exploration) -> Verdict:

@@ -169,6 +169,15 @@ class Done:
 
 
 Event: TypeAlias = Message | Request | Delivery | Timer | Done
+EventSort: TypeAlias = Literal["message", "request", "delivery", "timer", "done"]
+
+_CLASSES: dict[EventSort, type] = {
+    "message": Message,
+    "request": Request,
+    "delivery": Delivery,
+    "timer": Timer,
+    "done": Done,
+}
 
 OutboxRow: TypeAlias = tuple[int, Message] | tuple[int, Message, int]
 """A row of the outbox as it is read: its number, its message, and, below the horizon, the number of the local transaction that wrote it."""
@@ -399,6 +408,7 @@ class Transition:
         action: Name of the method that handles it; it returns the effects and may change ``self.state``.
         to: The states that the machine may be in afterwards.
         note: What happens, in a few words, for the diagram.
+        of: The sort of the event: a peer may send a message whose kind is the name of a timer. None: whatever has this kind.
     """
 
     state: str
@@ -406,6 +416,7 @@ class Transition:
     action: str
     to: tuple[str, ...]
     note: str = ""
+    of: EventSort | None = None
 
 
 class Machine:
@@ -427,7 +438,7 @@ class Machine:
     #: Which kinds of messages this role receives, and what the body of each has to be (`simtx.protocols.bodies`). Real hosts refuse all others, also
     #: kinds that are those of a timer or of a request. Empty: every message is let in.
     bodies: ClassVar[Mapping[str, Callable[[Any], bool]]] = {}
-    _table: ClassVar[dict[str, dict[str, Callable[[Any, Any], list[Effect]]]]] = {}
+    _tables: ClassVar[dict[type, dict[str, dict[str, Callable[[Any, Any], list[Effect]]]]]] = {}
 
     def __init__(self, node: str, tx: int) -> None:
         self.node = node
@@ -437,10 +448,12 @@ class Machine:
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Compile the transition table, with the methods of this very class: an override in a subclass counts."""
         super().__init_subclass__(**arguments)
-        table: dict[str, dict[str, Callable[[Any, Any], list[Effect]]]] = {}
+        tables: dict[type, dict[str, dict[str, Callable[[Any, Any], list[Effect]]]]] = {}
         for row in cls.transitions:
-            table.setdefault(row.state, {})[row.event] = getattr(cls, row.action)
-        cls._table = table
+            for sort, kind in _CLASSES.items():
+                if row.of is None or row.of == sort:
+                    tables.setdefault(kind, {}).setdefault(row.state, {})[row.event] = getattr(cls, row.action)
+        cls._tables = tables
 
     def handle(self, event: Event) -> list[Effect]:
         """React to one event.
@@ -449,7 +462,7 @@ class Machine:
             PeerFault: The event is one that no correct peer causes in this state.
         """
         try:
-            action = self._table[self.state][event.kind]
+            action = self._tables[event.__class__][self.state][event.kind]
         except KeyError:
             return self.unexpected(event)
         return action(self, event)

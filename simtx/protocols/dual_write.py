@@ -107,13 +107,14 @@ class DualWriteService(Machine):
     role: ClassVar[str] = "service"
     initial: ClassVar[str] = "idle"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "begin", "start", ("writing", "announcing"), "run step 0"),
+        Transition("idle", "begin", "start", ("writing", "announcing"), "run step 0", of="request"),
         Transition(
             "idle",
             "step-done",
             "start",
             ("writing", "announcing", "finished"),
             "run the next step; too many hops: alert",
+            of="delivery",
         ),
         Transition(
             "idle",
@@ -121,6 +122,7 @@ class DualWriteService(Machine):
             "start",
             ("writing", "announcing", "finished"),
             "undo the step before; too many hops: alert",
+            of="delivery",
         ),
         Transition(
             "announcing",
@@ -128,14 +130,16 @@ class DualWriteService(Machine):
             "announced",
             ("writing", "announcing", "finished"),
             "broker-first: now the local transaction",
+            of="done",
         ),
-        Transition("announcing", "republish", "republish", ("announcing",), "broker-first: publish again"),
+        Transition("announcing", "republish", "republish", ("announcing",), "broker-first: publish again", of="timer"),
         Transition(
             "writing",
             "action",
             "acted",
             ("publishing", "waiting", "finished", "writing", "announcing"),
             "done: publish; failed: back off",
+            of="done",
         ),
         Transition(
             "writing",
@@ -143,23 +147,34 @@ class DualWriteService(Machine):
             "undone",
             ("publishing", "waiting", "finished", "writing", "announcing"),
             "done: publish; else: back off",
+            of="done",
         ),
-        Transition("waiting", "backoff", "again", ("writing",), "repeat"),
+        Transition("waiting", "backoff", "again", ("writing",), "repeat", of="timer"),
         Transition(
             "publishing",
             "published",
             "published",
             ("publishing", "finished", "writing", "announcing"),
             "acknowledge or answer; failed: back off",
+            of="done",
         ),
-        Transition("publishing", "republish", "republish", ("publishing",), "publish again"),
+        Transition("publishing", "republish", "republish", ("publishing",), "publish again", of="timer"),
         *(
-            Transition(state, event, "enqueue", (state,), "wait its turn")
+            Transition(
+                state, event, "enqueue", (state,), "wait its turn", of="request" if event == "begin" else "delivery"
+            )
             for state in ("announcing", "waiting", "publishing")
             for event in ("begin", "step-done", "step-refused")
         ),
         *(
-            Transition(state, event, "nothing", ("finished" if state == "idle" else state,), "nothing is ever parked")
+            Transition(
+                state,
+                event,
+                "nothing",
+                ("finished" if state == "idle" else state,),
+                "nothing is ever parked",
+                of="request",
+            )
             for state in ("idle", "announcing", "waiting", "publishing")
             for event in ("retry", "skip", "resolve")
         ),

@@ -98,38 +98,73 @@ class OutboxService(Machine):
     role: ClassVar[str] = "service"
     initial: ClassVar[str] = "idle"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "begin", "begin", ("acting",), "run step 0; inbox row and event in one local transaction"),
-        Transition("idle", "step-done", "advance", ("acting", "parked"), "run the next step; too many hops: park"),
         Transition(
-            "idle", "step-refused", "retreat", ("undoing", "parked"), "undo the step before; too many hops: park"
+            "idle",
+            "begin",
+            "begin",
+            ("acting",),
+            "run step 0; inbox row and event in one local transaction",
+            of="request",
         ),
-        Transition("idle", "completed", "close", ("finished",), "the chain is done"),
-        Transition("idle", "retry", "nothing", ("finished",), "nothing is parked"),
-        Transition("idle", "skip", "nothing", ("finished",), "nothing is parked"),
-        Transition("idle", "resolve", "nothing", ("finished",), "nothing is parked"),
         Transition(
-            "acting", "action", "acted", ("finished", "waiting", "parked"), "acknowledge or answer; failed: back off"
+            "idle",
+            "step-done",
+            "advance",
+            ("acting", "parked"),
+            "run the next step; too many hops: park",
+            of="delivery",
         ),
-        Transition("acting", "give-up", "gave_up", ("finished", "waiting"), "the refusal is stored: answer aborted"),
         Transition(
-            "undoing", "compensation", "undone", ("finished", "waiting", "parked"), "acknowledge; else: back off"
+            "idle",
+            "step-refused",
+            "retreat",
+            ("undoing", "parked"),
+            "undo the step before; too many hops: park",
+            of="delivery",
         ),
-        Transition("waiting", "backoff", "again", ("acting", "undoing"), "repeat"),
-        Transition("waiting", "begin", "later", ("waiting",), "a copy"),
-        Transition("waiting", "step-done", "later", ("waiting",), "a copy: the broker brings it again"),
-        Transition("waiting", "step-refused", "later", ("waiting",), "a copy: the broker brings it again"),
-        Transition("waiting", "completed", "later", ("waiting",), "the broker brings it again"),
-        Transition("waiting", "retry", "later", ("waiting",), "it repeats by itself"),
-        Transition("waiting", "skip", "later", ("waiting",), "it repeats by itself"),
-        Transition("waiting", "resolve", "later", ("waiting",), "it repeats by itself"),
-        Transition("parked", "retry", "retry", ("acting", "undoing"), "operator: repeat"),
-        Transition("parked", "skip", "skip", ("settling",), "operator: send the event on"),
-        Transition("parked", "resolve", "resolve", ("settling",), "operator: dealt with by hand"),
-        Transition("parked", "begin", "later", ("parked",), "a copy"),
-        Transition("parked", "step-done", "hold", ("parked",), "a copy of what is parked: acknowledge"),
-        Transition("parked", "step-refused", "hold", ("parked",), "a copy of what is parked: acknowledge"),
-        Transition("parked", "completed", "later", ("parked",), "the broker brings it again"),
-        Transition("settling", "settled", "settled", ("finished", "parked"), "failed: stays parked"),
+        Transition("idle", "completed", "close", ("finished",), "the chain is done", of="delivery"),
+        Transition("idle", "retry", "nothing", ("finished",), "nothing is parked", of="request"),
+        Transition("idle", "skip", "nothing", ("finished",), "nothing is parked", of="request"),
+        Transition("idle", "resolve", "nothing", ("finished",), "nothing is parked", of="request"),
+        Transition(
+            "acting",
+            "action",
+            "acted",
+            ("finished", "waiting", "parked"),
+            "acknowledge or answer; failed: back off",
+            of="done",
+        ),
+        Transition(
+            "acting", "give-up", "gave_up", ("finished", "waiting"), "the refusal is stored: answer aborted", of="done"
+        ),
+        Transition(
+            "undoing",
+            "compensation",
+            "undone",
+            ("finished", "waiting", "parked"),
+            "acknowledge; else: back off",
+            of="done",
+        ),
+        Transition("waiting", "backoff", "again", ("acting", "undoing"), "repeat", of="timer"),
+        Transition("waiting", "begin", "later", ("waiting",), "a copy", of="request"),
+        Transition("waiting", "step-done", "later", ("waiting",), "a copy: the broker brings it again", of="delivery"),
+        Transition(
+            "waiting", "step-refused", "later", ("waiting",), "a copy: the broker brings it again", of="delivery"
+        ),
+        Transition("waiting", "completed", "later", ("waiting",), "the broker brings it again", of="delivery"),
+        Transition("waiting", "retry", "later", ("waiting",), "it repeats by itself", of="request"),
+        Transition("waiting", "skip", "later", ("waiting",), "it repeats by itself", of="request"),
+        Transition("waiting", "resolve", "later", ("waiting",), "it repeats by itself", of="request"),
+        Transition("parked", "retry", "retry", ("acting", "undoing"), "operator: repeat", of="request"),
+        Transition("parked", "skip", "skip", ("settling",), "operator: send the event on", of="request"),
+        Transition("parked", "resolve", "resolve", ("settling",), "operator: dealt with by hand", of="request"),
+        Transition("parked", "begin", "later", ("parked",), "a copy", of="request"),
+        Transition("parked", "step-done", "hold", ("parked",), "a copy of what is parked: acknowledge", of="delivery"),
+        Transition(
+            "parked", "step-refused", "hold", ("parked",), "a copy of what is parked: acknowledge", of="delivery"
+        ),
+        Transition("parked", "completed", "later", ("parked",), "the broker brings it again", of="delivery"),
+        Transition("settling", "settled", "settled", ("finished", "parked"), "failed: stays parked", of="done"),
     )
     bodies: ClassVar[Mapping[str, Form]] = EVENTS
 

@@ -72,14 +72,21 @@ class Relay(Machine):
     role: ClassVar[str] = "relay"
     initial: ClassVar[str] = "stopped"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("stopped", "start", "start", ("running",), "read what a crash has left; poll at a random phase"),
-        Transition("running", "poll", "poll", ("running",), "read unmarked rows"),
-        Transition("running", "wake", "wake", ("running",), "a local transaction wrote rows: read at once"),
-        Transition("running", "rows", "publish", ("running",), "publish the first row of each transaction"),
         Transition(
-            "running", "published", "published", ("running",), "acknowledged: mark, publish the next; failed: hold"
+            "stopped", "start", "start", ("running",), "read what a crash has left; poll at a random phase", of="timer"
         ),
-        Transition("running", "backoff", "again", ("running",), "publish the held rows again"),
+        Transition("running", "poll", "poll", ("running",), "read unmarked rows", of="timer"),
+        Transition("running", "wake", "wake", ("running",), "a local transaction wrote rows: read at once", of="timer"),
+        Transition("running", "rows", "publish", ("running",), "publish the first row of each transaction", of="done"),
+        Transition(
+            "running",
+            "published",
+            "published",
+            ("running",),
+            "acknowledged: mark, publish the next; failed: hold",
+            of="done",
+        ),
+        Transition("running", "backoff", "again", ("running",), "publish the held rows again", of="timer"),
     )
 
     def __init__(self, node: str, policies: Policies = DEFAULT_POLICIES, reader: Reader = "marks") -> None:

@@ -59,6 +59,7 @@ from simtx.protocols.contract import (
     CancelTimer,
     Decided,
     Effect,
+    EventSort,
     Forget,
     Machine,
     Message,
@@ -105,9 +106,17 @@ _REFUSED_TO: Final = ("running", "halting", "compensating", "aborted", "stuck")
 _SKIP_TO: Final = ("stuck", "running", "compensating", "committed", "aborted")
 
 
+_SORTS: Final[dict[str, EventSort]] = {
+    **dict.fromkeys(("begin", "retry", "skip", "resolve"), "request"),
+    **dict.fromkeys(("reply", "backoff"), "timer"),
+}
+
+
 def _rows(state: str, action: str, events: str) -> tuple[Transition, ...]:
     """Rows of events that change nothing: late ones, duplicates, and requests that are out of place. They bear no note."""
-    return tuple(Transition(state, event, action, (state,)) for event in events.split())
+    return tuple(
+        Transition(state, event, action, (state,), of=_SORTS.get(event, "message")) for event in events.split()
+    )
 
 
 class Orchestrator(Machine):
@@ -129,34 +138,64 @@ class Orchestrator(Machine):
     initial: ClassVar[str] = "idle"
     by_step: ClassVar[tuple[str, ...]] = ("attempts", "cause", "status")
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "begin", "_begin", ("running",), "record the plan; command the first steps"),
+        Transition("idle", "begin", "_begin", ("running",), "record the plan; command the first steps", of="request"),
         *_rows("idle", "_stray", "done refused error undone reply backoff retry skip resolve"),
         *_rows("running", "_ignore", "begin retry skip resolve"),
-        Transition("running", "done", "_done", ("running", "committed"), "record; command the next steps, or answer"),
-        Transition("running", "refused", "_refused", _REFUSED_TO, "turn back; after the pivot: stuck"),
-        Transition("running", "error", "_error", ("running", "halting", "compensating"), "back off, or turn back"),
-        Transition("running", "reply", "_overdue", ("running", "compensating"), "command again, or turn back"),
-        Transition("running", "backoff", "_again", ("running",), "command again"),
+        Transition(
+            "running",
+            "done",
+            "_done",
+            ("running", "committed"),
+            "record; command the next steps, or answer",
+            of="message",
+        ),
+        Transition("running", "refused", "_refused", _REFUSED_TO, "turn back; after the pivot: stuck", of="message"),
+        Transition(
+            "running", "error", "_error", ("running", "halting", "compensating"), "back off, or turn back", of="message"
+        ),
+        Transition(
+            "running", "reply", "_overdue", ("running", "compensating"), "command again, or turn back", of="timer"
+        ),
+        Transition("running", "backoff", "_again", ("running",), "command again", of="timer"),
         *_rows("halting", "_ignore", "begin backoff retry skip resolve"),
-        Transition("halting", "done", "_halted", ("halting", "compensating"), "one branch less"),
-        Transition("halting", "refused", "_halted", ("halting", "compensating", "aborted"), "one branch less"),
-        Transition("halting", "error", "_halted", ("halting", "compensating"), "outcome unknown: one branch less"),
-        Transition("halting", "reply", "_abandon", ("compensating",), "give up the other branches"),
+        Transition("halting", "done", "_halted", ("halting", "compensating"), "one branch less", of="message"),
+        Transition(
+            "halting", "refused", "_halted", ("halting", "compensating", "aborted"), "one branch less", of="message"
+        ),
+        Transition(
+            "halting", "error", "_halted", ("halting", "compensating"), "outcome unknown: one branch less", of="message"
+        ),
+        Transition("halting", "reply", "_abandon", ("compensating",), "give up the other branches", of="timer"),
         *_rows("compensating", "_ignore", "begin done refused retry skip resolve"),
-        Transition("compensating", "undone", "_undone", ("compensating", "aborted"), "record; undo the steps before"),
-        Transition("compensating", "error", "_error", ("compensating", "stuck"), "back off, or give up"),
-        Transition("compensating", "reply", "_overdue", ("compensating", "stuck"), "command again, or give up"),
-        Transition("compensating", "backoff", "_again", ("compensating",), "command again"),
+        Transition(
+            "compensating",
+            "undone",
+            "_undone",
+            ("compensating", "aborted"),
+            "record; undo the steps before",
+            of="message",
+        ),
+        Transition("compensating", "error", "_error", ("compensating", "stuck"), "back off, or give up", of="message"),
+        Transition(
+            "compensating", "reply", "_overdue", ("compensating", "stuck"), "command again, or give up", of="timer"
+        ),
+        Transition("compensating", "backoff", "_again", ("compensating",), "command again", of="timer"),
         *_rows("stuck", "_ignore", "begin"),
-        Transition("stuck", "done", "_freed", ("stuck", "running", "committed"), "other branches go on"),
-        Transition("stuck", "refused", "_refused", ("stuck",), "another one"),
-        Transition("stuck", "undone", "_freed", ("stuck", "compensating", "aborted"), "other branches go on"),
-        Transition("stuck", "error", "_error", ("stuck",), "back off, or give up"),
-        Transition("stuck", "reply", "_overdue", ("stuck",), "command again, or give up"),
-        Transition("stuck", "backoff", "_again", ("stuck",), "command again"),
-        Transition("stuck", "retry", "_retry", ("running", "compensating"), "the operator has removed the cause"),
-        Transition("stuck", "skip", "_skip", _SKIP_TO, "the operator answers for the step"),
-        Transition("stuck", "resolve", "_resolve", ("committed", "aborted"), "the operator has done the rest"),
+        Transition("stuck", "done", "_freed", ("stuck", "running", "committed"), "other branches go on", of="message"),
+        Transition("stuck", "refused", "_refused", ("stuck",), "another one", of="message"),
+        Transition(
+            "stuck", "undone", "_freed", ("stuck", "compensating", "aborted"), "other branches go on", of="message"
+        ),
+        Transition("stuck", "error", "_error", ("stuck",), "back off, or give up", of="message"),
+        Transition("stuck", "reply", "_overdue", ("stuck",), "command again, or give up", of="timer"),
+        Transition("stuck", "backoff", "_again", ("stuck",), "command again", of="timer"),
+        Transition(
+            "stuck", "retry", "_retry", ("running", "compensating"), "the operator has removed the cause", of="request"
+        ),
+        Transition("stuck", "skip", "_skip", _SKIP_TO, "the operator answers for the step", of="request"),
+        Transition(
+            "stuck", "resolve", "_resolve", ("committed", "aborted"), "the operator has done the rest", of="request"
+        ),
     )
     bodies: ClassVar[Mapping[str, Form]] = {
         "done": forms.index,

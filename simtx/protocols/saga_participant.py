@@ -56,15 +56,17 @@ class Participant(Machine):
     role: ClassVar[str] = "participant"
     initial: ClassVar[str] = "idle"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "do", "_command", ("working",), "run the action"),
-        Transition("idle", "undo", "_command", ("working",), "run the compensation"),
-        Transition("idle", "resolve", "_command", ("working",), "look the action up, fence it"),
-        Transition("working", "do", "_queue", ("working",), "wait"),
-        Transition("working", "undo", "_queue", ("working",), "wait"),
-        Transition("working", "resolve", "_queue", ("working",), "wait"),
-        Transition("working", "action", "_acted", ("idle", "working"), "reply done, refused or error"),
-        Transition("working", "compensation", "_compensated", ("idle", "working"), "reply undone or error"),
-        Transition("working", "resolution", "_resolved", ("idle", "working"), "reply done, refused or error"),
+        Transition("idle", "do", "_command", ("working",), "run the action", of="message"),
+        Transition("idle", "undo", "_command", ("working",), "run the compensation", of="message"),
+        Transition("idle", "resolve", "_command", ("working",), "look the action up, fence it", of="message"),
+        Transition("working", "do", "_queue", ("working",), "wait", of="message"),
+        Transition("working", "undo", "_queue", ("working",), "wait", of="message"),
+        Transition("working", "resolve", "_queue", ("working",), "wait", of="message"),
+        Transition("working", "action", "_acted", ("idle", "working"), "reply done, refused or error", of="done"),
+        Transition("working", "compensation", "_compensated", ("idle", "working"), "reply undone or error", of="done"),
+        Transition(
+            "working", "resolution", "_resolved", ("idle", "working"), "reply done, refused or error", of="done"
+        ),
     )
     bodies: ClassVar[Mapping[str, Form]] = {"do": step, "undo": step, "resolve": step}
 

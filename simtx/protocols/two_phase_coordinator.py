@@ -58,15 +58,16 @@ class Coordinator(Machine):
     role: ClassVar[str] = "coordinator"
     initial: ClassVar[str] = "idle"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "begin", "begin", ("voting", "finished"), "PREPARE to all"),
-        Transition("idle", "yes", "presume_abort", ("finished",), "not known, so aborted: ABORT"),
-        Transition("idle", "inquiry", "presume_abort", ("finished",), "not known, so aborted: ABORT"),
+        Transition("idle", "begin", "begin", ("voting", "finished"), "PREPARE to all", of="request"),
+        Transition("idle", "yes", "presume_abort", ("finished",), "not known, so aborted: ABORT", of="message"),
+        Transition("idle", "inquiry", "presume_abort", ("finished",), "not known, so aborted: ABORT", of="message"),
         Transition(
             "voting",
             "yes",
             "take_yes",
             ("voting", "committing"),
             "count; the last vote: force commit, answer, COMMIT to YES voters",
+            of="message",
         ),
         Transition(
             "voting",
@@ -74,17 +75,37 @@ class Coordinator(Machine):
             "take_read",
             ("voting", "committing", "finished"),
             "drop out; all READ: answer, nothing to log",
-        ),
-        Transition("voting", "no", "take_no", ("voting", "finished"), "lazy abort, answer, ABORT to YES voters"),
-        Transition("voting", "vote", "miss_votes", ("finished",), "too late: lazy abort, answer, ABORT to YES voters"),
-        Transition("voting", "inquiry", "stay_silent", ("voting",), "not decided yet: silence"),
-        Transition(
-            "committing", "ack", "take_acknowledgement", ("committing", "finished"), "count; the last one: lazy end"
+            of="message",
         ),
         Transition(
-            "committing", "acknowledgement", "repeat_commit", ("committing",), "COMMIT again to those without ACK"
+            "voting", "no", "take_no", ("voting", "finished"), "lazy abort, answer, ABORT to YES voters", of="message"
         ),
-        Transition("committing", "inquiry", "tell_commit", ("committing",), "COMMIT"),
+        Transition(
+            "voting",
+            "vote",
+            "miss_votes",
+            ("finished",),
+            "too late: lazy abort, answer, ABORT to YES voters",
+            of="timer",
+        ),
+        Transition("voting", "inquiry", "stay_silent", ("voting",), "not decided yet: silence", of="message"),
+        Transition(
+            "committing",
+            "ack",
+            "take_acknowledgement",
+            ("committing", "finished"),
+            "count; the last one: lazy end",
+            of="message",
+        ),
+        Transition(
+            "committing",
+            "acknowledgement",
+            "repeat_commit",
+            ("committing",),
+            "COMMIT again to those without ACK",
+            of="timer",
+        ),
+        Transition("committing", "inquiry", "tell_commit", ("committing",), "COMMIT", of="message"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {
         "yes": nothing,

@@ -51,17 +51,25 @@ class ExecutingCoordinator(Coordinator):
     __slots__ = ("executed", "running", "steps")
 
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "begin", "begin", ("executing", "finished"), "EXECUTE the steps that wait for none"),
-        Transition("idle", "executed", "presume_abort", ("finished",), "not known, so aborted: ABORT"),
+        Transition(
+            "idle", "begin", "begin", ("executing", "finished"), "EXECUTE the steps that wait for none", of="request"
+        ),
+        Transition("idle", "executed", "presume_abort", ("finished",), "not known, so aborted: ABORT", of="message"),
         Transition(
             "executing",
             "executed",
             "take_executed",
             ("executing", "voting"),
             "EXECUTE what waited for it; the last one: PREPARE",
+            of="message",
         ),
         Transition(
-            "executing", "refused", "take_refused", ("executing", "finished"), "lazy abort, answer, ABORT to the others"
+            "executing",
+            "refused",
+            "take_refused",
+            ("executing", "finished"),
+            "lazy abort, answer, ABORT to the others",
+            of="message",
         ),
         Transition(
             "executing",
@@ -69,6 +77,7 @@ class ExecutingCoordinator(Coordinator):
             "repeat_execute",
             ("executing", "finished"),
             "EXECUTE again; after the last attempt: abort",
+            of="timer",
         ),
         *(row for row in Coordinator.transitions if (row.state, row.event) != ("idle", "begin")),
     )
@@ -167,15 +176,25 @@ class ExecutingParticipant(Participant):
     __slots__ = ("current", "executed", "writes")
 
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "execute", "execute", ("executing",), "do the step's work"),
-        Transition("idle", "prepare", "refuse_lost", ("finished",), "work lost: NO"),
-        Transition("idle", "commit", "acknowledge", ("finished",), "committed before: ACK"),
-        Transition("idle", "abort", "forget", ("finished",), "aborted before"),
+        Transition("idle", "execute", "execute", ("executing",), "do the step's work", of="message"),
+        Transition("idle", "prepare", "refuse_lost", ("finished",), "work lost: NO", of="message"),
+        Transition("idle", "commit", "acknowledge", ("finished",), "committed before: ACK", of="message"),
+        Transition("idle", "abort", "forget", ("finished",), "aborted before", of="message"),
         Transition(
-            "executing", "worked", "report", ("active", "finished"), "done: EXECUTED; refused or failed: REFUSED"
+            "executing",
+            "worked",
+            "report",
+            ("active", "finished"),
+            "done: EXECUTED; refused or failed: REFUSED",
+            of="done",
         ),
         Transition(
-            "active", "execute", "execute", ("executing", "active"), "do the step's work; a copy: EXECUTED again"
+            "active",
+            "execute",
+            "execute",
+            ("executing", "active"),
+            "do the step's work; a copy: EXECUTED again",
+            of="message",
         ),
         Transition(
             "active",
@@ -183,10 +202,25 @@ class ExecutingParticipant(Participant):
             "prepare",
             ("preparing", "finished"),
             "prepare; nothing written: READ; steps missing: NO",
+            of="message",
         ),
-        Transition("active", "commit", "acknowledge_stray", ("finished",), "a late copy reopened it: roll back, ACK"),
-        Transition("active", "abort", "roll_back", ("finished",), "roll back, release"),
-        Transition("active", "idle", "roll_back", ("finished",), "not prepared, so free to abort: roll back, release"),
+        Transition(
+            "active",
+            "commit",
+            "acknowledge_stray",
+            ("finished",),
+            "a late copy reopened it: roll back, ACK",
+            of="message",
+        ),
+        Transition("active", "abort", "roll_back", ("finished",), "roll back, release", of="message"),
+        Transition(
+            "active",
+            "idle",
+            "roll_back",
+            ("finished",),
+            "not prepared, so free to abort: roll back, release",
+            of="timer",
+        ),
         *(row for row in Participant.transitions if row.state in ("preparing", "in-doubt")),
     )
     bodies: ClassVar[Mapping[str, Form]] = {

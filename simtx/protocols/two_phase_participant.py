@@ -51,21 +51,22 @@ class Participant(Machine):
     role: ClassVar[str] = "participant"
     initial: ClassVar[str] = "idle"
     transitions: ClassVar[tuple[Transition, ...]] = (
-        Transition("idle", "prepare", "prepare", ("preparing", "reading"), "do the work"),
-        Transition("idle", "commit", "acknowledge", ("finished",), "committed before: ACK"),
-        Transition("idle", "abort", "forget", ("finished",), "aborted before"),
+        Transition("idle", "prepare", "prepare", ("preparing", "reading"), "do the work", of="message"),
+        Transition("idle", "commit", "acknowledge", ("finished",), "committed before: ACK", of="message"),
+        Transition("idle", "abort", "forget", ("finished",), "aborted before", of="message"),
         Transition(
             "preparing",
             "prepared",
             "vote",
             ("in-doubt", "finished"),
             "done: YES; refused or failed: NO; committed before: silence",
+            of="done",
         ),
-        Transition("reading", "evaluated", "vote_read", ("finished",), "done: READ; refused or failed: NO"),
-        Transition("in-doubt", "prepare", "repeat_yes", ("in-doubt",), "YES again"),
-        Transition("in-doubt", "commit", "commit", ("finished",), "force commit, release, ACK"),
-        Transition("in-doubt", "abort", "roll_back", ("finished",), "lazy rollback, release"),
-        Transition("in-doubt", "inquiry", "inquire", ("in-doubt",), "INQUIRY to the coordinator, for ever"),
+        Transition("reading", "evaluated", "vote_read", ("finished",), "done: READ; refused or failed: NO", of="done"),
+        Transition("in-doubt", "prepare", "repeat_yes", ("in-doubt",), "YES again", of="message"),
+        Transition("in-doubt", "commit", "commit", ("finished",), "force commit, release, ACK", of="message"),
+        Transition("in-doubt", "abort", "roll_back", ("finished",), "lazy rollback, release", of="message"),
+        Transition("in-doubt", "inquiry", "inquire", ("in-doubt",), "INQUIRY to the coordinator, for ever", of="timer"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {"prepare": operations_of_steps, "commit": nothing, "abort": nothing}
     #: Late copies of messages: legal, and without meaning in these states.

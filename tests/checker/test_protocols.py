@@ -201,6 +201,7 @@ def test_numbers_do_not_depend_on_the_run() -> None:
         ({"isolation": "snapshot"}, "isolation = 'snapshot'; it must be 'serializable' or 'read-committed'"),
         ({"max_states": 0}, "verify: max_states: must be a whole number of at least 1, got 0"),
         ({"max_states": "3"}, "verify: max_states: must be a whole number of at least 1, got '3'"),
+        ({"max_seconds": -1}, "verify: max_seconds: must be a positive number of seconds, got -1"),
         ({"max_seconds": "3"}, "verify: max_seconds: must be a positive number of seconds, got '3'"),
         ({"max_memory": "4GB"}, "verify: max_memory: must be a whole number of at least 1, got '4GB'"),
         ({"workers": 2.0}, "verify: workers: must be a whole number of at least 1, got 2.0"),
