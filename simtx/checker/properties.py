@@ -381,7 +381,7 @@ class Judge:
         if not self.scope.writes(index):
             return True
         if kind == "step-refused":
-            return did <= undid if what == "compensation" else not did
+            return not did or (what == "compensation" and undid > 0)
         if kind not in ("step-done", "completed"):
             return True
         return did > 0 and (kind != "completed" or self._all_done(state, tx))

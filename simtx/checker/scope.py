@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final, Literal, TypeAlias, get_args
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from simtx.errors import ScenarioError
 from simtx.protocols import Operation, Plan, Step, StepKind
+
+if TYPE_CHECKING:
+    from simtx.scenario import Scenario
 
 BUDGETS: Final = (
     "crashes",
@@ -18,8 +22,11 @@ BUDGETS: Final = (
     "repeats",
     "overtakes",
 )
+#: A step of a plan: name, service, kind, indexes of the steps that it comes after, whether it writes.
+Part: TypeAlias = tuple[str, str, StepKind, tuple[int, ...], bool]
 Isolation: TypeAlias = Literal["serializable", "read-committed"]
 _MOST: Final = 15
+_STEPS: Final = 8
 _REFUSE: Final = Operation("", "refuse")
 #: What a step that is to be refused would add: should it take effect after all, the values of its store show it.
 _TOO_MUCH: Final = 1000
@@ -53,11 +60,14 @@ class Scope:
         revisit: The last step is on the service of the first, which then has two of them.
         reads: How many of the steps, the last ones, only read.
         contention: All transactions want the same key of a service, and not each its own.
-        refusals: Explore also plans in which one step is refused; with independent steps, also one in which the first two are.
+        refusals: Explore also plans in which one step is refused; of steps that are independent of each other, also plans in which two are, or all. A number:
+            plans in which so many steps are refused, or fewer, whichever they are.
         unruly: Explore also plans in which a retriable step, or a compensation, is refused, which no correct plan does.
         retained: Idempotency rows that a store keeps, the oldest are pruned first; None: all.
         isolation: Of the stores: under ``serializable`` what a local transaction or a branch reads is locked, until a prepared branch ends;
             under ``read-committed`` a read takes no lock, waits for none, and sees what is committed.
+        steps: The steps of the plan, each a tuple of its name, its service, its kind, the indexes of the steps that it comes after, and whether it
+            writes, as `steps_of` makes them of a scenario. They say what `participants`, `parallel`, `pivot`, `revisit` and `reads` say otherwise.
 
     Raises:
         ScenarioError: A number makes no sense.
@@ -78,14 +88,17 @@ class Scope:
     revisit: bool = False
     reads: int = 0
     contention: bool = False
-    refusals: bool = True
+    refusals: bool | int = True
     unruly: bool = False
     retained: int | None = None
     isolation: Isolation = "serializable"
+    steps: tuple[Part, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.steps is not None:
+            self._take_steps(self.steps)
         for name, least, most in (
-            ("participants", 1, 8),
+            ("participants", 1, _STEPS),
             ("messages", 1, 4),
             *((budget, 0, _MOST) for budget in BUDGETS),
             ("reads", 0, self.participants),
@@ -102,6 +115,12 @@ class Scope:
             raise ScenarioError(
                 "revisit = True takes at least 2 participants: one service has two steps then", "verify"
             )
+        refusals: Any = self.refusals
+        if not isinstance(refusals, int) or not 0 <= refusals <= self.participants:
+            raise ScenarioError(
+                f"refusals = {refusals!r}; it must be True, False, or a number of steps, 0 to {self.participants}",
+                "verify",
+            )
         retained: Any = self.retained
         if retained is not None and (type(retained) is not int or retained < 0):
             raise ScenarioError(f"retained = {self.retained!r}; it must be a number of rows, or None for all", "verify")
@@ -109,6 +128,23 @@ class Scope:
             raise ScenarioError(
                 f"isolation = {self.isolation!r}; it must be 'serializable' or 'read-committed'", "verify"
             )
+
+    def _take_steps(self, steps: tuple[Part, ...]) -> None:
+        count = len(steps)
+        if not 1 <= count <= _STEPS:
+            raise ScenarioError(
+                f"the plan has {count} steps; a scope takes 1 to {_STEPS}: leave out those that are like others",
+                "verify",
+            )
+        for name, given in (
+            ("parallel", self.parallel),
+            ("pivot", self.pivot),
+            ("revisit", self.revisit),
+            ("reads", self.reads),
+        ):
+            if given not in (False, None, 0) or (name == "pivot" and given is not None):
+                raise ScenarioError(f"{name} = {given!r}; the steps of the plan say that already", "verify")
+        object.__setattr__(self, "participants", count)
 
     def changed(self, **changes: Any) -> Scope:
         """This scope with other numbers."""
@@ -132,7 +168,11 @@ class Scope:
         }
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {value}" for name, value in self.options().items())
+        options = self.options()
+        if self.steps is not None:
+            del options["participants"]
+            options["steps"] = " ".join(f"{name}@{service}" for name, service, *_ in self.steps)
+        return ", ".join(f"{name} {value}" for name, value in options.items())
 
     # --- plans ------------------------------------------------------------------------------------------------------------------
 
@@ -142,16 +182,22 @@ class Scope:
 
     def service(self, index: int) -> str:
         """The service that a step is on."""
+        if self.steps is not None:
+            return self.steps[index][1]
         return "s1" if self.revisit and index == self.participants - 1 else f"s{index + 1}"
 
     def kind(self, index: int) -> StepKind:
         """The kind of a step."""
+        if self.steps is not None:
+            return self.steps[index][2]
         if self.pivot is None or index < self.pivot:
             return "compensatable"
         return "pivot" if index == self.pivot else "retriable"
 
     def writes(self, index: int) -> bool:
         """Whether a step writes."""
+        if self.steps is not None:
+            return self.steps[index][4]
         return index < self.participants - self.reads
 
     def variants(self, *, alike: bool = False) -> list[tuple[str, tuple[Plan, ...]]]:
@@ -168,12 +214,15 @@ class Scope:
             normal = self.kind(index) != "retriable"
             if (normal and self.refusals) or (not normal and self.unruly):
                 variants.append((f"step {index} of transaction 0 is refused", self._plans((index,), -1, alike)))
-        if self.parallel and self.refusals and self.participants > 1 and self.kind(1) != "retriable":
-            variants.append(("steps 0 and 1 of transaction 0 are refused", self._plans((0, 1), -1, alike)))
+        for several in self._refused_together():
+            names = f"{', '.join(map(str, several[:-1]))} and {several[-1]}"
+            variants.append((f"steps {names} of transaction 0 are refused", self._plans(several, -1, alike)))
         if self.unruly:
             for index in range(1, self.participants):
                 if self.kind(index) == "retriable":
                     break
+                if self.kind(index - 1) != "compensatable":
+                    continue  # there is nothing to undo
                 variants.append(
                     (
                         f"step {index} and the compensation of step {index - 1} are refused",
@@ -181,6 +230,35 @@ class Scope:
                     )
                 )
         return variants
+
+    def after(self, index: int) -> tuple[int, ...]:
+        """Indexes of the steps that a step comes directly after."""
+        if self.steps is not None:
+            return self.steps[index][3]
+        last = self.participants - 1
+        if not self.parallel:
+            return (index - 1,) if index else ()
+        return tuple(range(last)) if index == last and last > 1 else ()
+
+    def _before(self, index: int) -> set[int]:
+        """Indexes of all steps that a step comes after."""
+        return set(self.after(index)).union(*(self._before(one) for one in self.after(index)))
+
+    def _refused_together(self) -> list[tuple[int, ...]]:
+        """Steps of which several are refused in one transaction."""
+        refusable = [index for index in range(self.participants) if self.kind(index) != "retriable"]
+        if self.refusals is not True:
+            return [group for size in range(2, self.refusals + 1) for group in combinations(refusable, size)]
+        apart: list[tuple[int, ...]] = [
+            (one, other)
+            for one, other in combinations(refusable, 2)
+            if one not in self._before(other) and other not in self._before(one)
+        ]
+        for size in range(len(refusable), 2, -1):
+            for group in combinations(refusable, size):
+                if all(pair in apart for pair in combinations(group, 2)):
+                    return [*apart, group]
+        return apart
 
     def _plans(self, refused: tuple[int, ...], irreversible: int, alike: bool) -> tuple[Plan, ...]:
         return tuple(
@@ -218,10 +296,13 @@ class Scope:
             action = (_REFUSE, *action)
         if index == irreversible and refused:
             undo = (_REFUSE, *undo)
-        last = self.participants - 1
-        after: tuple[int, ...]
-        if not self.parallel:
-            after = (index - 1,) if index else ()
-        else:
-            after = tuple(range(last)) if index == last and last > 1 else ()
-        return Step(index, f"step-{index}", self.service(index), action, undo, self.kind(index), after)
+        name = f"step-{index}" if self.steps is None else self.steps[index][0]
+        return Step(index, name, self.service(index), action, undo, self.kind(index), self.after(index))
+
+
+def steps_of(scenario: Scenario) -> tuple[Part, ...]:
+    """The steps of a scenario's transaction, as `Scope` takes them: names, services, kinds, order and who writes, without keys, amounts and chances."""
+    return tuple(
+        (one.name, one.service, one.kind, tuple(one.after), any(operation.writes for operation in one.operations))
+        for one in scenario.transaction.steps
+    )

@@ -222,6 +222,10 @@ def _smaller(scope: Scope, name: str) -> list[Scope]:
     for less in values:
         changes: dict[str, Any] = {name: less}
         if name == "participants":
+            changes["refusals"] = scope.refusals if scope.refusals is True else min(scope.refusals, less)
+        if name == "participants" and scope.steps is not None:
+            changes = {**changes, "steps": scope.steps[:less]}
+        elif name == "participants":
             changes["reads"] = min(scope.reads, less)
             changes["revisit"] = scope.revisit and less > 1
             if scope.pivot is not None and scope.pivot >= less:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from html import escape
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
@@ -14,13 +15,17 @@ from simtx.checker.exploration import Exploration, Progress
 from simtx.checker.explore import explore
 from simtx.checker.properties import ALWAYS, AT_REST
 from simtx.checker.protocol import ProtocolModel
-from simtx.checker.scope import Isolation, Scope
+from simtx.checker.scope import Isolation, Scope, steps_of
 from simtx.checker.story import Story
 from simtx.errors import ScenarioError
 from simtx.metrics.banner import banner, marked
 from simtx.protocols import Machine, Strategy
 from simtx.protocols import strategy as strategy_of
+<<<<<<< HEAD
 from simtx.protocols.extras import extras
+=======
+from simtx.scenario import Scenario, load
+>>>>>>> e29a4c6 (Strategies are verified on the steps of a scenario; several steps may refuse in one transaction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,10 +224,11 @@ def verify(
     revisit: bool = False,
     reads: int = 0,
     contention: bool = False,
-    refusals: bool = True,
+    refusals: bool | int = True,
     unruly: bool = False,
     retained: int | None = None,
     isolation: Isolation = "serializable",
+    scenario: Scenario | str | Path | None = None,
     symmetry: bool = False,
     workers: int = 1,
     max_states: int | None = None,
@@ -252,10 +258,13 @@ def verify(
         revisit: Whether one service has two steps, the first and the last.
         reads: Steps that only read.
         contention: Whether transactions want the same keys.
-        refusals: Whether steps may be refused.
+        refusals: Whether steps may be refused; a number: so many of them in one transaction.
         unruly: Whether steps and compensations may be refused that must not be.
         retained: Idempotency rows that a store keeps.
         isolation: Of the stores: whether reads lock.
+        scenario: A scenario, its name or the path of a TOML file: the plan has the steps of its transaction, on its services, with its order, its
+            pivot and its readers, in place of `participants`, `parallel`, `pivot`, `revisit` and `reads`. Keys, amounts and chances are the
+            checker's own: every step that may be refused is, in one plan or another.
         symmetry: Explore once what differs only in who of several participants that are alike is who. The verdict says who is;
             `simtx.checker.symmetry` says how that is made sure. Stories are still real runs.
         workers: Processes that search, where the search is large enough to share; needs fork (Linux, macOS), and machines and
@@ -275,13 +284,18 @@ def verify(
         "parallel": parallel,
         "revisit": revisit,
         "contention": contention,
-        "refusals": refusals,
         "unruly": unruly,
         "symmetry": symmetry,
     }
     for name, value in switches.items():
         if not isinstance(value, bool):
             raise ScenarioError(f"must be True or False, got {value!r}", f"verify: {name}")
+    if scenario is not None and participants != Scope.participants:
+        raise ScenarioError(f"participants = {participants!r}; the scenario says which steps there are", "verify")
+    if scenario is not None and symmetry:
+        raise ScenarioError(
+            "is for plans of participants that are alike, and not for those of a scenario", "verify: symmetry"
+        )
     scope = Scope(
         participants=participants,
         messages=messages,
@@ -302,6 +316,7 @@ def verify(
         unruly=unruly,
         retained=retained,
         isolation=isolation,
+        steps=None if scenario is None else steps_of(load(scenario)),
     )
     return verify_scope(
         strategy_of(strategy),
@@ -358,10 +373,10 @@ class _Clock:
 
     def __init__(self, limits: dict[str, Any]) -> None:
         self._limits = limits
-        self._seconds: Any = limits.get("max_seconds")
-        number = isinstance(self._seconds, int | float) and not isinstance(self._seconds, bool)
-        known = number and self._seconds > 0  # else `explore` says what is wrong with it
-        self.deadline: float | None = monotonic() + self._seconds if known else None
+        seconds = self._seconds = limits.get("max_seconds")
+        self.deadline: float | None = None
+        if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0:
+            self.deadline = monotonic() + seconds  # else `explore` says what is wrong with it
 
     def limits(self, **changes: Any) -> dict[str, Any]:
         """The limits now; where no time is left, next to none."""

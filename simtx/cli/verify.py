@@ -40,6 +40,12 @@ def verify(
     contention: Annotated[
         bool, typer.Option("--contention", help="The transactions want the same keys (with --messages).")
     ] = False,
+    refusals: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps that are refused in one transaction, at most.  [default: one; of independent steps all]"
+        ),
+    ] = None,
     unruly: Annotated[
         bool, typer.Option("--unruly", help="Also plans that refuse a retriable step or a compensation.")
     ] = False,
@@ -49,6 +55,10 @@ def verify(
     isolation: Annotated[
         str, typer.Option(help="Of the stores: serializable (reads lock) or read-committed (they do not).")
     ] = "serializable",
+    scenario: Annotated[
+        str | None,
+        typer.Option(help="Take the steps of this scenario: a built-in one, or the path of a TOML file."),
+    ] = None,
     symmetry: Annotated[
         bool,
         typer.Option("--symmetry", help="Explore once what differs only in who of several like participants is who."),
@@ -88,9 +98,11 @@ def verify(
         revisit=revisit,
         reads=reads,
         contention=contention,
+        refusals=True if refusals is None else refusals,
         unruly=unruly,
         retained=retained,
         isolation=isolation,  # type: ignore[arg-type]
+        scenario=scenario,
         symmetry=symmetry,
         workers=workers,
         max_states=max_states,

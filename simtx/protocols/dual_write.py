@@ -464,6 +464,7 @@ class DualWrite(ChoreographyStrategy):
     weaknesses: ClassVar = {
         "atomicity": "a crash between the two writes omits the event",
         "effect-once": "an event that comes again is worked on again",
+        "undo-order": "an event that comes again does anew what was undone, and what came before it is undone meanwhile",
         "no-ghost": "broker-first: an event is out whose local transaction never commits",
         "durable-votes": "broker-first: the last service decides on an event whose local transaction may never commit",
         "agreement": "broker-first: the event of a refused step goes on, and the last service takes it for a commit",

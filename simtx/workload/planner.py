@@ -139,15 +139,13 @@ class Planner:
     def plan(self, tx: int) -> tuple[Plan, list[float]]:
         """The next transaction: its plan and the service demand of each step, in seconds."""
         demands = [draw() for draw in self._demands]
-        refusing = -1
-        for index, uniform, chance in self._refusals:
-            if uniform() < chance and refusing < 0:
-                refusing = index
+        refusing = [index for index, uniform, chance in self._refusals if uniform() < chance]
         if self._fixed:
-            if refusing < 0:
+            if not refusing:
                 return Plan(tx, self._plain), demands
             steps = list(self._plain)
-            steps[refusing] = self._refused[refusing]
+            for index in refusing:
+                steps[index] = self._refused[index]
             return Plan(tx, tuple(steps)), demands
         values: dict[str, str | float] = {name: draw() for name, draw in self._parameters.items()}
         if self._given:
@@ -159,7 +157,7 @@ class Planner:
             uses = self._uses[index]
             if "tx" in uses:
                 step = _step(spec, values, tx)
-                steps.append(_refused(step) if index == refusing else step)
+                steps.append(_refused(step) if index in refusing else step)
                 continue
             cache = self._caches[index]
             key = values[uses[0]] if len(uses) == 1 else tuple(values[name] for name in uses)
@@ -168,7 +166,7 @@ class Planner:
                 known = _step(spec, values, tx)
                 if len(cache) < _CACHE:
                     cache[key] = known
-            steps.append(_refused(known) if index == refusing else known)
+            steps.append(_refused(known) if index in refusing else known)
         return Plan(tx, tuple(steps)), demands
 
 
