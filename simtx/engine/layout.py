@@ -7,6 +7,7 @@ from typing import Any, Final
 
 TIMERS: Final = 8
 STEPS: Final = 64
+SHAPES: Final = 256
 STREAMS: Final = 1024
 NODES: Final = 32
 QUANTITIES: Final = 16
@@ -81,7 +82,7 @@ class Head(c.Structure):
             "remote insists again closed_workload thinking deadlocks has_duration bounds "
             "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up crashes",
         ),
-        ("request", c.c_int32 * (STEPS + 1)),
+        ("request", c.c_int32 * SHAPES),
         ("undo", c.c_int32 * STEPS),
         ("writes", c.c_int32 * STEPS),
         *_fields(c.c_int32, "done_value refused_value tombstone_value"),

@@ -23,7 +23,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { TIMERS = 8, STEPS = 64, STREAMS = 1024, NODES = 32, QUANTITIES = 16, OUTGOING = 4 };
+enum { TIMERS = 8, STEPS = 64, SHAPES = 256, STREAMS = 1024, NODES = 32, QUANTITIES = 16, OUTGOING = 4 };
 enum { CLIENT = NODES - 1, BROKER = NODES - 2 }; /* as ends of links */
 /* Ids of deliveries that a machine may hold at once; what it works on has one more, that of its event. */
 enum { IDS = 8, NEW_ID = IDS };
@@ -271,7 +271,7 @@ typedef struct {
   int32_t over, measuring, error, steps, quantities, writing, nodes, slots, shared_slots, hub, entry, jitter, client_jitter;
   int32_t remote, insists, again, closed_workload, thinking, deadlocks, has_duration, bounds;
   int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up, crashes;
-  int32_t request[STEPS + 1], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
+  int32_t request[SHAPES], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
   double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout;
 } Head;
 

@@ -1,6 +1,6 @@
 """The plans of a run's transactions in bulk: the same keys, amounts, refusals and demands as `simtx.workload.planner`, drawn from the same streams.
 
-A plan is a shape, shared by all transactions that are refused at the same step or at none, and *slots*: one for each operation of each step, with the key
+A plan is a shape, shared by all transactions that are refused at the same steps or at none, and *slots*: one for each operation of each step, with the key
 and the amount that this transaction has there.
 """
 
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from simtx.engine.layout import PAGE
+from simtx.engine.layout import PAGE, SHAPES
 from simtx.engine.opaque import NotCompiled, OpaqueAmount, OpaqueKey
 from simtx.protocols import Operation, Plan, Step
 from simtx.scenario.distributions import Constant
-from simtx.workload.planner import MOST_RANKED, REFUSE
+from simtx.workload.planner import MOST_RANKED, refused
 
 if TYPE_CHECKING:
     from simtx.scenario import OperationSpec, Parameter, Scenario
@@ -110,6 +110,8 @@ class Plans:
         ]
         if len(specs) > 200:
             raise NotCompiled("it has more than 200 steps")
+        if 1 << len(self._refusals) > SHAPES:
+            raise NotCompiled(f"more than {SHAPES.bit_length() - 1} of its steps may be refused")
         #: (service, operation) of each slot.
         self.slots: list[tuple[str, OperationSpec]] = []
         self.booked: list[int] = []  # slots of actions that add
@@ -139,28 +141,18 @@ class Plans:
         return Operation(key, spec.kind, amount, spec.low, spec.high)
 
     def shapes(self, tx: Any) -> list[Plan]:
-        """The plan that nobody refuses, then the one that is refused at each step."""
-        plans = [Plan(tx, self._steps)]
-        for index, step in enumerate(self._steps):
-            refused = Step(
-                step.index,
-                step.name,
-                step.service,
-                (REFUSE, *step.operations),
-                step.compensation,
-                step.kind,
-                step.after,
-            )
-            plans.append(Plan(tx, (*self._steps[:index], refused, *self._steps[index + 1 :])))
-        return plans
+        """The plan that nobody refuses, and one for each set of steps that may be; the bits of its number say which."""
+        plans = [self._steps]
+        for index, _, _ in self._refusals:
+            plans += [(*steps[:index], refused(steps[index]), *steps[index + 1 :]) for steps in plans]
+        return [Plan(tx, steps) for steps in plans]
 
     def page(self, number: int) -> tuple[Floats, Floats, npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
         """The next page: demands, amounts, keys and shapes of `PAGE` transactions."""
         demands: Floats = np.ascontiguousarray(np.column_stack([next(one) for one in self._demands]))
         shapes = np.zeros(PAGE, dtype=np.uint8)
-        for index, rng, chance in self._refusals:
-            hit = rng.random(PAGE) < chance
-            shapes[hit & (shapes == 0)] = index + 1
+        for position, (_, rng, chance) in enumerate(self._refusals):
+            shapes |= (rng.random(PAGE) < chance).astype(np.uint8) << position
         if self.shared and number:
             return demands, np.zeros(0), np.zeros(0, dtype=np.int32), shapes
         count = 1 if self.shared else PAGE

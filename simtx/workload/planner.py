@@ -129,7 +129,7 @@ class Planner:
         ]
         self._fixed = all(not uses for uses in self._uses)
         self._plain = tuple(_step(spec, {}, 0) for spec in self._specs) if self._fixed else ()
-        self._refused = tuple(_refused(step) for step in self._plain)
+        self._refused = tuple(refused(step) for step in self._plain)
         self.writing = sum(any(o.kind != "read" for o in spec.operations) for spec in self._specs)
         self.undo_draws = [
             own.draws(scenario.compensation_time(spec), f"step:{spec.name}", "compensation-time")
@@ -157,7 +157,7 @@ class Planner:
             uses = self._uses[index]
             if "tx" in uses:
                 step = _step(spec, values, tx)
-                steps.append(_refused(step) if index in refusing else step)
+                steps.append(refused(step) if index in refusing else step)
                 continue
             cache = self._caches[index]
             key = values[uses[0]] if len(uses) == 1 else tuple(values[name] for name in uses)
@@ -166,7 +166,7 @@ class Planner:
                 known = _step(spec, values, tx)
                 if len(cache) < _CACHE:
                     cache[key] = known
-            steps.append(_refused(known) if index in refusing else known)
+            steps.append(refused(known) if index in refusing else known)
         return Plan(tx, tuple(steps)), demands
 
 
@@ -193,7 +193,8 @@ def template(scenario: Scenario) -> Plan:
     return Plan(0, tuple(steps))
 
 
-def _refused(step: Step) -> Step:
+def refused(step: Step) -> Step:
+    """The step, refused by a rule of the business."""
     return Step(
         step.index, step.name, step.service, (REFUSE, *step.operations), step.compensation, step.kind, step.after
     )

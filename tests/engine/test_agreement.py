@@ -50,6 +50,11 @@ def test_built_in_scenarios_are_played_alike(number: int, name: str) -> None:
         )
 
 
+def test_several_steps_of_one_transaction_may_refuse() -> None:
+    changes = {f"transaction.steps.{name}.refusal": 0.5 for name in ("charge", "dispatch")}
+    assert differs(shortened("checkout", 60).replace(**changes), TwoPhaseCommit(), seed=1) == ""
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_random_scenarios_are_played_alike(seed: int) -> None:
     """Hot rows, tiny queues, short timeouts, bad links, closed workloads."""
