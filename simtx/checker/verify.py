@@ -21,11 +21,8 @@ from simtx.errors import ScenarioError
 from simtx.metrics.banner import banner, marked
 from simtx.protocols import Machine, Strategy
 from simtx.protocols import strategy as strategy_of
-<<<<<<< HEAD
 from simtx.protocols.extras import extras
-=======
 from simtx.scenario import Scenario, load
->>>>>>> e29a4c6 (Strategies are verified on the steps of a scenario; several steps may refuse in one transaction)
 
 
 @dataclass(frozen=True, kw_only=True)
