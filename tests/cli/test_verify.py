@@ -141,7 +141,7 @@ def test_every_option_reaches_the_scope() -> None:
 
 def test_every_argument_of_the_library_has_an_option() -> None:
     """Apart from what the command line decides itself."""
-    arguments = set(inspect.signature(simtx.verify).parameters) - {"progress", "refusals"}
+    arguments = set(inspect.signature(simtx.verify).parameters) - {"progress"}
     assert arguments == set(inspect.signature(verify).parameters) - {"json"}
 
 
