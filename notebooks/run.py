@@ -24,7 +24,7 @@ from PIL import Image
 from scipy.spatial import cKDTree
 
 FOLDER = Path(__file__).resolve().parent
-_BAR = re.compile(r"\d+%\|")
+_BAR = re.compile(r"\d+%\||\[\d+:\d\d[,<]")  # with a known end, and without one: " 10%|", "[00:05, 3 states/s]"
 TIMEOUT_S = 600
 """No cell may take longer."""
 METADATA = {
