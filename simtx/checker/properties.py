@@ -161,6 +161,10 @@ class Judge:
         self._amounts: dict[int, bool] = {}
         self._taken_back: dict[int, frozenset[tuple[int, int]]] = {}
 
+    def given(self, budget: int) -> None:
+        """Judge runs that began with this budget of faults."""
+        self._budget = budget
+
     # --- parts of a state, remembered -------------------------------------------------------------------------------------------
 
     def net(self, local: int) -> dict[tuple[int, int], int]:

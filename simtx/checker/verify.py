@@ -17,6 +17,7 @@ from simtx.checker.properties import ALWAYS, AT_REST
 from simtx.checker.protocol import ProtocolModel
 from simtx.checker.scope import Isolation, Scope, steps_of
 from simtx.checker.story import Story
+from simtx.checker.walks import walked
 from simtx.errors import ScenarioError
 from simtx.metrics.banner import banner, marked
 from simtx.protocols import Machine, Strategy
@@ -231,6 +232,8 @@ def verify(
     max_states: int | None = None,
     max_seconds: float | None = None,
     max_memory: int | None = None,
+    walks: int | None = None,
+    seed: int = 1,
     progress: bool | Callable[[Progress], None] | None = None,
 ) -> Verdict:
     """Explore everything that a strategy can do in a small scope, and check it.
@@ -270,6 +273,9 @@ def verify(
         max_states: Stop rather than hold more states.
         max_seconds: Stop after this wall-clock time.
         max_memory: Stop when the search has added this many bytes.
+        walks: Take so many random walks and search nothing: for scopes that no search exhausts. Each draws its own mix of the faults that the scope allows. The
+            verdict is never complete, and `termination` and `validity` are not looked at. Of the limits, `max_seconds` holds.
+        seed: Of the first walk; the next has the next number, so that ``walks=1`` with the seed of a violation takes that walk again.
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with
             a `Progress`.
 
@@ -315,6 +321,12 @@ def verify(
         isolation=isolation,
         steps=None if scenario is None else steps_of(load(scenario)),
     )
+    if walks is not None:
+        numbers: tuple[tuple[str, Any, int], ...] = (("walks", walks, 1), ("seed", seed, 0))
+        for name, given, least in numbers:
+            if not isinstance(given, int) or isinstance(given, bool) or given < least:
+                raise ScenarioError(f"must be a whole number of at least {least}, got {given!r}", f"verify: {name}")
+        return _walk(strategy_of(strategy), scope, walks, seed, max_seconds)
     return verify_scope(
         strategy_of(strategy),
         scope,
@@ -356,6 +368,28 @@ def verify_scope(
     if scope.participants > 1 and not scope.overtakes and _has_daemons(model):
         verdict = _with_overtaking(verdict, strategy, clock)
     return verdict if scope == scope.faultless() else _with_validity(verdict, strategy, clock)
+
+
+def _walk(strategy: Strategy, scope: Scope, walks: int, seed: int, max_seconds: float | None) -> Verdict:
+    """What random walks have found."""
+    deadline = _Clock({"max_seconds": max_seconds}).deadline
+    model = ProtocolModel(strategy, scope)
+
+    def late() -> bool:
+        return deadline is not None and monotonic() >= deadline
+
+    found, exploration = walked(model, strategy, walks, seed, late)
+    if model.fused and model.direct:  # as in a search
+        model = ProtocolModel(strategy, scope, fused=False)
+        found, exploration = walked(model, strategy, walks, seed, late)
+    stopped = exploration.stopped
+    if found.seeds:
+        stopped += "; again: " + ", ".join(
+            f"--walks 1 --seed {number} ({name})" for name, number in found.seeds.items()
+        )
+    return replace(
+        _verdict(strategy, model, exploration, ""), violations=found.stories, goals=found.goals, stopped=stopped
+    )
 
 
 class _Clock:
