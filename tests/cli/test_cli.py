@@ -489,7 +489,7 @@ def test_reader_that_goes_away_is_no_traceback(unbuffered: str) -> None:
         ("--version",),
         ("scenarios",),
         ("simulate", "transfer", "2pc", *FAST),
-        ("compare", "transfer", "2pc", "saga", "--replications", "2", "--json", *FAST),
+        ("compare", "transfer", "2pc", "saga", "--replications", "2", "--workers", "1", "--json", *FAST),
         ("verify", "2pc", "--crashes", "0"),
         ("verify", "2pc", "--crashes", "0", "--json"),
     ],
