@@ -18,6 +18,7 @@ from simtx.experiments.agenda import Agenda
 from simtx.experiments.executors import ExecutorLike, backend
 from simtx.experiments.interrupts import Interrupts
 from simtx.experiments.pool import Call, Pool, opened
+from simtx.experiments.reported import Reported
 from simtx.experiments.stopping import CAP, Best, Rule, Stopping, parsed, rule_like, written
 from simtx.experiments.work import Parcel, failed, play, version
 from simtx.metrics import views
@@ -92,7 +93,7 @@ class Shown:
         return str(views.view("comparison-html")(self._comparison, **self._options))
 
 
-class Comparison:
+class Comparison(Reported):
     """Replications of several strategies on one scenario.
 
     Attributes:
@@ -421,62 +422,6 @@ class Comparison:
         values = self._column(strategy, metric)
         numbers = [one.replication for one in self._results if one.strategy == strategy and not one.error]
         return dict(zip(numbers, values, strict=True))
-
-    @named
-    def report(
-        self,
-        path: str | Path,
-        *,
-        by: str = "decision_p99_ms",
-        where: Where | None = None,
-        since: str | Path | None = None,
-        template: str | Path | None = None,
-        pdf: bool = False,
-        runs: bool | None = None,
-        verdicts: Any = (),
-        validations: Any = (),
-        frontier: Any = None,
-        sensitivity: Any = None,
-        confidence: float = 0.95,
-    ) -> Path:
-        """Write a report for a design review: one HTML page that needs nothing else, and beside it a decision record and a CSV file.
-
-        Args:
-            path: The page, such as ``review.html``; a report that is there is replaced.
-            by: The metric that ranks.
-            where: Thresholds, as for `best`; None: no effect missing and none doubled when the run is over; ``none`` or an empty list: none.
-            since: The report before, or a folder with its result: the page says what changed.
-            template: A Jinja2 template in place of ours; see docs/report.md.
-            pdf: Whether to print it on A4, too, by a Chromium that is installed.
-            runs: Whether one run of each strategy is played again, for distributions, timelines and failure stories; None: if that takes some seconds at most.
-            verdicts: One or several of `simtx.verify`; of strategies with options, a mapping from their labels.
-            validations: One or several of `simtx.validate`.
-            frontier: Where the winner changes, of `Sweep.frontier`.
-            sensitivity: Which factor flips the answer, of `simtx.sensitivity`.
-            confidence: With which all statements of the decision hold together.
-
-        Returns:
-            The page.
-
-        Raises:
-            ScenarioError: An input is wrong, a file cannot be written, or something else has the name of the page.
-        """
-        written = views.view("report")(
-            self,
-            path,
-            by=by,
-            where=where,
-            since=since,
-            template=template,
-            pdf=pdf,
-            runs=runs,
-            verdicts=verdicts,
-            validations=validations,
-            frontier=frontier,
-            sensitivity=sensitivity,
-            confidence=confidence,
-        )
-        return Path(written.page)
 
     plot: views.View[ComparisonPlots] = views.View(
         "comparison",

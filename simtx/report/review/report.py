@@ -68,6 +68,8 @@ def report(
         raise ScenarioError("must be what sweep.frontier() gives", "frontier")
     if sensitivity is not None and not hasattr(sensitivity, "flips"):
         raise ScenarioError("must be what simtx.sensitivity() gives", "sensitivity")
+    if at is not None and not hasattr(result, "cells"):
+        raise ScenarioError("is for a sweep: a comparison has no cells", "at")
     asked = Asked(
         by=by,
         where=WHERE if where is None else where,

@@ -371,6 +371,7 @@ def test_verdicts_and_their_bounds_are_shown(crashed: Comparison) -> None:
         ({"template": "nowhere.j2"}, "there is no such template"),
         ({"since": "nowhere.html"}, "cannot be read"),
         ({"pdf": 1}, "pdf: must be True or False"),
+        ({"at": {"workload.rate": 100}}, "at: is for a sweep"),
     ],
 )
 @pytest.mark.usefixtures("bare")
