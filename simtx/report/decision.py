@@ -13,6 +13,8 @@ from simtx.report.tables import RELIABLE
 _COLOURS: Final = {"yes": style.GOOD, "open": style.REFUSED, "no": style.FAULT}
 _MARKS: Final = {"yes": "✓", "open": "?", "no": "✗"}
 
+_SENSELESS: Final = 1000  # times as large: a ratio above says no more than that
+
 
 def verdict(decision: Any) -> tuple[str, str]:
     """``yes``, ``open`` or ``no``, and the first line: what is known."""
@@ -137,6 +139,8 @@ def _against(decision: Any, row: Any, shown: catalogue.Metric) -> str:
         return lower
     scale = 1.0 if decision.ratio else shown.scale
     effect, ends = catalogue.estimate(Interval(row.effect, row.effect_low, row.effect_high, row.n), scale)
+    if decision.ratio and row.effect_high > _SENSELESS:  # of two runs an interval has any number of digits
+        effect, ends = catalogue.number(float(f"{row.effect:.2g}")), f"[{row.effect_low:.2g}, more than {_SENSELESS:,}]"
     words = f"times {decision.strategy}" if decision.ratio else f"more than {decision.strategy}"
     return f"{effect} {ends}".rstrip() + f" {words}, {lower}"
 

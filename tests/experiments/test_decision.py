@@ -301,3 +301,10 @@ def test_the_one_that_is_left_is_not_said_to_look_best_while_its_own_threshold_i
     decision = made(columns).best("decision_p99_ms", "decision_p99_ms < 105")
     assert not decision.supported
     assert decision.text.startswith("? 2pc alone may keep to the thresholds, and the runs do not say whether it does")
+
+
+def test_a_ratio_of_which_two_runs_know_nothing_has_no_thirty_digits() -> None:
+    comparison = made({"2pc": {"decision_p99_ms": [2.0, 900.0]}, "saga": {"decision_p99_ms": [400.0, 3.0]}})
+    text = comparison.best("decision_p99_ms").text
+    assert "more than 1,000] times" in text
+    assert not re.search(r"\d,\d{3},\d{3},\d{3}", text)

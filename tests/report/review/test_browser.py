@@ -97,3 +97,18 @@ def test_it_prints_on_six_pages_at_most(page: Path) -> None:
     assert 1 <= pages <= 6
     sizes = {tuple(round(float(one)) for one in box.split()) for box in re.findall(rb"/MediaBox\s*\[([^\]]*)\]", data)}
     assert sizes == {(0, 0, 595, 842)}  # A4
+
+
+@pytest.mark.heavy
+def test_twelve_strategies_print_on_seven_pages_at_most(tmp_path: Path) -> None:
+    """Of so many, thresholds have a row a strategy, and the lines to replay are on the page alone."""
+    import simtx
+    from tests.report.test_pictures import FAULTS, scenario, twelve
+
+    small = scenario(**{"run.transactions": 40, "faults": FAULTS[:1]})
+    comparison = simtx.compare(small, twelve(), replications=2, workers=1, progress=False)
+    page = comparison.report(tmp_path / "review.html")
+    text = page.read_text(encoding="utf-8")
+    assert 'class="many"' in text
+    assert '<th scope="col">strategy</th><th scope="col">no effects missing' in text
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b(?!s)", printed(page).read_bytes())) <= 7
