@@ -191,6 +191,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_broker_crash": (None, (_ENGINE, _INT, _INT, _INT)),
     "engine_broker_restart": (None, (_ENGINE,)),
     "engine_key": (_INT, (_ENGINE, _INT, c.c_char_p, _DOUBLE, _INT, _INT, c.POINTER(_DOUBLE))),
+    "engine_keys": (_INT, (_ENGINE, _INT, _INT, c.c_char_p, c.c_int64, _DOUBLE, _INT, c.POINTER(_DOUBLE))),
     "engine_values": (None, (_ENGINE, c.c_void_p, c.c_void_p, c.c_void_p)),
     "engine_page": (_INT, (_ENGINE, c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p)),
     "engine_book": (_INT, (_ENGINE, _INT)),

@@ -3117,6 +3117,19 @@ EXPORT int engine_key(Engine *E, int node, const char *name, double first, int h
   return E->keys++;
 }
 
+/* Many new keys of one node that are alike but for their names, which end with a null character each: the number of the first. */
+EXPORT int engine_keys(Engine *E, int node, int count, const char *names, int64_t size, double first, int weights, const double *weight) {
+  int start = E->keys;
+  char *text = slab(E, (size_t)size + 1);
+  memcpy(text, names, (size_t)size);
+  for (int i = 0; i < count; i++) {
+    int number = engine_key(E, node, "", first, 0, weights, weight);
+    E->key[number].name = text;
+    text += strlen(text) + 1;
+  }
+  return start;
+}
+
 /* Of every key: its value, what it ought to be, and 1 if it has a value, plus 2 if anything is expected of it. */
 EXPORT void engine_values(Engine *E, double *value, double *expected, uint8_t *has) {
   for (int i = 0; i < E->keys; i++) {

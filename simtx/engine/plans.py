@@ -75,11 +75,18 @@ class Plans:
         scenario: Where the steps, parameters and workload are described.
         streams: Random streams of the run.
         key: Gives the number of a key of a service's store.
+        keys: Gives those of many that begin with the same text.
     """
 
-    def __init__(self, scenario: Scenario, streams: Streams, key: Callable[[str, str], int]) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        streams: Streams,
+        key: Callable[[str, str], int],
+        keys: Callable[[str, str, list[str]], list[int]],
+    ) -> None:
         specs = scenario.transaction.steps
-        self._key = key
+        self._key, self._new_keys = key, keys
         self._given = {name: list(column) for name, column in scenario.workload.trace_parameters.items()}
         self._row = 0
         self._names: dict[str, _Keys] = {}
@@ -199,13 +206,13 @@ class Plans:
         if len(uses) == 1 and uses[0] in codes:
             name = uses[0]
             unique, places = np.unique(codes[name], return_inverse=True)
-            found = []
-            for code in unique.tolist():
-                number = known.get(code)
-                if number is None:
-                    text = template.format_map({name: self._names[name].text(code)})
-                    number = known[code] = self._key(service, text)
-                found.append(number)
+            numbers = unique.tolist()
+            fresh = [code for code in numbers if code not in known]
+            if fresh:
+                keys = self._names[name]
+                texts = [template.format_map({name: keys.text(code)}) for code in fresh]
+                known.update(zip(fresh, self._new_keys(service, template.split("{", maxsplit=1)[0], texts), strict=True))
+            found = [known[code] for code in numbers]
             return np.array(found, dtype=np.int32)[places]
         columns = {name: values[name]() for name in uses if name != "tx"}
         made = []

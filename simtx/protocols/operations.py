@@ -40,6 +40,12 @@ class FirstValues:
                 return first
         return self._otherwise
 
+    def alike(self, text: str) -> float | None:
+        """The first value of every key that begins with this text and is no single key; None if they differ."""
+        if any(prefix.startswith(text) and prefix != text for prefix, _ in self._prefixes):
+            return None
+        return next((first for prefix, first in self._prefixes if text.startswith(prefix)), self._otherwise)
+
 
 def writes(operations: Iterable[Operation]) -> bool:
     """Whether any of the operations changes a value."""

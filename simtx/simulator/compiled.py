@@ -263,7 +263,7 @@ class CompiledWorld(World):
         self._describe_broker()
         bounds = [clients.backoff.bound(attempt) for attempt in range(66)]
         library.engine_bounds(engine, (ctypes.c_double * len(bounds))(*bounds), len(bounds))
-        self._plans = Plans(scenario, self.streams, self._key)
+        self._plans = Plans(scenario, self.streams, self._key, self._new_keys)
         head.slots, head.shared_slots = len(self._plans.slots), int(self._plans.shared)
         for slot in self._plans.booked:
             if library.engine_book(engine, slot) < 0:
@@ -349,6 +349,29 @@ class CompiledWorld(World):
             )
             self._keys[service, name] = known
         return known
+
+    def _new_keys(self, service: str, literal: str, names: list[str]) -> list[int]:
+        """Numbers of keys whose names begin with the same text and go on differently: most of them are alike, and are made at once."""
+        store, known = self.nodes[service].store, self._keys
+        alike = None if store is None or "\0" in literal else store.alike(literal)
+        if store is None or alike is None:
+            return [self._key(service, name) for name in names]
+        first, factors = alike
+        fresh = [name for name in names if (service, name) not in known and name not in store.values]
+        flat = [factor for one in factors for factor in one]
+        text = "\0".join(fresh).encode("utf-8", "surrogatepass") + b"\0"
+        start = self._library.engine_keys(
+            self._engine,
+            self._index[service],
+            len(fresh),
+            text,
+            len(text),
+            first,
+            len(factors),
+            (ctypes.c_double * len(flat))(*flat),
+        )
+        known.update(zip(((service, name) for name in fresh), range(start, start + len(fresh)), strict=True))
+        return [self._key(service, name) for name in names]
 
     # --- what C calls -------------------------------------------------------------------------------------------------------------
 

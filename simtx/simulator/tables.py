@@ -103,6 +103,13 @@ class Tables:
         """What a key counts in each conserved quantity, once for every prefix that it has."""
         return [weight for prefix, weight in self._weights if key.startswith(prefix)]
 
+    def alike(self, text: str) -> tuple[float, list[tuple[float, ...]]] | None:
+        """First value and weights of every key that begins with this text and is no single key; None if they differ."""
+        first = self.first.alike(text)
+        if first is None or any(prefix.startswith(text) and prefix != text for prefix, _ in self._weights):
+            return None
+        return first, self.weights_of(text)
+
     def row(self, key: Key) -> Any:
         """Value of an idempotency row, or None."""
         value = self.rows.get(key)
