@@ -39,6 +39,7 @@ def test_the_defect_is_found_on_the_named_invariant(mutant: Mutant) -> None:
 
 
 @pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: mutant.name)
+@pytest.mark.sample(3)
 def test_the_scope_is_the_smallest(mutant: Mutant) -> None:
     """With one participant, transaction or fault less the defect does not show; nor with a service for each step.
 

@@ -44,7 +44,7 @@ def assert_conforms(run: Run) -> Conformance:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("strategy", VARIANTS, ids=str)
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 def test_logs_under_each_fault_conform(strategy: Strategy, fault: str) -> None:
     """Crashes between any two effects, pauses, lost and doubled messages, outages, drifting clocks."""
     assert_conforms(simtx.simulate(world([FAULTS[fault]], transactions=40), strategy, trace="full"))

@@ -525,6 +525,7 @@ def test_what_is_held_back_and_overdue_does_not_bring_its_predecessor_again(kind
 
 
 @pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.sample(4)
 def test_the_next_message_of_a_transaction_comes_with_the_acknowledgement_of_the_one_before_and_nothing_else_does(
     kind: str, tmp_path: Path
 ) -> None:
