@@ -211,7 +211,9 @@ class Plans:
             if fresh:
                 keys = self._names[name]
                 texts = [template.format_map({name: keys.text(code)}) for code in fresh]
-                known.update(zip(fresh, self._new_keys(service, template.split("{", maxsplit=1)[0], texts), strict=True))
+                known.update(
+                    zip(fresh, self._new_keys(service, template.split("{", maxsplit=1)[0], texts), strict=True)
+                )
             found = [known[code] for code in numbers]
             return np.array(found, dtype=np.int32)[places]
         columns = {name: values[name]() for name in uses if name != "tx"}
