@@ -321,11 +321,11 @@ def verify(
         isolation=isolation,
         steps=None if scenario is None else steps_of(load(scenario)),
     )
+    numbers: tuple[tuple[str, Any, int], ...] = (("walks", 1 if walks is None else walks, 1), ("seed", seed, 0))
+    for name, given, least in numbers:
+        if not isinstance(given, int) or isinstance(given, bool) or given < least:
+            raise ScenarioError(f"must be a whole number of at least {least}, got {given!r}", f"verify: {name}")
     if walks is not None:
-        numbers: tuple[tuple[str, Any, int], ...] = (("walks", walks, 1), ("seed", seed, 0))
-        for name, given, least in numbers:
-            if not isinstance(given, int) or isinstance(given, bool) or given < least:
-                raise ScenarioError(f"must be a whole number of at least {least}, got {given!r}", f"verify: {name}")
         return _walk(strategy_of(strategy), scope, walks, seed, max_seconds)
     return verify_scope(
         strategy_of(strategy),
