@@ -86,11 +86,15 @@ def test_nothing_is_violated_on_servers(strategy: str, broker: str) -> None:
 def test_a_seeded_defect_is_found(name: str, process: str) -> None:
     """Each shows in a transaction that would have succeeded, by a kill and not without one."""
     mutant = next(mutant for mutant in ALL if mutant.name == name)
-    matrix = crash_matrix(mutant.strategy, process=process, limit=14, depth=1)
-    assert any(
-        line.startswith("effects") and f"[{process}: " in line and "transaction that succeeds" in line
-        for line in matrix.violations
-    ), matrix.text
+    for _ in range(3):  # on a loaded machine votes come too late, and the transactions that would show it are aborted
+        matrix = crash_matrix(mutant.strategy, process=process, limit=14, depth=1)
+        found = any(
+            line.startswith("effects") and f"[{process}: " in line and "transaction that succeeds" in line
+            for line in matrix.violations
+        )
+        if found:
+            break
+    assert found, matrix.text
     assert not matrix.ok
     assert "violation: effects" in matrix.text
 
