@@ -18,15 +18,12 @@ KNOWN = {
         "clients",
         "counted",
         "faults",
-        "interpreter",
-        "local",
         "locks",
         "node",
-        "row_locks",
         "sampler",
         "store",
     }
-    | {"tables", "world"},
+    | {"world"},
     "simtx.experiments": {"compare", "decision", "saved", "frontier", "sensitivity", "sweep"},
 }
 """Circles that there are still. A module may leave this list; none may come to it."""

@@ -15,7 +15,7 @@ from simtx.workload.by_transaction import Draw
 if TYPE_CHECKING:
     from simtx.scenario import Broker as BrokerSpec
     from simtx.simulator.actor import Actor
-    from simtx.simulator.interpreter import Interpreter
+    from simtx.simulator.node import Node
     from simtx.simulator.world import World
 
 
@@ -24,7 +24,7 @@ class _Publication:
 
     __slots__ = ("actor", "effect", "epoch", "node", "open", "timeout")
 
-    def __init__(self, node: Interpreter, actor: Actor, effect: Publish) -> None:
+    def __init__(self, node: Node, actor: Actor, effect: Publish) -> None:
         self.node = node
         self.actor = actor
         self.effect = effect
@@ -81,7 +81,7 @@ class Broker:
 
     # --- producers --------------------------------------------------------------------------------------------------------------
 
-    def publish(self, node: Interpreter, actor: Actor, effect: Publish) -> None:
+    def publish(self, node: Node, actor: Actor, effect: Publish) -> None:
         """Take a message from a producer's hands: the bytes leave after the linger time, if the producer lives so long."""
         record = self._world.ledger.active.get(effect.message.tx)
         if record is not None:
@@ -207,7 +207,7 @@ class Broker:
                     parcel.timer.owner = None
                 self._deliver_or_drop(parcel)
 
-    def acknowledge(self, node: Interpreter, tx: int, number: int) -> None:
+    def acknowledge(self, node: Node, tx: int, number: int) -> None:
         """A consumer says that this delivery needs not come again; its word may get lost."""
         self._link(node.name, BROKER).transmit(self._acknowledged, number, tx)
 

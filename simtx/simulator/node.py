@@ -1,18 +1,652 @@
-"""A node: it plays the machines of its role, and forgets what is volatile when it crashes."""
+"""A node: it plays the machines of its role, makes their effects durable, and forgets what is volatile when it crashes."""
 
 from __future__ import annotations
 
-from simtx.protocols import Timer
+from collections import deque
+from collections.abc import Callable, Iterator
+from heapq import heappush
+from operator import length_hint
+from typing import TYPE_CHECKING, Any
+
+from simtx.errors import ProtocolViolation
+from simtx.metrics.journal import Journal
+from simtx.metrics.ledger import Ledger
+from simtx.protocols import (
+    Acknowledge,
+    Alert,
+    Answer,
+    Append,
+    CancelTimer,
+    Commit,
+    Decided,
+    Delivery,
+    Done,
+    Effect,
+    Event,
+    Execute,
+    Forget,
+    MarkOutbox,
+    Message,
+    Prepare,
+    Publish,
+    ReadOutbox,
+    Record,
+    Request,
+    Rollback,
+    SetTimer,
+    Suspect,
+    Timer,
+    Transact,
+)
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.names import DAEMON
-from simtx.simulator.actor import BUSY, SUBMITTING, Actor
-from simtx.simulator.interpreter import Interpreter
+from simtx.protocols.naming import unknown_effect
+from simtx.simulator.actor import BUSY, IDLE, SUBMITTING, WAITING, Actor
+from simtx.simulator.disk import Disk
+from simtx.simulator.environment import NORMAL
+from simtx.simulator.network import Link
+from simtx.simulator.pool import Pool
+from simtx.simulator.store import Store
+from simtx.simulator.timers import Token
+from simtx.simulator.work import Work
+from simtx.workload.by_transaction import Draw
+
+if TYPE_CHECKING:
+    from simtx.simulator.faults import Armed
+    from simtx.simulator.world import World
+
+_FORGET = Forget()
+_PLAYED_IN_RUN = (
+    Message,
+    Append,
+    Transact,
+    Execute,
+    Prepare,
+    Commit,
+    Rollback,
+    SetTimer,
+    CancelTimer,
+    Forget,
+)
 
 
-class Node(Interpreter):
-    """A process with a log device and, if it is a service, workers and a store."""
+class Node:
+    """A process with a log device and, if it is a service, workers and a store: it plays machines, effect by effect.
 
-    __slots__ = ()
+    It is one of three interpreters of effects (the simulator's, the real execution's, the checker's), and keeps the contract of
+    `simtx.protocols.contract`.
+
+    Args:
+        world: What the node lives in.
+        name: Its name.
+        disk: Its log device.
+        jitter: Draws a number from 0 to 1 for a timer of a transaction.
+    """
+
+    __slots__ = (
+        "actors",
+        "armed",
+        "backlog",
+        "breaker_rejections",
+        "breakers",
+        "daemons",
+        "disk",
+        "durable",
+        "endings",
+        "env",
+        "jitter",
+        "journal",
+        "lazy",
+        "ledger",
+        "name",
+        "outage",
+        "paused",
+        "pool",
+        "queue",
+        "routes",
+        "sequence",
+        "stalled",
+        "store",
+        "timer_factor",
+        "timers",
+        "undo_draws",
+        "unusual",
+        "up",
+        "watched",
+        "world",
+    )
+
+    def __init__(self, world: World, name: str, disk: Disk, jitter: Draw) -> None:
+        self.world = world
+        self.env = world.env
+        self.queue = world.env.queue
+        self.sequence = world.env.sequence
+        self.timers = world.timers
+        self.ledger: Ledger = world.ledger
+        self.journal = Journal(world.trace, name) if world.trace is not None else None
+        self.name = name
+        self.disk = disk
+        self.jitter = jitter
+        self.pool: Pool | None = None
+        self.store: Store | None = None
+        self.actors: dict[int, Actor] = {}
+        self.daemons: list[Actor] = []
+        self.durable: dict[int, list[Record]] = {}
+        self.lazy: deque[tuple[float, int, Record]] = deque()
+        self.endings: deque[tuple[float, int, list[Record]]] = deque()
+        self.breakers: dict[str, CircuitBreaker] = {}
+        self.breaker_rejections = 0
+        self.up = True
+        self.paused = False
+        self.unusual = self.journal is not None
+        self.watched = self.journal is not None
+        self.outage = False
+        self.routes: dict[str, tuple[Link, Callable[[Message], None]]] = {}
+        self.backlog: list[tuple[Callable[[Any], object], Any]] = []
+        self.stalled: list[Work] = []
+        self.timer_factor = 1.0
+        self.armed: list[Armed] = []
+        self.undo_draws: list[Draw] = []
+
+    # --- what comes in ----------------------------------------------------------------------------------------------------------
+
+    def receive(self, message: Message) -> None:
+        """A message arrives from the network."""
+        if self.unusual and not self._accept(message):
+            return
+        tx = message.tx
+        actor = self.actors.get(tx)
+        if actor is None:
+            actor = self._spawn(tx)
+        elif actor.phase:
+            self._post(actor, message)
+            return
+        actor.phase = BUSY
+        self._run(actor, actor.machine.handle(message))
+
+    def _accept(self, message: Message) -> bool:
+        """Look at a message when something is unusual: the node is down or paused, has breakers, or keeps a journal."""
+        if not self.up:
+            self._dropped(message)
+            return False
+        if self.paused:
+            self.backlog.append((self.receive, message))
+            return False
+        breaker = self.breakers.get(message.sender)
+        if breaker is not None:
+            breaker.success()
+        if self.journal is not None:
+            self._notify(self.actors.get(message.tx) or self._spawn(message.tx), message)
+            return False
+        return True
+
+    def deliver(self, delivery: Delivery) -> None:
+        """A delivery arrives from the broker."""
+        if not self.up:
+            self._dropped(delivery.message)
+            return
+        if self.paused:
+            self.backlog.append((self.deliver, delivery))
+            return
+        tx = delivery.message.tx
+        self._notify(self.actors.get(tx) or self._spawn(tx), delivery)
+
+    def request(self, request: Request) -> bool:
+        """The client's request arrives; whether it has met somebody."""
+        if not self.up:
+            return False
+        if self.paused:
+            self.backlog.append((self.request, request))
+        else:
+            self._notify(self.actors.get(request.tx) or self._spawn(request.tx), request)
+        return True
+
+    def confirm(self, confirmation: tuple[Actor, Done]) -> None:
+        """The broker's ack of a publication arrives, or its time is over."""
+        actor, done = confirmation
+        if not actor.alive:
+            return
+        if self.paused:
+            self.backlog.append((self.confirm, confirmation))
+            return
+        self._notify(actor, done)
+
+    def _dropped(self, message: Message) -> None:
+        if self.journal is not None:
+            self.journal.dropped(message)
+
+    def _ring(self, token: Token) -> None:
+        actor = token.owner
+        if not isinstance(actor, Actor) or not actor.alive:
+            return
+        if self.paused:
+            self.backlog.append((self._ring, token))
+            return
+        if actor.timers is not None and actor.timers.pop(token.kind, None) is token:
+            token.owner = None
+            self._notify(actor, Timer(token.kind))
+
+    def _spawn(self, tx: int, *, recovered: bool = False) -> Actor:
+        record = self.ledger.active.get(tx)
+        actor = Actor(self.world.strategy.machine(self.name, tx), tx, record)
+        if record is not None and not recovered:
+            record.actors += 1
+        self.actors[tx] = actor
+        return actor
+
+    def _notify(self, actor: Actor, event: Event) -> None:
+        if actor.phase:
+            self._post(actor, event)
+        else:
+            self._play(actor, event)
+
+    @staticmethod
+    def _post(actor: Actor, event: Event) -> None:
+        if actor.mail is None:
+            actor.mail = deque()
+        actor.mail.append(event)
+
+    def _play(self, actor: Actor, event: Event) -> None:
+        actor.phase = BUSY
+        self._run(actor, self._handled(actor, event) if self.journal is not None else actor.machine.handle(event))
+
+    def _handled(self, actor: Actor, event: Event) -> list[Effect]:
+        """Let a machine handle an event, and write it down."""
+        journal, machine = self.journal, actor.machine
+        if journal is None:
+            return machine.handle(event)
+        journal.event(actor, event)
+        state = machine.state
+        effects = machine.handle(event)
+        if self.world.full_log:
+            journal.handled(actor, event, effects, state)
+        return effects
+
+    def _resume(self, actor: Actor) -> None:
+        """A forced write of this machine is durable: on with the effects behind it."""
+        if self.paused:
+            self.backlog.append((self._resume, actor))
+        elif actor.alive:
+            self._run(actor, actor.effects, actor.rest)
+
+    def _run(self, actor: Actor, effects: list[Effect], rest: Iterator[Effect] | None = None) -> None:
+        """Play effects, or the rest of them, then whatever waits; return when the machine is idle or has to wait for the disk."""
+        record = actor.record
+        watched = self.watched
+        if rest is None:
+            rest = iter(effects)
+        while True:
+            for effect in rest:
+                if watched and not self._watch(actor, effect, effects, rest):
+                    if actor.alive:
+                        continue
+                    return
+                kind = type(effect)
+                if kind is Message:
+                    if record is not None:
+                        record.messages += 1
+                    to: str = effect.to  # type: ignore[union-attr]
+                    link, receive = self.routes.get(to) or self._route(to)
+                    if link.plain:
+                        draw, sequence = link.draw, self.sequence
+                        heappush(self.queue, (self.env.now + draw(effect.tx), NORMAL, sequence(), receive, effect))  # type: ignore[union-attr, operator]
+                    else:
+                        link.transmit(receive, effect, effect.tx, effect)  # type: ignore[union-attr]
+                elif kind is Append:
+                    if not effect.forced:  # type: ignore[union-attr]
+                        self._append_lazily(actor, effect)  # type: ignore[arg-type]
+                    elif self._at_once():
+                        self._hardened(actor, effect)  # type: ignore[arg-type]
+                    else:
+                        actor.effects, actor.rest = effects, rest
+                        self.disk.force(self._hardened_later, (actor, effect), actor.tx)
+                        return
+                elif kind is SetTimer:
+                    self._set_timer(actor, effect)  # type: ignore[arg-type]
+                elif kind is Transact or kind is Prepare or kind is Execute:
+                    actor.effects, actor.rest = effects, rest
+                    actor.phase = SUBMITTING
+                    self._submit(Work(actor, effect))  # type: ignore[arg-type]
+                    if actor.phase == SUBMITTING:
+                        actor.phase = WAITING
+                        return
+                elif kind is Forget:
+                    self._forget(actor)
+                elif kind is CancelTimer:
+                    token = actor.timers.pop(effect.kind, None) if actor.timers else None  # type: ignore[union-attr]
+                    if token is not None:
+                        token.owner = None
+                elif kind is Commit or kind is Rollback:
+                    if self._second_phase(actor, effect):  # type: ignore[arg-type]
+                        continue
+                    actor.effects, actor.rest = effects, rest
+                    return
+                else:
+                    self._rest(actor, effect)
+                    if not actor.alive:
+                        return
+            if watched and effects and self._injected(actor, effects, rest, 0):
+                return
+            event: Event
+            if actor.done is not None:
+                event, actor.done = actor.done, None
+            elif actor.mail and actor.alive:
+                event = actor.mail.popleft()
+            else:
+                actor.phase = IDLE
+                if actor.alive and not actor.timers:
+                    machine = actor.machine
+                    if machine.state == machine.initial and actor.tx != DAEMON:
+                        self._free(actor)  # a blank machine holds no state: the next event makes another one
+                return
+            effects = actor.machine.handle(event) if self.journal is None else self._handled(actor, event)
+            rest = iter(effects)
+
+    def _watch(self, actor: Actor, effect: Effect, effects: list[Effect], rest: Iterator[Effect]) -> bool:
+        """Look at an effect before it is played; False if it must not be: the node crashed just now, or a breaker is open."""
+        if self.armed and self._injected(actor, effects, rest, 1):
+            return False
+        if type(effect) is Message:
+            if self.breakers and not self._allowed(effect.to):
+                if self.journal is not None:
+                    self.journal.held_back(actor, effect)
+                return False
+            if self.journal is not None:
+                self.journal.effect(actor, effect)
+        return True
+
+    def _rest(self, actor: Actor, effect: Effect) -> None:
+        """The effects that happen at once and are not on the hottest path."""
+        record, now = actor.record, self.env.now
+        if self.journal is not None:
+            self.journal.effect(actor, effect)
+        if isinstance(effect, Answer):
+            if record is not None:
+                self.world.answered(record, effect.outcome)
+        elif isinstance(effect, Decided):
+            if record is not None:
+                self.ledger.decided(record, effect.outcome == "committed", now)
+        elif isinstance(effect, Suspect):
+            if record is not None:
+                record.retries += 1
+            breaker = self.breakers.get(effect.node)
+            if breaker is not None:
+                breaker.failure(now)
+        elif isinstance(effect, Alert):
+            self.ledger.alerts += 1
+            if effect.stuck and record is not None:
+                record.stuck = True
+        elif isinstance(effect, Publish):
+            self.world.broker_or_refuse().publish(self, actor, effect)
+        elif isinstance(effect, Acknowledge):
+            self.world.broker_or_refuse().acknowledge(self, actor.tx, effect.id)
+        elif isinstance(effect, ReadOutbox):
+            actor.done = Done(effect.tag, "done", self._own_store().read_outbox(effect))
+        elif isinstance(effect, MarkOutbox):
+            self._own_store().outbox.mark(effect.ids, now)
+        elif not isinstance(effect, _PLAYED_IN_RUN):
+            raise unknown_effect(effect, f"{actor.machine!r} asked for")
+
+    def _set_timer(self, actor: Actor, effect: SetTimer) -> None:
+        factor = self.timer_factor
+        delay = effect.delay * factor
+        extra = self.jitter(actor.tx) * effect.jitter * factor if effect.jitter else 0.0
+        timers = actor.timers
+        if timers is None:
+            timers = actor.timers = {}
+        else:
+            token = timers.get(effect.kind)
+            if token is not None:
+                due = self.env.now + delay + extra
+                if token.seen <= due:
+                    token.due = due  # where it waits already, it will be found to be due later
+                    return
+                token.owner = None
+        token = timers[effect.kind] = Token(actor, effect.kind, self._ring)
+        self.timers.start(token, delay, extra)
+
+    def _forget(self, actor: Actor) -> None:
+        if self.journal is not None:
+            self.journal.effect(actor, _FORGET)
+        self._free(actor)
+        records = self.durable.pop(actor.tx, None)
+        if records:  # that they are garbage is written lazily, too
+            self.endings.append((self.env.now, actor.tx, records))
+            while len(self.endings) > 256 and not self.buffered(self.endings[0][0]):
+                self.endings.popleft()
+        if actor.mail:
+            mail, actor.mail = actor.mail, None
+            for event in mail:
+                self._notify(self.actors.get(actor.tx) or self._spawn(actor.tx), event)
+
+    def _free(self, actor: Actor) -> None:
+        if self.actors.get(actor.tx) is actor:
+            del self.actors[actor.tx]
+            if actor.record is not None:
+                actor.record.actors -= 1
+                actor.record.last_activity = self.env.now
+        actor.alive = False
+        if actor.timers:
+            for token in actor.timers.values():
+                token.owner = None
+            actor.timers = None
+
+    def _route(self, to: str) -> tuple[Link, Callable[[Message], None]]:
+        """The link to another node, and who takes the message there."""
+        if to not in self.world.nodes:
+            raise ProtocolViolation(
+                f"{self.name} sends to '{to}', which is no node; there are {', '.join(self.world.nodes)}"
+            )
+        route = self.routes[to] = self.world.link(self.name, to), self.world.nodes[to].receive
+        return route
+
+    def _allowed(self, to: str) -> bool:
+        breaker = self.breakers.get(to)
+        if breaker is None or breaker.allow(self.env.now):
+            return True
+        self.breaker_rejections += 1
+        return False
+
+    def outbox_written(self) -> None:
+        """A local transaction with outbox rows has committed: wake the daemons of a strategy that wants it."""
+        if self.world.wake_on_commit:
+            for daemon in self.daemons:
+                self.env.call_in(0.0, self._wake, daemon)
+
+    def _wake(self, daemon: Actor) -> None:
+        if daemon.alive and not self.paused:
+            self._notify(daemon, Timer("wake"))
+
+    def arm(self, armed: Armed) -> None:
+        """Aim a crash at one effect of one transaction."""
+        self.armed.append(armed)
+        self.watched = True
+
+    def _injected(self, actor: Actor, effects: list[Effect], rest: Iterator[Effect], taken: int) -> bool:
+        """Crash here if a fault was aimed at the effect that comes next, or at the moment after the one before it.
+
+        Args:
+            actor: Whose program it is.
+            effects: The program.
+            rest: What is left of it.
+            taken: 1 if the effect that comes next has been taken from the rest already, else 0.
+        """
+        if not self.armed:
+            return False
+        position = len(effects) - length_hint(rest) - taken
+        row = self._outbox_row
+        for armed in list(self.armed):
+            behind = position > 0 and armed.hits(actor, effects[position - 1], row, before=False)
+            if behind or (position < len(effects) and armed.hits(actor, effects[position], row, before=True)):
+                self.armed.remove(armed)
+                actor.effects, actor.rest, actor.phase = effects, iter(effects[position:]), BUSY
+                armed.strike(self.world.nodes[self.name])
+                return True
+        return False
+
+    def _outbox_row(self, number: int) -> Message | None:
+        return None if self.store is None else self.store.outbox.row(number)
+
+    # --- its own disk and its own store ---------------------------------------------------------------------------------------------
+
+    def _at_once(self) -> bool:
+        """Whether a forced write takes no time right now; it is counted then."""
+        disk = self.disk
+        if disk.instant and not disk.stalled:
+            disk.note_instant()
+            return True
+        return False
+
+    def _append_lazily(self, actor: Actor, effect: Append) -> None:
+        if actor.record is not None:
+            actor.record.lazy += 1
+        actor.lazy = True
+        self.durable.setdefault(actor.tx, []).append(effect.record)
+        self.lazy.append((self.env.now, actor.tx, effect.record))
+        while len(self.lazy) > 256 and not self.buffered(self.lazy[0][0]):
+            self.lazy.popleft()
+        if self.journal is not None:
+            self.journal.appended(actor, effect)
+
+    def _hardened(self, actor: Actor, effect: Append) -> None:
+        if actor.record is not None:
+            actor.record.forced += 1
+        try:
+            self.durable[actor.tx].append(effect.record)
+        except KeyError:
+            self.durable[actor.tx] = [effect.record]
+        if actor.lazy and self.lazy:  # it takes the earlier records of its transaction along
+            self.lazy = deque(entry for entry in self.lazy if entry[1] != actor.tx)
+        if self.journal is not None:
+            self.journal.appended(actor, effect)
+
+    def _hardened_later(self, write: tuple[Actor, Append]) -> None:
+        actor, effect = write
+        self._hardened(actor, effect)
+        self._resume(actor)
+
+    def buffered(self, since: float) -> bool:
+        """Whether what was written lazily at this time may still be in the memory of a process, whatever others have forced since."""
+        return self.env.now - since <= self.world.lazy_flush(self.name)
+
+    def survives(self, since: float) -> bool:
+        """Whether a lazy rollback of this time has reached the store's log by now: it is before whatever the store has forced since."""
+        return self.disk.durable_until >= since or self.env.now - since > self.world.lazy_flush(self.name)
+
+    def _submit(self, work: Work) -> None:
+        if self.outage:
+            self.stalled.append(work)
+            return
+        effect, record, pool = work.effect, work.actor.record, self.pool
+        if pool is None:
+            raise ProtocolViolation(
+                f"{work.actor.machine!r} runs a local transaction on {self.name}, which has no store"
+            )
+        store = self.store
+        if store is not None and work.tx in store.open:
+            store.outbox.begin(work)
+            store.run(
+                work
+            )  # the session of an open branch is there already: it does not queue behind those who wait for its locks
+            return
+        demand = 0.0
+        if record is not None:
+            if type(effect) is Transact and effect.compensation:
+                for step in effect.steps:
+                    demand += self.undo_draws[step](work.tx)
+            else:
+                for step in effect.steps:
+                    demand += record.demands[step]
+        if not pool.submit(work, demand):
+            self._own_store().drop(work, "failed")
+
+    def served(self, work: Work) -> None:
+        """The service time of a local transaction is over."""
+        if self.pool is None or self.store is None or work.epoch != self.pool.epoch:
+            return  # the node crashed meanwhile
+        if self.paused:
+            self.backlog.append((self.served, work))
+            return
+        self.store.run(work)
+
+    def finish(self, work: Work, status: Any, value: Any) -> None:
+        """A local transaction has ended: free its worker, tell its machine."""
+        if self.store is not None:
+            self.store.outbox.end(work)
+        if work.epoch >= 0 and self.pool is not None:
+            self.pool.release(work)
+        actor = work.actor
+        if not actor.alive:
+            return
+        if status == "refused" and actor.record is not None:
+            actor.record.refused = True
+        if self.journal is not None and not work.forced:
+            self.journal.worked(actor, work.effect, status, forced=False)
+        if self.paused:
+            self.backlog.append((self._tell, (actor, Done(work.effect.tag, status, value))))
+            return
+        actor.done = Done(work.effect.tag, status, value)
+        submitting = actor.phase == SUBMITTING
+        actor.phase = BUSY
+        if not submitting:
+            self._run(actor, actor.effects, actor.rest)
+
+    def _tell(self, news: tuple[Actor, Done]) -> None:
+        """The pause is over: tell a machine that its local transaction had ended."""
+        actor, done = news
+        if actor.alive:
+            actor.done = done
+            actor.phase = BUSY
+            self._run(actor, actor.effects, actor.rest)
+
+    def _second_phase(self, actor: Actor, effect: Commit | Rollback) -> bool:
+        """Commit or roll back the branch; False if the machine has to wait for the disk."""
+        store = self._own_store()
+        branch = store.prepared.get(actor.tx)
+        record = actor.record
+        if branch is None:
+            branch = store.open.get(actor.tx)
+            if branch is not None and isinstance(effect, Rollback):
+                store.roll_back(branch, lazy=False)
+            return True
+        in_doubt = self.env.now - branch.prepared_since
+        branch.actor = actor  # after a recovery it is another one
+        if isinstance(effect, Rollback) and not effect.forced:
+            if record is not None:
+                record.lazy += 1
+                record.in_doubt += in_doubt
+            if self.journal is not None:
+                self.journal.second_phase(actor, "rollback", in_doubt, forced=False)
+            store.roll_back(branch, lazy=True)
+            return True
+        if self._at_once():
+            self._finalise(actor, branch, effect, in_doubt)
+            return True
+        self.disk.force(self._finalise_later, (actor, branch, effect, in_doubt), actor.tx)
+        return False
+
+    def _finalise(self, actor: Actor, branch: Work, effect: Commit | Rollback, in_doubt: float) -> None:
+        store = self._own_store()
+        if actor.record is not None:
+            actor.record.forced += 1
+            actor.record.in_doubt += in_doubt
+        if self.journal is not None:
+            self.journal.second_phase(actor, type(effect).__name__.lower(), in_doubt, forced=True)
+        if isinstance(effect, Commit):
+            store.commit_prepared(branch)
+        else:
+            store.roll_back(branch, lazy=False)
+
+    def _finalise_later(self, arguments: tuple[Actor, Work, Commit | Rollback, float]) -> None:
+        self._finalise(*arguments)
+        self._resume(arguments[0])
+
+    def _own_store(self) -> Store:
+        if self.store is None:
+            raise ProtocolViolation(f"{self.name} has no store")
+        return self.store
+
+    # --- crash, restart, pause ----------------------------------------------------------------------------------------------------
 
     def crash(self) -> None:
         """Lose everything volatile: machines, timers, open local transactions, and the lazy records not yet on disk."""

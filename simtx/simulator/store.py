@@ -1,22 +1,189 @@
 """A little database: values, row locks with wait queues, guarded local transactions, prepared branches, inbox and outbox rows.
 
 It holds data, so that invariants are checked on values. Row locks are exclusive and held until the local transaction is durable; under
-``serializable`` reads lock too, under ``read-committed`` a read sees the last committed value and never waits.
+``serializable`` reads lock too, under ``read-committed`` a read sees the last committed value and never waits. Locks of one local transaction are
+taken in the order of their keys, so that two never wait for each other in a ring; across stores that is the business of the scenario's
+deadlock rule (`simtx.simulator.locks`).
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
 from simtx.metrics.ledger import Ledger
-from simtx.protocols import Execute, Operation, OutboxRow, Prepare, ReadOutbox, Record, Status, Transact
+from simtx.metrics.stations import Station
+from simtx.protocols import Execute, Key, Operation, OutboxRow, Prepare, ReadOutbox, Record, Status, Transact
 from simtx.protocols.names import TOMBSTONE
-from simtx.simulator.row_locks import RowLocks
+from simtx.protocols.operations import FirstValues, locked, writes
+from simtx.simulator.outbox import OutboxTable
+from simtx.simulator.replica import Replica
 from simtx.simulator.work import Work
 
+if TYPE_CHECKING:
+    from simtx.simulator.locks import Deadlocks
+    from simtx.simulator.node import Node
 
-class Store(RowLocks):
-    """The store of one service: it runs local transactions and branches, and survives crashes."""
+OUTBOX_LOCK: Final = "~outbox"
+"""Name of the lock that stands for the whole outbox (`Transact.serial_outbox`); it comes behind most keys, so that it is taken last."""
 
-    __slots__ = ()
+
+class Store:
+    """The store of one service: it runs local transactions and branches, gives out row locks, and survives crashes.
+
+    Args:
+        node: The service's node, which owns the clock, the log device and the metrics.
+        initial: First values by key; a key that ends in ``*`` stands for every key with that prefix.
+        serializable: Whether reads lock.
+        lock_timeout: Seconds after which a waiting local transaction gives up.
+        weights: Conserved quantities: (key prefix, weight in each of them).
+        deadlocks: The rule that finds or prevents rings of waiting transactions.
+        retention: How long idempotency rows are kept at least, in seconds.
+        outbox_at_commit: Whether outbox rows are numbered when they are committed, and not when they are inserted.
+        replica: Where reads go, or None: to the store itself.
+    """
+
+    __slots__ = (
+        "_deadlocks",
+        "_lazy_rollbacks",
+        "_lock_timeout",
+        "_node",
+        "_older_rows",
+        "_retention",
+        "_rotate_at",
+        "_serializable",
+        "_versions",
+        "_weights",
+        "first",
+        "lock_waits",
+        "locks_held",
+        "locks_taken",
+        "open",
+        "outbox",
+        "owners",
+        "prepared",
+        "replica",
+        "rows",
+        "values",
+        "waiters",
+    )
+
+    def __init__(
+        self,
+        node: Node,
+        initial: dict[str, float],
+        *,
+        serializable: bool,
+        lock_timeout: float,
+        weights: Sequence[tuple[str, tuple[float, ...]]],
+        deadlocks: Deadlocks,
+        retention: float,
+        outbox_at_commit: bool = False,
+        replica: Replica | None = None,
+    ) -> None:
+        self._node = node
+        self.first = FirstValues(initial, 0)
+        self._serializable = serializable
+        self._lock_timeout = lock_timeout
+        self._weights = tuple(weights)
+        self._deadlocks = deadlocks
+        self._retention = retention
+        self.replica = replica
+        self._rotate_at = retention
+        self.values: dict[str, float] = dict(self.first.exact)
+        self._versions: dict[str, int] = {}  # how often each key was changed; counted only for the event log
+        self.owners: dict[str, Work] = {}
+        self.waiters: dict[str, deque[Work]] = {}
+        self.lock_waits = Station()
+        self.locks_taken = 0
+        self.locks_held = 0.0  # lock-seconds of locks that were let go
+        self.rows: dict[Key, Any] = {}
+        self._older_rows: dict[Key, Any] = {}
+        self.outbox = OutboxTable(at_commit=outbox_at_commit, buffered=node.buffered)
+        self.prepared: dict[int, Work] = {}
+        self.open: dict[int, Work] = {}
+        self._lazy_rollbacks: deque[tuple[float, Work]] = deque()
+
+    def read(self, key: str) -> float:
+        """Last committed value of a key; keys that nobody wrote yet have their initial value, 0 if none is given."""
+        value = self.values.get(key)
+        return self.first(key) if value is None else value
+
+    def weights_of(self, key: str) -> list[tuple[float, ...]]:
+        """What a key counts in each conserved quantity, once for every prefix that it has."""
+        return [weight for prefix, weight in self._weights if key.startswith(prefix)]
+
+    def alike(self, text: str) -> tuple[float, list[tuple[float, ...]]] | None:
+        """First value and weights of every key that begins with this text and is no single key; None if they differ."""
+        first = self.first.alike(text)
+        if first is None or any(prefix.startswith(text) and prefix != text for prefix, _ in self._weights):
+            return None
+        return first, self.weights_of(text)
+
+    def row(self, key: Key) -> Any:
+        """Value of an idempotency row, or None."""
+        value = self.rows.get(key)
+        return self._older_rows.get(key) if value is None else value
+
+    def _rotate(self) -> None:
+        """Start a new generation of idempotency rows: a row lives for at least one retention, at most for two."""
+        now = self._node.env.now
+        self._older_rows = self.rows if now < self._rotate_at + self._retention else {}
+        self.rows = {}
+        self._rotate_at = now + self._retention
+
+    def forget_rows(self) -> None:
+        """Drop the idempotency rows, of which there are several for each transaction: the run is over, and nobody comes again."""
+        self.rows.clear()
+        self._older_rows.clear()
+
+    def _apply(self, work: Work, steps: Sequence[int], compensation: bool) -> None:
+        """Make the changes visible, and tell the ledger."""
+        changes = work.changes
+        if not changes:
+            return
+        node = self._node
+        shifts = self._shifts(changes) if self._weights else None
+        if node.journal is not None:
+            audit = {key: (self.read(key), new) for key, new in changes.items()}
+            node.journal.applied(work.actor, steps, audit, compensation=compensation, reads=work.reads or ())
+            versions = {key: self._versions.get(key, 0) + 1 for key in changes}
+            self._versions.update(versions)
+        else:
+            versions = {}
+        self.values.update(changes)
+        if self.replica is not None:
+            self.replica.ship(work.tx, changes, versions)
+        record = work.actor.record
+        if record is not None:
+            if len(steps) > 1:
+                plan = record.plan.steps
+                steps = [index for index in steps if writes(plan[index].operations)]
+            node.ledger.effect(record, steps, compensation, shifts, node.env.now)
+
+    def _queried(self, work: Work) -> None:
+        """A local transaction that changes nothing is over: the event log hears what it has read."""
+        journal = self._node.journal
+        if journal is not None and work.reads:
+            effect = work.effect
+            compensation = type(effect) is Transact and effect.compensation
+            refused = work.status == "refused"
+            journal.applied(work.actor, work.steps, {}, compensation=compensation, reads=work.reads, refused=refused)
+
+    def _shifts(self, changes: dict[str, float]) -> list[float] | None:
+        """By how much these changes move every conserved quantity, or None if by nothing."""
+        shifts: list[float] | None = None
+        for key, new in changes.items():
+            for prefix, weight in self._weights:
+                if key.startswith(prefix):
+                    old = self.values.get(key)
+                    change = new - (self.first(key) if old is None else old)
+                    if shifts is None:
+                        shifts = [0.0] * len(weight)
+                    for index, factor in enumerate(weight):
+                        shifts[index] += factor * change
+        return shifts
 
     # --- a local transaction, from its start to its end -------------------------------------------------------------------------
 
@@ -363,3 +530,114 @@ class Store(RowLocks):
         """The record that was forced with the prepared branch of this transaction."""
         branch = self.prepared.get(tx)
         return branch.effect.record if branch is not None and type(branch.effect) is Prepare else None
+
+    # --- row locks ------------------------------------------------------------------------------------------------------------------
+
+    def _lockable(self, work: Work) -> list[str]:
+        keys = locked(work.operations, self._serializable)
+        effect = work.effect
+        if type(effect) is Transact and effect.serial_outbox and effect.outbox_rows():
+            keys.add(OUTBOX_LOCK)
+        branch = self.open.get(work.tx)
+        if branch is not None:
+            keys.difference_update(branch.keys)
+        return sorted(keys)
+
+    def _acquire(self, work: Work) -> None:
+        owners = self.owners
+        for position, key in enumerate(work.keys):
+            if owners.get(key, work) is not work:
+                for free in work.keys[:position]:
+                    self._own(work, free)
+                self._wait(work, key)
+                return
+        if work.wait_since >= 0:
+            self._end_wait(work, "granted")
+        self._evaluate(work)
+
+    def _own(self, work: Work, key: str) -> None:
+        if self.owners.get(key) is not work:
+            self.owners[key] = work
+            work.locked_from += self._node.env.now
+
+    def _hold(self, work: Work) -> None:
+        if not work.keys:
+            work.keys = self._lockable(work)
+        for key in work.keys:
+            self._own(work, key)
+
+    def _wait(self, work: Work, key: str) -> None:
+        env = self._node.env
+        if work.wait_since < 0:
+            work.wait_since = env.now
+            self.lock_waits.enter(env.now)
+            env.call_in(self._lock_timeout, self._give_up, work)
+        self.waiters.setdefault(key, deque()).append(work)
+        self._deadlocks.begin(work, self, key)
+        if not self._deadlocks.may_wait(work):
+            self._leave(work, "deadlock")
+            self.drop(work, "failed")
+
+    def _give_up(self, work: Work) -> None:
+        if work.wait_since >= 0 and work.actor.alive:
+            self._leave(work, "timeout")
+            self._deadlocks.timeouts += 1
+            self.drop(work, "failed")
+
+    def _leave(self, work: Work, end: str) -> None:
+        """Stop waiting, without the lock."""
+        for key, queue in list(self.waiters.items()):
+            if work in queue:
+                queue.remove(work)
+                if not queue:
+                    del self.waiters[key]
+        self._end_wait(work, end)
+        self._release(work)
+
+    def _end_wait(self, work: Work, end: str) -> None:
+        node, record = self._node, work.actor.record
+        seconds = node.env.now - work.wait_since
+        self.lock_waits.leave(node.env.now, work.wait_since)
+        work.wait_since = -1.0
+        self._deadlocks.end(work)
+        if record is not None:
+            record.lock_wait += seconds
+        if node.journal is not None:
+            node.journal.waited(work.tx, seconds, end)
+
+    def _count(self, work: Work, freed: Sequence[str]) -> None:
+        """These locks end now, released or lost in a crash: for how long they were held."""
+        if not freed:
+            return
+        node, record = self._node, work.actor.record
+        seconds = node.env.now * len(freed) - work.locked_from
+        work.locked_from = 0.0
+        self.locks_taken += len(freed)
+        self.locks_held += seconds
+        if record is not None:
+            record.lock_hold += seconds
+        if node.journal is not None:
+            node.journal.unlocked(work.tx, freed, seconds)
+
+    def _release(self, work: Work) -> None:
+        if not work.keys:
+            return
+        owners = self.owners
+        freed = [key for key in work.keys if owners.get(key) is work]
+        if not freed:
+            return
+        self._count(work, freed)
+        followers = []
+        for key in freed:
+            del owners[key]
+            queue = self.waiters.get(key)
+            if queue:
+                follower = queue.popleft()
+                self._deadlocks.end(follower)
+                if not queue:
+                    del self.waiters[key]
+                self._own(follower, key)
+                followers.append((key, follower))
+        for key, follower in followers:  # only now, so that none of them takes a key that another one waits for
+            if self.owners.get(key) is follower:
+                self._acquire(follower)

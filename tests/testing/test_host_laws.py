@@ -12,8 +12,6 @@ from simtx.metrics.run import Run
 from simtx.protocols import Strategy
 from simtx.scenario import Scenario
 from simtx.simulator.faults import Armed
-from simtx.simulator.interpreter import Interpreter
-from simtx.simulator.local import LocalWork
 from simtx.simulator.node import Node
 from simtx.simulator.store import Store
 from simtx.testing import HOST_LAWS, LawBroken, check_host
@@ -50,8 +48,8 @@ Patch = pytest.MonkeyPatch
 
 
 def plays_programs_backwards(patch: Patch) -> None:
-    handled = Interpreter._handled
-    patch.setattr(Interpreter, "_handled", lambda self, actor, event: handled(self, actor, event)[::-1])
+    handled = Node._handled
+    patch.setattr(Node, "_handled", lambda self, actor, event: handled(self, actor, event)[::-1])
 
 
 def sends_before_the_disk_has_answered(patch: Patch) -> None:
@@ -62,13 +60,13 @@ def sends_before_the_disk_has_answered(patch: Patch) -> None:
 
 
 def loses_forced_records(patch: Patch) -> None:
-    hardened = LocalWork._hardened
+    hardened = Node._hardened
 
-    def forgetful(self: LocalWork, actor: Any, effect: Any) -> None:
+    def forgetful(self: Node, actor: Any, effect: Any) -> None:
         hardened(self, actor, effect)
         self.durable[actor.tx].pop()
 
-    patch.setattr(LocalWork, "_hardened", forgetful)
+    patch.setattr(Node, "_hardened", forgetful)
 
 
 def forgets_branches(patch: Patch) -> None:

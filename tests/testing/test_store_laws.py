@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from simtx.simulator.row_locks import RowLocks
 from simtx.simulator.store import Store
 from simtx.testing import STORE_LAWS, LawBroken, check_store, simulated_stores
 from simtx.testing.simulated import SimulatedStore
@@ -64,27 +63,27 @@ def keeps_open_branches(patch: Patch) -> None:
 
 
 def reads_lock_nothing(patch: Patch) -> None:
-    lockable = RowLocks._lockable
+    lockable = Store._lockable
 
-    def fewer(self: RowLocks, work: Any) -> list[str]:
+    def fewer(self: Store, work: Any) -> list[str]:
         self._serializable = False
         return lockable(self, work)
 
-    patch.setattr(RowLocks, "_lockable", fewer)
+    patch.setattr(Store, "_lockable", fewer)
 
 
 def reads_always_lock(patch: Patch) -> None:
-    lockable = RowLocks._lockable
+    lockable = Store._lockable
 
-    def more(self: RowLocks, work: Any) -> list[str]:
+    def more(self: Store, work: Any) -> list[str]:
         self._serializable = True
         return lockable(self, work)
 
-    patch.setattr(RowLocks, "_lockable", more)
+    patch.setattr(Store, "_lockable", more)
 
 
 def nobody_locks(patch: Patch) -> None:
-    patch.setattr(RowLocks, "_lockable", lambda self, work: [])
+    patch.setattr(Store, "_lockable", lambda self, work: [])
 
 
 def no_idempotency_rows(patch: Patch) -> None:
