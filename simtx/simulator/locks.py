@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 from simtx.protocols import Transact
 
 if TYPE_CHECKING:
-    from simtx.simulator.row_locks import RowLocks
     from simtx.simulator.store import Store
     from simtx.simulator.work import Work
 
@@ -28,10 +27,10 @@ class Deadlocks:
         self.stores: list[Store] = []
         self.victims = 0
         self.timeouts = 0
-        self._waiting: dict[Work, tuple[RowLocks, str]] = {}  # who waits, and where
+        self._waiting: dict[Work, tuple[Store, str]] = {}  # who waits, and where
         self._branches: dict[int, list[Work]] = {}  # branches that wait, by their business transaction
 
-    def begin(self, work: Work, store: RowLocks, key: str) -> None:
+    def begin(self, work: Work, store: Store, key: str) -> None:
         """A local transaction queues for a lock."""
         self._waiting[work] = store, key
         if _is_branch(work):
