@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, get_args
 
-from simtx.arguments import checked, has, instance, listed
+from simtx.arguments import checked, instance, listed
 from simtx.errors import ScenarioError
 from simtx.metrics.durable import Disk
 from simtx.metrics.entries import Handled, Process, Recovered, Worked
@@ -45,6 +45,7 @@ from simtx.protocols import (
     Strategy,
     Timer,
 )
+from simtx.protocols import strategy as strategy_of
 from simtx.protocols.codec import CodecError, decode, register
 from simtx.protocols.extras import extras
 from simtx.protocols.names import DAEMON
@@ -102,18 +103,18 @@ class Conformance:
 
 @checked(
     trace=listed(instance(TraceEvent, ""), "events of a log, such as run.trace"),
-    strategy=has("name", "machine", "daemons", said="a strategy, such as run.strategy"),
 )
-def check_log(trace: Iterable[TraceEvent], strategy: Strategy) -> Conformance:
+def check_log(trace: Iterable[TraceEvent], strategy: str | Strategy) -> Conformance:
     """Replay a full log through the machines of its strategy.
 
     Args:
         trace: The whole log of one run, in order; ``run.trace`` of a run with a full log.
-        strategy: The strategy of the run, with its options and policies: ``run.strategy``.
+        strategy: The strategy of the run, with its options and policies: ``run.strategy``, or its name, for a run whose policies are the default ones.
 
     Raises:
-        ScenarioError: It is no full log: it does not hold what the machines handled.
+        ScenarioError: There is no such strategy, or it is no full log: it does not hold what the machines handled.
     """
+    strategy = strategy_of(strategy)
     entries = list(trace)
     if not any(entry.kind == "handle" for entry in entries):
         raise ScenarioError(

@@ -17,7 +17,7 @@ from simtx.metrics.conformance import Conformance, check_log
 from simtx.metrics.programs import EFFECTS
 from simtx.metrics.run import Run
 from simtx.metrics.trace import TraceEvent
-from simtx.protocols import DualWrite, Outbox, Saga, Strategy, TwoPhaseCommit
+from simtx.protocols import DualWrite, Outbox, Policies, Saga, Strategy, TwoPhaseCommit
 from tests.simulator.test_faults import FAULTS, contended, world
 from tests.simulator.worlds import STRATEGIES, chain
 
@@ -602,3 +602,13 @@ def small(strategy: Strategy) -> Run:
     assert found.ok
     assert not found.unfinished
     return run
+
+
+def test_a_strategy_may_be_named() -> None:
+    """With the policies that it has by default, as everywhere."""
+    scenario = simtx.load("transfer").replace(**{"run.transactions": 30, "run.warmup": 0})
+    run = simtx.simulate(scenario, Saga(policies=Policies()), seed=1, trace="full")
+    assert check_log(run.trace, "saga").ok
+    assert not check_log(run.trace, "2pc").ok
+    with pytest.raises(ScenarioError, match="did you mean 'saga'"):
+        check_log(run.trace, "sagas")
