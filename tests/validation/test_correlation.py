@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import select
 import signal
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -112,16 +114,22 @@ def test_a_calibration_keeps_it_in_its_file_and_gives_it_to_a_scenario() -> None
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGSTOP")
 def test_a_machine_that_stands_still_is_noticed() -> None:
     with Watcher() as watcher:
-        assert watcher._process is not None
-        time.sleep(1.0)  # it has to start first
+        process = watcher._process
+        assert process is not None
+        assert process.stdout is not None
+        files = Path(f"/proc/{process.pid}/fd")
+        patience = time.monotonic() + 60
+        while not any(str(file.readlink()).endswith("(deleted)") for file in files.iterdir()):  # its file: it watches
+            assert time.monotonic() < patience
+            time.sleep(0.01)
         begin = time.monotonic()
-        os.kill(watcher._process.pid, signal.SIGSTOP)
+        os.kill(process.pid, signal.SIGSTOP)
         time.sleep(0.3)
-        os.kill(watcher._process.pid, signal.SIGCONT)
-        time.sleep(0.1)
+        os.kill(process.pid, signal.SIGCONT)
+        assert select.select([process.stdout], [], [], 60)[0]  # it has written the stall down
         end = time.monotonic()
-    assert watcher.longest(begin - 0.05, end) > 0.25
-    assert watcher.longest(end, end + 1) == 0.0
+    assert watcher.longest(begin - 0.2, end) > 0.25
+    assert watcher.longest(begin - 1000, begin - 900) == 0.0
 
 
 def test_a_disturbed_run_is_repeated_and_the_least_disturbed_one_counts(
