@@ -18,7 +18,7 @@ CLIENT: Final = NODES - 1
 BROKER: Final = NODES - 2
 PAGE: Final = 1024
 
-STOPPED, PYTHON, FAILED = range(3)
+STOPPED, PYTHON, FAILED, LOOK = range(4)
 STOP: Final = 0  # kind of the entry at which `run` returns
 (
     SEND,
@@ -80,7 +80,7 @@ class Head(c.Structure):
             c.c_int32,
             "over measuring error steps quantities writing nodes slots shared_slots hub entry jitter client_jitter "
             "remote insists again closed_workload thinking deadlocks has_duration bounds "
-            "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up crashes",
+            "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up crashes answered beat",
         ),
         ("request", c.c_int32 * SHAPES),
         ("undo", c.c_int32 * STEPS),

@@ -79,7 +79,6 @@ class Learner:
     ) -> None:
         self.tx = OpaqueTx(NUMBER)
         self.taken: Counter[tuple[str, str]] = Counter()
-        self.failure: BaseException | None = None
         self._library, self._engine, self._strategy = library, engine, strategy
         self._index = {name: number for number, name in enumerate(nodes)}
         self._stores = frozenset(stores)
@@ -107,36 +106,25 @@ class Learner:
 
     # --- what C calls -------------------------------------------------------------------------------------------------------------
 
-    def learn(self, state: int, event: int) -> int:
-        """The transition of a pair that was not met before; -1, with `failure` set, if it cannot be compiled."""
-        try:
-            return self._learn(state, event)
-        except BaseException as error:  # noqa: BLE001 - C cannot raise: whoever called the loop does
-            self.failure = error
-            return -1
-
     def duplicate(self, template: int, value: int) -> int:
         """The event that a local transaction is a duplicate with this value of its row."""
-        try:
-            names = {number: name for name, number in self._values.items()}
-            event = self._event(Done(self._tags[template], "duplicate", names[value]))
-            self._library.engine_on_duplicate(self._engine, template, value, event)
-        except BaseException as error:  # noqa: BLE001 - as above
-            self.failure = error
-            return -1
+        names = {number: name for name, number in self._values.items()}
+        event = self._event(Done(self._tags[template], "duplicate", names[value]))
+        self._library.engine_on_duplicate(self._engine, template, value, event)
         return event
 
     def delivery(self, message: int, which: int) -> int:
         """The event that a message is delivered: with the id of one that the machine holds, or with another one."""
-        try:
-            inside = self._event_objects[message]
-            assert isinstance(inside, Message)  # noqa: S101 - C delivers what was published
-            return self._event(Delivery(inside, self._ids[which]))
-        except BaseException as error:  # noqa: BLE001 - as above
-            self.failure = error
-            return -1
+        inside = self._event_objects[message]
+        assert isinstance(inside, Message)  # noqa: S101 - C delivers what was published
+        return self._event(Delivery(inside, self._ids[which]))
 
-    def _learn(self, state: int, event: int) -> int:
+    def learn(self, state: int, event: int) -> int:
+        """The transition of a pair that was not met before.
+
+        Raises:
+            NotCompiled: It cannot be compiled.
+        """
         if len(self.pairs) >= _MOST_PAIRS or len(self._machines) * len(self._event_objects) > _MOST_CELLS:
             raise NotCompiled("a machine has too many states")
         machine = self._machines[state].clone()
@@ -153,21 +141,17 @@ class Learner:
 
     def recover(self, node: int, records: tuple[int, ...]) -> int:
         """The transition of a blank machine that recovers from these records."""
-        try:
-            known = self._recoveries.get((node, records))
-            if known is None:
-                kept = list(self._records)
-                machine = self._strategy.machine(self._nodes[node], self.tx)
-                effects = machine.recover([kept[record] for record in records])
-                place = self._program(machine.node, effects)
-                state, ids = self._state(machine)
-                if ids:
-                    raise NotCompiled("a machine recovers the id of a delivery")
-                self.pairs.append((-1, len(records), state))
-                known = self._recoveries[node, records] = self._library.engine_recovery(self._engine, state, *place)
-        except BaseException as error:  # noqa: BLE001 - as above
-            self.failure = error
-            return -1
+        known = self._recoveries.get((node, records))
+        if known is None:
+            kept = list(self._records)
+            machine = self._strategy.machine(self._nodes[node], self.tx)
+            effects = machine.recover([kept[record] for record in records])
+            place = self._program(machine.node, effects)
+            state, ids = self._state(machine)
+            if ids:
+                raise NotCompiled("a machine recovers the id of a delivery")
+            self.pairs.append((-1, len(records), state))
+            known = self._recoveries[node, records] = self._library.engine_recovery(self._engine, state, *place)
         return known
 
     def _record(self, record: Record) -> int:

@@ -1,7 +1,8 @@
 """Finds the compiled loop, or compiles it: on first use, into a folder of the user's, if there is a C compiler.
 
 Order: the library that the wheel brings (`simtx/engine/_loop.so`), then the user's cache, then a compiler. Each library says which source it was compiled
-from; one of another source is not used. A library is written under a name of its own and renamed, so that nobody loads half of one.
+from; one of another source is not used. A library in the cache is written under another name and renamed, so that nobody loads half of one. Its name tells its
+content, and nothing is loaded from a place that somebody else can write to.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,7 @@ SOURCE: Final = Path(__file__).with_name("loop.c")
 SHIPPED: Final = Path(__file__).with_name("_loop.so")
 FLAGS: Final = ("-std=c11", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off")
 HOW: Final = "install a C compiler (gcc or clang, or `pip install ziglang`)"
+_SAY_WHERE: Final = "name a folder of your own in SIMTX_CACHE"
 
 
 class Unavailable(Exception):
@@ -80,21 +83,43 @@ def compile_library(target: Path, *extra: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where a library that was compiled on first use is kept: ``$SIMTX_CACHE``, or the user's cache folder."""
+    """Where a library that was compiled on first use is kept: ``$SIMTX_CACHE``, or the user's cache folder.
+
+    Raises:
+        Unavailable: The user has no home.
+    """
     named = os.environ.get("SIMTX_CACHE")
     if named:
-        return Path(named)
+        return Path(named).absolute()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "simtx"
+    try:
+        return (Path(base).absolute() if base else Path.home() / ".cache") / "simtx"
+    except RuntimeError as error:
+        raise Unavailable(f"there is no place for the compiled engine: {error}; {_SAY_WHERE}") from error
 
 
-@functools.cache
 def load_library() -> ctypes.CDLL:
-    """The compiled loop.
+    """The compiled loop; what comes out is kept for this process.
 
     Raises:
         Unavailable: There is none, and none can be compiled.
     """
+    found = _found()
+    if isinstance(found, str):
+        raise Unavailable(found)
+    return found
+
+
+@functools.cache
+def _found() -> ctypes.CDLL | str:
+    """The compiled loop, or why there is none."""
+    try:
+        return _searched()
+    except Unavailable as reason:
+        return str(reason)
+
+
+def _searched() -> ctypes.CDLL:
     if os.name != "posix":
         raise Unavailable("the compiled engine is there for Linux and macOS only")
     named = os.environ.get("SIMTX_ENGINE_LIBRARY")
@@ -104,14 +129,64 @@ def load_library() -> ctypes.CDLL:
         wanted = source_hash()
     except OSError as error:
         raise Unavailable(f"the engine's source is not there: {error}") from error
-    cached = cache_folder() / f"loop-{wanted}.so"
-    for place in (SHIPPED, cached):
-        if place.exists():
-            try:
+    if SHIPPED.exists():
+        try:
+            return _opened(SHIPPED)
+        except Unavailable:
+            pass  # of another version, or of another machine
+    folder = cache_folder()
+    return _cached(folder, wanted) or _opened(_compiled_into(folder, wanted))
+
+
+def _cached(folder: Path, wanted: str) -> ctypes.CDLL | None:
+    """A library from the cache: one that is whole, and that nobody else can have placed there."""
+    try:
+        names = sorted(folder.glob(f"loop-{wanted}-*.so")) if folder.is_dir() else []
+        for place in names:
+            _refuse_strangers(folder)
+            _refuse_strangers(place)
+            if place.name == _name(wanted, place):
                 return _opened(place)
-            except Unavailable:
-                continue  # of another version, or of another machine
-    return _opened(compile_library(cached))
+    except (OSError, Unavailable) as error:
+        if isinstance(error, _Stranger):
+            raise
+    return None
+
+
+def _compiled_into(folder: Path, wanted: str) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_strangers(folder)
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            made = compile_library(Path(own) / "loop.so")
+            made.chmod(0o700)
+            return made.replace(folder / _name(wanted, made))
+    except OSError as error:
+        raise Unavailable(f"the compiled engine could not be kept in {folder}: {error}; {_SAY_WHERE}") from error
+
+
+def _name(wanted: str, place: Path) -> str:
+    """The name that a library has in the cache. It tells its content: what is cut off or damaged has another one, and is never loaded."""
+    return f"loop-{wanted}-{hashlib.blake2b(place.read_bytes(), digest_size=10).hexdigest()}.so"
+
+
+class _Stranger(Unavailable):
+    """Somebody else could have placed a library there."""
+
+
+def _refuse_strangers(path: Path) -> None:
+    """See that nobody else can write to a path, nor to a folder above it (but for those like ``/tmp``, where each can replace only what is his).
+
+    Raises:
+        _Stranger: Somebody can.
+    """
+    mine = (os.geteuid(), 0)
+    for place in (path, *path.resolve().parents):
+        found = place.stat()
+        shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        own_group = found.st_gid == os.getegid() and not shared & stat.S_IWOTH and place != path
+        if found.st_uid not in mine or (shared and not own_group and not found.st_mode & stat.S_ISVTX):
+            raise _Stranger(f"others than you can write to {place}, so no library is loaded from {path}; {_SAY_WHERE}")
 
 
 def _opened(place: Path, *, checked: bool = True) -> ctypes.CDLL:

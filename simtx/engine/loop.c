@@ -31,7 +31,8 @@ enum { IDS = 8, NEW_ID = IDS };
 enum { PUBLISH_TIMEOUT = -1, REDELIVERY = -2, POLL = 0, BACKOFF = 1 };
 
 /* Why `run` returns. */
-enum { STOPPED = 0, PYTHON = 1, FAILED = 2 };
+enum { STOPPED = 0, PYTHON = 1, FAILED = 2, LOOK = 3 };
+enum { LOOK_EVERY = 1 << 16 }; /* events after which Python may look at signals */
 
 /* Priorities. */
 enum { URGENT = 0, NORMAL = 1 };
@@ -270,7 +271,7 @@ typedef struct {
   int64_t transactions, in_doubt_open, locks_open, unpublished, redelivered, lost, next_parcel, parcels;
   int32_t over, measuring, error, steps, quantities, writing, nodes, slots, shared_slots, hub, entry, jitter, client_jitter;
   int32_t remote, insists, again, closed_workload, thinking, deadlocks, has_duration, bounds;
-  int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up, crashes;
+  int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up, crashes, answered, beat;
   int32_t request[SHAPES], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
   double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout;
 } Head;
@@ -423,6 +424,15 @@ static void fail(Engine *E, int error) {
   if (!E->head.error) E->head.error = error;
 }
 
+/* What a call into Python has returned, if it has come to its end: an exception that nobody caught there leaves any number behind. */
+static int32_t outcome_of(Engine *E, int32_t result) {
+  if (E->head.answered) return result;
+  fail(E, 4);
+  return -1;
+}
+
+#define ASK(E, call) ((E)->head.answered = 0, outcome_of((E), (E)->calls.call))
+
 static void push(Engine *E, double time, int priority, int kind, void *thing, int64_t number) {
   if (!(time < INFINITY)) { fail(E, 8); return; }
   GROW(E->heap, E->entries, E->heap_room, 1)
@@ -507,7 +517,7 @@ static double draw(Engine *E, int stream, int64_t tx) {
     if (!front->numbers || front->tag != window) {
       if (!front->numbers) front->numbers = slab(E, (1 << NEIGHBOURS) * sizeof(double));
       front->tag = window;
-      if (E->calls.fill(stream, window, k, 1 << NEIGHBOURS, front->numbers)) fail(E, 3);
+      if (ASK(E, fill(stream, window, k, 1 << NEIGHBOURS, front->numbers))) fail(E, 3);
     }
     return front->numbers[tx & ((1 << NEIGHBOURS) - 1)];
   }
@@ -518,7 +528,7 @@ static double draw(Engine *E, int stream, int64_t tx) {
     if (!rest->numbers) rest->numbers = slab(E, (1 << SUCCESSIVE) * sizeof(double));
     rest->tx = tx;
     rest->place = place;
-    if (E->calls.fill(stream, tx, (1 << FRONT) + place, 1 << SUCCESSIVE, rest->numbers)) fail(E, 3);
+    if (ASK(E, fill(stream, tx, (1 << FRONT) + place, 1 << SUCCESSIVE, rest->numbers))) fail(E, 3);
   }
   return rest->numbers[k & ((1 << SUCCESSIVE) - 1)];
 }
@@ -881,8 +891,12 @@ static void cancel_timers(Actor *actor) {
 static Link *link_of(Engine *E, int source, int destination) {
   int number = E->node[source].link[destination];
   if (number < 0) {
-    number = E->calls.link(source, destination);
-    if (number < 0) { fail(E, 3); number = 0; }
+    number = ASK(E, link(source, destination));
+    if (number < 0) { /* the run is over */
+      static Link nowhere = {.plain = 1};
+      fail(E, 3);
+      return &nowhere;
+    }
     E->node[source].link[destination] = number;
   }
   return &E->link[number];
@@ -919,13 +933,13 @@ static int carry(Engine *E, Link *link, int kind, void *thing, int64_t number, i
 static void ended(Engine *E) {
   if (!E->head.over) {
     E->head.over = 1;
-    if (E->calls.ended()) fail(E, 3);
+    if (ASK(E, ended())) fail(E, 3);
   }
 }
 
 static void schedule(Engine *E) {
   if (E->arrival_at == E->arrival_count) {
-    E->arrival_count = E->calls.arrivals(E->arrival, PAGE);
+    E->arrival_count = ASK(E, arrivals(E->arrival, PAGE));
     E->arrival_at = 0;
     if (E->arrival_count < 0) { fail(E, 3); return; }
     if (!E->arrival_count) { ended(E); return; }
@@ -1029,7 +1043,7 @@ static void arrive(Engine *E) {
   int64_t tx = H->asked++;
   double now = H->now;
   if (tx / PAGE >= E->pages) {
-    if (E->calls.plan(tx / PAGE)) { fail(E, 3); return; }
+    if (ASK(E, plan(tx / PAGE))) { fail(E, 3); return; }
   }
   if (tx >= E->tx_room) {
     int64_t room = E->tx_room ? 2 * E->tx_room : PAGE;
@@ -1619,7 +1633,7 @@ static void finish(Engine *E, Work *work, int status, int value) {
   else {
     event = template->on_duplicate[value];
     if (event < 0) {
-      event = E->calls.duplicate(work->template, value);
+      event = ASK(E, duplicate(work->template, value));
       if (event < 0) { fail(E, 3); return; }
     }
   }
@@ -2467,7 +2481,7 @@ static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
     if (which == held) which = NEW_ID;
     int32_t delivered = E->delivery[event][which];
     if (delivered < 0) {
-      delivered = E->calls.delivery(event, which);
+      delivered = ASK(E, delivery(event, which));
       if (delivered < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
       E->delivery[event][which] = delivered;
     }
@@ -2475,7 +2489,7 @@ static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
   }
   int32_t number = E->table[(int64_t)actor->state * E->event_room + event];
   if (number < 0) {
-    number = E->calls.learn(actor->state, event);
+    number = ASK(E, learn(actor->state, event));
     if (number < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
   }
   Transition *transition = &E->transition[number];
@@ -2602,6 +2616,7 @@ EXPORT int engine_run(Engine *E) {
   Head *H = &E->head;
   while (!H->error) {
     if (!E->entries || !before(E->heap[0].time, E->heap[0].key, &(Entry){H->python_time, H->python_key, NULL, 0})) return PYTHON;
+    if (++H->beat == LOOK_EVERY) { H->beat = 0; return LOOK; }
     Entry entry = pop(E);
     H->now = entry.time;
     switch (entry.key & 63) {
@@ -2883,7 +2898,7 @@ EXPORT void engine_restart(Engine *E, int number) {
     Transaction *T = record(E, known[i]);
     Actor *actor = spawn(E, known[i], number);
     if (T) T->actors--; /* it was never taken off */
-    int32_t transition = E->calls.recover(number, records, what);
+    int32_t transition = ASK(E, recover(number, records, what));
     if (transition < 0) { fail(E, 3); break; }
     actor->phase = BUSY;
     actor->state = E->transition[transition].state;

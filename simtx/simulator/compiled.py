@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from heapq import heappop
 from itertools import islice
@@ -20,6 +20,7 @@ import numpy as np
 from simtx.engine import NotCompiled, layout, load_library
 from simtx.engine.learn import OUTCOMES, Learner
 from simtx.engine.plans import Plans, pointer
+from simtx.engine.signals import HeldSignals
 from simtx.metrics.ledger import Columns
 from simtx.metrics.still_open import StillOpen
 from simtx.protocols import Strategy
@@ -167,18 +168,19 @@ class CompiledWorld(World):
         self._library = layout.bind(load_library())
         super().__init__(scenario, strategy, seed=seed, replication=replication, traced=False)
         self._failure: BaseException | None = None
+        self._signals = HeldSignals()
         for node in self.nodes.values():
             node.__class__ = _Node
         self._calls = layout.Calls(
-            layout.LEARN(self._learn),
-            layout.LEARN(self._duplicate),
-            layout.FILL(self._fill),
-            layout.PLAN(self._plan),
-            layout.ARRIVALS(self._more_arrivals),
-            layout.ENDED(self._ended),
-            layout.LEARN(self._link),
-            layout.LEARN(self._delivery),
-            layout.RECOVER(self._recover),
+            layout.LEARN(self._answering(self._learn)),
+            layout.LEARN(self._answering(self._duplicate)),
+            layout.FILL(self._answering(self._fill)),
+            layout.PLAN(self._answering(self._plan)),
+            layout.ARRIVALS(self._answering(self._more_arrivals)),
+            layout.ENDED(self._answering(self._ended)),
+            layout.LEARN(self._answering(self._link)),
+            layout.LEARN(self._answering(self._delivery)),
+            layout.RECOVER(self._answering(self._recover)),
         )
         engine = self._library.engine_new(ctypes.byref(self._calls))
         if not engine:
@@ -375,6 +377,20 @@ class CompiledWorld(World):
 
     # --- what C calls -------------------------------------------------------------------------------------------------------------
 
+    def _answering(self, function: Callable[..., int]) -> Callable[..., int]:
+        """A function as C calls it: C cannot raise, so what it raises is kept for `_raise`, and C stops."""
+
+        def answer(*arguments: Any) -> int:
+            try:
+                result = function(*arguments)
+            except BaseException as error:  # noqa: BLE001 - `_raise` raises it
+                self._failure = self._failure or error
+                result = -1
+            self._head.answered = 1
+            return result
+
+        return answer
+
     def _learn(self, state: int, event: int) -> int:
         return self._learner.learn(state, event)
 
@@ -388,52 +404,32 @@ class CompiledWorld(World):
         return self._learner.delivery(message, which)
 
     def _fill(self, stream: int, major: int, minor: int, size: int, target: int) -> int:
-        try:
-            block: Any = self._samples[stream]
-            numbers = block(major, minor, size)
-            ctypes.memmove(target, numbers.buffer_info()[0], 8 * size)
-        except BaseException as error:  # noqa: BLE001 - C cannot raise: `_run` does
-            self._failure = error
-            return -1
+        block: Any = self._samples[stream]
+        numbers = block(major, minor, size)
+        ctypes.memmove(target, numbers.buffer_info()[0], 8 * size)
         return 0
 
     def _plan(self, page: int) -> int:
-        try:
-            demands, amounts, keys, shapes = self._plans.page(page)
-            self._library.engine_page(self._engine, pointer(demands), pointer(amounts), pointer(keys), pointer(shapes))
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._failure = error
-            return -1
+        demands, amounts, keys, shapes = self._plans.page(page)
+        self._library.engine_page(self._engine, pointer(demands), pointer(amounts), pointer(keys), pointer(shapes))
         return 0
 
     def _more_arrivals(self, target: int, count: int) -> int:
-        try:
-            times = array("d", islice(self._times, count))
-            if times:
-                ctypes.memmove(target, times.buffer_info()[0], 8 * len(times))
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._failure = error
-            return -1
+        times = array("d", islice(self._times, count))
+        if times:
+            ctypes.memmove(target, times.buffer_info()[0], 8 * len(times))
         return len(times)
 
     def _ended(self) -> int:
-        try:
-            self.env.now = self._head.now
-            self.clients.over = True
-            self.pull()
-            self.end_of_arrivals()
-            self._push()
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._failure = error
-            return -1
+        self.env.now = self._head.now
+        self.clients.over = True
+        self.pull()
+        self.end_of_arrivals()
+        self._push()
         return 0
 
     def _link(self, source: int, destination: int) -> int:
-        try:
-            return self._made_link(self._name(source), self._name(destination))
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._failure = error
-            return -1
+        return self._made_link(self._name(source), self._name(destination))
 
     def _name(self, number: int) -> str:
         return {layout.CLIENT: CLIENT, layout.BROKER: BROKER}.get(number) or self._names[number]
@@ -484,6 +480,11 @@ class CompiledWorld(World):
             self._head.over = 1
             self.end_of_arrivals()
 
+    def play(self, report: Callable[[float], object] | None = None) -> None:
+        """As `World.play`. Handlers of signals wait until the loop has come back, which it does often."""
+        with self._signals:
+            super().play(report)
+
     def _run(self, until: float) -> None:
         head, env, library = self._head, self.env, self._library
         library.engine_push(self._engine, until, URGENT, layout.STOP)
@@ -495,6 +496,9 @@ class CompiledWorld(World):
                 head.python_time = math.inf
             what = library.engine_run(self._engine)
             self._raise()
+            self._signals.strike()
+            if what == layout.LOOK:
+                continue
             if what != layout.PYTHON:
                 env.now = head.now
                 self.pull()
@@ -511,7 +515,7 @@ class CompiledWorld(World):
         Raises:
             NotCompiled: The run has to be interpreted.
         """
-        failure = self._failure or self._learner.failure
+        failure = self._failure
         if failure is not None:
             if isinstance(failure, NotCompiled) or not isinstance(failure, Exception):
                 raise failure
