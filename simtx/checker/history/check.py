@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from simtx.arguments import named
 from simtx.checker.history.cycles import find_cycles
-from simtx.checker.history.graph import build_graph
+from simtx.checker.history.findings import Finding
+from simtx.checker.history.graph import Graph, build_graph
 from simtx.checker.history.levels import Level, level_of
 from simtx.checker.history.observations import Observations
-from simtx.checker.history.orders import Assumptions, read_assumptions, register_orders
+from simtx.checker.history.orders import Assumptions, RegisterOrder, read_assumptions, register_orders
 from simtx.checker.history.parsing import History, read_file, read_history
-from simtx.checker.history.proof import doubts
+from simtx.checker.history.proof import settle
 from simtx.checker.history.report import HistoryReport
 from simtx.checker.history.runs import RunHistory, Transactions, from_trace
 from simtx.checker.history.sentences import steps_of
@@ -91,23 +92,44 @@ def _check(history: object, level: Level, assume: Mapping[str, Any] | Iterable[s
     granted = read_assumptions(assume, parsed)
     if isinstance(history, RunHistory) and not granted.version_order:
         granted = replace(granted, version_order=history.version_order)
+    seen, registers, graph, reported = _seen(parsed, granted, level)
+    with_implied = replace(
+        granted,
+        wfr_keys=granted.wfr_keys or "wfr_keys" in level.implies,
+        sequential_keys=granted.sequential_keys or "sequential_keys" in level.implies,
+        linearizable_keys=granted.linearizable_keys or "linearizable_keys" in level.implies,
+    )
+    if with_implied != granted and not reported and not all(order.is_total() for order in registers.values()):
+        seen, registers, graph, reported = _seen(parsed, with_implied, level)
+        for finding in reported:
+            finding.against = (level.name,)
+    notes: tuple[str, ...] = ()
+    if not reported:
+        verdict = settle(seen, registers, graph, level)
+        notes = verdict.doubts
+        reported = [] if verdict.finding is None else [verdict.finding]
+    return HistoryReport(
+        level=level,
+        findings=tuple(reported),
+        valid=False if reported else (None if notes else True),
+        notes=notes,
+        counts={status: parsed.status.count(status) for status in ("ok", "fail", "info")},
+        granted=_names(granted),
+        operations={parsed.name(index): parsed.ops[index] for index in _shown(parsed, reported)},
+    )
+
+
+def _seen(
+    parsed: History, granted: Assumptions, level: Level
+) -> tuple[Observations, dict[Hashable, RegisterOrder], Graph, list[Finding]]:
+    """What the history shows at this level under these assumptions: the observations, the orders, the graph and what is forbidden."""
     seen = Observations(parsed, resolve_info=level.base != "read-uncommitted", known_committed=granted.commit_order)
     registers = register_orders(seen, granted)
     graph = build_graph(seen, registers, level)
     already = {finding.name for finding in seen.findings.reported(level.forbidden)}
     for name, cycle in find_cycles(graph, level, already):
         seen.findings.add(name, *steps_of(graph, cycle, seen, registers))
-    reported = seen.findings.reported(level.forbidden)
-    notes = [] if reported else doubts(seen, registers, graph, level)
-    return HistoryReport(
-        level=level,
-        findings=tuple(reported),
-        valid=False if reported else (None if notes else True),
-        notes=tuple(notes),
-        counts={status: parsed.status.count(status) for status in ("ok", "fail", "info")},
-        granted=_names(granted),
-        operations={parsed.name(index): parsed.ops[index] for index in _shown(parsed, reported)},
-    )
+    return seen, registers, graph, seen.findings.reported(level.forbidden)
 
 
 def _names(granted: Assumptions) -> tuple[str, ...]:

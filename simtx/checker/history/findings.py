@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
-from simtx.checker.history.levels import implied_by, severity
+from simtx.checker.history.levels import NO_ORDER, implied_by, levels_against, severity
 
 #: The most elements of a long list that a sentence shows.
 SHOWN_ELEMENTS = 6
@@ -37,11 +37,19 @@ class Finding:
         name: The anomaly's name.
         steps: The edges of the cycle in order, or the edge or edges that show the anomaly.
         count: How often it was seen; for a cycle one, as the search stops at the first of each name.
+        against: The level that was asked for, where the evidence rests on what this level implies; empty where every level that
+            forbids an anomaly of this name forbids it.
     """
 
     name: str
     steps: tuple[Step, ...]
     count: int = 1
+    against: tuple[str, ...] = ()
+
+    @property
+    def forbidden_by(self) -> tuple[str, ...]:
+        """The weakest levels that are known to forbid it."""
+        return self.against or levels_against(self.name)
 
     @property
     def transactions(self) -> tuple[str, ...]:
@@ -51,7 +59,7 @@ class Finding:
     @property
     def is_cycle(self) -> bool:
         """Whether the steps lead back to where they began."""
-        return len(self.steps) > 1 and self.steps[-1].target == self.steps[0].source
+        return self.name != NO_ORDER and len(self.steps) > 1 and self.steps[-1].target == self.steps[0].source
 
 
 class Findings:

@@ -197,9 +197,7 @@ def _register_edges(builder: _Builder, seen: Observations, key: Hashable, order:
     writers = {value: writer for value, writer in seen.history.writers.get(key, {}).items() if seen.counts(writer)}
     readers: defaultdict[Any, list[int]] = defaultdict(list)
     for touch in order.touches:
-        for value in dict.fromkeys(
-            v for kind, k, v in seen.history.ops[touch.transaction] if kind == "r" and k == key and v is not UNKNOWN
-        ):
+        for value in touch.reads:
             writer = writers.get(value, -1)
             if writer == touch.transaction:
                 continue

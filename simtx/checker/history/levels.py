@@ -17,6 +17,9 @@ CYCLES = ("G0", "G1c", "G-single-item", "G-nonadjacent-item", "G2-item")
 #: What a suffix says: the cycle needs an edge of session order, or of real time.
 SUFFIXES = ("", "-process", "-realtime")
 
+#: That no order of the writes is possible, as each shows a forbidden cycle.
+NO_ORDER = "no-version-order"
+
 #: Anomalies that are seen without a cycle, the gravest first.
 ITEM_ANOMALIES = (
     "duplicate-elements",
@@ -28,9 +31,10 @@ ITEM_ANOMALIES = (
     "future-read",
     "internal",
     "lost-update",
+    NO_ORDER,
 )
 
-_READ_UNCOMMITTED = frozenset({"G0", "duplicate-elements", "cyclic-versions"})
+_READ_UNCOMMITTED = frozenset({"G0", "duplicate-elements", "cyclic-versions", NO_ORDER})
 _READ_COMMITTED = _READ_UNCOMMITTED | {"G1a", "G1b", "G1c", "incompatible-order", "dirty-update", "future-read"}
 _SNAPSHOT_ISOLATION = _READ_COMMITTED | {"internal", "lost-update", "G-single-item", "G-nonadjacent-item"}
 _REPEATABLE_READ = _READ_COMMITTED | {"lost-update", "G-single-item", "G-nonadjacent-item", "G2-item"}
@@ -76,6 +80,18 @@ class Level:
     def cycles(self) -> tuple[str, ...]:
         """The forbidden cycles without suffix, the gravest first."""
         return tuple(name for name in CYCLES if name in self.forbidden)
+
+    @property
+    def implies(self) -> frozenset[str]:
+        """The assumptions about registers that hold in every history of this level; `docs/history-checking.md` has the argument."""
+        reads_committed = "G1c" in self.cycles
+        no_skew = "G-single-item" in self.cycles
+        names = {
+            "wfr_keys": reads_committed,
+            "sequential_keys": no_skew and self.session,
+            "linearizable_keys": no_skew and self.real_time,
+        }
+        return frozenset(name for name, holds in names.items() if holds)
 
     @property
     def suffixes(self) -> tuple[str, ...]:

@@ -253,14 +253,14 @@ class Observations:
             self.findings.add("internal", Step(name, name, "wr", key, sentence))
 
     def _future_read(self, transaction: int, key: Hashable, values: set[Hashable], ahead: set[Hashable]) -> None:
-        for kind, k, value in self.history.ops[transaction]:
-            if kind == "r" or k != key or value not in values:
-                continue
-            ahead.discard(value)  # once each
-            if not self.findings.seen("future-read"):
-                name = self.history.name(transaction)
-                sentence = f"{name} read {value} from {key} before it wrote it."
-                self.findings.add("future-read", Step(name, name, "wr", key, sentence))
+        ahead -= values  # once each
+        if "future-read" not in self.findings.by_name:
+            value = next(v for kind, k, v in self.history.ops[transaction] if kind != "r" and k == key and v in values)
+            name = self.history.name(transaction)
+            sentence = f"{name} read {value} from {key} before it wrote it."
+            self.findings.add("future-read", Step(name, name, "wr", key, sentence))
+            self.findings.by_name["future-read"].count = 0
+        self.findings.by_name["future-read"].count += len(values)
 
     def _own_orders(self) -> None:
         """What one transaction appended must be read in the order in which it appended it; no edge between two would show this."""

@@ -169,11 +169,19 @@ def real_times(history: History, committed: Iterable[int], needed_by: str) -> di
 
 @dataclass(slots=True)
 class Touch:
-    """How one committed transaction meets one register: what it read first, before any write, and what it wrote last."""
+    """How one committed transaction meets one register.
+
+    Attributes:
+        transaction: Its number.
+        read: What it read first, before any write.
+        write: What it wrote last.
+        reads: All that it read, each value once, in order.
+    """
 
     transaction: int
     read: Any = _NONE
     write: Any = _NONE
+    reads: dict[Any, None] = field(default_factory=dict)
 
     @property
     def first(self) -> Any:
@@ -253,6 +261,8 @@ def register_orders(seen: Observations, assume: Assumptions) -> dict[Hashable, R
                     touch.read = value
             if kind == "w":
                 touch.write = value
+            else:
+                touch.reads[value] = None
     if assume.wfr_keys:
         for key, order in orders.items():
             edges = [(t.read, t.write, t.transaction, t.transaction) for t in order.touches if t.updated]

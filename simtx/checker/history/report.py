@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from simtx.checker.history.findings import Finding
-from simtx.checker.history.levels import Level, levels_against
+from simtx.checker.history.levels import Level
 from simtx.checker.history.parsing import Op
 from simtx.errors import ScenarioError
 from simtx.metrics.banner import banner, marked
@@ -144,5 +144,5 @@ def _paragraph(finding: Finding) -> list[str]:
     """A headline and one line a step."""
     path = " → ".join((*(step.source for step in finding.steps), finding.steps[-1].target)) if finding.is_cycle else ""
     often = f", seen {finding.count} times" if finding.count > 1 else ""
-    head = f"{finding.name}{f' ({path})' if path else ''}, forbidden by {' and '.join(levels_against(finding.name))}{often}:"
+    head = f"{finding.name}{f' ({path})' if path else ''}, forbidden by {' and '.join(finding.forbidden_by)}{often}:"
     return [head, *(f"  {number}. {step.sentence}" for number, step in enumerate(finding.steps, 1))]

@@ -1,6 +1,7 @@
 """One sentence for each edge of a cycle: what in the history shows that one transaction comes before another."""
 
 from collections.abc import Hashable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from simtx.checker.history.findings import Step, show
@@ -9,11 +10,28 @@ from simtx.checker.history.observations import Observations
 from simtx.checker.history.orders import RegisterOrder
 from simtx.checker.history.parsing import UNKNOWN
 
+#: That one transaction's last write to a key comes before another's: (key, the one, the other).
+Pair = tuple[Hashable, int, int]
+
+_NOTHING: Mapping[tuple[int, int, int], Pair] = MappingProxyType({})
+
 
 def steps_of(
-    graph: Graph, cycle: Iterable[int], seen: Observations, registers: Mapping[Hashable, RegisterOrder]
+    graph: Graph,
+    cycle: Iterable[int],
+    seen: Observations,
+    registers: Mapping[Hashable, RegisterOrder],
+    supposed: Mapping[tuple[int, int, int], Pair] = _NOTHING,
 ) -> list[Step]:
-    """The steps of a cycle with their sentences; an anti-dependency comes first where there is one, that of the earliest transaction."""
+    """The steps of a cycle with their sentences; an anti-dependency comes first where there is one, that of the earliest transaction.
+
+    Args:
+        graph: The dependencies.
+        cycle: The edges of the cycle.
+        seen: The observations.
+        registers: The version order of each register.
+        supposed: Edges (source, target, kind) that nothing shows, and the pair of writes from which they follow.
+    """
     steps = list(real_steps(graph, cycle))
     first = min(range(len(steps)), key=lambda at: (steps[at][2] != RW, steps[at][0]))
     result = []
@@ -24,6 +42,8 @@ def steps_of(
             why = f"both ran in process {seen.history.process[source]}, {a} first"
         elif kind == REALTIME:
             why = f"{a} had ended before {b} began"
+        elif (pair := supposed.get((source, target, kind))) is not None and pair[0] == key:
+            why = _if_supposed(seen, pair, source, kind)
         elif key in seen.history.lists:
             why = _in_list(seen, key, source, target, kind)
         else:
@@ -38,6 +58,15 @@ def _writes(seen: Observations, index: int, key: Hashable) -> list[Any]:
 
 def _reads(seen: Observations, index: int, key: Hashable) -> list[Any]:
     return [value for kind, k, value in seen.history.ops[index] if kind == "r" and k == key and value is not UNKNOWN]
+
+
+def _if_supposed(seen: Observations, pair: Pair, source: int, kind: int) -> str:
+    key, a, b = pair
+    one, other, reader = (seen.history.name(index) for index in (a, b, source))
+    value, overwriting = show(_writes(seen, a, key)[-1]), show(_writes(seen, b, key)[-1])
+    if kind == RW:
+        return f"{reader} read {key} = {value}, which {one} wrote and {other} overwrote with {overwriting}, as supposed"
+    return f"{one} wrote {key} = {value} and {other} wrote {key} = {overwriting}, which came later, as supposed"
 
 
 def _in_list(seen: Observations, key: Hashable, source: int, target: int, kind: int) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from simtx.checker.history import check_history
+from simtx.checker.history import check_history, proof
 
 Transaction = dict[str, Any]
 
@@ -194,15 +194,66 @@ def test_the_order_of_commits_decides_which_write_was_overwritten() -> None:
     assert check_history(bad, assume={"commit_order": ["t1", "t0"]}).valid is True
 
 
-def test_without_a_grant_the_order_of_two_writes_is_not_made_up() -> None:
-    """A write skew on registers: a cycle only if writes follow the reads of their transaction."""
+def test_a_level_grants_that_writes_follow_reads() -> None:
+    """A write skew on registers: a cycle only if writes follow the reads of their transaction, as they do from read committed on."""
     skew = history("wx1 wy1", "gx1 gy1 wx2", "gx1 gy1 wy2")
-    report = check_history(skew)
-    assert report.anomalies == set()
+    for assume in ({}, {"wfr_keys": True}, {"wfr_keys": False}):
+        report = check_history(skew, assume=assume)
+        assert report.anomalies == {"G2-item"}
+        assert "(wfr_keys)" in report.explain()
+    assert check_history(skew).granted == ()
+
+
+IN_TWO_ORDERS = history("wx1 wy1", "wx2 wy2", "gy2 gx1")
+
+
+@pytest.mark.parametrize("level", ["repeatable-read", "snapshot-isolation", "serializable", "strict-serializable"])
+def test_registers_that_no_order_of_versions_explains(level: str) -> None:
+    """Whoever of the first two came first, the third has seen one of them and missed the other: no pair of writes is granted."""
+    timed = [{**t, "start": 0, "end": 9} for t in IN_TWO_ORDERS]
+    report = check_history(timed, level)
+    (finding,) = report.findings
+    assert finding.name == "no-version-order"
+    assert finding.forbidden_by == (level,)
+    assert not finding.is_cycle
+    assert all(step.sentence.startswith("If t") for step in finding.steps)
+    for xs in ([1, 2], [2, 1]):
+        for ys in ([1, 2], [2, 1]):
+            assert check_history(timed, level, assume={"version_order": {"x": xs, "y": ys}}).valid is False
+    assert check_history(timed, "read-committed").valid is True
+
+
+def test_beyond_its_budget_the_search_says_that_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "BUDGET", 0)
+    report = check_history(IN_TWO_ORDERS)
     assert report.valid is None
-    assert "order of the writes to x, y is not known" in report.explain()
-    assert check_history(skew, assume={"wfr_keys": True}).anomalies == {"G2-item"}
-    assert check_history(skew, assume={"wfr_keys": False}).valid is None
+    assert (
+        "The order of the writes to x, y is not known. Orders tried until the budget was used up: 1;"
+        in report.explain()
+    )
+    assert check_history(history("wx1", "wx2", "gx1", "gx2")).valid is True  # the first order is tried at any price
+
+
+@pytest.mark.parametrize("level", ["snapshot-isolation", "repeatable-read", "serializable"])
+def test_strong_session_levels_grant_that_a_session_sees_each_key_move_forward(level: str) -> None:
+    """The second session has overwritten x = 2, and the third saw what it wrote to y before it read x = 2."""
+    back = history("wx2", "gx2", "wx1 wy1", "gy1", "gx2")
+    for entry, process in zip(back, (0, 1, 1, 2, 2), strict=True):
+        entry.update(process=process, start=None, end=None)
+    report = check_history(back, f"strong-session-{level}")
+    assert report.anomalies == {"G-single-item-process"}
+    assert report.finding().forbidden_by == (f"strong-session-{level}",)
+    assert "(sequential_keys)" in report.explain()
+    assert check_history(back, level).valid is True
+    assert check_history(back, "strong-session-read-committed").valid is True
+
+
+def test_strict_serializability_grants_that_each_key_moves_forward_in_real_time() -> None:
+    back = history("wx2 @0 0 1", "gx2 @1 2 3", "wx1 wy1 @2 4 12", "gy1 @3 5 6", "gx2 @4 8 9")
+    report = check_history(back, "strict-serializable")
+    assert report.anomalies == {"G-single-item-realtime"}
+    assert "(linearizable_keys)" in report.explain()
+    assert check_history(back).valid is True
 
 
 def test_where_some_version_order_explains_everything_none_has_to_be_granted() -> None:

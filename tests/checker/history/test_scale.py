@@ -6,6 +6,11 @@ from typing import Any
 import pytest
 
 from simtx.checker.history import HistoryReport, check_history
+from simtx.checker.history.graph import build_graph
+from simtx.checker.history.levels import level_of
+from simtx.checker.history.observations import Observations
+from simtx.checker.history.orders import read_assumptions, register_orders
+from simtx.checker.history.parsing import read_history
 
 MANY = 30_000
 
@@ -69,3 +74,32 @@ def test_a_transaction_that_reads_and_appends_thousands_of_times() -> None:
 def test_a_transaction_that_appends_twice_to_each_of_many_keys() -> None:
     twice = ok(0, *(["append", key, value] for value in (1, 2) for key in range(MANY)))
     assert checked([twice, ok(1, *(["r", key, [1, 2]] for key in range(MANY)))], "read-committed").valid is True
+
+
+class Counted(list[Any]):
+    """Operations that count how many of them are looked at."""
+
+    looks = 0
+
+    def __iter__(self) -> Any:
+        Counted.looks += len(self)
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("ops", [[["w", n, 1] for n in range(24_000)], [["r", n, None] for n in range(24_000)]])
+def test_a_loading_transaction_of_registers_is_looked_at_a_few_times(ops: list[list[Any]]) -> None:
+    parsed = read_history([ok(0, *ops), ok(1, ["w", "x", 1])])
+    parsed.ops[0] = Counted(parsed.ops[0])
+    Counted.looks = 0
+    seen = Observations(parsed, resolve_info=True)
+    build_graph(seen, register_orders(seen, read_assumptions({"wfr_keys": True}, parsed)), level_of("serializable"))
+    assert len(ops) <= Counted.looks <= 10 * len(ops)
+
+
+def test_a_transaction_that_reads_ahead_thousands_of_times_is_looked_at_a_few_times() -> None:
+    ahead = [*(["r", n, 1] for n in range(10_000)), *(["w", n, 1] for n in range(10_000))]
+    parsed = read_history([ok(0, *ahead)])
+    parsed.ops[0] = Counted(parsed.ops[0])
+    Counted.looks = 0
+    assert Observations(parsed, resolve_info=True).findings.by_name["future-read"].count == 10_000
+    assert Counted.looks <= 10 * len(ahead)
