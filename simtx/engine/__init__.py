@@ -4,6 +4,6 @@ Nothing here knows a protocol, but for the relay of an outbox, and nothing here 
 """
 
 from simtx.engine.library import Unavailable, load_library
-from simtx.engine.opaque import NotCompiled
+from simtx.engine.opaque import DIFFER, NotCompiled
 
-__all__ = ["NotCompiled", "Unavailable", "load_library"]
+__all__ = ["DIFFER", "NotCompiled", "Unavailable", "load_library"]

@@ -43,6 +43,7 @@ PLAN = c.CFUNCTYPE(c.c_int32, c.c_int64)
 ARRIVALS = c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_int32)
 ENDED = c.CFUNCTYPE(c.c_int32)
 RECOVER = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int32, c.POINTER(c.c_int32))
+REPLAY = c.CFUNCTYPE(c.c_int32, c.c_int64, c.c_int32, c.c_int32, c.c_int32)
 
 
 def _fields(kind: Any, names: str) -> list[tuple[str, Any]]:
@@ -62,6 +63,7 @@ class Calls(c.Structure):
         ("link", LEARN),
         ("delivery", LEARN),
         ("recover", RECOVER),
+        ("replay", REPLAY),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 from simtx.engine import layout
-from simtx.engine.opaque import NUMBER, NotCompiled, OpaqueId, OpaqueTx, check_clean
+from simtx.engine.opaque import DIFFER, NUMBER, NotCompiled, OpaqueId, OpaqueTx, check_clean
 from simtx.protocols import (
     Acknowledge,
     Alert,
@@ -49,6 +49,9 @@ _KINDS: Final = ("add", "set", "read", "refuse")
 _MOST_PAIRS: Final = 200_000  # a machine that has not converged by then never will
 _MOST_CELLS: Final = 50_000_000
 _MOST_VALUES: Final = 63
+
+_Outcome = tuple[tuple[int, int], int, tuple[int, ...]]
+"""Where the program of a transition is, the state afterwards, and where the ids that it holds come from."""
 
 Slots = Mapping[int, int]
 """The slot of an opaque key or amount, by the identity of the object."""
@@ -100,8 +103,13 @@ class Learner:
         self._programs: dict[tuple[tuple[int, int, int, int], ...], tuple[int, int]] = {}
         self._numbers: dict[float, int] = {}
         self.pairs: list[tuple[int, int, int]] = []
+        self._outcomes: list[_Outcome | None] = []  # of each pair; None for a recovery
+        self._followed: dict[tuple[int, str], tuple[int, Machine]] = {}
+        self._initial: set[int] = set()
         for name in nodes:
-            library.engine_initial(engine, self._index[name], self._state(strategy.machine(name, self.tx))[0])
+            state = self._state(strategy.machine(name, self.tx))[0]
+            self._initial.add(state)
+            library.engine_initial(engine, self._index[name], state)
         self.requests = [self._event(Request(self.tx, plan)) for plan in plans(self.tx)]
 
     # --- what C calls -------------------------------------------------------------------------------------------------------------
@@ -131,6 +139,7 @@ class Learner:
         place = self._program(machine.node, machine.handle(self._event_objects[event]))
         following, sources = self._state(machine)
         self.pairs.append((state, event, following))
+        self._outcomes.append((place, following, tuple(sources)))
         count = len(sources)
         found: int = self._library.engine_transition(
             self._engine, state, event, following, *place, count, (ctypes.c_int32 * max(count, 1))(*sources)
@@ -138,6 +147,35 @@ class Learner:
         if found < 0:
             raise NotCompiled("a transition is outside the tables")
         return found
+
+    def replay(self, tx: int, transition: int, state: int, event: int) -> int:
+        """See that the real machine of a sampled transaction does what the table says.
+
+        It is followed from event to event, so that a machine is found which remembers what its key does not tell, or which does otherwise each time.
+
+        Raises:
+            NotCompiled: It does otherwise.
+        """
+        known = self._machines[state]
+        place = tx, known.node
+        before, machine = self._followed.get(place, (-1, known))
+        if state in self._initial:
+            machine = self._strategy.machine(known.node, self.tx)
+        elif before != state:  # it has recovered
+            machine = known.clone()
+        program = self._program(machine.node, machine.handle(self._event_objects[event]))
+        following, sources = self._state(machine)
+        if (program, following, tuple(sources)) != self._outcomes[transition]:
+            kind = self._event_objects[event].kind
+            raise NotCompiled(
+                f"{DIFFER}: a {known.role or 'machine'} that is '{known.state}' did otherwise at '{kind}' in transaction {tx:,} "
+                "than when it was learned"
+            )
+        if following in self._initial:
+            self._followed.pop(place, None)
+        else:
+            self._followed[place] = following, machine
+        return 0
 
     def recover(self, node: int, records: tuple[int, ...]) -> int:
         """The transition of a blank machine that recovers from these records."""
@@ -151,6 +189,7 @@ class Learner:
             if ids:
                 raise NotCompiled("a machine recovers the id of a delivery")
             self.pairs.append((-1, len(records), state))
+            self._outcomes.append(None)
             known = self._recoveries[node, records] = self._library.engine_recovery(self._engine, state, *place)
         return known
 

@@ -261,6 +261,7 @@ typedef struct {
   int32_t (*link)(int32_t source, int32_t destination);
   int32_t (*delivery)(int32_t message, int32_t id);
   int32_t (*recover)(int32_t node, int32_t count, const int32_t *records);
+  int32_t (*replay)(int64_t tx, int32_t transition, int32_t state, int32_t event);
 } Calls;
 
 /* What Python reads and writes between two events: the first part of an engine. */
@@ -2474,6 +2475,9 @@ EXPORT void engine_start_relay(Engine *E, int number, double interval, int batch
   relay_reads(E, actor);
 }
 
+/* Transactions whose transitions are played on the real machines, too. */
+static int is_sampled(int64_t tx) { return tx < 16 || !(tx & 1023); }
+
 static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
   if (id >= 0) { /* a delivery: which of those it knows already, or another one */
     int which = 0, held = E->state_ids[actor->state];
@@ -2492,6 +2496,7 @@ static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
     number = ASK(E, learn(actor->state, event));
     if (number < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
   }
+  if (is_sampled(actor->tx) && ASK(E, replay(actor->tx, number, actor->state, event)) < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
   Transition *transition = &E->transition[number];
   transition->taken++;
   actor->state = transition->state;

@@ -13,6 +13,9 @@ from typing import Any, Final, NoReturn
 NUMBER: Final = 7_777_777_777_777
 """The number of the transaction on which machines are learned: one that no text holds by chance."""
 
+DIFFER: Final = "the two engines differ"
+"""How the reason begins where a number of the compiled engine would have been wrong."""
+
 _MARK: Final = "\0"
 
 

@@ -181,6 +181,7 @@ class CompiledWorld(World):
             layout.LEARN(self._answering(self._link)),
             layout.LEARN(self._answering(self._delivery)),
             layout.RECOVER(self._answering(self._recover)),
+            layout.REPLAY(self._answering(self._replay)),
         )
         engine = self._library.engine_new(ctypes.byref(self._calls))
         if not engine:
@@ -399,6 +400,9 @@ class CompiledWorld(World):
 
     def _recover(self, node: int, count: int, records: Any) -> int:
         return self._learner.recover(node, tuple(records[:count]))
+
+    def _replay(self, tx: int, transition: int, state: int, event: int) -> int:
+        return self._learner.replay(tx, transition, state, event)
 
     def _delivery(self, message: int, which: int) -> int:
         return self._learner.delivery(message, which)

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
-from simtx.engine import NotCompiled, Unavailable, load_library
+from simtx.engine import DIFFER, NotCompiled, Unavailable, load_library
 from simtx.errors import ScenarioError
 from simtx.metrics.rundata import RunData
 from simtx.protocols import Strategy
@@ -89,7 +89,7 @@ def told(scenario: Scenario, reason: str) -> list[str]:
     """What a run says of its engine by itself: nothing, unless it would have mattered."""
     if not reason or reason == _SMALL or reason == "it was asked for":
         return []
-    if not reason.startswith(_DIFFER) and scenario.expected_transactions() < MATTERS:
+    if not reason.startswith(DIFFER) and scenario.expected_transactions() < MATTERS:
         return []
     return [f"played by the interpreted engine, about ten times slower than the fast one: {reason}"]
 
@@ -100,9 +100,6 @@ def _unavailable() -> str:
     except Unavailable as error:
         return str(error)
     return ""
-
-
-_DIFFER: Final = "the two engines differ"
 
 
 def _disagreement(scenario: Scenario, strategy: Strategy, *, seed: int, replication: int) -> str:
@@ -123,7 +120,7 @@ def _disagreement(scenario: Scenario, strategy: Strategy, *, seed: int, replicat
             reference.play()
             part = difference(reference.data(), fast.data())
             fast.release()
-            known[key] = f"{_DIFFER} in {part}; please report it" if part else ""
+            known[key] = f"{DIFFER} in {part}; please report it" if part else ""
     return known[key]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
@@ -127,6 +128,7 @@ def test_the_fast_engine_refuses_what_it_cannot_play() -> None:
 def test_what_was_not_compiled_says_so_where_it_matters() -> None:
     scenario = shortened("checkout-outages", engines.MATTERS)
     (line,) = engines.told(scenario, "the scenario has faults")
+    assert engines.told(shortened("transfer", 50), f"{engines.DIFFER}: a participant did otherwise")
     assert "interpreted engine" in line
     assert engines.told(shortened("checkout-outages", 50), "the scenario has faults") == []
 
@@ -170,6 +172,36 @@ _Telling.transitions = Participant.transitions
 def test_a_machine_that_looks_at_its_number_is_found(strategy: Any) -> None:
     """It branches on its number, or makes a text of it: neither may be learned as if it were the same for all."""
     assert "not compiled" in differs(shortened("transfer", 20), strategy)
+
+
+class _Moody(Participant):
+    """A participant that answers nothing more after some commands."""
+
+    left: ClassVar[list[None]] = []
+
+    def _command(self, command: Message) -> list[Any]:
+        if not _Moody.left:
+            return []
+        _Moody.left.pop()
+        return super()._command(command)
+
+
+class _MoodySaga(Saga):
+    """A saga with such participants."""
+
+    def machine(self, node: str, tx: int) -> Machine:
+        made = super().machine(node, tx)
+        return _Moody(node, tx) if type(made) is Participant else made
+
+
+_Moody.transitions = Participant.transitions
+
+
+def test_a_machine_that_does_not_do_what_was_learned_ends_the_run() -> None:
+    """The real machines of sampled transactions are played, too, and the pair is named."""
+    _Moody.left = [None] * 12
+    found = differs(shortened("transfer", 20), _MoodySaga())
+    assert re.search(r"participant that is 'idle' did otherwise at 'do' in transaction \d", found), found
 
 
 def test_the_engine_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
