@@ -25,17 +25,16 @@ class Unreadable(ValueError):
     """A file cannot be read; the text says why, in a few words."""
 
 
-def read_text(path: Path, most: int, *, encoding: str = "utf-8") -> str:
-    """The text of a file.
+def read_bytes(path: Path, most: int) -> bytes:
+    """The content of a file.
 
     Args:
         path: The file.
         most: Bytes that it may have.
-        encoding: ``utf-8`` or ``utf-8-sig``.
 
     Raises:
         FileNotFoundError: There is none.
-        Unreadable: It is no regular file, is too large, is not UTF-8, or the system does not let us.
+        Unreadable: It is no regular file, is too large, or the system does not let us.
     """
     try:
         number = os.open(
@@ -58,6 +57,30 @@ def read_text(path: Path, most: int, *, encoding: str = "utf-8") -> str:
             raise Unreadable(error.strerror or str(error)) from None
     if len(content) > most:
         raise Unreadable(f"it is larger than {most >> 20:,} MiB")
+    return content
+
+
+def read_text(path: Path, most: int, *, encoding: str = "utf-8") -> str:
+    """The text of a file.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+        encoding: ``utf-8`` or ``utf-8-sig``.
+
+    Raises:
+        FileNotFoundError: There is none.
+        Unreadable: As for `read_bytes`, or it is not UTF-8.
+    """
+    return decoded(read_bytes(path, most), encoding=encoding)
+
+
+def decoded(content: bytes, *, encoding: str = "utf-8") -> str:
+    """The text that a file holds, its lines ended by line feeds.
+
+    Raises:
+        Unreadable: It is not UTF-8.
+    """
     try:
         return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("reference", "cluster", "sensitivity", "lab")
+EXTRAS = ("reference", "cluster", "sensitivity", "histories", "lab")
 IMPORTS = """
 import importlib, pkgutil, simtx
 for module in pkgutil.walk_packages(simtx.__path__, "simtx."):

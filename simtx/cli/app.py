@@ -21,6 +21,7 @@ from simtx.cli.audit import audit
 from simtx.cli.calibrate import calibrate
 from simtx.cli.check_history import check_history
 from simtx.cli.compare import compare
+from simtx.cli.convert import convert
 from simtx.cli.crash_matrix import crash_matrix
 from simtx.cli.diff import diff
 from simtx.cli.execute import execute
@@ -100,6 +101,7 @@ app.command()(_ready(report, "simtx.experiments.saved", "simtx.report.review.rep
 app.command()(_ready(verify, "simtx.checker.verify"))
 app.command()(_ready(diff, "simtx.experiments.diff", "simtx.report.diff"))
 app.command("check-history")(_ready(check_history, "simtx.checker.history"))
+app.command()(_ready(convert, "simtx.checker.history"))
 app.command()(_ready(execute, *_REAL))
 app.add_typer(transactions)
 app.command()(_ready(audit, "simtx.reference.audit"))

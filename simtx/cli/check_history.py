@@ -18,7 +18,12 @@ class _Transactions(StrEnum):
 
 
 def check_history(
-    file: Annotated[Path, typer.Argument(help="Transactions as JSON or JSON Lines, or the event log of a run.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Transactions as JSON or JSON Lines, a history of Jepsen, of dbcop or in lines, or the event log of a run."
+        ),
+    ],
     consistency: Annotated[
         str, typer.Option(help="The level, such as snapshot-isolation, serializable or strong-session-serializable.")
     ] = "serializable",

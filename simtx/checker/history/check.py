@@ -41,7 +41,7 @@ def check_history(
 
     Args:
         history: The transactions, `{id, process, status: ok|fail|info, start, end, ops}`, or the path of a JSON or JSON Lines
-            file of them. An operation is `["append", key, value]`, `["w", key, value]` or `["r", key, value]`. Or a run, its event
+            file of them, or of a history of Jepsen, of dbcop or in lines. An operation is `["append", key, value]`, `["w", key, value]` or `["r", key, value]`. Or a run, its event
             log, or the path of a saved one: `simtx.checker.history.from_trace` makes a history of it.
         consistency: `read-uncommitted`, `read-committed`, `repeatable-read`, `snapshot-isolation`, `serializable` or
             `strict-serializable`, or one of them with `strong-session-` before it. It decides which anomalies are forbidden and

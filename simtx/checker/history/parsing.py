@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simtx.checker.history import formats
 from simtx.errors import ScenarioError
-from simtx.files import LARGEST_DATA, Unreadable, read_text
+from simtx.files import LARGEST_DATA, Unreadable, decoded, read_bytes
 
 if TYPE_CHECKING:
     from simtx.metrics.trace import Trace
@@ -113,7 +114,7 @@ class Entries(list[object]):
 
 
 def read_file(path: Path) -> Entries | Trace:
-    """The entries of a JSON array, or of a file with one JSON object a line; or the event log of a run.
+    """The entries of a JSON array, of a file with one JSON object a line, or of a history of others; or the event log of a run.
 
     Raises:
         ScenarioError: The file cannot be read, is none of these, or holds no transactions.
@@ -126,7 +127,10 @@ def read_file(path: Path) -> Entries | Trace:
 
 def _content(path: Path) -> Entries | Trace:
     try:
-        text = read_text(path, LARGEST_DATA, encoding="utf-8-sig")
+        content = read_bytes(path, LARGEST_DATA)
+        if formats.is_dbcop(content):
+            return Entries(formats.read_dbcop(content, path.name), path.name)
+        text = decoded(content, encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise ScenarioError(error.strerror or "cannot be read", str(path)) from None
     except Unreadable as error:
@@ -135,14 +139,23 @@ def _content(path: Path) -> Entries | Trace:
         from simtx.metrics.trace import Trace
 
         return Trace.parse(text, path.name)
+    if formats.is_lines(text):
+        return Entries(formats.read_lines(text, path.name), path.name)
+    entries = formats.read_edn(text, path.name) if formats.is_edn(text) else _json(text, path.name)
+    if formats.is_jepsen(entries):
+        entries = [*formats.from_jepsen(entries, path.name)]
+    return Entries(entries, path.name)
+
+
+def _json(text: str, name: str) -> list[object]:
     if text.lstrip()[:1] == "[":
-        return Entries(_parsed(text, path.name), path.name)
-    lines = []
+        return list(_parsed(text, name))
+    lines: list[object] = []
     # Only a line feed ends a line here: other separators may stand in a text.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            lines.append(_parsed(line, path.name, number))
-    return Entries(lines, path.name)
+            lines.append(_parsed(line, name, number))
+    return lines
 
 
 def _parsed(text: str, name: str, line: int | None = None) -> Any:
