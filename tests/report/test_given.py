@@ -61,6 +61,7 @@ def owners(small: simtx.Scenario, tmp_path_factory: pytest.TempPathFactory) -> d
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda one: one.__name__)
 def test_a_wrong_argument_of_a_picture_is_one_clear_line(cls: type[accessors.Pictures], owners: dict[str, Any]) -> None:
     plots = owners[cls.__name__].plot
+    before = plt.get_fignums()  # of tests before this one
     for name, method in methods(cls):
         draw = plots if name == "__call__" else getattr(plots, name)
         for parameter in list(inspect.signature(method).parameters)[1:]:
@@ -68,7 +69,7 @@ def test_a_wrong_argument_of_a_picture_is_one_clear_line(cls: type[accessors.Pic
                 with pytest.raises(simtx.SimtxError) as caught:
                     draw(**{parameter: value})
                 assert "\n" not in str(caught.value), (name, parameter, value)
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == before
 
 
 def test_a_size_is_for_a_new_figure(owners: dict[str, Any]) -> None:
