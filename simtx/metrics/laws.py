@@ -21,6 +21,7 @@ for the queuing formula L = lambda W", Operations Research 9(3), 1961.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -188,6 +189,19 @@ def few(summary: pd.Series[float]) -> Iterator[Finding]:
             f"few observations: of {count:,} measured transactions fewer than {BEYOND} lie beyond the quantile{'s' if len(short) > 1 else ''} {names}; "
             f"{least:,} are needed",
         )
+
+
+def thin(metric: str, transactions: float) -> str:
+    """Beyond what fewer than ten of the transactions of a run lie, as ``99 %``; empty if the metric is no quantile, or there are more.
+
+    Args:
+        metric: Its name.
+        transactions: How many a run has measured.
+    """
+    found = re.search(r"_p(\d+)_ms$", metric)
+    if found is None or not round(transactions * (1 - int(found[1]) / 100), 9) < BEYOND:
+        return ""
+    return f"{found[1]} %"
 
 
 def start(transactions: pd.DataFrame, warmup: float) -> Iterator[Finding]:

@@ -399,6 +399,9 @@ def _quickest(comparison: Comparison) -> str:
 def _most(comparison: Comparison) -> str:
     ranked = _ranked(comparison, "goodput_per_s")[::-1]
     shown = ranked if len(ranked) <= 4 else [ranked[0], ranked[-1]]
+    equal = {f"{value:,.3g}" for value, _ in ranked}
+    if len(ranked) > 1 and len(equal) == 1:  # an order of what reads the same would look like a ranking
+        return f"Committed a second: {equal.pop()} under each"
     return (
         f"Committed a second: {', '.join(f'{name} {value:,.3g}' for value, name in shown)}"
         if shown

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
 
+from simtx.metrics.laws import BEYOND, thin
 from simtx.report import catalogue
-from simtx.report.tables import MEANS, clients
+from simtx.report.tables import FEW_RUNS, MEANS, RELIABLE, clients
 
 MOST: Final = 40
 """Cells that are shown unless more are asked for."""
@@ -43,7 +44,7 @@ def text(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.
             for line in [head, *lines]
         ]
         out.append("")
-    return "\n".join(out + _notes(sweep, confidence, most, shown))
+    return "\n".join(out + _notes(sweep, metrics, confidence, most, shown))
 
 
 def html(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.95, most: int = MOST) -> str:
@@ -56,7 +57,7 @@ def html(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.
         cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
         body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
         out.append(f"<p>{escape(title)}</p><table><tr>{cells}</tr>{body}</table>")
-    return "".join(out) + "".join(f"<p>{escape(note)}</p>" for note in _notes(sweep, confidence, most, shown))
+    return "".join(out) + "".join(f"<p>{escape(note)}</p>" for note in _notes(sweep, metrics, confidence, most, shown))
 
 
 def displayed(sweep: Any, parameter: str) -> tuple[float, str]:
@@ -124,12 +125,23 @@ def _watched_ms(sweep: Any, values: Any, strategy: str) -> float:
     return float(frame["watched_ms"].min())
 
 
-def _notes(sweep: Any, confidence: float, most: int, lines: Sequence[Sequence[str]]) -> list[str]:
+def _notes(
+    sweep: Any, metrics: Sequence[str], confidence: float, most: int, lines: Sequence[Sequence[str]]
+) -> list[str]:
     frame = sweep.frame
     done = frame[frame["error"] == ""]
     counts = sorted(set(done.groupby([*sweep.parameters, "strategy"]).size())) if len(done) else [0]
     runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     notes = [f"mean [{100 * confidence:g} % confidence interval] over {runs} runs of each strategy in each cell"]
+    if counts[0] < RELIABLE:
+        notes.append(FEW_RUNS)
+    fewest = float(done["transactions"].min()) if "transactions" in done and len(done) else math.inf
+    beyond = list(dict.fromkeys(filter(None, (thin(one, fewest) for one in metrics))))
+    if beyond:
+        notes.append(
+            f"runs of {fewest:,.0f} measured transactions have fewer than {BEYOND} beyond {' and '.join(beyond)}: "
+            "a few slow ones make the figure"
+        )
     if len(sweep.cells) > most:
         notes.append(f"the first {most} of {len(sweep.cells)} cells; all of them are in sweep.table() and sweep.frame")
     notes += [note for sign, note in _SIGNS.items() if any(sign in cell for line in lines for cell in line)]

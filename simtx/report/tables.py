@@ -20,6 +20,9 @@ from simtx.report.catalogue import Metric
 MEANS: Final = "an answer to the client means"
 RELIABLE: Final = 10
 """Runs from which on intervals of skewed figures were found to contain the true mean as often as they say; docs/statistics.md."""
+FEW_RUNS: Final = (
+    f"fewer than {RELIABLE} runs: intervals of skewed figures contain the true mean less often than they say"
+)
 
 
 @dataclass(slots=True)
@@ -91,9 +94,7 @@ def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> li
     if max(sizes, default=0) < 2:
         said[0] = "one run of each strategy: no intervals; an interval needs at least two runs, and ten to be relied on"
     elif min(sizes) < RELIABLE:
-        said.append(
-            f"fewer than {RELIABLE} runs: intervals of skewed figures contain the true mean less often than they say"
-        )
+        said.append(FEW_RUNS)
     if comparison.stopping is not None:
         said.append(
             f"intervals hold although the runs were looked at before they ended ({comparison.stopping.rule}): {comparison.stopping}"

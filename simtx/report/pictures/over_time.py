@@ -189,4 +189,4 @@ def finding(runs: Sequence[Run], names: Sequence[str]) -> str:
     others = [
         f"{name} {catalogue.number(round(value))}" for name, value in sorted(peak.items(), key=lambda one: -one[1])
     ]
-    return f"All drift heals; at its peak {canvas.listed(others)} {unit}".rstrip()
+    return f"All drift heals; highest samples: {canvas.listed(others)} {unit}".rstrip()

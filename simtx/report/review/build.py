@@ -175,19 +175,18 @@ def review(result: Any, asked: Asked, before: Mapping[str, Any] | None = None, s
         raise ScenarioError("no run of it is finished: there is nothing to report", "report")
     ranking(asked.by, "by")
     if asked.by not in result.metrics:
-        raise unknown(asked.by, result.metrics, "by")
+        raise unknown(asked.by, result.metrics)
     is_sweep = hasattr(result, "cells")
     decisions: dict[int, Decision] = {}
     number = 0
     if is_sweep:
         level = 1 - (1 - asked.confidence) / max(1, len(result.cells))
         number = _shown_cell(result, asked.at)
-        decisions = {
-            int(one): result.compare(int(one)).best(asked.by, asked.where, confidence=level)
-            for one in result.cells.index
-        }
-        comparison, decision = result.compare(number), decisions[number]
-        statement = sentence.of_sweep(result, decisions, asked.by, asked.confidence, asked.frontier)
+        compared = {int(one): result.compare(int(one)) for one in result.cells.index}
+        decisions = {n: one.best(asked.by, asked.where, confidence=level) for n, one in compared.items()}
+        comparison, decision = compared[number], decisions[number]
+        scenarios = [one.scenario for one in compared.values()]
+        statement = sentence.of_sweep(result, decisions, asked.by, asked.confidence, asked.frontier, scenarios)
     else:
         if asked.at is not None:
             raise ScenarioError("a comparison has no cells", "at")

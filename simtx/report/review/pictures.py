@@ -215,7 +215,9 @@ def figures(sweep: Sweep, metric: str) -> list[Picture]:
         return []
     return [
         of_figure(
-            figure, f"{label} over {', '.join(sweep.parameters)}", f"{label}, with 95 % intervals where they are drawn"
+            figure,
+            f"{label} over {', '.join(sweep.parameters)}",
+            f"{label}, with 95 % intervals where they are drawn; the picture looks at this metric alone, the decision at the thresholds as well",
         )
     ]
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from simtx.metrics.intervals import HIGHER_IS_BETTER, Interval
+from simtx.metrics.laws import BEYOND, thin
 from simtx.report import catalogue
 from simtx.report.decision import rows
 from simtx.report.sweep_tables import with_unit
@@ -40,7 +41,7 @@ _COSTS: Final = (
     "decision_p99_ms",
     "latency_p99_ms",
     "goodput_per_s",
-    "aborted_share",
+    "committed_share",
     "compensated_share",
     "drift_gross_mean",
     "window_p99_ms",
@@ -89,7 +90,7 @@ def of_comparison(comparison: Comparison, decision: Decision, frontier: Frontier
     reasons = _reasons(decision, costs, looked)
     more = (tuple(gains[:_FEW]), tuple(costs[:_FEW])) if supports(decision) else ((), ())
     figures = {row[0]: row[2] for row in rows(decision)}
-    sure = _certainty(decision) + _untested(comparison.scenario, decision)
+    sure = _certainty(decision) + _thin(comparison, decision.metric) + _untested([comparison.scenario], decision)
     if len(decision.ranking) == 1:
         only = str(decision.ranking.index[0])
         kept = _kept_alone(decision)
@@ -133,8 +134,24 @@ def _certainty(decision: Decision) -> str:
         least = int(decision.ranking["n"].min())
         if least < RELIABLE:
             return f"{support}; {sure}; only {least} run{'s' if least > 1 else ''} of each, and intervals are tested for {RELIABLE} and more"
-        return f"{support}; {sure}; {'guaranteed' if decision.guaranteed else 'not guaranteed'}"
+        return f"{support}; {sure}; {'all runs are complete' if decision.guaranteed else 'not guaranteed'}"
     return f"{support}; {sure}"
+
+
+def _fewest(decisions: Sequence[Decision]) -> str:
+    """That cells have fewer runs than intervals are tested for."""
+    least = min((int(one.ranking["n"].min()) for one in decisions if len(one.ranking)), default=RELIABLE)
+    runs = f"{least} run{'s' if least != 1 else ''}"
+    return "" if least >= RELIABLE else f"; only {runs} of each, and intervals are tested for {RELIABLE} and more"
+
+
+def _thin(result: Comparison | Sweep, metric: str) -> str:
+    """That a quantile decides beyond which hardly anything was observed in a run."""
+    counts = result.frame["transactions"].dropna() if "transactions" in result.frame else ()
+    least = float(min(counts, default=math.inf))
+    beyond = thin(metric, least)
+    few = f"; runs of {least:,.0f} measured transactions have fewer than {BEYOND} beyond {beyond}: a few slow ones make the figure"
+    return few if beyond else ""
 
 
 def supports(decision: Decision) -> bool:
@@ -150,17 +167,17 @@ def _unended(decision: Decision) -> bool:
     return decision.strategy is not None and math.isinf(decision.ranking["mean"].to_dict()[decision.strategy])
 
 
-def _untested(scenario: Scenario, decision: Decision) -> str:
+def _untested(scenarios: Sequence[Scenario], decision: Decision) -> str:
     """That nothing was done to test whether effects get lost, where a threshold asks for it."""
     about = (
         {str(one).split(" ", 1)[0] for one in decision.thresholds["threshold"]} if len(decision.thresholds) else set()
     )
-    if not about & {"missing_effects", "duplicate_effects", "residual_divergence"}:
+    if not scenarios or not about & {"missing_effects", "duplicate_effects", "residual_divergence"}:
         return ""
-    lossy = any(link.loss or link.duplication for link in scenario.network.links.values())
-    return (
-        "" if scenario.faults or lossy else "; no fault was played: what happens in crashes and outages is not tested"
-    )
+    links = [link for one in scenarios for link in one.network.links.values()]
+    lossy = any(link.loss or link.duplication for link in links)
+    tried = lossy or any(one.faults for one in scenarios)
+    return "" if tried else "; no fault was played: what happens in crashes and outages is not tested"
 
 
 def refuted(statement: Statement, verdicts: Sequence[tuple[str, Any]]) -> Statement:
@@ -395,6 +412,7 @@ def of_sweep(
     metric: str,
     confidence: float,
     frontier: Frontier | None = None,
+    scenarios: Sequence[Scenario] = (),
 ) -> Statement:
     """What a sweep decides.
 
@@ -404,6 +422,7 @@ def of_sweep(
         metric: What ranks.
         confidence: With which they do.
         frontier: Where the winner changes, if that was looked for.
+        scenarios: Of all cells, as far as they are known: without a fault in any of them the statement says that none was played.
     """
     label = catalogue.metric(metric).label
     each = list(decisions.values())
@@ -415,6 +434,7 @@ def of_sweep(
     limits = list(dict.fromkeys(limit for one in each for limit in _limits(one)))
     turned_away = [name for name in sweep.strategies if any(_is_out(one, name) for one in each)]
     sure = f"{100 * confidence:g} % for the statements of all cells together"
+    sure += f"{_fewest(each)}{_thin(sweep, metric)}{_untested(scenarios, each[0]) if each else ''}"
     kept = f" of those {_kept(limits)}" if limits else ""
     reasons = [_cell_words(counts, open_cells, nobody, cells)]
     if turned_away:
@@ -426,8 +446,9 @@ def of_sweep(
     settle = [one.more for one in each if not supports(one) and one.candidates]
     known = [more for more in settle if more > 0 and math.isfinite(more)]
     if known:
+        fewest = min(int(one.ranking["n"].min()) for one in each if len(one.ranking))
         reasons.append(
-            f"About {_replications(max(known))} of each would settle {len(known)} of the undecided cells, if means and spreads are as they are now."
+            f"About {_replications(max(*known, RELIABLE - fewest))} of each would settle {len(known)} of the undecided cells, if means and spreads are as they are now."
         )
     if len(sweep.strategies) == 1:
         text = f"No choice: {sweep.strategies[0]} alone was looked at, in {cells} cells."
@@ -456,6 +477,7 @@ def of_sweep(
         lead = frontier.caption[0].upper() + frontier.caption[1:] if not decided else frontier.caption
         flipped = f"{lead}, by {label}{where}."
         sure = f"{100 * frontier.confidence:g} % at each point; {mark}; undecided {_share(frontier.undecided)}"
+        sure += f"{_thin(sweep, metric)}{_untested(scenarios, each[0]) if each else ''}"
         return Statement("yes" if decided else "open", "", flipped, sure, tuple(reasons))
     if not counts:
         return Statement(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +32,9 @@ def test_a_supported_strategy_is_named_with_its_figure(made: Made, draw: Draw) -
     )
     assert "ms [" in found.sentence
     untested = "no fault was played: what happens in crashes and outages is not tested"
-    assert found.certainty == f"supported by the runs; 95 % for all statements together; guaranteed; {untested}"
+    assert (
+        found.certainty == f"supported by the runs; 95 % for all statements together; all runs are complete; {untested}"
+    )
     assert len(found.reasons) <= 3
     assert "saga" in found.reasons[0]
     assert "lower in 0 of 20 runs" in found.reasons[0]
@@ -156,6 +159,38 @@ def test_few_runs_are_not_called_guaranteed(made: Made) -> None:
     assert "only 3 runs of each" in found.certainty
 
 
+def test_a_quantile_of_few_transactions_says_so(made: Made, draw: Draw) -> None:
+    few = {
+        name: {"decision_p99_ms": draw(mean), "transactions": [300.0] * 20}
+        for name, mean in (("2pc", 100), ("saga", 200))
+    }
+    found = said(made(few))
+    assert found.strategy == "2pc"
+    assert "runs of 300 measured transactions have fewer than 10 beyond 99 %" in found.certainty
+    many = {name: columns | {"transactions": [1000.0] * 20} for name, columns in few.items()}
+    assert "beyond" not in said(made(many)).certainty
+
+
+def test_who_refuses_before_there_is_anything_to_undo_pays_nothing_for_it(made: Made, draw: Draw) -> None:
+    """Refused transactions are aborted by one and compensated by the other; as many are committed."""
+    rng = np.random.default_rng(3)
+    refused = rng.normal(0.05, 0.002, 20)
+    same = {"committed_share": 1 - refused}
+    found = said(
+        made(
+            {
+                "2pc": {"decision_p99_ms": draw(100), "aborted_share": refused, "compensated_share": 0 * refused}
+                | same,
+                "saga": {"decision_p99_ms": draw(200), "aborted_share": 0 * refused, "compensated_share": refused}
+                | same,
+            }
+        )
+    )
+    assert found.strategy == "2pc"
+    assert not found.costs
+    assert any("compensated" in gain for gain in found.gains)
+
+
 def test_whom_the_model_checker_refutes_is_not_named(made: Made, draw: Draw) -> None:
     found = said(made({"dual-write": {"decision_p99_ms": draw(10)}, "outbox": {"decision_p99_ms": draw(100)}}))
     assert found.strategy == "dual-write"
@@ -258,6 +293,7 @@ def _sweep(values: list[float], comparisons: list[Comparison]) -> tuple[Any, dic
         cells=cells,
         strategies=first.strategies,
         scenario=first.scenario,
+        frame=pd.concat([one.frame for one in comparisons]),
         study=SimpleNamespace(strategies=first.objects),
     )
     return sweep, {i: one.best("decision_p99_ms", WHERE) for i, one in enumerate(comparisons)}
@@ -282,6 +318,20 @@ def test_a_sweep_in_which_nothing_is_told_apart_names_nobody(made: Made) -> None
     found = of_sweep(*_sweep([20.0, 40.0], [one, one]), "decision_p99_ms", 0.95)
     assert (found.kind, found.strategy) == ("open", "")
     assert found.sentence == "Undecided in all 2 cells, by request to final outcome, 99 %."
+
+
+def test_a_sweep_says_what_its_statement_rests_on(made: Made, draw: Draw) -> None:
+    columns = {name: {"decision_p99_ms": [100.0, 130.0, 90.0], "transactions": [80.0] * 3} for name in ("2pc", "saga")}
+    columns["saga"] = columns["saga"] | {"decision_p99_ms": [140.0, 131.0, 120.0]}
+    one = made(columns)
+    found = of_sweep(*_sweep([20.0, 40.0], [one, one]), "decision_p99_ms", 0.95, scenarios=[one.scenario])
+    assert "only 3 runs of each" in found.certainty
+    assert "runs of 80 measured transactions" in found.certainty
+    assert found.certainty.endswith("no fault was played: what happens in crashes and outages is not tested")
+    assert any(re.match(r"About ([7-9]|\d\d+) more replications", reason) for reason in found.reasons)
+    crash = one.scenario.replace(faults=[{"kind": "crash", "node": "sender", "at": "3s", "duration": "1s"}])
+    faulty = of_sweep(*_sweep([20.0, 40.0], [one, one]), "decision_p99_ms", 0.95, scenarios=[one.scenario, crash])
+    assert "no fault was played" not in faulty.certainty
 
 
 def test_a_frontier_yields_to_thresholds_that_turn_one_of_its_strategies_away(made: Made, draw: Draw) -> None:
