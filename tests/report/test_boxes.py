@@ -57,7 +57,9 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], simtx.Swe
         )
         if case == "nothing":
             figures = [name for name in sweep.metrics if name.endswith(("_ms", "_per_s", "_share"))]
-            sweep.frame[figures] = np.nan
+            frame = sweep.frame  # a copy, so that nobody else changes a sweep
+            frame[figures] = np.nan
+            sweep._frame = frame
         return sweep
 
     def found(case: str) -> simtx.Sweep:
