@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from simtx.engine.choices import Engine
     from simtx.metrics.provenance import Provenance
     from simtx.scenario import Scenario
 
@@ -40,7 +41,28 @@ StoreOption: TypeAlias = Annotated[
 BrokerOption: TypeAlias = Annotated[
     str, typer.Option(envvar="SIMTX_BROKER", help="embedded, nats, or the URL of a server: nats://...; likewise.")
 ]
+EngineOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="auto, interpreted or fast: what plays the runs; the numbers are the same. Default: auto."),
+]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def engine_named(name: str | None) -> Engine | None:
+    """The engine that an option names.
+
+    Raises:
+        ScenarioError: There is no such engine.
+    """
+    from simtx.engine.choices import ENGINES
+    from simtx.scenario.units import hint
+
+    for known in ENGINES:
+        if name == known:
+            return known
+    if name is None:
+        return None
+    raise ScenarioError(f"there is no engine '{name}'; {hint(name, ENGINES)}", "--engine")
 
 
 def load(name: str, changes: Sequence[str]) -> Scenario:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simtx.cli.common import ChangeOption, JsonOption
+from simtx.cli.common import ChangeOption, EngineOption, JsonOption
 from simtx.errors import ScenarioError, SimtxError
 
 if TYPE_CHECKING:
@@ -49,11 +49,12 @@ def compare(
     save: Annotated[
         Path | None, typer.Option(help="A new folder for the whole result, as 'simtx report' and simtx.read take it.")
     ] = None,
+    engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
     """Simulate a scenario under several strategies and print a table with intervals; write a picture and a CSV file."""
     import simtx
-    from simtx.cli.common import claimed, load, print_json, warn
+    from simtx.cli.common import claimed, engine_named, load, print_json, warn
     from simtx.experiments.compare import DEFAULT, INTERRUPTED, REPLICATIONS, labelled
     from simtx.experiments.stopping import CAP, parsed
     from simtx.experiments.thresholds import thresholds
@@ -62,6 +63,7 @@ def compare(
     from simtx.metrics.provenance import provenance
     from simtx.scenario.advice import unreachable
 
+    wanted = engine_named(engine)
     chosen = load(scenario, change or ())
     played = labelled(strategies or list(DEFAULT), chosen)
     rule = parsed(until) if until is not None else None
@@ -86,6 +88,7 @@ def compare(
         workers=workers,
         progress=False if json else None,
         on_result=_Rows(target / "comparison.csv", origin),
+        engine=wanted,
     )
     warn(note for note in comparison.warnings if note not in (*chosen.warnings, *beforehand))
     written: list[Path] = []

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import ChangeOption, JsonOption, StrategyArgument
+from simtx.cli.common import ChangeOption, EngineOption, JsonOption, StrategyArgument
 from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, finish, show
 
 
@@ -25,15 +25,17 @@ def simulate(
         Path | None,
         typer.Option(help="Folder for results; default: simtx-SCENARIO, with --trace, --spans or --events."),
     ] = None,
+    engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
     """Simulate one run and print its summary."""
     import simtx
-    from simtx.cli.common import load, print_json, warn
+    from simtx.cli.common import engine_named, load, print_json, warn
     from simtx.metrics.provenance import provenance
     from simtx.protocols import strategy as resolve
     from simtx.scenario.advice import unreachable
 
+    wanted = engine_named(engine)
     chosen = load(scenario, change or ())
     played = resolve(strategy, chosen.policies)
     wishes = Wishes(trace, transaction, spans, events, out)
@@ -41,7 +43,7 @@ def simulate(
     target = wishes.target(f"simtx-{chosen.name}", origin)
     beforehand = unreachable(chosen, {played.name: played})
     warn(beforehand)
-    run = simtx.simulate(chosen, played, seed=seed, replication=replication, trace=wishes.recorded)
+    run = simtx.simulate(chosen, played, seed=seed, replication=replication, trace=wishes.recorded, engine=wanted)
     warn(note for note in run.warnings if note not in (*chosen.warnings, *beforehand))
 
     def shown(written: list[Path]) -> None:
@@ -57,6 +59,8 @@ def simulate(
                 "replication": replication,
                 "provenance": origin.to_dict(modules=False),
                 "digest": run.digest,
+                "engine": run.engine,
+                "engine_reason": run.engine_reason,
                 "warnings": run.warnings,
                 "summary": dict(run.summary),
                 "files": [str(path) for path in written],

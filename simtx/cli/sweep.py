@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simtx.cli.common import ChangeOption, JsonOption
+from simtx.cli.common import ChangeOption, EngineOption, JsonOption
 
 if TYPE_CHECKING:
     from simtx.experiments.sweep import Plan, Sweep
@@ -38,6 +38,7 @@ def sweep(
         list[str] | None, typer.Option(help="Metric of the table and the picture; may be given several times.")
     ] = None,
     change: ChangeOption = None,
+    engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
     """Simulate strategies over the values of parameters; print a table, write figures and pictures into the results folder.
@@ -46,7 +47,7 @@ def sweep(
     have failed or are missing.
     """
     import simtx
-    from simtx.cli.common import changed, print_json, warn, writing
+    from simtx.cli.common import changed, engine_named, print_json, warn, writing
     from simtx.experiments.sweep.experiment import load_experiment
     from simtx.experiments.sweep.runner import INTERRUPTED
     from simtx.metrics.figures import ranking
@@ -61,6 +62,7 @@ def sweep(
         "accept_stale": accept_stale,
         "retry_failed": retry_failed,
         "progress": False if json else None,
+        "engine": engine_named(engine),
     }
     metrics = metric or ["latency_p99_ms"]
     for one in metrics:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pandas as pd
 
-from simtx.arguments import SEED, STRATEGIES, checked, function, named, optional, shows, whole
+from simtx.arguments import SEED, STRATEGIES, checked, choice, function, named, optional, shows, whole
+from simtx.engine.choices import ENGINES, Engine
 from simtx.errors import RunFailed, ScenarioError
 from simtx.experiments import said
 from simtx.experiments.agenda import Agenda
@@ -461,6 +462,7 @@ def _columns(metric: str, estimates: Sequence[Interval]) -> dict[tuple[str, str]
     workers=optional(whole(1), "None for one a processor"),
     progress=shows,
     on_result=optional(function),
+    engine=choice(None, *ENGINES),
 )
 def compare(
     scenario: Scenario | str,
@@ -473,6 +475,7 @@ def compare(
     executor: ExecutorLike = None,
     progress: bool | None = None,
     on_result: Callable[[Result], None] | None = None,
+    engine: Engine | None = None,
 ) -> Comparison:
     """Simulate a scenario under several strategies, several times each.
 
@@ -494,6 +497,7 @@ def compare(
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none.
         on_result: Called in this process with each `Result` as it is finished, in no particular order. If it raises an error, the
             comparison goes on without it, and says so in its warnings.
+        engine: As for `simtx.simulate`; the figures are the same. None: what ``SIMTX_ENGINE`` says where a run is played, else ``auto``.
 
     Raises:
         ScenarioError: An input is wrong.
@@ -513,7 +517,7 @@ def compare(
     agenda = Agenda(list(chosen), replications, rule)
     code = code_fingerprint()  # now: the processes below are new ones, and load what is there now
     notes: list[str] = []
-    results, stopped = _played(scenario, chosen, agenda, seed, executor, workers, progress, on_result, notes)
+    results, stopped = _played(scenario, chosen, agenda, seed, executor, workers, progress, on_result, notes, engine)
     comparison = Comparison(
         scenario,
         chosen,
@@ -598,12 +602,13 @@ def _played(
     progress: bool | None,
     on_result: Callable[[Result], None] | None,
     notes: list[str],
+    engine: Engine | None,
 ) -> tuple[list[Result], str]:
     """The results of all runs, and why it ended before them, or nothing; what else is to be said is added to `notes`."""
     results: list[Result] = []
     equal: Counter[tuple[str, str]] = Counter()
     stopped = ""
-    parcels = {label: Parcel(scenario, one) for label, one in strategies.items()}
+    parcels = {label: Parcel(scenario, one, engine) for label, one in strategies.items()}
     chosen = backend(executor, workers, agenda.total, version(strategies.values()))
 
     def waiting() -> Call[tuple[str, int]] | None:

@@ -28,6 +28,7 @@ from simtx.metrics.summary import durations
 from simtx.scenario.strata import Strata, Stratum, strata
 
 if TYPE_CHECKING:
+    from simtx.engine.choices import Engine
     from simtx.metrics.run import Run
     from simtx.protocols import Strategy
     from simtx.scenario import Scenario
@@ -122,7 +123,12 @@ class Stratified:
 
 
 def simulate_strata(
-    scenario: Scenario | str, strategy: Strategy | str, *, seed: int = 1, replication: int = 0
+    scenario: Scenario | str,
+    strategy: Strategy | str,
+    *,
+    seed: int = 1,
+    replication: int = 0,
+    engine: Engine | None = None,
 ) -> Stratified:
     """Simulate every stratum of a scenario with ``run.stratify``, once, and weight their figures.
 
@@ -131,6 +137,7 @@ def simulate_strata(
         strategy: A name, or an object.
         seed: Seed of all streams.
         replication: Number of the replication.
+        engine: As for `simtx.simulate`.
 
     Raises:
         ScenarioError: The input is wrong, or the scenario cannot be divided.
@@ -146,7 +153,7 @@ def simulate_strata(
             "is not set: the scenario is one run, which simtx.simulate plays", f"{scenario.name}: run.stratify"
         )
     parts = strata(scenario)
-    runs = tuple(simulate(part.scenario, strategy, seed=seed, replication=replication) for part in parts)
+    runs = tuple(simulate(part.scenario, strategy, seed=seed, replication=replication, engine=engine) for part in parts)
     digest = hashlib.sha256(" ".join(run.digest for run in runs).encode()).hexdigest()
     return Stratified(parts, runs, weighted(tuple(parts), runs), digest)
 

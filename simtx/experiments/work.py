@@ -17,6 +17,7 @@ from simtx.metrics.laws import Finding, strikes
 from simtx.progress import silent
 
 if TYPE_CHECKING:
+    from simtx.engine.choices import Engine
     from simtx.experiments.stratified import Stratified
     from simtx.metrics.run import Run
     from simtx.protocols import Strategy
@@ -64,19 +65,21 @@ class Parcel:
     Args:
         scenario: The scenario.
         strategy: With its options.
+        engine: What plays them, as for `simtx.simulate`: the figures are the same.
     """
 
-    __slots__ = ("_data", "_here")
+    __slots__ = ("_data", "_here", "engine")
 
-    def __init__(self, scenario: Scenario, strategy: Strategy) -> None:
+    def __init__(self, scenario: Scenario, strategy: Strategy, engine: Engine | None = None) -> None:
         self._here: tuple[Scenario, Strategy] | None = (scenario, strategy)
+        self.engine = engine
         self._data = b""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave what is here behind."""
         if not self._data:
             self._data = cloudpickle.dumps(self._here)
-        return _arrived, (self._data,)
+        return _arrived, (self._data, self.engine)
 
     def open(self) -> tuple[Scenario, Strategy]:
         """Both; the strategy anew each time, so that what a run does to it ends with the run."""
@@ -86,9 +89,10 @@ class Parcel:
         return found
 
 
-def _arrived(data: bytes) -> Parcel:
+def _arrived(data: bytes, engine: Engine | None) -> Parcel:
     parcel = Parcel.__new__(Parcel)
     parcel._here, parcel._data = None, data  # noqa: SLF001 - a constructor of this class
+    parcel.engine = engine
     return parcel
 
 
@@ -108,7 +112,7 @@ def play(parcel: Parcel, seed: int, replication: int, attempt: int = 0) -> Outco
         code = loaded_code()
         stage = "simulating"
         with silent():
-            run = _simulated(scenario, strategy, seed, replication)
+            run = _simulated(scenario, strategy, seed, replication, parcel.engine)
         stage = "summarising"
         summary = {str(name): float(value) for name, value in run.summary.items()}
         found, struck = _found(run)
@@ -128,14 +132,16 @@ def _found(run: Run | Stratified) -> tuple[tuple[Finding, ...], dict[str, int]]:
     return tuple(dict.fromkeys(finding for one in runs for finding in one.findings)), dict(struck)
 
 
-def _simulated(scenario: Scenario, strategy: Strategy, seed: int, replication: int) -> Run | Stratified:
+def _simulated(
+    scenario: Scenario, strategy: Strategy, seed: int, replication: int, engine: Engine | None
+) -> Run | Stratified:
     """A run; of a scenario with rare faults, the weighted figures of its strata."""
     from simtx.experiments.stratified import simulate_strata
     from simtx.simulator import simulate
 
     if scenario.run.stratify:
-        return simulate_strata(scenario, strategy, seed=seed, replication=replication)
-    return simulate(scenario, strategy, seed=seed, replication=replication)
+        return simulate_strata(scenario, strategy, seed=seed, replication=replication, engine=engine)
+    return simulate(scenario, strategy, seed=seed, replication=replication, engine=engine)
 
 
 def failed(stage: str, error: BaseException, seconds: float = 0.0, code: str = "") -> Outcome:

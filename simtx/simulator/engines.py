@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from simtx.engine import DIFFER, NotCompiled, Unavailable, load_library
+from simtx.engine.choices import ENGINES, Engine
 from simtx.errors import ScenarioError
 from simtx.metrics.rundata import RunData
 from simtx.protocols import Strategy
@@ -17,8 +18,6 @@ from simtx.simulator.world import World
 if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
-Engine: TypeAlias = Literal["auto", "interpreted", "fast"]
-ENGINES: Final = ("auto", "interpreted", "fast")
 WORTH: Final = 2000
 """Transactions from which on learning the automata is worth its time."""
 MATTERS: Final = 50_000

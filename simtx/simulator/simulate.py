@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from simtx.arguments import SEED, checked, choice, function, listed, shows, whole
 from simtx.engine import NotCompiled, Unavailable
+from simtx.engine.choices import ENGINES, Engine
 from simtx.metrics.provenance import loaded_code, provenance
 from simtx.metrics.run import Run
 from simtx.metrics.trace import Trace
@@ -17,7 +18,7 @@ from simtx.protocols.registry import admit
 from simtx.scenario.advice import unreachable
 from simtx.scenario.strata import refuse
 from simtx.simulator.compiled import CompiledWorld
-from simtx.simulator.engines import ENGINES, Engine, gave_up, interpreted_because, told, wanted
+from simtx.simulator.engines import gave_up, interpreted_because, told, wanted
 from simtx.simulator.world import World
 from simtx.workload.planner import template
 from simtx.workload.streams import Streams

@@ -40,6 +40,7 @@ _OPTIONS = (
     "stop_after",
     "on_result",
     "on_plan",
+    "engine",
     "name",
 )
 _TRAJECTORIES = 10

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from simtx.engine.choices import Engine
 from simtx.errors import RunFailed, ScenarioError
 from simtx.experiments.executors import Backend
 from simtx.experiments.interrupts import Interrupts
@@ -43,6 +44,7 @@ class Runner:
         stop_after: Equal failures of a cell and strategy after which no more of its runs are played.
         on_result: Called with each row and outcome.
         what: In front of the progress bar.
+        engine: What plays the runs.
         stopped: Why it ended early, or nothing.
         skipped: Cells and strategies that were given up: the reason by cell and label.
     """
@@ -53,6 +55,7 @@ class Runner:
     stop_after: int
     on_result: Callable[[Row, Outcome], None] | None = None
     what: str = "sweep"
+    engine: Engine | None = None
     stopped: str = ""
     skipped: dict[tuple[int, str], str] = field(default_factory=dict)
     _equal: Counter[tuple[int, str, str]] = field(default_factory=Counter)
@@ -119,7 +122,9 @@ class Runner:
             if len(self._parcels) > 64:  # runs of a cell come one after the other
                 self._parcels.clear()
             one = self.study.cells[cell]
-            self._parcels[cell, label] = Parcel(self.study.scenario_of(cell), self.study.variant(one, label)[0])
+            self._parcels[cell, label] = Parcel(
+                self.study.scenario_of(cell), self.study.variant(one, label)[0], self.engine
+            )
         return self._parcels[cell, label]
 
     def _look(self, bar: Bar) -> bool:

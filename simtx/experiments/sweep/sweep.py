@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pandas as pd
 
-from simtx.arguments import SEED, STRATEGIES, checked, flag, function, instance, optional, path, shows, whole
+from simtx.arguments import SEED, STRATEGIES, checked, choice, flag, function, instance, optional, path, shows, whole
+from simtx.engine.choices import ENGINES, Engine
 from simtx.errors import ScenarioError
 from simtx.experiments.compare import DEFAULT, labelled
 from simtx.experiments.executors import ExecutorLike, backend, processors
@@ -49,6 +50,7 @@ class Settings:
     name: str = ""
     on_result: Callable[[Row, Outcome], None] | None = None
     on_plan: Callable[[Plan], None] | None = None
+    engine: Engine | None = None
 
 
 @overload
@@ -74,6 +76,7 @@ def sweep(
     stop_after: int = 3,
     on_result: Callable[[Row, Outcome], None] | None = None,
     on_plan: Callable[[Plan], None] | None = None,
+    engine: Engine | None = None,
     dry_run: Literal[True],
 ) -> Plan: ...
 
@@ -101,6 +104,7 @@ def sweep(
     stop_after: int = 3,
     on_result: Callable[[Row, Outcome], None] | None = None,
     on_plan: Callable[[Plan], None] | None = None,
+    engine: Engine | None = None,
     dry_run: Literal[False] = False,
 ) -> Sweep: ...
 
@@ -121,6 +125,7 @@ def sweep(
     stop_after=whole(1),
     on_result=optional(function),
     on_plan=optional(function),
+    engine=choice(None, *ENGINES),
     dry_run=flag,
 )
 def sweep(
@@ -145,6 +150,7 @@ def sweep(
     stop_after: int = 3,
     on_result: Callable[[Row, Outcome], None] | None = None,
     on_plan: Callable[[Plan], None] | None = None,
+    engine: Engine | None = None,
     dry_run: bool = False,
 ) -> Sweep | Plan:
     """Simulate strategies over the values of parameters, several times each.
@@ -179,6 +185,7 @@ def sweep(
         stop_after: Equal failures of a strategy in a cell after which its other runs there are not played.
         on_result: Called in this process with the row and outcome of each run that is played, in no particular order.
         on_plan: Called with what there is to do, before the first run.
+        engine: As for `simtx.simulate`; the figures are the same. None: what ``SIMTX_ENGINE`` says where a run is played, else ``auto``.
         dry_run: Play nothing; say what there is to do.
 
     Returns:
@@ -198,6 +205,7 @@ def sweep(
         name=name,
         on_result=on_result,
         on_plan=on_plan,
+        engine=engine,
     )
     count = _count(replications, "replications")
     study, values = _study(scenario, over, strategies, parameters or {}, design, points, design_seed, seed, window)
@@ -297,7 +305,7 @@ def _played(
     runs = [(one, first[one.key]) for one in found.play]
     had = found.plan.cached + found.plan.accepted
     what = f"sweep ({had:,} found)" if had else "sweep"
-    runner = Runner(study, store, runs, settings.stop_after, settings.on_result, what)
+    runner = Runner(study, store, runs, settings.stop_after, settings.on_result, what, settings.engine)
     notes = [f"{mended} runs are to be played again: their file of figures is gone"] if mended else []
     if found.play:
         ledger.add(found.play, found.replaced)
