@@ -444,10 +444,10 @@ def test_killed_compare_has_written_what_was_finished(tmp_path: Path) -> None:
 FAIL_IN_REPLICATION_1 = """
 import simtx, simtx.simulator
 original = simtx.simulator.simulate
-def simulate(scenario, strategy, *, seed, replication):
+def simulate(scenario, strategy, *, seed, replication, engine):
     if replication == 1 and strategy.name == "saga":
         raise simtx.RunFailed("out of luck")
-    return original(scenario, strategy, seed=seed, replication=replication)
+    return original(scenario, strategy, seed=seed, replication=replication, engine=engine)
 simtx.simulator.simulate = simulate
 """
 
