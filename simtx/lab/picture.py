@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from simtx.lab.exploring import Explorer
 
 _SIZE: Final = (9.2, 4.3)
+_DENSE: Final = 100
+"""Over a larger ratio an axis has labels at its decades alone."""
 _SHADES: Final = {
     "committed_share": ("committed", 1.0, ""),
     "compensated_share": ("compensated", 0.45, "////"),
@@ -63,10 +65,13 @@ def finding(answer: Answer, explorer: Explorer) -> str:
     parts = ", ".join(
         f"{label} {_time(times[label])}{' (a timeout)' if label in answer.timeouts else ''}" for label in order
     )
-    told = "Interpolated" if answer.origin == "interpolated" else "Final outcome after (median)"
-    return (
-        f"{told}: {parts}" if told != "Interpolated" else f"Interpolated, final outcome after (median) about: {parts}"
-    )
+    tails = {label: answer.estimates[label][TIMES[1]] for label in order}
+    slow = sorted(order, key=lambda label: tails[label].mean)
+    if slow != order and all(one.origin != "nothing" for one in tails.values()):
+        # medians alone would name a winner whose slow ones are the slowest, or have not ended
+        parts += f"; 99 %: {', '.join(f'{label} {_time(tails[label])}' for label in slow)}"
+    interpolated = answer.origin == "interpolated"
+    return f"{'Interpolated, final outcome after (median) about' if interpolated else 'Final outcome after (median)'}: {parts}"
 
 
 def _time(one: Estimate) -> str:
@@ -255,7 +260,8 @@ def curve(answer: Answer, explorer: Explorer, *, ax: Axes) -> Axes:
         linestyle=":",
     )
     ax.xaxis.set_major_formatter(lambda value, _: control.text(value) if value else "0")
-    ax.xaxis.set_minor_formatter(lambda value, _: control.text(value) if value and f"{value:e}"[0] in "25" else "")
+    between = "25" if ratio <= _DENSE else ""  # over more decades labels between them would lie upon each other
+    ax.xaxis.set_minor_formatter(lambda value, _: control.text(value) if value and f"{value:e}"[0] in between else "")
     ax.tick_params(axis="x", which="both", labelsize=style.size(0.85))
     if not seen:
         ax.text(0.5, 0.5, "not known yet", transform=ax.transAxes, ha="center", fontsize=9)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from concurrent.futures import Executor, Future
+from types import SimpleNamespace
 
 import pytest
 
 import simtx
 from simtx.errors import ScenarioError
 from simtx.experiments.work import play
-from simtx.lab.answer import TIMES, said
+from simtx.lab.answer import TIMES, Estimate, said
 from simtx.lab.controls import controls, round_trip
+from simtx.lab.picture import finding
 from simtx.scenario import names
 from tests.lab.conftest import PATIENCE
 
@@ -301,3 +304,16 @@ def test_a_closed_explorer_says_so(opened):
     explorer.close()
     with pytest.raises(simtx.SimtxError, match="closed"):
         explorer.wait(1)
+
+
+def test_the_title_names_no_winner_by_medians_alone_whose_slow_ones_are_the_slowest():
+    def title(p99: Estimate) -> str:
+        medians = {"2pc": Estimate("played", 92.3), "saga": Estimate("played", 112.0)}
+        tails = {"2pc": p99, "saga": Estimate("played", 371.0)}
+        estimates = {name: {TIMES[0]: medians[name], TIMES[1]: tails[name]} for name in medians}
+        answer = SimpleNamespace(problem="", estimates=estimates, timeouts={}, origin="played")
+        return finding(answer, SimpleNamespace(strategies=["2pc", "saga"]))
+
+    assert title(Estimate("played", 200.0)) == "Final outcome after (median): 2pc 92.3 ms, saga 112 ms"
+    unended = title(Estimate("played", math.inf, watched=6310.0))
+    assert unended == "Final outcome after (median): 2pc 92.3 ms, saga 112 ms; 99 %: saga 371 ms, 2pc > 6,310 ms"
