@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from simtx.lab.exploring import Explorer
 
 _SIZE: Final = (9.2, 4.3)
+_TITLE: Final = 95
+"""Letters of the title that fit into a line."""
 _DENSE: Final = 100
 """Over a larger ratio an axis has labels at its decades alone."""
 _SHADES: Final = {
@@ -69,7 +71,7 @@ def finding(answer: Answer, explorer: Explorer) -> str:
     slow = sorted(order, key=lambda label: tails[label].mean)
     if slow != order and all(one.origin != "nothing" for one in tails.values()):
         # medians alone would name a winner whose slow ones are the slowest, or have not ended
-        parts += f"; 99 %: {', '.join(f'{label} {_time(tails[label])}' for label in slow)}"
+        parts += f"; 99\u00a0%: {', '.join(f'{label} {_time(tails[label])}' for label in slow)}"
     interpolated = answer.origin == "interpolated"
     return f"{'Interpolated, final outcome after (median) about' if interpolated else 'Final outcome after (median)'}: {parts}"
 
@@ -108,7 +110,8 @@ def lines(answer: Answer, explorer: Explorer) -> list[str]:
 
 def _drawn(answer: Answer, explorer: Explorer) -> Figure:
     drawn = Figure(figsize=_SIZE)
-    drawn.text(0.008, 0.985, finding(answer, explorer), ha="left", va="top", fontsize=11, fontweight="bold")
+    title = _folded(finding(answer, explorer), _TITLE)
+    drawn.text(0.008, 0.995, title, ha="left", va="top", fontsize=11, fontweight="bold", linespacing=1.05)
     if answer.problem:
         drawn.text(0.008, 0.8, answer.problem, ha="left", va="top", wrap=True)
         return drawn

@@ -316,4 +316,4 @@ def test_the_title_names_no_winner_by_medians_alone_whose_slow_ones_are_the_slow
 
     assert title(Estimate("played", 200.0)) == "Final outcome after (median): 2pc 92.3 ms, saga 112 ms"
     unended = title(Estimate("played", math.inf, watched=6310.0))
-    assert unended == "Final outcome after (median): 2pc 92.3 ms, saga 112 ms; 99 %: saga 371 ms, 2pc > 6,310 ms"
+    assert unended == "Final outcome after (median): 2pc 92.3 ms, saga 112 ms; 99\u00a0%: saga 371 ms, 2pc > 6,310 ms"
