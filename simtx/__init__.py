@@ -192,6 +192,7 @@ def _register_views() -> None:
         ("scenario-text", "simtx.scenario.show", "text"),
         ("scenario-html", "simtx.scenario.show", "html"),
         ("machine", "simtx.report.pictures.machine", "machine"),
+        ("automaton", "simtx.report.pictures.machine", "automaton"),
         ("run", "simtx.report.pictures.accessors", "RunPlots"),
         ("decision-text", "simtx.report.decision", "text"),
         ("decision-html", "simtx.report.decision", "html"),

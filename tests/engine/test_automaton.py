@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
+from matplotlib.text import Text
 
 from simtx.engine import Unavailable, load_library
 from simtx.errors import ScenarioError
+from simtx.protocols import Saga
 from simtx.simulator.automaton import automaton, mermaid
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -31,3 +34,14 @@ def test_the_automaton_of_a_saga() -> None:
     assert "idle --> running: begin 50" in drawn
     with pytest.raises(ScenarioError, match="orchestrator"):
         mermaid(table, "conductor")
+
+
+def test_the_automaton_is_drawn_with_its_counts() -> None:
+    scenario = shortened("transfer", 50)
+    ax = Saga().automaton(scenario)
+    drawn = "\n".join(text.get_text() for text in ax.get_figure(root=True).findobj(Text))
+    plt.close("all")
+    assert "pairs of state and event learned" in drawn
+    assert "50" in drawn
+    with pytest.raises(ScenarioError, match="orchestrator"):
+        Saga().automaton(scenario, "orchestrater")

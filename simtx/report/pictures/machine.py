@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from simtx.metrics.run import Run
     from simtx.metrics.trace import Trace
     from simtx.protocols import Machine, Strategy, Transition
+    from simtx.scenario import Scenario
 
 _MANY: Final = 4  # states in a column
 _ASIDE: Final = 0.45  # of a column
@@ -59,7 +60,7 @@ def machine(
     strategy: Strategy,
     role: str | None = None,
     *,
-    of: Run | Trace | Verdict | None = None,
+    of: Run | Trace | Verdict | Taken | None = None,
     ax: Axes | None = None,
     figsize: tuple[float, float] | None = None,
 ) -> Axes:
@@ -69,7 +70,7 @@ def machine(
         strategy: The strategy.
         role: ``coordinator``, ``participant``, ``orchestrator``, ``service``, ``relay``; None: that of the node which clients turn to.
         of: What has taken transitions: a run, which is played again if its log is not full, a full event log (``trace="full"``), or a verdict of
-            `simtx.verify`. Rows that it has not taken are dashed and grey.
+            `simtx.verify`, or these rows. Rows that it has not taken are dashed and grey.
         ax: Where to draw, as a frame; None: in a new figure.
         figsize: Inches of a new figure.
 
@@ -81,7 +82,7 @@ def machine(
     if name not in known:
         raise ScenarioError(f"{strategy.name} has no role '{name}'; {hint(name, known)}", "diagram")
     kind = known[name]
-    taken = None if of is None else _taken(of, name)
+    taken = of if of is None or isinstance(of, Taken) else _taken(of, name)
     rows = _merged(kind.transitions)
     with style.context():
         small = style.size(style.SMALL)
@@ -104,6 +105,36 @@ def machine(
             left=12,
         )
     return ax
+
+
+def automaton(
+    strategy: Strategy,
+    scenario: Scenario | str,
+    role: str | None = None,
+    *,
+    seed: int = 1,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Axes:
+    """What the fast engine has learned of a role while it played a scenario: see `Drawn.automaton`."""
+    from simtx.scenario import load
+    from simtx.simulator.automaton import automaton as learned
+
+    played = load(scenario)
+    known = roles(strategy)
+    name = role or next(iter(known))
+    if name not in known:
+        raise ScenarioError(f"{strategy.name} has no role '{name}'; {hint(name, known)}", "automaton")
+    table = learned(played, strategy, seed=seed)
+    mine = table[table["role"] == name]
+    if mine.empty:
+        raise ScenarioError(f"the fast engine has learned nothing of the role '{name}'", "automaton")
+    steps = {(state, event, then): int(n) for state, event, then, n in mine[["state", "event", "then", "taken"]].values}
+    rows: Counter[tuple[str, str]] = Counter()
+    for (state, event, _), count in steps.items():
+        rows[state, event] += count
+    words = f"{canvas.about(played, seed=seed)} · {mine['pairs'].sum():,} pairs of state and event learned"
+    return machine(strategy, name, of=Taken(rows, steps, counted=True, words=words), ax=ax, figsize=figsize)
 
 
 class Row(NamedTuple):
