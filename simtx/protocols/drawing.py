@@ -9,8 +9,6 @@ from simtx.views import view
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from simtx.scenario import Scenario
-
 
 class Drawn:
     """A strategy whose machines can be drawn; for strategies of users there is `simtx.report.pictures.machine.machine`."""
@@ -39,7 +37,7 @@ class Drawn:
 
     def automaton(
         self,
-        scenario: Scenario | str,
+        scenario: Any,
         role: str | None = None,
         *,
         seed: int = 1,
