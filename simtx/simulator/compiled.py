@@ -518,10 +518,11 @@ class CompiledWorld(World):
 
         Raises:
             NotCompiled: The run has to be interpreted.
+            MemoryError: There is too little for this run; interpreted it would take more.
         """
         failure = self._failure
         if failure is not None:
-            if isinstance(failure, NotCompiled) or not isinstance(failure, Exception):
+            if isinstance(failure, NotCompiled | MemoryError) or not isinstance(failure, Exception):
                 raise failure
             raise NotCompiled(f"learning its machines failed: {failure}") from failure
         if self._head.error:

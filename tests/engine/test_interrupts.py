@@ -87,3 +87,12 @@ def test_a_call_that_did_not_come_to_its_end_ends_the_run(monkeypatch: pytest.Mo
     monkeypatch.setattr(CompiledWorld, "_answering", answering)
     with pytest.raises(ScenarioError, match="gave up"):
         simtx.simulate(shortened("transfer", 50), "saga", engine="fast")
+
+
+def test_too_little_memory_is_said_and_not_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(CompiledWorld, "_plan", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        simtx.simulate(shortened("transfer", 50), "saga", engine="fast")
