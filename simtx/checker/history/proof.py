@@ -36,9 +36,9 @@ from simtx.checker.history.parsing import OK
 from simtx.checker.history.sentences import Pair, steps_of
 
 #: How many nodes and edges the search may look at, all orders together. The first order is tried without this limit.
-BUDGET = 6_000_000
+BUDGET = 4_000_000
 
-#: What an order costs at least, however small the history.
+#: What an order costs beside its nodes and edges.
 _LEAST = 3_000
 
 #: The most pairs that are supposed at a time.
@@ -187,7 +187,7 @@ class _Search:
         if self.tried and (self._left < 0 or len(supposed) > _DEEPEST):
             raise _SpentError
         self.tried += 1
-        self._left -= max(_LEAST, self.graph.nodes + len(self.graph.kind))
+        self._left -= _LEAST
         decided = self._edges(supposed)
         rank, whole = self._schedule.ranks(decided)
         found = None if whole else self._forbidden(decided)
@@ -237,6 +237,7 @@ class _Search:
     ) -> tuple[str, list[int], Graph, dict[int, Pair]] | None:
         """A forbidden cycle of the known edges and of some more: its name, its edges, the graph, and which pairs the edges come from."""
         base = self.graph
+        self._left -= base.nodes + len(base.kind) + len(more)
         source, target, kind, key = (
             np.array([edge[0] for edge in more], dtype=np.int64),
             np.array([edge[1] for edge in more], dtype=np.int64),
