@@ -67,7 +67,7 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         cell.metadata = nbformat.NotebookNode()
         if cell.cell_type == "code":
-            cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr" and not _is_bar(one)]
+            cell.outputs = _joined([one for one in cell.outputs if one.get("name") != "stderr" and not _is_bar(one)])
             for output in cell.outputs:
                 if "text/html" in output.get(
                     "data", {}
@@ -76,6 +76,17 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 if "image/png" in output.get("data", {}):
                     output.data["image/png"] = smaller(output.data["image/png"])
     return notebook
+
+
+def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """What was printed in one go is one output: a busy kernel sends it in pieces."""
+    joined: list[nbformat.NotebookNode] = []
+    for one in outputs:
+        if joined and one.output_type == joined[-1].output_type == "stream" and one.name == joined[-1].name:
+            joined[-1].text += one.text
+        else:
+            joined.append(one)
+    return joined
 
 
 def _is_bar(output: nbformat.NotebookNode) -> bool:

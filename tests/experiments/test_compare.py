@@ -124,10 +124,10 @@ def test_the_command_that_repeats_a_run_can_be_typed(small: simtx.Scenario, monk
 
     original = simtx.simulator.simulate
 
-    def fail_once(scenario: Any, strategy: Any, *, seed: int, replication: int) -> simtx.Run:
+    def fail_once(scenario: Any, strategy: Any, *, replication: int, **more: Any) -> simtx.Run:
         if replication == 1:
             raise RunFailed("no memory")
-        return original(scenario, strategy, seed=seed, replication=replication)
+        return original(scenario, strategy, replication=replication, **more)
 
     monkeypatch.setattr(simtx.simulator, "simulate", fail_once)
     result = simtx.compare(small, ["2pc:work=before"], replications=2, seed=3, workers=1)
