@@ -61,5 +61,6 @@ class Calls:
 
     async def close(self) -> None:
         """Disconnect."""
-        for link in self._links.values():
+        while self._links:  # who asks while this waits opens another
+            _, link = self._links.popitem()
             await link.close()

@@ -241,7 +241,7 @@ class Client:
         """Disconnect."""
         self._refusals.close()
         self.over = True
-        for link in self._links.values():
+        for link in list(self._links.values()):
             await link.close()
         self._refusals.close()
 

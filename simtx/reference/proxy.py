@@ -207,7 +207,7 @@ class _Passage:
     async def close(self) -> None:
         """Close its sockets."""
         await self.server.close()
-        for connection in self._connections.values():
+        for connection in list(self._connections.values()):
             await connection.close()
 
 
