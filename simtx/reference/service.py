@@ -30,6 +30,10 @@ from simtx.reference.stores import open_store
 from simtx.reference.wire import Connection, Peer, Server
 
 Frame = dict[str, Any]
+_OF_ORPHANS: Final = ("inquiry", "abort")
+"""Kinds of messages about branches that this run has not begun: a participant asks about each one that it finds, and is told to roll it back."""
+_LAST: Final = 2**53 - 1
+"""The largest number of a transaction."""
 MALFORMED: Final = (
     SchemaError,
     SchemaTooNew,
@@ -256,7 +260,8 @@ class Service:
     def on_message(self, frame: Frame) -> None:
         """A message from another node."""
         message = self.schema.unpack(frame["event"])
-        if type(message.tx) is not int or not 0 <= message.tx < self.config["transactions"]:
+        last = _LAST if message.kind in _OF_ORPHANS else self.config["transactions"] - 1
+        if type(message.tx) is not int or not 0 <= message.tx <= last:
             raise SchemaError(f"a message about transaction {message.tx:.6g}, which this run does not have")
         if message.to != self.node_name or message.sender not in self.config["nodes"]:
             raise SchemaError("a message to another node, or of nobody")
