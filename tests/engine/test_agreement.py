@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import simtx
 from simtx.engine import Unavailable, load_library
+from simtx.engine.library import compiler
 from simtx.errors import ScenarioError
 from simtx.protocols import DualWrite, Machine, Message, Outbox, Saga, TwoPhaseCommit
 from simtx.protocols.saga_participant import Participant
@@ -27,6 +28,8 @@ from worlds import differs, shortened, some_scenario, some_strategy
 try:
     load_library()
 except Unavailable as error:
+    if compiler():  # a loop that cannot be compiled or loaded where there is a compiler is a fault
+        raise
     pytest.skip(f"no compiled engine: {error}", allow_module_level=True)
 
 BUILT_IN = ["transfer", "transfer-lab", "travel", "travel-regions", "checkout", "checkout-regions", "checkout-outages"]

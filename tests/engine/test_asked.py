@@ -12,12 +12,15 @@ from typer.testing import CliRunner
 import simtx
 from simtx.cli.app import app
 from simtx.engine import Unavailable, load_library
+from simtx.engine.library import compiler
 from simtx.errors import ScenarioError
 from simtx.scenario import Scenario
 
 try:
     load_library()
 except Unavailable as error:
+    if compiler():  # a loop that cannot be compiled or loaded where there is a compiler is a fault
+        raise
     pytest.skip(f"no compiled engine: {error}", allow_module_level=True)
 
 

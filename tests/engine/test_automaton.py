@@ -10,6 +10,7 @@ import pytest
 from matplotlib.text import Text
 
 from simtx.engine import Unavailable, load_library
+from simtx.engine.library import compiler
 from simtx.errors import ScenarioError
 from simtx.protocols import Saga
 from simtx.simulator.automaton import automaton, mermaid
@@ -20,6 +21,8 @@ from worlds import shortened
 try:
     load_library()
 except Unavailable as error:
+    if compiler():  # a loop that cannot be compiled or loaded where there is a compiler is a fault
+        raise
     pytest.skip(f"no compiled engine: {error}", allow_module_level=True)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import simtx
 from simtx.engine import Unavailable, load_library
+from simtx.engine.library import compiler
 from simtx.errors import ScenarioError
 from simtx.simulator.compiled import CompiledWorld
 
@@ -21,6 +22,8 @@ from worlds import shortened
 try:
     load_library()
 except Unavailable as error:
+    if compiler():  # a loop that cannot be compiled or loaded where there is a compiler is a fault
+        raise
     pytest.skip(f"no compiled engine: {error}", allow_module_level=True)
 
 
