@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from simtx.checker.history import check_history
+from simtx.histories import check_history
 
 CLIENTS = 20
 WRITES_PER_KEY = 100

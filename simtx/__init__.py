@@ -12,7 +12,7 @@
     >>> simtx.explorer(scenario)
 
 Layers, from the bottom: `simtx.protocols` (pure state machines), `simtx.scenario` (what is to be played), `simtx.metrics` (what is
-measured), `simtx.workload` (what is asked for), `simtx.simulator` (the world of SimPy), `simtx.reference` (real processes and databases), `simtx.checker` (exhaustive search, histories), `simtx.experiments` and `simtx.report` (replications, tables, plots),
+measured), `simtx.workload` (what is asked for), `simtx.simulator` (the world of SimPy), `simtx.reference` (real processes and databases), `simtx.checker` (exhaustive search), `simtx.histories` (isolation of histories), `simtx.experiments` and `simtx.report` (replications, tables, plots),
 `simtx.lab` (sliders and timelines in notebooks), `simtx.cli`.
 Names are imported when they are first used, so that ``import simtx`` is quick.
 """
@@ -29,7 +29,6 @@ from simtx.views import register as _register
 if TYPE_CHECKING:
     __version__: str
     from simtx.checker.explore import explore
-    from simtx.checker.history import check_history
     from simtx.checker.verify import Verdict, verify
     from simtx.experiments import Apart, Best, Comparison, Decision, Precision, compare
     from simtx.experiments.diff import diff
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from simtx.experiments.sensitivity import sensitivity
     from simtx.experiments.stories import stories, story
     from simtx.experiments.sweep import Range, Sweep, sweep
+    from simtx.histories import check_history
     from simtx.lab import Explorer, explorer
     from simtx.metrics.conformance import check_log
     from simtx.metrics.run import Run
@@ -72,7 +72,7 @@ _HOMES = {
     "Validation": "simtx.validation.validate",
     "Verdict": "simtx.checker.verify",
     "calibrate": "simtx.validation.calibrate",
-    "check_history": "simtx.checker.history",
+    "check_history": "simtx.histories",
     "check_log": "simtx.metrics.conformance",
     "compare": "simtx.experiments",
     "diff": "simtx.experiments.diff",

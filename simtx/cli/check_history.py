@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from simtx.checker.history import HistoryReport
+    from simtx.histories import HistoryReport
 
 
 class _Transactions(StrEnum):
@@ -41,8 +41,8 @@ def check_history(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Check a recorded history: ends with 0 when it is possible at this level, and with 1 when it is not, or when that is unknown."""
-    from simtx.checker.history import check_history as check
     from simtx.cli.common import drawable, echo_verdict, print_json
+    from simtx.histories import check_history as check
 
     if plot is not None:
         drawable(plot, "--plot")

@@ -22,9 +22,9 @@ def convert(
     """Write a history of another tool in the form that the page on histories describes; what it is, is told by its content."""
     import json
 
-    from simtx.checker.history.parsing import Entries, read_file, read_history
     from simtx.cli.common import replacing
     from simtx.errors import ScenarioError
+    from simtx.histories.parsing import Entries, read_file, read_history
 
     entries = read_file(file)
     if not isinstance(entries, Entries):

@@ -1,7 +1,7 @@
 """The event log of a run: one schema in every world, simulated or real.
 
 The detail of ``apply`` and ``query`` is a JSON object. It says what one local transaction has read and changed, and is all that a check of
-isolation needs (`simtx.checker.history.from_trace`)::
+isolation needs (`simtx.histories.from_trace`)::
 
     {"steps": [1], "values": {"stock:7": [9, 8]}, "reads": [["stock:7", 9, 4], ["price:7", 40, 0]], "history": 12}
 

@@ -1,0 +1,282 @@
+"""Search for the forbidden cycles, the gravest first, each as short as can be found.
+
+A strongly connected component settles whether there is a cycle of given kinds of edge at all; breadth-first search inside it
+finds a short one. Three searches follow from what the names mean:
+
+- `G0`, `G1c`, `G2-item`: a component of the admitted edges holds an edge of the required kind, and so a cycle through it.
+- `G-single-item`: an anti-dependency from a to b, and a path from b back to a without another one.
+- `G-nonadjacent-item`: a component of the graph of pairs (node, "came by an anti-dependency"), in which no anti-dependency may
+  follow another.
+
+A name is searched only if no anomaly found before implies it. Hence a cycle found with session edges needs them: without them it
+would have had the name without suffix, which implies it.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from simtx.histories.graph import PROCESS, REALTIME, RW, VIA, WR, WW, Graph, Ints
+from simtx.histories.levels import Level, implied_by
+
+#: How many edges the search for a shorter cycle may follow, per name. A first cycle is found without this limit.
+EFFORT = 2_000_000
+
+#: How many reachability questions are answered in one sweep; bounds the memory to this many bits a node.
+_SWEEP = 4096
+
+_LAYERS = {"": (), "-process": (PROCESS,), "-realtime": (PROCESS, REALTIME)}
+
+Mask = npt.NDArray[np.bool_]
+
+
+def find_cycles(graph: Graph, level: Level, found: Iterable[str]) -> Iterator[tuple[str, list[int]]]:
+    """Forbidden cycles of the level: name and edges, beginning with the gravest.
+
+    Args:
+        graph: The dependencies.
+        level: Decides which cycles are forbidden and which edges count.
+        found: Anomalies that are known already; what they imply is not searched.
+    """
+    found = set(found)
+    with_rw = level.cycles[-1] not in ("G0", "G1c")
+    counted = np.ones(len(graph.kind), dtype=bool) if with_rw else graph.kind != RW
+    if "G1c" not in level.cycles:
+        counted &= graph.kind != WR
+    inside = _inside_components(graph.nodes, graph.source, graph.target, counted)
+    if not inside.any():
+        return
+    for suffix in level.suffixes:
+        for name in level.cycles:
+            if name + suffix in implied_by(found):
+                continue
+            cycle = _find(graph, inside, name, _LAYERS[suffix])
+            if cycle is not None:
+                found.add(name + suffix)
+                yield name + suffix, cycle
+
+
+def _find(graph: Graph, inside: Mask, name: str, layers: Sequence[int]) -> list[int] | None:
+    if name == "G0":
+        return _through(graph, inside & np.isin(graph.kind, (WW, VIA, *layers)), WW)
+    if name == "G1c":
+        return _through(graph, inside & np.isin(graph.kind, (WW, WR, VIA, *layers)), WR)
+    if name == "G-single-item":
+        return _single(graph, inside & np.isin(graph.kind, (WW, WR, RW, VIA, *layers)))
+    if name == "G-nonadjacent-item":
+        return _nonadjacent(graph, inside & np.isin(graph.kind, (WW, WR, RW, VIA, *layers)))
+    return _through(graph, inside & np.isin(graph.kind, (WW, WR, RW, VIA, *layers)), RW)
+
+
+def components(nodes: int, source: Ints, target: Ints) -> npt.NDArray[np.int32]:
+    """The number of the strongly connected component of each node."""
+    matrix = coo_array((np.ones(len(source), dtype=np.int8), (source, target)), shape=(nodes, nodes))
+    _, labels = connected_components(matrix.tocsr(), directed=True, connection="strong")
+    return np.asarray(labels, dtype=np.int32)
+
+
+def _inside_components(nodes: int, source: Ints, target: Ints, mask: Mask) -> Mask:
+    """Which of the masked edges lie on a cycle of masked edges."""
+    labels = components(nodes, source[mask], target[mask])
+    same: Mask = labels[source] == labels[target]
+    return mask & same
+
+
+class _Adjacency:
+    """Edges out of each node, with breadth-first search in which edges of kind `VIA` have no length."""
+
+    def __init__(self, source: Ints, target: Ints, kind: Ints, edges: Ints) -> None:
+        self.out: dict[int, list[tuple[int, int, int]]] = {}
+        self.followed = 0
+        ends = zip(source[edges].tolist(), target[edges].tolist(), kind[edges].tolist(), edges.tolist(), strict=True)
+        for a, b, how, edge in ends:
+            self.out.setdefault(a, []).append((b, edge, 0 if how == VIA else 1))
+
+    def path(self, start: int, goal: int, limit: int | None = None) -> list[int] | None:
+        """The edges of a shortest path, or None if there is none, or none of at most `limit` edges."""
+        came: dict[int, tuple[int, int]] = {}
+        distance = {start: 0}
+        queue = deque([(start, 0)])
+        while queue:
+            node, so_far = queue.popleft()
+            if node == goal:
+                edges = []
+                while node != start:
+                    node, edge = came[node]
+                    edges.append(edge)
+                return edges[::-1]
+            if so_far > distance[node]:
+                continue
+            for following, edge, length in self.out.get(node, ()):
+                self.followed += 1
+                reached = so_far + length
+                if (limit is None or reached <= limit) and reached < distance.get(following, reached + 1):
+                    distance[following] = reached
+                    came[following] = (node, edge)
+                    if length:
+                        queue.append((following, reached))
+                    else:
+                        queue.appendleft((following, reached))
+        return None
+
+    def length(self, edges: Iterable[int], kind: Ints) -> int:
+        """How many edges of a path count."""
+        return sum(1 for edge in edges if kind[edge] != VIA)
+
+
+def _shortest(
+    adjacency: _Adjacency, candidates: Sequence[tuple[int, int, int]], kind: Ints, *, certain: bool
+) -> list[int] | None:
+    """A shortest cycle through one of the candidate edges (source, target, edge), as far as the effort allows.
+
+    Args:
+        adjacency: The edges of the way back.
+        candidates: Edges of which one must be on the cycle.
+        kind: The kind of each edge.
+        certain: Whether each candidate is known to be on a cycle, so that it pays to look without a limit at once.
+    """
+    best: list[int] | None = None
+    limit: int | None = None
+    if not certain:  # short ones first: most searches that find nothing would wander through the whole component
+        for depth in (1, 2, 3):
+            for source, target, edge in candidates:
+                back = adjacency.path(target, source, depth)
+                if back is not None:
+                    return [edge, *back]
+                if adjacency.followed > EFFORT:
+                    break
+        adjacency.followed = 0
+    for source, target, edge in candidates:
+        back = adjacency.path(target, source, limit)
+        if back is not None:
+            best = [edge, *back]
+            limit = adjacency.length(best, kind) - 2
+            if limit < 1:
+                break
+        if adjacency.followed > EFFORT:
+            break
+    return best
+
+
+def _edges_of(source: Ints, target: Ints, chosen: Mask) -> list[tuple[int, int, int]]:
+    edges = np.flatnonzero(chosen)
+    return list(zip(source[edges].tolist(), target[edges].tolist(), edges.tolist(), strict=True))
+
+
+def _through(graph: Graph, mask: Mask, required: int) -> list[int] | None:
+    """A cycle of masked edges with at least one of the required kind."""
+    inside = _inside_components(graph.nodes, graph.source, graph.target, mask)
+    candidates = _edges_of(graph.source, graph.target, inside & (graph.kind == required))
+    if not candidates:
+        return None
+    adjacency = _Adjacency(graph.source, graph.target, graph.kind, np.flatnonzero(inside))
+    return _shortest(adjacency, candidates, graph.kind, certain=True)
+
+
+def _single(graph: Graph, mask: Mask) -> list[int] | None:
+    """A cycle with exactly one anti-dependency."""
+    inside = _inside_components(graph.nodes, graph.source, graph.target, mask)
+    candidates = _edges_of(graph.source, graph.target, inside & (graph.kind == RW))
+    if not candidates:
+        return None
+    back = inside & (graph.kind != RW)
+    adjacency = _Adjacency(graph.source, graph.target, graph.kind, np.flatnonzero(back))
+    cycle = _shortest(adjacency, candidates, graph.kind, certain=False)
+    if cycle is not None or adjacency.followed <= EFFORT:
+        return cycle
+    # The effort ran out: settle by sweeps over the condensed graph whether there is one at all.
+    for source, target, edge in _connected(graph, back, candidates):
+        path = adjacency.path(target, source)
+        if path is not None:
+            return [edge, *path]
+    return None
+
+
+def _connected(graph: Graph, mask: Mask, candidates: Sequence[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
+    """The candidate edges whose target reaches their source over masked edges."""
+    labels = components(graph.nodes, graph.source[mask], graph.target[mask])
+    following: dict[int, set[int]] = {}
+    arrivals: dict[int, int] = {}
+    for a, b in zip(labels[graph.source[mask]].tolist(), labels[graph.target[mask]].tolist(), strict=True):
+        if a != b and b not in following.setdefault(a, set()):
+            following[a].add(b)
+            arrivals[b] = arrivals.get(b, 0) + 1
+    order = [component for component in following if component not in arrivals]
+    for component in order:  # grows while it is read
+        for other in following.get(component, ()):
+            arrivals[other] -= 1
+            if arrivals[other] == 0:
+                order.append(other)
+    pairs = [(int(labels[target]), int(labels[source])) for source, target, _ in candidates]
+    starts = sorted({start for start, _ in pairs})
+    for first in range(0, len(starts), _SWEEP):
+        bits = {component: 1 << place for place, component in enumerate(starts[first : first + _SWEEP])}
+        reached = dict(bits)
+        for component in order:
+            here = reached.get(component, 0)
+            if here:
+                for other in following.get(component, ()):
+                    reached[other] = reached.get(other, 0) | here
+        for candidate, (start, goal) in zip(candidates, pairs, strict=True):
+            if start in bits and reached.get(goal, 0) & bits[start]:
+                yield candidate
+
+
+def _nonadjacent(graph: Graph, mask: Mask) -> list[int] | None:
+    """A cycle with anti-dependencies of which no two are adjacent.
+
+    Node n becomes n (reached by another kind of edge) and n + nodes (reached by an anti-dependency). An auxiliary node hands on
+    how it was reached.
+    """
+    edges = np.flatnonzero(_inside_components(graph.nodes, graph.source, graph.target, mask))
+    source, target, kind = graph.source[edges], graph.target[edges], graph.kind[edges]
+    shift_target = np.where(kind == RW, graph.nodes, 0)
+    second = kind != RW  # an anti-dependency may not follow another: it leaves only the first copy
+    doubled_source = np.concatenate([source, source[second] + graph.nodes])
+    doubled_target = np.concatenate(
+        [target + shift_target, target[second] + np.where(kind[second] == VIA, graph.nodes, 0)]
+    )
+    doubled_kind = np.concatenate([kind, kind[second]])
+    original = np.concatenate([edges, edges[second]])
+    everything = np.ones(len(original), dtype=bool)
+    inside = _inside_components(2 * graph.nodes, doubled_source, doubled_target, everything)
+    candidates = _edges_of(doubled_source, doubled_target, inside & (doubled_kind == RW))
+    if not candidates:
+        return None
+    adjacency = _Adjacency(doubled_source, doubled_target, doubled_kind, np.flatnonzero(inside))
+    cycle = _shortest(adjacency, candidates, doubled_kind, certain=True)
+    if cycle is None:
+        return None
+    return _simple(graph, [int(original[edge]) for edge in cycle])
+
+
+def _simple(graph: Graph, cycle: list[int]) -> list[int] | None:
+    """A cycle that meets a node at most once, cut out of a closed walk without adjacent anti-dependencies, if one is left.
+
+    The search lets a node occur in both of its copies. Cutting there leaves a walk that begins and ends with the kind of edge that is
+    not an anti-dependency; if it still holds two of them it is what is wanted, else it is a cycle of another name.
+    """
+    while True:
+        place: dict[int, int] = {}
+        for at, edge in enumerate(cycle):
+            node = int(graph.source[edge])
+            if node in place:
+                parts = (cycle[place[node] : at], cycle[at:] + cycle[: place[node]])
+                fitting = [part for part in parts if _is_nonadjacent(graph, part)]
+                if not fitting:
+                    return None
+                cycle = min(fitting, key=len)
+                break
+            place[node] = at
+        else:
+            return cycle
+
+
+def _is_nonadjacent(graph: Graph, cycle: Sequence[int]) -> bool:
+    kinds = [int(graph.kind[edge]) for edge in cycle if graph.kind[edge] != VIA]
+    pairs = zip(kinds, kinds[1:] + kinds[:1], strict=True)
+    return kinds.count(RW) > 1 and (RW, RW) not in pairs
