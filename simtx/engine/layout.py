@@ -82,7 +82,7 @@ class Head(c.Structure):
             c.c_int32,
             "over measuring error steps quantities writing nodes slots shared_slots hub entry jitter client_jitter "
             "remote insists again closed_workload thinking deadlocks has_duration bounds "
-            "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up crashes answered beat",
+            "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up crashes presumes answered beat",
         ),
         ("request", c.c_int32 * SHAPES),
         ("undo", c.c_int32 * STEPS),
@@ -161,7 +161,7 @@ class Transaction(c.Structure):
         ("durable", c.c_uint32),
         *_fields(
             c.c_uint8,
-            "decision answer outcome partial refused stuck open light young closed measured shape asking served",
+            "decision answer outcome partial refused stuck open light young closed measured shape asking served forgotten",
         ),
     )
 

@@ -88,7 +88,7 @@ typedef struct {
   Counts *counts;
   int32_t messages, broker_messages, forced, lazy, retries, prepared, done, actors, duplicates, missing;
   uint32_t durable; /* nodes that hold records of it */
-  uint8_t decision, answer, outcome, partial, refused, stuck, open, light, young, closed, measured, shape, asking, served;
+  uint8_t decision, answer, outcome, partial, refused, stuck, open, light, young, closed, measured, shape, asking, served, forgotten;
 } Transaction;
 
 typedef struct { double last, net, gross, net_integral, gross_integral, violated, peak; } Gauge;
@@ -272,7 +272,7 @@ typedef struct {
   int64_t transactions, in_doubt_open, locks_open, unpublished, redelivered, lost, next_parcel, parcels;
   int32_t over, measuring, error, steps, quantities, writing, nodes, slots, shared_slots, hub, entry, jitter, client_jitter;
   int32_t remote, insists, again, closed_workload, thinking, deadlocks, has_duration, bounds;
-  int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up, crashes, answered, beat;
+  int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up, crashes, presumes, answered, beat;
   int32_t request[SHAPES], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
   double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout;
 } Head;
@@ -2846,7 +2846,10 @@ EXPORT void engine_crash(Engine *E, int number) {
     Place *place = find_place(E, known[i], number);
     Transaction *T = record(E, known[i]);
     int kept = place->records || place->prepared;
-    if (place->actor && !kept && T) T->actors--;
+    if (place->actor && !kept && T) {
+      T->actors--;
+      T->forgotten = number == E->head.presumes;
+    }
     if (!place->actor && kept && T) T->actors++;
     if (place->actor) kill_actor(E, place->actor);
     place->actor = NULL;
@@ -2912,6 +2915,12 @@ EXPORT void engine_restart(Engine *E, int number) {
     go_on(E, actor);
   }
   free(known);
+  if (number != E->head.presumes || E->head.error) return;
+  for (int64_t tx = E->head.first_open; tx < E->head.asked; tx++) { /* no record, so aborted from now on */
+    if (!E->tx[tx].forgotten) continue;
+    E->tx[tx].forgotten = 0;
+    decided(E, &E->tx[tx], 0, E->head.now);
+  }
 }
 
 /* A consumer has come back: what waits for it is delivered at once, what it had not acknowledged included. */

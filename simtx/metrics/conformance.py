@@ -48,7 +48,7 @@ from simtx.protocols import (
 from simtx.protocols import strategy as strategy_of
 from simtx.protocols.codec import CodecError, decode, register
 from simtx.protocols.extras import extras
-from simtx.protocols.names import DAEMON
+from simtx.protocols.names import DAEMON, PRESUMPTION
 from simtx.protocols.naming import described
 
 CLOCK_DRIFT: Final = "clock-drift"
@@ -392,6 +392,9 @@ class _Check:
     # --- what follows from it -------------------------------------------------------------------------------------------------------
 
     def _effect(self, entry: TraceEvent) -> None:
+        if entry.kind == "decided" and entry.actor == PRESUMPTION:
+            self._presumed(entry)
+            return
         player = self.daemons.get((entry.node, entry.actor)) or self.players.get((entry.node, entry.tx))
         if player is None:
             self._found(entry, f"{told(entry)}: no machine is in play that could have asked for it")
@@ -414,6 +417,15 @@ class _Check:
         player.time = entry.time
         self._done(player, effect, entry)
         player.settle()
+
+    def _presumed(self, entry: TraceEvent) -> None:
+        """A hub is back, and a transaction that it had begun counts as aborted: that takes a strategy that says so, and a log without a record of it."""
+        if extras(self.strategy).presumption != "abort" or entry.node != self.strategy.hub or entry.name != "aborted":
+            self._found(entry, f"{told(entry)} is presumed, which {self.strategy.name} does not say of {entry.node}")
+        elif entry.node not in self.due:
+            self._found(entry, f"{told(entry)} is presumed, but the node was not restarted")
+        elif entry.tx in self.due[entry.node][1]:
+            self._found(entry, f"{told(entry)} is presumed, but the node has a record of it")
 
     def _done(self, player: Player, effect: Effect, entry: TraceEvent) -> None:
         """An effect was carried out: what follows from that."""

@@ -51,7 +51,7 @@ from simtx.protocols import (
     Transact,
 )
 from simtx.protocols.codec import encode
-from simtx.protocols.names import CLIENT, DAEMON
+from simtx.protocols.names import CLIENT, DAEMON, PRESUMPTION
 from simtx.protocols.naming import swallowed, unknown_effect
 
 _ELSEWHERE: Final = (
@@ -295,6 +295,10 @@ class Journal:
     def fault(self, kind: str) -> None:
         """The node crashed or came back."""
         self.recorder.log(kind, self.node, -1, actor="fault")
+
+    def presumed(self, tx: int) -> None:
+        """The hub is back without a record of a transaction that it had begun: from now on it is aborted."""
+        self.recorder.log("decided", self.node, tx, actor=PRESUMPTION, name="aborted")
 
     def lost(self, actor: Actor, effects: Iterable[Effect]) -> None:
         """Effects that a crash swallowed."""

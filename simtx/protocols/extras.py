@@ -24,6 +24,8 @@ class Extras:
             violation for them.
         timeouts: Names of the policies that end a wait under this strategy; None: any of them may.
         asks: Names of the effects that its machines at services ask for; empty: any.
+        presumption: ``"abort"``: what the hub has begun, and has no record of when it is back after a crash, is aborted from then on, as it
+            tells everybody who asks. The figures count it so. None: such a transaction has no outcome.
         weaknesses: Properties of `simtx.verify` that it is known not to have, with the reason.
     """
 
@@ -34,6 +36,7 @@ class Extras:
     may_lose_effects: bool = False
     timeouts: tuple[str, ...] | None = None
     asks: tuple[str, ...] = ()
+    presumption: str | None = None
     weaknesses: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -17,5 +17,7 @@ HUB: Final = "hub"
 """What a scenario calls the coordinator or orchestrator, whatever its strategy calls it."""
 DAEMON: Final = -1
 """In place of a transaction: the number of a long-running machine, such as a relay."""
+PRESUMPTION: Final = "presumption"
+"""In place of a machine: by whom a transaction is decided that a hub has begun, and has no record of after a crash."""
 TOMBSTONE: Final = "tombstone"
 """Value of the idempotency row of an action that never came and was compensated nevertheless."""

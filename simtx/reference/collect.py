@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.metrics.entries import Applied, Arrived
+from simtx.metrics.entries import Applied, Arrived, Durability
 from simtx.metrics.replay import data_from_trace
 from simtx.metrics.run import Run
 from simtx.metrics.timeline import not_measured
 from simtx.metrics.trace import Trace, TraceEvent
+from simtx.protocols.extras import extras
+from simtx.protocols.names import PRESUMPTION
 from simtx.scenario.advice import unreachable
 
 if TYPE_CHECKING:
@@ -120,6 +122,39 @@ def histories(rows: list[list[Any]], changes: Mapping[str, Iterable[Change]]) ->
     ]
 
 
+def presumed(rows: Iterable[list[Any]], strategy: Strategy) -> list[list[Any]]:
+    """Decisions that nobody has made: what the hub had begun before a crash, and has no record of, is aborted from its restart on.
+
+    Whatever the rest of the log says of an outcome, of a forced record or of an effect goes before it: the kill may have cut off lines.
+
+    Args:
+        rows: The entries so far.
+        strategy: Who was played; one that does not presume abort has none.
+    """
+    hub = strategy.hub
+    if hub is None or extras(strategy).presumption != "abort":
+        return []
+    begun: dict[int, float] = {}
+    known: set[int] = set()
+    restarts: list[float] = []
+    for row in rows:
+        _, moment, kind, node, tx = row[:5]
+        if kind == "request" and node == hub and tx >= 0:
+            begun[tx] = moment
+        elif kind == "restart" and node == hub:
+            restarts.append(moment)
+        elif kind in ("decided", "apply") or (
+            kind == "append" and node == hub and Durability.read(TraceEvent._make(row)).forced
+        ):
+            known.add(tx)
+    found = []
+    for tx, since in begun.items():
+        back = min((moment for moment in restarts if moment > since), default=None)
+        if back is not None and tx not in known:
+            found.append([None, back, "decided", hub, tx, None, PRESUMPTION, "", "aborted", ""])
+    return found
+
+
 def merged(rows: list[list[Any]], origin: float) -> Trace:
     """The entries in the order of their times, numbered anew, in seconds from the origin."""
     rows.sort(key=lambda row: row[1])  # stable: entries of one process at the same time keep their order
@@ -164,6 +199,7 @@ def gather(
         notes: What the user has to know of the run beside its numbers.
     """
     problems = histories(rows, changes)
+    rows.extend(presumed(rows, strategy))
     rows.extend(still_open(rows, left or {}, end))
     rows.extend(
         [None, end, "unfinished", "", tx, None, "", "", "data" if tx in waiting else "machine", ""] for tx in unfinished

@@ -226,6 +226,8 @@ class CompiledWorld(World):
         head.remote = int(scenario.network.client_zone is not None)
         head.insists, head.again = int(self.clients.insists), int(clients.ask_again != "never")
         head.crashes = int(any(fault.kind == "crash" for fault in scenario.faults))
+        presumes = self.extras.presumption == "abort" and self.strategy.hub is not None
+        head.presumes = self._index[self.strategy.hub or ""] if presumes else -1
         head.deadlocks = _RULES.index(scenario.deadlocks)
         uniform = uniform_numbers()
         for number, name in enumerate(self._names):

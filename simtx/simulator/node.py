@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from simtx.errors import ProtocolViolation
 from simtx.metrics.journal import Journal
-from simtx.metrics.ledger import Ledger
+from simtx.metrics.ledger import Ledger, TransactionRecord
 from simtx.protocols import (
     Acknowledge,
     Alert,
@@ -94,6 +94,7 @@ class Node:
         "durable",
         "endings",
         "env",
+        "forgotten",
         "jitter",
         "journal",
         "lazy",
@@ -102,6 +103,7 @@ class Node:
         "outage",
         "paused",
         "pool",
+        "presumes",
         "queue",
         "routes",
         "sequence",
@@ -141,6 +143,8 @@ class Node:
         self.unusual = self.journal is not None
         self.watched = self.journal is not None
         self.outage = False
+        self.presumes = world.extras.presumption == "abort" and name == world.strategy.hub
+        self.forgotten: list[TransactionRecord] = []
         self.routes: dict[str, tuple[Link, Callable[[Message], None]]] = {}
         self.backlog: list[tuple[Callable[[Any], object], Any]] = []
         self.stalled: list[Work] = []
@@ -690,6 +694,7 @@ class Node:
                 )
             if actor.record is not None and actor.tx not in self.durable and actor.tx not in kept_branches:
                 actor.record.actors -= 1
+                self.forgotten.append(actor.record)
         known = set(self.actors)
         for tx in (*self.durable, *kept_branches):  # resurrected by a lost lazy record: the machine will be back
             if tx not in known:
@@ -697,6 +702,9 @@ class Node:
                 if record is not None:
                     record.actors += 1
                 known.add(tx)
+        for callback, waiting in self.backlog:
+            if callback == self.request and (begun := self.ledger.active.get(waiting.tx)) is not None:
+                self.forgotten.append(begun)
         self.actors.clear()
         self.daemons.clear()
         self.backlog.clear()
@@ -728,9 +736,19 @@ class Node:
             self._run(actor, effects)
             if not self.up:
                 return
+        self._presume()
         self.start_daemons()
         if self.world.broker is not None:
             self.world.broker.connected(self.name)
+
+    def _presume(self) -> None:
+        """What was begun here before a crash, and has left no record, is aborted from now on, where the strategy presumes so."""
+        forgotten, self.forgotten = self.forgotten, []
+        for record in forgotten:
+            if self.presumes and not record.decision:
+                self.ledger.decided(record, False, self.env.now)
+                if self.journal is not None:
+                    self.journal.presumed(record.tx)
 
     def start_daemons(self) -> None:
         """Start the long-running machines of this node."""

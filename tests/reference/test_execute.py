@@ -191,6 +191,20 @@ def test_a_coordinator_killed_after_its_decision_goes_on_with_it(tmp_path: Path)
     assert folder.read().status == "finished"
 
 
+def test_a_coordinator_killed_before_its_decision_has_aborted_when_it_is_back() -> None:
+    """By presumption: it has no record, and tells the participants in doubt to roll back. Its client hears nothing."""
+    point = KillPoint("commit", tx=5, effect="Append:commit", before=True, downtime=0.3)
+    run = simtx.execute(lab(), "2pc", kills={"coordinator": [point]})
+    said = [event for event in run.trace if event.actor == "presumption"]
+    back = next(event.time for event in run.trace if event.kind == "restart")
+    assert [(event.tx, event.name, event.time) for event in said] == [(5, "aborted", back)]
+    assert outcomes(run)[5] == "aborted"
+    assert run.summary.undecided_share == run.summary.unsettled_share == 0
+    assert run.summary.unanswered_share > 0
+    assert_sound(run)
+    assert simtx.check_log(run.trace, run.strategy).ok
+
+
 @pytest.mark.parametrize("strategy", ["2pc", "saga", "outbox"])
 @pytest.mark.sample(3)
 def test_faults_of_the_scenario_are_injected_for_real(strategy: str) -> None:

@@ -1,0 +1,126 @@
+"""What a hub had begun, and has no record of after a crash, is aborted from its restart on: where its strategy presumes so, in every world."""
+
+import math
+
+import pytest
+
+import simtx
+from simtx.metrics.replay import summary_from_trace
+from simtx.metrics.trace import TraceEvent
+from simtx.protocols import TwoPhaseCommit
+from simtx.protocols.names import PRESUMPTION
+from simtx.reference.collect import presumed
+
+BACK = 4.0
+
+
+def _world(duration="3.5s"):
+    crash = {"kind": "crash", "node": "hub", "at": "0.5s", "duration": duration}
+    return simtx.load("transfer").replace(
+        **{
+            "workload.rate": "200/s",
+            "run.transactions": 200,
+            "run.warmup": "0s",
+            "run.drain": "20s",
+            "faults": [crash],
+            "services.receiver.service_time": "15ms",
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def run():
+    return simtx.simulate(_world(), "2pc", trace="full")
+
+
+def _presumed(trace):
+    return [event for event in trace if event.actor == PRESUMPTION]
+
+
+def test_it_is_decided_when_the_coordinator_is_back_and_its_client_stays_without_an_answer(run):
+    said = _presumed(run.trace)
+    assert len(said) > 1
+    assert {(event.time, event.kind, event.name) for event in said} == {(BACK, "decided", "aborted")}
+    table = run.transactions.set_index("tx").loc[[event.tx for event in said]]
+    assert set(table["outcome"]) == {"aborted"}
+    assert (table["arrival_s"] + table["decision_ms"] / 1e3).to_numpy() == pytest.approx(BACK)
+    assert table["latency_ms"].isna().all()
+    assert run.summary["undecided_share"] == run.summary["unsettled_share"] == 0
+    assert run.summary["unanswered_share"] == pytest.approx(len(said) / 200)
+    assert (run.recovery["recovery_s"] < 10).all()
+
+
+def test_who_never_comes_back_has_presumed_nothing():
+    never = simtx.simulate(_world("1h"), "2pc", trace=True)
+    assert not _presumed(never.trace)
+    assert never.summary["undecided_share"] > 0.2
+    assert math.isinf(never.summary["decision_p99_ms"])
+
+
+def test_a_strategy_that_presumes_nothing_decides_nothing():
+    saga = simtx.simulate(_world(), "saga", trace=True)
+    assert not _presumed(saga.trace)
+
+
+def test_the_log_gives_the_same_numbers_and_conforms(run):
+    assert summary_from_trace(run.trace, run.scenario).equals(run.summary)
+    assert simtx.check_log(run.trace, run.strategy).ok
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"node": "sender"}, "does not say of sender"),
+        ({"name": "committed"}, "does not say of coordinator"),
+        ({"time": 0.0}, "was not restarted"),
+    ],
+    ids=["elsewhere", "commit", "before"],
+)
+def test_a_presumption_without_ground_is_found(run, change, problem):
+    events = [event._replace(**change) if event.actor == PRESUMPTION else event for event in run.trace]
+    problems = simtx.check_log(sorted(events, key=lambda event: event.time), run.strategy).problems
+    assert any(problem in one for one in problems)
+
+
+def test_what_has_a_record_is_not_presumed(run):
+    """The machine recovers, and decides by itself."""
+    at = next(i for i, event in enumerate(run.trace) if event.kind == "restart")
+    recovered = [event.tx for event in run.trace if event.kind == "recover" and event.node == "coordinator"]
+    said = (
+        TraceEvent(-1, BACK, "decided", "coordinator", tx, None, PRESUMPTION, "", "aborted", "") for tx in recovered
+    )
+    problems = simtx.check_log([*run.trace[: at + 1], *said, *run.trace[at + 1 :]], run.strategy).problems
+    assert any("has a record of it" in one for one in problems)
+
+
+def test_both_engines_presume_the_same(run):
+    try:
+        fast = simtx.simulate(_world(), "2pc", engine="fast")
+    except simtx.errors.ScenarioError as error:
+        pytest.skip(str(error))
+    assert fast.data.digest == run.data.digest
+    assert fast.summary.equals(run.summary)
+    assert fast.timeline.equals(run.timeline)
+
+
+def _row(time, kind, tx, *, node="coordinator", name="", detail=""):
+    return [None, time, kind, node, tx, None, "", "", name, detail]
+
+
+def test_a_real_run_presumes_what_nothing_in_its_logs_contradicts():
+    rows = [
+        *(_row(1.0, "request", tx, name="begin") for tx in range(6)),
+        _row(1.1, "decided", 0, name="committed"),
+        _row(1.1, "append", 1, name="commit", detail="forced"),
+        _row(1.1, "append", 2, name="abort", detail="lazy"),
+        _row(1.1, "apply", 3, node="sender"),
+        _row(2.0, "restart", -1),
+        _row(2.1, "decided", 4, name="aborted"),
+        _row(2.2, "request", 6, name="begin"),
+        _row(3.0, "restart", -1, node="sender"),
+    ]
+    assert [(row[1], row[4], row[8]) for row in presumed(rows, TwoPhaseCommit())] == [
+        (2.0, 2, "aborted"),
+        (2.0, 5, "aborted"),
+    ]
+    assert presumed(rows, simtx.Saga()) == []
