@@ -23,9 +23,9 @@ import simtx
 from simtx.protocols import strategy as resolve
 from simtx.protocols.codec import encode
 from simtx.reference.execute import played
-from simtx.reference.launcher import Launcher, Options
-from simtx.reference.schedule import Schedule
-from simtx.reference.wire import Connection, WireError
+from simtx.reference.processes.launcher import Launcher, Options
+from simtx.reference.processes.schedule import Schedule
+from simtx.reference.wire.connection import Connection, WireError
 from simtx.validation.violations import findings
 
 STRATEGIES = ["2pc", "2pc:work=before", "saga", "outbox", "dual-write"]

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import simtx
 from simtx.errors import SimtxError
-from simtx.reference.runfolder import RunFolder
+from simtx.reference.run_folder.folder import RunFolder
 
 PAGE = 4096
 INSIDE = "SIMTX_FULL_DISK_INSIDE"

@@ -13,9 +13,9 @@ import tempfile
 import time
 from typing import Any
 
-from simtx.reference.proxy import LinkProxy
-from simtx.reference.timers import Timers
-from simtx.reference.wire import Connection, Place, Server
+from simtx.reference.node.timers import Timers
+from simtx.reference.processes.proxy import LinkProxy
+from simtx.reference.wire.connection import Connection, Place, Server
 
 SECRET = bytes(32)
 HOPS = 3000

@@ -11,7 +11,7 @@ from simtx.cli.common import JsonOption
 from simtx.printable import printable
 
 if TYPE_CHECKING:
-    from simtx.reference.audit import Entry
+    from simtx.reference.run_folder.audit import Entry
 
 
 _KEYS: Final = {
@@ -29,8 +29,8 @@ def audit(
 ) -> None:
     """Print the audit logs of all nodes in the order of time, and verify them: ends with 1 if one is not as it was written."""
     from simtx.cli.common import print_json
-    from simtx.reference.audit import read_folder
-    from simtx.reference.runfolder import RunFolder
+    from simtx.reference.run_folder.audit import read_folder
+    from simtx.reference.run_folder.folder import RunFolder
 
     run = RunFolder.open(folder)
     lines, unreadable = read_folder(run.audits())

@@ -14,8 +14,8 @@ from simtx.printable import printable
 
 if TYPE_CHECKING:
     from simtx.reference.operate import Act
-    from simtx.reference.survey import OpenTransaction
-    from simtx.reference.wish import Kind
+    from simtx.reference.operating.open_transactions import OpenTransaction
+    from simtx.reference.operating.request import Kind
 
 transactions = typer.Typer(
     name="transactions",

@@ -49,7 +49,7 @@ def validate(
     from simtx.cli.common import folder, fresh, print_json, writing
     from simtx.cli.common import load as load_scenario
     from simtx.protocols import strategy as resolve
-    from simtx.reference.runrecord import without_password
+    from simtx.reference.addresses import without_password
 
     chosen = load_scenario(scenario, change or ())
     played = resolve(strategy, chosen.policies)

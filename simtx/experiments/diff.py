@@ -76,8 +76,8 @@ def _file(path: Path) -> tuple[Trace, Provenance | None, str]:
 
 def _real(path: Path) -> tuple[Trace, Provenance | None, str]:
     """The log files of all processes of a real run, in one order; its zero is its first entry of a transaction."""
-    from simtx.reference.collect import entries, merged
-    from simtx.reference.runfolder import RunFolder
+    from simtx.reference.run_folder.collect import entries, merged
+    from simtx.reference.run_folder.folder import RunFolder
 
     folder = RunFolder.open(path)
     rows = entries(folder.logs())

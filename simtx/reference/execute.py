@@ -16,18 +16,18 @@ from simtx.metrics.provenance import Provenance, provenance
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
-from simtx.reference import scratch, strategies
-from simtx.reference.backends import Backends, check_broker, check_faults, check_store
-from simtx.reference.collect import Left, entries, gather
-from simtx.reference.faults import triggered
-from simtx.reference.killpoints import KillPoint
-from simtx.reference.launcher import Launcher, Options
-from simtx.reference.preflight import check, check_address
-from simtx.reference.runfolder import RunFolder
-from simtx.reference.runrecord import without_password
-from simtx.reference.schedule import Schedule
-from simtx.reference.schema import Schema, SchemaError
+from simtx.reference.addresses import without_password
+from simtx.reference.node.killpoints import KillPoint
+from simtx.reference.processes.backends import Backends, check_broker, check_faults, check_store
+from simtx.reference.processes.faults import triggered
+from simtx.reference.processes.launcher import Launcher, Options
+from simtx.reference.processes.preflight import check, check_address
+from simtx.reference.processes.schedule import Schedule
+from simtx.reference.run_folder import scratch, strategies
+from simtx.reference.run_folder.collect import Left, entries, gather
+from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores import open_store
+from simtx.reference.wire.schema import Schema, SchemaError
 from simtx.scenario.strata import refuse
 
 if TYPE_CHECKING:

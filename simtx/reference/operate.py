@@ -22,20 +22,20 @@ from typing import Any, Final
 
 from simtx.printable import printable
 from simtx.protocols.names import BROKER
-from simtx.reference.audit import AuditError, AuditLog, Entry, check_history, entries
-from simtx.reference.backends import BROKERS, STORES, Backends
-from simtx.reference.calls import Calls
+from simtx.reference.addresses import without_password
 from simtx.reference.execute import Session
-from simtx.reference.inspection import Holding, inspect, waiting
-from simtx.reference.interventions import OUTCOMES, end_branch
-from simtx.reference.launcher import Launcher, Options
-from simtx.reference.runfolder import RunFolder, RunFolderError
-from simtx.reference.runrecord import without_password
+from simtx.reference.node.inspection import Holding, inspect, waiting
+from simtx.reference.node.interventions import OUTCOMES, end_branch
+from simtx.reference.operating.open_transactions import Evidence, OpenTransaction, survey
+from simtx.reference.operating.request import Choice, Kind, OperateError, Wish, check, choose
+from simtx.reference.processes.backends import BROKERS, STORES, Backends
+from simtx.reference.processes.calls import Calls
+from simtx.reference.processes.launcher import Launcher, Options
+from simtx.reference.run_folder.audit import AuditError, AuditLog, Entry, check_history, entries
+from simtx.reference.run_folder.folder import RunFolder, RunFolderError
+from simtx.reference.run_folder.strategies import open_strategy
 from simtx.reference.stores import Store, StoreDamaged, StoreFailed, open_store
-from simtx.reference.stores.sqlite_tables import refuse_empty
-from simtx.reference.strategies import open_strategy
-from simtx.reference.survey import Evidence, OpenTransaction, survey
-from simtx.reference.wish import Choice, Kind, OperateError, Wish, check, choose
+from simtx.reference.stores.sqlite.tables import refuse_empty
 
 Ask = Callable[..., Any]
 

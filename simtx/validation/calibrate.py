@@ -22,10 +22,10 @@ from simtx.errors import ScenarioError
 from simtx.progress import Phases, phases
 from simtx.protocols import Operation, Strategy, Transact
 from simtx.protocols import strategy as resolve
-from simtx.reference import scratch
-from simtx.reference.backends import Backends, check_broker, check_store
 from simtx.reference.execute import execute
-from simtx.reference.runfolder import RunFolder
+from simtx.reference.processes.backends import Backends, check_broker, check_store
+from simtx.reference.run_folder import scratch
+from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores import open_store
 from simtx.scenario.calibration import BLOCKS, Block, Calibration
 from simtx.validation.blocks import Leg, legs

@@ -26,13 +26,13 @@ from simtx.errors import RunFailed, ScenarioError
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
-from simtx.reference import scratch
-from simtx.reference.backends import check_broker, check_store
 from simtx.reference.execute import played
-from simtx.reference.killpoints import KillPoint
-from simtx.reference.launcher import Launcher, Options
-from simtx.reference.preflight import check
-from simtx.reference.schedule import Schedule
+from simtx.reference.node.killpoints import KillPoint
+from simtx.reference.processes.backends import check_broker, check_store
+from simtx.reference.processes.launcher import Launcher, Options
+from simtx.reference.processes.preflight import check
+from simtx.reference.processes.schedule import Schedule
+from simtx.reference.run_folder import scratch
 from simtx.validation.places import Place, Recipe, described, found, identity, kill_points
 from simtx.validation.transfers import SERVICES, VARIANTS, laboratory, plan
 from simtx.validation.violations import findings, losses

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from simtx.metrics.entries import Handled, Recovered
 from simtx.protocols.codec import decode
 from simtx.protocols.names import DAEMON
-from simtx.reference.killpoints import KillPoint, program, subjects
+from simtx.reference.node.killpoints import KillPoint, program, subjects
 
 if TYPE_CHECKING:
     from simtx.metrics.trace import TraceEvent
@@ -30,7 +30,7 @@ class Place:
         role: Role of the machine.
         state: Its state before the event; empty for a recovery.
         event: Kind of the event, without what follows a colon; ``recover``: of a recovery.
-        program: All effects of the handler (`simtx.reference.killpoints.program`).
+        program: All effects of the handler (`simtx.reference.node.killpoints.program`).
         index: Number of the effect, from 0; as many as there are: behind the last one.
         variant: Which transaction it is met in.
     """

@@ -27,12 +27,12 @@ from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.protocols.names import BROKER, CLIENT
-from simtx.reference import scratch
-from simtx.reference.backends import check_broker, check_store
 from simtx.reference.execute import played
-from simtx.reference.launcher import Launcher, Options
-from simtx.reference.preflight import check
-from simtx.reference.schedule import Schedule
+from simtx.reference.processes.backends import check_broker, check_store
+from simtx.reference.processes.launcher import Launcher, Options
+from simtx.reference.processes.preflight import check
+from simtx.reference.processes.schedule import Schedule
+from simtx.reference.run_folder import scratch
 from simtx.validation.crash_matrix import kept, written
 from simtx.validation.transfers import busy
 from simtx.validation.violations import findings, losses

@@ -28,7 +28,7 @@ from simtx.metrics.conformance import check_log
 from simtx.metrics.entries import Arrived, Process
 from simtx.protocols.extras import extras
 from simtx.protocols.operations import writes
-from simtx.reference.runfolder import RunFolder, RunFolderError
+from simtx.reference.run_folder.folder import RunFolder, RunFolderError
 from simtx.reference.stores import open_store
 from simtx.reference.stores.registry import PRODUCTS
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from simtx.protocols import Strategy
 
 NOT_STORED: Final = "was acknowledged and is not in the store"
-"""How `simtx.reference.collect.histories` ends a line about a commit that was lost."""
+"""How `simtx.reference.run_folder.collect.histories` ends a line about a commit that was lost."""
 
 _NOTHING: Final = 1e-6
 _TRUE: Final = {

@@ -16,9 +16,9 @@ import pytest
 
 import simtx
 from simtx.cli import main
-from simtx.reference.audit import AuditLog, read_head
-from simtx.reference.killpoints import KillPoint
-from simtx.reference.runfolder import RunFolder
+from simtx.reference.node.killpoints import KillPoint
+from simtx.reference.run_folder.audit import AuditLog, read_head
+from simtx.reference.run_folder.folder import RunFolder
 
 ANN = ("--operator", "ann")
 

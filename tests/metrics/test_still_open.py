@@ -11,7 +11,7 @@ import pytest
 import simtx
 from simtx.metrics.replay import data_from_trace, summary_from_trace
 from simtx.metrics.still_open import StillOpen
-from simtx.reference.collect import Left, still_open
+from simtx.reference.run_folder.collect import Left, still_open
 from simtx.report import tables
 from tests.metrics.test_replay import assert_same
 from tests.simulator.worlds import chain

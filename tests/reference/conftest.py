@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from simtx.reference.stores import Store, open_store
-from simtx.reference.stores.postgres_schema import drop_run
-from simtx.reference.stores.server import PostgresServer
+from simtx.reference.stores.postgres.schema import drop_run
+from simtx.reference.stores.postgres.server import PostgresServer
 
 ROOT = str(Path(__file__).parents[2])  # makes helpers importable as ``tests.reference.workload``
 if ROOT not in sys.path:

@@ -18,7 +18,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simtx.errors import SimtxError
-from simtx.reference.audit import GENESIS, LONGEST_REASON, AuditError, AuditLog, Head, read, read_head, verify
+from simtx.reference.run_folder.audit import (
+    GENESIS,
+    LONGEST_REASON,
+    AuditError,
+    AuditLog,
+    Head,
+    read,
+    read_head,
+    verify,
+)
 from simtx.reference.stores.base import Change
 
 SLOW = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -328,7 +337,7 @@ def test_a_full_disk_is_one_clear_line_and_no_broken_chain(tmp_path: Path) -> No
 
 _CHILD = """
 import sys
-from simtx.reference.audit import AuditLog
+from simtx.reference.run_folder.audit import AuditLog
 log = AuditLog(sys.argv[1], "stock")
 number = 0
 while True:

@@ -22,7 +22,6 @@ import pytest
 
 from simtx.protocols import Delivery, Message
 from simtx.protocols.codec import encode
-from simtx.reference import scratch
 from simtx.reference.brokers import embedded, embedded_core, nats
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed
 from simtx.reference.brokers.embedded import EmbeddedClient
@@ -30,8 +29,9 @@ from simtx.reference.brokers.embedded_core import EmbeddedBroker, EmbeddedSpec
 from simtx.reference.brokers.embedded_log import Batch, DiskLog, Row
 from simtx.reference.brokers.nats import NatsClient
 from simtx.reference.brokers.nats_server import NatsServer, until_stopped
-from simtx.reference.runfolder import RunFolder
-from simtx.reference.wire import Connection
+from simtx.reference.run_folder import scratch
+from simtx.reference.run_folder.folder import RunFolder
+from simtx.reference.wire.connection import Connection
 from simtx.testing import broker_laws, check_broker
 
 SECRET = bytes(range(32))
@@ -62,7 +62,14 @@ class Embedded:
 
     def start(self) -> None:
         self.incarnation += 1
-        command = [sys.executable, "-m", "simtx.reference.process", str(self.run.path), "broker", str(self.incarnation)]
+        command = [
+            sys.executable,
+            "-m",
+            "simtx.reference.processes.process",
+            str(self.run.path),
+            "broker",
+            str(self.incarnation),
+        ]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE)
 
     def kill(self) -> None:

@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any, cast
 
-from simtx.reference.calls import Calls
-from simtx.reference.runfolder import RunFolder
+from simtx.reference.processes.calls import Calls
+from simtx.reference.run_folder.folder import RunFolder
 
 
 class Link:

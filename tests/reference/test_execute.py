@@ -11,8 +11,8 @@ import simtx
 from simtx.metrics.conformance import check_log
 from simtx.metrics.run import Run
 from simtx.protocols import Policies, Saga, TwoPhaseCommit
-from simtx.reference.killpoints import KillPoint
-from simtx.reference.runfolder import RunFolder
+from simtx.reference.node.killpoints import KillPoint
+from simtx.reference.run_folder.folder import RunFolder
 from simtx.scenario import Scenario, from_dict
 from tests.cursor import CursorOutbox
 

@@ -38,20 +38,20 @@ from simtx.protocols import (
 )
 from simtx.protocols.saga import Orchestrator
 from simtx.protocols.saga_participant import Participant
-from simtx.reference.backends import Backends
 from simtx.reference.brokers.base import BrokerClient
 from simtx.reference.brokers.nats_server import NatsServer
-from simtx.reference.collect import entries, gather
-from simtx.reference.eventlog import LogFile
-from simtx.reference.faults import Injectors
-from simtx.reference.killpoints import KillSwitch
-from simtx.reference.launcher import Launcher
-from simtx.reference.node import Node
-from simtx.reference.runfolder import RunFolder
+from simtx.reference.node.killpoints import KillSwitch
+from simtx.reference.node.node import Node
+from simtx.reference.node.workers import Workers
+from simtx.reference.processes.backends import Backends
+from simtx.reference.processes.faults import Injectors
+from simtx.reference.processes.launcher import Launcher
+from simtx.reference.run_folder.collect import entries, gather
+from simtx.reference.run_folder.event_log import LogFile
+from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores.base import Store
-from simtx.reference.stores.postgres_schema import drop_run
-from simtx.reference.stores.server import PostgresServer
-from simtx.reference.workers import Workers
+from simtx.reference.stores.postgres.schema import drop_run
+from simtx.reference.stores.postgres.server import PostgresServer
 from tests.reference.test_execute import assert_sound, lab, outcomes
 
 HOT = {

@@ -21,16 +21,16 @@ from simtx.protocols.contract import Effect
 from simtx.protocols.saga import HUB, Orchestrator
 from simtx.protocols.saga_participant import Participant
 from simtx.reference import operate
-from simtx.reference.audit import AuditError, Entry, read
-from simtx.reference.inspection import waiting
-from simtx.reference.killpoints import KillPoint
+from simtx.reference.node.inspection import waiting
+from simtx.reference.node.killpoints import KillPoint
 from simtx.reference.operate import Act, OpenTransaction
-from simtx.reference.runfolder import RunFolder, RunFolderError
+from simtx.reference.operating.request import OperateError
+from simtx.reference.run_folder.audit import AuditError, Entry, read
+from simtx.reference.run_folder.folder import RunFolder, RunFolderError
 from simtx.reference.stores import StoreDamaged, open_store
-from simtx.reference.stores.postgres_branches import branch_name
-from simtx.reference.stores.postgres_schema import schema_name
-from simtx.reference.stores.server import PostgresServer
-from simtx.reference.wish import OperateError
+from simtx.reference.stores.postgres.branches import branch_name
+from simtx.reference.stores.postgres.schema import schema_name
+from simtx.reference.stores.postgres.server import PostgresServer
 from simtx.scenario import Scenario, from_dict
 
 # strategies of our own, and PostgreSQL's data, are programs
@@ -524,7 +524,7 @@ class FullDisk(Saga):
 
     def machine(self, node: str, tx: int) -> Machine:
         if node == "giver" and tx == 1:
-            from simtx.reference import audit as module
+            from simtx.reference.run_folder import audit as module
 
             def refuse(*_: object, **__: object) -> None:
                 raise module.AuditError("the audit log cannot be written: No space left on device")

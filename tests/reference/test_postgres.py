@@ -18,10 +18,10 @@ from psycopg import sql
 
 from simtx.protocols import Branch, Execute, Message, Operation, Prepare, Transact
 from simtx.reference.stores import StoreFailed
-from simtx.reference.stores.postgres import PostgresStore
-from simtx.reference.stores.postgres_branches import GID_LIMIT, branch_name, parse_branch
-from simtx.reference.stores.postgres_schema import NAME_LIMIT, check_dsn, drop_run, schema_name
-from simtx.reference.stores.server import PostgresServer
+from simtx.reference.stores.postgres.branches import GID_LIMIT, branch_name, parse_branch
+from simtx.reference.stores.postgres.schema import NAME_LIMIT, check_dsn, drop_run, schema_name
+from simtx.reference.stores.postgres.server import PostgresServer
+from simtx.reference.stores.postgres.store import PostgresStore
 
 RUNS = itertools.count(1)
 

@@ -17,9 +17,9 @@ import psycopg
 import pytest
 
 from simtx.reference.stores import StoreFailed
-from simtx.reference.stores import server as driver
-from simtx.reference.stores.postmaster import Postmaster
-from simtx.reference.stores.server import PostgresServer, find_bin
+from simtx.reference.stores.postgres import server as driver
+from simtx.reference.stores.postgres.postmaster import Postmaster
+from simtx.reference.stores.postgres.server import PostgresServer, find_bin
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_a_second_server_starts_from_a_copy_of_the_first_ones_cluster(monkeypatc
 PARENT = """
     import os, sys, time
     import psycopg
-    from simtx.reference.stores.server import PostgresServer
+    from simtx.reference.stores.postgres.server import PostgresServer
     with PostgresServer(*sys.argv[2:]) as server:
         with psycopg.connect(server.dsn()) as connection:
             pids = [str(pid) for (pid,) in connection.execute("SELECT pid FROM pg_stat_activity")]

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from simtx.errors import ScenarioError
-from simtx.reference import proxy as proxy_module
-from simtx.reference import scratch
-from simtx.reference.proxy import FaultyLink, LinkProxy, links_from
-from simtx.reference.runfolder import RunFolder
-from simtx.reference.wire import Connection, Frame, Handler, Peer, Place, Server, WireError, new_secret
+from simtx.reference.processes import proxy as proxy_module
+from simtx.reference.processes.proxy import FaultyLink, LinkProxy, links_from
+from simtx.reference.run_folder import scratch
+from simtx.reference.run_folder.folder import RunFolder
+from simtx.reference.wire.connection import Connection, Frame, Handler, Peer, Place, Server, WireError, new_secret
 
 SECRET = new_secret()
 PATIENCE = 10.0
@@ -456,7 +456,7 @@ def proxy_process(folder: Path, secret: bytes) -> Iterator[subprocess.Popen[byte
         "links": [["a", "b"], ["b", "a", {"loss": 1.0}]],
     }
     (folder / "nodes" / "proxy" / "config.json").write_text(json.dumps(config))
-    command = [sys.executable, "-m", "simtx.reference.process", str(folder), "proxy", "3"]
+    command = [sys.executable, "-m", "simtx.reference.processes.process", str(folder), "proxy", "3"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             yield process

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simtx.reference.refusals import KINDS, Refusals
+from simtx.reference.wire.refusals import KINDS, Refusals
 
 
 def test_a_flood_is_a_line_a_second_and_reason_with_a_count() -> None:

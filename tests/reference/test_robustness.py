@@ -22,7 +22,7 @@ import pytest
 import simtx
 from simtx.cli import main
 from simtx.errors import SimtxError
-from simtx.reference.runfolder import RunFolder
+from simtx.reference.run_folder.folder import RunFolder
 
 SCENARIO = """
 title = "Two services"
@@ -341,7 +341,7 @@ def test_another_runs_secret_is_not_let_in(tmp_path: Path, scenario: Path) -> No
     import asyncio
     import secrets
 
-    from simtx.reference.wire import Connection
+    from simtx.reference.wire.connection import Connection
 
     folder = tmp_path / "run"
 

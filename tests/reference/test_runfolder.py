@@ -18,9 +18,10 @@ import pytest
 
 from simtx.errors import SimtxError
 from simtx.protocols import Saga
-from simtx.reference.audit import AuditError, AuditLog
-from simtx.reference.runfolder import RunFolder, RunFolderError
-from simtx.reference.runrecord import LAYOUT, RunRecord, replace_file, without_password
+from simtx.reference.addresses import without_password
+from simtx.reference.run_folder.audit import AuditError, AuditLog
+from simtx.reference.run_folder.folder import RunFolder, RunFolderError
+from simtx.reference.run_folder.record import LAYOUT, RunRecord, replace_file
 from simtx.scenario import Scenario, from_dict, load
 
 
@@ -34,7 +35,7 @@ def child(code: str, path: Path) -> subprocess.Popen[str]:
     """A process that runs this code with `folder`, and has said that it has come to its end."""
     lines = (
         "import sys, time",
-        "from simtx.reference.runfolder import RunFolder",
+        "from simtx.reference.run_folder.folder import RunFolder",
         "folder = RunFolder(sys.argv[1])",
         code,
         "print('there', flush=True); time.sleep(60)",
@@ -436,7 +437,7 @@ def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path) -> None:
 
 def test_a_node_process_imports_nothing_heavy() -> None:
     """A restart is quick: no scenario, no tables, no statistics in what a node imports."""
-    code = "import sys, simtx.reference.runfolder, simtx.reference.schema, simtx.reference.audit; print(*sys.modules)"
+    code = "import sys, simtx.reference.run_folder.folder, simtx.reference.wire.schema, simtx.reference.run_folder.audit; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"numpy", "pandas", "pydantic", "scipy", "networkx", "simpy", "matplotlib", "simtx.scenario"}
     assert not heavy & set(loaded)
@@ -449,7 +450,7 @@ def test_a_disk_that_is_full_leaves_no_half_folder_and_a_failed_run_has_its_last
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("simtx.reference.runfolder.replace_file", full)
+        patch.setattr("simtx.reference.run_folder.folder.replace_file", full)
         with pytest.raises(RunFolderError, match="No space left on device; choose another one"):
             made(tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -463,7 +464,7 @@ def test_a_disk_that_is_full_leaves_no_half_folder_and_a_failed_run_has_its_last
         write(path, content, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("simtx.reference.runfolder.replace_file", full_but_for_the_reserve)
+        patch.setattr("simtx.reference.run_folder.folder.replace_file", full_but_for_the_reserve)
         with pytest.raises(OSError, match="No space left"), folder.locked():
             pass
     assert folder.read().status == "failed"

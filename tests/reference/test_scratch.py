@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from simtx import temporary
-from simtx.reference import scratch
+from simtx.reference.run_folder import scratch
 
 
 def test_what_a_killed_launcher_has_left_is_swept_away_and_nothing_else(

@@ -20,9 +20,11 @@ import pytest
 
 from simtx.protocols import Branch, Execute, Transact
 from simtx.protocols.operations import FirstValues
-from simtx.reference.stores import StoreFailed, sqlite_tables, sqlite_writer
-from simtx.reference.stores.locks import Holder, RowLocks, inbox_lock
-from simtx.reference.stores.sqlite import SqliteStore
+from simtx.reference.stores import StoreFailed
+from simtx.reference.stores.sqlite import tables as sqlite_tables
+from simtx.reference.stores.sqlite import writer as sqlite_writer
+from simtx.reference.stores.sqlite.locks import Holder, RowLocks, inbox_lock
+from simtx.reference.stores.sqlite.store import SqliteStore
 from tests.reference.doing import SQLITE, Job, action, add, message, prepare, read, until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -470,7 +472,7 @@ def test_a_killed_process_lets_the_file_go(opened, path):
     code = """if True:
         import os, signal, sys
         from pathlib import Path
-        from simtx.reference.stores.sqlite import SqliteStore
+        from simtx.reference.stores.sqlite.store import SqliteStore
         from tests.reference.doing import SQLITE
         store = SqliteStore(Path(sys.argv[1]), **SQLITE)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -699,7 +701,7 @@ LIMITED = """if True:
     from pathlib import Path
     from simtx.protocols import Branch, Transact
     from simtx.reference.stores import StoreFailed
-    from simtx.reference.stores.sqlite import SqliteStore
+    from simtx.reference.stores.sqlite.store import SqliteStore
     from tests.reference.doing import SQLITE, add, message
     store = SqliteStore(Path(sys.argv[1]), **SQLITE)
     if len(sys.argv) > 2:
@@ -764,7 +766,7 @@ def test_a_full_file_system_is_one_line_and_loses_nothing(opened, small_disk):
 SCENE = """if True:
     import json, os, signal, sys
     from pathlib import Path
-    from simtx.reference.stores.sqlite import SqliteStore
+    from simtx.reference.stores.sqlite.store import SqliteStore
     from tests.reference.doing import SQLITE, action, add, compensation, prepare
     store = SqliteStore(Path(sys.argv[1]), **SQLITE)
     left = int(sys.argv[2])

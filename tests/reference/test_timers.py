@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from simtx.reference import timers
-from simtx.reference.timers import Timers
+from simtx.reference.node import timers
+from simtx.reference.node.timers import Timers
 
 
 @pytest.fixture(params=["linux", "elsewhere"])

@@ -21,9 +21,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simtx.errors import PeerFault
-from simtx.reference import channel, handshake, scratch, wire
-from simtx.reference.handshake import ClientHandshake, ServerHandshake, Session
-from simtx.reference.wire import Connection, Frame, Handler, Peer, Server, WireError, new_secret
+from simtx.reference.run_folder import scratch
+from simtx.reference.wire import channel, handshake
+from simtx.reference.wire import connection as wire
+from simtx.reference.wire.connection import Connection, Frame, Handler, Peer, Server, WireError, new_secret
+from simtx.reference.wire.handshake import ClientHandshake, ServerHandshake, Session
 
 SECRET = new_secret()
 PATIENCE = 10.0  # seconds after which something that should have happened has not
@@ -453,7 +455,7 @@ def test_a_place_that_cannot_be_read_yet_is_asked_for_again(tmp_path: Path) -> N
 SERVER = """
 import asyncio, os, sys
 from pathlib import Path
-from simtx.reference.wire import Server
+from simtx.reference.wire.connection import Server
 
 async def main():
     server = Server(

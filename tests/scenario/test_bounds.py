@@ -15,8 +15,8 @@ import simtx
 from simtx.errors import ScenarioError, SimtxError
 from simtx.files import DEEPEST
 from simtx.metrics.trace import Trace
-from simtx.reference.audit import AuditLog, entries, verify
-from simtx.reference.runfolder import RunFolder
+from simtx.reference.run_folder.audit import AuditLog, entries, verify
+from simtx.reference.run_folder.folder import RunFolder
 from simtx.scenario.calibration import Calibration
 from simtx.scenario.catalog import data_path
 

@@ -10,7 +10,7 @@ import pytest
 
 from simtx.errors import ScenarioError
 from simtx.protocols import Append, Message, Publish, Transact
-from simtx.reference.killpoints import KillPoint, program
+from simtx.reference.node.killpoints import KillPoint, program
 from simtx.validation import crash_matrix as module
 from simtx.validation.crash_matrix import CrashMatrix, crash_matrix
 from simtx.validation.places import Place, described, kill_points

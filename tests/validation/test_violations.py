@@ -15,8 +15,8 @@ import simtx
 from simtx.metrics.run import Run
 from simtx.metrics.trace import Trace, TraceEvent
 from simtx.protocols import Branch, Message, Prepare, Transact
-from simtx.reference.collect import histories
-from simtx.reference.runfolder import RunFolder
+from simtx.reference.run_folder.collect import histories
+from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores import open_store
 from simtx.validation.transfers import busy, laboratory
 from simtx.validation.violations import counted, down, findings, losses, violations

@@ -9,7 +9,7 @@ from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
 from simtx.reference.brokers.registry import BrokerKind
 
 if TYPE_CHECKING:
-    from simtx.reference.runfolder import RunFolder
+    from simtx.reference.run_folder.folder import RunFolder
 
 __all__ = ["BrokerClient", "BrokerFailed", "Consume", "client"]
 
@@ -18,7 +18,7 @@ def client(spec: dict[str, Any], name: str, secret: bytes, folder: RunFolder) ->
     """A node's connection to the broker, not connected yet.
 
     Args:
-        spec: Its description, as `simtx.reference.backends.Backends.broker` gives it.
+        spec: Its description, as `simtx.reference.processes.backends.Backends.broker` gives it.
         name: Of the process.
         secret: Of the run.
         folder: Of the run: where the embedded broker says where it listens.

@@ -11,8 +11,8 @@ from simtx.errors import PeerFault
 from simtx.protocols import Delivery, Message
 from simtx.protocols.codec import CodecError, decode_as, encode
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
-from simtx.reference.eventlog import entry_id
-from simtx.reference.wire import Connection, Frame, Place, WireError
+from simtx.reference.run_folder.event_log import entry_id
+from simtx.reference.wire.connection import Connection, Frame, Place, WireError
 
 PATIENCE: Final = 30.0
 """Seconds until a first connection has to stand."""

@@ -34,7 +34,7 @@ from simtx.protocols import Delivery, Message
 from simtx.protocols.codec import CodecError, decode_as, dumps, encode
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
 from simtx.reference.brokers.nats_server import INSTALL
-from simtx.reference.eventlog import entry_id
+from simtx.reference.run_folder.event_log import entry_id
 
 try:
     import nats.errors

@@ -15,7 +15,7 @@ def open_store(spec: dict[str, Any], *, relay: bool = False) -> Store:
     """Open the database of a node.
 
     Args:
-        spec: Its description, as `simtx.reference.backends.Backends.store` gives it.
+        spec: Its description, as `simtx.reference.processes.backends.Backends.store` gives it.
         relay: Whether it is for the relay, which only reads and marks outbox rows.
 
     Raises:

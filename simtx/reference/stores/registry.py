@@ -1,7 +1,7 @@
 """The stores that a real run can use, listed once: the module of each, and what it can do.
 
 A new store needs its module, with a class that keeps `simtx.reference.stores.base.Store`, a row here, and, if it is a server, how
-`simtx.reference.backends` starts one.
+`simtx.reference.processes.backends` starts one.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class StoreProduct:
 
 PRODUCTS: Final[Mapping[StoreKind, StoreProduct]] = MappingProxyType(
     {
-        "sqlite": StoreProduct("simtx.reference.stores.sqlite", "SqliteStore", file="store.sqlite"),
+        "sqlite": StoreProduct("simtx.reference.stores.sqlite.store", "SqliteStore", file="store.sqlite"),
         "postgres": StoreProduct(
-            "simtx.reference.stores.postgres", "PostgresStore", addresses=("postgresql://", "postgres://")
+            "simtx.reference.stores.postgres.store", "PostgresStore", addresses=("postgresql://", "postgres://")
         ),
     }
 )

@@ -1,0 +1,316 @@
+"""The local work of a real node: what its effects ask of its own database, in threads beside the event loop.
+
+Local transactions run on the service's workers, with their service time; the short writes of the protocol (records, second phase, outbox) beside them,
+so that a decision never queues behind those who wait for its locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from simtx.errors import ProtocolViolation
+from simtx.protocols import Append, Commit, Done, Execute, OutboxRow, Prepare, ReadOutbox, Rollback, Transact
+from simtx.reference.node.workers import Workers, perform
+
+if TYPE_CHECKING:
+    from simtx.metrics.journal import Journal
+    from simtx.reference.node.actor import Actor
+    from simtx.reference.node.killpoints import KillSwitch
+    from simtx.reference.run_folder.event_log import LogFile
+    from simtx.reference.stores.base import Result, Store
+
+SIDE_WORKERS: Final = 4
+SESSIONS: Final = 64
+"""Open local transactions that go on at once; the threads are started when they are needed."""
+OPEN: Final = -1.0
+"""Service time that says that no worker has served: the local transaction was open already."""
+DAMAGE: Final = "heuristic-damage"
+CONFIRMED: Final = "heuristic-confirmed"
+
+
+class Host(Protocol):
+    """What local work needs of the node that it is done for (`simtx.reference.node.node.Node`)."""
+
+    name: str
+    log: LogFile
+    journal: Journal
+    kills: KillSwitch
+    heuristics: dict[int, str]
+    stopped: bool
+
+    def resume(self, actor: Actor) -> None:
+        """Play the effects that are left."""
+
+    def free(self, actor: Actor) -> None:
+        """Forget a machine."""
+
+    def end(self, error: BaseException) -> None:
+        """The node cannot go on."""
+
+    def record(self, actor: Actor, act: str, **details: Any) -> None:
+        """Write down in the audit log what a machine does."""
+
+
+class LocalWork:
+    """Plays those effects of a node's machines that concern its database.
+
+    Args:
+        node: Whose machines they are.
+        store: The database.
+        workers: Local transactions at once; 0 for a node without operations of its own.
+        queue_limit: Local transactions that may wait.
+        demand: Seconds of work of a step of a transaction: (tx, step, compensation).
+        wake: Called when outbox rows were committed; None: the relay finds them by itself.
+
+    Attributes:
+        slowness: Factor of the service times.
+    """
+
+    def __init__(
+        self,
+        node: Host,
+        store: Store,
+        workers: int,
+        queue_limit: int | None,
+        demand: Callable[[int, int, bool], float],
+        wake: Callable[[], None] | None,
+    ) -> None:
+        self.slowness = 1.0
+        self._node = node
+        self._store = store
+        self._log = node.log
+        self._journal = node.journal
+        self._demand = demand
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        self._workers = Workers(f"{node.name}-worker", workers, queue_limit) if workers else None
+        self._side = Workers(f"{node.name}-side", SIDE_WORKERS)
+        self._sessions = ThreadPoolExecutor(SESSIONS, f"{node.name}-session")
+        self._open: set[int] = set()  # transactions with an open local transaction
+
+    @property
+    def queued(self) -> int:
+        """Local transactions that wait for a worker."""
+        return 0 if self._workers is None else max(0, self._workers.busy - self._workers.count)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is under way."""
+        return bool(self._side.busy or (self._workers is not None and self._workers.busy))
+
+    def stop(self) -> None:
+        """Begin nothing more, and let what is under way in threads end."""
+        if self._workers is not None:
+            self._workers.stop()
+        self._side.stop()
+        self._sessions.shutdown(wait=False, cancel_futures=True)
+
+    def _aside(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Do something that blocks beside the workers, then go on here."""
+
+        def report(result: Any, error: BaseException | None, begun: float, ended: float) -> None:  # noqa: ARG001
+            self._loop.call_soon_threadsafe(self._finish_aside, result, error, then)
+
+        self._side.submit(job, report)
+
+    def _finish_aside(self, result: Any, error: BaseException | None, then: Callable[[Any], None]) -> None:
+        self._side.busy -= 1
+        if error is not None:
+            self._node.end(error)
+        elif not self._node.stopped:
+            then(result)
+
+    def append(self, actor: Actor, effect: Append) -> bool:
+        """Write a record; False if the effects behind it have to wait for it."""
+        store, tx = self._store, actor.tx
+        if not effect.forced and store.buffers:
+            store.append(tx, effect.record, forced=False)
+            self._journal.appended(actor, effect)
+            return True
+
+        def then(_: object) -> None:
+            self._journal.appended(actor, effect)
+            self._node.resume(actor)
+
+        self._aside(lambda: store.append(tx, effect.record, forced=effect.forced), then)
+        return False
+
+    def submit(self, actor: Actor, effect: Transact | Execute | Prepare) -> None:
+        """Have a worker run a local transaction; the machine hears of it by the confirmation."""
+        if self._workers is None:
+            self._node.end(
+                ProtocolViolation(
+                    f"{actor.machine!r} runs a local transaction on {self._node.name}, which has no store"
+                )
+            )
+            return
+        store, tx = self._store, actor.tx
+        compensation = isinstance(effect, Transact) and effect.compensation
+        demand = self.slowness * sum(self._demand(tx, step, compensation) for step in effect.steps)
+        job: Callable[[], Result]
+        first: Callable[[], None] | None = None
+        if isinstance(effect, Transact):
+            rows: list[int] = []
+            job = lambda: store.transact(tx, effect, rows)  # noqa: E731
+            if (
+                demand > 0 and effect.outbox_rows()
+            ):  # it inserts its event first and does the rest then, as in the simulator
+                first = lambda: rows.extend(store.reserve(effect))  # noqa: E731
+        elif isinstance(effect, Execute):
+            job = lambda: store.execute(tx, effect)  # noqa: E731
+        else:
+            job = lambda: store.prepare(tx, effect)  # noqa: E731
+
+        def report(result: Any, error: BaseException | None, begun: float, ended: float) -> None:
+            self._loop.call_soon_threadsafe(self._worked, actor, effect, result, error, demand, begun, ended)
+
+        if tx in self._open:  # its session is there already: it must not queue behind those who wait for its locks
+            demand = OPEN
+            self._sessions.submit(perform, job, report)
+            return
+        if not self._workers.submit(job, report, demand, first):
+            self._journal.worked(actor, effect, "failed", forced=False)
+            self._loop.call_soon(self._told, actor, Done(effect.tag, "failed"))
+
+    def _worked(
+        self,
+        actor: Actor,
+        effect: Transact | Execute | Prepare,
+        result: Result,
+        error: BaseException | None,
+        demand: float,
+        begun: float,
+        ended: float,
+    ) -> None:
+        """A local transaction has ended in a worker's thread, or in that of its session."""
+        served = demand >= 0
+        if self._workers is not None and served:
+            self._workers.busy -= 1
+        if error is not None:
+            self._node.end(error)
+            return
+        if self._node.stopped:
+            return
+        log, journal, tx = self._log, self._journal, actor.tx
+        if isinstance(effect, Execute) and result.status == "done":
+            self._open.add(tx)
+        elif not isinstance(effect, Transact):
+            self._open.discard(tx)
+        if served:
+            log.when = begun
+            journal.serving(tx, "serve", demand)
+        log.when = ended
+        if result.waited:
+            journal.waited(tx, result.waited, result.wait_end or "granted")
+        journal.worked(actor, effect, result.status, forced=result.forced)
+        if isinstance(effect, Transact):
+            self._applied(actor, result, effect.steps, compensation=effect.compensation)
+        if result.unlocked:
+            journal.unlocked(tx, result.unlocked, result.held)
+        if served:
+            journal.serving(tx, "free")
+        log.when = None
+        if isinstance(effect, Prepare) and result.status == "done":
+            self._node.record(actor, "prepare", steps=effect.steps)
+        if result.outbox and self._wake is not None:
+            self._wake()
+        self._told(actor, Done(effect.tag, result.status, result.value))
+
+    def _told(self, actor: Actor, done: Done) -> None:
+        actor.done = done
+        self._node.resume(actor)
+
+    def _applied(self, actor: Actor, result: Result, steps: Sequence[int], *, compensation: bool) -> None:
+        """What a local transaction has changed and read goes to the event log and the audit log."""
+        if not result.changes and not result.reads:
+            return
+        self._journal.applied(
+            actor,
+            steps,
+            result.changes,
+            compensation=compensation,
+            reads=result.reads,
+            refused=result.status == "refused",
+            history=result.history,
+        )
+        if result.changes:
+            self._node.record(
+                actor,
+                "compensate" if compensation else "apply",
+                steps=steps,
+                changes=result.changes,
+                history=result.history,
+                reason="the transaction is being undone" if compensation else "",
+            )
+
+    def second_phase(self, actor: Actor, effect: Commit | Rollback) -> None:
+        """Commit or roll back a prepared branch; the machine goes on afterwards."""
+        store, tx = self._store, actor.tx
+        kind = type(effect).__name__.lower()
+
+        def job() -> tuple[Result, float]:
+            if isinstance(effect, Rollback):
+                return store.rollback(tx, forced=effect.forced), time.monotonic()
+            return store.commit(tx), time.monotonic()
+
+        def then(finished: tuple[Result, float]) -> None:
+            result, ended = finished
+            if isinstance(effect, Rollback):
+                self._open.discard(tx)
+            self._log.when = ended
+            if result.in_doubt >= 0:
+                forced = isinstance(effect, Commit) or effect.forced
+                self._journal.second_phase(actor, kind, result.in_doubt, forced=forced)
+                self._applied(actor, result, result.steps, compensation=False)
+            if result.unlocked:
+                self._journal.unlocked(tx, result.unlocked, result.held)
+            self._log.when = None
+            if result.in_doubt >= 0:
+                self._node.record(actor, kind)
+            elif tx in self._node.heuristics:
+                self._compare(actor, kind, self._node.heuristics.pop(tx))
+            elif result.broken:
+                self._damaged(actor, f"somebody else has ended the prepared branch by a {result.broken}", kind)
+            self._node.resume(actor)
+
+        self._aside(job, then)
+
+    def _compare(self, actor: Actor, kind: str, heuristic: str) -> None:
+        """The decision has come for a branch that an operator had ended before."""
+        if kind == heuristic:
+            self._node.record(actor, kind, name=CONFIRMED, reason="the operator had decided likewise")
+            return
+        self._damaged(actor, f"the operator had decided {heuristic}", kind)
+
+    def _damaged(self, actor: Actor, what: str, kind: str) -> None:
+        """A prepared branch was ended against the coordinator's decision: an alert, and a line of the audit log."""
+        reason = f"heuristic damage: {what}, the coordinator says {kind}"
+        self._log.log("alert", self._node.name, actor.tx, actor.cause, actor=actor.machine.role, name=reason)
+        self._node.record(actor, "alert", name=DAMAGE, reason=reason)
+
+    def forget(self, actor: Actor) -> bool:
+        """Free the machine; its successor must not write records before those of this one are gone."""
+        if self._store.buffers:
+            self._store.forget(actor.tx)
+            self._node.free(actor)
+            return True
+
+        def then(_: object) -> None:
+            self._node.free(actor)
+            self._node.resume(actor)
+
+        self._aside(lambda: self._store.forget(actor.tx), then)
+        return False
+
+    def read_outbox(self, actor: Actor, effect: ReadOutbox) -> None:
+        """Read the outbox; the machine hears of it by the confirmation."""
+
+        def then(rows: tuple[OutboxRow, ...]) -> None:
+            self._node.kills.read(rows)
+            self._told(actor, Done(effect.tag, "done", rows))
+
+        self._aside(lambda: self._store.read_outbox(effect.limit, below_horizon=effect.below_horizon), then)

@@ -1,0 +1,543 @@
+"""A real node: the interpreter of effects in a process of its own, with a real database, real sockets and a real broker.
+
+It is the third of the three interpreters (beside the simulator's `Node` and the checker's); the contract it keeps is that of
+`simtx.protocols.contract`. Everything below happens on one event loop; only what may block runs in threads: local transactions with their
+service time on the service's workers, and the short writes of the protocol (records, second phase, outbox) beside them, so that a
+decision never queues behind those who wait for its locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from operator import length_hint
+from typing import TYPE_CHECKING, Any, Final
+
+from simtx.errors import PeerFault, ProtocolViolation
+from simtx.metrics.journal import Journal
+from simtx.protocols import (
+    Acknowledge,
+    Alert,
+    Answer,
+    Append,
+    CancelTimer,
+    Commit,
+    Decided,
+    Delivery,
+    Done,
+    Effect,
+    Event,
+    Execute,
+    Forget,
+    MarkOutbox,
+    Message,
+    Prepare,
+    Publish,
+    ReadOutbox,
+    Record,
+    Request,
+    Rollback,
+    SetTimer,
+    Strategy,
+    Suspect,
+    Timer,
+    Transact,
+)
+from simtx.protocols.breaker import CircuitBreaker
+from simtx.protocols.extras import extras
+from simtx.protocols.names import DAEMON
+from simtx.protocols.naming import UnknownEffect, unknown_effect
+from simtx.protocols.policies import Policies
+from simtx.reference.brokers.base import BrokerFailed
+from simtx.reference.node.actor import Actor, Intervention
+from simtx.reference.node.local_work import LocalWork
+from simtx.reference.node.timers import Timers
+from simtx.reference.run_folder.audit import AuditError
+
+if TYPE_CHECKING:
+    from simtx.reference.brokers.base import BrokerClient
+    from simtx.reference.node.killpoints import KillSwitch
+    from simtx.reference.run_folder.audit import AuditLog
+    from simtx.reference.run_folder.event_log import LogFile
+    from simtx.reference.stores.base import Store
+
+_PLAYED_IN_BEGIN: Final = (
+    Message,
+    Append,
+    SetTimer,
+    CancelTimer,
+    Transact,
+    Prepare,
+    Execute,
+    Commit,
+    Rollback,
+    ReadOutbox,
+    Forget,
+)
+RECOVER: Final = "recover"
+LAST_WORDS: Final = 0.02
+"""Grace period in seconds for sends before a kill point ends the process: it may have to connect first."""
+
+
+class Node:
+    """The machines of one node.
+
+    Args:
+        name: Name of the node.
+        strategy: Which machines play here.
+        policies: Timeouts and retries, for the circuit breakers and publications.
+        log: The event log of this process.
+        audit: The audit log of this node, or None (a relay has none of its own).
+        store: Its database.
+        broker: Its connection to the broker, or None.
+        send: Hands a message and its origin to the network.
+        answer: Hands an answer to the client: transaction, outcome, reason, origin.
+        wake: Tells the relay beside this node that outbox rows were committed.
+        fail: Called once with what ends the process: a store that cannot go on, a machine that broke the contract.
+        wrap: Puts a message into the envelope in which it goes through the broker.
+        kills: Where this process is to die.
+        workers: Local transactions at once; 0 for a node without operations of its own.
+        queue_limit: Local transactions that may wait.
+        demand: Seconds of work of a step of a transaction: (tx, step, compensation).
+        seed: Of the back-off's jitter.
+
+    Attributes:
+        local: Its work on its own database.
+        stuck: Why machines wait for an operator, by transaction.
+        heuristics: What an operator has decided for branches in doubt, ``commit`` or ``rollback``, while the coordinator's decision has
+            not come.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        strategy: Strategy,
+        policies: Policies,
+        *,
+        log: LogFile,
+        audit: AuditLog | None,
+        store: Store,
+        broker: BrokerClient | None,
+        send: Callable[[Message, int], None],
+        answer: Callable[[int, str, str, int], None],
+        wake: Callable[[], None],
+        fail: Callable[[BaseException], None],
+        wrap: Callable[[Message], Message],
+        kills: KillSwitch,
+        workers: int = 0,
+        queue_limit: int | None = None,
+        demand: Callable[[int, int, bool], float],
+        seed: int = 0,
+    ) -> None:
+        self.name = name
+        self.strategy = strategy
+        self.policies = policies
+        self.log = log
+        self.journal = Journal(log, name)
+        self.audit = audit
+        self.store = store
+        self.broker = broker
+        self.kills = kills
+        self.actors: dict[int, Actor] = {}
+        self.daemons: list[Actor] = []
+        self.breakers: dict[str, CircuitBreaker] = {}
+        self.stuck: dict[int, str] = {}
+        self.heuristics: dict[int, str] = {}
+        self.timer_factor = 1.0
+        self.publishing = 0
+        self._loop = asyncio.get_running_loop()
+        wakes = extras(strategy).wake_on_commit
+        self.local = LocalWork(self, store, workers, queue_limit, demand, wake if wakes else None)
+        self._send = send
+        self._answer = answer
+        self._fail = fail
+        self._wrap = wrap
+        self._random = random.Random(f"{seed}:{name}")  # noqa: S311 - jitter, not cryptography
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.stopped = False
+        self._timers = Timers()
+        self._rings = itertools.count()
+        self._operators: dict[int, tuple[Request, Callable[[Intervention], None]]] = {}  # the reference keeps the id
+
+    # --- what comes in ----------------------------------------------------------------------------------------------------------
+
+    def receive(self, message: Message, origin: int | None) -> None:
+        """A message arrives from the network."""
+        if self.policies.breaker is not None:
+            self._breaker(message.sender).success()
+        self._notify(self._actor(message.tx), message, origin)
+
+    def deliver(self, delivery: Delivery, origin: int | None) -> None:
+        """A delivery arrives from the broker."""
+        self._notify(self._actor(delivery.message.tx), delivery, origin)
+
+    def request(self, request: Request, origin: int | None = None) -> None:
+        """A client or an operator asks for something."""
+        self._notify(self._actor(request.tx), request, origin)
+
+    def intervene(self, request: Request, then: Callable[[Intervention], None]) -> None:
+        """An operator asks for something; `then` hears what the machine makes of it, before it happens."""
+        self._operators[id(request)] = (request, then)
+        self._notify(self._actor(request.tx), request, None)
+
+    def hold(self, tx: int) -> bool:
+        """Let what comes for a machine wait, until `let_go`; False if it is busy."""
+        actor = self.actors[tx]
+        if actor.busy:
+            return False
+        actor.busy = True
+        return True
+
+    def let_go(self, tx: int) -> None:
+        """After `hold`: it goes on with what came meanwhile."""
+        self._next(self.actors[tx])
+
+    def ring(self, tx: int) -> list[str]:
+        """Let those timers fire now that only repeat something; returns their names."""
+        actor = self.actors[tx]
+        state = actor.machine.state
+        rows = actor.machine.transitions
+        repeating = [
+            row.event for row in rows if row.state == state and row.to == (state,) and row.event in actor.timers
+        ]
+        for kind in repeating:
+            self._ring(actor, kind, actor.timers[kind])
+        return repeating
+
+    def wake_daemons(self) -> None:
+        """A local transaction of the service beside has committed outbox rows."""
+        for daemon in self.daemons:
+            self._notify(daemon, Timer("wake"), None)
+
+    def _actor(self, tx: int) -> Actor:
+        actor = self.actors.get(tx)
+        if actor is None:
+            actor = self.actors[tx] = Actor(self.strategy.machine(self.name, tx), tx)
+        return actor
+
+    def _notify(self, actor: Actor, event: Event, origin: int | None) -> None:
+        if self.stopped:
+            return
+        if actor.busy:
+            actor.mail.append((event, origin))
+            return
+        try:
+            self._play(actor, event, origin)
+        except Exception as error:  # noqa: BLE001 - who calls us would take it for a fault of the event
+            self.end(error)
+
+    # --- the interpreter --------------------------------------------------------------------------------------------------------
+
+    def _play(self, actor: Actor, event: Event, origin: int | None) -> None:
+        if self.stopped:
+            return
+        actor.busy = True
+        if self._handle(actor, event, origin):
+            self.resume(actor)
+        else:
+            self._next(actor)
+
+    def _handle(self, actor: Actor, event: Event, origin: int | None) -> bool:
+        """Let the machine react; False if it refused the event as one that no correct peer causes."""
+        problem = _unfit(actor.machine, event)
+        if problem:
+            self.log.log("refuse", self.name, actor.tx, origin, actor="host", name=event.kind, detail=problem)
+            return False
+        if isinstance(event, Message):
+            self.log.sent(event, origin) if origin is not None else None
+        elif isinstance(event, Delivery) and origin is not None:
+            self.log.sent(event.message, origin)
+        machine = actor.machine
+        state = machine.state
+        try:
+            effects = machine.handle(event)
+        except PeerFault as fault:
+            self.journal.event(actor, event)
+            self.log.log("refuse", self.name, actor.tx, actor.cause, actor="host", name=event.kind, detail=str(fault))
+            self._reply(event, Intervention(state, state, problem=str(fault)))
+            return False
+        except ProtocolViolation as violation:
+            if id(event) in self._operators:  # a machine that no operator can ask is not broken by his asking
+                self._reply(event, Intervention(state, state, problem=str(violation)))
+            else:
+                self.end(violation)
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever it is, who has sent the event is not to blame
+            self.end(ProtocolViolation(f"{machine!r} cannot handle '{event.kind}': {type(error).__name__}: {error}"))
+            return False
+        self.journal.event(actor, event)
+        self.journal.handled(actor, event, effects, state)
+        if isinstance(event, Request) and event.kind == "begin":  # an operator's was audited when it came
+            self.tell("request", actor.tx, "client", name=event.kind, reason=str(event.body or ""))
+        self._reply(event, Intervention(state, machine.state, effects))
+        if machine.state != state and self.stuck.pop(actor.tx, None) is not None and not isinstance(event, Request):
+            self.record(actor, "freed", reason=f"'{event.kind}' came after all")
+        actor.event, actor.state = event.kind, state
+        actor.effects = effects
+        actor.rest = iter(effects)
+        return True
+
+    def _reply(self, event: Event, outcome: Intervention) -> None:
+        """Tell the operator, if it was one who asked."""
+        if self._operators:
+            known = self._operators.pop(id(event), None)
+            if known is not None:
+                known[1](outcome)
+
+    def resume(self, actor: Actor) -> None:
+        """Play the rest of its effects; return when it has to wait, or when nothing is left and the machine is idle."""
+        if self.stopped:
+            return
+        killing = bool(self.kills.points)
+        effects, rest = actor.effects, actor.rest
+        for effect in rest:
+            if killing and self._killed(actor, effects, len(effects) - length_hint(rest) - 1):
+                return
+            if not self._begin(actor, effect):
+                return
+        if killing and self._killed(actor, effects, len(effects)):
+            return
+        self._next(actor)
+
+    def free(self, actor: Actor) -> None:
+        """A machine has been forgotten."""
+        self.journal.effect(actor, Forget())
+        given_up = self.stuck.pop(actor.tx, None)
+        if given_up is not None:  # nothing is left that could be asked for more
+            self.record(actor, "given-up", reason=given_up)
+        actor.alive = False
+        actor.timers.clear()
+        if self.actors.get(actor.tx) is actor:
+            del self.actors[actor.tx]
+
+    def _killed(self, actor: Actor, effects: Sequence[Effect], position: int) -> bool:
+        """Whether this process ends here; what the effects before this one have sent leaves it, since a crash at this place may be that late."""
+        point = self.kills.check(actor.tx, actor.machine.role, actor.state, actor.event, effects, position)
+        if point is None:
+            return False
+        if position == 0:
+            self.kills.strike(point)
+        self.stopped = True
+        self._loop.call_later(LAST_WORDS, self.kills.strike, point)
+        return True
+
+    def _next(self, actor: Actor) -> None:
+        """Its effects are done: on with the result of its store operation, then with its mail."""
+        if actor.done is not None:
+            event, actor.done = actor.done, None
+            self._loop.call_soon(self._play, actor, event, None)
+        elif actor.alive and actor.mail:
+            event_, origin = actor.mail.popleft()
+            self._loop.call_soon(self._play, actor, event_, origin)
+        else:
+            actor.busy = False
+            machine = actor.machine
+            if not actor.alive:
+                self._pass_on(actor)
+            elif actor.tx != DAEMON and not actor.timers and machine.state == machine.initial:
+                actor.alive = False
+                self.actors.pop(actor.tx, None)  # a blank machine holds no state: the next event makes another one
+
+    def _pass_on(self, actor: Actor) -> None:
+        """What came for a machine that has just been forgotten goes to a blank one, but not its own timers that have rung and confirmations."""
+        while actor.mail:
+            event, origin = actor.mail.popleft()
+            if not isinstance(event, Timer | Done):
+                self._notify(self._actor(actor.tx), event, origin)
+
+    def _begin(self, actor: Actor, effect: Effect) -> bool:
+        """Do an effect; False if the ones behind it have to wait for it."""
+        kind = type(effect)
+        if kind is Message:
+            self._transmit(actor, effect)  # type: ignore[arg-type]
+        elif kind is Append:
+            return self.local.append(actor, effect)  # type: ignore[arg-type]
+        elif kind is SetTimer:
+            self._set_timer(actor, effect)  # type: ignore[arg-type]
+        elif kind is CancelTimer:
+            actor.timers.pop(effect.kind, None)  # type: ignore[union-attr]
+        elif kind is Transact or kind is Prepare or kind is Execute:
+            self.local.submit(actor, effect)  # type: ignore[arg-type]
+            return False
+        elif kind is Commit or kind is Rollback:
+            self.local.second_phase(actor, effect)  # type: ignore[arg-type]
+            return False
+        elif kind is ReadOutbox:
+            self.local.read_outbox(actor, effect)  # type: ignore[arg-type]
+            return False
+        elif kind is Forget:
+            return self.local.forget(actor)
+        else:
+            try:
+                self._rest(actor, effect)
+            except UnknownEffect as error:
+                self.end(error)
+        return True
+
+    def _transmit(self, actor: Actor, message: Message) -> None:
+        if self.policies.breaker is not None and not self._breaker(message.to).allow(self._loop.time()):
+            self.journal.held_back(actor, message)
+            return
+        self.journal.effect(actor, message)
+        origin = self.log.origin(message)
+        if origin is not None:
+            self._send(message, origin)
+
+    def _rest(self, actor: Actor, effect: Effect) -> None:
+        self.journal.effect(actor, effect)
+        if isinstance(effect, Answer):
+            self._answer(actor.tx, effect.outcome, effect.reason, actor.cause or 0)
+        elif isinstance(effect, Decided):
+            self.record(actor, "decide", name=effect.outcome)
+        elif isinstance(effect, Suspect):
+            if self.policies.breaker is not None:
+                self._breaker(effect.node).failure(self._loop.time())
+        elif isinstance(effect, Alert):
+            self.record(actor, "stuck" if effect.stuck else "alert", reason=effect.reason)
+            if effect.stuck:
+                self.stuck[actor.tx] = effect.reason
+        elif isinstance(effect, Publish):
+            self.publishing += 1
+            self._task(self._publish(actor, effect, self.log.origin(effect.message)))
+        elif isinstance(effect, Acknowledge):
+            self._task(self._broker().acknowledge(effect.id))
+        elif isinstance(effect, MarkOutbox):
+            self.store.mark_outbox(effect.ids)
+        elif not isinstance(effect, _PLAYED_IN_BEGIN):
+            raise unknown_effect(effect, f"{actor.machine!r} asked for")
+
+    def _breaker(self, node: str) -> CircuitBreaker:
+        breaker = self.breakers.get(node)
+        if breaker is None:
+            if self.policies.breaker is None:
+                raise ValueError("no circuit breaker is wanted")
+            breaker = self.breakers[node] = CircuitBreaker(self.policies.breaker)
+        return breaker
+
+    def _broker(self) -> BrokerClient:
+        if self.broker is None:
+            raise ProtocolViolation(f"{self.name} uses the broker, but the strategy says uses_broker=False")
+        return self.broker
+
+    def _task(self, work: Any) -> None:
+        task: asyncio.Task[None] = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- the audit log ----------------------------------------------------------------------------------------------------------
+
+    def record(self, actor: Actor, act: str, **details: Any) -> None:
+        """Write down in the audit log what a machine does."""
+        self.tell(act, actor.tx, actor.machine.role, **details)
+
+    def tell(self, act: str, tx: int, who: str, **details: Any) -> None:
+        """Write a line of the audit log; a node that cannot keep its audit log does not go on."""
+        if self.audit is not None:
+            try:
+                self.audit.append(act, tx=tx, actor=who, **details)
+            except AuditError as error:
+                self.end(error)
+
+    # --- timers -----------------------------------------------------------------------------------------------------------------
+
+    def _set_timer(self, actor: Actor, effect: SetTimer) -> None:
+        delay = (effect.delay + self._random.random() * effect.jitter) * self.timer_factor
+        number = actor.timers[effect.kind] = next(self._rings)
+        self._timers.call_later(delay, self._ring, actor, effect.kind, number)
+
+    def _ring(self, actor: Actor, kind: str, number: int) -> None:
+        if actor.alive and actor.timers.get(kind) == number:  # otherwise it was cancelled, or set anew
+            del actor.timers[kind]
+            self._notify(actor, Timer(kind), actor.cause)
+
+    # --- the broker -------------------------------------------------------------------------------------------------------------
+
+    async def _publish(self, actor: Actor, effect: Publish, origin: int | None) -> None:
+        try:
+            await asyncio.wait_for(
+                self._broker().publish(self._wrap(effect.message), origin), self.policies.publish_timeout
+            )
+        except (TimeoutError, ConnectionError, BrokerFailed):
+            status = "failed"
+        else:
+            status = "done"
+        finally:
+            self.publishing -= 1
+        if not actor.alive:
+            return  # it has forgotten what it asked for
+        if status == "done":
+            self.journal.confirmed(effect.message)
+        self._notify(actor, Done(effect.tag, status), None)  # type: ignore[arg-type]
+
+    # --- start, end, state ------------------------------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Recover every machine that has records; the node may listen from here on."""
+        for tx, records in sorted(self.store.records().items()):
+            self.revive(tx, records)
+
+    def revive(self, tx: int, records: Sequence[Record]) -> None:
+        """Rebuild a machine that is not there from its records."""
+        actor = self._actor(tx)
+        actor.busy = True
+        effects = actor.machine.recover(records)
+        self.journal.recovered(actor, records, effects)
+        self.record(actor, "recovered")
+        actor.event, actor.state = RECOVER, actor.machine.initial
+        actor.effects = effects
+        actor.rest = iter(effects)
+        self._loop.call_soon(self.resume, actor)
+
+    def start_daemons(self) -> None:
+        """Start the long-running machines."""
+        for machine in self.strategy.daemons(self.name):
+            daemon = Actor(machine, DAEMON)
+            self.daemons.append(daemon)
+            self._play(daemon, Timer("start"), None)
+
+    def working(self) -> list[int]:
+        """Transactions whose machines are not through with them."""
+        return sorted(self.actors)
+
+    def states(self) -> dict[int, str]:
+        """State of the machine of every such transaction."""
+        return {tx: actor.machine.state for tx, actor in self.actors.items()}
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is under way here."""
+        return self.resting and not self.actors
+
+    @property
+    def resting(self) -> bool:
+        """Whether everything that is under way here waits for an operator."""
+        return not (self.local.busy or self.publishing or self.actors.keys() - self.stuck.keys())
+
+    def end(self, error: BaseException) -> None:
+        """This process cannot go on."""
+        if not self.stopped:
+            self.stopped = True
+            self._fail(error)
+
+    def stop(self) -> None:
+        """Handle nothing any more, and let what is under way in threads end."""
+        self.stopped = True
+        self._timers.close()
+        for task in self._tasks:
+            task.cancel()
+        self.local.stop()
+
+
+def _unfit(machine: Any, event: Event) -> str:
+    """Why a message is one that no correct peer sends, whatever the state of the machine; empty: it may be one."""
+    if isinstance(event, Delivery):
+        event = event.message
+    admit = getattr(machine, "admit", None) if isinstance(event, Message) else None
+    if admit is not None:
+        try:
+            admit(event)
+        except PeerFault as fault:
+            return str(fault)
+    return ""

@@ -1,0 +1,1 @@
+"""What an operator sees of a run and can ask of it."""

@@ -1,0 +1,355 @@
+"""The databases and the broker of a real run: which products, where, and what a node process has to be told of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from simtx.errors import ScenarioError
+from simtx.protocols.extras import policies_in_force
+from simtx.protocols.names import BROKER
+from simtx.reference.addresses import without_password
+from simtx.reference.brokers import registry as brokers
+from simtx.reference.brokers.registry import BrokerKind
+from simtx.reference.stores import registry as stores
+from simtx.reference.stores.base import StoreDamaged, StoreFailed
+from simtx.reference.stores.registry import StoreKind
+from simtx.reference.stores.sqlite.tables import RESTORE, refuse_empty
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simtx.protocols import Policies, Strategy
+    from simtx.reference.run_folder.folder import RunFolder
+    from simtx.reference.stores.postgres.server import PostgresServer
+    from simtx.scenario import Scenario
+
+STORES: Final = tuple(stores.PRODUCTS)
+BROKERS: Final = tuple(brokers.PRODUCTS)
+_NATS: Final = "the NATS server"
+
+
+class Backends:
+    """Starts what is not a process of ours, and describes all of it to the nodes.
+
+    Args:
+        store: ``sqlite``, ``postgres`` (a server of its own for each node, from the wheel or from this machine), or the DSN of a server of
+            yours, on which every node gets a schema of its own.
+        broker: ``embedded``, ``nats`` (from the wheel), or the URL of a server of yours.
+        folder: The run's folder.
+        scenario: What is played.
+        strategy: By whom.
+        keep: Whether the databases are to outlive the run, in its folder.
+
+    Attributes:
+        damaged: By node: why the server of its database could not be started again.
+
+    Raises:
+        ScenarioError: There is no such product.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        broker: str,
+        folder: RunFolder,
+        scenario: Scenario,
+        strategy: Strategy,
+        *,
+        keep: bool = True,
+    ) -> None:
+        self.address = store
+        self._keep = keep
+        self._scenario = scenario
+        self._policies: Policies = policies_in_force(strategy, scenario.policies)
+        self._folder = folder
+        self._servers: dict[str, Any] = {}
+        self._nats: Any = None
+        self._down: set[str] = set()  # servers that a fault has killed
+        self.damaged: dict[str, str] = {}
+        self.nodes = [*scenario.services, *([strategy.hub] if strategy.hub is not None else [])]
+        self.kind = check_store(store)
+        self._product = stores.PRODUCTS[self.kind]
+        kind = check_broker(broker)
+        self.broker: dict[str, Any] | None = None
+        self.broker_process: dict[str, Any] | None = None
+        if strategy.uses_broker:
+            spec = scenario.broker
+            shared = {
+                "redelivery": spec.redelivery,
+                "deduplication_window": spec.deduplication_window,
+                "deduplication_after_restart": spec.deduplication_after_restart,
+                "retention": spec.retention,
+                "ack": spec.ack,
+                "ordered": spec.ordered,
+                "linger": spec.linger.mean(),
+            }
+            playable = brokers.PRODUCTS[kind].after_restart or (spec.deduplication_after_restart,)
+            if spec.deduplication_window > 0 and spec.deduplication_after_restart not in playable:
+                raise ScenarioError(
+                    f"NATS, as it is used here, knows the ids of messages that it still holds after a restart, not '{spec.deduplication_after_restart}': "
+                    "say 'stored', or use broker='embedded'",
+                    "broker.deduplication_after_restart",
+                )
+            self.broker = {**shared, "kind": kind, "run": folder.run, "url": None if broker in BROKERS else broker}
+            if brokers.PRODUCTS[kind].process:
+                self.broker_process = shared
+
+    def start(self) -> None:
+        """Start the servers.
+
+        Raises:
+            StoreFailed: There is no PostgreSQL, or it does not start.
+            BrokerFailed: Likewise, of the broker.
+        """
+        if self.address == "postgres":
+            from simtx.reference.stores.postgres.server import PostgresServer
+
+            for node in self.nodes:
+                self._start_store(node, PostgresServer(self._folder.node(node) / "postgres" if self._keep else None))
+        if self.broker is not None and self.broker["kind"] == "nats" and self.broker["url"] is None:
+            from simtx.reference.brokers.nats_server import NatsServer
+
+            lazy = self.broker["ack"] != "fsync"
+            self._nats = NatsServer(self._folder.path / "nats", token=self._folder.secret().hex(), sync_always=not lazy)
+            self._nats.start()
+            self.broker["url"] = self._nats.url
+
+    def _start_store(self, node: str, server: PostgresServer) -> None:
+        """Start the server of a node; one that has worked here is not made anew, and what is wrong with it is noted."""
+        worked = self._keep and self._folder.has_worked(node)
+        if worked and not (self.cluster(node) / "PG_VERSION").is_file():
+            self.damaged[node] = f"{self.cluster(node)}: the database is missing or empty; {RESTORE}"
+            return
+        self._servers[node] = server
+        try:
+            server.start()
+        except StoreFailed as error:
+            if not worked:
+                raise
+            self.damaged[node] = str(error)
+            del self._servers[node]
+            return
+        if not worked:
+            server.create_database("simtx")
+
+    def cluster(self, node: str) -> Path:
+        """Where a PostgreSQL server of our own keeps the data of a node."""
+        return self._folder.node(node) / "postgres" / "data"
+
+    def missing(self, node: str) -> str:
+        """What is wrong with the file of a node that is working, which it may not notice itself; empty: nothing."""
+        if self._product.file and self._folder.has_worked(node):
+            try:
+                refuse_empty(self._folder.node(node) / self._product.file)
+            except StoreDamaged as error:
+                return str(error)
+        return ""
+
+    def store(self, node: str) -> dict[str, Any]:
+        """What a node has to know of its database.
+
+        Raises:
+            StoreDamaged: It is known not to be there any more.
+        """
+        if node in self.damaged:
+            raise StoreDamaged(self.damaged[node])
+        service = self._scenario.services.get(node)
+        log = service.store.log if service is not None else self._scenario.hub.log
+        spec = {
+            "kind": self.kind,
+            "run": self._folder.run,
+            "service": node,
+            "initial": dict(service.store.initial) if service is not None else {},
+            "serializable": service is not None and service.store.isolation == "serializable",
+            "lock_timeout": service.store.lock_timeout if service is not None else 1.0,
+            "dedup_retention": self._policies.dedup_retention,
+            "create": not self._folder.has_worked(node),
+        }
+        if not self._product.server:
+            return spec | {
+                "path": str(self._folder.node(node) / self._product.file),
+                "lazy_flush": log.lazy_flush,
+                "group": log.flush != "serial",
+            }
+        dsn = self._servers[node].dsn("simtx") if node in self._servers else self.address
+        return spec | {"dsn": dsn, "connections": (service.workers if service is not None else 0) + 5}
+
+    @property
+    def private(self) -> dict[str, dict[str, str]]:
+        """What no file of the run may hold, by part of a node's configuration: addresses with credentials in them."""
+        store = {"dsn": self.address} if without_password(self.address) != self.address else {}
+        url = str(self.broker["url"]) if self.broker is not None else ""
+        broker = {"url": url} if without_password(url) != url else {}
+        return {part: given for part, given in (("store", store), ("broker", broker)) if given}
+
+    def pause_store(self, node: str) -> None:
+        """The database of a node stops answering."""
+        self._servers[node].pause()
+
+    def resume_store(self, node: str) -> None:
+        """The database answers again."""
+        self._servers[node].resume()
+
+    @property
+    def servers(self) -> list[str]:
+        """Nodes whose database is a server of our own."""
+        return list(self._servers)
+
+    @property
+    def owns_broker(self) -> bool:
+        """Whether the broker is a server of our own (the embedded one is a child process like the nodes)."""
+        return self._nats is not None
+
+    def kill_store(self, node: str) -> None:
+        """SIGKILL to the database server of a node."""
+        self._down.add(node)
+        self._servers[node].kill()
+
+    def restart_store(self, node: str) -> None:
+        """Start it again; it recovers."""
+        self._servers[node].start()
+        self._down.discard(node)
+
+    def fallen(self) -> list[str]:
+        """Nodes whose database server has ended though no fault of the run has killed it; it asks each of them, and may wait.
+
+        Raises:
+            StoreFailed: The process that owns one is gone.
+        """
+        return [node for node, server in self._servers.items() if node not in self._down and not server.alive]
+
+    @property
+    def broker_fell(self) -> bool:
+        """Whether the broker's server has ended though no fault of the run has killed it."""
+        return self._nats is not None and _NATS not in self._down and self._nats.pid is None
+
+    def kill_broker(self) -> None:
+        """SIGKILL to the broker's server, if it is ours."""
+        if self._nats is not None:
+            self._down.add(_NATS)
+            self._nats.kill()
+
+    def restart_broker(self) -> None:
+        """Start it again."""
+        if self._nats is not None:
+            self._nats.restart()
+            self._down.discard(_NATS)
+
+    def stop(self) -> None:
+        """End all servers.
+
+        Raises:
+            StoreFailed: Databases could not be put where they are kept; the text says where they are.
+        """
+        problems: list[str] = []
+
+        def end(work: Future[None]) -> None:
+            try:
+                work.result()
+            except StoreFailed as error:
+                problems.append(str(error))
+
+        # each of them, whatever becomes of the others; all at once, since a last checkpoint takes its time
+        with contextlib.ExitStack() as stack, ThreadPoolExecutor(len(self._servers) or 1) as pool:
+            for server in self._servers.values():
+                stack.callback(end, pool.submit(server.stop))
+            if not self._keep and self.address not in STORES:
+                stack.callback(self._drop)
+            if not self._keep and self._nats is None and self.broker is not None and self.broker["url"] is not None:
+                stack.callback(pool.submit(self._drop_stream).result)
+            if self._nats is not None:
+                stack.callback(self._nats.stop)
+        if problems:
+            raise StoreFailed("; ".join(problems))
+
+    def _drop(self) -> None:
+        """Leave nothing of the run on a server that is not ours."""
+        from simtx.reference.stores.postgres.schema import drop_run
+
+        drop_run(self.address, self._folder.run)
+
+    def _drop_stream(self) -> None:
+        from simtx.reference.brokers.nats import drop_run
+
+        asyncio.run(drop_run(self.broker or {}, self._folder.secret()))
+
+
+def check_faults(scenario: Scenario, store: str, broker: str) -> None:
+    """Refuse faults of servers that are not ours to stop.
+
+    Raises:
+        ScenarioError: There is one; the text says what would be right.
+    """
+    kind = stores.kind_of(store)
+    ours = kind is not None and store == kind and stores.PRODUCTS[kind].server
+    for number, fault in enumerate(scenario.faults):
+        if fault.kind == "store-outage" and not ours:
+            raise ScenarioError(
+                "a store outage needs databases of our own: use store='postgres' (SQLite is a file inside the service)",
+                f"faults[{number}]",
+            )
+        outage = fault.kind == "broker-outage" or (fault.kind == "crash" and fault.node == BROKER)
+        if outage and broker not in BROKERS:
+            raise ScenarioError(
+                "a broker outage needs a broker of our own: use broker='embedded' or 'nats'", f"faults[{number}]"
+            )
+
+
+def check_store(store: str) -> StoreKind:
+    """The kind of a store. Refuse what is no store, and a server that is not there or cannot do what a store needs.
+
+    Raises:
+        ScenarioError: It is none; the text says what would help.
+    """
+    kind = stores.kind_of(store)
+    if kind == "postgres" and store != kind:
+        from simtx.reference.stores.postgres.schema import check_dsn
+
+        try:
+            check_dsn(store)
+        except StoreFailed as error:
+            raise ScenarioError(str(error), "store") from None
+    if kind is None:
+        raise ScenarioError(
+            f"there is no store '{without_password(store):.200}'; use 'sqlite', 'postgres', or the DSN of a server (postgresql://user@host/database)",
+            "store",
+        )
+    return kind
+
+
+def check_broker(broker: str) -> BrokerKind:
+    """The kind of a broker. Refuse what is no broker, and a server that is not there.
+
+    Raises:
+        ScenarioError: It is none.
+    """
+    kind = brokers.kind_of(broker)
+    if kind is not None and broker == kind:
+        return kind
+    if kind is None:
+        raise ScenarioError(
+            f"there is no broker '{without_password(broker):.200}'; use 'embedded', 'nats', or the URL of a server (nats://host:4222)",
+            "broker",
+        )
+    try:
+        address = urlsplit(broker)
+        place = (address.hostname or "", address.port or 4222)
+    except ValueError:
+        raise ScenarioError(
+            f"'{without_password(broker):.200}' is no URL of a NATS server; it would look like nats://host:4222",
+            "broker",
+        ) from None
+    try:
+        with socket.create_connection(place, timeout=5):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ScenarioError(
+            f"no NATS server answers at {place[0]:.200}:{place[1]}: {reason}; start one there, or use 'nats'", "broker"
+        ) from None
+    return kind

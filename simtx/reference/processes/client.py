@@ -1,0 +1,262 @@
+"""The client's process: it asks for the transactions of the schedule and waits for the answers.
+
+An open workload keeps to its arrival times, whatever the answers do, so that a slow system is not spared the load that it would have met
+(no coordinated omission). Arrival times are met by a thread of its own, since an event loop's timers are a millisecond coarse.
+
+What a client does when no answer comes is the scenario's (`simtx.scenario.Clients`), as in a simulated run: a request for which there is no
+connection has reached nobody, and is asked for again. Of one that was written to a connection nobody knows whether it was read; it is asked
+for again only if the strategy recognises it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from simtx.metrics import journal
+from simtx.protocols import Outcome
+from simtx.protocols.names import CLIENT
+from simtx.protocols.policies import Backoff
+from simtx.reference.processes.ending import Ending
+from simtx.reference.run_folder.event_log import LogFile, entry_id
+from simtx.reference.run_folder.folder import RunFolder
+from simtx.reference.wire.connection import Connection, Peer, Server
+from simtx.reference.wire.refusals import Refusals
+
+_SOON = 60.0  # seconds between the word to begin and the beginning
+_OUTCOMES = get_args(Outcome)
+
+
+@dataclass(slots=True)
+class _Call:
+    """A client who waits for an answer: when it has asked first, the id of its last entry of the log, and how often it has asked again."""
+
+    tx: int
+    since: float
+    number: int
+    attempt: int = 0
+    unreached: bool = False
+
+
+class Client:
+    """Plays the workload.
+
+    Args:
+        folder: The run's folder.
+        log: Where arrivals and answers go.
+        config: What the launcher has written.
+    """
+
+    def __init__(self, folder: RunFolder, log: LogFile, config: dict[str, Any]) -> None:
+        self._folder = folder
+        self._log = log
+        self._config = config
+        self._secret = folder.secret()
+        self._refusals = Refusals(self._write_refusal)
+        self._loop = asyncio.get_running_loop()
+        self._links: dict[str, Connection] = {}
+        self._schedule = [json.loads(line) for line in (folder.path / "schedule.jsonl").read_text().splitlines()]
+        self._open: dict[int, _Call] = {}  # those without an answer, by transaction
+        self._backoff = Backoff(*config["backoff"])
+        self._random = random.Random(f"{config['seed']}:{CLIENT}")  # noqa: S311 - jitter, not cryptography
+        self._waiting: set[int] = set()  # those whose user has not lost patience, in a closed workload
+        self._next = 0
+        self.begun = False
+        self.over = False
+        self._horizon: float | None = None
+
+    def link(self, entry: str) -> Connection:
+        """The connection to an entry node."""
+        link = self._links.get(entry)
+        if link is None:
+            link = Connection(CLIENT, self._secret, lambda: self._folder.locate(entry), self.on_frame, expect=entry)
+            self._links[entry] = link
+        return link
+
+    async def connect(self) -> None:
+        """Connect to all entry nodes before the clock starts."""
+        for entry in self._config["entries"]:
+            await self.link(entry).connected(10.0)
+
+    # --- the workload -----------------------------------------------------------------------------------------------------------
+
+    def go(self, origin: float) -> None:
+        """Start: the clock of the run is at zero at this time of `time.monotonic`."""
+        self.begun = True
+        config = self._config
+        self._loop.call_later(max(origin + config["warmup"] - time.monotonic(), 0.0), self._open_window)
+        if config["duration"] is not None:
+            self._loop.call_later(max(origin + config["duration"] - time.monotonic(), 0.0), self._end_of_arrivals)
+        if config["users"]:
+            for number in range(config["users"]):  # a loop's clock is time.monotonic, as the origin's
+                self._loop.call_at(origin + config["think"][number % len(config["think"])], self.arrive)
+        else:
+            threading.Thread(target=self._keep_time, args=(origin,), daemon=True).start()
+
+    def _keep_time(self, origin: float) -> None:
+        for entry in self._schedule:
+            due = origin + entry["at"]
+            while (left := due - time.monotonic()) > 0:
+                time.sleep(left)
+            if self.over:
+                return
+            try:
+                self._loop.call_soon_threadsafe(self.arrive)
+            except RuntimeError:  # the loop is closed: the run was ended
+                return
+
+    def _open_window(self) -> None:
+        self._log.log("open", "", -1)
+
+    def _end_of_arrivals(self) -> None:
+        if not self.over:
+            self.over = True
+            self._log.log("close", "", -1)
+
+    def arrive(self) -> None:
+        """Ask for the next transaction."""
+        if self.over or self._next >= len(self._schedule):
+            return
+        entry = self._schedule[self._next]
+        tx = self._next
+        self._next += 1
+        number = self._log.log("arrive", CLIENT, tx, actor=CLIENT, peer=entry["entry"], detail=entry["detail"])
+        call = self._open[tx] = _Call(tx, self._loop.time(), number)
+        self._ask(call)
+        if self._config["users"]:
+            self._waiting.add(tx)
+            self._loop.call_later(self._config["deadline"], self._goes_on, tx)
+        if self._next == len(self._schedule) and self._config["ends_with_last"]:
+            self._end_of_arrivals()
+
+    def _ask(self, call: _Call) -> None:
+        """Send a request; if there is nobody to take it, or if no answer comes, ask again later."""
+        entry, config = self._schedule[call.tx], self._config
+        to = entry["entry"]
+        call.unreached = not self.link(to).send(
+            {"type": "request", "tx": call.tx, "plan": entry["plan"], "origin": call.number}
+        )
+        wait = self._random.random() * self._backoff.bound(call.attempt)
+        again = config["ask_again"] != "never"
+        if call.unreached:
+            journal.unreached(self._log, call.tx, call.number, to, "down")
+        elif config["insists"]:
+            wait += config["timeout"]
+        else:
+            return
+        left = call.since + config["deadline"] - self._loop.time()
+        if again and wait < left:
+            self._loop.call_later(wait, self._ask_again, call, call.attempt)
+        elif call.unreached:
+            self._loop.call_later(max(left, 0.0), self._give_up, call)
+
+    def _ask_again(self, call: _Call, attempt: int) -> None:
+        if call.tx in self._open and call.attempt == attempt:
+            call.attempt += 1
+            to = self._schedule[call.tx]["entry"]
+            call.number = journal.asked_again(self._log, call.tx, call.number, to, call.attempt)
+            self._ask(call)
+
+    def _give_up(self, call: _Call) -> None:
+        if self._open.pop(call.tx, None) is not None:
+            journal.gave_up(self._log, call.tx, call.number, self._schedule[call.tx]["entry"])
+
+    @property
+    def asking(self) -> int:
+        """Transactions whose requests have reached nobody so far, and that will be asked for again."""
+        if self._config["ask_again"] == "never":
+            return 0
+        return sum(call.unreached for call in self._open.values())
+
+    def on_frame(self, frame: dict[str, Any]) -> None:
+        """An answer."""
+        if frame.get("type") != "answer":
+            return
+        tx = frame.get("tx")
+        if type(tx) is not int or tx not in self._open or frame.get("outcome") not in _OUTCOMES:
+            return
+        call = self._open.pop(tx)
+        if self._loop.time() - call.since > self._config["deadline"]:
+            return
+        self._log.log(
+            "reply", CLIENT, tx, entry_id(frame.get("origin")), actor="network", name=str(frame.get("outcome"))
+        )
+        self._goes_on(tx)
+
+    def _goes_on(self, tx: int) -> None:
+        if tx in self._waiting:
+            self._waiting.discard(tx)
+            think = self._config["think"]
+            self._loop.call_later(think[self._next % len(think)], self.arrive)
+
+    # --- control ----------------------------------------------------------------------------------------------------------------
+
+    def accept(self, peer: Peer) -> Callable[[dict[str, Any]], None]:
+        """The launcher has connected."""
+
+        def handle(frame: dict[str, Any]) -> None:
+            try:
+                self._obey(frame)
+            except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+                self.refused(peer.name, f"malformed frame: {error}")
+                return
+            answer = {"over": self.over, "quiet": not self.asking, "unanswered": len(self._open)}
+            peer.send({"type": "state", "id": frame.get("id"), **answer})
+
+        return handle
+
+    def _obey(self, frame: dict[str, Any]) -> None:
+        """Do what the launcher says."""
+        what = frame.get("do")
+        if what == "go":
+            origin = float(frame["origin"])
+            if self.begun or abs(origin - time.monotonic()) > _SOON:
+                raise ValueError("it begins once, and now")
+            self.go(origin)
+        elif what == "next":  # whatever the schedule says; who hears no answer says it again
+            tx = frame.get("tx", self._next)
+            if type(tx) is not int or not 0 <= tx < len(self._schedule):
+                raise ValueError("there is no such transaction in this run")
+            if tx >= self._next:
+                self._next = tx
+                self.arrive()
+        elif what == "end":
+            self._end_of_arrivals()
+
+    def refused(self, peer: str, reason: str) -> None:
+        """Somebody was not let in."""
+        self._refusals(peer, reason)
+
+    def _write_refusal(self, peer: str, reason: str) -> None:
+        self._log.log("refuse", CLIENT, -1, actor="network", peer=peer, detail=reason)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        self._refusals.close()
+        self.over = True
+        for link in list(self._links.values()):
+            await link.close()
+        self._refusals.close()
+
+
+async def run_client(path: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:
+    """The main coroutine of the client's process."""
+    folder = RunFolder(path)
+    ending = Ending()
+    log = LogFile(folder.node(name) / f"log.{incarnation}.jsonl", incarnation)
+    client = Client(folder, log, config)
+    await client.connect()
+    server = Server(folder.secret(), name, client.accept, client.refused)
+    folder.announce(name, await server.start_as(config))
+    try:
+        await ending.wait()
+    finally:
+        await client.close()
+        await server.close()

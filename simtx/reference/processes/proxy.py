@@ -1,0 +1,470 @@
+"""A network that can be broken: it stands between any two nodes of a run and loses, copies, holds up and cuts what they say to each other.
+
+It is a trusted part of the run: it has the secret, is the server of every sender and a client of every receiver, and sends each frame anew.
+So a frame that it has lost, copied or moved is, for the receiver, a message that was lost, copied or moved, whereas the same done to the
+bytes of a connection is an attack, and ends it (`simtx.reference.wire.connection`). Faults happen to whole frames.
+
+Every direction of a link has a socket and random numbers of its own. The n-th frame of a direction always meets the same numbers, whatever
+happens elsewhere and whichever faults were in force before, so that a run under the same seed is as repeatable as a real one can be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from simtx.errors import ScenarioError
+from simtx.reference.node.timers import Timers
+from simtx.reference.wire.connection import Connection, Frame, Handler, Peer, Place, Server, WireError
+from simtx.reference.wire.refusals import Refusals
+
+Delay: TypeAlias = float | Sequence[float] | Callable[[], float]
+"""Seconds: always the same, or one of these values at random, or what this returns."""
+Link: TypeAlias = tuple[str, str]
+"""From, to."""
+
+CHANCES: Final = ("loss", "duplication", "reorder")
+KINDS: Final = (*CHANCES, "partition", "delay")
+IN_FLIGHT: Final = 100_000
+"""Frames that may be held up at a time; a further one is lost."""
+REORDER_DELAY: Final = 0.005
+"""Seconds, where a link does not say how long a frame takes that is held up or is a copy; an assumption."""
+
+
+def _nothing(*_: object) -> None:
+    """Nobody wants to know."""
+
+
+class FaultyLink:
+    """What happens to the frames of one direction: that of the simulator's links, without the sockets.
+
+    Args:
+        source: Where frames come from.
+        destination: Where they go to.
+        seed: Of the run.
+        loss: Probability that a frame is lost.
+        duplication: Probability that it arrives twice.
+        reorder: Probability that it is held up, so that later ones overtake it.
+        latency: How long every frame takes, beside what the machine takes itself.
+        reorder_delay: How much longer one takes that is held up; also, how much later a copy comes.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        destination: str,
+        seed: int,
+        *,
+        loss: float = 0.0,
+        duplication: float = 0.0,
+        reorder: float = 0.0,
+        latency: Delay = 0.0,
+        reorder_delay: Delay = REORDER_DELAY,
+    ) -> None:
+        self.source = source
+        self.destination = destination
+        self.counts = dict.fromkeys(("passed", "lost", "duplicated", "reordered", "down"), 0)
+        self._events = random.Random(f"{seed}:{source}>{destination}:events")  # noqa: S311 - no secret
+        self._streams = (random.Random(f"{seed}:{source}>{destination}:{n}") for n in itertools.count())  # noqa: S311
+        self._base = {"loss": loss, "duplication": duplication, "reorder": reorder}
+        self._latency = self._sampler(latency)
+        self._extra = self._sampler(reorder_delay)
+        self._added: dict[str, list[float]] = {kind: [] for kind in CHANCES}
+        self._held: list[tuple[Delay | None, Callable[[], float]]] = []
+        self._partitions = 0
+        for kind, value in self._base.items():
+            _probability(kind, value)
+        self._sum_up()
+
+    def add(self, kind: str, probability: float | None = None, delay: Delay | None = None) -> None:
+        """A fault begins; several of a kind add up, as independent ones do.
+
+        Raises:
+            ScenarioError: There is no such fault, or it lacks its size.
+        """
+        if kind == "partition":
+            self._partitions += 1
+        elif kind == "delay":
+            if delay is None:
+                raise ScenarioError("a delay needs 'delay', in seconds")
+            self._held.append((delay, self._sampler(delay)))
+        else:
+            self._added[_known(kind, CHANCES)].append(_probability(kind, probability))
+            self._sum_up()
+
+    def remove(self, kind: str, probability: float | None = None, delay: Delay | None = None) -> None:
+        """A fault is over: the one of this size, or all of its kind if no size is given (of partitions: one).
+
+        Raises:
+            ScenarioError: There is no such kind.
+        """
+        if kind == "partition":
+            self._partitions = max(self._partitions - 1, 0)
+        elif kind == "delay":
+            self._held = [entry for entry in self._held if delay is not None and entry[0] != delay]
+        else:
+            values = self._added[_known(kind, CHANCES)]
+            if probability is None:
+                values.clear()
+            elif probability in values:
+                values.remove(probability)
+            self._sum_up()
+
+    def heal(self) -> None:
+        """All faults are over that were added; what the link is like by itself stays."""
+        self._partitions = 0
+        self._held.clear()
+        for values in self._added.values():
+            values.clear()
+        self._sum_up()
+
+    def fates(self) -> tuple[float, ...]:
+        """Delays of the next frame and of its copy, in seconds; nothing if it is lost."""
+        draw, counts = self._events.random, self.counts
+        lost, copied, moved = draw() < self._loss, draw() < self._duplication, draw() < self._reorder
+        delay, longer, again, later = self._latency(), self._extra(), self._latency(), self._extra()
+        for _, sample in self._held:
+            held = sample()
+            delay += held
+            again += held
+        if self._partitions or lost:
+            counts["lost"] += 1
+            return ()
+        counts["passed"] += 1
+        if moved:
+            counts["reordered"] += 1
+            delay += longer
+        if not copied:
+            return (delay,)
+        counts["duplicated"] += 1
+        return (delay, again + later)
+
+    def _sum_up(self) -> None:
+        self._loss, self._duplication, self._reorder = (
+            _either([self._base[kind], *self._added[kind]]) for kind in CHANCES
+        )
+
+    def _sampler(self, delay: Delay) -> Callable[[], float]:
+        """Draws from a stream of its own, so that one delay does not shift the numbers of another."""
+        choice = next(self._streams).choice
+        if callable(delay):
+            return delay
+        values = [_seconds(value) for value in (delay if isinstance(delay, Sequence) else (delay,))]
+        if not values:
+            raise ScenarioError("a delay needs at least one number of seconds")
+        if len(values) == 1:
+            return lambda: values[0]
+        return lambda: choice(values)
+
+
+class _Passage:
+    """One direction of a link with its sockets: a server for the sender, and a connection to the receiver."""
+
+    def __init__(self, proxy: LinkProxy, link: FaultyLink) -> None:
+        self.link = link
+        self.name = f"{link.source}@{link.destination}"
+        self.server = Server(proxy.secret, self.name, self.accept, proxy.refused)
+        self._proxy = proxy
+        self._peers: dict[str, Peer] = {}
+        self._connections: dict[str, Connection] = {}
+
+    def accept(self, peer: Peer) -> Handler:
+        """The sender, or a helper of it such as ``orders.relay``, has connected."""
+        name, source = peer.name, self.link.source
+        if name != source and not name.startswith(f"{source}."):
+            raise WireError(f"the link {self.name} is that of '{source}'")
+        connection = self._connections.get(name)
+        if connection is None:  # it outlives the peer: what is under way still arrives when the sender has died
+            proxy, destination = self._proxy, self.link.destination
+            connection = self._connections[name] = Connection(
+                name,
+                proxy.secret,
+                lambda: proxy.locate(destination),
+                lambda frame: self._back(name, frame),
+                role=peer.role,
+                expect=destination,
+            )
+        self._peers[name] = peer
+        send = connection.send
+        return lambda frame: self._proxy.carry(self.link, frame, send)
+
+    def _back(self, name: str, frame: Frame) -> None:
+        peer = self._peers.get(name)
+        if peer is not None:
+            self._proxy.carry(self._proxy.reverse(self.link), frame, peer.send)
+
+    def reset(self) -> None:
+        """Break its connections; both sides make new ones."""
+        for peer in self._peers.values():
+            peer.reset()
+        for connection in self._connections.values():
+            connection.reset()
+
+    async def close(self) -> None:
+        """Close its sockets."""
+        await self.server.close()
+        for connection in list(self._connections.values()):
+            await connection.close()
+
+
+class LinkProxy:
+    """Stands between nodes; one process has one for all links.
+
+    Args:
+        secret: The run's secret.
+        links: Directions of links: (from, to), or a `FaultyLink`.
+        locate: Where the node of a name listens; None: not known yet.
+        seed: Of the random numbers.
+        lost: Told of each frame that does not arrive: its link, the frame, and ``down`` if it was the receiver that was not there.
+        refused: Told the address and the reason of every connection that was ended because of what came over it.
+    """
+
+    def __init__(
+        self,
+        secret: bytes,
+        links: Iterable[Link | FaultyLink],
+        locate: Callable[[str], Place | None],
+        seed: int = 1,
+        *,
+        lost: Callable[[FaultyLink, Frame, str], None] = _nothing,
+        refused: Callable[[str, str], None] = _nothing,
+    ) -> None:
+        self.secret = secret
+        self.locate = locate
+        self.refused = refused
+        self._lost = lost
+        self._passages: dict[Link, _Passage] = {}
+        self._timers: Timers | None = None
+        for entry in links:
+            link = entry if isinstance(entry, FaultyLink) else FaultyLink(*entry, seed)
+            self._passages[link.source, link.destination] = _Passage(self, link)
+
+    async def start_as(self, config: Mapping[str, Any]) -> dict[Link, Place]:
+        """Listen where a process of a run does (`Server.start_as`); returns the place of each direction.
+
+        Raises:
+            WireError: It cannot listen there.
+        """
+        self._timers = Timers()
+        return {link: await passage.server.start_as(config) for link, passage in self._passages.items()}
+
+    async def close(self) -> None:
+        """Stop; what is held up is lost."""
+        if self._timers is not None:
+            self._timers.close()
+            self._timers = None
+        await asyncio.gather(*(passage.close() for passage in self._passages.values()))
+
+    @property
+    def in_flight(self) -> int:
+        """Number of frames that are held up."""
+        return 0 if self._timers is None else len(self._timers)
+
+    # --- faults -----------------------------------------------------------------------------------------------------------------
+
+    def set_fault(
+        self,
+        link: Link,
+        kind: str,
+        *,
+        probability: float | None = None,
+        delay: Delay | None = None,
+        reset: bool = False,
+    ) -> None:
+        """A fault begins in one direction of a link.
+
+        Args:
+            link: From, to.
+            kind: ``loss``, ``duplication``, ``reorder``, ``partition`` (everything is lost) or ``delay``.
+            probability: That a frame is hit; of the first three.
+            delay: Seconds that each frame is held up; of a delay.
+            reset: Whether the connections of the link break, too.
+
+        Raises:
+            ScenarioError: There is no such link or fault, or its size is missing or wrong.
+        """
+        passage = self._passage(link)
+        passage.link.add(kind, probability, delay)
+        if reset:
+            passage.reset()
+
+    def clear(
+        self, link: Link, kind: str | None = None, *, probability: float | None = None, delay: Delay | None = None
+    ) -> None:
+        """A fault is over: the one of this size, all of its kind if no size is given, all of them if no kind is given.
+
+        Raises:
+            ScenarioError: There is no such link or fault.
+        """
+        faulty = self._passage(link).link
+        if kind is None:
+            faulty.heal()
+        else:
+            faulty.remove(kind, probability, delay)
+
+    def control(self, frame: Frame) -> Frame:
+        """Do what a control frame says, and give the answer to it; a frame that is wrong in any way changes nothing.
+
+        ``{"do": "fault" | "clear" | "state", "kind": ..., "probability": ..., "delay": ..., "reset": ..., "links": [[from, to], ...]}``;
+        without ``links``, on all of them. The answer has the ``id`` of the question, the type ``state``, or ``error`` and a ``reason``.
+        """
+        answer = {"type": "state", "id": frame.get("id")}
+        try:
+            self._obey(frame)
+        except (ScenarioError, TypeError, ValueError, ArithmeticError) as error:
+            return {**answer, "type": "error", "reason": str(error)}
+        links = [[*pair, passage.link.counts] for pair, passage in self._passages.items()]
+        return {**answer, "quiet": self.in_flight == 0, "working": [], "in_flight": self.in_flight, "links": links}
+
+    def _obey(self, frame: Frame) -> None:
+        what, pairs = frame.get("do"), frame.get("links")
+        kind: Any = frame.get("kind")
+        links = list(self._passages) if pairs is None else [(str(a), str(b)) for a, b in pairs]
+        size = {"probability": frame.get("probability"), "delay": frame.get("delay")}
+        for link in links:
+            self._passage(link)
+        if what == "fault":
+            trial = FaultyLink("", "", 0)  # finds whatever is wrong with it before anything has changed
+            trial.add(kind, **size)
+            for link in links:
+                self.set_fault(link, kind, reset=bool(frame.get("reset")), **size)
+        elif what == "clear":
+            if kind is not None:
+                _known(kind, KINDS)
+            for link in links:
+                self.clear(link, kind, **size)
+        elif what != "state":
+            raise ScenarioError(f"{what!r:.40} is nothing that a proxy does: fault, clear or state")
+
+    def _passage(self, link: Link) -> _Passage:
+        passage = self._passages.get(link)
+        if passage is None:
+            raise ScenarioError(f"there is no link from '{link[0]:.40}' to '{link[1]:.40}'")
+        return passage
+
+    # --- frames -----------------------------------------------------------------------------------------------------------------
+
+    def reverse(self, link: FaultyLink) -> FaultyLink | None:
+        """The other direction, if it is one of the links."""
+        passage = self._passages.get((link.destination, link.source))
+        return passage.link if passage is not None else None
+
+    def carry(self, link: FaultyLink | None, frame: Frame, send: Callable[[Frame], bool]) -> None:
+        """Send a frame on its way, with the faults of that direction."""
+        if link is None:
+            send(frame)
+            return
+        delays = link.fates()
+        if not delays:
+            self._lost(link, frame, "")
+        for delay in delays:
+            if delay <= 0:
+                self._arrive(link, frame, send)
+            elif self._timers is not None and len(self._timers) < IN_FLIGHT:
+                self._timers.call_later(delay, self._arrive, link, frame, send)
+            else:
+                self._lost(link, frame, "full")
+
+    def _arrive(self, link: FaultyLink, frame: Frame, send: Callable[[Frame], bool]) -> None:
+        try:
+            sent = send(frame)
+        except WireError:  # written anew, it is longer than the limit: from somebody who does not write as we do
+            sent = False
+        if not sent:
+            link.counts["down"] += 1
+            self._lost(link, frame, "down")
+
+
+# --- the process --------------------------------------------------------------------------------------------------------------
+
+
+def links_from(config: Mapping[str, Any]) -> list[FaultyLink]:
+    """The links of a proxy process: entries ``[from, to]`` or ``[from, to, {options of FaultyLink}]`` of ``links``, and ``seed``.
+
+    Raises:
+        ScenarioError: An option has a value that cannot be.
+    """
+    return [
+        FaultyLink(source, destination, config["seed"], **(options[0] if options else {}))
+        for source, destination, *options in config["links"]
+    ]
+
+
+async def run_proxy(path: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:
+    """The main coroutine of the proxy's process."""
+    from simtx.reference.processes.ending import Ending
+    from simtx.reference.run_folder.event_log import LogFile, entry_id
+    from simtx.reference.run_folder.folder import RunFolder
+
+    folder = RunFolder(path)
+    ending = Ending()
+    log = LogFile(folder.log(name, incarnation), incarnation)
+
+    def lost(link: FaultyLink, frame: Frame, why: str) -> None:
+        event = frame.get("event")
+        message = event.get("message") if isinstance(event, dict) else None
+        if isinstance(event, dict) and isinstance(message, dict):
+            tx, cause, kind = entry_id(event.get("tx")), entry_id(frame.get("origin")), str(message.get("kind"))
+            log.log(
+                "drop",
+                link.source,
+                -1 if tx is None else tx,
+                cause,
+                actor="network",
+                peer=link.destination,
+                name=kind,
+                detail=why,
+            )
+
+    @Refusals
+    def refused(address: str, reason: str) -> None:
+        log.log("refuse", name, -1, actor="network", peer=address, detail=reason)
+
+    def accept(peer: Peer) -> Handler:
+        def handle(frame: Frame) -> None:
+            peer.send(proxy.control(frame))
+
+        return handle
+
+    secret = folder.secret()
+    proxy = LinkProxy(secret, links_from(config), folder.locate, config["seed"], lost=lost, refused=refused)
+    server = Server(secret, name, accept, refused)
+    try:
+        for (source, destination), place in (await proxy.start_as(config)).items():
+            folder.announce(f"{source}@{destination}", place)
+        folder.announce(name, await server.start_as(config, config["port"]))
+        await ending.wait()
+    finally:
+        await server.close()
+        await proxy.close()
+        refused.close()
+
+
+def _known(kind: object, kinds: Sequence[str]) -> str:
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ScenarioError(f"{kind!r:.40} is no fault of a link: {', '.join(KINDS)}")
+    return kind
+
+
+def _probability(kind: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ScenarioError(f"the probability of {kind} is a number from 0 to 1, not {value!r:.40}")
+    return float(value)
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ScenarioError(f"a delay is a number of seconds from 0, or a list of such numbers, not {value!r:.40}")
+    return float(value)
+
+
+def _either(chances: Iterable[float]) -> float:
+    """Probability that at least one of several independent things happens."""
+    none = 1.0
+    for chance in chances:
+        none *= 1.0 - chance
+    return 1.0 - none

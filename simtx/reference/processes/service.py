@@ -1,0 +1,370 @@
+"""The process of a service, of the relay beside it, or of the hub: sockets, store and broker around a `Node`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from simtx.errors import ProtocolViolation, SimtxError
+from simtx.metrics.entries import Levels
+from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy, bodies
+from simtx.protocols.codec import CodecError, decode_as
+from simtx.protocols.extras import extras
+from simtx.reference.brokers import client as broker_client
+from simtx.reference.brokers.base import BrokerClient, BrokerFailed
+from simtx.reference.node.interventions import Interventions, decided
+from simtx.reference.node.killpoints import KillPoint, KillSwitch
+from simtx.reference.node.node import Node
+from simtx.reference.processes.ending import Ending
+from simtx.reference.run_folder import strategies
+from simtx.reference.run_folder.audit import AuditLog
+from simtx.reference.run_folder.event_log import LogFile, entry_id
+from simtx.reference.run_folder.folder import RunFolder
+from simtx.reference.stores import open_store
+from simtx.reference.wire.connection import Connection, Peer, Server
+from simtx.reference.wire.refusals import Refusals
+from simtx.reference.wire.schema import Partition, PartitionGate, Schema, SchemaError, SchemaTooNew
+
+Frame = dict[str, Any]
+_OF_ORPHANS: Final = ("inquiry", "abort")
+"""Kinds of messages about branches that this run has not begun: a participant asks about each one that it finds, and is told to roll it back."""
+_LAST: Final = 2**53 - 1
+"""The largest number of a transaction."""
+MALFORMED: Final = (
+    SchemaError,
+    SchemaTooNew,
+    CodecError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""Errors of a frame that is well-formed and means nothing."""
+_FACTORS: Final = (1e-3, 1e6)  # how much faster or slower a fault may make a node
+_PAUSE: Final = 0.1  # seconds between two attempts to reach a broker that is away
+
+
+class Service:
+    """One node process.
+
+    Args:
+        folder: The run's folder.
+        name: Name of the process: that of the node, or ``<node>.relay``.
+        incarnation: Number of this incarnation, unique in the run.
+        config: What the launcher has written for it.
+    """
+
+    def __init__(self, folder: RunFolder, name: str, incarnation: int, config: dict[str, Any]) -> None:
+        self.folder = folder
+        self.name = name
+        self.config = config
+        self.node_name: str = config["node"]
+        self.is_relay: bool = config["role"] == "relay"
+        self.incarnation = incarnation
+        self.secret = folder.secret()
+        self.schema = Schema(config["speaks"])
+        self.gate = PartitionGate()
+        self.log = LogFile(folder.node(name) / f"log.{incarnation}.jsonl", incarnation)
+        self.audit = None if self.is_relay else AuditLog(folder.node(name) / "audit.jsonl", self.node_name)
+        self.clients: set[Peer] = set()
+        self.links: dict[str, Connection] = {}
+        self.refusals = Refusals(self._write_refusal)
+        self.ending = Ending()
+        asyncio.get_running_loop().set_exception_handler(self.broken)
+        self.strategy: Strategy = strategies.load(folder.path, config["strategy"])
+        self.node: Node
+
+    async def run(self) -> None:
+        """Recover, listen, work, until asked to stop."""
+        config = self.config
+        create = not self.folder.has_worked(self.node_name)
+        store = open_store({**config["store"], "create": create}, relay=self.is_relay)
+        again = len(list(self.folder.node(self.name).glob("log.*.jsonl"))) > 1  # not the first incarnation
+        broker = None
+        if config["broker"] is not None:
+            broker = broker_client(config["broker"], self.name, self.secret, self.folder)
+            if not again:
+                await broker.connect()
+        policies = _policies(self.strategy, config)
+        self.node = node = Node(
+            self.node_name,
+            self.strategy,
+            policies,
+            log=self.log,
+            audit=self.audit,
+            store=store,
+            broker=broker,
+            send=self.send,
+            answer=self.answer,
+            wake=self.wake,
+            fail=self.ending.fail,
+            wrap=self.schema.wrap,
+            kills=KillSwitch([KillPoint(**point) for point in config["kills"]], self.folder.kills),
+            workers=config["workers"],
+            queue_limit=config["queue_limit"],
+            demand=_demands(self.folder, self.node_name),
+            seed=config["seed"],
+        )
+        node.local.slowness, node.timer_factor = config.get("slow", 1.0), config.get("clock", 1.0)
+        if again:
+            self.log.log("restart", self.node_name, -1, actor="fault", detail=self.name)
+        if self.audit is not None:
+            self.audit.reconcile(store.history())
+        self.interventions = Interventions(node, self.gate)
+        if not self.is_relay:
+            node.heuristics.update(decided(self.folder.audit(self.name)))
+            node.recover()
+        server = Server(self.secret, self.name, self.accept, self.refused)
+        self.folder.announce(self.name, await server.start_as(config, config["port"]))
+        if self.is_relay:
+            node.start_daemons()
+        reaching = asyncio.create_task(self.reach(broker, connected=not again))
+        reaching.add_done_callback(self.reached)
+        sampling = asyncio.create_task(self.sample(config["sample_every"]))
+        sampling.add_done_callback(self.reached)
+        try:
+            if not again:
+                await reaching
+            await self.ending.wait()
+        finally:
+            reaching.cancel()
+            sampling.cancel()
+            node.stop()
+            await server.close()
+            self.refusals.close()
+            for link in self.links.values():
+                await link.close()
+            if broker is not None:
+                await broker.close()
+            store.close()
+            if self.audit is not None:
+                self.audit.close()
+
+    async def sample(self, every: float) -> None:
+        """Write down how much waits here, for the timeline of the run: local transactions for a worker, and the outbox for its relay."""
+        node = self.node
+        logged: dict[str, int] = {}
+        while not self.is_relay and self.config["workers"]:
+            levels = {f"queue_{node.name}": node.local.queued}
+            if self.config["broker"] is not None:
+                with contextlib.suppress(Exception):  # a database that is away costs a sample, not the process
+                    levels[f"relay_{node.name}"] = len(await asyncio.to_thread(node.store.pending_outbox))
+            changed = {name: value for name, value in levels.items() if logged.get(name) != value}
+            if changed:
+                logged.update(changed)
+                self.log.log("level", node.name, -1, detail=Levels(changed).text())
+            await asyncio.sleep(every)
+
+    async def reach(self, broker: BrokerClient | None, *, connected: bool) -> None:
+        """Connect to the broker and take deliveries; at a restart it may be away, and only what needs it waits for it."""
+        while broker is not None and not connected:
+            try:
+                await broker.connect()
+                connected = True
+            except BrokerFailed:
+                await asyncio.sleep(_PAUSE)
+        if broker is not None and not self.is_relay:
+            await broker.subscribe(self.node_name, self.deliver)
+
+    def reached(self, task: asyncio.Task[None]) -> None:
+        """The broker was reached, or refuses us; or nothing can be written down any more."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.ending.fail(error)
+
+    def broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something went wrong where nobody waits for it, such as a log that cannot be written: the process ends."""
+        error = context.get("exception")
+        if isinstance(error, OSError | SimtxError):
+            self.ending.fail(error)
+        else:
+            loop.default_exception_handler(context)
+            self.ending.fail(RuntimeError(f"{type(error).__name__}: {error}"))
+
+    # --- what goes out ----------------------------------------------------------------------------------------------------------
+
+    def link(self, to: str) -> Connection:
+        """The connection to another process; behind the proxy if the run has one."""
+        link = self.links.get(to)
+        if link is None:
+            proxied = self.config["proxied"] and to in self.config["nodes"]
+            where = f"{self.node_name}@{to}" if proxied else to
+            link = Connection(self.name, self.secret, lambda: self.folder.locate(where), _ignore, expect=where)
+            self.links[to] = link
+        return link
+
+    def send(self, message: Message, origin: int) -> None:
+        """Hand a message to the network, which may lose it."""
+        if message.to == self.node_name:
+            asyncio.get_running_loop().call_soon(self.node.receive, message, origin)
+            return
+        if message.to not in self.config["nodes"]:
+            nodes = ", ".join(self.config["nodes"])
+            raise ProtocolViolation(f"{self.node_name} sends to '{message.to}', which is no node; there are {nodes}")
+        self.link(message.to).send({"type": "message", "event": self.schema.pack(message), "origin": origin})
+
+    def answer(self, tx: int, outcome: str, reason: str, origin: int) -> None:
+        """Tell the client, if it is there."""
+        frame = {"type": "answer", "tx": tx, "outcome": outcome, "reason": reason, "origin": origin}
+        for client in self.clients:
+            client.send(frame)
+
+    def wake(self) -> None:
+        """Tell the relay that there are rows."""
+        self.link(f"{self.node_name}.relay").send({"type": "wake"})
+
+    # --- what comes in ----------------------------------------------------------------------------------------------------------
+
+    def accept(self, peer: Peer) -> Callable[[Frame], None]:
+        """Somebody has connected and shown the secret."""
+        handlers: dict[str, Callable[[Frame], object]] = {
+            "message": self.on_message,
+            "request": self.on_request,
+            "wake": self.on_wake,
+            "control": lambda frame: peer.send(self.control(frame)),
+            "operator": lambda frame: self.interventions.take(frame, peer.send),
+        }
+        if peer.name == "client":
+            self.clients.add(peer)
+            peer.closed(lambda: self.clients.discard(peer))
+
+        def handle(frame: Frame) -> None:
+            handler = handlers.get(str(frame.get("type")))
+            try:
+                if handler is None:
+                    raise SchemaError(f"a frame of type {frame.get('type')!r} from {peer.name}")
+                handler(frame)
+            except MALFORMED as error:
+                self.refused(peer.name, f"malformed frame: {error}")
+
+        return handle
+
+    def refused(self, peer: str, reason: str) -> None:
+        """Something came that is not let in: recorded, and nothing else happens."""
+        self.refusals(peer, reason)
+
+    def _write_refusal(self, peer: str, reason: str) -> None:
+        self.log.log("refuse", self.node_name, -1, actor="network", peer=peer, detail=reason)
+        self.node.tell("refuse", -1, peer, reason=reason)
+
+    def on_wake(self, _frame: Frame) -> None:
+        """The service beside has committed outbox rows."""
+        self.node.wake_daemons()
+
+    def on_message(self, frame: Frame) -> None:
+        """A message from another node."""
+        message = self.schema.unpack(frame["event"])
+        last = _LAST if message.kind in _OF_ORPHANS else self.config["transactions"] - 1
+        if type(message.tx) is not int or not 0 <= message.tx <= last:
+            raise SchemaError(f"a message about transaction {message.tx:.6g}, which this run does not have")
+        if message.to != self.node_name or message.sender not in self.config["nodes"]:
+            raise SchemaError("a message to another node, or of nobody")
+        self.node.receive(message, _origin(frame))
+
+    def on_request(self, frame: Frame) -> None:
+        """A request of a client; those of operators are `Interventions`."""
+        tx = frame["tx"]
+        if type(tx) is not int or not 0 <= tx < self.config["transactions"]:
+            raise SchemaError("a request needs the number 'tx' of a transaction of this run")
+        plan = decode_as(Plan, frame["plan"])
+        problem = self._unfit(tx, plan)
+        if problem:
+            raise SchemaError(f"a request with a plan that cannot be played: {problem}")
+        self.node.request(Request(tx, plan), _origin(frame))
+
+    def _unfit(self, tx: int, plan: Plan) -> str:
+        """Why a plan is none that a client of this run has; empty: it may be one."""
+        if not bodies.plan(plan) or plan.tx != tx:
+            return "it has no steps in order"
+        if not set(plan.services()) <= set(self.config["nodes"]):
+            return "a service of it is not in this run"
+        if self.strategy.entry(plan) != self.node_name:
+            return "it begins at another node"
+        return self.strategy.check(plan) or ""
+
+    def deliver(self, delivery: Delivery, origin: int | None, again: bool) -> None:
+        """A delivery of the broker."""
+        if again:
+            message = delivery.message
+            self.log.log("redeliver", "broker", message.tx, origin, peer=message.to, name=message.kind)
+        wrapped = delivery.message
+        lane = Partition(self.node_name, wrapped.tx)
+        admission = self.gate.admit(lane, lambda: self.schema.unwrap(wrapped))
+        if admission.alert:
+            self.log.log("stop", self.node_name, wrapped.tx, origin, actor="host", detail=admission.alert)
+            self.node.tell("stop", wrapped.tx, wrapped.sender, reason=admission.alert)
+        if admission.message is not None:
+            self.node.deliver(Delivery(admission.message, delivery.id), origin)
+
+    def control(self, frame: Frame) -> Frame:
+        """The launcher asks for the state, or injects a fault."""
+        node, what = self.node, frame.get("do")
+        if what == "slow":
+            node.local.slowness = _factor(frame)
+        elif what == "clock":
+            node.timer_factor = _factor(frame)
+        elif what == "disarm":
+            node.kills.points.clear()
+        elif what == "arm":
+            node.kills.points.extend([KillPoint.of(point) for point in frame["kills"]])
+        return {
+            "type": "state",
+            "id": frame.get("id"),
+            "quiet": node.quiet,
+            "resting": node.resting,
+            "working": node.working(),
+            "states": [[tx, state] for tx, state in node.states().items()],
+            "pending": [] if self.is_relay else sorted(node.store.pending_outbox()),
+        }
+
+
+async def run_node(folder: Path, name: str, incarnation: int, config: dict[str, Any]) -> None:
+    """The main coroutine of a service, a relay or a hub."""
+    await Service(RunFolder(folder), name, incarnation, config).run()
+
+
+def _origin(frame: Frame) -> int | None:
+    return entry_id(frame.get("origin"))
+
+
+def _factor(frame: Frame) -> float:
+    factor, (least, most) = float(frame["factor"]), _FACTORS
+    if not least <= factor <= most:
+        raise ValueError(f"a factor is a number from {least:g} to {most:g}")
+    return factor
+
+
+def _policies(strategy: Strategy, config: dict[str, Any]) -> Policies:
+    own = extras(strategy).policies
+    return own if isinstance(own, Policies) else decode_as(Policies, config["policies"])
+
+
+def _ignore(_frame: Frame) -> None:
+    """Nodes do not answer on the connection of the one who sends."""
+
+
+def _no_work(_tx: int, _step: int, _compensation: bool) -> float:
+    return 0.0
+
+
+def _demands(folder: RunFolder, node: str) -> Callable[[int, int, bool], float]:
+    """Seconds of work by transaction and step, as the launcher has drawn them."""
+    path = folder.node(node) / "demands.json"
+    if not path.exists():
+        return _no_work
+    table: dict[str, list[list[float]]] = json.loads(path.read_text())
+
+    def demand(tx: int, step: int, compensation: bool) -> float:
+        rows = table.get(str(step))
+        if rows is None:
+            return 0.0
+        column = rows[1 if compensation else 0]
+        return column[tx % len(column)]
+
+    return demand

@@ -1,0 +1,1 @@
+"""A store on a PostgreSQL server, and the server of a run."""

@@ -1,0 +1,1 @@
+"""What travels between processes: sealed connections, frames, versions of events."""
