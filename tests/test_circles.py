@@ -10,22 +10,7 @@ import networkx as nx
 
 PLOTS = "simtx.report.pictures.accessors"
 """What the `plot` of a result is, for editors alone: results name a class that stands above them."""
-KNOWN = {
-    "simtx.lab": {"exploring", "picture", "widgets"},
-    "simtx.checker": {"exchange", "protocol", "symmetry"},
-    "simtx.simulator": {
-        "broker",
-        "clients",
-        "counted",
-        "faults",
-        "locks",
-        "node",
-        "sampler",
-        "store",
-    }
-    | {"world"},
-    "simtx.experiments": {"compare", "decision", "saved", "frontier", "sensitivity", "sweep"},
-}
+KNOWN = {"simtx.experiments": {"compare", "decision", "saved", "frontier", "sensitivity", "sweep"}}
 """Circles that there are still. A module may leave this list; none may come to it."""
 
 

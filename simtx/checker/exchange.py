@@ -11,7 +11,7 @@ from simtx.checker.renaming import Index, Renaming
 from simtx.protocols import Plan
 
 if TYPE_CHECKING:
-    from simtx.checker.protocol import ProtocolModel
+    from simtx.checker.steps import Steps
 
 Places: TypeAlias = tuple[int, ...]
 Parts: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], int, int]
@@ -30,7 +30,7 @@ def marked(plans: Sequence[Plan]) -> tuple[Plan, ...]:
     )
 
 
-def nodes_by_step(model: ProtocolModel) -> frozenset[str]:
+def nodes_by_step(model: Steps) -> frozenset[str]:
     """Names of the nodes whose machines keep something by step."""
     return frozenset(name for name in model.nodes if model.strategy.machine(name, 0).by_step)
 
@@ -65,9 +65,7 @@ class Exchange:
         rest: The last part of a state.
     """
 
-    def __init__(
-        self, model: ProtocolModel, names: Sequence[tuple[str, ...]], kinds: Sequence[int], places: Places
-    ) -> None:
+    def __init__(self, model: Steps, names: Sequence[tuple[str, ...]], kinds: Sequence[int], places: Places) -> None:
         self.renaming = Renaming(names, places, kinds, nodes_by_step(model))
         self.nodes = (*places, *range(len(places), len(model.nodes)))
         self.locals = Memo(lambda number: model.locals.freeze(self.renaming.node(model.locals.thaw(number))))

@@ -31,7 +31,7 @@ from simtx.checker.words import describe_event
 from simtx.errors import ScenarioError
 
 if TYPE_CHECKING:
-    from simtx.checker.protocol import ProtocolModel
+    from simtx.checker.steps import Steps
 
 #: Representatives that are remembered: a state is reached some five times, mostly soon after the first.
 _KEPT: Final = 100_000
@@ -62,7 +62,7 @@ class Symmetry:
         classes: Participants that are alike, at least two each.
     """
 
-    def __init__(self, model: ProtocolModel) -> None:
+    def __init__(self, model: Steps) -> None:
         self.model = model
         count = model.scope.participants
         self.names = [

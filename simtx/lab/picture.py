@@ -7,7 +7,7 @@ it stands in, so that it can be read in a dark notebook.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from matplotlib.figure import Figure
 
@@ -21,7 +21,7 @@ from simtx.report.catalogue import number as shown
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from simtx.lab.exploring import Explorer
+    from simtx.scenario import Scenario
 
 _SIZE: Final = (9.2, 4.3)
 _TITLE: Final = 95
@@ -36,13 +36,21 @@ _SHADES: Final = {
 }
 
 
-def figure(answer: Answer, explorer: Explorer) -> Figure:
+class Shown(Protocol):
+    """What a picture says of its explorer."""
+
+    scenario: Scenario
+    strategies: list[str]
+    seed: int
+
+
+def figure(answer: Answer, explorer: Shown) -> Figure:
     """The picture as a matplotlib Figure, on white."""
     with style.context():
         return _drawn(answer, explorer)
 
 
-def svg(answer: Answer, explorer: Explorer) -> str:
+def svg(answer: Answer, explorer: Shown) -> str:
     """The picture as SVG for a page."""
 
     def draw() -> Figure:
@@ -52,7 +60,7 @@ def svg(answer: Answer, explorer: Explorer) -> str:
     return page.svg(draw, f"{finding(answer, explorer)}. {answer.status}")
 
 
-def finding(answer: Answer, explorer: Explorer) -> str:
+def finding(answer: Answer, explorer: Shown) -> str:
     """What the picture shows, in a sentence."""
     if answer.problem:
         return "This cannot be played"
@@ -84,14 +92,14 @@ def _time(one: Estimate) -> str:
     return f"{more}{ms / 1000:.3g} s" if ms >= 10_000 else f"{more}{float(f'{ms:.3g}'):,.4g} ms"
 
 
-def subtitle(answer: Answer, explorer: Explorer) -> str:
+def subtitle(answer: Answer, explorer: Shown) -> str:
     """What was played, in a line."""
     runs = f"about {answer.transactions:,} transactions a run, seed {explorer.seed}"
     waits = "".join(f"; a timeout, not speed: {label}, {one}" for label, one in answer.timeouts.items())
     return f"{explorer.scenario.name}: {answer.said or 'as it is'}; {runs}; {answer.status}{waits}"
 
 
-def lines(answer: Answer, explorer: Explorer) -> list[str]:
+def lines(answer: Answer, explorer: Shown) -> list[str]:
     """The same in letters, for a terminal."""
     found = [finding(answer, explorer), subtitle(answer, explorer)]
     for label in explorer.strategies if answer.estimates else ():
@@ -108,7 +116,7 @@ def lines(answer: Answer, explorer: Explorer) -> list[str]:
 # --- drawing --------------------------------------------------------------------------------------------------------------------
 
 
-def _drawn(answer: Answer, explorer: Explorer) -> Figure:
+def _drawn(answer: Answer, explorer: Shown) -> Figure:
     drawn = Figure(figsize=_SIZE)
     title = _folded(finding(answer, explorer), _TITLE)
     drawn.text(0.008, 0.995, title, ha="left", va="top", fontsize=11, fontweight="bold", linespacing=1.05)
@@ -134,7 +142,7 @@ def _folded(line: str, width: int = 125) -> str:
     return "\n".join(textwrap.wrap(line, width))
 
 
-def times(answer: Answer, explorer: Explorer, *, ax: Axes) -> Axes:
+def times(answer: Answer, explorer: Shown, *, ax: Axes) -> Axes:
     """Median and 99 % quantile of the time until the outcome is final."""
     names = explorer.strategies
     known = []
@@ -175,7 +183,7 @@ def times(answer: Answer, explorer: Explorer, *, ax: Axes) -> Axes:
     return ax
 
 
-def outcomes(answer: Answer, explorer: Explorer, *, ax: Axes) -> Axes:
+def outcomes(answer: Answer, explorer: Shown, *, ax: Axes) -> Axes:
     """Shares of the outcomes."""
     names = explorer.strategies
     for row, label in enumerate(names):
@@ -209,7 +217,7 @@ def outcomes(answer: Answer, explorer: Explorer, *, ax: Axes) -> Axes:
     return ax
 
 
-def curve(answer: Answer, explorer: Explorer, *, ax: Axes) -> Axes:
+def curve(answer: Answer, explorer: Shown, *, ax: Axes) -> Axes:
     """One metric over the control that was moved last: points that were played, and the surface between them."""
     control, name = answer.control, answer.state.metric
     if control is None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from simtx.scenario import Broker as BrokerSpec
     from simtx.simulator.actor import Actor
     from simtx.simulator.node import Node
-    from simtx.simulator.world import World
+    from simtx.simulator.surroundings import Surroundings
 
 
 class _Publication:
@@ -57,7 +57,7 @@ class Broker:
         acknowledgement: Likewise, the seconds that storing takes before the broker acks and delivers.
     """
 
-    def __init__(self, world: World, spec: BrokerSpec, linger: Draw, acknowledgement: Draw) -> None:
+    def __init__(self, world: Surroundings, spec: BrokerSpec, linger: Draw, acknowledgement: Draw) -> None:
         self._world = world
         self._env = world.env
         self._spec = spec

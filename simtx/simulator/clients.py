@@ -21,7 +21,7 @@ from simtx.workload.planner import arrivals
 
 if TYPE_CHECKING:
     from simtx.metrics.ledger import TransactionRecord
-    from simtx.simulator.world import World
+    from simtx.simulator.surroundings import Surroundings
 
 
 class _Call:
@@ -51,7 +51,7 @@ class Clients:
         insists: Whether a client asks again that has got no answer.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Surroundings) -> None:
         scenario = world.scenario
         self.over = False
         self.asking: set[int] = set()

@@ -10,7 +10,6 @@ from simtx.metrics.stations import Counts, Locks, Stations
 
 if TYPE_CHECKING:
     from simtx.simulator.node import Node
-    from simtx.simulator.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +42,26 @@ def counted(nodes: Mapping[str, Node], now: float) -> Counted:
     )
 
 
-def stations(world: World, before: Counted, after: Counted, window: float) -> Stations:
-    """What was counted in the measured window."""
+def stations(asked: int, hub: str | None, before: Counted, after: Counted, window: float) -> Stations:
+    """What was counted in the measured window.
+
+    Args:
+        asked: How many transactions were asked for.
+        hub: The node that is the strategy's hub, if it has one.
+        before: What was counted when the window was opened.
+        after: What was counted when it was closed.
+        window: Its length in seconds.
+    """
     nothing, no_locks = Counts(), Locks()
     return Stations(
-        arrivals=world.clients.asked,
+        arrivals=asked,
         queues={name: one.since(before.queues.get(name, nothing)) for name, one in after.queues.items()},
         workers={name: one.since(before.workers.get(name, nothing)) for name, one in after.workers.items()},
         work={name: one - before.work.get(name, 0.0) for name, one in after.work.items()},
         waits={name: one.since(before.waits.get(name, nothing)) for name, one in after.waits.items()},
         locks={name: one.since(before.locks.get(name, no_locks)) for name, one in after.locks.items()},
         logs={
-            ("hub" if name == world.strategy.hub else name): (one - before.logs.get(name, 0.0)) / window
+            ("hub" if name == hub else name): (one - before.logs.get(name, 0.0)) / window
             for name, one in after.logs.items()
             if window
         },

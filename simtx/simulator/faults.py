@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from simtx.simulator.network import Link
     from simtx.simulator.node import Node
     from simtx.simulator.pool import Pool
-    from simtx.simulator.world import World
+    from simtx.simulator.surroundings import Surroundings
 
 
-def injectors(world: World) -> list[Injector]:
+def injectors(world: Surroundings) -> list[Injector]:
     """One for each fault of the scenario."""
     return [Injector(world, planned) for planned in fault_plan(world.scenario, world.strategy)]
 
@@ -37,7 +37,7 @@ class Injector:
         planned: What it is, and whom it hits.
     """
 
-    def __init__(self, world: World, planned: PlannedFault) -> None:
+    def __init__(self, world: Surroundings, planned: PlannedFault) -> None:
         self._world = world
         self._planned = planned
         fault = self.fault = planned.fault

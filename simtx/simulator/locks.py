@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from simtx.protocols import Transact
 
 if TYPE_CHECKING:
-    from simtx.simulator.store import Store
     from simtx.simulator.work import Work
+
+
+class LockTable(Protocol):
+    """The row locks of a store, as far as deadlocks are a matter of them."""
+
+    @property
+    def owners(self) -> dict[str, Work]:
+        """Who has the lock of a key."""
+
+    @property
+    def waiters(self) -> dict[str, deque[Work]]:
+        """Who queues for it."""
 
 
 class Deadlocks:
@@ -24,13 +36,13 @@ class Deadlocks:
 
     def __init__(self, rule: Literal["timeout", "detect", "wait-die"]) -> None:
         self.rule = rule
-        self.stores: list[Store] = []
+        self.stores: list[LockTable] = []
         self.victims = 0
         self.timeouts = 0
-        self._waiting: dict[Work, tuple[Store, str]] = {}  # who waits, and where
+        self._waiting: dict[Work, tuple[LockTable, str]] = {}  # who waits, and where
         self._branches: dict[int, list[Work]] = {}  # branches that wait, by their business transaction
 
-    def begin(self, work: Work, store: Store, key: str) -> None:
+    def begin(self, work: Work, store: LockTable, key: str) -> None:
         """A local transaction queues for a lock."""
         self._waiting[work] = store, key
         if _is_branch(work):

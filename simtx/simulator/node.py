@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from heapq import heappush
 from operator import length_hint
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from simtx.errors import ProtocolViolation
 from simtx.metrics.journal import Journal
@@ -52,8 +52,12 @@ from simtx.simulator.work import Work
 from simtx.workload.by_transaction import Draw
 
 if TYPE_CHECKING:
-    from simtx.simulator.faults import Armed
-    from simtx.simulator.world import World
+    from simtx.metrics.ledger import TransactionRecord
+    from simtx.metrics.trace import TraceRecorder
+    from simtx.protocols import Strategy
+    from simtx.protocols.subjects import Row
+    from simtx.simulator.environment import Environment
+    from simtx.simulator.timers import Timers
 
 _FORGET = Forget()
 _PLAYED_IN_RUN = (
@@ -68,6 +72,69 @@ _PLAYED_IN_RUN = (
     CancelTimer,
     Forget,
 )
+
+
+class Peer(Protocol):
+    """Another node, as far as this one knows it."""
+
+    @property
+    def receive(self) -> Callable[[Message], None]:
+        """Takes a message that arrives from the network."""
+
+
+class Connection(Protocol):
+    """The broker, as far as nodes talk to it."""
+
+    def publish(self, node: Node, actor: Actor, effect: Publish) -> None:
+        """Take a message from a producer's hands."""
+
+    def acknowledge(self, node: Node, tx: int, number: int) -> None:
+        """A delivery needs not come again."""
+
+    def connected(self, consumer: str) -> None:
+        """A consumer is back."""
+
+
+class AimedCrash(Protocol):
+    """A crash aimed at one effect of one transaction."""
+
+    def hits(self, actor: Actor, effect: Effect, row: Row, *, before: bool) -> bool:
+        """Whether this is the place."""
+
+    def strike(self, node: Node) -> None:
+        """Crash the node."""
+
+
+class Surroundings(Protocol):
+    """What a node needs of its world; `World` says what its attributes are."""
+
+    strategy: Strategy
+    env: Environment
+    timers: Timers
+    trace: TraceRecorder | None
+    ledger: Ledger
+    full_log: bool
+    wake_on_commit: bool
+
+    @property
+    def nodes(self) -> Mapping[str, Peer]:
+        """The nodes by name."""
+
+    @property
+    def broker(self) -> Connection | None:
+        """The broker, if the strategy uses one."""
+
+    def broker_or_refuse(self) -> Connection:
+        """The broker; it is an error if there is none."""
+
+    def link(self, source: str, destination: str) -> Link:
+        """The link from one node to another."""
+
+    def lazy_flush(self, node: str) -> float:
+        """Period of the background flush of a node's lazy records, in seconds."""
+
+    def answered(self, record: TransactionRecord, outcome: str) -> None:
+        """A machine answers the client."""
 
 
 class Node:
@@ -118,7 +185,7 @@ class Node:
         "world",
     )
 
-    def __init__(self, world: World, name: str, disk: Disk, jitter: Draw) -> None:
+    def __init__(self, world: Surroundings, name: str, disk: Disk, jitter: Draw) -> None:
         self.world = world
         self.env = world.env
         self.queue = world.env.queue
@@ -149,7 +216,7 @@ class Node:
         self.backlog: list[tuple[Callable[[Any], object], Any]] = []
         self.stalled: list[Work] = []
         self.timer_factor = 1.0
-        self.armed: list[Armed] = []
+        self.armed: list[AimedCrash] = []
         self.undo_draws: list[Draw] = []
 
     # --- what comes in ----------------------------------------------------------------------------------------------------------
@@ -461,7 +528,7 @@ class Node:
         if daemon.alive and not self.paused:
             self._notify(daemon, Timer("wake"))
 
-    def arm(self, armed: Armed) -> None:
+    def arm(self, armed: AimedCrash) -> None:
         """Aim a crash at one effect of one transaction."""
         self.armed.append(armed)
         self.watched = True
@@ -484,7 +551,7 @@ class Node:
             if behind or (position < len(effects) and armed.hits(actor, effects[position], row, before=True)):
                 self.armed.remove(armed)
                 actor.effects, actor.rest, actor.phase = effects, iter(effects[position:]), BUSY
-                armed.strike(self.world.nodes[self.name])
+                armed.strike(self)
                 return True
         return False
 

@@ -10,7 +10,7 @@ from simtx.metrics.timeline import LEVELS, Clock, Timeline
 from simtx.simulator.environment import URGENT
 
 if TYPE_CHECKING:
-    from simtx.simulator.world import World
+    from simtx.simulator.surroundings import Surroundings
 
 
 class Sampler:
@@ -22,7 +22,7 @@ class Sampler:
         world: What to sample.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Surroundings) -> None:
         self._world = world
         self._clock = Clock(world.scenario)
         self._logged: dict[str, float] = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from simtx.metrics.ledger import Ledger
 from simtx.metrics.stations import Station
@@ -22,11 +22,34 @@ from simtx.simulator.replica import Replica
 from simtx.simulator.work import Work
 
 if TYPE_CHECKING:
+    from simtx.metrics.journal import Journal
+    from simtx.simulator.disk import Disk
+    from simtx.simulator.environment import Environment
     from simtx.simulator.locks import Deadlocks
-    from simtx.simulator.node import Node
 
 OUTBOX_LOCK: Final = "~outbox"
 """Name of the lock that stands for the whole outbox (`Transact.serial_outbox`); it comes behind most keys, so that it is taken last."""
+
+
+class Owner(Protocol):
+    """The node of a store, as the store knows it."""
+
+    env: Environment
+    ledger: Ledger
+    journal: Journal | None
+    disk: Disk
+
+    def finish(self, work: Work, status: Status, value: Any) -> None:
+        """A local transaction has ended."""
+
+    def outbox_written(self) -> None:
+        """A local transaction with outbox rows has committed."""
+
+    def buffered(self, since: float) -> bool:
+        """Whether what was written lazily at this time may still be in the memory of a process."""
+
+    def survives(self, since: float) -> bool:
+        """Whether a lazy rollback of this time has reached the store's log by now."""
 
 
 class Store:
@@ -71,7 +94,7 @@ class Store:
 
     def __init__(
         self,
-        node: Node,
+        node: Owner,
         initial: dict[str, float],
         *,
         serializable: bool,

@@ -358,7 +358,7 @@ class World:
                 else float("nan")
                 for name, busy in self._after.busy.items()
             },
-            stations=stations(self, self._before, self._after, window),
+            stations=stations(self.clients.asked, self.strategy.hub, self._before, self._after, window),
             timeline=self.sampler.timeline,
             struck=self.struck,
             services=list(self.scenario.services),

@@ -21,7 +21,7 @@ def test_what_a_killed_launcher_has_left_is_swept_away_and_nothing_else(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     kept = tmp_path / "simtx-checkout"  # a folder of the user's own
     kept.mkdir()
-    code = "from simtx.reference import scratch; p = scratch.make(); p.mkdir(); (p / 'secret').touch(); print(p, flush=True); input()"
+    code = "from simtx.reference.run_folder import scratch; p = scratch.make(); p.mkdir(); (p / 'secret').touch(); print(p, flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:

@@ -1,7 +1,7 @@
 """SQLite as the database of a service: one file, one process that writes it, and the relay's process beside it.
 
 What a server would do is done here: row locks (`locks`), local transactions and prepared branches, for which SQLite has no PREPARE TRANSACTION
-(`sqlite_work`), group commit (`sqlite_writer`), tables and checks of the file (`sqlite_tables`). A second process that wants to own the
+(`work`), group commit (`writer`), tables and checks of the file (`tables`). A second process that wants to own the
 file is refused (`ownership`).
 """
 

@@ -1,0 +1,72 @@
+"""What the parts of a simulated world need of it: the world builds them, and they know it by this alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from simtx.metrics.ledger import Ledger
+    from simtx.metrics.rundata import Struck
+    from simtx.metrics.trace import TraceRecorder
+    from simtx.protocols import Policies, Strategy
+    from simtx.protocols.extras import Extras
+    from simtx.scenario import Scenario
+    from simtx.simulator.environment import Environment
+    from simtx.simulator.network import Link
+    from simtx.simulator.node import Node
+    from simtx.simulator.timers import Timers
+    from simtx.workload.by_transaction import TransactionStreams
+    from simtx.workload.faults import Nesting
+    from simtx.workload.planner import Planner
+    from simtx.workload.streams import Streams
+
+
+class Outages(Protocol):
+    """A broker, as faults and samples know it."""
+
+    def crash(self) -> None:
+        """Stop answering."""
+
+    def restart(self) -> None:
+        """Answer again."""
+
+    def waiting(self) -> Iterator[str]:
+        """For each message that is stored and not yet acknowledged, its consumer."""
+
+
+class Surroundings(Protocol):
+    """A world, as its broker, clients, faults and samples know it; `World` says what its attributes are."""
+
+    scenario: Scenario
+    strategy: Strategy
+    extras: Extras
+    policies: Policies
+    env: Environment
+    streams: Streams
+    by_transaction: TransactionStreams
+    planner: Planner
+    timers: Timers
+    trace: TraceRecorder | None
+    ledger: Ledger
+    nesting: Nesting
+    struck: list[Struck]
+    report: Callable[[float], object] | None
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """The nodes by name."""
+
+    @property
+    def broker(self) -> Outages | None:
+        """The broker, if the strategy uses one."""
+
+    @property
+    def arrivals_over(self) -> bool:
+        """Whether nobody asks for another transaction any more."""
+
+    def link(self, source: str, destination: str) -> Link:
+        """The link from one node to another."""
+
+    def end_of_arrivals(self) -> None:
+        """Nobody asks for another transaction: the measured window ends."""
