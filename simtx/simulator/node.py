@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from simtx.metrics.ledger import TransactionRecord
     from simtx.metrics.trace import TraceRecorder
     from simtx.protocols import Strategy
+    from simtx.protocols.extras import Extras
     from simtx.protocols.subjects import Row
     from simtx.simulator.environment import Environment
     from simtx.simulator.timers import Timers
@@ -109,6 +110,7 @@ class Surroundings(Protocol):
     """What a node needs of its world; `World` says what its attributes are."""
 
     strategy: Strategy
+    extras: Extras
     env: Environment
     timers: Timers
     trace: TraceRecorder | None
