@@ -82,7 +82,7 @@ class Head(c.Structure):
             c.c_int32,
             "over measuring error steps quantities writing nodes slots shared_slots hub entry jitter client_jitter "
             "remote insists again closed_workload thinking deadlocks has_duration bounds "
-            "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up crashes presumes answered beat",
+            "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up crashes presumes answered beat followed",
         ),
         ("request", c.c_int32 * SHAPES),
         ("undo", c.c_int32 * STEPS),
@@ -171,6 +171,10 @@ _INT, _DOUBLE, _ENGINE = c.c_int, c.c_double, c.c_void_p
 SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_new": (_ENGINE, (c.POINTER(Calls),)),
     "engine_free": (None, (_ENGINE,)),
+    "engine_take_learned": (_ENGINE, (_ENGINE,)),
+    "engine_give_learned": (None, (_ENGINE, _ENGINE)),
+    "engine_forget_learned": (None, (_ENGINE,)),
+    "engine_sample": (_INT, (_ENGINE, c.POINTER(_DOUBLE))),
     "engine_head": (c.POINTER(Head), (_ENGINE,)),
     "engine_head_size": (_INT, ()),
     "engine_gauges": (c.POINTER(Gauge), (_ENGINE,)),

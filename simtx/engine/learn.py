@@ -58,7 +58,7 @@ Slots = Mapping[int, int]
 
 
 class Learner:
-    """The automata of all machines of one strategy, in the tables of one engine.
+    """The automata of all machines of one strategy, in the tables of one engine; they can go on to the next one that plays the same.
 
     Args:
         library: The compiled loop.
@@ -105,12 +105,44 @@ class Learner:
         self.pairs: list[tuple[int, int, int]] = []
         self._outcomes: list[_Outcome | None] = []  # of each pair; None for a recovery
         self._followed: dict[tuple[int, str], tuple[int, Machine]] = {}
-        self._initial: set[int] = set()
-        for name in nodes:
-            state = self._state(strategy.machine(name, self.tx))[0]
-            self._initial.add(state)
-            library.engine_initial(engine, self._index[name], state)
-        self.requests = [self._event(Request(self.tx, plan)) for plan in plans(self.tx)]
+        self._tables = 0
+        self._canonical = plans(self.tx)  # keeps the opaque values alive that `slots` tells apart
+        self._initial = {name: self._state(strategy.machine(name, self.tx))[0] for name in nodes}
+        self._begin()
+        self.requests = [self._event(Request(self.tx, plan)) for plan in self._canonical]
+
+    def _begin(self) -> None:
+        for name, state in self._initial.items():
+            self._library.engine_initial(self._engine, self._index[name], state)
+
+    # --- from run to run ------------------------------------------------------------------------------------------------------------
+
+    def detach(self) -> None:
+        """Leave an engine, with all that was learned in it."""
+        self._tables = self._library.engine_take_learned(self._engine) or 0
+        self._engine = 0
+        self._followed.clear()
+
+    def attach(self, engine: int) -> None:
+        """Go on in another engine, which has not begun yet."""
+        self._engine = engine
+        self._library.engine_give_learned(engine, self._tables)
+        self._tables = 0
+        self._begin()
+
+    @property
+    def detached(self) -> bool:
+        """Whether it can be attached to an engine."""
+        return bool(self._tables)
+
+    def __del__(self) -> None:
+        tables, self._tables = getattr(self, "_tables", 0), 0
+        if tables:
+            self._library.engine_forget_learned(tables)
+
+    def entry(self) -> set[str]:
+        """Where requests arrive."""
+        return {self._strategy.entry(plan) for plan in self._canonical}
 
     # --- what C calls -------------------------------------------------------------------------------------------------------------
 
@@ -159,7 +191,7 @@ class Learner:
         known = self._machines[state]
         place = tx, known.node
         before, machine = self._followed.get(place, (-1, known))
-        if state in self._initial:
+        if state in self._initial.values():
             machine = self._strategy.machine(known.node, self.tx)
         elif before != state:  # it has recovered
             machine = known.clone()
@@ -171,7 +203,7 @@ class Learner:
                 f"{DIFFER}: a {known.role or 'machine'} that is '{known.state}' did otherwise at '{kind}' in transaction {tx:,} "
                 "than when it was learned"
             )
-        if following in self._initial:
+        if following in self._initial.values():
             self._followed.pop(place, None)
         else:
             self._followed[place] = following, machine
@@ -416,6 +448,8 @@ class Learner:
         rows = []
         for number, (state, event, following) in enumerate(self.pairs):
             then, taken = self._machines[following], self._library.engine_taken(self._engine, number)
+            if not taken:
+                continue  # met in an earlier run only
             if state < 0:
                 rows.append((then.role, then.initial, "recovery", then.state, taken))
             else:

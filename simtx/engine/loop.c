@@ -272,10 +272,30 @@ typedef struct {
   int64_t transactions, in_doubt_open, locks_open, unpublished, redelivered, lost, next_parcel, parcels;
   int32_t over, measuring, error, steps, quantities, writing, nodes, slots, shared_slots, hub, entry, jitter, client_jitter;
   int32_t remote, insists, again, closed_workload, thinking, deadlocks, has_duration, bounds;
-  int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up, crashes, presumes, answered, beat;
+  int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up, crashes, presumes, answered, beat, followed;
   int32_t request[SHAPES], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
   double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout;
 } Head;
+
+/* What was learned of the machines: it outlives an engine, and goes to the next one that plays the same scenario under the same strategy. */
+typedef struct {
+  int32_t *table, states, state_room, events, event_room; /* the transition of a state and an event, -1: it was not met */
+  uint8_t *is_initial;
+  int32_t *event_node, *state_ids; /* state_ids: how many ids of deliveries a machine holds in a state */
+  int32_t (*delivery)[IDS + 1]; /* by message and id: the event that it is delivered */
+  Transition *transition;
+  int32_t transitions, transition_room;
+  Effect *program;
+  int32_t programs, program_room;
+  Operation *operation;
+  int32_t operations, operation_room;
+  Template *template;
+  int32_t templates, template_room;
+  int32_t timer_event[TIMERS];
+  double *number; /* constants of programs */
+  int32_t numbers, number_room;
+  int32_t row_keys; /* how many idempotency rows a transaction may have */
+} Learned;
 
 struct Engine {
   Head head;
@@ -292,7 +312,7 @@ struct Engine {
   double *residuals;
   int64_t *order;
   uint32_t *rows;
-  int32_t row_room, row_keys;
+  int32_t row_room;
   Gauge gauge[QUANTITIES];
   Node node[NODES];
   Link *link;
@@ -301,22 +321,7 @@ struct Engine {
   int32_t keys, key_room;
   Page *page;
   int64_t pages, page_room;
-  /* learned */
-  int32_t *table, states, state_room, events, event_room;
-  uint8_t *is_initial;
-  int32_t *event_node, *state_ids; /* state_ids: how many ids of deliveries a machine holds in a state */
-  int32_t (*delivery)[IDS + 1]; /* by message and id: the event that it is delivered */
-  Transition *transition;
-  int32_t transitions, transition_room;
-  Effect *program;
-  int32_t programs, program_room;
-  Operation *operation;
-  int32_t operations, operation_room;
-  Template *template;
-  int32_t templates, template_room;
-  int32_t timer_event[TIMERS];
-  double *number; /* constants of programs */
-  int32_t numbers, number_room;
+  Learned learned;
   int32_t book[4096], books; /* slots whose operations add, by step */
   Lane **lane;
   int32_t lanes;
@@ -812,7 +817,7 @@ static void ring(Engine *E, Token *token) {
   actor->timer[kind] = NULL;
   actor->timers--;
   if (actor->is_relay) relay_rings(E, actor, kind);
-  else notify(E, actor, E->timer_event[kind], -1);
+  else notify(E, actor, E->learned.timer_event[kind], -1);
 }
 
 static void tick(Engine *E, Lane *lane) {
@@ -1095,7 +1100,7 @@ static void served(Engine *E, Work *work) {
 
 /* A worker begins on it, and its outbox rows, if it will have any, are numbered. */
 static void begin_rows(Engine *E, Work *work) {
-  Template *template = &E->template[work->template];
+  Template *template = &E->learned.template[work->template];
   Node *node = &E->node[work->node];
   int rows = template->accepted_rows > template->refused_rows ? template->accepted_rows : template->refused_rows;
   if (template->type == TRANSACT && !node->at_commit && rows) {
@@ -1295,18 +1300,18 @@ static void acquire(Engine *E, Work *work);
 static void release(Engine *E, Work *work);
 static void drop(Engine *E, Work *work, int status);
 
-static inline int is_branch(Engine *E, Work *work) { return E->template[work->template].type != TRANSACT; }
+static inline int is_branch(Engine *E, Work *work) { return E->learned.template[work->template].type != TRANSACT; }
 
 static int operation_key(Engine *E, Work *work, Operation *operation) { return key_of(E, work->tx, operation->key); }
 
 static void lockable(Engine *E, Work *work) {
-  Template *template = &E->template[work->template];
+  Template *template = &E->learned.template[work->template];
   Node *node = &E->node[work->node];
   Work *branch = open_of(E, work->tx, work->node);
   work->keys = 0;
   int count = work->no_operations ? 0 : template->count;
   for (int i = 0; i < count; i++) {
-    Operation *operation = &E->operation[template->operations + i];
+    Operation *operation = &E->learned.operation[template->operations + i];
     if (!(operation->kind == ADD || operation->kind == SET || (operation->kind == READ && node->serializable))) continue;
     int key = operation_key(E, work, operation), known = 0;
     for (int j = 0; j < work->keys; j++) known |= work->locked[j] == key;
@@ -1566,10 +1571,10 @@ static int changed_at(Work *work, int key) {
 }
 
 static int play_operations(Engine *E, Work *work) {
-  Template *template = &E->template[work->template];
+  Template *template = &E->learned.template[work->template];
   int count = work->no_operations ? 0 : template->count;
   for (int i = 0; i < count; i++) {
-    Operation *operation = &E->operation[template->operations + i];
+    Operation *operation = &E->learned.operation[template->operations + i];
     if (operation->kind == REFUSE) return 0;
     int key = operation_key(E, work, operation), at = changed_at(work, key);
     Key *row = &E->key[key];
@@ -1620,7 +1625,7 @@ static void end_work(Engine *E, Work *work) { /* nobody will come back to it */
 static void finish(Engine *E, Work *work, int status, int value) {
   if (work->epoch >= 0) release_worker(E, work);
   Actor *actor = work->actor;
-  Template *template = &E->template[work->template];
+  Template *template = &E->learned.template[work->template];
   Place *place = template->type == TRANSACT ? NULL : find_place(E, work->tx, work->node);
   if (!(place && (place->prepared == work || place->open == work))) end_work(E, work);
   if (!actor->alive || actor->gen != work->gen) return;
@@ -1659,7 +1664,7 @@ static void drop(Engine *E, Work *work, int status) {
 }
 
 static void refuse(Engine *E, Work *work) {
-  Template *template = &E->template[work->template];
+  Template *template = &E->learned.template[work->template];
   work->status = REFUSED;
   work->changes = 0;
   if (template->type == TRANSACT && template->has_refused) {
@@ -1687,7 +1692,7 @@ static void harden(Engine *E, Work *work) {
   work->forced = 1;
   if (disk->instant) {
     note_instant(E, disk);
-    if (E->template[work->template].type == PREPARE) hold(E, work);
+    if (E->learned.template[work->template].type == PREPARE) hold(E, work);
     durable(E, work);
     return;
   }
@@ -1713,7 +1718,7 @@ static void show_row(Node *node, Row *row) {
 
 /* The outbox rows of a local transaction appear, in the order of their numbers, and the relay is woken if the strategy wants it. */
 static void commit_rows(Engine *E, Work *work, int refused) {
-  Template *template = &E->template[work->template];
+  Template *template = &E->learned.template[work->template];
   Node *node = &E->node[work->node];
   int count = refused ? template->refused_rows : template->accepted_rows;
   if (!count) return;
@@ -1731,7 +1736,7 @@ static void commit_rows(Engine *E, Work *work, int refused) {
 }
 
 static void commit_work(Engine *E, Work *work) {
-  Template *template = &E->template[work->template];
+  Template *template = &E->learned.template[work->template];
   Node *node = &E->node[work->node];
   Transaction *T = record(E, work->tx);
   if (T) T->forced++;
@@ -1778,7 +1783,7 @@ static void prepared(Engine *E, Work *work) {
 }
 
 static void durable(Engine *E, Work *work) {
-  Template *template = &E->template[work->template];
+  Template *template = &E->learned.template[work->template];
   int known;
   if (template->type != TRANSACT) {
     prepared(E, work);
@@ -1793,7 +1798,7 @@ static void durable(Engine *E, Work *work) {
 }
 
 static void run_at_once(Engine *E, Work *work) {
-  Template *template = &E->template[work->template];
+  Template *template = &E->learned.template[work->template];
   if (play_operations(E, work)) {
     work->row = template->accepted;
     if (!work->changes && template->key < 0 && !template->accepted_rows) {
@@ -1825,7 +1830,7 @@ static void merge(Engine *E, Work *branch, Work *work) {
   }
   branch->locked_from += work->locked_from;
   branch->steps |= work->steps;
-  if (E->template[work->template].type == PREPARE) {
+  if (E->learned.template[work->template].type == PREPARE) {
     work->keys = branch->keys;
     memcpy(work->locked, branch->locked, (size_t)branch->keys * sizeof(int32_t));
     work->locked_from = branch->locked_from;
@@ -1838,7 +1843,7 @@ static void merge(Engine *E, Work *branch, Work *work) {
 }
 
 static void evaluate(Engine *E, Work *work) {
-  Template *template = &E->template[work->template];
+  Template *template = &E->learned.template[work->template];
   Work *branch = open_of(E, work->tx, work->node);
   if (branch) {
     work->changes = branch->changes;
@@ -1873,7 +1878,7 @@ static void evaluate(Engine *E, Work *work) {
 }
 
 static void run_work(Engine *E, Work *work) {
-  Template *template = &E->template[work->template];
+  Template *template = &E->learned.template[work->template];
   Node *node = &E->node[work->node];
   if (template->key >= 0) {
     int known = row_of(E, node, work->tx, template->key);
@@ -1894,7 +1899,7 @@ static void run_work(Engine *E, Work *work) {
     else evaluate(E, work);
     return;
   }
-  if (!work->no_operations && template->count && E->operation[template->operations].kind == REFUSE) {
+  if (!work->no_operations && template->count && E->learned.operation[template->operations].kind == REFUSE) {
     refuse(E, work);
     return;
   }
@@ -1903,7 +1908,7 @@ static void run_work(Engine *E, Work *work) {
 }
 
 static void commit_prepared(Engine *E, Work *branch) {
-  Template *template = &E->template[branch->template];
+  Template *template = &E->learned.template[branch->template];
   Node *node = &E->node[branch->node];
   take_prepared(E, branch);
   if (template->type == PREPARE) {
@@ -1991,7 +1996,7 @@ static int second_phase(Engine *E, Actor *actor, int commit, int forced) {
 }
 
 static void submit_work(Engine *E, Actor *actor, int number) {
-  Template *template = &E->template[number];
+  Template *template = &E->learned.template[number];
   Transaction *T = record(E, actor->tx);
   Work *work = new_work(E);
   work->actor = actor;
@@ -2066,7 +2071,7 @@ static void notify(Engine *E, Actor *actor, int32_t event, int64_t id) {
 }
 
 static void receive(Engine *E, int64_t tx, int32_t event) {
-  int node = E->event_node[event];
+  int node = E->learned.event_node[event];
   if (!E->node[node].up) return;
   Actor *actor = actor_of(E, tx, node);
   if (!actor) actor = spawn(E, tx, node);
@@ -2252,7 +2257,7 @@ static void store_message(Engine *E, Publication *publication) {
   int32_t event = publication->event;
   if (!is_duplicate(E, tx, event)) {
     Parcel *parcel = new_parcel(E);
-    *parcel = (Parcel){.id = E->head.next_parcel++, .tx = tx, .event = event, .node = E->event_node[event], .stored = E->head.now};
+    *parcel = (Parcel){.id = E->head.next_parcel++, .tx = tx, .event = event, .node = E->learned.event_node[event], .stored = E->head.now};
     Parcel **bucket = &E->parcel[parcel->id & (BUCKETS - 1)];
     parcel->next = *bucket;
     *bucket = parcel;
@@ -2476,28 +2481,28 @@ EXPORT void engine_start_relay(Engine *E, int number, double interval, int batch
 }
 
 /* Transactions whose transitions are played on the real machines, too. */
-static int is_sampled(int64_t tx) { return tx < 16 || !(tx & 1023); }
+static int is_sampled(Engine *E, int64_t tx) { return tx < E->head.followed || !(tx & 1023); }
 
 static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
   if (id >= 0) { /* a delivery: which of those it knows already, or another one */
-    int which = 0, held = E->state_ids[actor->state];
+    int which = 0, held = E->learned.state_ids[actor->state];
     while (which < held && actor->id[which] != id) which++;
     if (which == held) which = NEW_ID;
-    int32_t delivered = E->delivery[event][which];
+    int32_t delivered = E->learned.delivery[event][which];
     if (delivered < 0) {
       delivered = ASK(E, delivery(event, which));
       if (delivered < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
-      E->delivery[event][which] = delivered;
+      E->learned.delivery[event][which] = delivered;
     }
     event = delivered;
   }
-  int32_t number = E->table[(int64_t)actor->state * E->event_room + event];
+  int32_t number = E->learned.table[(int64_t)actor->state * E->learned.event_room + event];
   if (number < 0) {
     number = ASK(E, learn(actor->state, event));
     if (number < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
   }
-  if (is_sampled(actor->tx) && ASK(E, replay(actor->tx, number, actor->state, event)) < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
-  Transition *transition = &E->transition[number];
+  if (is_sampled(E, actor->tx) && ASK(E, replay(actor->tx, number, actor->state, event)) < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
+  Transition *transition = &E->learned.transition[number];
   transition->taken++;
   actor->state = transition->state;
   actor->pc = transition->start;
@@ -2521,13 +2526,13 @@ static void go_on(Engine *E, Actor *actor) {
   int64_t tx = actor->tx;
   while (!H->error) {
     while (actor->pc < actor->end && !H->error) {
-      Effect *program = &E->program[actor->pc++];
+      Effect *program = &E->learned.program[actor->pc++];
       int a = program->a;
       Transaction *T = record(E, tx);
       switch (program->op) {
       case DO_SEND: {
         if (T) T->messages++;
-        Link *link = link_of(E, actor->node, E->event_node[a]);
+        Link *link = link_of(E, actor->node, E->learned.event_node[a]);
         transmit(E, link, MESSAGE, NULL, tx << 24 | a, tx);
         break;
       }
@@ -2548,7 +2553,7 @@ static void go_on(Engine *E, Actor *actor) {
           return;
         }
         break;
-      case DO_SET_TIMER: set_timer(E, actor, a, E->number[program->b], E->number[program->c]); break;
+      case DO_SET_TIMER: set_timer(E, actor, a, E->learned.number[program->b], E->learned.number[program->c]); break;
       case DO_CANCEL_TIMER:
         if (actor->timer[a]) {
           actor->timer[a]->owner = NULL;
@@ -2605,7 +2610,7 @@ static void go_on(Engine *E, Actor *actor) {
       actor->phase = IDLE;
       if (!actor->alive) {
         recycle(E, actor);
-      } else if (!actor->timers && E->is_initial[actor->state] && tx >= 0) {
+      } else if (!actor->timers && E->learned.is_initial[actor->state] && tx >= 0) {
         free_it(E, actor);
         recycle(E, actor);
       }
@@ -2672,9 +2677,9 @@ EXPORT int engine_run(Engine *E) {
     case DELIVER: {
       int64_t tx = entry.number >> 24;
       int32_t event = (int32_t)(entry.number & 0xFFFFFF);
-      if (!E->node[E->event_node[event]].up) break;
-      Actor *actor = actor_of(E, tx, E->event_node[event]);
-      notify(E, actor ? actor : spawn(E, tx, E->event_node[event]), event, (int64_t)(intptr_t)entry.thing);
+      if (!E->node[E->learned.event_node[event]].up) break;
+      Actor *actor = actor_of(E, tx, E->learned.event_node[event]);
+      notify(E, actor ? actor : spawn(E, tx, E->learned.event_node[event]), event, (int64_t)(intptr_t)entry.thing);
       break;
     }
     case ACKNOWLEDGED: acknowledged(E, entry.number); break;
@@ -2902,16 +2907,16 @@ EXPORT void engine_restart(Engine *E, int number) {
       if (records == 255) { fail(E, 12); break; }
       what[records++] = one->what;
     }
-    if (place->prepared && E->template[place->prepared->template].type == PREPARE) what[records++] = E->template[place->prepared->template].record;
+    if (place->prepared && E->learned.template[place->prepared->template].type == PREPARE) what[records++] = E->learned.template[place->prepared->template].record;
     Transaction *T = record(E, known[i]);
     Actor *actor = spawn(E, known[i], number);
     if (T) T->actors--; /* it was never taken off */
     int32_t transition = ASK(E, recover(number, records, what));
     if (transition < 0) { fail(E, 3); break; }
     actor->phase = BUSY;
-    actor->state = E->transition[transition].state;
-    actor->pc = E->transition[transition].start;
-    actor->end = E->transition[transition].end;
+    actor->state = E->learned.transition[transition].state;
+    actor->pc = E->learned.transition[transition].start;
+    actor->end = E->learned.transition[transition].end;
     go_on(E, actor);
   }
   free(known);
@@ -3038,12 +3043,41 @@ EXPORT Engine *engine_new(const Calls *calls) {
   return E;
 }
 
+static void free_learned(Learned *learned) {
+  void *all[] = {learned->table, learned->is_initial, learned->event_node, learned->state_ids, learned->delivery, learned->transition,
+                 learned->program, learned->operation, learned->template, learned->number};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
 EXPORT void engine_free(Engine *E) {
   for (int i = 0; i < E->slab_count; i++) free(E->slabs[i]);
-  void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->table,
-                 E->is_initial, E->event_node, E->state_ids, E->delivery, E->transition, E->program, E->operation, E->template, E->number, E->place};
+  void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->place};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+  free_learned(&E->learned);
   free(E);
+}
+
+/* Take from an engine what it has learned, for another one; it cannot play any more. */
+EXPORT Learned *engine_take_learned(Engine *E) {
+  Learned *learned = malloc(sizeof *learned);
+  if (!learned) return NULL;
+  *learned = E->learned;
+  memset(&E->learned, 0, sizeof E->learned);
+  return learned;
+}
+
+/* Give it to an engine that has not begun. */
+EXPORT void engine_give_learned(Engine *E, Learned *learned) {
+  free_learned(&E->learned);
+  E->learned = *learned;
+  free(learned);
+  for (int i = 0; i < E->learned.transitions; i++) E->learned.transition[i].taken = 0;
+  while (E->row_room < E->learned.row_keys) E->row_room *= 2;
+}
+
+EXPORT void engine_forget_learned(Learned *learned) {
+  free_learned(learned);
+  free(learned);
 }
 
 #ifndef SOURCE
@@ -3195,84 +3229,84 @@ static void resize_table(Engine *E, int states, int events) {
   int32_t *table = malloc((size_t)states * (size_t)events * sizeof(int32_t));
   if (!table) abort();
   for (int64_t i = 0; i < (int64_t)states * events; i++) table[i] = -1;
-  for (int i = 0; i < E->states; i++)
-    if (E->event_room) memcpy(table + (int64_t)i * events, E->table + (int64_t)i * E->event_room, (size_t)E->event_room * sizeof(int32_t));
-  free(E->table);
-  E->table = table;
-  E->state_ids = realloc(E->state_ids, (size_t)states * sizeof(int32_t));
-  E->delivery = realloc(E->delivery, (size_t)events * sizeof *E->delivery);
-  if (!E->state_ids || !E->delivery) abort();
-  E->is_initial = realloc(E->is_initial, (size_t)states);
-  E->event_node = realloc(E->event_node, (size_t)events * sizeof(int32_t));
-  if (!E->is_initial || !E->event_node) abort();
-  E->state_room = states;
-  E->event_room = events;
+  for (int i = 0; i < E->learned.states; i++)
+    if (E->learned.event_room) memcpy(table + (int64_t)i * events, E->learned.table + (int64_t)i * E->learned.event_room, (size_t)E->learned.event_room * sizeof(int32_t));
+  free(E->learned.table);
+  E->learned.table = table;
+  E->learned.state_ids = realloc(E->learned.state_ids, (size_t)states * sizeof(int32_t));
+  E->learned.delivery = realloc(E->learned.delivery, (size_t)events * sizeof *E->learned.delivery);
+  if (!E->learned.state_ids || !E->learned.delivery) abort();
+  E->learned.is_initial = realloc(E->learned.is_initial, (size_t)states);
+  E->learned.event_node = realloc(E->learned.event_node, (size_t)events * sizeof(int32_t));
+  if (!E->learned.is_initial || !E->learned.event_node) abort();
+  E->learned.state_room = states;
+  E->learned.event_room = events;
 }
 
 EXPORT int engine_state(Engine *E, int is_initial, int ids) {
-  if (E->states == E->state_room) resize_table(E, E->state_room ? 2 * E->state_room : 128, E->event_room ? E->event_room : 128);
-  E->is_initial[E->states] = (uint8_t)is_initial;
-  E->state_ids[E->states] = ids;
-  return E->states++;
+  if (E->learned.states == E->learned.state_room) resize_table(E, E->learned.state_room ? 2 * E->learned.state_room : 128, E->learned.event_room ? E->learned.event_room : 128);
+  E->learned.is_initial[E->learned.states] = (uint8_t)is_initial;
+  E->learned.state_ids[E->learned.states] = ids;
+  return E->learned.states++;
 }
 
 EXPORT int engine_event(Engine *E, int node) {
-  if (E->events == E->event_room) resize_table(E, E->state_room ? E->state_room : 128, E->event_room ? 2 * E->event_room : 128);
-  E->event_node[E->events] = node;
-  for (int i = 0; i <= IDS; i++) E->delivery[E->events][i] = -1;
-  return E->events++;
+  if (E->learned.events == E->learned.event_room) resize_table(E, E->learned.state_room ? E->learned.state_room : 128, E->learned.event_room ? 2 * E->learned.event_room : 128);
+  E->learned.event_node[E->learned.events] = node;
+  for (int i = 0; i <= IDS; i++) E->learned.delivery[E->learned.events][i] = -1;
+  return E->learned.events++;
 }
 
 EXPORT void engine_initial(Engine *E, int node, int state) { E->node[node].initial = state; }
-EXPORT void engine_timer(Engine *E, int kind, int event) { E->timer_event[kind] = event; }
+EXPORT void engine_timer(Engine *E, int kind, int event) { E->learned.timer_event[kind] = event; }
 
 EXPORT int engine_number(Engine *E, double number) {
-  GROW(E->number, E->numbers, E->number_room, 1)
-  E->number[E->numbers] = number;
-  return E->numbers++;
+  GROW(E->learned.number, E->learned.numbers, E->learned.number_room, 1)
+  E->learned.number[E->learned.numbers] = number;
+  return E->learned.numbers++;
 }
 
 EXPORT int engine_program(Engine *E, int op, int a, int b, int c) {
-  GROW(E->program, E->programs, E->program_room, 1)
-  E->program[E->programs] = (Effect){op, a, b, c};
-  return E->programs++;
+  GROW(E->learned.program, E->learned.programs, E->learned.program_room, 1)
+  E->learned.program[E->learned.programs] = (Effect){op, a, b, c};
+  return E->learned.programs++;
 }
 
 /* What a machine does when it recovers: a transition from nowhere. */
 EXPORT int engine_recovery(Engine *E, int next, int start, int end) {
-  GROW(E->transition, E->transitions, E->transition_room, 1)
-  E->transition[E->transitions] = (Transition){.state = next, .start = start, .end = end};
-  return E->transitions++;
+  GROW(E->learned.transition, E->learned.transitions, E->learned.transition_room, 1)
+  E->learned.transition[E->learned.transitions] = (Transition){.state = next, .start = start, .end = end};
+  return E->learned.transitions++;
 }
 
 EXPORT int engine_transition(Engine *E, int state, int event, int next, int start, int end, int ids, const int32_t *id) {
-  GROW(E->transition, E->transitions, E->transition_room, 1)
-  E->transition[E->transitions] = (Transition){.state = next, .start = start, .end = end, .ids = ids};
-  for (int i = 0; i < ids && i < IDS; i++) E->transition[E->transitions].id[i] = id[i];
-  if (state < 0 || state >= E->states || event < 0 || event >= E->events || next < 0 || next >= E->states || end > E->programs) return -1;
-  E->table[(int64_t)state * E->event_room + event] = E->transitions;
-  return E->transitions++;
+  GROW(E->learned.transition, E->learned.transitions, E->learned.transition_room, 1)
+  E->learned.transition[E->learned.transitions] = (Transition){.state = next, .start = start, .end = end, .ids = ids};
+  for (int i = 0; i < ids && i < IDS; i++) E->learned.transition[E->learned.transitions].id[i] = id[i];
+  if (state < 0 || state >= E->learned.states || event < 0 || event >= E->learned.events || next < 0 || next >= E->learned.states || end > E->learned.programs) return -1;
+  E->learned.table[(int64_t)state * E->learned.event_room + event] = E->learned.transitions;
+  return E->learned.transitions++;
 }
 
-EXPORT int64_t engine_taken(Engine *E, int transition) { return E->transition[transition].taken; }
+EXPORT int64_t engine_taken(Engine *E, int transition) { return E->learned.transition[transition].taken; }
 
 EXPORT int engine_operation(Engine *E, int kind, int key, int amount, int has_low, double low, int has_high, double high) {
-  GROW(E->operation, E->operations, E->operation_room, 1)
-  E->operation[E->operations] = (Operation){kind, key, amount, has_low, has_high, low, high};
-  return E->operations++;
+  GROW(E->learned.operation, E->learned.operations, E->learned.operation_room, 1)
+  E->learned.operation[E->learned.operations] = (Operation){kind, key, amount, has_low, has_high, low, high};
+  return E->learned.operations++;
 }
 
 EXPORT int engine_template(Engine *E, const Template *template) {
-  GROW(E->template, E->templates, E->template_room, 1)
-  E->template[E->templates] = *template;
-  for (int i = 0; i < 64; i++) E->template[E->templates].on_duplicate[i] = -1;
-  return E->templates++;
+  GROW(E->learned.template, E->learned.templates, E->learned.template_room, 1)
+  E->learned.template[E->learned.templates] = *template;
+  for (int i = 0; i < 64; i++) E->learned.template[E->learned.templates].on_duplicate[i] = -1;
+  return E->learned.templates++;
 }
-EXPORT void engine_on_duplicate(Engine *E, int template, int value, int event) { E->template[template].on_duplicate[value] = event; }
+EXPORT void engine_on_duplicate(Engine *E, int template, int value, int event) { E->learned.template[template].on_duplicate[value] = event; }
 
 /* Another idempotency key: its number among the rows of a transaction. */
 EXPORT int engine_row_key(Engine *E) {
-  if (E->row_keys == E->row_room) {
+  if (E->learned.row_keys == E->row_room) {
     int room = 2 * E->row_room;
     uint32_t *rows = calloc((size_t)(E->tx_room ? E->tx_room : 1) * (size_t)room, sizeof(uint32_t));
     if (!rows) abort();
@@ -3282,7 +3316,7 @@ EXPORT int engine_row_key(Engine *E) {
     E->rows = rows;
     E->row_room = room;
   }
-  return E->row_keys++;
+  return E->learned.row_keys++;
 }
 
 EXPORT void engine_push(Engine *E, double time, int priority, int kind) { push(E, time, priority, kind, NULL, 0); }
@@ -3303,6 +3337,30 @@ EXPORT void engine_figures(Engine *E, int number, Figures *figures) {
   *figures = (Figures){pool->busy_time, pool->work, pool->since, node->disk.busy_time, node->locks_held, node->locks_taken, node->lock_queue,
                        pool->workers - pool->free, pool->waiting_count, node->prepared, node->rows, node->held, 0, pool->waiting, pool->served, node->lock_waits};
 }
+/* A sample of the timeline, in the order of simtx.metrics.timeline.columns; gives the number of its figures. */
+EXPORT int engine_sample(Engine *E, double *row) {
+  Head *H = &E->head;
+  double *at = row, in_doubt = 0.0;
+  for (int i = 0; i < H->nodes; i++) in_doubt += E->node[i].prepared;
+  *at++ = H->now;
+  *at++ = H->quantities ? E->gauge[0].net : 0.0;
+  *at++ = H->quantities ? E->gauge[0].gross : 0.0;
+  *at++ = (double)H->unsettled;
+  *at++ = (double)H->undecided;
+  *at++ = in_doubt;
+  for (int i = 0; i < H->nodes; i++) {
+    Node *node = &E->node[i];
+    if (!node->has_store) continue;
+    *at++ = node->pool.waiting_count;
+    *at++ = node->pool.workers - node->pool.free;
+    *at++ = (double)node->lock_queue;
+    if (!H->has_broker) continue;
+    *at++ = node->rows;
+    *at++ = node->held;
+  }
+  return (int)(at - row);
+}
+
 /* Python has brought a pool's busy time up to now. */
 EXPORT void engine_account(Engine *E, int number, double busy_time, double since) {
   E->node[number].pool.busy_time = busy_time;

@@ -36,12 +36,12 @@ class _Keys:
     def __init__(self, name: str, parameter: Parameter, streams: Streams) -> None:
         self.prefix = parameter.prefix
         self._rng = streams.generator(f"parameter:{name}", "key")
-        self._population = parameter.population or 1
+        self.population = parameter.population or 1
         self._cumulated: Floats | None = None
         if parameter.popularity != "uniform":
-            if self._population > MOST_RANKED:
+            if self.population > MOST_RANKED:
                 raise NotCompiled("a parameter has too many values that differ in popularity")
-            weights = np.arange(1, self._population + 1, dtype=float) ** -parameter.exponent
+            weights = np.arange(1, self.population + 1, dtype=float) ** -parameter.exponent
             cumulated: Floats = np.cumsum(weights / weights.sum())
             cumulated[-1] = 1.0
             self._cumulated = cumulated
@@ -50,7 +50,7 @@ class _Keys:
         """The numbers of the next page of transactions."""
         uniform = self._rng.random(PAGE)
         if self._cumulated is None:
-            return (uniform * self._population).astype(np.int64)
+            return (uniform * self.population).astype(np.int64)
         return np.searchsorted(self._cumulated, uniform, side="right")
 
     def text(self, number: int) -> str:
@@ -130,7 +130,8 @@ class Plans:
             undoing = tuple(self._slot(spec.service, operation, booked=False) for operation in spec.compensation)
             steps.append(Step(spec.index, spec.name, spec.service, actions, undoing, spec.kind, spec.after))
         self._steps = tuple(steps)
-        self._texts: list[dict[Any, int]] = [{} for _ in self.slots]
+        #: Of each service and key template with one parameter: by the parameter's value one more than the key's number, 0 if no transaction had it.
+        self._known: dict[tuple[str, str], npt.NDArray[np.int32]] = {}
         self._uses = [tuple(_fields(operation.key)) for _, operation in self.slots]
         #: Whether all transactions have the same keys and amounts.
         self.shared = not any(
@@ -200,22 +201,11 @@ class Plans:
         first: int,
     ) -> npt.NDArray[np.int32]:
         """Numbers of the keys of one slot."""
-        uses, known = self._uses[slot], self._texts[slot]
+        uses = self._uses[slot]
         if not uses:
             return np.full(PAGE, self._key(service, template), dtype=np.int32)
-        if len(uses) == 1 and uses[0] in codes:
-            name = uses[0]
-            unique, places = np.unique(codes[name], return_inverse=True)
-            numbers = unique.tolist()
-            fresh = [code for code in numbers if code not in known]
-            if fresh:
-                keys = self._names[name]
-                texts = [template.format_map({name: keys.text(code)}) for code in fresh]
-                known.update(
-                    zip(fresh, self._new_keys(service, template.split("{", maxsplit=1)[0], texts), strict=True)
-                )
-            found = [known[code] for code in numbers]
-            return np.array(found, dtype=np.int32)[places]
+        if len(uses) == 1 and uses[0] in codes and self._names[uses[0]].population <= _MOST_KEYS:
+            return self._of_one_parameter(service, template, uses[0], codes[uses[0]])
         columns = {name: values[name]() for name in uses if name != "tx"}
         made = []
         for place in range(PAGE):
@@ -223,6 +213,21 @@ class Plans:
             text = template.format_map({**row, "tx": first + place})
             made.append(self._key(service, text))
         return np.array(made, dtype=np.int32)
+
+    def _of_one_parameter(self, service: str, template: str, name: str, codes: Numbers) -> npt.NDArray[np.int32]:
+        """Numbers of the keys of one service that differ in one parameter."""
+        keys = self._names[name]
+        known = self._known.get((service, template))
+        if known is None:
+            known = self._known[service, template] = np.zeros(keys.population, dtype=np.int32)
+        found = known[codes]
+        if not found.all():
+            fresh = np.unique(codes[found == 0])
+            before, behind = _around(template, name)
+            texts = [f"{before}{keys.prefix}{code}{behind}" for code in fresh.tolist()]
+            known[fresh] = np.array(self._new_keys(service, before, texts)) + 1
+            found = known[codes]
+        return found - 1
 
 
 def _constant(value: Floats) -> Callable[[], Floats]:
@@ -242,6 +247,12 @@ def _texts(keys: _Keys, numbers: Numbers) -> Callable[[], list[str]]:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _around(template: str, name: str) -> tuple[str, str]:
+    """What stands before and behind the one parameter of a key's template."""
+    before, behind = template.split("{" + name + "}", maxsplit=1)
+    return before, behind
 
 
 def _fields(template: str) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from simtx.metrics.rundata import ConservedQuantity
+from simtx.protocols.operations import FirstValues
 
 if TYPE_CHECKING:
     from simtx.metrics.ledger import Ledger
@@ -81,13 +82,17 @@ def residual(scenario: Scenario, values: Values, expected: Values) -> float:
     for name, service in scenario.services.items():
         present, wanted = values.get(name, {}), expected.get(name, {})
         exact, prefixes = _overwritten(scenario, name)
-        for key in sorted({*present, *wanted}):
-            if key in exact or key.startswith(prefixes):
-                continue  # the last writer wins: no sum of changes says what should be there
-            first = service.store.initial_value(key)
+        initial = FirstValues(service.store.initial)
+        distances = {}
+        for key in present.keys() | wanted.keys():
+            first = initial(key)
             distance = abs(present.get(key, first) - first - wanted.get(key, 0))
             if distance > _NOTHING:
-                total += distance
+                distances[key] = distance
+        for key in sorted(distances):
+            if key in exact or key.startswith(prefixes):
+                continue  # the last writer wins: no sum of changes says what should be there
+            total += distances[key]
     return total
 
 
@@ -110,8 +115,11 @@ def bounds_violated(scenario: Scenario, values: Values) -> list[str]:
         if invariant.kind != "bounds":
             continue
         low, high = invariant.low, invariant.high
-        for key, value in sorted(values.get(invariant.service, {}).items()):
-            outside = (low is not None and value < low) or (high is not None and value > high)
-            if outside and key.startswith(invariant.prefix):
-                broken.append(f"{invariant.name}: {invariant.service}.{key} = {value:g}")
+        outside = [
+            (key, value)
+            for key, value in values.get(invariant.service, {}).items()
+            if ((low is not None and value < low) or (high is not None and value > high))
+            and key.startswith(invariant.prefix)
+        ]
+        broken += [f"{invariant.name}: {invariant.service}.{key} = {value:g}" for key, value in sorted(outside)]
     return broken

@@ -104,15 +104,20 @@ class Timeline:
             whole: Whether everything that happens at this time has happened; else nothing has. Such a sample takes the place of an earlier
                 one of the same time.
         """
+        gauge = ledger.gauges[0] if ledger.gauges else None
+        row = [now, gauge.net if gauge else 0.0, gauge.gross if gauge else 0.0]
+        row += [ledger.unsettled, ledger.undecided, in_doubt]
+        row += [of_services.get(name, math.nan) for name in self.names[6:]]
+        self.add_row(row, whole=whole)
+
+    def add_row(self, row: Sequence[float], *, whole: bool) -> None:
+        """Take a sample whose figures are in the order of the columns."""
         names = self.names
-        if whole and len(self) and self._cells[-len(names)] == now:
+        if whole and len(self) and self._cells[-len(names)] == row[0]:
             del self._cells[-len(names) :]
         if whole:
             self._whole.append(len(self))
-        gauge = ledger.gauges[0] if ledger.gauges else None
-        self._cells.extend((now, gauge.net if gauge else 0.0, gauge.gross if gauge else 0.0))
-        self._cells.extend((ledger.unsettled, ledger.undecided, in_doubt))
-        self._cells.extend(of_services.get(name, math.nan) for name in names[6:])
+        self._cells.extend(row)
 
     def without(self, lost: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """The samples as rows; transactions of which nobody knows, that arrived at these times, are neither in flight nor undecided."""

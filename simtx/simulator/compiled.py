@@ -32,6 +32,7 @@ from simtx.simulator.broker import Broker
 from simtx.simulator.environment import URGENT
 from simtx.simulator.network import spared
 from simtx.simulator.node import Node
+from simtx.simulator.remembered import memory
 from simtx.simulator.sampler import Sampler
 from simtx.simulator.world import World
 from simtx.workload.by_transaction import uniform_numbers
@@ -48,6 +49,8 @@ _ANSWERS: Final = np.array(OUTCOMES, dtype=object)
 _RULES: Final = ("timeout", "detect", "wait-die")
 _FLUSHES: Final = ("parallel", "serial", "group")
 _RELAY_BOUNDS: Final = 66
+_FOLLOWED: Final = 16  # first transactions that the real machines play, too, beside every 1,024th
+_FOLLOWED_AGAIN: Final = 4  # likewise, where the machines are known from an earlier run
 
 _COLUMNS: Final = {
     "arrival_s": "arrival",
@@ -168,6 +171,7 @@ class CompiledWorld(World):
         self._library = layout.bind(load_library())
         super().__init__(scenario, strategy, seed=seed, replication=replication, traced=False)
         self._failure: BaseException | None = None
+        self._complete = False
         self._signals = HeldSignals()
         for node in self.nodes.values():
             node.__class__ = _Node
@@ -189,7 +193,7 @@ class CompiledWorld(World):
         self._engine: int = engine
         self._head = self._library.engine_head(engine).contents
         self._samples: list[Any] = []
-        self._keys: dict[tuple[str, str], int] = {}
+        self._keys: dict[str, dict[str, int]] = {}
         self._weights: dict[tuple[tuple[float, ...], ...], Any] = {}
         self._names = list(self.nodes)
         self._index = {name: number for number, name in enumerate(self._names)} | {
@@ -202,9 +206,13 @@ class CompiledWorld(World):
         self._describe()
 
     def release(self) -> None:
-        """Give the memory of the compiled loop back; the world's results stay."""
+        """Give the memory of the compiled loop back; the world's results stay, and what was learned is kept for the next run."""
         engine, self._engine = getattr(self, "_engine", 0), 0
         if engine:
+            if self._complete:
+                self._learner.detach()
+                if self._learner.detached:
+                    memory(self.scenario).give_back(self.strategy, self._learner)
             self._library.engine_free(engine)
 
     def __del__(self) -> None:
@@ -273,17 +281,26 @@ class CompiledWorld(World):
         for slot in self._plans.booked:
             if library.engine_book(engine, slot) < 0:
                 raise NotCompiled("its steps have too many operations")
-        stores = [name for name, node in self.nodes.items() if node.store is not None]
-        self._learner = Learner(
-            library, engine, self.strategy, self._names, stores, self._plans.shapes, self._plans.opaque
-        )
+        self._learner = self._learning()
         head.request[: len(self._learner.requests)] = self._learner.requests
         head.done_value, head.refused_value = self._learner.value("done"), self._learner.value("refused")
         head.tombstone_value = self._learner.value("tombstone")
-        entries = {self.strategy.entry(plan) for plan in self._plans.shapes(self._learner.tx)}
+        entries = self._learner.entry()
         if len(entries) != 1:
             raise NotCompiled("the entry node differs between transactions")
         head.entry = self._index[entries.pop()]
+
+    def _learning(self) -> Learner:
+        """A learner that knows these machines from an earlier run, or a new one."""
+        known = memory(self.scenario).learner(self.strategy)
+        self._head.followed = _FOLLOWED if known is None else _FOLLOWED_AGAIN
+        if known is not None:
+            known.attach(self._engine)
+            return known
+        stores = [name for name, node in self.nodes.items() if node.store is not None]
+        return Learner(
+            self._library, self._engine, self.strategy, self._names, stores, self._plans.shapes, self._plans.opaque
+        )
 
     def _describe_broker(self) -> None:
         if self.broker is None:
@@ -331,7 +348,8 @@ class CompiledWorld(World):
 
     def _key(self, service: str, name: str) -> int:
         """Number of a key of a store."""
-        known = self._keys.get((service, name))
+        of_service = self._keys.setdefault(service, {})
+        known = of_service.get(name)
         if known is None:
             store = self.nodes[service].store
             if store is None:
@@ -339,10 +357,6 @@ class CompiledWorld(World):
             if "\0" in name:
                 raise NotCompiled("a key holds a null character")
             factors = tuple(store.weights_of(name))
-            weights = self._weights.get(factors)
-            if weights is None:
-                flat = [factor for one in factors for factor in one]
-                weights = self._weights[factors] = (ctypes.c_double * len(flat))(*flat)
             known = self._library.engine_key(
                 self._engine,
                 self._index[service],
@@ -350,20 +364,19 @@ class CompiledWorld(World):
                 store.read(name),
                 name in store.values,
                 len(factors),
-                weights,
+                self._weighing(factors),
             )
-            self._keys[service, name] = known
+            of_service[name] = known
         return known
 
     def _new_keys(self, service: str, literal: str, names: list[str]) -> list[int]:
         """Numbers of keys whose names begin with the same text and go on differently: most of them are alike, and are made at once."""
-        store, known = self.nodes[service].store, self._keys
-        alike = None if store is None or "\0" in literal else store.alike(literal)
+        store, known = self.nodes[service].store, self._keys.setdefault(service, {})
+        alike = None if store is None or "\0" in names[0] else store.alike(literal)
         if store is None or alike is None:
             return [self._key(service, name) for name in names]
         first, factors = alike
-        fresh = [name for name in names if (service, name) not in known and name not in store.values]
-        flat = [factor for one in factors for factor in one]
+        fresh = [name for name in names if name not in known and name not in store.values]
         text = "\0".join(fresh).encode("utf-8", "surrogatepass") + b"\0"
         start = self._library.engine_keys(
             self._engine,
@@ -373,10 +386,19 @@ class CompiledWorld(World):
             len(text),
             first,
             len(factors),
-            (ctypes.c_double * len(flat))(*flat),
+            self._weighing(tuple(factors)),
         )
-        known.update(zip(((service, name) for name in fresh), range(start, start + len(fresh)), strict=True))
-        return [self._key(service, name) for name in names]
+        numbers = range(start, start + len(fresh))
+        known.update(zip(fresh, numbers, strict=True))
+        return list(numbers) if len(fresh) == len(names) else [self._key(service, name) for name in names]
+
+    def _weighing(self, factors: tuple[tuple[float, ...], ...]) -> Any:
+        """What a key counts in each conserved quantity, as C takes it."""
+        weights = self._weights.get(factors)
+        if weights is None:
+            flat = [factor for one in factors for factor in one]
+            weights = self._weights[factors] = (ctypes.c_double * len(flat))(*flat)
+        return weights
 
     # --- what C calls -------------------------------------------------------------------------------------------------------------
 
@@ -492,7 +514,7 @@ class CompiledWorld(World):
             super().play(report)
 
     def _run(self, until: float) -> None:
-        head, env, library = self._head, self.env, self._library
+        head, env, library, sampling = self._head, self.env, self._library, self.sampler.due
         library.engine_push(self._engine, until, URGENT, layout.STOP)
         while True:
             if env.queue:
@@ -511,6 +533,9 @@ class CompiledWorld(World):
                 return
             env.now, _, _, callback, argument = heappop(env.queue)
             head.now = env.now
+            if callback == sampling:  # which changes nothing, and comes often
+                callback(argument)
+                continue
             self.pull()
             callback(argument)
             self._push()
@@ -608,18 +633,21 @@ class CompiledWorld(World):
         ledger.still_open = StillOpen(head.in_doubt_open, head.locks_open, head.unpublished)
         self.deadlocks.victims, self.deadlocks.timeouts = head.victims, head.timeouts
         self.clients.asked, self.clients.repeated = head.asked, head.repeated
-        count = len(self._keys)
+        count = sum(len(numbers) for numbers in self._keys.values())
         values, expected, has = np.zeros(count), np.zeros(count), np.zeros(count, dtype=np.uint8)
         self._library.engine_values(self._engine, pointer(values), pointer(expected), pointer(has))
-        for (service, name), value, wanted, known in zip(
-            self._keys, values.tolist(), expected.tolist(), has.tolist(), strict=True
-        ):
+        for service, numbers in self._keys.items():
             store = self.nodes[service].store
-            if store is not None and known & 1:
-                store.values[name] = value
-            if known & 2:
-                ledger.expected.setdefault(service, {})[name] = wanted
+            names = np.array(list(numbers), dtype=object)
+            places = np.fromiter(numbers.values(), dtype=np.int64, count=len(numbers))
+            kinds = has[places]
+            if store is not None:
+                store.values.update(_known_to(names, values[places], kinds & 1 != 0))
+            wanted = _known_to(names, expected[places], kinds & 2 != 0)
+            if wanted:
+                ledger.expected[service] = wanted
         self._columns(ledger.rows)
+        self._complete = True
 
     def _columns(self, columns: Columns) -> None:
         count = self._head.ordered
@@ -640,15 +668,11 @@ class CompiledWorld(World):
         """Every pair of the automata: role, state, event, state afterwards, how often it was taken."""
         return self._learner.described()
 
-    def levels(self) -> tuple[dict[str, layout.Figures], int]:
-        """What waits at each service now, and branches that are prepared."""
-        found, prepared = {}, 0
-        for number, name in enumerate(self._names):
-            figures = layout.Figures()
-            self._library.engine_figures(self._engine, number, ctypes.byref(figures))
-            found[name] = figures
-            prepared += figures.prepared
-        return found, prepared
+    def sample(self, row: array[float]) -> None:
+        """Fill a row of the timeline with what is counted now."""
+        count = self._library.engine_sample(self._engine, (ctypes.c_double * len(row)).from_buffer(row))
+        if count != len(row):
+            raise AssertionError(f"C has {count} figures for the {len(row)} columns of the timeline")
 
 
 class _Broker(Broker):
@@ -700,20 +724,20 @@ class _Sampler(Sampler):
     def __init__(self, world: CompiledWorld) -> None:
         super().__init__(world)
         self._compiled = world
+        self._row = array("d", [0.0] * len(self.timeline.names))
 
-    def _in_doubt(self) -> int:
-        return self._compiled.levels()[1]
+    def take(self, *, whole: bool = True) -> None:
+        """Take a sample now; `whole`: all that happens at this time has happened."""
+        world = self._compiled
+        if world.report is not None:
+            world.report(world.env.now)
+        world.sample(self._row)
+        self.timeline.add_row(self._row, whole=whole)
 
-    def _levels(self) -> dict[str, float]:
-        figures = self._compiled.levels()[0]
-        found: dict[str, float] = {}
-        for name in self._compiled.scenario.services:
-            found[f"queue_{name}"] = figures[name].queue
-            found[f"lock_queue_{name}"] = figures[name].lock_queue
-            if self._compiled.broker is not None:
-                found[f"relay_{name}"] = figures[name].rows
-                found[f"broker_{name}"] = figures[name].held
-        return found
+
+def _known_to(names: Any, numbers: Any, chosen: Any) -> dict[str, float]:
+    """Numbers by name, of those that are chosen."""
+    return dict(zip(names[chosen].tolist(), numbers[chosen].tolist(), strict=True))
 
 
 def _view(address: int, size: int) -> Any:

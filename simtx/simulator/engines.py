@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from typing import TYPE_CHECKING, Final
-from weakref import WeakKeyDictionary
 
 from simtx.engine import DIFFER, NotCompiled, Unavailable, load_library
 from simtx.engine.choices import ENGINES, Engine
@@ -13,6 +12,7 @@ from simtx.errors import ScenarioError
 from simtx.metrics.rundata import RunData
 from simtx.protocols import Strategy
 from simtx.simulator.compiled import CompiledWorld, why_interpreted
+from simtx.simulator.remembered import memory
 from simtx.simulator.world import World
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ MATTERS: Final = 50_000
 
 _SAMPLE: Final = 100  # transactions of the run in which the two engines have to agree
 _SMALL: Final = f"it has fewer than {WORTH:,} transactions"
-_agreed: WeakKeyDictionary[Scenario, dict[tuple[type, str], str]] = WeakKeyDictionary()
 
 
 def wanted(engine: Engine | None) -> Engine:
@@ -103,7 +102,7 @@ def _unavailable() -> str:
 
 def _disagreement(scenario: Scenario, strategy: Strategy, *, seed: int, replication: int) -> str:
     """Why the compiled engine is not trusted with this scenario under this strategy: both play its first transactions, once in a process."""
-    known = _agreed.setdefault(scenario, {})
+    known = memory(scenario).agreed
     key = (type(strategy), repr(strategy))
     if key not in known:
         short = dataclasses.replace(
@@ -119,6 +118,7 @@ def _disagreement(scenario: Scenario, strategy: Strategy, *, seed: int, replicat
             reference.play()
             part = difference(reference.data(), fast.data())
             fast.release()
+            memory(scenario).learners.update(memory(short).learners)
             known[key] = f"{DIFFER} in {part}; please report it" if part else ""
     return known[key]
 

@@ -30,12 +30,13 @@ class Sampler:
 
     def start(self) -> None:
         """Begin at once, and go on by the clock."""
-        self._world.env.call_at(self._clock.due, self._due, priority=URGENT)
+        self._world.env.call_at(self._clock.due, self.due, priority=URGENT)
 
-    def _due(self, _: object) -> None:
+    def due(self, _: object) -> None:
+        """Take the sample whose time has come, and schedule the next one."""
         self.take(whole=False)
         self._clock.tick(draining=self._world.arrivals_over)
-        self._world.env.call_at(self._clock.due, self._due, priority=URGENT)
+        self._world.env.call_at(self._clock.due, self.due, priority=URGENT)
 
     def take(self, *, whole: bool = True) -> None:
         """Take a sample now; `whole`: all that happens at this time has happened."""

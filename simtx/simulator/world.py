@@ -385,7 +385,7 @@ class World:
         for name, node in sorted(self.nodes.items()):
             digest.update(name.encode())
             if node.store is not None:
-                for key, value in sorted(node.store.values.items()):
-                    digest.update(key.encode() + struct.pack("<d", value))
+                pack = struct.Struct("<d").pack
+                digest.update(b"".join([key.encode() + pack(value) for key, value in sorted(node.store.values.items())]))
         digest.update(struct.pack("<d", self.env.now))
         return digest.hexdigest()
