@@ -386,6 +386,8 @@ class World:
             digest.update(name.encode())
             if node.store is not None:
                 pack = struct.Struct("<d").pack
-                digest.update(b"".join([key.encode() + pack(value) for key, value in sorted(node.store.values.items())]))
+                digest.update(
+                    b"".join([key.encode() + pack(value) for key, value in sorted(node.store.values.items())])
+                )
         digest.update(struct.pack("<d", self.env.now))
         return digest.hexdigest()
