@@ -3,13 +3,13 @@
 import math
 
 import pytest
-from simtx.reference.run_folder.collect import presumed
 
 import simtx
 from simtx.metrics.replay import summary_from_trace
 from simtx.metrics.trace import TraceEvent
 from simtx.protocols import TwoPhaseCommit
 from simtx.protocols.names import PRESUMPTION
+from simtx.reference.run_folder.collect import presumed
 
 BACK = 4.0
 
