@@ -30,6 +30,7 @@ from simtx.simulator import simulate
 
 ORDER: Final = (
     "coordinator-dies",
+    "coordinator-unreachable",
     "relay-stalls",
     "retry-storm",
     "poison-message",

@@ -100,7 +100,7 @@ class View:
         self.story.observe(lambda change: self._tell(change["new"]), "value")
         self.again = ipywidgets.HTML(
             _said(
-                "Ten ways to go wrong, each in a small world of its own that shows it best. Choose one: it is played now."
+                "Ways to go wrong, each in a small world of its own that shows it best. Choose one: it is played now."
             )
         )
         self.told = ipywidgets.HTML(layout={"min_height": _HEIGHT})

@@ -66,6 +66,16 @@ def operations_of_steps(body: Any) -> bool:
     return type(body) is tuple and len(body) == 2 and operations(body[0]) and indexes(body[1])
 
 
+def operations_of_steps_and_names(body: Any) -> bool:
+    """Operations, the numbers of the steps that they belong to, and names of nodes."""
+    return type(body) is tuple and len(body) == 3 and operations_of_steps(body[:2]) and names(body[2])
+
+
+def names(body: Any) -> bool:
+    """Names of nodes."""
+    return type(body) in _ROWS and all(map(text, body))
+
+
 def step(body: Any) -> bool:
     """A step of a plan."""
     return (

@@ -201,11 +201,10 @@ def _parsed(text: str) -> Strategy:
 def _value(kind: Any, text: str, what: str) -> Any:
     """The value of an option, of the type that its field has."""
     problem = ""
+    if type(None) in _alternatives(kind) and text.lower() == "none":
+        return None
     for option in _alternatives(kind):
-        if option is type(None):
-            if text.lower() == "none":
-                return None
-        elif get_origin(option) is Literal:
+        if get_origin(option) is Literal:
             for value in get_args(option):
                 if str(value) == text:
                     return value

@@ -37,6 +37,9 @@ may ask again as long as its request has reached nobody; hosts see to that (`sim
 **Known weaknesses.** While the coordinator is down or cut off, participants in doubt are blocked and keep their locks. A read-only
 participant releases its locks with its vote; if work travels with PREPARE, others may not yet have acquired theirs then, so that such
 transactions are atomic but not always serializable. With ``work="before"`` all locks are held until all work is done.
+
+**Variants**, each with its theory in a module of its own: `simtx.protocols.two_phase_execution` (``work="before"``),
+`simtx.protocols.two_phase_termination` (``termination="cooperative"``), `simtx.protocols.two_phase_last` (``one_phase``, ``last_resource``).
 """
 
 from __future__ import annotations
@@ -52,12 +55,25 @@ from simtx.protocols.drawing import Drawn
 from simtx.protocols.policies import POLICIES, Policies
 from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_execution import ExecutingCoordinator, ExecutingParticipant
+from simtx.protocols.two_phase_last import LastResourceCoordinator, LastResourceParticipant
 from simtx.protocols.two_phase_participant import Participant
+from simtx.protocols.two_phase_termination import CooperativeParticipant, NamingCoordinator
 
-__all__ = ["Coordinator", "ExecutingCoordinator", "ExecutingParticipant", "Participant", "TwoPhaseCommit"]
+__all__ = [
+    "CooperativeParticipant",
+    "Coordinator",
+    "ExecutingCoordinator",
+    "ExecutingParticipant",
+    "LastResourceCoordinator",
+    "LastResourceParticipant",
+    "NamingCoordinator",
+    "Participant",
+    "TwoPhaseCommit",
+]
 
 Presumption = Literal["abort"]
 Work = Literal["with-prepare", "before"]
+Termination = Literal["coordinator", "cooperative"]
 HUB = "coordinator"
 DEFAULT_POLICIES = Policies()
 
@@ -71,14 +87,20 @@ class TwoPhaseCommit(Drawn):
         work: ``"with-prepare"``: PREPARE carries all operations of a service, so that execution costs no messages and steps on
             different services run in parallel, whatever their order. ``"before"``: the steps are executed along their graph first,
             under locks, and then the vote begins.
+        termination: Whom a participant in doubt asks: the ``"coordinator"``, or, ``"cooperative"``, the other participants as well.
+        one_phase: Whether a transaction of one service skips the vote: the service does its part at once.
+        last_resource: The one service that cannot prepare, and does its part when all others have promised; None: there is none.
         policies: Timeouts; None: the scenario's.
 
     Raises:
-        ScenarioError: An option has a value that is not available.
+        ScenarioError: An option has a value that is not available, or two of them exclude each other.
     """
 
     presumption: Presumption = "abort"
     work: Work = "with-prepare"
+    termination: Termination = "coordinator"
+    one_phase: bool = False
+    last_resource: str | None = None
     policies: Policies | None = None
 
     name: ClassVar[str] = "2pc"
@@ -92,7 +114,29 @@ class TwoPhaseCommit(Drawn):
     def __post_init__(self) -> None:
         _check_option("presumption", self.presumption, get_args(Presumption))
         _check_option("work", self.work, get_args(Work))
+        _check_option("termination", self.termination, get_args(Termination))
+        if not isinstance(self.one_phase, bool):
+            raise ScenarioError(f"one_phase = {self.one_phase!r}: use true or false", "TwoPhaseCommit")
+        if self.last_resource is not None and not (isinstance(self.last_resource, str) and self.last_resource):
+            raise ScenarioError(
+                f"last_resource = {self.last_resource!r}: use the name of a service, or None", "TwoPhaseCommit"
+            )
+        self._check_together()
         require(POLICIES, self.policies, "policies", "TwoPhaseCommit")
+
+    def _check_together(self) -> None:
+        """Some options exclude each other."""
+        chosen = [
+            text
+            for given, text in (
+                (self.work == "before", 'work = "before"'),
+                (self.termination == "cooperative", 'termination = "cooperative"'),
+                (self.one_phase or self.last_resource is not None, "one_phase or last_resource"),
+            )
+            if given
+        ]
+        if len(chosen) > 1:
+            raise ScenarioError(f"{chosen[0]} and {chosen[1]} exclude each other: choose one", "TwoPhaseCommit")
 
     def configured(self, policies: Policies) -> TwoPhaseCommit:
         """This strategy, with the scenario's policies if it has none of its own."""
@@ -105,6 +149,12 @@ class TwoPhaseCommit(Drawn):
     def machine(self, node: str, tx: int) -> Machine:
         """A blank coordinator or participant."""
         policies = self.policies or DEFAULT_POLICIES
+        if self.termination == "cooperative":
+            return NamingCoordinator(node, tx, policies) if node == HUB else CooperativeParticipant(node, tx, policies)
+        if self.one_phase or self.last_resource is not None:
+            if node != HUB:
+                return LastResourceParticipant(node, tx, policies)
+            return LastResourceCoordinator(node, tx, policies, self.last_resource or "", self.one_phase)
         if self.work == "with-prepare":
             return Coordinator(node, tx, policies) if node == HUB else Participant(node, tx, policies)
         return ExecutingCoordinator(node, tx, policies) if node == HUB else ExecutingParticipant(node, tx, policies)
@@ -114,9 +164,13 @@ class TwoPhaseCommit(Drawn):
         return ()
 
     def check(self, plan: Plan) -> str | None:
-        """Every plan can be played, except that no service may be called like the coordinator."""
-        if HUB in plan.services():
+        """Every plan can be played, except that no service may be called like the coordinator, and the last resource must have a step."""
+        services = plan.services()
+        if HUB in services:
             return f"a service is named '{HUB}', which two-phase commit needs for its coordinator: give the service another name"
+        if self.last_resource is not None and self.last_resource not in services:
+            choices = ", ".join(services)
+            return f"no step is on the last resource '{self.last_resource}': use one of the services {choices}"
         return None
 
 

@@ -91,7 +91,13 @@ def test_strategies_lists_every_one_with_what_its_answer_promises(capsys: pytest
     assert main(["strategies", "--json"]) == 0
     listed = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
     assert {name: one["promise"] for name, one in listed.items()} == {name: one.promise for name, one in known.items()}
-    assert listed["2pc"]["options"] == {"presumption": "abort", "work": "with-prepare"}
+    assert listed["2pc"]["options"] == {
+        "presumption": "abort",
+        "work": "with-prepare",
+        "termination": "coordinator",
+        "one_phase": False,
+        "last_resource": None,
+    }
 
 
 def test_scenarios_describes_one() -> None:

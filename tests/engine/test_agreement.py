@@ -54,6 +54,17 @@ def test_built_in_scenarios_are_played_alike(number: int, name: str) -> None:
         )
 
 
+@pytest.mark.parametrize("options", [{"termination": "cooperative"}, {"last_resource": "s0"}, {"one_phase": True}])
+def test_variants_of_two_phase_commit_are_played_alike(options: dict[str, Any]) -> None:
+    """Hot rows, tiny queues, short timeouts, bad links."""
+    for seed in (2, 5):
+        scenario = some_scenario(random.Random(seed), transactions=40)
+        given = {
+            name: scenario.transaction.steps[0].service if value == "s0" else value for name, value in options.items()
+        }
+        assert differs(scenario, TwoPhaseCommit(**given)) == ""
+
+
 def test_several_steps_of_one_transaction_may_refuse() -> None:
     changes = {f"transaction.steps.{name}.refusal": 0.5 for name in ("charge", "dispatch")}
     assert differs(shortened("checkout", 60).replace(**changes), TwoPhaseCommit(), seed=1) == ""

@@ -14,7 +14,15 @@ from simtx.protocols import strategy as resolve
 from simtx.protocols.choreography import StepEvent
 from simtx.protocols.contract import Machine
 
-STRATEGIES = ["2pc", "2pc:work=before", "saga", "outbox", "dual-write"]
+STRATEGIES = [
+    "2pc",
+    "2pc:work=before",
+    "2pc:termination=cooperative",
+    "2pc:last_resource=receiver",
+    "saga",
+    "outbox",
+    "dual-write",
+]
 ADD = Operation("k", "add", 1)
 STEP = Step(0, "s", "sender", (ADD,))
 PLAN = Plan(1, (STEP, Step(1, "t", "receiver", (ADD,), after=(0,))))

@@ -16,7 +16,15 @@ from simtx.reference.run_folder.folder import RunFolder
 from simtx.scenario import Scenario, from_dict
 from tests.cursor import CursorOutbox
 
-STRATEGIES = ["2pc", "2pc:work=before", "saga", "outbox", "dual-write"]
+STRATEGIES = [
+    "2pc",
+    "2pc:work=before",
+    "saga",
+    "outbox",
+    "2pc:termination=cooperative",
+    "dual-write",
+    "2pc:last_resource=s1",
+]
 ON_SERVERS = [
     "2pc",
     "2pc:work=before",

@@ -14,12 +14,14 @@ from . import (
     three_phase,
     two_phase,
     two_phase_participants,
+    two_phase_variants,
 )
 from .harmless import HARMLESS
 
 ALL = (
     *two_phase.MUTANTS,
     *two_phase_participants.MUTANTS,
+    *two_phase_variants.MUTANTS,
     *saga.MUTANTS,
     *saga_participants.MUTANTS,
     *outbox.MUTANTS,

@@ -13,7 +13,9 @@ from simtx.protocols.outbox import OutboxService
 from simtx.protocols.saga import Orchestrator
 from simtx.protocols.saga_participant import Participant as SagaParticipant
 from simtx.protocols.two_phase_coordinator import Coordinator
+from simtx.protocols.two_phase_last import LastResourceCoordinator, LastResourceParticipant
 from simtx.protocols.two_phase_participant import Participant
+from simtx.protocols.two_phase_termination import CooperativeParticipant, NamingCoordinator
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,33 @@ class Commit2(TwoPhaseCommit):
     def machine(self, node: str, tx: int) -> Machine:
         kind = self.coordinator if node == self.hub else self.participant
         return kind(node, tx, self.policies or Policies())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cooperative2(TwoPhaseCommit):
+    """Two-phase commit with cooperative termination, and other machines."""
+
+    coordinator: type[Coordinator] = NamingCoordinator
+    participant: type[Participant] = CooperativeParticipant
+
+    def machine(self, node: str, tx: int) -> Machine:
+        kind = self.coordinator if node == self.hub else self.participant
+        return kind(node, tx, self.policies or Policies())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Last2(TwoPhaseCommit):
+    """Two-phase commit whose last resource is the first service, and other machines."""
+
+    last_resource: str | None = "s1"
+    coordinator: type[LastResourceCoordinator] = LastResourceCoordinator
+    participant: type[LastResourceParticipant] = LastResourceParticipant
+
+    def machine(self, node: str, tx: int) -> Machine:
+        policies = self.policies or Policies()
+        if node == self.hub:
+            return self.coordinator(node, tx, policies, self.last_resource or "", one_phase=False)
+        return self.participant(node, tx, policies)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,7 @@ def others(kind: type[Any]) -> Iterator[tuple[str, Any]]:
         now = getattr(base, field.name)
         hint = hints[field.name]
         choices = get_args(hint) if get_origin(hint) is not None else ()
+        choices = ("sender",) if str in choices else choices  # the name of a service
         choices = choices or ((not now,) if isinstance(now, bool) else (now + 1,))
         for choice in choices:
             if choice != now and not isinstance(choice, type):
