@@ -46,7 +46,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from simtx.arguments import require
 from simtx.errors import ScenarioError
@@ -117,10 +117,9 @@ class TwoPhaseCommit(Drawn):
         _check_option("termination", self.termination, get_args(Termination))
         if not isinstance(self.one_phase, bool):
             raise ScenarioError(f"one_phase = {self.one_phase!r}: use true or false", "TwoPhaseCommit")
-        if self.last_resource is not None and not (isinstance(self.last_resource, str) and self.last_resource):
-            raise ScenarioError(
-                f"last_resource = {self.last_resource!r}: use the name of a service, or None", "TwoPhaseCommit"
-            )
+        last: Any = self.last_resource
+        if last is not None and (not isinstance(last, str) or not last):
+            raise ScenarioError(f"last_resource = {last!r}: use the name of a service, or None", "TwoPhaseCommit")
         self._check_together()
         require(POLICIES, self.policies, "policies", "TwoPhaseCommit")
 

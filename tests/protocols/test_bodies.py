@@ -18,7 +18,7 @@ STRATEGIES = [
     "2pc",
     "2pc:work=before",
     "2pc:termination=cooperative",
-    "2pc:last_resource=receiver",
+    "2pc:one_phase=true",
     "saga",
     "outbox",
     "dual-write",

@@ -87,4 +87,7 @@ def test_two_phase_commit_is_drawn_in_the_documentation() -> None:
         "Participant",
         "ExecutingCoordinator",
         "ExecutingParticipant",
+        "CooperativeParticipant",
+        "LastResourceCoordinator",
+        "LastResourceParticipant",
     ]
