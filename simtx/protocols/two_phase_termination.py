@@ -1,7 +1,7 @@
 """Two-phase commit with cooperative termination: who is in doubt asks the other participants, too.
 
 **Law.** That of two-phase commit with presumed abort (`simtx.protocols.two_phase_commit`), and this: a participant in doubt that can reach one
-other participant which has ended the transaction, or was never asked to vote, is not blocked, whatever has become of the coordinator.
+other participant which has ended the transaction, or was never asked to vote, is not blocked, also if the coordinator never comes back.
 
 **Sources.** P. Bernstein, V. Hadzilacos, N. Goodman, "Concurrency Control and Recovery in Database Systems", 1987, chapter 7.4 (the cooperative
 termination protocol, and why it cannot help when all are in doubt).
