@@ -251,7 +251,7 @@ class LastResourceCoordinator(Coordinator):
 
 
 class LastResourceParticipant(Participant):
-    """A participant that can also be the last resource: it does its work at once, and stores what came of it."""
+    """A participant that can also be the last resource: it does its work at once, and stores the outcome."""
 
     __slots__ = ()
 
