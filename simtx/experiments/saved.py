@@ -267,6 +267,16 @@ def read(folder: str | Path) -> Run | Comparison | Sweep:
     file = place / f"{kind}.json"
     try:
         document = json.loads(read_text(file, LARGEST_DATA))
+        if document.get("kind") is None and "provenance" in document:
+            command = document["provenance"].get("command", "") if isinstance(document["provenance"], dict) else ""
+            again = f": {command} --save FOLDER" if command.startswith("simtx compare") else ""
+            raise ScenarioError(
+                "it holds the table of 'simtx compare --out', without the runs; play them again with --save and give that folder"
+                + again
+                if kind == "comparison"
+                else "it holds the table of a run, without its event log; write it with run.save in Python",
+                str(file),
+            )
         if document.get("kind") != f"simtx {kind}":
             raise ScenarioError(f"it is not written by {'Run' if kind == 'run' else 'Comparison'}.save", str(file))
         if document["format"] > FORMAT:

@@ -13,7 +13,7 @@ from simtx.scenario.fault_kinds import FAULT_KINDS
 from simtx.scenario.infrastructure import Log
 from simtx.scenario.model import Scenario
 from simtx.scenario.popularity import hottest
-from simtx.scenario.traces import coarse
+from simtx.scenario.traces import coarse, looks_like, mean_gap
 from simtx.scenario.units import duration_text
 
 FULL = 0.9  # share of a capacity from which on it is said
@@ -24,6 +24,7 @@ _BYTES, _BYTES_STEP = 3300.0, 400.0  # of memory for a transaction, and for each
 _SECONDS_STEP = 1e-4  # of time for a step of a transaction: messages, writes, a local transaction
 _SHARE = 0.8  # of the free memory that a run may take
 _PATIENCE = 600.0  # seconds for one run
+_SPARSE = 5.0  # seconds between the arrivals of a file that are said, if nobody has said that they are seconds
 _COARSE = 0.1  # share of arrivals at the same time as another one that is said
 
 
@@ -31,6 +32,7 @@ def warnings(scenario: Scenario) -> list[str]:
     """One line for each thing that looks wrong but can be simulated."""
     return [
         *_ticks(scenario),
+        *_seconds(scenario),
         *_saturation(scenario),
         *_unused(scenario),
         *_idle(scenario),
@@ -46,6 +48,18 @@ def _ticks(scenario: Scenario) -> Iterator[str]:
         yield (
             f"workload.trace: {share:.0%} of the arrivals have the same time as another one and arrive at once: the clock of the file ticks too "
             "slowly; give its tick as workload.spread, such as '1s'"
+        )
+
+
+def _seconds(scenario: Scenario) -> Iterator[str]:
+    """Whole numbers that were taken for seconds, and that come so seldom that they may be something else."""
+    times = scenario.workload.trace_times
+    gap = mean_gap(times)
+    stated = scenario._raw.get("workload", {}).get("unit")  # noqa: SLF001 - the model has seconds, whatever the file had
+    if gap > _SPARSE and stated is None and all(time.is_integer() for time in times):
+        yield (
+            f"workload.trace: its times are taken for seconds: {len(times):,} arrivals, one in {duration_text(gap)}; if they are "
+            f"{looks_like(gap)} write unit = '{looks_like(gap)}', if that is right, unit = 's'"
         )
 
 

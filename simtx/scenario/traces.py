@@ -41,6 +41,10 @@ _NAME: Final = re.compile(r"[\w][\w .%/#()\[\]-]{0,60}")
 _TABLES: Final = (".csv", ".tsv")
 _LONGEST: Final = 30 * 366 * 86400.0
 _LEAD: Final = 60.0  # seconds before the first arrival that need no reason
+_SPARSE: Final = 60.0  # seconds between arrivals from which on it has to be said that they are seconds
+_ENOUGH: Final = 10  # arrivals from which on their mean gap tells something
+_FINER: Final = ("ms", "us", "ns")
+_SINCE_1970: Final = (6.0e8, 4.2e9)  # seconds: 1989 to 2103
 
 #: The formats of Apache's `mod_log_config`: common, and combined with two fields more. nginx writes the second one, too.
 _COMMON: Final = r'(?P<host>\S+) (?P<ident>\S+) (?P<user>.*?) \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}|-) (?P<size>\d+|-)'
@@ -108,6 +112,7 @@ def _read(path: Path, workload: WorkloadFile, parameters: Mapping[str, Parameter
     ):  # a server writes a line when the request ends, with the time of its beginning
         order = sorted(range(len(times)), key=times.__getitem__)
         rows, times = [rows[i] for i in order], [times[i] for i in order]
+    _check_unit(path, workload, moments, times)
     _check_order(path, rows, times)
     _check_start(path, workload, times, rows[0][1].get(wanted[_TIME]))
     if workload.spread is not None:
@@ -289,6 +294,36 @@ def _seconds(moment: Moment, origin: Moment | None, unit: str) -> float:
         return (moment - origin) / timedelta(seconds=1)
     since = moment - origin if isinstance(origin, Decimal) else moment
     return float(since * UNITS[unit])
+
+
+def _check_unit(path: Path, workload: WorkloadFile, moments: Sequence[Moment], times: Sequence[float]) -> None:
+    """Numbers are seconds unless something else is said. What can hardly be seconds is refused: it would be a run of years with nothing in it."""
+    if workload.unit is not None or not isinstance(moments[0], Decimal):
+        return
+    low, high = _SINCE_1970
+    for unit in _FINER:
+        if low <= float(min(moments)) * float(UNITS[unit]) < high:
+            raise _Wrong(
+                f"is missing: '{path.name}' has times such as {moments[0]}, which look like {unit} since 1970; write unit = '{unit}'",
+                "unit",
+            )
+    gap = mean_gap(times)
+    if gap > _SPARSE:
+        raise _Wrong(
+            f"is missing: '{path.name}' has {len(times):,} arrivals; in seconds they take {duration_text(max(times) - min(times))}, one in "
+            f"{duration_text(gap)}. Write unit = '{looks_like(gap)}' if that is what they look like, or unit = 's' if it is meant so",
+            "unit",
+        )
+
+
+def mean_gap(times: Sequence[float]) -> float:
+    """Seconds between two arrivals on average; 0 if there are too few to tell."""
+    return (max(times) - min(times)) / (len(times) - 1) if len(times) >= _ENOUGH else 0.0
+
+
+def looks_like(gap: float) -> str:
+    """The coarsest finer unit with which arrivals that are so many seconds apart come once a second or more often."""
+    return next((unit for unit in _FINER if gap * float(UNITS[unit]) <= 1), _FINER[-1])
 
 
 def _check_order(path: Path, rows: Sequence[Row], times: Sequence[float]) -> None:

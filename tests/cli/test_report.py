@@ -39,6 +39,20 @@ def test_a_comparison_that_is_saved_becomes_a_report(
     assert "--save: 'runs' holds something; choose a new folder" in capsys.readouterr().err
 
 
+def test_a_folder_of_compare_out_names_the_option_that_keeps_the_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    line = ["compare", "transfer", "2pc", "--replications", "1", "--workers", "1", *SMALL, "--out", str(out)]
+    assert main(line) == 0
+    capsys.readouterr()
+    assert main(["report", str(out)]) == 2
+    told = capsys.readouterr().err
+    assert "the table of 'simtx compare --out', without the runs; play them again with --save" in told
+    assert "simtx compare transfer 2pc" in told
+    assert told.endswith("--save FOLDER\n")
+
+
 def test_a_run_that_is_saved_is_no_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scenario = simtx.load("transfer").replace(**{"run.transactions": 40, "run.warmup": 0})
     simtx.simulate(scenario, "2pc").save(tmp_path / "run")

@@ -199,6 +199,34 @@ def test_every_flaw_is_one_line(text: str, keys: dict[str, Any], line: str | Non
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("step", "start", "looks"),
+    [
+        (90, 0, "one in 90 s. Write unit = 'ms'"),
+        (200_000, 0, "unit = 'us'"),
+        (20, 1_190_146_243_000, "look like ms since 1970; write unit = 'ms'"),
+        (20, 1_190_146_243_000_000, "look like us since 1970; write unit = 'us'"),
+    ],
+)
+def test_times_that_can_hardly_be_seconds_take_a_unit(step: int, start: int, looks: str, arrivals: Any) -> None:
+    text = "time\n" + "".join(f"{start + step * n}\n" for n in range(20))
+    with pytest.raises(ScenarioError) as caught:
+        arrivals(text, origin="first")
+    assert str(caught.value).startswith("scenario: workload.unit: is missing: 'day.csv' has ")
+    assert looks in str(caught.value)
+    assert "unit" not in " ".join(arrivals(text, origin="first", unit="s").warnings)
+
+
+def test_times_that_may_be_milliseconds_are_warned_of(arrivals: Any) -> None:
+    text = "time\n" + "".join(f"{20 * n}\n" for n in range(20))
+    said = [line for line in arrivals(text).warnings if "unit" in line]
+    assert said == [
+        "workload.trace: its times are taken for seconds: 20 arrivals, one in 20 s; if they are ms write unit = 'ms', if that is right, unit = 's'"
+    ]
+    for quiet in (arrivals(text, unit="s"), arrivals(text, unit="ms"), arrivals(text.replace("0\n", "0.5\n"))):
+        assert not [line for line in quiet.warnings if "unit" in line]
+
+
 def test_keys_of_a_trace_belong_to_a_trace(purchase: dict[str, Any]) -> None:
     purchase["workload"] = {"rate": 5, "origin": "first"}
     with pytest.raises(ScenarioError, match=r"workload\.origin: does not belong to a poisson workload"):

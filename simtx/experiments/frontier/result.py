@@ -96,6 +96,13 @@ class Frontier:
         return self.stopped == "decided"
 
     @property
+    def support(self) -> str:
+        """What it rests on, and how the search ended, in a few words."""
+        replications = int(self.state.counts.sum())
+        ended = _ENDED[self.stopped] if self.guaranteed else f"not guaranteed: {_ENDED[self.stopped]}"
+        return f"{replications:,} paired replications at {len(self.state.sites)} sites; {ended}"
+
+    @property
     def undecided(self) -> float:
         """Share of the area in which the data does not say who wins."""
         return float(np.mean(self._winners == UNDECIDED))

@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 
 Kind = Literal["yes", "open", "no"]
 _FEW: Final = 4
+_UNSTEADY: Final = {
+    ("flow", "utilisation"): "a law of operation does not hold",
+    ("little",): "no steady state (Little's law), so that figures depend on how long a run is,",
+    ("start",): "the warm-up is too short",
+    ("capacity",): "a capacity is nearly used up, or more than that,",
+}
+"""Laws of which the first lines of a report speak, and what they say."""
 _COSTS: Final = (
     "decision_p99_ms",
     "latency_p99_ms",
@@ -91,6 +98,7 @@ def of_comparison(comparison: Comparison, decision: Decision, frontier: Frontier
     more = (tuple(gains[:_FEW]), tuple(costs[:_FEW])) if supports(decision) else ((), ())
     figures = {row[0]: row[2] for row in rows(decision)}
     sure = _certainty(decision) + _thin(comparison, decision.metric) + _untested([comparison.scenario], decision)
+    sure += _unsteady(comparison)
     if len(decision.ranking) == 1:
         only = str(decision.ranking.index[0])
         kept = _kept_alone(decision)
@@ -152,6 +160,19 @@ def _thin(result: Comparison | Sweep, metric: str) -> str:
     beyond = thin(metric, least)
     few = f"; runs of {least:,.0f} measured transactions have fewer than {BEYOND} beyond {beyond}: a few slow ones make the figure"
     return few if beyond else ""
+
+
+def _unsteady(comparison: Comparison) -> str:
+    """That runs were not in a steady state, or kept no law of operation: their averages and quantiles depend on how long they lasted."""
+    finished = [one for one in comparison.results if not one.error]
+    told = ""
+    for laws, what in _UNSTEADY.items():
+        counts = Counter(one.strategy for one in finished if any(found.law in laws for found in one.findings))
+        if counts:
+            total = Counter(one.strategy for one in finished)
+            runs = _listed([f"{count} of {total[name]} runs of {name}" for name, count in counts.items()])
+            told += f"; {what} in {runs}"
+    return told
 
 
 def supports(decision: Decision) -> bool:
@@ -467,7 +488,6 @@ def of_sweep(
             else f"The frontier is of another metric, {catalogue.metric(frontier.metric).label}: the cells decide."
         )
     if usable and frontier is not None:
-        mark = "guaranteed" if frontier.guaranteed else "not guaranteed"
         where = (
             ""
             if set(frontier.strategies) == set(sweep.strategies)
@@ -476,7 +496,9 @@ def of_sweep(
         decided = any(share > 0 for share in frontier.areas.values())
         lead = frontier.caption[0].upper() + frontier.caption[1:] if not decided else frontier.caption
         flipped = f"{lead}, by {label}{where}."
-        sure = f"{100 * frontier.confidence:g} % at each point; {mark}; undecided {_share(frontier.undecided)}"
+        sure = (
+            f"{100 * frontier.confidence:g} % at each point; {frontier.support}; undecided {_share(frontier.undecided)}"
+        )
         sure += f"{_thin(sweep, metric)}{_untested(scenarios, each[0]) if each else ''}"
         return Statement("yes" if decided else "open", "", flipped, sure, tuple(reasons))
     if not counts:

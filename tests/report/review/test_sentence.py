@@ -13,6 +13,7 @@ import pytest
 
 import simtx
 from simtx.experiments import Comparison
+from simtx.metrics.laws import Finding
 from simtx.report.review.build import WHERE
 from simtx.report.review.sentence import Statement, limit_text, of_comparison, of_sweep, refuted
 
@@ -235,6 +236,7 @@ def _frontier(**changed: Any) -> Any:
         "better": "lower",
         "strategies": ("2pc", "saga"),
         "guaranteed": True,
+        "support": "120 paired replications at 9 sites; the undecided area is as small as was asked for",
         "axes": (SimpleNamespace(name="rtt", low=1.0, high=40.0),),
         "crossings": [crossing],
         "caption": "2pc, unless rtt exceeds 18 [15, 22] ms; above that, saga",
@@ -347,6 +349,21 @@ def test_a_frontier_yields_to_thresholds_that_turn_one_of_its_strategies_away(ma
     good = made({"2pc": {"decision_p99_ms": draw(100)}, "saga": {"decision_p99_ms": draw(50)}})
     kept = of_sweep(*_sweep([20.0, 40.0], [good, good]), "decision_p99_ms", 0.95, frontier)
     assert kept.sentence.startswith("2pc, unless rtt exceeds 18 [15, 22] ms; above that, saga")
+    rests_on = "95 % at each point; 120 paired replications at 9 sites; the undecided area is as small as was asked for"
+    assert kept.certainty.startswith(rests_on)
+
+
+def test_runs_that_are_not_steady_are_named_in_the_first_lines(made: Made, draw: Draw) -> None:
+    quiet = made({"saga": {"decision_p99_ms": draw(120)}, "2pc": {"decision_p99_ms": draw(100)}})
+    grows, late = Finding("little", "system", "a queue grew"), Finding("start", "decision", "too early")
+    results = [
+        one._replace(findings=(grows, late) if one.replication == 0 else (grows,)) if one.strategy == "saga" else one
+        for one in quiet.results
+    ]
+    found = said(simtx.Comparison(quiet.scenario, quiet.objects, results, seed=1, replications=20))
+    assert "no steady state (Little's law)" in found.certainty
+    assert "in 20 of 20 runs of saga; the warm-up is too short in 1 of 20 runs of saga" in found.certainty
+    assert "steady" not in said(quiet).certainty
 
 
 def test_a_comparison_of_simtx_gives_a_sentence(crashed: simtx.Comparison) -> None:
