@@ -149,5 +149,6 @@ def _notes(
     promises = {name: catalogue.ANSWER_MEANS[one.promise] for name, one in strategies.items()}
     if len(set(promises.values())) > 1:
         notes.append(f"{MEANS}: {', '.join(f'{name} {promise}' for name, promise in promises.items())}")
-    notes.append(clients(sweep.scenario, strategies))
+    unanswered = sweep.frame.get("unanswered_share", ())
+    notes.append(clients(sweep.scenario, strategies, unanswered))
     return [*notes, *sweep.warnings, *sweep.provenance.lines()]

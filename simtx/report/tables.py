@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
@@ -121,7 +121,8 @@ def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> li
         said.append(
             "strategies that only accept answer before the outcome is known: compare 'request to final outcome' with the others' answers"
         )
-    said.append(clients(comparison.scenario, comparison.objects))
+    unanswered = comparison.frame.get("unanswered_share", ())
+    said.append(clients(comparison.scenario, comparison.objects, unanswered))
     gaps: dict[str, list[str]] = {}
     empty = _empty(comparison)
     said += [
@@ -154,13 +155,23 @@ def _empty(comparison: Any) -> dict[str, int]:
     return {name: int(counts[name]) for name in comparison.strategies if name in counts}
 
 
-def clients(scenario: Any, strategies: Mapping[str, Any]) -> str:
-    """What clients did when no answer came, in one line; by name, the strategies under which they could not do all of it."""
+def clients(scenario: Any, strategies: Mapping[str, Any], unanswered: Iterable[float]) -> str:
+    """What clients did when no answer came, in one line; by name, the strategies under which they could not do all of it.
+
+    Args:
+        scenario: What was played.
+        strategies: Strategies by label.
+        unanswered: Shares of transactions without an answer: if any is there, the line says which requests nobody has repeated.
+    """
     said: str = scenario.clients.describe()
     if scenario.clients.ask_again == "unanswered":
         careful = [name for name, one in strategies.items() if not extras(one).recognises_requests]
         if careful:
             said += f"; under {', '.join(careful)}, which may start a transaction again, only when their request has reached nobody"
+    else:
+        careful = list(strategies) if scenario.clients.ask_again == "unreached" else []
+    if careful and any(share > 0 for share in unanswered):
+        said += f"; a request that a node {'there ' if len(careful) < len(strategies) else ''}has received, and lost in a crash, stays unanswered"
     return said
 
 
@@ -260,7 +271,7 @@ def run_text(run: Any) -> str:
     out = [
         f"{run.scenario.title} ({run.scenario.name}) under {run.strategy.name}, seed {run.seed}, replication {run.replication}",
         f"{int(summary['transactions']):,} transactions measured; {MEANS}: {catalogue.ANSWER_MEANS[run.promise]}",
-        clients(run.scenario, {run.strategy.name: run.strategy}),
+        clients(run.scenario, {run.strategy.name: run.strategy}, [summary["unanswered_share"]]),
         *(f"WRONG at the end: {'; '.join(bad)}" for bad in [wrong(run)] if bad),
     ]
     group = ""
@@ -316,9 +327,10 @@ def run_html(run: Any) -> str:
     bad = wrong(run)
     head = f"{run.scenario.title or run.scenario.name}: {run.strategy.name}"
     said = f"{int(summary['transactions']):,} transactions measured; {MEANS}: {catalogue.ANSWER_MEANS[run.promise]}"
+    asked = clients(run.scenario, {run.strategy.name: run.strategy}, [summary["unanswered_share"]])
     parts = [
         f"<h4>{escape(head)}</h4>",
-        f"<p>{escape(said)}; {escape(clients(run.scenario, {run.strategy.name: run.strategy}))}</p>",
+        f"<p>{escape(said)}; {escape(asked)}</p>",
     ]
     if bad:
         parts.append(banner(False, f"wrong at the end: {'; '.join(bad)}"))

@@ -44,7 +44,7 @@ _LEAD: Final = 60.0  # seconds before the first arrival that need no reason
 _SPARSE: Final = 60.0  # seconds between arrivals from which on it has to be said that they are seconds
 _ENOUGH: Final = 10  # arrivals from which on their mean gap tells something
 _FINER: Final = ("ms", "us", "ns")
-_SINCE_1970: Final = (6.0e8, 4.2e9)  # seconds: 1989 to 2103
+_SINCE_1970: Final = (600_000_000, 4_200_000_000)  # seconds: 1989 to 2103
 
 #: The formats of Apache's `mod_log_config`: common, and combined with two fields more. nginx writes the second one, too.
 _COMMON: Final = r'(?P<host>\S+) (?P<ident>\S+) (?P<user>.*?) \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}|-) (?P<size>\d+|-)'
@@ -298,13 +298,14 @@ def _seconds(moment: Moment, origin: Moment | None, unit: str) -> float:
 
 def _check_unit(path: Path, workload: WorkloadFile, moments: Sequence[Moment], times: Sequence[float]) -> None:
     """Numbers are seconds unless something else is said. What can hardly be seconds is refused: it would be a run of years with nothing in it."""
-    if workload.unit is not None or not isinstance(moments[0], Decimal):
+    numbers = [moment for moment in moments if isinstance(moment, Decimal)]
+    if workload.unit is not None or not numbers:
         return
-    low, high = _SINCE_1970
+    first, (low, high) = min(numbers), _SINCE_1970
     for unit in _FINER:
-        if low <= float(min(moments)) * float(UNITS[unit]) < high:
+        if low <= first * UNITS[unit] < high:
             raise _Wrong(
-                f"is missing: '{path.name}' has times such as {moments[0]}, which look like {unit} since 1970; write unit = '{unit}'",
+                f"is missing: '{path.name}' has times such as {first}, which look like {unit} since 1970; write unit = '{unit}'",
                 "unit",
             )
     gap = mean_gap(times)

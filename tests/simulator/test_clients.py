@@ -174,3 +174,15 @@ def test_tables_and_texts_say_what_clients_do() -> None:
         "clients ask once, and give up 1 min after"
         in scenario.replace(**{"clients.ask_again": "never"}).clients.describe()
     )
+
+
+@pytest.mark.parametrize("strategy", ["2pc", "saga"])
+def test_a_text_says_that_what_was_received_and_lost_in_a_crash_stays_unanswered(strategy: str) -> None:
+    """Only where something has stayed so."""
+    crash = {"kind": "crash", "node": "hub", "at": 0.3, "duration": 0.5}
+    busy = chain(2, faults=[crash], hub_write=0.05, rate=100, transactions=60)
+    said = "a request that a node has received, and lost in a crash, stays unanswered"
+    run = simtx.simulate(busy, strategy)
+    assert run.summary.unanswered_share > 0
+    assert said in run._repr_html_()
+    assert said not in simtx.simulate(chain(2), strategy)._repr_html_()
