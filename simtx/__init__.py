@@ -11,8 +11,8 @@
     >>> validation = simtx.validate("transfer-lab", "saga")
     >>> simtx.explorer(scenario)
 
-Layers, from the bottom: `simtx.protocols` (pure state machines), `simtx.scenario` (what is to be played), `simtx.metrics` (what is
-measured), `simtx.workload` (what is asked for), `simtx.simulator` (the world of SimPy), `simtx.reference` (real processes and databases), `simtx.checker` (exhaustive search), `simtx.histories` (isolation of histories), `simtx.experiments` and `simtx.report` (replications, tables, plots),
+Layers, from the bottom: `simtx.protocols` (pure state machines), `simtx.scenario` (what is to be played), `simtx.event_log` (what happened), `simtx.conformance` (does a log keep the contract?),
+`simtx.metrics` (what is measured), `simtx.workload` (what is asked for), `simtx.simulator` (the world of SimPy), `simtx.reference` (real processes and databases), `simtx.checker` (exhaustive search), `simtx.histories` (isolation of histories), `simtx.experiments` and `simtx.report` (replications, tables, plots),
 `simtx.lab` (sliders and timelines in notebooks), `simtx.cli`.
 Names are imported when they are first used, so that ``import simtx`` is quick.
 """
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     __version__: str
     from simtx.checker.explore import explore
     from simtx.checker.verify import Verdict, verify
+    from simtx.conformance.check import check_log
+    from simtx.event_log.trace import Trace, TraceEvent
     from simtx.experiments import Apart, Best, Comparison, Decision, Precision, compare
     from simtx.experiments.diff import diff
     from simtx.experiments.saved import read
@@ -38,9 +40,7 @@ if TYPE_CHECKING:
     from simtx.experiments.sweep import Range, Sweep, sweep
     from simtx.histories import check_history
     from simtx.lab import Explorer, explorer
-    from simtx.metrics.conformance import check_log
     from simtx.metrics.run import Run
-    from simtx.metrics.trace import Trace, TraceEvent
     from simtx.protocols import Backoff, BreakerPolicy, DualWrite, Outbox, Policies, Saga, TwoPhaseCommit, strategies
     from simtx.reference.execute import execute
     from simtx.scenario import Scenario, load, scenarios
@@ -66,14 +66,14 @@ _HOMES = {
     "Saga": "simtx.protocols",
     "Scenario": "simtx.scenario",
     "Sweep": "simtx.experiments.sweep",
-    "Trace": "simtx.metrics.trace",
-    "TraceEvent": "simtx.metrics.trace",
+    "Trace": "simtx.event_log.trace",
+    "TraceEvent": "simtx.event_log.trace",
     "TwoPhaseCommit": "simtx.protocols",
     "Validation": "simtx.validation.validate",
     "Verdict": "simtx.checker.verify",
     "calibrate": "simtx.validation.calibrate",
     "check_history": "simtx.histories",
-    "check_log": "simtx.metrics.conformance",
+    "check_log": "simtx.conformance.check",
     "compare": "simtx.experiments",
     "diff": "simtx.experiments.diff",
     "execute": "simtx.reference.execute",

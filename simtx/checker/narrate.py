@@ -14,8 +14,8 @@ from simtx.checker.protocol import ProtocolModel
 from simtx.checker.reactions import ORPHAN, PUBLICATION, Action
 from simtx.checker.scope import BUDGETS
 from simtx.checker.words import counted, describe, describe_event
-from simtx.metrics.entries import BranchEnded, Durability, Stuck, Worked
-from simtx.metrics.trace import Trace, TraceRecorder
+from simtx.event_log.entries import BranchEnded, Durability, Stuck, Worked
+from simtx.event_log.trace import Trace, TraceRecorder
 from simtx.protocols import (
     Acknowledge,
     Alert,

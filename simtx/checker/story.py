@@ -20,7 +20,7 @@ from simtx.checker.properties import PROPERTIES
 from simtx.checker.protocol import ProtocolModel
 from simtx.checker.scope import BUDGETS, Scope
 from simtx.errors import ScenarioError
-from simtx.metrics.trace import Trace
+from simtx.event_log.trace import Trace
 from simtx.protocols import Strategy
 from simtx.views import view
 

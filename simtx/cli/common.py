@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from simtx.engine.choices import Engine
-    from simtx.metrics.provenance import Provenance
     from simtx.scenario import Scenario
+    from simtx.scenario.provenance import Provenance
 
 
 ChangeOption: TypeAlias = Annotated[
@@ -190,7 +190,7 @@ def fresh(default: str) -> Path:
 
 def _held(path: Path, stem: str, origin: Provenance | None, files: Sequence[str]) -> str:
     """What a folder holds that must not be written over, in words; empty if nothing."""
-    from simtx.metrics.provenance import Provenance
+    from simtx.scenario.provenance import Provenance
 
     try:
         there = Provenance.from_dict(json.loads((path / f"{stem}.json").read_text(encoding="utf-8"))["provenance"])

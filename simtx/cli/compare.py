@@ -13,7 +13,7 @@ from simtx.errors import ScenarioError, SimtxError
 
 if TYPE_CHECKING:
     from simtx.experiments.compare import Comparison, Result
-    from simtx.metrics.provenance import Provenance
+    from simtx.scenario.provenance import Provenance
 
 
 def compare(
@@ -60,8 +60,8 @@ def compare(
     from simtx.experiments.thresholds import thresholds
     from simtx.metrics.figures import ranking
     from simtx.metrics.intervals import as_json
-    from simtx.metrics.provenance import provenance
     from simtx.scenario.advice import unreachable
+    from simtx.scenario.provenance import provenance
 
     wanted = engine_named(engine)
     chosen = load(scenario, change or ())

@@ -15,8 +15,8 @@ from simtx.errors import ScenarioError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simtx.metrics.provenance import Provenance
     from simtx.metrics.run import Run
+    from simtx.scenario.provenance import Provenance
 
 
 class Spans(StrEnum):

@@ -31,9 +31,9 @@ def simulate(
     """Simulate one run and print its summary."""
     import simtx
     from simtx.cli.common import engine_named, load, print_json, warn
-    from simtx.metrics.provenance import provenance
     from simtx.protocols import strategy as resolve
     from simtx.scenario.advice import unreachable
+    from simtx.scenario.provenance import provenance
 
     wanted = engine_named(engine)
     chosen = load(scenario, change or ())

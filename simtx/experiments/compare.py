@@ -26,7 +26,6 @@ from simtx.metrics import views
 from simtx.metrics.figures import unknown as unknown_metric
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of, paired, ratio
 from simtx.metrics.laws import Finding
-from simtx.metrics.provenance import Provenance, command, provenance, strategy_text
 from simtx.metrics.still_open import StillOpen
 from simtx.progress import progress_bar
 from simtx.protocols import Strategy
@@ -35,6 +34,7 @@ from simtx.protocols.registry import STRATEGIES as BUILT_IN
 from simtx.protocols.registry import admit
 from simtx.scenario.advice import unreachable
 from simtx.scenario.fingerprints import CodeFingerprint, code_fingerprint
+from simtx.scenario.provenance import Provenance, command, provenance, strategy_text
 from simtx.scenario.strata import strata
 
 if TYPE_CHECKING:

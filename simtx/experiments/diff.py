@@ -7,11 +7,11 @@ from typing import Final
 
 from simtx.arguments import checked, choice, flag, shown
 from simtx.errors import ScenarioError
+from simtx.event_log.diff import Compared, Difference, difference
+from simtx.event_log.trace import Trace
 from simtx.experiments.saved import read
-from simtx.metrics.diff import Compared, Difference, difference
-from simtx.metrics.provenance import Provenance
 from simtx.metrics.run import Run
-from simtx.metrics.trace import Trace
+from simtx.scenario.provenance import Provenance
 
 _WHAT: Final = "a run, an event log, or the path of: a run that was saved, the folder of a real run, an event log, a folder with one event log"
 

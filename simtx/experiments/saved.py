@@ -31,18 +31,18 @@ import pandas as pd
 
 from simtx.arguments import checked, flag, path
 from simtx.errors import ScenarioError
+from simtx.event_log.trace import Trace, TraceEvent
 from simtx.experiments.compare import Comparison, Result
 from simtx.files import LARGEST_DATA, read_text
 from simtx.metrics.figures import Summary
 from simtx.metrics.laws import Finding
-from simtx.metrics.provenance import Provenance, strategy_text
 from simtx.metrics.run import Run
 from simtx.metrics.rundata import RunData
 from simtx.metrics.timeline import Timeline
-from simtx.metrics.trace import Trace, TraceEvent
 from simtx.protocols import strategy as resolve
 from simtx.scenario import Scenario, from_dict
 from simtx.scenario.fingerprints import strategy_sources
+from simtx.scenario.provenance import Provenance, strategy_text
 
 if TYPE_CHECKING:
     from simtx.experiments.sweep import Sweep

@@ -23,8 +23,8 @@ from simtx.histories.runs import RunHistory, Transactions, from_trace
 from simtx.histories.sentences import steps_of
 
 if TYPE_CHECKING:
+    from simtx.event_log.trace import Trace
     from simtx.metrics.run import Run
-    from simtx.metrics.trace import Trace
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -72,7 +72,7 @@ def check_history(
 
 def _given(history: object, transactions: Transactions | None) -> object:
     """The history of a run, where it is one; else what was given."""
-    from simtx.metrics.trace import Trace
+    from simtx.event_log.trace import Trace
 
     if isinstance(history, (str, Path)):
         history = read_file(Path(history))

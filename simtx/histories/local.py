@@ -1,6 +1,6 @@
 """What the event log of a run says about its local transactions and about the outcome of its business transactions.
 
-The form of the entries is that of `simtx.metrics.trace`; it is the same for simulated and for real runs.
+The form of the entries is that of `simtx.event_log.trace`; it is the same for simulated and for real runs.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from simtx.errors import ScenarioError
+from simtx.event_log.entries import Applied
 from simtx.histories.parsing import FAIL, INFO, OK
-from simtx.metrics.entries import Applied
 
 if TYPE_CHECKING:
-    from simtx.metrics.trace import Trace, TraceEvent
+    from simtx.event_log.trace import Trace, TraceEvent
 
 _STATUS = {"committed": OK, "aborted": FAIL}
 

@@ -25,7 +25,7 @@ from simtx.files import LARGEST_DATA, Unreadable, decoded, read_bytes
 from simtx.histories import formats
 
 if TYPE_CHECKING:
-    from simtx.metrics.trace import Trace
+    from simtx.event_log.trace import Trace
 
 #: A read without a known result.
 UNKNOWN = object()
@@ -136,7 +136,7 @@ def _content(path: Path) -> Entries | Trace:
     except Unreadable as error:
         raise ScenarioError(f"cannot be read: {error}", repr(str(path)) if "\0" in str(path) else str(path)) from None
     if _is_event_log(text):
-        from simtx.metrics.trace import Trace
+        from simtx.event_log.trace import Trace
 
         return Trace.parse(text, path.name)
     if formats.is_lines(text):

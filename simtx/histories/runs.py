@@ -18,10 +18,10 @@ from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from simtx.errors import ScenarioError
+from simtx.event_log.trace import Trace
 from simtx.histories.local import BusinessTransaction, LocalTransaction, RunLog, read_log
 from simtx.histories.parsing import FAIL, OK
 from simtx.histories.versions import Key, versions_of
-from simtx.metrics.trace import Trace
 
 if TYPE_CHECKING:
     from simtx.metrics.run import Run
@@ -57,7 +57,7 @@ def from_trace(trace: Trace | Run, transactions: Transactions = "business") -> R
         transactions: ``business`` or ``local``: what counts as one transaction.
 
     Raises:
-        ScenarioError: `transactions` is neither, or the log is not in the form that `simtx.metrics.trace` describes.
+        ScenarioError: `transactions` is neither, or the log is not in the form that `simtx.event_log.trace` describes.
     """
     if transactions not in get_args(Transactions):
         choice = " or ".join(repr(one) for one in get_args(Transactions))

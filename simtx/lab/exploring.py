@@ -33,8 +33,8 @@ from simtx.lab.failures import Failure, failures
 from simtx.lab.memory import Memory, Task
 from simtx.lab.state import Saved, State
 from simtx.lab.telling import Told, tell
-from simtx.metrics.provenance import strategy_text
 from simtx.scenario import load
+from simtx.scenario.provenance import strategy_text
 from simtx.scenario.units import hint
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from simtx.metrics.trace import Trace
+from simtx.event_log.trace import Trace
 from simtx.report.space_time import Drawing, drawing
 
 _FOLDER: Final = Path(__file__).parent

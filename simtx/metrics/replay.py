@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
-from simtx.metrics import audit
-from simtx.metrics.entries import (
+from simtx.event_log.entries import (
     Applied,
     Arrived,
     BranchEnded,
@@ -26,13 +25,14 @@ from simtx.metrics.entries import (
     Worked,
     keys_of,
 )
+from simtx.event_log.trace import TraceEvent
+from simtx.metrics import drift as audit
 from simtx.metrics.ledger import Ledger, TransactionRecord
 from simtx.metrics.recovery import target
 from simtx.metrics.rundata import RunData, Struck
 from simtx.metrics.stations import Counts, Locks, Station, Stations
 from simtx.metrics.summary import summarise, transactions_frame
 from simtx.metrics.timeline import Clock, Timeline
-from simtx.metrics.trace import TraceEvent
 from simtx.protocols import Plan, Step
 from simtx.protocols.operations import writes
 

@@ -12,15 +12,15 @@ import pandas as pd
 
 from simtx.arguments import checked, named, whole
 from simtx.errors import ScenarioError
+from simtx.event_log.trace import Trace
 from simtx.metrics import recovery, timeline, views
 from simtx.metrics.intervals import Interval
 from simtx.metrics.laws import Finding, findings
-from simtx.metrics.provenance import Provenance
-from simtx.metrics.provenance import provenance as made
 from simtx.metrics.rundata import RunData
 from simtx.metrics.sections import section_interval
 from simtx.metrics.summary import summarise, transactions_frame
-from simtx.metrics.trace import Trace
+from simtx.scenario.provenance import Provenance
+from simtx.scenario.provenance import provenance as made
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

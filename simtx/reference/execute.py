@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from simtx.arguments import SEED, checked, choice, flag, instance, listed, optional, path, progress, table, text, whole
 from simtx.errors import RunFailed, ScenarioError
-from simtx.metrics.provenance import Provenance, provenance
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
@@ -28,6 +27,7 @@ from simtx.reference.run_folder.collect import Left, entries, gather
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores import open_store
 from simtx.reference.wire.schema import Schema, SchemaError
+from simtx.scenario.provenance import Provenance, provenance
 from simtx.scenario.strata import refuse
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from simtx.event_log.trace import TraceEvent
 from simtx.metrics.plain import plain
-from simtx.metrics.trace import TraceEvent
 from simtx.protocols.names import CLIENT
 from simtx.report.spans import Mark, Span, Value, spans_of
 

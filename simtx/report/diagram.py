@@ -14,8 +14,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import IdentityTransform
 
-from simtx.metrics.entries import Dropped
-from simtx.metrics.trace import Trace, TraceEvent
+from simtx.event_log.entries import Dropped
+from simtx.event_log.trace import Trace, TraceEvent
 from simtx.report import sequence as sequences
 from simtx.report import style
 from simtx.report.footer import footed

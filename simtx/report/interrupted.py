@@ -11,9 +11,9 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Final
 
-from simtx.metrics.entries import Handled, Process, Recovered, Worked
-from simtx.metrics.programs import EFFECTS, SILENT, is_of
-from simtx.metrics.trace import TraceEvent
+from simtx.conformance.programs import EFFECTS, SILENT, is_of
+from simtx.event_log.entries import Handled, Process, Recovered, Worked
+from simtx.event_log.trace import TraceEvent
 from simtx.protocols import Append, Commit, Effect, Execute, Prepare, Record, Transact
 from simtx.protocols.codec import CodecError, decode
 from simtx.protocols.naming import swallowed

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from simtx.arguments import checked, number, optional
+from simtx.event_log.trace import TraceEvent
 from simtx.metrics.plain import plain
-from simtx.metrics.trace import TraceEvent
 from simtx.report.spans import Span, Value, spans_of
 
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5  # SpanKind of opentelemetry.proto.trace.v1

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from simtx.errors import ScenarioError
-from simtx.metrics.entries import Applied, BranchEnded, Dropped, Durability, Process, Seconds, Worked
-from simtx.metrics.trace import Trace, TraceEvent
+from simtx.event_log.entries import Applied, BranchEnded, Dropped, Durability, Process, Seconds, Worked
+from simtx.event_log.trace import Trace, TraceEvent
 from simtx.protocols.names import BROKER, CLIENT
 from simtx.protocols.registry import HUBS
 from simtx.report.interrupted import completed

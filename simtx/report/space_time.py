@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from simtx.metrics.trace import Trace
+from simtx.event_log.trace import Trace
 from simtx.report import style
 from simtx.report.sequence import Arrow, Mark, Sequence, Span, build
 

@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from simtx.metrics.entries import Applied, BranchEnded, Dropped, Durability, Process, Seconds, Stuck, Worked
-from simtx.metrics.trace import TraceEvent
+from simtx.event_log.entries import Applied, BranchEnded, Dropped, Durability, Process, Seconds, Stuck, Worked
+from simtx.event_log.trace import TraceEvent
 from simtx.protocols.names import CLIENT
 
 Kind: TypeAlias = Literal[

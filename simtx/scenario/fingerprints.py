@@ -1,6 +1,6 @@
 """Fingerprints of what a figure depends on: the scenario, the strategy, and the code of simtx that makes numbers of them.
 
-They are what a result is known by (`simtx.metrics.provenance`) and what a stored run is found by. Two that are equal promise equal figures; two that
+They are what a result is known by (`simtx.scenario.provenance`) and what a stored run is found by. Two that are equal promise equal figures; two that
 differ promise nothing. Each is sixteen hex digits of a SHA-256.
 """
 

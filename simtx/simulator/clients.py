@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from simtx.metrics import journal
+from simtx.event_log import journal
 from simtx.protocols import Request
 from simtx.protocols.names import CLIENT
 from simtx.workload.by_transaction import Draw

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, assert_never
 
-from simtx.metrics.entries import Number
+from simtx.event_log.entries import Number
 from simtx.metrics.recovery import target
 from simtx.metrics.rundata import Struck
 from simtx.protocols import Effect

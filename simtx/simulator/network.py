@@ -9,7 +9,7 @@ from simtx.simulator.environment import Environment
 from simtx.workload.by_transaction import Draw, TransactionStreams
 
 if TYPE_CHECKING:
-    from simtx.metrics.trace import TraceRecorder
+    from simtx.event_log.trace import TraceRecorder
     from simtx.scenario.infrastructure import Link as LinkSpec
 
 Receive = Callable[[Any], None]

@@ -9,7 +9,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any, Protocol
 
 from simtx.errors import ProtocolViolation
-from simtx.metrics.journal import Journal
+from simtx.event_log.journal import Journal
 from simtx.metrics.ledger import Ledger, TransactionRecord
 from simtx.protocols import (
     Acknowledge,
@@ -52,8 +52,8 @@ from simtx.simulator.work import Work
 from simtx.workload.by_transaction import Draw
 
 if TYPE_CHECKING:
+    from simtx.event_log.trace import TraceRecorder
     from simtx.metrics.ledger import TransactionRecord
-    from simtx.metrics.trace import TraceRecorder
     from simtx.protocols import Strategy
     from simtx.protocols.extras import Extras
     from simtx.protocols.subjects import Row

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heappush
 
-from simtx.metrics.journal import Journal
+from simtx.event_log.journal import Journal
 from simtx.metrics.stations import Station
 from simtx.simulator.environment import NORMAL, Environment
 from simtx.simulator.work import Work

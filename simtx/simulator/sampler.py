@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from simtx.metrics.entries import Levels
+from simtx.event_log.entries import Levels
 from simtx.metrics.timeline import LEVELS, Clock, Timeline
 from simtx.simulator.environment import URGENT
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from simtx.arguments import SEED, checked, choice, function, listed, shows, whole
 from simtx.engine import NotCompiled, Unavailable
 from simtx.engine.choices import ENGINES, Engine
-from simtx.metrics.provenance import loaded_code, provenance
+from simtx.event_log.trace import Trace
 from simtx.metrics.run import Run
-from simtx.metrics.trace import Trace
 from simtx.progress import SHARE, progress_bar
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.protocols.registry import admit
 from simtx.scenario.advice import unreachable
+from simtx.scenario.provenance import loaded_code, provenance
 from simtx.scenario.strata import refuse
 from simtx.simulator.compiled import CompiledWorld
 from simtx.simulator.engines import gave_up, interpreted_because, told, wanted
@@ -57,7 +57,7 @@ def simulate(
         replication: Another replication under the same seed is independent of this one; the same replication of another strategy meets
             the same transactions, service demands and faults (common random numbers).
         trace: Record the event log during the run. Without it, the run is played again when `run.trace` is first asked for.
-            ``full``: with every event and every list of effects of every machine, for `simtx.metrics.conformance`.
+            ``full``: with every event and every list of effects of every machine, for `simtx.conformance.check`.
         processes: SimPy processes of your own that run beside the model: functions that take the `World` (its clock is ``world.env``)
             and return a generator.
         progress: Show a bar, on a terminal or in a notebook; None: if it takes more than two seconds.

@@ -22,7 +22,7 @@ from simtx.simulator.replica import Replica
 from simtx.simulator.work import Work
 
 if TYPE_CHECKING:
-    from simtx.metrics.journal import Journal
+    from simtx.event_log.journal import Journal
     from simtx.simulator.disk import Disk
     from simtx.simulator.environment import Environment
     from simtx.simulator.locks import Deadlocks

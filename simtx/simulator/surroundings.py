@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from simtx.event_log.trace import TraceRecorder
     from simtx.metrics.ledger import Ledger
     from simtx.metrics.rundata import Struck
-    from simtx.metrics.trace import TraceRecorder
     from simtx.protocols import Policies, Strategy
     from simtx.protocols.extras import Extras
     from simtx.scenario import Scenario

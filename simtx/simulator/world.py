@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from simtx.errors import RunFailed, ScenarioError
-from simtx.metrics import audit, journal
+from simtx.event_log import journal
+from simtx.event_log.trace import TraceRecorder
+from simtx.metrics import drift as audit
 from simtx.metrics.ledger import Ledger, TransactionRecord
 from simtx.metrics.rundata import RunData, Struck
-from simtx.metrics.trace import TraceRecorder
 from simtx.protocols import Policies, Strategy
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.codec import register

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterable
 from inspect import getdoc
 from typing import Any, Final
 
-from simtx.metrics.conformance import check_log
+from simtx.conformance.check import check_log
+from simtx.event_log.trace import TraceEvent
 from simtx.metrics.run import Run
-from simtx.metrics.trace import TraceEvent
 from simtx.protocols import STRATEGIES, Outbox, Saga, Strategy, TwoPhaseCommit
 from simtx.scenario import Scenario, from_dict
 from simtx.testing.laws import Law, expect, judge, same, select

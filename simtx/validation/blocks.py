@@ -13,12 +13,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from simtx.metrics.entries import Durability, Process, Seconds
+from simtx.event_log.entries import Durability, Process, Seconds
 from simtx.protocols.names import CLIENT, HUB
 from simtx.scenario.calibration import SERVICE
 
 if TYPE_CHECKING:
-    from simtx.metrics.trace import Trace, TraceEvent
+    from simtx.event_log.trace import Trace, TraceEvent
 
 
 class Leg(NamedTuple):

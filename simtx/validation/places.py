@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from simtx.metrics.entries import Handled, Recovered
+from simtx.event_log.entries import Handled, Recovered
 from simtx.protocols.codec import decode
 from simtx.protocols.names import DAEMON
 from simtx.reference.node.killpoints import KillPoint, program, subjects
 
 if TYPE_CHECKING:
-    from simtx.metrics.trace import TraceEvent
+    from simtx.event_log.trace import TraceEvent
 
 RECOVER: Final = "recover"
 RELAY: Final = ".relay"

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from simtx.conformance.check import DATABASE_CRASH
 from simtx.errors import ScenarioError
-from simtx.metrics.conformance import DATABASE_CRASH
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve

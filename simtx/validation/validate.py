@@ -21,7 +21,6 @@ from simtx.errors import ScenarioError
 from simtx.metrics import censored, views
 from simtx.metrics.intervals import Interval, interval
 from simtx.metrics.plain import plain
-from simtx.metrics.provenance import Provenance, provenance
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
@@ -29,6 +28,7 @@ from simtx.reference.addresses import without_password
 from simtx.reference.execute import execute
 from simtx.reference.processes.backends import check_broker, check_store
 from simtx.scenario.calibration import Block, Calibration
+from simtx.scenario.provenance import Provenance, provenance
 from simtx.simulator import simulate
 from simtx.validation.blocks import blocks
 from simtx.validation.calibrate import Legs, at_rate, at_utilisation, calibrated, measured

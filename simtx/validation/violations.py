@@ -8,7 +8,7 @@ The laws, by name:
 - ``agreement``: a transaction has one outcome.
 - ``conservation``, ``divergence``, ``bounds``: the data are what the outcomes call for (docs/metrics.md).
 - ``durability``: what a store has acknowledged is in it.
-- ``replay``: the event log, replayed through the pure machines, gives the same effects (`simtx.metrics.conformance`).
+- ``replay``: the event log, replayed through the pure machines, gives the same effects (`simtx.conformance.check`).
 - ``audit``: the chains of the audit logs verify.
 - ``orphans``: no branch is left prepared in a store, no row in an outbox.
 
@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.metrics.conformance import check_log
-from simtx.metrics.entries import Arrived, Process
+from simtx.conformance.check import check_log
+from simtx.event_log.entries import Arrived, Process
 from simtx.protocols.extras import extras
 from simtx.protocols.operations import writes
 from simtx.reference.run_folder.folder import RunFolder, RunFolderError
@@ -33,8 +33,8 @@ from simtx.reference.stores import open_store
 from simtx.reference.stores.registry import PRODUCTS
 
 if TYPE_CHECKING:
+    from simtx.event_log.trace import TraceEvent
     from simtx.metrics.run import Run
-    from simtx.metrics.trace import TraceEvent
     from simtx.protocols import Strategy
 
 NOT_STORED: Final = "was acknowledged and is not in the store"

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import simtx
-from simtx.metrics.trace import TraceEvent
+from simtx.event_log.trace import TraceEvent
 from tests.docs.pages import ROOT
 from tests.simulator.test_faults import FAULTS, world
 from tests.simulator.worlds import STRATEGIES

@@ -9,7 +9,7 @@ import pytest
 
 import simtx
 from simtx.cli import main
-from simtx.metrics.trace import Trace, TraceEvent
+from simtx.event_log.trace import Trace, TraceEvent
 
 CRASH = [{"kind": "crash", "node": "receiver", "at": "500ms", "duration": "300ms"}]
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simtx.metrics.trace import Trace, TraceEvent
+from simtx.event_log.trace import Trace, TraceEvent
 
 
 class Log:

@@ -8,8 +8,8 @@ import pytest
 
 import simtx
 from simtx.errors import ScenarioError
+from simtx.event_log.trace import Trace, TraceEvent
 from simtx.histories import HistoryReport, from_trace
-from simtx.metrics.trace import Trace, TraceEvent
 from tests.histories.logs import Log
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import simtx
+from simtx.event_log.trace import Trace
 from simtx.histories import RunHistory, from_trace
 from simtx.metrics.run import Run
-from simtx.metrics.trace import Trace
 from simtx.scenario import Scenario
 from simtx.scenario.distributions import Exponential
 from simtx.simulator.store import Store

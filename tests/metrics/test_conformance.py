@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import simtx
+from simtx.conformance.check import Conformance, check_log
+from simtx.conformance.programs import EFFECTS
 from simtx.errors import ScenarioError
-from simtx.metrics.conformance import Conformance, check_log
-from simtx.metrics.programs import EFFECTS
+from simtx.event_log.trace import TraceEvent
 from simtx.metrics.run import Run
-from simtx.metrics.trace import TraceEvent
 from simtx.protocols import DualWrite, Outbox, Policies, Saga, Strategy, TwoPhaseCommit
 from tests.simulator.test_faults import FAULTS, contended, world
 from tests.simulator.worlds import STRATEGIES, chain

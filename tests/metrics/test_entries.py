@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 import simtx
-from simtx.metrics.entries import (
+from simtx.event_log.entries import (
     DETAILS,
     Applied,
     Arrived,
@@ -28,7 +28,7 @@ from simtx.metrics.entries import (
     Text,
     Worked,
 )
-from simtx.metrics.trace import TraceEvent
+from simtx.event_log.trace import TraceEvent
 from tests.simulator.test_faults import FAULTS, world
 
 SAMPLES: list[Any] = [

@@ -5,8 +5,8 @@ import math
 import pytest
 
 import simtx
+from simtx.event_log.trace import TraceEvent
 from simtx.metrics.replay import summary_from_trace
-from simtx.metrics.trace import TraceEvent
 from simtx.protocols import TwoPhaseCommit
 from simtx.protocols.names import PRESUMPTION
 from simtx.reference.run_folder.collect import presumed

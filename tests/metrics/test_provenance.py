@@ -11,9 +11,9 @@ import pytest
 
 import simtx
 from simtx.cli import main
-from simtx.metrics.provenance import Provenance, command, strategy_text
 from simtx.protocols import Backoff, Outbox, Policies, Saga, TwoPhaseCommit
 from simtx.scenario import Constant, from_dict
+from simtx.scenario.provenance import Provenance, command, strategy_text
 
 SMALL = {"run.transactions": 60, "run.warmup": "0.1s"}
 AWKWARD = {

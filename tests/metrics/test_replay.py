@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import simtx
+from simtx.event_log.trace import TraceEvent
 from simtx.metrics import timeline
 from simtx.metrics.replay import data_from_trace, summary_from_trace
 from simtx.metrics.run import Run
 from simtx.metrics.summary import transactions_frame
-from simtx.metrics.trace import TraceEvent
 from simtx.protocols import DualWrite, Outbox, Policies, Saga, Strategy, TwoPhaseCommit
 from simtx.scenario import Scenario
 from simtx.scenario.distributions import Exponential

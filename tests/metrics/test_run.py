@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 import simtx
-from simtx.metrics import audit, views
+from simtx.metrics import drift as audit
+from simtx.metrics import views
 from simtx.metrics.run import Run
 from simtx.metrics.summary import OUTCOMES
 from simtx.scenario import Scenario

@@ -9,7 +9,7 @@ import pytest
 
 import simtx
 from simtx.errors import ScenarioError
-from simtx.metrics.trace import Trace, TraceEvent
+from simtx.event_log.trace import Trace, TraceEvent
 
 EVENT = TraceEvent(0, 0.5, "send", "a", 1, None, "role", "b", "go", "käse \u2028 \n")
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 import simtx.protocols
-from simtx.metrics.programs import EFFECTS, LEAVES, SILENT
+from simtx.conformance.programs import EFFECTS, LEAVES, SILENT
 from simtx.protocols import (
     Acknowledge,
     Alert,

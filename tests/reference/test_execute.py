@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import simtx
-from simtx.metrics.conformance import check_log
+from simtx.conformance.check import check_log
 from simtx.metrics.run import Run
 from simtx.protocols import Policies, Saga, TwoPhaseCommit
 from simtx.reference.node.killpoints import KillPoint

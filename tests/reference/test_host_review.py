@@ -20,8 +20,8 @@ import pytest
 
 import simtx
 from simtx.errors import ProtocolViolation, RunFailed, ScenarioError
+from simtx.event_log.trace import Trace, TraceEvent
 from simtx.metrics.replay import data_from_trace
-from simtx.metrics.trace import Trace, TraceEvent
 from simtx.protocols import (
     Append,
     Effect,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import simtx
-from simtx.metrics.trace import Trace
+from simtx.event_log.trace import Trace
 from simtx.report.chrome import to_chrome
 from simtx.report.otlp import to_otlp
 from simtx.report.spans import spans_of

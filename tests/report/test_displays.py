@@ -8,7 +8,7 @@ import matplotlib as mpl
 import pytest
 
 import simtx
-from simtx.metrics.trace import Trace
+from simtx.event_log.trace import Trace
 
 mpl.use("agg")
 CHANGES = {"run.transactions": 120, "run.warmup": "0s", "workload.rate": "60/s", "run.drain": "5s"}

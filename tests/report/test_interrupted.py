@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import simtx
-from simtx.metrics.trace import Trace
+from simtx.event_log.trace import Trace
 from simtx.protocols import Answer, Append, Decided, Effect, Forget, Message, Prepare, SetTimer, Transact
 from simtx.protocols.codec import encode
 from simtx.report import diagram, sequence

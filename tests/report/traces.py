@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simtx.metrics.trace import Trace, TraceEvent
+from simtx.event_log.trace import Trace, TraceEvent
 
 
 class Log:

@@ -13,8 +13,8 @@ import pytest
 
 import simtx
 from simtx.errors import ScenarioError, SimtxError
+from simtx.event_log.trace import Trace
 from simtx.files import DEEPEST
-from simtx.metrics.trace import Trace
 from simtx.reference.run_folder.audit import AuditLog, entries, verify
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.scenario.calibration import Calibration

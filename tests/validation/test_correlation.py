@@ -15,7 +15,7 @@ import pytest
 
 import simtx
 from simtx.errors import ScenarioError
-from simtx.metrics.trace import Trace, TraceEvent
+from simtx.event_log.trace import Trace, TraceEvent
 from simtx.protocols import TwoPhaseCommit
 from simtx.scenario import CommonMode
 from simtx.scenario.calibration import Block, Calibration

@@ -11,7 +11,7 @@ import pytest
 
 import simtx
 from simtx.errors import ScenarioError
-from simtx.metrics.trace import Trace
+from simtx.event_log.trace import Trace
 from simtx.validation.validate import FAILURE, INSIDE, METRICS, SATURATION, validate
 
 

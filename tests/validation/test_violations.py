@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import simtx
+from simtx.event_log.trace import Trace, TraceEvent
 from simtx.metrics.run import Run
-from simtx.metrics.trace import Trace, TraceEvent
 from simtx.protocols import Branch, Message, Prepare, Transact
 from simtx.reference.run_folder.collect import histories
 from simtx.reference.run_folder.folder import RunFolder

@@ -18,7 +18,7 @@ from simtx.experiments.frontier.search import State, grid_of, winners
 from simtx.experiments.frontier.words import caption, flip
 from simtx.experiments.frontier.zones import UNDECIDED, Contest, Surfaces
 from simtx.metrics import views
-from simtx.metrics.provenance import Provenance
+from simtx.scenario.provenance import Provenance
 
 if TYPE_CHECKING:
     from simtx.experiments.sweep import Sweep

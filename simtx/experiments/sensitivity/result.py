@@ -15,7 +15,7 @@ from simtx.experiments.sensitivity import words
 from simtx.experiments.sensitivity.inputs import InputUncertainty
 from simtx.metrics import views
 from simtx.metrics.intervals import Interval
-from simtx.metrics.provenance import Provenance
+from simtx.scenario.provenance import Provenance
 
 if TYPE_CHECKING:
     from simtx.experiments.sensitivity.design import Question

@@ -22,7 +22,7 @@ from simtx.experiments.sensitivity.tornado import noise, positions, tornado
 from simtx.experiments.sweep import sweep
 from simtx.metrics.figures import ranking
 from simtx.metrics.intervals import check_confidence, interval
-from simtx.metrics.provenance import command
+from simtx.scenario.provenance import command
 from simtx.scenario.units import hint, shown
 
 if TYPE_CHECKING:

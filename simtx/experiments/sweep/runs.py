@@ -14,8 +14,8 @@ from simtx.errors import ScenarioError
 from simtx.experiments.sweep.axes import measured
 from simtx.metrics.censored import left_out
 from simtx.metrics.intervals import Interval, check_confidence, interval, intervals, kind_of
-from simtx.metrics.provenance import Provenance, provenance
 from simtx.metrics.timeouts import is_quantile, marked, timeouts
+from simtx.scenario.provenance import Provenance, provenance
 from simtx.scenario.units import hint, shown
 
 if TYPE_CHECKING:

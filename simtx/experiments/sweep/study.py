@@ -21,11 +21,11 @@ from simtx.experiments.sweep import key as keys
 from simtx.experiments.sweep.axes import Parameter, column, measured, text, unit
 from simtx.experiments.sweep.cells import Cell, Window, cells, check
 from simtx.experiments.sweep.ledger import Wanted
-from simtx.metrics.provenance import command
 from simtx.protocols.extras import extras
 from simtx.scenario.canonical import canonical, digest
 from simtx.scenario.changes import replaced
 from simtx.scenario.fingerprints import code_fingerprint, scenario_fingerprint
+from simtx.scenario.provenance import command
 
 if TYPE_CHECKING:
     from simtx.experiments.sweep.ledger import Ledger

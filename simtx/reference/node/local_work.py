@@ -17,7 +17,7 @@ from simtx.protocols import Append, Commit, Done, Execute, OutboxRow, Prepare, R
 from simtx.reference.node.workers import Workers, perform
 
 if TYPE_CHECKING:
-    from simtx.metrics.journal import Journal
+    from simtx.event_log.journal import Journal
     from simtx.reference.node.actor import Actor
     from simtx.reference.node.killpoints import KillSwitch
     from simtx.reference.run_folder.event_log import LogFile

@@ -16,7 +16,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import PeerFault, ProtocolViolation
-from simtx.metrics.journal import Journal
+from simtx.event_log.journal import Journal
 from simtx.protocols import (
     Acknowledge,
     Alert,

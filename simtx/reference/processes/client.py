@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from simtx.metrics import journal
+from simtx.event_log import journal
 from simtx.protocols import Outcome
 from simtx.protocols.names import CLIENT
 from simtx.protocols.policies import Backoff

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
-from simtx.metrics.entries import Number
+from simtx.event_log.entries import Number
 from simtx.protocols.names import BROKER
 from simtx.reference.node.killpoints import KillPoint
 from simtx.scenario.fault_kinds import LINK_FAULTS, FaultKind

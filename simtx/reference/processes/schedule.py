@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from simtx.errors import ScenarioError
-from simtx.metrics.entries import Arrived
+from simtx.event_log.entries import Arrived
 from simtx.protocols import Plan, Strategy
 from simtx.protocols.codec import encode
 from simtx.workload import Planner, Streams, TransactionStreams, arrivals

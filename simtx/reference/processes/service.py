@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from simtx.errors import ProtocolViolation, SimtxError
-from simtx.metrics.entries import Levels
+from simtx.event_log.entries import Levels
 from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy, bodies
 from simtx.protocols.codec import CodecError, decode_as
 from simtx.protocols.extras import extras

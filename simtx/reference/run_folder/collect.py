@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.metrics.entries import Applied, Arrived, Durability
+from simtx.event_log.entries import Applied, Arrived, Durability
+from simtx.event_log.trace import Trace, TraceEvent
 from simtx.metrics.replay import data_from_trace
 from simtx.metrics.run import Run
 from simtx.metrics.timeline import not_measured
-from simtx.metrics.trace import Trace, TraceEvent
 from simtx.protocols.extras import extras
 from simtx.protocols.names import PRESUMPTION
 from simtx.scenario.advice import unreachable

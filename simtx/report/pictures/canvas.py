@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ScenarioError
 from simtx.metrics.censored import longer_than
-from simtx.metrics.provenance import strategy_text
 from simtx.report import style
+from simtx.scenario.provenance import strategy_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ import networkx as nx
 from matplotlib.patches import FancyArrowPatch
 
 from simtx.errors import ScenarioError
-from simtx.metrics.entries import Handled
+from simtx.event_log.entries import Handled
 from simtx.report import style
 from simtx.report.footer import footed
 from simtx.report.pictures import canvas
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from simtx.checker.verify import Verdict
+    from simtx.event_log.trace import Trace
     from simtx.metrics.run import Run
-    from simtx.metrics.trace import Trace
     from simtx.protocols import Machine, Strategy, Transition
     from simtx.scenario import Scenario
 

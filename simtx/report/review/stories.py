@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from simtx.errors import SimtxError
-from simtx.metrics.provenance import command
 from simtx.report import catalogue, space_time
 from simtx.report.review import pictures
+from simtx.scenario.provenance import command
 
 if TYPE_CHECKING:
     from simtx.experiments import Comparison

@@ -15,9 +15,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 import pandas as pd
 
-from simtx.metrics import views
-from simtx.metrics.entries import Applied, BranchEnded
-from simtx.metrics.trace import Trace, TraceEvent
+from simtx.event_log.entries import Applied, BranchEnded
+from simtx.event_log.trace import Trace, TraceEvent
+from simtx.views import view
 
 Compared: TypeAlias = Literal["entries", "outcomes"]
 
@@ -127,10 +127,10 @@ class Difference:
         return f"<Difference of {a} and {b}: {found}>"
 
     def __str__(self) -> str:
-        return str(views.view("difference-text")(self))
+        return str(view("difference-text")(self))
 
     def _repr_html_(self) -> str:
-        return str(views.view("difference-html")(self))
+        return str(view("difference-html")(self))
 
 
 _WHERE: Final = {

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from simtx.metrics.durable import identity
-from simtx.metrics.entries import Arrived, EntryError
-from simtx.metrics.trace import TraceEvent
+from simtx.conformance.durable import identity
+from simtx.event_log.entries import Arrived, EntryError
+from simtx.event_log.trace import TraceEvent
 from simtx.protocols import Delivery, Message, Request
 
 Findings = Iterator[tuple[TraceEvent, str]]

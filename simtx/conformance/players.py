@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from simtx.metrics.durable import Disk
-from simtx.metrics.programs import SILENT, WORK, Clock, Program, Work
-from simtx.metrics.trace import TraceEvent
+from simtx.conformance.durable import Disk
+from simtx.conformance.programs import SILENT, WORK, Clock, Program, Work
+from simtx.event_log.trace import TraceEvent
 from simtx.protocols import (
     Append,
     CancelTimer,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from simtx.metrics.entries import Durability, Stuck, Worked
-from simtx.metrics.trace import TraceEvent
+from simtx.event_log.entries import Durability, Stuck, Worked
+from simtx.event_log.trace import TraceEvent
 from simtx.protocols import (
     Acknowledge,
     Alert,

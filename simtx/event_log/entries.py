@@ -1,0 +1,534 @@
+"""What the entries of an event log say beyond their fields: one class a kind of detail, written and read here and nowhere else.
+
+`DETAILS` lists every kind of entry with the class of its detail. A host writes ``Worked(...).text()``, a reader asks ``Worked.read(event)``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, get_args
+
+from simtx.errors import SimtxError
+from simtx.event_log.trace import TraceEvent
+from simtx.protocols import Operation, Plan, Status
+
+
+class EntryError(SimtxError, ValueError):
+    """The detail of an entry does not have the form that its kind has."""
+
+
+_STATUSES: Final = get_args(Status)
+
+
+@dataclass(slots=True)
+class Text:
+    """Free text for people: the reason of an answer, why a message was refused; mostly empty."""
+
+    said: str = ""
+    form: ClassVar[str] = "text"
+
+    def text(self) -> str:
+        """As it is written."""
+        return self.said
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry."""
+        return cls(event.detail)
+
+
+@dataclass(slots=True)
+class Durability:
+    """Of a log record: whether what comes after it waits until it is durable."""
+
+    forced: bool
+    form: ClassVar[str] = "'forced' or 'lazy'"
+
+    def text(self) -> str:
+        """As it is written."""
+        return "forced" if self.forced else "lazy"
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry."""
+        return cls(event.detail != "lazy")
+
+
+@dataclass(slots=True)
+class Worked:
+    """Of a local transaction or a preparation that has ended.
+
+    Attributes:
+        compensation: Whether it undoes steps.
+        status: ``done``, ``refused``, ``duplicate`` or ``failed``.
+        forced: Whether it was forced to disk.
+    """
+
+    compensation: bool
+    status: str
+    forced: bool
+    form: ClassVar[str] = "'action' or 'compensation', the status, and 'forced' if it was forced"
+
+    @property
+    def phase(self) -> str:
+        """``action`` or ``compensation``."""
+        return "compensation" if self.compensation else "action"
+
+    def text(self) -> str:
+        """As it is written."""
+        return f"{self.phase} {self.status}{' forced' if self.forced else ''}"
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry."""
+        words = event.detail.split()
+        status = next((word for word in words if word in _STATUSES), "done")
+        return cls("compensation" in words, status, "forced" in words)
+
+
+@dataclass(slots=True)
+class BranchEnded:
+    """Of a prepared branch that was committed or rolled back.
+
+    Attributes:
+        forced: Whether that was forced to disk.
+        in_doubt: Seconds for which it was in doubt; None: nobody has measured them.
+    """
+
+    forced: bool
+    in_doubt: float | None = None
+    form: ClassVar[str] = "'forced' or 'lazy', and in-doubt=SECONDS"
+
+    @property
+    def durability(self) -> str:
+        """``forced`` or ``lazy``."""
+        return "forced" if self.forced else "lazy"
+
+    def text(self) -> str:
+        """As it is written."""
+        return self.durability if self.in_doubt is None else f"{self.durability} in-doubt={self.in_doubt!r}"
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry.
+
+        Raises:
+            EntryError: The seconds are no number.
+        """
+        durability, _, seconds = event.detail.partition(" in-doubt=")
+        return cls(durability == "forced", _number(event, seconds) if seconds else None)
+
+
+@dataclass(slots=True)
+class Applied:
+    """What one local transaction has read and changed; its form is described in `simtx.event_log.trace`.
+
+    Attributes:
+        steps: Steps of the plan whose work it was.
+        values: (old, new) by key.
+        reads: [key, value] or [key, value, version], first to last; None: it is not known what was read.
+        history: Number of the change in the store's own history; -1 if there is none.
+    """
+
+    steps: Sequence[int]
+    values: Mapping[str, tuple[float, float]]
+    reads: Sequence[Any] | None = None
+    history: int = -1
+    form: ClassVar[str] = '{"steps": [..], "values": {key: [old, new]}, "reads": [[key, value, version], ..]}'
+
+    def text(self) -> str:
+        """As it is written."""
+        detail: dict[str, Any] = {"steps": list(self.steps), "values": self.values}
+        if self.reads is not None:
+            detail["reads"] = list(self.reads)
+        if self.history >= 0:
+            detail["history"] = self.history
+        return json.dumps(detail)
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry.
+
+        Raises:
+            EntryError: It has another form.
+        """
+        detail = _object(event, cls.form)
+        try:
+            return cls(detail["steps"], detail["values"], detail.get("reads"), detail.get("history", -1))
+        except KeyError:
+            raise _wrong(event, cls.form) from None
+
+
+@dataclass(slots=True)
+class Handled:
+    """Everything that it takes to replay a machine's reaction to an event, in terms of JSON (`simtx.protocols.codec`).
+
+    Attributes:
+        role: Role of the machine.
+        state: Its state before.
+        event: The event, encoded.
+        effects: What it has asked for, each encoded.
+    """
+
+    role: str
+    state: str
+    event: Any
+    effects: Sequence[Any]
+    form: ClassVar[str] = '{"role": .., "state": .., "event": .., "effects": [..]}'
+
+    def text(self) -> str:
+        """As it is written."""
+        return _compact({name: getattr(self, name) for name in self.__slots__})
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry.
+
+        Raises:
+            EntryError: It has another form.
+        """
+        return cls(**_members(event, cls.__slots__, cls.form))
+
+
+@dataclass(slots=True)
+class Recovered:
+    """Everything that it takes to replay the recovery of a machine, in terms of JSON.
+
+    Attributes:
+        role: Role of the machine.
+        records: Its log records, each encoded.
+        effects: What it has asked for, each encoded.
+    """
+
+    role: str
+    records: Sequence[Any]
+    effects: Sequence[Any]
+    form: ClassVar[str] = '{"role": .., "records": [..], "effects": [..]}'
+
+    def text(self) -> str:
+        """As it is written."""
+        return _compact({name: getattr(self, name) for name in self.__slots__})
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry.
+
+        Raises:
+            EntryError: It has another form.
+        """
+        return cls(**_members(event, cls.__slots__, cls.form))
+
+
+@dataclass(slots=True)
+class Seconds:
+    """A duration; zero may be left out."""
+
+    seconds: float = 0.0
+    form: ClassVar[str] = "seconds"
+
+    def text(self) -> str:
+        """As it is written."""
+        return repr(self.seconds)
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry.
+
+        Raises:
+            EntryError: It is no number.
+        """
+        return cls(_number(event, event.detail) if event.detail else 0.0)
+
+
+@dataclass(slots=True)
+class Arrived:
+    """The plan of a transaction, as its effects are measured against it: for each step, the service and [key, kind, amount] of each operation."""
+
+    steps: Sequence[Sequence[Any]]
+    form: ClassVar[str] = "[[service, [[key, kind, amount], ..]], ..]"
+
+    @classmethod
+    def of(cls, plan: Plan) -> Self:
+        """That of a plan."""
+        return cls([[step.service, [[o.key, o.kind, o.amount] for o in step.operations]] for step in plan.steps])
+
+    def operations(self) -> list[tuple[str, tuple[Operation, ...]]]:
+        """For each step, its service and its operations; guards and compensations are not in the log."""
+        return [(service, tuple(Operation(*one) for one in listed)) for service, listed in self.steps]
+
+    def text(self) -> str:
+        """As it is written."""
+        return json.dumps(self.steps)
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry.
+
+        Raises:
+            EntryError: It is no JSON.
+        """
+        try:
+            return cls(json.loads(event.detail))
+        except ValueError:
+            raise _wrong(event, cls.form) from None
+
+
+@dataclass(slots=True)
+class Number:
+    """A count or a position: of a fault in the scenario, of an attempt, of events; -1 if there is none."""
+
+    number: int = -1
+    form: ClassVar[str] = "a whole number"
+
+    def text(self) -> str:
+        """As it is written."""
+        return str(self.number)
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry.
+
+        Raises:
+            EntryError: It is no whole number.
+        """
+        try:
+            return cls(int(event.detail or -1))
+        except ValueError:
+            raise _wrong(event, cls.form) from None
+
+
+@dataclass(slots=True)
+class Process:
+    """Which process of a node it was; empty in a simulated run, where a node is one process with its relay."""
+
+    name: str = ""
+    form: ClassVar[str] = "name of the process"
+
+    def text(self) -> str:
+        """As it is written."""
+        return self.name
+
+    def beside(self, node: str) -> bool:
+        """Whether it was another process than the node's own, such as its relay."""
+        return self.name not in ("", node)
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry."""
+        return cls(event.detail)
+
+
+@dataclass(slots=True)
+class Levels:
+    """Lengths of queues that have changed, by name."""
+
+    levels: Mapping[str, float]
+    form: ClassVar[str] = "{name: length}"
+
+    def text(self) -> str:
+        """As it is written."""
+        return json.dumps(self.levels)
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry.
+
+        Raises:
+            EntryError: It is no object.
+        """
+        return cls(_object(event, cls.form))
+
+
+@dataclass(slots=True)
+class Stuck:
+    """Of an alert: whether its transaction waits for an operator."""
+
+    stuck: bool
+    form: ClassVar[str] = "'stuck' or nothing"
+
+    def text(self) -> str:
+        """As it is written."""
+        return "stuck" if self.stuck else ""
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry."""
+        return cls(event.detail == "stuck")
+
+
+@dataclass(slots=True)
+class Staleness:
+    """Of a read of a replica: whether it gave an old value."""
+
+    stale: bool
+    form: ClassVar[str] = "'stale' or 'fresh'"
+
+    def text(self) -> str:
+        """As it is written."""
+        return "stale" if self.stale else "fresh"
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry."""
+        return cls(event.detail == "stale")
+
+
+@dataclass(slots=True)
+class Dropped:
+    """Of a message that was lost: why, if it is known."""
+
+    why: str = ""
+    form: ClassVar[str] = "'down', or nothing: lost on the way"
+
+    @property
+    def down(self) -> bool:
+        """Whether it has reached a node that was down."""
+        return self.why == "down"
+
+    def text(self) -> str:
+        """As it is written."""
+        return self.why
+
+    @classmethod
+    def read(cls, event: TraceEvent) -> Self:
+        """That of an entry."""
+        return cls(event.detail)
+
+
+Detail: TypeAlias = (
+    Text
+    | Durability
+    | Worked
+    | BranchEnded
+    | Applied
+    | Handled
+    | Recovered
+    | Seconds
+    | Arrived
+    | Number
+    | Process
+    | Levels
+    | Stuck
+    | Staleness
+    | Dropped
+)
+EntryKind: TypeAlias = Literal[
+    "request", "receive", "deliver", "timer", "handle", "recover",
+    "send", "reject", "publish", "acknowledge", "answer", "decided", "suspect", "alert", "forget", "append", "lost",
+    "transact", "execute", "prepare", "commit", "rollback",
+    "apply", "query", "wait", "unlock", "serve", "free", "read",
+    "drop", "confirm", "redeliver", "refuse", "stop",
+    "arrive", "ask", "give-up", "reply",
+    "crash", "restart", "fault", "healed",
+    "open", "close", "level", "doubt", "held", "unpublished", "unfinished", "end",
+]  # fmt: skip
+
+DETAILS: Final[Mapping[EntryKind, type[Detail]]] = MappingProxyType(
+    {
+        # what comes to a machine, and what it does
+        "request": Text,
+        "receive": Text,
+        "deliver": Text,
+        "timer": Text,
+        "handle": Handled,
+        "recover": Recovered,
+        "send": Text,
+        "reject": Text,
+        "publish": Text,
+        "acknowledge": Text,
+        "answer": Text,
+        "decided": Text,
+        "suspect": Text,
+        "alert": Stuck,
+        "forget": Text,
+        "append": Durability,
+        "lost": Text,
+        # its store
+        "transact": Worked,
+        "execute": Worked,
+        "prepare": Worked,
+        "commit": BranchEnded,
+        "rollback": BranchEnded,
+        "apply": Applied,
+        "query": Applied,
+        "wait": Seconds,
+        "unlock": Seconds,
+        "serve": Seconds,
+        "free": Text,
+        "read": Staleness,
+        # the network and the broker
+        "drop": Dropped,
+        "confirm": Text,
+        "redeliver": Text,
+        "refuse": Text,
+        "stop": Text,
+        # clients
+        "arrive": Arrived,
+        "ask": Number,
+        "give-up": Text,
+        "reply": Text,
+        # faults
+        "crash": Process,
+        "restart": Process,
+        "fault": Number,
+        "healed": Number,
+        # the run
+        "open": Text,
+        "close": Text,
+        "level": Levels,
+        "doubt": Seconds,
+        "held": Seconds,
+        "unpublished": Text,
+        "unfinished": Text,
+        "end": Number,
+    }
+)
+"""Every kind of entry, with the class of its detail."""
+
+
+def keys_of(event: TraceEvent) -> tuple[str, ...]:
+    """The keys of row locks that an ``unlock`` or ``held`` names."""
+    return tuple(event.name.split(","))
+
+
+def keys_text(keys: Iterable[str]) -> str:
+    """Keys of row locks as the name of an entry."""
+    return ",".join(keys)
+
+
+def _compact(members: Mapping[str, Any]) -> str:
+    return json.dumps(members, separators=(",", ":"), ensure_ascii=False)
+
+
+def _number(event: TraceEvent, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise _wrong(event, Seconds.form) from None
+
+
+def _object(event: TraceEvent, form: str) -> dict[str, Any]:
+    try:
+        detail = json.loads(event.detail)
+    except ValueError:
+        raise _wrong(event, form) from None
+    if not isinstance(detail, dict):
+        raise _wrong(event, form)
+    return detail
+
+
+def _members(event: TraceEvent, names: Sequence[str], form: str) -> dict[str, Any]:
+    detail = _object(event, form)
+    try:
+        return {name: detail[name] for name in names}
+    except KeyError:
+        raise _wrong(event, form) from None
+
+
+def _wrong(event: TraceEvent, form: str) -> EntryError:
+    return EntryError(
+        f"the detail of a '{event.kind}' entry of {event.node or 'the run'} has to be {form}, not {event.detail!r:.200}"
+    )

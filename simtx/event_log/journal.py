@@ -1,0 +1,356 @@
+"""What a node writes into the event log of a run, when the log is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, Protocol, assert_never
+
+from simtx.event_log.entries import (
+    Applied,
+    Arrived,
+    BranchEnded,
+    Dropped,
+    Durability,
+    Handled,
+    Number,
+    Recovered,
+    Seconds,
+    Staleness,
+    Stuck,
+    Worked,
+    keys_text,
+)
+from simtx.protocols import (
+    Acknowledge,
+    Alert,
+    Answer,
+    Append,
+    CancelTimer,
+    Commit,
+    Decided,
+    Delivery,
+    Done,
+    Effect,
+    Event,
+    Execute,
+    Forget,
+    Machine,
+    MarkOutbox,
+    Message,
+    Plan,
+    Prepare,
+    Publish,
+    ReadOutbox,
+    Record,
+    Request,
+    Rollback,
+    SetTimer,
+    Suspect,
+    Timer,
+    Transact,
+)
+from simtx.protocols.codec import encode
+from simtx.protocols.names import CLIENT, DAEMON, PRESUMPTION
+from simtx.protocols.naming import swallowed, unknown_effect
+
+_ELSEWHERE: Final = (
+    Append,
+    Transact,
+    Execute,
+    Prepare,
+    Commit,
+    Rollback,
+    SetTimer,
+    CancelTimer,
+    ReadOutbox,
+    MarkOutbox,
+)
+"""Effects that are written down when they have ended, by another method, or that leave no entry."""
+
+
+class Recorder(Protocol):
+    """What takes the entries: in memory (`simtx.event_log.trace.TraceRecorder`), or a file of a real process."""
+
+    def log(
+        self,
+        kind: str,
+        node: str,
+        tx: int,
+        cause: int | None = None,
+        *,
+        actor: str = "",
+        peer: str = "",
+        name: str = "",
+        detail: str = "",
+    ) -> int:
+        """Write one entry at the current time; returns its id."""
+
+    def sent(self, message: object, number: int, /) -> None:
+        """Remember that this message object left with entry `number`."""
+
+    def origin(self, message: object, /) -> int | None:
+        """Id of the entry that sent this message object."""
+
+
+class Actor(Protocol):
+    """A machine in play, as the log sees it; every host has a class of its own."""
+
+    machine: Machine
+    tx: int
+    cause: int | None
+
+
+class Journal:
+    """One node's pen.
+
+    Args:
+        recorder: The log of the run.
+        node: Name of the node.
+    """
+
+    __slots__ = ("node", "recorder")
+
+    def __init__(self, recorder: Recorder, node: str) -> None:
+        self.recorder = recorder
+        self.node = node
+
+    def event(self, actor: Actor, event: Event) -> None:
+        """A machine starts to handle an event; what it then does has this entry as its cause."""
+        log, tx = self.recorder.log, actor.tx
+        if isinstance(event, Message):
+            origin = self.recorder.origin(event)
+            actor.cause = log("receive", self.node, tx, origin, actor=event.sender, peer=event.sender, name=event.kind)
+        elif isinstance(event, Delivery):
+            message = event.message
+            origin = self.recorder.origin(message)
+            actor.cause = log("deliver", self.node, tx, origin, actor=message.sender, peer="broker", name=message.kind)
+        elif isinstance(event, Request):
+            who = "client" if event.kind == "begin" else "operator"
+            actor.cause = log("request", self.node, tx, actor=who, peer=who, name=event.kind)
+        elif isinstance(event, Timer) and tx != DAEMON:
+            actor.cause = log("timer", self.node, tx, actor.cause, actor=actor.machine.role, name=event.kind)
+        elif not isinstance(event, Timer | Done):  # what an operation came to is in the entry of the operation
+            assert_never(event)
+
+    def handled(self, actor: Actor, event: Event, effects: Sequence[Effect], state: str) -> None:
+        """A machine has reacted: all that it takes to replay it (`simtx.conformance.check`). To be called before the effects run.
+
+        Args:
+            actor: Who.
+            event: To what.
+            effects: What it asks for.
+            state: Its state before the event.
+
+        Raises:
+            CodecError: The event or an effect holds an object of a class that was not registered.
+        """
+        detail = Handled(actor.machine.role, state, encode(event), _encoded(effects))
+        self._whole("handle", actor, event.kind, detail.text())
+
+    def recovered(self, actor: Actor, records: Sequence[Record], effects: Sequence[Effect]) -> None:
+        """A machine was rebuilt from its records; what it then does has this entry as its cause. To be called before the effects run."""
+        detail = Recovered(actor.machine.role, _encoded(records), _encoded(effects))
+        actor.cause = self._whole("recover", actor, "recover", detail.text())
+
+    def _whole(self, kind: str, actor: Actor, name: str, text: str) -> int:
+        return self.recorder.log(
+            kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=name, detail=text
+        )
+
+    def effect(self, actor: Actor, effect: Effect) -> None:
+        """An effect that happens at once."""
+        log, tx, role, cause = self.recorder.log, actor.tx, actor.machine.role, actor.cause
+        if isinstance(effect, Message):
+            number = log("send", self.node, tx, cause, actor=role, peer=effect.to, name=effect.kind)
+            self.recorder.sent(effect, number)
+        elif isinstance(effect, Publish):
+            message = effect.message
+            number = log("publish", self.node, message.tx, cause, actor=role, peer="broker", name=message.kind)
+            self.recorder.sent(message, number)
+        elif isinstance(effect, Answer):
+            log("answer", self.node, tx, cause, actor=role, peer="client", name=effect.outcome, detail=effect.reason)
+        elif isinstance(effect, Decided):
+            log("decided", self.node, tx, cause, actor=role, name=effect.outcome)
+        elif isinstance(effect, Suspect):
+            log("suspect", self.node, tx, cause, actor=role, peer=effect.node)
+        elif isinstance(effect, Alert):
+            log("alert", self.node, tx, cause, actor=role, name=effect.reason, detail=Stuck(effect.stuck).text())
+        elif isinstance(effect, Acknowledge):
+            log("acknowledge", self.node, tx, cause, actor=role, peer="broker")
+        elif isinstance(effect, Forget):
+            log("forget", self.node, tx, cause, actor=role)
+        elif not isinstance(effect, _ELSEWHERE):
+            raise unknown_effect(effect, f"{actor.machine!r} asked for")
+
+    def appended(self, actor: Actor, effect: Append) -> None:
+        """A log record is durable (forced), or written for later (lazy)."""
+        detail = Durability(effect.forced).text()
+        role = actor.machine.role
+        self.recorder.log(
+            "append", self.node, actor.tx, actor.cause, actor=role, name=str(effect.record[0]), detail=detail
+        )
+
+    def worked(self, actor: Actor, effect: Transact | Execute | Prepare, status: str, *, forced: bool) -> None:
+        """A local transaction has ended, or a branch is prepared."""
+        kind = type(effect).__name__.lower()
+        detail = Worked(isinstance(effect, Transact) and effect.compensation, status, forced).text()
+        self.recorder.log(
+            kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=effect.tag, detail=detail
+        )
+
+    def second_phase(self, actor: Actor, kind: str, in_doubt: float, *, forced: bool) -> None:
+        """A prepared branch was committed or rolled back, after so many seconds of doubt."""
+        detail = BranchEnded(forced, in_doubt).text()
+        self.recorder.log(kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=kind, detail=detail)
+
+    def applied(
+        self,
+        actor: Actor,
+        steps: Sequence[int],
+        changes: Mapping[str, tuple[float, float]],
+        *,
+        compensation: bool,
+        reads: Mapping[str, float] | Iterable[tuple[str, float] | tuple[str, float, int]] = (),
+        refused: bool = False,
+        history: int = -1,
+    ) -> None:
+        """A local transaction has taken effect: which steps, what changed from what to what, what it had read. The audit trail of the run.
+
+        Without changes it is a ``query``; the form of the detail is that of `simtx.event_log.trace.TraceEvent`.
+
+        Args:
+            actor: Whose it is.
+            steps: Steps whose work it was.
+            changes: (old, new) by key, as the store has committed them.
+            compensation: Whether it undid the steps.
+            reads: What the store has returned, first to last, without what the local transaction itself had changed: value by key, or
+                (key, value) or (key, value, version).
+            refused: Whether it ended with a refusal, and so changed nothing.
+            history: Number of the changes in the store's own history; -1 if there is none.
+        """
+        phase = "refused" if refused else "compensation" if compensation else "action"
+        seen = list(reads.items()) if isinstance(reads, Mapping) else list(reads)
+        detail = Applied(steps, changes, seen, history).text()
+        kind = "apply" if changes else "query"
+        role = actor.machine.role
+        self.recorder.log(kind, self.node, actor.tx, actor.cause, actor=role, name=phase, detail=detail)
+
+    def serving(self, tx: int, kind: str, demand: float = 0.0) -> None:
+        """A worker starts to work on a local transaction (``serve``, with its service time if it is known), or is done (``free``)."""
+        self.recorder.log(kind, self.node, tx, detail=Seconds(demand).text() if demand else "")
+
+    def waited(self, tx: int, seconds: float, end: str) -> None:
+        """A wait for row locks is over: ``granted``, given up (``timeout``), or refused at once (``deadlock``)."""
+        self.recorder.log("wait", self.node, tx, name=end, detail=Seconds(seconds).text())
+
+    def unlocked(self, tx: int, keys: Iterable[str], seconds: float) -> None:
+        """Row locks were let go; `seconds` is the sum of the times that they were held."""
+        self.recorder.log("unlock", self.node, tx, name=keys_text(keys), detail=Seconds(seconds).text())
+
+    def still_in_doubt(self, tx: int, seconds: float) -> None:
+        """The run ends, and a branch has been prepared for so many seconds."""
+        self.recorder.log("doubt", self.node, tx, detail=Seconds(seconds).text())
+
+    def in_doubt_again(self, tx: int) -> None:
+        """A crash has taken back a rollback that was not forced: the branch is prepared once more."""
+        self.recorder.log("doubt", self.node, tx, name="again")
+
+    def still_locked(self, tx: int, keys: Iterable[str], seconds: float) -> None:
+        """The run ends, and these row locks are held; `seconds` is the sum of the times for which they have been."""
+        self.recorder.log("held", self.node, tx, name=keys_text(keys), detail=Seconds(seconds).text())
+
+    def still_unpublished(self, tx: int, message: str) -> None:
+        """The run ends, and an outbox row with a message of this kind is not marked as published."""
+        self.recorder.log("unpublished", self.node, tx, name=message)
+
+    def read_replica(self, tx: int, key: str, *, stale: bool) -> None:
+        """A read replica answered a read."""
+        self.recorder.log("read", self.node, tx, name=key, detail=Staleness(stale).text())
+
+    def held_back(self, actor: Actor, message: Message) -> None:
+        """A circuit breaker did not let a message go."""
+        role = actor.machine.role
+        self.recorder.log("reject", self.node, actor.tx, actor.cause, actor=role, peer=message.to, name=message.kind)
+
+    def dropped(self, message: Message) -> None:
+        """A message arrived at a node that is down."""
+        origin = self.recorder.origin(message)
+        self.recorder.log(
+            "drop",
+            message.sender,
+            message.tx,
+            origin,
+            actor="network",
+            peer=self.node,
+            name=message.kind,
+            detail=Dropped("down").text(),
+        )
+
+    def confirmed(self, message: Message) -> None:
+        """The broker's ack arrived."""
+        origin = self.recorder.origin(message)
+        self.recorder.log("confirm", self.node, message.tx, origin, actor="broker", peer="broker", name=message.kind)
+
+    def fault(self, kind: str) -> None:
+        """The node crashed or came back."""
+        self.recorder.log(kind, self.node, -1, actor="fault")
+
+    def presumed(self, tx: int) -> None:
+        """The hub is back without a record of a transaction that it had begun: from now on it is aborted."""
+        self.recorder.log("decided", self.node, tx, actor=PRESUMPTION, name="aborted")
+
+    def lost(self, actor: Actor, effects: Iterable[Effect]) -> None:
+        """Effects that a crash swallowed."""
+        for effect in effects:
+            told = swallowed(effect)
+            if told is None:
+                continue
+            name, peer = told
+            self.recorder.log("lost", self.node, actor.tx, actor.cause, actor=actor.machine.role, peer=peer, name=name)
+
+
+def _encoded(values: Iterable[object]) -> list[object]:
+    return [encode(value) for value in values]
+
+
+def arrived(recorder: Recorder, plan: Plan, entry: str) -> int:
+    """A client asks for a transaction; the plan is what its effects are measured against. Returns the number of the entry."""
+    return recorder.log("arrive", CLIENT, plan.tx, actor=CLIENT, peer=entry, detail=Arrived.of(plan).text())
+
+
+def unreached(recorder: Recorder, tx: int, cause: int | None, entry: str, why: str) -> None:
+    """A client's request has reached nobody: the entry node was ``down``, or it was lost on the way."""
+    recorder.log("drop", CLIENT, tx, cause, actor="network", peer=entry, name="begin", detail=Dropped(why).text())
+
+
+def asked_again(recorder: Recorder, tx: int, cause: int | None, entry: str, attempt: int) -> int:
+    """A client asks for the same transaction again. Returns the number of the entry."""
+    return recorder.log("ask", CLIENT, tx, cause, actor=CLIENT, peer=entry, name="begin", detail=Number(attempt).text())
+
+
+def gave_up(recorder: Recorder, tx: int, cause: int | None, entry: str) -> None:
+    """A client whose request has reached nobody gives up."""
+    recorder.log("give-up", CLIENT, tx, cause, actor=CLIENT, peer=entry, name="begin")
+
+
+class Unfinished(Protocol):
+    """A transaction that is open when the run is over.
+
+    Attributes:
+        tx: Its number.
+        actors: How many machines still work on it.
+    """
+
+    tx: int
+    actors: int
+
+
+def ended(recorder: Recorder, events: int, records: Iterable[Unfinished], working: Collection[int]) -> None:
+    """The run is over: which transactions have machines that still work on them, and which only messages or rows that wait.
+
+    What is open in the stores was written before (`Journal.still_in_doubt` and so on).
+    """
+    for record in records:
+        if record.actors or record.tx in working:
+            recorder.log("unfinished", "", record.tx, name="machine" if record.actors else "data")
+    recorder.log("end", "", DAEMON, detail=Number(events).text())
