@@ -20,7 +20,8 @@ from simtx.histories.parsing import History, read_file, read_history
 from simtx.histories.proof import settle
 from simtx.histories.report import HistoryReport
 from simtx.histories.runs import RunHistory, Transactions, from_trace
-from simtx.histories.sentences import steps_of
+from simtx.histories.sentences import steps_of, told
+from simtx.histories.sight import Sight
 
 if TYPE_CHECKING:
     from simtx.event_log.trace import Trace
@@ -43,9 +44,10 @@ def check_history(
         history: The transactions, `{id, process, status: ok|fail|info, start, end, ops}`, or the path of a JSON or JSON Lines
             file of them, or of a history of Jepsen, of dbcop or in lines. An operation is `["append", key, value]`, `["w", key, value]` or `["r", key, value]`. Or a run, its event
             log, or the path of a saved one: `simtx.histories.from_trace` makes a history of it.
-        consistency: `read-uncommitted`, `read-committed`, `repeatable-read`, `snapshot-isolation`, `serializable` or
-            `strict-serializable`, or one of them with `strong-session-` before it. It decides which anomalies are forbidden and
-            whether session order and real time count.
+        consistency: `read-uncommitted`, `read-committed`, `read-atomic`, `causal-consistency`, `prefix-consistency`,
+            `repeatable-read`, `snapshot-isolation`, `serializable` or `strict-serializable`, or one of them with `strong-session-` before it
+            (but for `causal-consistency`, which counts sessions as it is). It decides which anomalies are forbidden and whether session
+            order and real time count.
         assume: What is granted about the version orders of registers: `wfr_keys`, `sequential_keys`, `linearizable_keys` (true
             or false), `commit_order` (a list of ids) and `version_order` (a list of values by key). Lists need no grant: their reads
             tell the order. The order of the versions of a run is known from its stores.
@@ -99,7 +101,8 @@ def _check(history: object, level: Level, assume: Mapping[str, Any] | Iterable[s
         sequential_keys=granted.sequential_keys or "sequential_keys" in level.implies,
         linearizable_keys=granted.linearizable_keys or "linearizable_keys" in level.implies,
     )
-    if with_implied != granted and not reported and not all(order.is_total() for order in registers.values()):
+    open_ = not level.by_sight and not all(order.is_total() for order in registers.values())
+    if with_implied != granted and not reported and open_:
         seen, registers, graph, reported = _seen(parsed, with_implied, level)
         for finding in reported:
             finding.against = (level.name,)
@@ -125,10 +128,13 @@ def _seen(
     """What the history shows at this level under these assumptions: the observations, the orders, the graph and what is forbidden."""
     seen = Observations(parsed, resolve_info=level.base != "read-uncommitted", known_committed=granted.commit_order)
     registers = register_orders(seen, granted)
-    graph = build_graph(seen, registers, level)
+    sight = Sight(seen, level) if level.by_sight else None
+    for name, links in sight.missed.items() if sight else ():
+        seen.findings.add(name, *told(links, seen, registers, sight))
+    graph = build_graph(seen, registers, level, sight.edges.values() if sight else ())
     already = {finding.name for finding in seen.findings.reported(level.forbidden)}
     for name, cycle in find_cycles(graph, level, already):
-        seen.findings.add(name, *steps_of(graph, cycle, seen, registers))
+        seen.findings.add(name, *steps_of(graph, cycle, seen, registers, sight=sight))
     return seen, registers, graph, seen.findings.reported(level.forbidden)
 
 

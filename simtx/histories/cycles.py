@@ -6,7 +6,8 @@ finds a short one. Three searches follow from what the names mean:
 - `G0`, `G1c`, `G2-item`: a component of the admitted edges holds an edge of the required kind, and so a cycle through it.
 - `G-single-item`: an anti-dependency from a to b, and a path from b back to a without another one.
 - `G-nonadjacent-item`: a component of the graph of pairs (node, "came by an anti-dependency"), in which no anti-dependency may
-  follow another.
+  follow another. For `prefix-violation` it may not follow an overwrite either.
+- `fractured-read`, `causality-violation`: a component with an overwrite that follows from what a transaction has seen.
 
 A name is searched only if no anomaly found before implies it. Hence a cycle found with session edges needs them: without them it
 would have had the name without suffix, which implies it.
@@ -20,8 +21,20 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from simtx.histories.graph import PROCESS, REALTIME, RW, VIA, WR, WW, Graph, Ints
-from simtx.histories.levels import Level, implied_by
+from simtx.histories.graph import (
+    PROCESS,
+    REALTIME,
+    RW,
+    SEEN,
+    SEEN_CAUSALLY,
+    SEEN_IN_SESSION,
+    VIA,
+    WR,
+    WW,
+    Graph,
+    Ints,
+)
+from simtx.histories.levels import CAUSALITY, FRACTURED, PREFIX, Level, implied_by
 
 #: How many edges the search for a shorter cycle may follow, per name. A first cycle is found without this limit.
 EFFORT = 2_000_000
@@ -43,7 +56,7 @@ def find_cycles(graph: Graph, level: Level, found: Iterable[str]) -> Iterator[tu
         found: Anomalies that are known already; what they imply is not searched.
     """
     found = set(found)
-    with_rw = level.cycles[-1] not in ("G0", "G1c")
+    with_rw = not level.by_sight and level.cycles[-1] not in ("G0", "G1c")
     counted = np.ones(len(graph.kind), dtype=bool) if with_rw else graph.kind != RW
     if "G1c" not in level.cycles:
         counted &= graph.kind != WR
@@ -52,7 +65,7 @@ def find_cycles(graph: Graph, level: Level, found: Iterable[str]) -> Iterator[tu
         return
     for suffix in level.suffixes:
         for name in level.cycles:
-            if name + suffix in implied_by(found):
+            if name + suffix in implied_by(found) or name + suffix not in level.forbidden:
                 continue
             cycle = _find(graph, inside, name, _LAYERS[suffix])
             if cycle is not None:
@@ -65,10 +78,18 @@ def _find(graph: Graph, inside: Mask, name: str, layers: Sequence[int]) -> list[
         return _through(graph, inside & np.isin(graph.kind, (WW, VIA, *layers)), WW)
     if name == "G1c":
         return _through(graph, inside & np.isin(graph.kind, (WW, WR, VIA, *layers)), WR)
+    if name == FRACTURED:
+        demands = (SEEN, *([SEEN_IN_SESSION] if layers else []))
+        return _through(graph, inside & np.isin(graph.kind, (WW, WR, VIA, *demands, *layers)), *demands)
+    if name == CAUSALITY:
+        demands = (SEEN, SEEN_CAUSALLY)
+        return _through(graph, inside & np.isin(graph.kind, (WW, WR, VIA, *demands, PROCESS)), *demands)
     if name == "G-single-item":
         return _single(graph, inside & np.isin(graph.kind, (WW, WR, RW, VIA, *layers)))
-    if name == "G-nonadjacent-item":
-        return _nonadjacent(graph, inside & np.isin(graph.kind, (WW, WR, RW, VIA, *layers)))
+    if name in ("G-nonadjacent-item", PREFIX):
+        return _apart(
+            graph, inside & np.isin(graph.kind, (WW, WR, RW, VIA, *layers)), (RW, WW) if name == PREFIX else (RW,)
+        )
     return _through(graph, inside & np.isin(graph.kind, (WW, WR, RW, VIA, *layers)), RW)
 
 
@@ -167,10 +188,10 @@ def _edges_of(source: Ints, target: Ints, chosen: Mask) -> list[tuple[int, int, 
     return list(zip(source[edges].tolist(), target[edges].tolist(), edges.tolist(), strict=True))
 
 
-def _through(graph: Graph, mask: Mask, required: int) -> list[int] | None:
-    """A cycle of masked edges with at least one of the required kind."""
+def _through(graph: Graph, mask: Mask, *required: int) -> list[int] | None:
+    """A cycle of masked edges with at least one of a required kind."""
     inside = _inside_components(graph.nodes, graph.source, graph.target, mask)
-    candidates = _edges_of(graph.source, graph.target, inside & (graph.kind == required))
+    candidates = _edges_of(graph.source, graph.target, inside & np.isin(graph.kind, required))
     if not candidates:
         return None
     adjacency = _Adjacency(graph.source, graph.target, graph.kind, np.flatnonzero(inside))
@@ -226,19 +247,19 @@ def _connected(graph: Graph, mask: Mask, candidates: Sequence[tuple[int, int, in
                 yield candidate
 
 
-def _nonadjacent(graph: Graph, mask: Mask) -> list[int] | None:
-    """A cycle with anti-dependencies of which no two are adjacent.
+def _apart(graph: Graph, mask: Mask, late: Sequence[int]) -> list[int] | None:
+    """A cycle with anti-dependencies of which none follows an edge of a late kind; with several, if only anti-dependencies are late.
 
-    Node n becomes n (reached by another kind of edge) and n + nodes (reached by an anti-dependency). An auxiliary node hands on
+    Node n becomes n (reached by another kind of edge) and n + nodes (reached by an edge of a late kind). An auxiliary node hands on
     how it was reached.
     """
     edges = np.flatnonzero(_inside_components(graph.nodes, graph.source, graph.target, mask))
     source, target, kind = graph.source[edges], graph.target[edges], graph.kind[edges]
-    shift_target = np.where(kind == RW, graph.nodes, 0)
-    second = kind != RW  # an anti-dependency may not follow another: it leaves only the first copy
+    shift = np.where(np.isin(kind, late), graph.nodes, 0)
+    second = kind != RW  # an anti-dependency leaves only the first copy
     doubled_source = np.concatenate([source, source[second] + graph.nodes])
     doubled_target = np.concatenate(
-        [target + shift_target, target[second] + np.where(kind[second] == VIA, graph.nodes, 0)]
+        [target + shift, target[second] + np.where(kind[second] == VIA, graph.nodes, shift[second])]
     )
     doubled_kind = np.concatenate([kind, kind[second]])
     original = np.concatenate([edges, edges[second]])
@@ -251,14 +272,14 @@ def _nonadjacent(graph: Graph, mask: Mask) -> list[int] | None:
     cycle = _shortest(adjacency, candidates, doubled_kind, certain=True)
     if cycle is None:
         return None
-    return _simple(graph, [int(original[edge]) for edge in cycle])
+    return _simple(graph, [int(original[edge]) for edge in cycle], late)
 
 
-def _simple(graph: Graph, cycle: list[int]) -> list[int] | None:
-    """A cycle that meets a node at most once, cut out of a closed walk without adjacent anti-dependencies, if one is left.
+def _simple(graph: Graph, cycle: list[int], late: Sequence[int]) -> list[int] | None:
+    """A cycle that meets a node at most once, cut out of a closed walk with anti-dependencies apart, if one is left.
 
     The search lets a node occur in both of its copies. Cutting there leaves a walk that begins and ends with the kind of edge that is
-    not an anti-dependency; if it still holds two of them it is what is wanted, else it is a cycle of another name.
+    not late; if it still holds the anti-dependencies that are asked for it is what is wanted, else it is a cycle of another name.
     """
     while True:
         place: dict[int, int] = {}
@@ -266,7 +287,7 @@ def _simple(graph: Graph, cycle: list[int]) -> list[int] | None:
             node = int(graph.source[edge])
             if node in place:
                 parts = (cycle[place[node] : at], cycle[at:] + cycle[: place[node]])
-                fitting = [part for part in parts if _is_nonadjacent(graph, part)]
+                fitting = [part for part in parts if _are_apart(graph, part, late)]
                 if not fitting:
                     return None
                 cycle = min(fitting, key=len)
@@ -276,7 +297,8 @@ def _simple(graph: Graph, cycle: list[int]) -> list[int] | None:
             return cycle
 
 
-def _is_nonadjacent(graph: Graph, cycle: Sequence[int]) -> bool:
+def _are_apart(graph: Graph, cycle: Sequence[int], late: Sequence[int]) -> bool:
     kinds = [int(graph.kind[edge]) for edge in cycle if graph.kind[edge] != VIA]
     pairs = zip(kinds, kinds[1:] + kinds[:1], strict=True)
-    return kinds.count(RW) > 1 and (RW, RW) not in pairs
+    fewest = 1 if WW in late else 2
+    return kinds.count(RW) >= fewest and not any(b == RW and a in late for a, b in pairs)

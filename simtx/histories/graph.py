@@ -3,35 +3,59 @@
 Edges, after Adya: `ww` (the target overwrote what the source wrote), `wr` (the target read what the source wrote), `rw` (the source
 read what the target overwrote, an anti-dependency); and, where the level counts them, `process` and `realtime`.
 
+At the levels that are decided by what the transactions have seen, an overwrite may also follow from somebody's having read the one version and
+seen the writer of the other. Three kinds say how it has seen it: by a read, by its session, or by way of others.
+
 Two kinds of auxiliary node keep the graph small. A *hub* stands between many readers of one version and many writers that came
 after it. A *moment* stands for the end of a transaction: moments form a chain, each leads to the transactions that began before
 the next end, and so n transactions need about 3n edges where real time alone would have n² / 2. Edges out of auxiliary nodes
 have the kind `VIA` and the length zero.
 """
 
-import itertools
 from array import array
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from simtx.histories.levels import Level
+from simtx.histories.levels import PREFIX, Level
 from simtx.histories.observations import Observations
 from simtx.histories.orders import RegisterOrder, real_times, session_pairs, sessions
 from simtx.histories.parsing import UNKNOWN
 
-WW, WR, RW, PROCESS, REALTIME, VIA = range(6)
-KIND_NAMES = ("ww", "wr", "rw", "process", "realtime", "via")
+WW, WR, RW, PROCESS, REALTIME, VIA, SEEN, SEEN_IN_SESSION, SEEN_CAUSALLY = range(9)
+KIND_NAMES = ("ww", "wr", "rw", "process", "realtime", "via", "ww", "ww", "ww")
 
 #: The most edges between the readers of a version and those who overwrote it that are drawn one by one; beyond that, a hub.
 HUB_FROM = 64
 
 Ints = npt.NDArray[np.int64]
+
+
+#: A step between two transactions: source, target, kind, key.
+Link = tuple[int, int, int, Hashable | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Forced:
+    """That one transaction wrote a key before another did, because a third one has read the version of the other and seen the one.
+
+    Attributes:
+        source: The one.
+        target: The other.
+        kind: How the third has seen the one.
+        key: The key.
+        reader: The third.
+    """
+
+    source: int
+    target: int
+    kind: int
+    key: Hashable
+    reader: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +144,7 @@ def build_graph(
     seen: Observations,
     registers: Mapping[Hashable, RegisterOrder],
     level: Level,
-    unread: Mapping[Hashable, Sequence[int]] = MappingProxyType({}),
+    forced: Iterable[Forced] = (),
 ) -> Graph:
     """The graph of what was observed, with the edges that count at this level.
 
@@ -128,7 +152,7 @@ def build_graph(
         seen: The observations.
         registers: The version order of each register as far as it is known.
         level: Decides which orders besides the data count.
-        unread: Of some lists, an order of those whose appends were not read.
+        forced: Overwrites that follow from what others have seen.
     """
     builder = _Builder(len(seen.history))
     reads: dict[Hashable, list[tuple[int, list[Any]]]] = {key: [] for key in seen.history.lists}
@@ -137,11 +161,12 @@ def build_graph(
             if kind == "r" and key in reads and value is not UNKNOWN:
                 reads[key].append((index, value or []))
     for key, found in reads.items():
-        _list_edges(builder, seen, key, found)
-        for earlier, later in itertools.pairwise(unread.get(key, ())):
-            builder.add(earlier, later, WW, len(builder.keys) - 1)
+        _list_edges(builder, seen, key, found, own_too=PREFIX in level.cycles)
     for key, order in registers.items():
         _register_edges(builder, seen, key, order)
+    numbers = {key: number for number, key in enumerate(builder.keys)}
+    for edge in forced:
+        builder.add(edge.source, edge.target, edge.kind, numbers[edge.key])
     if level.session:
         for earlier, later in session_pairs(seen.history, sessions(seen.history, seen.committed, f"{level.name!r}")):
             builder.add(earlier, later, PROCESS)
@@ -150,8 +175,18 @@ def build_graph(
     return builder.build()
 
 
-def _list_edges(builder: _Builder, seen: Observations, key: Hashable, reads: list[tuple[int, list[Any]]]) -> None:
-    """Edges of one list. Appends that are not in the known order come after all that are in it."""
+def _list_edges(
+    builder: _Builder, seen: Observations, key: Hashable, reads: list[tuple[int, list[Any]]], *, own_too: bool
+) -> None:
+    """Edges of one list. Appends that are not in the known order come after all that are in it.
+
+    Args:
+        builder: Collects the edges.
+        seen: The observations.
+        key: The list.
+        reads: Who read it, and what.
+        own_too: Whether it matters that a read of an append of one's own has seen what is before it, beside that the append came later.
+    """
     number = len(builder.keys)
     builder.keys.append(key)
     writers = seen.history.writers.get(key, {})
@@ -180,7 +215,12 @@ def _list_edges(builder: _Builder, seen: Observations, key: Hashable, reads: lis
                 builder.add(writer, reader, WR, number)
             continue
         if length and before[length] == reader:
-            continue  # it read its own append: the edges of that append say it all
+            if own_too:
+                while before[length] == reader:
+                    length -= 1
+                if before[length] >= 0:
+                    builder.add(before[length], reader, WR, number)
+            continue  # it read its own append: the edges of that append say the rest
         if before[length] >= 0:
             builder.add(before[length], reader, WR, number)
         if after[length] >= 0:

@@ -155,7 +155,7 @@ class Level:
         no_skew = "G-single-item" in self.cycles
         names = {
             "wfr_keys": reads_committed,
-            "sequential_keys": CAUSALITY in self.cycles or (no_skew and self.session),
+            "sequential_keys": self.session and (no_skew or not {CAUSALITY, PREFIX}.isdisjoint(self.cycles)),
             "linearizable_keys": no_skew and self.real_time,
         }
         return frozenset(name for name, holds in names.items() if holds)

@@ -10,7 +10,7 @@ Beyond a budget of effort the verdict stays unknown.
 
 The order that is tried comes from a schedule: transactions one after the other along all known dependencies, and a write waits as long as
 somebody has yet to read what it overwrites. Under snapshot isolation a transaction has two places in it, one for its snapshot and one for its
-commit, and nobody else who writes the same key has a place between them.
+commit, and nobody else who writes the same key has a place between them. Under prefix consistency it has these two as well, and others may write.
 
 Above snapshot isolation and below it the order of unread appends does not matter, as the transactions can be put in a line along all edges
 that count, and the appends in the same order.
@@ -29,7 +29,7 @@ import numpy as np
 from simtx.histories.cycles import find_cycles
 from simtx.histories.findings import Finding, Step, show
 from simtx.histories.graph import RW, VIA, WR, WW, Graph, Ints
-from simtx.histories.levels import NO_ORDER, Level
+from simtx.histories.levels import NO_ORDER, PREFIX, Level
 from simtx.histories.observations import Observations
 from simtx.histories.orders import RegisterOrder
 from simtx.histories.parsing import OK
@@ -77,6 +77,8 @@ def settle(seen: Observations, registers: Mapping[Hashable, RegisterOrder], grap
         more = f" ({len(seen.unwritten)} such values)" if len(seen.unwritten) > 1 else ""
         text = f"{seen.history.name(index)} read {show(value)} from {key}, which no transaction of the history wrote{more}."
         return Verdict((f"{text} The history is not complete.",))
+    if level.by_sight:
+        return Verdict()
     writers = {key: list(order.writes().values()) for key, order in registers.items() if not order.is_total()}
     unread: dict[Hashable, list[int]] = {}
     if _snapshots(level):
@@ -107,6 +109,11 @@ def _some(keys: Mapping[Hashable, object]) -> str:
 def _snapshots(level: Level) -> bool:
     """Whether the level forbids anti-dependencies that are apart, and allows adjacent ones: snapshot isolation."""
     return "G-nonadjacent-item" in level.cycles and "G2-item" not in level.cycles
+
+
+def _two_places(level: Level) -> bool:
+    """Whether a transaction reads at one moment and writes at another."""
+    return _snapshots(level) or PREFIX in level.cycles
 
 
 class _SpentError(Exception):
@@ -317,9 +324,10 @@ class _Schedule:
         readers: Mapping[tuple[Hashable, int], Sequence[int]],
     ) -> None:
         self.graph = graph
-        self.waits = "G2-item" in level.cycles or _snapshots(level)
-        # Under snapshot isolation node n stands for the snapshot of a transaction, and n + shift for its commit.
-        self.shift = graph.nodes if _snapshots(level) else 0
+        self.waits = "G2-item" in level.cycles or _two_places(level)
+        # Where they differ, node n stands for the snapshot of a transaction, and n + shift for its commit.
+        self.shift = graph.nodes if _two_places(level) else 0
+        self.exclusive = _snapshots(level)
         counted = np.ones(len(graph.kind), dtype=bool)
         if not self.waits:
             counted &= graph.kind != RW
@@ -352,13 +360,17 @@ class _Schedule:
         arrivals[b] += 1
 
     def _events(self, source: Ints, target: Ints, kind: Ints) -> tuple[Ints, Ints]:
-        """Between which places an edge stands: commit before snapshot, but snapshot before commit for an anti-dependency."""
+        """Between which places an edge stands: commit before snapshot, but snapshot before commit for an anti-dependency.
+
+        An overwrite has to be in the snapshot of the overwriter only where no two writers of a key may be concurrent.
+        """
         if not self.shift:
             return source, target
         count = self.graph.transactions
         anti = (kind == RW) | ((kind == VIA) & self.hubs[source])
         leaves = source + np.where((kind != RW) & (kind != VIA) & (source < count), self.shift, 0)
-        return leaves, target + np.where(anti & (target < count), self.shift, 0)
+        late = anti if self.exclusive else anti | (kind == WW)
+        return leaves, target + np.where(late & (target < count), self.shift, 0)
 
     def ranks(self, decided: Sequence[tuple[int, int, int, Pair]]) -> tuple[list[int], bool]:
         """The place of each transaction's commit, and whether all could be placed along the dependencies and the decided edges."""
@@ -428,7 +440,9 @@ class _Run:
         """The key for which a place is too early, if there is one."""
         shift = self.plan.shift
         if shift and node < shift:
-            return next(((key,) for key in self.plan.writes.get(node, ()) if key in self.open), None)
+            return next(
+                ((key,) for key in self.plan.writes.get(node, ()) if key in self.open), None
+            )  # none are, if not exclusive
         transaction = node - shift
         for key in self.plan.writes.get(transaction, ()):
             version = (key, self.current.get(key, -1))
@@ -448,8 +462,8 @@ class _Run:
                 if self.left[version] == 0:
                     self._wake(version[0])
         if shift and node < shift:
-            for key in self.plan.writes.get(node, ()):
-                self.open[key] = node
+            if self.plan.exclusive:
+                self.open.update(dict.fromkeys(self.plan.writes.get(node, ()), node))
             return
         for key in self.plan.writes.get(node - shift, ()):
             self.current[key] = node - shift

@@ -5,10 +5,25 @@ from types import MappingProxyType
 from typing import Any
 
 from simtx.histories.findings import Step, show
-from simtx.histories.graph import KIND_NAMES, PROCESS, REALTIME, RW, WR, WW, Graph, real_steps
+from simtx.histories.graph import (
+    KIND_NAMES,
+    PROCESS,
+    REALTIME,
+    RW,
+    SEEN,
+    SEEN_CAUSALLY,
+    SEEN_IN_SESSION,
+    WR,
+    WW,
+    Forced,
+    Graph,
+    Link,
+    real_steps,
+)
 from simtx.histories.observations import Observations
 from simtx.histories.orders import RegisterOrder
 from simtx.histories.parsing import UNKNOWN
+from simtx.histories.sight import Sight
 
 #: That one transaction's last write to a key comes before another's: (key, the one, the other).
 Pair = tuple[Hashable, int, int]
@@ -22,6 +37,7 @@ def steps_of(
     seen: Observations,
     registers: Mapping[Hashable, RegisterOrder],
     supposed: Mapping[tuple[int, int, int], Pair] = _NOTHING,
+    sight: Sight | None = None,
 ) -> list[Step]:
     """The steps of a cycle with their sentences; an anti-dependency comes first where there is one, that of the earliest transaction.
 
@@ -31,25 +47,62 @@ def steps_of(
         seen: The observations.
         registers: The version order of each register.
         supposed: Edges (source, target, kind) that nothing shows, and the pair of writes from which they follow.
+        sight: What the transactions have seen, where that orders versions.
     """
-    steps = list(real_steps(graph, cycle))
-    first = min(range(len(steps)), key=lambda at: (steps[at][2] != RW, steps[at][0]))
+    links = [
+        (source, target, kind, graph.keys[number] if number >= 0 else None)
+        for source, target, kind, number in real_steps(graph, cycle)
+    ]
+    first = min(range(len(links)), key=lambda at: (links[at][2] != RW, links[at][0]))
+    return told(links[first:] + links[:first], seen, registers, sight, supposed)
+
+
+def told(
+    links: Iterable[Link],
+    seen: Observations,
+    registers: Mapping[Hashable, RegisterOrder],
+    sight: Sight | None = None,
+    supposed: Mapping[tuple[int, int, int], Pair] = _NOTHING,
+) -> list[Step]:
+    """One step with its sentence for each of these."""
     result = []
-    for source, target, kind, number in steps[first:] + steps[:first]:
-        key = graph.keys[number] if number >= 0 else None
+    for link in links:
+        source, target, kind, key = link
         a, b = seen.history.name(source), seen.history.name(target)
-        if kind == PROCESS:
-            why = f"both ran in process {seen.history.process[source]}, {a} first"
-        elif kind == REALTIME:
-            why = f"{a} had ended before {b} began"
-        elif (pair := supposed.get((source, target, kind))) is not None and pair[0] == key:
+        pair = supposed.get((source, target, kind))
+        if pair is not None and pair[0] == key:
             why = _if_supposed(seen, pair, source, kind)
-        elif key in seen.history.lists:
-            why = _in_list(seen, key, source, target, kind)
+        elif sight is not None and kind in (SEEN, SEEN_IN_SESSION, SEEN_CAUSALLY):
+            forced = sight.edges[source, target, key]
+            how = "; ".join(_why(seen, registers, step) for step in sight.path(source, forced.reader))
+            why = _if_seen(seen, forced, how)
         else:
-            why = _in_register(seen, registers[key], key, source, target, kind)
+            why = _why(seen, registers, link)
         result.append(Step(a, b, KIND_NAMES[kind], key, f"{a} comes before {b}: {why}."))
     return result
+
+
+def _why(seen: Observations, registers: Mapping[Hashable, RegisterOrder], link: Link) -> str:
+    source, target, kind, key = link
+    a, b = seen.history.name(source), seen.history.name(target)
+    if kind == PROCESS:
+        return f"both ran in process {seen.history.process[source]}, {a} first"
+    if kind == REALTIME:
+        return f"{a} had ended before {b} began"
+    if key in seen.history.lists:
+        return _in_list(seen, key, source, target, kind)
+    return _in_register(seen, registers[key], key, source, target, kind)
+
+
+def _if_seen(seen: Observations, forced: Forced, how: str) -> str:
+    one, other, reader = (seen.history.name(index) for index in (forced.source, forced.target, forced.reader))
+    value = show(_writes(seen, forced.source, forced.key)[-1])
+    written = _writes(seen, forced.target, forced.key)
+    read = next(value for value in _reads(seen, forced.reader, forced.key) if value in written)
+    return (
+        f"{reader} read {forced.key} = {show(read)}, which {other} wrote, and had seen {one}, "
+        f"which wrote {forced.key} = {value} ({how})"
+    )
 
 
 def _writes(seen: Observations, index: int, key: Hashable) -> list[Any]:

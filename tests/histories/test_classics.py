@@ -8,6 +8,7 @@ import pytest
 from simtx.histories import check_history
 
 RU, RC, RR, SI, S = "read-uncommitted", "read-committed", "repeatable-read", "snapshot-isolation", "serializable"
+RA, CC, PC = "read-atomic", "causal-consistency", "prefix-consistency"
 SESSION, STRICT = "strong-session-", "strict-serializable"
 
 
@@ -73,6 +74,29 @@ LISTS: list[tuple[str, list[str], dict[str, str]]] = [
         ["rx rz1 @0", "ax1 @1", "rz @1", "az1 @2"],
         {SI: "", SESSION + SI: "G-nonadjacent-item-process"},
     ),
+    ("half of a transaction", ["ax1 ay1 @0", "rx1 ry @1"], {RC: "", RA: "fractured-read", CC: "fractured-read"}),
+    ("half, behind another append", ["ax1 ay1 @0", "ax2 @1", "rx12 ry @2"], {RC: "", RA: "fractured-read"}),
+    (
+        "half, by an append of one's own",
+        ["ax1 ay1 @0", "ax2 rx12 ry @1"],
+        {RA: "fractured-read", PC: "prefix-violation"},
+    ),
+    (
+        "an answer without its question",
+        ["ax1 @0", "rx1 ay1 @1", "ry1 rx @2"],
+        {RA: "", CC: "causality-violation", SI: "G-single-item"},
+    ),
+    ("a fork is causal", ["ax1 @0", "ay1 @1", "rx1 ry @2", "rx ry1 @3"], {CC: "", PC: "prefix-violation"}),
+    (
+        "a lost update has a prefix",
+        ["rx ax1 @0", "rx ax2 @1", "rx12 @2"],
+        {CC: "", PC: "", SI: "lost-update G-single-item"},
+    ),
+    (
+        "own write forgotten, causally",
+        ["ax1 @0", "rx @0"],
+        {RA: "", SESSION + RA: "fractured-read-process", CC: "causality-violation"},
+    ),
 ]
 
 WFR, SEQUENTIAL, LINEARIZABLE = {"wfr_keys": True}, {"sequential_keys": True}, {"linearizable_keys": True}
@@ -88,7 +112,32 @@ REGISTERS: list[tuple[str, list[str], dict[str, bool], dict[str, str]]] = [
     ("write skew", ["wu1 wv1", "~ ru1 wv2", "~ rv1 wu2"], LINEARIZABLE, {RC: "", SI: "", RR: "G2-item"}),
     ("read skew of the initial state", ["ru_ rv1", "wv1 wu2"], {}, {RC: "", SI: "G-single-item"}),
     ("read skew behind an update", ["rv1 wu1 wv2", "ru1 rv1", "wv1"], WFR, {S: "G-single-item"}),
-    ("lost update", ["wu3", "ru3 wu1", "ru3 wu2"], {}, {RC: "", SI: "lost-update", S: "lost-update"}),
+    ("lost update", ["wu3", "ru3 wu1", "ru3 wu2"], {}, {RC: "", PC: "", SI: "lost-update", S: "lost-update"}),
+    (
+        "half of each",
+        ["wu1 wv1 @0", "wu2 wv2 @1", "rv2 ru1 @2"],
+        {},
+        {RC: "", RA: "fractured-read", PC: "no-version-order"},
+    ),
+    ("half of what was overwritten", ["wu1", "ru1 wu2 wv2", "rv2 ru1"], {}, {RC: "", RA: "fractured-read"}),
+    (
+        "forgotten by a session",
+        ["wu1 @0", "wu2 @0", "ru1 @0"],
+        {},
+        {SESSION + RA: "fractured-read-process", CC: "causality-violation"},
+    ),
+    (
+        "an answer to what was overwritten",
+        ["wu3 @3", "ru3 wu1 @0", "ru1 wv1 @1", "rv1 ru3 @2"],
+        {},
+        {RA: "", SESSION + RA: "", CC: "causality-violation", PC: "prefix-violation"},
+    ),
+    (
+        "two sides, each to its own",
+        ["wu1 @0", "wu2 @1", "ru1 @2", "ru2 @2", "ru2 @3", "ru1 @3"],
+        {},
+        {SESSION + RA: "", CC: "causality-violation"},
+    ),
 ]
 
 

@@ -21,7 +21,7 @@ PAGE = (ROOT / "docs" / "history-checking.md").read_text(encoding="utf-8")
 
 def test_the_examples_print_what_the_page_shows() -> None:
     examples = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
-    assert len(examples) == PAGE.count("```python") == PAGE.count("```text") - 1 == 2
+    assert len(examples) == PAGE.count("```python") == PAGE.count("```text") - 1 == 3
     for code, shown in examples:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):

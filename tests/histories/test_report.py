@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from simtx.errors import ScenarioError
 from simtx.histories import LEVELS, HistoryReport, check_history
-from simtx.histories.levels import implied_by, level_of, levels_against, severity
+from simtx.histories.levels import CYCLES, SUFFIXES, implied_by, level_of, levels_against, severity
 
 mpl.use("Agg")
 
@@ -232,12 +232,32 @@ def test_checking_does_not_load_the_plotting_library() -> None:
 def test_each_level_forbids_what_weaker_levels_forbid() -> None:
     chains = [
         ["read-uncommitted", "read-committed", "repeatable-read", "serializable", "strict-serializable"],
-        ["read-committed", "snapshot-isolation", "serializable"],
+        ["read-committed", "read-atomic", "snapshot-isolation", "serializable"],
+        ["read-committed", "prefix-consistency", "snapshot-isolation", "serializable"],
     ]
     for names in chains:
         for weaker, stronger in itertools.pairwise(names):
-            assert level_of(weaker).forbidden < level_of(stronger).forbidden
-            assert level_of(f"strong-session-{weaker}").forbidden < level_of(f"strong-session-{stronger}").forbidden
+            for prefix in ("", "strong-session-"):
+                above, below = level_of(prefix + stronger), level_of(prefix + weaker)
+                assert below.name in above.weaker
+                assert below.forbidden - above.forbidden <= implied_from(above.forbidden)
+
+
+def implied_from(forbidden: frozenset[str]) -> set[str]:
+    """The anomalies that show one of these under another name, as each implies one of them."""
+    names = (cycle + suffix for cycle in CYCLES for suffix in SUFFIXES)
+    return {name for name in names if implied_by([name]) & forbidden}
+
+
+def test_causal_consistency_has_its_place_between_levels_of_sessions() -> None:
+    causal = level_of("causal-consistency")
+    assert causal.session
+    assert {"strong-session-read-atomic", "read-atomic", "read-committed"} < causal.weaker
+    assert "causal-consistency" in level_of("strong-session-prefix-consistency").weaker
+    assert "causal-consistency" in level_of("strong-session-serializable").weaker
+    assert "causal-consistency" not in level_of("serializable").weaker, "it does not count sessions"
+    with pytest.raises(ScenarioError, match="counts the order of sessions as it is"):
+        level_of("strong-session-causal-consistency")
 
 
 def test_the_table_of_anomalies_and_levels() -> None:
@@ -252,7 +272,9 @@ def test_the_table_of_anomalies_and_levels() -> None:
         "dirty-update": "read-committed",
         "incompatible-order": "read-committed",
         "future-read": "read-committed",
-        "internal": "snapshot-isolation",
+        "internal": "read-atomic",
+        "fractured-read": "read-atomic repeatable-read",
+        "prefix-violation": "prefix-consistency repeatable-read",
         "lost-update": "repeatable-read snapshot-isolation",
         "G-single-item": "repeatable-read snapshot-isolation",
         "G-nonadjacent-item": "repeatable-read snapshot-isolation",
@@ -261,7 +283,8 @@ def test_the_table_of_anomalies_and_levels() -> None:
     for name, weakest in base.items():
         assert levels_against(name) == tuple(weakest.split())
         for level in weakest.split():
-            assert name in level_of(level).forbidden
+            assert not {name, *implied_by([name])}.isdisjoint(level_of(level).forbidden)
+    assert levels_against("causality-violation") == ("causal-consistency", "strong-session-repeatable-read")
     assert levels_against("G2-item-process") == ("strong-session-repeatable-read",)
     assert levels_against("G0-realtime") == ("strict-serializable",)
     assert "G2-item" not in level_of("snapshot-isolation").forbidden
@@ -271,7 +294,7 @@ def test_the_table_of_anomalies_and_levels() -> None:
 def test_only_session_levels_know_process_cycles_and_only_strict_ones_real_time() -> None:
     for name in LEVELS:
         forbidden = level_of(name).forbidden
-        assert any(a.endswith("-process") for a in forbidden) == name.startswith("strong-session-")
+        assert any(a.endswith("-process") for a in forbidden) == level_of(name).session
         assert any(a.endswith("-realtime") for a in forbidden) == name.endswith("strict-serializable")
 
 
