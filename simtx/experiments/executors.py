@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from typing import Any, Final, TypeAlias, TypeVar
@@ -23,6 +24,9 @@ ExecutorLike: TypeAlias = Executor | Callable[[], Executor] | str | None
 """What `simtx.sweep` and `simtx.compare` accept: see `backend`."""
 _IDLE: Final = 20.0  # seconds after which worker processes end that nobody has given anything to do
 _CONNECT: Final = "5s"
+_WORTH: Final = 6.0  # seconds of a processor that must be left before worker processes are started for it
+_SEEN: Final = 4  # last calls by which the time of the others is judged
+_LONG: Final = 1.0  # seconds of a call that is judged at once
 _LOOK: Final = 2.0  # seconds between two looks at how many workers a cluster has
 
 
@@ -120,6 +124,11 @@ class Loky(Backend):
         elif kept is not None:
             kept[3].shutdown(wait=False, kill_workers=True)
 
+    @classmethod
+    def running(cls, processes: int, version: str) -> bool:
+        """Whether so many are there already, for this code."""
+        return cls._kept is not None and cls._kept[:2] == (processes, version)
+
     def submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
         """Start a call; worker processes are started with the first one."""
         with blocked():
@@ -161,6 +170,58 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="simtx-parent", daemon=True).start()
+
+
+class Growing(Backend):
+    """In this process, until it is seen that what is left takes longer than worker processes are worth: to start one costs more than a second.
+
+    Args:
+        calls: How many there will be at most.
+        processes: How many worker processes there may be.
+        version: Stands for the code that the calls will run.
+    """
+
+    def __init__(self, calls: int, processes: int, version: str = "") -> None:
+        self._left, self._made = calls, 0
+        self._processes, self._version = processes, version
+        self._took: deque[float] = deque(maxlen=_SEEN)
+        self._here = Serial()
+        self._workers: Loky | None = None
+        self.inline = True
+        if Loky.running(processes, version):
+            self._grow()
+
+    def _grow(self) -> None:
+        self._workers = Loky(self._processes, self._version)
+        self.inline = False
+
+    def submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
+        """Make the call here, or start it in a worker process."""
+        if self._workers is not None:
+            return self._workers.submit(function, *arguments)
+        start = time.thread_time()
+        future = self._here.submit(function, *arguments)
+        self._left -= 1
+        self._took.append(time.thread_time() - start)
+        self._made += 1
+        seen = self._made >= 2 * _SEEN or self._took[-1] > _LONG  # the first ones also learn
+        if seen and self._left * sum(self._took) / len(self._took) > _WORTH:
+            self._grow()
+        return future
+
+    def capacity(self) -> int:
+        """One at a time, here; else as its worker processes have it."""
+        return 1 if self._workers is None else self._workers.capacity()
+
+    def rebuild(self) -> None:
+        """New processes with the next call."""
+        if self._workers is not None:
+            self._workers.rebuild()
+
+    def close(self, *, kill: bool) -> None:
+        """As its worker processes do it."""
+        if self._workers is not None:
+            self._workers.close(kill=kill)
 
 
 class Given(Backend):
@@ -262,7 +323,9 @@ class Dask(Given):
         self._client.close()
 
 
-def backend(executor: ExecutorLike, workers: int | None, calls: int, version: str = "") -> Backend:
+def backend(
+    executor: ExecutorLike, workers: int | None, calls: int, version: str = "", *, growing: bool = False
+) -> Backend:
     """The backend that is meant.
 
     Args:
@@ -271,6 +334,7 @@ def backend(executor: ExecutorLike, workers: int | None, calls: int, version: st
         workers: Processes; None: one a processor. Of an executor: how many calls it can work on at once.
         calls: How many there will be.
         version: Stands for the code that they run.
+        growing: Whether this process may begin, where nothing is said of executor and workers.
 
     Raises:
         ScenarioError: It is none of these.
@@ -279,6 +343,8 @@ def backend(executor: ExecutorLike, workers: int | None, calls: int, version: st
         raise ScenarioError(f"must be a whole number from 1, or None for one a processor, not {workers!r}", "workers")
     if executor is None:
         processes = min(workers or processors(), max(calls, 1))
+        if processes > 1 and workers is None and growing:
+            return Growing(calls, processes, version)
         return Serial() if processes == 1 else Loky(processes, version)
     if isinstance(executor, str):
         if executor == "serial":

@@ -20,6 +20,7 @@ OUTCOMES: Final = ("committed", "aborted", "compensated", "stuck", "in-flight", 
 DECISIONS: Final = ("committed", "aborted")
 """By the numbers of the ledger, from 1; 0 is undecided."""
 
+_DURATIONS: Final = ("latency_ms", "decision_ms", "settle_ms", "window_ms")
 _LEVELS: Final = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
 
 
@@ -112,29 +113,38 @@ def durations(
 
 def summarise(transactions: pd.DataFrame, data: RunData) -> Summary:
     """One number a metric; definitions are in docs/metrics.md. What cannot be computed is not a number, what had not ended is infinite."""
-    measured = transactions[transactions["measured"]]
+    inside_window = transactions["measured"].to_numpy()
+    measured = transactions.loc[inside_window, ["arrival_s", "decision", *_DURATIONS]]
     count = len(measured)
     nan = math.nan
-    outcome = measured["outcome"]
-    shares = {name: float((outcome == name).mean()) if count else nan for name in OUTCOMES}
+    outcomes = transactions["outcome"].cat.codes.to_numpy()
+    known = outcomes[inside_window & (outcomes >= 0)]
+    of_measured = np.bincount(known, minlength=len(OUTCOMES))
+    counts = {name: int(of_measured[code]) for code, name in enumerate(transactions["outcome"].cat.categories)}
+    shares = {name: counts[name] / count if count else nan for name in OUTCOMES}
     window = data.horizon - data.warmup
-    decided_at = transactions["arrival_s"] + transactions["decision_ms"] / 1e3
+    decided_at = transactions["arrival_s"].to_numpy() + transactions["decision_ms"].to_numpy() / 1e3
     inside = (decided_at >= data.warmup) & (decided_at <= data.horizon)
-    committed_inside = inside & (transactions["outcome"] == "committed")
-    branches = float(measured["prepared_branches"].sum())
+    committed_inside = inside & (transactions["outcome"] == "committed").to_numpy()
+
+    def total(column: str) -> float:
+        return float(np.nansum(transactions[column].to_numpy()[inside_window]))
 
     def mean(column: str) -> float:
-        return float(measured[column].mean()) if count else nan
+        values = transactions[column].to_numpy()[inside_window]
+        known = int(np.count_nonzero(~np.isnan(values)))
+        return float(np.nansum(values)) / known if known else nan
 
+    branches = total("prepared_branches")
     first = data.quantities[0] if data.quantities else None
     numbers: dict[str, float] = {
         "transactions": count,
         "committed_share": shares["committed"],
         "aborted_share": shares["aborted"],
         "compensated_share": shares["compensated"],
-        "stuck_count": int((outcome == "stuck").sum()),
-        "in_flight_count": int((outcome == "in-flight").sum()),
-        "incomplete_count": int((outcome == "incomplete").sum()),
+        "stuck_count": counts["stuck"],
+        "in_flight_count": counts["in-flight"],
+        "incomplete_count": counts["incomplete"],
         **durations(measured, data.end, data.client_deadline),
         "throughput_per_s": float(inside.sum()) / window if window > 0 else nan,
         "goodput_per_s": float(committed_inside.sum()) / window if window > 0 else nan,
@@ -144,20 +154,20 @@ def summarise(transactions: pd.DataFrame, data: RunData) -> Summary:
         "lazy_writes_per_transaction": mean("lazy_writes"),
         "retries_per_transaction": mean("retries"),
         "lock_wait_mean_ms": mean("lock_wait_ms"),
-        "in_doubt_mean_ms": float(measured["in_doubt_ms"].sum()) / branches if branches else 0.0,
+        "in_doubt_mean_ms": total("in_doubt_ms") / branches if branches else 0.0,
         "drift_net_mean": first.net_mean if first else nan,
         "drift_gross_mean": first.gross_mean if first else nan,
         "drift_peak": first.peak if first else nan,
         "violation_time_share": first.violation_share if first else nan,
         "fractured_reads_per_million": data.partial_share * 1e6,
         "residual_divergence": data.residual,
-        "lock_hold_seconds": float(measured["lock_hold_ms"].sum()) / 1e3,
-        "in_doubt_seconds": float(measured["in_doubt_ms"].sum()) / 1e3,
+        "lock_hold_seconds": total("lock_hold_ms") / 1e3,
+        "in_doubt_seconds": total("in_doubt_ms") / 1e3,
         "in_doubt_open": data.still_open.in_doubt,
         "locks_open": data.still_open.locks,
         "unpublished_open": data.still_open.unpublished,
-        "duplicate_effects": int(measured["duplicate_effects"].sum()),
-        "missing_effects": int(measured["missing_effects"].sum()),
+        "duplicate_effects": int(total("duplicate_effects")),
+        "missing_effects": int(total("missing_effects")),
         "alerts": data.alerts,
         "deadlocks": data.deadlocks,
         "lock_timeouts": data.lock_timeouts,
