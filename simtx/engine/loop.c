@@ -42,6 +42,8 @@ enum {
   STOP, MESSAGE, FLUSHED, BATCH, SERVED, GIVE_UP, LANE, RING, ARRIVE, AT_THE_NODE, ASK_AGAIN, SILENCE, NO_ANSWER, ANSWER_ARRIVES, LOSE_PATIENCE, LEAVE,
   AT_THE_BROKER, STORE, CONFIRM, DELIVER, ACKNOWLEDGED, WAKE
 };
+/* Beside MESSAGE, SERVED, RING, AT_THE_NODE, LEAVE, CONFIRM and DELIVER, what may wait until a pause is over. */
+enum { RESUME = 64, TELL };
 
 /* Effects. */
 enum {
@@ -209,6 +211,9 @@ typedef struct Parcel {
 
 typedef struct Seen { int64_t tx; int32_t event, kept; double since; struct Seen *next, *behind; } Seen;
 
+/* What came in while a node was paused. */
+typedef struct Waiting { int32_t kind, event; uint32_t gen; int64_t tx, number; void *thing; struct Waiting *next; } Waiting;
+
 typedef struct {
   int32_t workers, free, limit, epoch, waiting_count; double since, busy_time, factor, work;
   Work *head, *tail;
@@ -216,7 +221,7 @@ typedef struct {
 } Pool;
 
 typedef struct {
-  int32_t stream, flush, instant, busy, epoch; double busy_time, durable_until; int64_t flushes;
+  int32_t stream, flush, instant, busy, stalled, epoch; double busy_time, durable_until; int64_t flushes;
   Flush *head, *tail;
 } Disk;
 
@@ -228,7 +233,7 @@ typedef struct {
   Disk disk;
   Station lock_waits;
   int32_t link[NODES + 1];
-  int32_t at_commit, rows, held, up, own_first, own_last, wait_first, wait_last;
+  int32_t at_commit, rows, held, up, paused, outage, own_first, own_last, wait_first, wait_last;
   double lazy_flush;
   Work *first_prepared, *last_prepared;
   Ending *first_ending, *last_ending;
@@ -237,6 +242,8 @@ typedef struct {
   int64_t next_row;
   Row *first_row, *last_row;
   Relay relay;
+  Waiting *first_waiting, *last_waiting; /* for the end of a pause */
+  Work *first_stalled, *last_stalled; /* for the end of an outage of the store */
 } Node;
 
 typedef struct {
@@ -340,6 +347,7 @@ struct Engine {
   Ending *free_ending;
   Rolled *free_rolled;
   Held *free_held;
+  Waiting *free_waiting;
   Publication *free_publication;
   Parcel *free_parcel, **parcel;
   int64_t next_lane;
@@ -385,6 +393,7 @@ MAKE_POOL(Record, record, next)
 MAKE_POOL(Ending, ending, next)
 MAKE_POOL(Rolled, rolled, next)
 MAKE_POOL(Held, held, next)
+MAKE_POOL(Waiting, waiting, next)
 MAKE_POOL(Publication, publication, next)
 MAKE_POOL(Parcel, parcel, next)
 MAKE_POOL(Seen, seen, next)
@@ -788,6 +797,21 @@ static inline Work *open_of(Engine *E, int64_t tx, int node) {
   return place ? place->open : NULL;
 }
 
+/* --- pauses --------------------------------------------------------------------------------------------------------------------------------- */
+
+/* What happens to a node that is paused waits; 0: the node is not. */
+static int wait(Engine *E, int number, Waiting what) {
+  Node *node = &E->node[number];
+  if (!node->paused) return 0;
+  Waiting *one = new_waiting(E);
+  *one = what;
+  one->next = NULL;
+  if (node->last_waiting) node->last_waiting->next = one;
+  else node->first_waiting = one;
+  node->last_waiting = one;
+  return 1;
+}
+
 /* --- timers --------------------------------------------------------------------------------------------------------------------------------- */
 
 static void play(Engine *E, Actor *actor, int32_t event, int64_t id);
@@ -800,6 +824,19 @@ static void relay_rings(Engine *E, Actor *actor, int kind);
 static void relay_published(Engine *E, Actor *actor, int64_t tx, int done);
 static Actor *spawn(Engine *E, int64_t tx, int node);
 
+/* A timer of a machine is due. */
+static void ring_machine(Engine *E, Token *token) {
+  Actor *actor = token->owner;
+  int kind = token->kind;
+  if (!actor) { free_token(E, token); return; }
+  if (wait(E, actor->node, (Waiting){.kind = RING, .thing = token})) return;
+  free_token(E, token);
+  actor->timer[kind] = NULL;
+  actor->timers--;
+  if (actor->is_relay) relay_rings(E, actor, kind);
+  else notify(E, actor, E->learned.timer_event[kind], -1);
+}
+
 static void ring(Engine *E, Token *token) {
   double now = E->head.now;
   if (!token->owner) { free_token(E, token); return; }
@@ -808,16 +845,12 @@ static void ring(Engine *E, Token *token) {
     push(E, token->due, NORMAL, RING, token, 0);
     return;
   }
+  if (token->kind >= 0) { ring_machine(E, token); return; }
   int kind = token->kind;
   void *owner = token->owner;
   free_token(E, token);
-  if (kind == PUBLISH_TIMEOUT) { time_out(E, owner); return; }
-  if (kind == REDELIVERY) { redeliver(E, owner); return; }
-  Actor *actor = owner;
-  actor->timer[kind] = NULL;
-  actor->timers--;
-  if (actor->is_relay) relay_rings(E, actor, kind);
-  else notify(E, actor, E->learned.timer_event[kind], -1);
+  if (kind == PUBLISH_TIMEOUT) time_out(E, owner);
+  else redeliver(E, owner);
 }
 
 static void tick(Engine *E, Lane *lane) {
@@ -977,12 +1010,17 @@ static void wait_for_answer(Engine *E, Call *call) {
   if (H->now + wait < E->tx[call->tx].arrival + H->deadline) call_in(E, wait, SILENCE, call, call->attempt);
 }
 
+static void request(Engine *E, int64_t tx) {
+  int entry = E->head.entry;
+  Actor *actor = actor_of(E, tx, entry);
+  notify(E, actor ? actor : spawn(E, tx, entry), E->head.request[E->tx[tx].shape], -1);
+}
+
 static void at_the_node(Engine *E, Call *call) {
   Head *H = &E->head;
   int64_t tx = call->tx;
   if (!E->node[call->entry].up) { unreached(E, call); return; }
-  Actor *actor = actor_of(E, tx, call->entry);
-  notify(E, actor ? actor : spawn(E, tx, call->entry), H->request[E->tx[tx].shape], -1);
+  if (!wait(E, call->entry, (Waiting){.kind = AT_THE_NODE, .tx = tx})) request(E, tx);
   if (E->tx[tx].asking) { E->tx[tx].asking = 0; H->asking--; }
   if (!H->insists) free_call(E, call);
   else if (!H->remote) wait_for_answer(E, call);
@@ -1095,7 +1133,9 @@ static void run_work(Engine *E, Work *work);
 static void finish(Engine *E, Work *work, int status, int value);
 
 static void served(Engine *E, Work *work) {
-  if (work->epoch == E->node[work->node].pool.epoch) run_work(E, work);
+  if (work->epoch != E->node[work->node].pool.epoch) return;
+  if (wait(E, work->node, (Waiting){.kind = SERVED, .thing = work})) hold_work(work);
+  else run_work(E, work);
 }
 
 /* A worker begins on it, and its outbox rows, if it will have any, are numbered. */
@@ -1167,6 +1207,8 @@ static void release_worker(Engine *E, Work *work) {
 
 /* --- the log device ------------------------------------------------------------------------------------------------------------------------- */
 
+static inline int at_once(Disk *disk) { return disk->instant && !disk->stalled; }
+
 static void note_instant(Engine *E, Disk *disk) {
   disk->durable_until = E->head.now;
   disk->flushes++;
@@ -1196,7 +1238,7 @@ static void force(Engine *E, int number, Flush *flush, int64_t tx) {
   flush->node = number;
   flush->tx = tx;
   flush->next = NULL;
-  if (disk->flush == PARALLEL) {
+  if (disk->flush == PARALLEL && !disk->stalled) {
     disk->flushes++;
     flush->epoch = disk->epoch;
     flush->start = E->head.now;
@@ -1206,7 +1248,22 @@ static void force(Engine *E, int number, Flush *flush, int64_t tx) {
   if (disk->tail) disk->tail->next = flush;
   else disk->head = flush;
   disk->tail = flush;
-  if (!disk->busy) start_flush(E, number);
+  if (!disk->busy && !disk->stalled) start_flush(E, number);
+}
+
+/* The device takes writes again. */
+static void resume_disk(Engine *E, int number) {
+  Disk *disk = &E->node[number].disk;
+  disk->stalled = 0;
+  if (!disk->head || disk->busy) return;
+  if (disk->flush != PARALLEL) { start_flush(E, number); return; }
+  Flush *waiting = disk->head;
+  disk->head = disk->tail = NULL;
+  while (waiting) {
+    Flush *next = waiting->next;
+    force(E, number, waiting, waiting->tx);
+    waiting = next;
+  }
 }
 
 static inline int buffered(Engine *E, Node *node, double since) { return E->head.now - since <= node->lazy_flush; }
@@ -1255,6 +1312,11 @@ static void hardened(Engine *E, Actor *actor, int what) {
   append(E, actor, what, 1);
 }
 
+/* A forced write of this machine is durable: on with the effects behind it. */
+static void resume(Engine *E, Actor *actor) {
+  if (!wait(E, actor->node, (Waiting){.kind = RESUME, .thing = actor})) go_on(E, actor);
+}
+
 static void call_back(Engine *E, Flush *flush) {
   Actor *actor = flush->actor;
   Work *work = flush->work;
@@ -1266,10 +1328,10 @@ static void call_back(Engine *E, Flush *flush) {
     durable(E, work);
   } else if (what == HARDENED) {
     hardened(E, actor, written);
-    go_on(E, actor);
+    resume(E, actor);
   } else {
     finalise(E, actor, work, commit, in_doubt);
-    go_on(E, actor);
+    resume(E, actor);
   }
 }
 
@@ -1290,7 +1352,7 @@ static void batch_flushed(Engine *E, Flush *batch, int number) {
     call_back(E, batch);
     batch = next;
   }
-  if (disk->head && !disk->busy) start_flush(E, number);
+  if (disk->head && !disk->busy && !disk->stalled) start_flush(E, number);
 }
 
 /* --- locks ---------------------------------------------------------------------------------------------------------------------------------- */
@@ -1643,6 +1705,7 @@ static void finish(Engine *E, Work *work, int status, int value) {
       if (event < 0) { fail(E, 3); return; }
     }
   }
+  if (wait(E, actor->node, (Waiting){.kind = TELL, .event = event, .thing = actor, .gen = actor->gen})) return;
   actor->done = event;
   int submitting = actor->phase == SUBMITTING;
   actor->phase = BUSY;
@@ -1672,7 +1735,7 @@ static void refuse(Engine *E, Work *work) {
     release(E, work);
     Disk *disk = &E->node[work->node].disk;
     work->forced = 1;
-    if (disk->instant) {
+    if (at_once(disk)) {
       note_instant(E, disk);
       durable(E, work);
       return;
@@ -1690,7 +1753,7 @@ static void refuse(Engine *E, Work *work) {
 static void harden(Engine *E, Work *work) {
   Disk *disk = &E->node[work->node].disk;
   work->forced = 1;
-  if (disk->instant) {
+  if (at_once(disk)) {
     note_instant(E, disk);
     if (E->learned.template[work->template].type == PREPARE) hold(E, work);
     durable(E, work);
@@ -1895,7 +1958,7 @@ static void run_work(Engine *E, Work *work) {
     }
   }
   if (!node->owners && !node->open) {
-    if (node->disk.instant && template->type == TRANSACT) run_at_once(E, work);
+    if (at_once(&node->disk) && template->type == TRANSACT) run_at_once(E, work);
     else evaluate(E, work);
     return;
   }
@@ -1980,7 +2043,7 @@ static int second_phase(Engine *E, Actor *actor, int commit, int forced) {
     return 1;
   }
   Disk *disk = &E->node[actor->node].disk;
-  if (disk->instant) {
+  if (at_once(disk)) {
     note_instant(E, disk);
     finalise(E, actor, branch, commit, in_doubt);
     return 1;
@@ -1995,9 +2058,35 @@ static int second_phase(Engine *E, Actor *actor, int commit, int forced) {
   return 0;
 }
 
+/* A worker takes it, or it waits for one, or for the end of an outage. */
+static void submit_made(Engine *E, Work *work) {
+  Node *node = &E->node[work->node];
+  if (node->outage) {
+    work->next = NULL;
+    if (node->last_stalled) node->last_stalled->next = work;
+    else node->first_stalled = work;
+    node->last_stalled = work;
+    return;
+  }
+  Template *template = &E->learned.template[work->template];
+  Transaction *T = record(E, work->tx);
+  if (open_of(E, work->tx, work->node)) {
+    begin_rows(E, work);
+    run_work(E, work);
+    return;
+  }
+  double demand = 0.0;
+  if (T)
+    for (int i = 0; i < template->steps; i++) {
+      int step = template->step[i];
+      if (template->type == TRANSACT && template->compensation) demand += draw(E, E->head.undo[step], work->tx);
+      else demand += E->page[work->tx / PAGE].demands[(work->tx % PAGE) * E->head.steps + step];
+    }
+  if (!submit(E, work, demand)) drop(E, work, FAILURE);
+}
+
 static void submit_work(Engine *E, Actor *actor, int number) {
   Template *template = &E->learned.template[number];
-  Transaction *T = record(E, actor->tx);
   Work *work = new_work(E);
   work->actor = actor;
   work->gen = actor->gen;
@@ -2017,19 +2106,7 @@ static void submit_work(Engine *E, Actor *actor, int number) {
   work->steps = 0;
   for (int i = 0; i < template->steps; i++) work->steps |= (uint64_t)1 << template->step[i];
   actor->work = work;
-  if (open_of(E, work->tx, work->node)) {
-    begin_rows(E, work);
-    run_work(E, work);
-    return;
-  }
-  double demand = 0.0;
-  if (T)
-    for (int i = 0; i < template->steps; i++) {
-      int step = template->step[i];
-      if (template->type == TRANSACT && template->compensation) demand += draw(E, E->head.undo[step], work->tx);
-      else demand += E->page[work->tx / PAGE].demands[(work->tx % PAGE) * E->head.steps + step];
-    }
-  if (!submit(E, work, demand)) drop(E, work, FAILURE);
+  submit_made(E, work);
 }
 
 /* --- the interpreter of effects ---------------------------------------------------------------------------------------------------------------- */
@@ -2072,7 +2149,7 @@ static void notify(Engine *E, Actor *actor, int32_t event, int64_t id) {
 
 static void receive(Engine *E, int64_t tx, int32_t event) {
   int node = E->learned.event_node[event];
-  if (!E->node[node].up) return;
+  if (!E->node[node].up || wait(E, node, (Waiting){.kind = MESSAGE, .event = event, .tx = tx})) return;
   Actor *actor = actor_of(E, tx, node);
   if (!actor) actor = spawn(E, tx, node);
   else if (actor->phase) { post(E, actor, event, -1); return; }
@@ -2137,11 +2214,23 @@ enum { BUCKETS = 1 << 16 };
 
 static void publish(Engine *E, Actor *actor, int32_t event, int64_t tx, int32_t on_done, int32_t on_failed);
 
+/* The broker's word on a publication reaches its producer: `event` for a machine, whether it is `done` for a relay. */
+static void tell_producer(Engine *E, Actor *actor, uint32_t gen, int64_t tx, int done, int32_t event) {
+  if (!actor->alive || actor->gen != gen) return;
+  if (wait(E, actor->node, (Waiting){.kind = CONFIRM, .event = event, .gen = gen, .tx = tx, .number = done, .thing = actor})) return;
+  if (actor->is_relay) relay_published(E, actor, tx, done);
+  else notify(E, actor, event, -1);
+}
+
 static void confirm(Engine *E, Publication *publication, int done) {
-  Actor *actor = publication->actor;
-  if (!actor->alive || actor->gen != publication->gen) return;
-  if (actor->is_relay) relay_published(E, actor, publication->tx, done);
-  else notify(E, actor, done ? publication->on_done : publication->on_failed, -1);
+  tell_producer(E, publication->actor, publication->gen, publication->tx, done, done ? publication->on_done : publication->on_failed);
+}
+
+static void receive_delivery(Engine *E, int64_t tx, int32_t event, int64_t id) {
+  int node = E->learned.event_node[event];
+  if (!E->node[node].up || wait(E, node, (Waiting){.kind = DELIVER, .event = event, .tx = tx, .number = id})) return;
+  Actor *actor = actor_of(E, tx, node);
+  notify(E, actor ? actor : spawn(E, tx, node), event, id);
 }
 
 static void let_publication(Engine *E, Publication *publication) {
@@ -2150,6 +2239,10 @@ static void let_publication(Engine *E, Publication *publication) {
 
 static void leave_producer(Engine *E, Publication *publication) {
   if (publication->epoch != E->node[publication->node].disk.epoch) return;
+  if (wait(E, publication->node, (Waiting){.kind = LEAVE, .thing = publication})) {
+    publication->refs++;
+    return;
+  }
   publication->refs += transmit(E, link_of(E, publication->node, BROKER), AT_THE_BROKER, publication, 0, publication->tx);
 }
 
@@ -2540,7 +2633,7 @@ static void go_on(Engine *E, Actor *actor) {
         if (!a) {
           if (T) T->lazy++;
           append(E, actor, program->b, 0);
-        } else if (E->node[actor->node].disk.instant) {
+        } else if (at_once(&E->node[actor->node].disk)) {
           note_instant(E, &E->node[actor->node].disk);
           hardened(E, actor, program->b);
         } else {
@@ -2675,16 +2768,12 @@ EXPORT int engine_run(Engine *E) {
       let_publication(E, entry.thing);
       break;
     case DELIVER: {
-      int64_t tx = entry.number >> 24;
-      int32_t event = (int32_t)(entry.number & 0xFFFFFF);
-      if (!E->node[E->learned.event_node[event]].up) break;
-      Actor *actor = actor_of(E, tx, E->learned.event_node[event]);
-      notify(E, actor ? actor : spawn(E, tx, E->learned.event_node[event]), event, (int64_t)(intptr_t)entry.thing);
+      receive_delivery(E, entry.number >> 24, (int32_t)(entry.number & 0xFFFFFF), (int64_t)(intptr_t)entry.thing);
       break;
     }
     case ACKNOWLEDGED: acknowledged(E, entry.number); break;
     case WAKE:
-      if (((Actor *)entry.thing)->gen == entry.number) relay_reads(E, entry.thing);
+      if (((Actor *)entry.thing)->gen == entry.number && !E->node[((Actor *)entry.thing)->node].paused) relay_reads(E, entry.thing);
       break;
     case LOSE_PATIENCE: lose_patience(E, entry.number); break;
     default: fail(E, 7);
@@ -2815,6 +2904,89 @@ static void kill_actor(Engine *E, Actor *actor) {
   recycle(E, actor);
 }
 
+/* Nobody handles any more what came in during a pause. */
+static void drop_waiting(Engine *E, int number) {
+  Node *node = &E->node[number];
+  Waiting *all = node->first_waiting;
+  node->first_waiting = node->last_waiting = NULL;
+  while (all) {
+    Waiting *one = all;
+    all = one->next;
+    Transaction *T = one->kind == AT_THE_NODE ? record(E, one->tx) : NULL;
+    if (T && number == E->head.presumes) T->forgotten = 1;
+    if (one->kind == RING) free_token(E, one->thing);
+    if (one->kind == SERVED) let_work(E, one->thing);
+    if (one->kind == LEAVE) let_publication(E, one->thing);
+    free_waiting(E, one);
+  }
+}
+
+/* Handle what came in during a pause. */
+static void handle_waiting(Engine *E, Waiting *one) {
+  switch (one->kind) {
+  case MESSAGE: receive(E, one->tx, one->event); break;
+  case DELIVER: receive_delivery(E, one->tx, one->event, one->number); break;
+  case AT_THE_NODE: request(E, one->tx); break;
+  case RING: ring_machine(E, one->thing); break;
+  case RESUME: go_on(E, one->thing); break;
+  case SERVED:
+    served(E, one->thing);
+    let_work(E, one->thing);
+    break;
+  case LEAVE:
+    leave_producer(E, one->thing);
+    let_publication(E, one->thing);
+    break;
+  case CONFIRM: tell_producer(E, one->thing, one->gen, one->tx, (int)one->number, one->event); break;
+  case TELL: {
+    Actor *actor = one->thing;
+    if (!actor->alive || actor->gen != one->gen) break;
+    actor->done = one->event;
+    actor->phase = BUSY;
+    go_on(E, actor);
+    break;
+  }
+  default: fail(E, 7);
+  }
+}
+
+/* Stop handling anything, as a long garbage collection or a stopped process does. */
+EXPORT void engine_pause(Engine *E, int number) {
+  if (E->node[number].up) E->node[number].paused = 1;
+}
+
+/* Go on after a pause: what came in meanwhile is handled in its order. */
+EXPORT void engine_unpause(Engine *E, int number) {
+  Node *node = &E->node[number];
+  Waiting *all = node->first_waiting;
+  node->paused = 0;
+  node->first_waiting = node->last_waiting = NULL;
+  while (all && !E->head.error) {
+    Waiting *one = all;
+    all = one->next;
+    handle_waiting(E, one);
+    free_waiting(E, one);
+  }
+}
+
+/* The store and the log stop answering. */
+EXPORT void engine_begin_outage(Engine *E, int number) { E->node[number].outage = E->node[number].disk.stalled = 1; }
+
+/* They answer again. */
+EXPORT void engine_end_outage(Engine *E, int number) {
+  Node *node = &E->node[number];
+  node->outage = 0;
+  resume_disk(E, number);
+  Work *stalled = node->first_stalled;
+  node->first_stalled = node->last_stalled = NULL;
+  while (stalled) {
+    Work *work = stalled;
+    stalled = work->next;
+    if (work->actor->alive && work->actor->gen == work->gen) submit_made(E, work);
+    else end_work(E, work);
+  }
+}
+
 EXPORT void engine_crash(Engine *E, int number) {
   Node *node = &E->node[number];
   Disk *disk = &node->disk;
@@ -2822,7 +2994,7 @@ EXPORT void engine_crash(Engine *E, int number) {
   double now = E->head.now;
   int64_t count;
   if (!node->up) return;
-  node->up = 0;
+  node->up = node->paused = 0;
   int64_t *known = places_of(E, number, &count);
   for (int64_t i = 0; i < count; i++) {
     Place *place = find_place(E, known[i], number);
@@ -2853,7 +3025,7 @@ EXPORT void engine_crash(Engine *E, int number) {
     int kept = place->records || place->prepared;
     if (place->actor && !kept && T) {
       T->actors--;
-      T->forgotten = number == E->head.presumes;
+      if (number == E->head.presumes) T->forgotten = 1;
     }
     if (!place->actor && kept && T) T->actors++;
     if (place->actor) kill_actor(E, place->actor);
@@ -2872,6 +3044,13 @@ EXPORT void engine_crash(Engine *E, int number) {
     relay->held = next;
   }
   memset(relay, 0, sizeof *relay);
+  drop_waiting(E, number);
+  while (node->first_stalled) {
+    Work *work = node->first_stalled;
+    node->first_stalled = work->next;
+    end_work(E, work);
+  }
+  node->last_stalled = NULL;
   disk->epoch++;
   while (disk->head) {
     Flush *next = disk->head->next;
@@ -2951,7 +3130,7 @@ EXPORT void engine_connected(Engine *E, int number) {
 EXPORT int engine_quiet(Engine *E) {
   if (E->head.asking) return 0;
   for (int i = 0; i < E->head.nodes; i++)
-    if (!E->node[i].up) return 0;
+    if (!E->node[i].up || E->node[i].paused || E->node[i].outage) return 0;
   if (E->places)
     for (int64_t i = 0; i < E->place_room; i++) {
       Place *place = &E->place[i];

@@ -609,7 +609,9 @@ def _played(
     equal: Counter[tuple[str, str]] = Counter()
     stopped = ""
     parcels = {label: Parcel(scenario, one, engine) for label, one in strategies.items()}
-    ours = all(type(one).__module__.startswith("simtx.") for one in strategies.values())  # others may take the process with them
+    ours = all(
+        type(one).__module__.startswith("simtx.") for one in strategies.values()
+    )  # others may take the process with them
     chosen = backend(executor, workers, agenda.total, version(strategies.values()), growing=ours)
 
     def waiting() -> Call[tuple[str, int]] | None:

@@ -73,7 +73,18 @@ _COLUMNS: Final = {
     "decision": "decision",
 }
 
-_FAULTS: Final = ("partition", "loss", "duplication", "reorder", "slow", "clock-drift", "broker-outage", "crash")
+_FAULTS: Final = (
+    "partition",
+    "loss",
+    "duplication",
+    "reorder",
+    "slow",
+    "clock-drift",
+    "broker-outage",
+    "crash",
+    "pause",
+    "store-outage",
+)
 _KNOWN: Final[Mapping[str, str]] = {
     "Scenario": "name title description services hub network broker transaction workload faults policies invariants run deadlocks common_mode "
     "clients sources assumptions uncertainty path overrides _raw",
@@ -555,10 +566,14 @@ class CompiledWorld(World):
         if self._head.error:
             raise NotCompiled(f"the compiled loop gave up (reason {self._head.error})")
 
+    def strike(self, function: str, name: str) -> None:
+        """A fault begins or ends at a node: C has a function for it."""
+        getattr(self._library, function)(self._engine, self._index[name])
+        self.pull()
+
     def crash(self, name: str) -> None:
         """A node loses everything volatile."""
-        self._library.engine_crash(self._engine, self._index[name])
-        self.pull()
+        self.strike("engine_crash", name)
 
     def restart(self, name: str) -> None:
         """A node comes back with what is on disk."""
@@ -705,13 +720,33 @@ class _Node(Node):
 
     def crash(self) -> None:
         """Lose everything volatile."""
-        if isinstance(self.world, CompiledWorld):
-            self.world.crash(self.name)
+        self._compiled.crash(self.name)
 
     def restart(self) -> None:
         """Come back with what is on disk."""
-        if isinstance(self.world, CompiledWorld):
-            self.world.restart(self.name)
+        self._compiled.restart(self.name)
+
+    def pause(self) -> None:
+        """Stop handling anything."""
+        self._compiled.strike("engine_pause", self.name)
+
+    def unpause(self) -> None:
+        """Handle what came in meanwhile."""
+        self._compiled.strike("engine_unpause", self.name)
+
+    def begin_outage(self) -> None:
+        """The store and the log stop answering."""
+        self._compiled.strike("engine_begin_outage", self.name)
+
+    def end_outage(self) -> None:
+        """The store answers again."""
+        self._compiled.strike("engine_end_outage", self.name)
+
+    @property
+    def _compiled(self) -> CompiledWorld:
+        if not isinstance(self.world, CompiledWorld):
+            raise AssertionError("the node of a compiled world")
+        return self.world
 
 
 def _nothing(_: int) -> float:

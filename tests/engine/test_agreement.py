@@ -20,6 +20,8 @@ from simtx.engine.library import compiler
 from simtx.errors import ScenarioError
 from simtx.protocols import DualWrite, Machine, Message, Outbox, Saga, TwoPhaseCommit
 from simtx.protocols.saga_participant import Participant
+from simtx.scenario import load
+from simtx.scenario.model import Trigger
 from simtx.simulator import engines
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -133,10 +135,12 @@ def test_small_runs_are_interpreted_without_a_word() -> None:
 
 
 def test_the_fast_engine_refuses_what_it_cannot_play() -> None:
-    paused = shortened("checkout-outages", 50)
-    paused = replace(paused, faults=(replace(paused.faults[0], kind="pause"),))
-    with pytest.raises(ScenarioError, match="a fault of the kind 'pause'"):
-        simtx.simulate(paused, "saga", engine="fast")
+    aimed = load("checkout").replace(**{"run.transactions": 50})
+    aimed = replace(
+        aimed, faults=(replace(load("checkout-outages").faults[0], every=None, trigger=Trigger(0, "Commit", "after")),)
+    )
+    with pytest.raises(ScenarioError, match="a crash that is aimed at an effect"):
+        simtx.simulate(aimed, "saga", engine="fast")
 
 
 def test_what_was_not_compiled_says_so_where_it_matters() -> None:

@@ -160,16 +160,17 @@ def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
 
 def some_fault(pick: Chooser, names: list[str]) -> dict[str, Any]:
     """A fault of a kind that the compiled engine plays."""
+    of_nodes = ("crash", "pause", "store-outage")
     kind = pick.choice(
-        ["partition", "loss", "duplication", "reorder", "slow", "clock-drift", "broker-outage", "crash", "crash"]
+        ["partition", "loss", "duplication", "reorder", "slow", "clock-drift", "broker-outage", "crash", *of_nodes]
     )
     fault: dict[str, Any] = {"kind": kind, "duration": pick.choice([Constant(0.1), Exponential(0.3)])}
     if pick.choice([True, False]):
         fault["at"] = pick.choice([0.0, 0.05, 0.4])
     else:
         fault["every"] = Exponential(0.3)
-    if kind == "crash":
-        fault["node"] = pick.choice([*names, "hub"])
+    if kind in of_nodes:
+        fault["node"] = pick.choice(names if kind == "store-outage" else [*names, "hub"])
     elif kind in ("slow", "clock-drift"):
         fault |= {"node": pick.choice(names), "factor": pick.choice([1.5, 3.0])}
     elif kind != "broker-outage":
