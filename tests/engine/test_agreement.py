@@ -20,7 +20,6 @@ from simtx.engine.library import compiler
 from simtx.errors import ScenarioError
 from simtx.protocols import DualWrite, Machine, Message, Outbox, Saga, TwoPhaseCommit
 from simtx.protocols.saga_participant import Participant
-from simtx.scenario import load
 from simtx.scenario.model import Trigger
 from simtx.simulator import engines
 
@@ -135,10 +134,8 @@ def test_small_runs_are_interpreted_without_a_word() -> None:
 
 
 def test_the_fast_engine_refuses_what_it_cannot_play() -> None:
-    aimed = load("checkout").replace(**{"run.transactions": 50})
-    aimed = replace(
-        aimed, faults=(replace(load("checkout-outages").faults[0], every=None, trigger=Trigger(0, "Commit", "after")),)
-    )
+    faulty = shortened("checkout-outages", 50)
+    aimed = replace(faulty, faults=(replace(faulty.faults[0], trigger=Trigger(0, "Commit", "after")),))
     with pytest.raises(ScenarioError, match="a crash that is aimed at an effect"):
         simtx.simulate(aimed, "saga", engine="fast")
 
