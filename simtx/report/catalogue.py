@@ -126,7 +126,7 @@ _ALL: Final = (
         _COST,
         always=False,
         absent="no fault struck",
-        endless="not recovered",
+        endless="not over",
     ),
 )
 

@@ -21,6 +21,10 @@ def verdict(decision: Any) -> tuple[str, str]:
     label = catalogue.metric(decision.metric).label
     sure = f"{100 * decision.confidence:g} % for all statements together"
     candidates = decision.candidates
+    if sits := ranks_settings(decision):
+        would = f"by {label} {decision.strategy} would be the best ({decision.better} is better)"
+        why = f"the figure of {', '.join(sits)} is a timeout of the configuration"
+        return "open", f"{would}, but {why}: settings were ranked, and not speed"
     if decision.supported:
         limits = " that keeps to the thresholds" if len(decision.thresholds) else ""
         alone = len(decision.ranking) > 1 and set(decision.ranking["standing"]) <= {"best", "not admissible"}
@@ -45,6 +49,14 @@ def verdict(decision: Any) -> tuple[str, str]:
         "open",
         f"{decision.strategy} looks best by {label} ({decision.better} is better), but the runs do not support it ({sure})",
     )
+
+
+def ranks_settings(decision: Any) -> list[str]:
+    """Whose figures are a timeout, ``2pc (vote_timeout)``, if the runs support a strategy beside others that are admissible: then it ranks who gives up soonest."""
+    table = decision.ranking[decision.ranking["standing"] != "not admissible"]
+    if not decision.supported or len(table) < 2:
+        return []
+    return [f"{name} ({str(mark).lstrip('=≈ ')})" for name, mark in table["timeout"].items() if mark]
 
 
 def _alike(decision: Any) -> str:

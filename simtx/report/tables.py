@@ -170,7 +170,8 @@ def clients(scenario: Any, strategies: Mapping[str, Any], unanswered: Iterable[f
             said += f"; under {', '.join(careful)}, which may start a transaction again, only when their request has reached nobody"
     else:
         careful = list(strategies) if scenario.clients.ask_again == "unreached" else []
-    if careful and any(share > 0 for share in unanswered):
+    crashes = any(fault.kind == "crash" for fault in scenario.faults)
+    if careful and crashes and any(share > 0 for share in unanswered):
         said += f"; a request that a node {'there ' if len(careful) < len(strategies) else ''}has received, and lost in a crash, stays unanswered"
     return said
 

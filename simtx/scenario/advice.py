@@ -20,7 +20,7 @@ FULL = 0.9  # share of a capacity from which on it is said
 _OF_STORES = ("Transact", "Execute", "Prepare", "Commit", "Rollback", "ReadOutbox", "MarkOutbox")
 _OF_BROKERS = ("Publish", "Acknowledge")
 _ASKED_BY_SOME = (*_OF_STORES, *_OF_BROKERS)
-_BYTES, _BYTES_STEP = 3300.0, 400.0  # of memory for a transaction, and for each of its steps: checkout and transfer
+_BYTES = 1000.0  # of memory for each transaction of a long run, by either engine (benchmarks/memory.py)
 _SECONDS_STEP = 1e-4  # of time for a step of a transaction: messages, writes, a local transaction
 _SHARE = 0.8  # of the free memory that a run may take
 _PATIENCE = 600.0  # seconds for one run
@@ -217,7 +217,7 @@ def size(scenario: Scenario, memory: float | None = None) -> Iterator[str]:
     """
     count = scenario.expected_transactions()
     steps = len(scenario.transaction.steps)
-    needed = count * (_BYTES + _BYTES_STEP * steps)
+    needed = count * _BYTES
     free = _free() if memory is None else memory
     if free and needed > _SHARE * free:
         yield (
@@ -226,7 +226,7 @@ def size(scenario: Scenario, memory: float | None = None) -> Iterator[str]:
         )
     seconds = count * steps * _SECONDS_STEP
     if seconds > _PATIENCE:
-        yield f"run: about {count:,.0f} transactions take about {seconds / 60:,.0f} min for each strategy and replication"
+        yield f"run: about {count:,.0f} transactions take about {seconds / 60:,.0f} min for each strategy and replication in the interpreted engine, a tenth of it in the fast one"
 
 
 def _free() -> float:

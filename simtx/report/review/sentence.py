@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from simtx.metrics.intervals import HIGHER_IS_BETTER, Interval
 from simtx.metrics.laws import BEYOND, thin
 from simtx.report import catalogue
-from simtx.report.decision import rows
+from simtx.report.decision import ranks_settings, rows
 from simtx.report.sweep_tables import with_unit
 from simtx.report.tables import RELIABLE
 
@@ -117,7 +117,7 @@ def of_comparison(comparison: Comparison, decision: Decision, frontier: Frontier
             text = f"Undecided: too much had not ended under {named} when the runs ended: its {label} is infinite."
             return Statement("open", "", text, f"the runs ended too early; {sure.split('; ')[1]}", reasons)
         text = (
-            f"Undecided: by {label} {named} would be the {most}, but the figure of {_listed(_on_timeout(decision))} is a timeout of the "
+            f"Undecided: by {label} {named} would be the {most}, but the figure of {_listed(ranks_settings(decision))} is a timeout of the "
             "configuration and says nothing about speed."
         )
         return Statement("open", "", text, f"no speed was compared; {sure.split('; ')[1]}", reasons)
@@ -180,7 +180,7 @@ def supports(decision: Decision) -> bool:
 
     A quantile that is a configured timeout, of the best one or of another one beside it, ranks who gives up soonest.
     """
-    return decision.supported and not (_on_timeout(decision) and not _alone(decision)) and not _unended(decision)
+    return decision.supported and not ranks_settings(decision) and not _unended(decision)
 
 
 def _unended(decision: Decision) -> bool:
@@ -219,12 +219,6 @@ def _alone(decision: Decision) -> bool:
     """Whether thresholds have turned all others away, so that the metric ranks nobody."""
     out = int((decision.ranking["standing"] == "not admissible").sum())
     return out > 0 and out == len(decision.ranking) - 1
-
-
-def _on_timeout(decision: Decision) -> list[str]:
-    """Whose figures, of those that thresholds do not turn away, are a timeout: ``2pc (vote_timeout in 7 of 10 runs)``."""
-    table = decision.ranking[decision.ranking["standing"] != "not admissible"]
-    return [f"{name} ({str(mark).lstrip('=≈ ')})" for name, mark in table["timeout"].items() if mark]
 
 
 def _named(decision: Decision, label: str, figures: Mapping[str, str]) -> str:

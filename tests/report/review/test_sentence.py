@@ -134,9 +134,15 @@ def test_a_timeout_is_no_speed(made: Made, draw: Draw) -> None:
 
 def test_a_timeout_of_another_one_ranks_settings_as_well(made: Made, draw: Draw) -> None:
     """2pc ends at its vote timeout, and the saga is told apart below it: a longer timeout would be as bad, and says as little."""
-    found = said(made({"2pc": {"decision_p99_ms": [2000.0] * 20}, "saga": {"decision_p99_ms": draw(1100)}}))
+    comparison = made({"2pc": {"decision_p99_ms": [2000.0] * 20}, "saga": {"decision_p99_ms": draw(1100)}})
+    found = said(comparison)
     assert (found.kind, found.strategy) == ("open", "")
     assert "the figure of 2pc (vote_timeout" in found.sentence
+    decision = comparison.best("decision_p99_ms")
+    assert decision.supported  # by the runs; but settings are what they rank
+    first = decision.text.splitlines()[0]
+    assert first.startswith("? by request to final outcome, 99 % saga would be the best (lower is better), but the")
+    assert "the figure of 2pc (vote_timeout) is a timeout of the configuration" in first
 
 
 def test_an_infinite_figure_is_no_choice(made: Made) -> None:
