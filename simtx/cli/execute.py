@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from simtx.cli.common import BrokerOption, ChangeOption, JsonOption, StoreOption, StrategyArgument
-from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, finish, show
+from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, finish, listed, show
 
 
 def execute(
@@ -86,6 +86,7 @@ def execute(
                 "seed": seed,
                 "provenance": comes_from.to_dict(modules=False),
                 "digest": run.digest,
+                "violations": listed(run),
                 "warnings": run.warnings,
                 "summary": dict(run.summary),
                 "folder": str(keep) if keep is not None else None,

@@ -147,6 +147,11 @@ def show(run: Run, wishes: Wishes, written: list[Path]) -> None:
         typer.echo(f"written: {path}")
 
 
+def listed(run: Run) -> list[dict[str, object]]:
+    """The violations of a run, for JSON."""
+    return [{"property": one.property, "transaction": one.transaction, "text": one.text} for one in run.violations]
+
+
 def choose(run: Run, transaction: int | None) -> int:
     """The transaction that is meant: this one, or the slowest that was measured.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from simtx.cli.common import ChangeOption, EngineOption, JsonOption, StrategyArgument
-from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, finish, show
+from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, finish, listed, show
 
 
 def simulate(
@@ -61,6 +61,7 @@ def simulate(
                 "digest": run.digest,
                 "engine": run.engine,
                 "engine_reason": run.engine_reason,
+                "violations": listed(run),
                 "warnings": run.warnings,
                 "summary": dict(run.summary),
                 "files": [str(path) for path in written],

@@ -88,6 +88,7 @@ class Head(c.Structure):
         ("undo", c.c_int32 * STEPS),
         ("writes", c.c_int32 * STEPS),
         *_fields(c.c_int32, "done_value refused_value tombstone_value"),
+        ("behind", c.c_uint64 * STEPS),
         *_fields(
             c.c_double, "deadline client_timeout warmup duration redelivery deduplication retention publish_timeout"
         ),
@@ -161,7 +162,7 @@ class Transaction(c.Structure):
         ("durable", c.c_uint32),
         *_fields(
             c.c_uint8,
-            "decision answer outcome partial refused stuck open light young closed measured shape asking served forgotten",
+            "decision answer outcome partial refused stuck open light young closed measured shape asking served forgotten watch resting",
         ),
     )
 
@@ -203,6 +204,11 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_key": (_INT, (_ENGINE, _INT, c.c_char_p, _DOUBLE, _INT, _INT, c.POINTER(_DOUBLE))),
     "engine_keys": (_INT, (_ENGINE, _INT, _INT, c.c_char_p, c.c_int64, _DOUBLE, _INT, c.POINTER(_DOUBLE))),
     "engine_values": (None, (_ENGINE, c.c_void_p, c.c_void_p, c.c_void_p)),
+    "engine_force": (None, (_ENGINE, c.c_void_p, c.c_void_p)),
+    "engine_actions": (c.c_void_p, (_ENGINE,)),
+    "engine_undone": (c.c_void_p, (_ENGINE,)),
+    "engine_claims": (c.c_void_p, (_ENGINE,)),
+    "engine_claim": (None, (_ENGINE, _INT, _INT, _INT)),
     "engine_page": (_INT, (_ENGINE, c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p)),
     "engine_book": (_INT, (_ENGINE, _INT)),
     "engine_state": (_INT, (_ENGINE, _INT, _INT)),

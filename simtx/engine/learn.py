@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from simtx.engine import layout
 from simtx.engine.opaque import DIFFER, NUMBER, NotCompiled, OpaqueId, OpaqueTx, check_clean
+from simtx.metrics.guarantees import claim
 from simtx.protocols import (
     Acknowledge,
     Alert,
@@ -50,6 +51,9 @@ _MOST_PAIRS: Final = 200_000  # a machine that has not converged by then never w
 _MOST_CELLS: Final = 50_000_000
 _MOST_VALUES: Final = 63
 
+SAYINGS: Final = ("step-done", "completed", "step-refused", "step-refused after all")
+"""What an event may say of a step, by the number that the loop keeps it under."""
+
 _Outcome = tuple[tuple[int, int], int, tuple[int, ...]]
 """Where the program of a transition is, the state afterwards, and where the ids that it holds come from."""
 
@@ -68,6 +72,7 @@ class Learner:
         stores: Names of those that have a store.
         plans: For each shape of plan, a canonical one with opaque keys and amounts.
         slots: Which slot each of these stands for.
+        places: The service of each slot.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class Learner:
         stores: Sequence[str],
         plans: Callable[[Any], Sequence[Plan]],
         slots: Slots,
+        places: Sequence[str],
     ) -> None:
         self.tx = OpaqueTx(NUMBER)
         self.taken: Counter[tuple[str, str]] = Counter()
@@ -86,6 +92,7 @@ class Learner:
         self._index = {name: number for number, name in enumerate(nodes)}
         self._stores = frozenset(stores)
         self._slots = slots
+        self._places = places
         self._ids = [OpaqueId(NUMBER + 1 + number) for number in range(layout.IDS + 1)]
         self._held: list[int] = []  # ids that a machine holds, by state
         self._states: dict[Hashable, int] = {}
@@ -392,7 +399,7 @@ class Learner:
         row.on_failed = self._event(Done(effect.tag, "failed"))
         row.count = len(effect.operations)
         for position, operation in enumerate(effect.operations):
-            at = self._operation(operation)
+            at = self._operation(node, operation)
             row.operations = at if position == 0 else row.operations
         number: int = self._library.engine_template(self._engine, ctypes.byref(row))
         self._templates[node, effect] = number
@@ -409,6 +416,9 @@ class Learner:
                 if message.tx is not self.tx:
                     raise NotCompiled("a machine writes a message of another transaction")
                 rows[position] = self._event(message)
+                said = claim(message)
+                if said is not None:
+                    self._library.engine_claim(self._engine, rows[position], SAYINGS.index(_saying(said)), said[1])
         row.accepted_rows = len(effect.accepted.outbox) if effect.accepted is not None else 0
         row.refused_rows = len(effect.refused.outbox) if effect.refused is not None else 0
         row.key = self._row(node, effect.key)
@@ -421,7 +431,7 @@ class Learner:
         row.refused = self.value(effect.refused.value) if effect.refused is not None else 0
         row.compensation = int(effect.compensation)
 
-    def _operation(self, operation: Operation) -> int:
+    def _operation(self, node: str, operation: Operation) -> int:
         low, high = operation.low, operation.high
         key = amount = -1
         if operation.kind != "refuse":
@@ -429,6 +439,8 @@ class Learner:
             amount = self._slots.get(id(operation.amount), -1)
             if key < 0 or (amount < 0 and operation.kind != "read"):
                 raise NotCompiled("a machine makes an operation that is not in its transaction's plan")
+            if self._places[key] != node:
+                raise NotCompiled("a machine makes an operation on another service than the plan's")
         found: int = self._library.engine_operation(
             self._engine,
             _KINDS.index(operation.kind),
@@ -461,6 +473,11 @@ class Learner:
     def size(self) -> tuple[int, int]:
         """How many states and pairs were met."""
         return len(self._machines), len(self.pairs)
+
+
+def _saying(said: tuple[str, int, str]) -> str:
+    kind, _, what = said
+    return SAYINGS[3] if kind == SAYINGS[2] and what == "compensation" else kind
 
 
 def _collect(value: Any, ids: Sequence[OpaqueId], found: list[int]) -> None:

@@ -90,7 +90,7 @@ typedef struct {
   Counts *counts;
   int32_t messages, broker_messages, forced, lazy, retries, prepared, done, actors, duplicates, missing;
   uint32_t durable; /* nodes that hold records of it */
-  uint8_t decision, answer, outcome, partial, refused, stuck, open, light, young, closed, measured, shape, asking, served, forgotten;
+  uint8_t decision, answer, outcome, partial, refused, stuck, open, light, young, closed, measured, shape, asking, served, forgotten, watch, resting;
 } Transaction;
 
 typedef struct { double last, net, gross, net_integral, gross_integral, violated, peak; } Gauge;
@@ -102,7 +102,7 @@ typedef struct Key {
   char *name;
   int32_t own_before, own_next, wait_before, wait_next; /* of its node's rows that are locked, or waited for, in the order in which that began */
   int32_t node, weights;
-  double value, first, expected;
+  double value, first, expected, late; /* late: what was changed of it for transactions that were closed */
   double *weight; /* `weights` times one factor for each conserved quantity */
   uint8_t has_value, has_expected;
   Work *owner, *head, *tail; /* who waits for it, in order */
@@ -281,6 +281,7 @@ typedef struct {
   int32_t remote, insists, again, closed_workload, thinking, deadlocks, has_duration, bounds;
   int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up, crashes, presumes, answered, beat, followed;
   int32_t request[SHAPES], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
+  uint64_t behind[STEPS]; /* steps that come after each */
   double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout;
 } Head;
 
@@ -301,8 +302,16 @@ typedef struct {
   int32_t timer_event[TIMERS];
   double *number; /* constants of programs */
   int32_t numbers, number_room;
+  int32_t *claim, claim_room; /* by event: what it says of which step, plus 1 */
   int32_t row_keys; /* how many idempotency rows a transaction may have */
 } Learned;
+
+/* What events in outboxes have said of the steps of a transaction: done, that all are done, refused, refused in the end since undone. */
+enum { SAYS_DONE, SAYS_COMPLETED, SAYS_REFUSED, SAYS_UNDONE, SAYINGS };
+typedef struct { uint64_t step[SAYINGS]; } Claims;
+
+/* What is noticed of a transaction while the run goes on: simtx.metrics.guarantees. */
+enum { SPLIT = 1, DOUBLED = 2, EARLY = 4 };
 
 struct Engine {
   Head head;
@@ -316,6 +325,7 @@ struct Engine {
   Transaction *tx;
   int64_t tx_room;
   int16_t *actions, *undone;
+  Claims *claims; /* what was told of each transaction; none without a broker */
   double *residuals;
   int64_t *order;
   uint32_t *rows;
@@ -587,6 +597,8 @@ static void decided(Engine *E, Transaction *T, int committed, double now) {
     T->decision = committed ? COMMITTED : ABORTED;
     T->decided = now;
     weigh(E, T);
+  } else if (committed != (T->decision == COMMITTED)) {
+    T->watch |= SPLIT;
   }
 }
 
@@ -615,8 +627,9 @@ static void book(Engine *E, int64_t tx, int committed) {
   }
 }
 
-static void close_record(Engine *E, int64_t tx, int outcome) {
+static void close_record(Engine *E, int64_t tx, int outcome, int resting) {
   Transaction *T = &E->tx[tx];
+  T->resting = (uint8_t)(resting && outcome != OUT_STUCK && outcome != OUT_IN_FLIGHT);
   int steps = E->head.steps, committed;
   int16_t *actions = E->actions + tx * steps, *undone = E->undone + tx * steps;
   if (!outcome) {
@@ -679,7 +692,7 @@ static void sweep(Engine *E, double now) {
   for (int64_t tx = H->first_open; tx < H->asked; tx++) {
     if (E->tx[tx].closed) continue;
     if (E->tx[tx].arrival >= limit) break;
-    if (is_through(E, tx, limit)) close_record(E, tx, 0);
+    if (is_through(E, tx, limit)) close_record(E, tx, 0, 1);
   }
 }
 
@@ -709,12 +722,18 @@ static void effect(Engine *E, int64_t tx, uint64_t steps, int compensation, cons
     if (compensation) {
       undone[i]++;
       if (actions[i] == undone[i]) done--;
+      else if (actions[i] < undone[i]) T->watch |= DOUBLED;
     } else {
       actions[i]++;
       if (actions[i] == undone[i] + 1) done++;
+      else if (actions[i] > undone[i]) T->watch |= DOUBLED;
     }
   }
   T->done = done;
+  if (compensation && done)
+    for (int i = 0; i < H->steps; i++)
+      for (int j = i + 1; steps >> i & 1 && j < H->steps; j++)
+        if (H->behind[i] >> j & 1 && actions[j] > undone[j]) T->watch |= EARLY;
   if (T->decision) weigh(E, T);
   int partial = 0 < done && done < H->writing;
   if (partial != T->partial) {
@@ -1056,7 +1075,10 @@ static void user_goes_on(Engine *E, int64_t tx) {
 static void answered(Engine *E, int64_t tx, int outcome) {
   Head *H = &E->head;
   Transaction *T = &E->tx[tx];
-  if (T->answer) return;
+  if (T->answer) {
+    if (T->answer != outcome && T->answer <= ABORTED && outcome <= ABORTED) T->watch |= SPLIT;
+    return;
+  }
   if (!H->remote) {
     if (H->now - T->arrival <= H->deadline) {
       T->answer = (uint8_t)outcome;
@@ -1094,6 +1116,7 @@ static void arrive(Engine *E) {
     E->tx = realloc(E->tx, (size_t)room * sizeof(Transaction));
     E->actions = realloc(E->actions, (size_t)room * (size_t)H->steps * sizeof(int16_t));
     E->undone = realloc(E->undone, (size_t)room * (size_t)H->steps * sizeof(int16_t));
+    if (H->has_broker && !(E->claims = realloc(E->claims, (size_t)room * sizeof(Claims)))) abort();
     E->residuals = realloc(E->residuals, (size_t)room * (size_t)(H->quantities + 1) * sizeof(double));
     E->order = realloc(E->order, (size_t)room * sizeof(int64_t));
     E->rows = realloc(E->rows, (size_t)room * (size_t)E->row_room * sizeof(uint32_t));
@@ -1104,6 +1127,7 @@ static void arrive(Engine *E) {
   memset(T, 0, sizeof *T);
   memset(E->actions + tx * H->steps, 0, (size_t)H->steps * sizeof(int16_t));
   memset(E->undone + tx * H->steps, 0, (size_t)H->steps * sizeof(int16_t));
+  if (E->claims) memset(E->claims + tx, 0, sizeof(Claims));
   memset(E->rows + tx * E->row_room, 0, (size_t)E->row_room * sizeof(uint32_t));
   for (int i = 0; i < H->quantities; i++) E->residuals[tx * H->quantities + i] = 0.0;
   T->arrival = T->last_activity = now;
@@ -1670,8 +1694,10 @@ static void apply(Engine *E, Work *work, uint64_t steps, int compensation) {
       for (int q = 0; q < E->head.quantities; q++) shifts[q] += row->weight[j * E->head.quantities + q] * change;
     }
   }
+  int closed = !record(E, work->tx);
   for (int i = 0; i < work->changes; i++) {
     Key *row = &E->key[work->changed[i]];
+    if (closed) row->late += work->values[i] - row->value;
     row->value = work->values[i];
     row->has_value = 1;
   }
@@ -1791,6 +1817,9 @@ static void commit_rows(Engine *E, Work *work, int refused) {
     node->next_row += count;
   }
   for (int i = 0; i < count; i++) {
+    int32_t event = refused ? template->refused_row[i] : template->accepted_row[i];
+    int32_t claim = event < E->learned.claim_room ? E->learned.claim[event] - 1 : -1;
+    if (claim >= 0 && E->claims && record(E, work->tx)) E->claims[work->tx].step[claim / STEPS] |= 1ull << claim % STEPS;
     Row *row = new_row(E);
     *row = (Row){number + i, work->tx, refused ? template->refused_row[i] : template->accepted_row[i], 0, 0.0, NULL, NULL, NULL};
     show_row(node, row);
@@ -3198,7 +3227,7 @@ EXPORT void engine_finish(Engine *E) {
     else
       for (int i = 0; i < H->steps; i++)
         if (E->actions[tx * H->steps + i] > E->undone[tx * H->steps + i]) outcome = OUT_INCOMPLETE;
-    close_record(E, tx, outcome);
+    close_record(E, tx, outcome, !working[tx] && !T->actors);
   }
   free(working);
 }
@@ -3224,13 +3253,13 @@ EXPORT Engine *engine_new(const Calls *calls) {
 
 static void free_learned(Learned *learned) {
   void *all[] = {learned->table, learned->is_initial, learned->event_node, learned->state_ids, learned->delivery, learned->transition,
-                 learned->program, learned->operation, learned->template, learned->number};
+                 learned->program, learned->operation, learned->template, learned->number, learned->claim};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
 EXPORT void engine_free(Engine *E) {
   for (int i = 0; i < E->slab_count; i++) free(E->slabs[i]);
-  void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->place};
+  void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->claims, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->place};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
   free_learned(&E->learned);
   free(E);
@@ -3379,6 +3408,33 @@ EXPORT void engine_values(Engine *E, double *value, double *expected, uint8_t *h
     expected[i] = E->key[i].expected;
     has[i] = (uint8_t)(E->key[i].has_value + 2 * E->key[i].has_expected);
   }
+}
+
+/* What the steps in force have added to each key. */
+EXPORT void engine_force(Engine *E, const int32_t *step, double *force) {
+  for (int i = 0; i < E->keys; i++) force[i] = E->key[i].late;
+  for (int64_t tx = 0; tx < E->head.asked; tx++)
+    for (int i = 0; i < E->books; i++) {
+      int64_t place = tx * E->head.steps + step[i];
+      int net = E->actions[place] - E->undone[place];
+      if (net) force[key_of(E, tx, E->book[i])] += net * amount_of(E, tx, E->book[i]);
+    }
+}
+
+EXPORT int16_t *engine_actions(Engine *E) { return E->actions; }
+EXPORT int16_t *engine_undone(Engine *E) { return E->undone; }
+EXPORT void *engine_claims(Engine *E) { return E->claims; }
+
+/* An event says this of a step. */
+EXPORT void engine_claim(Engine *E, int event, int what, int step) {
+  if (event >= E->learned.claim_room) {
+    int room = 2 * event + 64;
+    E->learned.claim = realloc(E->learned.claim, (size_t)room * sizeof(int32_t));
+    if (!E->learned.claim) abort();
+    memset(E->learned.claim + E->learned.claim_room, 0, (size_t)(room - E->learned.claim_room) * sizeof(int32_t));
+    E->learned.claim_room = room;
+  }
+  E->learned.claim[event] = what * STEPS + step + 1;
 }
 
 EXPORT int engine_page(Engine *E, const double *demands, const double *amounts, const int32_t *keys, const uint8_t *shapes) {

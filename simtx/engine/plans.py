@@ -122,11 +122,14 @@ class Plans:
         #: (service, operation) of each slot.
         self.slots: list[tuple[str, OperationSpec]] = []
         self.booked: list[int] = []  # slots of actions that add
+        self.steps_of: dict[int, int] = {}  # the step of each of these
         self.opaque: dict[int, int] = {}
         self._kept: list[object] = []
         steps = []
         for spec in specs:
+            first = len(self.slots)
             actions = tuple(self._slot(spec.service, operation, booked=True) for operation in spec.operations)
+            self.steps_of.update(dict.fromkeys(range(first, len(self.slots)), spec.index))
             undoing = tuple(self._slot(spec.service, operation, booked=False) for operation in spec.compensation)
             steps.append(Step(spec.index, spec.name, spec.service, actions, undoing, spec.kind, spec.after))
         self._steps = tuple(steps)
@@ -154,6 +157,10 @@ class Plans:
         for index, _, _ in self._refusals:
             plans += [(*steps[:index], refused(steps[index]), *steps[index + 1 :]) for steps in plans]
         return [Plan(tx, steps) for steps in plans]
+
+    def refusing(self, shape: int) -> list[int]:
+        """The steps that are refused in plans of this shape."""
+        return [index for position, (index, _, _) in enumerate(self._refusals) if shape >> position & 1]
 
     def page(self, number: int) -> tuple[Floats, Floats, npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
         """The next page: demands, amounts, keys and shapes of `PAGE` transactions."""

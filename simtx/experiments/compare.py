@@ -24,6 +24,7 @@ from simtx.experiments.stopping import CAP, Best, Rule, Stopping, parsed, rule_l
 from simtx.experiments.work import Parcel, failed, play, version
 from simtx.metrics import views
 from simtx.metrics.figures import unknown as unknown_metric
+from simtx.metrics.guarantees import VIOLATED
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of, paired, ratio
 from simtx.metrics.laws import Finding
 from simtx.metrics.still_open import StillOpen
@@ -224,7 +225,9 @@ class Comparison(Reported):
     @property
     def warnings(self) -> list[str]:
         """What a reader should know before trusting the numbers."""
-        notes = [*self.scenario.warnings, *unreachable(self.scenario, self.objects)]
+        laws = self._laws()
+        violated = [line for line in laws if VIOLATED in line]
+        notes = [*violated, *self.scenario.warnings, *unreachable(self.scenario, self.objects)]
         if self.stopped:
             wanted = self.replications * len(self.strategies)
             notes.append(f"{self.stopped}; {len(self.frame)} of {wanted} runs are finished")
@@ -233,7 +236,7 @@ class Comparison(Reported):
         ]
         if self.scenario.run.stratify:
             notes.insert(0, strata(self.scenario).note())
-        return [*notes, *self._notes, *self._still_open(), *self._laws()]
+        return [*notes, *self._notes, *self._still_open(), *(line for line in laws if line not in violated)]
 
     def _laws(self) -> list[str]:
         """What the laws of operation say about the runs, and whether there are enough of them."""

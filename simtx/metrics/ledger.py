@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from simtx.metrics.guarantees import DOUBLED, EARLY, REFUSING, SPLIT, Seen, Watch, claim, examined
 from simtx.metrics.still_open import NOTHING
-from simtx.protocols.contract import Operation, Plan, Step
+from simtx.protocols.contract import Message, Operation, Plan, Step
 from simtx.protocols.operations import writes
 
 NAN: Final = math.nan
@@ -36,6 +37,7 @@ class TransactionRecord:
         "answered",
         "arrival",
         "broker_messages",
+        "claims",
         "decided",
         "decision",
         "demands",
@@ -61,6 +63,7 @@ class TransactionRecord:
         "stuck",
         "tx",
         "undone",
+        "watch",
         "writing",
     )
 
@@ -84,6 +87,8 @@ class TransactionRecord:
         self.prepared = self.done = self.actors = 0
         self.lock_wait = self.lock_hold = self.in_doubt = 0.0
         self.partial = self.refused = self.stuck = False
+        self.watch = 0
+        self.claims: tuple[tuple[str, int, str], ...] = ()
         self.open = True
         self.light = False
 
@@ -126,18 +131,24 @@ class Ledger:
     Attributes:
         active: Records of transactions that are not in the columns yet, by number.
         young: Those of them that may still be worked on.
+        watch: What the run has violated of the checker's properties (`simtx.metrics.guarantees`).
 
     Args:
         invariants: Number of conserved quantities.
         grace: A finished transaction is written to its columns once nothing has happened to it for so many seconds.
+        behind: For each step those that come after it; empty: the order of compensations is not watched.
     """
 
-    def __init__(self, invariants: int, grace: float = 60.0) -> None:
+    def __init__(self, invariants: int, grace: float = 60.0, behind: Sequence[Sequence[int]] = ()) -> None:
         self.gauges = [DriftGauge() for _ in range(invariants)]
         self.active: dict[int, TransactionRecord] = {}
         self.young: dict[int, TransactionRecord] = {}
         self.rows = Columns()
         self.expected: dict[str, dict[str, float]] = {}
+        self.watch = Watch()
+        self.answered_for: set[int] = set()
+        self._beside: dict[str, dict[str, float]] = {}
+        self._behind = behind
         self.undecided = 0
         self.unsettled = 0
         self.partial = 0
@@ -179,6 +190,29 @@ class Ledger:
             record.decision = COMMITTED if committed else ABORTED
             record.decided = now
             self._weigh(record)
+        elif committed is not (record.decision == COMMITTED):
+            record.watch |= SPLIT
+
+    def told(self, record: TransactionRecord, messages: Iterable[Message]) -> None:
+        """These events were committed to an outbox; what they say of a step is looked at when all is over."""
+        claims = tuple(one for one in map(claim, messages) if one is not None)
+        if claims:
+            record.claims += tuple(one for one in claims if one not in record.claims)
+
+    def late(self, service: str, changes: Mapping[str, float]) -> None:
+        """What a transaction of which the plan is gone has changed yet."""
+        sums = self._beside.setdefault(service, {})
+        for key, change in changes.items():
+            sums[key] = sums.get(key, 0.0) + change
+
+    def in_force(self) -> dict[str, dict[str, float]]:
+        """What the steps in force have added, by service and key, after `finish`."""
+        found = {service: dict(sums) for service, sums in self.expected.items()}
+        for service, sums in self._beside.items():
+            into = found.setdefault(service, {})
+            for key, change in sums.items():
+                into[key] = into.get(key, 0.0) + change
+        return found
 
     def _weigh(self, record: TransactionRecord) -> None:
         """Whether each step of a decided transaction is in force exactly as the decision says."""
@@ -213,11 +247,17 @@ class Ledger:
                 undone[index] += 1
                 if actions[index] == undone[index]:
                     done -= 1
+                elif actions[index] < undone[index]:
+                    record.watch |= DOUBLED
             else:
                 actions[index] += 1
                 if actions[index] == undone[index] + 1:
                     done += 1
+                elif actions[index] > undone[index]:
+                    record.watch |= DOUBLED
         record.done = done
+        if compensation and done and self._behind:
+            self._look_behind(record, steps)
         if record.decision:
             self._weigh(record)
         if (0 < done < record.writing) is not record.partial:
@@ -225,6 +265,12 @@ class Ledger:
             self._count_partial(1 if record.partial else -1, now)
         if shifts is not None:
             self._shift(record, shifts, now)
+
+    def _look_behind(self, record: TransactionRecord, steps: Iterable[int]) -> None:
+        """Whether anything that came after these steps is in force, although they were undone."""
+        for index in steps:
+            if any(record.actions[later] > record.undone[later] for later in self._behind[index]):
+                record.watch |= EARLY
 
     def _shift(self, record: TransactionRecord, shifts: Sequence[float], now: float) -> None:
         residuals = record.residuals
@@ -327,6 +373,8 @@ class Ledger:
                 if operation.kind == "add":
                     key = operation.key
                     expected[key] = expected.get(key, 0) + operation.amount
+                elif operation.kind == "refuse":
+                    record.watch |= 1 << (REFUSING + step.index)
 
     def _sweep(self, now: float) -> None:
         self._next_sweep = now + self._grace / 4
@@ -355,9 +403,9 @@ class Ledger:
                 outcome = "incomplete"
             else:
                 outcome = "lost"
-            self._close(record, outcome)
+            self._close(record, outcome, resting=record.tx not in working and not record.actors)
 
-    def _close(self, record: TransactionRecord, outcome: str) -> None:
+    def _close(self, record: TransactionRecord, outcome: str, *, resting: bool = True) -> None:
         if not outcome:
             if record.decision == COMMITTED:
                 outcome = "committed"
@@ -376,7 +424,35 @@ class Ledger:
             if net != wanted and writes(step.operations):
                 duplicates += max(0, net - wanted)
                 missing += max(0, wanted - net)
+                if not record.light:
+                    for operation in step.operations:
+                        if operation.kind == "add":  # a step may change one value several times
+                            self.late(step.service, {operation.key: (net - wanted) * operation.amount})
+        if (
+            duplicates
+            or missing
+            or record.claims
+            or examined(record.answer, outcome, committed=committed, watch=record.watch)
+        ) and record.tx not in self.answered_for:
+            self._judge(record, outcome, committed=committed, resting=resting)
         self.rows.add(record, outcome, duplicates, missing)
+
+    def _judge(self, record: TransactionRecord, outcome: str, *, committed: bool, resting: bool) -> None:
+        self.watch.judge(
+            Seen(
+                record.tx,
+                outcome,
+                record.answer,
+                committed,
+                record.decision != UNDECIDED,
+                record.actions,
+                record.undone,
+                [step.service if writes(step.operations) else None for step in record.plan.steps],
+                record.watch,
+                resting and outcome not in ("stuck", "in-flight"),
+                record.claims,
+            )
+        )
 
 
 def settled(record: TransactionRecord) -> bool:

@@ -27,6 +27,7 @@ from simtx.event_log.entries import (
 )
 from simtx.event_log.trace import TraceEvent
 from simtx.metrics import drift as audit
+from simtx.metrics.guarantees import PROPERTIES, SPLIT, behind
 from simtx.metrics.ledger import Ledger, TransactionRecord
 from simtx.metrics.recovery import target
 from simtx.metrics.rundata import RunData, Struck
@@ -122,7 +123,7 @@ class _Replay:
 
     def __init__(self, scenario: Scenario, broker: bool) -> None:
         self.scenario = scenario
-        self.ledger = Ledger(len(audit.conserved(scenario)), grace=math.inf)
+        self.ledger = Ledger(len(audit.conserved(scenario)), math.inf, behind(scenario.transaction.steps))
         self.weights = {name: audit.weights(scenario, name) for name in scenario.services}
         self.values: dict[str, dict[str, float]] = {
             name: {key: value for key, value in service.store.initial.items() if not key.endswith("*")}
@@ -145,6 +146,7 @@ class _Replay:
             kind: getattr(self, f"_{kind}")
             for kind in (
                 "arrive",
+                "request",
                 "ask",
                 "send",
                 "publish",
@@ -206,6 +208,7 @@ class _Replay:
         scenario, ledger = self.scenario, self.ledger
         window = max(self.horizon - scenario.run.warmup, 0.0)
         reads, stale = self.counts["read fresh"] + self.counts["read stale"], self.counts["read stale"]
+        watch = ledger.watch.final(scenario, self.values, ledger.in_force())
         replicas = any(service.store.replica_lag is not None for service in scenario.services.values())
         return RunData(
             columns=ledger.rows.cells(),
@@ -234,6 +237,9 @@ class _Replay:
             digest="",
             still_open=ledger.still_open,
             stations=self._stations(),
+            broken=watch.found,
+            broken_counts=dict(watch.counts),
+            watched=[name for name in PROPERTIES if name != "no-ghost"],
             extra={"stale_reads_per_million": 1e6 * stale / reads if reads else math.nan} if replicas else {},
         )
 
@@ -261,6 +267,10 @@ class _Replay:
         measured = event.time >= self.scenario.run.warmup
         self.ledger.begin(Plan(event.tx, steps), event.time, (), measured, writing)
 
+    def _request(self, event: TraceEvent) -> None:
+        if event.name in ("skip", "resolve"):  # an operator answers for it
+            self.ledger.answered_for.add(event.tx)
+
     def _ask(self, event: TraceEvent) -> None:  # noqa: ARG002 - as all handlers
         self.counts["ask"] += 1
 
@@ -274,7 +284,9 @@ class _Replay:
 
     def _answer(self, event: TraceEvent) -> None:
         record = self._record(event)
-        if record is not None and not record.answer:
+        if record is not None and {record.answer, event.name} == {"committed", "aborted"}:
+            record.watch |= SPLIT
+        elif record is not None and not record.answer:
             if self.scenario.network.client_zone is not None:
                 record.answer = event.name
             elif event.time - record.arrival <= self.scenario.clients.deadline:
@@ -348,8 +360,10 @@ class _Replay:
         applied = Applied.read(event)
         changes, steps = applied.values, list(applied.steps)
         moved = audit.shifts(changes, self.weights[event.node])
-        self.values[event.node].update((key, new) for key, (_, new) in changes.items())
         record = self._record(event)
+        if record is None or record.light:
+            self.ledger.late(event.node, {key: new - old for key, (old, new) in changes.items()})
+        self.values[event.node].update((key, new) for key, (_, new) in changes.items())
         if record is not None:
             if len(steps) > 1:
                 steps = [index for index in steps if writes(record.plan.steps[index].operations)]

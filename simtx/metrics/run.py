@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -14,6 +15,7 @@ from simtx.arguments import checked, named, whole
 from simtx.errors import ScenarioError
 from simtx.event_log.trace import Trace
 from simtx.metrics import recovery, timeline, views
+from simtx.metrics.guarantees import GUARANTEE, Broken, broken_line, culprits, guaranteed
 from simtx.metrics.intervals import Interval
 from simtx.metrics.laws import Finding, findings
 from simtx.metrics.rundata import RunData
@@ -31,6 +33,54 @@ if TYPE_CHECKING:
 
 
 _DURATION: Final = re.compile(r"(latency|decision|settle|window)_(p[1-9][0-9]?|mean)_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something that a run has done although its strategy guarantees never to do it.
+
+    Attributes:
+        property: Which property: a name of `simtx.metrics.guarantees.PROPERTIES`, as in `simtx.verify`.
+        transaction: The transaction, or -1 if it is about the value of a store, which many transactions have changed.
+        text: One line that says what is wrong.
+    """
+
+    property: str
+    transaction: int
+    text: str
+    _found: Broken = field(repr=False, compare=False)
+    _run: Run = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.property}: {f'transaction {self.transaction}: ' if self.transaction >= 0 else ''}{self.text}"
+
+    def transactions(self) -> list[int]:
+        """The transaction; of a value, those that have changed it by something else than their plans say, from the event log."""
+        if self.transaction >= 0:
+            return [self.transaction]
+        return culprits(self._run.trace, self._found.service, self._found.key)
+
+    def story(self) -> str:
+        """How it came to it: the finding, and what the event log says of its transaction, of the first one if there are several.
+
+        If the log was not recorded, the run is played again.
+        """
+        which = self.transactions()
+        if not which:
+            return f"{self}\nno single transaction has done it: the log has nothing that its plan does not call for"
+        several = f"; {len(which)} transactions have done the like, this is the first" if len(which) > 1 else ""
+        return f"{self}{several}\n{self._run.trace.text(which[0])}"
+
+    def diagram(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the messages of its transaction, of the first one if there are several.
+
+        Raises:
+            ScenarioError: The log shows no transaction that has done it.
+        """
+        which = self.transactions()
+        if not which:
+            raise ScenarioError(f"no single transaction has done it: {self}", "diagram")
+        return self._run.trace.diagram(which[0], ax=ax)
 
 
 class Run:
@@ -80,10 +130,27 @@ class Run:
         self._quantities: pd.DataFrame | None = None
 
     @property
+    def violations(self) -> tuple[Violation, ...]:
+        """What the run has done that its strategy guarantees never to do (`simtx.metrics.guarantees`); of each property at most the first hundred.
+
+        What a strategy is known not to guarantee, such as atomicity under a dual write, is no violation. `watched` lists what was looked at.
+        """
+        kept = guaranteed(self.strategy)
+        return tuple(
+            Violation(one.property, one.tx, one.text, one, self) for one in self.data.broken if one.property in kept
+        )
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The properties that this run was held against; empty if it was saved by a version that did not look."""
+        kept = guaranteed(self.strategy)
+        return tuple(name for name in self.data.watched if name in kept)
+
+    @property
     def findings(self) -> list[Finding]:
-        """What the laws of operation say about this run (`simtx.metrics.laws`)."""
+        """What the run has violated, and what the laws of operation say about it (`simtx.metrics.guarantees`, `simtx.metrics.laws`)."""
         if self._findings is None:
-            self._findings = findings(self)
+            self._findings = [*self._violated(), *findings(self)]
         return self._findings
 
     @property
@@ -91,9 +158,20 @@ class Run:
         """What a reader should know before trusting the numbers: of the scenario, of what is still open, and of the laws of operation."""
         if self._warnings is None:
             still_open = self.data.still_open.warning()
-            lines = [*self._told, *([still_open] if still_open else []), *(one.text for one in self.findings)]
+            first = [one.text for one in self.findings if one.law == GUARANTEE]
+            lines = [*first, *self._told, *([still_open] if still_open else []), *(one.text for one in self.findings)]
             self._warnings = list(dict.fromkeys(lines))
         return self._warnings
+
+    def _violated(self) -> list[Finding]:
+        """One finding for each property that the run has violated."""
+        firsts: dict[str, Violation] = {}
+        for one in self.violations:
+            firsts.setdefault(one.property, one)
+        return [
+            Finding(GUARANTEE, name, broken_line(name, self.data.broken_counts.get(name, 1), str(one)))
+            for name, one in firsts.items()
+        ]
 
     @property
     def promise(self) -> Promise:
@@ -267,7 +345,11 @@ class Run:
         return self.plot.start(ax=ax)
 
     def __repr__(self) -> str:
-        return f"<Run of {self.strategy.name} on {self.scenario.name}: {len(self.transactions)} transactions, seed {self.seed}/{self.replication}, digest {self.digest[:12]}>"
+        return f"<Run of {self.strategy.name} on {self.scenario.name}: {len(self.transactions)} transactions, seed {self.seed}/{self.replication}, digest {self.digest[:12]}{self._marked()}>"
+
+    def _marked(self) -> str:
+        names = dict.fromkeys(one.property for one in self.violations)
+        return f"; VIOLATED: {', '.join(names)}" if names else ""
 
     def _repr_html_(self) -> str:
         return str(views.view("run-html")(self))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from simtx.metrics.guarantees import Broken
 from simtx.metrics.stations import Stations
 from simtx.metrics.still_open import NOTHING, StillOpen
 from simtx.metrics.timeline import Timeline
@@ -87,3 +88,6 @@ class RunData:
     still_open: StillOpen = NOTHING
     struck: list[Struck] = field(default_factory=list)
     stations: Stations | None = None
+    broken: Sequence[Broken] = ()
+    broken_counts: Mapping[str, int] = field(default_factory=dict)
+    watched: Sequence[str] = ()

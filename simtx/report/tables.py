@@ -273,6 +273,7 @@ def run_text(run: Any) -> str:
         f"{run.scenario.title} ({run.scenario.name}) under {run.strategy.name}, seed {run.seed}, replication {run.replication}",
         f"{int(summary['transactions']):,} transactions measured; {MEANS}: {catalogue.ANSWER_MEANS[run.promise]}",
         clients(run.scenario, {run.strategy.name: run.strategy}, [summary["unanswered_share"]]),
+        *([f"VIOLATED: {violated(run)}"] if run.violations else []),
         *(f"WRONG at the end: {'; '.join(bad)}" for bad in [wrong(run)] if bad),
     ]
     group = ""
@@ -299,6 +300,14 @@ def _killed(run: Any) -> list[str]:
         if killed
         else []
     )
+
+
+def violated(run: Any) -> str:
+    """What a run has violated of what its strategy guarantees, in one line."""
+    counts = run.data.broken_counts
+    names = dict.fromkeys(one.property for one in run.violations)
+    told = ", ".join(f"{name} ({counts.get(name, 1):,})" for name in names)
+    return f"although {run.strategy.name} guarantees them: {told}; run.violations tells the stories"
 
 
 def wrong(run: Any) -> list[str]:
@@ -333,6 +342,8 @@ def run_html(run: Any) -> str:
         f"<h4>{escape(head)}</h4>",
         f"<p>{escape(said)}; {escape(asked)}</p>",
     ]
+    if run.violations:
+        parts.append(banner(False, f"VIOLATED: {violated(run)}"))
     if bad:
         parts.append(banner(False, f"wrong at the end: {'; '.join(bad)}"))
     parts += [f"<p><b>Warning:</b> {escape(note)}</p>" for note in run.warnings if note not in run.data.bounds_violated]

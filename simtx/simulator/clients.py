@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from simtx.event_log import journal
+from simtx.metrics.guarantees import SPLIT
 from simtx.protocols import Request
 from simtx.protocols.names import CLIENT
 from simtx.workload.by_transaction import Draw
@@ -191,6 +192,8 @@ class Clients:
     def answered(self, record: TransactionRecord, outcome: str) -> None:
         """A machine answers the client; only the first answer counts, and none after the client's deadline."""
         if record.answer:
+            if {outcome, record.answer} == {"committed", "aborted"}:
+                record.watch |= SPLIT
             return
         if not self._remote:
             if self._env.now - record.arrival <= self._behaviour.deadline:

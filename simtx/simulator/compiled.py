@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from heapq import heappop
 from itertools import islice
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from simtx.engine import NotCompiled, layout, load_library
-from simtx.engine.learn import OUTCOMES, Learner
+from simtx.engine.learn import OUTCOMES, SAYINGS, Learner
 from simtx.engine.plans import Plans, pointer
 from simtx.engine.signals import HeldSignals
-from simtx.metrics.ledger import Columns
+from simtx.metrics.guarantees import REFUSING, Seen, behind
+from simtx.metrics.ledger import ABORTED, COMMITTED, Columns
 from simtx.metrics.still_open import StillOpen
 from simtx.protocols import Strategy
 from simtx.protocols.extras import policies_in_force
@@ -51,6 +52,8 @@ _FLUSHES: Final = ("parallel", "serial", "group")
 _RELAY_BOUNDS: Final = 66
 _FOLLOWED: Final = 16  # first transactions that the real machines play, too, beside every 1,024th
 _FOLLOWED_AGAIN: Final = 4  # likewise, where the machines are known from an earlier run
+
+_LOST, _INCOMPLETE = (list(_ENDINGS).index(name) for name in ("lost", "incomplete"))
 
 _COLUMNS: Final = {
     "arrival_s": "arrival",
@@ -275,6 +278,8 @@ class CompiledWorld(World):
                     -1 if service.queue_limit is None else service.queue_limit,
                     int(service.store.outbox_order == "commit"),
                 )
+        for index, later in enumerate(behind(scenario.transaction.steps)):
+            head.behind[index] = sum(1 << one for one in later)
         for spec in scenario.transaction.steps:
             head.undo[spec.index] = self._stream(
                 scenario.compensation_time(spec), f"step:{spec.name}", "compensation-time"
@@ -310,7 +315,14 @@ class CompiledWorld(World):
             return known
         stores = [name for name, node in self.nodes.items() if node.store is not None]
         return Learner(
-            self._library, self._engine, self.strategy, self._names, stores, self._plans.shapes, self._plans.opaque
+            self._library,
+            self._engine,
+            self.strategy,
+            self._names,
+            stores,
+            self._plans.shapes,
+            self._plans.opaque,
+            [service for service, _ in self._plans.slots],
         )
 
     def _describe_broker(self) -> None:
@@ -773,6 +785,15 @@ class _Sampler(Sampler):
 def _known_to(names: Any, numbers: Any, chosen: Any) -> dict[str, float]:
     """Numbers by name, of those that are chosen."""
     return dict(zip(names[chosen].tolist(), numbers[chosen].tolist(), strict=True))
+
+
+def _said(masks: Sequence[int]) -> list[tuple[str, int, str]]:
+    """What events have said of one transaction, from the masks of its steps."""
+    found = []
+    for name, mask in zip(SAYINGS, masks, strict=True):
+        kind, what = (name, "action") if name != SAYINGS[3] else (SAYINGS[2], "compensation")
+        found += [(kind, index, what) for index in range(layout.STEPS) if mask >> index & 1]
+    return found
 
 
 def _view(address: int, size: int) -> Any:

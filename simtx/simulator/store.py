@@ -175,10 +175,12 @@ class Store:
             self._versions.update(versions)
         else:
             versions = {}
+        record = work.actor.record
+        if record is None or record.light:
+            node.ledger.late(node.name, {key: new - self.read(key) for key, new in changes.items()})
         self.values.update(changes)
         if self.replica is not None:
             self.replica.ship(work.tx, changes, versions)
-        record = work.actor.record
         if record is not None:
             if len(steps) > 1:
                 plan = record.plan.steps
@@ -463,6 +465,8 @@ class Store:
             self._queried(work)
         if row is not None and row.outbox:
             self.outbox.commit(work, row.outbox)
+            if record is not None:
+                node.ledger.told(record, row.outbox)
             node.outbox_written()
         if journal is not None:
             journal.worked(work.actor, effect, status, forced=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from simtx.errors import RunFailed, ScenarioError
 from simtx.event_log import journal
 from simtx.event_log.trace import TraceRecorder
 from simtx.metrics import drift as audit
+from simtx.metrics.guarantees import PROPERTIES, behind
 from simtx.metrics.ledger import Ledger, TransactionRecord
 from simtx.metrics.rundata import RunData, Struck
 from simtx.protocols import Policies, Strategy
@@ -84,7 +85,7 @@ class World:
         if self.full_log:
             register(*self.extras.wire_types)
         grace = max(60.0, 4 * scenario.broker.redelivery, 4 * self.policies.backoff.cap)
-        self.ledger = Ledger(len(audit.conserved(scenario)), grace)
+        self.ledger = Ledger(len(audit.conserved(scenario)), grace, behind(scenario.transaction.steps))
         self.by_transaction = TransactionStreams(self.streams, self.ledger.young)
         self.deadlocks = Deadlocks(scenario.deadlocks)
         self.wake_on_commit = self.extras.wake_on_commit
@@ -336,6 +337,7 @@ class World:
         ledger, plan, scenario = self.ledger, self.scenario.run, self.scenario
         window = max(self.horizon - plan.warmup, 0.0)
         values = {name: node.store.values for name, node in self.nodes.items() if node.store is not None}
+        watch = ledger.watch.final(scenario, values, self._in_force())
         return RunData(
             columns=ledger.rows.cells(),
             quantities=audit.quantities(scenario, ledger, window),
@@ -366,7 +368,14 @@ class World:
             digest=self._digest(),
             extra=self._extra(),
             still_open=ledger.still_open,
+            broken=watch.found,
+            broken_counts=dict(watch.counts),
+            watched=tuple(PROPERTIES),
         )
+
+    def _in_force(self) -> Mapping[str, Mapping[str, float]]:
+        """What the steps in force have added, by service and key."""
+        return self.ledger.in_force()
 
     def _extra(self) -> dict[str, float]:
         replicas = [node.store.replica for node in self.nodes.values() if node.store is not None and node.store.replica]

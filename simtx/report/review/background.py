@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from simtx.metrics.guarantees import GUARANTEE
 from simtx.scenario.show import fault_text, operation_text, workload_text
 from simtx.scenario.units import duration_text
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from simtx.report.review.stories import Played
     from simtx.scenario import Scenario
 
-_BROKEN: Final = frozenset({"flow"})
+_BROKEN: Final = frozenset({"flow", GUARANTEE})
 """Laws whose violation is a mistake of the program, and not a property of the load."""
 _LINES: Final = 8
 _NEAR: Final = 0.1

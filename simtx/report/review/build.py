@@ -193,7 +193,7 @@ def review(result: Any, asked: Asked, before: Mapping[str, Any] | None = None, s
         comparison = result
         decision = result.best(asked.by, asked.where, confidence=asked.confidence)
         statement = sentence.of_comparison(comparison, decision, asked.frontier)
-    statement = sentence.refuted(statement, asked.verdicts)
+    statement = sentence.broken(sentence.refuted(statement, asked.verdicts), comparison)
     cell = table.cell_texts(result)[number] if is_sweep else ""
     measures = table.measures(comparison, decision)
     found = stories.played(comparison, asked.known, asked.runs)

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from simtx.metrics.guarantees import GUARANTEE
 from simtx.metrics.intervals import HIGHER_IS_BETTER, Interval
 from simtx.metrics.laws import BEYOND, thin
 from simtx.report import catalogue
@@ -212,6 +213,19 @@ def refuted(statement: Statement, verdicts: Sequence[tuple[str, Any]]) -> Statem
     if not statement.strategy or verdict is None or not verdict.violations:
         return statement
     text = f"Undecided: by the runs it would be {statement.strategy}, but the model checker refutes it on {_listed(list(verdict.violations))}."
+    return replace(statement, kind="open", strategy="", sentence=text, gains=(), costs=())
+
+
+def broken(statement: Statement, comparison: Comparison) -> Statement:
+    """The statement, unless the runs of whom it names have violated what the strategy guarantees: then nobody is named."""
+    mine = [one for one in comparison.results if one.strategy == statement.strategy and not one.error]
+    names = dict.fromkeys(found.place for one in mine for found in one.findings if found.law == GUARANTEE)
+    if not statement.strategy or not names:
+        return statement
+    text = (
+        f"Undecided: by the figures it would be {statement.strategy}, but its runs have violated what it guarantees: "
+        f"{_listed(list(names))}."
+    )
     return replace(statement, kind="open", strategy="", sentence=text, gains=(), costs=())
 
 
