@@ -674,7 +674,80 @@ class CompiledWorld(World):
             if wanted:
                 ledger.expected[service] = wanted
         self._columns(ledger.rows)
+        self._watch()
         self._complete = True
+
+    def _in_force(self) -> Mapping[str, Mapping[str, float]]:
+        steps = np.array([self._plans.steps_of[slot] for slot in self._plans.booked], dtype=np.int32)
+        force = np.zeros(sum(len(numbers) for numbers in self._keys.values()))
+        self._library.engine_force(self._engine, pointer(steps), pointer(force))
+        found: dict[str, dict[str, float]] = {}
+        for service, numbers in self._keys.items():
+            places = np.fromiter(numbers.values(), dtype=np.int64, count=len(numbers))
+            sums = force[places]
+            found[service] = _known_to(np.array(list(numbers), dtype=object), sums, sums != 0)
+        return found
+
+    def _watch(self) -> None:
+        """Hold every transaction that needs a look against what the strategy guarantees (`simtx.metrics.guarantees`)."""
+        head, steps = self._head, self._head.steps
+        count = head.asked
+        if not count or not head.ordered:
+            return
+        kind = np.dtype(layout.Transaction)
+        records = _view(self._library.engine_transactions(self._engine), kind.itemsize * count).view(kind)
+        actions, undone = (
+            _view(address, 2 * count * steps).view(np.int16).reshape(count, steps)
+            for address in (self._library.engine_actions(self._engine), self._library.engine_undone(self._engine))
+        )
+        order = _view(self._library.engine_order(self._engine), 8 * head.ordered).view(np.int64)
+        outcomes, decisions, answers, shapes = (records[name] for name in ("outcome", "decision", "answer", "shape"))
+        force = (
+            (decisions == COMMITTED) | ((decisions == 0) & (records["refused"] == 0) & (actions > 0).any(axis=1))
+        ) & (outcomes != _LOST)
+        odd = (records["duplicates"] > 0) | (records["missing"] > 0) | (records["watch"] > 0)
+        odd |= (outcomes == _LOST) | (outcomes == _INCOMPLETE) | (force & (shapes > 0))
+        odd |= ((answers == COMMITTED) & ~force) | ((answers == ABORTED) & force)
+        claims = self._claims(count)
+        if claims is not None:
+            odd |= self._untrue(claims, actions, undone)
+        places = [spec.service if head.writes[spec.index] else None for spec in self.scenario.transaction.steps]
+        for tx in order[odd[order]].tolist():
+            record = records[tx]
+            watch, shape = int(record["watch"]), int(record["shape"])
+            if force[tx]:
+                watch |= sum(1 << (REFUSING + index) for index in self._plans.refusing(shape))
+            self.ledger.watch.judge(
+                Seen(
+                    tx,
+                    str(_ENDINGS[record["outcome"]]),
+                    str(_ANSWERS[record["answer"]]),
+                    bool(force[tx]),
+                    bool(record["decision"]),
+                    actions[tx].tolist(),
+                    undone[tx].tolist(),
+                    places,
+                    watch,
+                    bool(record["resting"]),
+                    () if claims is None else _said(claims[tx].tolist()),
+                )
+            )
+
+    def _claims(self, count: int) -> Any:
+        """What events have said of each transaction: a mask of steps for each of `SAYINGS`; None: there is no broker."""
+        address = self._library.engine_claims(self._engine)
+        width = len(SAYINGS)
+        return _view(address, 8 * width * count).view(np.uint64).reshape(count, width) if address else None
+
+    def _untrue(self, claims: Any, actions: Any, undone: Any) -> Any:
+        """For each transaction, whether any event has said what is not so."""
+        bits = np.array([1 << index for index in range(actions.shape[1])], dtype=np.uint64)
+        writing = np.uint64(sum(1 << index for index in range(actions.shape[1]) if self._head.writes[index]))
+        did = ((actions > 0) * bits).sum(axis=1, dtype=np.uint64)
+        undid = ((undone > 0) * bits).sum(axis=1, dtype=np.uint64)
+        done, completed, refused, undone_after = (claims[:, which] & writing for which in range(len(SAYINGS)))
+        wrong = (done & ~did) | (completed & ~did) | (refused & did) | (undone_after & did & ~undid)
+        return (wrong > 0) | ((completed > 0) & ((did & writing) != writing))
 
     def _columns(self, columns: Columns) -> None:
         count = self._head.ordered

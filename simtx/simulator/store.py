@@ -34,6 +34,7 @@ OUTBOX_LOCK: Final = "~outbox"
 class Owner(Protocol):
     """The node of a store, as the store knows it."""
 
+    name: str
     env: Environment
     ledger: Ledger
     journal: Journal | None
