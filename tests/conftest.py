@@ -16,6 +16,9 @@ os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir()) / f"simtx-tests-{
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+# The test processes are as many as the processors: a comparison that is not told how many workers to use starts none.
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
+
 # Nothing is timed in tests: on a busy machine an example may take any time.
 settings.register_profile("simtx", deadline=None)
 settings.load_profile("simtx")
