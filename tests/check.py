@@ -27,11 +27,9 @@ CHECKS: dict[str, list[str]] = {
     "types": [str(SCRIPTS / "mypy"), "simtx"],
     "layers": [str(SCRIPTS / "lint-imports")],
     "tests": [*PYTEST, "-m", "not heavy"],
-    "heavy": [*PYTEST, "-m", "heavy"],
+    "heavy": [*PYTEST, "-m", "heavy or more"],
     "lowest": [sys.executable, "tests/lowest.py"],
 }
-# Hundreds of processes import simtx: they find its bytecode, made once, also where Python is told to write none.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 BESIDE = ("types", "layers")
 USUAL = [name for name in CHECKS if name not in ("heavy", "lowest")]
 
@@ -50,7 +48,11 @@ def main(names: list[str]) -> int:
         start = time.perf_counter()
         command = CHECKS[name]
         print(f"== {name}: {' '.join(Path(part).name if '/' in part else part for part in command)}", flush=True)
-        code = beside[name].wait() if name in beside else subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=False).returncode
+        code = (
+            beside[name].wait()
+            if name in beside
+            else subprocess.run(command, cwd=ROOT, env=environment(name), check=False).returncode
+        )
         said = "beside the others" if name in beside else f"in {time.perf_counter() - start:.0f} s"
         print(f"== {name}: {'ok' if code == 0 else f'FAILED ({code})'} {said}", flush=True)
         if code:
@@ -59,12 +61,20 @@ def main(names: list[str]) -> int:
     return 1 if failed else 0
 
 
+def environment(name: str) -> dict[str, str]:
+    """The environment of a check: hundreds of processes import simtx, and find its bytecode, also where Python is told to write none."""
+    ours = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "SIMTX_TESTS")}
+    return ours | ({"SIMTX_TESTS": "heavy"} if name == "heavy" else {})
+
+
 class Beside:
     """A check that runs on one core while others go on; what it prints is shown when it is waited for."""
 
     def __init__(self, name: str) -> None:
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it was shown
-        self._process = subprocess.Popen(CHECKS[name], cwd=ROOT, env=ENVIRONMENT, stdout=self._printed, stderr=subprocess.STDOUT)
+        self._process = subprocess.Popen(
+            CHECKS[name], cwd=ROOT, env=environment(name), stdout=self._printed, stderr=subprocess.STDOUT
+        )
 
     def wait(self) -> int:
         """Its exit code, once it has ended and its text is on standard output."""

@@ -166,6 +166,7 @@ def lines_of(function: Any) -> set[int]:
     return {line for *_, line in code.co_lines() if line is not None and line > code.co_firstlineno}
 
 
+@pytest.mark.heavy
 def test_every_line_of_every_recovery_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """All but the lines for a machine without records, which the checker's restarts do not bring back."""
     strategies = [strategy for cases in COVER.values() for strategy, _ in cases if not isinstance(strategy, str)]

@@ -112,7 +112,10 @@ def test_it_executes_as_it_stands_and_shows_what_is_committed(path, tmp_path):
 
 def test_every_shorter_number_is_in_a_notebook():
     code = "\n".join(
-        cell.source for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"
+        cell.source
+        for path in NOTEBOOKS
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "code"
     )
     for pattern, _ in SHORTER:
         assert re.search(pattern, code), pattern

@@ -32,6 +32,7 @@ COMMANDS = sorted({command for page in PAGES for command in commands(page)})
 
 # What a command line of the documentation becomes here: shorter runs, in an empty folder. Everything else is run as it stands.
 SHORTER = {
+    "simulate": ["--set", "run.transactions=200", "--set", "run.warmup=0.5s"],
     "compare": ["--replications", "2", "--set", "run.transactions=100", "--set", "run.warmup=0s", "--workers", "1"],
     "sweep": [
         *("--set", "run.duration=0.5s", "--set", "run.warmup=0.1s", "--replications", "1", "--store", "results"),
@@ -162,7 +163,8 @@ def test_a_command_line_of_simtx_works(
     assert words[0] == "simtx"
     if words[1] == "report":
         saved_for_a_report(tmp_path / words[2])
-    words = [*(w for w in words[1:] if w not in WHOLE), *(SHORTER.get(words[1], []) if "--help" not in words else [])]
+    as_it_stands = "--help" in words or (words[1] == "simulate" and "--set" in words)
+    words = [*(w for w in words[1:] if w not in WHOLE), *(SHORTER.get(words[1], []) if not as_it_stands else [])]
     words = [str(ROOT / word) if (ROOT / word).is_file() else word for word in words]
     monkeypatch.chdir(tmp_path)
     try:

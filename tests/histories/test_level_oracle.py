@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simtx.histories import LEVELS, check_history
+from tests.amounts import many
 
 Transaction = dict[str, Any]
 State = dict[str, Any]
@@ -280,11 +281,12 @@ def agreement(a: list[Any], b: list[Any], otherwise: int) -> int:
 ABOVE = [level for level in LEVELS if level.removeprefix("strong-session-") in (*BASES, "strict-serializable")]
 
 
+@pytest.mark.more
 def test_lists_agree_with_every_execution() -> None:
     seen: Counter[tuple[bool, bool | None]] = Counter()
-    for seed in range(500):
+    for seed in range(many(200, 500)):
         lists_agree(seed, seen)
-    assert min(seen[True, True], seen[False, False]) > 150
+    assert min(seen[True, True], seen[False, False]) > many(60, 150)
 
 
 def lists_agree(seed: int, seen: Counter[tuple[bool, bool | None]]) -> None:
@@ -298,11 +300,12 @@ def lists_agree(seed: int, seen: Counter[tuple[bool, bool | None]]) -> None:
             seen[expected, report.valid] += 1
 
 
+@pytest.mark.more
 def test_registers_agree_with_every_execution() -> None:
     seen: Counter[tuple[bool, bool | None]] = Counter()
-    for seed in range(200):
+    for seed in range(many(100, 200)):
         registers_agree(seed, seen)
-    assert min(seen[True, True], seen[False, False]) > 120
+    assert min(seen[True, True], seen[False, False]) > many(60, 120)
 
 
 def registers_agree(seed: int, seen: Counter[tuple[bool, bool | None]]) -> None:
@@ -358,7 +361,8 @@ def blind_writers(draw: st.DrawFn) -> list[Transaction]:
     return draw(st.permutations(history))
 
 
-@settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@pytest.mark.more
+@settings(max_examples=many(80, 250), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     blind_writers(),
     st.sampled_from(ABOVE),
@@ -383,9 +387,10 @@ def versions_in_some_order(history: list[Transaction], rng: random.Random) -> di
     return orders
 
 
+@pytest.mark.more
 def test_read_uncommitted_agrees_with_every_line_of_overwrites() -> None:
     seen: Counter[bool] = Counter()
-    for seed in range(1_500):
+    for seed in range(many(600, 1_500)):
         rng = random.Random(seed)
         history = history_of(rng, keys=rng.choice(["xy", "uv", "ux"]), transactions=rng.randint(2, 6))
         if any(t["status"] == "ok" for t in history):
@@ -395,7 +400,7 @@ def test_read_uncommitted_agrees_with_every_line_of_overwrites() -> None:
             report = check_history(history, level, assume={"version_order": orders})
             assert report.valid is expected or (expected and report.valid is None), (seed, level, orders, history)
             seen[expected] += 1
-    assert min(seen.values()) > 50
+    assert min(seen.values()) > many(20, 50)
 
 
 @pytest.mark.slow

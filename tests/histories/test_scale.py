@@ -11,8 +11,9 @@ from simtx.histories.levels import level_of
 from simtx.histories.observations import Observations
 from simtx.histories.orders import read_assumptions, register_orders
 from simtx.histories.parsing import read_history
+from tests.amounts import many
 
-MANY = 30_000
+MANY = many(10_000, 30_000)
 
 #: In seconds of CPU; each of these takes about one, and a quadratic step alone would take far more.
 ENOUGH = 15.0

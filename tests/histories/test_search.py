@@ -12,6 +12,7 @@ from simtx.histories import check_history, cycles, graph
 from simtx.histories.levels import level_of
 from simtx.histories.observations import Observations
 from simtx.histories.parsing import read_history
+from tests.amounts import many
 
 
 def scattered(seed: int, transactions: int = 25) -> list[dict[str, Any]]:
@@ -75,27 +76,30 @@ def verdicts(make: Any, seeds: range) -> Iterator[tuple[set[str], bool | None]]:
             yield report.anomalies, report.valid
 
 
+@pytest.mark.more
 def test_hubs_between_readers_and_writers_change_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = list(verdicts(readers_and_writers, range(300)))
+    expected = list(verdicts(readers_and_writers, range(many(120, 300))))
     assert {valid for _, valid in expected} == {True, False}
     assert any("no-version-order" in anomalies for anomalies, _ in expected)
     monkeypatch.setattr(graph, "HUB_FROM", 0)
-    assert list(verdicts(readers_and_writers, range(300))) == expected
+    assert list(verdicts(readers_and_writers, range(many(120, 300)))) == expected
 
 
+@pytest.mark.more
 def test_the_sweep_finds_what_the_search_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = list(verdicts(scattered, range(150)))
+    expected = list(verdicts(scattered, range(many(60, 150))))
     assert any("G-single-item" in anomalies for anomalies, _ in expected)
     assert any("G-single-item-realtime" in anomalies for anomalies, _ in expected)
     assert any("G-nonadjacent-item" in anomalies for anomalies, _ in expected)
     monkeypatch.setattr(cycles, "EFFORT", 0)
     monkeypatch.setattr(cycles, "_SWEEP", 3)
-    assert list(verdicts(scattered, range(150))) == expected
+    assert list(verdicts(scattered, range(many(60, 150)))) == expected
 
 
+@pytest.mark.more
 def test_the_names_fit_the_edges_of_the_cycles() -> None:
     """Counting the edges of each cycle gives its name back."""
-    for seed in range(150):
+    for seed in range(many(60, 150)):
         for level in (*LEVELS, "strong-session-strict-serializable"):
             for finding in check_history(scattered(seed), level).findings:
                 kinds = [step.kind for step in finding.steps]
@@ -130,10 +134,11 @@ def test_the_shortest_of_several_cycles_is_reported() -> None:
     assert len(finding.steps) == min(len(cycle) for cycle in simple_rings(ring)) == 3
 
 
+@pytest.mark.more
 def test_no_cycle_of_the_same_name_is_shorter() -> None:
     """Against all simple cycles of all edges between two transactions."""
     longest = 0
-    for seed in range(150):
+    for seed in range(many(60, 150)):
         for level in LEVELS:
             entries = scattered(seed, 8)
             for finding in check_history(entries, level).findings:

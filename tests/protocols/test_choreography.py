@@ -34,6 +34,7 @@ from simtx.protocols.diagrams import to_mermaid
 from simtx.protocols.outbox import Outbox, OutboxService
 from simtx.protocols.policies import Policies
 from simtx.protocols.relay import Relay
+from tests.amounts import many
 from tests.protocols.helpers import Witness, World, chain
 
 REFUSE: tuple[Operation, ...] = (Operation("k", "add", 1), Operation("k", "refuse"))
@@ -178,7 +179,8 @@ def test_a_crash_between_acknowledgement_and_mark_publishes_again_and_the_inbox_
     assert copies > 0
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.more
+@settings(max_examples=many(70, 200), deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     n=st.integers(1, 4),

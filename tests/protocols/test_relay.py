@@ -13,6 +13,7 @@ from simtx.protocols.contract import Alert, Done, Effect, MarkOutbox, Message, P
 from simtx.protocols.outbox import Outbox
 from simtx.protocols.policies import Policies
 from simtx.protocols.relay import MINIMUM_POLL_INTERVAL, Relay
+from tests.amounts import many
 from tests.protocols.helpers import Witness, World, chain
 
 POLICIES = Policies(poll_interval=0.05, poll_batch=4, alert_after=3)
@@ -151,7 +152,8 @@ def test_what_no_correct_host_reports_is_refused_and_changes_nothing(tag: str) -
 # --- against a broker that fails -------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.more
+@settings(max_examples=many(80, 200), deadline=None)
 @given(
     batches=st.lists(st.lists(st.integers(1, 3), max_size=6), max_size=6),
     seed=st.integers(0, 2**32),

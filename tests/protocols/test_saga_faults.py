@@ -24,6 +24,7 @@ from simtx.protocols.contract import (
 )
 from simtx.protocols.policies import Policies
 from simtx.protocols.saga import HUB, Saga
+from tests.amounts import many
 from tests.protocols.helpers import Node, Witness, World
 from tests.protocols.saga_scripts import DIAMOND, FEW, PIVOTED, Lossy, Script, plan_of, sequence, wave
 
@@ -336,7 +337,8 @@ def plans(draw: st.DrawFn) -> Plan:
     return plan_of(*kinds, after=after, refused=tuple(draw(st.sets(st.integers(0, last), max_size=2))))
 
 
-@settings(max_examples=400, deadline=None)
+@pytest.mark.more
+@settings(max_examples=many(120, 400), deadline=None)
 @given(
     plan=plans(),
     completion=st.sampled_from(["forced", "lazy"]),

@@ -36,6 +36,7 @@ from simtx.protocols.two_phase_commit import (
     TwoPhaseCommit,
     Work,
 )
+from tests.amounts import many
 from tests.protocols.helpers import Witness, World
 from tests.protocols.two_phase_scripts import ADD, POLICIES, READ, REFUSE, WORKS, check, command, plan, updating, vote
 
@@ -123,7 +124,8 @@ faults = st.fixed_dictionaries(
 
 @pytest.mark.parametrize("work", WORKS)
 @given(branches=branches, faults=faults, seed=st.integers(0, 2**32))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=many(100, 300), deadline=None)
+@pytest.mark.more
 def test_random_schedules_are_atomic(work: Work, branches: list[Any], faults: dict[str, Any], seed: int) -> None:
     """Loss, duplication, reordering, early timers, failing stores and crashes, in any order."""
     check(World(TwoPhaseCommit(work=work), plan(*branches)).chaos(random.Random(seed), **faults))
@@ -131,7 +133,8 @@ def test_random_schedules_are_atomic(work: Work, branches: list[Any], faults: di
 
 @pytest.mark.parametrize("work", WORKS)
 @given(count=st.integers(2, 4), faults=faults, seed=st.integers(0, 2**32))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=many(40, 100), deadline=None)
+@pytest.mark.more
 def test_transactions_that_want_the_same_rows_are_atomic_each(
     work: Work, count: int, faults: dict[str, Any], seed: int
 ) -> None:

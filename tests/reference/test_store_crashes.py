@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from simtx.protocols import Transact
+from tests.amounts import many
 from tests.reference.doing import action, add
 
 WORKLOAD = Path(__file__).with_name("store_workload.py")
@@ -38,11 +39,12 @@ class Killed:
 
 
 @pytest.mark.slow
+@pytest.mark.more
 def test_after_kill_9_everything_acknowledged_is_there_and_nothing_half_done(make_store):
     draw = random.Random(7)
     spec = make_store.spec(initial={"k*": 1000}, lock_timeout=5.0)
     branches_found = 0
-    for attempt in range(8):
+    for attempt in range(many(5, 12)):
         first = 100_000 * (attempt + 1)
         child = Killed(spec, first, attempt)
         try:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simtx.protocols import Branch, Execute, Message, Operation, Prepare, Transact
+from tests.amounts import many
 from tests.reference.doing import message
 
 FIRST = {"a": 3, "b": 3, "p*": 2}
@@ -269,9 +270,10 @@ class Play:
         assert [one.number for one in history] == sorted({one.number for one in history})
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("serializable", [False, True])
 def test_a_store_does_what_the_model_does(make_store, serializable):
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=many(20, 100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(commands)
     def run(sequence: list[tuple[str, int, Any]]) -> None:
         play = Play(make_store, serializable)

@@ -56,7 +56,7 @@ def test_errors_name_what_was_called(run: simtx.Run) -> None:
         run.plot.latencies  # noqa: B018
 
 
-@pytest.mark.parametrize("jedi", [True, False])
+@pytest.mark.parametrize("jedi", [pytest.param(True, marks=pytest.mark.heavy), False])
 def test_completion_lists_the_pictures(run: simtx.Run, jedi: bool) -> None:
     from IPython.core.completer import provisionalcompleter
     from IPython.core.interactiveshell import InteractiveShell

@@ -72,8 +72,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], simtx.Swe
 
 def some() -> list[Any]:
     """All pictures of all cases; in the quick suite the hard ones."""
-    quick = {("lines", "long"), ("line", "long"), ("panels", "long"), ("heat maps", "long"), ("load", "long")}
-    quick |= {("lines", "censored"), ("heat maps", "censored"), ("lines", "nothing"), ("line", "one strategy")}
+    quick = {("lines", "long"), ("panels", "long"), ("heat maps", "long"), ("load", "long")}
+    quick |= {("heat maps", "censored"), ("lines", "nothing"), ("line", "one strategy")}
     found = [(name, case) for name in PICTURES for case in CASES]
     return [pytest.param(*one, marks=() if one in quick else pytest.mark.heavy) for one in found]
 

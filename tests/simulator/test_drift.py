@@ -102,6 +102,7 @@ def test_opposite_signs_cancel_in_the_net_drift() -> None:
     assert_is(float(1 - stats.skellam.pmf(0, half, half)), table.loc["violation_time_share"])
 
 
+@pytest.mark.heavy
 def test_compensated_transfers_drift_as_well() -> None:
     """What is refused drifts from its action to its compensation: the window is longer by nothing, as both take two messages here."""
     table = estimates(transfer(PRICES, refusal=0.3, transactions=1600), Saga())

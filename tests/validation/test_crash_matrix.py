@@ -43,7 +43,9 @@ def test_nothing_is_violated_wherever_a_process_is_killed(strategy: str, limit: 
     check_struck(matrix)
     assert matrix.ok, matrix.text
     assert not any(matrix.losses.values()), matrix.text
-    assert limit < 7 or any(len(recipe) == 2 for recipe in matrix.struck), "no place was struck that only a crash leads to"
+    assert limit < 7 or any(len(recipe) == 2 for recipe in matrix.struck), (
+        "no place was struck that only a crash leads to"
+    )
     assert len(matrix.by_process) >= 3
 
 

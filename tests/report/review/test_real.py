@@ -31,14 +31,14 @@ def test_a_report_with_a_real_frontier_and_a_real_study(
     Path("tiny.toml").write_text(EXPERIMENT)
     assert main(["sweep", "tiny.toml", "--workers", "1"]) == 0
     capsys.readouterr()
-    axes = ["--frontier", "network.latency,workload.rate", "--budget", "80"]
+    axes = ["--frontier", "network.latency,workload.rate", "--budget", "50"]
     by = "latency_p50_ms"
     assert main(["report", "results", "--out", "one.html", "--by", by, "--no-runs", *axes]) == 0
     said, page = capsys.readouterr().out, Path("one.html").read_text(encoding="utf-8")
     assert "95 % at each point" in said
     sweep = simtx.read("results/frames/tiny")
     assert isinstance(sweep, simtx.Sweep)
-    found = sweep.frontier("network.latency", "workload.rate", by, budget=80)
+    found = sweep.frontier("network.latency", "workload.rate", by, budget=50)
     assert found.caption in page.replace("&lt;", "<")
     study = simtx.sensitivity(
         sweep.study.scenario, ["2pc", "saga"], by, factors={"workload.rate": "20%"}, replications=3, workers=1
