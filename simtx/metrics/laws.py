@@ -31,6 +31,7 @@ import numpy as np
 from simtx.metrics.recovery import target
 from simtx.metrics.stations import Counts, Stations
 from simtx.metrics.warmup import mser5
+from simtx.protocols.names import BROKER, HUB
 from simtx.scenario.popularity import hottest
 
 if TYPE_CHECKING:
@@ -240,7 +241,11 @@ def strikes(scenario: Scenario, data: RunData) -> dict[str, int]:
     A process of a real run that ended at a trigger does not say whose it was: it counts for all triggers of its node.
     """
     counts = Counter(one.fault for one in data.struck)
-    nameless = Counter(one.target for one in data.struck if one.fault < 0)
+    places = {
+        *scenario.services,
+        BROKER,
+    }  # what is none of them is the hub, which each strategy calls by a name of its own
+    nameless = Counter(one.target if one.target in places else HUB for one in data.struck if one.fault < 0)
     found: dict[str, int] = {}
     for number, fault in enumerate(scenario.faults):
         label = fault_label(fault)

@@ -26,8 +26,6 @@ from simtx.simulator import engines
 sys.path.insert(0, str(Path(__file__).parent))
 from worlds import differs, shortened, some_scenario, some_strategy
 
-from tests.amounts import many
-
 try:
     load_library()
 except Unavailable as error:
@@ -99,13 +97,8 @@ class _Hypothesis:
 
 
 @pytest.mark.heavy
-@pytest.mark.more
 @settings(
-    max_examples=many(100, 300),
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-    phases=list(Phase),
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=list(Phase)
 )
 @given(data=st.data())
 def test_scenarios_that_hypothesis_makes(data: st.DataObject) -> None:

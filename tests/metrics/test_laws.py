@@ -14,6 +14,7 @@ from simtx.experiments.said import lines
 from simtx.metrics import laws
 from simtx.metrics.replay import data_from_trace
 from simtx.metrics.run import Run
+from simtx.metrics.rundata import Struck
 from simtx.metrics.stations import Counts, Station
 from simtx.scenario import Scenario
 from simtx.scenario.distributions import Exponential
@@ -216,6 +217,17 @@ def test_a_fault_that_never_struck_is_said() -> None:
     assert said(run, "fault") == ["never struck in this run: crash of hub"]
     assert run.summary.faults == 0
     assert said(simtx.simulate(busy(transactions=1100, faults=[fault]), "saga"), "fault") == []
+
+
+def test_a_hub_that_ended_at_a_trigger_of_a_real_run_is_the_hub_whatever_its_strategy_calls_it() -> None:
+    trigger = {"transaction": 3, "effect": "Decided", "when": "before"}
+    faults = [{"kind": "crash", "node": node, "duration": 1.0, "trigger": trigger} for node in ("hub", "s0")]
+    scenario = chain(2, transactions=9, faults=faults)
+    data = simtx.simulate(scenario, "2pc").data
+    counts = list(laws.strikes(scenario, replace(data, struck=[Struck(-1, "crash", "coordinator", 1.0)])).values())
+    assert counts == [1, 0]
+    counts = list(laws.strikes(scenario, replace(data, struck=[Struck(-1, "crash", "s0", 1.0)])).values())
+    assert counts == [0, 1]
 
 
 def test_faults_have_names_that_tell_them_apart() -> None:
