@@ -26,7 +26,7 @@ _SPEC.loader.exec_module(run)
 SHORTER = [
     (r"\breplications=\d+", "replications=2"),
     (r'"run\.transactions": 1500', '"run.transactions": 240, "run.warmup": "400ms"'),
-    (r'("run\.transactions"|\btransactions)(: |=)\d{3,}', r"\1\g<2>240"),
+    (r'("run\.transactions"|\btransactions)(: |=)(?!500)\d{3,}', r"\1\g<2>240"),
     (r'"run\.duration": "5s"', '"run.duration": "1.5s"'),
     (r'"run\.warmup": "(1s|500ms)"', '"run.warmup": "200ms"'),
     (r"\bbudget=90", "budget=50"),
