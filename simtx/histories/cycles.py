@@ -73,6 +73,20 @@ def find_cycles(graph: Graph, level: Level, found: Iterable[str]) -> Iterator[tu
                 yield name + suffix, cycle
 
 
+def circles(graph: Graph, *, session: bool) -> Iterator[tuple[str, list[int]]]:
+    """Circles of demands that follow from what was seen: their names and edges.
+
+    Args:
+        graph: The dependencies, with the demands.
+        session: Whether session order counts.
+    """
+    everything = np.ones(len(graph.kind), dtype=bool)
+    for name in (FRACTURED, CAUSALITY):
+        cycle = _find(graph, everything, name, (PROCESS,) if session else ())
+        if cycle is not None:
+            yield name, cycle
+
+
 def _find(graph: Graph, inside: Mask, name: str, layers: Sequence[int]) -> list[int] | None:
     if name == "G0":
         return _through(graph, inside & np.isin(graph.kind, (WW, VIA, *layers)), WW)

@@ -152,11 +152,10 @@ class Level:
     def implies(self) -> frozenset[str]:
         """The assumptions about registers that hold in every history of this level; `docs/history-checking.md` has the argument."""
         reads_committed = "G1c" in self.cycles
-        no_skew = "G-single-item" in self.cycles
         names = {
             "wfr_keys": reads_committed,
-            "sequential_keys": self.session and (no_skew or not {CAUSALITY, PREFIX}.isdisjoint(self.cycles)),
-            "linearizable_keys": no_skew and self.real_time,
+            "sequential_keys": self.skews and self.session,
+            "linearizable_keys": self.skews and self.real_time,
         }
         return frozenset(name for name, holds in names.items() if holds)
 
@@ -169,6 +168,11 @@ class Level:
     def by_sight(self) -> bool:
         """Whether all that it asks of the order of versions follows from what each transaction has seen: no order need be searched."""
         return FRACTURED in self.cycles
+
+    @property
+    def skews(self) -> bool:
+        """Whether it forbids that a transaction misses a write that comes before something that it has seen, under whatever name."""
+        return not {CAUSALITY, PREFIX, "G-single-item"}.isdisjoint(self.cycles)
 
     @property
     def suffixes(self) -> tuple[str, ...]:

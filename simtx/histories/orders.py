@@ -19,6 +19,9 @@ from simtx.histories.parsing import FAIL, OK, UNKNOWN, History
 
 GRANTS = ("wfr_keys", "sequential_keys", "linearizable_keys", "commit_order", "version_order")
 
+#: Why one version comes before another where somebody has read the other and seen the one (`simtx.histories.sight`).
+SIGHT = "sight"
+
 _NONE = object()
 
 

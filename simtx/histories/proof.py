@@ -6,6 +6,9 @@ it needs some of the made-up pairs ("this write before that one"). One of these 
 searched in the same way. A case whose cycle needs nothing made up is refuted. If every case is refuted, so is the history. A case that is
 refuted without its own supposition refutes the cases beside it too, which are then skipped.
 
+Before that, if the first order fails, what the transactions have seen is asked (`simtx.histories.sight`): every level that knows of skewed reads implies
+its demands on the order of versions. They often run in a circle, which is the shorter story, or leave few orders.
+
 Beyond a budget of effort the verdict stays unknown.
 
 The order that is tried comes from a schedule: transactions one after the other along all known dependencies, and a write waits as long as
@@ -26,14 +29,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simtx.histories.cycles import find_cycles
+from simtx.histories.cycles import circles, find_cycles
 from simtx.histories.findings import Finding, Step, show
-from simtx.histories.graph import RW, VIA, WR, WW, Graph, Ints
+from simtx.histories.graph import RW, VIA, WR, WW, Graph, Ints, build_graph
 from simtx.histories.levels import NO_ORDER, PREFIX, Level
 from simtx.histories.observations import Observations
 from simtx.histories.orders import RegisterOrder
 from simtx.histories.parsing import OK
-from simtx.histories.sentences import Pair, steps_of
+from simtx.histories.sentences import Pair, steps_of, told
+from simtx.histories.sight import Sight, extended
 
 #: How many nodes and edges the search may look at, all orders together. The first order is tried without this limit.
 BUDGET = 4_000_000
@@ -86,6 +90,18 @@ def settle(seen: Observations, registers: Mapping[Hashable, RegisterOrder], grap
     if not writers and not unread:
         return Verdict()
     search = _Search(seen, registers, graph, level, {**writers, **unread})
+    if search.first():
+        return Verdict()
+    sight: Sight | None = None
+    if writers and level.skews:
+        sight = Sight(seen, level)
+        finding, registers, graph = _demanded(seen, registers, graph, level, sight)
+        if finding is not None:
+            return Verdict((), finding)
+        writers = {key: members for key, members in writers.items() if not registers[key].is_total()}
+        if not writers and not unread:
+            return Verdict()
+        search = _Search(seen, registers, graph, level, {**writers, **unread}, sight)
     try:
         refuted = search.solve()
     except _SpentError:
@@ -100,6 +116,24 @@ def settle(seen: Observations, registers: Mapping[Hashable, RegisterOrder], grap
     if refuted is None:
         return Verdict()
     return Verdict((), Finding(NO_ORDER, tuple(_told(refuted.cases, seen)), against=(level.name,)))
+
+
+def _demanded(
+    seen: Observations, registers: Mapping[Hashable, RegisterOrder], graph: Graph, level: Level, sight: Sight
+) -> tuple[Finding | None, Mapping[Hashable, RegisterOrder], Graph]:
+    """What the demands of what was seen lead to: a finding, or else the orders and the graph with them."""
+    for name, links in sight.missed.items():
+        return Finding(name, tuple(told(links, seen, registers, sight)), against=(level.name,)), registers, graph
+    with_demands = build_graph(seen, registers, level, sight.edges.values())
+    for name, cycle in circles(with_demands, session=level.session):
+        steps = steps_of(with_demands, cycle, seen, registers, sight=sight)
+        return Finding(name, tuple(steps), against=(level.name,)), registers, graph
+    registers = extended(registers, sight.edges.values())
+    graph = build_graph(seen, registers, level)
+    for name, cycle in find_cycles(graph, level, ()):
+        steps = steps_of(graph, cycle, seen, registers, sight=sight)
+        return Finding(name, tuple(steps), against=(level.name,)), registers, graph
+    return None, registers, graph
 
 
 def _some(keys: Mapping[Hashable, object]) -> str:
@@ -148,6 +182,13 @@ class _Refuted:
     cases: tuple[_Case, ...]
 
 
+#: An edge that follows from a pair: source, target, kind, pair.
+_Edge = tuple[int, int, int, Pair]
+
+#: A forbidden cycle: its name, its edges, the graph, and which pairs the edges come from.
+_Cycle = tuple[str, list[int], Graph, dict[int, Pair]]
+
+
 class _Search:
     """The search of one history."""
 
@@ -158,8 +199,9 @@ class _Search:
         graph: Graph,
         level: Level,
         groups: Mapping[Hashable, Sequence[int]],
+        sight: Sight | None = None,
     ) -> None:
-        self.seen, self.registers, self.graph, self.level = seen, registers, graph, level
+        self.seen, self.registers, self.graph, self.level, self.sight = seen, registers, graph, level, sight
         self.groups = groups
         self.tried = 0
         self._left = 0
@@ -181,6 +223,11 @@ class _Search:
                         self._readers[key, writer].append(touch.transaction)
         self._schedule = _Schedule(graph, level, groups, self._readers)
 
+    def first(self) -> bool:
+        """Whether the first order that comes to mind is possible."""
+        self.tried += 1
+        return self._fails([])[0] is None
+
     def solve(self) -> _Refuted | None:
         """Why no order is possible; None if one is.
 
@@ -195,19 +242,9 @@ class _Search:
             raise _SpentError
         self.tried += 1
         self._left -= _LEAST
-        decided = self._edges(supposed)
-        rank, whole = self._schedule.ranks(decided)
-        found = None if whole else self._forbidden(decided)
+        found, decided = self._fails(supposed)
         if found is None:
-            already = self._known.union(supposed)
-            pairs = (
-                (key, a, b)
-                for key, members in self.groups.items()
-                for a, b in itertools.pairwise(sorted(members, key=rank.__getitem__))
-            )
-            found = self._forbidden([*decided, *self._edges(pair for pair in pairs if pair not in already)])
-            if found is None:
-                return None
+            return None
         name, cycle, graph, owners = found
         held = set(supposed)
         made_up = [pair for pair in self._collapsed(cycle, graph, owners) if pair not in held]
@@ -230,7 +267,22 @@ class _Search:
         needs = (turned.needs | kept.needs) - {(key, a, b), (key, b, a)}
         return _Refuted(needs, (*turned.cases, *kept.cases))
 
-    def _edges(self, pairs: Iterable[Pair]) -> list[tuple[int, int, int, Pair]]:
+    def _fails(self, supposed: Sequence[Pair]) -> tuple[_Cycle | None, list[_Edge]]:
+        """The cycle that an order with the supposed pairs shows, None if it is possible; and the edges that follow from the pairs."""
+        decided = self._edges(supposed)
+        rank, whole = self._schedule.ranks(decided)
+        found = None if whole else self._forbidden(decided)
+        if found is None:
+            already = self._known.union(supposed)
+            pairs = (
+                (key, a, b)
+                for key, members in self.groups.items()
+                for a, b in itertools.pairwise(sorted(members, key=rank.__getitem__))
+            )
+            found = self._forbidden([*decided, *self._edges(pair for pair in pairs if pair not in already)])
+        return found, decided
+
+    def _edges(self, pairs: Iterable[Pair]) -> list[_Edge]:
         """The edges that follow from pairs: source, target, kind and the pair."""
         result = []
         for pair in pairs:
@@ -239,9 +291,7 @@ class _Search:
             result.extend((reader, b, RW, pair) for reader in self._readers.get((key, a), ()) if reader != b)
         return result
 
-    def _forbidden(
-        self, more: Sequence[tuple[int, int, int, Pair]]
-    ) -> tuple[str, list[int], Graph, dict[int, Pair]] | None:
+    def _forbidden(self, more: Sequence[_Edge]) -> _Cycle | None:
         """A forbidden cycle of the known edges and of some more: its name, its edges, the graph, and which pairs the edges come from."""
         base = self.graph
         self._left -= base.nodes + len(base.kind) + len(more)
@@ -294,7 +344,7 @@ class _Search:
             (int(graph.source[edge]), int(graph.target[edge]), int(graph.kind[edge])): pair
             for edge, pair in owners.items()
         }
-        steps = steps_of(graph, cycle, self.seen, self.registers, ends)
+        steps = steps_of(graph, cycle, self.seen, self.registers, ends, self.sight)
         return _Refuted(frozenset(needs), (_Case(needs, name, tuple(steps)),))
 
 
@@ -372,7 +422,7 @@ class _Schedule:
         late = anti if self.exclusive else anti | (kind == WW)
         return leaves, target + np.where(late & (target < count), self.shift, 0)
 
-    def ranks(self, decided: Sequence[tuple[int, int, int, Pair]]) -> tuple[list[int], bool]:
+    def ranks(self, decided: Sequence[_Edge]) -> tuple[list[int], bool]:
         """The place of each transaction's commit, and whether all could be placed along the dependencies and the decided edges."""
         run = _Run(self)
         if decided:

@@ -21,7 +21,7 @@ from simtx.histories.graph import (
     real_steps,
 )
 from simtx.histories.observations import Observations
-from simtx.histories.orders import RegisterOrder
+from simtx.histories.orders import SIGHT, RegisterOrder
 from simtx.histories.parsing import UNKNOWN
 from simtx.histories.sight import Sight
 
@@ -74,15 +74,16 @@ def told(
             why = _if_supposed(seen, pair, source, kind)
         elif sight is not None and kind in (SEEN, SEEN_IN_SESSION, SEEN_CAUSALLY):
             forced = sight.edges[source, target, key]
-            how = "; ".join(_why(seen, registers, step) for step in sight.path(source, forced.reader))
-            why = _if_seen(seen, forced, how)
+            why = _if_seen(seen, registers, forced, sight)
         else:
-            why = _why(seen, registers, link)
+            why = _why(seen, registers, link, sight)
         result.append(Step(a, b, KIND_NAMES[kind], key, f"{a} comes before {b}: {why}."))
     return result
 
 
-def _why(seen: Observations, registers: Mapping[Hashable, RegisterOrder], link: Link) -> str:
+def _why(
+    seen: Observations, registers: Mapping[Hashable, RegisterOrder], link: Link, sight: Sight | None = None
+) -> str:
     source, target, kind, key = link
     a, b = seen.history.name(source), seen.history.name(target)
     if kind == PROCESS:
@@ -91,10 +92,11 @@ def _why(seen: Observations, registers: Mapping[Hashable, RegisterOrder], link: 
         return f"{a} had ended before {b} began"
     if key in seen.history.lists:
         return _in_list(seen, key, source, target, kind)
-    return _in_register(seen, registers[key], key, source, target, kind)
+    return _in_register(seen, registers, key, source, target, kind, sight)
 
 
-def _if_seen(seen: Observations, forced: Forced, how: str) -> str:
+def _if_seen(seen: Observations, registers: Mapping[Hashable, RegisterOrder], forced: Forced, sight: Sight) -> str:
+    how = "; ".join(_why(seen, registers, step) for step in sight.path(forced.source, forced.reader))
     one, other, reader = (seen.history.name(index) for index in (forced.source, forced.target, forced.reader))
     value = show(_writes(seen, forced.source, forced.key)[-1])
     written = _writes(seen, forced.target, forced.key)
@@ -152,7 +154,16 @@ def _in_list(seen: Observations, key: Hashable, source: int, target: int, kind: 
     raise AssertionError(f"no reason for {KIND_NAMES[kind]} from {a} to {b} on {key!r}")  # pragma: no cover
 
 
-def _in_register(seen: Observations, order: RegisterOrder, key: Hashable, source: int, target: int, kind: int) -> str:
+def _in_register(
+    seen: Observations,
+    registers: Mapping[Hashable, RegisterOrder],
+    key: Hashable,
+    source: int,
+    target: int,
+    kind: int,
+    sight: Sight | None,
+) -> str:
+    order = registers[key]
     a, b = seen.history.name(source), seen.history.name(target)
     writers = seen.history.writers.get(key, {})
     if kind == WR:
@@ -163,13 +174,32 @@ def _in_register(seen: Observations, order: RegisterOrder, key: Hashable, source
         for version in _writes(seen, source, key):
             for following, (why, _, _) in order.after.get(version, {}).items():
                 if writers.get(following) == target:
-                    return f"{a} wrote {key} = {version} and {b} wrote {key} = {following}, which came later ({why})"
+                    because = _because(seen, registers, key, source, target, why, sight)
+                    return (
+                        f"{a} wrote {key} = {version} and {b} wrote {key} = {following}, which came later ({because})"
+                    )
     if kind == RW:
         for value in _reads(seen, source, key):
             for following, (why, _, _) in order.after.get(value, {}).items():
                 if writers.get(following) == target:
-                    return f"{a} read {key} = {value} and {b} wrote {key} = {following}, which came later ({why})"
+                    because = _because(seen, registers, key, writers.get(value, -1), target, why, sight)
+                    return f"{a} read {key} = {value} and {b} wrote {key} = {following}, which came later ({because})"
             if value is None:
                 wrote = _writes(seen, target, key)[0]
                 return f"{a} read {key} in its initial state, before {b} wrote {key} = {wrote}"
     raise AssertionError(f"no reason for {KIND_NAMES[kind]} from {a} to {b} on {key!r}")  # pragma: no cover
+
+
+def _because(
+    seen: Observations,
+    registers: Mapping[Hashable, RegisterOrder],
+    key: Hashable,
+    before: int,
+    after: int,
+    why: str,
+    sight: Sight | None,
+) -> str:
+    """Why the write of one transaction came before that of another: by what is granted, or by what was seen."""
+    if why != SIGHT or sight is None:
+        return why
+    return _if_seen(seen, registers, sight.edges[before, after, key], sight)

@@ -17,13 +17,13 @@ import itertools
 import math
 from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from simtx.histories.graph import PROCESS, RW, SEEN, SEEN_CAUSALLY, SEEN_IN_SESSION, WR, Forced, Link
 from simtx.histories.levels import CAUSALITY, FRACTURED, Level
 from simtx.histories.observations import Observations
-from simtx.histories.orders import session_pairs, sessions
+from simtx.histories.orders import SIGHT, RegisterOrder, session_pairs, sessions
 from simtx.histories.parsing import OK, UNKNOWN
 
 #: How many writers are looked at in one sweep; bounds the memory to this many bits a transaction.
@@ -60,7 +60,7 @@ class Sight:
 
         Args:
             seen: The observations.
-            level: One that is decided by sight.
+            level: One that forbids fractured reads, under whatever name. Sessions count if it counts them.
 
         Raises:
             ScenarioError: The level counts sessions, and a process is missing.
@@ -70,17 +70,13 @@ class Sight:
         self.missed: dict[str, list[Link]] = {}
         self._accesses = _accesses(seen)
         self._before: _Before | None = None
-        self._session: dict[int, tuple[Hashable, int]] = {}
         self._fractured()
-        if level.session:
-            by_process = sessions(seen.history, seen.committed, f"{level.name!r}")
-            for process, members in by_process.items():
-                self._session.update((index, (process, place)) for place, index in enumerate(members))
-            if CAUSALITY in level.cycles:
-                self._before = _Before(seen, self._accesses, by_process)
-                self._causal(self._before)
-            else:
-                self._in_sessions(by_process)
+        by_process = sessions(seen.history, seen.committed, f"{level.name!r}") if level.session else {}
+        if level.skews:
+            self._before = _Before(seen, self._accesses, by_process)
+            self._causal(self._before)
+        else:
+            self._in_sessions(by_process)
 
     def path(self, first: int, last: int) -> list[Link]:
         """How a transaction came to be seen by another one."""
@@ -163,6 +159,21 @@ class Sight:
                 self._demand(writer, other, SEEN_CAUSALLY, key, reader)
             elif CAUSALITY not in self.missed:
                 self.missed[CAUSALITY] = [(reader, writer, RW, key), *self.path(writer, reader)]
+
+
+def extended(registers: Mapping[Hashable, RegisterOrder], demands: Iterable[Forced]) -> dict[Hashable, RegisterOrder]:
+    """The version orders with demands that run in no circle."""
+    result = dict(registers)
+    versions: dict[Hashable, dict[int, Hashable]] = {}
+    for demand in demands:
+        key = demand.key
+        if key not in versions:
+            order = registers[key]
+            versions[key] = {writer: version for version, writer in order.writes().items()}
+            result[key] = replace(order, after={version: dict(later) for version, later in order.after.items()})
+        before, after = versions[key][demand.source], versions[key][demand.target]
+        result[key].after.setdefault(before, {}).setdefault(after, (SIGHT, demand.source, demand.target))
+    return result
 
 
 def _accesses(seen: Observations) -> dict[int, _Access]:

@@ -117,7 +117,7 @@ REGISTERS: list[tuple[str, list[str], dict[str, bool], dict[str, str]]] = [
         "half of each",
         ["wu1 wv1 @0", "wu2 wv2 @1", "rv2 ru1 @2"],
         {},
-        {RC: "", RA: "fractured-read", PC: "no-version-order"},
+        {RC: "", RA: "fractured-read", PC: "fractured-read"},
     ),
     ("half of what was overwritten", ["wu1", "ru1 wu2 wv2", "rv2 ru1"], {}, {RC: "", RA: "fractured-read"}),
     (
