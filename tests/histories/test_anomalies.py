@@ -242,7 +242,7 @@ def test_an_order_that_follows_from_what_was_seen_is_told_with_its_reason() -> N
 
 @pytest.mark.parametrize("level", ["repeatable-read", "snapshot-isolation", "serializable", "strict-serializable"])
 def test_registers_that_no_order_of_versions_explains(level: str) -> None:
-    """x changes once and y changes once, so that of the four combinations that were read one cannot have been there."""
+    """X changes once and y changes once, so that of the four combinations that were read one cannot have been there."""
     timed = [{**t, "start": 0, "end": 9} for t in ALL_COMBINATIONS]
     report = check_history(timed, level)
     (finding,) = report.findings
