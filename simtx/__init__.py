@@ -177,7 +177,12 @@ def _register_views() -> None:
     """Teach the results below how to draw themselves; the plotting layer is imported when a picture is asked for."""
     for name, module, function in (
         ("save-run", "simtx.experiments.saved", "save_run"),
+        ("save-comparison", "simtx.experiments.saved", "save_comparison"),
         ("read", "simtx.experiments.saved", "read"),
+        ("read-sweep", "simtx.experiments.sweep.found", "read_sweep"),
+        ("sweep-extended", "simtx.experiments.sweep.sweep", "extended"),
+        ("sweep-frontier", "simtx.experiments.frontier.sweeps", "frontier"),
+        ("sweep-sensitivity", "simtx.experiments.sensitivity.study", "of_sweep"),
         ("report", "simtx.report.review.report", "report"),
         ("diagram", "simtx.report.diagram", "draw"),
         ("player", "simtx.lab.timeline", "player"),

@@ -213,9 +213,7 @@ class Comparison(Reported):
         Raises:
             ScenarioError: It holds something, or cannot be written to.
         """
-        from simtx.experiments.saved import save_comparison
-
-        return save_comparison(self, path, overwrite=overwrite)
+        return Path(views.view("save-comparison")(self, path, overwrite=overwrite))
 
     def _command(self, one: Result) -> str:
         """The line that repeats one run."""

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
@@ -27,7 +27,9 @@ from simtx.metrics.intervals import Interval, check_confidence, kind_of
 from simtx.metrics.timeouts import marked, timeouts
 
 if TYPE_CHECKING:
-    from simtx.experiments.compare import Comparison
+    from simtx.experiments.stopping import Stopping
+    from simtx.protocols import Promise, Strategy
+    from simtx.scenario import Scenario
 
 BEST, MAYBE, WORSE, OUT, UNKNOWN = "best", "may be the best", "worse", "not admissible", "not known"
 
@@ -109,8 +111,37 @@ class Decision:
         return str(views.view("decision-html")(self))
 
 
+class Compared(Protocol):
+    """What a decision is made of (`simtx.experiments.compare.Comparison`)."""
+
+    scenario: Scenario
+    strategies: list[str]
+    objects: dict[str, Strategy]
+    promises: dict[str, Promise]
+    stopped: str
+    stopping: Stopping | None
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a finished run."""
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """One row a failed run."""
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics."""
+
+    def interval(self, strategy: str, metric: str, confidence: float = 0.95) -> Interval:
+        """Mean of a metric under a strategy."""
+
+    def pairs(self, strategy: str, baseline: str, metric: str) -> tuple[list[float], list[float]]:
+        """Values in the replications that both have finished."""
+
+
 def decide(
-    comparison: Comparison,
+    comparison: Compared,
     metric: str,
     where: Where | None = None,
     *,
@@ -151,7 +182,7 @@ def decide(
 class _Trust:
     """How much error each statement may have, so that all of them together have no more than alpha."""
 
-    def __init__(self, comparison: Comparison, metric: str, alpha: float, limits: int) -> None:
+    def __init__(self, comparison: Compared, metric: str, alpha: float, limits: int) -> None:
         self.comparison = comparison
         self.metric = metric
         m = len(comparison.strategies)
@@ -170,7 +201,7 @@ class _Trust:
         return compared(ours, theirs, kind_of(self.metric), self._pair * share)
 
 
-def _gaps(comparison: Comparison, metric: str, limits: Sequence[Threshold]) -> dict[str, str]:
+def _gaps(comparison: Compared, metric: str, limits: Sequence[Threshold]) -> dict[str, str]:
     """Strategies whose runs failed, or have no value: nobody knows what those runs would have shown."""
     failed = comparison.failures["strategy"].value_counts()
     frame = comparison.frame
@@ -190,7 +221,7 @@ def _gaps(comparison: Comparison, metric: str, limits: Sequence[Threshold]) -> d
     return gaps
 
 
-def _judged(comparison: Comparison, limits: Sequence[Threshold], trust: _Trust) -> pd.DataFrame:
+def _judged(comparison: Compared, limits: Sequence[Threshold], trust: _Trust) -> pd.DataFrame:
     """The table of thresholds."""
     rows = []
     for name in comparison.strategies:
@@ -209,7 +240,7 @@ def _standings(names: Sequence[str], judged: pd.DataFrame) -> dict[str, str]:
 
 
 def _rank(
-    decision: Decision, comparison: Comparison, standings: dict[str, str], gaps: dict[str, str], trust: _Trust
+    decision: Decision, comparison: Compared, standings: dict[str, str], gaps: dict[str, str], trust: _Trust
 ) -> None:
     """Fill in the best one and the ranking."""
     names = comparison.strategies
@@ -287,7 +318,7 @@ def _conclude(decision: Decision, standings: dict[str, str], gaps: dict[str, str
     decision.more = max([*map(float, rivals), *map(float, limits)], default=0.0)
 
 
-def _promises(decision: Decision, comparison: Comparison) -> None:
+def _promises(decision: Decision, comparison: Compared) -> None:
     """The time to an answer is not one and the same thing for strategies whose answers promise different things."""
     alive = [name for name in comparison.strategies if decision.ranking.loc[name, "standing"] != OUT]
     if not decision.metric.startswith("latency_") or len({comparison.promises[name] for name in alive}) < 2:
@@ -305,7 +336,7 @@ def _promises(decision: Decision, comparison: Comparison) -> None:
     decision.ranking.loc[alive, "standing"] = UNKNOWN
 
 
-def _means(decision: Decision, comparison: Comparison) -> None:
+def _means(decision: Decision, comparison: Compared) -> None:
     """A mean of those that ended is none of all of them: who leaves the most transactions without an end may have the lowest."""
     share = left_out(decision.metric)
     if share is None or share not in comparison.metrics:
@@ -323,7 +354,7 @@ def _means(decision: Decision, comparison: Comparison) -> None:
     decision.ranking.loc[alive, "standing"] = UNKNOWN
 
 
-def _settings(decision: Decision, comparison: Comparison) -> None:
+def _settings(decision: Decision, comparison: Compared) -> None:
     """A quantile that is a configured timeout ranks settings: who gives up soonest is the fastest."""
     sits = decision.ranking[(decision.ranking["timeout"] != "") & (decision.ranking["standing"] != OUT)]
     if not len(sits):

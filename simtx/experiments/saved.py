@@ -34,6 +34,7 @@ from simtx.errors import ScenarioError
 from simtx.event_log.trace import Trace, TraceEvent
 from simtx.experiments.compare import Comparison, Result
 from simtx.files import LARGEST_DATA, read_text
+from simtx.metrics import views
 from simtx.metrics.figures import Summary
 from simtx.metrics.laws import Finding
 from simtx.metrics.run import Run
@@ -45,7 +46,7 @@ from simtx.scenario.fingerprints import strategy_sources
 from simtx.scenario.provenance import Provenance, strategy_text
 
 if TYPE_CHECKING:
-    from simtx.experiments.sweep import Sweep
+    from simtx.experiments.sweep.result import Sweep
     from simtx.protocols import Plan, Promise, Strategy
 
 FORMAT: Final = 1
@@ -258,9 +259,8 @@ def read(folder: str | Path) -> Run | Comparison | Sweep:
     place = Path(folder).expanduser()
     kind = _kind(place)
     if kind is None and ((place / LEDGER).is_file() or (place / SWEEP).is_file()):
-        from simtx.experiments.sweep.kept import read_sweep
-
-        return read_sweep(place)
+        swept: Sweep = views.view("read-sweep")(place)
+        return swept
     if kind is None:
         what = "holds no run, comparison or sweep that was saved" if place.is_dir() else "there is no such folder"
         raise ScenarioError(what, str(place))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from simtx.experiments.sensitivity import Sensitivity
-    from simtx.experiments.sweep import Sweep
+    from simtx.experiments.sweep.runs import Runs
 
 _LOW, _HIGH, _NOISE, _INPUTS = "#56B4E9", "#0072B2", "#BBBBBB", "#E69F00"
 _NAMES: Final = 165.0  # points for the names of factors
@@ -235,7 +235,7 @@ def _plain(value: float) -> float:
 
 def _about(found: Sensitivity) -> str:
     """Scenario, changes, load, seed and replications; nothing of a study that was put together by hand."""
-    sweep: Sweep | None = found.sweep or None
+    sweep: Runs | None = found.sweep or None
     count = found.replications
     times = f"{count} replication{'s' if count != 1 else ''}"
     return canvas.about(sweep.scenario, seed=sweep.seed, times=times) if sweep is not None else ""

@@ -13,8 +13,8 @@ import simtx
 from simtx.errors import ScenarioError
 from simtx.experiments.sensitivity import flips as flip
 from simtx.experiments.sensitivity import indices
-from simtx.experiments.sensitivity.design import Answers
 from simtx.experiments.sensitivity.inputs import resampled, taken_apart
+from simtx.experiments.sensitivity.question import Answers
 from simtx.experiments.sensitivity.tornado import positions, tornado
 from simtx.scenario.calibration import Block, Calibration
 from simtx.scenario.uncertain import Figure, Uncertainty

@@ -14,7 +14,7 @@ import simtx
 from simtx.errors import ScenarioError
 from simtx.experiments.frontier import Axis, Frontier, Plan, search
 from simtx.experiments.sensitivity import InputUncertainty, Sensitivity
-from simtx.experiments.sensitivity.design import Question
+from simtx.experiments.sensitivity.question import Question
 from simtx.metrics.intervals import Interval
 from simtx.report import frontier as pictures
 from simtx.report import sensitivity as bars

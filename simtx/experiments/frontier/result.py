@@ -21,7 +21,7 @@ from simtx.metrics import views
 from simtx.scenario.provenance import Provenance
 
 if TYPE_CHECKING:
-    from simtx.experiments.sweep import Sweep
+    from simtx.experiments.sweep.runs import Runs
     from simtx.report.pictures.accessors import FrontierPlots
 
 _ENDED = {
@@ -61,7 +61,7 @@ class Frontier:
         *,
         confidence: float = 0.95,
         target: float = 0.05,
-        sweep: Sweep | None = None,
+        sweep: Runs | None = None,
         command: str = "",
         warnings: Sequence[str] = (),
     ) -> None:

@@ -28,7 +28,7 @@ from simtx.progress import progress_bar
 from simtx.scenario.units import hint, shown
 
 if TYPE_CHECKING:
-    from simtx.experiments.sweep import Sweep
+    from simtx.experiments.sweep.result import Sweep
 
 _WIDE = 10.0
 """Ratio of the ends of an axis from which on it is logarithmic, unless told otherwise."""

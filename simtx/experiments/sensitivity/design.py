@@ -4,45 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simtx.errors import ScenarioError
 from simtx.experiments.frontier.responses import Observed, response, scale_of
-from simtx.experiments.sweep import Sweep, sweep
-from simtx.experiments.sweep.runner import INTERRUPTED
+from simtx.experiments.sensitivity.question import Answers, Question
 from simtx.metrics.censored import instead
 from simtx.metrics.figures import ranking
 from simtx.scenario.units import hint, shown
 
 if TYPE_CHECKING:
-    from simtx.protocols import Strategy
+    from simtx.experiments.sweep.result import Sweep
     from simtx.scenario import Scenario
     from simtx.scenario.uncertain import Uncertainty
 
 _PLACE: Final = re.compile(r"^.*?uncertainty\.")
-Floats: TypeAlias = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is looked at: one strategy's figure, or two strategies side by side.
-
-    Attributes:
-        metric: Its name.
-        strategies: One label, or two.
-    """
-
-    metric: str
-    strategies: tuple[str, ...]
-
-    @property
-    def paired(self) -> bool:
-        """Whether two strategies are compared."""
-        return len(self.strategies) == 2
 
 
 def factors_of(scenario: Scenario, given: Mapping[str, Any] | None) -> tuple[Scenario, dict[str, Uncertainty]]:
@@ -78,34 +56,6 @@ def _as_given(error: ScenarioError) -> ScenarioError:
         if len(lines) == 1
         else ScenarioError("\n".join(f"factors: {line}" for line in lines))
     )
-
-
-def play(
-    scenario: Scenario,
-    strategies: Sequence[Strategy | str],
-    factors: Mapping[str, Uncertainty],
-    positions: Sequence[Mapping[str, float]],
-    replications: int,
-    options: Mapping[str, Any],
-) -> Sweep:
-    """Play one cell for each of these positions of the factors; what is not mentioned stays as it is.
-
-    All cells meet the same random numbers, replication by replication.
-
-    Raises:
-        KeyboardInterrupt: It was interrupted; what is finished is in the store.
-    """
-    base = {path: value for one in factors.values() for path, value in one.changes(0.0).items()}
-    cells = []
-    for position in positions:
-        cell = dict(base)
-        for name, place in position.items():
-            cell |= factors[name].changes(place)
-        cells.append(cell)
-    found: Sweep = sweep(scenario, cells, strategies, replications=replications, **options)
-    if found.stopped.startswith(INTERRUPTED):
-        raise KeyboardInterrupt(found.stopped)
-    return found
 
 
 def cell_values(factors: Mapping[str, Uncertainty], position: Mapping[str, float]) -> dict[str, Any]:
@@ -162,25 +112,6 @@ def figures(runs: Sweep, question: Question, cells: Sequence[int]) -> list[Obser
         watched = tables[cell].get("watched_ms")
         found.append(Observed(values, float(watched.min()) if watched is not None and len(watched) else 0.0))
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What the runs of some cells say about a question, on one scale.
-
-    Attributes:
-        values: One row a cell, one column a replication.
-        scale: ``log`` (of a figure, or of the ratio of two: differences are ratios), or ``plain``.
-    """
-
-    values: Floats
-    scale: str
-
-    @property
-    def means(self) -> Floats:
-        """Of each cell."""
-        result: Floats = self.values.mean(axis=1)
-        return result
 
 
 def answers(observed: Sequence[Observed], question: Question) -> Answers:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from simtx.experiments.sensitivity.design import Floats
+from simtx.experiments.sensitivity.question import Floats
 from simtx.metrics.intervals import bounds
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from scipy import stats
 from simtx.errors import ScenarioError
 from simtx.experiments.frontier.gp import GaussianProcess
 from simtx.experiments.frontier.noise import noise_law
-from simtx.experiments.sensitivity.design import Answers, Floats
+from simtx.experiments.sensitivity.question import Answers, Floats
 
 if TYPE_CHECKING:
     from simtx.experiments.frontier.noise import NoiseLaw

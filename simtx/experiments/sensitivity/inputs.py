@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simtx.errors import ScenarioError
-from simtx.experiments.sensitivity.design import Answers
+from simtx.experiments.sensitivity.question import Answers
 from simtx.scenario.calibration import Block, Calibration, load_calibration
 
 if TYPE_CHECKING:

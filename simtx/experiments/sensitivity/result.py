@@ -18,8 +18,8 @@ from simtx.metrics.intervals import Interval
 from simtx.scenario.provenance import Provenance
 
 if TYPE_CHECKING:
-    from simtx.experiments.sensitivity.design import Question
-    from simtx.experiments.sweep import Sweep
+    from simtx.experiments.sensitivity.question import Question
+    from simtx.experiments.sweep.runs import Runs
     from simtx.report.pictures.accessors import SensitivityPlots
 
 Method: TypeAlias = Literal["tornado", "morris", "sobol"]
@@ -57,7 +57,7 @@ class Sensitivity:
     inputs: InputUncertainty | None
     confidence: float
     replications: int
-    sweep: Sweep
+    sweep: Runs
     notations: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
 

@@ -15,11 +15,13 @@ from simtx.arguments import SEED, anything, checked, instance, listed, number, o
 from simtx.errors import ScenarioError
 from simtx.experiments.sensitivity import flips as flip
 from simtx.experiments.sensitivity import indices
-from simtx.experiments.sensitivity.design import Answers, Question, answers, cells_of, factors_of, figures, play
+from simtx.experiments.sensitivity.design import answers, cells_of, factors_of, figures
 from simtx.experiments.sensitivity.inputs import InputUncertainty, calibration_of, taken_apart, written
+from simtx.experiments.sensitivity.question import Answers, Question
 from simtx.experiments.sensitivity.result import Method, Sensitivity
 from simtx.experiments.sensitivity.tornado import noise, positions, tornado
 from simtx.experiments.sweep import sweep
+from simtx.experiments.sweep.runner import INTERRUPTED
 from simtx.metrics.figures import ranking
 from simtx.metrics.intervals import check_confidence, interval
 from simtx.scenario.provenance import command
@@ -278,3 +280,31 @@ def of_sweep(
         runs,
         notations,
     )
+
+
+def play(
+    scenario: Scenario,
+    strategies: Sequence[Strategy | str],
+    factors: Mapping[str, Uncertainty],
+    positions: Sequence[Mapping[str, float]],
+    replications: int,
+    options: Mapping[str, Any],
+) -> Sweep:
+    """Play one cell for each of these positions of the factors; what is not mentioned stays as it is.
+
+    All cells meet the same random numbers, replication by replication.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted; what is finished is in the store.
+    """
+    base = {path: value for one in factors.values() for path, value in one.changes(0.0).items()}
+    cells = []
+    for position in positions:
+        cell = dict(base)
+        for name, place in position.items():
+            cell |= factors[name].changes(place)
+        cells.append(cell)
+    found: Sweep = sweep(scenario, cells, strategies, replications=replications, **options)
+    if found.stopped.startswith(INTERRUPTED):
+        raise KeyboardInterrupt(found.stopped)
+    return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from simtx.experiments.sensitivity.design import Answers
+from simtx.experiments.sensitivity.question import Answers
 from simtx.metrics.intervals import interval
 
 if TYPE_CHECKING:

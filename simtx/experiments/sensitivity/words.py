@@ -4,15 +4,75 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from simtx.experiments.sensitivity.result import Sensitivity
+    import pandas as pd
+
+    from simtx.experiments.sensitivity.question import Question
+    from simtx.metrics.intervals import Interval
 
 _WITHIN = "distance"
 
 
-def support(found: Sensitivity) -> str:
+class Found(Protocol):
+    """What a sensitivity study has found, as far as it is put into words (`simtx.experiments.sensitivity.result.Sensitivity`)."""
+
+    @property
+    def question(self) -> Question:
+        """What was asked."""
+
+    @property
+    def method(self) -> str:
+        """By which method."""
+
+    @property
+    def answer(self) -> Interval | None:
+        """The answer as it is."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a factor."""
+
+    @property
+    def flips(self) -> pd.DataFrame | None:
+        """What flips the answer."""
+
+    @property
+    def noise(self) -> float:
+        """The noise between replications."""
+
+    @property
+    def noise_text(self) -> str:
+        """The same in words."""
+
+    @property
+    def confidence(self) -> float:
+        """Of all intervals."""
+
+    @property
+    def replications(self) -> int:
+        """Of each cell."""
+
+    @property
+    def winner(self) -> str:
+        """The better strategy of two."""
+
+    @property
+    def unlike(self) -> str:
+        """Why two strategies do not compare."""
+
+    def effect(self, value: float) -> str:
+        """An effect in words."""
+
+    def size(self, value: float) -> str:
+        """The size of an effect in words."""
+
+    def value(self, factor: str, value: float) -> str:
+        """A value of a factor in words."""
+
+
+def support(found: Found) -> str:
     """Whether the runs support the answer: one line that begins with ``supported`` or ``not supported``."""
     metric, names = found.question.metric, found.question.strategies
     if found.unlike:
@@ -50,12 +110,12 @@ def _told(row: Mapping[Any, Any]) -> bool:
     return any(row[f"{end}_from"] > 0 or row[f"{end}_to"] < 0 for end in ("low", "high"))
 
 
-def swing(found: Sensitivity, value: float) -> str:
+def swing(found: Found, value: float) -> str:
     """The distance of two answers."""
     return found.size(value)
 
 
-def table(found: Sensitivity) -> str:
+def table(found: Found) -> str:
     """The table of the method."""
     sure = f"{100 * found.confidence:g} %"
     columns: dict[str, Callable[[Mapping[str, Any]], str]] = {"factor": lambda row: str(row["factor"])}
@@ -81,7 +141,7 @@ def table(found: Sensitivity) -> str:
     return _lines(columns, found.table.to_dict("records"))
 
 
-def flips(found: Sensitivity) -> str:
+def flips(found: Found) -> str:
     """The table of flips."""
     assert found.flips is not None  # noqa: S101 - the caller has looked
     sure = f"{100 * found.confidence:g} %"

@@ -26,10 +26,10 @@ from simtx.metrics.intervals import check_confidence, kind_of
 from simtx.scenario.units import hint
 
 if TYPE_CHECKING:
-    from simtx.experiments.frontier import Frontier
-    from simtx.experiments.sensitivity import Sensitivity
+    from simtx.experiments.frontier.result import Frontier
+    from simtx.experiments.sensitivity.result import Sensitivity
     from simtx.experiments.stopping import Better
-    from simtx.experiments.sweep.sweep import Settings
+    from simtx.experiments.sweep.settings import Settings
     from simtx.experiments.thresholds import Where
     from simtx.report.pictures.accessors import SweepPlots
 
@@ -199,9 +199,8 @@ class Sweep(Runs, Reported):
         Raises:
             ScenarioError: A cell is wrong.
         """
-        from simtx.experiments.sweep.sweep import extended
-
-        return extended(self, cells, replications, self._settings(options, "extend"))
+        more: Sweep = views.view("sweep-extended")(self, cells, replications, self._settings(options, "extend"))
+        return more
 
     def _settings(self, options: Mapping[str, Any], where: str, others: Sequence[str] = ()) -> Settings:
         """How the sweep was played, with other options.
@@ -254,14 +253,12 @@ class Sweep(Runs, Reported):
         Raises:
             ScenarioError: An input is wrong, or the budget does not do for the first sites.
         """
-        from simtx.experiments.frontier.sweeps import frontier
-
         self._settings(
             options,
             "frontier",
             ("between", "budget", "undecided_area", "at", "confidence", "better", "scales", "batch", "sites", "seed"),
         )
-        return frontier(
+        found: Frontier = views.view("sweep-frontier")(
             self,
             x,
             y,
@@ -278,6 +275,7 @@ class Sweep(Runs, Reported):
             seed=seed,
             **options,
         )
+        return found
 
     @named
     def sensitivity(
@@ -299,17 +297,14 @@ class Sweep(Runs, Reported):
         Raises:
             ScenarioError: Runs have failed or are missing, or there are too few cells.
         """
-        from simtx.experiments.sensitivity.study import of_sweep
-
-        return of_sweep(self, metric, self.strategies if between is None else between, confidence=confidence, seed=seed)
+        among = self.strategies if between is None else between
+        found: Sensitivity = views.view("sweep-sensitivity")(self, metric, among, confidence=confidence, seed=seed)
+        return found
 
     plot: views.View[SweepPlots] = views.View(
         "sweep",
         "Pictures: `sweep.plot(metric)` draws a metric over the parameters, `sweep.plot.load()` and others what completion lists.",
     )
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def __repr__(self) -> str:
         done = f"{int((self.frame['error'] == '').sum())} of {len(self._rows)} runs" + (

@@ -21,9 +21,9 @@ from simtx.scenario.units import hint, shown
 if TYPE_CHECKING:
     from simtx.experiments.sweep.ledger import Entry
     from simtx.experiments.sweep.plan import Plan
+    from simtx.experiments.sweep.settings import Settings
     from simtx.experiments.sweep.store import Store
     from simtx.experiments.sweep.study import Row, Study
-    from simtx.experiments.sweep.sweep import Settings
     from simtx.scenario import Scenario
 
 STATES = ("done", "stale", "failed", "quarantined")
@@ -82,6 +82,9 @@ class Runs:
         self._cells: pd.DataFrame | None = None
 
     # --- tables -------------------------------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     @property
     def cells(self) -> pd.DataFrame:

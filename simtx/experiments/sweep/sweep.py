@@ -6,7 +6,6 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -26,6 +25,7 @@ from simtx.experiments.sweep.ledger import NAME as LEDGER
 from simtx.experiments.sweep.plan import Plan
 from simtx.experiments.sweep.result import Sweep
 from simtx.experiments.sweep.runner import INTERRUPTED, Runner
+from simtx.experiments.sweep.settings import Settings
 from simtx.experiments.sweep.store import Store
 from simtx.experiments.sweep.study import Row, Study
 from simtx.experiments.work import Outcome, version
@@ -35,22 +35,6 @@ from simtx.temporary import folder as temporary_folder
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
     from simtx.scenario import Scenario
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a sweep is played: what changes no figure. See `sweep`."""
-
-    executor: ExecutorLike = None
-    workers: int | None = None
-    progress: bool | None = None
-    accept_stale: bool = False
-    retry_failed: bool = False
-    stop_after: int = 3
-    name: str = ""
-    on_result: Callable[[Row, Outcome], None] | None = None
-    on_plan: Callable[[Plan], None] | None = None
-    engine: Engine | None = None
 
 
 @overload

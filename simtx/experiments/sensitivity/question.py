@@ -1,0 +1,48 @@
+"""What a sensitivity study asks, and what the runs of its cells answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is looked at: one strategy's figure, or two strategies side by side.
+
+    Attributes:
+        metric: Its name.
+        strategies: One label, or two.
+    """
+
+    metric: str
+    strategies: tuple[str, ...]
+
+    @property
+    def paired(self) -> bool:
+        """Whether two strategies are compared."""
+        return len(self.strategies) == 2
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the runs of some cells say about a question, on one scale.
+
+    Attributes:
+        values: One row a cell, one column a replication.
+        scale: ``log`` (of a figure, or of the ratio of two: differences are ratios), or ``plain``.
+    """
+
+    values: Floats
+    scale: str
+
+    @property
+    def means(self) -> Floats:
+        """Of each cell."""
+        result: Floats = self.values.mean(axis=1)
+        return result
