@@ -1,4 +1,4 @@
-"""The parts of which the host for tests is made: a toy store, a node, and plans to play."""
+"""The parts of a scripted world: a little store, a node, and plans to play."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(slots=True)
 class Store:
-    """A toy store: numbers, idempotency rows, outbox rows, open and prepared branches with exclusive locks."""
+    """A little store: numbers, idempotency rows, outbox rows, open and prepared branches with exclusive locks."""
 
     values: dict[str, float]
     rows: dict[Key, Any] = field(default_factory=dict)

@@ -1,10 +1,10 @@
-"""What the effects of the contract do in the host for tests."""
+"""What the effects of the contract do in a scripted world."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_never
 
 from simtx.protocols.contract import (
     Acknowledge,
@@ -30,7 +30,8 @@ from simtx.protocols.contract import (
     Suspect,
     Transact,
 )
-from tests.protocols.toy import Applied, Node, Publication, Row, Workspace
+from simtx.testing.laws import expect
+from simtx.testing.scripted.parts import Applied, Node, Publication, Row, Workspace
 
 
 class Effects:
@@ -60,8 +61,8 @@ class Effects:
         """Let one effect of a machine happen."""
         match effect:
             case Message():
-                assert effect.sender == node.name, f"{node.name} sends in the name of {effect.sender}"
-                assert effect.to in self.nodes, f"no node {effect.to}"
+                expect(effect.sender == node.name, f"{node.name} sends in the name of {effect.sender}")
+                expect(effect.to in self.nodes, f"no node {effect.to}")
                 self.sent[effect.kind] += 1
                 self.network.append(effect)
             case Append():
@@ -103,6 +104,8 @@ class Effects:
                 self.alerts.append((node.name, tx, effect))
             case Forget():
                 self._forget(node, tx)
+            case _:
+                assert_never(effect)
 
     def _fails(self, node: Node, tx: int, effect: Transact | Execute | Prepare) -> bool:
         """Whether a store operation fails transiently; one that has to wait for a lock times out when it is played."""
@@ -169,7 +172,7 @@ class Effects:
 
     def _execute(self, node: Node, tx: int, effect: Execute, failed: bool) -> Status:
         store = node.store
-        assert tx not in store.prepared, f"{node.name}: transaction {tx} is already prepared"
+        expect(tx not in store.prepared, f"{node.name}: transaction {tx} is already prepared")
         branch = store.open.pop(tx, None) or Workspace({}, set(), ())
         if failed:
             return "failed"
@@ -182,7 +185,7 @@ class Effects:
 
     def _prepare(self, node: Node, tx: int, effect: Prepare, failed: bool) -> Status:
         store = node.store
-        assert tx not in store.prepared, f"{node.name}: transaction {tx} is already prepared"
+        expect(tx not in store.prepared, f"{node.name}: transaction {tx} is already prepared")
         if effect.key is not None and effect.key in store.rows:
             store.open.pop(tx, None)
             return "duplicate"
@@ -237,8 +240,8 @@ class Effects:
         self._lazily(node, undo)
 
     def _forget(self, node: Node, tx: int) -> None:
-        assert tx not in node.store.prepared, f"{node.name} forgets transaction {tx} with a prepared branch"
-        assert tx not in node.store.open, f"{node.name} forgets transaction {tx} with an open branch"
+        expect(tx not in node.store.prepared, f"{node.name} forgets transaction {tx} with a prepared branch")
+        expect(tx not in node.store.open, f"{node.name} forgets transaction {tx} with an open branch")
         node.machines.pop(tx, None)
         node.inbox.pop(tx, None)
         for key in [key for key in node.timers if key[0] == tx]:
