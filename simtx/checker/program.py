@@ -250,7 +250,8 @@ class Player:
                     store.open.pop(tx, None)
                 actor.done.append(Done(effect.tag, "failed"))
                 return "failed"
-        if isinstance(effect, Transact | Execute | Prepare) and not effect.steps and _writes(effect):
+        finishes = isinstance(effect, Transact) and effect.finishes
+        if isinstance(effect, Transact | Execute | Prepare) and not (effect.steps or finishes) and _writes(effect):
             raise ProtocolViolation(
                 f"{type(actor.machine).__name__} changes data in '{effect.tag}' and does not say of which step: give it `steps`"
             )

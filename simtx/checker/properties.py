@@ -11,6 +11,7 @@ from simtx.checker.local import Locals
 from simtx.checker.local_store import Output
 from simtx.checker.scope import BUDGETS, Scope
 from simtx.protocols import Message, Plan
+from simtx.protocols.extras import extras
 
 ALWAYS: Final[Mapping[str, str]] = {
     "agreement": "no two parties, nor the client, hold opposite decisions",
@@ -405,7 +406,8 @@ class Judge:
 
     def _of(self, names: Iterable[str]) -> dict[str, Callable[[Any], bool]]:
         broker = self.locals.strategy.uses_broker
-        return {name: getattr(self, name.replace("-", "_")) for name in names if broker or name not in OF_BROKERS}
+        exempt = (*extras(self.locals.strategy).exempt, *(() if broker else OF_BROKERS))
+        return {name: getattr(self, name.replace("-", "_")) for name in names if name not in exempt}
 
     # --- goals ------------------------------------------------------------------------------------------------------------------
 

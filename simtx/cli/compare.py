@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def compare(
     scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
     strategies: Annotated[
-        list[str] | None, typer.Argument(help="Strategies, options as in '2pc:work=before'; default: all four.")
+        list[str] | None,
+        typer.Argument(help="Strategies, options as in '2pc:work=before'; default: 2pc, saga, outbox, dual-write."),
     ] = None,
     replications: Annotated[
         int | None, typer.Option(min=1, help="Runs of each strategy; default: 20, or at most 200 with --until.")

@@ -31,6 +31,7 @@ from simtx.simulator import simulate
 ORDER: Final = (
     "coordinator-dies",
     "coordinator-unreachable",
+    "reserved",
     "relay-stalls",
     "retry-storm",
     "poison-message",

@@ -35,7 +35,12 @@ _LOSSES: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
 _DOWNS: Final = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1)
 _CRASH_SECONDS: Final = 0.5
 """How long a service is away for each crash of the control `down`."""
-_PERIODS: Final = {"2pc": ("vote_timeout",), "saga": ("call_timeout",), "outbox": ("poll_interval",)}
+_PERIODS: Final = {
+    "2pc": ("vote_timeout",),
+    "tcc": ("vote_timeout",),
+    "saga": ("call_timeout",),
+    "outbox": ("poll_interval",),
+}
 """Policies of the built-in strategies that have a slider."""
 
 

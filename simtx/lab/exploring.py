@@ -551,7 +551,7 @@ def explorer(
 
     Args:
         scenario: A scenario, the name or path of one, or the text of an explorer (`Explorer.text`), which says everything else as well.
-        strategies: Names or objects; None: all four.
+        strategies: Names or objects; None: 2pc, saga, outbox and dual-write.
         store: A results folder of sweeps, or a sweep: its runs are found, and runs that are played here are kept in it. None: kept as long as the explorer is there.
         seed: Seed of all random streams.
         transactions: How many a run has that is played here, 20 or more; None: as many as the scenario says. Fewer are there sooner, and their tails are less certain.

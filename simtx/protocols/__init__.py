@@ -52,6 +52,7 @@ from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
 from simtx.protocols.registry import LABELS, STRATEGIES, label, strategies, strategy
 from simtx.protocols.relay import Relay
 from simtx.protocols.saga import Saga
+from simtx.protocols.tcc import TryConfirmCancel
 from simtx.protocols.two_phase_commit import TwoPhaseCommit
 
 __all__ = [
@@ -103,6 +104,7 @@ __all__ = [
     "Timer",
     "Transact",
     "Transition",
+    "TryConfirmCancel",
     "TwoPhaseCommit",
     "label",
     "strategies",

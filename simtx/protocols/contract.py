@@ -223,6 +223,8 @@ class Transact:
         compensation: Whether it undoes those steps.
         serial_outbox: Lock the outbox before its rows are numbered, and keep it locked until they are visible: numbers are then in the
             order of commits, and local transactions that write outbox rows commit one at a time. Who waits for the lock in vain has ``failed``.
+        finishes: Whether it only finishes what an earlier local transaction has begun and has had counted, such as the use of a reservation: then it
+            changes data, and has no `steps`.
     """
 
     tag: str
@@ -235,6 +237,7 @@ class Transact:
     steps: tuple[int, ...] = ()
     compensation: bool = False
     serial_outbox: bool = False
+    finishes: bool = False
 
     def outbox_rows(self) -> int:
         """The most outbox rows that it may write, whether it is refused or not."""

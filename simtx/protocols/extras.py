@@ -26,6 +26,8 @@ class Extras:
         asks: Names of the effects that its machines at services ask for; empty: any.
         presumption: ``"abort"``: what the hub has begun, and has no record of when it is back after a crash, is aborted from then on, as it
             tells everybody who asks. The figures count it so. None: such a transaction has no outcome.
+        exempt: Properties of `simtx.verify` that say nothing about it. Of one whose steps only reserve until the decision: ``undo-order``, as nobody builds on
+            a reservation, so that they may be released in any order.
         weaknesses: Properties of `simtx.verify` that it is known not to have, with the reason.
     """
 
@@ -37,6 +39,7 @@ class Extras:
     timeouts: tuple[str, ...] | None = None
     asks: tuple[str, ...] = ()
     presumption: str | None = None
+    exempt: tuple[str, ...] = ()
     weaknesses: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -21,12 +21,13 @@ from simtx.protocols.extras import configured
 from simtx.protocols.outbox import Outbox
 from simtx.protocols.policies import Policies
 from simtx.protocols.saga import Saga
+from simtx.protocols.tcc import TryConfirmCancel
 from simtx.protocols.two_phase_commit import TwoPhaseCommit
 
-BuiltIn: TypeAlias = type[TwoPhaseCommit] | type[Saga] | type[Outbox] | type[DualWrite]
+BuiltIn: TypeAlias = type[TwoPhaseCommit] | type[Saga] | type[TryConfirmCancel] | type[Outbox] | type[DualWrite]
 
 STRATEGIES: Final[Mapping[str, BuiltIn]] = types.MappingProxyType(
-    {kind.name: kind for kind in (TwoPhaseCommit, Saga, Outbox, DualWrite)}
+    {kind.name: kind for kind in (TwoPhaseCommit, Saga, TryConfirmCancel, Outbox, DualWrite)}
 )
 """The built-in strategies, by name."""
 

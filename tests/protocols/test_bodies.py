@@ -20,6 +20,7 @@ STRATEGIES = [
     "2pc:termination=cooperative",
     "2pc:one_phase=true",
     "saga",
+    "tcc",
     "outbox",
     "dual-write",
 ]

@@ -38,7 +38,7 @@ class ExperimentFile(BaseModel):
     strategies: list[str] = Field(
         list(DEFAULT),
         min_length=1,
-        description="Strategies, with options as in `outbox:closing=true`; absent: all four.",
+        description="Strategies, with options as in `outbox:closing=true`; absent: 2pc, saga, outbox and dual-write.",
     )
     replications: int = Field(10, description="How often each strategy is run in each cell.")
     seed: int = Field(1, description="Seed of all random streams.")

@@ -12,6 +12,8 @@ from simtx.protocols.dual_write import DualWriteService
 from simtx.protocols.outbox import OutboxService
 from simtx.protocols.saga import Orchestrator
 from simtx.protocols.saga_participant import Participant as SagaParticipant
+from simtx.protocols.tcc import TccCoordinator, TryConfirmCancel
+from simtx.protocols.tcc_participant import TccParticipant
 from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_last import LastResourceCoordinator, LastResourceParticipant
 from simtx.protocols.two_phase_participant import Participant
@@ -104,6 +106,19 @@ class Last2(TwoPhaseCommit):
         if node == self.hub:
             return self.coordinator(node, tx, policies, self.last_resource or "", one_phase=False)
         return self.participant(node, tx, policies)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tcc2(TryConfirmCancel):
+    """Try-Confirm-Cancel with other machines."""
+
+    coordinator: type[TccCoordinator] = TccCoordinator
+    participant: type[TccParticipant] = TccParticipant
+
+    def machine(self, node: str, tx: int) -> Machine:
+        if node == self.hub:
+            return self.coordinator(node, tx, self.policies or Policies())
+        return self.participant(node, tx)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,393 @@
+"""Try-Confirm-Cancel: every service reserves what it will need, and then all reservations are used, or all are released.
+
+**Law.** Either every reservation is confirmed and the client hears ``committed``, or none is, every one is cancelled, and the client hears ``aborted``; whatever
+is lost, doubled, reordered or late, and wherever a node crashes. Confirm and Cancel cannot be refused.
+
+**Sources.** P. Helland, "Life beyond Distributed Transactions: an Apostate's Opinion", CIDR 2007 (tentative operations, confirmation, cancellation);
+G. Pardon, C. Pautasso, "Atomic Distributed Transactions: a RESTful Design", WWW 2014 (Try-Cancel/Confirm); Seata and DTM for the fence of the participants.
+
+**Theory of operation.** It is two-phase commit of the business: where a database would prepare a branch and keep its locks, a service commits a reservation. The
+coordinator forces a ``begin`` record with all branches, and sends TRY to every service at once. When all have reserved, it forces ``confirm``, which is the decision,
+answers the client, and sends CONFIRM until all have confirmed. A refusal, or an answer that does not come in time, decides for cancel: it answers the client, and sends
+CANCEL until all that may have reserved something have cancelled, those included that have not answered. What is reserved how, and the fence that makes late, doubled and
+overtaken commands harmless, is in `simtx.protocols.tcc_participant`.
+
+*No confirm record means cancel.* So the record of a cancel need not be forced; but unlike a presumed abort a cancel has to be carried out: nobody else will release the
+reservations. That is what the ``begin`` record is for.
+
+**Against two-phase commit.** No lock is held between the phases: others work on the same rows meanwhile, with what is left of them. While the coordinator is away,
+reservations stay, and locks do not. The price is a business that can reserve, and one more forced write.
+
+**Against a saga.** Nobody sees, or builds on, an effect that will be undone: what is given is given with Confirm only. All branches are tried at once, whatever the order of the
+steps.
+
+**Invariants.**
+
+1. TRY leaves only behind the durable ``begin`` record; CONFIRM and the client's ``committed`` only behind the durable ``confirm`` record.
+2. CONFIRM is sent only when every branch has reserved; no CANCEL is sent then, and no CONFIRM after a CANCEL.
+3. The coordinator forgets only when every reservation is confirmed, or every branch that may have reserved has cancelled.
+
+**Costs**, N branches that write: committed 4N messages and 2N + 2 forced writes; refused by K of them 4N - 2K messages and 2N - K + 1 forced writes, as a refusal is stored. The client
+is answered after 2d + 3w. A branch that only reads takes two messages and no forced write; if all do, nothing is logged.
+
+**Known weaknesses.** A reservation of a coordinator that does not come back is never released. Confirm and Cancel are repeated for ever, with an alert. In the figures a step takes effect with
+its Try, so that the window of inconsistency lasts from the first reservation to the last Confirm; Confirm takes a forced write, but no service time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, TypeAlias
+
+from simtx.arguments import require
+from simtx.errors import PeerFault, ProtocolViolation
+from simtx.protocols.bodies import Form, nothing
+from simtx.protocols.contract import (
+    Alert,
+    Answer,
+    Append,
+    CancelTimer,
+    Decided,
+    Effect,
+    Event,
+    Forget,
+    Machine,
+    Message,
+    Operation,
+    Plan,
+    Promise,
+    Record,
+    Request,
+    SetTimer,
+    Suspect,
+    Timer,
+    Transition,
+)
+from simtx.protocols.drawing import Drawn
+from simtx.protocols.operations import writes
+from simtx.protocols.policies import POLICIES, Policies
+from simtx.protocols.tcc_participant import TccParticipant
+
+__all__ = ["TccCoordinator", "TccParticipant", "TryConfirmCancel"]
+
+HUB: Final = "coordinator"
+Work: TypeAlias = tuple[tuple[Operation, ...], tuple[int, ...]]
+
+_DEFAULT_POLICIES: Final = Policies()
+_FORGET: Final = Forget()
+_COMMITTED: Final = Decided("committed")
+_ABORTED: Final = Decided("aborted")
+_ANSWER_COMMITTED: Final = Answer("committed")
+_CONFIRM: Final = Append(("confirm",))
+_LAZY_CANCEL: Final = Append(("cancel",), forced=False)
+_LAZY_END: Final = Append(("end",), forced=False)
+_CANCEL_TRIES: Final = CancelTimer("tries")
+_CANCEL_ACKNOWLEDGEMENT: Final = CancelTimer("acknowledgement")
+
+
+class TccCoordinator(Machine):
+    """Has every branch tried, decides, and repeats Confirm or Cancel until every reservation has ended.
+
+    Its records are ``("begin", ((service, operations, steps), ...))`` of the branches that write, and ``("confirm",)``, both forced; ``("cancel",)`` and
+    ``("end",)`` are lazy.
+
+    Attributes:
+        policies: Timeouts.
+        work: Operations and steps of each service.
+        pending: Services that have not answered TRY.
+        held: Services with a reservation that has to be ended, or that may have one.
+        attempt: How often CONFIRM or CANCEL was sent again.
+    """
+
+    __slots__ = ("attempt", "held", "pending", "policies", "work")
+
+    role: ClassVar[str] = "coordinator"
+    initial: ClassVar[str] = "idle"
+    transitions: ClassVar[tuple[Transition, ...]] = (
+        Transition("idle", "begin", "begin", ("trying",), "force begin, TRY to all", of="request"),
+        Transition(
+            "trying",
+            "tried",
+            "take_tried",
+            ("trying", "confirming", "finished"),
+            "count; the last one: force confirm, answer, CONFIRM",
+            of="message",
+        ),
+        Transition(
+            "trying",
+            "refused",
+            "take_refused",
+            ("cancelling", "finished"),
+            "lazy cancel, answer, CANCEL to those that have reserved",
+            of="message",
+        ),
+        Transition(
+            "trying", "failed", "take_failed", ("cancelling", "finished"), "lazy cancel, answer, CANCEL", of="message"
+        ),
+        Transition(
+            "trying",
+            "tries",
+            "miss_tries",
+            ("cancelling", "finished"),
+            "too late: lazy cancel, answer, CANCEL to all",
+            of="timer",
+        ),
+        Transition(
+            "confirming",
+            "confirmed",
+            "take_ended",
+            ("confirming", "finished"),
+            "count; the last one: end",
+            of="message",
+        ),
+        Transition("confirming", "acknowledgement", "repeat", ("confirming",), "CONFIRM again, for ever", of="timer"),
+        Transition("cancelling", "tried", "cancel_late", ("cancelling",), "CANCEL to it, too", of="message"),
+        Transition("cancelling", "failed", "cancel_late", ("cancelling",), "CANCEL to it, too", of="message"),
+        Transition(
+            "cancelling", "refused", "drop_late", ("cancelling", "finished"), "nothing to cancel there", of="message"
+        ),
+        Transition(
+            "cancelling",
+            "cancelled",
+            "take_ended",
+            ("cancelling", "finished"),
+            "count; the last one: end",
+            of="message",
+        ),
+        Transition("cancelling", "acknowledgement", "repeat", ("cancelling",), "CANCEL again, for ever", of="timer"),
+    )
+    bodies: ClassVar[Mapping[str, Form]] = dict.fromkeys(
+        ("tried", "refused", "failed", "confirmed", "cancelled"), nothing
+    )
+    #: Late copies of messages, and timers that fired while they were being cancelled: legal, and without meaning in these states.
+    stale: ClassVar[dict[str, frozenset[str]]] = {
+        "idle": frozenset({"tried", "refused", "failed", "confirmed", "cancelled"}),
+        "trying": frozenset({"begin"}),
+        "confirming": frozenset({"begin", "tried", "refused", "failed"}),
+        "cancelling": frozenset({"begin"}),
+    }
+
+    def __init__(self, node: str, tx: int, policies: Policies) -> None:
+        super().__init__(node, tx)
+        self.policies = policies
+        self.work: dict[str, Work] = {}
+        self.pending: list[str] = []
+        self.held: list[str] = []
+        self.attempt = 0
+
+    # --- trying --------------------------------------------------------------------------------------------------------------
+
+    def begin(self, event: Request) -> list[Effect]:
+        """Record who will have to be asked in the end, then have all of them reserve."""
+        plan = event.plan
+        if plan is None or not plan.steps:
+            raise ProtocolViolation(f"the request that begins transaction {self.tx} carries no plan with steps")
+        for step in plan.steps:
+            operations, steps = self.work.get(step.service, ((), ()))
+            self.work[step.service] = ((*operations, *step.operations), (*steps, step.index))
+        self.pending = [*self.work]
+        self.held = [service for service, (operations, _) in self.work.items() if writes(operations)]
+        self.state = "trying"
+        effects: list[Effect] = []
+        if self.held:
+            effects.append(Append(("begin", tuple((service, *self.work[service]) for service in self.held))))
+        effects += [self.command("try", service) for service in self.pending]
+        effects.append(SetTimer("tries", self.policies.vote_timeout))
+        return effects
+
+    def command(self, kind: str, service: str) -> Message:
+        """A command carries the operations: a participant keeps nothing but its rows."""
+        return Message(kind, self.tx, self.node, service, self.work[service])
+
+    def first_answer(self, sender: str) -> bool:
+        """Whether this is the first answer of a service to TRY; another one is a late copy.
+
+        Raises:
+            PeerFault: The sender does not take part in the transaction.
+        """
+        if sender in self.pending:
+            self.pending.remove(sender)
+            return True
+        if self.state == "trying" and sender not in self.work:  # a restarted coordinator does not know who only reads
+            raise PeerFault(f"'{sender}' answers in transaction {self.tx}, in which it has no part")
+        return False
+
+    def take_tried(self, event: Message) -> list[Effect]:
+        """Count; when all have reserved, that is it."""
+        if not self.first_answer(event.sender) or self.pending:
+            return []
+        if not self.held:
+            self.state = "finished"
+            return [_COMMITTED, _ANSWER_COMMITTED, _CANCEL_TRIES, _FORGET]
+        self.state = "confirming"
+        # The forced record is the decision. Nobody, the client included, may hear of it before it is durable.
+        return [_CONFIRM, _COMMITTED, _ANSWER_COMMITTED, *self.end("confirm", self.held), _CANCEL_TRIES]
+
+    def take_refused(self, event: Message) -> list[Effect]:
+        """One refusal decides; it is stored there, so that nothing has to be cancelled."""
+        if not self.first_answer(event.sender):
+            return []
+        self.release(event.sender)
+        return self.cancel(f"refused by {event.sender}", self.answered())
+
+    def take_failed(self, event: Message) -> list[Effect]:
+        """Nothing was reserved, and nothing stored: a late copy of TRY could still reserve, so this one is cancelled, too."""
+        if not self.first_answer(event.sender):
+            return []
+        return self.cancel(f"failed at {event.sender}", self.answered())
+
+    def miss_tries(self, _event: Timer) -> list[Effect]:
+        """It has lasted too long: cancel everywhere, where nobody has answered as well."""
+        late = [*self.pending]
+        self.pending = []
+        effects = self.cancel("no answer of " + ", ".join(late), self.held)
+        suspects = [Suspect(service) for service in late]
+        return [*suspects, *effects]
+
+    def answered(self) -> list[str]:
+        """Those with a reservation that have answered; the others are cancelled when they do, or when the time is over."""
+        return [service for service in self.held if service not in self.pending]
+
+    def release(self, service: str) -> None:
+        """This service has no reservation, and will have none."""
+        if service in self.held:
+            self.held.remove(service)
+
+    # --- ending --------------------------------------------------------------------------------------------------------------
+
+    def cancel(self, reason: str, now: Iterable[str]) -> list[Effect]:
+        """Tell the client, and begin to cancel."""
+        effects: list[Effect] = [_LAZY_CANCEL, _ABORTED, Answer("aborted", reason)]
+        if not self.held:
+            self.state = "finished"
+            return [*effects, _CANCEL_TRIES, _FORGET]
+        self.state = "cancelling"
+        return [*effects, *self.end("cancel", now), _CANCEL_TRIES]
+
+    def end(self, kind: str, services: Iterable[str]) -> list[Effect]:
+        """Send CONFIRM or CANCEL, and wait for the answers."""
+        policies = self.policies
+        effects: list[Effect] = [self.command(kind, service) for service in services]
+        effects.append(
+            SetTimer("acknowledgement", policies.acknowledgement_timeout, policies.backoff.bound(self.attempt))
+        )
+        return effects
+
+    def cancel_late(self, event: Message) -> list[Effect]:
+        """A first answer that came after the decision: what it has reserved, or may reserve, is cancelled."""
+        if not self.first_answer(event.sender) or event.sender not in self.held:
+            return []
+        return [self.command("cancel", event.sender)]
+
+    def drop_late(self, event: Message) -> list[Effect]:
+        """A first answer that came after the decision: there is nothing to cancel."""
+        if not self.first_answer(event.sender):
+            return []
+        self.release(event.sender)
+        return self.close()
+
+    def take_ended(self, event: Message) -> list[Effect]:
+        """A reservation has ended; after the last one nobody will ever ask again."""
+        if event.sender not in self.held:
+            if event.sender not in self.work:
+                raise PeerFault(f"'{event.sender}' answers in transaction {self.tx}, in which it has no part")
+            return []
+        self.held.remove(event.sender)
+        return self.close()
+
+    def close(self) -> list[Effect]:
+        """Forget when every reservation has ended."""
+        if self.held:
+            return []
+        self.state = "finished"
+        return [_CANCEL_ACKNOWLEDGEMENT, _LAZY_END, _FORGET]
+
+    def repeat(self, _event: Timer) -> list[Effect]:
+        """Send CONFIRM or CANCEL again, for ever, also to those that have not answered TRY: a reservation cannot be left alone."""
+        effects: list[Effect] = [Suspect(service) for service in self.held]
+        self.pending = []
+        self.attempt += 1
+        kind = "confirm" if self.state == "confirming" else "cancel"
+        if self.attempt == self.policies.alert_after:
+            effects.append(Alert(f"no answer to {kind} of {', '.join(self.held)} after {self.attempt} attempts"))
+        return effects + self.end(kind, self.held)
+
+    # --- restart, and what has no row ------------------------------------------------------------------------------------------
+
+    def recover(self, records: Sequence[Record]) -> list[Effect]:
+        """Confirm if the record says so, else cancel; the client is told again, as the crash may have come before the first answer."""
+        if not records:
+            return []
+        kinds = {record[0] for record in records}
+        if "end" in kinds or records[0][0] != "begin":
+            self.state = "finished"
+            return [_FORGET]
+        branches: Sequence[Any] = records[0][1]
+        self.work = {service: (tuple(operations), tuple(steps)) for service, operations, steps in branches}
+        self.held = [*self.work]
+        if "confirm" in kinds:
+            self.state = "confirming"
+            return [_COMMITTED, _ANSWER_COMMITTED, *self.end("confirm", self.held)]
+        self.state = "cancelling"
+        return [_ABORTED, Answer("aborted", "the coordinator was restarted"), *self.end("cancel", self.held)]
+
+    def unexpected(self, event: Event) -> list[Effect]:
+        """Ignore late copies; refuse what no correct peer and no correct host causes."""
+        if isinstance(event, Timer) or event.kind in self.stale.get(self.state, ()):
+            return [_FORGET] if self.state == self.initial else []
+        if isinstance(event, Message):
+            return super().unexpected(event)
+        raise ProtocolViolation(
+            f"{self.role} of transaction {self.tx} on {self.node}: no '{event.kind}' is expected in state '{self.state}'"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryConfirmCancel(Drawn):
+    """Try-Confirm-Cancel: a strategy (`simtx.protocols.contract.Strategy`).
+
+    Attributes:
+        policies: Timeouts; None: the scenario's.
+    """
+
+    policies: Policies | None = None
+
+    name: ClassVar[str] = "tcc"
+    promise: ClassVar[Promise] = "decided"
+    uses_broker: ClassVar[bool] = False
+    hub: ClassVar[str] = HUB
+    label: ClassVar[str] = "Try-Confirm-Cancel"
+    timeouts: ClassVar = ("vote_timeout", "acknowledgement_timeout")
+    asks: ClassVar = ("Transact",)
+    exempt: ClassVar = ("undo-order",)
+
+    def __post_init__(self) -> None:
+        require(POLICIES, self.policies, "policies", "TryConfirmCancel")
+
+    def configured(self, policies: Policies) -> TryConfirmCancel:
+        """This strategy, with the scenario's policies if it has none of its own."""
+        return self if self.policies is not None else replace(self, policies=policies)
+
+    def entry(self, plan: Plan) -> str:  # noqa: ARG002 - the coordinator, whatever the plan
+        """The client turns to the coordinator."""
+        return HUB
+
+    def machine(self, node: str, tx: int) -> Machine:
+        """A blank coordinator or participant."""
+        return TccCoordinator(node, tx, self.policies or _DEFAULT_POLICIES) if node == HUB else TccParticipant(node, tx)
+
+    def daemons(self, node: str) -> Iterable[Machine]:  # noqa: ARG002 - none on any node
+        """No node runs anything beside its transactions."""
+        return ()
+
+    def check(self, plan: Plan) -> str | None:
+        """Every plan can be played whose steps can be reserved; no service may be called like the coordinator."""
+        if not plan.steps:
+            return "the transaction has no steps; Try-Confirm-Cancel needs at least one"
+        if HUB in plan.services():
+            return f"a service is named '{HUB}', which Try-Confirm-Cancel needs for its coordinator: give the service another name"
+        for step in plan.steps:
+            if any(one.kind == "set" for one in step.operations):
+                return f"step '{step.name}' overwrites a value, which cannot be reserved: add to it or take from it instead"
+        return None
