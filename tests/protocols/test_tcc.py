@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import simtx
+from simtx.conformance.check import check_log
 from simtx.errors import PeerFault, ProtocolViolation
-from simtx.metrics.conformance import check_log
 from simtx.metrics.run import Run
 from simtx.protocols.contract import (
     Answer,
