@@ -82,15 +82,16 @@ class Head(c.Structure):
             c.c_int32,
             "over measuring error steps quantities writing nodes slots shared_slots hub entry jitter client_jitter "
             "remote insists again closed_workload thinking deadlocks has_duration bounds "
-            "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up crashes presumes answered beat followed",
+            "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up crashes presumes answered beat followed has_breakers threshold",
         ),
+        ("held_back", c.c_int64),
         ("request", c.c_int32 * SHAPES),
         ("undo", c.c_int32 * STEPS),
         ("writes", c.c_int32 * STEPS),
         *_fields(c.c_int32, "done_value refused_value tombstone_value"),
         ("behind", c.c_uint64 * STEPS),
         *_fields(
-            c.c_double, "deadline client_timeout warmup duration redelivery deduplication retention publish_timeout"
+            c.c_double, "deadline client_timeout warmup duration redelivery deduplication retention publish_timeout cooldown"
         ),
     )
 
@@ -212,7 +213,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_page": (_INT, (_ENGINE, c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p)),
     "engine_book": (_INT, (_ENGINE, _INT)),
     "engine_state": (_INT, (_ENGINE, _INT, _INT)),
-    "engine_event": (_INT, (_ENGINE, _INT)),
+    "engine_event": (_INT, (_ENGINE, _INT, _INT)),
     "engine_initial": (None, (_ENGINE, _INT, _INT)),
     "engine_timer": (None, (_ENGINE, _INT, _INT)),
     "engine_number": (_INT, (_ENGINE, _DOUBLE)),

@@ -280,8 +280,8 @@ class Learner:
         known = self._events.get(event)
         if known is None:
             check_clean(event)
-            node = self._node(event.to) if type(event) is Message else -1
-            known = self._events[event] = self._library.engine_event(self._engine, node)
+            to, sender = (self._node(event.to), self._index.get(event.sender, -1)) if type(event) is Message else (-1, -1)
+            known = self._events[event] = self._library.engine_event(self._engine, to, sender)
             self._event_objects.append(event)
         return known
 
@@ -370,7 +370,7 @@ class Learner:
         if isinstance(effect, Decided):
             return layout.DECIDED, int(effect.outcome == "committed"), 0, 0
         if isinstance(effect, Suspect):
-            return layout.SUSPECT, 0, 0, 0
+            return layout.SUSPECT, self._index.get(effect.node, -1), 0, 0
         if isinstance(effect, Alert):
             return layout.ALERT, int(effect.stuck), 0, 0
         raise NotCompiled(f"the effect {kind.__name__} is not compiled")

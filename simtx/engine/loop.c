@@ -214,6 +214,10 @@ typedef struct Seen { int64_t tx; int32_t event, kept; double since; struct Seen
 /* What came in while a node was paused. */
 typedef struct Waiting { int32_t kind, event; uint32_t gen; int64_t tx, number; void *thing; struct Waiting *next; } Waiting;
 
+/* simtx.protocols.breaker: what a caller thinks of another node. */
+enum { SHUT, OPEN, HALF_OPEN }; /* SHUT: calls go through */
+typedef struct { int32_t state, failures; double since; } Breaker;
+
 typedef struct {
   int32_t workers, free, limit, epoch, waiting_count; double since, busy_time, factor, work;
   Work *head, *tail;
@@ -242,6 +246,7 @@ typedef struct {
   int64_t next_row;
   Row *first_row, *last_row;
   Relay relay;
+  Breaker breaker[NODES]; /* by the other node */
   Waiting *first_waiting, *last_waiting; /* for the end of a pause */
   Work *first_stalled, *last_stalled; /* for the end of an outage of the store */
 } Node;
@@ -280,16 +285,18 @@ typedef struct {
   int32_t over, measuring, error, steps, quantities, writing, nodes, slots, shared_slots, hub, entry, jitter, client_jitter;
   int32_t remote, insists, again, closed_workload, thinking, deadlocks, has_duration, bounds;
   int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up, crashes, presumes, answered, beat, followed;
+  int32_t has_breakers, threshold;
+  int64_t held_back; /* messages that a breaker did not let go */
   int32_t request[SHAPES], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
   uint64_t behind[STEPS]; /* steps that come after each */
-  double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout;
+  double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout, cooldown;
 } Head;
 
 /* What was learned of the machines: it outlives an engine, and goes to the next one that plays the same scenario under the same strategy. */
 typedef struct {
   int32_t *table, states, state_room, events, event_room; /* the transition of a state and an event, -1: it was not met */
   uint8_t *is_initial;
-  int32_t *event_node, *state_ids; /* state_ids: how many ids of deliveries a machine holds in a state */
+  int32_t *event_node, *event_sender, *state_ids; /* state_ids: how many ids of deliveries a machine holds in a state */
   int32_t (*delivery)[IDS + 1]; /* by message and id: the event that it is delivered */
   Transition *transition;
   int32_t transitions, transition_room;
@@ -829,6 +836,37 @@ static int wait(Engine *E, int number, Waiting what) {
   else node->first_waiting = one;
   node->last_waiting = one;
   return 1;
+}
+
+/* --- circuit breakers: simtx.protocols.breaker ------------------------------------------------------------------------------------------------- */
+
+static int allowed(Engine *E, int node, int to) {
+  Breaker *breaker = &E->node[node].breaker[to];
+  if (node == to || breaker->state == SHUT) return 1;
+  if (E->head.now - breaker->since < E->head.cooldown) {
+    E->head.held_back++;
+    return 0;
+  }
+  breaker->state = HALF_OPEN;
+  breaker->since = E->head.now;
+  return 1;
+}
+
+static void call_succeeded(Engine *E, int node, int from) {
+  Breaker *breaker = &E->node[node].breaker[from];
+  if (breaker->state == OPEN) return;
+  breaker->state = SHUT;
+  breaker->failures = 0;
+}
+
+static void call_failed(Engine *E, int node, int to) {
+  Breaker *breaker = &E->node[node].breaker[to];
+  if (node == to || breaker->state == OPEN) return;
+  breaker->failures++;
+  if (breaker->state != HALF_OPEN && breaker->failures < E->head.threshold) return;
+  breaker->state = OPEN;
+  breaker->failures = 0;
+  breaker->since = E->head.now;
 }
 
 /* --- timers --------------------------------------------------------------------------------------------------------------------------------- */
@@ -2179,6 +2217,8 @@ static void notify(Engine *E, Actor *actor, int32_t event, int64_t id) {
 static void receive(Engine *E, int64_t tx, int32_t event) {
   int node = E->learned.event_node[event];
   if (!E->node[node].up || wait(E, node, (Waiting){.kind = MESSAGE, .event = event, .tx = tx})) return;
+  int sender = E->learned.event_sender[event];
+  if (E->head.has_breakers && sender >= 0) call_succeeded(E, node, sender);
   Actor *actor = actor_of(E, tx, node);
   if (!actor) actor = spawn(E, tx, node);
   else if (actor->phase) { post(E, actor, event, -1); return; }
@@ -2653,6 +2693,7 @@ static void go_on(Engine *E, Actor *actor) {
       Transaction *T = record(E, tx);
       switch (program->op) {
       case DO_SEND: {
+        if (H->has_breakers && !allowed(E, actor->node, E->learned.event_node[a])) break;
         if (T) T->messages++;
         Link *link = link_of(E, actor->node, E->learned.event_node[a]);
         transmit(E, link, MESSAGE, NULL, tx << 24 | a, tx);
@@ -2706,6 +2747,7 @@ static void go_on(Engine *E, Actor *actor) {
         break;
       case DO_SUSPECT:
         if (T) T->retries++;
+        if (H->has_breakers && a >= 0) call_failed(E, actor->node, a);
         break;
       case DO_ALERT:
         H->alerts++;
@@ -3073,6 +3115,7 @@ EXPORT void engine_crash(Engine *E, int number) {
     relay->held = next;
   }
   memset(relay, 0, sizeof *relay);
+  memset(node->breaker, 0, sizeof node->breaker);
   drop_waiting(E, number);
   while (node->first_stalled) {
     Work *work = node->first_stalled;
@@ -3252,7 +3295,7 @@ EXPORT Engine *engine_new(const Calls *calls) {
 }
 
 static void free_learned(Learned *learned) {
-  void *all[] = {learned->table, learned->is_initial, learned->event_node, learned->state_ids, learned->delivery, learned->transition,
+  void *all[] = {learned->table, learned->is_initial, learned->event_node, learned->event_sender, learned->state_ids, learned->delivery, learned->transition,
                  learned->program, learned->operation, learned->template, learned->number, learned->claim};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
@@ -3473,7 +3516,8 @@ static void resize_table(Engine *E, int states, int events) {
   if (!E->learned.state_ids || !E->learned.delivery) abort();
   E->learned.is_initial = realloc(E->learned.is_initial, (size_t)states);
   E->learned.event_node = realloc(E->learned.event_node, (size_t)events * sizeof(int32_t));
-  if (!E->learned.is_initial || !E->learned.event_node) abort();
+  E->learned.event_sender = realloc(E->learned.event_sender, (size_t)events * sizeof(int32_t));
+  if (!E->learned.is_initial || !E->learned.event_node || !E->learned.event_sender) abort();
   E->learned.state_room = states;
   E->learned.event_room = events;
 }
@@ -3485,9 +3529,11 @@ EXPORT int engine_state(Engine *E, int is_initial, int ids) {
   return E->learned.states++;
 }
 
-EXPORT int engine_event(Engine *E, int node) {
+/* Another event: of a message, from which node to which; else -1 each. */
+EXPORT int engine_event(Engine *E, int node, int sender) {
   if (E->learned.events == E->learned.event_room) resize_table(E, E->learned.state_room ? E->learned.state_room : 128, E->learned.event_room ? 2 * E->learned.event_room : 128);
   E->learned.event_node[E->learned.events] = node;
+  E->learned.event_sender[E->learned.events] = sender;
   for (int i = 0; i <= IDS; i++) E->learned.delivery[E->learned.events][i] = -1;
   return E->learned.events++;
 }

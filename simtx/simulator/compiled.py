@@ -25,7 +25,6 @@ from simtx.metrics.guarantees import REFUSING, Seen, behind
 from simtx.metrics.ledger import ABORTED, COMMITTED, Columns
 from simtx.metrics.still_open import StillOpen
 from simtx.protocols import Strategy
-from simtx.protocols.extras import policies_in_force
 from simtx.protocols.names import BROKER, CLIENT
 from simtx.protocols.relay import MINIMUM_POLL_INTERVAL, Relay
 from simtx.scenario.distributions import Constant
@@ -112,7 +111,6 @@ _KNOWN: Final[Mapping[str, str]] = {
 
 def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
     """Why a run of this cannot be compiled, as the rest of a sentence; empty if it can, as far as one sees before it is played."""
-    policies = policies_in_force(strategy, scenario.policies)
     for node in (*scenario.services, strategy.hub):
         daemons = tuple(strategy.daemons(node)) if node is not None else ()
         if any(type(daemon) is not Relay or daemon.reader != "marks" for daemon in daemons) or len(daemons) > 1:
@@ -126,8 +124,6 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
         return "the scenario has a common mode"
     if any(service.store.replica_lag is not None for service in scenario.services.values()):
         return "the scenario has read replicas"
-    if policies.breaker is not None:
-        return "the policies have a circuit breaker"
     if len(scenario.services) > layout.NODES - 2:
         return f"it has more than {layout.NODES - 2} services"
     if len(scenario.transaction.steps) > layout.STEPS:
@@ -251,6 +247,9 @@ class CompiledWorld(World):
         presumes = self.extras.presumption == "abort" and self.strategy.hub is not None
         head.presumes = self._index[self.strategy.hub or ""] if presumes else -1
         head.deadlocks = _RULES.index(scenario.deadlocks)
+        breaker = self.policies.breaker
+        if breaker is not None:
+            head.has_breakers, head.threshold, head.cooldown = 1, breaker.threshold, breaker.cooldown
         uniform = uniform_numbers()
         for number, name in enumerate(self._names):
             role = self._role(name)
@@ -659,6 +658,7 @@ class CompiledWorld(World):
         ledger.alerts = head.alerts
         ledger.still_open = StillOpen(head.in_doubt_open, head.locks_open, head.unpublished)
         self.deadlocks.victims, self.deadlocks.timeouts = head.victims, head.timeouts
+        next(iter(self.nodes.values())).breaker_rejections = head.held_back
         self.clients.asked, self.clients.repeated = head.asked, head.repeated
         count = sum(len(numbers) for numbers in self._keys.values())
         values, expected, has = np.zeros(count), np.zeros(count), np.zeros(count, dtype=np.uint8)

@@ -149,6 +149,7 @@ def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
                 "poll_batch": pick.choice([2, 100]),
                 "alert_after": pick.choice([1, 10]),
                 "dedup_retention": pick.choice([6, 600]),
+                **pick.choice([{}, {}, {"breaker": {"threshold": pick.choice([1, 3]), "cooldown": 0.1}}]),
             },
             "clients": clients,
             "faults": [some_fault(pick, names) for _ in range(pick.choice([0, 0, 1, 3]))],
