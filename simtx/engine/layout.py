@@ -19,6 +19,7 @@ BROKER: Final = NODES - 2
 PAGE: Final = 1024
 
 STOPPED, PYTHON, FAILED, LOOK = range(4)
+NO_MEMORY: Final = 13
 STOP: Final = 0  # kind of the entry at which `run` returns
 (
     SEND,
@@ -84,14 +85,15 @@ class Head(c.Structure):
             "remote insists again closed_workload thinking deadlocks has_duration bounds "
             "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up crashes presumes answered beat followed has_breakers threshold",
         ),
-        ("held_back", c.c_int64),
+        *_fields(c.c_int64, "held_back memory memory_limit"),
         ("request", c.c_int32 * SHAPES),
         ("undo", c.c_int32 * STEPS),
         ("writes", c.c_int32 * STEPS),
         *_fields(c.c_int32, "done_value refused_value tombstone_value"),
         ("behind", c.c_uint64 * STEPS),
         *_fields(
-            c.c_double, "deadline client_timeout warmup duration redelivery deduplication retention publish_timeout cooldown"
+            c.c_double,
+            "deadline client_timeout warmup duration redelivery deduplication retention publish_timeout cooldown",
         ),
     )
 

@@ -280,7 +280,9 @@ class Learner:
         known = self._events.get(event)
         if known is None:
             check_clean(event)
-            to, sender = (self._node(event.to), self._index.get(event.sender, -1)) if type(event) is Message else (-1, -1)
+            to, sender = (
+                (self._node(event.to), self._index.get(event.sender, -1)) if type(event) is Message else (-1, -1)
+            )
             known = self._events[event] = self._library.engine_event(self._engine, to, sender)
             self._event_objects.append(event)
         return known

@@ -17,6 +17,7 @@
  * To be compiled without -ffast-math and with -ffp-contract=off. Only + - * / and comparisons are used on numbers of the model.
  */
 #include <math.h>
+#include <setjmp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,8 @@ enum { PUBLISH_TIMEOUT = -1, REDELIVERY = -2, POLL = 0, BACKOFF = 1 };
 /* Why `run` returns. */
 enum { STOPPED = 0, PYTHON = 1, FAILED = 2, LOOK = 3 };
 enum { LOOK_EVERY = 1 << 16 }; /* events after which Python may look at signals */
+
+enum { NO_MEMORY = 13 }; /* the `error` that is the user's to mend */
 
 /* Priorities. */
 enum { URGENT = 0, NORMAL = 1 };
@@ -287,6 +290,7 @@ typedef struct {
   int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up, crashes, presumes, answered, beat, followed;
   int32_t has_breakers, threshold;
   int64_t held_back; /* messages that a breaker did not let go */
+  int64_t memory, memory_limit; /* bytes that were taken, and that may be, 0: as many as there are */
   int32_t request[SHAPES], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
   uint64_t behind[STEPS]; /* steps that come after each */
   double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout, cooldown;
@@ -322,6 +326,7 @@ enum { SPLIT = 1, DOUBLED = 2, EARLY = 4 };
 
 struct Engine {
   Head head;
+  jmp_buf *escape; /* out of memory: where to go */
   Calls calls;
   Entry *heap;
   int64_t entries, heap_room;
@@ -378,13 +383,48 @@ struct Engine {
 
 /* --- memory --------------------------------------------------------------------------------------------------------------------------------- */
 
+/* Where there is too little memory, C goes back to the call from Python that it is in, which gives `otherwise`; the engine is of no use any more. */
+typedef struct { Engine *engine; jmp_buf *outside; } Guard;
+static void leave_guard(Guard *guard) { guard->engine->escape = guard->outside; }
+#define GUARD(E, otherwise)                                                                                                                    \
+  jmp_buf here;                                                                                                                                \
+  Guard guard __attribute__((cleanup(leave_guard))) = {(E), (E)->escape};                                                                      \
+  (E)->escape = &here;                                                                                                                         \
+  if (setjmp(here)) return otherwise;
+
+static void out_of_memory(Engine *E) {
+  E->head.error = NO_MEMORY;
+  longjmp(*E->escape, 1);
+}
+
+/* Other memory in place of what was taken before. */
+static void *reserve(Engine *E, void *old, size_t before, size_t size) {
+  int64_t more = (int64_t)size - (int64_t)before;
+  if (E->head.memory_limit && E->head.memory + more > E->head.memory_limit) out_of_memory(E);
+  void *memory = realloc(old, size ? size : 1);
+  if (!memory) out_of_memory(E);
+  E->head.memory += more;
+  return memory;
+}
+#define RESERVE(E, array, before, size) (array) = reserve((E), (array), (size_t)(before) * sizeof *(array), (size_t)(size) * sizeof *(array))
+
+/* Memory that the caller frees soon. */
+static void *borrow(Engine *E, size_t size) {
+  void *memory = malloc(size);
+  if (!memory) out_of_memory(E);
+  return memory;
+}
+
 static void *slab(Engine *E, size_t size) {
   if (E->slab_count == E->slab_room) {
-    E->slab_room = E->slab_room ? 2 * E->slab_room : 64;
-    E->slabs = realloc(E->slabs, (size_t)E->slab_room * sizeof(void *));
+    int32_t room = E->slab_room ? 2 * E->slab_room : 64;
+    RESERVE(E, E->slabs, E->slab_room, room);
+    E->slab_room = room;
   }
+  if (E->head.memory_limit && E->head.memory + (int64_t)size > E->head.memory_limit) out_of_memory(E);
   void *memory = calloc(1, size);
-  if (!memory || !E->slabs) abort();
+  if (!memory) out_of_memory(E);
+  E->head.memory += (int64_t)size;
   return E->slabs[E->slab_count++] = memory;
 }
 
@@ -439,11 +479,11 @@ static void let_work(Engine *E, Work *work) {
 
 #define GROW(array, used, room, more)                                                                                                          \
   if ((used) + (more) > (room)) {                                                                                                              \
-    size_t was = (size_t)(room);                                                                                                               \
-    while ((used) + (more) > (room)) (room) = (room) ? 2 * (room) : 64;                                                                        \
-    (array) = realloc((array), (size_t)(room) * sizeof(*(array)));                                                                             \
-    if (!(array)) abort();                                                                                                                     \
-    memset((char *)(array) + was * sizeof(*(array)), 0, ((size_t)(room)-was) * sizeof(*(array)));                                              \
+    size_t was = (size_t)(room), is = was ? was : 64;                                                                                          \
+    while ((size_t)((used) + (more)) > is) is *= 2;                                                                                            \
+    RESERVE(E, array, was, is);                                                                                                                \
+    memset((char *)(array) + was * sizeof(*(array)), 0, (is - was) * sizeof(*(array)));                                                        \
+    (room) = (__typeof__(room))is;                                                                                                             \
   }
 
 /* --- the heap ------------------------------------------------------------------------------------------------------------------------------- */
@@ -784,10 +824,9 @@ static Place *have_place(Engine *E, int64_t tx, int node) {
   if (2 * E->places >= E->place_room) {
     Place *old = E->place;
     int64_t room = E->place_room;
+    E->place = reserve(E, NULL, (size_t)room * sizeof(Place), 2 * (size_t)room * sizeof(Place)); /* the old ones are freed below */
     E->place_room *= 2;
     E->places = 0;
-    E->place = malloc((size_t)E->place_room * sizeof(Place));
-    if (!E->place) abort();
     for (int64_t i = 0; i < E->place_room; i++) E->place[i].node = -1;
     for (int64_t i = 0; i < room; i++)
       if (old[i].node >= 0) *put_place(E, old[i].tx, old[i].node) = old[i];
@@ -1151,14 +1190,14 @@ static void arrive(Engine *E) {
   }
   if (tx >= E->tx_room) {
     int64_t room = E->tx_room ? 2 * E->tx_room : PAGE;
-    E->tx = realloc(E->tx, (size_t)room * sizeof(Transaction));
-    E->actions = realloc(E->actions, (size_t)room * (size_t)H->steps * sizeof(int16_t));
-    E->undone = realloc(E->undone, (size_t)room * (size_t)H->steps * sizeof(int16_t));
-    if (H->has_broker && !(E->claims = realloc(E->claims, (size_t)room * sizeof(Claims)))) abort();
-    E->residuals = realloc(E->residuals, (size_t)room * (size_t)(H->quantities + 1) * sizeof(double));
-    E->order = realloc(E->order, (size_t)room * sizeof(int64_t));
-    E->rows = realloc(E->rows, (size_t)room * (size_t)E->row_room * sizeof(uint32_t));
-    if (!E->tx || !E->actions || !E->undone || !E->residuals || !E->order || !E->rows) abort();
+    int64_t was = E->tx_room;
+    RESERVE(E, E->tx, was, room);
+    RESERVE(E, E->actions, was * H->steps, room * H->steps);
+    RESERVE(E, E->undone, was * H->steps, room * H->steps);
+    if (H->has_broker) RESERVE(E, E->claims, was, room);
+    RESERVE(E, E->residuals, was * (H->quantities + 1), room * (H->quantities + 1));
+    RESERVE(E, E->order, was, room);
+    RESERVE(E, E->rows, was * E->row_room, room * E->row_room);
     E->tx_room = room;
   }
   Transaction *T = &E->tx[tx];
@@ -2460,6 +2499,7 @@ static void acknowledged(Engine *E, int64_t id) {
 
 /* Stop answering. Acked in memory only means: lost now, and so are the ids by which repetitions are known. */
 EXPORT void engine_broker_crash(Engine *E, int memory, int keeps_all, int keeps_stored) {
+  GUARD(E, )
   E->head.broker_up = 0;
   for (int i = 0; i < BUCKETS; i++)
     for (Parcel *parcel = E->parcel[i], *next; parcel; parcel = next) {
@@ -2511,9 +2551,9 @@ static int by_lane(const void *a, const void *b) {
 
 /* Answer again, and deliver what waits: the first of each lane, in the order in which lanes were begun. */
 EXPORT void engine_broker_restart(Engine *E) {
-  Parcel **first = malloc(((size_t)E->head.parcels + 1) * sizeof(Parcel *));
+  GUARD(E, )
+  Parcel **first = borrow(E, ((size_t)E->head.parcels + 1) * sizeof(Parcel *));
   int64_t count = 0;
-  if (!first) abort();
   E->head.broker_up = 1;
   for (int i = 0; i < BUCKETS; i++)
     for (Parcel *parcel = E->parcel[i]; parcel; parcel = parcel->next)
@@ -2626,6 +2666,7 @@ static void relay_rings(Engine *E, Actor *actor, int kind) {
 }
 
 EXPORT void engine_start_relay(Engine *E, int number, double interval, int batch, int alert_after, const double *bounds) {
+  GUARD(E, )
   Relay *relay = &E->node[number].relay;
   Actor *actor = new_actor(E);
   memset(actor->timer, 0, sizeof actor->timer);
@@ -2786,7 +2827,7 @@ static void go_on(Engine *E, Actor *actor) {
 
 /* --- the loop ------------------------------------------------------------------------------------------------------------------------------- */
 
-EXPORT int engine_run(Engine *E) {
+static int run(Engine *E) {
   Head *H = &E->head;
   while (!H->error) {
     if (!E->entries || !before(E->heap[0].time, E->heap[0].key, &(Entry){H->python_time, H->python_key, NULL, 0})) return PYTHON;
@@ -2853,6 +2894,11 @@ EXPORT int engine_run(Engine *E) {
   return FAILED;
 }
 
+EXPORT int engine_run(Engine *E) {
+  GUARD(E, FAILED)
+  return run(E);
+}
+
 /* --- crash and restart: simtx.simulator.node ------------------------------------------------------------------------------------------------------- */
 
 static void clear_station(Station *station, double now) {
@@ -2887,8 +2933,7 @@ static int by_number(const void *a, const void *b) {
 
 /* Numbers of the transactions of which a node has anything, ascending. */
 static int64_t *places_of(Engine *E, int number, int64_t *count) {
-  int64_t *found = malloc(((size_t)E->places + 1) * sizeof(int64_t));
-  if (!found) abort();
+  int64_t *found = borrow(E, ((size_t)E->places + 1) * sizeof(int64_t));
   *count = 0;
   for (int64_t i = 0; i < E->place_room; i++)
     if (E->place[i].node == number) found[(*count)++] = E->place[i].tx;
@@ -3028,6 +3073,7 @@ EXPORT void engine_pause(Engine *E, int number) {
 
 /* Go on after a pause: what came in meanwhile is handled in its order. */
 EXPORT void engine_unpause(Engine *E, int number) {
+  GUARD(E, )
   Node *node = &E->node[number];
   Waiting *all = node->first_waiting;
   node->paused = 0;
@@ -3045,6 +3091,7 @@ EXPORT void engine_begin_outage(Engine *E, int number) { E->node[number].outage 
 
 /* They answer again. */
 EXPORT void engine_end_outage(Engine *E, int number) {
+  GUARD(E, )
   Node *node = &E->node[number];
   node->outage = 0;
   resume_disk(E, number);
@@ -3059,6 +3106,7 @@ EXPORT void engine_end_outage(Engine *E, int number) {
 }
 
 EXPORT void engine_crash(Engine *E, int number) {
+  GUARD(E, )
   Node *node = &E->node[number];
   Disk *disk = &node->disk;
   Pool *pool = &node->pool;
@@ -3144,6 +3192,7 @@ EXPORT void engine_crash(Engine *E, int number) {
 
 /* Come back with what is on disk: recover every machine that has records. Daemons and the broker's connection are Python's next calls. */
 EXPORT void engine_restart(Engine *E, int number) {
+  GUARD(E, )
   Node *node = &E->node[number];
   int64_t count;
   if (node->up) return;
@@ -3181,10 +3230,10 @@ EXPORT void engine_restart(Engine *E, int number) {
 
 /* A consumer has come back: what waits for it is delivered at once, what it had not acknowledged included. */
 EXPORT void engine_connected(Engine *E, int number) {
+  GUARD(E, )
   if (!E->head.broker_up) return;
-  Parcel **first = malloc(((size_t)E->head.parcels + 1) * sizeof(Parcel *));
+  Parcel **first = borrow(E, ((size_t)E->head.parcels + 1) * sizeof(Parcel *));
   int64_t count = 0;
-  if (!first) abort();
   for (int i = 0; i < BUCKETS; i++)
     for (Parcel *parcel = E->parcel[i]; parcel; parcel = parcel->next)
       if (parcel->node == number && (!E->head.in_order || have_place(E, parcel->tx, parcel->node)->head == parcel)) first[count++] = parcel;
@@ -3223,10 +3272,10 @@ EXPORT int engine_quiet(Engine *E) {
 
 /* What is in doubt, locked or waiting counts up to now; then every record is closed. */
 EXPORT void engine_finish(Engine *E) {
+  GUARD(E, )
   Head *H = &E->head;
   double now = H->now;
-  uint8_t *working = calloc((size_t)H->asked + 1, 1);
-  if (!working) abort();
+  uint8_t *working = memset(borrow(E, (size_t)H->asked + 1), 0, (size_t)H->asked + 1);
   for (int64_t i = 0; i < E->place_room; i++) {
     Place *place = &E->place[i];
     if (place->node >= 0 && place->tx >= 0 && (place->actor || place->prepared)) working[place->tx] = 1;
@@ -3277,13 +3326,16 @@ EXPORT void engine_finish(Engine *E) {
 
 /* --- what Python describes and reads ------------------------------------------------------------------------------------------------------------ */
 
+EXPORT void engine_free(Engine *E);
 EXPORT Engine *engine_new(const Calls *calls) {
+  jmp_buf here;
   Engine *E = calloc(1, sizeof(Engine));
   if (!E) return NULL;
   E->calls = *calls;
   E->place_room = 1024;
-  E->place = malloc((size_t)E->place_room * sizeof(Place));
-  if (!E->place) abort();
+  if (setjmp(here)) { engine_free(E); return NULL; }
+  E->escape = &here;
+  E->place = reserve(E, NULL, 0, (size_t)E->place_room * sizeof(Place));
   for (int64_t i = 0; i < E->place_room; i++) E->place[i].node = -1;
   for (int i = 0; i < NODES; i++)
     for (int j = 0; j <= NODES; j++) E->node[i].link[j] = -1;
@@ -3291,6 +3343,7 @@ EXPORT Engine *engine_new(const Calls *calls) {
   E->parcel = slab(E, BUCKETS * sizeof(Parcel *));
   E->seen_at = slab(E, BUCKETS * sizeof(Seen *));
   E->lane = slab(E, 1024 * sizeof(Lane *));
+  E->escape = NULL; /* every call from Python sets it */
   return E;
 }
 
@@ -3350,6 +3403,7 @@ EXPORT int engine_stream(Engine *E, int constant, double value) {
 }
 
 EXPORT int engine_bounds(Engine *E, const double *bounds, int count) {
+  GUARD(E, -1)
   E->bound = slab(E, (size_t)count * sizeof(double));
   memcpy(E->bound, bounds, (size_t)count * sizeof(double));
   return E->head.bounds = count;
@@ -3382,14 +3436,15 @@ EXPORT void engine_store(Engine *E, int number, int serializable, double lock_ti
 }
 
 EXPORT int engine_link(Engine *E, const Link *link) {
-  if (E->links == 0) E->link = calloc((NODES + 1) * (NODES + 1), sizeof(Link));
-  if (!E->link || E->links == (NODES + 1) * (NODES + 1)) return -1;
+  GUARD(E, -1)
+  if (!E->link) E->link = memset(reserve(E, NULL, 0, (NODES + 1) * (NODES + 1) * sizeof(Link)), 0, (NODES + 1) * (NODES + 1) * sizeof(Link));
+  if (E->links == (NODES + 1) * (NODES + 1)) return -1;
   E->link[E->links] = *link;
   return E->links++;
 }
 
 /* The number of a link, which is made if need be; and what faults have made of it. */
-EXPORT int engine_link_number(Engine *E, int source, int destination) { return (int)(link_of(E, source, destination) - E->link); }
+EXPORT int engine_link_number(Engine *E, int source, int destination) { GUARD(E, -1) return (int)(link_of(E, source, destination) - E->link); }
 EXPORT void engine_set_link(Engine *E, int number, int blocked, int reorders, double reorder, int duplicates, double duplication, int loses, double loss) {
   Link *link = &E->link[number];
   link->blocked = blocked;
@@ -3408,11 +3463,10 @@ EXPORT void engine_factors(Engine *E, int number, double workers, double timers)
   E->node[number].timer_factor = timers;
 }
 
-EXPORT int engine_key(Engine *E, int node, const char *name, double first, int has_value, int weights, const double *weight) {
+static int make_key(Engine *E, int node, const char *name, double first, int has_value, int weights, const double *weight) {
   if (E->keys == E->key_room) {
     int room = E->key_room ? 2 * E->key_room : 256;
-    E->key = realloc(E->key, (size_t)room * sizeof(Key));
-    if (!E->key) abort();
+    RESERVE(E, E->key, E->key_room, room);
     E->key_room = room;
   }
   Key *key = &E->key[E->keys];
@@ -3431,13 +3485,19 @@ EXPORT int engine_key(Engine *E, int node, const char *name, double first, int h
   return E->keys++;
 }
 
+EXPORT int engine_key(Engine *E, int node, const char *name, double first, int has_value, int weights, const double *weight) {
+  GUARD(E, -1)
+  return make_key(E, node, name, first, has_value, weights, weight);
+}
+
 /* Many new keys of one node that are alike but for their names, which end with a null character each: the number of the first. */
 EXPORT int engine_keys(Engine *E, int node, int count, const char *names, int64_t size, double first, int weights, const double *weight) {
+  GUARD(E, -1)
   int start = E->keys;
   char *text = slab(E, (size_t)size + 1);
   memcpy(text, names, (size_t)size);
   for (int i = 0; i < count; i++) {
-    int number = engine_key(E, node, "", first, 0, weights, weight);
+    int number = make_key(E, node, "", first, 0, weights, weight);
     E->key[number].name = text;
     text += strlen(text) + 1;
   }
@@ -3470,10 +3530,10 @@ EXPORT void *engine_claims(Engine *E) { return E->claims; }
 
 /* An event says this of a step. */
 EXPORT void engine_claim(Engine *E, int event, int what, int step) {
+  GUARD(E, )
   if (event >= E->learned.claim_room) {
     int room = 2 * event + 64;
-    E->learned.claim = realloc(E->learned.claim, (size_t)room * sizeof(int32_t));
-    if (!E->learned.claim) abort();
+    RESERVE(E, E->learned.claim, E->learned.claim_room, room);
     memset(E->learned.claim + E->learned.claim_room, 0, (size_t)(room - E->learned.claim_room) * sizeof(int32_t));
     E->learned.claim_room = room;
   }
@@ -3481,6 +3541,7 @@ EXPORT void engine_claim(Engine *E, int event, int what, int step) {
 }
 
 EXPORT int engine_page(Engine *E, const double *demands, const double *amounts, const int32_t *keys, const uint8_t *shapes) {
+  GUARD(E, -1)
   GROW(E->page, E->pages, E->page_room, 1)
   Page *page = &E->page[E->pages++];
   size_t steps = (size_t)E->head.steps * PAGE, slots = (size_t)E->head.slots * (E->head.shared_slots ? 1 : PAGE);
@@ -3504,25 +3565,24 @@ EXPORT int engine_book(Engine *E, int slot) {
 }
 
 static void resize_table(Engine *E, int states, int events) {
-  int32_t *table = malloc((size_t)states * (size_t)events * sizeof(int32_t));
-  if (!table) abort();
+  int32_t *table = borrow(E, (size_t)states * (size_t)events * sizeof(int32_t));
   for (int64_t i = 0; i < (int64_t)states * events; i++) table[i] = -1;
   for (int i = 0; i < E->learned.states; i++)
     if (E->learned.event_room) memcpy(table + (int64_t)i * events, E->learned.table + (int64_t)i * E->learned.event_room, (size_t)E->learned.event_room * sizeof(int32_t));
   free(E->learned.table);
   E->learned.table = table;
-  E->learned.state_ids = realloc(E->learned.state_ids, (size_t)states * sizeof(int32_t));
-  E->learned.delivery = realloc(E->learned.delivery, (size_t)events * sizeof *E->learned.delivery);
-  if (!E->learned.state_ids || !E->learned.delivery) abort();
-  E->learned.is_initial = realloc(E->learned.is_initial, (size_t)states);
-  E->learned.event_node = realloc(E->learned.event_node, (size_t)events * sizeof(int32_t));
-  E->learned.event_sender = realloc(E->learned.event_sender, (size_t)events * sizeof(int32_t));
-  if (!E->learned.is_initial || !E->learned.event_node || !E->learned.event_sender) abort();
+  int32_t were = E->learned.state_room, had = E->learned.event_room;
+  RESERVE(E, E->learned.state_ids, were, states);
+  RESERVE(E, E->learned.delivery, had, events);
+  RESERVE(E, E->learned.is_initial, were, states);
+  RESERVE(E, E->learned.event_node, had, events);
+  RESERVE(E, E->learned.event_sender, had, events);
   E->learned.state_room = states;
   E->learned.event_room = events;
 }
 
 EXPORT int engine_state(Engine *E, int is_initial, int ids) {
+  GUARD(E, -1)
   if (E->learned.states == E->learned.state_room) resize_table(E, E->learned.state_room ? 2 * E->learned.state_room : 128, E->learned.event_room ? E->learned.event_room : 128);
   E->learned.is_initial[E->learned.states] = (uint8_t)is_initial;
   E->learned.state_ids[E->learned.states] = ids;
@@ -3531,6 +3591,7 @@ EXPORT int engine_state(Engine *E, int is_initial, int ids) {
 
 /* Another event: of a message, from which node to which; else -1 each. */
 EXPORT int engine_event(Engine *E, int node, int sender) {
+  GUARD(E, -1)
   if (E->learned.events == E->learned.event_room) resize_table(E, E->learned.state_room ? E->learned.state_room : 128, E->learned.event_room ? 2 * E->learned.event_room : 128);
   E->learned.event_node[E->learned.events] = node;
   E->learned.event_sender[E->learned.events] = sender;
@@ -3542,12 +3603,14 @@ EXPORT void engine_initial(Engine *E, int node, int state) { E->node[node].initi
 EXPORT void engine_timer(Engine *E, int kind, int event) { E->learned.timer_event[kind] = event; }
 
 EXPORT int engine_number(Engine *E, double number) {
+  GUARD(E, -1)
   GROW(E->learned.number, E->learned.numbers, E->learned.number_room, 1)
   E->learned.number[E->learned.numbers] = number;
   return E->learned.numbers++;
 }
 
 EXPORT int engine_program(Engine *E, int op, int a, int b, int c) {
+  GUARD(E, -1)
   GROW(E->learned.program, E->learned.programs, E->learned.program_room, 1)
   E->learned.program[E->learned.programs] = (Effect){op, a, b, c};
   return E->learned.programs++;
@@ -3555,12 +3618,14 @@ EXPORT int engine_program(Engine *E, int op, int a, int b, int c) {
 
 /* What a machine does when it recovers: a transition from nowhere. */
 EXPORT int engine_recovery(Engine *E, int next, int start, int end) {
+  GUARD(E, -1)
   GROW(E->learned.transition, E->learned.transitions, E->learned.transition_room, 1)
   E->learned.transition[E->learned.transitions] = (Transition){.state = next, .start = start, .end = end};
   return E->learned.transitions++;
 }
 
 EXPORT int engine_transition(Engine *E, int state, int event, int next, int start, int end, int ids, const int32_t *id) {
+  GUARD(E, -1)
   GROW(E->learned.transition, E->learned.transitions, E->learned.transition_room, 1)
   E->learned.transition[E->learned.transitions] = (Transition){.state = next, .start = start, .end = end, .ids = ids};
   for (int i = 0; i < ids && i < IDS; i++) E->learned.transition[E->learned.transitions].id[i] = id[i];
@@ -3572,12 +3637,14 @@ EXPORT int engine_transition(Engine *E, int state, int event, int next, int star
 EXPORT int64_t engine_taken(Engine *E, int transition) { return E->learned.transition[transition].taken; }
 
 EXPORT int engine_operation(Engine *E, int kind, int key, int amount, int has_low, double low, int has_high, double high) {
+  GUARD(E, -1)
   GROW(E->learned.operation, E->learned.operations, E->learned.operation_room, 1)
   E->learned.operation[E->learned.operations] = (Operation){kind, key, amount, has_low, has_high, low, high};
   return E->learned.operations++;
 }
 
 EXPORT int engine_template(Engine *E, const Template *template) {
+  GUARD(E, -1)
   GROW(E->learned.template, E->learned.templates, E->learned.template_room, 1)
   E->learned.template[E->learned.templates] = *template;
   for (int i = 0; i < 64; i++) E->learned.template[E->learned.templates].on_duplicate[i] = -1;
@@ -3587,10 +3654,11 @@ EXPORT void engine_on_duplicate(Engine *E, int template, int value, int event) {
 
 /* Another idempotency key: its number among the rows of a transaction. */
 EXPORT int engine_row_key(Engine *E) {
+  GUARD(E, -1)
   if (E->learned.row_keys == E->row_room) {
     int room = 2 * E->row_room;
-    uint32_t *rows = calloc((size_t)(E->tx_room ? E->tx_room : 1) * (size_t)room, sizeof(uint32_t));
-    if (!rows) abort();
+    size_t size = (size_t)(E->tx_room ? E->tx_room : 1) * (size_t)room * sizeof(uint32_t);
+    uint32_t *rows = memset(reserve(E, NULL, size / 2, size), 0, size); /* the old ones, half as many, are freed below */
     for (int64_t tx = 0; tx < E->head.asked; tx++)
       memcpy(rows + tx * room, E->rows + tx * E->row_room, (size_t)E->row_room * sizeof(uint32_t));
     free(E->rows);
@@ -3600,8 +3668,9 @@ EXPORT int engine_row_key(Engine *E) {
   return E->learned.row_keys++;
 }
 
-EXPORT void engine_push(Engine *E, double time, int priority, int kind) { push(E, time, priority, kind, NULL, 0); }
+EXPORT void engine_push(Engine *E, double time, int priority, int kind) { GUARD(E, ) push(E, time, priority, kind, NULL, 0); }
 EXPORT void engine_arrivals(Engine *E) {
+  GUARD(E, )
   Head *H = &E->head;
   E->nobody.base = 0;
   E->nobody.tx = -1;

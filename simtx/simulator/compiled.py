@@ -228,6 +228,15 @@ class CompiledWorld(World):
     def __del__(self) -> None:
         self.release()
 
+    @property
+    def memory(self) -> int:
+        """Bytes that C has taken."""
+        return int(self._head.memory)
+
+    def limit_memory(self, most: int) -> None:
+        """Let C take no more than so many bytes: a run that needs more ends with a `MemoryError`."""
+        self._head.memory_limit = most
+
     # --- handing over -------------------------------------------------------------------------------------------------------------
 
     def _describe(self) -> None:
@@ -569,6 +578,10 @@ class CompiledWorld(World):
             NotCompiled: The run has to be interpreted.
             MemoryError: There is too little for this run; interpreted it would take more.
         """
+        if self._head.error == layout.NO_MEMORY:
+            raise MemoryError(
+                f"no memory for more than {self._head.asked:,} transactions; {self._head.memory / 1e6:,.0f} MB are taken"
+            )
         failure = self._failure
         if failure is not None:
             if isinstance(failure, NotCompiled | MemoryError) or not isinstance(failure, Exception):

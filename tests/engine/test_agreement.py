@@ -19,9 +19,11 @@ from simtx.engine import Unavailable, load_library
 from simtx.engine.library import compiler
 from simtx.errors import ScenarioError
 from simtx.protocols import DualWrite, Machine, Message, Outbox, Saga, TwoPhaseCommit
+from simtx.protocols import strategy as resolve
 from simtx.protocols.saga_participant import Participant
 from simtx.scenario.model import Trigger
 from simtx.simulator import engines
+from simtx.simulator.compiled import CompiledWorld
 
 sys.path.insert(0, str(Path(__file__).parent))
 from worlds import differs, shortened, some_scenario, some_strategy
@@ -138,6 +140,21 @@ def test_the_fast_engine_refuses_what_it_cannot_play() -> None:
     aimed = replace(faulty, faults=(replace(faulty.faults[0], trigger=Trigger(0, "Commit", "after")),))
     with pytest.raises(ScenarioError, match="a crash that is aimed at an effect"):
         simtx.simulate(aimed, "saga", engine="fast")
+
+
+def test_too_little_memory_ends_a_run_with_a_line() -> None:
+    """Wherever it is missing; the limit stands for a machine that has no more."""
+    scenario, strategy = shortened("checkout-outages", 300), TwoPhaseCommit()
+    chosen = resolve(strategy, scenario.policies)
+    whole = CompiledWorld(scenario, chosen, seed=1, replication=0)
+    whole.play()
+    begun, taken = CompiledWorld(scenario, chosen, seed=1, replication=0).memory, whole.memory
+    assert 0 < begun < taken
+    for part in range(12):
+        world = CompiledWorld(scenario, chosen, seed=1, replication=0)
+        world.limit_memory(begun + (taken - begun) * part // 12)
+        with pytest.raises(MemoryError, match=r"no memory for more than \d+ transactions"):
+            world.play()
 
 
 def test_what_was_not_compiled_says_so_where_it_matters() -> None:
