@@ -1,6 +1,7 @@
 """The fast engine against the interpreted one and against idiomatic SimPy: CPU time of pairs, in one process, medians.
 
-    python benchmarks/engine.py                        # the saga of saga_throughput.py, then every strategy on checkout
+    python benchmarks/engine.py                        # all of it
+    python benchmarks/engine.py saga protocols         # the saga of saga_throughput.py, the models of simpy_protocols.py; checkout: every strategy on it
     python benchmarks/engine.py --transactions 50000 --seeds 7
 
 Everything counts: building the world, learning the automata, tables of transactions and summary. Digests have to be equal, or the script fails.
@@ -15,7 +16,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from saga_throughput import agree
 from saga_throughput import scenario as saga_scenario
+from simpy_protocols import ARRIVALS_PER_S, POLL_S, ROWS, Means, choreography, two_phase_commit
 from simpy_saga import run_idiomatic
 
 import simtx
@@ -60,6 +63,32 @@ def saga(seeds: int, transactions: int) -> None:
     _told("fast against interpreted", to_interpreted)
 
 
+def protocols(seeds: int, transactions: int) -> None:
+    """The other strategies against SimPy models of the same; the means of both have to agree."""
+    print(f"models of simpy_protocols.py, {transactions:,} transactions, {seeds} seeds: fast against SimPy")
+    cases: list[tuple[str, Any, Callable[[int, int], Means]]] = [
+        ("2pc", simtx.TwoPhaseCommit(), two_phase_commit),
+        ("outbox", simtx.Outbox(), lambda seed, count: choreography(seed, count, outbox=True)),
+        ("dual-write", simtx.DualWrite(), lambda seed, count: choreography(seed, count, outbox=False)),
+    ]
+    for name, strategy, model in cases:
+        scenario = saga_scenario(transactions, rate=ARRIVALS_PER_S, rows=ROWS, poll=POLL_S)
+        _played(saga_scenario(500, rate=ARRIVALS_PER_S, rows=ROWS, poll=POLL_S), strategy, 1, "fast")
+        ratios, latencies, settled = [], [], []
+        for seed in range(1, seeds + 1):
+            plain, means = _timed(lambda model=model, seed=seed: model(seed, transactions))
+            fast, run = _timed(
+                lambda scenario=scenario, strategy=strategy, seed=seed: _played(scenario, strategy, seed, "fast")
+            )
+            ratios.append(plain / fast)
+            latencies.append((means.latency * 1e3, float(run.summary["latency_mean_ms"])))
+            settled.append((means.settled * 1e3, float(run.summary["settle_mean_ms"])))
+        _told(name, ratios)
+        if agree("mean latency [ms]", latencies):
+            raise SystemExit(f"the two models of {name} are not the same")
+        agree("mean time until settled [ms]", settled)
+
+
 def checkout(seeds: int, transactions: int) -> None:
     """Every strategy on a built-in scenario."""
     built_in = load("checkout")
@@ -79,6 +108,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--transactions", type=int, default=20_000)
+    parser.add_argument("parts", nargs="*", choices=["saga", "protocols", "checkout", []], default=[])
     given = parser.parse_args()
-    saga(given.seeds, given.transactions)
-    checkout(given.seeds, max(given.transactions // 2, 2000))
+    parts = given.parts or ["saga", "protocols", "checkout"]
+    if "saga" in parts:
+        saga(given.seeds, given.transactions)
+    if "protocols" in parts:
+        protocols(given.seeds, given.transactions)
+    if "checkout" in parts:
+        checkout(given.seeds, max(given.transactions // 2, 2000))

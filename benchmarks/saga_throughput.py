@@ -30,11 +30,21 @@ from simpy_saga import (
 
 import simtx
 from simtx.scenario import Scenario, from_dict
-from simtx.scenario.distributions import Exponential, Lognormal
+from simtx.scenario.distributions import Constant, Exponential, Lognormal
 
 
-def scenario(transactions: int) -> Scenario:
-    """The benchmark's model as a scenario."""
+def scenario(
+    transactions: int, *, rate: float = ARRIVALS_PER_S, rows: int | None = None, poll: float | None = None
+) -> Scenario:
+    """The benchmark's model as a scenario.
+
+    Args:
+        transactions: How many arrive.
+        rate: How many a second.
+        rows: How many rows each service has of which a step books one; None: one for all.
+        poll: Period of the relays of an outbox, in seconds; None: as usual.
+    """
+    key = "booked" if rows is None else "booked:{row}"
     names = [f"service-{number}" for number in range(STEPS)]
     service: dict[str, Any] = {
         "zone": "here",
@@ -48,8 +58,8 @@ def scenario(transactions: int) -> Scenario:
             "service": name,
             "after": [f"step-{number - 1}"] if number else [],
             "refusal": REFUSAL,
-            "operations": [{"key": "booked", "amount": 1}],
-            "compensation": [{"key": "booked", "amount": -1}],
+            "operations": [{"key": key, "amount": 1}],
+            "compensation": [{"key": key, "amount": -1}],
         }
         for number, name in enumerate(names)
     ]
@@ -60,10 +70,11 @@ def scenario(transactions: int) -> Scenario:
             "services": {name: dict(service) for name in names},
             "hub": {"zone": "here", "log": {"forced_write": APPEND_S, "flush": "parallel"}},
             "network": {"zones": ["here"], "latency": Lognormal(MESSAGE_MEDIAN_S, MESSAGE_SIGMA)},
-            "transaction": {"steps": steps},
-            "workload": {"kind": "poisson", "rate": ARRIVALS_PER_S},
+            "broker": {"zone": "here", "linger": 0, "ack_latency": Constant(APPEND_S)},
+            "transaction": {"steps": steps, "parameters": {} if rows is None else {"row": {"population": rows}}},
+            "workload": {"kind": "poisson", "rate": rate},
             "invariants": [{"name": "booked", "kind": "conserved", "unit": "bookings", "terms": terms}],
-            "policies": {"call_timeout": 10},
+            "policies": {"call_timeout": 10, "vote_timeout": 10, **({} if poll is None else {"poll_interval": poll})},
             "run": {"transactions": transactions, "warmup": 0},
         },
         name="benchmark",
@@ -95,10 +106,10 @@ def compare(seeds: int, transactions: int) -> int:
     print(
         f"ratio simtx : SimPy, CPU time: median {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}"
     )
-    return max(_agree("mean latency [ms]", latencies), _agree("compensated share", shares))
+    return max(agree("mean latency [ms]", latencies), agree("compensated share", shares))
 
 
-def _agree(what: str, pairs: list[tuple[float, float]]) -> int:
+def agree(what: str, pairs: list[tuple[float, float]]) -> int:
     """Whether the difference of the means is within four standard errors, estimated over the seeds."""
     columns = list(zip(*pairs, strict=True))
     means = [statistics.fmean(column) for column in columns]
