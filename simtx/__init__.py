@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from simtx.checker.verify import Verdict, verify
     from simtx.conformance.check import check_log
     from simtx.event_log.trace import Trace, TraceEvent
-    from simtx.experiments import Apart, Best, Comparison, Decision, Precision, compare
+    from simtx.experiments import Apart, Best, Comparison, Decision, Precision
+    from simtx.experiments.compare import compare
     from simtx.experiments.diff import diff
     from simtx.experiments.saved import read
     from simtx.experiments.sensitivity import sensitivity
@@ -74,7 +75,7 @@ _HOMES = {
     "calibrate": "simtx.validation.calibrate",
     "check_history": "simtx.histories",
     "check_log": "simtx.conformance.check",
-    "compare": "simtx.experiments",
+    "compare": "simtx.experiments.compare",
     "diff": "simtx.experiments.diff",
     "execute": "simtx.reference.execute",
     "explore": "simtx.checker.explore",

@@ -21,7 +21,7 @@ from simtx.experiments.interrupts import Interrupts
 from simtx.experiments.pool import Call, Pool, opened
 from simtx.experiments.reported import Reported
 from simtx.experiments.stopping import CAP, Best, Rule, Stopping, parsed, rule_like, written
-from simtx.experiments.work import Parcel, failed, play, version
+from simtx.experiments.work import Outcome, Parcel, failed, play, version
 from simtx.metrics import views
 from simtx.metrics.figures import unknown as unknown_metric
 from simtx.metrics.guarantees import VIOLATED
@@ -609,7 +609,7 @@ def _played(
     results: list[Result] = []
     equal: Counter[tuple[str, str]] = Counter()
     stopped = ""
-    parcels = {label: Parcel(scenario, one, engine) for label, one in strategies.items()}
+    parcels = {label: Parcel(scenario, one, engine, agenda.replications) for label, one in strategies.items()}
     ours = all(
         type(one).__module__.startswith("simtx.") for one in strategies.values()
     )  # others may take the process with them
@@ -624,6 +624,8 @@ def _played(
             pool = Pool(chosen, play, waiting, interrupts)
             with closing(pool.results()) as finished:
                 for call, outcome in finished:
+                    if isinstance(outcome, Outcome):
+                        parcels[call.key[0]].note(outcome)
                     result = _result(*call.key, outcome, call.attempts)
                     results.append(result)
                     agenda.landed(result.strategy, result.replication, result.summary)

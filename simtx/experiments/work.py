@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -38,6 +39,8 @@ class Outcome(NamedTuple):
         code: Fingerprint of the code that played it, in its own process; empty if it did not get so far.
         findings: What the laws of operation say about it.
         struck: How often each fault has struck, by `simtx.metrics.laws.fault_label`.
+        host: Where it was played.
+        agreed: What was found there when both engines played the same, as in `simtx.simulator.engines.Batch`.
     """
 
     summary: dict[str, float]
@@ -49,6 +52,8 @@ class Outcome(NamedTuple):
     code: str = ""
     findings: tuple[Finding, ...] = ()
     struck: Mapping[str, int] = {}
+    host: str = ""
+    agreed: Mapping[str, str] = {}
 
     @property
     def error(self) -> str:
@@ -66,33 +71,50 @@ class Parcel:
         scenario: The scenario.
         strategy: With its options.
         engine: What plays them, as for `simtx.simulate`: the figures are the same.
+        runs: How many runs there will be of them.
     """
 
-    __slots__ = ("_data", "_here", "engine")
+    __slots__ = ("_agreed", "_data", "_here", "engine", "runs")
 
-    def __init__(self, scenario: Scenario, strategy: Strategy, engine: Engine | None = None) -> None:
+    def __init__(self, scenario: Scenario, strategy: Strategy, engine: Engine | None = None, runs: int = 1) -> None:
         self._here: tuple[Scenario, Strategy] | None = (scenario, strategy)
         self.engine = engine
+        self.runs = runs
         self._data = b""
+        self._agreed: dict[str, dict[str, str]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave what is here behind."""
         if not self._data:
             self._data = cloudpickle.dumps(self._here)
-        return _arrived, (self._data, self.engine)
+        return _arrived, (self._data, self.engine, self.runs, self._agreed)
 
     def open(self) -> tuple[Scenario, Strategy]:
         """Both; the strategy anew each time, so that what a run does to it ends with the run."""
-        if self._here is not None:
-            return self._here[0], copy.deepcopy(self._here[1])
-        found: tuple[Scenario, Strategy] = cloudpickle.loads(self._data)
-        return found
+        scenario, strategy = self._here if self._here is not None else _unpacked(self._data)
+        return scenario, copy.deepcopy(strategy)
+
+    def note(self, outcome: Outcome) -> None:
+        """Tell later runs of it what one of them has found out: engines that have agreed once on a machine need not show it in each of its processes."""
+        if outcome.agreed:
+            self._agreed.setdefault(outcome.host, {}).update(outcome.agreed)
+
+    def agreed(self, host: str) -> Mapping[str, str]:
+        """What runs that were played on a machine have found there."""
+        return self._agreed.get(host, {})
 
 
-def _arrived(data: bytes, engine: Engine | None) -> Parcel:
+@lru_cache(maxsize=32)
+def _unpacked(data: bytes) -> tuple[Scenario, Strategy]:
+    """What has arrived; runs of the same come one after the other, and share what is worked out of their scenario."""
+    found: tuple[Scenario, Strategy] = cloudpickle.loads(data)
+    return found
+
+
+def _arrived(data: bytes, engine: Engine | None, runs: int, agreed: dict[str, dict[str, str]]) -> Parcel:
     parcel = Parcel.__new__(Parcel)
-    parcel._here, parcel._data = None, data  # noqa: SLF001 - a constructor of this class
-    parcel.engine = engine
+    parcel._here, parcel._data, parcel._agreed = None, data, agreed  # noqa: SLF001 - a constructor of this class
+    parcel.engine, parcel.runs = engine, runs
     return parcel
 
 
@@ -111,12 +133,24 @@ def play(parcel: Parcel, seed: int, replication: int, attempt: int = 0) -> Outco
         scenario, strategy = parcel.open()
         code = loaded_code()
         stage = "simulating"
-        with silent():
+        from simtx.simulator.engines import Batch, among
+
+        host = socket.gethostname()
+        with silent(), among(Batch(parcel.runs, parcel.agreed(host))) as batch:
             run = _simulated(scenario, strategy, seed, replication, parcel.engine)
         stage = "summarising"
         summary = {str(name): float(value) for name, value in run.summary.items()}
         found, struck = _found(run)
-        return Outcome(summary, run.digest, perf_counter() - start, code=code, findings=found, struck=struck)
+        return Outcome(
+            summary,
+            run.digest,
+            perf_counter() - start,
+            code=code,
+            findings=found,
+            struck=struck,
+            host=host,
+            agreed=batch.found,
+        )
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a failing run must not take the finished ones with it
         return failed(stage, error, perf_counter() - start, code)
 

@@ -11,10 +11,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special
 
 from simtx.errors import ScenarioError
-from simtx.metrics.intervals import Interval, check_confidence
+from simtx.metrics.intervals import Interval, check_confidence, t_quantile
 
 
 def controlled(
@@ -56,6 +55,6 @@ def controlled(
     left = y - design @ found
     inverse = np.linalg.inv(design.T @ design)
     error = math.sqrt(float(left @ left) / (n - q - 1) * float(inverse[0, 0]))
-    half = float(special.stdtrit(n - q - 1, 0.5 + confidence / 2)) * error
+    half = t_quantile(n - q - 1, 0.5 + confidence / 2) * error
     mean = float(found[0])
     return Interval(mean, mean - half, mean + half, n, f"Student t, {q} control variate{'s' if q > 1 else ''}")

@@ -24,7 +24,6 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from simtx.errors import ScenarioError
 
@@ -151,6 +150,13 @@ def intervals(groups: Sequence[Iterable[float]], confidence: float = 0.95, *, ki
     return [one for one in found if one is not None]
 
 
+def t_quantile(degrees: float, share: float) -> float:
+    """Quantile of Student's t; scipy is loaded when one is asked for first: processes that only play runs need none."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, share))
+
+
 def bounds(numbers: Floats, confidence: float, kind: Kind = "real") -> tuple[Floats, Floats, Floats]:
     """Means and ends along the last axis of an array of finite numbers, not yet cut at the limits of a range.
 
@@ -164,7 +170,7 @@ def bounds(numbers: Floats, confidence: float, kind: Kind = "real") -> tuple[Flo
     centred = numbers - mean[..., None]
     variance = np.mean(centred**2, axis=-1)
     spread = np.sqrt(variance * n / (n - 1))
-    quantile = float(special.stdtrit(n - 1, 0.5 + confidence / 2))
+    quantile = t_quantile(n - 1, 0.5 + confidence / 2)
     strength = _STRENGTH[kind]
     if n < 3 or not strength:
         half = quantile * spread / math.sqrt(n)

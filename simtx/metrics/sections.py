@@ -16,12 +16,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from scipy import special
 
 from simtx.errors import ScenarioError
 from simtx.metrics.censored import mean as censored_mean
 from simtx.metrics.censored import quantile as censored_quantile
-from simtx.metrics.intervals import Floats, Interval, check_confidence
+from simtx.metrics.intervals import Floats, Interval, check_confidence, t_quantile
 
 SECTIONS: Final = 10
 CLUSTERS: Final = 100
@@ -71,7 +70,7 @@ def section_interval(
     if not np.isfinite(parts).all():
         return Interval(whole, math.nan, math.nan, SECTIONS, TOO_SHORT, int(np.isinf(parts).sum()))
     error = math.sqrt(float(np.sum((parts - whole) ** 2)) / (SECTIONS - 1) / SECTIONS)
-    half = float(special.stdtrit(SECTIONS - 1, 0.5 + confidence / 2)) * error
+    half = t_quantile(SECTIONS - 1, 0.5 + confidence / 2) * error
     return Interval(whole, whole - half, whole + half, SECTIONS, METHOD)
 
 
@@ -119,5 +118,5 @@ def pooled_ratio(
     parts = np.array([log_ratio(group) for group in groups])
     n = len(groups)
     error = math.sqrt(float(np.sum((parts - whole) ** 2)) / (n - 1) / n)  # NaN if one of them is
-    half = float(special.stdtrit(n - 1, 0.5 + confidence / 2)) * error
+    half = t_quantile(n - 1, 0.5 + confidence / 2) * error
     return Interval(math.exp(whole), math.exp(whole - half), math.exp(whole + half), n, POOLED)

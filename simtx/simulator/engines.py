@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from simtx.engine import DIFFER, NotCompiled, Unavailable, load_library
@@ -19,12 +22,47 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 WORTH: Final = 2000
-"""Transactions from which on learning the automata is worth its time."""
+"""Transactions of a single run from which on learning the automata is worth its time."""
+EACH: Final = 300
+"""Transactions below which an interpreted run is as quick as a compiled one whose agreement is shown already."""
 MATTERS: Final = 50_000
 """Transactions from which on a run says by itself that it was interpreted."""
 
 _SAMPLE: Final = 100  # transactions of the run in which the two engines have to agree
 _SMALL: Final = f"it has fewer than {WORTH:,} transactions"
+
+@dataclasses.dataclass
+class Batch:
+    """What is known of a run because others of its kind are played, too: of the same scenario and strategy, with other random numbers.
+
+    Attributes:
+        runs: How many there are of them: what is learned for one is learned for all.
+        agreed: By the fingerprint of a scenario: what another process has found when both engines played its first transactions; empty: they agree.
+        found: The same, of what was played in this batch.
+    """
+
+    runs: int = 1
+    agreed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    found: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+_batch: ContextVar[Batch | None] = ContextVar("batch", default=None)
+
+
+@contextmanager
+def among(batch: Batch) -> Iterator[Batch]:
+    """Runs that are played inside this block belong to a batch, all with the same strategy."""
+    token = _batch.set(batch)
+    try:
+        yield batch
+    finally:
+        _batch.reset(token)
+
+
+def worth_learning(scenario: Scenario) -> bool:
+    """Whether a run, with those of its batch, is long enough for the compiled engine to be the quicker one."""
+    batch = _batch.get() or Batch()
+    return (scenario.expected_transactions() - EACH) * batch.runs >= WORTH - EACH
 
 
 def wanted(engine: Engine | None) -> Engine:
@@ -64,7 +102,7 @@ def interpreted_because(
         reason = "an event log is recorded"
     elif processes:
         reason = "SimPy processes run beside it"
-    elif engine == "auto" and scenario.expected_transactions() < WORTH:
+    elif engine == "auto" and not worth_learning(scenario):
         return _SMALL
     reason = reason or why_interpreted(scenario, strategy) or _unavailable()
     if not reason and engine == "auto":
@@ -101,26 +139,34 @@ def _unavailable() -> str:
 
 
 def _disagreement(scenario: Scenario, strategy: Strategy, *, seed: int, replication: int) -> str:
-    """Why the compiled engine is not trusted with this scenario under this strategy: both play its first transactions, once in a process."""
+    """Why the compiled engine is not trusted with this scenario under this strategy: both play its first transactions, once in a process or a batch."""
     known = memory(scenario).agreed
     key = (type(strategy), repr(strategy))
     if key not in known:
-        short = dataclasses.replace(
-            scenario, run=dataclasses.replace(scenario.run, transactions=_SAMPLE, duration=None, warmup=0.0)
-        )
-        try:
-            fast = CompiledWorld(short, strategy, seed=seed, replication=replication)
-            fast.play()
-        except NotCompiled as reason:
-            known[key] = str(reason)
-        else:
-            reference = World(short, strategy, seed=seed, replication=replication, traced=False)
-            reference.play()
-            part = difference(reference.data(), fast.data())
-            fast.release()
-            memory(scenario).learners.update(memory(short).learners)
-            known[key] = f"{DIFFER} in {part}; please report it" if part else ""
+        batch, fingerprint = _batch.get() or Batch(), scenario.fingerprint
+        found = batch.agreed.get(fingerprint)
+        if found is None:
+            found = _compared(scenario, strategy, seed=seed, replication=replication)
+        known[key] = batch.found[fingerprint] = found
     return known[key]
+
+
+def _compared(scenario: Scenario, strategy: Strategy, *, seed: int, replication: int) -> str:
+    """What of the first transactions of a run differs between the two engines, or why one cannot play them; empty if they agree."""
+    short = dataclasses.replace(
+        scenario, run=dataclasses.replace(scenario.run, transactions=_SAMPLE, duration=None, warmup=0.0)
+    )
+    try:
+        fast = CompiledWorld(short, strategy, seed=seed, replication=replication)
+        fast.play()
+    except NotCompiled as reason:
+        return str(reason)
+    reference = World(short, strategy, seed=seed, replication=replication, traced=False)
+    reference.play()
+    part = difference(reference.data(), fast.data())
+    fast.release()
+    memory(scenario).learners.update(memory(short).learners)
+    return f"{DIFFER} in {part}; please report it" if part else ""
 
 
 def difference(one: RunData, other: RunData) -> str:

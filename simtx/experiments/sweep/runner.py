@@ -30,6 +30,7 @@ from simtx.progress import Bar, progress_bar
 
 INTERRUPTED: Final = "interrupted"
 _LOOK: Final = 0.25  # seconds between two looks at what another process is playing
+_TOGETHER: Final = 16  # cells and strategies of which each plays a first run before the others of them
 _FLUSH: Final = 2000  # finished runs after which figures move to a file
 
 
@@ -62,6 +63,7 @@ class Runner:
     _queue: deque[tuple[Wanted, Row]] = field(default_factory=deque)
     _elsewhere: dict[str, tuple[Wanted, Row]] = field(default_factory=dict)
     _parcels: dict[tuple[int, str], Parcel] = field(default_factory=dict)
+    _counts: Counter[tuple[int, str]] = field(default_factory=Counter)
     _played: int = 0
     _failed: int = 0
 
@@ -77,7 +79,8 @@ class Runner:
             ScenarioError: The store cannot be written to.
             RunFailed: The executor is broken for good, or its workers have other code.
         """
-        self._queue.extend(self.runs)
+        self._queue.extend(_in_turn(self.runs))
+        self._counts.update((row.cell, row.strategy) for _, row in self.runs)
         self._equal.update(before)
         for (cell, label, error), count in before.items():
             self._judge(cell, label, error, count)
@@ -123,7 +126,10 @@ class Runner:
                 self._parcels.clear()
             one = self.study.cells[cell]
             self._parcels[cell, label] = Parcel(
-                self.study.scenario_of(cell), self.study.variant(one, label)[0], self.engine
+                self.study.scenario_of(cell),
+                self.study.variant(one, label)[0],
+                self.engine,
+                self._counts[cell, label],
             )
         return self._parcels[cell, label]
 
@@ -164,6 +170,8 @@ class Runner:
             outcome = failed("worker" if type(result).__name__ == "WorkerDied" else "sending", result)
         else:
             outcome = result
+            if (row.cell, row.strategy) in self._parcels:
+                self._parcels[row.cell, row.strategy].note(outcome)
         self._check_code(outcome)
         command = self.study.command(row) if outcome.stage else ""
         self.store.ledger.finish(wanted.key, outcome, attempts=call.attempts, command=command)
@@ -198,6 +206,23 @@ class Runner:
         if self._failed:
             bar.say(note=f"{self._failed} failed")
         bar.to(self._played)
+
+
+def _in_turn(runs: Sequence[tuple[Wanted, Row]]) -> Iterator[tuple[Wanted, Row]]:
+    """The order in which runs are played: some cells and strategies after others, and of these first one replication of each.
+
+    What the first run of a cell and strategy finds out can then be told to the others (`Parcel.note`), whichever process plays them.
+    """
+    groups: dict[tuple[int, str], deque[tuple[Wanted, Row]]] = {}
+    for one in runs:
+        groups.setdefault((one[1].cell, one[1].strategy), deque()).append(one)
+    waiting = list(groups.values())
+    for start in range(0, len(waiting), _TOGETHER):
+        block = waiting[start : start + _TOGETHER]
+        for group in block:
+            yield group.popleft()
+        for group in block:
+            yield from group
 
 
 def _here() -> str:
