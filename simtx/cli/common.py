@@ -65,6 +65,19 @@ def engine_named(name: str | None) -> Engine | None:
     raise ScenarioError(f"there is no engine '{name}'; {hint(name, ENGINES)}", "--engine")
 
 
+@contextmanager
+def played_by(name: str | None) -> Iterator[None]:
+    """What is simulated in this process inside this block is played by the engine that an option names.
+
+    Raises:
+        ScenarioError: There is no such engine.
+    """
+    from simtx.simulator.engines import preferring
+
+    with preferring(engine_named(name)):
+        yield
+
+
 def load(name: str, changes: Sequence[str]) -> Scenario:
     """A scenario by name or path, with ``key=value`` changes; its warnings go to standard error."""
     from simtx.scenario import load as load_scenario

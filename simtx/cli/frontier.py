@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from simtx.cli.common import ChangeOption, JsonOption
+from simtx.cli.common import ChangeOption, EngineOption, JsonOption
 
 
 def frontier(
@@ -31,6 +31,7 @@ def frontier(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
     change: ChangeOption = None,
     store: Annotated[Path | None, typer.Option(help="The results folder; default: that of the file.")] = None,
+    engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find where the winner changes: a map with an undecided zone over two parameters, the flip point with its interval over one.
@@ -41,7 +42,7 @@ def frontier(
     import matplotlib as mpl
 
     import simtx
-    from simtx.cli.common import changed, go_on, print_json, save_picture, writing
+    from simtx.cli.common import changed, engine_named, go_on, print_json, save_picture, writing
     from simtx.experiments.sweep.experiment import load_experiment
     from simtx.experiments.sweep.kept import FRONTIER
     from simtx.metrics.figures import ranking
@@ -51,12 +52,12 @@ def frontier(
     arguments: dict[str, Any] = {**chosen.arguments, "name": f"{chosen.arguments['name']}{FRONTIER}"}
     arguments["replications"] = replications or arguments["replications"]
     arguments["store"] = store or arguments["store"]
-    progress = False if json else None
+    options: dict[str, Any] = {"workers": workers, "progress": False if json else None, "engine": engine_named(engine)}
     if between is not None:
         arguments["strategies"] = _named(between, arguments["strategies"])
     if not isinstance(arguments["over"], Path):  # of a table only the sweep knows the columns
         _check_axes((x, y), list(arguments["over"]))
-    runs = simtx.sweep(chosen.scenario, **arguments, workers=workers, progress=progress)
+    runs = simtx.sweep(chosen.scenario, **arguments, **options)
     if runs.stopped.startswith("interrupted"):
         go_on()
     try:
@@ -67,8 +68,7 @@ def frontier(
             budget=budget,
             undecided_area=_share(undecided),
             at=changed(at or (), "--at", "rtt=5ms"),
-            workers=workers,
-            progress=progress,
+            **options,
         )
     except KeyboardInterrupt:  # at its first sites: there is no map yet
         go_on()

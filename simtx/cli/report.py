@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from simtx.cli.common import EngineOption
 from simtx.errors import ScenarioError
 
 if TYPE_CHECKING:
+    from simtx.engine.choices import Engine
     from simtx.experiments.sweep import Sweep
 
 
@@ -55,6 +57,7 @@ def report(
         list[str] | None,
         typer.Option("--at", metavar="NAME=VALUE", help="Of a sweep: the cell that is shown in detail."),
     ] = None,
+    engine: EngineOption = None,
 ) -> None:
     """Write a report of saved results: one HTML page that needs nothing else, a decision record, and a CSV file.
 
@@ -63,12 +66,13 @@ def report(
     import matplotlib as mpl
 
     import simtx
-    from simtx.cli.common import changed, warn
+    from simtx.cli.common import changed, engine_named, played_by, warn
     from simtx.experiments.compare import of_run
     from simtx.metrics.run import Run
     from simtx.report.review.pdf import browser
     from simtx.report.review.report import report as write
 
+    player = engine_named(engine)
     if pdf:
         browser()  # before anything takes time
     mpl.use("agg")
@@ -81,21 +85,22 @@ def report(
     if not is_sweep and (frontier or at):
         raise ScenarioError("is for the results folder of a sweep", "--frontier" if frontier else "--at")
     verdicts = {name: simtx.verify(one) for name, one in _objects(result).items()} if verify else {}
-    found = _frontier(result, frontier, by, budget) if frontier else None
-    written = write(
-        result,
-        out,
-        by=by,
-        where=where,
-        since=since,
-        template=template,
-        pdf=pdf,
-        runs=runs,
-        verdicts=verdicts,
-        frontier=found,
-        at=changed(at) if at else None,
-        known=known,
-    )
+    found = _frontier(result, frontier, by, budget, player) if frontier else None
+    with played_by(engine):
+        written = write(
+            result,
+            out,
+            by=by,
+            where=where,
+            since=since,
+            template=template,
+            pdf=pdf,
+            runs=runs,
+            verdicts=verdicts,
+            frontier=found,
+            at=changed(at) if at else None,
+            known=known,
+        )
     statement = written.review.statement
     typer.echo(statement.sentence)
     typer.echo(f"{statement.certainty}\nwritten: {', '.join(str(path) for path in written.files)}")
@@ -110,14 +115,14 @@ def _objects(result: Any) -> dict[str, Any]:
     return {label: one for label, one in known.items() if not isinstance(one, StoredStrategy)}
 
 
-def _frontier(sweep: Sweep, axes: str, by: str, budget: int) -> Any:
+def _frontier(sweep: Sweep, axes: str, by: str, budget: int, engine: Engine | None) -> Any:
     from simtx.cli.common import go_on
     from simtx.experiments.sweep.kept import FRONTIER
 
     x, _, y = (one.strip() for one in axes.partition(","))
     try:
         apart = f"{sweep.settings.name}{FRONTIER}"  # the table of the sweep itself stays what it is
-        found = sweep.frontier(x, y or None, by, budget=budget, name=apart)
+        found = sweep.frontier(x, y or None, by, budget=budget, name=apart, engine=engine)
     except KeyboardInterrupt:  # at its first sites
         go_on()
     if found.stopped == "interrupted":  # no page is made of half a search

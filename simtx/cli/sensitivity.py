@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from simtx.cli.common import ChangeOption, JsonOption
+from simtx.cli.common import ChangeOption, EngineOption, JsonOption
 
 
 def sensitivity(
@@ -31,17 +31,19 @@ def sensitivity(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
     change: ChangeOption = None,
     store: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
+    engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
     """Vary what is not known, under common random numbers: what the answer depends on, and which assumption flips it."""
     import matplotlib as mpl
 
-    from simtx.cli.common import changed, go_on, load, print_json, save_picture, writing
+    from simtx.cli.common import changed, engine_named, go_on, load, print_json, save_picture, writing
     from simtx.errors import ScenarioError
     from simtx.experiments.sensitivity import sensitivity as study
 
     chosen = load(scenario, change or ())
     wanted: Any = method
+    player = engine_named(engine)
     factors = changed(factor, "--factor", "workload.rate=20%") if factor else None
     try:
         found = study(
@@ -56,6 +58,7 @@ def sensitivity(
             store=store,
             workers=workers,
             progress=False if json else None,
+            engine=player,
         )
     except KeyboardInterrupt:
         go_on()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import JsonOption
+from simtx.cli.common import EngineOption, JsonOption
 
 
 def story(
@@ -16,11 +16,12 @@ def story(
     out: Annotated[
         Path | None, typer.Option(metavar="PICTURE", help="Draw it into this file: .png, .svg or .pdf.")
     ] = None,
+    engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
     """Play a failure story: a table, its lesson, and what the runs show. Exit code 1: the runs do not show what the story says."""
     import simtx
-    from simtx.cli.common import draw, drawable, print_json
+    from simtx.cli.common import draw, drawable, played_by, print_json
     from simtx.errors import ScenarioError
 
     if name is None:
@@ -37,7 +38,8 @@ def story(
     chosen = simtx.story(name)
     if out is not None:
         drawable(out, "--out")
-    told = chosen.run(seed)
+    with played_by(engine):
+        told = chosen.run(seed)
     if json:
         print_json(
             {

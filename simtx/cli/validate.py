@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import BrokerOption, JsonOption, StoreOption, StrategyArgument
+from simtx.cli.common import BrokerOption, EngineOption, JsonOption, StoreOption, StrategyArgument
 
 
 def validate(
@@ -37,6 +37,7 @@ def validate(
             help="Folder for the raw runs; default: simtx-validate-SCENARIO-STRATEGY-STORE, with a number behind it if that is there."
         ),
     ] = None,
+    engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
     """Calibrate at low load, predict, execute at several loads and under a failure, and compare.
@@ -46,16 +47,17 @@ def validate(
     import matplotlib as mpl
 
     import simtx
-    from simtx.cli.common import folder, fresh, print_json, writing
+    from simtx.cli.common import engine_named, folder, fresh, played_by, print_json, writing
     from simtx.cli.common import load as load_scenario
     from simtx.protocols import strategy as resolve
     from simtx.reference.addresses import without_password
 
+    engine_named(engine)  # before anything is made
     chosen = load_scenario(scenario, change or ())
     played = resolve(strategy, chosen.policies)
     kind = store if "://" not in store else "postgres"
     target = folder(out or fresh(f"simtx-validate-{chosen.name}-{played.name}-{kind}"))
-    with writing(target):
+    with writing(target), played_by(engine):
         validation = simtx.validate(
             chosen,
             played,

@@ -31,6 +31,7 @@ MATTERS: Final = 50_000
 _SAMPLE: Final = 100  # transactions of the run in which the two engines have to agree
 _SMALL: Final = f"it has fewer than {WORTH:,} transactions"
 
+
 @dataclasses.dataclass
 class Batch:
     """What is known of a run because others of its kind are played, too: of the same scenario and strategy, with other random numbers.
@@ -65,12 +66,26 @@ def worth_learning(scenario: Scenario) -> bool:
     return (scenario.expected_transactions() - EACH) * batch.runs >= WORTH - EACH
 
 
+_preferred: ContextVar[Engine | None] = ContextVar("preferred", default=None)
+
+
+@contextmanager
+def preferring(engine: Engine | None) -> Iterator[None]:
+    """Runs of this process that say nothing else are played by this engine inside this block; None: by the usual one."""
+    token = _preferred.set(engine)
+    try:
+        yield
+    finally:
+        _preferred.reset(token)
+
+
 def wanted(engine: Engine | None) -> Engine:
-    """The engine that was asked for: by argument, by the environment variable ``SIMTX_ENGINE``, or ``auto``.
+    """The engine that was asked for: by argument, by `preferring`, by the environment variable ``SIMTX_ENGINE``, or ``auto``.
 
     Raises:
         ScenarioError: The variable says something else.
     """
+    engine = engine or _preferred.get()
     if engine is not None:
         return engine
     named = os.environ.get("SIMTX_ENGINE", "auto")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import copy
 import subprocess
 import sys
 
@@ -14,6 +14,7 @@ from simtx.experiments.work import Parcel, play
 from simtx.protocols import strategy
 from simtx.simulator import engines
 from simtx.simulator.engines import Batch, among
+from simtx.simulator.remembered import memory
 
 
 @pytest.fixture
@@ -62,17 +63,18 @@ def test_what_one_process_has_found_about_the_engines_is_not_found_out_again_on_
         return known(scenario, *given, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engines, "_compared", counted)
-    monkeypatch.setattr(engines, "_agreed", {})
-    first = play(pickle.loads(pickle.dumps(sent)), 1, 0)
+    forgotten = memory(sent.open()[0]).agreed.clear
+    forgotten()
+    first = play(copy.copy(sent), 1, 0)
     assert (first.error, len(compared)) == ("", 1)
     sent.note(first)
-    engines._agreed.clear()  # as in another process
-    assert play(pickle.loads(pickle.dumps(sent)), 1, 1).error == ""
+    forgotten()  # as in another process
+    assert play(copy.copy(sent), 1, 1).error == ""
     assert len(compared) == 1
-    engines._agreed.clear()
+    forgotten()
     sent = parcel(runs=20)
     sent.note(first._replace(host="another machine"))
-    assert play(pickle.loads(pickle.dumps(sent)), 1, 1).error == ""
+    assert play(copy.copy(sent), 1, 1).error == ""
     assert len(compared) == 2
 
 
