@@ -191,6 +191,8 @@ class Ledger:
         """
         try:
             yield
+        except UnicodeDecodeError as error:
+            raise self.damaged(str(error)) from None
         except sqlite3.DatabaseError as error:
             text = str(error)
             if "full" in text or "disk I/O" in text:
@@ -200,6 +202,46 @@ class Ledger:
             elif "locked" in text or "busy" in text:
                 text = f"{text}: another process has been writing for {_PATIENCE:g} s"
             raise ScenarioError(text, str(self.path)) from None
+
+    def damaged(self, why: str) -> ScenarioError:
+        """SQLite reads it, and what is in it was not written by us."""
+        return ScenarioError(
+            f"is damaged ({why}); restore it, or choose another folder for the results", str(self.path)
+        )
+
+    def _read(self, text: Any, kind: type) -> Any:
+        """What was written as JSON.
+
+        Raises:
+            ScenarioError: It was not.
+        """
+        try:
+            found = json.loads(text)
+        except (ValueError, TypeError):
+            found = None
+        if not isinstance(found, kind):
+            raise self.damaged(f"{text!r:.40} is no JSON of a {kind.__name__}")
+        return found
+
+    def values(self, figures: Any, count: int) -> list[float]:
+        """The figures of a run that are in no file yet.
+
+        Args:
+            figures: As they are in the ledger.
+            count: How many there have to be.
+
+        Raises:
+            ScenarioError: They are not those of a run.
+        """
+        try:
+            found = [float(value) for value in self._read(figures, list)]
+        except (ValueError, TypeError, OverflowError) as error:
+            if isinstance(error, ScenarioError):
+                raise
+            found = []
+        if len(found) != count:
+            raise self.damaged(f"a run has no {count} figures")
+        return found
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -241,12 +283,13 @@ class Ledger:
         """The parts of this code, by name."""
         with self._told():
             row = self._db.execute("SELECT modules FROM codes WHERE code = ?", (code,)).fetchone()
-        return dict(json.loads(row[0])) if row else {}
+        return dict(self._read(row[0], dict)) if row else {}
 
     def metrics(self) -> dict[int, list[str]]:
         """Names of the metrics of runs, in order, by number."""
         with self._told():
-            return {number: json.loads(names) for number, names in self._db.execute("SELECT id, names FROM metrics")}
+            rows = self._db.execute("SELECT id, names FROM metrics").fetchall()
+        return {number: self._read(names, list) for number, names in rows}
 
     def timings(self) -> list[tuple[str, float, float]]:
         """Strategy, expected transactions and seconds of runs that are done, the last thousands of them."""
@@ -291,7 +334,7 @@ class Ledger:
         query = "SELECT memo, scenario, size, warnings FROM cells WHERE memo IN (SELECT value FROM json_each(?))"
         with self._told():
             rows = self._db.execute(query, (json.dumps(list(keys)),)).fetchall()
-        return {memo: (scenario, size, json.loads(warnings)) for memo, scenario, size, warnings in rows}
+        return {memo: (scenario, size, self._read(warnings, list)) for memo, scenario, size, warnings in rows}
 
     # --- writing ----------------------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ is written under another name and renamed when it is whole. Numbers of files are
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import time
@@ -84,7 +83,7 @@ class Store:
         small = small if len(small) >= _MANY else []
         path = self._part(part)
         try:
-            table = _table(rows, self.ledger.metrics())
+            table = self._table(rows, self.ledger.metrics())
             if small:
                 table = _joined([self._read([number]) for number in small] + [table])
             with self._told(path):
@@ -178,7 +177,7 @@ class Store:
         finished = [one for key in keys if (one := entries.get(key)) is not None and one.has_figures]
         columns = list(
             dict.fromkeys(
-                name for number in dict.fromkeys(one.metrics for one in finished) for name in names[number or 0]
+                name for number in dict.fromkeys(one.metrics for one in finished) for name in self._named(names, number)
             )
         )
         parts = sorted({one.part for one in finished if one.part is not None})
@@ -192,10 +191,38 @@ class Store:
             )
         for number in sorted({one.metrics or 0 for one in finished if one.figures is not None}):
             ours = [one for one in finished if one.figures is not None and one.metrics == number]
-            values = [json.loads(one.figures or "[]") for one in ours]
+            values = [self.ledger.values(one.figures, len(names[number])) for one in ours]
             frames.append(pd.DataFrame(values, index=[one.key for one in ours], columns=names[number], dtype=float))
         whole = pd.concat(frames) if frames else pd.DataFrame(index=pd.Index([], dtype=object))
         return whole[~whole.index.duplicated()].reindex(index=[one.key for one in finished], columns=columns)
+
+    def _named(self, names: Mapping[int, Sequence[str]], number: int | None) -> Sequence[str]:
+        """The metrics of a run.
+
+        Raises:
+            ScenarioError: The ledger does not know them.
+        """
+        if number is None or number not in names:
+            raise self.ledger.damaged("a run has metrics without names")
+        return names[number]
+
+    def _table(self, rows: Sequence[tuple[Any, ...]], names: Mapping[int, Sequence[str]]) -> pa.Table:
+        """Runs of the ledger as a table.
+
+        Raises:
+            ScenarioError: Figures are not those of a run.
+        """
+        import pyarrow as pa
+
+        tables = []
+        for number in dict.fromkeys(row[7] for row in rows):
+            ours, metrics = [row for row in rows if row[7] == number], self._named(names, number)
+            values = np.array([self.ledger.values(row[8], len(metrics)) for row in ours], dtype=float)
+            values = values.reshape(len(ours), len(metrics))
+            columns: dict[str, Any] = {name: [row[index] for row in ours] for index, name in enumerate(_INFORMATION)}
+            columns |= {name: values[:, index] for index, name in enumerate(metrics)}
+            tables.append(pa.table(columns))
+        return _joined(tables)
 
     def _read(self, parts: Sequence[int]) -> pa.Table:
         return _joined([_table_of(self._part(part)) for part in parts])
@@ -233,20 +260,6 @@ def _damaged(path: Path, why: str) -> ScenarioError:
         f"is damaged ({why}); restore it, or remove it and ask for the sweep again, which plays its runs again",
         str(path),
     )
-
-
-def _table(rows: Sequence[tuple[Any, ...]], names: Mapping[int, Sequence[str]]) -> pa.Table:
-    """Runs of the ledger as a table."""
-    import pyarrow as pa
-
-    tables = []
-    for number in dict.fromkeys(row[7] for row in rows):
-        ours = [row for row in rows if row[7] == number]
-        values = np.array([json.loads(row[8]) for row in ours], dtype=float).reshape(len(ours), len(names[number]))
-        columns: dict[str, Any] = {name: [row[index] for row in ours] for index, name in enumerate(_INFORMATION)}
-        columns |= {name: values[:, index] for index, name in enumerate(names[number])}
-        tables.append(pa.table(columns))
-    return _joined(tables)
 
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:
