@@ -45,6 +45,7 @@ TIME: Final = frozenset(
         "fractured_reads_per_million",
         "stale_reads_per_million",
         "utilisation_max",
+        "process_utilisation_max",
     )
 )
 """Weighted by the share of the time."""

@@ -288,7 +288,7 @@ def kind_of(metric: str) -> Kind:
     """What kind of number a metric is, by the unit at the end of its name; a name without a known unit counts as a real number."""
     if metric in _COUNTS or metric.endswith("_count"):
         return "count"
-    if metric.endswith("_share") or metric == "utilisation_max":
+    if metric.endswith("_share") or metric in ("utilisation_max", "process_utilisation_max"):
         return "share"
     endings = ("_ms", "_s", "_seconds", "_transaction", "_million", "_mean", "_peak")
     return "positive" if metric.endswith(endings) else "real"

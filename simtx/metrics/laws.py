@@ -9,7 +9,7 @@ figures; `Run.warnings` and `Comparison.warnings` show them.
   too short for what it holds.
 - ``flow``: every transaction that clients have asked for is there once, and is decided or open.
 - ``censored``: more than 1 % had not ended when they were last looked at.
-- ``capacity``: workers, a serial log device, or the most popular key are in use for 90 % of the time or more, or would be.
+- ``capacity``: workers, a serial log device, the process of a node on a host, or the most popular key are in use for 90 % of the time or more, or would be.
 - ``start``: what was measured begins before a steady state (MSER-5, `simtx.metrics.warmup`).
 - ``quantile``: fewer than ten observations lie beyond a quantile.
 - ``fault``: a fault of the scenario has never struck.
@@ -323,6 +323,13 @@ def capacity(scenario: Scenario, data: RunData, stations: Stations, window: floa
                 "capacity",
                 f"log of {name}",
                 f"near capacity: the log device of {name}, one flush a record, is busy {busy:.0%} of the time; {_NEAR}",
+            )
+    for name, busy in stations.processes.items():
+        if busy >= FULL:
+            yield Finding(
+                "capacity",
+                f"process of {name}",
+                f"near capacity: the process of {name} has something to do {busy:.0%} of the time, waiting for a core included; {_NEAR}",
             )
     arrival = np.asarray(data.columns["arrival_s"], dtype=float)
     rate = float(((arrival >= data.warmup) & (arrival <= data.horizon)).sum()) / window

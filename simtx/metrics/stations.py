@@ -115,6 +115,7 @@ class Stations:
         waits: Local transactions that wait for row locks.
         locks: Row locks.
         logs: Busy share of each log device that makes one flush a record (``serial``), the hub's included; a real disk does not tell.
+        processes: Share of the time in which the process of each node on a host has something to do, the time that it waits for a core included.
     """
 
     arrivals: int
@@ -124,3 +125,4 @@ class Stations:
     waits: Mapping[str, Counts] = field(default_factory=dict)
     locks: Mapping[str, Locks] = field(default_factory=dict)
     logs: Mapping[str, float] = field(default_factory=dict)
+    processes: Mapping[str, float] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from simtx.scenario.distributions import (
     ShiftedLognormal,
     Uniform,
 )
-from simtx.scenario.infrastructure import Broker, CommonMode, Hub, Link, Log, Network, Service, Store
+from simtx.scenario.infrastructure import Broker, CommonMode, HostSpec, Hub, Link, Log, Network, Service, Store
 from simtx.scenario.load import from_dict, load, names, scenarios, titles
 from simtx.scenario.model import Clients, Fault, Invariant, RunPlan, Scenario, Trigger, Workload
 
@@ -29,6 +29,7 @@ __all__ = [
     "Erlang",
     "Exponential",
     "Fault",
+    "HostSpec",
     "Hub",
     "Hyperexponential",
     "Invariant",

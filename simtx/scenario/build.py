@@ -13,7 +13,7 @@ from simtx.scenario.business import OperationSpec, Parameter, StepSpec, Transact
 from simtx.scenario.catalog import LOCAL, canonical, region, regions
 from simtx.scenario.distributions import Distribution
 from simtx.scenario.fault_kinds import FAULT_KINDS, FaultKind
-from simtx.scenario.infrastructure import Broker, CommonMode, Link, Log, Network, Service, Store
+from simtx.scenario.infrastructure import Broker, CommonMode, HostSpec, Link, Log, Network, Service, Store
 from simtx.scenario.model import Clients, Fault, Invariant, RunPlan, Trigger, Workload
 
 Zones = Mapping[str, str]
@@ -109,6 +109,25 @@ def network(file: schema.NetworkFile, placed: Zones) -> Network:
 def common_mode(file: schema.CommonModeFile | None) -> CommonMode | None:
     """How far nodes are slow at the same time."""
     return None if file is None else CommonMode(file.links, file.writes, file.memory)
+
+
+def hosts(files: Mapping[str, schema.HostFile], placed: Zones) -> dict[str, HostSpec]:
+    """Machines by name, with ``*`` resolved to the nodes that are on no other one."""
+    named = {node for file in files.values() for node in file.nodes}
+    rest = tuple(node for node in (*placed, CLIENT) if node not in named)
+    return {
+        name: HostSpec(
+            cores=file.cores,
+            speed=file.speed,
+            nodes=tuple(dict.fromkeys(one for node in file.nodes for one in (rest if node == "*" else (node,)))),
+            neighbours=file.neighbours,
+            parallel=file.parallel,
+            event=file.event,
+            effect=file.effect,
+            transaction=file.transaction,
+        )
+        for name, file in files.items()
+    }
 
 
 def broker(file: schema.BrokerFile, zone: str) -> Broker:

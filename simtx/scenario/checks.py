@@ -43,6 +43,7 @@ def problems(
         (services, ()),
         (zones, (("network",),)),
         (broker, ()),
+        (hosts, ()),
         (steps.parameters, ()),
         (steps.steps, ()),
         (steps.step_kinds, (("transaction", "steps"),)),
@@ -92,6 +93,26 @@ def broker(file: schema.ScenarioFile) -> Iterator[Problem]:
             ("broker", "deduplication_after_restart"),
             'a broker that acks from memory loses its messages in a crash, and their ids with them; \'all\' needs ack = "quorum" or "fsync"',
         )
+
+
+def hosts(file: schema.ScenarioFile) -> Iterator[Problem]:
+    """Every node is on one host at most, and a host has nodes that exist."""
+    known = (*file.services, HUB, BROKER, CLIENT)
+    placed: dict[str, str] = {}
+    for name, host in file.hosts.items():
+        for index, node in enumerate(host.nodes):
+            path: Path = ("hosts", name, "nodes", index)
+            if node != "*" and node not in known:
+                yield path, f"{shown(node)} is no node; {hint(node, (*known, '*'))}"
+            elif node in placed:
+                what = "the rest of the nodes is" if node == "*" else f"'{node}' is"
+                yield path, f"{what} on host '{placed[node]}' already"
+            placed.setdefault(node, name)
+        if host.event == host.effect == host.transaction == 0:
+            yield (
+                ("hosts", name),
+                "takes no processor time for anything; give 'event', 'effect' or 'transaction' (`simtx calibrate` measures them)",
+            )
 
 
 def zones(file: schema.ScenarioFile) -> Iterator[Problem]:

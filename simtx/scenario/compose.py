@@ -129,6 +129,7 @@ def compose(
         run=build.run(file.run),
         deadlocks=file.deadlocks,
         common_mode=build.common_mode(file.common_mode),
+        hosts=build.hosts(file.hosts, placed),
         sources=sources,
         assumptions=assumptions,
         uncertainty=unsure,

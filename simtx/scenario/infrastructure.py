@@ -181,6 +181,34 @@ class Broker:
 
 
 @dataclass(frozen=True, slots=True)
+class HostSpec:
+    """A machine whose cores the processes of some nodes share.
+
+    A node is one process. What it has to do is done in the order in which it comes in; the cores go round among the processes that have something
+    to do (processor sharing). A node that is on no host has a processor of its own that takes no time.
+
+    Attributes:
+        cores: How many.
+        speed: What one second of processor time is divided by: 2 is a machine twice as fast.
+        nodes: Which processes are on it: services, ``hub``, ``broker``, ``client``.
+        neighbours: Processes of others that never rest; each competes as one of ours does.
+        parallel: Whether a process can use several cores at once; False: one at most, as with an interpreter's lock.
+        event: Processor time in seconds to handle a message, a timer, a delivery, a request, or the end of a forced write.
+        effect: Likewise, for each effect that the machine asks for: the process is busy with it before it takes up the next event.
+        transaction: Likewise, for a local transaction, beside its service time.
+    """
+
+    cores: int
+    speed: float
+    nodes: tuple[str, ...]
+    neighbours: int
+    parallel: bool
+    event: float
+    effect: float
+    transaction: float
+
+
+@dataclass(frozen=True, slots=True)
 class CommonMode:
     """How far nodes are slow at the same time: on one machine, behind one storage system, beside one noisy neighbour.
 

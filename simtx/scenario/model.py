@@ -17,7 +17,7 @@ from simtx.protocols.policies import Backoff, Policies
 from simtx.scenario.business import StepSpec, Transaction
 from simtx.scenario.distributions import Distribution, duration_text
 from simtx.scenario.fault_kinds import FaultKind
-from simtx.scenario.infrastructure import Broker, CommonMode, Hub, Network, Service
+from simtx.scenario.infrastructure import Broker, CommonMode, HostSpec, Hub, Network, Service
 from simtx.views import View, view
 
 if TYPE_CHECKING:
@@ -266,6 +266,7 @@ class Scenario:
         invariants: What has to hold.
         run: How long a run is.
         common_mode: How far nodes are slow at the same time; None: each by itself.
+        hosts: Machines whose cores nodes share, by name; a node on none has a processor of its own that takes no time.
         clients: What clients do when no answer comes.
         deadlocks: ``timeout`` (a lock wait ends by its timeout), ``detect`` (a cycle fails the one who closes it), ``wait-die`` (a
             younger transaction never waits for an older one).
@@ -291,6 +292,7 @@ class Scenario:
     run: RunPlan
     deadlocks: DeadlockRule
     common_mode: CommonMode | None = None
+    hosts: Mapping[str, HostSpec] = field(default_factory=dict)
     clients: Clients = field(default_factory=Clients)
     sources: Mapping[str, str] = field(default_factory=dict)
     assumptions: Mapping[str, Assumption] = field(default_factory=dict)

@@ -378,6 +378,26 @@ class CommonModeFile(Table):
     memory: Period = _field("Time after which e times less of the correlation is left.", 0.2)
 
 
+class HostFile(Table):
+    """A machine whose cores the processes of some nodes share. A node that is on no host has a processor of its own that takes no time."""
+
+    cores: Positive = _field("How many it has.", 1)
+    speed: Factor = _field("What processor times are divided by: 2 is a machine twice as fast.", 1.0)
+    nodes: list[str] = _field(
+        "The nodes that run on it: services, `hub`, `broker`, `client`; `*`: all that are on no other host.",
+        min_length=1,
+    )
+    neighbours: Whole = _field("Processes of others that never rest: noisy neighbours.", 0)
+    parallel: bool = _field(
+        "Whether a process can use several cores at once; `false`: one at most, as with an interpreter's lock.", False
+    )
+    event: Seconds = _field(
+        "Processor time to handle a message, a timer, a delivery, a request, or the end of a forced write.", 0.0
+    )
+    effect: Seconds = _field("Likewise, for each effect that the machine asks for.", 0.0)
+    transaction: Seconds = _field("Likewise, for a local transaction, beside its service time.", 0.0)
+
+
 class PoliciesFile(Table):
     """Timeouts and retries, for strategies without policies of their own."""
 
@@ -456,6 +476,10 @@ class ScenarioFile(Table):
     broker: BrokerFile = _field("The message broker.", default_factory=BrokerFile)
     common_mode: CommonModeFile | None = _field(
         "How far nodes are slow at the same time; absent: each by itself.", None
+    )
+    hosts: dict[str, HostFile] = _field(
+        "Machines whose cores nodes share, one `[hosts.NAME]` table each; absent: every node has a processor of its own that takes no time.",
+        default_factory=dict,
     )
     faults: list[FaultFile] = _field("What goes wrong, one `[[faults]]` table each.", default_factory=list)
     policies: PoliciesFile = _field("Timeouts and retries.", default_factory=PoliciesFile)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.scenario.business import OperationSpec, StepSpec
 from simtx.scenario.fault_kinds import FAULT_KINDS
+from simtx.scenario.infrastructure import HostSpec
 from simtx.scenario.model import Fault, Scenario, Workload
 from simtx.scenario.units import duration_text
 
@@ -78,6 +79,7 @@ def sections(scenario: Scenario) -> list[Section]:
         ),
         ("network", _network_text(scenario)),
         *_common_mode(scenario),
+        *(("host", f"{name}: {_host_text(host)}") for name, host in scenario.hosts.items()),
         ("deadlocks", scenario.deadlocks),
         *(("fault", fault_text(fault)) for fault in scenario.faults),
         *(("invariant", f"{i.name}: {i.kind}{f' ({i.unit})' if i.unit else ''}") for i in scenario.invariants),
@@ -222,6 +224,22 @@ def _network_text(scenario: Scenario) -> str:
     shown = f"one-way latency {duration_text(min(means))} to {duration_text(max(means))} on average"
     chances = [(name, getattr(network, name)) for name in ("loss", "duplication", "reorder") if getattr(network, name)]
     return ", ".join([shown, *(f"{name} {chance:g}" for name, chance in chances)])
+
+
+def _host_text(host: HostSpec) -> str:
+    cores = f"{host.cores} core{'s' if host.cores > 1 else ''}"
+    shared = f", {host.neighbours} neighbour{'s' if host.neighbours > 1 else ''}" if host.neighbours else ""
+    speed = f" of speed {host.speed:g}" if host.speed != 1 else ""
+    times = [
+        f"{duration_text(seconds)} {what}"
+        for seconds, what in (
+            (host.event, "an event"),
+            (host.effect, "an effect"),
+            (host.transaction, "a local transaction"),
+        )
+        if seconds
+    ]
+    return f"{cores}{speed} for {', '.join(host.nodes)}{shared}; processor time {', '.join(times)}"
 
 
 def _common_mode(scenario: Scenario) -> list[tuple[str, str]]:

@@ -68,6 +68,7 @@ class Broker:
         self._lanes: dict[tuple[str, int], deque[_Parcel]] = {}
         self._seen: dict[Message, float] = {}
         self._next = 0
+        self._process = world.processes.get(BROKER)
         self.up = True
         self.published = 0
         self.redelivered = 0
@@ -111,6 +112,12 @@ class Broker:
             publication.node.confirm((publication.actor, Done(publication.effect.tag, "failed")))
 
     def _receive(self, publication: _Publication) -> None:
+        if self.up and self._process is not None:
+            self._process.run(self._process.spec.event, self._taken, publication)
+        else:
+            self._taken(publication)
+
+    def _taken(self, publication: _Publication) -> None:
         if self.up:
             self._env.call_in(self._acknowledgement(publication.effect.message.tx), self._store, publication)
 
@@ -168,6 +175,8 @@ class Broker:
             if parcel.sent:
                 self._again(message)
             parcel.sent = True
+            if self._process is not None:
+                self._process.charge(self._process.spec.effect)
             self._link(BROKER, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
         parcel.timer = Token(parcel, "redelivery", self._redeliver)
         self._world.timers.start(parcel.timer, self._spec.redelivery)
@@ -233,6 +242,8 @@ class Broker:
     def crash(self) -> None:
         """Stop answering. Acked in memory only means: lost now, and so are the ids by which repetitions are known."""
         self.up = False
+        if self._process is not None:
+            self._process.crash()
         for parcel in list(self._parcels.values()):
             parcel.sent = False  # who had it before is not remembered
             if parcel.timer is not None:

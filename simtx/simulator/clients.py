@@ -64,6 +64,7 @@ class Clients:
         self.insists = scenario.clients.ask_again == "unanswered" and world.extras.recognises_requests
         self._jitter = world.by_transaction.uniform(CLIENT, "backoff-jitter")
         self.asked = 0
+        self._process = world.processes.get(CLIENT)
         self._served: set[int] = set()  # of a closed workload: users who have gone on before their patience was over
         self._arrivals: Iterator[float] | None = None
         self._thinking: Draw | None = None
@@ -123,7 +124,13 @@ class Clients:
             self._schedule()
 
     def _ask(self, call: _Call) -> None:
-        """Send a client's request on its way."""
+        """Send a client's request on its way; on a host, it takes the time of the clients' process first."""
+        if self._process is None:
+            self._leave(call)
+        else:
+            self._process.run(self._process.spec.event, self._leave, call)
+
+    def _leave(self, call: _Call) -> None:
         if not self._remote:
             self._at_the_node(call)
             return

@@ -88,7 +88,7 @@ _FAULTS: Final = (
     "store-outage",
 )
 _KNOWN: Final[Mapping[str, str]] = {
-    "Scenario": "name title description services hub network broker transaction workload faults policies invariants run deadlocks common_mode "
+    "Scenario": "name title description services hub network broker transaction workload faults policies invariants run deadlocks common_mode hosts "
     "clients sources assumptions uncertainty path overrides _raw",
     "RunPlan": "transactions duration warmup drain stratify recovery timeline_every",
     "Workload": "kind rate burst_rate burst_on burst_off profile trace trace_times trace_parameters users think_time",
@@ -122,6 +122,8 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
             return f"it has a fault of the kind '{fault.kind}'"
     if scenario.common_mode is not None:
         return "the scenario has a common mode"
+    if scenario.hosts:
+        return "the scenario has hosts with processors"
     if any(service.store.replica_lag is not None for service in scenario.services.values()):
         return "the scenario has read replicas"
     if len(scenario.services) > layout.NODES - 2:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from simtx.metrics.stations import Counts, Locks, Stations
 
 if TYPE_CHECKING:
+    from simtx.simulator.host import Process
     from simtx.simulator.node import Node
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Totals since the start of the run, by node; `busy` and `work` in worker-seconds, `logs` in seconds."""
+    """Totals since the start of the run, by node; `busy` and `work` in worker-seconds, `logs` and `processes` in seconds."""
 
     busy: dict[str, float]
     work: dict[str, float]
@@ -23,9 +24,10 @@ class Counted:
     waits: dict[str, Counts]
     locks: dict[str, Locks]
     logs: dict[str, float]
+    processes: dict[str, float]
 
 
-def counted(nodes: Mapping[str, Node], now: float) -> Counted:
+def counted(nodes: Mapping[str, Node], processes: Mapping[str, Process], now: float) -> Counted:
     """What was counted until now."""
     pools = {name: node.pool for name, node in nodes.items() if node.pool is not None}
     stores = {name: node.store for name, node in nodes.items() if node.store is not None}
@@ -39,6 +41,7 @@ def counted(nodes: Mapping[str, Node], now: float) -> Counted:
         waits={name: store.lock_waits.until(now) for name, store in stores.items()},
         locks={name: Locks(store.locks_taken, store.locks_held) for name, store in stores.items()},
         logs={name: node.disk.busy_time for name, node in nodes.items() if node.disk.flush == "serial"},
+        processes={name: process.account() for name, process in processes.items()},
     )
 
 
@@ -64,5 +67,8 @@ def stations(asked: int, hub: str | None, before: Counted, after: Counted, windo
             ("hub" if name == hub else name): (one - before.logs.get(name, 0.0)) / window
             for name, one in after.logs.items()
             if window
+        },
+        processes={
+            name: (one - before.processes.get(name, 0.0)) / window for name, one in after.processes.items() if window
         },
     )

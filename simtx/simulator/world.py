@@ -28,6 +28,8 @@ from simtx.simulator.counted import Counted, counted, stations
 from simtx.simulator.disk import Disk
 from simtx.simulator.environment import Environment
 from simtx.simulator.faults import injectors
+from simtx.simulator.host import Host, Process
+from simtx.simulator.hosted import HostedNode
 from simtx.simulator.locks import Deadlocks
 from simtx.simulator.network import Link
 from simtx.simulator.node import Node
@@ -96,6 +98,7 @@ class World:
         self.links: dict[tuple[str, str], Link] = {}
         self.nodes: dict[str, Node] = {}
         self._lazy_flush: dict[str, float] = {}
+        self.processes = self._processes()
         self._build_nodes()
         self.broker: Broker | None = None
         if strategy.uses_broker:
@@ -109,7 +112,7 @@ class World:
         self.horizon = 0.0
         self.struck: list[Struck] = []
         self.sampler = Sampler(self)
-        self._before = Counted({}, {}, {}, {}, {}, {}, {})
+        self._before = Counted({}, {}, {}, {}, {}, {}, {}, {})
         self._after = self._before
         self.clients = Clients(self)
         self.report: Callable[[float], object] | None = None
@@ -157,8 +160,20 @@ class World:
         role = self._role(name)
         disk = Disk(self.env, self._latencies(log.forced_write, role, "forced-write"), log.flush, instant)
         self._lazy_flush[name] = log.lazy_flush
-        node = self.nodes[name] = Node(self, name, disk, self.by_transaction.uniform(role, "backoff-jitter"))
+        process = self.processes.get(role)
+        kind = Node if process is None else HostedNode
+        node = self.nodes[name] = kind(self, name, disk, self.by_transaction.uniform(role, "backoff-jitter"))
+        if process is not None and isinstance(node, HostedNode):
+            node.process = process
         return node
+
+    def _processes(self) -> dict[str, Process]:
+        """The processes of nodes that are on hosts, by the node's role."""
+        processes: dict[str, Process] = {}
+        for spec in self.scenario.hosts.values():
+            host = Host(self.env, spec)
+            processes |= {node: Process(host, spec) for node in spec.nodes}
+        return processes
 
     def _role(self, name: str) -> str:
         """What streams call a node: a hub is a hub, whatever the strategy calls it, so that all of them draw the same."""
@@ -240,12 +255,12 @@ class World:
         self.ledger.open_window(self.env.now)
         if self.trace is not None:
             self.trace.log("open", "", -1)
-        self._before = counted(self.nodes, self.env.now)
+        self._before = counted(self.nodes, self.processes, self.env.now)
 
     def end_of_arrivals(self) -> None:
         """Nobody asks for another transaction: the measured window ends."""
         self.horizon = self.env.now
-        self._after = counted(self.nodes, self.env.now)
+        self._after = counted(self.nodes, self.processes, self.env.now)
         self.sampler.take()
         self.ledger.close_window(self.horizon)
         if self.trace is not None:
@@ -378,6 +393,20 @@ class World:
         return self.ledger.in_force()
 
     def _extra(self) -> dict[str, float]:
+        return self._stale() | self._busiest()
+
+    def _busiest(self) -> dict[str, float]:
+        window = self.horizon - self.scenario.run.warmup
+        if not self.processes or window <= 0:
+            return {}
+        before = self._before.processes
+        return {
+            "process_utilisation_max": max(
+                (busy - before.get(name, 0.0)) / window for name, busy in self._after.processes.items()
+            )
+        }
+
+    def _stale(self) -> dict[str, float]:
         replicas = [node.store.replica for node in self.nodes.values() if node.store is not None and node.store.replica]
         if not replicas:
             return {}

@@ -1,0 +1,222 @@
+"""Hosts: cores go round among processes, a process takes up one event after the other, and a run on a host is as true as one without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import simtx
+from simtx.errors import ScenarioError
+from simtx.scenario import HostSpec, Scenario, from_dict
+from simtx.simulator.environment import Environment
+from simtx.simulator.host import Host, Process
+from tests.simulator.worlds import chain
+
+STRATEGIES = ("2pc", "saga", "outbox", "dual-write")
+
+
+def spec(cores: int = 1, *, neighbours: int = 0, speed: float = 1.0, parallel: bool = False) -> HostSpec:
+    return HostSpec(cores, speed, (), neighbours, parallel, 0.0, 0.0, 0.0)
+
+
+def finished(cores: int, jobs: list[tuple[float, int, float]], processes: int = 3, **host: Any) -> list[float]:
+    """When jobs (time, process, demand) are done."""
+    env = Environment()
+    described = spec(cores, **host)
+    machine = Host(env, described)
+    running = [Process(machine, described) for _ in range(processes)]
+    done = [0.0] * len(jobs)
+
+    def over(number: int) -> None:
+        done[number] = env.now
+
+    for number, (time, process, demand) in enumerate(jobs):
+        env.call_at(time, lambda given: running[given[0]].run(given[1], over, given[2]), (process, demand, number))
+    env.run()
+    return done
+
+
+@pytest.mark.parametrize(
+    ("cores", "jobs", "host", "expected"),
+    [
+        (1, [(0, 0, 1)], {}, [1]),
+        (1, [(0, 0, 1), (0, 1, 1)], {}, [2, 2]),
+        (2, [(0, 0, 1), (0, 1, 1)], {}, [1, 1]),
+        (2, [(0, 0, 1), (0, 1, 1), (0, 2, 1)], {}, [1.5, 1.5, 1.5]),
+        (1, [(0, 0, 1), (0.5, 1, 1)], {}, [1.5, 2]),
+        (1, [(0, 0, 1), (0, 1, 3)], {}, [2, 4]),
+        (2, [(0, 0, 1), (0, 0, 1)], {}, [1, 2]),
+        (2, [(0, 0, 1), (0, 0, 1)], {"parallel": True}, [1, 1]),
+        (1, [(0, 0, 1), (0, 0, 1)], {"parallel": True}, [1, 2]),
+        (1, [(0, 0, 1)], {"neighbours": 1}, [2]),
+        (2, [(0, 0, 1)], {"neighbours": 1}, [1]),
+        (2, [(0, 0, 1)], {"neighbours": 3}, [2]),
+        (1, [(0, 0, 1)], {"speed": 4.0}, [0.25]),
+        (1, [(0, 0, 0), (0, 1, 1), (1, 1, 0)], {}, [0, 1, 1]),
+    ],
+)
+def test_cores_are_shared_and_a_process_does_one_thing_after_the_other(
+    cores: int, jobs: list[tuple[float, int, float]], host: dict[str, Any], expected: list[float]
+) -> None:
+    assert finished(cores, jobs, **host) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("sizes", ["exponential", "constant", "two-point"])
+@pytest.mark.sample(2)
+def test_one_core_with_many_processes_is_an_m_g_1_queue_with_processor_sharing(sizes: str) -> None:
+    """The mean time is E[S] / (1 - load), whatever the distribution of S (Kleinrock 1967; insensitivity)."""
+    rng = np.random.default_rng(5)
+    n, load = 40_000, 0.6
+    drawn = {
+        "exponential": rng.exponential(1.0, n),
+        "constant": np.ones(n),
+        "two-point": rng.choice([0.2, 4.2], n, p=[0.8, 0.2]),
+    }[sizes]
+    arrivals = np.cumsum(rng.exponential(1.0 / load, n))
+    jobs = [(float(time), number % 400, float(size)) for number, (time, size) in enumerate(zip(arrivals, drawn, strict=True))]
+    stayed = np.array(finished(1, jobs, processes=400)) - arrivals
+    batches = stayed[n % 40 :].reshape(40, -1).mean(axis=1)
+    error = batches.std(ddof=1) / np.sqrt(len(batches))
+    assert stayed.mean() == pytest.approx(drawn.mean() / (1 - load), abs=4 * error)
+    assert error < 0.1
+
+
+def test_what_an_event_costs_comes_before_the_next_and_a_crash_forgets_all() -> None:
+    env = Environment()
+    described = spec()
+    process = Process(Host(env, described), described)
+    seen: list[tuple[str, float]] = []
+
+    def first(_: object) -> None:
+        seen.append(("first", env.now))
+        process.charge(2.0)
+
+    process.run(1.0, first, None)
+    process.run(1.0, lambda _: seen.append(("second", env.now)), None)
+    env.run(until=10)
+    assert seen == [("first", 1.0), ("second", 4.0)]
+    assert process.account() == pytest.approx(4.0)
+    process.run(1.0, lambda _: seen.append(("lost", env.now)), None)
+    env.call_in(0.5, lambda _: process.crash())
+    env.call_in(0.7, lambda _: process.run(1.0, lambda _: seen.append(("new", env.now)), None))
+    env.run(until=20)
+    assert seen[2:] == [("new", pytest.approx(11.7))]
+    assert process.account() == pytest.approx(5.5)
+
+
+def test_a_paused_process_gets_no_time_and_keeps_what_it_has_to_do() -> None:
+    env = Environment()
+    described = spec(2)
+    host = Host(env, described)
+    paused, other = Process(host, described), Process(host, described)
+    seen: list[tuple[str, float]] = []
+    paused.run(1.0, lambda _: seen.append(("paused", env.now)), None)
+    other.run(2.0, lambda _: seen.append(("other", env.now)), None)
+    env.call_at(0.5, lambda _: paused.halt())
+    env.call_at(1.0, lambda _: paused.run(1.0, lambda _: seen.append(("behind", env.now)), None))
+    env.call_at(3.0, lambda _: paused.go_on())
+    env.run(until=10)
+    assert seen == [("other", 2.0), ("paused", 3.5), ("behind", 4.5)]
+
+
+# --- runs ---------------------------------------------------------------------------------------------------------------------
+
+
+def hosted(transactions: int = 300, rate: float = 40.0, faults: tuple[dict[str, Any], ...] = (), **host: Any) -> Scenario:
+    tables = chain(2, transactions=transactions, rate=rate).to_dict()
+    if host:
+        tables["hosts"] = {"machine": {"nodes": ["*"], **host}}
+    tables["faults"] = list(faults)
+    return from_dict(tables, name="hosted")
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_less_processor_is_never_faster(strategy: str) -> None:
+    """The same transactions on ample, on two, and on one core, and beside neighbours."""
+    times = {"event": "1ms", "effect": "0.2ms", "transaction": "2ms"}
+    runs = [
+        simtx.simulate(scenario, strategy, seed=4)
+        for scenario in (
+            hosted(),
+            hosted(cores=8, **times),
+            hosted(cores=1, **times),
+            hosted(cores=1, neighbours=2, **times),
+        )
+    ]
+    means = [float(run.summary["latency_mean_ms"]) for run in runs]
+    assert means == sorted(means)
+    assert means[1] > means[0] + 2
+    assert "process_utilisation_max" not in runs[0].summary
+    shares = [float(run.summary["process_utilisation_max"]) for run in runs[1:]]
+    assert shares == sorted(shares)
+    assert all(0 < share <= 1 for share in shares)
+
+
+def test_a_full_processor_bounds_the_throughput_and_a_warning_says_so() -> None:
+    """The saga's hub handles a known number of events for each transaction, one at a time."""
+    scenario = hosted(300, 200.0, cores=2, event="3ms")
+    run = simtx.simulate(scenario, "saga", seed=1)
+    assert any("the process of hub has something to do" in one for one in run.warnings)
+    handled = float(run.transactions["messages"].mean()) / 2 + 1  # replies and the request; every other message is a reply
+    assert float(run.summary["throughput_per_s"]) < 1.05 / (handled * 0.003)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("kind", ["crash", "pause", "slow", "store-outage", "partition", "broker-outage", "clock-drift"])
+@pytest.mark.sample(8)
+def test_faults_on_a_host(strategy: str, kind: str) -> None:
+    """What a strategy guarantees it guarantees on a host, too; the same seed gives the same run; the log keeps the contract."""
+    fault: dict[str, Any] = {"kind": kind, "at": "1s", "duration": "2s"}
+    if kind == "partition":
+        fault |= {"a": ["s1"]}
+    elif kind != "broker-outage":
+        fault |= {"node": "s1"}
+    if kind in ("slow", "clock-drift"):
+        fault |= {"factor": 3.0}
+    scenario = hosted(120, 30.0, (fault,), cores=1, event="0.5ms", effect="0.1ms", transaction="1ms")
+    run = simtx.simulate(scenario, strategy, seed=2, trace="full")
+    again = simtx.simulate(scenario, strategy, seed=2)
+    assert run.digest == again.digest
+    assert float(run.summary["unanswered_share"]) < 0.2
+    if strategy != "dual-write":
+        assert float(run.summary["residual_divergence"]) == 0
+        assert float(run.summary["in_doubt_open"]) == 0
+    assert simtx.check_log(run.trace, run.strategy).ok
+
+
+def test_the_scenario_says_so_and_the_run_says_why_it_is_interpreted() -> None:
+    scenario = hosted(cores=2, event="150us", transaction="0.3ms", neighbours=1)
+    assert scenario.hosts["machine"].nodes == ("s0", "s1", "hub", "broker", "client")
+    text = scenario.describe()
+    assert "machine: 2 cores for s0, s1, hub, broker, client, 1 neighbour; processor time 150 us an event" in text
+    assert scenario.fingerprint != hosted().fingerprint
+    assert from_dict(scenario.to_dict(), name="hosted").fingerprint == scenario.fingerprint
+    with pytest.raises(ScenarioError, match="hosts with processors"):
+        simtx.simulate(scenario, "saga", engine="fast")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "said"),
+    [
+        ({"m": {"nodes": ["nobody"], "event": "1ms"}}, r"hosts.m.nodes\[0\].*'nobody' is no node"),
+        ({"m": {"nodes": ["hub"]}}, r"hosts.m.*takes no processor time"),
+        ({"m": {"nodes": [], "event": "1ms"}}, "hosts.m.nodes"),
+        ({"m": {"nodes": ["hub"], "event": "1ms", "cores": 0}}, "hosts.m.cores"),
+        ({"m": {"nodes": ["hub"], "event": "1ms", "speed": 0}}, "hosts.m.speed"),
+        (
+            {"m": {"nodes": ["hub"], "event": "1ms"}, "n": {"nodes": ["hub"], "event": "1ms"}},
+            r"hosts.n.nodes\[0\].*'hub' is on host 'm' already",
+        ),
+        (
+            {"m": {"nodes": ["*"], "event": "1ms"}, "n": {"nodes": ["*"], "event": "1ms"}},
+            r"the rest of the nodes is on host 'm' already",
+        ),
+    ],
+)
+def test_nonsense_is_refused_by_name(hosts: dict[str, Any], said: str) -> None:
+    tables = chain(2, transactions=10).to_dict()
+    tables["hosts"] = hosts
+    with pytest.raises(ScenarioError, match=said):
+        from_dict(tables, name="hosted")
