@@ -423,7 +423,7 @@ EntryKind: TypeAlias = Literal[
     "drop", "confirm", "redeliver", "refuse", "stop",
     "arrive", "ask", "give-up", "reply",
     "crash", "restart", "fault", "healed",
-    "open", "close", "level", "doubt", "held", "unpublished", "unfinished", "end",
+    "open", "close", "level", "doubt", "held", "unpublished", "unfinished", "used", "end",
 ]  # fmt: skip
 
 DETAILS: Final[Mapping[EntryKind, type[Detail]]] = MappingProxyType(
@@ -483,6 +483,7 @@ DETAILS: Final[Mapping[EntryKind, type[Detail]]] = MappingProxyType(
         "held": Seconds,
         "unpublished": Text,
         "unfinished": Text,
+        "used": Seconds,
         "end": Number,
     }
 )

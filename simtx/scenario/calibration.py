@@ -31,7 +31,7 @@ from simtx.files import LARGEST_SCENARIO, Unreadable, parse_toml, read_text
 from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.scenario.catalog import data_path
 from simtx.scenario.distributions import Constant, Distribution, Empirical, Shifted
-from simtx.scenario.infrastructure import CommonMode
+from simtx.scenario.infrastructure import CommonMode, HostSpec
 from simtx.scenario.units import duration, duration_text, probability
 
 if TYPE_CHECKING:
@@ -104,6 +104,15 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessorTimes:
+    """Processor time in seconds that processes take: for one event, for one effect of a machine, for one local transaction beside its service time."""
+
+    event: float
+    effect: float
+    transaction: float
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """Measured building blocks of one machine.
 
@@ -114,6 +123,7 @@ class Calibration:
         subject: What was measured: store, broker, strategy, scenario, rate.
         blocks: By name (`BLOCKS`).
         common_mode: How far the blocks are slow at the same time; None: not known, and taken as not at all.
+        processor: Processor times of the processes, which share the machine's cores; None: not known, and taken as none.
         curves: Further measurements that no scenario uses, by name and then by concurrency: mean and p99 in seconds, and rate.
     """
 
@@ -124,6 +134,7 @@ class Calibration:
     blocks: Mapping[str, Block]
     curves: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     common_mode: CommonMode | None = None
+    processor: ProcessorTimes | None = None
 
     # --- files ------------------------------------------------------------------------------------------------------------------
 
@@ -150,6 +161,12 @@ class Calibration:
             lines += ["", "[common_mode] # rank correlation of what happens at the same time, and how long it lasts"]
             lines += [f"links = {common.links:.3g}", f"writes = {common.writes:.3g}"]
             lines.append(f"memory = {_text(duration_text(common.memory))}")
+        if self.processor is not None:
+            lines += ["", "[processor] # processor time of a process"]
+            lines += [
+                f"{field.name} = {_text(duration_text(getattr(self.processor, field.name)))}"
+                for field in dataclasses.fields(self.processor)
+            ]
         for name, curve in self.curves.items():
             for level, figures in curve.items():
                 lines += ["", f"[curves.{_text(name)}.{_text(level)}]"]
@@ -193,6 +210,7 @@ class Calibration:
             blocks,
             raw.get("curves", {}),
             _common_mode(raw, where),
+            _processor(raw, where),
         )
 
     def write(self, path: str | Path) -> None:
@@ -220,6 +238,7 @@ class Calibration:
             hub=hub,
             broker=dataclasses.replace(broker, zone=BROKER),
             common_mode=self.common_mode or scenario.common_mode,
+            hosts=self._hosts(scenario),
             network=self._network(scenario),
             transaction=dataclasses.replace(
                 scenario.transaction,
@@ -234,6 +253,29 @@ class Calibration:
             ),
             faults=tuple(self._fault(fault) for fault in scenario.faults),
         )
+
+    def _hosts(self, scenario: Scenario) -> Mapping[str, HostSpec]:
+        """The hosts of the scenario with the processor times of this machine; if it has none, this machine with all nodes on it."""
+        times = self.processor
+        if times is None:
+            return scenario.hosts
+        measured = {field.name: getattr(times, field.name) for field in dataclasses.fields(times)}
+        if scenario.hosts:
+            return {name: dataclasses.replace(host, **measured) for name, host in scenario.hosts.items()}
+        cores = self.machine.get("cores", "")
+        nodes = (*scenario.services, HUB, BROKER, CLIENT)
+        return {
+            "machine": HostSpec(
+                int(cores) if cores.isdecimal() and int(cores) else 1, 1.0, nodes, 0, parallel=False, **measured
+            )
+        }
+
+    def _drawn(self, block: str) -> Distribution:
+        """What a block takes beside the processor time of its end, which the process of that end takes by itself."""
+        if self.processor is None or not block.startswith(("link.", "second-phase", "forced")):
+            return self.blocks[block].distribution()
+        event = self.processor.event if not block.endswith(f">{CLIENT}") else 0.0
+        return Empirical(tuple(max(value - event, 0.0) for value in self.blocks[block].values))
 
     def _fault(self, fault: Fault) -> Fault:
         if fault.kind != "crash" or "restart" not in self.blocks:
@@ -256,7 +298,8 @@ class Calibration:
         """What a local transaction takes beyond a bare commit, in seconds: its worker is busy with it, as with its service time."""
         if "second-phase" not in self.blocks or "local" not in self.blocks:
             return 0.0
-        return max(self.blocks["local"].mean - self.blocks["second-phase"].mean, 0.0)
+        own = self.processor.transaction if self.processor is not None else 0.0
+        return max(self.blocks["local"].mean - own - self._drawn("second-phase").mean(), 0.0)
 
     def _longer(self, time: Any) -> Any:
         return Shifted(time, self._overhead) if time is not None and self._overhead else time
@@ -264,7 +307,7 @@ class Calibration:
     def _log(self, log: Log, block: str) -> Log:
         if block not in self.blocks:
             return log
-        return dataclasses.replace(log, forced_write=self.blocks[block].distribution(), flush="parallel")
+        return dataclasses.replace(log, forced_write=self._drawn(block), flush="parallel")
 
     def _network(self, scenario: Scenario) -> Any:
         network = scenario.network
@@ -274,11 +317,11 @@ class Calibration:
         for a, of in roles.items():
             for b, to in roles.items():
                 link = network.link(before[a], before[b])
-                block = self.blocks.get(f"link.{of}>{to}")
+                measured = f"link.{of}>{to}" in self.blocks
                 if BROKER in (of, to):  # the leg from publication to consumer is a block of its own
                     link = dataclasses.replace(link, latency=Constant(0.0)) if "publish" in self.blocks else link
-                elif block is not None:
-                    link = dataclasses.replace(link, latency=block.distribution())
+                elif measured:
+                    link = dataclasses.replace(link, latency=self._drawn(f"link.{of}>{to}"))
                 elif a == CLIENT or b == CLIENT:
                     link = dataclasses.replace(link, latency=Constant(0.0))
                 links[a, b] = link
@@ -335,6 +378,20 @@ def _common_mode(raw: Mapping[str, Any], where: str) -> CommonMode | None:
     except ValueError as error:
         raise ScenarioError(f"'common_mode': {error}", where) from None
     return CommonMode(links, writes, memory)
+
+
+def _processor(raw: Mapping[str, Any], where: str) -> ProcessorTimes | None:
+    table = _table(raw, "processor", where)
+    if not table:
+        return None
+    try:
+        times = [
+            duration(table.get(field.name), unit_needed=False, zero=True)
+            for field in dataclasses.fields(ProcessorTimes)
+        ]
+    except ValueError as error:
+        raise ScenarioError(f"'processor': {error}", where) from None
+    return ProcessorTimes(*times)
 
 
 def _text(value: str) -> str:

@@ -10,24 +10,27 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from scipy.optimize import nnls
 
 from simtx.arguments import SEED, STRATEGIES, checked, flag, number, progress, text, whole
 from simtx.errors import ScenarioError
+from simtx.metrics.entries import Seconds
 from simtx.progress import Phases, phases
 from simtx.protocols import Operation, Strategy, Transact
 from simtx.protocols import strategy as resolve
+from simtx.protocols.names import CLIENT
 from simtx.reference.execute import execute
 from simtx.reference.processes.backends import Backends, check_broker, check_store
 from simtx.reference.run_folder import scratch
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores import open_store
-from simtx.scenario.calibration import BLOCKS, Block, Calibration
+from simtx.scenario.calibration import BLOCKS, Block, Calibration, ProcessorTimes
 from simtx.validation.blocks import Leg, legs
 from simtx.validation.correlation import common_mode
 from simtx.validation.stalls import Stall, Watcher
@@ -42,6 +45,25 @@ LEAST: Final = 30
 _WARMUP: Final = 2.0
 _LEVELS: Final = (1, 2, 4, 8, 16)
 _SECONDS: Final = 1.0  # of each level of a curve
+
+_HANDLED: Final = frozenset(
+    (
+        "request",
+        "receive",
+        "deliver",
+        "timer",
+        "confirm",
+        "append",
+        "commit",
+        "rollback",
+        "send",
+        "publish",
+        "acknowledge",
+        "answer",
+    )
+)
+"""Entries about an event that a process has handled, or an effect that it has played."""
+_LOCAL: Final = frozenset(("transact", "execute", "prepare"))
 
 Legs = dict[str, list[Leg]]
 """The legs of one run by block."""
@@ -97,12 +119,14 @@ def calibrate(
     check_broker(broker)
     quiet = at_utilisation(scenario, utilisation, transactions)
     taken: list[Legs] = []
+    runs: list[Run] = []
     chosen = [resolve(one, scenario.policies) for one in strategies]
     with phases(progress) as show:
         for position, one in enumerate(chosen):
             show(f"executing {one.name}", position / (len(chosen) + 1))
             with Watcher() as watcher:
                 run = execute(quiet, one, store=store, broker=broker, seed=seed)
+            runs.append(run)
             taken.append(measured(run, watcher.after(run.data.origin or 0.0)))
         show("forced writes", len(chosen) / (len(chosen) + 1))
         calibration = calibrated(
@@ -115,6 +139,7 @@ def calibrate(
                 "strategies": ", ".join(one.name for one in chosen),
                 "utilisation": f"{utilisation:g}",
             },
+            processor_times(runs),
         )
         return dataclasses.replace(calibration, curves=curves_of(scenario, store)) if curves else calibration
 
@@ -146,14 +171,50 @@ def measured(run: Run, stalls: Iterable[Stall] = ()) -> Legs:
     }
 
 
-def calibrated(taken: Sequence[Legs], name: str, subject: Mapping[str, str]) -> Calibration:
+def calibrated(
+    taken: Sequence[Legs], name: str, subject: Mapping[str, str], processor: ProcessorTimes | None = None
+) -> Calibration:
     """The calibration that the legs of some runs give, all of them together."""
     samples: dict[str, list[float]] = defaultdict(list)
     for one in taken:
         for block, found_legs in one.items():
             samples[block] += [leg.seconds for leg in found_legs]
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return Calibration(name, date, machine(), subject, found(samples), common_mode=common_mode(taken))
+    return Calibration(
+        name, date, machine(), subject, found(samples), common_mode=common_mode(taken), processor=processor
+    )
+
+
+def processor_times(runs: Iterable[Run]) -> ProcessorTimes | None:
+    """What an event, an effect and a local transaction cost a process, from what all processes of some runs have used.
+
+    The processor time of a node is taken as a x (events + effects) + b x local transactions, and a and b are fitted over all nodes of all runs
+    (non-negative least squares; D. Chen, R. Plemmons, "Nonnegativity constraints in numerical analysis", 2009). A hub has no local transactions, and
+    tells a by itself. The relay of a service counts as a part of it.
+
+    Args:
+        runs: Real runs, at low load.
+
+    Returns:
+        The times, or None if no process has said what it has used.
+    """
+    rows: list[tuple[float, float]] = []
+    used: list[float] = []
+    for run in runs:
+        events, work, seconds = Counter[str](), Counter[str](), Counter[str]()
+        for entry in run.trace:
+            if entry.kind == "used":
+                seconds[entry.node] += Seconds.read(entry).seconds
+            elif entry.kind in _HANDLED:
+                events[entry.node] += 1
+            elif entry.kind in _LOCAL:
+                work[entry.node] += 1
+        rows += [(events[node], work[node]) for node in seconds if node != CLIENT]
+        used += [seconds[node] for node in seconds if node != CLIENT]
+    if not used:
+        return None
+    (event, transaction), _ = nnls(np.array(rows, dtype=float), np.array(used))
+    return ProcessorTimes(float(event), float(event), float(transaction))
 
 
 def at_utilisation(scenario: Scenario, utilisation: float, transactions: int) -> Scenario:

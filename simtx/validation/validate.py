@@ -31,7 +31,7 @@ from simtx.scenario.calibration import Block, Calibration
 from simtx.scenario.provenance import Provenance, provenance
 from simtx.simulator import simulate
 from simtx.validation.blocks import blocks
-from simtx.validation.calibrate import Legs, at_rate, at_utilisation, calibrated, measured
+from simtx.validation.calibrate import Legs, at_rate, at_utilisation, calibrated, measured, processor_times
 from simtx.validation.stalls import Stall, Watcher
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ INSIDE: Final = frozenset({"undone_share", "window_mean_ms", "drift_gross_mean"}
 SATURATION_TARGET: Final = 0.10
 
 LEFT_OUT: Final = (
-    "the processor: all processes share the cores of one machine, where the model's nodes wait for nothing but their own workers",
+    "the processor time of databases and brokers that are processes of their own (PostgreSQL, NATS), and of the system",
     "that building blocks get slower under load, or faster when caches and clocks are warm",
     "the operating system's scheduler and the interpreter's lock, beyond what the building blocks hold of them",
     "that forced writes of several processes on one disk end together: the file system commits them as a group, where the model only makes them alike",
@@ -246,6 +246,7 @@ class _Work:
         self.disturbed: list[tuple[str, float, bool]] = []
         self.given: Calibration | None = None
         self.taken: list[Legs] = []  # of each calibration
+        self.quiet: list[Run] = []  # of all calibrations
         self.restarts: list[float] = []
         self.subject: dict[str, str] = {}
         self._done = 0
@@ -299,7 +300,9 @@ class _Work:
         if self.given is not None:
             return
         quiet = at_utilisation(scenario, _CALIBRATION, max(transactions // 2, 100))
-        self.taken.append(measured(*self.execute(quiet, f"calibration-{len(self.taken)}", seed)))
+        run, stalls = self.execute(quiet, f"calibration-{len(self.taken)}", seed)
+        self.quiet.append(run)
+        self.taken.append(measured(run, stalls))
         if restart:
             crashed, _ = self.execute(_with_failure(quiet, self.strategy, DOWNTIME), "calibration-restart", seed)
             found = blocks(crashed.trace, self.strategy.hub).get("restart", [])
@@ -315,7 +318,7 @@ class _Work:
         """The building blocks of some calibrations, or those that are given."""
         if self.given is not None:
             return self.given
-        made = calibrated(taken, f"{self.subject['scenario']}-{self.subject['strategy']}", self.subject)
+        made = calibrated(taken, f"{self.subject['scenario']}-{self.subject['strategy']}", self.subject, processor_times(self.quiet))
         restart = {"restart": Block.of(self.restarts)} if self.restarts else {}
         return dataclasses.replace(made, blocks={**made.blocks, **restart})
 

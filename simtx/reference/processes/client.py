@@ -11,6 +11,7 @@ for again only if the strategy recognises it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import threading
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from simtx.event_log import journal
+from simtx.event_log.entries import Seconds
 from simtx.protocols import Outcome
 from simtx.protocols.names import CLIENT
 from simtx.protocols.policies import Backoff
@@ -255,8 +257,12 @@ async def run_client(path: Path, name: str, incarnation: int, config: dict[str, 
     await client.connect()
     server = Server(folder.secret(), name, client.accept, client.refused)
     folder.announce(name, await server.start_as(config))
+    used = time.process_time()
     try:
         await ending.wait()
     finally:
+        with contextlib.suppress(OSError):  # of a log that cannot be written any more: that is said elsewhere
+            took = Seconds(time.process_time() - used).text()
+            log.log("used", CLIENT, -1, actor="host", name=name, detail=took)
         await client.close()
         await server.close()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from simtx.errors import ProtocolViolation, SimtxError
-from simtx.event_log.entries import Levels
+from simtx.event_log.entries import Levels, Seconds
 from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy, bodies
 from simtx.protocols.codec import CodecError, decode_as
 from simtx.protocols.extras import extras
@@ -128,11 +129,15 @@ class Service:
         reaching.add_done_callback(self.reached)
         sampling = asyncio.create_task(self.sample(config["sample_every"]))
         sampling.add_done_callback(self.reached)
+        used = time.process_time()
         try:
             if not again:
                 await reaching
             await self.ending.wait()
         finally:
+            with contextlib.suppress(OSError):  # of a log that cannot be written any more: that is said elsewhere
+                took = Seconds(time.process_time() - used).text()
+                self.log.log("used", self.node_name, -1, actor="host", name=self.name, detail=took)
             reaching.cancel()
             sampling.cancel()
             node.stop()

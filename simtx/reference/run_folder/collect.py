@@ -198,6 +198,9 @@ def gather(
         left: What was open in the stores at the end, by service.
         notes: What the user has to know of the run beside its numbers.
     """
+    for row in rows:
+        if row[2] == "used":  # processes end behind the run, which they belong to
+            row[1] = min(row[1], end)
     problems = histories(rows, changes)
     rows.extend(presumed(rows, strategy))
     rows.extend(still_open(rows, left or {}, end))
