@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from simtx.simulator import simulate
     from simtx.validation.calibrate import calibrate
     from simtx.validation.validate import Validation, validate
+    from simtx.validation.validate_random import RandomValidation, validate_random
 
 _HOMES = {
     "Apart": "simtx.experiments",
@@ -62,6 +63,7 @@ _HOMES = {
     "Outbox": "simtx.protocols",
     "Policies": "simtx.protocols",
     "Precision": "simtx.experiments",
+    "RandomValidation": "simtx.validation.validate_random",
     "Range": "simtx.experiments.sweep",
     "Run": "simtx.metrics.run",
     "Saga": "simtx.protocols",
@@ -91,6 +93,7 @@ _HOMES = {
     "strategies": "simtx.protocols",
     "sweep": "simtx.experiments.sweep",
     "validate": "simtx.validation.validate",
+    "validate_random": "simtx.validation.validate_random",
     "verify": "simtx.checker.verify",
 }
 
@@ -108,6 +111,7 @@ __all__ = [
     "Policies",
     "Precision",
     "ProtocolViolation",
+    "RandomValidation",
     "Range",
     "Run",
     "RunFailed",
@@ -141,6 +145,7 @@ __all__ = [
     "strategies",
     "sweep",
     "validate",
+    "validate_random",
     "verify",
 ]
 
@@ -223,6 +228,9 @@ def _register_views() -> None:
         ("validation", "simtx.report.validation", "plot"),
         ("validation-text", "simtx.report.validation", "text"),
         ("validation-html", "simtx.report.validation", "html"),
+        ("random-validation", "simtx.report.random_validation", "plot"),
+        ("random-validation-text", "simtx.report.random_validation", "text"),
+        ("random-validation-worst", "simtx.validation.validate_random", "worst_first"),
     ):
         _register(name, _loader(module, function))
 

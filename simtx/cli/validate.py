@@ -7,12 +7,17 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import BrokerOption, EngineOption, JsonOption, StoreOption, StrategyArgument
+from simtx.cli.common import BrokerOption, EngineOption, JsonOption, StoreOption
 
 
 def validate(
-    scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
-    strategy: StrategyArgument,
+    scenario: Annotated[
+        str, typer.Argument(help="A built-in scenario, or the path of a TOML file; not with --random.")
+    ] = "",
+    strategy: Annotated[
+        str,
+        typer.Argument(help="By whom: a name, with options such as 'outbox:poll_interval=20ms'; not with --random."),
+    ] = "",
     store: StoreOption = "sqlite",
     broker: BrokerOption = "embedded",
     load: Annotated[
@@ -22,7 +27,23 @@ def validate(
         ),
     ] = None,
     transactions: Annotated[int, typer.Option(min=50, help="Of each run, after the warm-up.")] = 400,
-    replications: Annotated[int, typer.Option(min=2, help="Real runs of each point.")] = 3,
+    replications: Annotated[int, typer.Option(min=2, help="Real runs of each point at least.")] = 3,
+    patience: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds for which a point gets more real runs, as long as the measured intervals are wider than the targets.",
+        ),
+    ] = 60.0,
+    random: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Draw N scenarios and strategies instead, calibrate once, and judge the errors over all of them. The same folder goes on "
+            "where it was interrupted.",
+        ),
+    ] = None,
     failure: Annotated[bool, typer.Option("--failure/--no-failure", help="Kill a node in a further run.")] = True,
     saturation: Annotated[
         bool, typer.Option("--saturation/--no-saturation", help="Measure the highest throughput.")
@@ -42,8 +63,38 @@ def validate(
 ) -> None:
     """Calibrate at low load, predict, execute at several loads and under a failure, and compare.
 
-    Ends with 0 when every target is met, and with 1 when one is missed.
+    With --random N the scenarios are drawn by the seed. Ends with 0 when every target is met, and with 1 when one is missed.
     """
+    if random is not None:
+        given = {
+            "SCENARIO": bool(scenario),
+            "--load": bool(load),
+            "--set": bool(change),
+            "--no-failure": not failure,
+            "--no-saturation": not saturation,
+        }
+        wrong = [name for name, there in given.items() if there]
+        if wrong:
+            raise typer.BadParameter(
+                f"{', '.join(wrong)} cannot be combined with it: everything is drawn", param_hint="--random"
+            )
+        _drawn(
+            random,
+            store=store,
+            broker=broker,
+            transactions=transactions,
+            replications=replications,
+            patience=patience,
+            seed=seed,
+            out=out,
+            engine=engine,
+            json=json,
+        )
+        return
+    if not scenario or not strategy:
+        raise typer.BadParameter(
+            "give a scenario and a strategy, such as 'transfer-lab 2pc', or --random 24", param_hint="SCENARIO STRATEGY"
+        )
     import matplotlib as mpl
 
     import simtx
@@ -66,6 +117,7 @@ def validate(
             loads=load or (0.25, 0.5, 0.75),
             transactions=transactions,
             replications=replications,
+            patience=patience,
             failure=failure,
             saturation=saturation,
             seed=seed,
@@ -87,6 +139,63 @@ def validate(
                 "rows": validation.frame.to_dict(orient="records"),
                 "disturbed": validation.disturbed.to_dict(orient="records"),
                 "left_out": list(validation.left_out),
+                "folder": str(target),
+            }
+        )
+    else:
+        typer.echo(validation.table())
+        typer.echo(f"written: {target}")
+    if not validation.ok:
+        raise typer.Exit(1)
+
+
+def _drawn(
+    scenarios: int,
+    *,
+    store: str,
+    broker: str,
+    transactions: int,
+    replications: int,
+    patience: float,
+    seed: int,
+    out: Path | None,
+    engine: EngineOption,
+    json: bool,
+) -> None:
+    """Judge predictions of drawn scenarios."""
+    import matplotlib as mpl
+
+    import simtx
+    from simtx.cli.common import engine_named, folder, played_by, print_json, writing
+
+    engine_named(engine)  # before anything is made
+    kind = store if "://" not in store else "postgres"
+    target = folder(out or Path(f"simtx-validate-random-{kind}-{seed}"))
+    with writing(target), played_by(engine):
+        validation = simtx.validate_random(
+            scenarios,
+            store=store,
+            broker=broker,
+            transactions=transactions,
+            replications=replications,
+            patience=patience,
+            seed=seed,
+            folder=target,
+            progress=False if json else None,
+        )
+        mpl.use("agg")
+        validation.plot().figure.savefig(target / "random.png", bbox_inches="tight")
+    if json:
+        print_json(
+            {
+                "scenarios": scenarios,
+                "seed": seed,
+                "store": validation.store,
+                "broker": validation.broker,
+                "provenance": validation.provenance.to_dict(modules=False) if validation.provenance else None,
+                "ok": validation.ok,
+                "targets": validation.targets.to_dict(orient="records"),
+                "rows": validation.frame.to_dict(orient="records"),
                 "folder": str(target),
             }
         )

@@ -201,7 +201,8 @@ def processor_times(runs: Iterable[Run]) -> ProcessorTimes | None:
     rows: list[tuple[float, float]] = []
     used: list[float] = []
     for run in runs:
-        events, work, seconds = Counter[str](), Counter[str](), Counter[str]()
+        events, work = Counter[str](), Counter[str]()
+        seconds: dict[str, float] = defaultdict(float)
         for entry in run.trace:
             if entry.kind == "used":
                 seconds[entry.node] += Seconds.read(entry).seconds

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +52,9 @@ _SATURATED: Final = 10.0  # seconds
 DISTURBED: Final = 0.1
 """Seconds: a run during which the machine stands still for longer is repeated."""
 _REPEATS: Final = 2
+PATIENCE: Final = 60.0
+"""Seconds for which a point gets more real runs than asked for, while their intervals are wider than the targets."""
+_MOST: Final = 30  # real runs of one point
 
 METRICS: Final[dict[str, tuple[str, float | None]]] = {
     "latency_mean_ms": ("mean latency", 0.05),
@@ -141,6 +146,7 @@ class Validation:
     loads=listed(number(above=0, below=1), "shares of saturation, numbers strictly between 0 and 1"),
     transactions=whole(1),
     replications=whole(2),
+    patience=number(above=0, zero=True),
     failure=flag,
     saturation=flag,
     calibration=optional(instance(Calibration, "a Calibration, as simtx.calibrate makes it")),
@@ -157,6 +163,7 @@ def validate(
     loads: Sequence[float] = LOADS,
     transactions: int = 400,
     replications: int = 3,
+    patience: float = PATIENCE,
     failure: bool = True,
     saturation: bool = True,
     calibration: Calibration | None = None,
@@ -173,7 +180,8 @@ def validate(
         broker: As in `simtx.execute`.
         loads: Shares of the throughput at saturation that is predicted, between 0 and 1.
         transactions: Of each run, after the warm-up.
-        replications: Real runs of each point, and as many simulated ones.
+        replications: Real runs of each point at least, and as many simulated ones.
+        patience: Seconds for which more of them are made for a point, as long as the measured intervals are wider than the targets.
         failure: Whether to kill the coordinator (or the first service, if there is none) for a second in a further run.
         saturation: Whether to measure the throughput with more users than workers, too.
         calibration: Building blocks; None: they are measured at low load, before and after each point.
@@ -197,33 +205,32 @@ def validate(
     settings |= {"broker": without_password(broker)} if chosen.uses_broker else {}
     settings |= {"loads": list(loads)} if tuple(loads) != LOADS else {}
     settings |= {"transactions": transactions} if transactions != 400 else {}
+    settings |= {"patience": patience} if patience != PATIENCE else {}
     settings |= {name: False for name, wanted in (("failure", failure), ("saturation", saturation)) if not wanted}
     settings |= {"calibration": calibration.name} if calibration is not None else {}
     known = {chosen.name: chosen}
     origin = provenance("validate", scenario, known, seed=seed, replications=replications, settings=settings)
     with phases(progress) as show:
-        work = _Work(chosen, store, broker, Path(folder) if folder is not None else None, show)
+        work = Work(chosen, store, broker, Path(folder) if folder is not None else None, show)
         work.given = calibration
         work.keep("provenance.json", json.dumps({"provenance": origin.to_dict()}, indent=1) + "\n")
         points = len(loads) + failure + saturation
         work.total = points * replications + (points + 2 if calibration is None else 0)
         work.calibrate(scenario, transactions, seed + 1000, restart=True)
         calibration = work.calibration(work.taken)
-        highest = float(
-            simulate(calibration.apply(_saturated(scenario)), chosen, seed=seed).summary["throughput_per_s"]
-        )
+        highest = float(simulate(calibration.apply(saturated(scenario)), chosen, seed=seed).summary["throughput_per_s"])
         work.keep("calibration.toml", calibration.toml())
         validation = Validation(scenario, chosen, store, broker, calibration, folder=work.folder, provenance=origin)
         rows: list[dict[str, Any]] = []
         for name, played in _points(
             scenario, chosen, loads, highest, transactions, failure=failure, saturation=saturation
         ):
-            seeds = range(seed, seed + replications)
-            real = [_figures(work.execute(played, f"{name}-{one - seed}", one)[0]) for one in seeds]
+            real = work.measure(played, name, seed, replications, patience)
+            seeds = range(seed, seed + len(real))
             work.calibrate(scenario, transactions, seed + 1000 + len(work.taken))
             around = validation.calibrations[name] = work.calibration(work.taken[-2:])
-            predicted = [_figures(simulate(around.apply(played), chosen, seed=one)) for one in seeds]
-            rows += _rows(name, played, predicted, real)
+            predicted = [figures(simulate(around.apply(played), chosen, seed=one)) for one in seeds]
+            rows += rows_of(name, played, predicted, real)
             validation.frame = pd.DataFrame(rows)
             work.keep(f"calibration-{name}.toml", around.toml())
             work.keep("validation.csv", validation.frame.assign(**origin.columns()).to_csv(index=False))
@@ -234,7 +241,7 @@ def validate(
         return validation
 
 
-class _Work:
+class Work:
     """Runs for real, keeps what they leave, and says how far it is."""
 
     def __init__(self, strategy: Strategy, store: str, broker: str, folder: Path | None, progress: Phases) -> None:
@@ -283,6 +290,30 @@ class _Work:
         self._done += 1
         return min(runs, key=lambda one: one[0])[1:]
 
+    def measure(
+        self, scenario: Scenario, name: str, seed: int, replications: int, patience: float
+    ) -> list[dict[str, float]]:
+        """The figures of so many real runs, and of more while they decide nothing and there is time.
+
+        Args:
+            scenario: What is executed.
+            name: What the runs are called.
+            seed: Of the first run; the next ones have the next seeds.
+            replications: How many runs at least.
+            patience: Seconds for the runs beyond.
+        """
+        found: list[dict[str, float]] = []
+        begun = 0.0
+        while len(found) < replications or (
+            not decisive(found) and time.monotonic() - begun < patience and len(found) < _MOST
+        ):
+            if len(found) == replications:
+                self.total += 1
+            found.append(figures(self.execute(scenario, f"{name}-{len(found)}", seed + len(found))[0]))
+            if len(found) <= replications:
+                begun = time.monotonic()
+        return found
+
     def disturbances(self) -> pd.DataFrame:
         """The runs during which the machine stood still."""
         return pd.DataFrame(self.disturbed, columns=["run", "stall", "repeated"])
@@ -304,7 +335,7 @@ class _Work:
         self.quiet.append(run)
         self.taken.append(measured(run, stalls))
         if restart:
-            crashed, _ = self.execute(_with_failure(quiet, self.strategy, DOWNTIME), "calibration-restart", seed)
+            crashed, _ = self.execute(with_failure(quiet, self.strategy, DOWNTIME), "calibration-restart", seed)
             found = blocks(crashed.trace, self.strategy.hub).get("restart", [])
             self.restarts = [one - DOWNTIME for one in found]
         self.subject = {
@@ -318,7 +349,9 @@ class _Work:
         """The building blocks of some calibrations, or those that are given."""
         if self.given is not None:
             return self.given
-        made = calibrated(taken, f"{self.subject['scenario']}-{self.subject['strategy']}", self.subject, processor_times(self.quiet))
+        made = calibrated(
+            taken, f"{self.subject['scenario']}-{self.subject['strategy']}", self.subject, processor_times(self.quiet)
+        )
         restart = {"restart": Block.of(self.restarts)} if self.restarts else {}
         return dataclasses.replace(made, blocks={**made.blocks, **restart})
 
@@ -342,13 +375,13 @@ def _points(
     points = [(f"{load:g}", at_rate(scenario, load * highest, transactions)) for load in loads]
     if failure:
         calm = at_rate(scenario, _FAILURE_LOAD * highest, transactions)
-        points.append((FAILURE, _with_failure(calm, strategy, DOWNTIME)))
+        points.append((FAILURE, with_failure(calm, strategy, DOWNTIME)))
     if saturation:
-        points.append((SATURATION, _saturated(scenario)))
+        points.append((SATURATION, saturated(scenario)))
     return points
 
 
-def _saturated(scenario: Scenario) -> Scenario:
+def saturated(scenario: Scenario) -> Scenario:
     """The scenario with more users than workers, none of whom ever thinks."""
     users = 4 * max(service.workers for service in scenario.services.values()) + 4
     closed = {"kind": "closed", "users": users, "think_time": 0.0}
@@ -362,7 +395,7 @@ def _saturated(scenario: Scenario) -> Scenario:
     )
 
 
-def _with_failure(scenario: Scenario, strategy: Strategy, downtime: float) -> Scenario:
+def with_failure(scenario: Scenario, strategy: Strategy, downtime: float) -> Scenario:
     """The scenario with its hub, or its first service, killed in the middle of the measured time."""
     rate = scenario.workload.mean_rate() or 1.0
     middle = _WARMUP + (scenario.run.transactions or 0) / rate * 0.4
@@ -372,7 +405,17 @@ def _with_failure(scenario: Scenario, strategy: Strategy, downtime: float) -> Sc
     )
 
 
-def _figures(run: Run) -> dict[str, float]:
+def decisive(measured: list[dict[str, float]]) -> bool:
+    """Whether the measured intervals are narrower than the targets, so that the errors of a prediction can be told from luck."""
+    for metric, (_, target) in METRICS.items():
+        if target is not None:
+            found = interval(one[metric] for one in measured)
+            if not math.isfinite(found.mean) or found.half_width > target * abs(found.mean):
+                return False
+    return True
+
+
+def figures(run: Run) -> dict[str, float]:
     """The metrics of one run."""
     rows = run.transactions[run.transactions["measured"]]
     summary = run.summary
@@ -386,16 +429,22 @@ def _figures(run: Run) -> dict[str, float]:
     }
 
 
-def _rows(
-    point: str, scenario: Scenario, predicted: list[dict[str, float]], measured: list[dict[str, float]]
+def rows_of(
+    point: str,
+    scenario: Scenario,
+    predicted: list[dict[str, float]],
+    measured: list[dict[str, float]],
+    *,
+    judged: bool = True,
 ) -> list[dict[str, Any]]:
+    """One row a metric; `judged`: with its target, and whether it is met."""
     rate = scenario.workload.mean_rate() or float("nan")
     rows = []
     for metric in METRICS:
         ours = interval(one[metric] for one in predicted)
         real = interval(one[metric] for one in measured)
         error = ours.mean / real.mean - 1 if real.mean else (0.0 if not ours.mean else float("inf"))
-        target, met = _verdict(point, metric, ours, real, error)
+        target, met = _verdict(point, metric, ours, real, error) if judged else (None, None)
         rows.append(
             {
                 "point": point,

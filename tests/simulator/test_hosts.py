@@ -75,7 +75,10 @@ def test_one_core_with_many_processes_is_an_m_g_1_queue_with_processor_sharing(s
         "two-point": rng.choice([0.2, 4.2], n, p=[0.8, 0.2]),
     }[sizes]
     arrivals = np.cumsum(rng.exponential(1.0 / load, n))
-    jobs = [(float(time), number % 400, float(size)) for number, (time, size) in enumerate(zip(arrivals, drawn, strict=True))]
+    jobs = [
+        (float(time), number % 400, float(size))
+        for number, (time, size) in enumerate(zip(arrivals, drawn, strict=True))
+    ]
     stayed = np.array(finished(1, jobs, processes=400)) - arrivals
     batches = stayed[n % 40 :].reshape(40, -1).mean(axis=1)
     error = batches.std(ddof=1) / np.sqrt(len(batches))
@@ -124,7 +127,9 @@ def test_a_paused_process_gets_no_time_and_keeps_what_it_has_to_do() -> None:
 # --- runs ---------------------------------------------------------------------------------------------------------------------
 
 
-def hosted(transactions: int = 300, rate: float = 40.0, faults: tuple[dict[str, Any], ...] = (), **host: Any) -> Scenario:
+def hosted(
+    transactions: int = 300, rate: float = 40.0, faults: tuple[dict[str, Any], ...] = (), **host: Any
+) -> Scenario:
     tables = chain(2, transactions=transactions, rate=rate).to_dict()
     if host:
         tables["hosts"] = {"machine": {"nodes": ["*"], **host}}
@@ -159,12 +164,16 @@ def test_a_full_processor_bounds_the_throughput_and_a_warning_says_so() -> None:
     scenario = hosted(300, 200.0, cores=2, event="3ms")
     run = simtx.simulate(scenario, "saga", seed=1)
     assert any("the process of hub has something to do" in one for one in run.warnings)
-    handled = float(run.transactions["messages"].mean()) / 2 + 1  # replies and the request; every other message is a reply
+    handled = (
+        float(run.transactions["messages"].mean()) / 2 + 1
+    )  # replies and the request; every other message is a reply
     assert float(run.summary["throughput_per_s"]) < 1.05 / (handled * 0.003)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("kind", ["crash", "pause", "slow", "store-outage", "partition", "broker-outage", "clock-drift"])
+@pytest.mark.parametrize(
+    "kind", ["crash", "pause", "slow", "store-outage", "partition", "broker-outage", "clock-drift"]
+)
 @pytest.mark.sample(8)
 def test_faults_on_a_host(strategy: str, kind: str) -> None:
     """What a strategy guarantees it guarantees on a host, too; the same seed gives the same run; the log keeps the contract."""

@@ -159,7 +159,7 @@ def test_a_disturbed_run_is_repeated_and_the_least_disturbed_one_counts(
 
     monkeypatch.setattr(validation, "execute", execute)
     monkeypatch.setattr(validation, "Watcher", Made)
-    work = validation._Work(TwoPhaseCommit(), "sqlite", "embedded", None, lambda what, share: None)
+    work = validation.Work(TwoPhaseCommit(), "sqlite", "embedded", None, lambda what, share: None)
     scenario = simtx.load("transfer-lab")
     run, pauses = work.execute(scenario, "x", 1)
     assert run is runs[1]

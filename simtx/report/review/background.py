@@ -218,7 +218,7 @@ class Missing:
 
 LEFT_OUT: Final = (
     Missing(
-        "Processes that share the cores of one machine: a node of the model waits for nothing but its own workers.",
+        "Processes that share the cores of one machine, unless the scenario has hosts: then a node waits for nothing but its own workers.",
         "Real latency is higher near saturation, most where services are quick.",
     ),
     Missing(

@@ -1,0 +1,146 @@
+"""A validation over drawn scenarios for people: how far predictions were off, each scenario, and one picture."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from simtx.errors import ScenarioError
+from simtx.report.footer import footed
+from simtx.report.style import context, look
+from simtx.report.validation import LABELS
+from simtx.views import view
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_SHOWN: Final = ("latency_mean_ms", "latency_p95_ms", "latency_p99_ms", "window_mean_ms", "drift_gross_mean")
+_MARKS: Final = {"2pc": "o", "saga": "s", "outbox": "^"}
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:+.1f}".replace("-", "−") if math.isfinite(value) else "-"
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def text(validation: Any) -> str:
+    """The errors of each figure, then each scenario, the worst first."""
+    frame = validation.frame
+    count, apart = frame["number"].nunique(), frame[frame["disturbed"]]["number"].nunique()
+    lines = [
+        f"predicted beside measured: {count} drawn scenarios of seed {validation.seed}, {validation.store}, {validation.broker} broker",
+        "errors of the prediction in %: predicted over measured, minus 1",
+    ]
+    if apart:
+        lines.append(f"{apart} of them were disturbed: the machine stood still; they are listed and do not count")
+    rows: list[tuple[str, ...]] = [("figure", "target", "met", "median size", "90 % below", "worst", "in", "")]
+    for one in validation.targets.itertuples():
+        where = "" if one.point == "load" else ", at saturation"
+        rows.append(
+            (
+                LABELS[one.metric] + where,
+                f"inside {one.within} in {one.wanted:.0%}"
+                if one.within[0] == "t"
+                else f"{one.within} in {one.wanted:.0%}",
+                f"{one.met} of {one.of}",
+                _percent(one.median).lstrip("+"),
+                _percent(one.p90).lstrip("+"),
+                _percent(one.worst),
+                f"#{one.worst_number}" if one.worst_number >= 0 else "-",
+                "met" if one.ok else "MISSED",
+            )
+        )
+    lines += ["", *_table(rows), "", "the scenarios, the worst first:"]
+    worst = view("random-validation-worst")(frame, _SHOWN[:3])
+    rows = [("#", "strategy", "load", "failure", "mean", "p95", "p99", "window", "drift", "saturation", "shape", "")]
+    rows += [
+        (
+            str(one["number"]),
+            one["strategy"],
+            f"{one['load']:.0%}",
+            one["failure"] or "-",
+            *(_percent(one.get(metric, math.nan)) for metric in _SHOWN),
+            _percent(one["saturation"]),
+            one["shape"],
+            "disturbed" if one["disturbed"] else "",
+        )
+        for one in worst.to_dict(orient="records")
+    ]
+    return "\n".join([*lines, *_table(rows)])
+
+
+@footed
+def plot(validation: Any, *, ax: Axes | None = None) -> Axes:
+    """Errors of each figure, one mark a scenario; the band of each target is shaded.
+
+    Args:
+        validation: A `simtx.RandomValidation`.
+        ax: Where to draw; None: a new picture.
+
+    Raises:
+        ScenarioError: It has no scenarios.
+    """
+    import matplotlib.pyplot as plt
+
+    frame = validation.frame
+    if frame.empty:
+        raise ScenarioError("nothing to draw: the validation has no scenarios", "scenarios")
+    judged = validation.targets
+    with context():
+        if ax is None:
+            _, ax = plt.subplots(figsize=(8.6, 4.4), layout="constrained")
+        rng = np.random.default_rng(0)
+        for place, target in enumerate(judged.itertuples()):
+            rows = frame[(frame["metric"] == target.metric) & (frame["point"] == target.point)]
+            if target.within[0] != "t":
+                reach = float(target.within.rstrip("%"))
+                ax.fill_between([place - 0.4, place + 0.4], -reach, reach, color="0.85", lw=0, zorder=0)
+            for name, own in rows.groupby("strategy"):
+                at = place + rng.uniform(-0.25, 0.25, len(own))
+                ax.scatter(
+                    at,
+                    100 * own["error"],
+                    marker=_MARKS.get(str(name), "D"),
+                    s=26,
+                    facecolors=["none" if one else look(str(name)).colour for one in own["disturbed"]],
+                    edgecolors=look(str(name)).colour,
+                    label=str(name) if place == 0 else None,
+                    zorder=3,
+                )
+            ax.annotate(
+                f"{target.met} of {target.of}",
+                (place, 1.0),
+                xycoords=("data", "axes fraction"),
+                ha="center",
+                va="bottom",
+                fontsize=8,
+            )
+        ax.axhline(0, color="0.4", lw=0.8)
+        ax.set_xticks(range(len(judged)), [_label(target) for target in judged.itertuples()], fontsize=8)
+        ax.set_ylabel("error of the prediction [%]")
+        missed = int((~judged["ok"]).sum())
+        said = "all targets met" if not missed else f"{missed} of {len(judged)} targets missed"
+        ax.set_title(
+            f"{frame['number'].nunique()} scenarios that nobody chose: {said}\n"
+            f"shaded: target; above: scenarios that meet it; hollow: disturbed run; {validation.store}, seed {validation.seed}",
+            loc="left",
+            fontsize=10,
+            pad=16,
+        )
+        ax.legend(loc="best", fontsize=8)
+    return ax
+
+
+def _label(target: Any) -> str:
+    name = LABELS[target.metric].replace(", ", ",\n")
+    return name + (
+        "\nat saturation" if target.point == "saturation" else "\n(inside interval)" if target.within[0] == "t" else ""
+    )

@@ -1,0 +1,180 @@
+"""Drawn scenarios are wide and repeatable, a study goes on where it was interrupted, and its targets are judged as they are meant."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import simtx
+from simtx.errors import ScenarioError
+from simtx.metrics.trace import Trace, TraceEvent
+from simtx.scenario.calibration import Block, Calibration, ProcessorTimes
+from simtx.validation import validate_random as studied
+from simtx.validation.calibrate import processor_times
+from simtx.validation.drawn import FAILURES, STRATEGIES, drawn, fault
+from simtx.validation.validate import Work, decisive
+
+
+def test_what_is_drawn_is_wide_repeatable_and_can_be_played() -> None:
+    many = [drawn(number, 5) for number in range(30)]
+    assert {one.strategy.name for one in many} == set(STRATEGIES)
+    assert {one.failure for one in many} == {None, *FAILURES}
+    assert {len(one.scenario.services) for one in many} == {2, 3, 4, 5}
+    loads = sorted(one.load for one in many)
+    assert loads[0] < 0.3
+    assert loads[-1] > 0.8
+    assert all(0.2 <= load <= 0.97 for load in loads)
+    for word in ("chain", "diamond", "hot keys", "refusing", "a pivot"):
+        assert any(word in one.shape for one in many), word
+    again = [drawn(number, 5) for number in range(30)]
+    assert [one.scenario.fingerprint for one in again] == [one.scenario.fingerprint for one in many]
+    assert drawn(3, 6).scenario.fingerprint != drawn(3, 5).scenario.fingerprint
+    run = simtx.simulate(many[1].scenario, many[1].strategy, seed=1)
+    assert float(run.summary["committed_share"]) > 0.5
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_each_failure_strikes(kind: str) -> None:
+    one = drawn(1, 5)
+    struck = one.scenario.replace(
+        **{"faults": [fault(kind, one.scenario, 1.0, 3)], "run.duration": "4s", "run.transactions": None}
+    )
+    run = simtx.simulate(struck, one.strategy, seed=2)
+    assert float(run.summary["faults"]) == 1
+
+
+def calibration() -> Calibration:
+    block = Block(100, (0.001, 0.002))
+    names = ("link.client>hub", "link.hub>service", "link.service>hub", "local", "second-phase", "forced")
+    return Calibration(
+        "c", "2026-11-29", {"cores": "2"}, {}, dict.fromkeys(names, block), processor=ProcessorTimes(1e-4, 1e-4, 3e-4)
+    )
+
+
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Real runs are replaced by simulated ones with other seeds; the names of those that were asked for."""
+    asked: list[str] = []
+
+    def execute(self: Work, scenario: Any, name: str, seed: int) -> tuple[Any, list[Any]]:
+        asked.append(name)
+        return simtx.simulate(calibration().apply(scenario), self.strategy, seed=seed + 500), []
+
+    monkeypatch.setattr(Work, "execute", execute)
+    monkeypatch.setattr("simtx.validation.validate._SATURATED", 2.0)
+    monkeypatch.setattr("simtx.validation.validate._WARMUP", 0.5)
+    monkeypatch.setattr(studied, "_calibration", lambda study: calibration())
+    return asked
+
+
+def test_a_study_goes_on_where_it_was_interrupted(
+    simulated: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"transactions": 60, "replications": 2, "patience": 0, "seed": 9, "progress": False}
+    whole = simtx.validate_random(2, folder=tmp_path / "whole", **given)
+    execute, after = Work.execute, len(simulated) // 2
+
+    def interrupted(self: Work, scenario: Any, name: str, seed: int) -> Any:
+        if len(simulated) >= 3 * after:
+            raise KeyboardInterrupt
+        return execute(self, scenario, name, seed)
+
+    monkeypatch.setattr(Work, "execute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        simtx.validate_random(2, folder=tmp_path / "parts", **given)
+    monkeypatch.setattr(Work, "execute", execute)
+    before = len(simulated)
+    parts = simtx.validate_random(2, folder=tmp_path / "parts", **given)
+    assert len(simulated) - before < 2 * after  # the first scenario is not executed again
+    pd.testing.assert_frame_equal(parts.frame, whole.frame)
+    assert (tmp_path / "parts" / "random.csv").exists()
+    assert "the scenarios, the worst first" in parts.table()
+    with pytest.raises(ScenarioError, match=r"other settings \(seed = 9\)"):
+        simtx.validate_random(2, folder=tmp_path / "parts", **(given | {"seed": 10}))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(ScenarioError, match="holds something else"):
+        simtx.validate_random(2, folder=tmp_path / "other", **given)
+
+
+def rows(
+    number: int, error: float, *, disturbed: bool = False, metric: str = "latency_mean_ms", point: str = "load"
+) -> dict[str, Any]:
+    return {
+        "number": number, "strategy": "2pc", "shape": "", "load": 0.5, "failure": "", "runs": 3, "disturbed": disturbed, "point": point,
+        "metric": metric, "predicted": 1 + error, "measured": 1.0, "measured_low": 0.9, "measured_high": 1.1, "error": error,
+    }  # fmt: skip
+
+
+def judged(found: list[dict[str, Any]]) -> pd.Series[Any]:
+    validation = simtx.RandomValidation(pd.DataFrame(found), calibration(), 1, "sqlite", "embedded")
+    return validation.targets.iloc[0]
+
+
+def test_targets_are_met_in_nine_of_ten_and_never_far_off() -> None:
+    good = [rows(number, 0.03 * (-1) ** number) for number in range(9)]
+    one = judged([*good, rows(9, 0.12)])
+    assert (one["met"], one["of"], one["ok"], one["worst_number"]) == (9, 10, True, 9)
+    assert one["worst"] == pytest.approx(0.12)
+    assert not judged([*good, rows(9, -0.16)])["ok"]  # beyond what may never be
+    assert not judged([*good[:8], rows(8, 0.06), rows(9, 0.06)])["ok"]  # eight of ten
+    apart = judged([*good, rows(9, 0.5, disturbed=True)])
+    assert (apart["met"], apart["of"], apart["ok"]) == (9, 9, True)
+    assert not judged([rows(0, 0.5, disturbed=True)])["ok"]  # nothing was shown
+
+
+def test_more_runs_are_made_while_they_decide_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn_figures = iter([90.0, 110.0] * 30)
+    monkeypatch.setattr(Work, "execute", lambda *_: (None, []))
+    monkeypatch.setattr(
+        "simtx.validation.validate.figures",
+        lambda _: dict.fromkeys(("latency_mean_ms", "latency_p95_ms", "latency_p99_ms"), next(drawn_figures)),
+    )
+    work = Work(simtx.Saga(), "sqlite", "embedded", None, lambda *_: None)  # type: ignore[arg-type]
+    found = work.measure(simtx.load("transfer"), "x", 1, 2, 1000.0)
+    assert decisive(found)
+    assert not decisive(found[:-1])
+    assert len(found) > 10
+    assert len(work.measure(simtx.load("transfer"), "x", 1, 3, 0.0)) == 3
+
+
+def test_processor_times_are_found_from_what_processes_have_used() -> None:
+    entries: list[TraceEvent] = []
+
+    def add(kind: str, node: str, detail: str = "", count: int = 1) -> None:
+        entries.extend(TraceEvent(len(entries) + k, 1.0, kind, node, k, None, "", "", "", detail) for k in range(count))
+
+    for node, events, work in (("hub", 400, 0), ("s0", 100, 50), ("s1", 130, 50)):
+        add("receive", node, count=events // 2)
+        add("send", node, count=events // 2)
+        add("transact", node, "action done", count=work)
+        add("used", node, repr(2e-4 * events + 1.5e-3 * work))
+    add("used", "client", "1.0")
+    times = processor_times([SimpleNamespace(trace=Trace(entries))])  # type: ignore[list-item]
+    assert times is not None
+    assert times.event == pytest.approx(2e-4)
+    assert times.effect == pytest.approx(2e-4)
+    assert times.transaction == pytest.approx(1.5e-3)
+    assert processor_times([SimpleNamespace(trace=Trace(entries[:3]))]) is None  # type: ignore[list-item]
+
+
+def test_a_calibration_keeps_its_processor_times_and_takes_them_out_of_its_legs() -> None:
+    kept = Calibration.parse(calibration().toml(), "c.toml")
+    assert kept.processor == ProcessorTimes(1e-4, 1e-4, 3e-4)
+    applied = kept.apply(simtx.load("transfer-lab"))
+    (host,) = applied.hosts.values()
+    assert (host.cores, host.event, host.transaction) == (2, 1e-4, 3e-4)
+    assert set(host.nodes) == {"sender", "receiver", "hub", "broker", "client"}
+    assert applied.hub.log.forced_write.mean() == pytest.approx(0.0015 - 1e-4)
+    own = simtx.load("transfer-lab").replace(hosts={"m": {"nodes": ["hub"], "event": "9ms", "cores": 4}})
+    (host,) = kept.apply(own).hosts.values()
+    assert (host.cores, host.event) == (4, 1e-4)
+    broken = calibration().toml().replace('event = "100 us"', 'event = "fast"')
+    with pytest.raises(ScenarioError, match=r"c\.toml: 'processor'"):
+        Calibration.parse(broken, "c.toml")
+    assert math.isfinite(applied.hub.log.forced_write.mean())
