@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from simtx.protocols.extras import Extras
     from simtx.scenario import Scenario
     from simtx.simulator.environment import Environment
+    from simtx.simulator.host import Process
     from simtx.simulator.network import Link
     from simtx.simulator.node import Node
     from simtx.simulator.timers import Timers
@@ -52,6 +53,7 @@ class Surroundings(Protocol):
     nesting: Nesting
     struck: list[Struck]
     report: Callable[[float], object] | None
+    processes: dict[str, Process]
 
     @property
     def nodes(self) -> Mapping[str, Node]:

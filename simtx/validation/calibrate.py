@@ -20,7 +20,7 @@ from scipy.optimize import nnls
 
 from simtx.arguments import SEED, STRATEGIES, checked, flag, number, progress, text, whole
 from simtx.errors import ScenarioError
-from simtx.metrics.entries import Seconds
+from simtx.event_log.entries import Seconds
 from simtx.progress import Phases, phases
 from simtx.protocols import Operation, Strategy, Transact
 from simtx.protocols import strategy as resolve

@@ -24,8 +24,8 @@ from simtx.metrics.provenance import Provenance, provenance
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
-from simtx.reference.backends import check_broker, check_store
-from simtx.reference.runrecord import without_password
+from simtx.reference.addresses import without_password
+from simtx.reference.processes.backends import check_broker, check_store
 from simtx.scenario.calibration import Block, Calibration
 from simtx.simulator import simulate
 from simtx.validation.blocks import blocks

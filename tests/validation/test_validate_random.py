@@ -12,7 +12,7 @@ import pytest
 
 import simtx
 from simtx.errors import ScenarioError
-from simtx.metrics.trace import Trace, TraceEvent
+from simtx.event_log.trace import Trace, TraceEvent
 from simtx.scenario.calibration import Block, Calibration, ProcessorTimes
 from simtx.validation import validate_random as studied
 from simtx.validation.calibrate import processor_times
