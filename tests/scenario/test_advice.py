@@ -17,9 +17,13 @@ from simtx.protocols import (
     relay,
     saga,
     saga_participant,
+    tcc,
+    tcc_participant,
     two_phase_coordinator,
     two_phase_execution,
+    two_phase_last,
     two_phase_participant,
+    two_phase_termination,
 )
 from simtx.protocols.extras import extras
 from simtx.scenario import Scenario, advice, from_dict
@@ -156,7 +160,14 @@ def test_a_trigger_that_can_never_strike_under_a_strategy_is_said_before_the_run
 def test_what_the_built_in_strategies_ask_stores_and_brokers_for_is_known(name: str) -> None:
     """By the sources of their modules: an effect that one of them makes and that the table lacks would make the warning wrong."""
     modules = {
-        "2pc": (two_phase_coordinator, two_phase_execution, two_phase_participant),
+        "2pc": (
+            two_phase_coordinator,
+            two_phase_execution,
+            two_phase_last,
+            two_phase_participant,
+            two_phase_termination,
+        ),
+        "tcc": (tcc, tcc_participant),
         "saga": (saga, saga_participant),
         "outbox": (outbox, relay),
         "dual-write": (dual_write,),

@@ -76,7 +76,7 @@ def test_scenario_strategy_seed_and_replication_are_in_the_key(tiny: simtx.Scena
         run(ledger, tiny.replace(**{path: value}), Saga()).key
         for path, value in (("workload.rate", 151), ("run.drain", "61s"))
     ]
-    assert len(set(given)) == 4 * 9 + 2
+    assert len(set(given)) == 9 * len(STRATEGIES) + 2
     assert (
         run(ledger, tiny, "saga" and Saga()).key
         == run(ledger, simtx.load("transfer").replace(**tiny.overrides), Saga()).key
