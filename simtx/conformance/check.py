@@ -1,12 +1,13 @@
 """Whether a run kept the contract: its event log, replayed through the pure machines of its strategy.
 
 A full log (``simtx.simulate(..., trace="full")``; every real run writes one) holds each event that a machine has handled, each list of
-effects that it asked for, and each list of records that it was rebuilt from. `check_log` replays all of it, and checks four things:
+effects that it asked for, and each list of records that it was rebuilt from. `check_log` replays all of it, and checks five things:
 
 - **Replay**: every machine, fed with the events of the log in their order, starts in the state and asks for the effects that the log says.
 - **Causality**: what was received was sent, what was delivered was published, a result belongs to an effect that asked for it, a timer
   was set and not cancelled, a reply was given.
 - **Durability**: after a crash a machine is rebuilt from exactly the records that were forced, and those that may have survived.
+- **Content**: what a store has changed is what an effect asks for, and what an effect that acts asks for is the plan's (`simtx.conformance.contents`).
 - **Order**: the entries of a handler are its effects, in their order; the next event waits until they are done.
 
 What a log cannot show is not held against it: effects that a crash or the end of the log has cut off. `Conformance.unfinished` names
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, get_args
 
 from simtx.arguments import checked, instance, listed
+from simtx.conformance.contents import Contents
 from simtx.conformance.durable import Disk
 from simtx.conformance.players import Player, spawn
 from simtx.conformance.programs import EFFECTS, WORK, Work, told
@@ -143,6 +145,7 @@ class _Check:
         self.daemons: dict[tuple[str, str], Player] = {}
         self.disks: defaultdict[str, Disk] = defaultdict(Disk)
         self.traffic = Traffic()
+        self.contents = Contents()
         self.down: set[tuple[str, bool]] = set()  # node, and whether it is its daemons
         self.due: dict[str, tuple[int, set[int]]] = {}  # by node: the restart, and what has not recovered since
         self.at_work: set[str] = set()  # nodes that have handled events since their last restart
@@ -154,7 +157,8 @@ class _Check:
             "crash": self._crash,
             "restart": self._restart,
             "refuse": self._refuse,
-            "arrive": self.traffic.arrived,
+            "arrive": self._arrived,
+            "apply": self._applied,
             "confirm": self._confirm,
             "reply": self._reply,
             "fault": self._fault,
@@ -197,11 +201,22 @@ class _Check:
             return None
         return values
 
+    def _arrived(self, entry: TraceEvent) -> None:
+        self.traffic.arrived(entry)
+        self.contents.arrived(entry)
+
+    def _applied(self, entry: TraceEvent) -> None:
+        for problem in self.contents.applied(entry):
+            self._found(entry, problem)
+
     def _handle(self, entry: TraceEvent) -> None:
         read = self._read(entry, "role", "event", "state", "effects")
         if read is None:
             return
         role, event, state, effects = read
+        self.contents.asked(entry, effects)
+        if isinstance(event, Request) and event.plan is not None:
+            self.contents.requested(event.plan)
         if role != entry.actor:
             self._found(entry, f"'{event.kind}' is handled by {entry.actor}, or by {role}")
         if entry.name != event.kind:
@@ -262,6 +277,7 @@ class _Check:
         if read is None:
             return
         role, records, effects = read
+        self.contents.asked(entry, effects)
         if role != entry.actor:
             self._found(entry, f"{entry.actor} recovers, or {role}")
         self.result.recovered += 1

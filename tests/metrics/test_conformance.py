@@ -19,6 +19,8 @@ from simtx.event_log.trace import TraceEvent
 from simtx.metrics.run import Run
 from simtx.protocols import DualWrite, Outbox, Policies, Saga, Strategy, TwoPhaseCommit
 from tests.amounts import many
+from tests.checker.mutants import ALL
+from tests.metrics.test_guarantees import TABLES
 from tests.simulator.test_faults import FAULTS, contended, world
 from tests.simulator.worlds import STRATEGIES, chain
 
@@ -621,3 +623,33 @@ def test_a_strategy_may_be_named() -> None:
     assert not check_log(run.trace, "2pc").ok
     with pytest.raises(ScenarioError, match="did you mean 'saga'"):
         check_log(run.trace, "sagas")
+
+
+@pytest.mark.parametrize(
+    ("name", "finding"),
+    [
+        ("anothers-work", "is not what its plan calls for as step"),
+        ("undoes-half", "is not what its plan calls for to undo step"),
+        ("never-refuses", "its plan is to be refused there"),
+    ],
+)
+def test_work_that_the_plan_does_not_call_for_is_found(name: str, finding: str) -> None:
+    """Although the machines do what their strategy asks for, so that the log replays."""
+    strategy = next(one.strategy for one in ALL if one.name == name)
+    run = simtx.simulate(simtx.scenario.from_dict(TABLES), strategy, trace="full")
+    problems = check_log(run.trace, strategy).problems
+    assert problems
+    assert all(finding in problem for problem in problems), problems[:3]
+
+
+@pytest.mark.parametrize("by", ["old", "new"])
+def test_a_store_that_does_something_else_is_found(by: str) -> None:
+    """A value that is off by one before or after a change."""
+    log = list(logged(Outbox()).trace)
+    number = [place for place, entry in enumerate(log) if entry.kind == "apply"][20]
+    detail = json.loads(log[number].detail)
+    key, (old, new) = next(iter(detail["values"].items()))
+    detail["values"][key] = [old + 1, new] if by == "old" else [old, new + 1]
+    log[number] = log[number]._replace(detail=json.dumps(detail))
+    found = check_log(log, Outbox()).problems
+    assert any(f"entry {log[number].id}," in one and f"'{key}'" in one for one in found), found[:3]
