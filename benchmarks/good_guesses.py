@@ -46,7 +46,7 @@ class Question:
     answer: Callable[[Summaries], float]
     unit: str
     why: str
-    network: Literal["none", "scenario"] = "none"
+    network: Literal["loopback", "scenario"] = "loopback"
 
 
 def lab(rate: float = 30, transactions: int = 240, **changes: Any) -> Scenario:
@@ -206,16 +206,18 @@ def executed(question: Question, runs: int) -> list[float]:
     return found
 
 
-def said(found: list[float]) -> str:
+def said(found: list[float], *, share: bool = False) -> str:
     """Mean and interval; what is infinite is counted by itself."""
     if not found:
         return "not run"
     if any(not math.isfinite(one) for one in found):
         return f"not finite in {sum(not math.isfinite(one) for one in found)} of {len(found)}"
-    around = interval(found, kind="positive")
-    if len(found) == 1 or math.isnan(around.low):
-        return f"{around.mean:.3g} (one run)"
-    return f"{around.mean:.3g} [{around.low:.3g}, {around.high:.3g}]"
+    scale = 100.0 if share else 1.0
+    around = interval((one / scale for one in found), kind="share" if share else "positive")
+    low, mean, high = (scale * one for one in (around.low, around.mean, around.high))
+    if len(found) == 1 or math.isnan(low):
+        return f"{mean:.3g} (one run)"
+    return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def main() -> int:
@@ -231,7 +233,11 @@ def main() -> int:
         if options.only and question.name not in options.only:
             continue
         model, real = simulated(question, options.replications), executed(question, options.runs)
-        print(f"| {question.asks} | {question.guess} | {said(model)} | {said(real)} | {question.unit} |", flush=True)
+        share = question.unit.startswith("%")
+        print(
+            f"| {question.asks} | {question.guess} | {said(model, share=share)} | {said(real, share=share)} | {question.unit} |",
+            flush=True,
+        )
         print(f"{question.name}: {question.why}", file=sys.stderr, flush=True)
     print(f"\n{options.replications} replications and {options.runs} real runs of each; mean and 95 % interval")
     return 0
