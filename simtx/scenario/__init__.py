@@ -14,14 +14,38 @@ from simtx.scenario.distributions import (
     ShiftedLognormal,
     Uniform,
 )
-from simtx.scenario.infrastructure import Broker, CommonMode, HostSpec, Hub, Link, Log, Network, Service, Store
+from simtx.scenario.infrastructure import (
+    BrokerSpec,
+    CommonMode,
+    HostSpec,
+    HubSpec,
+    LinkSpec,
+    LogSpec,
+    NetworkSpec,
+    ServiceSpec,
+    StoreSpec,
+)
 from simtx.scenario.load import from_dict, load, names, scenarios, titles
-from simtx.scenario.model import Clients, Fault, Invariant, RunPlan, Scenario, Trigger, Workload
+from simtx.scenario.model import ClientsSpec, Fault, Invariant, RunPlan, Scenario, Trigger, Workload
+
+# The old names of specs, kept for one release.
+Broker, Clients, Hub, Link, Log, Network, Service, Store = (
+    BrokerSpec,
+    ClientsSpec,
+    HubSpec,
+    LinkSpec,
+    LogSpec,
+    NetworkSpec,
+    ServiceSpec,
+    StoreSpec,
+)
 
 __all__ = [
     "Assumption",
     "Broker",
+    "BrokerSpec",
     "Clients",
+    "ClientsSpec",
     "CommonMode",
     "Constant",
     "Distribution",
@@ -31,22 +55,28 @@ __all__ = [
     "Fault",
     "HostSpec",
     "Hub",
+    "HubSpec",
     "Hyperexponential",
     "Invariant",
     "Link",
+    "LinkSpec",
     "Log",
+    "LogSpec",
     "Lognormal",
     "Mixture",
     "Network",
+    "NetworkSpec",
     "OperationSpec",
     "Parameter",
     "RunPlan",
     "Scenario",
     "Service",
+    "ServiceSpec",
     "Shifted",
     "ShiftedLognormal",
     "StepSpec",
     "Store",
+    "StoreSpec",
     "Transaction",
     "Trigger",
     "Uniform",

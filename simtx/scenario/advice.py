@@ -10,7 +10,7 @@ from simtx.protocols import STRATEGIES
 from simtx.protocols.extras import extras
 from simtx.protocols.names import HUB
 from simtx.scenario.fault_kinds import FAULT_KINDS
-from simtx.scenario.infrastructure import Log
+from simtx.scenario.infrastructure import LogSpec
 from simtx.scenario.model import Scenario
 from simtx.scenario.popularity import hottest
 from simtx.scenario.traces import coarse, looks_like, mean_gap
@@ -87,7 +87,7 @@ def _saturation(scenario: Scenario) -> Iterator[str]:
                 f"services.{name}: the most popular key '{template}' is wanted {rate * share:.4g} times a second, and its lock is held for a forced "
                 f"write of {duration_text(write)} at least: {rate * share * write:.2f} of the time"
             )
-    logs: list[tuple[str, Log, int]] = []
+    logs: list[tuple[str, LogSpec, int]] = []
     for name, service in scenario.services.items():
         writes = sum(any(o.writes for o in s.operations) for s in scenario.transaction.steps if s.service == name)
         logs.append((f"services.{name}.store.log", service.store.log, writes))

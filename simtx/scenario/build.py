@@ -13,29 +13,38 @@ from simtx.scenario.business import OperationSpec, Parameter, StepSpec, Transact
 from simtx.scenario.catalog import LOCAL, canonical, region, regions
 from simtx.scenario.distributions import Distribution
 from simtx.scenario.fault_kinds import FAULT_KINDS, FaultKind
-from simtx.scenario.infrastructure import Broker, CommonMode, HostSpec, Link, Log, Network, Service, Store
-from simtx.scenario.model import Clients, Fault, Invariant, RunPlan, Trigger, Workload
+from simtx.scenario.infrastructure import (
+    BrokerSpec,
+    CommonMode,
+    HostSpec,
+    LinkSpec,
+    LogSpec,
+    NetworkSpec,
+    ServiceSpec,
+    StoreSpec,
+)
+from simtx.scenario.model import ClientsSpec, Fault, Invariant, RunPlan, Trigger, Workload
 
 Zones = Mapping[str, str]
 """Zone by node: services, ``hub``, ``broker``, and ``client`` if the clients are somewhere."""
 
 
-def log(file: schema.LogFile) -> Log:
+def log(file: schema.LogFile) -> LogSpec:
     """A durable log."""
-    return Log(file.forced_write, file.flush, file.lazy_flush)
+    return LogSpec(file.forced_write, file.flush, file.lazy_flush)
 
 
-def services(files: Mapping[str, schema.ServiceFile], placed: Zones) -> dict[str, Service]:
+def services(files: Mapping[str, schema.ServiceFile], placed: Zones) -> dict[str, ServiceSpec]:
     """All services, by name."""
     return {
-        name: Service(
+        name: ServiceSpec(
             name=name,
             zone=placed[name],
             workers=file.workers,
             service_time=file.service_time,
             compensation_time=file.compensation_time,
             queue_limit=file.queue_limit,
-            store=Store(
+            store=StoreSpec(
                 isolation=file.store.isolation,
                 log=log(file.store.log),
                 lock_timeout=file.store.lock_timeout,
@@ -86,16 +95,16 @@ def _fits(link: schema.LinkFile, a: str, b: str) -> bool:
     return link.from_ is not None and link.to is not None and covers(link.from_, a) and covers(link.to, b)
 
 
-def network(file: schema.NetworkFile, placed: Zones) -> Network:
+def network(file: schema.NetworkFile, placed: Zones) -> NetworkSpec:
     """Zones and all links between them; every latency is known by now."""
     used = tuple(dict.fromkeys(placed.values()))
-    links: dict[tuple[str, str], Link] = {}
+    links: dict[tuple[str, str], LinkSpec] = {}
     for a in used:
         for b in used:
             delay = latency(file, a, b)
             if delay is None:
                 raise ValueError(f"no latency from {a} to {b}: the checks have to find this")
-            link = Link(delay, file.loss, file.duplication, file.reorder, file.reorder_delay)
+            link = LinkSpec(delay, file.loss, file.duplication, file.reorder, file.reorder_delay)
             for entry in file.links:
                 if _fits(entry, a, b):
                     given = {name: getattr(entry, name) for name in ("loss", "duplication", "reorder", "reorder_delay")}
@@ -103,7 +112,7 @@ def network(file: schema.NetworkFile, placed: Zones) -> Network:
                         link, **{name: value for name, value in given.items() if value is not None}
                     )
             links[a, b] = link
-    return Network(used, links, file.loss, file.duplication, file.reorder, file.reorder_delay, file.client_zone)
+    return NetworkSpec(used, links, file.loss, file.duplication, file.reorder, file.reorder_delay, file.client_zone)
 
 
 def common_mode(file: schema.CommonModeFile | None) -> CommonMode | None:
@@ -130,9 +139,9 @@ def hosts(files: Mapping[str, schema.HostFile], placed: Zones) -> dict[str, Host
     }
 
 
-def broker(file: schema.BrokerFile, zone: str) -> Broker:
+def broker(file: schema.BrokerFile, zone: str) -> BrokerSpec:
     """The message broker."""
-    return Broker(
+    return BrokerSpec(
         zone=zone,
         ack=file.ack,
         ack_latency=file.ack_latency,
@@ -230,10 +239,10 @@ def workload(
     )
 
 
-def clients(file: schema.ClientsFile) -> Clients:
+def clients(file: schema.ClientsFile) -> ClientsSpec:
     """What clients do when no answer comes."""
     backoff = Backoff(file.backoff.base, file.backoff.factor, file.backoff.cap)
-    return Clients(file.ask_again, file.deadline, file.timeout, backoff)
+    return ClientsSpec(file.ask_again, file.deadline, file.timeout, backoff)
 
 
 def nodes_at(place: str, placed: Zones) -> list[str]:

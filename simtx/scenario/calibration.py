@@ -35,7 +35,7 @@ from simtx.scenario.infrastructure import CommonMode, HostSpec
 from simtx.scenario.units import duration, duration_text, probability
 
 if TYPE_CHECKING:
-    from simtx.scenario.infrastructure import Log, Service
+    from simtx.scenario.infrastructure import LogSpec, ServiceSpec
     from simtx.scenario.model import Fault, Scenario
 
 VERSION: Final = 1
@@ -282,7 +282,7 @@ class Calibration:
             return fault
         return dataclasses.replace(fault, duration=Shifted(fault.duration, self.blocks["restart"].mean))
 
-    def _service(self, service: Service) -> Service:
+    def _service(self, service: ServiceSpec) -> ServiceSpec:
         block = "second-phase" if "second-phase" in self.blocks else "local"
         store = dataclasses.replace(service.store, log=self._log(service.store.log, block))
         return dataclasses.replace(
@@ -304,7 +304,7 @@ class Calibration:
     def _longer(self, time: Any) -> Any:
         return Shifted(time, self._overhead) if time is not None and self._overhead else time
 
-    def _log(self, log: Log, block: str) -> Log:
+    def _log(self, log: LogSpec, block: str) -> LogSpec:
         if block not in self.blocks:
             return log
         return dataclasses.replace(log, forced_write=self._drawn(block), flush="parallel")

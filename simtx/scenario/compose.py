@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from simtx.errors import ScenarioError
 from simtx.scenario import build, checks, notes, schema
 from simtx.scenario.calibration import load_calibration
-from simtx.scenario.infrastructure import Hub
+from simtx.scenario.infrastructure import HubSpec
 from simtx.scenario.model import Scenario
 from simtx.scenario.problems import Problem, at, failure, from_validation
 from simtx.scenario.traces import Arrivals, read_trace
@@ -115,7 +115,7 @@ def compose(
         title=file.title,
         description=file.description.strip(),
         services=build.services(file.services, placed),
-        hub=Hub(placed["hub"], build.log(file.hub.log)),
+        hub=HubSpec(placed["hub"], build.log(file.hub.log)),
         network=build.network(file.network, placed),
         broker=build.broker(file.broker, placed["broker"]),
         transaction=build.transaction(file.transaction),

@@ -19,7 +19,7 @@ Remembered: TypeAlias = Literal["stored", "all", "none"]
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class LogSpec:
     """A durable log.
 
     Attributes:
@@ -35,7 +35,7 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class StoreSpec:
     """The database of one service.
 
     Attributes:
@@ -48,7 +48,7 @@ class Store:
     """
 
     isolation: Isolation
-    log: Log
+    log: LogSpec
     lock_timeout: float
     initial: Mapping[str, float]
     replica_lag: Distribution | None
@@ -63,7 +63,7 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class ServiceSpec:
     """A node with workers and one store.
 
     Attributes:
@@ -82,11 +82,11 @@ class Service:
     service_time: Distribution
     compensation_time: Distribution | None
     queue_limit: int | None
-    store: Store
+    store: StoreSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Hub:
+class HubSpec:
     """The node of the strategy beside the services: a 2PC coordinator or a saga orchestrator.
 
     Attributes:
@@ -95,14 +95,14 @@ class Hub:
     """
 
     zone: str
-    log: Log
+    log: LogSpec
 
 
 # --- network and broker -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class LinkSpec:
     """One direction of a path between two zones.
 
     Attributes:
@@ -121,7 +121,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class NetworkSpec:
     """Zones and the paths between them.
 
     Attributes:
@@ -135,14 +135,14 @@ class Network:
     """
 
     zones: tuple[str, ...]
-    links: Mapping[tuple[str, str], Link]
+    links: Mapping[tuple[str, str], LinkSpec]
     loss: float
     duplication: float
     reorder: float
     reorder_delay: Distribution
     client_zone: str | None
 
-    def link(self, a: str, b: str) -> Link:
+    def link(self, a: str, b: str) -> LinkSpec:
         """The path from zone `a` to zone `b`."""
         return self.links[a, b]
 
@@ -152,7 +152,7 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
-class Broker:
+class BrokerSpec:
     """A message broker: at least once, with acknowledgements.
 
     Attributes:

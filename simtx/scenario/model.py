@@ -17,7 +17,7 @@ from simtx.protocols.policies import Backoff, Policies
 from simtx.scenario.business import StepSpec, Transaction
 from simtx.scenario.distributions import Distribution, duration_text
 from simtx.scenario.fault_kinds import FaultKind
-from simtx.scenario.infrastructure import Broker, CommonMode, HostSpec, Hub, Network, Service
+from simtx.scenario.infrastructure import BrokerSpec, CommonMode, HostSpec, HubSpec, NetworkSpec, ServiceSpec
 from simtx.views import View, view
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
-class Clients:
+class ClientsSpec:
     """What clients do when no answer comes.
 
     Attributes:
@@ -280,10 +280,10 @@ class Scenario:
     name: str
     title: str
     description: str
-    services: Mapping[str, Service]
-    hub: Hub
-    network: Network
-    broker: Broker
+    services: Mapping[str, ServiceSpec]
+    hub: HubSpec
+    network: NetworkSpec
+    broker: BrokerSpec
     transaction: Transaction
     workload: Workload
     faults: tuple[Fault, ...]
@@ -293,7 +293,7 @@ class Scenario:
     deadlocks: DeadlockRule
     common_mode: CommonMode | None = None
     hosts: Mapping[str, HostSpec] = field(default_factory=dict)
-    clients: Clients = field(default_factory=Clients)
+    clients: ClientsSpec = field(default_factory=ClientsSpec)
     sources: Mapping[str, str] = field(default_factory=dict)
     assumptions: Mapping[str, Assumption] = field(default_factory=dict)
     uncertainty: Mapping[str, Uncertainty] = field(default_factory=dict)

@@ -38,10 +38,10 @@ from simtx.scenario.fields import (
     Whole,
 )
 from simtx.scenario.infrastructure import Acknowledgement, Flush, Isolation, OutboxOrder, Remembered
-from simtx.scenario.model import AskAgain, Clients, DeadlockRule, WorkloadKind
+from simtx.scenario.model import AskAgain, ClientsSpec, DeadlockRule, WorkloadKind
 
 _DEFAULTS = Policies()
-_CLIENTS = Clients()
+_CLIENTS = ClientsSpec()
 
 
 def _field(description: str, default: Any = ..., **options: Any) -> Any:

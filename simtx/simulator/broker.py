@@ -13,7 +13,7 @@ from simtx.simulator.timers import Token
 from simtx.workload.by_transaction import Draw
 
 if TYPE_CHECKING:
-    from simtx.scenario import Broker as BrokerSpec
+    from simtx.scenario import BrokerSpec
     from simtx.simulator.actor import Actor
     from simtx.simulator.node import Node
     from simtx.simulator.surroundings import Surroundings

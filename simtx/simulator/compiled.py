@@ -39,8 +39,7 @@ from simtx.workload.by_transaction import uniform_numbers
 from simtx.workload.streams import Sampled
 
 if TYPE_CHECKING:
-    from simtx.scenario import Broker as BrokerSpec
-    from simtx.scenario import Scenario
+    from simtx.scenario import BrokerSpec, Scenario
 
 _ENDINGS: Final = np.array(
     ["", "committed", "aborted", "compensated", "stuck", "in-flight", "incomplete", "lost"], dtype=object
@@ -92,16 +91,16 @@ _KNOWN: Final[Mapping[str, str]] = {
     "clients sources assumptions uncertainty path overrides _raw",
     "RunPlan": "transactions duration warmup drain stratify recovery timeline_every",
     "Workload": "kind rate burst_rate burst_on burst_off profile trace trace_times trace_parameters users think_time",
-    "Clients": "ask_again deadline timeout backoff",
-    "Service": "name zone workers service_time compensation_time queue_limit store",
-    "Store": "isolation log lock_timeout initial replica_lag outbox_order",
-    "Log": "forced_write flush lazy_flush",
-    "Hub": "zone log",
-    "Network": "zones links loss duplication reorder reorder_delay client_zone",
-    "Link": "latency loss duplication reorder reorder_delay",
+    "ClientsSpec": "ask_again deadline timeout backoff",
+    "ServiceSpec": "name zone workers service_time compensation_time queue_limit store",
+    "StoreSpec": "isolation log lock_timeout initial replica_lag outbox_order",
+    "LogSpec": "forced_write flush lazy_flush",
+    "HubSpec": "zone log",
+    "NetworkSpec": "zones links loss duplication reorder reorder_delay client_zone",
+    "LinkSpec": "latency loss duplication reorder reorder_delay",
     "Transaction": "name parameters steps",
     "StepSpec": "index name service operations compensation kind after refusal service_time compensation_time",
-    "Broker": "zone ack ack_latency linger redelivery deduplication_window deduplication_after_restart ordered retention",
+    "BrokerSpec": "zone ack ack_latency linger redelivery deduplication_window deduplication_after_restart ordered retention",
     "Fault": "kind duration node at every until factor probability a b one_way trigger",
     "OperationSpec": "key kind amount parameter low high",
     "Parameter": "population popularity exponent prefix values integer",

@@ -10,7 +10,7 @@ from simtx.workload.by_transaction import Draw, TransactionStreams
 
 if TYPE_CHECKING:
     from simtx.event_log.trace import TraceRecorder
-    from simtx.scenario.infrastructure import Link as LinkSpec
+    from simtx.scenario.infrastructure import LinkSpec
 
 Receive = Callable[[Any], None]
 

@@ -44,9 +44,9 @@ from simtx.workload.planner import Planner
 from simtx.workload.streams import Streams
 
 if TYPE_CHECKING:
-    from simtx.scenario import Log, Scenario
+    from simtx.scenario import LogSpec, Scenario
     from simtx.scenario.distributions import Distribution
-    from simtx.scenario.infrastructure import Link as LinkSpec
+    from simtx.scenario.infrastructure import LinkSpec
 
 _PARTS = 20  # in which the arrivals are played
 _SETTLE = 5.0  # seconds without work before a run counts as drained: longer than any message is under way
@@ -155,7 +155,7 @@ class World:
         lag = self.scenario.services[name].store.replica_lag
         return None if lag is None else Replica(self.env, self.by_transaction.draws(lag, name, "replica-lag"))
 
-    def _node(self, name: str, log: Log) -> Node:
+    def _node(self, name: str, log: LogSpec) -> Node:
         instant = isinstance(log.forced_write, Constant) and log.forced_write.value == 0
         role = self._role(name)
         disk = Disk(self.env, self._latencies(log.forced_write, role, "forced-write"), log.flush, instant)

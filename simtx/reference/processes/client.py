@@ -3,7 +3,7 @@
 An open workload keeps to its arrival times, whatever the answers do, so that a slow system is not spared the load that it would have met
 (no coordinated omission). Arrival times are met by a thread of its own, since an event loop's timers are a millisecond coarse.
 
-What a client does when no answer comes is the scenario's (`simtx.scenario.Clients`), as in a simulated run: a request for which there is no
+What a client does when no answer comes is the scenario's (`simtx.scenario.ClientsSpec`), as in a simulated run: a request for which there is no
 connection has reached nobody, and is asked for again. Of one that was written to a connection nobody knows whether it was read; it is asked
 for again only if the strategy recognises it.
 """
