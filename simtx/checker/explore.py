@@ -16,8 +16,8 @@ from typing import Any
 from simtx.arguments import named
 from simtx.checker.engine import ROOT, Compiled, Guard, Level, Options, check, expand, interruptible, lineage
 from simtx.checker.exploration import DEADLOCKS_KEPT, Exploration, Progress
-from simtx.checker.ledger import Ledger
 from simtx.checker.model import Model, S
+from simtx.checker.tally import Tally
 from simtx.errors import ScenarioError
 from simtx.progress import progress_bar
 
@@ -78,7 +78,7 @@ def explore(
             stop_at_violation=stop_at_violation,
             progress=report,
         )
-        ledger = Ledger(Compiled(model, options), options)
+        ledger = Tally(Compiled(model, options), options)
         if workers > 1 and not hasattr(os, "fork"):
             raise ScenarioError(f"{workers} need fork, which this platform lacks; use 1", where="explore: workers")
         with _frozen_heap():
@@ -86,7 +86,7 @@ def explore(
         return ledger.result()
 
 
-def _search(ledger: Ledger[S]) -> None:
+def _search(ledger: Tally[S]) -> None:
     """Explore in this process, until a level takes so long that the workers asked for are worth forking."""
     compiled, options = ledger.compiled, ledger.options
     # The interrupt flag and the workers' counters; anonymous memory, which a fork shares.
@@ -122,7 +122,7 @@ def _search(ledger: Ledger[S]) -> None:
             level = Level(level.found)
 
 
-def _expand_level(ledger: Ledger[S], level: Level[S], parents: dict[S, Any], guard: Guard) -> str:
+def _expand_level(ledger: Tally[S], level: Level[S], parents: dict[S, Any], guard: Guard) -> str:
     """Expand a level, slice by slice; return why it was not finished, or nothing."""
     limit = ledger.options.max_states
     while level.expanded < len(level.states):
@@ -138,14 +138,14 @@ def _expand_level(ledger: Ledger[S], level: Level[S], parents: dict[S, Any], gua
     return ""
 
 
-def _settle(ledger: Ledger[S], states: Any, parents: dict[S, Any]) -> None:
+def _settle(ledger: Tally[S], states: Any, parents: dict[S, Any]) -> None:
     """Check the open invariants and goals on the states of a new level."""
     for kind, name in ledger.open_properties():
         for state in check(ledger.compiled, ledger.predicate(kind, name), states, wanted=kind == "goal"):
             ledger.record(kind, name, lineage(parents, state))
 
 
-def _settle_terminal(ledger: Ledger[S], level: Level[S], parents: dict[S, Any]) -> None:
+def _settle_terminal(ledger: Tally[S], level: Level[S], parents: dict[S, Any]) -> None:
     """Check what must hold where the expanded states of a level have no successors."""
     terminal = [level.states[position] for position in level.terminal(level.expanded)]
     ledger.terminal += len(terminal)

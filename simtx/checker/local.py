@@ -21,9 +21,9 @@ from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from simtx.checker.admission import UnfitStateError, check_fields
+from simtx.checker.interning import InternTable, NotShareableError, SharedInternLog
 from simtx.checker.local_store import Output, Store
-from simtx.checker.program import Actor, Node, Play, Player
-from simtx.checker.tables import Book, NotShareableError, Table
+from simtx.checker.program import EffectPlayer, Node, Play, RunningMachine
 from simtx.errors import ProtocolViolation, SimtxError
 from simtx.protocols import Effect, Machine, Strategy
 from simtx.protocols.names import DAEMON
@@ -42,7 +42,7 @@ def raised(error: Exception) -> str:
     return f"it raises {type(error).__name__}{where}: {error}"
 
 
-class Outcome(NamedTuple):
+class Reaction(NamedTuple):
     """One thing that may come of an event.
 
     Attributes:
@@ -60,7 +60,7 @@ class Outcome(NamedTuple):
     note: str = ""
 
 
-class FrozenActor(NamedTuple):
+class FrozenMachine(NamedTuple):
     """A machine of a local state.
 
     Attributes:
@@ -90,7 +90,7 @@ class LocalState(NamedTuple):
 
     name: str
     up: bool
-    actors: tuple[FrozenActor, ...]
+    actors: tuple[FrozenMachine, ...]
     store: tuple[Any, ...]
 
 
@@ -116,7 +116,7 @@ class Locals:
         self,
         strategy: Strategy,
         retained: int | None = None,
-        book: Book | None = None,
+        book: SharedInternLog | None = None,
         *,
         several: bool = False,
         overtakes: bool = False,
@@ -125,13 +125,13 @@ class Locals:
         self.strategy = strategy
         self.overtakes = overtakes
         self.retained = retained
-        self.machines: Table[Hashable, Machine] = Table(book)
-        self.states: Table[LocalState, LocalState] = Table(book)
-        self.covered: Table[tuple[type[Machine], str, str, str], None] = Table(book)
-        self.recovered: Table[tuple[type[Machine], str, str], None] = Table(book)
-        self.player = Player(strategy, retained, self.freeze, several=several, serializable=serializable)
+        self.machines: InternTable[Hashable, Machine] = InternTable(book)
+        self.states: InternTable[LocalState, LocalState] = InternTable(book)
+        self.covered: InternTable[tuple[type[Machine], str, str, str], None] = InternTable(book)
+        self.recovered: InternTable[tuple[type[Machine], str, str], None] = InternTable(book)
+        self.player = EffectPlayer(strategy, retained, self.freeze, several=several, serializable=serializable)
         self._taken: dict[tuple[int, Hashable, int], Play] = {}
-        self._cache: dict[tuple[int, Hashable, int], tuple[Outcome, ...]] = {}
+        self._cache: dict[tuple[int, Hashable, int], tuple[Reaction, ...]] = {}
         self._crashed: dict[int, tuple[tuple[int, str], ...]] = {}
         self._calm: dict[int, int] = {}
 
@@ -158,7 +158,7 @@ class Locals:
             UnfitStateError: A machine, or what is on the disk, cannot be copied and compared.
         """
         actors = tuple(
-            FrozenActor(tx, self.machine(actor.machine), tuple(sorted(actor.timers)), actor.running, actor.rest)
+            FrozenMachine(tx, self.machine(actor.machine), tuple(sorted(actor.timers)), actor.running, actor.rest)
             for tx, actor in sorted(node.actors.items())
         )
         state = LocalState(node.name, node.up, actors, node.store.freeze(ordered_rows=self.retained is not None))
@@ -190,7 +190,7 @@ class Locals:
         name, up, actors, store = self.states.values[number]
         machines = self.machines.values
         thawed = {
-            tx: Actor(machines[machine].clone(), dict.fromkeys(timers), [], running, rest)
+            tx: RunningMachine(machines[machine].clone(), dict.fromkeys(timers), [], running, rest)
             for tx, machine, timers, running, rest in actors
         }
         return Node(name, up, thawed, Store.thaw(store))
@@ -248,7 +248,7 @@ class Locals:
 
     # --- what a node can do -----------------------------------------------------------------------------------------------------
 
-    def outcomes(self, number: int, event: Hashable, fail: int = -1) -> tuple[Outcome, ...]:
+    def outcomes(self, number: int, event: Hashable, fail: int = -1) -> tuple[Reaction, ...]:
         """Everything that may come of this event; the first outcome is the one without a crash.
 
         Args:
@@ -264,7 +264,7 @@ class Locals:
             known = self._cache[key] = tuple(self._distinct(number, event, play))
         return known
 
-    def take(self, number: int, event: Hashable, fail: int = -1) -> tuple[Outcome, ...]:
+    def take(self, number: int, event: Hashable, fail: int = -1) -> tuple[Reaction, ...]:
         """As `outcomes`, of something that does happen: the rows of transition tables that it takes count as covered."""
         outcomes = self.outcomes(number, event, fail)
         self._cover(self._taken[number, event, fail])
@@ -276,7 +276,7 @@ class Locals:
         for found in play.recovered:
             self.recovered.number(found, None)
 
-    def _distinct(self, number: int, event: Any, play: Play) -> Iterator[Outcome]:
+    def _distinct(self, number: int, event: Any, play: Play) -> Iterator[Reaction]:
         """Outcomes that differ; a crash that leaves what a crash before the program leaves is not told again."""
         seen: set[Hashable] = {(number, (), True)}
         if event[0] == "event":
@@ -294,11 +294,11 @@ class Locals:
                 seen.add(key)
                 yield outcome
 
-    def _compute(self, number: int, event: Any, play: Play) -> Iterator[Outcome]:
+    def _compute(self, number: int, event: Any, play: Play) -> Iterator[Reaction]:
         kind, fail = event[0], play.fail
         if kind == "crash":
             for local, note in self._crashes(number):
-                yield Outcome(local, (), 0, (), note)
+                yield Reaction(local, (), 0, (), note)
             return
         node = self.thaw(number)
         try:
@@ -313,12 +313,12 @@ class Locals:
             if fail >= 0 and play.operations <= fail:
                 return  # it raises without this failure, too
             text = raised(error)
-            yield Outcome(number, (Output("fault", text),), RUNS, tuple(play.program), text)
+            yield Reaction(number, (Output("fault", text),), RUNS, tuple(play.program), text)
             return
         if fail >= 0 and play.operations <= fail:
             return
         program = tuple(play.program)
-        yield Outcome(self.freeze(node), tuple(play.outputs), RUNS, program)
+        yield Reaction(self.freeze(node), tuple(play.outputs), RUNS, program)
         if self.overtakes and kind == "event" and fail < 0:
             yield from self._begun(number, event)
         if kind != "restart" and fail < 0:
@@ -327,7 +327,7 @@ class Locals:
             play.points.pop()  # a crash behind the last effect is one between two events
         for point, outputs, count in play.points:
             for local, note in self._crashes(point):
-                yield Outcome(local, outputs, count, program, note)
+                yield Reaction(local, outputs, count, program, note)
 
     def _play(self, node: Node, event: Any, play: Play) -> None:
         if event[0] == "continue":
@@ -335,15 +335,15 @@ class Locals:
         else:
             self.player.react(node, event[1], event[2], play)
 
-    def _begun(self, number: int, event: Any) -> Iterator[Outcome]:
+    def _begun(self, number: int, event: Any) -> Iterator[Reaction]:
         """The program comes to a local transaction with outbox rows, which is under way from then on."""
         node = self.thaw(number)
         play = Play(begin=True)
         self.player.react(node, event[1], event[2], play)
         if event[1] in node.store.under_way:
-            yield Outcome(self.freeze(node), tuple(play.outputs), UNDER_WAY, tuple(play.program))
+            yield Reaction(self.freeze(node), tuple(play.outputs), UNDER_WAY, tuple(play.program))
 
-    def _paused(self, number: int, event: Any, play: Play, end: Node) -> Iterator[Outcome]:
+    def _paused(self, number: int, event: Any, play: Play, end: Node) -> Iterator[Reaction]:
         """The program stops where somebody else could tell, and never goes on.
 
         What becomes of its machine does not matter any more. Neither does a stop at which nothing has left the node, or been stored,
@@ -358,11 +358,11 @@ class Locals:
             node = self.thaw(number)
             half = Play(pause=pause)
             self._play(node, event, half)
-            node.actors[tx] = Actor(self._blank(node.name, tx), running=True)
+            node.actors[tx] = RunningMachine(self._blank(node.name, tx), running=True)
             key = (node.store.freeze(ordered_rows=self.retained is not None), tuple(half.outputs))
             if key not in told:
                 told.add(key)
-                yield Outcome(self.freeze(node), tuple(half.outputs), PAUSED, tuple(half.program))
+                yield Reaction(self.freeze(node), tuple(half.outputs), PAUSED, tuple(half.program))
 
     def _blank(self, name: str, tx: int) -> Machine:
         """A machine to which nothing has happened."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import assert_never
 
 from simtx.checker.layout import REQUESTS, VARIANT_SHIFT, State
-from simtx.checker.local import PAUSED, Outcome
+from simtx.checker.local import PAUSED, Reaction
 from simtx.checker.model import Step
 from simtx.checker.protocol import ProtocolModel
 from simtx.checker.reactions import ORPHAN, PUBLICATION, Action
@@ -65,7 +65,7 @@ def line(model: ProtocolModel, before: State, action: Action, after: State) -> s
     return text
 
 
-def _done(model: ProtocolModel, outcome: Outcome) -> str:
+def _done(model: ProtocolModel, outcome: Reaction) -> str:
     """What a node did, and what a crash made of it; which rows a relay has read is told where they may come in another order."""
     count = len(outcome.program) if outcome.crashed < 0 else outcome.crashed
     rows = model.scope.overtakes > 0
@@ -256,7 +256,7 @@ class _Scribe:
             )
         return None
 
-    def _program(self, node: str, tx: int, cause: int | None, outcome: Outcome) -> None:
+    def _program(self, node: str, tx: int, cause: int | None, outcome: Reaction) -> None:
         count = len(outcome.program) if outcome.crashed < 0 else outcome.crashed
         for effect, status in outcome.program[:count]:
             self._effect(node, tx, cause, effect, status)

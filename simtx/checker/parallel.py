@@ -27,9 +27,9 @@ import numpy as np
 
 from simtx.checker.engine import Guard
 from simtx.checker.exploration import DEADLOCKS_KEPT
-from simtx.checker.ledger import Ledger
 from simtx.checker.model import Model, S
 from simtx.checker.partition import Ints, Partition, choose
+from simtx.checker.tally import Tally
 from simtx.checker.worker import COUNTER, SEQUENCE_BITS, Batch, Findings, Hit, Worker, pack, serve
 
 _LEND_SHARE = 0.2  # of the mean load; to lend less costs more than to wait: what a lent state leads to is sent back
@@ -40,7 +40,7 @@ class _WorkerDied(Exception):
     """A worker process ended while it was needed."""
 
 
-def search(ledger: Ledger[S], parents: dict[S, Any], states: list[S], guard: Guard) -> None:
+def search(ledger: Tally[S], parents: dict[S, Any], states: list[S], guard: Guard) -> None:
     """Go on with several processes, into the ledger.
 
     Args:
@@ -156,7 +156,7 @@ class _Crew:
 class _Coordinator(Generic[S]):
     """Leads the workers through the levels."""
 
-    def __init__(self, ledger: Ledger[S], crew: _Crew, guard: Guard, partition: Partition) -> None:
+    def __init__(self, ledger: Tally[S], crew: _Crew, guard: Guard, partition: Partition) -> None:
         self.ledger = ledger
         self.crew = crew
         self.shared = guard.flag

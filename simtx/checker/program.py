@@ -51,7 +51,7 @@ OUTCOMES: Final = get_args(Outcome)
 
 
 @dataclass(slots=True)
-class Actor:
+class RunningMachine:
     """A machine with its timers.
 
     Attributes:
@@ -82,7 +82,7 @@ class Node:
 
     name: str
     up: bool
-    actors: dict[int, Actor]
+    actors: dict[int, RunningMachine]
     store: Store
 
 
@@ -119,7 +119,7 @@ class Play:
         self.recovered: set[tuple[type[Machine], str, str]] = set()
 
 
-class Player:
+class EffectPlayer:
     """Plays the programs of a strategy's machines.
 
     Args:
@@ -149,7 +149,7 @@ class Player:
     def start_daemons(self, node: Node, play: Play) -> None:
         """Start what runs beside the transactions."""
         for machine in self.strategy.daemons(node.name):
-            actor = node.actors[DAEMON] = Actor(machine)
+            actor = node.actors[DAEMON] = RunningMachine(machine)
             self._program(node, DAEMON, actor, self.handle(actor, Timer("start"), play), play)
 
     def react(self, node: Node, tx: int, event: Event, play: Play) -> None:
@@ -163,16 +163,16 @@ class Player:
         rest, actor.rest = actor.rest, ()
         self._program(node, tx, actor, list(rest), play)
 
-    def addressee(self, node: Node, tx: int, event: Event) -> Actor:
+    def addressee(self, node: Node, tx: int, event: Event) -> RunningMachine:
         """The machine that an event is for; a timer that fires is no longer set."""
         actor = node.actors.get(tx)
         if actor is None:
-            actor = node.actors[tx] = Actor(self.strategy.machine(node.name, tx))
+            actor = node.actors[tx] = RunningMachine(self.strategy.machine(node.name, tx))
         if isinstance(event, Timer):
             actor.timers.pop(event.kind, None)
         return actor
 
-    def handle(self, actor: Actor, event: Event, play: Play) -> list[Effect]:
+    def handle(self, actor: RunningMachine, event: Event, play: Play) -> list[Effect]:
         """The effects that a machine asks for."""
         machine = actor.machine
         before = machine.state
@@ -183,7 +183,7 @@ class Player:
     def recover(self, node: Node, play: Play) -> None:
         """A restart: every machine with records is recovered, then the daemons start."""
         for tx in node.store.known():
-            actor = node.actors[tx] = Actor(self.strategy.machine(node.name, tx))
+            actor = node.actors[tx] = RunningMachine(self.strategy.machine(node.name, tx))
             records = node.store.records(tx)
             effects = _listed(actor.machine, "recover", actor.machine.recover(records))
             play.recovered.add((type(actor.machine), str(records[-1][0]) if records else "", actor.machine.state))
@@ -192,7 +192,7 @@ class Player:
         if node.store.known() or play.outputs:
             play.outputs.append(Output("recovered", node.name))
 
-    def _program(self, node: Node, tx: int, actor: Actor, pending: list[Effect], play: Play) -> None:
+    def _program(self, node: Node, tx: int, actor: RunningMachine, pending: list[Effect], play: Play) -> None:
         """Play a program to its end, or to the pause that is asked for."""
         actor.running = True
         pending = list(pending)
@@ -221,7 +221,7 @@ class Player:
         self.end(node, tx, actor)
 
     @staticmethod
-    def _begins(node: Node, tx: int, actor: Actor, pending: list[Effect], play: Play) -> bool:
+    def _begins(node: Node, tx: int, actor: RunningMachine, pending: list[Effect], play: Play) -> bool:
         """Whether the next effect is a local transaction that is under way from here on: its outbox rows have numbers and are not visible."""
         effect = pending[0]
         if not isinstance(effect, Transact) or not effect.outbox_rows() or not node.store.begin(tx, effect):
@@ -233,14 +233,14 @@ class Player:
         actor.rest, actor.running = tuple(pending), False
         return True
 
-    def end(self, node: Node, tx: int, actor: Actor) -> None:
+    def end(self, node: Node, tx: int, actor: RunningMachine) -> None:
         """A program has come to its end; a machine that is as blank as the one that the next event would get is gone."""
         actor.running = False
         blank = tx != DAEMON and not actor.timers and actor.machine.state == actor.machine.initial
         if blank and node.actors.get(tx) is actor:
             del node.actors[tx]
 
-    def effect(self, node: Node, tx: int, actor: Actor, effect: Effect, play: Play) -> str:
+    def effect(self, node: Node, tx: int, actor: RunningMachine, effect: Effect, play: Play) -> str:
         """Play one effect; returns the status of its answer, if it has one."""
         store, outputs = node.store, play.outputs
         if isinstance(effect, _ANSWERING):

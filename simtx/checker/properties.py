@@ -397,7 +397,7 @@ class Judge:
         return all((tx, index) in done for index in self._writing)
 
     def always(self) -> dict[str, Callable[[Any], bool]]:
-        """Predicates of every state; `termination` takes more than the state, see `simtx.checker.rest`."""
+        """Predicates of every state; `termination` takes more than the state, see `simtx.checker.quiescence`."""
         return self._of(name for name in ALWAYS if name != "termination")
 
     def at_rest(self) -> dict[str, Callable[[Any], bool]]:

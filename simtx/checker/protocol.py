@@ -7,16 +7,16 @@ from typing import Any, Final
 
 from simtx.checker.admission import admit
 from simtx.checker.exchange import marked
+from simtx.checker.interning import SharedInternLog
 from simtx.checker.layout import ENDED, MASK, State
-from simtx.checker.local import Outcome
+from simtx.checker.local import Reaction
 from simtx.checker.model import Model
 from simtx.checker.properties import Judge
-from simtx.checker.reactions import DONE, Action, Digest
-from simtx.checker.rest import Termination
+from simtx.checker.quiescence import Termination
+from simtx.checker.reactions import DONE, Action, GlobalReaction
 from simtx.checker.scope import BUDGETS, Scope
 from simtx.checker.steps import Steps
 from simtx.checker.symmetry import Symmetry
-from simtx.checker.tables import Book
 from simtx.checker.words import describe_event
 from simtx.protocols import Machine, Policies, Strategy
 from simtx.protocols.extras import configured
@@ -69,15 +69,15 @@ class ProtocolModel(Steps):
             variants,
             (*scope.services(), *((strategy.hub,) if strategy.hub else ())),
             fused=fused and strategy.uses_broker and not strategy.hub,
-            book=Book() if shared else None,
+            book=SharedInternLog() if shared else None,
         )
         self.judge = Judge(scope, self.locals, self.observations, variants[0][1])
         found = Symmetry(self) if symmetry and not scope.repeats else None  # a variant then matters to the end
         self.symmetry = found if found is not None and found.classes else None
         self._deadline = deadline
-        self._checked: dict[tuple[int, int, int, int], tuple[Any, tuple[Digest, ...]]] = {}
+        self._checked: dict[tuple[int, int, int, int], tuple[Any, tuple[GlobalReaction, ...]]] = {}
         if self.symmetry is not None:
-            self.calmly = self._check
+            self.crash_free = self._check
 
     @property
     def direct(self) -> bool:
@@ -123,7 +123,7 @@ class ProtocolModel(Steps):
             for name in self.nodes
         )
 
-    def _check(self, node: int, local: int, event: Any, fail: int = -1) -> tuple[Digest, ...]:
+    def _check(self, node: int, local: int, event: Any, fail: int = -1) -> tuple[GlobalReaction, ...]:
         """Reactions to an event, after it was checked that identical participants may be permuted in it."""
         key = (node, local, id(event), fail)
         known = self._checked.get(key)
@@ -135,7 +135,7 @@ class ProtocolModel(Steps):
 
     # --- words ------------------------------------------------------------------------------------------------------------------
 
-    def outcome(self, state: State, action: Action) -> Outcome | None:
+    def outcome(self, state: State, action: Action) -> Reaction | None:
         """What the node did in this step, if one did something."""
         if action.event is None:
             return None

@@ -6,11 +6,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from simtx.checker.local import PAUSED, UNDER_WAY, Locals, Outcome
+from simtx.checker.interning import InternTable, SharedInternLog
+from simtx.checker.local import PAUSED, UNDER_WAY, Locals, Reaction
 from simtx.checker.local_store import Output
 from simtx.checker.properties import Observed
 from simtx.checker.scope import Scope
-from simtx.checker.tables import Book, Table
 from simtx.errors import ScenarioError
 from simtx.protocols import Done, Message, Strategy, Timer
 from simtx.protocols.names import DAEMON
@@ -69,7 +69,7 @@ class Item:
     tag: str = ""
 
 
-class Digest(NamedTuple):
+class GlobalReaction(NamedTuple):
     """An outcome in the terms of the global state.
 
     Attributes:
@@ -108,7 +108,7 @@ class Reactions:
         rounds: How often time has passed, and who has had a turn in the present round.
     """
 
-    def __init__(self, strategy: Strategy, nodes: tuple[str, ...], scope: Scope, book: Book | None) -> None:
+    def __init__(self, strategy: Strategy, nodes: tuple[str, ...], scope: Scope, book: SharedInternLog | None) -> None:
         self.nodes = nodes
         several = scope.messages > 1 or any(True for name in nodes for _ in strategy.daemons(name))
         self.locals = Locals(
@@ -119,17 +119,19 @@ class Reactions:
             overtakes=scope.overtakes > 0,
             serializable=scope.isolation == "serializable",
         )
-        self.items: Table[Item, Item] = Table(book)
-        self.observations: Table[Observed, Observed] = Table(book)
-        self.rounds: Table[tuple[int, frozenset[tuple[int, int, str]]], tuple[int, frozenset[tuple[int, int, str]]]]
-        self.rounds = Table(book)
+        self.items: InternTable[Item, Item] = InternTable(book)
+        self.observations: InternTable[Observed, Observed] = InternTable(book)
+        self.rounds: InternTable[
+            tuple[int, frozenset[tuple[int, int, str]]], tuple[int, frozenset[tuple[int, int, str]]]
+        ]
+        self.rounds = InternTable(book)
         self.observe_as(Observed())
         self.rounds.number((0, frozenset()), (0, frozenset()))
         self._position = {name: index for index, name in enumerate(nodes)}
         # By identity, since events and what is observed are deep and slow to hash; the values keep them alive.
         self._after: dict[tuple[int, int, int], tuple[tuple[Output, ...], int]] = {}
-        self._digests: dict[tuple[int, int, int, int], tuple[Any, tuple[Digest, ...]]] = {}
-        self._same: dict[tuple[int, Hashable, int, int], tuple[Digest, ...]] = {}
+        self._digests: dict[tuple[int, int, int, int], tuple[Any, tuple[GlobalReaction, ...]]] = {}
+        self._same: dict[tuple[int, Hashable, int, int], tuple[GlobalReaction, ...]] = {}
         self._events: dict[Hashable, Any] = {}
         self._timers: dict[int, tuple[tuple[int, Any, bool], ...]] = {}
         self._busy: dict[int, tuple[int, ...]] = {}
@@ -222,7 +224,7 @@ class Reactions:
             known = self._timers[local] = tuple(found)
         return known
 
-    def digests(self, node: int, local: int, event: Any, fail: int = -1) -> tuple[Digest, ...]:
+    def digests(self, node: int, local: int, event: Any, fail: int = -1) -> tuple[GlobalReaction, ...]:
         """Reactions to an event, in terms of the global state."""
         key = (local, id(event), fail, node)
         known = self._digests.get(key)
@@ -235,7 +237,7 @@ class Reactions:
             known = self._digests[key] = (event, digests)
         return known[1]
 
-    def digest(self, node: int, outcome: Outcome) -> Digest:
+    def digest(self, node: int, outcome: Reaction) -> GlobalReaction:
         """An outcome in the terms of the global state."""
         adds: list[int] = []
         acks: list[int] = []
@@ -253,7 +255,7 @@ class Reactions:
                 seen.append(output)
         crashed, paused = outcome.crashed >= 0, outcome.crashed == PAUSED
         begun = outcome.crashed == UNDER_WAY
-        return Digest(outcome.local, tuple(adds), tuple(acks), tuple(seen), crashed, paused, begun)
+        return GlobalReaction(outcome.local, tuple(adds), tuple(acks), tuple(seen), crashed, paused, begun)
 
     def ack(self, item: Item) -> int:
         """The number of the broker's ack of a publication."""

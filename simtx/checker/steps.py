@@ -16,6 +16,7 @@ from itertools import combinations
 from typing import Any, Final
 
 from simtx.checker import broker as brokers
+from simtx.checker.interning import SharedInternLog
 from simtx.checker.layout import (
     CRASH,
     DUPLICATE,
@@ -34,9 +35,8 @@ from simtx.checker.layout import (
     State,
 )
 from simtx.checker.local_store import Output
-from simtx.checker.reactions import COPY, DONE, MESSAGE, ORPHAN, PUBLICATION, Action, Digest, Item, Reactions
+from simtx.checker.reactions import COPY, DONE, MESSAGE, ORPHAN, PUBLICATION, Action, GlobalReaction, Item, Reactions
 from simtx.checker.scope import BUDGETS, Scope
-from simtx.checker.tables import Book
 from simtx.protocols import Delivery, Done, Message, Plan, Request, Strategy
 
 #: What an operator may ask for.
@@ -64,7 +64,7 @@ class Steps:
         locals: What one node can do.
         items: What is or was in flight, by number.
         observations: What was observed, by number.
-        calmly: Gives the reactions to an event when no crash is left in the budget; symmetry reduction replaces it.
+        crash_free: Gives the reactions to an event when no crash is left in the budget; symmetry reduction replaces it.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Steps:
         nodes: tuple[str, ...],
         *,
         fused: bool,
-        book: Book | None,
+        book: SharedInternLog | None,
     ) -> None:
         self.strategy = strategy
         self.scope = scope
@@ -99,7 +99,7 @@ class Steps:
         self._observe = self.reactions.observe
         self._kept = self.reactions.kept
         self._digests = self.reactions.digests
-        self.calmly = self._digests
+        self.crash_free = self._digests
 
     def initial(self) -> list[State]:
         """One initial state for each variant of the plans."""
@@ -357,7 +357,7 @@ class Steps:
         cut_off = bool(self._running(local)) and action.kind != "crash"
         paid = cut_off or action.kind == "crash"
         may_crash = paid or bool(budget & CRASH * MASK)
-        digests_of = self._digests if may_crash else self.calmly
+        digests_of = self._digests if may_crash else self.crash_free
         for choice, digest in enumerate(digests_of(node, local, action.event)):
             if (digest.crashed or digest.paused) and not may_crash:
                 break  # the outcome without a crash comes first
@@ -376,7 +376,9 @@ class Steps:
                 yield from self._become(base, action._replace(fail=fail), digests[0], budget - FAILURE)
                 fail += 1
 
-    def _become(self, base: State, label: Action, digest: Digest, budget: int) -> Iterator[tuple[Action, State]]:
+    def _become(
+        self, base: State, label: Action, digest: GlobalReaction, budget: int
+    ) -> Iterator[tuple[Action, State]]:
         """The states after an outcome: an acknowledgement may get lost, and so may a publication of a node that crashes."""
         nodes, net, broker, seen, _, rest = base
         node, local = label.node, digest.local

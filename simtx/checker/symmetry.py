@@ -23,10 +23,10 @@ from itertools import pairwise, permutations, product
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.checker.exchange import Exchange, Memo, Parts, Places, nodes_by_step, swap
+from simtx.checker.interning import InternTable
 from simtx.checker.layout import CRASH, MASK, REQUESTS, VARIANT_SHIFT, WAIT_SHIFT, State
-from simtx.checker.local import PAUSED, Outcome
+from simtx.checker.local import PAUSED, Reaction
 from simtx.checker.renaming import Renaming
-from simtx.checker.tables import Table
 from simtx.checker.words import describe_event
 from simtx.errors import ScenarioError
 
@@ -42,7 +42,7 @@ class NotAlikeError(ScenarioError):
     """A machine treats participants that seemed to be alike in different ways."""
 
 
-def _calmly(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+def _crash_free(outcomes: Sequence[Reaction]) -> Iterator[Reaction]:
     """Those outcomes that are possible when no crash is left."""
     for outcome in outcomes:
         if outcome.crashed >= 0 or outcome.crashed == PAUSED:
@@ -71,7 +71,7 @@ class Symmetry:
         ]
         self.kinds: list[int] = [0] * count
         self.classes: list[tuple[int, ...]] = []
-        self._signatures: Table[Hashable, None] = Table(model.book)
+        self._signatures: InternTable[Hashable, None] = InternTable(model.book)
         self._by_step = nodes_by_step(model)
         self._exchanges = Memo(lambda places: Exchange(model, self.names, self.kinds, places))
         self._find_classes()
@@ -169,7 +169,7 @@ class Symmetry:
                 )
             again.append((moved, twin, renamed, fail))
         again += self._in_any_order(node, local, event, fail)
-        for outcome in _calmly(outcomes):
+        for outcome in _crash_free(outcomes):
             again += self._ordered(known.calm(outcome.local))
             for kind, value in outcome.outputs:
                 if kind == "send":
@@ -212,10 +212,10 @@ class Symmetry:
             for order in {local, *self._orders[local]}
         ]
 
-    def _results(self, exchange: Exchange, outcomes: Sequence[Outcome]) -> Counter[Hashable]:
+    def _results(self, exchange: Exchange, outcomes: Sequence[Reaction]) -> Counter[Hashable]:
         """Reactions to an event where no crash is left in the budget, renamed."""
         results: Counter[Hashable] = Counter()
-        for outcome in _calmly(outcomes):
+        for outcome in _crash_free(outcomes):
             outputs = Counter(
                 "fault" if output.kind == "fault" else exchange.renaming.value(output) for output in outcome.outputs
             )

@@ -11,9 +11,9 @@ from collections.abc import Hashable, Iterator
 from typing import Any
 
 from simtx.checker.layout import CRASH, ENDED, HALTED, MASK, REPEAT, REQUESTS, TIMEOUT, State
-from simtx.checker.local import RUNS, UNDER_WAY, FrozenActor, Locals, LocalState, Outcome
+from simtx.checker.local import RUNS, UNDER_WAY, FrozenMachine, Locals, LocalState, Reaction
 from simtx.checker.local_store import Output, Store, _collected
-from simtx.checker.program import Actor, Node, Play
+from simtx.checker.program import Node, Play, RunningMachine
 from simtx.checker.protocol import ProtocolModel
 from simtx.checker.reactions import Action
 from simtx.checker.scope import Scope
@@ -25,7 +25,7 @@ class StepwiseLocals(Locals):
 
     def freeze(self, node: Node) -> int:
         actors = tuple(
-            FrozenActor(tx, self.machine(actor.machine), tuple(sorted(actor.timers)), left(actor))
+            FrozenMachine(tx, self.machine(actor.machine), tuple(sorted(actor.timers)), left(actor))
             for tx, actor in sorted(node.actors.items())
         )
         state = LocalState(node.name, node.up, actors, node.store.freeze(ordered_rows=self.retained is not None))
@@ -33,10 +33,10 @@ class StepwiseLocals(Locals):
 
     def thaw(self, number: int) -> Node:
         name, up, actors, store = self.states.values[number]
-        thawed: dict[int, Actor] = {}
+        thawed: dict[int, RunningMachine] = {}
         for tx, machine, timers, running, _ in actors:
             pending, done = running or ((), ())
-            actor = Actor(
+            actor = RunningMachine(
                 self.machines.values[machine].clone(), dict.fromkeys(timers), list(done), running=list(pending)
             )
             thawed[tx] = actor
@@ -45,7 +45,7 @@ class StepwiseLocals(Locals):
     def calm(self, number: int) -> int:
         return number
 
-    def _compute(self, number: int, event: Any, play: Play) -> Iterator[Outcome]:
+    def _compute(self, number: int, event: Any, play: Play) -> Iterator[Reaction]:
         if event[0] in ("crash", "restart"):
             yield from super()._compute(number, event, play)
             return
@@ -70,13 +70,13 @@ class StepwiseLocals(Locals):
             if not actor.running:
                 self.player.end(node, tx, actor)
         except Exception as error:  # noqa: BLE001 - as in Locals
-            yield Outcome(number, (Output("fault", f"{type(error).__name__}: {error}"),), RUNS, tuple(play.program))
+            yield Reaction(number, (Output("fault", f"{type(error).__name__}: {error}"),), RUNS, tuple(play.program))
             return
-        yield Outcome(self.freeze(node), tuple(play.outputs), RUNS, tuple(play.program))
+        yield Reaction(self.freeze(node), tuple(play.outputs), RUNS, tuple(play.program))
         if self.overtakes and play.program:
             yield from self._under_way(number, event, play.program[0][0])
 
-    def _under_way(self, number: int, event: Any, effect: Any) -> Iterator[Outcome]:
+    def _under_way(self, number: int, event: Any, effect: Any) -> Iterator[Reaction]:
         """The same, but that a local transaction numbers its outbox rows in this step, and does all else in a later one."""
         node = self.thaw(number)
         tx = event[1]
@@ -86,10 +86,10 @@ class StepwiseLocals(Locals):
             actor = self.player.addressee(node, tx, event[2])
             actor.running = list(self.player.handle(actor, event[2], Play()))
         if node.store.begin(tx, effect):
-            yield Outcome(self.freeze(node), (), UNDER_WAY, ())
+            yield Reaction(self.freeze(node), (), UNDER_WAY, ())
 
 
-def left(actor: Actor) -> Any:
+def left(actor: RunningMachine) -> Any:
     """What is left of a machine's program: nothing (False), or its effects and the answers that it has not handled.
 
     In a recovery, which runs in one go, only the store matters, for the crashes that may come between its effects.

@@ -7,7 +7,7 @@ from typing import Any
 
 import simtx
 from simtx.checker.properties import PROPERTIES
-from simtx.checker.rest import Termination
+from simtx.checker.quiescence import Termination
 from simtx.protocols.two_phase_participant import Participant
 
 from .mutants.catalogue import Commit2

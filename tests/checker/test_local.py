@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simtx.checker.local import PAUSED, RUNS, Locals, Outcome
+from simtx.checker.local import PAUSED, RUNS, Locals, Reaction
 from simtx.checker.local_store import Output, Store
 from simtx.protocols import (
     Answer,
@@ -180,7 +180,7 @@ def plan(*services: str) -> Plan:
     return Plan(0, tuple(Step(i, f"s{i}", name, ADD, SUBTRACT) for i, name in enumerate(services)))
 
 
-def request(locals_: Locals, node: str, the_plan: Plan) -> tuple[Outcome, ...]:
+def request(locals_: Locals, node: str, the_plan: Plan) -> tuple[Reaction, ...]:
     return locals_.outcomes(locals_.first(node), ("event", 0, Request(0, the_plan)))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from simtx.checker import explore as explorer_function
 from simtx.checker import verify
-from simtx.checker.tables import Book, NotShareableError, Table
+from simtx.checker.interning import InternTable, NotShareableError, SharedInternLog
 from simtx.errors import ScenarioError
 from simtx.protocols import DualWrite, Outbox, Saga, TwoPhaseCommit
 from simtx.protocols.two_phase_coordinator import Coordinator
@@ -62,8 +62,8 @@ def test_several_processes_share_the_numbers_of_what_each_has_met() -> None:
     """Two readers of one book: each learns from it what the other has entered, under the same number."""
     import os
 
-    book = Book()
-    table: Table[str, str] = Table(book)
+    book = SharedInternLog()
+    table: InternTable[str, str] = InternTable(book)
     assert [table.number("a", "A"), table.number("b", "B")] == [0, 1]
     reader, writer = os.pipe()
     child = os.fork()
@@ -81,8 +81,8 @@ def test_several_processes_share_the_numbers_of_what_each_has_met() -> None:
 def test_an_entry_that_was_cut_off_is_ignored() -> None:
     import os
 
-    book = Book()
-    table: Table[str, None] = Table(book)
+    book = SharedInternLog()
+    table: InternTable[str, None] = InternTable(book)
     table.number("a", None)
     file = book._file.fileno()
     os.pwrite(file, b"\xff\x00\x00", os.fstat(file).st_size)

@@ -1,4 +1,4 @@
-"""The account of one exploration, kept alike by the search in one process and the search in several."""
+"""Tally of one exploration: what is open, found and counted, whether one process searches or several."""
 
 from time import monotonic
 from typing import Generic
@@ -9,7 +9,7 @@ from simtx.checker.model import Predicate, S
 from simtx.errors import ScenarioError
 
 
-class Ledger(Generic[S]):
+class Tally(Generic[S]):
     """Open properties, findings and counts."""
 
     def __init__(self, compiled: Compiled[S], options: Options) -> None:

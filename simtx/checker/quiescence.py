@@ -1,4 +1,4 @@
-"""Whether a run can still come to rest: the properties at rest say nothing about one that goes on for ever.
+"""Quiescence: whether every run can still come to rest. The properties at rest say nothing about one that goes on for ever.
 
 Two machines that answer each other without waiting, or a relay that changes with every poll, keep a state from ever being one in which
 nothing more can happen. Such a trap is a part of the graph without a way to an end. While faults are in the budget it is not looked for:

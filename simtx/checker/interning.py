@@ -1,7 +1,7 @@
 """Numbers for values: the checker's states are made of them, so that they are small, quick to compare and quick to hash.
 
 A value is numbered when it is first met. Processes that share a search share the numbers as well: whoever meets a new value writes it
-to a `Book`, a file that only grows, and everybody reads it in the same order. There are few values (hundreds to thousands) and many
+to a `SharedInternLog`, a file that only grows, and everybody reads it in the same order. There are few values (hundreds to thousands) and many
 states made of them (millions), so that this costs next to nothing.
 """
 
@@ -26,7 +26,7 @@ class NotShareableError(ScenarioError):
     """What a machine holds cannot be written down for another process."""
 
 
-class Book:
+class SharedInternLog:
     """A file of new values, shared by forked processes; it vanishes with the last of them.
 
     Raises:
@@ -44,7 +44,7 @@ class Book:
         self._held, self._free = fcntl.LOCK_EX, fcntl.LOCK_UN
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the book
         self._read = 0
-        self.tables: list[Table[Any, Any]] = []
+        self.tables: list[InternTable[Any, Any]] = []
 
     def catch_up(self) -> None:
         """Learn the values that other processes have met."""
@@ -59,7 +59,7 @@ class Book:
             self._read = end
             self.tables[index].add(key, value)
 
-    def enter(self, table: Table[K, V], key: K, value: V) -> int:
+    def enter(self, table: InternTable[K, V], key: K, value: V) -> int:
         """Number a value that is new to this process.
 
         Raises:
@@ -86,7 +86,7 @@ class Book:
             self._lock(file, self._free)
 
 
-class Table(Generic[K, V]):
+class InternTable(Generic[K, V]):
     """Keys, their numbers from 0, and a value for each.
 
     Args:
@@ -99,7 +99,7 @@ class Table(Generic[K, V]):
 
     __slots__ = ("book", "numbers", "values")
 
-    def __init__(self, book: Book | None = None) -> None:
+    def __init__(self, book: SharedInternLog | None = None) -> None:
         self.book = book
         self.numbers: dict[K, int] = {}
         self.values: list[V] = []
