@@ -49,7 +49,7 @@ class Verdict:
         recovered: What restarts have found: (role, kind of the last record, state afterwards).
         expected: Properties that the strategy is known not to have, with the reason.
         undeclared: Transitions that happened and that no transition table has, which is untidy and does not count.
-        symmetry: Which participants are alike, so that states that differ only in who of them is who count once; that none are;
+        symmetry: Which participants are alike, so that one state of each orbit is counted; that none are;
             or nothing, if it was not asked for.
     """
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from simtx.simulator.actor import Actor
     from simtx.simulator.network import Link
     from simtx.simulator.node import Node
-    from simtx.simulator.pool import Pool
     from simtx.simulator.surroundings import Surroundings
+    from simtx.simulator.workers import Workers
 
 
 def injectors(world: Surroundings) -> list[Injector]:
@@ -55,7 +55,7 @@ class Injector:
         if fault.trigger is not None:
             node = self._node()
             if node is not None:
-                node.arm(Armed(self, fault))
+                node.arm(CrashPoint(self, fault))
         elif fault.at is not None:
             env.call_at(fault.at, self._begin)
         elif self._gap is not None:
@@ -127,7 +127,7 @@ class Injector:
             case _:
                 assert_never(fault.kind)
 
-    def _slow(self, pool: Pool) -> Callable[[], None]:
+    def _slow(self, pool: Workers) -> Callable[[], None]:
         pool.factor *= self.fault.factor
 
         def recover() -> None:
@@ -175,7 +175,7 @@ def _nothing() -> None:
     """Undo a fault that hit nothing."""
 
 
-class Armed:
+class CrashPoint:
     """A crash aimed at one effect of one transaction: before it or right after it."""
 
     __slots__ = ("_before", "_effect", "_injector", "_remaining", "_tx")

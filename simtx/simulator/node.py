@@ -45,10 +45,10 @@ from simtx.simulator.actor import BUSY, IDLE, SUBMITTING, WAITING, Actor
 from simtx.simulator.disk import Disk
 from simtx.simulator.environment import NORMAL
 from simtx.simulator.network import Link
-from simtx.simulator.pool import Pool
 from simtx.simulator.store import Store
 from simtx.simulator.timers import Token
 from simtx.simulator.work import Work
+from simtx.simulator.workers import Workers
 from simtx.workload.by_transaction import Draw
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class Node:
         self.name = name
         self.disk = disk
         self.jitter = jitter
-        self.pool: Pool | None = None
+        self.pool: Workers | None = None
         self.store: Store | None = None
         self.actors: dict[int, Actor] = {}
         self.daemons: list[Actor] = []

@@ -33,11 +33,11 @@ from simtx.simulator.hosted import HostedNode
 from simtx.simulator.locks import Deadlocks
 from simtx.simulator.network import Link
 from simtx.simulator.node import Node
-from simtx.simulator.pool import Pool
 from simtx.simulator.replica import Replica
 from simtx.simulator.sampler import Sampler
 from simtx.simulator.store import Store
 from simtx.simulator.timers import Timers
+from simtx.simulator.workers import Workers
 from simtx.workload.by_transaction import Draw, TransactionStreams
 from simtx.workload.faults import Nesting
 from simtx.workload.planner import Planner
@@ -136,7 +136,9 @@ class World:
                 replica=self._replica(name),
             )
             self.deadlocks.stores.append(node.store)
-            node.pool = Pool(self.env, service.workers, service.queue_limit, node.served, begun=node.store.outbox.begin)
+            node.pool = Workers(
+                self.env, service.workers, service.queue_limit, node.served, begun=node.store.outbox.begin
+            )
             node.pool.journal = node.journal
         hub = self.strategy.hub
         if hub is not None:

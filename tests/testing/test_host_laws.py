@@ -11,7 +11,7 @@ import simtx
 from simtx.metrics.run import Run
 from simtx.protocols import Strategy
 from simtx.scenario import Scenario
-from simtx.simulator.faults import Armed
+from simtx.simulator.faults import CrashPoint
 from simtx.simulator.node import Node
 from simtx.simulator.store import Store
 from simtx.testing import HOST_LAWS, LawBroken, check_host
@@ -55,7 +55,7 @@ def plays_programs_backwards(patch: Patch) -> None:
 def sends_before_the_disk_has_answered(patch: Patch) -> None:
     """A crash before the record finds it written, and what comes behind it sent."""
     patch.setattr(
-        Armed, "strike", lambda self, node: node.world.env.call_in(0.02, lambda _: self._injector.crash_now(node))
+        CrashPoint, "strike", lambda self, node: node.world.env.call_in(0.02, lambda _: self._injector.crash_now(node))
     )
 
 

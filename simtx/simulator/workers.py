@@ -12,7 +12,7 @@ from simtx.simulator.environment import NORMAL, Environment
 from simtx.simulator.work import Work
 
 
-class Pool:
+class Workers:
     """Workers that each serve one local transaction at a time, until it is durable.
 
     `waiting` and `served` count those in the queue and at the workers, `work` the service time that was begun, in worker-seconds.
