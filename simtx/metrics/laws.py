@@ -151,13 +151,19 @@ def little(place: str, what: str, counts: Counts, window: float) -> Iterator[Fin
 
 
 def utilisation(place: str, busy: float, counts: Counts, workers: int, window: float) -> Iterator[Finding]:
-    """Busy share = throughput x time at a worker / workers."""
-    told = counts.stayed / (workers * window)
-    if abs(busy - told) * workers * window > max(TOLERANCE * max(busy, told) * workers * window, _LEAST):
+    """Busy share = throughput x time at a worker / workers.
+
+    If those who were there had kept workers busy for so long, all was counted: work was under way at an end of the window, or died in a crash.
+    """
+    whole = workers * window
+    told = counts.stayed / whole
+    if abs(busy - told) * whole > max(TOLERANCE * max(busy, told) * whole, _LEAST):
+        counted = abs(busy * whole - counts.presence) <= max(TOLERANCE * max(busy * whole, counts.presence), _LEAST)
+        why = "; the rest began or ended outside the measured window, or died in a crash" if counted else ""
         yield Finding(
             "utilisation",
             place,
-            f"{place}: busy {busy:.0%} of the time, but throughput x time at a worker gives {told:.0%} (utilisation law)",
+            f"{place}: busy {busy:.0%} of the time, but throughput x time at a worker gives {told:.0%} (utilisation law){why}",
         )
 
 

@@ -22,6 +22,7 @@ from simtx.report.pictures import canvas
 from simtx.report.pictures.distribution import distribution
 from simtx.report.pictures.outcomes import outcomes
 from simtx.report.runs import timeline
+from simtx.report.tables import watched_ms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -387,12 +388,14 @@ def _ranked(comparison: Comparison, metric: str) -> list[tuple[float, str]]:
 
 def _quickest(comparison: Comparison) -> str:
     parts = []
+    watched = {canvas.brief(name): watched_ms(comparison, name) for name in comparison.strategies}
     for metric, title in (("decision_p50_ms", "median"), ("decision_p99_ms", "99 %")):
         ranked = _ranked(comparison, metric)
-        watched = min((value for value, _ in _ranked(comparison, "watched_ms")), default=math.nan)
         shown = ranked if len(ranked) <= 3 else [ranked[0], ranked[-1]]
         if shown:
-            parts.append(f"{title} {', '.join(f'{name} {canvas.duration(value, watched)}' for value, name in shown)}")
+            parts.append(
+                f"{title} {', '.join(f'{name} {canvas.duration(value, watched[name])}' for value, name in shown)}"
+            )
     return f"Outcome final: {'; '.join(parts)}" if parts else "How long it takes: nothing was measured"
 
 

@@ -54,7 +54,7 @@ def rows(comparison: Any, metrics: Sequence[str] | None = None, confidence: floa
     chosen = unasked if metrics is None else list(metrics)
     frame = comparison.frame
     known = {name: timeouts(comparison.scenario, one) for name, one in comparison.objects.items()}
-    watched = [_watched_ms(comparison, strategy) for strategy in comparison.strategies]
+    watched = [watched_ms(comparison, strategy) for strategy in comparison.strategies]
     lines = []
     for name in chosen:
         shown = catalogue.metric(name)
@@ -74,7 +74,7 @@ def rows(comparison: Any, metrics: Sequence[str] | None = None, confidence: floa
     return lines
 
 
-def _watched_ms(comparison: Any, strategy: str) -> float:
+def watched_ms(comparison: Any, strategy: str) -> float:
     """For how long every measured transaction of every run of a strategy was watched; NaN if that is not known."""
     frame = comparison.frame
     frame = frame[frame["strategy"] == strategy]

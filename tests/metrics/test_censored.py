@@ -290,3 +290,16 @@ def test_only_timeouts_that_the_strategy_has_are_named() -> None:
     assert "vote_timeout" in found["2pc"]
     assert "vote_timeout" not in found["saga"]
     assert found["outbox"] == {"publish_timeout", "redelivery", "lock_timeout"}
+
+
+def test_a_title_says_of_each_strategy_how_long_its_own_runs_were_watched() -> None:
+    """2pc is through soon after the last arrival; the saga goes on until the drain limit, and is watched for longer."""
+    fault = {"kind": "partition", "at": "1s", "duration": "1h", "a": ["hub"], "b": ["receiver"]}
+    scenario = simtx.load("transfer").replace(
+        **{"workload.rate": "40/s", "run.transactions": 80, "run.warmup": "0s", "run.drain": "30s", "faults": [fault]}
+    )
+    comparison = simtx.compare(scenario, ["2pc", "saga"], replications=1, workers=1)
+    watched = comparison.frame.set_index("strategy")["watched_ms"]
+    assert watched["2pc"] < 29_000 < watched["saga"]
+    title = plots.latency(comparison).get_title(loc="left").replace("\n", " ")
+    assert f"saga {censored.longer_than(watched['saga'])}" in title

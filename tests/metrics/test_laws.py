@@ -156,8 +156,18 @@ def test_busy_workers_that_nobody_was_with_violate_the_utilisation_law(steady: R
     wrong = replace(steady.data, utilisation={name: value + 0.2 for name, value in steady.data.utilisation.items()})
     run = Run(steady.scenario, steady.strategy, 1, 0, wrong, lambda: steady.trace)
     assert any(
-        line.startswith("workers of s0: busy 6") and "(utilisation law)" in line for line in said(run, "utilisation")
+        line.startswith("workers of s0: busy 6") and line.endswith("(utilisation law)")
+        for line in said(run, "utilisation")
     )
+
+
+def test_workers_that_outlast_the_window_are_no_wrong_count() -> None:
+    """The same in both engines: the figures of the law are those of work that has ended."""
+    scenario = busy().replace(**{"services.s0.service_time": "30s", "services.s0.workers": 400})
+    lines = said(simtx.simulate(scenario, "saga"), "utilisation")
+    assert [line.partition("(utilisation law)")[2] for line in lines] == [
+        "; the rest began or ended outside the measured window, or died in a crash"
+    ]
 
 
 def test_more_than_one_per_cent_without_an_answer_is_said() -> None:

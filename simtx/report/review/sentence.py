@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 Kind = Literal["yes", "open", "no"]
 _FEW: Final = 4
 _UNSTEADY: Final = {
-    ("flow", "utilisation"): "a law of operation does not hold",
-    ("little",): "no steady state (Little's law), so that figures depend on how long a run is,",
+    ("flow",): "a law of operation does not hold",
+    ("little", "utilisation"): "no steady state, so that figures depend on how long a run is,",
     ("start",): "the warm-up is too short",
     ("capacity",): "a capacity is nearly used up, or more than that,",
 }
