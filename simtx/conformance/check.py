@@ -148,6 +148,7 @@ class _Check:
         self.contents = Contents()
         self.down: set[tuple[str, bool]] = set()  # node, and whether it is its daemons
         self.due: dict[str, tuple[int, set[int]]] = {}  # by node: the restart, and what has not recovered since
+        self.acted: set[int] = set()  # transactions of which effects were carried out
         self.at_work: set[str] = set()  # nodes that have handled events since their last restart
         self.handlers: dict[str, Callable[[TraceEvent], None]] = {
             **dict.fromkeys(EFFECTS, self._effect),
@@ -411,6 +412,7 @@ class _Check:
         if entry.kind == "decided" and entry.actor == PRESUMPTION:
             self._presumed(entry)
             return
+        self.acted.add(entry.tx)
         player = self.daemons.get((entry.node, entry.actor)) or self.players.get((entry.node, entry.tx))
         if player is None:
             self._found(entry, f"{told(entry)}: no machine is in play that could have asked for it")
@@ -435,11 +437,14 @@ class _Check:
         player.settle()
 
     def _presumed(self, entry: TraceEvent) -> None:
-        """A hub is back, and a transaction that it had begun counts as aborted: that takes a strategy that says so, and a log without a record of it."""
-        if extras(self.strategy).presumption != "abort" or entry.node != self.strategy.hub or entry.name != "aborted":
-            self._found(entry, f"{told(entry)} is presumed, which {self.strategy.name} does not say of {entry.node}")
+        """A node is back, and a transaction that it had begun counts as aborted: it has no record of it, and says so, or there is no trace of it."""
+        hub = self.strategy.hub if extras(self.strategy).presumption == "abort" else None
+        if entry.name != "aborted":
+            self._found(entry, f"{told(entry)} is presumed, but only an abort can be")
         elif entry.node not in self.due:
             self._found(entry, f"{told(entry)} is presumed, but the node was not restarted")
+        elif entry.node != hub and entry.tx in self.acted:
+            self._found(entry, f"{told(entry)} is presumed, but it has left a trace")
         elif entry.tx in self.due[entry.node][1]:
             self._found(entry, f"{told(entry)} is presumed, but the node has a record of it")
 

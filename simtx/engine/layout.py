@@ -163,9 +163,10 @@ class Transaction(c.Structure):
         ("counts", c.c_void_p),
         *_fields(c.c_int32, "messages broker_messages forced lazy retries prepared done actors duplicates missing"),
         ("durable", c.c_uint32),
+        ("forgotten", c.c_uint32),
         *_fields(
             c.c_uint8,
-            "decision answer outcome partial refused stuck open light young closed measured shape asking served forgotten watch resting",
+            "decision answer outcome partial refused stuck open light young closed measured shape asking served watch resting",
         ),
     )
 

@@ -92,8 +92,9 @@ typedef struct {
   double residuals_unused;
   Counts *counts;
   int32_t messages, broker_messages, forced, lazy, retries, prepared, done, actors, duplicates, missing;
-  uint32_t durable; /* nodes that hold records of it */
-  uint8_t decision, answer, outcome, partial, refused, stuck, open, light, young, closed, measured, shape, asking, served, forgotten, watch, resting;
+  uint32_t durable;   /* nodes that hold records of it */
+  uint32_t forgotten; /* nodes that have crashed since they had begun it, and hold none */
+  uint8_t decision, answer, outcome, partial, refused, stuck, open, light, young, closed, measured, shape, asking, served, watch, resting;
 } Transaction;
 
 typedef struct { double last, net, gross, net_integral, gross_integral, violated, peak; } Gauge;
@@ -3029,7 +3030,7 @@ static void drop_waiting(Engine *E, int number) {
     Waiting *one = all;
     all = one->next;
     Transaction *T = one->kind == AT_THE_NODE ? record(E, one->tx) : NULL;
-    if (T && number == E->head.presumes) T->forgotten = 1;
+    if (T) T->forgotten |= 1u << number;
     if (one->kind == RING) free_token(E, one->thing);
     if (one->kind == SERVED) let_work(E, one->thing);
     if (one->kind == LEAVE) let_publication(E, one->thing);
@@ -3144,7 +3145,7 @@ EXPORT void engine_crash(Engine *E, int number) {
     int kept = place->records || place->prepared;
     if (place->actor && !kept && T) {
       T->actors--;
-      if (number == E->head.presumes) T->forgotten = 1;
+      T->forgotten |= 1u << number;
     }
     if (!place->actor && kept && T) T->actors++;
     if (place->actor) kill_actor(E, place->actor);
@@ -3220,11 +3221,14 @@ EXPORT void engine_restart(Engine *E, int number) {
     go_on(E, actor);
   }
   free(known);
-  if (number != E->head.presumes || E->head.error) return;
-  for (int64_t tx = E->head.first_open; tx < E->head.asked; tx++) { /* no record, so aborted from now on */
-    if (!E->tx[tx].forgotten) continue;
-    E->tx[tx].forgotten = 0;
-    decided(E, &E->tx[tx], 0, E->head.now);
+  if (E->head.error) return;
+  for (int64_t tx = E->head.first_open; tx < E->head.asked; tx++) { /* no record, or no trace at all: aborted from now on */
+    Transaction *T = &E->tx[tx];
+    if (!(T->forgotten & 1u << number)) continue;
+    T->forgotten &= ~(1u << number);
+    int written = T->forced || T->lazy || T->first_effect == T->first_effect;
+    int traceless = !(T->actors || T->messages || T->broker_messages || written);
+    if (number == E->head.presumes || (traceless && !E->head.insists)) decided(E, T, 0, E->head.now);
   }
 }
 

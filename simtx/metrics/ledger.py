@@ -464,6 +464,12 @@ def settled(record: TransactionRecord) -> bool:
     return True
 
 
+def traceless(record: TransactionRecord) -> bool:
+    """Whether nobody works on it, and nothing of it was ever sent or made durable: only who has received its request knew of it."""
+    written = record.forced or record.lazy or record.first_effect == record.first_effect
+    return not (record.actors or record.messages or record.broker_messages or written)
+
+
 def intends_commit(record: TransactionRecord, outcome: str) -> bool:
     """Whether the effects of this transaction ought to be there in the end.
 

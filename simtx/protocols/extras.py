@@ -25,7 +25,7 @@ class Extras:
         timeouts: Names of the policies that end a wait under this strategy; None: any of them may.
         asks: Names of the effects that its machines at services ask for; empty: any.
         presumption: ``"abort"``: what the hub has begun, and has no record of when it is back after a crash, is aborted from then on, as it
-            tells everybody who asks. The figures count it so. None: such a transaction has no outcome.
+            tells everybody who asks. The figures count it so. None: only what has left no trace anywhere.
         exempt: Properties of `simtx.verify` that say nothing about it. Of one whose steps only reserve until the decision: ``undo-order``, as nobody builds on
             a reservation, so that they may be released in any order.
         weaknesses: Properties of `simtx.verify` that it is known not to have, with the reason.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from simtx.errors import ProtocolViolation
 from simtx.event_log.journal import Journal
-from simtx.metrics.ledger import Ledger, TransactionRecord
+from simtx.metrics.ledger import Ledger, TransactionRecord, traceless
 from simtx.protocols import (
     Acknowledge,
     Alert,
@@ -811,10 +811,11 @@ class Node:
             self.world.broker.connected(self.name)
 
     def _presume(self) -> None:
-        """What was begun here before a crash, and has left no record, is aborted from now on, where the strategy presumes so."""
+        """What was begun here before a crash, and has left no record, is aborted from now on, where the strategy presumes so, or if it has left no trace anywhere."""
         forgotten, self.forgotten = self.forgotten, []
+        insists = self.world.clients.insists  # then it will be asked for again
         for record in forgotten:
-            if self.presumes and not record.decision:
+            if not record.decision and (self.presumes or (traceless(record) and not insists)):
                 self.ledger.decided(record, False, self.env.now)
                 if self.journal is not None:
                     self.journal.presumed(record.tx)

@@ -1,10 +1,12 @@
 """What a hub had begun, and has no record of after a crash, is aborted from its restart on: where its strategy presumes so, in every world."""
 
+import contextlib
 import math
 
 import pytest
 
 import simtx
+from simtx.errors import ScenarioError
 from simtx.event_log.trace import TraceEvent
 from simtx.metrics.replay import summary_from_trace
 from simtx.protocols import TwoPhaseCommit
@@ -57,9 +59,38 @@ def test_who_never_comes_back_has_presumed_nothing():
     assert math.isinf(never.summary["decision_p99_ms"])
 
 
-def test_a_strategy_that_presumes_nothing_decides_nothing():
-    saga = simtx.simulate(_world(), "saga", trace=True)
-    assert not _presumed(saga.trace)
+@pytest.mark.parametrize("strategy", ["saga", "outbox", "dual-write"])
+def test_under_any_strategy_what_has_left_no_trace_is_aborted_when_its_node_is_back(strategy):
+    """The conditions are the same for all: who has lost a request, and nobody else knew of it, will do nothing about it."""
+    scenario = _world().replace(**{"hub.log.forced_write": "20ms"})
+    if strategy != "saga":
+        busy = {"services.sender.service_time": "15ms"}
+        crash = {"kind": "crash", "node": "sender", "at": "0.5s", "duration": "3.5s"}
+        scenario = scenario.replace(faults=[crash], **busy)
+    played = simtx.simulate(scenario, strategy, trace="full")
+    said = {event.tx for event in _presumed(played.trace)}
+    assert said
+    for event in played.trace:
+        if event.tx in said and event.actor not in ("client", PRESUMPTION):
+            assert event.kind in ("request", "handle", "serve", "free", "lost")
+    assert simtx.check_log(played.trace, played.strategy).ok
+    assert summary_from_trace(played.trace, scenario).equals(played.summary)
+    assert set(played.transactions.set_index("tx").loc[sorted(said), "outcome"]) == {"aborted"}
+    with contextlib.suppress(ScenarioError):
+        fast = simtx.simulate(scenario, strategy, engine="fast")
+        assert fast.data.digest == played.data.digest
+        assert fast.summary.equals(played.summary)
+
+
+def test_what_clients_ask_for_again_is_not_aborted():
+    """The outbox recognises a request that comes again, and then it is begun."""
+    crash = {"kind": "crash", "node": "sender", "at": "0.5s", "duration": "3.5s"}
+    changes = {"clients.ask_again": "unanswered", "services.sender.service_time": "15ms", "faults": [crash]}
+    played = simtx.simulate(_world().replace(**changes), "outbox")
+    assert played.summary["unanswered_share"] == played.summary["undecided_share"] == 0
+    with contextlib.suppress(ScenarioError):
+        fast = simtx.simulate(_world().replace(**changes), "outbox", engine="fast")
+        assert fast.data.digest == played.data.digest
 
 
 def test_the_log_gives_the_same_numbers_and_conforms(run):
@@ -70,8 +101,8 @@ def test_the_log_gives_the_same_numbers_and_conforms(run):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"node": "sender"}, "does not say of sender"),
-        ({"name": "committed"}, "does not say of coordinator"),
+        ({"node": "sender"}, "was not restarted"),
+        ({"name": "committed"}, "only an abort can be"),
         ({"time": 0.0}, "was not restarted"),
     ],
     ids=["elsewhere", "commit", "before"],
@@ -123,4 +154,15 @@ def test_a_real_run_presumes_what_nothing_in_its_logs_contradicts():
         (2.0, 2, "aborted"),
         (2.0, 5, "aborted"),
     ]
-    assert presumed(rows, simtx.Saga()) == []
+    rows = [
+        *(_row(1.0, "request", tx, node="sender", name="begin") for tx in range(3)),
+        _row(1.1, "serve", 0, node="sender"),
+        _row(1.1, "send", 1, node="sender", name="debited"),
+        _row(1.2, "restart", -1, node="sender", detail="sender-relay"),
+        _row(2.0, "restart", -1, node="sender", detail="sender"),
+    ]
+    assert [(row[1], row[3], row[4]) for row in presumed(rows, simtx.Outbox())] == [
+        (2.0, "sender", 0),
+        (2.0, "sender", 2),
+    ]
+    assert presumed(rows, simtx.Outbox(), asked_again=True) == []

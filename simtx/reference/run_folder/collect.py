@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.event_log.entries import Applied, Arrived, Durability
+from simtx.event_log.entries import Applied, Arrived, Durability, Process
 from simtx.event_log.trace import Trace, TraceEvent
 from simtx.metrics.replay import data_from_trace
 from simtx.metrics.run import Run
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 _ALL: Final = 2**31 - 1  # rows
+_NO_TRACE: Final = frozenset({"arrive", "ask", "drop", "give-up", "handle", "serve", "free", "wait", "unlock"})
+"""Kinds of entries about a transaction of which nothing was sent or written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,36 +124,40 @@ def histories(rows: list[list[Any]], changes: Mapping[str, Iterable[Change]]) ->
     ]
 
 
-def presumed(rows: Iterable[list[Any]], strategy: Strategy) -> list[list[Any]]:
-    """Decisions that nobody has made: what the hub had begun before a crash, and has no record of, is aborted from its restart on.
+def presumed(rows: Iterable[list[Any]], strategy: Strategy, *, asked_again: bool = False) -> list[list[Any]]:
+    """Decisions that nobody has made: what a node had begun before it was killed, and that can never commit, is aborted from its restart on.
 
-    Whatever the rest of the log says of an outcome, of a forced record or of an effect goes before it: the kill may have cut off lines.
+    At a hub that presumes abort this is all of which it has no record; at any node, what has left no trace, neither sent nor written. Whatever the
+    rest of the log says of an outcome, of a forced record or of an effect goes before it: the kill may have cut off lines.
 
     Args:
         rows: The entries so far.
-        strategy: Who was played; one that does not presume abort has none.
+        strategy: Who was played.
+        asked_again: Whether clients ask again for what was lost.
     """
-    hub = strategy.hub
-    if hub is None or extras(strategy).presumption != "abort":
-        return []
-    begun: dict[int, float] = {}
+    hub = strategy.hub if extras(strategy).presumption == "abort" else None
+    begun: dict[int, tuple[str, float]] = {}
     known: set[int] = set()
-    restarts: list[float] = []
+    traces: set[int] = set()
+    restarts: dict[str, list[float]] = {}
     for row in rows:
         _, moment, kind, node, tx = row[:5]
-        if kind == "request" and node == hub and tx >= 0:
-            begun[tx] = moment
-        elif kind == "restart" and node == hub:
-            restarts.append(moment)
+        if kind == "request" and tx >= 0:
+            begun[tx] = node, moment
+        elif kind == "restart":
+            if not Process.read(TraceEvent._make(row)).beside(node):
+                restarts.setdefault(node, []).append(moment)
         elif kind in ("decided", "apply") or (
             kind == "append" and node == hub and Durability.read(TraceEvent._make(row)).forced
         ):
             known.add(tx)
+        elif kind not in _NO_TRACE:
+            traces.add(tx)
     found = []
-    for tx, since in begun.items():
-        back = min((moment for moment in restarts if moment > since), default=None)
-        if back is not None and tx not in known:
-            found.append([None, back, "decided", hub, tx, None, PRESUMPTION, "", "aborted", ""])
+    for tx, (node, since) in begun.items():
+        back = min((moment for moment in restarts.get(node, ()) if moment > since), default=None)
+        if back is not None and tx not in known and (node == hub or (tx not in traces and not asked_again)):
+            found.append([None, back, "decided", node, tx, None, PRESUMPTION, "", "aborted", ""])
     return found
 
 
@@ -202,7 +208,8 @@ def gather(
         if row[2] == "used":  # processes end behind the run, which they belong to
             row[1] = min(row[1], end)
     problems = histories(rows, changes)
-    rows.extend(presumed(rows, strategy))
+    asked_again = scenario.clients.ask_again == "unanswered" and extras(strategy).recognises_requests
+    rows.extend(presumed(rows, strategy, asked_again=asked_again))
     rows.extend(still_open(rows, left or {}, end))
     rows.extend(
         [None, end, "unfinished", "", tx, None, "", "", "data" if tx in waiting else "machine", ""] for tx in unfinished
