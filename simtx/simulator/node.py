@@ -126,6 +126,10 @@ class Surroundings(Protocol):
     def broker(self) -> Connection | None:
         """The broker, if the strategy uses one."""
 
+    @property
+    def asked_again(self) -> bool:
+        """Whether clients ask again for what a node has received and lost."""
+
     def broker_or_refuse(self) -> Connection:
         """The broker; it is an error if there is none."""
 
@@ -813,9 +817,9 @@ class Node:
     def _presume(self) -> None:
         """What was begun here before a crash, and has left no record, is aborted from now on, where the strategy presumes so, or if it has left no trace anywhere."""
         forgotten, self.forgotten = self.forgotten, []
-        insists = self.world.clients.insists  # then it will be asked for again
+        again = self.world.asked_again  # then it will be begun once more
         for record in forgotten:
-            if not record.decision and (self.presumes or (traceless(record) and not insists)):
+            if not record.decision and (self.presumes or (traceless(record) and not again)):
                 self.ledger.decided(record, False, self.env.now)
                 if self.journal is not None:
                     self.journal.presumed(record.tx)

@@ -268,6 +268,11 @@ class World:
         if self.trace is not None:
             self.trace.log("close", "", -1)
 
+    @property
+    def asked_again(self) -> bool:
+        """Whether clients ask again for what a node has received and lost."""
+        return self.clients.insists
+
     def answered(self, record: TransactionRecord, outcome: str) -> None:
         """A machine answers the client."""
         self.clients.answered(record, outcome)
