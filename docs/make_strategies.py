@@ -1,0 +1,245 @@
+"""Write the table of all strategies: `python docs/make_strategies.py`.
+
+What is said of messages and forced writes is counted in simulated runs with 1 to 4 participants, and the verdicts are explored; a figure that is not so ends the command with an error.
+Nothing is written then. Promise and label are those of the strategies themselves.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import simtx
+from simtx.protocols import label, strategy
+from simtx.scenario import Scenario, from_dict
+
+PAGE = Path(__file__).resolve().parent / "protocols" / "README.md"
+SCOPE: dict[str, int] = {"participants": 2, "crashes": 1, "losses": 0, "duplicates": 0, "timeouts": 1}
+"""The scope of every verdict in the table; pages of the strategies have more."""
+SIZES = range(1, 5)
+
+
+class Row(NamedTuple):
+    """What nobody can compute, and what is claimed of the costs.
+
+    Attributes:
+        spec: The strategy, as on the command line.
+        page: Page of the strategy.
+        blocking: What waits when a node is away.
+        isolation: What others see of a transaction that is not over.
+        messages: Messages of a transaction of N participants that commits; of a broker, events.
+        forced: Forced writes of it.
+        refused: Messages and forced writes if the last one of two or more refuses.
+        alone: Whether it is about transactions of one participant.
+    """
+
+    spec: str
+    page: str
+    blocking: str
+    isolation: str
+    messages: str
+    forced: str
+    refused: tuple[str, str]
+    alone: bool = False
+
+
+ROWS = (
+    Row(
+        "2pc",
+        "two-phase-commit.md",
+        "participants in doubt, with their locks, while the coordinator is away",
+        "rows locked until the decision",
+        "4N",
+        "2N + 1",
+        ("3N - 1", "N - 1"),
+    ),
+    Row(
+        "2pc:work=before",
+        "two-phase-commit.md#the-steps-executed-before-the-vote",
+        "as plain",
+        "rows locked through all of the work: serializable",
+        "6N",
+        "2N + 1",
+        ("3N - 1", "0"),
+    ),
+    Row(
+        "2pc:termination=cooperative",
+        "two-phase-commit.md#cooperative-termination",
+        "only if all that can be reached are in doubt",
+        "as plain",
+        "4N",
+        "2N + 1",
+        ("3N - 1", "N - 1"),
+    ),
+    Row(
+        "2pc:last_resource=s0",
+        "two-phase-commit.md#one-phase-and-a-last-resource",
+        "as plain; also while the last resource is away in its turn",
+        "as plain; the last resource holds no lock between the phases",
+        "4N - 2",
+        "2N",
+        ("3N - 4", "N - 2"),
+    ),
+    Row(
+        "2pc:one_phase=true",
+        "two-phase-commit.md#one-phase-and-a-last-resource",
+        "nobody but the client",
+        "one local transaction",
+        "2",
+        "2",
+        ("2", "2"),
+        alone=True,
+    ),
+    Row(
+        "saga",
+        "saga.md",
+        "nobody; it stands still, half done",
+        "none: others see what may be undone",
+        "2N",
+        "2N + 1",
+        ("4N - 2", "4N - 1"),
+    ),
+    Row(
+        "tcc",
+        "tcc.md",
+        "nobody; reservations wait for the coordinator",
+        "amounts are reserved; nobody spends what may be undone",
+        "4N",
+        "2N + 2",
+        ("4N - 2", "2N"),
+    ),
+    Row(
+        "outbox",
+        "outbox.md",
+        "nobody; events wait",
+        "none: others see what may be undone",
+        "N - 1",
+        "N",
+        ("2N - 2", "2N - 1"),
+    ),
+    Row(
+        "dual-write",
+        "dual-write.md",
+        "nobody; what is lost stays lost",
+        "none",
+        "N - 1",
+        "N",
+        ("2N - 2", "2N - 2"),
+    ),
+)
+
+
+def chain(n: int, *, refusing: bool) -> Scenario:
+    """N services, a step on each, one after the other; the last one may always refuse."""
+    services = {f"s{index}": {"zone": "here", "workers": 100, "service_time": 0.0} for index in range(n)}
+    steps: list[dict[str, Any]] = [
+        {
+            "name": f"step{index}",
+            "service": f"s{index}",
+            "operations": [{"key": "k{tx}", "amount": 1, **({"high": 0} if refusing and index == n - 1 else {})}],
+            "compensation": [{"key": "k{tx}", "amount": -1}],
+            "after": [f"step{index - 1}"] if index else [],
+        }
+        for index in range(n)
+    ]
+    raw: dict[str, Any] = {
+        "services": services,
+        "hub": {"zone": "here"},
+        "network": {"zones": ["here"], "latency": 0.001},
+        "broker": {"zone": "here", "ack_latency": 0.0},
+        "transaction": {"steps": steps},
+        "workload": {"kind": "deterministic", "rate": 1.0},
+        "run": {"transactions": 2, "drain": 60.0},
+    }
+    return from_dict(raw, name="chain")
+
+
+def counted(spec: str, n: int, *, refusing: bool) -> tuple[int, int]:
+    """Messages, those of the broker included, and forced writes of a transaction."""
+    rows = simtx.simulate(chain(n, refusing=refusing), spec).transactions
+    found = {(int(one.messages + one.broker_messages), int(one.forced_writes)) for one in rows.itertuples(index=False)}
+    (only,) = found
+    return only
+
+
+def value(formula: str, n: int) -> int:
+    """A formula of the table for so many participants."""
+    return int(eval(re.sub(r"(\d)N", r"\1 * N", formula), {"N": n}))  # noqa: S307 - one of ours
+
+
+def wrong(row: Row, sizes: Any = SIZES) -> list[str]:
+    """What the simulated runs do not confirm, one line each."""
+    found = []
+    for n in (1,) if row.alone else sizes:
+        claims = ((False, (row.messages, row.forced)), (True, row.refused))
+        for refusing, formulas in claims:
+            if refusing and n == 1 and not row.alone:
+                continue
+            claimed = tuple(value(formula, n) for formula in formulas)
+            if (seen := counted(row.spec, n, refusing=refusing)) != claimed:
+                outcome = "refused" if refusing else "committed"
+                found.append(f"{row.spec}, N = {n}, {outcome}: {claimed} is claimed, {seen} was counted")
+    return found
+
+
+def verdict(row: Row) -> str:
+    """What an exploration says, in a few words."""
+    scope = {**SCOPE, "participants": 1} if row.alone else SCOPE
+    found: Any = simtx.verify(row.spec.replace("=s0", "=s1"), progress=False, **scope)
+    if found.violations:
+        known = "known" if set(found.violations) <= set(found.expected) else "NOT KNOWN"
+        return f"refuted on {', '.join(sorted(found.violations))} ({known}); {found.states:,} states"
+    return f"{'holds' if found.ok else 'open'}; {found.states:,} states"
+
+
+def line(row: Row, said: str) -> str:
+    """A row of the table."""
+    one = strategy(row.spec)
+    messages, forced = row.refused
+    name = f"[{label(one)}]({row.page})" if ":" not in row.spec else f"[its variant]({row.page})"
+    spec = row.spec.replace("=s0", "=NAME")
+    alone = " (N = 1)" if row.alone else ""
+    cells = (name, f"`{spec}`{alone}", one.promise, row.blocking, row.isolation, row.messages, row.forced)
+    return f"| {' | '.join(cells)} | {messages}, {forced} | {said} |"
+
+
+HEAD = """# Strategies, side by side
+
+Each has a page with its theory, its costs and its verdicts. What this table says of costs is counted in runs with 1 to 4 participants, all of which write, and the verdicts are explored;
+`python docs/make_strategies.py` writes it anew.
+
+- **answer**: what an answer to the client says: the outcome is *decided*, or the request is *accepted*, and the outcome comes later.
+- **messages, forced writes**: of a transaction of N participants that commits without faults. Acknowledgements count, the client's request and answer do not. Under `outbox` and `dual-write` the
+  messages are events of the broker, and the broker's own writes do not count.
+- **refused**: messages and forced writes if the last of two or more participants refuses.
+- **verdict**: of `simtx.verify` with two participants, one crash, one early timer, no loss and no copy, explored completely (one participant, where a row is about one). *Known* is what a strategy announces that it does not keep.
+
+| strategy | | answer | who waits when a node is away | isolation | messages | forced writes | refused | verdict |
+|---|---|---|---|---|---|---|---|---|
+"""
+TAIL = """
+All built-in scenarios are played by all of them: none has a step that overwrites a value, which Try-Confirm-Cancel cannot reserve. Whoever names a last resource names one of the services of the
+scenario. `simtx.verify`, `simtx.simulate` and `simtx.execute` say in one line why a plan cannot be played.
+"""
+
+
+def page() -> str:
+    """The whole page, with verdicts."""
+    table = "\n".join(line(row, verdict(row)) for row in ROWS)
+    return f"{HEAD}{table}\n{TAIL}"
+
+
+def main() -> int:
+    """Write the page, or say what is not so."""
+    problems = [problem for row in ROWS for problem in wrong(row)]
+    if problems:
+        sys.stderr.write("\n".join(problems) + "\n")
+        return 1
+    PAGE.write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
