@@ -53,7 +53,7 @@ def nothing_is_played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "simtx.reference.execute": "played",
         "simtx.simulator.simulate": "World",
         "simtx.validation.calibrate": "execute",
-        "simtx.validation.validate": "_Work",
+        "simtx.validation.validate": "Work",
         "simtx.checker.explore": "_search",
         "simtx.lab.exploring": "Explorer._begin",
     }
