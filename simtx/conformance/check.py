@@ -145,7 +145,7 @@ class _Check:
         self.daemons: dict[tuple[str, str], Player] = {}
         self.disks: defaultdict[str, Disk] = defaultdict(Disk)
         self.traffic = Traffic()
-        self.contents = Contents()
+        self.contents = Contents(reserves=extras(strategy).reserves)
         self.down: set[tuple[str, bool]] = set()  # node, and whether it is its daemons
         self.due: dict[str, tuple[int, set[int]]] = {}  # by node: the restart, and what has not recovered since
         self.acted: set[int] = set()  # transactions of which effects were carried out

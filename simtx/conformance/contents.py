@@ -19,11 +19,16 @@ _NEAR: Final = 1e-6
 
 
 class Contents:
-    """What was asked of the stores so far, and what they hold."""
+    """What was asked of the stores so far, and what they hold.
 
-    __slots__ = ("_asked", "_plans", "_undoing", "_values")
+    Args:
+        reserves: Whether the strategy's steps reserve what the plan changes (`simtx.protocols.extras.Extras`).
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_asked", "_plans", "_reserves", "_undoing", "_values")
+
+    def __init__(self, *, reserves: bool = False) -> None:
+        self._reserves = reserves
         self._plans: dict[int, list[tuple[str, tuple[Operation, ...]]]] = {}
         self._undoing: dict[int, list[tuple[Operation, ...]]] = {}
         self._asked: defaultdict[tuple[str, int], dict[tuple[Any, ...], Sequence[Operation]]] = defaultdict(dict)
@@ -84,7 +89,7 @@ class Contents:
         wanted = [one for step in steps for one in (undoing[step] if undoes and undoing else plan[step][1])]
         if any(one.kind == "refuse" for one in wanted):
             yield f"{_named(steps)} is done, and its plan is to be refused there"
-        elif not _fits(changes, wanted):
+        elif not self._reserves and not _fits(changes, wanted):
             yield f"{_told(changes)} is not what its plan calls for {'to undo' if undoes else 'as'} {_named(steps)}"
 
     def _candidates(self, entry: TraceEvent, steps: Sequence[int], *, undoes: bool) -> list[Sequence[Operation]]:

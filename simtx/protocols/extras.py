@@ -28,6 +28,7 @@ class Extras:
             tells everybody who asks. The figures count it so. None: only what has left no trace anywhere.
         exempt: Properties of `simtx.verify` that say nothing about it. Of one whose steps only reserve until the decision: ``undo-order``, as nobody builds on
             a reservation, so that they may be released in any order.
+        reserves: Whether its steps reserve what the plan changes, and change it with the decision: stores then do other operations than those of the plan.
         weaknesses: Properties of `simtx.verify` that it is known not to have, with the reason.
     """
 
@@ -40,6 +41,7 @@ class Extras:
     asks: tuple[str, ...] = ()
     presumption: str | None = None
     exempt: tuple[str, ...] = ()
+    reserves: bool = False
     weaknesses: Mapping[str, str] = field(default_factory=dict)
 
 

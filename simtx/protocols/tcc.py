@@ -361,6 +361,7 @@ class TryConfirmCancel(Drawn):
     timeouts: ClassVar = ("vote_timeout", "acknowledgement_timeout")
     asks: ClassVar = ("Transact",)
     exempt: ClassVar = ("undo-order",)
+    reserves: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(POLICIES, self.policies, "policies", "TryConfirmCancel")
