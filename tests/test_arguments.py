@@ -22,6 +22,7 @@ SMALL = {"run.transactions": 20, "run.warmup": "0s"}
 RESULTS = {
     "Comparison",
     "Decision",
+    "RandomValidation",
     "Run",
     "Scenario",
     "Sweep",
