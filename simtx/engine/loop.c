@@ -2685,7 +2685,7 @@ EXPORT void engine_start_relay(Engine *E, int number, double interval, int batch
 }
 
 /* Transactions whose transitions are played on the real machines, too. */
-static int is_sampled(Engine *E, int64_t tx) { return tx < E->head.followed || !(tx & 1023); }
+static int is_sampled(Engine *E, int64_t tx) { return tx < E->head.followed || !(tx & 4095); }
 
 static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
   if (id >= 0) { /* a delivery: which of those it knows already, or another one */

@@ -73,10 +73,6 @@ class Clients:
         else:
             self._arrivals = arrivals(scenario.workload, world.streams)
 
-    def arrival_times(self) -> Iterator[float]:
-        """When transactions arrive that do not wait for others: for whoever plays the clients instead of this class."""
-        return iter(()) if self._arrivals is None else self._arrivals
-
     def start(self) -> None:
         """Schedule the first arrivals, and their end."""
         env, plan = self._env, self._world.scenario.run

@@ -9,10 +9,9 @@ from __future__ import annotations
 import ctypes
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from heapq import heappop
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -36,6 +35,7 @@ from simtx.simulator.remembered import memory
 from simtx.simulator.sampler import Sampler
 from simtx.simulator.world import World
 from simtx.workload.by_transaction import uniform_numbers
+from simtx.workload.planner import arrival_pages
 from simtx.workload.streams import Sampled
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _ANSWERS: Final = np.array(OUTCOMES, dtype=object)
 _RULES: Final = ("timeout", "detect", "wait-die")
 _FLUSHES: Final = ("parallel", "serial", "group")
 _RELAY_BOUNDS: Final = 66
-_FOLLOWED: Final = 16  # first transactions that the real machines play, too, beside every 1,024th
+_FOLLOWED: Final = 16  # first transactions that the real machines play, too, beside every 4,096th
 _FOLLOWED_AGAIN: Final = 4  # likewise, where the machines are known from an earlier run
 
 _LOST, _INCOMPLETE = (list(_ENDINGS).index(name) for name in ("lost", "incomplete"))
@@ -211,7 +211,7 @@ class CompiledWorld(World):
             CLIENT: layout.CLIENT,
             BROKER: layout.BROKER,
         }
-        self._times: Iterator[float] = self.clients.arrival_times()
+        self._times = arrival_pages(scenario.workload, self.streams)
         self.sampler = _Sampler(self)
         self.env.sequence = self._sequence
         self._describe()
@@ -475,9 +475,12 @@ class CompiledWorld(World):
         return 0
 
     def _more_arrivals(self, target: int, count: int) -> int:
-        times = array("d", islice(self._times, count))
-        if times:
-            ctypes.memmove(target, times.buffer_info()[0], 8 * len(times))
+        times = next(self._times, None)
+        if times is None:
+            return 0
+        if len(times) > count:
+            raise AssertionError(f"C has room for {count} arrivals, and gets {len(times)}")
+        ctypes.memmove(target, pointer(times), 8 * len(times))
         return len(times)
 
     def _ended(self) -> int:

@@ -12,11 +12,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simtx.errors import ScenarioError
 from simtx.protocols import Operation, Plan, Step
 from simtx.scenario.checks import MOST_TRANSACTIONS
 from simtx.scenario.distributions import Exponential
+from simtx.workload.streams import BLOCK
 
 if TYPE_CHECKING:
     from simtx.scenario import OperationSpec, Parameter, Scenario, StepSpec, Workload
@@ -52,6 +54,23 @@ def arrivals(workload: Workload, streams: Streams) -> Iterator[float]:
         yield from workload.trace_times
     else:
         raise ValueError(f"a {kind} workload has no arrival times of its own")
+
+
+def arrival_pages(workload: Workload, streams: Streams) -> Iterator[NDArray[np.float64]]:
+    """The times of `arrivals`, up to 1,024 at once; a closed workload has none."""
+    if workload.kind == "closed":
+        return
+    if workload.kind == "poisson":
+        gaps, rng, last = Exponential(1.0 / workload.rate), streams.generator("workload", "arrivals"), 0.0
+        while True:
+            page = gaps.sample(rng, BLOCK)
+            page[0] += last
+            page = np.cumsum(page)  # adds one after the other
+            last = page[-1]
+            yield page
+    times = arrivals(workload, streams)
+    while rest := list(islice(times, BLOCK)):
+        yield np.array(rest, dtype=float)
 
 
 def _bursty(workload: Workload, streams: Streams) -> Iterator[float]:
