@@ -265,7 +265,7 @@ typedef struct Call { int64_t tx; int32_t attempt, entry, asked_at; struct Call 
 
 /* A page of plans: 1,024 transactions. */
 enum { PAGE = 1024 };
-typedef struct { double *demands, *amounts; int32_t *keys; uint8_t *shapes; } Page;
+typedef struct { double *amounts; int32_t *keys; uint8_t *shapes; } Page;
 
 typedef struct {
   int32_t (*learn)(int32_t state, int32_t event);
@@ -351,6 +351,8 @@ struct Engine {
   int32_t keys, key_room;
   Page *page;
   int64_t pages, page_room;
+  double *demands; /* of every step of every transaction */
+  int64_t demand_room;
   Learned learned;
   int32_t book[4096], books; /* slots whose operations add, by step */
   Lane **lane;
@@ -2187,7 +2189,7 @@ static void submit_made(Engine *E, Work *work) {
     for (int i = 0; i < template->steps; i++) {
       int step = template->step[i];
       if (template->type == TRANSACT && template->compensation) demand += draw(E, E->head.undo[step], work->tx);
-      else demand += E->page[work->tx / PAGE].demands[(work->tx % PAGE) * E->head.steps + step];
+      else demand += E->demands[work->tx * E->head.steps + step];
     }
   if (!submit(E, work, demand)) drop(E, work, FAILURE);
 }
@@ -3326,6 +3328,11 @@ EXPORT void engine_finish(Engine *E) {
     close_record(E, tx, outcome, !working[tx] && !T->actors);
   }
   free(working);
+  free(E->rows); /* these are a third of all, and nobody asks for them any more */
+  free(E->demands);
+  free(E->residuals);
+  E->rows = NULL;
+  E->demands = E->residuals = NULL;
 }
 
 /* --- what Python describes and reads ------------------------------------------------------------------------------------------------------------ */
@@ -3359,7 +3366,7 @@ static void free_learned(Learned *learned) {
 
 EXPORT void engine_free(Engine *E) {
   for (int i = 0; i < E->slab_count; i++) free(E->slabs[i]);
-  void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->claims, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->place};
+  void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->claims, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->demands, E->place};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
   free_learned(&E->learned);
   free(E);
@@ -3549,9 +3556,13 @@ EXPORT int engine_page(Engine *E, const double *demands, const double *amounts, 
   GROW(E->page, E->pages, E->page_room, 1)
   Page *page = &E->page[E->pages++];
   size_t steps = (size_t)E->head.steps * PAGE, slots = (size_t)E->head.slots * (E->head.shared_slots ? 1 : PAGE);
-  page->demands = slab(E, steps * sizeof(double));
+  if (E->pages * PAGE > E->demand_room) {
+    int64_t room = E->demand_room ? 2 * E->demand_room : PAGE;
+    RESERVE(E, E->demands, E->demand_room * E->head.steps, room * E->head.steps);
+    E->demand_room = room;
+  }
   page->shapes = slab(E, PAGE);
-  memcpy(page->demands, demands, steps * sizeof(double));
+  memcpy(E->demands + (size_t)(E->pages - 1) * steps, demands, steps * sizeof(double));
   memcpy(page->shapes, shapes, PAGE);
   if (!E->head.shared_slots || E->pages == 1) {
     page->amounts = slab(E, (slots + 1) * sizeof(double));

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -555,14 +555,14 @@ class Columns:
             cell.extend(values)
         self._rows.clear()
 
-    def fill(self, cells: Mapping[str, Any]) -> None:
-        """Take whole columns, in order of completion: arrays of numbers, lists of texts."""
+    def fill(self, column: Callable[[str], Any]) -> None:
+        """Take whole columns, in order of completion: arrays of numbers, lists of texts. They are asked for by name, one after the other: no two are there twice."""
         for position, name in enumerate(self.NAMES):
-            cell, values = self._cells[position], cells[name]
+            cell, values = self._cells[position], column(name)
             if isinstance(cell, list):
                 cell.extend(values)
             else:
-                cell.frombytes(np.ascontiguousarray(values, dtype=cell.typecode).tobytes())
+                cell.frombytes(memoryview(np.ascontiguousarray(values, dtype=cell.typecode)).cast("B"))
 
     def cells(self) -> dict[str, Sequence[float] | Sequence[str]]:
         """The columns by name, in order of completion."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -32,40 +32,46 @@ def transactions_frame(data: RunData) -> pd.DataFrame:
     window is 0.
     """
     order = np.argsort(np.asarray(data.columns["tx"]), kind="stable")
-    # texts as objects: an array of fixed length takes forty bytes for each, and a run has millions
-    cells = {
-        name: np.asarray(column, dtype=object if _texts(column) else None)[order]
-        for name, column in data.columns.items()
-    }
-    arrival, decided = cells["arrival_s"], cells["decided_s"]
-    untouched = np.isnan(cells["first_effect_s"])
-    settled = ~np.isnan(decided) & (cells["duplicate_effects"] == 0) & (cells["missing_effects"] == 0)
-    settled &= cells["outcome"] != "in-flight"  # somebody works on it: another effect may come
-    last = np.where(untouched, decided, cells["last_effect_s"])
-    window = np.where(untouched, 0.0, cells["last_effect_s"] - cells["first_effect_s"])
+
+    def cell(name: str) -> npt.NDArray[Any]:
+        """A column in the order of the table; made when it is wanted, so that a long run is not there a third time."""
+        column = data.columns[name]
+        # texts as objects: an array of fixed length takes forty bytes for each, and a run has millions
+        return np.asarray(column, dtype=object if _texts(column) else None)[order]
+
+    arrival, decided, outcome = cell("arrival_s"), cell("decided_s"), cell("outcome")
+    duplicates, missing = cell("duplicate_effects"), cell("missing_effects")
+    first, last = cell("first_effect_s"), cell("last_effect_s")
+    untouched = np.isnan(first)
+    settled = ~np.isnan(decided) & (duplicates == 0) & (missing == 0)
+    settled &= outcome != "in-flight"  # somebody works on it: another effect may come
+    window = np.where(settled, np.where(untouched, 0.0, last - first), math.nan)
+    del first
+    settling = np.where(settled, np.where(untouched, decided, last) - arrival, math.nan)
+    del last
     return pd.DataFrame(
         {
-            "tx": cells["tx"],
+            "tx": cell("tx"),
             "arrival_s": arrival,
-            "outcome": pd.Categorical(cells["outcome"].astype(object), categories=OUTCOMES),
-            "decision": pd.Categorical.from_codes(cells["decision"].astype(int) - 1, categories=pd.Index(DECISIONS)),
-            "answer": cells["answer"].astype(object),
-            "latency_ms": (cells["answered_s"] - arrival) * 1e3,
-            "decision_ms": (decided - arrival) * 1e3,
-            "settle_ms": np.where(settled, last - arrival, math.nan) * 1e3,
-            "window_ms": np.where(settled, window, math.nan) * 1e3,
-            "messages": cells["messages"],
-            "broker_messages": cells["broker_messages"],
-            "forced_writes": cells["forced_writes"],
-            "lazy_writes": cells["lazy_writes"],
-            "retries": cells["retries"],
-            "lock_wait_ms": cells["lock_wait_s"] * 1e3,
-            "lock_hold_ms": cells["lock_hold_s"] * 1e3,
-            "in_doubt_ms": cells["in_doubt_s"] * 1e3,
-            "prepared_branches": cells["prepared_branches"],
-            "duplicate_effects": cells["duplicate_effects"],
-            "missing_effects": cells["missing_effects"],
-            "measured": cells["measured"].astype(bool),
+            "outcome": pd.Categorical(outcome.astype(object, copy=False), categories=OUTCOMES),
+            "decision": pd.Categorical.from_codes(cell("decision").astype(int) - 1, categories=pd.Index(DECISIONS)),
+            "answer": cell("answer").astype(object, copy=False),
+            "latency_ms": _milliseconds(cell("answered_s") - arrival),
+            "decision_ms": _milliseconds(decided - arrival),
+            "settle_ms": _milliseconds(settling),
+            "window_ms": _milliseconds(window),
+            "messages": cell("messages"),
+            "broker_messages": cell("broker_messages"),
+            "forced_writes": cell("forced_writes"),
+            "lazy_writes": cell("lazy_writes"),
+            "retries": cell("retries"),
+            "lock_wait_ms": _milliseconds(cell("lock_wait_s")),
+            "lock_hold_ms": _milliseconds(cell("lock_hold_s")),
+            "in_doubt_ms": _milliseconds(cell("in_doubt_s")),
+            "prepared_branches": cell("prepared_branches"),
+            "duplicate_effects": duplicates,
+            "missing_effects": missing,
+            "measured": cell("measured").astype(bool),
         },
         copy=False,
     )
@@ -180,6 +186,13 @@ def summarise(transactions: pd.DataFrame, data: RunData) -> Summary:
     }
     numbers.update(data.extra)
     return Summary(numbers, dtype=float, name="value")
+
+
+def _milliseconds(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Seconds that nobody else looks at, in milliseconds."""
+    seconds = seconds.astype(float, copy=False)
+    seconds *= 1e3
+    return seconds
 
 
 def _texts(column: Sequence[object]) -> bool:

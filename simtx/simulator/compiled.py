@@ -773,12 +773,19 @@ class CompiledWorld(World):
         kind = np.dtype(layout.Transaction)
         records = _view(self._library.engine_transactions(self._engine), kind.itemsize * self._head.asked).view(kind)
         order = _view(self._library.engine_order(self._engine), 8 * count).view(np.int64)
-        cells: dict[str, Any] = {"tx": order}
-        for name, field in _COLUMNS.items():
-            cells[name] = records[field][order]
-        cells["outcome"] = _ENDINGS[records["outcome"][order]].tolist()
-        cells["answer"] = _ANSWERS[records["answer"][order]].tolist()
-        columns.fill(cells)
+
+        def column(name: str) -> Any:
+            match name:
+                case "tx":
+                    return order
+                case "outcome":
+                    return _ENDINGS[records["outcome"][order]].tolist()
+                case "answer":
+                    return _ANSWERS[records["answer"][order]].tolist()
+                case _:
+                    return records[_COLUMNS[name]][order]
+
+        columns.fill(column)
 
     @property
     def learned(self) -> list[tuple[str, str, str, str, int]]:

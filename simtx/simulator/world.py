@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 _PARTS = 20  # in which the arrivals are played
 _SETTLE = 5.0  # seconds without work before a run counts as drained: longer than any message is under way
+_TEXTS = 1 << 16  # texts of a column that are hashed at once
 
 
 class World:
@@ -427,7 +428,11 @@ class World:
         del cells["decision"]  # the time of the decision and the outcome say it, too
         for name, column in cells.items():
             digest.update(name.encode())
-            digest.update("\x1f".join(column).encode() if isinstance(column, list) else column.tobytes())
+            if not isinstance(column, list):
+                digest.update(column)
+                continue
+            for start in range(0, len(column), _TEXTS):
+                digest.update((("\x1f" if start else "") + "\x1f".join(column[start : start + _TEXTS])).encode())
         for name, node in sorted(self.nodes.items()):
             digest.update(name.encode())
             if node.store is not None:
