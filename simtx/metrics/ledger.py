@@ -562,7 +562,7 @@ class Columns:
             if isinstance(cell, list):
                 cell.extend(values)
             else:
-                cell.frombytes(memoryview(np.ascontiguousarray(values, dtype=cell.typecode)).cast("B"))
+                cell.frombytes(np.ascontiguousarray(values, dtype=cell.typecode).data.cast("B"))
 
     def cells(self) -> dict[str, Sequence[float] | Sequence[str]]:
         """The columns by name, in order of completion."""
