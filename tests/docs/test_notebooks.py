@@ -8,19 +8,29 @@ import io
 import re
 import subprocess
 import sys
+from functools import cache
 
-import nbformat
 import pytest
 from PIL import Image
 
 from simtx.report.style import LOOKS
 from tests.docs.pages import NOTEBOOKS, ROOT, name
 
-_SPEC = importlib.util.spec_from_file_location("run_notebooks", ROOT / "notebooks" / "run.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-run = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(run)
+
+@cache
+def run():
+    """The program that executes notebooks, and what it is made of, loaded when the first test needs them: every worker process collects this file."""
+    spec = importlib.util.spec_from_file_location("run_notebooks", ROOT / "notebooks" / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(path):
+    return run().nbformat.read(path, as_version=4)
+
 
 # What a cell becomes for every change: the same calls on smaller worlds. Before a release the notebooks are executed as they stand.
 SHORTER = [
@@ -63,7 +73,7 @@ def reduced(picture):
     """The picture as it comes out of the command that executes notebooks."""
     written = io.BytesIO()
     picture.save(written, "PNG")
-    return decoded(run.smaller(base64.b64encode(written.getvalue()).decode()))
+    return decoded(run().smaller(base64.b64encode(written.getvalue()).decode()))
 
 
 def to_rgb(colour):
@@ -84,11 +94,11 @@ def shorter(source):
 
 def copied(path, folder, change=None):
     """A copy of a notebook, with its code changed if that is asked for."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read(path)
     for cell in notebook.cells:
         if change is not None and cell.cell_type == "code":
             cell.source = change(cell.source)
-    nbformat.write(notebook, folder / path.name)
+    run().nbformat.write(notebook, folder / path.name)
     return folder / path.name
 
 
@@ -96,9 +106,9 @@ def copied(path, folder, change=None):
 @pytest.mark.parametrize("path", [path for path in NOTEBOOKS if not path.name.startswith("04")], ids=name)
 def test_it_executes_on_a_smaller_world_and_shows_what_is_committed(path, tmp_path, monkeypatch):
     """Every cell is executed, in a fresh kernel; numbers are others, tables and pictures stay."""
-    monkeypatch.setattr(run, "smaller", lambda png: png)  # has a test of its own
+    monkeypatch.setattr(run(), "smaller", lambda png: png)  # has a test of its own
     copy = copied(path, tmp_path, shorter)
-    assert kinds(run.execute(copy)) == kinds(nbformat.read(path, as_version=4))
+    assert kinds(run().execute(copy)) == kinds(read(path))
 
 
 @pytest.mark.heavy
@@ -107,16 +117,11 @@ def test_it_executes_as_it_stands_and_shows_what_is_committed(path, tmp_path):
     """Numbers may change with the version of NumPy; tables and pictures stay. Otherwise: python notebooks/run.py."""
     copy = copied(path, tmp_path)
     subprocess.run([sys.executable, ROOT / "notebooks" / "run.py", copy], check=True)
-    assert kinds(nbformat.read(copy, as_version=4)) == kinds(nbformat.read(path, as_version=4))
+    assert kinds(read(copy)) == kinds(read(path))
 
 
 def test_every_shorter_number_is_in_a_notebook():
-    code = "\n".join(
-        cell.source
-        for path in NOTEBOOKS
-        for cell in nbformat.read(path, as_version=4).cells
-        if cell.cell_type == "code"
-    )
+    code = "\n".join(cell.source for path in NOTEBOOKS for cell in read(path).cells if cell.cell_type == "code")
     for pattern, _ in SHORTER:
         assert re.search(pattern, code), pattern
 
@@ -139,7 +144,7 @@ def test_a_picture_keeps_the_colours_that_it_has_most_of():
 def test_the_pictures_of_the_first_notebook_have_the_colours_of_the_strategies():
     pictures = [
         decoded(output.data["image/png"])
-        for output in outputs(nbformat.read(NOTEBOOKS[0], as_version=4))
+        for output in outputs(read(NOTEBOOKS[0]))
         if "image/png" in output.get("data", {})
     ]
     for picture in (pictures[0], pictures[-1]):
@@ -149,8 +154,8 @@ def test_the_pictures_of_the_first_notebook_have_the_colours_of_the_strategies()
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_what_is_committed_shows_no_angle_brackets(path):
-    notebook = nbformat.read(path, as_version=4)
-    nbformat.validate(notebook)
+    notebook = read(path)
+    run().nbformat.validate(notebook)
     shown = outputs(notebook)
     assert any("image/png" in output.get("data", {}) for output in shown)
     assert any("text/html" in output.get("data", {}) for output in shown)
@@ -163,8 +168,8 @@ def test_what_is_committed_shows_no_angle_brackets(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_it_was_committed_by_the_command_that_executes_it(path):
-    notebook = nbformat.read(path, as_version=4)
-    assert notebook.metadata == run.METADATA
+    notebook = read(path)
+    assert notebook.metadata == run().METADATA
     for output in outputs(notebook):
         assert output.get("name") != "stderr"
         if "image/png" in output.get("data", {}):
