@@ -220,7 +220,7 @@ def test_a_command_that_is_interrupted_goes_on_when_it_is_called_again(tmp_path:
                 tables = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'runs'").fetchone()[0]
                 if tables and db.execute("SELECT count(*) FROM runs WHERE state = 'done'").fetchone()[0] >= 2:
                     break
-        time.sleep(0.02)
+        time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
