@@ -50,6 +50,7 @@ def test_a_real_run_with_a_kill_exports(scenario: Scenario, strategy: str) -> No
     assert bool(messages) == (strategy == "saga")
 
 
+@pytest.mark.heavy
 def test_every_view_of_a_run_on_postgresql_and_nats_works(tmp_path: Path) -> None:
     run = simtx.execute(lab(transactions=6), "outbox", store="postgres", broker="nats")
     assert simtx.check_history(run).valid

@@ -111,7 +111,7 @@ def running(scenario: Path, folder: Path, *more: str) -> Iterator[subprocess.Pop
 @pytest.mark.parametrize(
     "options", [["saga"], ["outbox", "--store", "postgres", "--broker", "nats"]], ids=["embedded", "servers"]
 )
-@pytest.mark.sample(4)
+@pytest.mark.sample(6)
 def test_ctrl_c_ends_every_process_and_says_so(
     scenario: Path, tmp_path: Path, options: list[str], number: signal.Signals
 ) -> None:

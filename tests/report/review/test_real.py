@@ -23,6 +23,7 @@ window = "transactions"
 """
 
 
+@pytest.mark.heavy
 def test_a_report_with_a_real_frontier_and_a_real_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
