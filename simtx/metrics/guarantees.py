@@ -1,7 +1,7 @@
 """What a strategy guarantees, watched in every run: the checker's properties, as far as one run can show them.
 
 `simtx.verify` looks at every run of a small scope. Here the one run that was played is held against the same properties: while it goes on, where an
-order matters, and when it is over. A property that the strategy is known not to have (its ``weaknesses``) is no violation: what a dual write loses is counted
+order matters, and when it is over. A property that the strategy is known not to have (its ``weaknesses``), or that says nothing about it (``exempt``), is no violation: what a dual write loses is counted
 in the tables.
 
 - ``agreement``: no transaction is decided, or answered, both ways.
@@ -262,6 +262,7 @@ def guaranteed(strategy: Strategy) -> frozenset[str]:
     missing = frozenset(said.weaknesses)
     if said.may_lose_effects and not missing:
         missing = _LOSING
+    missing |= frozenset(said.exempt)
     if not strategy.uses_broker:
         missing |= {"no-ghost"}
     return frozenset(PROPERTIES) - missing

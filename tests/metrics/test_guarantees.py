@@ -12,6 +12,7 @@ import simtx
 from simtx.metrics.guarantees import PROPERTIES, guaranteed
 from simtx.metrics.replay import data_from_trace
 from simtx.protocols import Answer, DualWrite
+from simtx.protocols import strategy as resolve
 from simtx.protocols.saga import Orchestrator
 from simtx.scenario import Scenario
 from tests.checker.mutants import ALL
@@ -126,6 +127,7 @@ def test_what_a_strategy_does_not_promise_is_no_violation(scenario: Scenario) ->
     assert run.violations == ()
     assert "atomicity" not in run.watched
     assert guaranteed(DualWrite()) == frozenset({"values"})
+    assert "undo-order" not in guaranteed(resolve("tcc"))  # nobody builds on a reservation
     assert guaranteed(simtx.Saga()) == frozenset(PROPERTIES) - {"no-ghost"}
 
 
