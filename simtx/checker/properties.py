@@ -27,7 +27,7 @@ AT_REST: Final[Mapping[str, str]] = {
     "atomicity": "all steps of a transaction are in force, or none, as anybody has decided",
     "values": "the values of every store are what the steps in force amount to",
     "validity": "without a fault, a refusal or a conflict, every transaction commits, and its client hears so",
-    "non-blocking": "with all nodes up, nobody is blocked, in doubt or stuck, no event is left over, and no client waits; after a crash, none that was promised the decision and whose transaction is in force",
+    "non-blocking": "with all nodes up, nobody is blocked, in doubt or stuck, no event is left over, and no client waits; after a crash, none that was promised the decision and whose transaction is in force, or was undone",
     "parked": "a transaction that waits for an operator is still known to the node that said so, and what he has settled stays settled, whatever has crashed",
     "no-loss": "every event that was committed has reached the broker",
     "no-ghost": "every event that has reached the broker tells of something that happened",
@@ -337,15 +337,23 @@ class Judge:
             return False
         if len(seen.told) < self.scope.messages and state[4] & CRASH * MASK == self._budget & CRASH * MASK:
             return False
-        if self.locals.strategy.promise == "decided":  # then what is in force for good was also answered, crash or not
+        if (
+            self.locals.strategy.promise == "decided"
+        ):  # then what is in force for good, or undone, was also answered, crash or not
             told = dict(seen.told)
-            if any(tx not in told and any(self.in_force(state, tx)) for tx in range(self.scope.messages)):
+            silent = [tx for tx in range(self.scope.messages) if tx not in told]
+            if any(any(self.in_force(state, tx)) or self._was_undone(state, tx) for tx in silent):
                 return False
         for local in state[0]:
             store = self.locals.store(local)
             if self.locals.busy(local) or store.prepared or store.outbox or store.open:
                 return False
         return True
+
+    def _was_undone(self, state: Any, tx: int) -> bool:
+        """Whether a step was done and undone: whoever has seen to that knows of the transaction after a crash, too."""
+        counts = (self.locals.store(local).counts for local in state[0])
+        return any(owner == tx and did and undid for one in counts for (owner, _), (did, undid) in one.items())
 
     def parked(self, state: Any) -> bool:
         """See `AT_REST`."""

@@ -274,7 +274,7 @@ def verify(
         max_seconds: Stop after this wall-clock time.
         max_memory: Stop when the search has added this many bytes.
         walks: Take so many random walks and search nothing: for scopes that no search exhausts. Each draws its own mix of the faults that the scope allows. The
-            verdict is never complete, and `termination` and `validity` are not looked at. Of the limits, `max_seconds` holds.
+            verdict is never complete. `termination` is asked of walks that do not come to rest, `validity` is searched beside, without faults. Of the limits, `max_seconds` holds.
         seed: Of the first walk; the next has the next number, so that ``walks=1`` with the seed of a violation takes that walk again.
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with
             a `Progress`.
@@ -387,9 +387,14 @@ def _walk(strategy: Strategy, scope: Scope, walks: int, seed: int, max_seconds: 
         stopped += "; again: " + ", ".join(
             f"--walks 1 --seed {number} ({name})" for name, number in found.seeds.items()
         )
-    return replace(
+    verdict = replace(
         _verdict(strategy, model, exploration, ""), violations=found.stories, goals=found.goals, stopped=stopped
     )
+    return _with_validity(verdict, strategy, _Clock({"max_seconds": max_seconds, "max_states": _BESIDE_WALKS}))
+
+
+_BESIDE_WALKS: Final = 50_000
+"""States of the search beside walks for what has to happen when nothing is in the way."""
 
 
 class _Clock:

@@ -18,12 +18,13 @@ from simtx.checker.layout import ENDED, HALTED, State
 from simtx.checker.model import Step
 from simtx.checker.protocol import ProtocolModel
 from simtx.checker.reactions import Action
+from simtx.checker.rest import Termination
 from simtx.checker.scope import BUDGETS
 from simtx.checker.story import Story
 from simtx.protocols import Strategy
 
 LONGEST: Final = 1_000
-"""Steps of a walk; one that has not come to rest by then is left alone: `termination` is for searches."""
+"""Steps of a walk. Of one that has not come to rest by then, and has no fault left, `termination` asks whether it still can."""
 
 
 class Walks:
@@ -53,6 +54,7 @@ class Walks:
         self._events: dict[int, tuple[Any, str]] = {}  # by identity, since events are deep; the values keep them alive
         self._always = model.judge.always()
         self._at_rest = model.judge.at_rest()
+        self._ends = Termination(model.successors)
 
     def walk(self, seed: int, strategy: Strategy) -> None:
         """Take one walk, and note what it violates."""
@@ -72,6 +74,10 @@ class Walks:
                     self.seeds[name] = seed
             for name, reached in self._goals.items():
                 self.goals[name] = self.goals[name] or bool(reached(state))
+        if "termination" not in self.stories and not self._ends(path[-1].state):
+            story = Story.of("termination", self.model, path, strategy)
+            self.stories["termination"] = replace(story, scope=scope.changed(**drawn))
+            self.seeds["termination"] = seed
         self.steps += len(path) - 1
         self.longest = max(self.longest, len(path))
         self.model.judge.given(scope.budget())
@@ -140,7 +146,7 @@ def walked(
         "deadlocks": [],
         "deadlock_count": 0,
         "goals": {},
-        "invariants": tuple(dict.fromkeys((*walks.model.judge.always(), *walks.model.judge.at_rest()))),
+        "invariants": tuple(dict.fromkeys((*walks.model.judge.always(), "termination", *walks.model.judge.at_rest()))),
         "coverage": None,
         "seconds": monotonic() - started,
         "workers": 1,

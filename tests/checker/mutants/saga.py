@@ -233,6 +233,15 @@ class UndoesAtOnce(Orchestrator):
         return [*late, *first]
 
 
+class AnswersAfterForgetting(Orchestrator):
+    """Forgets a saga that is undone, and answers its client then: a crash in between leaves nobody who would."""
+
+    __slots__ = ()
+
+    def _aborted(self) -> Any:
+        return list(reversed(super()._aborted()))
+
+
 class LateReplyTurns(Orchestrator):
     """While compensating, takes a late "done" for a reason to go forward again."""
 
@@ -288,6 +297,13 @@ class StuckInSilence(Orchestrator):
 
 
 MUTANTS = (
+    Mutant(
+        "answers-after-forgetting",
+        "A saga that is undone is forgotten before its client is answered.",
+        Saga2(orchestrator=AnswersAfterForgetting),
+        "non-blocking",
+        {"crashes": 1},
+    ),
     Mutant(
         "unknown-is-undone",
         "The step whose outcome is unknown is not compensated.",
