@@ -17,8 +17,8 @@ from simtx.checker.exploration import Exploration
 from simtx.checker.layout import ENDED, HALTED, State
 from simtx.checker.model import Step
 from simtx.checker.protocol import ProtocolModel
+from simtx.checker.quiescence import Termination
 from simtx.checker.reactions import Action
-from simtx.checker.rest import Termination
 from simtx.checker.scope import BUDGETS
 from simtx.checker.story import Story
 from simtx.protocols import Strategy
