@@ -29,7 +29,7 @@ import sys
 import sysconfig
 import textwrap
 import types
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,7 +112,7 @@ class _Canon:
             state = [(name, getattr(value, name)) for name in names if hasattr(value, name)]
             if (own := getattr(value, "__dict__", None)) is not None:
                 state += [(name, one) for name, one in own.items() if name not in names]
-            return [self.of(cls, path), *([name, self.of(one, f"{path}.{name}")] for name, one in state)]
+            return [self.of(cls, path), *self._pairs(state, path)]
         if cls is dict:
             self._met(value)
             return ["map", *([self.of(k, path), self.of(v, f"{path}[{k!r}]")] for k, v in value.items())]
@@ -122,6 +122,19 @@ class _Canon:
             self._met(value)
             return self._class(value, path)
         return self._any(value, path)
+
+    def _pairs(self, state: Iterable[tuple[str, Any]], path: str) -> list[list[Any]]:
+        """Fields with the forms of their values; where a value stands is put together only for those that go on."""
+        found = []
+        for name, one in state:
+            cls: Any = type(one)
+            if cls in _ATOMS:
+                found.append([name, one])
+            elif cls is float or cls is int:
+                found.append([name, _number(one)])
+            else:
+                found.append([name, self.of(one, f"{path}.{name}")])
+        return found
 
     def _met(self, value: Any) -> None:
         self._seen[id(value)] = len(self._seen)

@@ -109,7 +109,7 @@ def compose(
     if problems or file is None:
         raise failure(_in_defaults(problems, raw), where)
     placed = build.zones(file)
-    sources, assumptions = notes.noted(file, figures, raw, placed)
+    sources, assumptions = notes.noted_later(file, figures, raw, placed)
     scenario = Scenario(
         name=name,
         title=file.title,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel
@@ -78,6 +78,12 @@ def _walk(found: list[Leaf], table: BaseModel, path: Path, text: str, *, given: 
             found.append((here, said, known, value, notation))
 
 
+@lru_cache(maxsize=1 << 14)
+def _shapes(text: str) -> bool:
+    """Whether a figure shapes the model instead of measuring something."""
+    return _SHAPE.fullmatch(text) is not None
+
+
 @lru_cache(maxsize=1 << 16)  # the cells of a sweep ask the same again and again
 def covers(pattern: str, path: Path, text: str) -> bool:
     """Whether a note's path fits a figure: the path itself, that of a table around it, or one with ``*`` for any part."""
@@ -89,6 +95,54 @@ def covers(pattern: str, path: Path, text: str) -> bool:
 def _closest(patterns: tuple[str, ...], path: Path, text: str) -> str | None:
     """The longest of these patterns that fits a figure."""
     return max((pattern for pattern in patterns if covers(pattern, path, text)), key=len, default=None)
+
+
+V = TypeVar("V")
+
+
+class Later(Mapping[str, V]):
+    """A mapping that is made when it is first looked at: of the thousands of scenarios of a sweep nobody reads the notes."""
+
+    __slots__ = ("_found", "_make")
+
+    def __init__(self, make: Callable[[], Mapping[str, V]]) -> None:
+        self._make: Callable[[], Mapping[str, V]] | None = make
+        self._found: Mapping[str, V] = {}
+
+    def _there(self) -> Mapping[str, V]:
+        make = self._make
+        if make is not None:
+            self._found = make()
+            self._make = None
+        return self._found
+
+    def __getitem__(self, key: str) -> V:
+        return self._there()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._there())
+
+    def __len__(self) -> int:
+        return len(self._there())
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def __reduce__(self) -> tuple[type[dict[str, V]], tuple[dict[str, V]]]:
+        """A copy, also in another process, is a plain dictionary."""
+        return dict, (dict(self),)
+
+
+def noted_later(
+    file: schema.ScenarioFile, figures: Sequence[Leaf], tables: Mapping[str, Any], placed: Zones
+) -> tuple[Mapping[str, str], Mapping[str, Assumption]]:
+    """As `noted`, when somebody looks."""
+
+    @cache
+    def made() -> tuple[dict[str, str], dict[str, Assumption]]:
+        return noted(file, figures, tables, placed)
+
+    return Later(lambda: made()[0]), Later(lambda: made()[1])
 
 
 def noted(
@@ -120,7 +174,7 @@ def noted(
         if measured is not None and (given or value == measured.latency):
             sources.setdefault(text, f"{measured.source} ({measured.evidence})")
             assumptions.setdefault(text, measured.assumption if given else f"{_DEFAULT}: {measured.assumption}")
-        elif not noted and not _SHAPE.fullmatch(text):
+        elif not noted and not _shapes(text):
             assumptions.setdefault(text, "no source given" if given else _DEFAULT)
     _latencies(file, placed, sources, assumptions)
     said = {text: value_text(*values[text]) for text in assumptions if text in values}
@@ -179,14 +233,20 @@ def _collapsed(notes: dict[str, N], services: list[str]) -> dict[str, N]:
     result: dict[str, N] = {}
     alike: dict[str, dict[str, str]] = {}
     one_policy = len({note for text, note in notes.items() if text.startswith("policies.")}) == 1
+    of_services: dict[str, dict[str, N]] = {}  # by figure and service
+    for text, note in notes.items():
+        parts = text.split(".", 2)
+        if parts[0] == "services":
+            of_services.setdefault(parts[2], {})[parts[1]] = note
+    same = {
+        figure
+        for figure, by_service in of_services.items()
+        if len(services) > 1 and len(by_service) == len(services) and len(set(by_service.values())) == 1
+    }
     for text, note in notes.items():
         parts = text.split(".", 2)
         kept, part = text, ""
-        if (
-            parts[0] == "services"
-            and len(services) > 1
-            and all(notes.get(f"services.{s}.{parts[2]}") == note for s in services)
-        ):
+        if parts[0] == "services" and parts[2] in same:
             kept, part = f"services.*.{parts[2]}", parts[1]
         elif parts[0] == "policies" and one_policy:
             kept, part = "policies", text.removeprefix("policies.")
