@@ -1,17 +1,25 @@
 """How long `simtx.check_history` takes for 100,000 transactions: `python benchmarks/history.py [transactions]`.
 
 The histories are what 20 clients see of a serializable store: each transaction takes effect at one instant between its request and its
-answer, one in fifty fails, one in fifty has an unknown outcome. A key is given up after 100 writes. The last history has a stale
-read in one transaction of a thousand, so that there is something to search and to explain.
+answer, one in fifty fails, one in fifty has an unknown outcome. A key is given up after 100 writes. One history has a stale
+read in one transaction of a thousand, so that there is something to search and to explain. The last one is a transaction that loads
+24,000 registers, and one that reads them.
+
+`--beside FOLDER` checks the same histories with the simtx in that folder too, and prints both times. A level that it does not know has none.
 """
 
+import argparse
+import json
+import os
 import random
 import resource
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
-from simtx.histories import check_history
+from simtx import check_history
 
 CLIENTS = 20
 WRITES_PER_KEY = 100
@@ -63,28 +71,79 @@ def generate(transactions: int, *, registers: bool, stale: float = 0.0, seed: in
     return history
 
 
-def main(transactions: int) -> None:
-    """Print one line for each kind of history and level."""
+def loading(writes: int) -> list[dict[str, Any]]:
+    """One transaction that writes so many registers, and one that reads them."""
+    return [
+        {"id": "load", "process": 0, "status": "ok", "ops": [["w", key, 1] for key in range(writes)]},
+        {"id": "read", "process": 1, "status": "ok", "ops": [["r", key, 1] for key in range(writes)]},
+    ]
+
+
+def rows(transactions: int) -> Iterator[tuple[str, list[dict[str, Any]], str, dict[str, bool]]]:
+    """What is checked: a title, the history, the level and what is granted."""
     lists = generate(transactions, registers=False)
+    for level in ("serializable", "strict-serializable", "strong-session-serializable", "causal-consistency"):
+        yield "lists", lists, level, {}
     registers = generate(transactions, registers=True)
+    for level in ("serializable", "snapshot-isolation", "prefix-consistency", "causal-consistency", "read-atomic"):
+        yield "registers, nothing granted", registers, level, {}
+    granted = {"wfr_keys": True, "linearizable_keys": True}
+    yield "registers, wfr + real time", registers, "strict-serializable", granted
     stale = generate(transactions, registers=False, stale=0.001)
-    print(f"{transactions:,} transactions, {sum(len(t['ops']) for t in lists):,} operations, one core")
-    print(f"{'history':<28}{'level':<30}{'seconds':>8}{'CPU':>8}  {'verdict':<8}anomalies")
-    for title, history, level, assume in (
-        ("lists", lists, "serializable", {}),
-        ("lists", lists, "strict-serializable", {}),
-        ("lists", lists, "strong-session-serializable", {}),
-        ("registers, nothing granted", registers, "serializable", {}),
-        ("registers, wfr + real time", registers, "strict-serializable", {"wfr_keys": True, "linearizable_keys": True}),
-        ("lists, some reads stale", stale, "serializable", {}),
-        ("lists, some reads stale", stale, "snapshot-isolation", {}),
-        ("lists, some reads stale", stale, "strict-serializable", {}),
-    ):
+    for level in ("serializable", "snapshot-isolation", "strict-serializable"):
+        yield "lists, some reads stale", stale, level, {}
+    load = loading(24_000)
+    for level in ("serializable", "causal-consistency"):
+        yield "24,000 writes in one", load, level, {}
+
+
+def measure(transactions: int) -> Iterator[dict[str, Any]]:
+    """One record for each row."""
+    for title, history, level, granted in rows(transactions):
         begin, begin_cpu = time.perf_counter(), time.process_time()
-        report = check_history(history, level, assume=assume)
-        seconds, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
+        try:
+            report = check_history(history, level, assume=granted)
+        except ValueError:
+            yield {"title": title, "level": level, "seconds": None, "cpu": None, "verdict": "-", "anomalies": ""}
+            continue
+        yield {
+            "title": title,
+            "level": level,
+            "seconds": time.perf_counter() - begin,
+            "cpu": time.process_time() - begin_cpu,
+            "verdict": str(report.valid),
+            "anomalies": ", ".join(sorted(report.anomalies)),
+        }
+
+
+def main() -> None:
+    """Print one line for each kind of history and level."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("transactions", nargs="?", type=int, default=100_000)
+    parser.add_argument("--beside", help="folder of another simtx")
+    parser.add_argument("--records", action="store_true", help="one JSON record a line")
+    arguments = parser.parse_args()
+    if arguments.records:
+        for record in measure(arguments.transactions):
+            print(json.dumps(record), flush=True)
+        return
+    others: Iterator[dict[str, Any]] | None = None
+    if arguments.beside:
+        command = [sys.executable, __file__, str(arguments.transactions), "--records"]
+        environment = {**os.environ, "PYTHONPATH": arguments.beside}
+        done = subprocess.run(  # noqa: S603
+            command, env=environment, cwd=arguments.beside, capture_output=True, text=True, check=True
+        )
+        others = map(json.loads, done.stdout.splitlines())
+    print(f"{arguments.transactions:,} transactions, one core; CPU seconds")
+    print(f"{'history':<28}{'level':<30}{'CPU':>8}{'beside':>9}  {'verdict':<8}{'beside':<8}anomalies")
+    for record in measure(arguments.transactions):
+        other = next(others) if others is not None else {"cpu": None, "verdict": ""}
+        beside = "" if other["cpu"] is None else f"{other['cpu']:.2f}"
         print(
-            f"{title:<28}{level:<30}{seconds:>8.2f}{cpu:>8.2f}  {report.valid!s:<8}{', '.join(sorted(report.anomalies))}"
+            f"{record['title']:<28}{record['level']:<30}{record['cpu']:>8.2f}{beside:>9}  "
+            f"{record['verdict']:<8}{other['verdict']:<8}{record['anomalies']}",
+            flush=True,
         )
     print(
         f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB, the histories themselves included"
@@ -92,4 +151,4 @@ def main(transactions: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
+    main()

@@ -21,6 +21,7 @@ from simtx.errors import ScenarioError
 _EDN: Final = re.compile(r"\s*(?:[;#(]|\{[\s,]*:|\[[\s,]*(?:\{[\s,]*:|[#(;]))")
 _TAG: Final = re.compile(r"#([A-Za-z][\w.*+!?$%&=<>/-]*)")
 _TEXT: Final = re.compile(r"\s*[rw]\s*\(")
+_LOG: Final = re.compile(r"\s*INFO\s+jepsen\b")
 _LINE: Final = re.compile(r"\s*([rw])\s*\(\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*\)\s*")
 _EXPECTED_LINE: Final = "expected r(key,value,session,transaction) or w(...), of whole numbers"
 
@@ -41,6 +42,11 @@ _OTHERS: Final = {
 def is_edn(text: str) -> bool:
     """Whether a text is EDN rather than JSON: maps with keywords, tags, lists or comments."""
     return _EDN.match(text) is not None
+
+
+def is_log(text: str) -> bool:
+    """Whether a text is what Jepsen logs while it runs, as the tests of checkers of linearizability have it."""
+    return _LOG.match(text) is not None
 
 
 def is_lines(text: str) -> bool:

@@ -139,6 +139,9 @@ def _content(path: Path) -> Entries | Trace:
         from simtx.event_log.trace import Trace
 
         return Trace.parse(text, path.name)
+    if formats.is_log(text):
+        problem = "is a log of Jepsen's, of operations on single objects; what is read are its histories of transactions, in EDN or JSON"
+        raise ScenarioError(problem, path.name)
     if formats.is_lines(text):
         return Entries(formats.read_lines(text, path.name), path.name)
     entries = formats.read_edn(text, path.name) if formats.is_edn(text) else _json(text, path.name)

@@ -130,6 +130,7 @@ OK_OP = '"type": "ok", "process": 0'
             "\n".join(['{"type": "invoke", "process": 0, "f": "txn", "value": []}'] * 2),
             "process 0 is still busy with an earlier operation",
         ),
+        ("INFO  jepsen.util - 0\t:invoke\t:read\tnil\n", "is a log of Jepsen's, of operations on single objects"),
     ],
 )
 def test_what_is_not_read_is_said_in_one_line(tmp_path: Path, content: str, problem: str) -> None:
