@@ -93,7 +93,7 @@ class Head(c.Structure):
         ("behind", c.c_uint64 * STEPS),
         *_fields(
             c.c_double,
-            "deadline client_timeout warmup duration redelivery deduplication retention publish_timeout cooldown",
+            "deadline client_timeout warmup duration redelivery deduplication retention publish_timeout cooldown factor_step",
         ),
     )
 
@@ -187,6 +187,10 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_transaction_size": (_INT, ()),
     "engine_order": (c.c_void_p, (_ENGINE,)),
     "engine_stream": (_INT, (_ENGINE, _INT, _DOUBLE)),
+    "engine_together": (
+        None,
+        (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, c.c_void_p, c.c_void_p, _INT),
+    ),
     "engine_bounds": (_INT, (_ENGINE, c.POINTER(_DOUBLE), _INT)),
     "engine_node": (None, (_ENGINE, _INT, _INT, _INT, _INT, _INT, _DOUBLE)),
     "engine_crash": (None, (_ENGINE, _INT)),

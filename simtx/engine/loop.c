@@ -82,7 +82,11 @@ enum { FRONT = 3, NEIGHBOURS = 8, SUCCESSIVE = 5, WINDOWS = 32, RESTS = 64 };
 
 typedef struct { int64_t tag; int32_t k; double *numbers; } Front;
 typedef struct { int64_t tx, place; double *numbers; } Rest;
-typedef struct { int constant; double value; Front *front; Rest *rest; } Stream;
+typedef struct {
+  int constant; double value; Front *front; Rest *rest;
+  int32_t cells, own, exact; /* cells: 0, unless it follows the common factor: simtx.simulator.common_mode */
+  double share, rest_share, *quantile, *threshold;
+} Stream;
 typedef struct Counts { int64_t tx, base; int32_t at; struct Counts *next; int32_t taken[STREAMS]; } Counts;
 
 /* --- what is counted: simtx.metrics.ledger, stations ------------------------------------------------------------------------------------------ */
@@ -294,7 +298,7 @@ typedef struct {
   int64_t memory, memory_limit; /* bytes that were taken, and that may be, 0: as many as there are */
   int32_t request[SHAPES], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
   uint64_t behind[STEPS]; /* steps that come after each */
-  double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout, cooldown;
+  double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout, cooldown, factor_step;
 } Head;
 
 /* What was learned of the machines: it outlives an engine, and goes to the next one that plays the same scenario under the same strategy. */
@@ -380,6 +384,8 @@ struct Engine {
   void **slabs;
   int32_t slab_count, slab_room;
   double arrival[PAGE];
+  double factor[PAGE]; /* a piece of the common factor */
+  int64_t factor_piece;
   int32_t arrival_at, arrival_count;
   uint32_t seen;
 };
@@ -579,9 +585,38 @@ static Counts *begin_counts(Engine *E, int64_t tx) {
   return counts;
 }
 
+static double draw(Engine *E, int stream, int64_t tx);
+
+/* The common factor now. */
+static double factor(Engine *E) {
+  int64_t place = (int64_t)(E->head.now / E->head.factor_step), piece = place / PAGE;
+  if (piece != E->factor_piece) {
+    E->factor_piece = piece;
+    if (ASK(E, fill(-1, piece, 0, PAGE, E->factor))) fail(E, 3);
+  }
+  return E->factor[place % PAGE];
+}
+
+/* A draw that follows the common factor. `threshold` says where the quantile's cell changes, so that nothing transcendental is computed here. */
+static double draw_together(Engine *E, int stream, int64_t tx) {
+  Stream *S = &E->stream[stream];
+  double normal = S->share * factor(E), own = draw(E, S->own, tx);
+  normal += S->rest_share * own;
+  int low = 0, high = S->cells - 1; /* the cell is the number of thresholds that are not above */
+  while (low < high) {
+    int middle = (low + high) / 2;
+    if (S->threshold[middle] <= normal) low = middle + 1;
+    else high = middle;
+  }
+  if (low < S->cells - 1 || !S->exact) return S->quantile[low];
+  if (ASK(E, fill(stream, -1, -1, 1, &normal))) fail(E, 3); /* the tail has no end that a table could hold */
+  return normal;
+}
+
 static double draw(Engine *E, int stream, int64_t tx) {
   Stream *S = &E->stream[stream];
   if (S->constant) return S->value;
+  if (S->cells) return draw_together(E, stream, tx);
   Counts *counts = tx < 0 ? &E->nobody : E->tx[tx].counts;
   if (!counts) counts = begin_counts(E, tx);
   int64_t k = counts->base + counts->taken[stream]++;
@@ -3351,6 +3386,7 @@ EXPORT Engine *engine_new(const Calls *calls) {
   for (int i = 0; i < NODES; i++)
     for (int j = 0; j <= NODES; j++) E->node[i].link[j] = -1;
   E->row_room = 8;
+  E->factor_piece = -1;
   E->parcel = slab(E, BUCKETS * sizeof(Parcel *));
   E->seen_at = slab(E, BUCKETS * sizeof(Seen *));
   E->lane = slab(E, 1024 * sizeof(Lane *));
@@ -3409,8 +3445,23 @@ EXPORT int64_t *engine_order(Engine *E) { return E->order; }
 
 EXPORT int engine_stream(Engine *E, int constant, double value) {
   if (E->streams == STREAMS) return -1;
-  E->stream[E->streams] = (Stream){constant, value, NULL, NULL};
+  E->stream[E->streams] = (Stream){.constant = constant, .value = value};
   return E->streams++;
+}
+
+/* This stream follows the common factor: of its own it draws from the stream `own`, of normals. */
+EXPORT void engine_together(Engine *E, int stream, int own, double share, double rest, int cells, const double *quantile, const double *threshold, int exact) {
+  GUARD(E, )
+  Stream *S = &E->stream[stream];
+  S->quantile = slab(E, (size_t)cells * sizeof(double));
+  S->threshold = slab(E, (size_t)cells * sizeof(double));
+  memcpy(S->quantile, quantile, (size_t)cells * sizeof(double));
+  memcpy(S->threshold, threshold, (size_t)(cells - 1) * sizeof(double));
+  S->cells = cells;
+  S->own = own;
+  S->exact = exact;
+  S->share = share;
+  S->rest_share = rest;
 }
 
 EXPORT int engine_bounds(Engine *E, const double *bounds, int count) {

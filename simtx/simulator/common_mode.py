@@ -33,6 +33,9 @@ class _Normal:
         return rng.standard_normal(n)
 
 
+NORMAL: Final = _Normal()
+
+
 class CommonFactor:
     """The common factor of a run, and draws that follow it.
 
@@ -64,10 +67,15 @@ class CommonFactor:
         if values is None:
             if len(self._pieces) >= _KEPT:
                 del self._pieces[next(iter(self._pieces))]
-            values = self._pieces[piece] = self._made(piece)
+            values = self._pieces[piece] = self.made(piece)
         return values[place]
 
-    def _made(self, piece: int) -> list[float]:
+    @property
+    def step(self) -> float:
+        """For how many seconds the factor keeps a value."""
+        return self._step
+
+    def made(self, piece: int) -> list[float]:
         """A piece of the process: x(n) = kept x(n - 1) + sqrt(1 - kept^2) z(n), as the sum over z(n), z(n - 1), ..."""
         before, noise = (
             self._streams.generator("world", f"common-mode:{number}").standard_normal(_PIECE)
@@ -82,15 +90,14 @@ class CommonFactor:
         """As `TransactionStreams.draws`, with this rank correlation (0 to 1) between draws at the same time."""
         if correlation == 0 or isinstance(distribution, Constant):
             return self._own.draws(distribution, component, purpose)
-        pearson = 2 * math.sin(math.pi * correlation / 6)
-        share, rest = math.sqrt(pearson), math.sqrt(max(1.0 - pearson, 0.0))
-        own, factor = self._own.draws(_Normal(), component, purpose), self.factor
-        table = _table(distribution)
+        share, rest = shares(correlation)
+        own, factor = self._own.draws(NORMAL, component, purpose), self.factor
+        table = quantiles(distribution)
         cells, last = len(table), len(table) - 1
         exact = not isinstance(distribution, Empirical)
 
         def draw(tx: int) -> float:
-            u = 0.5 * math.erfc(-(share * factor() + rest * own(tx)) * _ROOT_HALF)
+            u = level(share * factor() + rest * own(tx))
             cell = int(u * cells)
             if cell >= last:  # the tail has no end that a table could hold
                 return distribution.quantile(u) if exact else table[last]
@@ -99,8 +106,37 @@ class CommonFactor:
         return draw
 
 
+def shares(correlation: float) -> tuple[float, float]:
+    """What the common factor and a draw's own normal variate count in draws with this rank correlation."""
+    pearson = 2 * math.sin(math.pi * correlation / 6)
+    return math.sqrt(pearson), math.sqrt(max(1.0 - pearson, 0.0))
+
+
+def level(normal: float) -> float:
+    """At which quantile a standard normal value stands."""
+    return 0.5 * math.erfc(-normal * _ROOT_HALF)
+
+
+@lru_cache(maxsize=16)
+def thresholds(cells: int) -> tuple[float, ...]:
+    """The least normal value of each of so many equally likely cells, but for the first, which has none."""
+    found = []
+    for cell in range(1, cells):
+        below, above = -40.0, 40.0
+        while True:
+            middle = (below + above) / 2
+            if middle in (below, above):
+                break
+            if int(level(middle) * cells) >= cell:
+                above = middle
+            else:
+                below = middle
+        found.append(above)
+    return tuple(found)
+
+
 @lru_cache(maxsize=256)
-def _table(distribution: Distribution) -> tuple[float, ...]:
+def quantiles(distribution: Distribution) -> tuple[float, ...]:
     """Quantiles in the middle of equally likely cells, ascending; of listed values these themselves."""
     if isinstance(distribution, Empirical):
         return tuple(sorted(distribution.values))

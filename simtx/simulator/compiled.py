@@ -26,8 +26,9 @@ from simtx.metrics.still_open import StillOpen
 from simtx.protocols import Strategy
 from simtx.protocols.names import BROKER, CLIENT
 from simtx.protocols.relay import MINIMUM_POLL_INTERVAL, Relay
-from simtx.scenario.distributions import Constant
+from simtx.scenario.distributions import Constant, Empirical
 from simtx.simulator.broker import Broker
+from simtx.simulator.common_mode import NORMAL, level, quantiles, shares, thresholds
 from simtx.simulator.environment import URGENT
 from simtx.simulator.network import spared
 from simtx.simulator.node import Node
@@ -40,6 +41,7 @@ from simtx.workload.streams import Sampled
 
 if TYPE_CHECKING:
     from simtx.scenario import BrokerSpec, Scenario
+    from simtx.scenario.distributions import Distribution
 
 _ENDINGS: Final = np.array(
     ["", "committed", "aborted", "compensated", "stuck", "in-flight", "incomplete", "lost"], dtype=object
@@ -48,6 +50,7 @@ _ANSWERS: Final = np.array(OUTCOMES, dtype=object)
 _RULES: Final = ("timeout", "detect", "wait-die")
 _FLUSHES: Final = ("parallel", "serial", "group")
 _RELAY_BOUNDS: Final = 66
+_MOST_CELLS: Final = 10_000  # values of a distribution that follows the common factor
 _FOLLOWED: Final = 16  # first transactions that the real machines play, too, beside every 4,096th
 _FOLLOWED_AGAIN: Final = 4  # likewise, where the machines are known from an earlier run
 
@@ -103,6 +106,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "BrokerSpec": "zone ack ack_latency linger redelivery deduplication_window deduplication_after_restart ordered retention",
     "Fault": "kind duration node at every until factor probability a b one_way trigger",
     "OperationSpec": "key kind amount parameter low high",
+    "CommonMode": "links writes memory",
     "Parameter": "population popularity exponent prefix values integer",
 }
 """Fields that this module knows: a scenario with another one is interpreted until somebody has looked."""
@@ -119,8 +123,6 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
             return "it has a crash that is aimed at an effect"
         if fault.kind not in _FAULTS:
             return f"it has a fault of the kind '{fault.kind}'"
-    if scenario.common_mode is not None:
-        return "the scenario has a common mode"
     if scenario.hosts:
         return "the scenario has hosts with processors"
     if any(service.store.replica_lag is not None for service in scenario.services.values()):
@@ -152,6 +154,7 @@ def _unknown(scenario: Scenario) -> str:
         parts += [step, *step.operations, *step.compensation]
     parts += scenario.transaction.parameters.values()
     parts += scenario.faults
+    parts += [scenario.common_mode] if scenario.common_mode is not None else []
     for part in parts:
         known = _KNOWN.get(type(part).__name__, "").split()
         for field in fields(part) if is_dataclass(part) else ():
@@ -204,6 +207,7 @@ class CompiledWorld(World):
         self._engine: int = engine
         self._head = self._library.engine_head(engine).contents
         self._samples: list[Any] = []
+        self._tails: dict[int, Distribution] = {}
         self._keys: dict[str, dict[str, int]] = {}
         self._weights: dict[tuple[tuple[float, ...], ...], Any] = {}
         self._names = list(self.nodes)
@@ -265,7 +269,7 @@ class CompiledWorld(World):
             role = self._role(name)
             service = scenario.services.get(name)
             log = service.store.log if service is not None else scenario.hub.log
-            forced = self._stream(log.forced_write, role, "forced-write")
+            forced = self._latency(log.forced_write, role, "forced-write")
             jitter = self._stream(uniform, role, "backoff-jitter")
             library.engine_node(
                 engine,
@@ -341,7 +345,7 @@ class CompiledWorld(World):
         self.broker = _Broker(self, spec, self._library, self._engine)
         head.has_broker, head.in_order, head.broker_up = 1, int(spec.ordered), 1
         head.linger = self._stream(spec.linger, BROKER, "linger")
-        head.acknowledgement = self._stream(spec.ack_latency, BROKER, "ack")
+        head.acknowledgement = self._latency(spec.ack_latency, BROKER, "ack")
         head.wake_on_commit = int(self.wake_on_commit)
         head.has_retention, head.retention = int(spec.retention is not None), spec.retention or 0.0
         head.redelivery, head.deduplication = spec.redelivery, spec.deduplication_window
@@ -377,6 +381,28 @@ class CompiledWorld(World):
             raise NotCompiled("it has too many links")
         self._samples.append(block)
         return int(number)
+
+    def _latency(self, distribution: Distribution, component: str, purpose: str) -> int:
+        """Number of the stream of a link's or a disk's latency, with what all nodes have in common: as `World` draws them."""
+        common, factor = self.scenario.common_mode, self.common
+        if common is None or factor is None:
+            return self._stream(distribution, component, purpose)
+        correlation = common.writes if purpose == "forced-write" else common.links
+        if correlation == 0 or isinstance(distribution, Constant):
+            return self._stream(distribution, component, purpose)
+        own = self._stream(NORMAL, component, purpose)
+        number = self._stream(uniform_numbers(), component, purpose)
+        table = np.array(quantiles(distribution))
+        if len(table) > _MOST_CELLS:
+            raise NotCompiled(f"a common mode of more than {_MOST_CELLS:,} listed values")
+        places = np.array([*thresholds(len(table)), 0.0])
+        exact = not isinstance(distribution, Empirical)
+        self._tails[number] = distribution
+        self._library.engine_together(
+            self._engine, number, own, *shares(correlation), len(table), pointer(table), pointer(places), int(exact)
+        )
+        self._head.factor_step = factor.step
+        return number
 
     def _key(self, service: str, name: str) -> int:
         """Number of a key of a store."""
@@ -464,8 +490,16 @@ class CompiledWorld(World):
         return self._learner.delivery(message, which)
 
     def _fill(self, stream: int, major: int, minor: int, size: int, target: int) -> int:
-        block: Any = self._samples[stream]
-        numbers = block(major, minor, size)
+        if stream < 0:
+            if self.common is None:
+                raise AssertionError("the scenario has a common mode")
+            numbers = array("d", self.common.made(major))
+        elif major < 0 and minor < 0:  # the tail of a distribution that follows the common factor
+            here = ctypes.c_double.from_address(target)
+            numbers = array("d", [self._tails[stream].quantile(level(here.value))])
+        else:
+            block: Any = self._samples[stream]
+            numbers = block(major, minor, size)
         ctypes.memmove(target, numbers.buffer_info()[0], 8 * size)
         return 0
 
@@ -500,7 +534,7 @@ class CompiledWorld(World):
     def _made_link(self, source: str, destination: str) -> int:
         component, latency, spec = self.path(source, destination)
         link = layout.Link()
-        link.draw = self._stream(latency, component, "latency")
+        link.draw = self._latency(latency, component, "latency")
         link.plain = int(not (spec.loss or spec.duplication or spec.reorder))
         if not link.plain or self.injectors:
             uniform = uniform_numbers()

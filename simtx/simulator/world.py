@@ -93,7 +93,7 @@ class World:
         self.deadlocks = Deadlocks(scenario.deadlocks)
         self.wake_on_commit = self.extras.wake_on_commit
         common = scenario.common_mode
-        self._common = CommonFactor(self.env, common, self.streams, self.by_transaction) if common is not None else None
+        self.common = CommonFactor(self.env, common, self.streams, self.by_transaction) if common is not None else None
         self.zones = {name: service.zone for name, service in scenario.services.items()}
         self.planner = Planner(scenario, self.streams, self.by_transaction)
         self.links: dict[tuple[str, str], Link] = {}
@@ -185,10 +185,10 @@ class World:
     def _latencies(self, distribution: Distribution, component: str, purpose: str) -> Draw:
         """Draws of a link's or a disk's latency, with what all nodes have in common."""
         common = self.scenario.common_mode
-        if common is None or self._common is None:
+        if common is None or self.common is None:
             return self.by_transaction.draws(distribution, component, purpose)
         correlation = common.writes if purpose == "forced-write" else common.links
-        return self._common.draws(distribution, correlation, component, purpose)
+        return self.common.draws(distribution, correlation, component, purpose)
 
     def lazy_flush(self, node: str) -> float:
         """Period of the background flush of a node's lazy records, in seconds."""
