@@ -203,6 +203,8 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_recovery": (_INT, (_ENGINE, _INT, _INT, _INT)),
     "engine_store": (None, (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, _INT, _INT)),
     "engine_start_relay": (None, (_ENGINE, _INT, _DOUBLE, _INT, _INT, c.POINTER(_DOUBLE))),
+    "engine_replica": (None, (_ENGINE, _INT, _INT)),
+    "engine_replica_reads": (c.c_int64, (_ENGINE, _INT, _INT)),
     "engine_link": (_INT, (_ENGINE, c.POINTER(Link))),
     "engine_link_number": (_INT, (_ENGINE, _INT, _INT)),
     "engine_set_link": (None, (_ENGINE, _INT, _INT, _INT, _DOUBLE, _INT, _DOUBLE, _INT, _DOUBLE)),

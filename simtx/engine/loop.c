@@ -110,7 +110,7 @@ typedef struct Key {
   char *name;
   int32_t own_before, own_next, wait_before, wait_next; /* of its node's rows that are locked, or waited for, in the order in which that began */
   int32_t node, weights;
-  double value, first, expected, late; /* late: what was changed of it for transactions that were closed */
+  double value, replica, first, expected, late; /* late: what was changed of it for transactions that were closed */
   double *weight; /* `weights` times one factor for each conserved quantity */
   uint8_t has_value, has_expected;
   Work *owner, *head, *tail; /* who waits for it, in order */
@@ -219,6 +219,9 @@ typedef struct Parcel {
 
 typedef struct Seen { int64_t tx; int32_t event, kept; double since; struct Seen *next, *behind; } Seen;
 
+/* A change on its way to a read replica: simtx.simulator.replica. */
+typedef struct Shipped { double visible, value; int32_t key; struct Shipped *next; } Shipped;
+
 /* What came in while a node was paused. */
 typedef struct Waiting { int32_t kind, event; uint32_t gen; int64_t tx, number; void *thing; struct Waiting *next; } Waiting;
 
@@ -255,6 +258,9 @@ typedef struct {
   Row *first_row, *last_row;
   Relay relay;
   Breaker breaker[NODES]; /* by the other node */
+  int32_t lag; /* stream of the delay of its read replica; 0: it has none */
+  Shipped *first_shipped, *last_shipped;
+  int64_t replica_reads, stale_reads;
   Waiting *first_waiting, *last_waiting; /* for the end of a pause */
   Work *first_stalled, *last_stalled; /* for the end of an outage of the store */
 } Node;
@@ -377,6 +383,7 @@ struct Engine {
   Rolled *free_rolled;
   Held *free_held;
   Waiting *free_waiting;
+  Shipped *free_shipped;
   Publication *free_publication;
   Parcel *free_parcel, **parcel;
   int64_t next_lane;
@@ -460,6 +467,7 @@ MAKE_POOL(Ending, ending, next)
 MAKE_POOL(Rolled, rolled, next)
 MAKE_POOL(Held, held, next)
 MAKE_POOL(Waiting, waiting, next)
+MAKE_POOL(Shipped, shipped, next)
 MAKE_POOL(Publication, publication, next)
 MAKE_POOL(Parcel, parcel, next)
 MAKE_POOL(Seen, seen, next)
@@ -1771,8 +1779,37 @@ static int changed_at(Work *work, int key) {
   return -1;
 }
 
+/* A commit leaves the primary; it never becomes visible before an earlier one. */
+static void ship(Engine *E, Work *work) {
+  Node *node = &E->node[work->node];
+  double visible = E->head.now + draw(E, node->lag, work->tx);
+  if (node->last_shipped && node->last_shipped->visible > visible) visible = node->last_shipped->visible;
+  for (int i = 0; i < work->changes; i++) {
+    Shipped *one = new_shipped(E);
+    *one = (Shipped){visible, work->values[i], work->changed[i], NULL};
+    if (node->last_shipped) node->last_shipped->next = one;
+    else node->first_shipped = one;
+    node->last_shipped = one;
+  }
+}
+
+/* The value that a reader gets at the replica. */
+static double read_replica(Engine *E, Node *node, Key *row) {
+  while (node->first_shipped && node->first_shipped->visible <= E->head.now) {
+    Shipped *one = node->first_shipped;
+    node->first_shipped = one->next;
+    if (!one->next) node->last_shipped = NULL;
+    E->key[one->key].replica = one->value;
+    free_shipped(E, one);
+  }
+  node->replica_reads++;
+  if (row->replica != row->value) node->stale_reads++;
+  return row->replica;
+}
+
 static int play_operations(Engine *E, Work *work) {
   Template *template = &E->learned.template[work->template];
+  Node *node = &E->node[work->node];
   int count = work->no_operations ? 0 : template->count;
   for (int i = 0; i < count; i++) {
     Operation *operation = &E->learned.operation[template->operations + i];
@@ -1781,7 +1818,7 @@ static int play_operations(Engine *E, Work *work) {
     Key *row = &E->key[key];
     double value;
     if (operation->kind == READ) {
-      value = at >= 0 ? work->values[at] : row->value;
+      value = at >= 0 ? work->values[at] : node->lag ? read_replica(E, node, row) : row->value;
     } else {
       double amount = amount_of(E, work->tx, operation->amount);
       value = operation->kind == ADD ? (at >= 0 ? work->values[at] : row->value) + amount : amount;
@@ -1816,6 +1853,7 @@ static void apply(Engine *E, Work *work, uint64_t steps, int compensation) {
     row->value = work->values[i];
     row->has_value = 1;
   }
+  if (E->node[work->node].lag) ship(E, work);
   if (record(E, work->tx)) effect(E, work->tx, steps, compensation, moved ? shifts : NULL, E->head.now);
 }
 
@@ -3497,6 +3535,10 @@ EXPORT void engine_store(Engine *E, int number, int serializable, double lock_ti
   node->pool.factor = 1.0;
 }
 
+/* The store has a read replica, whose delays come from this stream. */
+EXPORT void engine_replica(Engine *E, int number, int stream) { E->node[number].lag = stream; }
+EXPORT int64_t engine_replica_reads(Engine *E, int number, int stale) { return stale ? E->node[number].stale_reads : E->node[number].replica_reads; }
+
 EXPORT int engine_link(Engine *E, const Link *link) {
   GUARD(E, -1)
   if (!E->link) E->link = memset(reserve(E, NULL, 0, (NODES + 1) * (NODES + 1) * sizeof(Link)), 0, (NODES + 1) * (NODES + 1) * sizeof(Link));
@@ -3536,7 +3578,7 @@ static int make_key(Engine *E, int node, const char *name, double first, int has
   key->name = slab(E, strlen(name) + 1);
   strcpy(key->name, name);
   key->node = node;
-  key->value = key->first = first;
+  key->value = key->first = key->replica = first;
   key->has_value = (uint8_t)has_value;
   key->weights = weights;
   if (weights) {

@@ -125,8 +125,6 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
             return f"it has a fault of the kind '{fault.kind}'"
     if scenario.hosts:
         return "the scenario has hosts with processors"
-    if any(service.store.replica_lag is not None for service in scenario.services.values()):
-        return "the scenario has read replicas"
     if len(scenario.services) > layout.NODES - 2:
         return f"it has more than {layout.NODES - 2} services"
     if len(scenario.transaction.steps) > layout.STEPS:
@@ -291,6 +289,8 @@ class CompiledWorld(World):
                     -1 if service.queue_limit is None else service.queue_limit,
                     int(service.store.outbox_order == "commit"),
                 )
+                if service.store.replica_lag is not None:
+                    library.engine_replica(engine, number, self._stream(service.store.replica_lag, name, "replica-lag"))
         for index, later in enumerate(behind(scenario.transaction.steps)):
             head.behind[index] = sum(1 << one for one in later)
         for spec in scenario.transaction.steps:
@@ -710,6 +710,11 @@ class CompiledWorld(World):
         ledger.still_open = StillOpen(head.in_doubt_open, head.locks_open, head.unpublished)
         self.deadlocks.victims, self.deadlocks.timeouts = head.victims, head.timeouts
         next(iter(self.nodes.values())).breaker_rejections = head.held_back
+        for number, node in enumerate(self.nodes.values()):
+            replica = node.store.replica if node.store is not None else None
+            if replica is not None:
+                replica.reads = self._library.engine_replica_reads(self._engine, number, 0)
+                replica.stale_reads = self._library.engine_replica_reads(self._engine, number, 1)
         self.clients.asked, self.clients.repeated = head.asked, head.repeated
         count = sum(len(numbers) for numbers in self._keys.values())
         values, expected, has = np.zeros(count), np.zeros(count), np.zeros(count, dtype=np.uint8)

@@ -41,6 +41,7 @@ def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
                 "lock_timeout": pick.choice([0.01, 0.1, 1.0]),
                 "initial": {"row:*": pick.choice([0, 5, 1000]), "stock": 20},
                 "log": log(),
+                **pick.choice([{}, {}, {"replica_lag": pick.choice(times)}]),
             },
         }
         for name in names
