@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The key under which run folders are sealed is not that of whoever runs the tests.
 os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir()) / f"simtx-tests-{os.getuid()}")
@@ -19,8 +19,8 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 # The test processes are as many as the processors: a comparison that is not told how many workers to use starts none.
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
-# Nothing is timed in tests: on a busy machine an example may take any time.
-settings.register_profile("simtx", deadline=None)
+# Nothing is timed in tests: on a busy machine an example may take any time, and so may drawing it.
+settings.register_profile("simtx", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("simtx")
 
 

@@ -365,7 +365,7 @@ def test_max_seconds_keeps_what_was_found():
     assert result.stopped == "max_seconds=0.1 reached"
     assert result.reached == ("ten",)
     assert result.states == result.depth > 10
-    assert result.seconds < 5
+    assert result.seconds < 60
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -603,7 +603,7 @@ def running_endless_search(workers):
 def test_ctrl_c_ends_the_search_and_keeps_what_was_found(workers):
     with running_endless_search(workers) as process:
         os.killpg(process.pid, signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=120)
     assert output == "interrupted True\n"
     assert process.returncode == 0
 

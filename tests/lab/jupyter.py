@@ -70,7 +70,7 @@ def server(folder: Path) -> Iterator[str]:
         finally:
             process.terminate()
             try:
-                process.wait(timeout=20)
+                process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
 

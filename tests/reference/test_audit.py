@@ -30,7 +30,7 @@ from simtx.reference.run_folder.audit import (
 )
 from simtx.reference.stores.base import Change
 
-SLOW = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+SLOW = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 
 
 def written(path: Path, lines: int = 6) -> Head:

@@ -183,7 +183,7 @@ def test_a_paused_server_answers_nobody_until_it_is_resumed(server):
             assert answers == []
         finally:
             server.resume()
-        thread.join(10)
+        thread.join(60)
         assert answers == [(7,)]
 
 

@@ -25,7 +25,7 @@ from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.wire.connection import Connection, Frame, Handler, Peer, Place, Server, WireError, new_secret
 
 SECRET = new_secret()
-PATIENCE = 10.0
+PATIENCE = 120.0
 AB, BA = ("a", "b"), ("b", "a")
 
 

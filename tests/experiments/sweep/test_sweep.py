@@ -101,7 +101,7 @@ def test_a_dry_run_counts_and_plays_nothing(tiny: simtx.Scenario, tmp_path: Path
     play(tiny, tmp_path, strategies=["2pc", "saga"])
     plan = simtx.sweep(tiny, OVER, ["2pc", "saga"], replications=3, store=tmp_path, dry_run=True, workers=2)
     assert (plan.runs, plan.new, plan.cached, plan.stale, plan.failed) == (12, 4, 8, 0, 0)
-    assert 0 < plan.seconds < 5
+    assert 0 < plan.seconds < 100
     assert "by 8 finished runs of the same size, on 2 processes" in str(plan)
     assert once.rows == []
 
