@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from simtx.engine.choices import Engine
+    from simtx.experiments.sweep.study import Row
+    from simtx.experiments.work import Outcome
     from simtx.scenario import Scenario
     from simtx.scenario.provenance import Provenance
 
@@ -108,6 +110,29 @@ def changed(changes: Sequence[str], option: str = "--set", example: str = "workl
             raise ScenarioError(f"'{change}' is no change; write it as {example}", option)
         values[key.strip()] = _value(text.strip())
     return values
+
+
+def knowing(metrics: Sequence[str], strategies: int) -> Callable[[Row, Outcome], None]:
+    """What a sweep tells of each run: it ends as soon as a run of each strategy is finished and none has a metric, and not when all are.
+
+    Args:
+        metrics: What is asked for.
+        strategies: How many there are.
+    """
+    names: dict[str, set[str]] = {}  # of metrics, by strategy
+
+    def told(row: Row, outcome: Outcome) -> None:
+        if outcome.stage or len(names) == strategies:
+            return
+        names.setdefault(row.strategy, set()).update(outcome.summary)
+        known = sorted(set().union(*names.values()))
+        missing = [one for one in metrics if one not in known]
+        if len(names) == strategies and missing:
+            from simtx.scenario.units import hint
+
+            raise ScenarioError(f"'{missing[0]}' is no metric; {hint(missing[0], known)}", "--metric")
+
+    return told
 
 
 def go_on() -> NoReturn:

@@ -42,7 +42,7 @@ def frontier(
     import matplotlib as mpl
 
     import simtx
-    from simtx.cli.common import changed, engine_named, go_on, print_json, save_picture, writing
+    from simtx.cli.common import changed, engine_named, go_on, knowing, print_json, save_picture, writing
     from simtx.experiments.sweep.experiment import load_experiment
     from simtx.experiments.sweep.kept import FRONTIER
     from simtx.metrics.figures import ranking
@@ -57,7 +57,8 @@ def frontier(
         arguments["strategies"] = _named(between, arguments["strategies"])
     if not isinstance(arguments["over"], Path):  # of a table only the sweep knows the columns
         _check_axes((x, y), list(arguments["over"]))
-    runs = simtx.sweep(chosen.scenario, **arguments, **options)
+    heard = knowing([metric], len(arguments["strategies"]))
+    runs = simtx.sweep(chosen.scenario, **arguments, **options, on_result=heard)
     if runs.stopped.startswith("interrupted"):
         go_on()
     try:

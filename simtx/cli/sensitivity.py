@@ -37,7 +37,7 @@ def sensitivity(
     """Vary what is not known, under common random numbers: what the answer depends on, and which assumption flips it."""
     import matplotlib as mpl
 
-    from simtx.cli.common import changed, engine_named, go_on, load, print_json, save_picture, writing
+    from simtx.cli.common import changed, engine_named, go_on, knowing, load, print_json, save_picture, writing
     from simtx.errors import ScenarioError
     from simtx.experiments.sensitivity import sensitivity as study
 
@@ -59,6 +59,7 @@ def sensitivity(
             workers=workers,
             progress=False if json else None,
             engine=player,
+            on_result=knowing([metric], len(strategies)),
         )
     except KeyboardInterrupt:
         go_on()

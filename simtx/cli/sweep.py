@@ -47,7 +47,7 @@ def sweep(
     have failed or are missing.
     """
     import simtx
-    from simtx.cli.common import changed, engine_named, print_json, warn, writing
+    from simtx.cli.common import changed, engine_named, knowing, print_json, warn, writing
     from simtx.experiments.sweep.experiment import load_experiment
     from simtx.experiments.sweep.runner import INTERRUPTED
     from simtx.metrics.figures import ranking
@@ -74,7 +74,8 @@ def sweep(
         else:
             typer.echo(str(plan))
         return
-    result: Sweep = simtx.sweep(chosen.scenario, **arguments, **options, on_plan=None if json else _announce)
+    options |= {"on_plan": None if json else _announce, "on_result": knowing(metrics, len(arguments["strategies"]))}
+    result: Sweep = simtx.sweep(chosen.scenario, **arguments, **options)
     metrics = metrics if result.metrics else []  # no run has figures: it was interrupted early, or all have failed
     with writing(Path(arguments["store"])):
         files = _pictures(result, Path(arguments["store"]), metrics, str(arguments["name"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pandas as pd
@@ -128,3 +129,14 @@ def test_a_sweep_of_which_no_run_has_figures_says_so(
     assert "simtx: repeat the failed run with: simtx simulate " in said.err
     assert main(["sweep", str(file), "--workers", "1", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["cells"] == []
+
+
+def test_a_metric_that_there_is_not_ends_it_after_a_run_of_each_strategy_and_not_after_all(
+    experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", str(experiment), "--metric", "latncy_p99_ms", "--workers", "1"]) == 2
+    assert "--metric: 'latncy_p99_ms' is no metric; did you mean 'latency_p99_ms'?" in capsys.readouterr().err
+    with sqlite3.connect(next(tmp_path.rglob("ledger.sqlite"))) as db:
+        states = dict(db.execute("SELECT state, count(*) FROM runs GROUP BY state").fetchall())
+    assert states["pending"] > 0
+    assert set(states) == {"done", "pending"}
