@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from simtx.event_log.entries import Durability, Stuck, Worked
+from simtx.event_log.entries import BranchEnded, Durability, EntryError, Stuck, Worked
 from simtx.event_log.trace import TraceEvent
 from simtx.protocols import (
     Acknowledge,
@@ -57,7 +57,11 @@ def _work(effect: Work, entry: TraceEvent) -> bool:
 
 
 def _rollback(effect: Rollback, entry: TraceEvent) -> bool:
-    return entry.name == entry.kind and entry.detail.startswith(f"{Durability(effect.forced).text()} ")
+    try:
+        ended = BranchEnded.read(entry)
+    except EntryError:
+        return False
+    return entry.name == entry.kind and ended.forced == effect.forced and ended.in_doubt is not None
 
 
 def _alert(effect: Alert, entry: TraceEvent) -> bool:

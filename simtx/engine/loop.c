@@ -1616,7 +1616,7 @@ static void leave_queue(Engine *E, Work *work) {
 
 static int same(Engine *E, Work *a, Work *b) { return a == b || (a->tx == b->tx && is_branch(E, a) && is_branch(E, b)); }
 
-/* Whether somebody for whom this one waits waits for it in turn: simtx.simulator.locks. */
+/* Whether somebody for whom this one waits waits for it in turn: simtx.simulator.deadlocks. */
 static int reaches(Engine *E, Work *from, Work *work) {
   for (int number = 0; number < E->head.nodes; number++) {
     Work *waiting = NULL;

@@ -661,11 +661,11 @@ class CompiledWorld(World):
             if node.pool is None or node.store is None:
                 continue
             node.pool.restore(figures.busy_time, figures.busy, figures.since, figures.work)
-            node.store.locks_taken, node.store.locks_held = figures.locks_taken, figures.locks_held
+            node.store.locks.taken, node.store.locks.held = figures.locks_taken, figures.locks_held
             for station, counted in (
                 (node.pool.waiting, figures.waiting),
                 (node.pool.served, figures.served),
-                (node.store.lock_waits, figures.waits),
+                (node.store.locks.waits, figures.waits),
             ):
                 station.restore(
                     counted.arrivals,

@@ -38,8 +38,8 @@ def counted(nodes: Mapping[str, Node], processes: Mapping[str, Process], now: fl
         work={name: pool.work for name, pool in pools.items()},
         queues={name: pool.waiting.until(now) for name, pool in pools.items()},
         workers={name: pool.served.until(now) for name, pool in pools.items()},
-        waits={name: store.lock_waits.until(now) for name, store in stores.items()},
-        locks={name: Locks(store.locks_taken, store.locks_held) for name, store in stores.items()},
+        waits={name: store.locks.waits.until(now) for name, store in stores.items()},
+        locks={name: Locks(store.locks.taken, store.locks.held) for name, store in stores.items()},
         logs={name: node.disk.busy_time for name, node in nodes.items() if node.disk.flush == "serial"},
         processes={name: process.account() for name, process in processes.items()},
     )

@@ -64,7 +64,7 @@ class Sampler:
             if node.pool is None or node.store is None:
                 continue
             found[f"{queue}_{name}"] = len(node.pool.queue)
-            found[f"{lock_queue}_{name}"] = sum(len(waiting) for waiting in node.store.waiters.values())
+            found[f"{lock_queue}_{name}"] = sum(len(waiting) for waiting in node.store.locks.waiters.values())
             if self._world.broker is not None:
                 found[f"{relay}_{name}"] = len(node.store.outbox.rows)
                 found[f"{broker}_{name}"] = held[name]

@@ -3,7 +3,7 @@
 It holds data, so that invariants are checked on values. Row locks are exclusive and held until the local transaction is durable; under
 ``serializable`` reads lock too, under ``read-committed`` a read sees the last committed value and never waits. Locks of one local transaction are
 taken in the order of their keys, so that two never wait for each other in a ring; across stores that is the business of the scenario's
-deadlock rule (`simtx.simulator.locks`).
+deadlock rule (`simtx.simulator.deadlocks`).
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from simtx.metrics.ledger import Ledger
-from simtx.metrics.stations import Station
 from simtx.protocols import Execute, Key, Operation, OutboxRow, Prepare, ReadOutbox, Record, Status, Transact
 from simtx.protocols.names import TOMBSTONE
 from simtx.protocols.operations import FirstValues, locked, writes
 from simtx.simulator.outbox import OutboxTable
 from simtx.simulator.replica import Replica
+from simtx.simulator.row_locks import RowLocks
 from simtx.simulator.work import Work
 
 if TYPE_CHECKING:
     from simtx.event_log.journal import Journal
+    from simtx.simulator.deadlocks import Deadlocks
     from simtx.simulator.disk import Disk
     from simtx.simulator.environment import Environment
-    from simtx.simulator.locks import Deadlocks
 
 OUTBOX_LOCK: Final = "~outbox"
 """Name of the lock that stands for the whole outbox (`Transact.serial_outbox`); it comes behind most keys, so that it is taken last."""
@@ -69,9 +69,7 @@ class Store:
     """
 
     __slots__ = (
-        "_deadlocks",
         "_lazy_rollbacks",
-        "_lock_timeout",
         "_node",
         "_older_rows",
         "_retention",
@@ -80,9 +78,7 @@ class Store:
         "_versions",
         "_weights",
         "first",
-        "lock_waits",
-        "locks_held",
-        "locks_taken",
+        "locks",
         "open",
         "outbox",
         "owners",
@@ -90,7 +86,6 @@ class Store:
         "replica",
         "rows",
         "values",
-        "waiters",
     )
 
     def __init__(
@@ -109,19 +104,14 @@ class Store:
         self._node = node
         self.first = FirstValues(initial, 0)
         self._serializable = serializable
-        self._lock_timeout = lock_timeout
         self._weights = tuple(weights)
-        self._deadlocks = deadlocks
         self._retention = retention
         self.replica = replica
         self._rotate_at = retention
         self.values: dict[str, float] = dict(self.first.exact)
         self._versions: dict[str, int] = {}  # how often each key was changed; counted only for the event log
-        self.owners: dict[str, Work] = {}
-        self.waiters: dict[str, deque[Work]] = {}
-        self.lock_waits = Station()
-        self.locks_taken = 0
-        self.locks_held = 0.0  # lock-seconds of locks that were let go
+        self.locks = RowLocks(node, lock_timeout, deadlocks, self._evaluate, self.drop)
+        self.owners = self.locks.owners
         self.rows: dict[Key, Any] = {}
         self._older_rows: dict[Key, Any] = {}
         self.outbox = OutboxTable(at_commit=outbox_at_commit, buffered=node.buffered)
@@ -253,7 +243,7 @@ class Store:
                 self._refuse(work)
                 return
             work.keys = self._lockable(work)
-            self._acquire(work)
+            self.locks.acquire(work)
 
     def _run_at_once(self, work: Work, effect: Transact) -> None:
         """Evaluate and commit in one go: there are no locks to respect, and the log takes no time."""
@@ -292,7 +282,7 @@ class Store:
             row = work.row = effect.accepted
             if not changes and effect.key is None and not (row is not None and row.outbox):
                 self._queried(work)
-                self._release(work)
+                self.locks.release(work)
                 self._node.finish(work, "done", None)  # read-only: nothing to force
                 return
         elif branch is not None:
@@ -364,7 +354,7 @@ class Store:
         work.ticket = branch.ticket
         branch.changes = dict(work.changes)
         for key in work.keys:
-            self._own(work, key)
+            self.locks.own(work, key)
             self.owners[key] = branch
         branch.keys = [*branch.keys, *work.keys]
         branch.locked_from += work.locked_from
@@ -386,11 +376,11 @@ class Store:
         effect = work.effect
         if type(effect) is Transact and effect.refused is not None:
             if not effect.serial_outbox:  # else it keeps the lock of the outbox until its event is visible
-                self._release(work)
+                self.locks.release(work)
             work.row = effect.refused
             self._harden(work)
             return
-        self._release(work)
+        self.locks.release(work)
         self.drop(work, "refused")
 
     def drop(self, work: Work, status: Status) -> None:
@@ -398,7 +388,7 @@ class Store:
         if self.open and type(work.effect) is not Transact:
             branch = self.open.pop(work.tx, None)
             if branch is not None:
-                self._release(branch)
+                self.locks.release(branch)
         self._node.finish(work, status, None)
 
     def _harden(self, work: Work) -> None:
@@ -429,7 +419,7 @@ class Store:
                 work.actor.record.forced += 1
             if node.journal is not None:
                 node.journal.worked(work.actor, effect, "duplicate", forced=True)
-            self._release(work)
+            self.locks.release(work)
             node.finish(work, "duplicate", known)
 
     def _prepared(self, work: Work) -> None:
@@ -472,7 +462,7 @@ class Store:
         if journal is not None:
             journal.worked(work.actor, effect, status, forced=True)
         if work.keys:
-            self._release(work)
+            self.locks.release(work)
         node.finish(work, status, None)
 
     # --- second phase -----------------------------------------------------------------------------------------------------------
@@ -487,7 +477,7 @@ class Store:
                     self._rotate()
                 self.rows[effect.key] = "done"
             self._apply(branch, branch.steps, False)
-        self._release(branch)
+        self.locks.release(branch)
 
     def roll_back(self, branch: Work, lazy: bool) -> None:
         """Drop a prepared or open branch and let its locks go; a lazy abort may be forgotten by a crash."""
@@ -497,7 +487,7 @@ class Store:
             self._lazy_rollbacks.append((self._node.env.now, branch))
             while len(self._lazy_rollbacks) > 64 and self._node.survives(self._lazy_rollbacks[0][0]):
                 self._lazy_rollbacks.popleft()
-        self._release(branch)
+        self.locks.release(branch)
 
     # --- the relay ----------------------------------------------------------------------------------------------------------------
 
@@ -512,14 +502,8 @@ class Store:
     def crash(self) -> None:
         """Keep what is durable: values, rows, prepared branches with their locks. All else is gone."""
         node = self._node
-        kept = {id(branch) for branch in self.prepared.values()}
-        for work in {id(one): one for queue in self.waiters.values() for one in queue}.values():
-            self._end_wait(work, "lost")
-        for work in {id(owner): owner for owner in self.owners.values() if id(owner) not in kept}.values():
-            self._count(work, [key for key in work.keys if self.owners.get(key) is work])
+        self.locks.crash(self.prepared.values())
         self.open.clear()
-        self.waiters.clear()
-        self.lock_waits.clear(node.env.now)
         for since, branch in self._lazy_rollbacks:
             if not node.survives(since):
                 self.prepared[branch.tx] = branch
@@ -529,7 +513,7 @@ class Store:
                     node.journal.in_doubt_again(branch.tx)
         self._lazy_rollbacks.clear()
         self.outbox.crash()
-        self.owners = {key: branch for branch in self.prepared.values() for key in branch.keys}
+        self.locks.restore(self.prepared.values())
 
     def close_books(self, ledger: Ledger) -> None:
         """The run is over: what is in doubt, locked or unpublished here counts up to now."""
@@ -540,15 +524,12 @@ class Store:
             ledger.still_in_doubt(tx, in_doubt)
             if journal is not None:
                 journal.still_in_doubt(tx, in_doubt)
-        for work in {id(owner): owner for owner in self.owners.values()}.values():
-            keys = [key for key, owner in self.owners.items() if owner is work]
+        for work, keys in self.locks.held_at_the_end():
             seconds = now * len(keys) - work.locked_from
             ledger.still_locked(work.tx, len(keys), seconds)
             if journal is not None:
                 journal.still_locked(work.tx, keys, seconds)
-        for queue in list(self.waiters.values()):
-            for work in queue:
-                self._end_wait(work, "open")
+        self.locks.end_of_run()
         for message in self.outbox.rows.values():
             ledger.still_unpublished()
             if journal is not None:
@@ -571,101 +552,8 @@ class Store:
             keys.difference_update(branch.keys)
         return sorted(keys)
 
-    def _acquire(self, work: Work) -> None:
-        owners = self.owners
-        for position, key in enumerate(work.keys):
-            if owners.get(key, work) is not work:
-                for free in work.keys[:position]:
-                    self._own(work, free)
-                self._wait(work, key)
-                return
-        if work.wait_since >= 0:
-            self._end_wait(work, "granted")
-        self._evaluate(work)
-
-    def _own(self, work: Work, key: str) -> None:
-        if self.owners.get(key) is not work:
-            self.owners[key] = work
-            work.locked_from += self._node.env.now
-
     def _hold(self, work: Work) -> None:
         if not work.keys:
             work.keys = self._lockable(work)
         for key in work.keys:
-            self._own(work, key)
-
-    def _wait(self, work: Work, key: str) -> None:
-        env = self._node.env
-        if work.wait_since < 0:
-            work.wait_since = env.now
-            self.lock_waits.enter(env.now)
-            env.call_in(self._lock_timeout, self._give_up, work)
-        self.waiters.setdefault(key, deque()).append(work)
-        self._deadlocks.begin(work, self, key)
-        if not self._deadlocks.may_wait(work):
-            self._leave(work, "deadlock")
-            self.drop(work, "failed")
-
-    def _give_up(self, work: Work) -> None:
-        if work.wait_since >= 0 and work.actor.alive:
-            self._leave(work, "timeout")
-            self._deadlocks.timeouts += 1
-            self.drop(work, "failed")
-
-    def _leave(self, work: Work, end: str) -> None:
-        """Stop waiting, without the lock."""
-        for key, queue in list(self.waiters.items()):
-            if work in queue:
-                queue.remove(work)
-                if not queue:
-                    del self.waiters[key]
-        self._end_wait(work, end)
-        self._release(work)
-
-    def _end_wait(self, work: Work, end: str) -> None:
-        node, record = self._node, work.actor.record
-        seconds = node.env.now - work.wait_since
-        self.lock_waits.leave(node.env.now, work.wait_since)
-        work.wait_since = -1.0
-        self._deadlocks.end(work)
-        if record is not None:
-            record.lock_wait += seconds
-        if node.journal is not None:
-            node.journal.waited(work.tx, seconds, end)
-
-    def _count(self, work: Work, freed: Sequence[str]) -> None:
-        """These locks end now, released or lost in a crash: for how long they were held."""
-        if not freed:
-            return
-        node, record = self._node, work.actor.record
-        seconds = node.env.now * len(freed) - work.locked_from
-        work.locked_from = 0.0
-        self.locks_taken += len(freed)
-        self.locks_held += seconds
-        if record is not None:
-            record.lock_hold += seconds
-        if node.journal is not None:
-            node.journal.unlocked(work.tx, freed, seconds)
-
-    def _release(self, work: Work) -> None:
-        if not work.keys:
-            return
-        owners = self.owners
-        freed = [key for key in work.keys if owners.get(key) is work]
-        if not freed:
-            return
-        self._count(work, freed)
-        followers = []
-        for key in freed:
-            del owners[key]
-            queue = self.waiters.get(key)
-            if queue:
-                follower = queue.popleft()
-                self._deadlocks.end(follower)
-                if not queue:
-                    del self.waiters[key]
-                self._own(follower, key)
-                followers.append((key, follower))
-        for key, follower in followers:  # only now, so that none of them takes a key that another one waits for
-            if self.owners.get(key) is follower:
-                self._acquire(follower)
+            self.locks.own(work, key)

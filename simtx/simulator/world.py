@@ -25,12 +25,12 @@ from simtx.simulator.broker import Broker
 from simtx.simulator.clients import Clients
 from simtx.simulator.common_mode import CommonFactor
 from simtx.simulator.counted import Counted, counted, stations
+from simtx.simulator.deadlocks import Deadlocks
 from simtx.simulator.disk import Disk
 from simtx.simulator.environment import Environment
 from simtx.simulator.faults import injectors
 from simtx.simulator.host import Host, Process
 from simtx.simulator.hosted import HostedNode
-from simtx.simulator.locks import Deadlocks
 from simtx.simulator.network import Link
 from simtx.simulator.node import Node
 from simtx.simulator.replica import Replica
@@ -136,7 +136,6 @@ class World:
                 outbox_at_commit=service.store.outbox_order == "commit",
                 replica=self._replica(name),
             )
-            self.deadlocks.stores.append(node.store)
             node.pool = Workers(
                 self.env, service.workers, service.queue_limit, node.served, begun=node.store.outbox.begin
             )

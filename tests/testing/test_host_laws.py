@@ -75,7 +75,7 @@ def forgets_branches(patch: Patch) -> None:
     def crashed(self: Store) -> None:
         crash(self)
         self.prepared.clear()
-        self.owners = {}
+        self.owners.clear()
 
     patch.setattr(Store, "crash", crashed)
 

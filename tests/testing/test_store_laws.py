@@ -34,7 +34,7 @@ def forgets_locks_of_prepared_branches(patch: Patch) -> None:
 
     def crashed(self: Store) -> None:
         crash(self)
-        self.owners = {}
+        self.owners.clear()
 
     patch.setattr(Store, "crash", crashed)
 
@@ -45,7 +45,7 @@ def forgets_prepared_branches(patch: Patch) -> None:
     def crashed(self: Store) -> None:
         crash(self)
         self.prepared.clear()
-        self.owners = {}
+        self.owners.clear()
 
     patch.setattr(Store, "crash", crashed)
 

@@ -349,31 +349,31 @@ class Node:
 
     def _begin(self, actor: Actor, effect: Effect) -> bool:
         """Do an effect; False if the ones behind it have to wait for it."""
-        kind = type(effect)
-        if kind is Message:
-            self._transmit(actor, effect)  # type: ignore[arg-type]
-        elif kind is Append:
-            return self.local.append(actor, effect)  # type: ignore[arg-type]
-        elif kind is SetTimer:
-            self._set_timer(actor, effect)  # type: ignore[arg-type]
-        elif kind is CancelTimer:
-            actor.timers.pop(effect.kind, None)  # type: ignore[union-attr]
-        elif kind is Transact or kind is Prepare or kind is Execute:
-            self.local.submit(actor, effect)  # type: ignore[arg-type]
-            return False
-        elif kind is Commit or kind is Rollback:
-            self.local.second_phase(actor, effect)  # type: ignore[arg-type]
-            return False
-        elif kind is ReadOutbox:
-            self.local.read_outbox(actor, effect)  # type: ignore[arg-type]
-            return False
-        elif kind is Forget:
-            return self.local.forget(actor)
-        else:
-            try:
-                self._rest(actor, effect)
-            except UnknownEffect as error:
-                self.end(error)
+        match effect:
+            case Message():
+                self._transmit(actor, effect)
+            case Append():
+                return self.local.append(actor, effect)
+            case SetTimer():
+                self._set_timer(actor, effect)
+            case CancelTimer():
+                actor.timers.pop(effect.kind, None)
+            case Transact() | Prepare() | Execute():
+                self.local.submit(actor, effect)
+                return False
+            case Commit() | Rollback():
+                self.local.second_phase(actor, effect)
+                return False
+            case ReadOutbox():
+                self.local.read_outbox(actor, effect)
+                return False
+            case Forget():
+                return self.local.forget(actor)
+            case _:
+                try:
+                    self._rest(actor, effect)
+                except UnknownEffect as error:
+                    self.end(error)
         return True
 
     def _transmit(self, actor: Actor, message: Message) -> None:

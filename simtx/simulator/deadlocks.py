@@ -36,7 +36,6 @@ class Deadlocks:
 
     def __init__(self, rule: Literal["timeout", "detect", "wait-die"]) -> None:
         self.rule = rule
-        self.stores: list[LockTable] = []
         self.victims = 0
         self.timeouts = 0
         self._waiting: dict[Work, tuple[LockTable, str]] = {}  # who waits, and where

@@ -1,0 +1,98 @@
+"""How easy the source is to live in: circles of modules, hands that parse the event log, ignored types, files that an extension takes; and what a change costs a run.
+
+The files of each kind of extension are read from `docs/extending.md`, which a test keeps true. With ``--against`` a simulation is timed in this tree and in another one by turns,
+in CPU time, so that a change of the inside can be seen not to slow it down.
+
+    python benchmarks/house.py
+    python benchmarks/house.py --against ../other-checkout --pairs 8
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PARSING = re.compile(r"\bdetail\.(?:split|partition|rpartition|startswith|removeprefix)\b|json\.loads\(\w+\.detail\)")
+RUN = """
+import time, simtx
+scenario = simtx.load("checkout").replace(**{"run.transactions": 4000, "run.warmup": "1s"})
+simtx.simulate(scenario, "saga", seed=1, engine="interpreted")
+start = time.process_time()
+for strategy in ("2pc", "saga", "outbox"):
+    simtx.simulate(scenario, strategy, seed=2, engine="interpreted")
+print(time.process_time() - start)
+"""
+
+
+def circles() -> list[list[str]]:
+    """Circles of modules, imports for type checkers included, but for the one arrow that `tests/test_circles.py` names."""
+    sys.path.insert(0, str(ROOT))
+    from tests.test_circles import circles as found
+
+    return [sorted(one) for one in found()]
+
+
+def files_of_tasks() -> dict[str, int]:
+    """For each heading of the page on extensions, how many files of simtx and of its docs it names as to be edited."""
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    found = {}
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        prose = re.sub(r"^```.*?^```", "", section, flags=re.MULTILINE | re.DOTALL)
+        title = section.partition("\n")[0]
+        found[title] = len(set(re.findall(r"`((?:simtx|docs)/[\w/]+\.(?:py|md))`", prose)))
+    return found
+
+
+def seconds(tree: Path) -> float:
+    """CPU seconds of three short simulations in a source tree."""
+    done = subprocess.run(  # noqa: S603 - this interpreter
+        [sys.executable, "-c", RUN],
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout)
+
+
+def main() -> None:
+    """Print the measures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--against", type=Path, help="another source tree; simulations are timed in both, by turns")
+    parser.add_argument("--pairs", type=int, default=6)
+    arguments = parser.parse_args()
+    modules = sorted((ROOT / "simtx").rglob("*.py"))
+    texts = {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8") for file in modules}
+    lines = {name: text.count("\n") for name, text in texts.items()}
+    print(
+        f"modules: {len(lines)}, {sum(lines.values()):,} lines; the longest: {max(lines, key=lambda name: lines[name])}"
+    )
+    print(f"circles of modules: {len(circles())}")
+    hands = [name for name, text in texts.items() if PARSING.search(text)]
+    print(f"modules that parse the text of the event log: {len(hands)} ({', '.join(hands)})")
+    print(f"ignored types: {sum(text.count('type: ignore') for text in texts.values())}")
+    print("files that are named where an extension is described:")
+    for title, count in files_of_tasks().items():
+        print(f"  {count:2} {title}")
+    if arguments.against is not None:
+        ratios = []
+        for number in range(arguments.pairs):
+            trees = (ROOT, arguments.against.resolve())
+            first, second = trees if number % 2 == 0 else trees[::-1]
+            took = {first: seconds(first), second: seconds(second)}
+            ratios.append(took[trees[0]] / took[trees[1]])
+        print(
+            f"CPU time of a simulation here, as a share of the other tree's: median {statistics.median(ratios):.3f} "
+            f"({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} pairs)"
+        )
+
+
+if __name__ == "__main__":
+    main()
