@@ -1,4 +1,4 @@
-"""What is built in, by name: a mapping that shows itself as a table, and that says what was meant when a name is wrong."""
+"""Names of what is built in: a mapping that shows itself as a table, and that says what was meant when a name is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a strategy can be explored at all: what a beginner gets wrong is told in one line, before the search begins."""
+"""Refuses a strategy that cannot be explored: what a beginner gets wrong is told in one line, before the search begins."""
 
 from __future__ import annotations
 

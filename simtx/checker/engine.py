@@ -1,4 +1,4 @@
-"""What the search in one process and the search in several share: the inner loop, the properties, the limits.
+"""Inner loop, properties and limits that the search in one process and the search in several share.
 
 A set of visited states is a dict from each state to the state it was first reached from (`ROOT` for initial states), so that
 parents cost one pointer a state and paths can be rebuilt. Actions are not stored: they are computed again along a path.

@@ -1,4 +1,4 @@
-"""What an exploration found: counts, counterexamples and witnesses, and whether it saw everything."""
+"""Result of an exploration: counts, counterexamples and witnesses, and whether it saw everything."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a user writes for the explorer: a model is initial states, actions and the properties that must hold.
+"""A model for the explorer: initial states, actions and the properties that must hold.
 
 States are any hashable values that compare by content: tuples, strings, integers, frozensets, frozen dataclasses. They are
 compared exactly, never by a fingerprint. Every function of a model must be pure: same state, same answer, in the same order

@@ -1,4 +1,4 @@
-"""What a correct protocol keeps, as predicates of the checker's states, and the observer that sees what nodes say and do."""
+"""Properties of a correct protocol, as predicates of the checker's states, and the observer that sees what nodes say and do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can happen in a state: nodes, network, broker, client and budgets of faults.
+"""Steps from a state: of nodes, network, broker, client and budgets of faults.
 
 What keeps the number of states down, and why nothing is lost by it:
 

@@ -1,4 +1,4 @@
-"""What one worker process of a parallel search holds and does; `simtx.checker.parallel` tells how workers play together."""
+"""A worker process of a parallel search; `simtx.checker.parallel` tells how workers play together."""
 
 import gc
 import marshal

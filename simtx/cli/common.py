@@ -1,4 +1,4 @@
-"""What several commands need: loading a scenario with changes, warnings, folders, JSON."""
+"""Parts that several commands share: loading a scenario with changes, warnings, folders, JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves in a folder, simulated or real: tables, pictures, spans, the event log."""
+"""Writes a run into a folder, simulated or real: tables, pictures, spans, the event log."""
 
 from __future__ import annotations
 

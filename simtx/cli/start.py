@@ -1,4 +1,4 @@
-"""What happens on Ctrl-C before any work has begun: the program ends at once, with one line.
+"""Ctrl-C before any work has begun: the program ends at once, with one line.
 
 An interrupt in the middle of an import ends as a traceback of some package, or is swallowed by it. Nothing is lost then, so nothing has to be
 unwound. Nothing heavy is imported here.

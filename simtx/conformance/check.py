@@ -1,4 +1,4 @@
-"""Whether a run kept the contract: its event log, replayed through the pure machines of its strategy.
+"""Conformance: whether a run kept the contract, by its event log, replayed through the pure machines of its strategy.
 
 A full log (``simtx.simulate(..., trace="full")``; every real run writes one) holds each event that a machine has handled, each list of
 effects that it asked for, and each list of records that it was rebuilt from. `check_log` replays all of it, and checks five things:

@@ -1,4 +1,4 @@
-"""What stores have done beside what was asked of them: each change of a value is the work of an effect, and each effect that acts is the work of the plan.
+"""Stores beside what was asked of them: each change of a value is the work of an effect, and each effect that acts is the work of the plan.
 
 Replay shows that a machine asks for what its strategy asks for; it does not show that this is what the client wanted, nor that the store has done it. An ``apply`` entry
 holds the values before and after. They must be what the operations of an effect with these steps make of them, and what the plan calls for in these steps or in undoing them; nothing

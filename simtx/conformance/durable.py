@@ -1,4 +1,4 @@
-"""What the disk of a node must hold, and may hold, by its event log: records, prepared branches, idempotency rows, outbox rows.
+"""The disk of a node by its event log: records, prepared branches, idempotency rows, outbox rows that it must hold, and may hold.
 
 The contract leaves room: a lazy record may or may not survive a crash, what was under way at a crash may or may not have happened, and
 the records of a machine that is forgotten are garbage that may or may not be there. Everything else is certain.

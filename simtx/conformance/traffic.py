@@ -1,4 +1,4 @@
-"""What travels between the machines of a log: what was sent, published, confirmed, asked for and answered, so that what comes in can be justified."""
+"""Traffic between the machines of a log: sent, published, confirmed, asked for and answered, so that what comes in can be justified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What plays a run can be asked for."""
+"""Engines that can be asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where two event logs part: the first thing that happened in one of them and not in the other, and what led there.
+"""Finds where two event logs part: the first thing that happened in one of them and not in the other, and what led there.
 
 Two logs are compared transaction by transaction: what happened on each node, and how often. Clocks and ids are not compared, nor how long
 something took; nor, unless that is asked for, in which order things happened on a node, since two messages that are under way at the same time may

@@ -1,4 +1,4 @@
-"""What the entries of an event log say beyond their fields: one class a kind of detail, written and read here and nowhere else.
+"""Entries of an event log: one class a kind of detail, written and read here and nowhere else.
 
 `DETAILS` lists every kind of entry with the class of its detail. A host writes ``Worked(...).text()``, a reader asks ``Worked.read(event)``.
 """

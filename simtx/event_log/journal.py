@@ -1,4 +1,4 @@
-"""What a node writes into the event log of a run, when the log is recorded."""
+"""Writes the entries of a node into the event log of a run, when the log is recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where runs are executed: in this process, in worker processes of loky, on a Dask cluster, or by any executor of the standard interface.
+"""Executors of runs: this process, worker processes of loky, a Dask cluster, or any executor of the standard interface.
 
 An executor of `concurrent.futures` takes calls and returns futures. What it cannot say is here: how many calls to give it at once, and
 whether it can be made anew after a worker process has died with it.

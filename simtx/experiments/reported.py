@@ -1,4 +1,4 @@
-"""What comparisons and sweeps have in common: each of them writes a report of itself."""
+"""Reports of comparisons and sweeps: each of them writes one of itself."""
 
 from __future__ import annotations
 

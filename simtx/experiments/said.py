@@ -1,4 +1,4 @@
-"""What the laws of operation have said about the runs of several strategies, in as few lines as possible."""
+"""Sums up the laws of operation over the runs of several strategies, in as few lines as possible."""
 
 from __future__ import annotations
 

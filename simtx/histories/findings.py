@@ -1,4 +1,4 @@
-"""What the checker found: an anomaly, the transactions in it, and the sentences that show it."""
+"""Findings of the checker of histories: an anomaly, the transactions in it, and the sentences that show it."""
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass

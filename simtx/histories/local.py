@@ -1,4 +1,4 @@
-"""What the event log of a run says about its local transactions and about the outcome of its business transactions.
+"""Reads an event log: its local transactions, and the outcome of its business transactions.
 
 The form of the entries is that of `simtx.event_log.trace`; it is the same for simulated and for real runs.
 """

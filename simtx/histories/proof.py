@@ -1,4 +1,4 @@
-"""Whether a history without forbidden anomalies is of its level: a search for an order of the writes that nobody saw.
+"""Decides whether a history without forbidden anomalies is of its level: a search for an order of the writes that nobody saw.
 
 Where reads and assumptions leave the order of some writes open (writes to registers; under snapshot isolation also appends that no read
 holds), the search makes up an order that agrees with everything known. If no forbidden cycle arises, that order is the proof. If one does,

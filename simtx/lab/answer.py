@@ -1,4 +1,4 @@
-"""What an explorer answers: a figure of each strategy with where it is from, and how it changes with the control that was moved last."""
+"""Answer of an explorer: a figure of each strategy with where it is from, and how it changes with the control that was moved last."""
 
 from __future__ import annotations
 

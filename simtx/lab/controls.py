@@ -1,4 +1,4 @@
-"""What can be moved in an explorer: load, distance, service times, failures and options of strategies, each with its positions.
+"""Controls of an explorer: load, distance, service times, failures and options of strategies, each with its positions.
 
 A control says where it can stand and what it then changes. Positions are few, so that a slider that comes back to a place finds what was played
 there. The scenario's own value is always one of them, and changes nothing.

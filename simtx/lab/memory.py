@@ -1,4 +1,4 @@
-"""What is known of a scenario under changed values: runs of a results folder, and those that were played here, kept in one.
+"""Memory of an explorer: runs of a results folder, and those that were played here, of a scenario under changed values.
 
 Where everything stands is a cell of a sweep, so that a run has the same key here and there: what a sweep has played is found, and what is played here is found by
 the next sweep. Runs that an explorer plays are short, so that the picture follows soon; runs of a results folder that are as long as the scenario says are

@@ -1,4 +1,4 @@
-"""What an explorer shows, as plain data, as a text that fits into a link, and as a scenario file.
+"""State of an explorer, as plain data, as a text that fits into a link, and as a scenario file.
 
 The text is ``simtx2.`` and then JSON, compressed (zlib) and in the URL-safe alphabet of Base64 without padding. It names a built-in scenario or
 holds the tables of any other. The number is the version of the form; `MIGRATIONS` brings an older one up to date step by step.

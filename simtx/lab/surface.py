@@ -1,4 +1,4 @@
-"""What lies between the points that were played: a Gaussian process for each strategy and metric, and nothing beyond the outermost point.
+"""Interpolates between the points that were played: a Gaussian process for each strategy and metric, and nothing beyond the outermost point.
 
 The process is that of the frontier (`simtx.experiments.frontier.gp`). What is positive is interpolated as a logarithm. A figure that had not ended
 is taken for the time that was watched, which it exceeds, so that what is interpolated beside it is too low rather than too high; `Guess.beyond` says so.

@@ -1,4 +1,4 @@
-"""What is measured, the same for every world.
+"""Measures, the same for every world.
 
 - `simtx.metrics.ledger.Ledger`: counts and streams drift while a run goes on.
 - `simtx.metrics.run.Run`: the result, with its summary.

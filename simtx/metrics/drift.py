@@ -1,4 +1,4 @@
-"""What the data say when a run is over: conserved sums, the distance to what the outcomes call for, and broken bounds.
+"""Drift at the end of a run: conserved sums, the distance to what the outcomes call for, and broken bounds.
 
 Every host hands over its last values by service and key, and gets the same numbers by the same definitions (docs/metrics.md).
 """

@@ -1,4 +1,4 @@
-"""What is counted while a run goes on: one record a transaction, and the drift of the conserved quantities, streamed.
+"""Counts while a run goes on: one record a transaction, and the drift of the conserved quantities, streamed.
 
 The ledger knows no host: the simulator calls it at simulated times, a real execution replays its event log into it.
 Times are seconds since the start of the run. Definitions of the drift metrics: docs/metrics.md.

@@ -1,4 +1,4 @@
-"""What each fault has cost in time: how much piled up, and how long after its end everything was back at the level before it."""
+"""Recovery from each fault: how much piled up, and how long after its end everything was back at the level before it."""
 
 from __future__ import annotations
 

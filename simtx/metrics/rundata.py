@@ -1,4 +1,4 @@
-"""What a host hands over when a run is finished: all that metrics are made of."""
+"""Data that a host hands over when a run is finished: all that metrics are made of."""
 
 from __future__ import annotations
 

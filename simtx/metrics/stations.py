@@ -1,4 +1,4 @@
-"""What queues have counted: who came, who left, for how long each was there; the figures that laws of operation are about.
+"""Counters of queues: who came, who left, for how long each was there; the figures that laws of operation are about.
 
 A *station* is a place where something waits or is served: the queue in front of a service's workers, the workers, the local transactions that
 wait for row locks. It counts in two ways that know nothing of each other: how many are there, over time (from the times of entries and exits), and

@@ -1,4 +1,4 @@
-"""What is still open when a run ends: branches in doubt, row locks, messages that were never published.
+"""Counts what is still open when a run ends: branches in doubt, row locks, messages that were never published.
 
 All of it counts up to the end of the run, and how much of it there is stands beside the figures: else the worst outage, the one that nobody
 lives to see the end of, would count nothing.

@@ -1,4 +1,4 @@
-"""What the body of a message may be: forms that real hosts look at before a machine is given what came from outside.
+"""Bodies of messages: forms that real hosts look at before a machine is given what came from outside.
 
 A machine trusts its peers: it takes a body apart without looking. In a simulation and in the checker peers are machines as well. A frame of a real
 network may be well-formed and still be one that no correct peer sends; it has to be refused before it can confuse the machine that it is

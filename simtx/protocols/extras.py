@@ -1,4 +1,4 @@
-"""What a strategy may say of itself beside the members that it must have, and what holds if it does not."""
+"""Extras of a strategy: what it may say beside the members that it must have, and what holds if it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an effect is called, in every world: in triggers, event logs, findings and errors.
+"""Names of effects, in every world: in triggers, event logs, findings and errors.
 
 Each function names all effects of the contract; a type checker refuses a new one that is missing here.
 """

@@ -1,4 +1,4 @@
-"""What a local transaction does to values: its locks, its guards, its changes, and the values of keys before the run.
+"""Arithmetic of a local transaction: its locks, its guards, its changes, and the values of keys before the run.
 
 All worlds and stores ask here. A store whose own way is faster (the simulated one, the stored functions of PostgreSQL) is held to the same
 by the laws of `simtx.testing`.

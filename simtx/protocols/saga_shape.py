@@ -1,4 +1,4 @@
-"""What an orchestrator has to know about the order of a plan's steps, computed once for each shape of plan.
+"""Order of a plan's steps, as an orchestrator needs it; computed once for each shape of plan.
 
 A million transactions of one kind differ in keys and amounts, never in their dependency graph. So the successors and the pivot are
 cached for each distinct pair of dependencies and kinds.

@@ -1,4 +1,4 @@
-"""What an effect is about: whose message it is, also in a relay, which works for all transactions at once.
+"""Subject of an effect: whose message it is, also in a relay, which works for all transactions at once.
 
 A fault that is aimed at one effect of one transaction has to find it in every world alike, whichever machine plays it: a dual write publishes in
 the transaction's own machine, an outbox in the relay's. So the simulator and the real execution both ask here.

@@ -1,4 +1,4 @@
-"""What each metric is called and counted in, wherever it is shown: one wording for tables, plots and reports.
+"""Names and units of metrics, wherever they are shown: one wording for tables, plots and reports.
 
 Definitions are in docs/metrics.md.
 """

@@ -1,4 +1,4 @@
-"""What is given to the functions that draw: each argument is checked by its name, so that one that is wrong is one clear line in every picture."""
+"""Checks what is given to the functions that draw: an argument that is wrong is one clear line in every picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process that was killed could not write into the event log itself, added for the eye.
+"""Adds, for the eye, what a process that was killed could not write into the event log itself.
 
 A simulated crash writes down which effects it has swallowed (``lost``). A process that dies of SIGKILL writes nothing. But its log says
 what each handler had asked for (``handle``, ``recover``) and what it had come to; the rest is lost, unless it is found on the disk

@@ -1,4 +1,4 @@
-"""What happens over time: one column of the timeline, of one run or of several in one axes."""
+"""Pictures of the timeline: one column, of one run or of several in one axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a message diagram shows of a transaction: lanes, arrows, log records, crashes and lost effects, placed from top to bottom.
+"""Layout of a message diagram: lanes, arrows, log records, crashes and lost effects, placed from top to bottom.
 
 Reading an event log and drawing it are kept apart: this module knows no plotting library. Vertical positions are in rows of text.
 They grow with time and are true to scale where that can be read; a long silence is cut short (`Sequence.breaks` says where), and

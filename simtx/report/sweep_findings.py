@@ -1,4 +1,4 @@
-"""What a picture of a sweep shows, in words: which strategy is lowest where, as far as the paired runs tell the strategies apart.
+"""Findings of a sweep in words: which strategy is lowest where, as far as the paired runs tell the strategies apart.
 
 The statements about all cells of a picture hold together with the confidence of the picture; see `simtx.Sweep.leading`.
 """

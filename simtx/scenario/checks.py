@@ -1,4 +1,4 @@
-"""What has to fit together in a scenario: names, zones, the shape of the transaction, workload, faults and the length of a run."""
+"""Checks that the parts of a scenario fit together: names, zones, the shape of the transaction, workload, faults and the length of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scenario's transactions run on, as plain immutable data: nodes, stores, network, broker."""
+"""Specs of what a scenario's transactions run on, as plain immutable data: nodes, stores, network, broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scenario is, as plain immutable data: durations in seconds, rates per second, probabilities between 0 and 1.
+"""The scenario, as plain immutable data: durations in seconds, rates per second, probabilities between 0 and 1.
 
 These classes, and those of `simtx.scenario.infrastructure` and `simtx.scenario.business`, hold what `simtx.scenario.load` has checked; hosts
 read them and never check again. They hold no open files, functions or generators, so that a scenario travels to worker processes.

@@ -1,4 +1,4 @@
-"""Where the figures of a scenario come from: its own notes, the sources of the named measurements, and what is assumed."""
+"""Notes on the figures of a scenario: its own, the sources of the named measurements, and what is assumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a scenario, collected, then raised as one error with a line for each problem."""
+"""Collects what is wrong with a scenario, and raises it as one error with a line for each problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a result comes from: what was played, what was changed in it, by which code, and the command that repeats it.
+"""Provenance of a result: what was played, what was changed in it, by which code, and the command that repeats it.
 
 Every run and comparison has one (`run.provenance`, `comparison.provenance`), and everything made of them shows it: tables, pictures, CSV and JSON files,
 saved results. A figure without it is a figure that nobody can check.

@@ -1,4 +1,4 @@
-"""What may stand in a scenario file: keys, types and defaults. Everything that spans more than one entry is in `checks`."""
+"""Schema of a scenario file: keys, types and defaults. Everything that spans more than one entry is in `checks`."""
 
 from __future__ import annotations
 

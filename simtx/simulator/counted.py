@@ -1,4 +1,4 @@
-"""What the queues of all nodes have counted until a moment, and between two of them: the figures for `simtx.metrics.laws`."""
+"""Counts of the queues of all nodes until a moment, and between two of them: the figures for `simtx.metrics.laws`."""
 
 from __future__ import annotations
 

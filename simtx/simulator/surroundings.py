@@ -1,4 +1,4 @@
-"""What the parts of a simulated world need of it: the world builds them, and they know it by this alone."""
+"""Surroundings of the parts of a simulated world: the world builds them, and they know it by this alone."""
 
 from __future__ import annotations
 

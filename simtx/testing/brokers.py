@@ -1,4 +1,4 @@
-"""What every broker has to keep for the machines: the laws, and the check of them on a broker of your own."""
+"""Laws of a broker, which the machines rely on, and the check of them on a broker of your own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every host has to keep for the machines that it plays: the laws, and the check of them on a host of your own.
+"""Laws of a host, which the machines that it plays rely on, and the check of them on a host of your own.
 
 A host is judged by what it leaves: the full event log of a run, which has to replay through the machines (`simtx.check_log`), and the run's
 figures. Each law is one short run of a built-in strategy, with a fault at a stated place of the protocol.

@@ -1,4 +1,4 @@
-"""What the outbox of every store has to keep for the machines: when a row can be seen, and in which order; and the check of them on a store of your own."""
+"""Laws of an outbox: when a row can be seen, and in which order; and the check of them on a store of your own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every store has to keep for the machines: the laws, and the check of them on a store of your own."""
+"""Laws of a store, which the machines rely on, and the check of them on a store of your own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a strategy of one's own has to keep for the hosts: the laws, and the check of them.
+"""Laws of a strategy, which the hosts rely on, and the check of them on a strategy of your own.
 
 Each law is small, so that a defect shows in seconds: a scripted world of one or two transactions, a search of a small scope, a short simulated run.
 What a strategy says that it does not promise (`simtx.protocols.extras.Extras`) is not held against it.

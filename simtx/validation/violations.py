@@ -1,4 +1,4 @@
-"""What must never be in a real run, whatever was killed, paused or cut meanwhile, and how it is found.
+"""Violations: what must never be in a real run, whatever was killed, paused or cut meanwhile, and how it is found.
 
 The laws, by name:
 

@@ -1,4 +1,4 @@
-"""Where transactions come from: arrival times, keys, amounts, refusals and service demands, drawn per transaction.
+"""Plans transactions: arrival times, keys, amounts, refusals and service demands, drawn per transaction.
 
 All of it is drawn when a transaction arrives, from streams that know nothing of the strategy: every strategy meets the same
 transactions (common random numbers).

@@ -1,4 +1,4 @@
-"""Where the next runs help most: first where a point is both close to the frontier and unknown, then what makes the whole map surer.
+"""Chooses the next runs of a frontier: first where a point is both close to the frontier and unknown, then what makes the whole map surer.
 
 Sources: the straddle heuristic is that of Bryan, Schneider, Nichol, Miller, Genovese and Wasserman (NIPS 2005, "Active learning for identifying
 function threshold boundaries"); contour uncertainty with replication that of Lyu, Binois and Ludkovski (2021, "Evaluating Gaussian process

@@ -1,4 +1,4 @@
-"""Who wins where: the surfaces of all pairs of strategies, and the zones that follow from them."""
+"""Zones of a map: who wins where, by the surfaces of all pairs of strategies."""
 
 from __future__ import annotations
 

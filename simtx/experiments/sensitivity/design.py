@@ -1,4 +1,4 @@
-"""What is varied and what is looked at: factors, cells, and the figures of the runs."""
+"""Design of a sensitivity study: factors, cells, and the figures of the runs."""
 
 from __future__ import annotations
 

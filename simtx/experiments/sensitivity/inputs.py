@@ -1,4 +1,4 @@
-"""What calibrated inputs leave open: building blocks were measured in samples of a size, and another sample would have given other figures.
+"""Uncertainty of calibrated inputs: building blocks were measured in samples of a size, and another sample would have given other figures.
 
 Each block is drawn again from its own sample (bootstrap), the scenario is simulated with each of these calibrations under common random numbers, and the variance of
 the answer is taken apart: between calibrations, which more replications do not shrink, and between replications, which they do.

@@ -1,4 +1,4 @@
-"""What a sensitivity study asks, and what the runs of its cells answer."""
+"""Question of a sensitivity study, and the answers of the runs of its cells."""
 
 from __future__ import annotations
 

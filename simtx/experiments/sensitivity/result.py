@@ -1,4 +1,4 @@
-"""What a sensitivity study found."""
+"""Result of a sensitivity study."""
 
 from __future__ import annotations
 

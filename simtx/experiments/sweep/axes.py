@@ -1,4 +1,4 @@
-"""What a parameter of a sweep stands for: fields of the scenario and options of strategies, and how its values are written.
+"""Parameters of a sweep: fields of the scenario and options of strategies, and how their values are written.
 
 A parameter is the path of a field (``workload.rate``), an option of a strategy (``outbox:closing``; also one of its policies, as in
 ``outbox:poll_interval``), or a name of its own that sets several of these at once, each to a multiple of its value:

@@ -1,4 +1,4 @@
-"""What a sweep was about, beside its table in the results folder: enough for `simtx.read` to make the sweep of it again (`found`)."""
+"""Keeps what a sweep was about beside its table in the results folder: enough for `simtx.read` to make the sweep of it again (`found`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is known by in a store: every input by value, and the code that made numbers of it.
+"""Key of a run in a store: every input by value, and the code that made numbers of it.
 
 The identity of a run is its scenario, its strategy with all options, the seed and the replication. The same identity under other code is another
 run: its key holds both. So a figure is never taken for one that the code of today would give; and since the store keeps

@@ -1,4 +1,4 @@
-"""Who works on a run: a process that can be told from every other one, and of which others can see whether it still lives.
+"""Leases of runs: a process that can be told from every other one, and of which others can see whether it still lives.
 
 A lease says who plays a run and until when. Its owner moves that time on while it works. If the owner has died, the lease is void:
 at once if it lived on this machine, and else when its time is over. (So the clocks of machines that share a folder may differ by less than a lease.)

@@ -1,4 +1,4 @@
-"""What a sweep has to do: which of its runs the store has, which are stale and why, which have failed, and how long the rest will take."""
+"""Plan of a sweep: which of its runs the store has, which are stale and why, which have failed, and how long the rest will take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep is about: a scenario, parameters, strategies, a seed; and which runs a list of cells and replications comes to.
+"""Study of a sweep: a scenario, parameters, strategies, a seed; and which runs a list of cells and replications comes to.
 
 The unit is the run: one cell, one strategy, one replication. In a replication every cell and every strategy meets the same random numbers (common random
 numbers), as far as they ask for the same. Cells in which a strategy is the same have its runs in common.

@@ -1,4 +1,4 @@
-"""What a real broker has to do for the machines: durable topics, one a consuming node; at least once, in order per transaction."""
+"""Contract of a real broker: durable topics, one a consuming node; at least once, in order per transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the embedded broker keeps its messages: a SQLite file, or, at the level ``memory``, nowhere.
+"""Messages of the embedded broker: in a SQLite file, or, at the level ``memory``, nowhere.
 
 Whoever calls holds the order: one call at a time, from whichever thread. Times are seconds of the wall clock, since they have to mean
 something to a later incarnation.

@@ -1,4 +1,4 @@
-"""What a node still holds: machines, records, prepared branches, outbox rows. For an operator who wants to know what is not finished.
+"""Inspects what a node still holds: machines, records, prepared branches, outbox rows. For an operator who wants to know what is not finished.
 
 The same for a node that is working, whose machines are asked, and for one that has ended, whose machines are rebuilt from its store to see
 in which state they would wake up; nothing of that has any effect.

@@ -1,4 +1,4 @@
-"""Where a process is to kill itself: at one effect of one handler, for real (SIGKILL), once.
+"""Kill points: one effect of one handler at which a process kills itself, for real (SIGKILL), once.
 
 The crash is as hard as one from outside: no handler runs, nothing is flushed, and what the kernel has is all that is left.
 """

@@ -1,1 +1,1 @@
-"""What an operator sees of a run and can ask of it."""
+"""Operating a run: open transactions, and what can be asked of them."""

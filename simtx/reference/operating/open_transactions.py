@@ -1,4 +1,4 @@
-"""What is not finished in a run: its nodes' holdings and what their audit logs say of them, as one list for an operator."""
+"""Lists open transactions of a run: its nodes' holdings and what their audit logs say of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator wants, and whether and how it can be done: decided from the list of what is not finished, before anything happens."""
+"""Requests of an operator: whether and how one can be done, decided from the list of open transactions before anything happens."""
 
 from __future__ import annotations
 

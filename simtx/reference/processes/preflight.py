@@ -1,4 +1,4 @@
-"""What is looked at before a real run starts anything: can the strategy play the scenario, are names and ports free."""
+"""Checks before a real run starts anything: can the strategy play the scenario, are names and ports free."""
 
 from __future__ import annotations
 

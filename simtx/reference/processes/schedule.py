@@ -1,4 +1,4 @@
-"""What the processes of a real run need to know beforehand: arrivals, plans, service demands; drawn as the simulator draws them.
+"""Schedule of a real run, which its processes know beforehand: arrivals, plans, service demands; drawn as the simulator draws them.
 
 Under the same seed a simulated run and a real one meet the same keys, amounts, refusals, arrival times and service demands of actions.
 Demands of compensations come from the same distributions, but by transaction, where the simulator draws them as they happen.

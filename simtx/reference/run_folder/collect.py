@@ -1,4 +1,4 @@
-"""What a real run has left behind, as a `Run`: the logs of all processes in one order, the histories of the stores, the last values."""
+"""Collects the `Run` of a real run: the logs of all processes in one order, the histories of the stores, the last values."""
 
 from __future__ import annotations
 

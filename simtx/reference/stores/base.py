@@ -1,4 +1,4 @@
-"""What a service's real database has to do for the machines, whatever product it is.
+"""Contract of a service's real database, whatever product it is.
 
 A store is used by the threads of one process at a time (and by its relay's process beside it); every method blocks until what it says is
 true. The rules are those of `simtx.protocols.contract`: a local transaction is atomic and durable when `transact` returns, a branch is

@@ -1,1 +1,1 @@
-"""What travels between processes: sealed connections, frames, versions of events."""
+"""The wire between processes: sealed connections, frames, versions of events."""

@@ -1,4 +1,4 @@
-"""What two processes say to each other before they trust each other, and how every frame after that is sealed; pure, without sockets.
+"""Handshake of two processes, and the seal of every frame after it; pure, without sockets.
 
 Over TCP, where anybody may knock:
 

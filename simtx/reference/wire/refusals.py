@@ -1,4 +1,4 @@
-"""What was not let in, written down so seldom that a stranger who knocks all day cannot fill the disk: a line a second and reason, with a count."""
+"""Logs what was not let in, so seldom that a stranger who knocks all day cannot fill the disk: a line a second and reason, with a count."""
 
 from __future__ import annotations
 

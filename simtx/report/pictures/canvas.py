@@ -1,4 +1,4 @@
-"""What all pictures share: where they are drawn, their title with what it is about, panels, legends, words that do not collide."""
+"""Canvas that all pictures share: axes, their title with what it is about, panels, legends, words that do not collide."""
 
 from __future__ import annotations
 

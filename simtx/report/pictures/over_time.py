@@ -1,4 +1,4 @@
-"""What happens over time under each strategy: drift, transactions in flight and answers, with faults shaded and named, until all is drained."""
+"""Pictures over time of each strategy: drift, transactions in flight and answers, with faults shaded and named, until all is drained."""
 
 from __future__ import annotations
 

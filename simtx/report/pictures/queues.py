@@ -1,4 +1,4 @@
-"""Where transactions wait: for workers, for row locks, in outboxes and at the broker, and how busy the workers are, over time."""
+"""Pictures of queues over time: at workers, at row locks, in outboxes and at the broker, and how busy the workers are."""
 
 from __future__ import annotations
 

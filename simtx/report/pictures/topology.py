@@ -1,4 +1,4 @@
-"""Where everything runs: zones, the services in them with what they do, and the links between zones."""
+"""Map of a scenario: zones, the services in them with what they do, and the links between zones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands behind the figures of a report: assumptions, trust, what the model leaves out, and how to run it again."""
+"""Background of a report: assumptions, trust, what the model leaves out, and how to run it again."""
 
 from __future__ import annotations
 

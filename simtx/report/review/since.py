@@ -1,4 +1,4 @@
-"""What changed since an earlier report or result: scenario, code, verdict, figures; and which sections are not what they were.
+"""Changes since an earlier report or result: scenario, code, verdict, figures; and which sections are not what they were.
 
 A report carries what it says in a form for machines, in a block of JSON that no browser runs. Nothing of it is trusted: it is compared and printed.
 """

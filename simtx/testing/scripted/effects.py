@@ -1,4 +1,4 @@
-"""What the effects of the contract do in a scripted world."""
+"""Effects of the contract in a scripted world."""
 
 from __future__ import annotations
 

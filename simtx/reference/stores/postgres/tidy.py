@@ -1,4 +1,4 @@
-"""What a store may do later, in a thread of its own and without forcing the log.
+"""Tidies a store, in a thread of its own and without forcing the log.
 
 It writes lazy records, deletes forgotten ones and published outbox rows, and prunes idempotency rows.
 
