@@ -30,7 +30,6 @@ from simtx.protocols import (
     Prepare,
     Publish,
     ReadOutbox,
-    Record,
     Request,
     Rollback,
     SetTimer,
@@ -45,6 +44,7 @@ from simtx.simulator.actor import BUSY, IDLE, SUBMITTING, WAITING, Actor
 from simtx.simulator.disk import Disk
 from simtx.simulator.environment import NORMAL
 from simtx.simulator.network import Link
+from simtx.simulator.node_log import NodeLog
 from simtx.simulator.store import Store
 from simtx.simulator.timers import Token
 from simtx.simulator.work import Work
@@ -136,9 +136,6 @@ class Surroundings(Protocol):
     def link(self, source: str, destination: str) -> Link:
         """The link from one node to another."""
 
-    def lazy_flush(self, node: str) -> float:
-        """Period of the background flush of a node's lazy records, in seconds."""
-
     def answered(self, record: TransactionRecord, outcome: str) -> None:
         """A machine answers the client."""
 
@@ -154,6 +151,7 @@ class Node:
         name: Its name.
         disk: Its log device.
         jitter: Draws a number from 0 to 1 for a timer of a transaction.
+        lazy_flush: Period of the background flush of its lazy records, in seconds.
     """
 
     __slots__ = (
@@ -165,13 +163,12 @@ class Node:
         "daemons",
         "disk",
         "durable",
-        "endings",
         "env",
         "forgotten",
         "jitter",
         "journal",
-        "lazy",
         "ledger",
+        "log",
         "name",
         "outage",
         "paused",
@@ -191,7 +188,7 @@ class Node:
         "world",
     )
 
-    def __init__(self, world: Surroundings, name: str, disk: Disk, jitter: Draw) -> None:
+    def __init__(self, world: Surroundings, name: str, disk: Disk, jitter: Draw, lazy_flush: float) -> None:
         self.world = world
         self.env = world.env
         self.queue = world.env.queue
@@ -206,9 +203,8 @@ class Node:
         self.store: Store | None = None
         self.actors: dict[int, Actor] = {}
         self.daemons: list[Actor] = []
-        self.durable: dict[int, list[Record]] = {}
-        self.lazy: deque[tuple[float, int, Record]] = deque()
-        self.endings: deque[tuple[float, int, list[Record]]] = deque()
+        self.log = NodeLog(world.env, lazy_flush)
+        self.durable = self.log.durable
         self.breakers: dict[str, CircuitBreaker] = {}
         self.breaker_rejections = 0
         self.up = True
@@ -486,11 +482,7 @@ class Node:
         if self.journal is not None:
             self.journal.effect(actor, _FORGET)
         self._free(actor)
-        records = self.durable.pop(actor.tx, None)
-        if records:  # that they are garbage is written lazily, too
-            self.endings.append((self.env.now, actor.tx, records))
-            while len(self.endings) > 256 and not self.buffered(self.endings[0][0]):
-                self.endings.popleft()
+        self.log.forget(actor.tx)
         if actor.mail:
             mail, actor.mail = actor.mail, None
             for event in mail:
@@ -578,22 +570,14 @@ class Node:
         if actor.record is not None:
             actor.record.lazy += 1
         actor.lazy = True
-        self.durable.setdefault(actor.tx, []).append(effect.record)
-        self.lazy.append((self.env.now, actor.tx, effect.record))
-        while len(self.lazy) > 256 and not self.buffered(self.lazy[0][0]):
-            self.lazy.popleft()
+        self.log.write(actor.tx, effect.record)
         if self.journal is not None:
             self.journal.appended(actor, effect)
 
     def _hardened(self, actor: Actor, effect: Append) -> None:
         if actor.record is not None:
             actor.record.forced += 1
-        try:
-            self.durable[actor.tx].append(effect.record)
-        except KeyError:
-            self.durable[actor.tx] = [effect.record]
-        if actor.lazy and self.lazy:  # it takes the earlier records of its transaction along
-            self.lazy = deque(entry for entry in self.lazy if entry[1] != actor.tx)
+        self.log.force(actor.tx, effect.record, after_lazy=actor.lazy)
         if self.journal is not None:
             self.journal.appended(actor, effect)
 
@@ -604,11 +588,11 @@ class Node:
 
     def buffered(self, since: float) -> bool:
         """Whether what was written lazily at this time may still be in the memory of a process, whatever others have forced since."""
-        return self.env.now - since <= self.world.lazy_flush(self.name)
+        return self.log.buffered(since)
 
     def survives(self, since: float) -> bool:
         """Whether a lazy rollback of this time has reached the store's log by now: it is before whatever the store has forced since."""
-        return self.disk.durable_until >= since or self.env.now - since > self.world.lazy_flush(self.name)
+        return self.disk.durable_until >= since or not self.log.buffered(since)
 
     def _submit(self, work: Work) -> None:
         if self.outage:
@@ -734,22 +718,7 @@ class Node:
         self.unusual = True
         if self.journal is not None:
             self.journal.fault("crash")
-        # By transaction, too: machines share the records that are the same for all transactions of a kind.
-        gone = {(tx, id(record)) for since, tx, record in self.lazy if self.buffered(since)}
-        if gone:
-            left = {
-                tx: [record for record in records if (tx, id(record)) not in gone]
-                for tx, records in self.durable.items()
-            }
-            self.durable = {tx: records for tx, records in left.items() if records}
-        for since, tx, records in self.endings:
-            kept = [record for record in records if (tx, id(record)) not in gone]
-            if kept and self.buffered(since) and tx not in self.durable:
-                self.durable[tx] = (
-                    kept  # that it was forgotten is lost, and perhaps the record that ended it: it is there again
-                )
-        self.lazy.clear()
-        self.endings.clear()
+        self.log.crash()
         if self.store is not None:
             self.store.crash()
         kept_branches = self.store.prepared if self.store is not None else {}

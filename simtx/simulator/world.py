@@ -98,7 +98,6 @@ class World:
         self.planner = Planner(scenario, self.streams, self.by_transaction)
         self.links: dict[tuple[str, str], Link] = {}
         self.nodes: dict[str, Node] = {}
-        self._lazy_flush: dict[str, float] = {}
         self.processes = self._processes()
         self._build_nodes()
         self.broker: Broker | None = None
@@ -161,10 +160,11 @@ class World:
         instant = isinstance(log.forced_write, Constant) and log.forced_write.value == 0
         role = self._role(name)
         disk = Disk(self.env, self._latencies(log.forced_write, role, "forced-write"), log.flush, instant)
-        self._lazy_flush[name] = log.lazy_flush
         process = self.processes.get(role)
         kind = Node if process is None else HostedNode
-        node = self.nodes[name] = kind(self, name, disk, self.by_transaction.uniform(role, "backoff-jitter"))
+        node = self.nodes[name] = kind(
+            self, name, disk, self.by_transaction.uniform(role, "backoff-jitter"), log.lazy_flush
+        )
         if process is not None and isinstance(node, HostedNode):
             node.process = process
         return node
@@ -188,10 +188,6 @@ class World:
             return self.by_transaction.draws(distribution, component, purpose)
         correlation = common.writes if purpose == "forced-write" else common.links
         return self.common.draws(distribution, correlation, component, purpose)
-
-    def lazy_flush(self, node: str) -> float:
-        """Period of the background flush of a node's lazy records, in seconds."""
-        return self._lazy_flush[node]
 
     def link(self, source: str, destination: str) -> Link:
         """The link from one node to another; links are made when they are first needed, each with streams of its own."""
