@@ -78,7 +78,7 @@ class Contents:
         if asked and not any(_fits(changes, operations) for operations in asked):
             yield f"{_told(changes)} is not what any effect of its machine asks for as {_named(steps)}"
         plan = self._plans.get(entry.tx)
-        if plan is None:
+        if plan is None or not steps:  # without steps it finishes what an earlier local transaction has begun
             return
         if any(not 0 <= step < len(plan) or plan[step][0] != entry.node for step in steps):
             yield f"{_named(steps)} of its plan is not of {entry.node}"

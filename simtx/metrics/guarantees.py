@@ -112,9 +112,11 @@ class Watch:
     Attributes:
         found: The first of each property.
         counts: How many of each.
+        unfinished: Transactions that were not at rest when the run ended.
     """
 
     def __init__(self) -> None:
+        self.unfinished = 0
         self.found: list[Broken] = []
         self.counts: Counter[str] = Counter()
 
@@ -188,6 +190,7 @@ class Watch:
             force: What the steps in force have added, by service and key.
         """
         whole = Watch()
+        whole.unfinished = self.unfinished
         whole.found, whole.counts = sorted(self.found, key=_place), Counter(self.counts)
         left = left_out(scenario)
         for name, service in scenario.services.items():
@@ -256,8 +259,13 @@ def left_out(scenario: Scenario) -> dict[str, tuple[frozenset[str], tuple[str, .
     }
 
 
-def guaranteed(strategy: Strategy) -> frozenset[str]:
-    """The properties that a strategy is meant to have."""
+def guaranteed(strategy: Strategy, unfinished: int = 0) -> frozenset[str]:
+    """The properties that a strategy is meant to have.
+
+    Args:
+        strategy: The strategy.
+        unfinished: Transactions that were not at rest when a run ended: what they have reserved is in the stores, and is no step in force.
+    """
     said = extras(strategy)
     missing = frozenset(said.weaknesses)
     if said.may_lose_effects and not missing:
@@ -265,6 +273,8 @@ def guaranteed(strategy: Strategy) -> frozenset[str]:
     missing |= frozenset(said.exempt)
     if not strategy.uses_broker:
         missing |= {"no-ghost"}
+    if said.reserves and unfinished:
+        missing |= {"values"}
     return frozenset(PROPERTIES) - missing
 
 

@@ -428,6 +428,8 @@ class Ledger:
                     for operation in step.operations:
                         if operation.kind == "add":  # a step may change one value several times
                             self.late(step.service, {operation.key: (net - wanted) * operation.amount})
+        if not resting or outcome in ("stuck", "in-flight"):
+            self.watch.unfinished += 1
         if (
             duplicates
             or missing

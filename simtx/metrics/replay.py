@@ -239,6 +239,7 @@ class _Replay:
             stations=self._stations(),
             broken=watch.found,
             broken_counts=dict(watch.counts),
+            unfinished=watch.unfinished,
             watched=[name for name in PROPERTIES if name != "no-ghost"],
             extra={"stale_reads_per_million": 1e6 * stale / reads if reads else math.nan} if replicas else {},
         )

@@ -135,7 +135,7 @@ class Run:
 
         What a strategy is known not to guarantee, such as atomicity under a dual write, is no violation. `watched` lists what was looked at.
         """
-        kept = guaranteed(self.strategy)
+        kept = guaranteed(self.strategy, self.data.unfinished)
         return tuple(
             Violation(one.property, one.tx, one.text, one, self) for one in self.data.broken if one.property in kept
         )
@@ -143,7 +143,7 @@ class Run:
     @property
     def watched(self) -> tuple[str, ...]:
         """The properties that this run was held against; empty if it was saved by a version that did not look."""
-        kept = guaranteed(self.strategy)
+        kept = guaranteed(self.strategy, self.data.unfinished)
         return tuple(name for name in self.data.watched if name in kept)
 
     @property

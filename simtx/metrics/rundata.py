@@ -91,3 +91,4 @@ class RunData:
     broken: Sequence[Broken] = ()
     broken_counts: Mapping[str, int] = field(default_factory=dict)
     watched: Sequence[str] = ()
+    unfinished: int = 0

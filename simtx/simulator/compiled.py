@@ -757,6 +757,7 @@ class CompiledWorld(World):
             for address in (self._library.engine_actions(self._engine), self._library.engine_undone(self._engine))
         )
         order = _view(self._library.engine_order(self._engine), 8 * head.ordered).view(np.int64)
+        self.ledger.watch.unfinished = int((records["resting"] == 0).sum())
         outcomes, decisions, answers, shapes = (records[name] for name in ("outcome", "decision", "answer", "shape"))
         force = (
             (decisions == COMMITTED) | ((decisions == 0) & (records["refused"] == 0) & (actions > 0).any(axis=1))

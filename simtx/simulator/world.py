@@ -388,6 +388,7 @@ class World:
             still_open=ledger.still_open,
             broken=watch.found,
             broken_counts=dict(watch.counts),
+            unfinished=watch.unfinished,
             watched=tuple(PROPERTIES),
         )
 
