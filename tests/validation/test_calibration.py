@@ -179,11 +179,11 @@ def test_the_rate_of_a_utilisation_is_that_of_the_busiest_service() -> None:
 
 def test_this_machine_is_measured() -> None:
     """Real runs of two strategies, real forced writes: every block that they have, and no figure that another disk would refute."""
-    found = calibrate(scenario="transfer", strategies=("saga", "outbox"), transactions=20, utilisation=0.15)
+    found = calibrate(scenario="transfer", strategies=("saga", "outbox"), transactions=40, utilisation=0.15)
     assert {"link.client>hub", "link.hub>service", "link.service>hub", "local", "forced", "publish"} <= set(
         found.blocks
     )
-    assert found.blocks["local"].samples >= 60
+    assert found.blocks["local"].samples >= 120
     assert found.blocks["local"].mean > 1e-5  # how long they take at most is the machine's affair
     assert found.blocks["link.hub>service"].mean > 1e-5
     forced = found.curves["forced write"]
