@@ -113,8 +113,10 @@ def two_phase_commit(seed: int, transactions: int) -> Means:
         if not refused.triggered:
             yield env.timeout(APPEND_S)
         model.latencies.append(env.now - arrived)
-        yield env.all_of([env.process(finish(vote)) for vote in votes])
-        model.settle(arrived)
+        told = env.all_of([env.process(finish(vote)) for vote in votes])
+        if not refused.triggered:
+            yield told
+        model.settle(arrived)  # one that is aborted has no effect to wait for
 
     return model.play(transaction)
 
