@@ -283,9 +283,16 @@ class _Before:
         count = len(self.seen.history)
         at = {node: place for place, node in enumerate(self.order) if node < count and node in self.accesses}
         writers = [node for node in at if self.accesses[node].wrote]
+        last_read = {
+            key: place
+            for node, place in at.items()
+            for key in (*self.accesses[node].registers, *self.accesses[node].lists)
+        }
         for first in range(0, len(writers), _WIDTH):
             block = writers[first : first + _WIDTH]
-            yield from self._sweep(block, self.order[at[block[0]] :])
+            keys = {key for writer in block for key in self.accesses[writer].wrote}
+            end = max((last_read.get(key, -1) for key in keys), default=-1)
+            yield from self._sweep(block, self.order[at[block[0]] : end + 1])  # nobody reads these keys later
 
     def _sweep(self, block: Sequence[int], order: Sequence[int]) -> Iterator[tuple[int, int, int, Hashable]]:
         """The demands on a block of writers: bit n of a number stands for the n-th of them."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from simtx.histories import LEVELS, check_history
+from simtx.histories import LEVELS, check_history, sight
 from simtx.histories.levels import level_of
 from tests.histories.test_level_oracle import Transaction, blind_writers, history_of, session_before, write_set
 
@@ -166,6 +166,17 @@ def test_levels_agree_with_every_order_of_commits(keys: str) -> None:
     for seed in range(200):
         rng = random.Random(seed)
         agrees(history_of(rng, keys=keys, transactions=rng.randint(2, 5)), rng.choice(AXIOMATIC), seen)
+    assert min(seen[True], seen[False]) > 10
+
+
+def test_a_sweep_of_few_writers_sees_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came before is computed in blocks of writers, here of two."""
+    monkeypatch.setattr(sight, "_WIDTH", 2)
+    seen: Counter[bool] = Counter()
+    for seed in range(100, 250):
+        rng = random.Random(seed)
+        history = history_of(rng, keys=rng.choice(["uv", "xy", "ux"]), transactions=rng.randint(3, 5))
+        agrees(history, "causal-consistency", seen)
     assert min(seen[True], seen[False]) > 10
 
 
