@@ -40,7 +40,7 @@ SHORTER = {
     ],
     "frontier": [
         *("--set", "run.duration=0.5s", "--set", "run.warmup=0.1s", "--replications", "1", "--store", "results"),
-        *("--budget", "60", "--undecided", "99%", "--workers", "1"),
+        *("--budget", "80", "--undecided", "99%", "--workers", "1"),
     ],
     "sensitivity": [
         *("--set", "run.transactions=40", "--set", "run.warmup=0s", "--replications", "2", "--store", "results"),
