@@ -733,7 +733,8 @@ class CompiledWorld(World):
         self._watch()
         self._complete = True
 
-    def _in_force(self) -> Mapping[str, Mapping[str, float]]:
+    def in_force(self) -> Mapping[str, Mapping[str, float]]:
+        """What the steps in force have added, by service and key, as C has counted it."""
         steps = np.array([self._plans.steps_of[slot] for slot in self._plans.booked], dtype=np.int32)
         force = np.zeros(sum(len(numbers) for numbers in self._keys.values()))
         self._library.engine_force(self._engine, pointer(steps), pointer(force))

@@ -15,6 +15,7 @@ from simtx.errors import ScenarioError
 from simtx.metrics.rundata import RunData
 from simtx.protocols import Strategy
 from simtx.simulator.compiled import CompiledWorld, why_interpreted
+from simtx.simulator.outcome import outcome
 from simtx.simulator.remembered import memory
 from simtx.simulator.world import World
 
@@ -178,7 +179,7 @@ def _compared(scenario: Scenario, strategy: Strategy, *, seed: int, replication:
         return str(reason)
     reference = World(short, strategy, seed=seed, replication=replication, traced=False)
     reference.play()
-    part = difference(reference.data(), fast.data())
+    part = difference(outcome(reference), outcome(fast))
     fast.release()
     memory(scenario).learners.update(memory(short).learners)
     return f"{DIFFER} in {part}; please report it" if part else ""

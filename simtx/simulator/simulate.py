@@ -19,6 +19,7 @@ from simtx.scenario.provenance import loaded_code, provenance
 from simtx.scenario.strata import refuse
 from simtx.simulator.compiled import CompiledWorld
 from simtx.simulator.engines import gave_up, interpreted_because, told, wanted
+from simtx.simulator.outcome import outcome
 from simtx.simulator.world import World
 from simtx.workload.planner import template
 from simtx.workload.streams import Streams
@@ -108,7 +109,7 @@ def simulate(
             reason = gave_up(wanted(engine), str(error))
     if reason:
         world = play(trace)
-    data = world.data()
+    data = outcome(world)
     if isinstance(world, CompiledWorld):
         world.release()
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-import struct
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from simtx.errors import RunFailed, ScenarioError
 from simtx.event_log import journal
 from simtx.event_log.trace import TraceRecorder
 from simtx.metrics import drift as audit
-from simtx.metrics.guarantees import PROPERTIES, behind
+from simtx.metrics.guarantees import behind
 from simtx.metrics.ledger import Ledger, TransactionRecord
-from simtx.metrics.rundata import RunData, Struck
+from simtx.metrics.rundata import Struck
 from simtx.protocols import Policies, Strategy
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.codec import register
@@ -24,7 +22,7 @@ from simtx.scenario.distributions import Constant
 from simtx.simulator.broker import Broker
 from simtx.simulator.clients import Clients
 from simtx.simulator.common_mode import CommonFactor
-from simtx.simulator.counted import Counted, counted, stations
+from simtx.simulator.counted import Counted, counted
 from simtx.simulator.deadlocks import Deadlocks
 from simtx.simulator.disk import Disk
 from simtx.simulator.environment import Environment
@@ -50,7 +48,6 @@ if TYPE_CHECKING:
 
 _PARTS = 20  # in which the arrivals are played
 _SETTLE = 5.0  # seconds without work before a run counts as drained: longer than any message is under way
-_TEXTS = 1 << 16  # texts of a column that are hashed at once
 
 
 class World:
@@ -106,14 +103,14 @@ class World:
             linger = self.by_transaction.draws(scenario.broker.linger, BROKER, "linger")
             acknowledgement = self._latencies(scenario.broker.ack_latency, BROKER, "ack")
             self.broker = Broker(self, scenario.broker, linger, acknowledgement)
-        self._events = 0
+        self.events = 0
         self.nesting = Nesting()
         self.injectors = injectors(self)
         self.horizon = 0.0
         self.struck: list[Struck] = []
         self.sampler = Sampler(self)
-        self._before = Counted({}, {}, {}, {}, {}, {}, {}, {})
-        self._after = self._before
+        self.before = Counted({}, {}, {}, {}, {}, {}, {}, {})
+        self.after = self.before
         self.clients = Clients(self)
         self.report: Callable[[float], object] | None = None
 
@@ -231,6 +228,10 @@ class World:
             raise RunFailed(f"a machine of '{self.strategy.name}' publishes, but the strategy says uses_broker=False")
         return self.broker
 
+    def in_force(self) -> Mapping[str, Mapping[str, float]]:
+        """What the steps in force have added, by service and key."""
+        return self.ledger.in_force()
+
     @property
     def arrivals_over(self) -> bool:
         """Whether nobody asks for another transaction any more."""
@@ -253,12 +254,12 @@ class World:
         self.ledger.open_window(self.env.now)
         if self.trace is not None:
             self.trace.log("open", "", -1)
-        self._before = counted(self.nodes, self.processes, self.env.now)
+        self.before = counted(self.nodes, self.processes, self.env.now)
 
     def end_of_arrivals(self) -> None:
         """Nobody asks for another transaction: the measured window ends."""
         self.horizon = self.env.now
-        self._after = counted(self.nodes, self.processes, self.env.now)
+        self.after = counted(self.nodes, self.processes, self.env.now)
         self.sampler.take()
         self.ledger.close_window(self.horizon)
         if self.trace is not None:
@@ -309,7 +310,7 @@ class World:
             elif env.now - quiet_since >= _SETTLE:
                 break
             self._run(min(limit, env.now + 1.0))
-        self._events = env.sequence()
+        self.events = env.sequence()
         self.sampler.take()
         self._close()
 
@@ -323,7 +324,7 @@ class World:
             if node.store is not None:
                 node.store.close_books(node.ledger)
         if self.trace is not None:
-            journal.ended(self.trace, self._events, self.ledger.active.values(), working)
+            journal.ended(self.trace, self.events, self.ledger.active.values(), working)
         self.ledger.finish(working)
 
     def _working(self) -> set[int]:
@@ -347,94 +348,3 @@ class World:
             if record is None or not record.stuck:
                 return False
         return self.broker is None or self.broker.up
-
-    # --- what comes out ---------------------------------------------------------------------------------------------------------
-
-    def data(self) -> RunData:
-        """All numbers of the finished run."""
-        ledger, plan, scenario = self.ledger, self.scenario.run, self.scenario
-        window = max(self.horizon - plan.warmup, 0.0)
-        values = {name: node.store.values for name, node in self.nodes.items() if node.store is not None}
-        watch = ledger.watch.final(scenario, values, self._in_force())
-        return RunData(
-            columns=ledger.rows.cells(),
-            quantities=audit.quantities(scenario, ledger, window),
-            warmup=plan.warmup,
-            horizon=self.horizon,
-            end=self.env.now,
-            partial_share=ledger.partial_time / window if window else float("nan"),
-            residual=audit.residual(scenario, values, ledger.expected),
-            bounds_violated=audit.bounds_violated(scenario, values),
-            events=self._events,
-            alerts=ledger.alerts,
-            deadlocks=self.deadlocks.victims,
-            lock_timeouts=self.deadlocks.timeouts,
-            faults=sum(injector.struck for injector in self.injectors),
-            requests_repeated=self.clients.repeated,
-            client_deadline=scenario.clients.deadline,
-            breaker_rejections=sum(node.breaker_rejections for node in self.nodes.values()),
-            utilisation={
-                name: (busy - self._before.busy.get(name, 0.0)) / (self.scenario.services[name].workers * window)
-                if window
-                else float("nan")
-                for name, busy in self._after.busy.items()
-            },
-            stations=stations(self.clients.asked, self.strategy.hub, self._before, self._after, window),
-            timeline=self.sampler.timeline,
-            struck=self.struck,
-            services=list(self.scenario.services),
-            digest=self._digest(),
-            extra=self._extra(),
-            still_open=ledger.still_open,
-            broken=watch.found,
-            broken_counts=dict(watch.counts),
-            unfinished=watch.unfinished,
-            watched=tuple(PROPERTIES),
-        )
-
-    def _in_force(self) -> Mapping[str, Mapping[str, float]]:
-        """What the steps in force have added, by service and key."""
-        return self.ledger.in_force()
-
-    def _extra(self) -> dict[str, float]:
-        return self._stale() | self._busiest()
-
-    def _busiest(self) -> dict[str, float]:
-        window = self.horizon - self.scenario.run.warmup
-        if not self.processes or window <= 0:
-            return {}
-        before = self._before.processes
-        return {
-            "process_utilisation_max": max(
-                (busy - before.get(name, 0.0)) / window for name, busy in self._after.processes.items()
-            )
-        }
-
-    def _stale(self) -> dict[str, float]:
-        replicas = [node.store.replica for node in self.nodes.values() if node.store is not None and node.store.replica]
-        if not replicas:
-            return {}
-        reads = sum(replica.reads for replica in replicas)
-        stale = sum(replica.stale_reads for replica in replicas)
-        return {"stale_reads_per_million": 1e6 * stale / reads if reads else float("nan")}
-
-    def _digest(self) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        cells: dict[str, Any] = dict(self.ledger.rows.cells())
-        del cells["decision"]  # the time of the decision and the outcome say it, too
-        for name, column in cells.items():
-            digest.update(name.encode())
-            if not isinstance(column, list):
-                digest.update(column)
-                continue
-            for start in range(0, len(column), _TEXTS):
-                digest.update((("\x1f" if start else "") + "\x1f".join(column[start : start + _TEXTS])).encode())
-        for name, node in sorted(self.nodes.items()):
-            digest.update(name.encode())
-            if node.store is not None:
-                pack = struct.Struct("<d").pack
-                digest.update(
-                    b"".join([key.encode() + pack(value) for key, value in sorted(node.store.values.items())])
-                )
-        digest.update(struct.pack("<d", self.env.now))
-        return digest.hexdigest()

@@ -12,6 +12,7 @@ from simtx.scenario import Scenario, from_dict, load
 from simtx.scenario.distributions import Constant, Empirical, Exponential, Lognormal
 from simtx.simulator.compiled import CompiledWorld
 from simtx.simulator.engines import difference
+from simtx.simulator.outcome import outcome
 from simtx.simulator.world import World
 
 
@@ -217,6 +218,6 @@ def differs(scenario: Scenario, strategy: Strategy | str, seed: int = 1) -> str:
         return f"not compiled: {reason}"
     reference = World(scenario, chosen, seed=seed, replication=0, traced=False)
     reference.play()
-    part = difference(reference.data(), fast.data())
+    part = difference(outcome(reference), outcome(fast))
     fast.release()
     return part

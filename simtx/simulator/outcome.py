@@ -1,0 +1,105 @@
+"""Outcome of a simulated run: its numbers, and the digest of everything that came out of it."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+from simtx.metrics import drift
+from simtx.metrics.guarantees import PROPERTIES
+from simtx.metrics.rundata import RunData
+from simtx.simulator.counted import stations
+
+if TYPE_CHECKING:
+    from simtx.simulator.world import World
+
+_TEXTS: Final = 1 << 16  # texts of a column that are hashed at once
+
+
+def outcome(world: World) -> RunData:
+    """All numbers of the finished run."""
+    ledger, plan, scenario = world.ledger, world.scenario.run, world.scenario
+    window = max(world.horizon - plan.warmup, 0.0)
+    values = {name: node.store.values for name, node in world.nodes.items() if node.store is not None}
+    watch = ledger.watch.final(scenario, values, world.in_force())
+    return RunData(
+        columns=ledger.rows.cells(),
+        quantities=drift.quantities(scenario, ledger, window),
+        warmup=plan.warmup,
+        horizon=world.horizon,
+        end=world.env.now,
+        partial_share=ledger.partial_time / window if window else float("nan"),
+        residual=drift.residual(scenario, values, ledger.expected),
+        bounds_violated=drift.bounds_violated(scenario, values),
+        events=world.events,
+        alerts=ledger.alerts,
+        deadlocks=world.deadlocks.victims,
+        lock_timeouts=world.deadlocks.timeouts,
+        faults=sum(injector.struck for injector in world.injectors),
+        requests_repeated=world.clients.repeated,
+        client_deadline=scenario.clients.deadline,
+        breaker_rejections=sum(node.breaker_rejections for node in world.nodes.values()),
+        utilisation={
+            name: (busy - world.before.busy.get(name, 0.0)) / (world.scenario.services[name].workers * window)
+            if window
+            else float("nan")
+            for name, busy in world.after.busy.items()
+        },
+        stations=stations(world.clients.asked, world.strategy.hub, world.before, world.after, window),
+        timeline=world.sampler.timeline,
+        struck=world.struck,
+        services=list(world.scenario.services),
+        digest=_digest(world),
+        extra=_extra(world),
+        still_open=ledger.still_open,
+        broken=watch.found,
+        broken_counts=dict(watch.counts),
+        unfinished=watch.unfinished,
+        watched=tuple(PROPERTIES),
+    )
+
+
+def _extra(world: World) -> dict[str, float]:
+    return _stale(world) | _busiest(world)
+
+
+def _busiest(world: World) -> dict[str, float]:
+    window = world.horizon - world.scenario.run.warmup
+    if not world.processes or window <= 0:
+        return {}
+    before = world.before.processes
+    return {
+        "process_utilisation_max": max(
+            (busy - before.get(name, 0.0)) / window for name, busy in world.after.processes.items()
+        )
+    }
+
+
+def _stale(world: World) -> dict[str, float]:
+    replicas = [node.store.replica for node in world.nodes.values() if node.store is not None and node.store.replica]
+    if not replicas:
+        return {}
+    reads = sum(replica.reads for replica in replicas)
+    stale = sum(replica.stale_reads for replica in replicas)
+    return {"stale_reads_per_million": 1e6 * stale / reads if reads else float("nan")}
+
+
+def _digest(world: World) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    cells: dict[str, Any] = dict(world.ledger.rows.cells())
+    del cells["decision"]  # the time of the decision and the outcome say it, too
+    for name, column in cells.items():
+        digest.update(name.encode())
+        if not isinstance(column, list):
+            digest.update(column)
+            continue
+        for start in range(0, len(column), _TEXTS):
+            digest.update((("\x1f" if start else "") + "\x1f".join(column[start : start + _TEXTS])).encode())
+    for name, node in sorted(world.nodes.items()):
+        digest.update(name.encode())
+        if node.store is not None:
+            pack = struct.Struct("<d").pack
+            digest.update(b"".join([key.encode() + pack(value) for key, value in sorted(node.store.values.items())]))
+    digest.update(struct.pack("<d", world.env.now))
+    return digest.hexdigest()
