@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from simtx.event_log.entries import Applied, Arrived
 from simtx.protocols.extras import extras
+from simtx.protocols.operations import FirstValues
 
 if TYPE_CHECKING:
     from simtx.event_log.trace import TraceEvent
@@ -196,12 +197,15 @@ class Watch:
         for name, service in scenario.services.items():
             present, wanted = values.get(name, {}), force.get(name, {})
             exact, prefixes = left[name]
-            for key in sorted({*present, *wanted}):
-                if key in exact or key.startswith(prefixes):
-                    continue
-                first = service.store.initial_value(key)
+            initial = FirstValues(service.store.initial)
+            amiss = []
+            for key in present.keys() | wanted.keys():
+                first = initial(key)
                 value, sum_ = present.get(key, first), first + wanted.get(key, 0.0)
                 if abs(value - sum_) > _NEAR + 1e-9 * (abs(value) + abs(first)):
+                    amiss.append((key, value, sum_))
+            for key, value, sum_ in sorted(amiss):
+                if key not in exact and not key.startswith(prefixes):
                     text = f"{name}.{key} is {value:.12g}, and what is in force amounts to {sum_:.12g}"
                     whole.add("values", -1, text, service=name, key=key)
         return whole
