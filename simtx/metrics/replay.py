@@ -26,7 +26,7 @@ from simtx.event_log.entries import (
     keys_of,
 )
 from simtx.event_log.trace import TraceEvent
-from simtx.metrics import drift as audit
+from simtx.metrics import drift
 from simtx.metrics.guarantees import PROPERTIES, SPLIT, behind
 from simtx.metrics.ledger import Ledger, TransactionRecord
 from simtx.metrics.recovery import target
@@ -46,7 +46,7 @@ _OF_THE_END: Final = frozenset({"doubt", "held", "unpublished", "unfinished", "e
 
 
 def data_from_trace(
-    trace: Iterable[TraceEvent], scenario: Scenario, values: audit.Values | None = None, *, broker: bool | None = None
+    trace: Iterable[TraceEvent], scenario: Scenario, values: drift.Values | None = None, *, broker: bool | None = None
 ) -> RunData:
     """The raw numbers of a run, from its event log.
 
@@ -123,8 +123,8 @@ class _Replay:
 
     def __init__(self, scenario: Scenario, broker: bool) -> None:
         self.scenario = scenario
-        self.ledger = Ledger(len(audit.conserved(scenario)), math.inf, behind(scenario.transaction.steps))
-        self.weights = {name: audit.weights(scenario, name) for name in scenario.services}
+        self.ledger = Ledger(len(drift.conserved(scenario)), math.inf, behind(scenario.transaction.steps))
+        self.weights = {name: drift.weights(scenario, name) for name in scenario.services}
         self.values: dict[str, dict[str, float]] = {
             name: {key: value for key, value in service.store.initial.items() if not key.endswith("*")}
             for name, service in scenario.services.items()
@@ -212,13 +212,13 @@ class _Replay:
         replicas = any(service.store.replica_lag is not None for service in scenario.services.values())
         return RunData(
             columns=ledger.rows.cells(),
-            quantities=audit.quantities(scenario, ledger, window),
+            quantities=drift.quantities(scenario, ledger, window),
             warmup=scenario.run.warmup,
             horizon=self.horizon,
             end=self.end,
             partial_share=ledger.partial_time / window if window else math.nan,
-            residual=audit.residual(scenario, self.values, ledger.expected),
-            bounds_violated=audit.bounds_violated(scenario, self.values),
+            residual=drift.residual(scenario, self.values, ledger.expected),
+            bounds_violated=drift.bounds_violated(scenario, self.values),
             events=self.events,
             alerts=ledger.alerts,
             deadlocks=self.counts["wait deadlock"],
@@ -360,7 +360,7 @@ class _Replay:
     def _apply(self, event: TraceEvent) -> None:
         applied = Applied.read(event)
         changes, steps = applied.values, list(applied.steps)
-        moved = audit.shifts(changes, self.weights[event.node])
+        moved = drift.shifts(changes, self.weights[event.node])
         record = self._record(event)
         if record is None or record.light:
             self.ledger.late(event.node, {key: new - old for key, (old, new) in changes.items()})

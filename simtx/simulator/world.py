@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from simtx.errors import RunFailed, ScenarioError
 from simtx.event_log import journal
 from simtx.event_log.trace import TraceRecorder
-from simtx.metrics import drift as audit
+from simtx.metrics import drift
 from simtx.metrics.guarantees import behind
 from simtx.metrics.ledger import Ledger, TransactionRecord
 from simtx.metrics.rundata import Struck
@@ -85,7 +85,7 @@ class World:
         if self.full_log:
             register(*self.extras.wire_types)
         grace = max(60.0, 4 * scenario.broker.redelivery, 4 * self.policies.backoff.cap)
-        self.ledger = Ledger(len(audit.conserved(scenario)), grace, behind(scenario.transaction.steps))
+        self.ledger = Ledger(len(drift.conserved(scenario)), grace, behind(scenario.transaction.steps))
         self.by_transaction = TransactionStreams(self.streams, self.ledger.young)
         self.deadlocks = Deadlocks(scenario.deadlocks)
         self.wake_on_commit = self.extras.wake_on_commit
@@ -126,7 +126,7 @@ class World:
                 dict(service.store.initial),
                 serializable=service.store.isolation == "serializable",
                 lock_timeout=service.store.lock_timeout,
-                weights=audit.weights(scenario, name),
+                weights=drift.weights(scenario, name),
                 deadlocks=self.deadlocks,
                 retention=self.policies.dedup_retention,
                 outbox_at_commit=service.store.outbox_order == "commit",

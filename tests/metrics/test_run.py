@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 
 import simtx
-from simtx.metrics import drift as audit
-from simtx.metrics import views
+from simtx.metrics import drift, views
 from simtx.metrics.run import Run
 from simtx.metrics.summary import OUTCOMES
 from simtx.scenario import Scenario
@@ -202,16 +201,16 @@ def test_the_residual_is_the_distance_to_what_the_outcomes_call_for() -> None:
     """By key, over all stores; keys that are overwritten have no sum that says what they should be."""
     scenario = shop()
     expected = {"s0": {"n": 3.0}}
-    assert audit.residual(scenario, {"s0": {"n": 4.0, "status:1": 7.0}}, expected) == 0
-    assert audit.residual(scenario, {"s0": {"n": 2.5}}, expected) == 1.5
-    assert audit.residual(scenario, {}, expected) == 3.0
-    assert audit.residual(scenario, {"s0": {"n": 4.0, "m": -2.0}}, expected) == 2.0
+    assert drift.residual(scenario, {"s0": {"n": 4.0, "status:1": 7.0}}, expected) == 0
+    assert drift.residual(scenario, {"s0": {"n": 2.5}}, expected) == 1.5
+    assert drift.residual(scenario, {}, expected) == 3.0
+    assert drift.residual(scenario, {"s0": {"n": 4.0, "m": -2.0}}, expected) == 2.0
 
 
 def test_broken_bounds_are_named() -> None:
     """One line a value, with the invariant, the key and the value; also among the warnings of a run."""
-    assert audit.bounds_violated(shop(), {"s0": {"n": 2.0, "other": 9.0}}) == []
-    assert audit.bounds_violated(shop(), {"s0": {"n": -1.0}}) == ["stock: s0.n = -1"]
+    assert drift.bounds_violated(shop(), {"s0": {"n": 2.0, "other": 9.0}}) == []
+    assert drift.bounds_violated(shop(), {"s0": {"n": -1.0}}) == ["stock: s0.n = -1"]
     run = simtx.simulate(shop(), "saga")  # three orders on top of one, and nothing guards
     assert "stock: s0.n = 4" in run.warnings
 
@@ -219,9 +218,9 @@ def test_broken_bounds_are_named() -> None:
 def test_conserved_sums_see_prefixes_and_weights() -> None:
     """A key counts under every prefix that it begins with."""
     weighted = [("a", (1.0, 0.0)), ("ab", (0.0, -2.0))]
-    assert audit.shifts({"abc": (1.0, 4.0)}, weighted) == [3.0, -6.0]
-    assert audit.shifts({"ax": (1.0, 4.0)}, weighted) == [3.0, 0.0]
-    assert audit.shifts({"z": (1.0, 4.0)}, weighted) is None
+    assert drift.shifts({"abc": (1.0, 4.0)}, weighted) == [3.0, -6.0]
+    assert drift.shifts({"ax": (1.0, 4.0)}, weighted) == [3.0, 0.0]
+    assert drift.shifts({"z": (1.0, 4.0)}, weighted) is None
 
 
 def test_tables_have_the_types_that_their_names_promise(run: Run) -> None:
