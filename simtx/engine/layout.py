@@ -214,7 +214,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_key": (_INT, (_ENGINE, _INT, c.c_char_p, _DOUBLE, _INT, _INT, c.POINTER(_DOUBLE))),
     "engine_keys": (_INT, (_ENGINE, _INT, _INT, c.c_char_p, c.c_int64, _DOUBLE, _INT, c.POINTER(_DOUBLE))),
     "engine_values": (None, (_ENGINE, c.c_void_p, c.c_void_p, c.c_void_p)),
-    "engine_force": (None, (_ENGINE, c.c_void_p, c.c_void_p)),
+    "engine_force": (None, (_ENGINE, c.c_void_p, c.c_void_p, c.c_void_p)),
     "engine_actions": (c.c_void_p, (_ENGINE,)),
     "engine_undone": (c.c_void_p, (_ENGINE,)),
     "engine_claims": (c.c_void_p, (_ENGINE,)),

@@ -3617,8 +3617,8 @@ EXPORT void engine_values(Engine *E, double *value, double *expected, uint8_t *h
   }
 }
 
-/* What the steps in force have added to each key. */
-EXPORT void engine_force(Engine *E, const int32_t *step, double *force) {
+/* What the steps in force have added to each key, and by how much its value is off that. */
+EXPORT void engine_force(Engine *E, const int32_t *step, double *force, double *off) {
   for (int i = 0; i < E->keys; i++) force[i] = E->key[i].late;
   for (int64_t tx = 0; tx < E->head.asked; tx++)
     for (int i = 0; i < E->books; i++) {
@@ -3626,6 +3626,7 @@ EXPORT void engine_force(Engine *E, const int32_t *step, double *force) {
       int net = E->actions[place] - E->undone[place];
       if (net) force[key_of(E, tx, E->book[i])] += net * amount_of(E, tx, E->book[i]);
     }
+  for (int i = 0; i < E->keys; i++) off[i] = E->key[i].value - E->key[i].first - force[i];
 }
 
 EXPORT int16_t *engine_actions(Engine *E) { return E->actions; }

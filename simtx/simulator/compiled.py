@@ -20,7 +20,7 @@ from simtx.engine import NotCompiled, layout, load_library
 from simtx.engine.learn import OUTCOMES, SAYINGS, Learner
 from simtx.engine.plans import Plans, pointer
 from simtx.engine.signals import HeldSignals
-from simtx.metrics.guarantees import REFUSING, Seen, behind
+from simtx.metrics.guarantees import REFUSING, Seen, Watch, behind
 from simtx.metrics.ledger import ABORTED, COMMITTED, Columns
 from simtx.metrics.still_open import StillOpen
 from simtx.protocols import Strategy
@@ -54,6 +54,7 @@ _MOST_CELLS: Final = 10_000  # values of a distribution that follows the common 
 _FOLLOWED: Final = 16  # first transactions that the real machines play, too, beside every 4,096th
 _FOLLOWED_AGAIN: Final = 4  # likewise, where the machines are known from an earlier run
 
+_NEAR: Final = 1e-7  # by what a value may be off and is not looked at
 _LOST, _INCOMPLETE = (list(_ENDINGS).index(name) for name in ("lost", "incomplete"))
 
 _COLUMNS: Final = {
@@ -733,17 +734,20 @@ class CompiledWorld(World):
         self._watch()
         self._complete = True
 
-    def in_force(self) -> Mapping[str, Mapping[str, float]]:
-        """What the steps in force have added, by service and key, as C has counted it."""
+    def watched(self, values: Mapping[str, Mapping[str, float]]) -> Watch:
+        """As that of `World`; C has compared the values, so that only those that are off are looked at here."""
         steps = np.array([self._plans.steps_of[slot] for slot in self._plans.booked], dtype=np.int32)
-        force = np.zeros(sum(len(numbers) for numbers in self._keys.values()))
-        self._library.engine_force(self._engine, pointer(steps), pointer(force))
-        found: dict[str, dict[str, float]] = {}
-        for service, numbers in self._keys.items():
-            places = np.fromiter(numbers.values(), dtype=np.int64, count=len(numbers))
-            sums = force[places]
-            found[service] = _known_to(np.array(list(numbers), dtype=object), sums, sums != 0)
-        return found
+        count = sum(len(numbers) for numbers in self._keys.values())
+        force, off = np.zeros(count), np.zeros(count)
+        self._library.engine_force(self._engine, pointer(steps), pointer(force), pointer(off))
+        wrong = set(np.flatnonzero(np.abs(off) > _NEAR).tolist())
+        present: dict[str, dict[str, float]] = {}
+        wanted: dict[str, dict[str, float]] = {}
+        for service, numbers in self._keys.items() if wrong else ():
+            names = {name: number for name, number in numbers.items() if number in wrong}
+            present[service] = {name: values[service][name] for name in names if name in values[service]}
+            wanted[service] = {name: float(force[number]) for name, number in names.items()}
+        return self.ledger.watch.final(self.scenario, present, wanted)
 
     def _watch(self) -> None:
         """Hold every transaction that needs a look against what the strategy guarantees (`simtx.metrics.guarantees`)."""

@@ -22,7 +22,7 @@ def outcome(world: World) -> RunData:
     ledger, plan, scenario = world.ledger, world.scenario.run, world.scenario
     window = max(world.horizon - plan.warmup, 0.0)
     values = {name: node.store.values for name, node in world.nodes.items() if node.store is not None}
-    watch = ledger.watch.final(scenario, values, world.in_force())
+    watch = world.watched(values)
     return RunData(
         columns=ledger.rows.cells(),
         quantities=drift.quantities(scenario, ledger, window),

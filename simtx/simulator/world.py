@@ -10,7 +10,7 @@ from simtx.errors import RunFailed, ScenarioError
 from simtx.event_log import journal
 from simtx.event_log.trace import TraceRecorder
 from simtx.metrics import drift
-from simtx.metrics.guarantees import behind
+from simtx.metrics.guarantees import Watch, behind
 from simtx.metrics.ledger import Ledger, TransactionRecord
 from simtx.metrics.rundata import Struck
 from simtx.protocols import Policies, Strategy
@@ -228,9 +228,9 @@ class World:
             raise RunFailed(f"a machine of '{self.strategy.name}' publishes, but the strategy says uses_broker=False")
         return self.broker
 
-    def in_force(self) -> Mapping[str, Mapping[str, float]]:
-        """What the steps in force have added, by service and key."""
-        return self.ledger.in_force()
+    def watched(self, values: Mapping[str, Mapping[str, float]]) -> Watch:
+        """What the run has violated, with these last values of the stores."""
+        return self.ledger.watch.final(self.scenario, values, self.ledger.in_force())
 
     @property
     def arrivals_over(self) -> bool:
