@@ -128,6 +128,9 @@ LARGE = (
     "halts-for-one",
     "forgets-branches",
 )
+# Defects with an effect behind `Forget`. The model of this file keeps a program with its actor, and drops what is left of it when the actor is forgotten: both
+# models violate the same, and come to other ends.
+BEHIND_FORGETTING = {"answers-after-forgetting"}
 DEFECTS = [
     pytest.param(one, id=one.name, marks=[pytest.mark.heavy] if one.name in LARGE else [])
     for module in (
@@ -157,6 +160,8 @@ def test_defects_violate_the_same_when_every_effect_is_a_step(mutant: Mutant) ->
     full, also_violated, _ = ends(InterleavedModel(mutant.strategy, bounds))
     assert mutant.invariant in violated
     assert also_violated == violated
+    if mutant.name in BEHIND_FORGETTING:
+        return
     assert full - {nothing(InterleavedModel(mutant.strategy, bounds))} == (
         reduced - {nothing(ProtocolModel(mutant.strategy, bounds))}
     )
