@@ -138,7 +138,7 @@ def test_a_picture_keeps_the_colours_that_it_has_most_of():
         picture.paste(colour, (number * 4, 0, number * 4 + 2, 2))
     shown = reduced(picture)
     assert len(shown.getcolors(4096)) == 256
-    assert [shown.getpixel((number * 4, 0)) for number in range(4)] == colours
+    assert [shown.getpixel((number * 4, 0)) for number in range(len(colours))] == colours
 
 
 def test_the_pictures_of_the_first_notebook_have_the_colours_of_the_strategies():
@@ -149,7 +149,7 @@ def test_the_pictures_of_the_first_notebook_have_the_colours_of_the_strategies()
     ]
     for picture in (pictures[0], pictures[-1]):
         shown = {colour for _, colour in picture.getcolors(4096)}
-        assert {to_rgb(look.colour) for look in LOOKS.values()} <= shown
+        assert {to_rgb(LOOKS[played].colour) for played in ("2pc", "saga", "outbox", "dual-write")} <= shown
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)

@@ -51,8 +51,12 @@ SHORTER = {
     "crash-matrix": ["--places", "2"],
     "soak": ["--minutes", "0.05"],
     "calibrate": ["--transactions", "100"],
-    "validate": ["--transactions", "50", "--replications", "2", "--load", "0.5", "--no-failure", "--no-saturation"],
+    "validate": [
+        *("--transactions", "50", "--replications", "2", "--patience", "0"),
+        *("--load", "0.5", "--no-failure", "--no-saturation"),
+    ],
 }
+DRAWN = ["--random", "1", "--transactions", "50", "--replications", "2", "--patience", "0"]  # the last --random counts
 # Left out, so that the shorter run is short.
 WHOLE = ("--complete",)
 # These take longer all the same; of those that kill processes, one line is short enough.
@@ -164,7 +168,8 @@ def test_a_command_line_of_simtx_works(
     if words[1] == "report":
         saved_for_a_report(tmp_path / words[2])
     as_it_stands = "--help" in words or (words[1] == "simulate" and "--set" in words)
-    words = [*(w for w in words[1:] if w not in WHOLE), *(SHORTER.get(words[1], []) if not as_it_stands else [])]
+    shorter = DRAWN if "--random" in words else SHORTER.get(words[1], [])
+    words = [*(w for w in words[1:] if w not in WHOLE), *(shorter if not as_it_stands else [])]
     words = [str(ROOT / word) if (ROOT / word).is_file() else word for word in words]
     monkeypatch.chdir(tmp_path)
     try:

@@ -398,7 +398,8 @@ def test_the_strategy_keeps_the_contract(work: Work) -> None:
     assert strategy.entry(updating(1)) == "coordinator"
     assert list(strategy.daemons("s0")) == []
     assert pickle.loads(pickle.dumps(strategy)) == strategy  # noqa: S301 - our own bytes
-    assert repr(strategy) == f"TwoPhaseCommit(presumption='abort', work='{work}', policies=None)"
+    rest = "termination='coordinator', one_phase=False, last_resource=None, policies=None"
+    assert repr(strategy) == f"TwoPhaseCommit(presumption='abort', work='{work}', {rest})"
 
 
 def test_options_that_are_not_there_are_refused_in_one_line() -> None:

@@ -216,7 +216,7 @@ def test_a_censored_cell_says_how_long_its_own_runs_were_watched(
     assert "> 7 s [in 2 of 2 runs]" in text
     assert "> t: had not ended when the run ended" in text
     frame.loc[ours, "recovery_s"] = float("inf")
-    assert "not recovered" in sweep_tables.text(sweep, metrics=["recovery_s"])
+    assert "not over" in sweep_tables.text(sweep, metrics=["recovery_s"])
     assert "> t:" not in sweep_tables.text(sweep, metrics=["throughput_per_s"])
 
 
