@@ -93,7 +93,7 @@ def questions() -> list[Question]:
             {"2pc": (lab(15, 150, **far), "2pc"), "saga": (lab(15, 150, **far), "saga")},
             ratio("latency_mean_ms", "2pc", "saga"),
             "times the saga's",
-            "Both cross the ocean four times: the saga once there and back for each remote step, 2pc twice for the one remote participant; 2pc asks its participants side by side.",
+            "Either answer waits for one round trip across the ocean: 2pc answers when it has decided, and its second round comes behind that. But 2pc works on both sides at the same time.",
             "scenario",
         ),
         Question(
@@ -132,11 +132,11 @@ def questions() -> list[Question]:
         Question(
             "fractured",
             "At 60 transfers a second: how much of the time does a reader of the saga's two stores see a transfer half done?",
-            "hardly ever: a transfer is half done for a tenth of a second",
+            "hardly ever: a transfer is half done for a few hundredths of a second",
             {"saga": (lab(60, 480), "saga")},
             value("fractured_reads_per_million", "saga", 1e-4),
             "% of the time",
-            "Sixty times a tenth of a second are under way at any moment: 1 - exp(-rate x window).",
+            "Sixty a second, each half done for some forty milliseconds: 1 - exp(-rate x window).",
         ),
         Question(
             "broker-recovery",
