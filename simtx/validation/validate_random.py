@@ -247,7 +247,7 @@ def validate_random(
             pd.DataFrame(rows), calibration, seed, without_password(store), without_password(broker), kept
         )
         first = drawn(0, seed)
-        found.provenance = provenance(
+        origin = provenance(
             "validate_random",
             first.scenario,
             {first.strategy.name: first.strategy},
@@ -255,6 +255,10 @@ def validate_random(
             replications=replications,
             settings={**settings, "scenarios": scenarios},
         )
+        # The scenario of the first draw stands for all; the command is one of its own.
+        options = f"--random {scenarios} --seed {seed} --transactions {transactions} --replications {replications}"
+        command = f"simtx validate {options} --patience {patience:g} --store {settings['store']} --broker {settings['broker']}"
+        found.provenance = dataclasses.replace(origin, command=command)
         if kept is not None:
             _write(kept / "random.csv", found.frame.to_csv(index=False))
             _write(kept / "random.txt", found.table() + "\n")
@@ -377,7 +381,7 @@ def _scenario(study: _Study, calibration: Calibration, one: Drawn) -> list[dict[
 
 def worst_first(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """One row a scenario, by the size of its largest error of these metrics at its load, the largest first."""
-    rows = frame[(frame["point"] == "load") & frame["metric"].isin(list(metrics))]
+    rows = frame[frame["point"] == "load"]
     errors = rows.pivot(index="number", columns="metric", values="error")
     saturation = frame[(frame["point"] == "saturation") & (frame["metric"] == "throughput_per_s")].set_index("number")
     table = frame.drop_duplicates("number").set_index("number")[["strategy", "shape", "load", "failure", "disturbed"]]
