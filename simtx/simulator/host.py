@@ -58,7 +58,7 @@ class Process:
 
     def run(self, demand: float, callback: Callable[[Any], object], argument: Any) -> None:
         """Take so much processor time, after what came before, then call back."""
-        if demand <= 0 and not self._running and not self._halted:
+        if demand <= 0 and not self._running and not self._waiting and not self._halted:
             callback(argument)
             return
         self._take(_Job(demand, callback, argument), first=False)
@@ -103,7 +103,8 @@ class Process:
         return self.busy_time
 
     def _take(self, job: _Job, *, first: bool) -> None:
-        if len(self._running) >= self._width or self._halted:
+        behind = bool(self._waiting) and not first  # while a job calls back, those who came before it are still waiting
+        if len(self._running) >= self._width or self._halted or behind:
             if first:
                 self._waiting.appendleft(job)
             else:
@@ -122,7 +123,9 @@ class Process:
             self._start(self._waiting.popleft())
 
     def finished(self, job: _Job) -> None:
-        """The host has given a job its time."""
+        """The host has given a job its time; one that ends at the same moment may have crashed the process."""
+        if job not in self._running:
+            return
         self._running.remove(job)
         if not self._running:
             self.busy_time += self._host.now - self._busy_since

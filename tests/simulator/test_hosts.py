@@ -109,6 +109,34 @@ def test_what_an_event_costs_comes_before_the_next_and_a_crash_forgets_all() -> 
     assert process.account() == pytest.approx(5.5)
 
 
+def test_what_comes_in_while_an_event_is_handled_waits_behind_what_came_before() -> None:
+    env = Environment()
+    described = spec()
+    process = Process(Host(env, described), described)
+    seen: list[str] = []
+
+    def first(_: object) -> None:
+        process.run(0.0, lambda _: seen.append("no time"), None)
+        process.run(1.0, lambda _: seen.append("some time"), None)
+
+    process.run(1.0, first, None)
+    process.run(1.0, lambda _: seen.append("before"), None)
+    env.run()
+    assert seen == ["before", "no time", "some time"]
+
+
+def test_of_two_events_that_end_at_once_the_first_may_crash_the_process() -> None:
+    env = Environment()
+    described = spec(2, parallel=True)
+    process = Process(Host(env, described), described)
+    seen: list[str] = []
+    process.run(1.0, lambda _: process.crash(), None)
+    process.run(1.0, lambda _: seen.append("lost"), None)
+    env.run()
+    assert seen == []
+    assert process.account() == pytest.approx(1.0)
+
+
 def test_a_paused_process_gets_no_time_and_keeps_what_it_has_to_do() -> None:
     env = Environment()
     described = spec(2)
