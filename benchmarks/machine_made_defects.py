@@ -20,8 +20,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from simtx.checker import explore
-from simtx.checker.protocol import ProtocolModel
-from simtx.checker.scope import BUDGETS, Scope
+from simtx.checker.protocols.protocol import ProtocolModel
+from simtx.checker.protocols.scope import BUDGETS, Scope
 from simtx.errors import SimtxError
 from simtx.protocols import Relay
 from simtx.protocols.outbox import OutboxService

@@ -28,8 +28,8 @@ from simtx.views import register as _register
 
 if TYPE_CHECKING:
     __version__: str
-    from simtx.checker.explore import explore
-    from simtx.checker.verify import Verdict, verify
+    from simtx.checker.explorer.explore import explore
+    from simtx.checker.protocols.verify import Verdict, verify
     from simtx.conformance.check import check_log
     from simtx.event_log.trace import Trace, TraceEvent
     from simtx.experiments import Apart, Best, Comparison, Decision, Precision
@@ -73,14 +73,14 @@ _HOMES = {
     "TraceEvent": "simtx.event_log.trace",
     "TwoPhaseCommit": "simtx.protocols",
     "Validation": "simtx.validation.validate",
-    "Verdict": "simtx.checker.verify",
+    "Verdict": "simtx.checker.protocols.verify",
     "calibrate": "simtx.validation.calibrate",
     "check_history": "simtx.histories",
     "check_log": "simtx.conformance.check",
     "compare": "simtx.experiments.compare",
     "diff": "simtx.experiments.diff",
     "execute": "simtx.reference.execute",
-    "explore": "simtx.checker.explore",
+    "explore": "simtx.checker.explorer.explore",
     "explorer": "simtx.lab",
     "load": "simtx.scenario",
     "read": "simtx.experiments.saved",
@@ -94,7 +94,7 @@ _HOMES = {
     "sweep": "simtx.experiments.sweep",
     "validate": "simtx.validation.validate",
     "validate_random": "simtx.validation.validate_random",
-    "verify": "simtx.checker.verify",
+    "verify": "simtx.checker.protocols.verify",
 }
 
 __all__ = [

@@ -55,7 +55,7 @@ def nothing_is_played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "simtx.simulator.simulate": "World",
         "simtx.validation.calibrate": "execute",
         "simtx.validation.validate": "Work",
-        "simtx.checker.explore": "_search",
+        "simtx.checker.explorer.explore": "_search",
         "simtx.lab.exploring": "Explorer._begin",
     }
     for module, name in modules.items():

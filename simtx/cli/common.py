@@ -318,7 +318,7 @@ def draw(figure: Figure, path: Path, option: str) -> None:
 
 def echo_verdict(good: bool | None, text: str) -> None:
     """Print a verdict; in a terminal its first line says by its colour what it is."""
-    from simtx.metrics.banner import terminal_colour
+    from simtx.banner import terminal_colour
 
     first, newline, rest = text.partition("\n")
     typer.secho(first, fg=terminal_colour(good), bold=True)

@@ -81,7 +81,7 @@ def verify(
     Ends with 0 when every property holds, and with 1 when one is violated, a limit stopped the exploration, or something that must
     be possible never happens. Ctrl-C stops it, too: what was found until then is shown, and it ends with 130.
     """
-    from simtx.checker.verify import verify as explore
+    from simtx.checker.protocols.verify import verify as explore
     from simtx.cli.common import echo_verdict, print_json, warn
 
     limit = None if max_memory is None else _bytes(max_memory)

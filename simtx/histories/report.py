@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from simtx.banner import banner, marked
 from simtx.errors import ScenarioError
 from simtx.histories.findings import Finding
 from simtx.histories.levels import Level
 from simtx.histories.parsing import Op
-from simtx.metrics.banner import banner, marked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

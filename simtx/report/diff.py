@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
+from simtx.banner import banner
 from simtx.event_log.diff import Difference, Parting, words
 from simtx.event_log.trace import TraceEvent
-from simtx.metrics.banner import banner
 
 _SHOWN: Final = 8  # entries of a chain at each of its ends; transactions in a list
 _LEFT: Final = "text-align:left;vertical-align:top;padding:1px 14px 1px 0"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
 
-from simtx.metrics.banner import banner
-from simtx.metrics.banner import marked as marked_html
+from simtx.banner import banner
+from simtx.banner import marked as marked_html
 from simtx.metrics.censored import longer_than
 from simtx.metrics.intervals import EQUAL, Interval
 from simtx.metrics.timeouts import marked, timeouts

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from inspect import getdoc
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.checker.verify import verify
+from simtx.checker.protocols.verify import verify
 from simtx.conformance.check import check_log
 from simtx.engine import NotCompiled, Unavailable
 from simtx.errors import ScenarioError

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from simtx.checker.layout import CRASH, ENDED, HALTED, MASK, REPEAT, REQUESTS, TIMEOUT, State
-from simtx.checker.local import RUNS, UNDER_WAY, FrozenMachine, Locals, LocalState, Reaction
-from simtx.checker.local_store import Output, Store, _collected
-from simtx.checker.program import Node, Play, RunningMachine
-from simtx.checker.protocol import ProtocolModel
-from simtx.checker.reactions import Action
-from simtx.checker.scope import Scope
+from simtx.checker.protocols.layout import CRASH, ENDED, HALTED, MASK, REPEAT, REQUESTS, TIMEOUT, State
+from simtx.checker.protocols.local import RUNS, UNDER_WAY, FrozenMachine, Locals, LocalState, Reaction
+from simtx.checker.protocols.local_store import Output, Store, _collected
+from simtx.checker.protocols.program import Node, Play, RunningMachine
+from simtx.checker.protocols.protocol import ProtocolModel
+from simtx.checker.protocols.reactions import Action
+from simtx.checker.protocols.scope import Scope
 from simtx.protocols import Request, Strategy, Transact
 
 

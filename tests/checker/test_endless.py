@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import simtx
-from simtx.checker.properties import PROPERTIES
-from simtx.checker.quiescence import Termination
+from simtx.checker.explorer.quiescence import Termination
+from simtx.checker.protocols.properties import PROPERTIES
 from simtx.protocols.two_phase_participant import Participant
 
 from .mutants.catalogue import Commit2
@@ -37,6 +37,10 @@ def test_a_machine_that_answers_itself_and_counts_is_a_violation() -> None:
     assert "termination" in PROPERTIES
 
 
+def at_rest(state: Any) -> bool:
+    return bool(state[5])
+
+
 def test_a_way_to_the_end_that_is_not_the_first_is_found() -> None:
     """Beside a counter that goes on for ever, an end that random ways come to."""
 
@@ -47,8 +51,8 @@ def test_a_way_to_the_end_that_is_not_the_first_is_found() -> None:
             yield "rest", (number, 0, 0, 0, 0, 1 << 16)
 
     start = (0, 0, 0, 0, 0, 0)
-    assert Termination(successors)(start)
-    assert not Termination(lambda state: [("count", (state[0] + 1, 0, 0, 0, 0, 0))])(start)
+    assert Termination(successors, at_rest)(start)
+    assert not Termination(lambda state: [("count", (state[0] + 1, 0, 0, 0, 0, 0))], at_rest)(start)
 
 
 def test_the_search_for_an_end_keeps_the_limit_of_time() -> None:
@@ -59,5 +63,5 @@ def test_the_search_for_an_end_keeps_the_limit_of_time() -> None:
         looked.append(state)
         return [("count", (state[0] + 1, 0, 0, 0, 0, 0))]
 
-    assert Termination(successors, deadline=0.0)((0, 0, 0, 0, 0, 0))
+    assert Termination(successors, at_rest, deadline=0.0)((0, 0, 0, 0, 0, 0))
     assert not looked

@@ -18,11 +18,13 @@ import numpy
 import pytest
 
 from simtx.checker import Model, Step, explore
-from simtx.checker.partition import Partition
+from simtx.checker.explorer.partition import Partition
 from simtx.errors import ScenarioError
 
-explorer = importlib.import_module("simtx.checker.explore")  # the package's attribute of that name is the function
-parallel = importlib.import_module("simtx.checker.parallel")
+explorer = importlib.import_module(
+    "simtx.checker.explorer.explore"
+)  # the package's attribute of that name is the function
+parallel = importlib.import_module("simtx.checker.explorer.parallel")
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "explorer_two_phase.py"
 TWO_PHASE_STATES = {2: 56, 3: 288, 4: 1568, 5: 8832}  # as TLC counts them
@@ -540,7 +542,7 @@ def test_results_do_not_depend_on_the_hash_seed():
         f"""
         import importlib.util, sys
         from simtx.checker import explore
-        explorer = importlib.import_module("simtx.checker.explore")
+        explorer = importlib.import_module("simtx.checker.explorer.explore")
         explorer.FORK_AFTER_S = explorer.FORK_STATES = 0
         spec = importlib.util.spec_from_file_location("models", {str(Path(__file__))!r})
         models = importlib.util.module_from_spec(spec)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from simtx.checker.local import PAUSED, RUNS, Locals, Reaction
-from simtx.checker.local_store import Output, Store
+from simtx.checker.protocols.local import PAUSED, RUNS, Locals, Reaction
+from simtx.checker.protocols.local_store import Output, Store
 from simtx.protocols import (
     Answer,
     Append,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from simtx.checker import explore
-from simtx.checker.protocol import ProtocolModel
-from simtx.checker.scope import BUDGETS, Scope
-from simtx.checker.story import find
-from simtx.checker.verify import verify_scope
+from simtx.checker.protocols.protocol import ProtocolModel
+from simtx.checker.protocols.scope import BUDGETS, Scope
+from simtx.checker.protocols.story import find
+from simtx.checker.protocols.verify import verify_scope
 from simtx.protocols import Policies, Strategy
 from simtx.protocols.extras import extras
 from simtx.protocols.saga import Orchestrator

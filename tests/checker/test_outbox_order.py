@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from simtx.checker import verify
-from simtx.checker.local_store import Output, Store
+from simtx.checker.protocols.local_store import Output, Store
 from simtx.protocols import Branch, Execute, Message, Operation, Outbox, Prepare, ReadOutbox, Rollback, Transact
 from simtx.protocols.outbox import OutboxService
 from simtx.protocols.relay import Relay

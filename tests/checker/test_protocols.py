@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from simtx.checker import Verdict, verify
-from simtx.checker.properties import PROPERTIES
+from simtx.checker.protocols.properties import PROPERTIES
 from simtx.errors import ScenarioError
 from simtx.protocols import STRATEGIES, DualWrite, Outbox, Policies, Saga, TwoPhaseCommit
 from simtx.protocols.extras import extras

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from simtx.checker import explore, verify
-from simtx.checker.layout import ENDED
-from simtx.checker.local import PAUSED, Locals
-from simtx.checker.protocol import ProtocolModel
-from simtx.checker.scope import BUDGETS, Scope
+from simtx.checker.protocols.layout import ENDED
+from simtx.checker.protocols.local import PAUSED, Locals
+from simtx.checker.protocols.protocol import ProtocolModel
+from simtx.checker.protocols.scope import BUDGETS, Scope
 from simtx.protocols import DualWrite, Outbox, Saga, Strategy, TwoPhaseCommit
 from tests.cursor import CursorOutbox
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import simtx
-from simtx.checker.scope import BUDGETS, Scope, steps_of
-from simtx.checker.story import find
+from simtx.checker.protocols.scope import BUDGETS, Scope, steps_of
+from simtx.checker.protocols.story import find
 from simtx.errors import ScenarioError
 from simtx.protocols import Operation
 from simtx.protocols.saga import DONE, RUNNING, WAITING, Orchestrator

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import simtx.checker
 from simtx.checker import Story, verify
-from simtx.checker.scope import BUDGETS, Scope
-from simtx.checker.story import _constructor, find, replay
+from simtx.checker.protocols.scope import BUDGETS, Scope
+from simtx.checker.protocols.story import _constructor, find, replay
 from simtx.errors import ScenarioError
 from simtx.protocols import DualWrite, Policies
 from simtx.report.sequence import build
@@ -211,3 +213,10 @@ def test_a_smallest_scope_may_lose_the_second_step_of_a_service() -> None:
     assert story.steps[0] == "2 services, 3 steps; nothing is refused"
     small = story.shrink().scope
     assert (small.participants, small.revisit) == (2, False)
+
+
+def test_the_old_places_of_modules_work_for_one_release() -> None:
+    """Tests that an earlier version exported import them."""
+    old = {name: importlib.import_module(f"simtx.checker.{name}") for name in ("explore", "scope", "story", "verify")}
+    assert (old["scope"].Scope, old["story"].replay) == (Scope, replay)
+    assert (old["explore"].explore, old["verify"].verify) == (simtx.checker.explore, simtx.checker.verify)

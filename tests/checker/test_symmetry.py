@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from simtx.checker import explore, verify
-from simtx.checker.layout import State
-from simtx.checker.protocol import ProtocolModel
-from simtx.checker.scope import BUDGETS, Scope
-from simtx.checker.symmetry import NotAlikeError
-from simtx.checker.verify import verify_scope
+from simtx.checker.protocols.layout import State
+from simtx.checker.protocols.protocol import ProtocolModel
+from simtx.checker.protocols.scope import BUDGETS, Scope
+from simtx.checker.protocols.symmetry import NotAlikeError
+from simtx.checker.protocols.verify import verify_scope
 from simtx.protocols import Message, Outbox, Policies, Saga, Strategy, Suspect, TwoPhaseCommit
 from simtx.protocols.saga import DONE, UNDONE, UNKNOWN, Orchestrator
 from simtx.protocols.two_phase_coordinator import Coordinator

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import simtx
-from simtx.checker.scope import BUDGETS
+from simtx.checker.protocols.scope import BUDGETS
 from simtx.errors import ScenarioError
 from simtx.protocols import strategy as resolve
 from simtx.protocols.extras import extras

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from simtx.checker import Verdict, verify
-from simtx.checker.protocol import ProtocolModel
-from simtx.checker.scope import Scope
-from simtx.checker.verify import coverage, machines, uncovered, undeclared
+from simtx.checker.protocols.protocol import ProtocolModel
+from simtx.checker.protocols.scope import Scope
+from simtx.checker.protocols.verify import coverage, machines, uncovered, undeclared
 from simtx.protocols import DualWrite, Machine, Outbox, Policies, Saga, TwoPhaseCommit
 from simtx.protocols.saga import Orchestrator
 

@@ -8,7 +8,7 @@ import pytest
 
 from simtx.checker import explore as explorer_function
 from simtx.checker import verify
-from simtx.checker.interning import InternTable, NotShareableError, SharedInternLog
+from simtx.checker.explorer.interning import InternTable, NotShareableError, SharedInternLog
 from simtx.errors import ScenarioError
 from simtx.protocols import DualWrite, Outbox, Saga, TwoPhaseCommit
 from simtx.protocols.two_phase_coordinator import Coordinator

@@ -190,7 +190,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], probl
 
 INTERRUPT = """
 import os, signal
-from simtx.checker.protocol import ProtocolModel
+from simtx.checker.protocols.protocol import ProtocolModel
 successors, seen = ProtocolModel.successors, []
 def interrupting(self, state):
     seen.append(state)

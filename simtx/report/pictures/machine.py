@@ -19,7 +19,7 @@ from simtx.scenario.units import hint
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from simtx.checker.verify import Verdict
+    from simtx.checker.protocols.verify import Verdict
     from simtx.event_log.trace import Trace
     from simtx.metrics.run import Run
     from simtx.protocols import Machine, Strategy, Transition

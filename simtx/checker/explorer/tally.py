@@ -3,9 +3,9 @@
 from time import monotonic
 from typing import Generic
 
-from simtx.checker.engine import Compiled, Options
-from simtx.checker.exploration import ActionCount, Exploration, Progress, Violation, Witness
-from simtx.checker.model import Predicate, S
+from simtx.checker.explorer.engine import Compiled, Options
+from simtx.checker.explorer.exploration import ActionCount, Exploration, Progress, Violation, Witness
+from simtx.checker.explorer.model import Predicate, S
 from simtx.errors import ScenarioError
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import assert_never
 
-from simtx.checker.layout import REQUESTS, VARIANT_SHIFT, State
-from simtx.checker.local import PAUSED, Reaction
-from simtx.checker.model import Step
-from simtx.checker.protocol import ProtocolModel
-from simtx.checker.reactions import ORPHAN, PUBLICATION, Action
-from simtx.checker.scope import BUDGETS
-from simtx.checker.words import counted, describe, describe_event
+from simtx.checker.explorer.model import Step
+from simtx.checker.protocols.layout import REQUESTS, VARIANT_SHIFT, State
+from simtx.checker.protocols.local import PAUSED, Reaction
+from simtx.checker.protocols.protocol import ProtocolModel
+from simtx.checker.protocols.reactions import ORPHAN, PUBLICATION, Action
+from simtx.checker.protocols.scope import BUDGETS
+from simtx.checker.protocols.words import counted, describe, describe_event
 from simtx.event_log.entries import BranchEnded, Durability, Stuck, Worked
 from simtx.event_log.trace import Trace, TraceRecorder
 from simtx.protocols import (

@@ -1,4 +1,4 @@
-"""A worker process of a parallel search; `simtx.checker.parallel` tells how workers play together."""
+"""A worker process of a parallel search; `simtx.checker.explorer.parallel` tells how workers play together."""
 
 import gc
 import marshal
@@ -18,10 +18,10 @@ from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
-from simtx.checker.engine import ROOT, Compiled, Guard, Level, check, expand
-from simtx.checker.exploration import DEADLOCKS_KEPT
-from simtx.checker.model import Model, S
-from simtx.checker.partition import Ints, Partition
+from simtx.checker.explorer.engine import ROOT, Compiled, Guard, Level, check, expand
+from simtx.checker.explorer.exploration import DEADLOCKS_KEPT
+from simtx.checker.explorer.model import Model, S
+from simtx.checker.explorer.partition import Ints, Partition
 from simtx.errors import RunFailed, ScenarioError
 
 SEQUENCE_BITS = 24

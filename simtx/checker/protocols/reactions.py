@@ -6,11 +6,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from simtx.checker.interning import InternTable, SharedInternLog
-from simtx.checker.local import PAUSED, UNDER_WAY, Locals, Reaction
-from simtx.checker.local_store import Output
-from simtx.checker.properties import Observed
-from simtx.checker.scope import Scope
+from simtx.checker.explorer.interning import InternTable, SharedInternLog
+from simtx.checker.protocols.local import PAUSED, UNDER_WAY, Locals, Reaction
+from simtx.checker.protocols.local_store import Output
+from simtx.checker.protocols.properties import Observed
+from simtx.checker.protocols.scope import Scope
 from simtx.errors import ScenarioError
 from simtx.protocols import Done, Message, Strategy, Timer
 from simtx.protocols.names import DAEMON

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from simtx.checker.layout import REQUESTS, VARIANT_SHIFT, WAIT_SHIFT
-from simtx.checker.renaming import Index, Renaming
+from simtx.checker.protocols.layout import REQUESTS, VARIANT_SHIFT, WAIT_SHIFT
+from simtx.checker.protocols.renaming import Index, Renaming
 from simtx.protocols import Plan
 
 if TYPE_CHECKING:
-    from simtx.checker.steps import Steps
+    from simtx.checker.protocols.steps import Steps
 
 Places: TypeAlias = tuple[int, ...]
 Parts: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], int, int]

@@ -1,6 +1,6 @@
 """One node in the checker, thawed, and how it plays the programs of its machines.
 
-The semantics are those of `simtx.protocols.contract`; the store's part of them is in `simtx.checker.local_store`.
+The semantics are those of `simtx.protocols.contract`; the store's part of them is in `simtx.checker.protocols.local_store`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
-from simtx.checker.local_store import Output, Store
+from simtx.checker.protocols.local_store import Output, Store
 from simtx.errors import ProtocolViolation
 from simtx.protocols import (
     Acknowledge,

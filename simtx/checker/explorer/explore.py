@@ -14,10 +14,10 @@ from time import process_time
 from typing import Any
 
 from simtx.arguments import named
-from simtx.checker.engine import ROOT, Compiled, Guard, Level, Options, check, expand, interruptible, lineage
-from simtx.checker.exploration import DEADLOCKS_KEPT, Exploration, Progress
-from simtx.checker.model import Model, S
-from simtx.checker.tally import Tally
+from simtx.checker.explorer.engine import ROOT, Compiled, Guard, Level, Options, check, expand, interruptible, lineage
+from simtx.checker.explorer.exploration import DEADLOCKS_KEPT, Exploration, Progress
+from simtx.checker.explorer.model import Model, S
+from simtx.checker.explorer.tally import Tally
 from simtx.errors import ScenarioError
 from simtx.progress import progress_bar
 
@@ -109,7 +109,7 @@ def _search(ledger: Tally[S]) -> None:
             expected_s = state_s * len(level.states)
             large = len(level.states) > max(FORK_STATES if expected_s < 10 * FORK_AFTER_S else 0, options.workers)
             if options.workers > 1 and large and expected_s >= FORK_AFTER_S:
-                from simtx.checker.parallel import search
+                from simtx.checker.explorer.parallel import search
 
                 search(ledger, parents, list(level.states), guard)
                 break

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, Final
 
-from simtx.checker import broker as brokers
-from simtx.checker.interning import SharedInternLog
-from simtx.checker.layout import (
+from simtx.checker.explorer.interning import SharedInternLog
+from simtx.checker.protocols import broker as brokers
+from simtx.checker.protocols.layout import (
     CRASH,
     DUPLICATE,
     ENDED,
@@ -34,9 +34,19 @@ from simtx.checker.layout import (
     WAIT_SHIFT,
     State,
 )
-from simtx.checker.local_store import Output
-from simtx.checker.reactions import COPY, DONE, MESSAGE, ORPHAN, PUBLICATION, Action, GlobalReaction, Item, Reactions
-from simtx.checker.scope import BUDGETS, Scope
+from simtx.checker.protocols.local_store import Output
+from simtx.checker.protocols.reactions import (
+    COPY,
+    DONE,
+    MESSAGE,
+    ORPHAN,
+    PUBLICATION,
+    Action,
+    GlobalReaction,
+    Item,
+    Reactions,
+)
+from simtx.checker.protocols.scope import BUDGETS, Scope
 from simtx.protocols import Delivery, Done, Message, Plan, Request, Strategy
 
 #: What an operator may ask for.

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any, NamedTuple
 
-from simtx.checker.model import Step
-from simtx.metrics.banner import banner
+from simtx.banner import banner
+from simtx.checker.explorer.model import Step
 
 DEADLOCKS_KEPT = 10
 """How many deadlocks are kept with their paths; all are counted."""

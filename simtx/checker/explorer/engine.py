@@ -20,8 +20,8 @@ from time import monotonic
 from typing import Any, Generic, cast
 
 from simtx.arguments import flag, require
-from simtx.checker.exploration import Progress
-from simtx.checker.model import Model, Predicate, S, Successors
+from simtx.checker.explorer.exploration import Progress
+from simtx.checker.explorer.model import Model, Predicate, S, Successors
 from simtx.errors import ScenarioError
 
 ROOT = object()

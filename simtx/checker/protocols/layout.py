@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from simtx.checker.broker import Broker
-from simtx.checker.scope import BUDGETS
+from simtx.checker.protocols.broker import Broker
+from simtx.checker.protocols.scope import BUDGETS
 
 State: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], Broker, int, int, int]
 
@@ -25,4 +25,5 @@ REQUESTS: Final = 255
 VARIANT_SHIFT: Final = 8
 ENDED: Final = 1 << 16
 HALTED: Final = 1 << 17  # a machine raised: nothing is explored behind that
+OVER: Final = ENDED | HALTED
 WAIT_SHIFT: Final = 18

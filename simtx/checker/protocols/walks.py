@@ -13,14 +13,13 @@ from random import Random
 from time import monotonic
 from typing import Any, Final
 
-from simtx.checker.exploration import Exploration
-from simtx.checker.layout import ENDED, HALTED, State
-from simtx.checker.model import Step
-from simtx.checker.protocol import ProtocolModel
-from simtx.checker.quiescence import Termination
-from simtx.checker.reactions import Action
-from simtx.checker.scope import BUDGETS
-from simtx.checker.story import Story
+from simtx.checker.explorer.exploration import Exploration
+from simtx.checker.explorer.model import Step
+from simtx.checker.protocols.layout import ENDED, HALTED, State
+from simtx.checker.protocols.protocol import ProtocolModel
+from simtx.checker.protocols.reactions import Action
+from simtx.checker.protocols.scope import BUDGETS
+from simtx.checker.protocols.story import Story
 from simtx.protocols import Strategy
 
 LONGEST: Final = 1_000
@@ -54,7 +53,7 @@ class Walks:
         self._events: dict[int, tuple[Any, str]] = {}  # by identity, since events are deep; the values keep them alive
         self._always = model.judge.always()
         self._at_rest = model.judge.at_rest()
-        self._ends = Termination(model.successors)
+        self._ends = model.termination()
 
     def walk(self, seed: int, strategy: Strategy) -> None:
         """Take one walk, and note what it violates."""

@@ -11,15 +11,15 @@ from time import monotonic
 from typing import Any, Final
 
 from simtx.arguments import named
-from simtx.checker.exploration import Exploration, Progress
-from simtx.checker.explore import explore
-from simtx.checker.properties import ALWAYS, AT_REST
-from simtx.checker.protocol import ProtocolModel
-from simtx.checker.scope import Isolation, Scope, steps_of
-from simtx.checker.story import Story
-from simtx.checker.walks import walked
+from simtx.banner import banner, marked
+from simtx.checker.explorer.exploration import Exploration, Progress
+from simtx.checker.explorer.explore import explore
+from simtx.checker.protocols.properties import ALWAYS, AT_REST
+from simtx.checker.protocols.protocol import ProtocolModel
+from simtx.checker.protocols.scope import Isolation, Scope, steps_of
+from simtx.checker.protocols.story import Story
+from simtx.checker.protocols.walks import walked
 from simtx.errors import ScenarioError
-from simtx.metrics.banner import banner, marked
 from simtx.protocols import Machine, Strategy
 from simtx.protocols import strategy as strategy_of
 from simtx.protocols.extras import extras
@@ -266,7 +266,7 @@ def verify(
             pivot and its readers, in place of `participants`, `parallel`, `pivot`, `revisit` and `reads`. Keys, amounts and chances are the
             checker's own: every step that may be refused is, in one plan or another.
         symmetry: Explore once what differs only in who of several participants that are alike is who. The verdict says who is;
-            `simtx.checker.symmetry` says how that is made sure. Stories are still real runs.
+            `simtx.checker.protocols.symmetry` says how that is made sure. Stories are still real runs.
         workers: Processes that search, where the search is large enough to share; needs fork (Linux, macOS), and machines and
             messages that survive pickling. Counts and verdict are the same with any number; which of several equally short
             stories is told may differ.

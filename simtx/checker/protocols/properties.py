@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from simtx.checker.broker import is_empty
-from simtx.checker.layout import CRASH, ENDED, MASK
-from simtx.checker.local import Locals
-from simtx.checker.local_store import Output
-from simtx.checker.scope import BUDGETS, Scope
+from simtx.checker.protocols.broker import is_empty
+from simtx.checker.protocols.layout import CRASH, ENDED, MASK
+from simtx.checker.protocols.local import Locals
+from simtx.checker.protocols.local_store import Output
+from simtx.checker.protocols.scope import BUDGETS, Scope
 from simtx.protocols import Message, Plan
 from simtx.protocols.extras import extras
 
@@ -405,7 +405,7 @@ class Judge:
         return all((tx, index) in done for index in self._writing)
 
     def always(self) -> dict[str, Callable[[Any], bool]]:
-        """Predicates of every state; `termination` takes more than the state, see `simtx.checker.quiescence`."""
+        """Predicates of every state; `termination` takes more than the state, see `simtx.checker.explorer.quiescence`."""
         return self._of(name for name in ALWAYS if name != "termination")
 
     def at_rest(self) -> dict[str, Callable[[Any], bool]]:

@@ -1,8 +1,8 @@
 """Quiescence: whether every run can still come to rest. The properties at rest say nothing about one that goes on for ever.
 
 Two machines that answer each other without waiting, or a relay that changes with every poll, keep a state from ever being one in which
-nothing more can happen. Such a trap is a part of the graph without a way to an end. While faults are in the budget it is not looked for:
-the same trap is there, in a smaller scope, when they are spent.
+nothing more can happen. Such a trap is a part of the graph without a way to an end. It is liveness, without a notion of fairness: an end must
+stay possible.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from random import Random
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Generic
 
-from simtx.checker.layout import ENDED, HALTED, State
+from simtx.checker.explorer.model import Predicate, S
 from simtx.errors import ScenarioError
 
 _LONG: Final = 1_000
@@ -23,7 +23,7 @@ _WALKS: Final = 3
 """Random walks where there are more."""
 
 
-class Termination:
+class Termination(Generic[S]):
     """The property `termination`, as a predicate of states.
 
     Mostly the first thing that can happen, and then the first again, leads to an end, in a few steps, or to a state that is known to have
@@ -36,19 +36,27 @@ class Termination:
 
     Args:
         successors: Everything that can happen in a state.
+        ended: Whether a state is an end.
+        excused: Whether a state is not asked for a way to an end.
         deadline: When to give up looking, by the monotonic clock: the search that asks is over then, too, and is not complete.
     """
 
     def __init__(
-        self, successors: Callable[[State], Iterable[tuple[Any, State]]], deadline: float | None = None
+        self,
+        successors: Callable[[S], Iterable[tuple[Any, S]]],
+        ended: Predicate[S],
+        excused: Predicate[S] | None = None,
+        deadline: float | None = None,
     ) -> None:
         self._successors = successors
+        self._ended = ended
+        self._excused = excused
         self._deadline = deadline
         self._ending: set[int] = set()
 
-    def __call__(self, state: State) -> bool:
-        """Whether there is a way to an end, or faults are left in the budget."""
-        if state[4]:
+    def __call__(self, state: S) -> bool:
+        """Whether there is a way to an end, or the state is excused."""
+        if self._excused is not None and self._excused(state):
             return True
         try:
             return self._ends(state)
@@ -58,11 +66,11 @@ class Termination:
     def _late(self) -> bool:
         return self._deadline is not None and monotonic() >= self._deadline
 
-    def _ends(self, state: State) -> bool:
+    def _ends(self, state: S) -> bool:
         ending = self._ending
         way: dict[int, None] = {}
         here = state
-        while not here[5] & (ENDED | HALTED):
+        while not self._ended(here):
             key = hash(here)
             if key in ending:
                 break
@@ -78,7 +86,7 @@ class Termination:
         ending.update(way)
         return True
 
-    def _has_end(self, state: State) -> bool:
+    def _has_end(self, state: S) -> bool:
         """Whether any way leads to an end, by a search of all; if they are too many, by some of them."""
         seen = {state}
         ahead = [state]
@@ -86,20 +94,20 @@ class Termination:
             if self._late():
                 return True
             for _, after in self._successors(ahead.pop()):
-                if after[5] & (ENDED | HALTED):
+                if self._ended(after):
                     return True
                 if after not in seen:
                     seen.add(after)
                     ahead.append(after)
         return bool(ahead) and self._comes_to_an_end(state)
 
-    def _comes_to_an_end(self, state: State) -> bool:
+    def _comes_to_an_end(self, state: S) -> bool:
         """Whether one of some random ways leads to an end; always the same ones."""
         chance = Random(0)  # noqa: S311 - nothing secret
         for _ in range(_WALKS):
             here = state
             for _ in range(_LONG):
-                if here[5] & (ENDED | HALTED) or hash(here) in self._ending or self._late():
+                if self._ended(here) or hash(here) in self._ending or self._late():
                     return True
                 here = chance.choice([after for _, after in self._successors(here)])
         return False

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from simtx.checker.admission import admit
-from simtx.checker.exchange import marked
-from simtx.checker.interning import SharedInternLog
-from simtx.checker.layout import ENDED, MASK, State
-from simtx.checker.local import Reaction
-from simtx.checker.model import Model
-from simtx.checker.properties import Judge
-from simtx.checker.quiescence import Termination
-from simtx.checker.reactions import DONE, Action, GlobalReaction
-from simtx.checker.scope import BUDGETS, Scope
-from simtx.checker.steps import Steps
-from simtx.checker.symmetry import Symmetry
-from simtx.checker.words import describe_event
+from simtx.checker.explorer.interning import SharedInternLog
+from simtx.checker.explorer.model import Model
+from simtx.checker.explorer.quiescence import Termination
+from simtx.checker.protocols.admission import admit
+from simtx.checker.protocols.exchange import marked
+from simtx.checker.protocols.layout import ENDED, MASK, OVER, State
+from simtx.checker.protocols.local import Reaction
+from simtx.checker.protocols.properties import Judge
+from simtx.checker.protocols.reactions import DONE, Action, GlobalReaction
+from simtx.checker.protocols.scope import BUDGETS, Scope
+from simtx.checker.protocols.steps import Steps
+from simtx.checker.protocols.symmetry import Symmetry
+from simtx.checker.protocols.words import describe_event
 from simtx.protocols import Machine, Policies, Strategy
 from simtx.protocols.extras import configured
 
@@ -86,7 +86,16 @@ class ProtocolModel(Steps):
 
     def always(self) -> dict[str, Callable[[State], bool]]:
         """Predicates of every state."""
-        return {**self.judge.always(), "termination": Termination(self.successors, self._deadline)}
+        return {**self.judge.always(), "termination": self.termination()}
+
+    def termination(self) -> Termination[State]:
+        """The property that every run can still come to rest.
+
+        While faults are in the budget nobody looks: the same trap is there, in a smaller scope, when they are spent.
+        """
+        return Termination(
+            self.successors, lambda state: bool(state[5] & OVER), lambda state: bool(state[4]), self._deadline
+        )
 
     def model(self, only: str | None = None) -> Model[State]:
         """The model for `explore`.

@@ -25,12 +25,12 @@ from typing import Any, Generic
 
 import numpy as np
 
-from simtx.checker.engine import Guard
-from simtx.checker.exploration import DEADLOCKS_KEPT
-from simtx.checker.model import Model, S
-from simtx.checker.partition import Ints, Partition, choose
-from simtx.checker.tally import Tally
-from simtx.checker.worker import COUNTER, SEQUENCE_BITS, Batch, Findings, Hit, Worker, pack, serve
+from simtx.checker.explorer.engine import Guard
+from simtx.checker.explorer.exploration import DEADLOCKS_KEPT
+from simtx.checker.explorer.model import Model, S
+from simtx.checker.explorer.partition import Ints, Partition, choose
+from simtx.checker.explorer.tally import Tally
+from simtx.checker.explorer.worker import COUNTER, SEQUENCE_BITS, Batch, Findings, Hit, Worker, pack, serve
 
 _LEND_SHARE = 0.2  # of the mean load; to lend less costs more than to wait: what a lent state leads to is sent back
 _LEND_MIN = 32

@@ -22,16 +22,16 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import pairwise, permutations, product
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.checker.exchange import Exchange, Memo, Parts, Places, nodes_by_step, swap
-from simtx.checker.interning import InternTable
-from simtx.checker.layout import CRASH, MASK, REQUESTS, VARIANT_SHIFT, WAIT_SHIFT, State
-from simtx.checker.local import PAUSED, Reaction
-from simtx.checker.renaming import Renaming
-from simtx.checker.words import describe_event
+from simtx.checker.explorer.interning import InternTable
+from simtx.checker.protocols.exchange import Exchange, Memo, Parts, Places, nodes_by_step, swap
+from simtx.checker.protocols.layout import CRASH, MASK, REQUESTS, VARIANT_SHIFT, WAIT_SHIFT, State
+from simtx.checker.protocols.local import PAUSED, Reaction
+from simtx.checker.protocols.renaming import Renaming
+from simtx.checker.protocols.words import describe_event
 from simtx.errors import ScenarioError
 
 if TYPE_CHECKING:
-    from simtx.checker.steps import Steps
+    from simtx.checker.protocols.steps import Steps
 
 #: Representatives that are remembered: a state is reached some five times, mostly soon after the first.
 _KEPT: Final = 100_000
@@ -54,7 +54,7 @@ class Symmetry:
     """Which participants of a model are alike, and which state represents all that are the same up to their exchange.
 
     Args:
-        model: The model; its plans are `simtx.checker.exchange.marked`.
+        model: The model; its plans are `simtx.checker.protocols.exchange.marked`.
 
     Attributes:
         names: For each participant, its name, the name of its step, and the keys that only this step changes.

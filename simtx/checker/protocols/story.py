@@ -12,13 +12,13 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from simtx.checker import narrate
-from simtx.checker.explore import explore
-from simtx.checker.layout import State
-from simtx.checker.model import Step
-from simtx.checker.properties import PROPERTIES
-from simtx.checker.protocol import ProtocolModel
-from simtx.checker.scope import BUDGETS, Scope
+from simtx.checker.explorer.explore import explore
+from simtx.checker.explorer.model import Step
+from simtx.checker.protocols import narrate
+from simtx.checker.protocols.layout import State
+from simtx.checker.protocols.properties import PROPERTIES
+from simtx.checker.protocols.protocol import ProtocolModel
+from simtx.checker.protocols.scope import BUDGETS, Scope
 from simtx.errors import ScenarioError
 from simtx.event_log.trace import Trace
 from simtx.protocols import Strategy
@@ -145,7 +145,7 @@ class Story:
         imports = "".join(f"import {module}\n" for module in modules)
         source = (
             f'"""A run of {self.strategy.name} that violated the property \'{self.name}\'; found by simtx.verify."""\n\n'
-            f"{imports}from simtx.checker.scope import Scope\nfrom simtx.checker.story import replay\n\n"
+            f"{imports}from simtx.checker import Scope, replay\n\n"
             f"STEPS = (\n{steps})\n\n\n"
             f"def test_{test}() -> None:\n"
             f'    """{PROPERTIES.get(self.name, self.name).capitalize()}."""\n'

@@ -20,10 +20,10 @@ import traceback
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from simtx.checker.admission import UnfitStateError, check_fields
-from simtx.checker.interning import InternTable, NotShareableError, SharedInternLog
-from simtx.checker.local_store import Output, Store
-from simtx.checker.program import EffectPlayer, Node, Play, RunningMachine
+from simtx.checker.explorer.interning import InternTable, NotShareableError, SharedInternLog
+from simtx.checker.protocols.admission import UnfitStateError, check_fields
+from simtx.checker.protocols.local_store import Output, Store
+from simtx.checker.protocols.program import EffectPlayer, Node, Play, RunningMachine
 from simtx.errors import ProtocolViolation, SimtxError
 from simtx.protocols import Effect, Machine, Strategy
 from simtx.protocols.names import DAEMON

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from simtx.checker.program import Node
+from simtx.checker.protocols.program import Node
 from simtx.protocols import Machine, Step
 
 
@@ -20,7 +20,7 @@ class Renaming:
     """Participants take each other's places, in names of services and steps and in indexes of steps.
 
     A value is brought into a normal form on the way: in lists and tuples, the names, indexes and steps of participants that are alike
-    are sorted among their places. What depends on their order is thereby lost, deliberately; `simtx.checker.symmetry` checks that
+    are sorted among their places. What depends on their order is thereby lost, deliberately; `simtx.checker.protocols.symmetry` checks that
     nothing does. What a machine keeps by step (`Machine.by_step`) is not sorted: each entry goes where its step goes. Where
     such a field holds the index of one step, that of the first of its class stands for all, so that which of them it was is lost, too.
 
