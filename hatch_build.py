@@ -15,7 +15,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class EngineHook(BuildHookInterface):
-    """Compiles ``simtx/engine/loop.c``."""
+    """Compiles ``simtx/engine/loop/loop.c``."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and say in one line if that is not possible."""

@@ -1,4 +1,4 @@
-"""The structures that Python and C share, in the order of their fields in ``loop.c``; sizes are compared when a library is bound."""
+"""The structures that Python and C share, in the order of their fields in ``loop/layout.h``; sizes are compared when a library is bound."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-SOURCE: Final = Path(__file__).with_name("loop.c")
+SOURCE: Final = Path(__file__).with_name("loop") / "loop.c"
 SHIPPED: Final = Path(__file__).with_name("_loop.so")
 FLAGS: Final = ("-std=c11", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off")
 HOW: Final = "install a C compiler (gcc or clang, or `pip install ziglang`)"
@@ -34,7 +34,8 @@ class Unavailable(Exception):
 
 def source_hash() -> str:
     """Names the source and how it is compiled."""
-    text = SOURCE.read_bytes() + " ".join(FLAGS).encode() + platform.machine().encode() + sys.platform.encode()
+    parts = [part.read_bytes() for part in sorted(SOURCE.parent.iterdir()) if part.suffix in (".c", ".h")]
+    text = b"\0".join([*parts, " ".join(FLAGS).encode(), platform.machine().encode(), sys.platform.encode()])
     return hashlib.blake2b(text, digest_size=10).hexdigest()
 
 

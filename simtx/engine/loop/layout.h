@@ -1,0 +1,380 @@
+/*
+ * Everything that the loop knows, as data: constants, what lives for a while, the world, and the engine that holds all of it.
+ *
+ * Python shares `Head`, `Link`, `Template`, `Transaction`, `Gauge`, `Figures` and `Calls` (simtx/engine/layout.py, in the same order).
+ */
+
+#define EXPORT __attribute__((visibility("default")))
+
+enum { TIMERS = 8, STEPS = 64, SHAPES = 256, STREAMS = 1024, NODES = 32, QUANTITIES = 16, OUTGOING = 4 };
+enum { CLIENT = NODES - 1, BROKER = NODES - 2 }; /* as ends of links */
+/* Ids of deliveries that a machine may hold at once; what it works on has one more, that of its event. */
+enum { IDS = 8, NEW_ID = IDS };
+/* Kinds of tokens that are no machine's timers; timers of a relay. */
+enum { PUBLISH_TIMEOUT = -1, REDELIVERY = -2, POLL = 0, BACKOFF = 1 };
+
+/* Why `run` returns. */
+enum { STOPPED = 0, PYTHON = 1, FAILED = 2, LOOK = 3 };
+enum { LOOK_EVERY = 1 << 16 }; /* events after which Python may look at signals */
+
+enum { NO_MEMORY = 13 }; /* the `error` that is the user's to mend */
+
+/* Priorities. */
+enum { URGENT = 0, NORMAL = 1 };
+
+/* What happens at an entry of the heap. */
+enum {
+  STOP, MESSAGE, FLUSHED, BATCH, SERVED, GIVE_UP, LANE, RING, ARRIVE, AT_THE_NODE, ASK_AGAIN, SILENCE, NO_ANSWER, ANSWER_ARRIVES, LOSE_PATIENCE, LEAVE,
+  AT_THE_BROKER, STORE, CONFIRM, DELIVER, ACKNOWLEDGED, WAKE
+};
+/* Beside MESSAGE, SERVED, RING, AT_THE_NODE, LEAVE, CONFIRM and DELIVER, what may wait until a pause is over. */
+enum { RESUME = 64, TELL };
+
+/* Effects. */
+enum {
+  DO_SEND, DO_APPEND, DO_SET_TIMER, DO_CANCEL_TIMER, DO_WORK, DO_FORGET, DO_COMMIT, DO_ROLLBACK, DO_ANSWER, DO_DECIDED, DO_SUSPECT, DO_ALERT, DO_PUBLISH,
+  DO_ACKNOWLEDGE
+};
+
+/* Phases of an actor, and what a local transaction is. */
+enum { IDLE, BUSY, SUBMITTING, WAITING };
+enum { TRANSACT, EXECUTE, PREPARE };
+enum { ADD, SET, READ, REFUSE };
+enum { DONE, REFUSED, DUPLICATE, FAILURE };
+enum { UNDECIDED, COMMITTED, ABORTED };
+enum { PARALLEL, SERIAL, GROUP };
+enum { HARDENED, DURABLE, FINALISED };
+enum { OUT_OPEN, OUT_COMMITTED, OUT_ABORTED, OUT_COMPENSATED, OUT_STUCK, OUT_IN_FLIGHT, OUT_INCOMPLETE, OUT_LOST };
+enum { BY_TIMEOUT, BY_DETECTION, BY_AGE };
+
+static const double TOLERANCE = 1e-9;
+static const int64_t LATE = (int64_t)1 << 32;
+
+typedef struct Engine Engine;
+typedef struct Actor Actor;
+typedef struct Work Work;
+
+typedef struct { double time; uint64_t key; void *thing; int64_t number; } Entry; /* key: priority, order of scheduling, kind */
+typedef struct { int32_t op, a, b, c; } Effect;
+typedef struct { int32_t state, start, end, ids; int64_t taken; int32_t id[IDS]; } Transition; /* ids: how many are held then; id: where each comes from */
+
+/* --- random numbers: simtx.workload.by_transaction ------------------------------------------------------------------------------------------ */
+
+enum { FRONT = 3, NEIGHBOURS = 8, SUCCESSIVE = 5, WINDOWS = 32, RESTS = 64 };
+
+typedef struct { int64_t tag; int32_t k; double *numbers; } Front;
+typedef struct { int64_t tx, place; double *numbers; } Rest;
+typedef struct {
+  int constant; double value; Front *front; Rest *rest;
+  int32_t cells, own, exact; /* cells: 0, unless it follows the common factor: simtx.simulator.common_mode */
+  double share, rest_share, *quantile, *threshold;
+} Stream;
+typedef struct Counts { int64_t tx, base; int32_t at; struct Counts *next; int32_t taken[STREAMS]; } Counts;
+
+/* --- what is counted: simtx.metrics.ledger, stations ------------------------------------------------------------------------------------------ */
+
+typedef struct {
+  double arrival, last_activity, answered, decided, first_effect, last_effect, lock_wait, lock_hold, in_doubt;
+  double residuals_unused;
+  Counts *counts;
+  int32_t messages, broker_messages, forced, lazy, retries, prepared, done, actors, duplicates, missing;
+  uint32_t durable;   /* nodes that hold records of it */
+  uint32_t forgotten; /* nodes that have crashed since they had begun it, and hold none */
+  uint8_t decision, answer, outcome, partial, refused, stuck, open, light, young, closed, measured, shape, asking, served, watch, resting;
+} Transaction;
+
+typedef struct { double last, net, gross, net_integral, gross_integral, violated, peak; } Gauge;
+typedef struct { int64_t arrivals, departures, present; double stayed, entries, exits; } Station;
+
+/* --- the world ------------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct Key {
+  char *name;
+  int32_t own_before, own_next, wait_before, wait_next; /* of its node's rows that are locked, or waited for, in the order in which that began */
+  int32_t node, weights;
+  double value, replica, first, expected, late; /* late: what was changed of it for transactions that were closed */
+  double *weight; /* `weights` times one factor for each conserved quantity */
+  uint8_t has_value, has_expected;
+  Work *owner, *head, *tail; /* who waits for it, in order */
+} Key;
+
+typedef struct { int32_t kind, key, amount; int32_t has_low, has_high; double low, high; } Operation;
+
+/* A local transaction as a machine asks for it: the same for all business transactions. */
+typedef struct {
+  int32_t type, node, key, undoes, undone_if, accepted, refused, has_refused, compensation;
+  int32_t operations, count, steps, step[STEPS], record;
+  int32_t accepted_rows, refused_rows, accepted_row[OUTGOING], refused_row[OUTGOING]; /* messages for the outbox */
+  int32_t on_done, on_refused, on_failed, on_duplicate[64];
+} Template;
+
+typedef struct Flush {
+  int32_t what, node, epoch, forced_rollback, record;
+  double start, in_doubt;
+  int64_t tx;
+  Actor *actor;
+  uint32_t gen;
+  Work *work;
+  struct Flush *next;
+} Flush;
+
+struct Work {
+  Actor *actor;
+  uint32_t gen;
+  int32_t template, node, refs, epoch, status, forced, row, tombstone, no_operations, ended;
+  int64_t tx;
+  uint64_t steps;
+  double since, demand, locked_from, wait_since, prepared_since;
+  Work *prior, *later; /* prepared branches, in order */
+  Work *next, *queued; /* in the pool's queue, in the queue of a lock */
+  int32_t waits_for;
+  int64_t number; /* of its first outbox row; -1: it is numbered when it commits */
+  uint32_t seen, scanned;
+  int32_t changes, keys;
+  int32_t *changed, *locked;
+  double *values;
+};
+
+typedef struct Token { void *owner; int32_t kind; double due, seen; struct Token *next; } Token;
+typedef struct Lane { double delay; Token *head, *tail; int armed; } Lane;
+typedef struct Mail { int32_t event; int64_t id; struct Mail *next; } Mail;
+
+struct Actor {
+  int64_t tx;
+  int32_t node, state, pc, end, done, timers;
+  uint32_t gen;
+  uint8_t phase, alive, is_relay, lazy;
+  int64_t id[IDS], was[IDS + 1]; /* ids of deliveries that it holds; those before its event, and the event's */
+  Mail *head, *tail;
+  Token *timer[TIMERS];
+  Work *work;
+  Actor *next;
+};
+
+/* A record in a log: which one, and since when it may be in memory only, if it is lazy. */
+typedef struct Record { int32_t what, lazy; double since; struct Record *next; } Record;
+/* Records that are garbage, unless a crash loses the word of it; lazy rollbacks, which a crash may undo. */
+typedef struct Ending { int64_t tx; double since; Record *records; struct Ending *next; } Ending;
+typedef struct Rolled { double since; Work *branch; struct Rolled *next; } Rolled;
+
+/* What a node has of a transaction. */
+typedef struct Place {
+  int64_t tx;
+  int32_t node;
+  Actor *actor;
+  Work *prepared, *open;
+  struct Record *records, *last_record; /* what its log holds of the transaction */
+  struct Row *flying; /* the relay: the row on its way, and those behind it */
+  struct Parcel *head, *tail; /* the broker: what waits for this consumer, in order */
+} Place;
+
+/* A row of an outbox that is visible and not marked. */
+typedef struct Row { int64_t number, tx; int32_t event; uint8_t known; double marked; struct Row *before, *next, *behind; } Row;
+
+/* The relay of a node, which is simtx.protocols.relay.Relay: the one machine that is written here once more, because its states have no end. */
+typedef struct Held { int64_t tx; struct Held *next; } Held;
+typedef struct {
+  Actor *actor;
+  double interval;
+  int32_t batch, alert_after, known, rounds, bounds;
+  uint8_t backing_off, more;
+  double bound[66];
+  Held *held, *last;
+} Relay;
+
+typedef struct Publication {
+  Actor *actor;
+  uint32_t gen;
+  int32_t node, event, on_done, on_failed, refs, open, epoch;
+  int64_t tx;
+  Token *timeout;
+  struct Publication *next;
+} Publication;
+
+typedef struct Parcel {
+  int64_t id, tx, lane; /* lane: in which order lanes were begun */
+  int32_t event, node, sent;
+  double stored;
+  Token *timer;
+  struct Parcel *next, *behind; /* in its bucket; in its lane */
+} Parcel;
+
+typedef struct Seen { int64_t tx; int32_t event, kept; double since; struct Seen *next, *behind; } Seen;
+
+/* A change on its way to a read replica: simtx.simulator.replica. */
+typedef struct Shipped { double visible, value; int32_t key; struct Shipped *next; } Shipped;
+
+/* What came in while a node was paused. */
+typedef struct Waiting { int32_t kind, event; uint32_t gen; int64_t tx, number; void *thing; struct Waiting *next; } Waiting;
+
+/* simtx.protocols.breaker: what a caller thinks of another node. */
+enum { SHUT, OPEN, HALF_OPEN }; /* SHUT: calls go through */
+typedef struct { int32_t state, failures; double since; } Breaker;
+
+typedef struct {
+  int32_t workers, free, limit, epoch, waiting_count; double since, busy_time, factor, work;
+  Work *head, *tail;
+  Station waiting, served;
+} Pool;
+
+typedef struct {
+  int32_t stream, flush, instant, busy, stalled, epoch; double busy_time, durable_until; int64_t flushes;
+  Flush *head, *tail;
+} Disk;
+
+typedef struct {
+  int32_t initial, jitter, has_store, serializable, prepared, open, owners; uint32_t generation;
+  double lock_timeout, retention, rotate_at, locks_held, timer_factor;
+  int64_t locks_taken, lock_queue;
+  Pool pool;
+  Disk disk;
+  Station lock_waits;
+  int32_t link[NODES + 1];
+  int32_t at_commit, rows, held, up, paused, outage, own_first, own_last, wait_first, wait_last;
+  double lazy_flush;
+  Work *first_prepared, *last_prepared;
+  Ending *first_ending, *last_ending;
+  Rolled *first_rolled, *last_rolled;
+  Row *first_mark, *last_mark;
+  int64_t next_row;
+  Row *first_row, *last_row;
+  Relay relay;
+  Breaker breaker[NODES]; /* by the other node */
+  int32_t lag; /* stream of the delay of its read replica; 0: it has none */
+  Shipped *first_shipped, *last_shipped;
+  int64_t replica_reads, stale_reads;
+  Waiting *first_waiting, *last_waiting; /* for the end of a pause */
+  Work *first_stalled, *last_stalled; /* for the end of an outage of the store */
+} Node;
+
+typedef struct {
+  int32_t draw, plain, reorders, duplicates, loses, blocked;
+  double reorder, duplication, loss; /* chances to be spared */
+  int32_t reorder_stream, duplication_stream, loss_stream, delay_stream, copy_latency_stream, copy_delay_stream;
+} Link;
+
+typedef struct Call { int64_t tx; int32_t attempt, entry, asked_at; struct Call *next; } Call;
+
+/* A page of plans: 1,024 transactions. */
+enum { PAGE = 1024 };
+typedef struct { double *amounts; int32_t *keys; uint8_t *shapes; } Page;
+
+typedef struct {
+  int32_t (*learn)(int32_t state, int32_t event);
+  int32_t (*duplicate)(int32_t template, int32_t value);
+  int32_t (*fill)(int32_t stream, int64_t major, int64_t minor, int32_t size, double *numbers);
+  int32_t (*plan)(int64_t page);
+  int32_t (*arrivals)(double *times, int32_t count);
+  int32_t (*ended)(void);
+  int32_t (*link)(int32_t source, int32_t destination);
+  int32_t (*delivery)(int32_t message, int32_t id);
+  int32_t (*recover)(int32_t node, int32_t count, const int32_t *records);
+  int32_t (*replay)(int64_t tx, int32_t transition, int32_t state, int32_t event);
+} Calls;
+
+/* What Python reads and writes between two events: the first part of an engine. */
+typedef struct {
+  double now, python_time, partial_time, partial_since, next_sweep, next_lighten, grace, soon;
+  uint64_t python_key, seq;
+  int64_t asked, asking, ordered, undecided, unsettled, partial, alerts, repeated, victims, timeouts, first_young, first_open;
+  int64_t transactions, in_doubt_open, locks_open, unpublished, redelivered, lost, next_parcel, parcels;
+  int32_t over, measuring, error, steps, quantities, writing, nodes, slots, shared_slots, hub, entry, jitter, client_jitter;
+  int32_t remote, insists, again, closed_workload, thinking, deadlocks, has_duration, bounds;
+  int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up, crashes, presumes, answered, beat, followed;
+  int32_t has_breakers, threshold;
+  int64_t held_back; /* messages that a breaker did not let go */
+  int64_t memory, memory_limit; /* bytes that were taken, and that may be, 0: as many as there are */
+  int32_t request[SHAPES], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
+  uint64_t behind[STEPS]; /* steps that come after each */
+  double deadline, client_timeout, warmup, duration, redelivery, deduplication, retention, publish_timeout, cooldown, factor_step;
+} Head;
+
+/* What was learned of the machines: it outlives an engine, and goes to the next one that plays the same scenario under the same strategy. */
+typedef struct {
+  int32_t *table, states, state_room, events, event_room; /* the transition of a state and an event, -1: it was not met */
+  uint8_t *is_initial;
+  int32_t *event_node, *event_sender, *state_ids; /* state_ids: how many ids of deliveries a machine holds in a state */
+  int32_t (*delivery)[IDS + 1]; /* by message and id: the event that it is delivered */
+  Transition *transition;
+  int32_t transitions, transition_room;
+  Effect *program;
+  int32_t programs, program_room;
+  Operation *operation;
+  int32_t operations, operation_room;
+  Template *template;
+  int32_t templates, template_room;
+  int32_t timer_event[TIMERS];
+  double *number; /* constants of programs */
+  int32_t numbers, number_room;
+  int32_t *claim, claim_room; /* by event: what it says of which step, plus 1 */
+  int32_t row_keys; /* how many idempotency rows a transaction may have */
+} Learned;
+
+/* What events in outboxes have said of the steps of a transaction: done, that all are done, refused, refused in the end since undone. */
+enum { SAYS_DONE, SAYS_COMPLETED, SAYS_REFUSED, SAYS_UNDONE, SAYINGS };
+typedef struct { uint64_t step[SAYINGS]; } Claims;
+
+/* What is noticed of a transaction while the run goes on: simtx.metrics.guarantees. */
+enum { SPLIT = 1, DOUBLED = 2, EARLY = 4 };
+
+struct Engine {
+  Head head;
+  jmp_buf *escape; /* out of memory: where to go */
+  Calls calls;
+  Entry *heap;
+  int64_t entries, heap_room;
+  Stream stream[STREAMS];
+  int32_t streams;
+  Counts **counts, *free_counts, nobody, scratch;
+  int32_t counts_used, counts_room;
+  Transaction *tx;
+  int64_t tx_room;
+  int16_t *actions, *undone;
+  Claims *claims; /* what was told of each transaction; none without a broker */
+  double *residuals;
+  int64_t *order;
+  uint32_t *rows;
+  int32_t row_room;
+  Gauge gauge[QUANTITIES];
+  Node node[NODES];
+  Link *link;
+  int32_t links;
+  Key *key;
+  int32_t keys, key_room;
+  Page *page;
+  int64_t pages, page_room;
+  double *demands; /* of every step of every transaction */
+  int64_t demand_room;
+  Learned learned;
+  int32_t book[4096], books; /* slots whose operations add, by step */
+  Lane **lane;
+  int32_t lanes;
+  double *bound;
+  /* pools */
+  Place *place;
+  int64_t places, place_room;
+  Actor *free_actor;
+  Work *free_work;
+  Token *free_token;
+  Flush *free_flush;
+  Mail *free_mail;
+  Call *free_call;
+  Row *free_row;
+  Record *free_record;
+  Ending *free_ending;
+  Rolled *free_rolled;
+  Held *free_held;
+  Waiting *free_waiting;
+  Shipped *free_shipped;
+  Publication *free_publication;
+  Parcel *free_parcel, **parcel;
+  int64_t next_lane;
+  Seen *free_seen, **seen_at, *seen_first, *seen_last;
+  void **slabs;
+  int32_t slab_count, slab_room;
+  double arrival[PAGE];
+  double factor[PAGE]; /* a piece of the common factor */
+  int64_t factor_piece;
+  int32_t arrival_at, arrival_count;
+  uint32_t seen;
+};

@@ -1,0 +1,430 @@
+/* A node: its machines, and what their effects do; one function for each effect that takes more than a line: simtx.simulator.node. */
+
+static void publish(Engine *E, Actor *actor, int32_t event, int64_t tx, int32_t on_done, int32_t on_failed);
+static void play(Engine *E, Actor *actor, int32_t event, int64_t id);
+
+/* --- machines come and go ------------------------------------------------------------------------------------------------------------------- */
+
+static Actor *spawn(Engine *E, int64_t tx, int node) {
+  Transaction *T = record(E, tx);
+  Actor *actor = new_actor(E);
+  actor->tx = tx;
+  actor->node = node;
+  actor->state = E->node[node].initial;
+  actor->pc = actor->end = 0;
+  actor->done = -1;
+  actor->timers = 0;
+  actor->phase = IDLE;
+  actor->alive = 1;
+  actor->is_relay = actor->lazy = 0;
+  actor->head = actor->tail = NULL;
+  actor->work = NULL;
+  for (int i = 0; i < TIMERS; i++) actor->timer[i] = NULL;
+  if (T) T->actors++;
+  have_place(E, tx, node)->actor = actor;
+  return actor;
+}
+
+static void post(Engine *E, Actor *actor, int32_t event, int64_t id) {
+  Mail *mail = new_mail(E);
+  mail->event = event;
+  mail->id = id;
+  mail->next = NULL;
+  if (actor->tail) actor->tail->next = mail;
+  else actor->head = mail;
+  actor->tail = mail;
+}
+
+/* An event happens to a machine; `id` is that of a delivery, else -1. */
+static void notify(Engine *E, Actor *actor, int32_t event, int64_t id) {
+  if (actor->phase) post(E, actor, event, id);
+  else play(E, actor, event, id);
+}
+
+static void receive(Engine *E, int64_t tx, int32_t event) {
+  int node = E->learned.event_node[event];
+  if (!E->node[node].up || wait(E, node, (Waiting){.kind = MESSAGE, .event = event, .tx = tx})) return;
+  int sender = E->learned.event_sender[event];
+  if (E->head.has_breakers && sender >= 0) call_succeeded(E, node, sender);
+  Actor *actor = actor_of(E, tx, node);
+  if (!actor) actor = spawn(E, tx, node);
+  else if (actor->phase) { post(E, actor, event, -1); return; }
+  play(E, actor, event, -1);
+}
+
+static void free_it(Engine *E, Actor *actor) {
+  Place *place = find_place(E, actor->tx, actor->node);
+  if (place && place->actor == actor) {
+    place->actor = NULL;
+    drop_place(E, actor->tx, actor->node);
+    Transaction *T = record(E, actor->tx);
+    if (T) { T->actors--; T->last_activity = E->head.now; }
+  }
+  actor->alive = 0;
+  cancel_timers(actor);
+}
+
+static void recycle(Engine *E, Actor *actor) {
+  actor->gen++;
+  free_actor(E, actor);
+}
+
+static void forget(Engine *E, Actor *actor) {
+  int64_t tx = actor->tx;
+  int node = actor->node;
+  free_it(E, actor);
+  if (tx >= 0) E->tx[tx].durable &= ~(1u << node);
+  Place *place = E->head.crashes ? find_place(E, tx, node) : NULL;
+  if (place && place->records) { /* that they are garbage is written lazily, too */
+    Node *N = &E->node[node];
+    Ending *ending = new_ending(E);
+    *ending = (Ending){tx, E->head.now, place->records, NULL};
+    place->records = place->last_record = NULL;
+    drop_place(E, tx, node);
+    if (N->last_ending) N->last_ending->next = ending;
+    else N->first_ending = ending;
+    N->last_ending = ending;
+    while (!buffered(E, N, N->first_ending->since)) {
+      Ending *old = N->first_ending;
+      N->first_ending = old->next;
+      free_records(E, old->records);
+      free_ending(E, old);
+    }
+  }
+  Mail *mail = actor->head;
+  actor->head = actor->tail = NULL;
+  while (mail) {
+    Mail *next = mail->next;
+    int32_t event = mail->event;
+    int64_t id = mail->id;
+    free_mail(E, mail);
+    Actor *other = actor_of(E, tx, node);
+    notify(E, other ? other : spawn(E, tx, node), event, id);
+    mail = next;
+  }
+}
+
+/* --- local transactions --------------------------------------------------------------------------------------------------------------------- */
+
+/* A worker takes it, or it waits for one, or for the end of an outage. */
+static void submit_made(Engine *E, Work *work) {
+  Node *node = &E->node[work->node];
+  if (node->outage) {
+    work->next = NULL;
+    if (node->last_stalled) node->last_stalled->next = work;
+    else node->first_stalled = work;
+    node->last_stalled = work;
+    return;
+  }
+  Template *template = &E->learned.template[work->template];
+  Transaction *T = record(E, work->tx);
+  if (open_of(E, work->tx, work->node)) {
+    begin_rows(E, work);
+    run_work(E, work);
+    return;
+  }
+  double demand = 0.0;
+  if (T)
+    for (int i = 0; i < template->steps; i++) {
+      int step = template->step[i];
+      if (template->type == TRANSACT && template->compensation) demand += draw(E, E->head.undo[step], work->tx);
+      else demand += E->demands[work->tx * E->head.steps + step];
+    }
+  if (!submit(E, work, demand)) drop(E, work, FAILURE);
+}
+
+static void submit_work(Engine *E, Actor *actor, int number) {
+  Template *template = &E->learned.template[number];
+  Work *work = new_work(E);
+  work->actor = actor;
+  work->gen = actor->gen;
+  work->template = number;
+  work->node = actor->node;
+  work->tx = actor->tx;
+  work->refs = 1;
+  work->epoch = -1;
+  work->status = DONE;
+  work->forced = work->row = work->tombstone = work->no_operations = work->ended = 0;
+  work->changes = work->keys = 0;
+  work->locked_from = work->since = work->prepared_since = 0.0;
+  work->wait_since = -1.0;
+  work->waits_for = -1;
+  work->number = -1;
+  work->seen = work->scanned = 0;
+  work->steps = 0;
+  for (int i = 0; i < template->steps; i++) work->steps |= (uint64_t)1 << template->step[i];
+  actor->work = work;
+  submit_made(E, work);
+}
+
+static void end_work(Engine *E, Work *work) { /* nobody will come back to it */
+  if (work->ended) return;
+  work->ended = 1;
+  let_work(E, work);
+}
+
+static void finish(Engine *E, Work *work, int status, int value) {
+  if (work->epoch >= 0) release_worker(E, work);
+  Actor *actor = work->actor;
+  Template *template = &E->learned.template[work->template];
+  Place *place = template->type == TRANSACT ? NULL : find_place(E, work->tx, work->node);
+  if (!(place && (place->prepared == work || place->open == work))) end_work(E, work);
+  if (!actor->alive || actor->gen != work->gen) return;
+  actor->work = NULL;
+  Transaction *T = record(E, actor->tx);
+  if (status == REFUSED && T) T->refused = 1;
+  int32_t event;
+  if (status == DONE) event = template->on_done;
+  else if (status == REFUSED) event = template->on_refused;
+  else if (status == FAILURE) event = template->on_failed;
+  else {
+    event = template->on_duplicate[value];
+    if (event < 0) {
+      event = ASK(E, duplicate(work->template, value));
+      if (event < 0) { fail(E, 3); return; }
+    }
+  }
+  if (wait(E, actor->node, (Waiting){.kind = TELL, .event = event, .thing = actor, .gen = actor->gen})) return;
+  actor->done = event;
+  int submitting = actor->phase == SUBMITTING;
+  actor->phase = BUSY;
+  if (!submitting) go_on(E, actor);
+}
+
+/* --- what is durable now -------------------------------------------------------------------------------------------------------------------- */
+
+static void hardened(Engine *E, Actor *actor, int what) {
+  Transaction *T = record(E, actor->tx);
+  if (T) T->forced++;
+  append(E, actor, what, 1);
+}
+
+/* A forced write of this machine is durable: on with the effects behind it. */
+static void resume(Engine *E, Actor *actor) {
+  if (!wait(E, actor->node, (Waiting){.kind = RESUME, .thing = actor})) go_on(E, actor);
+}
+
+static void finalise(Engine *E, Actor *actor, Work *branch, int commit, double in_doubt) {
+  Transaction *T = record(E, actor->tx);
+  if (T) { T->forced++; T->in_doubt += in_doubt; }
+  if (commit) commit_prepared(E, branch);
+  else roll_back(E, branch, 0);
+}
+
+/* Commit or roll back the branch; 0 if the machine has to wait for the disk. */
+static int second_phase(Engine *E, Actor *actor, int commit, int forced) {
+  Place *place = find_place(E, actor->tx, actor->node);
+  Work *branch = place ? place->prepared : NULL;
+  Transaction *T = record(E, actor->tx);
+  if (!branch) {
+    branch = place ? place->open : NULL;
+    if (branch && !commit) roll_back(E, branch, 0);
+    return 1;
+  }
+  double in_doubt = E->head.now - branch->prepared_since;
+  branch->actor = actor;
+  branch->gen = actor->gen;
+  if (!commit && !forced) {
+    if (T) { T->lazy++; T->in_doubt += in_doubt; }
+    roll_back(E, branch, 1);
+    return 1;
+  }
+  Disk *disk = &E->node[actor->node].disk;
+  if (at_once(disk)) {
+    note_instant(E, disk);
+    finalise(E, actor, branch, commit, in_doubt);
+    return 1;
+  }
+  Flush *flush = new_flush(E);
+  flush->what = FINALISED;
+  flush->actor = actor;
+  flush->work = branch;
+  flush->forced_rollback = !commit;
+  flush->in_doubt = in_doubt;
+  force(E, actor->node, flush, actor->tx);
+  return 0;
+}
+
+static void call_back(Engine *E, Flush *flush) {
+  Actor *actor = flush->actor;
+  Work *work = flush->work;
+  int what = flush->what, commit = !flush->forced_rollback;
+  double in_doubt = flush->in_doubt;
+  int written = flush->record;
+  free_flush(E, flush);
+  if (what == DURABLE) {
+    durable(E, work);
+  } else if (what == HARDENED) {
+    hardened(E, actor, written);
+    resume(E, actor);
+  } else {
+    finalise(E, actor, work, commit, in_doubt);
+    resume(E, actor);
+  }
+}
+
+/* --- the other effects ---------------------------------------------------------------------------------------------------------------------- */
+
+static void send(Engine *E, Actor *actor, int32_t event) {
+  int to = E->learned.event_node[event];
+  if (E->head.has_breakers && !allowed(E, actor->node, to)) return;
+  Transaction *T = record(E, actor->tx);
+  if (T) T->messages++;
+  transmit(E, link_of(E, actor->node, to), MESSAGE, NULL, actor->tx << 24 | event, actor->tx);
+}
+
+static void append_lazily(Engine *E, Actor *actor, int what) {
+  Transaction *T = record(E, actor->tx);
+  if (T) T->lazy++;
+  append(E, actor, what, 0);
+}
+
+/* 0 if the machine has to wait for the disk. */
+static int append_forced(Engine *E, Actor *actor, int what) {
+  Disk *disk = &E->node[actor->node].disk;
+  if (at_once(disk)) {
+    note_instant(E, disk);
+    hardened(E, actor, what);
+    return 1;
+  }
+  Flush *flush = new_flush(E);
+  flush->what = HARDENED;
+  flush->record = what;
+  flush->actor = actor;
+  flush->work = NULL;
+  force(E, actor->node, flush, actor->tx);
+  return 0;
+}
+
+/* 0 if the machine has to wait for what becomes of it. */
+static int work(Engine *E, Actor *actor, int template) {
+  actor->phase = SUBMITTING;
+  submit_work(E, actor, template);
+  if (actor->phase != SUBMITTING) return 1;
+  actor->phase = WAITING;
+  return 0;
+}
+
+static void suspect(Engine *E, Actor *actor, int to) {
+  Transaction *T = record(E, actor->tx);
+  if (T) T->retries++;
+  if (E->head.has_breakers && to >= 0) call_failed(E, actor->node, to);
+}
+
+static void alert(Engine *E, Actor *actor, int stuck) {
+  Transaction *T = record(E, actor->tx);
+  E->head.alerts++;
+  if (stuck && T) T->stuck = 1;
+}
+
+static void acknowledge(Engine *E, Actor *actor, int which) {
+  transmit(E, link_of(E, actor->node, BROKER), ACKNOWLEDGED, NULL, actor->was[which], actor->tx);
+}
+
+/* --- events and programs of effects --------------------------------------------------------------------------------------------------------- */
+
+/* Transactions whose transitions are played on the real machines, too. */
+static int is_sampled(Engine *E, int64_t tx) { return tx < E->head.followed || !(tx & 4095); }
+
+static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
+  if (id >= 0) { /* a delivery: which of those it knows already, or another one */
+    int which = 0, held = E->learned.state_ids[actor->state];
+    while (which < held && actor->id[which] != id) which++;
+    if (which == held) which = NEW_ID;
+    int32_t delivered = E->learned.delivery[event][which];
+    if (delivered < 0) {
+      delivered = ASK(E, delivery(event, which));
+      if (delivered < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
+      E->learned.delivery[event][which] = delivered;
+    }
+    event = delivered;
+  }
+  int32_t number = E->learned.table[(int64_t)actor->state * E->learned.event_room + event];
+  if (number < 0) {
+    number = ASK(E, learn(actor->state, event));
+    if (number < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
+  }
+  if (is_sampled(E, actor->tx) && ASK(E, replay(actor->tx, number, actor->state, event)) < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
+  Transition *transition = &E->learned.transition[number];
+  transition->taken++;
+  actor->state = transition->state;
+  actor->pc = transition->start;
+  actor->end = transition->end;
+  if (E->head.has_broker) {
+    for (int i = 0; i < IDS; i++) actor->was[i] = actor->id[i];
+    actor->was[NEW_ID] = id;
+    for (int i = 0; i < transition->ids; i++) actor->id[i] = actor->was[transition->id[i]];
+  }
+}
+
+static void play(Engine *E, Actor *actor, int32_t event, int64_t id) {
+  actor->phase = BUSY;
+  handle(E, actor, event, id);
+  go_on(E, actor);
+}
+
+/* Play one effect; 0 if the machine has to wait before its next one. */
+static inline int play_effect(Engine *E, Actor *actor, Effect effect) {
+  int a = effect.a, b = effect.b, c = effect.c;
+  switch (effect.op) {
+  case DO_SEND: send(E, actor, a); return 1;
+  case DO_APPEND:
+    if (a) return append_forced(E, actor, b);
+    append_lazily(E, actor, b);
+    return 1;
+  case DO_SET_TIMER: set_timer(E, actor, a, E->learned.number[b], E->learned.number[c]); return 1;
+  case DO_CANCEL_TIMER: cancel_timer(actor, a); return 1;
+  case DO_WORK: return work(E, actor, a);
+  case DO_FORGET: forget(E, actor); return 1;
+  case DO_COMMIT: return second_phase(E, actor, 1, 1);
+  case DO_ROLLBACK: return second_phase(E, actor, 0, a);
+  case DO_ANSWER:
+    if (record(E, actor->tx)) answered(E, actor->tx, a);
+    return 1;
+  case DO_DECIDED:
+    if (record(E, actor->tx)) decided(E, record(E, actor->tx), a, E->head.now);
+    return 1;
+  case DO_SUSPECT: suspect(E, actor, a); return 1;
+  case DO_ALERT: alert(E, actor, a); return 1;
+  case DO_PUBLISH: publish(E, actor, a, actor->tx, b, c); return 1;
+  case DO_ACKNOWLEDGE: acknowledge(E, actor, a); return 1;
+  default: fail(E, 7); return 1;
+  }
+}
+
+/* Nothing waits for the machine: a blank one holds no state, and the next event makes another one. */
+static void goes_idle(Engine *E, Actor *actor) {
+  actor->phase = IDLE;
+  if (!actor->alive) {
+    recycle(E, actor);
+  } else if (!actor->timers && E->learned.is_initial[actor->state] && actor->tx >= 0) {
+    free_it(E, actor);
+    recycle(E, actor);
+  }
+}
+
+/* Play effects, or the rest of them, then whatever waits; return when the machine is idle or has to wait. `Node._run` in Python. */
+static void go_on(Engine *E, Actor *actor) {
+  Head *H = &E->head;
+  while (!H->error) {
+    while (actor->pc < actor->end && !H->error)
+      if (!play_effect(E, actor, E->learned.program[actor->pc++])) return;
+    int32_t event;
+    int64_t id = -1;
+    if (actor->done >= 0) {
+      event = actor->done;
+      actor->done = -1;
+    } else if (actor->head && actor->alive) {
+      Mail *mail = actor->head;
+      event = mail->event;
+      id = mail->id;
+      actor->head = mail->next;
+      if (!actor->head) actor->tail = NULL;
+      free_mail(E, mail);
+    } else {
+      goes_idle(E, actor);
+      return;
+    }
+    handle(E, actor, event, id);
+  }
+}

@@ -1,0 +1,90 @@
+/* Pauses: what comes in waits in the backlog of the node, `Node.backlog` in Python. */
+
+static void receive(Engine *E, int64_t tx, int32_t event);
+static void receive_delivery(Engine *E, int64_t tx, int32_t event, int64_t id);
+static void request(Engine *E, int64_t tx);
+static void ring_machine(Engine *E, Token *token);
+static void go_on(Engine *E, Actor *actor);
+static void served(Engine *E, Work *work);
+static void leave_producer(Engine *E, Publication *publication);
+static void let_publication(Engine *E, Publication *publication);
+static void tell_producer(Engine *E, Actor *actor, uint32_t gen, int64_t tx, int done, int32_t event);
+
+/* What happens to a node that is paused waits; 0: the node is not. */
+static int wait(Engine *E, int number, Waiting what) {
+  Node *node = &E->node[number];
+  if (!node->paused) return 0;
+  Waiting *one = new_waiting(E);
+  *one = what;
+  one->next = NULL;
+  if (node->last_waiting) node->last_waiting->next = one;
+  else node->first_waiting = one;
+  node->last_waiting = one;
+  return 1;
+}
+
+/* Nobody handles any more what came in during a pause. */
+static void drop_waiting(Engine *E, int number) {
+  Node *node = &E->node[number];
+  Waiting *all = node->first_waiting;
+  node->first_waiting = node->last_waiting = NULL;
+  while (all) {
+    Waiting *one = all;
+    all = one->next;
+    Transaction *T = one->kind == AT_THE_NODE ? record(E, one->tx) : NULL;
+    if (T) T->forgotten |= 1u << number;
+    if (one->kind == RING) free_token(E, one->thing);
+    if (one->kind == SERVED) let_work(E, one->thing);
+    if (one->kind == LEAVE) let_publication(E, one->thing);
+    free_waiting(E, one);
+  }
+}
+
+/* Handle what came in during a pause. */
+static void handle_waiting(Engine *E, Waiting *one) {
+  switch (one->kind) {
+  case MESSAGE: receive(E, one->tx, one->event); break;
+  case DELIVER: receive_delivery(E, one->tx, one->event, one->number); break;
+  case AT_THE_NODE: request(E, one->tx); break;
+  case RING: ring_machine(E, one->thing); break;
+  case RESUME: go_on(E, one->thing); break;
+  case SERVED:
+    served(E, one->thing);
+    let_work(E, one->thing);
+    break;
+  case LEAVE:
+    leave_producer(E, one->thing);
+    let_publication(E, one->thing);
+    break;
+  case CONFIRM: tell_producer(E, one->thing, one->gen, one->tx, (int)one->number, one->event); break;
+  case TELL: {
+    Actor *actor = one->thing;
+    if (!actor->alive || actor->gen != one->gen) break;
+    actor->done = one->event;
+    actor->phase = BUSY;
+    go_on(E, actor);
+    break;
+  }
+  default: fail(E, 7);
+  }
+}
+
+/* Stop handling anything, as a long garbage collection or a stopped process does. */
+EXPORT void engine_pause(Engine *E, int number) {
+  if (E->node[number].up) E->node[number].paused = 1;
+}
+
+/* Go on after a pause: what came in meanwhile is handled in its order. */
+EXPORT void engine_unpause(Engine *E, int number) {
+  GUARD(E, )
+  Node *node = &E->node[number];
+  Waiting *all = node->first_waiting;
+  node->paused = 0;
+  node->first_waiting = node->last_waiting = NULL;
+  while (all && !E->head.error) {
+    Waiting *one = all;
+    all = one->next;
+    handle_waiting(E, one);
+    free_waiting(E, one);
+  }
+}

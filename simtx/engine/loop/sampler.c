@@ -1,0 +1,40 @@
+/* What Python samples and counts: simtx.simulator.sampler, simtx.simulator.counted. */
+
+/* Pool, disk and store of a node: what simtx.simulator.counted reads. */
+typedef struct { double busy_time, work, since, disk_busy, locks_held; int64_t locks_taken, lock_queue; int32_t busy, queue, prepared, rows, held, unused; Station waiting, served, waits; } Figures;
+EXPORT int engine_figures_size(void) { return (int)sizeof(Figures); }
+EXPORT void engine_figures(Engine *E, int number, Figures *figures) {
+  Node *node = &E->node[number];
+  Pool *pool = &node->pool;
+  *figures = (Figures){pool->busy_time, pool->work, pool->since, node->disk.busy_time, node->locks_held, node->locks_taken, node->lock_queue,
+                       pool->workers - pool->free, pool->waiting_count, node->prepared, node->rows, node->held, 0, pool->waiting, pool->served, node->lock_waits};
+}
+/* A sample of the timeline, in the order of simtx.metrics.timeline.columns; gives the number of its figures. */
+EXPORT int engine_sample(Engine *E, double *row) {
+  Head *H = &E->head;
+  double *at = row, in_doubt = 0.0;
+  for (int i = 0; i < H->nodes; i++) in_doubt += E->node[i].prepared;
+  *at++ = H->now;
+  *at++ = H->quantities ? E->gauge[0].net : 0.0;
+  *at++ = H->quantities ? E->gauge[0].gross : 0.0;
+  *at++ = (double)H->unsettled;
+  *at++ = (double)H->undecided;
+  *at++ = in_doubt;
+  for (int i = 0; i < H->nodes; i++) {
+    Node *node = &E->node[i];
+    if (!node->has_store) continue;
+    *at++ = node->pool.waiting_count;
+    *at++ = node->pool.workers - node->pool.free;
+    *at++ = (double)node->lock_queue;
+    if (!H->has_broker) continue;
+    *at++ = node->rows;
+    *at++ = node->held;
+  }
+  return (int)(at - row);
+}
+
+/* Python has brought a pool's busy time up to now. */
+EXPORT void engine_account(Engine *E, int number, double busy_time, double since) {
+  E->node[number].pool.busy_time = busy_time;
+  E->node[number].pool.since = since;
+}

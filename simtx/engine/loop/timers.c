@@ -1,0 +1,114 @@
+/* Timers: simtx.simulator.timers. Those of one delay are a lane: a queue with one entry in the heap. */
+
+static void notify(Engine *E, Actor *actor, int32_t event, int64_t id);
+static void time_out(Engine *E, Publication *publication);
+static void redeliver(Engine *E, Parcel *parcel);
+static void relay_rings(Engine *E, Actor *actor, int kind);
+
+/* A timer of a machine is due. */
+static void ring_machine(Engine *E, Token *token) {
+  Actor *actor = token->owner;
+  int kind = token->kind;
+  if (!actor) { free_token(E, token); return; }
+  if (wait(E, actor->node, (Waiting){.kind = RING, .thing = token})) return;
+  free_token(E, token);
+  actor->timer[kind] = NULL;
+  actor->timers--;
+  if (actor->is_relay) relay_rings(E, actor, kind);
+  else notify(E, actor, E->learned.timer_event[kind], -1);
+}
+
+static void ring(Engine *E, Token *token) {
+  double now = E->head.now;
+  if (!token->owner) { free_token(E, token); return; }
+  if (token->due > now) {
+    token->seen = token->due;
+    push(E, token->due, NORMAL, RING, token, 0);
+    return;
+  }
+  if (token->kind >= 0) { ring_machine(E, token); return; }
+  int kind = token->kind;
+  void *owner = token->owner;
+  free_token(E, token);
+  if (kind == PUBLISH_TIMEOUT) time_out(E, owner);
+  else redeliver(E, owner);
+}
+
+static void tick(Engine *E, Lane *lane) {
+  while (lane->head) {
+    Token *token = lane->head;
+    if (token->owner && token->seen > E->head.now) {
+      push(E, token->seen, NORMAL, LANE, lane, 0);
+      return;
+    }
+    lane->head = token->next;
+    if (!lane->head) lane->tail = NULL;
+    ring(E, token);
+  }
+  lane->armed = 0;
+}
+
+static Lane *lane_of(Engine *E, double delay) {
+  for (int i = 0; i < E->lanes; i++)
+    if (E->lane[i]->delay == delay) return E->lane[i];
+  if (E->lanes >= 1024) { fail(E, 5); return E->lane[0]; }
+  Lane *lane = slab(E, sizeof(Lane));
+  lane->delay = delay;
+  return E->lane[E->lanes++] = lane;
+}
+
+static void start_timer(Engine *E, Token *token, double delay, double extra) {
+  double seen = E->head.now + delay;
+  token->due = seen + extra;
+  token->next = NULL;
+  if (delay == 0.0) {
+    token->seen = token->due;
+    push(E, token->due, NORMAL, RING, token, 0);
+    return;
+  }
+  token->seen = seen;
+  Lane *lane = lane_of(E, delay);
+  if (lane->tail) lane->tail->next = token;
+  else lane->head = token;
+  lane->tail = token;
+  if (!lane->armed) {
+    lane->armed = 1;
+    push(E, seen, NORMAL, LANE, lane, 0);
+  }
+}
+
+static void set_timer(Engine *E, Actor *actor, int kind, double wait, double jitter) {
+  Node *node = &E->node[actor->node];
+  double factor = node->timer_factor, delay = wait * factor;
+  double extra = jitter != 0.0 ? draw(E, node->jitter, actor->tx) * jitter * factor : 0.0;
+  Token *token = actor->timer[kind];
+  if (token) {
+    double due = E->head.now + delay + extra;
+    if (token->seen <= due) {
+      token->due = due;
+      return;
+    }
+    token->owner = NULL;
+    actor->timers--;
+  }
+  token = new_token(E);
+  token->owner = actor;
+  token->kind = kind;
+  actor->timer[kind] = token;
+  actor->timers++;
+  start_timer(E, token, delay, extra);
+}
+
+static void cancel_timer(Actor *actor, int kind) {
+  if (!actor->timer[kind]) return;
+  actor->timer[kind]->owner = NULL;
+  actor->timer[kind] = NULL;
+  actor->timers--;
+}
+
+static void cancel_timers(Actor *actor) {
+  if (!actor->timers) return;
+  for (int i = 0; i < TIMERS; i++)
+    if (actor->timer[i]) { actor->timer[i]->owner = NULL; actor->timer[i] = NULL; }
+  actor->timers = 0;
+}

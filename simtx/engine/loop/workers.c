@@ -1,0 +1,66 @@
+/* The workers of a service: simtx.simulator.workers. */
+
+static void run_work(Engine *E, Work *work);
+static void begin_rows(Engine *E, Work *work);
+
+static void served(Engine *E, Work *work) {
+  if (work->epoch != E->node[work->node].pool.epoch) return;
+  if (wait(E, work->node, (Waiting){.kind = SERVED, .thing = work})) hold_work(work);
+  else run_work(E, work);
+}
+
+static int submit(Engine *E, Work *work, double demand) {
+  Pool *pool = &E->node[work->node].pool;
+  double now = E->head.now;
+  if (pool->free) {
+    pool->busy_time += (pool->workers - pool->free) * (now - pool->since);
+    pool->since = now;
+    pool->free--;
+    work->epoch = pool->epoch;
+    begin_rows(E, work);
+    work->since = now;
+    enter(&pool->served, now);
+    pool->work += demand * pool->factor;
+    if (demand > 0) {
+      hold_work(work);
+      push(E, now + demand * pool->factor, NORMAL, SERVED, work, 0);
+    } else {
+      served(E, work);
+    }
+    return 1;
+  }
+  if (pool->limit >= 0 && pool->waiting_count >= pool->limit) return 0;
+  work->since = now;
+  work->demand = demand;
+  work->next = NULL;
+  enter(&pool->waiting, now);
+  if (pool->tail) pool->tail->next = work;
+  else pool->head = work;
+  pool->tail = work;
+  pool->waiting_count++;
+  return 1;
+}
+
+static void release_worker(Engine *E, Work *work) {
+  Pool *pool = &E->node[work->node].pool;
+  double now = E->head.now;
+  leave(&pool->served, now, work->since);
+  Work *following = pool->head;
+  if (following) {
+    pool->head = following->next;
+    if (!pool->head) pool->tail = NULL;
+    pool->waiting_count--;
+    following->epoch = pool->epoch;
+    begin_rows(E, following);
+    leave(&pool->waiting, now, following->since);
+    following->since = now;
+    enter(&pool->served, now);
+    pool->work += following->demand * pool->factor;
+    hold_work(following);
+    push(E, now + following->demand * pool->factor, NORMAL, SERVED, following, 0);
+    return;
+  }
+  pool->busy_time += (pool->workers - pool->free) * (now - pool->since);
+  pool->since = now;
+  pool->free++;
+}
