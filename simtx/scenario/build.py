@@ -134,6 +134,7 @@ def hosts(files: Mapping[str, schema.HostFile], placed: Zones) -> dict[str, Host
             event=file.event,
             effect=file.effect,
             transaction=file.transaction,
+            forced_write=file.forced_write,
         )
         for name, file in files.items()
     }

@@ -105,11 +105,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class ProcessorTimes:
-    """Processor time in seconds that processes take: for one event, for one effect of a machine, for one local transaction beside its service time."""
+    """Processor time in seconds that processes take: the fields of `simtx.scenario.HostSpec` of the same names."""
 
     event: float
     effect: float
     transaction: float
+    forced_write: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,11 +272,15 @@ class Calibration:
         }
 
     def _drawn(self, block: str) -> Distribution:
-        """What a block takes beside the processor time of its end, which the process of that end takes by itself."""
+        """What a block takes beside the processor time that the processes of its ends take by themselves."""
         if self.processor is None or not block.startswith(("link.", "second-phase", "forced")):
             return self.blocks[block].distribution()
-        event = self.processor.event if not block.endswith(f">{CLIENT}") else 0.0
-        return Empirical(tuple(max(value - event, 0.0) for value in self.blocks[block].values))
+        own = 0.0 if block.endswith(f">{CLIENT}") else self.processor.event
+        if not block.startswith("link."):
+            own += self.processor.forced_write
+        elif not block.startswith(f"link.{CLIENT}>"):
+            own += self.processor.effect
+        return Empirical(tuple(max(value - own, 0.0) for value in self.blocks[block].values))
 
     def _fault(self, fault: Fault) -> Fault:
         if fault.kind != "crash" or "restart" not in self.blocks:
@@ -386,7 +391,7 @@ def _processor(raw: Mapping[str, Any], where: str) -> ProcessorTimes | None:
         return None
     try:
         times = [
-            duration(table.get(field.name), unit_needed=False, zero=True)
+            duration(table.get(field.name, 0.0), unit_needed=False, zero=True)
             for field in dataclasses.fields(ProcessorTimes)
         ]
     except ValueError as error:

@@ -108,10 +108,10 @@ def hosts(file: schema.ScenarioFile) -> Iterator[Problem]:
                 what = "the rest of the nodes is" if node == "*" else f"'{node}' is"
                 yield path, f"{what} on host '{placed[node]}' already"
             placed.setdefault(node, name)
-        if host.event == host.effect == host.transaction == 0:
+        if host.event == host.effect == host.transaction == host.forced_write == 0:
             yield (
                 ("hosts", name),
-                "takes no processor time for anything; give 'event', 'effect' or 'transaction' (`simtx calibrate` measures them)",
+                "takes no processor time for anything; give 'event', 'effect', 'transaction' or 'forced_write' (`simtx calibrate` measures them)",
             )
 
 

@@ -194,8 +194,9 @@ class HostSpec:
         neighbours: Processes of others that never rest; each competes as one of ours does.
         parallel: Whether a process can use several cores at once; False: one at most, as with an interpreter's lock.
         event: Processor time in seconds to handle a message, a timer, a delivery, a request, or the end of a forced write.
-        effect: Likewise, for each effect that the machine asks for: the process is busy with it before it takes up the next event.
+        effect: Likewise, for each message, event, ack or answer that it sends: they leave one after the other, and the next event waits for the last.
         transaction: Likewise, for a local transaction, beside its service time.
+        forced_write: Likewise, for a forced write that is none of a local transaction: a record of the coordinator, the end of a prepared branch.
     """
 
     cores: int
@@ -206,6 +207,7 @@ class HostSpec:
     event: float
     effect: float
     transaction: float
+    forced_write: float
 
 
 @dataclass(frozen=True, slots=True)

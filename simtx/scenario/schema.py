@@ -394,8 +394,14 @@ class HostFile(Table):
     event: Seconds = _field(
         "Processor time to handle a message, a timer, a delivery, a request, or the end of a forced write.", 0.0
     )
-    effect: Seconds = _field("Likewise, for each effect that the machine asks for.", 0.0)
+    effect: Seconds = _field(
+        "Likewise, for each message, event, ack or answer that it sends, one after the other.", 0.0
+    )
     transaction: Seconds = _field("Likewise, for a local transaction, beside its service time.", 0.0)
+    forced_write: Seconds = _field(
+        "Likewise, for a forced write outside of local transactions: a record of the coordinator, the end of a prepared branch.",
+        0.0,
+    )
 
 
 class PoliciesFile(Table):

@@ -236,6 +236,7 @@ def _host_text(host: HostSpec) -> str:
             (host.event, "an event"),
             (host.effect, "an effect"),
             (host.transaction, "a local transaction"),
+            (host.forced_write, "a forced write"),
         )
         if seconds
     ]

@@ -175,11 +175,16 @@ class Broker:
             if parcel.sent:
                 self._again(message)
             parcel.sent = True
-            if self._process is not None:
-                self._process.charge(self._process.spec.effect)
-            self._link(BROKER, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
+            if self._process is None:
+                self._pass_on(parcel)
+            else:
+                self._process.go_on_with(self._process.spec.effect, self._pass_on, parcel)
         parcel.timer = Token(parcel, "redelivery", self._redeliver)
         self._world.timers.start(parcel.timer, self._spec.redelivery)
+
+    def _pass_on(self, parcel: _Parcel) -> None:
+        message, consumer = parcel.message, self._world.nodes[parcel.message.to]
+        self._link(BROKER, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
 
     def _again(self, message: Message) -> None:
         """A message is delivered again: it is counted."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from simtx.simulator.environment import NORMAL, Environment
 from simtx.workload.by_transaction import Draw
 
-Callback = Callable[[Any], None]
+Callback = Callable[[Any], object]
 
 
 class Disk:

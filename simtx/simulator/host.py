@@ -24,12 +24,12 @@ class _Job:
     Attributes:
         demand: Processor time in seconds that it still takes.
         due: Processor time that each process of the host has got when it is done, counted from the start of the run.
-        callback: Called with the argument when it is done; None: nothing comes of it but the time.
+        callback: Called with the argument when it is done.
     """
 
     __slots__ = ("argument", "callback", "demand", "due")
 
-    def __init__(self, demand: float, callback: Callable[[Any], object] | None, argument: Any) -> None:
+    def __init__(self, demand: float, callback: Callable[[Any], object], argument: Any) -> None:
         self.demand = demand
         self.due = 0.0
         self.callback = callback
@@ -63,10 +63,9 @@ class Process:
             return
         self._take(_Job(demand, callback, argument), first=False)
 
-    def charge(self, demand: float) -> None:
-        """Be busy for so much processor time before whatever comes next."""
-        if demand > 0:
-            self._take(_Job(demand, None, None), first=True)
+    def go_on_with(self, demand: float, callback: Callable[[Any], object], argument: Any) -> None:
+        """Take so much processor time before whatever has been waiting, then call back: a part of what is being handled."""
+        self._take(_Job(demand, callback, argument), first=True)
 
     def halt(self) -> None:
         """Stop getting time, as a process does that is paused; what it has to do stays."""
@@ -129,8 +128,7 @@ class Process:
         self._running.remove(job)
         if not self._running:
             self.busy_time += self._host.now - self._busy_since
-        if job.callback is not None:
-            job.callback(job.argument)
+        job.callback(job.argument)
         if not self._halted:
             self._fill()
 

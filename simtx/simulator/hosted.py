@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Any, Final
 
-from simtx.protocols import Delivery, Done, Effect, Message, Request
+from simtx.protocols import Acknowledge, Answer, Delivery, Done, Effect, Event, Message, Publish, Request
 from simtx.simulator.actor import Actor
 from simtx.simulator.host import Process
 from simtx.simulator.node import Node
 from simtx.simulator.timers import Token
 from simtx.simulator.work import Work
 
+_SENT: Final = frozenset((Message, Publish, Acknowledge, Answer))
+"""Effects that leave the process: each takes processor time of its own."""
+
+
+class _Turn:
+    """Stands before an effect that leaves the process, until the process has had the processor time for it."""
+
+    __slots__ = ()
+
+
+_TURN: Final[Any] = _Turn()
+
 
 class HostedNode(Node):
     """A node whose process shares the cores of a host with others.
 
-    The effects of a machine happen when its event is handled; the time that they take keeps the process busy before its next event. What the end
-    of a local transaction causes is in the processor time of the local transaction.
+    What a machine sends leaves one after the other, each when the process has had the time for it, and the next event comes after the last. So the first of
+    five participants hears of a decision well before the fifth. What the end of a local transaction causes is in the processor time of the local transaction.
 
     Attributes:
         process: Its share of the host; set by who makes the node.
@@ -31,9 +44,14 @@ class HostedNode(Node):
     def receive(self, message: Message) -> None:
         """A message arrives from the network."""
         if self.up:
-            self.process.run(self.process.spec.event, super().receive, message)
+            self.process.run(self.process.spec.event, self._take, message)
         else:
             self._dropped(message)
+
+    def _take(self, message: Message) -> None:
+        """The process gets to a message."""
+        if not self.unusual or self._accept(message):
+            self._notify(self.actors.get(message.tx) or self._spawn(message.tx), message)
 
     def deliver(self, delivery: Delivery) -> None:
         """A delivery arrives from the broker."""
@@ -77,10 +95,32 @@ class HostedNode(Node):
         if actor.alive:
             self.process.run(self.process.spec.event, super()._resume, actor)
 
-    def _run(self, actor: Actor, effects: list[Effect], rest: Iterator[Effect] | None = None) -> None:
-        if rest is None:
-            self.process.charge(self.process.spec.effect * len(effects))
-        super()._run(actor, effects, rest)
+    # --- what goes out ----------------------------------------------------------------------------------------------------------
+
+    def _handled(self, actor: Actor, event: Event) -> list[Effect]:
+        effects = super()._handled(actor, event)
+        if not self.process.spec.effect:
+            return effects
+        return [part for one in effects for part in ((_TURN, one) if type(one) in _SENT else (one,))]
+
+    def _rest(self, actor: Actor, effect: Effect) -> bool:
+        if effect is not _TURN:
+            return super()._rest(actor, effect)
+        self.process.go_on_with(self.process.spec.effect, self._sent, actor)
+        return False
+
+    def _sent(self, actor: Actor) -> None:
+        """The process has had the time for what it sends next."""
+        if self.paused:
+            self.backlog.append((self._sent, actor))
+        elif actor.alive:
+            self._run(actor, actor.effects, actor.rest)
+
+    def _force(self, callback: Callable[[Any], object], argument: Any, tx: int) -> None:
+        self.process.run(self.process.spec.forced_write, self._write, (callback, argument, tx))
+
+    def _write(self, write: tuple[Callable[[Any], object], Any, int]) -> None:
+        super()._force(*write)
 
     # --- crash, pause -----------------------------------------------------------------------------------------------------------
 

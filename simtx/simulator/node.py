@@ -321,7 +321,7 @@ class Node:
 
     def _play(self, actor: Actor, event: Event) -> None:
         actor.phase = BUSY
-        self._run(actor, self._handled(actor, event) if self.journal is not None else actor.machine.handle(event))
+        self._run(actor, self._handled(actor, event))
 
     def _handled(self, actor: Actor, event: Event) -> list[Effect]:
         """Let a machine handle an event, and write it down."""
@@ -372,7 +372,7 @@ class Node:
                         self._hardened(actor, effect)  # type: ignore[arg-type]
                     else:
                         actor.effects, actor.rest = effects, rest
-                        self.disk.force(self._hardened_later, (actor, effect), actor.tx)
+                        self._force(self._hardened_later, (actor, effect), actor.tx)
                         return
                 elif kind is SetTimer:
                     self._set_timer(actor, effect)  # type: ignore[arg-type]
@@ -394,10 +394,9 @@ class Node:
                         continue
                     actor.effects, actor.rest = effects, rest
                     return
-                else:
-                    self._rest(actor, effect)
-                    if not actor.alive:
-                        return
+                elif not self._rest(actor, effect):
+                    actor.effects, actor.rest = effects, rest
+                    return
             if watched and effects and self._injected(actor, effects, rest, 0):
                 return
             event: Event
@@ -412,7 +411,7 @@ class Node:
                     if machine.state == machine.initial and actor.tx != DAEMON:
                         self._free(actor)  # a blank machine holds no state: the next event makes another one
                 return
-            effects = actor.machine.handle(event) if self.journal is None else self._handled(actor, event)
+            effects = self._handled(actor, event)
             rest = iter(effects)
 
     def _watch(self, actor: Actor, effect: Effect, effects: list[Effect], rest: Iterator[Effect]) -> bool:
@@ -428,8 +427,8 @@ class Node:
                 self.journal.effect(actor, effect)
         return True
 
-    def _rest(self, actor: Actor, effect: Effect) -> None:
-        """The effects that happen at once and are not on the hottest path."""
+    def _rest(self, actor: Actor, effect: Effect) -> bool:
+        """The effects that happen at once and are not on the hottest path; False if the machine does not go on now."""
         record, now = actor.record, self.env.now
         if self.journal is not None:
             self.journal.effect(actor, effect)
@@ -459,6 +458,7 @@ class Node:
             self._own_store().outbox.mark(effect.ids, now)
         elif not isinstance(effect, _PLAYED_IN_RUN):
             raise unknown_effect(effect, f"{actor.machine!r} asked for")
+        return actor.alive
 
     def _set_timer(self, actor: Actor, effect: SetTimer) -> None:
         factor = self.timer_factor
@@ -565,6 +565,10 @@ class Node:
             disk.note_instant()
             return True
         return False
+
+    def _force(self, callback: Callable[[Any], object], argument: Any, tx: int) -> None:
+        """Force what was written, and call back when it is durable."""
+        self.disk.force(callback, argument, tx)
 
     def _append_lazily(self, actor: Actor, effect: Append) -> None:
         if actor.record is not None:
@@ -683,7 +687,7 @@ class Node:
         if self._at_once():
             self._finalise(actor, branch, effect, in_doubt)
             return True
-        self.disk.force(self._finalise_later, (actor, branch, effect, in_doubt), actor.tx)
+        self._force(self._finalise_later, (actor, branch, effect, in_doubt), actor.tx)
         return False
 
     def _finalise(self, actor: Actor, branch: Work, effect: Commit | Rollback, in_doubt: float) -> None:

@@ -32,6 +32,7 @@ class Leg(NamedTuple):
 _LOCAL: Final = frozenset({"transact", "execute", "prepare"})
 _TRIGGERS: Final = frozenset(
     {"request", "receive", "deliver", "timer", "append", "free", "commit", "rollback", "confirm", "recover"}
+    | {"send", "publish", "acknowledge", "answer"}  # what leaves next, leaves after it
 )
 _ASIDE: Final = frozenset({"apply", "query", "unlock", "wait", "handle"})
 _RELAY: Final = -1

@@ -20,7 +20,7 @@ from scipy.optimize import nnls
 
 from simtx.arguments import SEED, STRATEGIES, checked, flag, number, progress, text, whole
 from simtx.errors import ScenarioError
-from simtx.event_log.entries import Seconds
+from simtx.event_log.entries import BranchEnded, Durability, Seconds
 from simtx.progress import Phases, phases
 from simtx.protocols import Operation, Strategy, Transact
 from simtx.protocols import strategy as resolve
@@ -64,6 +64,11 @@ _HANDLED: Final = frozenset(
 )
 """Entries about an event that a process has handled, or an effect that it has played."""
 _LOCAL: Final = frozenset(("transact", "execute", "prepare"))
+_FORCED: Final[Mapping[str, type[Durability] | type[BranchEnded]]] = {
+    "append": Durability,
+    "commit": BranchEnded,
+    "rollback": BranchEnded,
+}
 
 Legs = dict[str, list[Leg]]
 """The legs of one run by block."""
@@ -186,11 +191,11 @@ def calibrated(
 
 
 def processor_times(runs: Iterable[Run]) -> ProcessorTimes | None:
-    """What an event, an effect and a local transaction cost a process, from what all processes of some runs have used.
+    """What an event, an effect, a local transaction and a forced write cost a process, from what all processes of some runs have used.
 
-    The processor time of a node is taken as a x (events + effects) + b x local transactions, and a and b are fitted over all nodes of all runs
-    (non-negative least squares; D. Chen, R. Plemmons, "Nonnegativity constraints in numerical analysis", 2009). A hub has no local transactions, and
-    tells a by itself. The relay of a service counts as a part of it.
+    The processor time of a node is taken as a x (events + effects) + b x local transactions + c x other forced writes, and a, b and c are fitted over all
+    nodes of all runs (non-negative least squares; D. Chen, R. Plemmons, "Nonnegativity constraints in numerical analysis", 2009). Hubs have no local
+    transactions, services of a saga no other forced writes, so that the three are told apart. The relay of a service counts as a part of it.
 
     Args:
         runs: Real runs, at low load.
@@ -198,10 +203,10 @@ def processor_times(runs: Iterable[Run]) -> ProcessorTimes | None:
     Returns:
         The times, or None if no process has said what it has used.
     """
-    rows: list[tuple[float, float]] = []
+    rows: list[tuple[float, float, float]] = []
     used: list[float] = []
     for run in runs:
-        events, work = Counter[str](), Counter[str]()
+        events, work, forced = Counter[str](), Counter[str](), Counter[str]()
         seconds: dict[str, float] = defaultdict(float)
         for entry in run.trace:
             if entry.kind == "used":
@@ -210,12 +215,15 @@ def processor_times(runs: Iterable[Run]) -> ProcessorTimes | None:
                 events[entry.node] += 1
             elif entry.kind in _LOCAL:
                 work[entry.node] += 1
-        rows += [(events[node], work[node]) for node in seconds if node != CLIENT]
+            reader = _FORCED.get(entry.kind)
+            if reader is not None and reader.read(entry).forced:
+                forced[entry.node] += 1
+        rows += [(events[node], work[node], forced[node]) for node in seconds if node != CLIENT]
         used += [seconds[node] for node in seconds if node != CLIENT]
     if not used:
         return None
-    (event, transaction), _ = nnls(np.array(rows, dtype=float), np.array(used))
-    return ProcessorTimes(float(event), float(event), float(transaction))
+    (event, transaction, write), _ = nnls(np.array(rows, dtype=float), np.array(used))
+    return ProcessorTimes(float(event), float(event), float(transaction), float(write))
 
 
 def at_utilisation(scenario: Scenario, utilisation: float, transactions: int) -> Scenario:

@@ -18,7 +18,7 @@ STRATEGIES = ("2pc", "saga", "outbox", "dual-write")
 
 
 def spec(cores: int = 1, *, neighbours: int = 0, speed: float = 1.0, parallel: bool = False) -> HostSpec:
-    return HostSpec(cores, speed, (), neighbours, parallel, 0.0, 0.0, 0.0)
+    return HostSpec(cores, speed, (), neighbours, parallel, 0.0, 0.0, 0.0, 0.0)
 
 
 def finished(cores: int, jobs: list[tuple[float, int, float]], processes: int = 3, **host: Any) -> list[float]:
@@ -86,7 +86,7 @@ def test_one_core_with_many_processes_is_an_m_g_1_queue_with_processor_sharing(s
     assert error < 0.1
 
 
-def test_what_an_event_costs_comes_before_the_next_and_a_crash_forgets_all() -> None:
+def test_what_an_event_goes_on_with_comes_before_the_next_and_a_crash_forgets_all() -> None:
     env = Environment()
     described = spec()
     process = Process(Host(env, described), described)
@@ -94,18 +94,18 @@ def test_what_an_event_costs_comes_before_the_next_and_a_crash_forgets_all() -> 
 
     def first(_: object) -> None:
         seen.append(("first", env.now))
-        process.charge(2.0)
+        process.go_on_with(2.0, lambda _: seen.append(("rest", env.now)), None)
 
     process.run(1.0, first, None)
     process.run(1.0, lambda _: seen.append(("second", env.now)), None)
     env.run(until=10)
-    assert seen == [("first", 1.0), ("second", 4.0)]
+    assert seen == [("first", 1.0), ("rest", 3.0), ("second", 4.0)]
     assert process.account() == pytest.approx(4.0)
     process.run(1.0, lambda _: seen.append(("lost", env.now)), None)
     env.call_in(0.5, lambda _: process.crash())
     env.call_in(0.7, lambda _: process.run(1.0, lambda _: seen.append(("new", env.now)), None))
     env.run(until=20)
-    assert seen[2:] == [("new", pytest.approx(11.7))]
+    assert seen[3:] == [("new", pytest.approx(11.7))]
     assert process.account() == pytest.approx(5.5)
 
 
@@ -185,6 +185,21 @@ def test_less_processor_is_never_faster(strategy: str) -> None:
     shares = [float(run.summary["process_utilisation_max"]) for run in runs[1:]]
     assert shares == sorted(shares)
     assert all(0 < share <= 1 for share in shares)
+
+
+def test_what_a_process_sends_leaves_one_after_the_other() -> None:
+    """The last of four participants hears of the decision three effects after the first, and a prepared branch ends after the time for its write."""
+    tables = chain(4, transactions=20, rate=1.0).to_dict()
+    tables["hosts"] = {"machine": {"nodes": ["*"], "cores": 8, "event": "1ms", "effect": "2ms", "forced_write": "5ms"}}
+    run = simtx.simulate(from_dict(tables, name="hosted"), "2pc", seed=1, trace=True)
+    sent = [one.time for one in run.trace if one.kind == "send" and one.name == "commit" and one.tx == 3]
+    assert np.diff(sent) == pytest.approx([0.002] * 3)
+    handled = {
+        one.node: one.time for one in run.trace if one.kind == "receive" and one.name == "commit" and one.tx == 3
+    }
+    ended = {one.node: one.time for one in run.trace if one.kind == "commit" and one.tx == 3}
+    assert sorted(handled) == sorted(ended)
+    assert min(ended[node] - handled[node] for node in ended) >= 0.005
 
 
 def test_a_full_processor_bounds_the_throughput_and_a_warning_says_so() -> None:
