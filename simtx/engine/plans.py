@@ -76,6 +76,7 @@ class Plans:
         streams: Random streams of the run.
         key: Gives the number of a key of a service's store.
         keys: Gives those of many that begin with the same text.
+        numbered: Gives the first one of many whose names are a text, a number and another text, and which nothing else names; -1: it cannot.
     """
 
     def __init__(
@@ -84,9 +85,10 @@ class Plans:
         streams: Streams,
         key: Callable[[str, str], int],
         keys: Callable[[str, str, list[str]], list[int]],
+        numbered: Callable[[str, str, Numbers, str], int],
     ) -> None:
         specs = scenario.transaction.steps
-        self._key, self._new_keys = key, keys
+        self._key, self._new_keys, self._numbered = key, keys, numbered
         self._given = {name: list(column) for name, column in scenario.workload.trace_parameters.items()}
         self._row = 0
         self._names: dict[str, _Keys] = {}
@@ -230,11 +232,25 @@ class Plans:
         found = known[codes]
         if not found.all():
             fresh = np.unique(codes[found == 0])
-            before, behind = _around(template, name)
-            texts = [f"{before}{keys.prefix}{code}{behind}" for code in fresh.tolist()]
-            known[fresh] = np.array(self._new_keys(service, before, texts)) + 1
+            known[fresh] = self._made(service, template, name, fresh) + 1
             found = known[codes]
         return found - 1
+
+    def _made(self, service: str, template: str, name: str, codes: Numbers) -> Numbers:
+        """Numbers of keys that no transaction had before."""
+        before, behind = _around(template, name)
+        before += self._names[name].prefix
+        if self._alone(service, template, before):
+            start = self._numbered(service, before, codes, behind)
+            if start >= 0:
+                return np.arange(start, start + len(codes))
+        texts = [f"{before}{code}{behind}" for code in codes.tolist()]
+        return np.array(self._new_keys(service, before, texts))
+
+    def _alone(self, service: str, template: str, before: str) -> bool:
+        """Whether no other template of this service can name a key that begins with this text."""
+        others = {spec.key.split("{")[0] for place, spec in self.slots if place == service and spec.key != template}
+        return not any(other.startswith(before) or before.startswith(other) for other in others)
 
 
 def _constant(value: Floats) -> Callable[[], Floats]:

@@ -30,6 +30,7 @@ from simtx.scenario.distributions import Constant, Empirical
 from simtx.simulator.broker import Broker
 from simtx.simulator.common_mode import NORMAL, level, quantiles, shares, thresholds
 from simtx.simulator.environment import URGENT
+from simtx.simulator.last_values import CompiledValues, LastValues
 from simtx.simulator.network import spared
 from simtx.simulator.node import Node
 from simtx.simulator.remembered import memory
@@ -54,7 +55,6 @@ _MOST_CELLS: Final = 10_000  # values of a distribution that follows the common 
 _FOLLOWED: Final = 16  # first transactions that the real machines play, too, beside every 4,096th
 _FOLLOWED_AGAIN: Final = 4  # likewise, where the machines are known from an earlier run
 
-_NEAR: Final = 1e-7  # by what a value may be off and is not looked at
 _LOST, _INCOMPLETE = (list(_ENDINGS).index(name) for name in ("lost", "incomplete"))
 
 _COLUMNS: Final = {
@@ -306,7 +306,7 @@ class CompiledWorld(World):
         self._describe_broker()
         bounds = [clients.backoff.bound(attempt) for attempt in range(66)]
         library.engine_bounds(engine, (ctypes.c_double * len(bounds))(*bounds), len(bounds))
-        self._plans = Plans(scenario, self.streams, self._key, self._new_keys)
+        self._plans = Plans(scenario, self.streams, self._key, self._new_keys, self._numbered_keys)
         head.slots, head.shared_slots = len(self._plans.slots), int(self._plans.shared)
         for slot in self._plans.booked:
             if library.engine_book(engine, slot) < 0:
@@ -450,6 +450,32 @@ class CompiledWorld(World):
         numbers = range(start, start + len(fresh))
         known.update(zip(fresh, numbers, strict=True))
         return list(numbers) if len(fresh) == len(names) else [self._key(service, name) for name in names]
+
+    def _numbered_keys(self, service: str, before: str, numbers: Any, behind: str) -> int:
+        """The number of the first of many keys whose names are one text with a number in it; -1 if they may differ in more, or are known by another name.
+
+        Nobody but C makes these names.
+        """
+        store = self.nodes[service].store
+        if store is None or "\0" in before + behind or any(name.startswith(before) for name in store.first.exact):
+            return -1
+        alike = store.alike(before)
+        if alike is None:
+            return -1
+        first, factors = alike
+        return int(
+            self._library.engine_numbered_keys(
+                self._engine,
+                self._index[service],
+                len(numbers),
+                before.encode("utf-8", "surrogatepass"),
+                pointer(numbers),
+                behind.encode("utf-8", "surrogatepass"),
+                first,
+                len(factors),
+                self._weighing(tuple(factors)),
+            )
+        )
 
     def _weighing(self, factors: tuple[tuple[float, ...], ...]) -> Any:
         """What a key counts in each conserved quantity, as C takes it."""
@@ -717,37 +743,24 @@ class CompiledWorld(World):
                 replica.reads = self._library.engine_replica_reads(self._engine, number, 0)
                 replica.stale_reads = self._library.engine_replica_reads(self._engine, number, 1)
         self.clients.asked, self.clients.repeated = head.asked, head.repeated
-        count = sum(len(numbers) for numbers in self._keys.values())
-        values, expected, has = np.zeros(count), np.zeros(count), np.zeros(count, dtype=np.uint8)
-        self._library.engine_values(self._engine, pointer(values), pointer(expected), pointer(has))
-        for service, numbers in self._keys.items():
-            store = self.nodes[service].store
-            names = np.array(list(numbers), dtype=object)
-            places = np.fromiter(numbers.values(), dtype=np.int64, count=len(numbers))
-            kinds = has[places]
-            if store is not None:
-                store.values.update(_known_to(names, values[places], kinds & 1 != 0))
-            wanted = _known_to(names, expected[places], kinds & 2 != 0)
-            if wanted:
-                ledger.expected[service] = wanted
+        for name, node in self.nodes.items():
+            for key in node.store.first.exact if node.store is not None else ():
+                self._key(name, key)  # those that no transaction has asked for
+        self._last = CompiledValues(self._library, self._engine, self._names)
         self._columns(ledger.rows)
         self._watch()
         self._complete = True
 
-    def watched(self, values: Mapping[str, Mapping[str, float]]) -> Watch:
+    def last_values(self) -> LastValues:
+        """As that of `World`; C has them."""
+        return self._last
+
+    def watched(self) -> Watch:
         """As that of `World`; C has compared the values, so that only those that are off are looked at here."""
         steps = np.array([self._plans.steps_of[slot] for slot in self._plans.booked], dtype=np.int32)
-        count = sum(len(numbers) for numbers in self._keys.values())
-        force, off = np.zeros(count), np.zeros(count)
+        force, off = np.zeros(self._last.count), np.zeros(self._last.count)
         self._library.engine_force(self._engine, pointer(steps), pointer(force), pointer(off))
-        wrong = set(np.flatnonzero(np.abs(off) > _NEAR).tolist())
-        present: dict[str, dict[str, float]] = {}
-        wanted: dict[str, dict[str, float]] = {}
-        for service, numbers in self._keys.items() if wrong else ():
-            names = {name: number for name, number in numbers.items() if number in wrong}
-            present[service] = {name: values[service][name] for name in names if name in values[service]}
-            wanted[service] = {name: float(force[number]) for name, number in names.items()}
-        return self.ledger.watch.final(self.scenario, present, wanted)
+        return self.ledger.watch.final(self.scenario, *self._last.wrong(force, off))
 
     def _watch(self) -> None:
         """Hold every transaction that needs a look against what the strategy guarantees (`simtx.metrics.guarantees`)."""
@@ -922,11 +935,6 @@ class _Sampler(Sampler):
             world.report(world.env.now)
         world.sample(self._row)
         self.timeline.add_row(self._row, whole=whole)
-
-
-def _known_to(names: Any, numbers: Any, chosen: Any) -> dict[str, float]:
-    """Numbers by name, of those that are chosen."""
-    return dict(zip(names[chosen].tolist(), numbers[chosen].tolist(), strict=True))
 
 
 def _said(masks: Sequence[int]) -> list[tuple[str, int, str]]:

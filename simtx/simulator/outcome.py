@@ -10,6 +10,7 @@ from simtx.metrics import drift
 from simtx.metrics.guarantees import PROPERTIES
 from simtx.metrics.rundata import RunData
 from simtx.simulator.counted import stations
+from simtx.simulator.last_values import LastValues
 
 if TYPE_CHECKING:
     from simtx.simulator.world import World
@@ -21,8 +22,8 @@ def outcome(world: World) -> RunData:
     """All numbers of the finished run."""
     ledger, plan, scenario = world.ledger, world.scenario.run, world.scenario
     window = max(world.horizon - plan.warmup, 0.0)
-    values = {name: node.store.values for name, node in world.nodes.items() if node.store is not None}
-    watch = world.watched(values)
+    last = world.last_values()
+    watch = world.watched()
     return RunData(
         columns=ledger.rows.cells(),
         quantities=drift.quantities(scenario, ledger, window),
@@ -30,8 +31,8 @@ def outcome(world: World) -> RunData:
         horizon=world.horizon,
         end=world.env.now,
         partial_share=ledger.partial_time / window if window else float("nan"),
-        residual=drift.residual(scenario, values, ledger.expected),
-        bounds_violated=drift.bounds_violated(scenario, values),
+        residual=last.residual(scenario),
+        bounds_violated=last.bounds_violated(scenario),
         events=world.events,
         alerts=ledger.alerts,
         deadlocks=world.deadlocks.victims,
@@ -50,7 +51,7 @@ def outcome(world: World) -> RunData:
         timeline=world.sampler.timeline,
         struck=world.struck,
         services=list(world.scenario.services),
-        digest=_digest(world),
+        digest=_digest(world, last),
         extra=_extra(world),
         still_open=ledger.still_open,
         broken=watch.found,
@@ -85,7 +86,7 @@ def _stale(world: World) -> dict[str, float]:
     return {"stale_reads_per_million": 1e6 * stale / reads if reads else float("nan")}
 
 
-def _digest(world: World) -> str:
+def _digest(world: World, last: LastValues) -> str:
     digest = hashlib.blake2b(digest_size=16)
     cells: dict[str, Any] = dict(world.ledger.rows.cells())
     del cells["decision"]  # the time of the decision and the outcome say it, too
@@ -99,7 +100,6 @@ def _digest(world: World) -> str:
     for name, node in sorted(world.nodes.items()):
         digest.update(name.encode())
         if node.store is not None:
-            pack = struct.Struct("<d").pack
-            digest.update(b"".join([key.encode() + pack(value) for key, value in sorted(node.store.values.items())]))
+            digest.update(last.packed(name))
     digest.update(struct.pack("<d", world.env.now))
     return digest.hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from simtx.errors import RunFailed, ScenarioError
@@ -29,6 +29,7 @@ from simtx.simulator.environment import Environment
 from simtx.simulator.faults import injectors
 from simtx.simulator.host import Host, Process
 from simtx.simulator.hosted import HostedNode
+from simtx.simulator.last_values import KnownValues, LastValues
 from simtx.simulator.network import Link
 from simtx.simulator.node import Node
 from simtx.simulator.replica import Replica
@@ -228,9 +229,16 @@ class World:
             raise RunFailed(f"a machine of '{self.strategy.name}' publishes, but the strategy says uses_broker=False")
         return self.broker
 
-    def watched(self, values: Mapping[str, Mapping[str, float]]) -> Watch:
-        """What the run has violated, with these last values of the stores."""
-        return self.ledger.watch.final(self.scenario, values, self.ledger.in_force())
+    def last_values(self) -> LastValues:
+        """The last values of the stores, when the run is over."""
+        return KnownValues(self._values(), self.ledger.expected)
+
+    def watched(self) -> Watch:
+        """What the run has violated, with the last values of the stores."""
+        return self.ledger.watch.final(self.scenario, self._values(), self.ledger.in_force())
+
+    def _values(self) -> dict[str, dict[str, float]]:
+        return {name: node.store.values for name, node in self.nodes.items() if node.store is not None}
 
     @property
     def arrivals_over(self) -> bool:

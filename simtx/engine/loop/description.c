@@ -128,54 +128,131 @@ EXPORT void engine_factors(Engine *E, int number, double workers, double timers)
   E->node[number].timer_factor = timers;
 }
 
-static int make_key(Engine *E, int node, const char *name, double first, int has_value, int weights, const double *weight) {
+/* Another key of a store; it keeps its name and its weights where they are. */
+static int make_key(Engine *E, int node, char *name, double first, int has_value, int weights, double *weight) {
   if (E->keys == E->key_room) {
     int room = E->key_room ? 2 * E->key_room : 256;
     RESERVE(E, E->key, E->key_room, room);
     E->key_room = room;
   }
-  Key *key = &E->key[E->keys];
-  memset(key, 0, sizeof *key);
-  key->name = slab(E, strlen(name) + 1);
-  strcpy(key->name, name);
-  key->node = node;
-  key->value = key->first = key->replica = first;
-  key->has_value = (uint8_t)has_value;
-  key->weights = weights;
-  if (weights) {
-    size_t size = (size_t)weights * (size_t)E->head.quantities * sizeof(double);
-    key->weight = slab(E, size + 8);
-    memcpy(key->weight, weight, size);
-  }
+  E->key[E->keys] = (Key){
+    .name = name, .node = node, .value = first, .first = first, .replica = first, .has_value = (uint8_t)has_value, .weights = weights, .weight = weight};
   return E->keys++;
+}
+
+static char *kept_text(Engine *E, const char *text, size_t size) {
+  char *kept = slab(E, size + 1);
+  memcpy(kept, text, size);
+  return kept;
+}
+
+/* What a key counts in each conserved quantity. */
+static double *kept_weights(Engine *E, int weights, const double *weight) {
+  size_t size = (size_t)weights * (size_t)E->head.quantities * sizeof(double);
+  return size ? memcpy(slab(E, size), weight, size) : NULL;
 }
 
 EXPORT int engine_key(Engine *E, int node, const char *name, double first, int has_value, int weights, const double *weight) {
   GUARD(E, -1)
-  return make_key(E, node, name, first, has_value, weights, weight);
+  return make_key(E, node, kept_text(E, name, strlen(name)), first, has_value, weights, kept_weights(E, weights, weight));
 }
 
 /* Many new keys of one node that are alike but for their names, which end with a null character each: the number of the first. */
 EXPORT int engine_keys(Engine *E, int node, int count, const char *names, int64_t size, double first, int weights, const double *weight) {
   GUARD(E, -1)
   int start = E->keys;
-  char *text = slab(E, (size_t)size + 1);
-  memcpy(text, names, (size_t)size);
+  char *text = kept_text(E, names, (size_t)size);
+  double *kept = kept_weights(E, weights, weight);
   for (int i = 0; i < count; i++) {
-    int number = make_key(E, node, "", first, 0, weights, weight);
-    E->key[number].name = text;
+    make_key(E, node, text, first, 0, weights, kept);
     text += strlen(text) + 1;
   }
   return start;
 }
 
-/* Of every key: its value, what it ought to be, and 1 if it has a value, plus 2 if anything is expected of it. */
-EXPORT void engine_values(Engine *E, double *value, double *expected, uint8_t *has) {
-  for (int i = 0; i < E->keys; i++) {
-    value[i] = E->key[i].value;
-    expected[i] = E->key[i].expected;
-    has[i] = (uint8_t)(E->key[i].has_value + 2 * E->key[i].has_expected);
+/* Likewise, where the names are one text with a number in it. */
+EXPORT int engine_numbered_keys(Engine *E, int node, int count, const char *before, const int64_t *numbers, const char *behind, double first, int weights, const double *weight) {
+  GUARD(E, -1)
+  enum { DIGITS = 20 };
+  int start = E->keys;
+  size_t front = strlen(before), back = strlen(behind), most = front + DIGITS + back + 1;
+  char *text = slab(E, (size_t)count * most + 1);
+  double *kept = kept_weights(E, weights, weight);
+  for (int i = 0; i < count; i++) {
+    char digits[DIGITS], *digit = digits + DIGITS;
+    int64_t left = numbers[i];
+    do *--digit = (char)('0' + left % 10);
+    while (left /= 10);
+    size_t length = (size_t)(digits + DIGITS - digit);
+    make_key(E, node, text, first, 0, weights, kept);
+    memcpy(text, before, front);
+    memcpy(text + front, digit, length);
+    memcpy(text + front + length, behind, back + 1);
+    text += front + length + back + 1;
   }
+  return start;
+}
+
+EXPORT int engine_key_count(Engine *E) { return E->keys; }
+EXPORT const char *engine_key_name(Engine *E, int number) { return E->key[number].name; }
+
+/* Of every key: its node, its first and its last value, what ought to have been added, and 1 if it has a value, plus 2 if anything is expected of it. */
+EXPORT void engine_values(Engine *E, int32_t *node, double *first, double *value, double *expected, uint8_t *has) {
+  for (int i = 0; i < E->keys; i++) {
+    Key *key = &E->key[i];
+    node[i] = key->node;
+    first[i] = key->first;
+    value[i] = key->value;
+    expected[i] = key->expected;
+    has[i] = (uint8_t)(key->has_value + 2 * key->has_expected);
+  }
+}
+
+/* A key with what its name begins with behind the text that all of its store have in common. */
+typedef struct { uint64_t begins; const Key *key; } Sorted;
+
+static int by_name(const void *a, const void *b) {
+  const Sorted *one = a, *other = b;
+  if (one->begins != other->begins) return one->begins < other->begins ? -1 : 1;
+  return strcmp(one->key->name, other->key->name);
+}
+
+static uint64_t begins(const char *text) {
+  uint64_t word = 0;
+  for (int i = 0; i < 8; i++) word = word << 8 | (unsigned char)(*text ? *text++ : 0);
+  return word;
+}
+
+/* The values of a store as a digest takes them: name and value of each key that has one, in the order of their names. Gives the size; nothing is
+ * written if there is no target. */
+EXPORT int64_t engine_packed(Engine *E, int node, uint8_t *target) {
+  GUARD(E, -1)
+  int64_t size = 0, count = 0;
+  size_t common = 0;
+  const char *same = NULL;
+  Sorted *sorted = target ? borrow(E, ((size_t)E->keys + 1) * sizeof(Sorted)) : NULL;
+  for (int i = 0; i < E->keys; i++) {
+    Key *key = &E->key[i];
+    if (key->node != node || !key->has_value) continue;
+    size += (int64_t)(strlen(key->name) + sizeof(double));
+    if (!sorted) continue;
+    if (!same) common = strlen(same = key->name);
+    size_t at = 0;
+    while (at < common && key->name[at] == same[at]) at++;
+    common = at;
+    sorted[count++].key = key;
+  }
+  if (!sorted) return size;
+  for (int64_t i = 0; i < count; i++) sorted[i].begins = begins(sorted[i].key->name + common);
+  qsort(sorted, (size_t)count, sizeof(Sorted), by_name);
+  for (int64_t i = 0; i < count; i++) {
+    size_t length = strlen(sorted[i].key->name);
+    memcpy(target, sorted[i].key->name, length);
+    memcpy(target + length, &sorted[i].key->value, sizeof(double));
+    target += length + sizeof(double);
+  }
+  free(sorted);
+  return size;
 }
 
 /* What the steps in force have added to each key, and by how much its value is off that. */
