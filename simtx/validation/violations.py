@@ -250,7 +250,7 @@ def _spec(file: Path) -> dict[str, Any]:
     """
     try:
         spec = dict(json.loads(file.read_bytes())["store"])
-        if spec["kind"] != "sqlite":
+        if spec["kind"] not in PRODUCTS or PRODUCTS[spec["kind"]].server:
             raise ValueError(f"a store of kind {spec['kind']!r} is no file")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunFolderError(f"'{file}' is damaged: {type(error).__name__}: {error}".splitlines()[0]) from None
