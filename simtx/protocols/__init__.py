@@ -50,7 +50,7 @@ from simtx.protocols.dual_write import DualWrite
 from simtx.protocols.outbox import Outbox
 from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
 from simtx.protocols.registry import LABELS, STRATEGIES, label, strategies, strategy
-from simtx.protocols.relay import Relay
+from simtx.protocols.relay import Courier, Poller, Relay
 from simtx.protocols.saga import Saga
 from simtx.protocols.tcc import TryConfirmCancel
 from simtx.protocols.two_phase_commit import TwoPhaseCommit
@@ -68,6 +68,7 @@ __all__ = [
     "CancelTimer",
     "CircuitBreaker",
     "Commit",
+    "Courier",
     "Decided",
     "Delivery",
     "Done",
@@ -86,6 +87,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Policies",
+    "Poller",
     "Prepare",
     "Promise",
     "Publish",

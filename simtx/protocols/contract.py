@@ -426,7 +426,7 @@ class Machine:
     """Base of all machines: dispatch by a transition table, generic comparison and copying.
 
     A subclass declares ``__slots__`` and `transitions`. Its fields hold plain values only: numbers, strings, tuples, frozen or never
-    changed dataclasses of this module, and lists, sets and dicts of those. An event kind that the table has no row for in the
+    changed dataclasses of this module, and lists, sets and dicts of those; a machine that has others as its parts copies them in `clone`. An event kind that the table has no row for in the
     current state goes to `unexpected`.
     """
 
@@ -535,6 +535,8 @@ def _freeze(value: Any) -> Hashable:
         return tuple((key, _freeze(item)) for key, item in sorted(value.items(), key=repr))
     if isinstance(value, set | frozenset):
         return tuple(sorted(value, key=repr))
+    if isinstance(value, Machine):
+        return value.key()
     result: Hashable = value
     return result
 

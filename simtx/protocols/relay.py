@@ -5,6 +5,10 @@ rows, publishes them, and marks each row once the broker has acknowledged it. Ro
 are one aggregate: the next is published only after the acknowledgement of the one before, and none is ever skipped; different
 aggregates go side by side, so one slow publication does not hold up the others.
 
+It is made of small machines: one `Poller`, which decides when to read and when to back off and knows no rows, and one `Courier` for each row on its way,
+which belongs to the transaction of its row. `Relay` hands rows to couriers and what happens to the parts. So each part has few states, however many rows
+there are; the compiled engine learns them one by one, those of a relay of your own, too.
+
 Which rows are new. Rows are numbered when they are inserted and appear when they are committed, so that a row may appear behind one with a higher
 number. A reader that looks only behind the highest number it has seen loses such a row for good. Three readers do not:
 
@@ -27,7 +31,8 @@ Source: Richardson, "Microservices Patterns", 2018, section 3.3 (polling publish
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Final, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import ClassVar, Final, Literal, TypeAlias, TypeVar
 
 from simtx.protocols.choreography import DEFAULT_POLICIES
 from simtx.protocols.contract import (
@@ -35,6 +40,7 @@ from simtx.protocols.contract import (
     Done,
     Effect,
     Event,
+    Forget,
     Machine,
     MarkOutbox,
     OutboxRow,
@@ -50,16 +56,176 @@ Reader: TypeAlias = Literal["marks", "horizon", "lock"]
 
 RELAY_TX: Final = -1
 """Transaction number of every long-running machine."""
-_TAG: Final = "published:"
 MINIMUM_POLL_INTERVAL: Final = 0.001
 """Seconds; a shorter `Policies.poll_interval` means this one: a relay must not poll without any pause."""
+FULL: Final = "full"
+"""Value of a poller's ``rows``: as many rows as it asked for, so that there may be more."""
+PART: Final = "part"
+"""Value of a poller's ``rows``: fewer than it asked for."""
+_ROWS: Final = "rows"
 _BEFORE_ALL: Final = (-1, -1)
+_Part = TypeVar("_Part", bound=Machine)
+
+
+@dataclass(slots=True, unsafe_hash=True)
+class Tell:
+    """Inside a relay only: a courier tells the poller, or the poller tells all couriers that wait; it arrives as a `Timer` of this kind."""
+
+    kind: str
+
+
+class Poller(Machine):
+    """Decides when a relay reads its outbox, and when it backs off. It knows no rows.
+
+    What it is told: ``rows`` (a read has ended, with the value `FULL` or `PART`), ``idle`` (no courier is left), and whatever its couriers
+    tell it. Its `ReadOutbox` has the tag ``rows`` and asks for `batch` rows. It may set timers, and has no other access to anything.
+
+    Args:
+        node: The service whose outbox it is.
+        policies: `poll_interval`, `poll_batch`, `backoff` and `alert_after` count here.
+        reader: How the relay knows which rows are new.
+    """
+
+    __slots__ = ("backing_off", "more", "policies", "reader", "rounds")
+
+    role: ClassVar[str] = "poller"
+    initial: ClassVar[str] = "stopped"
+    transitions: ClassVar[tuple[Transition, ...]] = (
+        Transition(
+            "stopped", "start", "start", ("running",), "read what a crash has left; poll at a random phase", of="timer"
+        ),
+        Transition("running", "poll", "poll", ("running",), "read", of="timer"),
+        Transition("running", "wake", "wake", ("running",), "read", of="timer"),
+        Transition("running", "rows", "rows", ("running",), "note whether there may be more", of="done"),
+        Transition("running", "delivered", "delivered", ("running",), "back-off starts anew", of="timer"),
+        Transition("running", "held", "hold", ("running",), "back off, once for all", of="timer"),
+        Transition("running", "idle", "idle", ("running",), "there may be more: read", of="timer"),
+        Transition("running", "backoff", "again", ("running",), "tell the couriers that wait", of="timer"),
+    )
+
+    def __init__(self, node: str, policies: Policies = DEFAULT_POLICIES, reader: Reader = "marks") -> None:
+        super().__init__(node, RELAY_TX)
+        self.policies = policies
+        self.reader = reader
+        self.rounds = 0  # back-offs since the last acknowledgement
+        self.backing_off = False
+        self.more = False  # the last batch was full: there may be more rows
+
+    @property
+    def batch(self) -> int:
+        """How many rows it asks for."""
+        return self.policies.poll_batch
+
+    def start(self, event: Timer) -> list[Effect]:  # noqa: ARG002
+        """The node has started: rows may be left from before a crash."""
+        self.state = "running"
+        return [SetTimer("poll", 0.0, self.interval()), self.read()]
+
+    def poll(self, event: Timer) -> list[Effect]:  # noqa: ARG002
+        """A period is over. The next one begins now, not after the work, so that the period is kept."""
+        return [SetTimer("poll", self.interval()), self.read()]
+
+    def wake(self, event: Timer) -> list[Effect]:  # noqa: ARG002
+        """A local transaction of this node has just committed rows."""
+        return [self.read()]
+
+    def rows(self, event: Done) -> list[Effect]:
+        """A read has ended; one that failed is made up for by the next poll."""
+        self.more = event.value == FULL
+        return []
+
+    def delivered(self, event: Timer) -> list[Effect]:  # noqa: ARG002
+        """The broker answers."""
+        self.rounds = 0
+        return []
+
+    def hold(self, event: Timer) -> list[Effect]:  # noqa: ARG002
+        """A publication has failed: one back-off for all that fail meanwhile."""
+        if self.backing_off:
+            return []
+        self.backing_off = True
+        return [SetTimer("backoff", 0.0, self.policies.backoff.bound(self.rounds))]
+
+    def again(self, event: Timer) -> list[Effect | Tell]:  # noqa: ARG002
+        """The back-off is over: publish the held rows again, for ever, with an alert after a while."""
+        self.backing_off = False
+        self.rounds += 1
+        if self.rounds != self.policies.alert_after:
+            return [Tell("again")]
+        reason = f"relay of {self.node}: the broker has acknowledged nothing in {self.rounds} rounds of publishing"
+        return [Tell("again"), Alert(reason)]
+
+    def idle(self, event: Timer) -> list[Effect]:  # noqa: ARG002
+        """Nothing is on its way any more. If there is a backlog, do not wait for the next poll."""
+        if not self.more:
+            return []
+        self.more = False
+        return [self.read()]
+
+    def read(self) -> ReadOutbox:
+        """Ask for rows."""
+        return ReadOutbox(_ROWS, self.batch, self.reader == "horizon")
+
+    def interval(self) -> float:
+        """Seconds from poll to poll."""
+        return max(self.policies.poll_interval, MINIMUM_POLL_INTERVAL)
+
+
+class Courier(Machine):
+    """Brings one row of an outbox to the broker. It belongs to the transaction of its row, and forgets itself when the row is marked.
+
+    It is told ``go`` when its turn has come: when it is read, or when the courier of the row before it, of the same transaction, has forgotten itself. A courier that tells
+    the poller something and goes on waits from then on for what the poller tells all who wait.
+
+    Args:
+        node: The service whose outbox it is.
+        row: The row: its number and its message.
+    """
+
+    __slots__ = ("message", "number")
+
+    role: ClassVar[str] = "courier"
+    initial: ClassVar[str] = "queued"
+    transitions: ClassVar[tuple[Transition, ...]] = (
+        Transition("queued", "go", "go", ("publishing",), "publish", of="timer"),
+        Transition(
+            "publishing",
+            "published",
+            "published",
+            ("delivered", "held"),
+            "acknowledged: mark, tell the poller; failed: tell the poller, wait",
+            of="done",
+        ),
+        Transition("held", "again", "go", ("publishing",), "publish again", of="timer"),
+    )
+
+    def __init__(self, node: str, row: OutboxRow) -> None:
+        self.number, self.message = row[0], row[1]
+        super().__init__(node, self.message.tx)
+
+    def go(self, event: Timer) -> list[Effect]:  # noqa: ARG002
+        """Its turn has come, or the back-off is over."""
+        self.state = "publishing"
+        return [Publish("published", self.message)]
+
+    def published(self, event: Done) -> list[Effect | Tell]:
+        """The broker has acknowledged the row, or has not."""
+        if event.status != "done":
+            self.state = "held"
+            return [Tell("held")]
+        self.state = "delivered"
+        return [MarkOutbox((self.number,)), Tell("delivered"), Forget()]
 
 
 class Relay(Machine):
-    """Polling relay of one service's outbox.
+    """Polling relay of one service's outbox: a poller, and a courier for each row on its way.
 
-    The tag of a publication is ``published:<transaction>``: at most one row of a transaction is on its way.
+    It hands the rows that are read to couriers, and what happens to its parts. Hosts see one machine, whose effects are those of its
+    parts. The tag of a publication is the courier's with the transaction behind it, such as ``published:7``: at most one row of a transaction is on its way.
+
+    Attributes:
+        poller_type: Decides when to read; a relay of your own may have another one.
+        courier_type: Brings a row to the broker; likewise.
 
     Args:
         node: The service whose outbox it empties.
@@ -67,16 +233,19 @@ class Relay(Machine):
         reader: How it knows which rows are new.
     """
 
-    __slots__ = ("backing_off", "flying", "held", "known", "more", "place", "policies", "reader", "rounds")
+    __slots__ = ("couriers", "place", "policies", "poller", "reader", "waiting")
+
+    poller_type: ClassVar[type[Poller]] = Poller
+    courier_type: ClassVar[type[Courier]] = Courier
 
     role: ClassVar[str] = "relay"
     initial: ClassVar[str] = "stopped"
     transitions: ClassVar[tuple[Transition, ...]] = (
         Transition(
-            "stopped", "start", "start", ("running",), "read what a crash has left; poll at a random phase", of="timer"
+            "stopped", "start", "ask", ("running",), "read what a crash has left; poll at a random phase", of="timer"
         ),
-        Transition("running", "poll", "poll", ("running",), "read unmarked rows", of="timer"),
-        Transition("running", "wake", "wake", ("running",), "a local transaction wrote rows: read at once", of="timer"),
+        Transition("running", "poll", "ask", ("running",), "read unmarked rows", of="timer"),
+        Transition("running", "wake", "ask", ("running",), "a local transaction wrote rows: read at once", of="timer"),
         Transition("running", "rows", "publish", ("running",), "publish the first row of each transaction", of="done"),
         Transition(
             "running",
@@ -86,22 +255,21 @@ class Relay(Machine):
             "acknowledged: mark, publish the next; failed: hold",
             of="done",
         ),
-        Transition("running", "backoff", "again", ("running",), "publish the held rows again", of="timer"),
+        Transition("running", "backoff", "ask", ("running",), "publish the held rows again", of="timer"),
     )
 
     def __init__(self, node: str, policies: Policies = DEFAULT_POLICIES, reader: Reader = "marks") -> None:
         super().__init__(node, RELAY_TX)
         self.policies = policies
         self.reader = reader
+        self.poller = self.poller_type(node, policies, reader)
+        self.couriers: dict[
+            int, tuple[Courier, ...]
+        ] = {}  # by transaction: of the row on its way, and of those behind it
+        self.waiting: list[int] = []  # transactions whose first courier waits for the poller's word
         self.place = (
             _BEFORE_ALL  # (local transaction, number) of the last row that was read; the former is 0 if it is not known
         )
-        self.flying: dict[int, tuple[OutboxRow, ...]] = {}  # by transaction: the row on its way, and those behind it
-        self.known: set[int] = set()  # ids of all rows in `flying`
-        self.held: list[int] = []  # transactions whose first row waits for the back-off
-        self.rounds = 0  # back-offs since the last acknowledgement
-        self.backing_off = False
-        self.more = False  # the last batch was full: there may be more rows
 
     def handle(self, event: Event) -> list[Effect]:
         """React to one event.
@@ -109,92 +277,95 @@ class Relay(Machine):
         Raises:
             PeerFault: The event is one that no correct host causes in this state.
         """
-        if event.kind.startswith(_TAG) and self.state == "running":
+        if type(event) is Done and ":" in event.kind:
             return self.published(event)
         return super().handle(event)
 
-    def start(self, event: Timer) -> list[Effect]:  # noqa: ARG002
-        """The node has started: rows may be left from before a crash."""
-        self.state = "running"
-        return [SetTimer("poll", 0.0, self._interval()), self._read()]
-
-    def poll(self, event: Timer) -> list[Effect]:  # noqa: ARG002
-        """A period is over. The next one begins now, not after the work, so that the period is kept."""
-        return [SetTimer("poll", self._interval()), self._read()]
-
-    def wake(self, event: Timer) -> list[Effect]:  # noqa: ARG002
-        """A local transaction of this node has just committed rows."""
-        return [self._read()]
+    def ask(self, event: Event) -> list[Effect]:
+        """Something happens to the poller."""
+        effects: list[Effect] = []
+        self._to_poller(event, effects)
+        return effects
 
     def publish(self, event: Done) -> list[Effect]:
-        """Publish the rows that are not on their way already; a read that failed is made up for by the next poll."""
+        """Make couriers of the rows that are new, and send those on their way that are the first of their transaction."""
         rows: Sequence[OutboxRow] = event.value or ()
-        self.more = len(rows) >= self.policies.poll_batch
-        effects: list[Effect] = []
-        known, flying = self.known, self.flying
-        ordered = self.reader != "marks"
+        effects = self.ask(Done(_ROWS, event.status, FULL if len(rows) >= self.poller.batch else PART))
+        couriers, ordered = self.couriers, self.reader != "marks"
+        known = {one.number for chain in couriers.values() for one in chain} if rows and not ordered else ()
         for row in rows:
-            identity, message = row[0], row[1]
             if ordered:
-                place = (row[2] if len(row) > 2 else 0, identity)
+                place = (row[2] if len(row) > 2 else 0, row[0])
                 if place <= self.place:
                     continue
                 self.place = place
-            elif identity in known:
+            elif row[0] in known:
                 continue
-            known.add(identity)
-            tx = message.tx
-            before = flying.get(tx)
-            if before is None:
-                flying[tx] = (row,)
-                effects.append(Publish(f"{_TAG}{tx}", message))
-            else:
-                flying[tx] = (*before, row)
+            courier = self.courier_type(self.node, row)
+            before = couriers.get(courier.tx, ())
+            couriers[courier.tx] = (*before, courier)
+            if not before:
+                self._to_courier(courier.tx, Timer("go"), effects)
         return effects
 
     def published(self, event: Event) -> list[Effect]:
-        """The broker has acknowledged the first row of a transaction, or has not."""
-        number = event.kind[len(_TAG) :]
+        """What a courier has begun has ended."""
+        tag, _, number = event.kind.rpartition(":")
         tx = int(number) if number.isdigit() else RELAY_TX
-        rows = self.flying.get(tx)
-        if rows is None or type(event) is not Done:
-            return self.unexpected(event)
-        if event.status != "done":
-            self.held.append(tx)
-            if self.backing_off:
-                return []
-            self.backing_off = True
-            return [SetTimer("backoff", 0.0, self.policies.backoff.bound(self.rounds))]
-        self.rounds = 0
-        identity = rows[0][0]
-        self.known.discard(identity)
-        effects: list[Effect] = [MarkOutbox((identity,))]
-        if len(rows) > 1:
-            self.flying[tx] = rows[1:]
-            effects.append(Publish(event.kind, rows[1][1]))
-            return effects
-        del self.flying[tx]
-        if self.more and not self.known:  # there is a backlog: do not wait for the next poll
-            self.more = False
-            effects.append(self._read())
+        if tx not in self.couriers or type(event) is not Done:
+            return super().unexpected(event)
+        effects: list[Effect] = []
+        self._to_courier(tx, Done(tag, event.status, event.value), effects)
         return effects
 
-    def again(self, event: Timer) -> list[Effect]:  # noqa: ARG002
-        """The back-off is over: publish the held rows again, for ever, with an alert after a while."""
-        self.backing_off = False
-        self.rounds += 1
-        effects: list[Effect] = [Publish(f"{_TAG}{tx}", self.flying[tx][0][1]) for tx in self.held]
-        self.held = []
-        if self.rounds == self.policies.alert_after:
-            effects.append(
-                Alert(
-                    f"relay of {self.node}: the broker has acknowledged nothing in {self.rounds} rounds of publishing"
-                )
-            )
-        return effects
+    # --- its parts --------------------------------------------------------------------------------------------------------------
 
-    def _read(self) -> ReadOutbox:
-        return ReadOutbox("rows", self.policies.poll_batch, self.reader == "horizon")
+    def _to_poller(self, event: Event, effects: list[Effect]) -> None:
+        for effect in self.poller.handle(event):
+            if isinstance(effect, Tell):
+                told, self.waiting = self.waiting, []
+                for tx in told:
+                    self._to_courier(tx, Timer(effect.kind), effects)
+            else:
+                effects.append(effect)
+        self.state = self.poller.state
 
-    def _interval(self) -> float:
-        return max(self.policies.poll_interval, MINIMUM_POLL_INTERVAL)
+    def _to_courier(self, tx: int, event: Event, effects: list[Effect]) -> None:
+        courier = self.couriers[tx][0]
+        told = over = False
+        for effect in courier.handle(event):
+            if isinstance(effect, Publish):
+                effects.append(Publish(f"{effect.tag}:{tx}", effect.message))
+            elif isinstance(effect, Tell):
+                told = True
+                self._to_poller(Timer(effect.kind), effects)
+            elif isinstance(effect, Forget):
+                over = True
+            else:
+                effects.append(effect)
+        if not over:
+            if told:
+                self.waiting.append(tx)
+            return
+        behind = self.couriers[tx][1:]
+        if behind:
+            self.couriers[tx] = behind
+            self._to_courier(tx, Timer("go"), effects)
+            return
+        del self.couriers[tx]
+        if not self.couriers:
+            self._to_poller(Timer("idle"), effects)
+
+    def clone(self) -> Relay:
+        """An independent copy, of its parts, too."""
+        twin = super().clone()
+        assert isinstance(twin, Relay)  # noqa: S101 - a copy is of its own class
+        twin.poller = _copy(self.poller)
+        twin.couriers = {tx: tuple(map(_copy, chain)) for tx, chain in self.couriers.items()}
+        return twin
+
+
+def _copy(part: _Part) -> _Part:
+    twin = part.clone()
+    assert isinstance(twin, type(part))  # noqa: S101 - likewise
+    return twin

@@ -10,7 +10,7 @@ from simtx.checker import verify
 from simtx.checker.protocols.local_store import Output, Store
 from simtx.protocols import Branch, Execute, Message, Operation, Outbox, Prepare, ReadOutbox, Rollback, Transact
 from simtx.protocols.outbox import OutboxService
-from simtx.protocols.relay import Relay
+from simtx.protocols.relay import Poller, Relay
 from tests.cursor import CursorOutbox
 
 READERS = ("marks", "horizon", "lock")
@@ -135,11 +135,15 @@ def test_the_lock_reader_needs_the_lock() -> None:
 def test_the_horizon_reader_needs_the_horizon() -> None:
     """Defect: the relay keeps its place, and reads what is above the horizon, too."""
 
-    class Hasty(Relay):
+    class HastyPoller(Poller):
         __slots__ = ()
 
-        def _read(self) -> ReadOutbox:
-            return ReadOutbox("rows", self.policies.poll_batch)
+        def read(self) -> ReadOutbox:
+            return ReadOutbox("rows", self.batch)
+
+    class Hasty(Relay):
+        __slots__ = ()
+        poller_type = HastyPoller
 
     class HastyOutbox(Outbox):
         def daemons(self, node: str) -> tuple[Relay, ...]:

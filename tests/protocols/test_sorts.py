@@ -8,7 +8,7 @@ from simtx.errors import PeerFault, ProtocolViolation
 from simtx.protocols import Machine, Message, Timer, Transition
 from simtx.protocols.dual_write import DualWriteService
 from simtx.protocols.outbox import OutboxService
-from simtx.protocols.relay import Relay
+from simtx.protocols.relay import Courier, Poller, Relay
 from simtx.protocols.saga import Orchestrator
 from simtx.protocols.saga_participant import Participant as SagaParticipant
 from simtx.protocols.two_phase_coordinator import Coordinator
@@ -24,6 +24,8 @@ MACHINES = (
     SagaParticipant,
     OutboxService,
     Relay,
+    Poller,
+    Courier,
     DualWriteService,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from simtx.protocols import Branch, Message, Prepare, Publish, Relay, Transact
+from simtx.protocols import Branch, Courier, Message, Prepare, Relay, Transact
 from simtx.protocols.dual_write import DualWriteService
 from simtx.protocols.outbox import OutboxService
 from simtx.protocols.saga import DONE, UNKNOWN, Orchestrator
@@ -194,18 +194,19 @@ class CompletesEarly(OutboxService):
         return (*events, self._event("completed", 0)) if self.closing and not self.index else events
 
 
-class AltersWhatItPublishes(Relay):
-    """A relay that counts the hops of an event anew."""
+class AltersWhatItPublishes(Courier):
+    """Counts the hops of its event anew."""
 
     __slots__ = ()
 
-    def handle(self, event: Any) -> Any:
-        return [
-            replace(one, message=replace(one.message, body=one.message.body._replace(hops=1)))
-            if isinstance(one, Publish)
-            else one
-            for one in super().handle(event)
-        ]
+    def go(self, event: Any) -> Any:
+        (one,) = super().go(event)
+        return [replace(one, message=replace(one.message, body=one.message.body._replace(hops=1)))]
+
+
+class AlteringRelay(Relay):
+    __slots__ = ()
+    courier_type = AltersWhatItPublishes
 
 
 class HalfAChain(OutboxService):
@@ -326,7 +327,7 @@ MUTANTS = (
     Mutant(
         "alters-what-it-publishes",
         "Outbox: The relay publishes something else than what was committed.",
-        Outbox2(relay=AltersWhatItPublishes),
+        Outbox2(relay=AlteringRelay),
         "no-ghost",
         {},
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from simtx.protocols import Append, Message, Prepare, Relay, SetTimer, Transition
+from simtx.protocols import Append, Courier, Forget, Message, Poller, Prepare, Relay, SetTimer, Transition
 from simtx.protocols.outbox import OutboxService
 from simtx.protocols.saga import DONE, REFUSED, RUNNING, UNKNOWN, Orchestrator
 from simtx.protocols.two_phase_coordinator import FORGET, Coordinator
@@ -528,13 +528,53 @@ SAGA = (
 # --- outbox ----------------------------------------------------------------------------------------------------------------------
 
 
-class ReadsLater(Relay):
+class ReadsLater(Poller):
     """Does not read the outbox when it starts."""
 
     __slots__ = ()
 
     def start(self, event: Any) -> Any:
         return super().start(event)[:1]
+
+
+class ReadsLaterRelay(Relay):
+    __slots__ = ()
+    poller_type = ReadsLater
+
+
+class PublishesTwice(Courier):
+    """Publishes its row once more when it is acknowledged, and marks it after that."""
+
+    __slots__ = ("again",)
+
+    def __init__(self, node: str, row: Any) -> None:
+        super().__init__(node, row)
+        self.again = True
+
+    def published(self, event: Any) -> Any:
+        if event.status == "done" and self.again:
+            self.again = False
+            return super().go(event)
+        return super().published(event)
+
+
+class PublishesTwiceRelay(Relay):
+    __slots__ = ()
+    courier_type = PublishesTwice
+
+
+class LeavesItToThePoll(Courier):
+    """Forgets itself when a publication fails: the row is not marked, so that the next poll takes it up again."""
+
+    __slots__ = ()
+
+    def published(self, event: Any) -> Any:
+        return super().published(event) if event.status == "done" else [Forget()]
+
+
+class LeavesItToThePollRelay(Relay):
+    __slots__ = ()
+    courier_type = LeavesItToThePoll
 
 
 class UndoesWithoutALook(OutboxService):
@@ -552,8 +592,22 @@ OUTBOX = (
         "reads-later",
         "A restarted relay does not read its outbox.",
         "The next poll does.",
-        Outbox2(relay=ReadsLater),
+        Outbox2(relay=ReadsLaterRelay),
         (ONE_OF_EACH,),
+    ),
+    Harmless(
+        "publishes-twice",
+        "A relay publishes each event twice.",
+        "The consumer's inbox row recognises the second.",
+        Outbox2(relay=PublishesTwiceRelay),
+        ({"losses": 1, "participants": 2},),
+    ),
+    Harmless(
+        "leaves-it-to-the-poll",
+        "A relay does not come back to a publication that has failed.",
+        "Its row is not marked, so that the next poll does.",
+        Outbox2(relay=LeavesItToThePollRelay),
+        ({"losses": 1, "participants": 2},),
     ),
     Harmless(
         "two-events",

@@ -4,37 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from simtx.protocols import Done, MarkOutbox, Publish, Relay
+from simtx.protocols import Courier, Done, MarkOutbox, Poller, Relay
+from simtx.protocols.relay import Tell
 
 from .catalogue import Mutant, Outbox2
 from .outbox import Chatty
 
 
-class MarksFirst(Relay):
-    __slots__ = ()
-
-    def publish(self, event: Any) -> Any:
-        rows = {row[1]: row[0] for row in event.value or ()}
-        effects: list[Any] = []
-        for one in super().publish(event):
-            effects += [MarkOutbox((rows[one.message],)), one] if isinstance(one, Publish) else [one]
-        return effects
-
-
-class MarksAtOnce(Relay):
-    """Marks a row when it is published, and does not wait for the broker's ack."""
+class MarksFirst(Courier):
+    """Marks its row, then publishes."""
 
     __slots__ = ()
 
-    def publish(self, event: Any) -> Any:
-        rows = {row[1]: row[0] for row in event.value or ()}
-        effects: list[Any] = []
-        for one in super().publish(event):
-            effects += [one, MarkOutbox((rows[one.message],))] if isinstance(one, Publish) else [one]
-        return effects
+    def go(self, event: Any) -> Any:
+        return [MarkOutbox((self.number,)), *super().go(event)]
 
 
-class MarksAnyway(Relay):
+class MarksAtOnce(Courier):
+    """Marks its row when it is published, and does not wait for the broker's ack."""
+
+    __slots__ = ()
+
+    def go(self, event: Any) -> Any:
+        return [*super().go(event), MarkOutbox((self.number,))]
+
+
+class MarksAnyway(Courier):
     """Takes a failed publication for a good one."""
 
     __slots__ = ()
@@ -43,7 +38,7 @@ class MarksAnyway(Relay):
         return super().published(Done(event.kind, "done"))
 
 
-class DropsHeld(Relay):
+class DropsHeld(Courier):
     """Never comes back to a publication that failed."""
 
     __slots__ = ()
@@ -52,26 +47,17 @@ class DropsHeld(Relay):
         return super().published(event) if event.status == "done" else []
 
 
-class DoesNotWait(Relay):
-    """Publishes the rows of a transaction side by side."""
+class BelongsToNobody(Courier):
+    """Says that its row belongs to a transaction of its own, so that it goes side by side with the others."""
 
     __slots__ = ()
 
-    def publish(self, event: Any) -> Any:
-        effects: list[Any] = []
-        for row in event.value or ():
-            if row[0] not in self.known:
-                self.known.add(row[0])
-                effects.append(Publish(f"published:{row[0]}", row[1]))
-        return effects
-
-    def published(self, event: Any) -> Any:
-        row = int(event.kind.partition(":")[2])
-        self.known.discard(row)
-        return [MarkOutbox((row,))] if event.status == "done" else []
+    def __init__(self, node: str, row: Any) -> None:
+        super().__init__(node, row)
+        self.tx = self.number
 
 
-class Stops(Relay):
+class Stops(Poller):
     """Does not set its timer again."""
 
     __slots__ = ()
@@ -80,52 +66,116 @@ class Stops(Relay):
         return super().poll(event)[1:]
 
 
+class TellsNobody(Poller):
+    """Does not tell the couriers that its back-off is over."""
+
+    __slots__ = ()
+
+    def again(self, event: Any) -> Any:
+        return [one for one in super().again(event) if not isinstance(one, Tell)]
+
+
+class MarksFirstRelay(Relay):
+    __slots__ = ()
+    courier_type = MarksFirst
+
+
+class MarksAtOnceRelay(Relay):
+    __slots__ = ()
+    courier_type = MarksAtOnce
+
+
+class MarksAnywayRelay(Relay):
+    __slots__ = ()
+    courier_type = MarksAnyway
+
+
+class DropsHeldRelay(Relay):
+    __slots__ = ()
+    courier_type = DropsHeld
+
+
+class SideBySideRelay(Relay):
+    __slots__ = ()
+    courier_type = BelongsToNobody
+
+
+class StopsRelay(Relay):
+    __slots__ = ()
+    poller_type = Stops
+
+
+class TellsNobodyRelay(Relay):
+    __slots__ = ()
+    poller_type = TellsNobody
+
+
 class MarksBatch(Relay):
-    """Marks all that it has read once the first ack of a transaction is there."""
+    """Marks all that it has read of a transaction once the first ack is there."""
 
     __slots__ = ()
 
     def published(self, event: Any) -> Any:
         if event.status != "done":
             return super().published(event)
-        rows = self.flying.pop(int(event.kind.partition(":")[2]), ())
-        self.known.difference_update(row[0] for row in rows)
-        return [MarkOutbox(tuple(row[0] for row in rows))]
+        chain = self.couriers.pop(int(event.kind.partition(":")[2]), ())
+        return [MarkOutbox(tuple(one.number for one in chain))]
+
+
+class LosesTheChain(Relay):
+    """Drops the rows behind the one that was acknowledged: it thinks that they are on their way."""
+
+    __slots__ = ("taken",)
+
+    def __init__(self, node: str, policies: Any) -> None:
+        super().__init__(node, policies)
+        self.taken: tuple[int, ...] = ()
+
+    def publish(self, event: Any) -> Any:
+        new = tuple(row for row in event.value or () if row[0] not in self.taken)
+        self.taken = (*self.taken, *(row[0] for row in new))
+        return super().publish(Done(event.kind, event.status, new))
+
+    def published(self, event: Any) -> Any:
+        tx = int(event.kind.partition(":")[2])
+        if event.status == "done" and tx in self.couriers:
+            self.couriers[tx] = self.couriers[tx][:1]
+        return super().published(event)
 
 
 MUTANTS = (
     Mutant(
         "mark-before-publish",
         "The relay marks before it publishes.",
-        Outbox2(relay=MarksFirst),
+        Outbox2(relay=MarksFirstRelay),
         "no-loss",
         {"participants": 2, "crashes": 1},
     ),
     Mutant(
         "mark-without-ack",
         "The relay marks without waiting for the broker's ack.",
-        Outbox2(relay=MarksAtOnce),
+        Outbox2(relay=MarksAtOnceRelay),
         "no-loss",
         {"participants": 2, "crashes": 1},
     ),
     Mutant(
         "mark-after-failure",
         "The relay takes a failed publication for a good one.",
-        Outbox2(relay=MarksAnyway),
+        Outbox2(relay=MarksAnywayRelay),
         "no-loss",
         {"participants": 2, "losses": 1},
     ),
     Mutant(
         "failed-row-dropped",
         "The relay never comes back to a publication that failed.",
-        Outbox2(relay=DropsHeld),
+        Outbox2(relay=DropsHeldRelay),
         "no-loss",
         {"participants": 2, "losses": 1},
     ),
     Mutant(
         "no-wait-for-ack",
         "The relay publishes a transaction's rows side by side.",
-        Outbox2(relay=DoesNotWait, service=Chatty),
+        Outbox2(relay=SideBySideRelay, service=Chatty),
         "order",
         {"participants": 2},
         Outbox2(service=Chatty),
@@ -133,7 +183,7 @@ MUTANTS = (
     Mutant(
         "relay-stops",
         "The relay does not set its timer again.",
-        Outbox2(relay=Stops),
+        Outbox2(relay=StopsRelay),
         "non-blocking",
         {"participants": 2},
     ),
@@ -141,6 +191,21 @@ MUTANTS = (
         "marks-the-batch",
         "The relay marks all rows of a transaction upon the first ack.",
         Outbox2(relay=MarksBatch, service=Chatty),
+        "no-loss",
+        {"participants": 2},
+        Outbox2(service=Chatty),
+    ),
+    Mutant(
+        "poller-tells-nobody",
+        "The relay's back-off ends, and what has failed is not published again.",
+        Outbox2(relay=TellsNobodyRelay),
+        "no-loss",
+        {"participants": 2, "losses": 1},
+    ),
+    Mutant(
+        "rows-behind-lost",
+        "The relay drops the rows behind the one that is acknowledged, and never takes them up again.",
+        Outbox2(relay=LosesTheChain, service=Chatty),
         "no-loss",
         {"participants": 2},
         Outbox2(service=Chatty),

@@ -7,13 +7,15 @@ from typing import Any
 
 from simtx.protocols import (
     Acknowledge,
+    Courier,
     Delivery,
     Done,
     MarkOutbox,
     Outbox,
-    Publish,
+    Poller,
     Relay,
     SetTimer,
+    Timer,
 )
 from simtx.protocols.outbox import OutboxService
 
@@ -21,7 +23,7 @@ from .catalogue import Mutant, Outbox2
 from .outbox import Chatty
 
 
-class RetriesOnce(Relay):
+class RetriesOnce(Poller):
     """Takes its back-off for still running when it is over."""
 
     __slots__ = ()
@@ -32,6 +34,11 @@ class RetriesOnce(Relay):
         return effects
 
 
+class RetriesOnceRelay(Relay):
+    __slots__ = ()
+    poller_type = RetriesOnce
+
+
 class PutsBehind(Relay):
     """Puts a row whose publication has failed behind the others of its transaction."""
 
@@ -39,11 +46,14 @@ class PutsBehind(Relay):
 
     def published(self, event: Any) -> Any:
         tx = int(event.kind.partition(":")[2])
-        rows = self.flying[tx]
-        if event.status == "done" or len(rows) == 1:
+        first, *behind = self.couriers[tx]
+        if event.status == "done" or not behind:
             return super().published(event)
-        self.flying[tx] = (*rows[1:], rows[0])
-        return [Publish(event.kind, rows[1][1])]
+        first.state = "queued"
+        self.couriers[tx] = (*behind, first)
+        effects: list[Any] = []
+        self._to_courier(tx, Timer("go"), effects)
+        return effects
 
 
 class PutsBehindSecond(PutsBehind):
@@ -52,19 +62,29 @@ class PutsBehindSecond(PutsBehind):
     __slots__ = ()
 
     def published(self, event: Any) -> Any:
-        return super().published(event) if self.rounds else Relay.published(self, event)
+        return super().published(event) if self.poller.rounds else Relay.published(self, event)
 
 
-class DropsSecond(Relay):
+class DropsSecond(Courier):
     """Marks a row whose publication has failed twice."""
 
-    __slots__ = ()
+    __slots__ = ("failed",)
+
+    def __init__(self, node: str, row: Any) -> None:
+        super().__init__(node, row)
+        self.failed = False
 
     def published(self, event: Any) -> Any:
-        return super().published(Done(event.kind, "done") if self.rounds else event)
+        failed, self.failed = self.failed, event.status != "done"
+        return super().published(Done(event.kind, "done") if failed else event)
 
 
-class MarksUpTo(Relay):
+class DropsSecondRelay(Relay):
+    __slots__ = ()
+    courier_type = DropsSecond
+
+
+class MarksUpTo(Courier):
     """Marks everything up to the acknowledged row, whatever transaction it is of."""
 
     __slots__ = ()
@@ -74,6 +94,11 @@ class MarksUpTo(Relay):
             MarkOutbox(tuple(range(one.ids[0] + 1))) if isinstance(one, MarkOutbox) else one
             for one in super().published(event)
         ]
+
+
+class MarksUpToRelay(Relay):
+    __slots__ = ()
+    courier_type = MarksUpTo
 
 
 class SecondFailureIsRefusal(OutboxService):
@@ -117,7 +142,7 @@ MUTANTS = (
     Mutant(
         "relay-retries-once",
         "The relay publishes again what has failed once, and never what has failed again.",
-        Outbox2(relay=RetriesOnce),
+        Outbox2(relay=RetriesOnceRelay),
         "no-loss",
         {"participants": 2, "losses": 2},
     ),
@@ -140,14 +165,14 @@ MUTANTS = (
     Mutant(
         "row-dropped-at-the-second-failure",
         "The relay marks a row whose publication has failed twice.",
-        Outbox2(relay=DropsSecond),
+        Outbox2(relay=DropsSecondRelay),
         "no-loss",
         {"participants": 2, "losses": 2},
     ),
     Mutant(
         "marks-up-to-the-ack",
         "The relay marks all rows up to the acknowledged one, those of other transactions that are still on their way included.",
-        Outbox2(relay=MarksUpTo),
+        Outbox2(relay=MarksUpToRelay),
         "no-loss",
         {"participants": 2, "messages": 2, "crashes": 1, "refusals": False},
     ),
