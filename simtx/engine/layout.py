@@ -36,7 +36,10 @@ STOP: Final = 0  # kind of the entry at which `run` returns
     ALERT,
     PUBLISH,
     ACKNOWLEDGE,
-) = range(14)
+    READ,
+    MARK,
+    TELL,
+) = range(17)
 
 LEARN = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int32)
 FILL = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int64, c.c_int64, c.c_int32, c.c_void_p)
@@ -63,6 +66,7 @@ class Calls(c.Structure):
         ("ended", ENDED),
         ("link", LEARN),
         ("delivery", LEARN),
+        ("courier", LEARN),
         ("recover", RECOVER),
         ("replay", REPLAY),
     )
@@ -144,7 +148,7 @@ class Template(c.Structure):
         *_fields(c.c_int32, "type node key undoes undone_if accepted refused has_refused compensation"),
         *_fields(c.c_int32, "operations count steps"),
         ("step", c.c_int32 * STEPS),
-        *_fields(c.c_int32, "record accepted_rows refused_rows"),
+        *_fields(c.c_int32, "record serial accepted_rows refused_rows"),
         ("accepted_row", c.c_int32 * OUTGOING),
         ("refused_row", c.c_int32 * OUTGOING),
         *_fields(c.c_int32, "on_done on_refused on_failed"),
@@ -202,7 +206,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_connected": (None, (_ENGINE, _INT)),
     "engine_recovery": (_INT, (_ENGINE, _INT, _INT, _INT)),
     "engine_store": (None, (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, _INT, _INT)),
-    "engine_start_relay": (None, (_ENGINE, _INT, _DOUBLE, _INT, _INT, c.POINTER(_DOUBLE))),
+    "engine_start_relay": (None, (_ENGINE, _INT, _INT, _INT, c.POINTER(c.c_int32))),
     "engine_replica": (None, (_ENGINE, _INT, _INT)),
     "engine_replica_reads": (c.c_int64, (_ENGINE, _INT, _INT)),
     "engine_link": (_INT, (_ENGINE, c.POINTER(Link))),

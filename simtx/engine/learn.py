@@ -29,11 +29,13 @@ from simtx.protocols import (
     Execute,
     Forget,
     Machine,
+    MarkOutbox,
     Message,
     Operation,
     Plan,
     Prepare,
     Publish,
+    ReadOutbox,
     Record,
     Request,
     Rollback,
@@ -44,6 +46,7 @@ from simtx.protocols import (
     Transact,
 )
 from simtx.protocols.contract import slots_of
+from simtx.protocols.relay import FULL, PART, RELAY_TX, Courier, Poller, Relay, Tell
 
 OUTCOMES: Final = ("", "committed", "aborted", "accepted")
 _KINDS: Final = ("add", "set", "read", "refuse")
@@ -111,7 +114,9 @@ class Learner:
         self._numbers: dict[float, int] = {}
         self.pairs: list[tuple[int, int, int]] = []
         self._outcomes: list[_Outcome | None] = []  # of each pair; None for a recovery
-        self._followed: dict[tuple[int, str], tuple[int, Machine]] = {}
+        self._followed: dict[tuple[int, str, type], tuple[int, Machine]] = {}
+        self._relays: dict[str, Relay] = {}
+        self._couriers: dict[tuple[int, int], int] = {}
         self._tables = 0
         self._canonical = plans(self.tx)  # keeps the opaque values alive that `slots` tells apart
         self._initial = {name: self._state(strategy.machine(name, self.tx))[0] for name in nodes}
@@ -175,7 +180,7 @@ class Learner:
         if len(self.pairs) >= _MOST_PAIRS or len(self._machines) * len(self._event_objects) > _MOST_CELLS:
             raise NotCompiled("a machine has too many states")
         machine = self._machines[state].clone()
-        place = self._program(machine.node, machine.handle(self._event_objects[event]))
+        place = self._reaction(machine, self._event_objects[event])
         following, sources = self._state(machine)
         self.pairs.append((state, event, following))
         self._outcomes.append((place, following, tuple(sources)))
@@ -196,13 +201,15 @@ class Learner:
             NotCompiled: It does otherwise.
         """
         known = self._machines[state]
-        place = tx, known.node
+        place = tx, known.node, type(known)
         before, machine = self._followed.get(place, (-1, known))
-        if state in self._initial.values():
+        if known.state == known.initial and isinstance(known, Poller | Courier):
+            machine = known.clone()
+        elif state in self._initial.values():
             machine = self._strategy.machine(known.node, self.tx)
         elif before != state:  # it has recovered
             machine = known.clone()
-        program = self._program(machine.node, machine.handle(self._event_objects[event]))
+        program = self._reaction(machine, self._event_objects[event])
         following, sources = self._state(machine)
         if (program, following, tuple(sources)) != self._outcomes[transition]:
             kind = self._event_objects[event].kind
@@ -232,11 +239,52 @@ class Learner:
             known = self._recoveries[node, records] = self._library.engine_recovery(self._engine, state, *place)
         return known
 
+    # --- relays -----------------------------------------------------------------------------------------------------------------------
+
+    def relay(self, relay: Relay) -> tuple[int, list[int]]:
+        """The state of a relay's poller before it starts, and the events that a relay causes itself: start, wake, go, idle, full, part."""
+        self._relays[relay.node] = relay
+        state, _ = self._state(relay.poller)
+        kinds = [Timer("start"), Timer("wake"), Timer("go"), Timer("idle")]
+        return state, [self._event(one) for one in (*kinds, Done("rows", "done", FULL), Done("rows", "done", PART))]
+
+    def courier(self, node: int, message: int) -> int:
+        """The state of a courier who is given a message of an outbox."""
+        known = self._couriers.get((node, message))
+        if known is None:
+            inside, relay = self._event_objects[message], self._relays[self._nodes[node]]
+            assert isinstance(inside, Message)  # noqa: S101 - C reads rows of outboxes
+            made = relay.courier_type(relay.node, (self._ids[0], inside))
+            known = self._couriers[node, message] = self._state(made)[0]
+        return known
+
+    def _reaction(self, machine: Machine, event: Event) -> tuple[int, int]:
+        """Where the compiled program is of what a machine does at an event."""
+        if not isinstance(machine, Poller | Courier):
+            return self._program(machine.node, machine.handle(event))
+        effects: list[Effect | Tell] = [*machine.handle(event)]
+        relay = self._relays[machine.node]
+        timers = {(row.state, row.event) for row in relay.transitions if row.of == "timer"}
+        for effect in effects:
+            allowed = (Tell, Alert, SetTimer, CancelTimer, ReadOutbox)
+            if isinstance(machine, Courier):
+                allowed = (Tell, Alert, Publish, MarkOutbox, Forget)
+            if not isinstance(effect, allowed):
+                raise NotCompiled(f"a {machine.role} asks for {type(effect).__name__}")
+            if isinstance(effect, SetTimer) and (machine.state, effect.kind) not in timers:
+                raise NotCompiled(f"a relay has no row for the timer '{effect.kind}' of its poller")
+            if isinstance(effect, ReadOutbox) and (effect.tag != "rows" or effect.limit != machine.batch):  # type: ignore[attr-defined]
+                raise NotCompiled("a poller reads otherwise than it says")
+        kinds = [type(effect) for effect in effects]
+        if MarkOutbox in kinds and (Forget not in kinds or kinds.count(MarkOutbox) > 1):
+            raise NotCompiled("a courier goes on after its row is marked")
+        return self._program(machine.node, effects)
+
     def _record(self, record: Record) -> int:
         check_clean(record)
         return self._records.setdefault(record, len(self._records))
 
-    def _program(self, node: str, effects: Sequence[Effect]) -> tuple[int, int]:
+    def _program(self, node: str, effects: Sequence[Effect | Tell]) -> tuple[int, int]:
         """Where the compiled program of these effects begins and ends."""
         code = tuple(self._effect(node, effect) for effect in effects)
         place = self._programs.get(code)
@@ -268,7 +316,7 @@ class Learner:
         known = self._states.get(key)
         if known is None:
             check_clean(key)
-            if machine.tx is not self.tx:
+            if machine.tx is not self.tx and not (isinstance(machine, Poller) and machine.tx == RELAY_TX):
                 raise NotCompiled(f"a {machine.role or 'machine'} changes the number of its transaction")
             number: int = self._library.engine_state(self._engine, int(machine.state == machine.initial), len(sources))
             self._states[key] = number
@@ -333,8 +381,16 @@ class Learner:
 
     # --- effects ------------------------------------------------------------------------------------------------------------------
 
-    def _effect(self, node: str, effect: Effect) -> tuple[int, int, int, int]:
+    def _effect(self, node: str, effect: Effect | Tell) -> tuple[int, int, int, int]:
         kind = type(effect)
+        if isinstance(effect, Tell):
+            return layout.TELL, self._event(Timer(effect.kind)), 0, 0
+        if isinstance(effect, ReadOutbox):
+            return layout.READ, effect.limit, int(effect.below_horizon), 0
+        if isinstance(effect, MarkOutbox):
+            if len(effect.ids) != 1 or effect.ids[0] is not self._ids[0]:
+                raise NotCompiled("a courier marks another row than its own")
+            return layout.MARK, 0, 0, 0
         if isinstance(effect, Message):
             if effect.tx is not self.tx:
                 raise NotCompiled("a machine sends a message of another transaction")
@@ -411,6 +467,7 @@ class Learner:
     def _transact(self, node: str, effect: Transact, row: Any) -> None:
         if effect.serial_outbox:
             raise NotCompiled("a lock on the outbox is not compiled")
+        row.serial = int(effect.serial_outbox)
         if effect.outbox_rows() > layout.OUTGOING:
             raise NotCompiled(f"a local transaction writes more than {layout.OUTGOING} outbox rows")
         for branch, rows in ((effect.accepted, row.accepted_row), (effect.refused, row.refused_row)):

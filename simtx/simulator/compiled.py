@@ -23,9 +23,9 @@ from simtx.engine.signals import HeldSignals
 from simtx.metrics.guarantees import REFUSING, Seen, Watch, behind
 from simtx.metrics.ledger import ABORTED, COMMITTED, Columns
 from simtx.metrics.still_open import StillOpen
-from simtx.protocols import Strategy
+from simtx.protocols import Machine, Strategy
 from simtx.protocols.names import BROKER, CLIENT
-from simtx.protocols.relay import MINIMUM_POLL_INTERVAL, Relay
+from simtx.protocols.relay import Relay
 from simtx.scenario.distributions import Constant, Empirical
 from simtx.simulator.broker import Broker
 from simtx.simulator.common_mode import NORMAL, level, quantiles, shares, thresholds
@@ -50,11 +50,11 @@ _ENDINGS: Final = np.array(
 _ANSWERS: Final = np.array(OUTCOMES, dtype=object)
 _RULES: Final = ("timeout", "detect", "wait-die")
 _FLUSHES: Final = ("parallel", "serial", "group")
-_RELAY_BOUNDS: Final = 66
 _MOST_CELLS: Final = 10_000  # values of a distribution that follows the common factor
 _FOLLOWED: Final = 16  # first transactions that the real machines play, too, beside every 4,096th
 _FOLLOWED_AGAIN: Final = 4  # likewise, where the machines are known from an earlier run
 
+_HANDING: Final = ("handle", "unexpected", "ask", "publish", "published", "_to_poller", "_to_courier")
 _LOST, _INCOMPLETE = (list(_ENDINGS).index(name) for name in ("lost", "incomplete"))
 
 _COLUMNS: Final = {
@@ -117,8 +117,8 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
     """Why a run of this cannot be compiled, as the rest of a sentence; empty if it can, as far as one sees before it is played."""
     for node in (*scenario.services, strategy.hub):
         daemons = tuple(strategy.daemons(node)) if node is not None else ()
-        if any(type(daemon) is not Relay or daemon.reader != "marks" for daemon in daemons) or len(daemons) > 1:
-            return f"'{strategy.name}' has daemons that are not relays with the reader 'marks'"
+        if len(daemons) > 1 or any(not _is_relay(daemon) for daemon in daemons):
+            return f"'{strategy.name}' has daemons that are not relays of a poller and couriers"
     for fault in scenario.faults:
         if fault.trigger is not None:
             return "it has a crash that is aimed at an effect"
@@ -133,6 +133,12 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
     if sum(invariant.kind == "conserved" for invariant in scenario.invariants) > layout.QUANTITIES:
         return f"it has more than {layout.QUANTITIES} conserved quantities"
     return _unknown(scenario)
+
+
+def _is_relay(daemon: Machine) -> bool:
+    """Whether a daemon hands rows to couriers as `Relay` does, so that its parts are all that has to be learned."""
+    kind = type(daemon)
+    return isinstance(daemon, Relay) and all(getattr(kind, name) is getattr(Relay, name) for name in _HANDING)
 
 
 def _unknown(scenario: Scenario) -> str:
@@ -197,6 +203,7 @@ class CompiledWorld(World):
             layout.ENDED(self._answering(self._ended)),
             layout.LEARN(self._answering(self._link)),
             layout.LEARN(self._answering(self._delivery)),
+            layout.LEARN(self._answering(self._courier)),
             layout.RECOVER(self._answering(self._recover)),
             layout.REPLAY(self._answering(self._replay)),
         )
@@ -359,15 +366,10 @@ class CompiledWorld(World):
             for relay in self.strategy.daemons(name):
                 if not isinstance(relay, Relay):
                     raise NotCompiled("it has a daemon that is no relay")
-                policies = relay.policies
-                bounds = [policies.backoff.bound(round_) for round_ in range(_RELAY_BOUNDS)]
+                state, events = self._learner.relay(relay)
+                ordered = int(relay.reader != "marks")
                 self._library.engine_start_relay(
-                    self._engine,
-                    number,
-                    max(policies.poll_interval, MINIMUM_POLL_INTERVAL),
-                    policies.poll_batch,
-                    policies.alert_after,
-                    (ctypes.c_double * _RELAY_BOUNDS)(*bounds),
+                    self._engine, number, state, ordered, (ctypes.c_int32 * len(events))(*events)
                 )
 
     def _stream(self, distribution: Sampled, component: str, purpose: str) -> int:
@@ -512,6 +514,9 @@ class CompiledWorld(World):
 
     def _replay(self, tx: int, transition: int, state: int, event: int) -> int:
         return self._learner.replay(tx, transition, state, event)
+
+    def _courier(self, node: int, message: int) -> int:
+        return self._learner.courier(node, message)
 
     def _delivery(self, message: int, which: int) -> int:
         return self._learner.delivery(message, which)

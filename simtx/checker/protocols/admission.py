@@ -66,7 +66,11 @@ def _admit_machine(what: str, machine: Any, twin: Any) -> None:
         raise UnfitStateError(f"{kind} does not set {fields}: __init__ gives a value to every field", "verify")
     check_fields(machine)
     for name in slots(machine):
-        if getattr(machine, name) != getattr(twin, name):
+        one, other = getattr(machine, name), getattr(twin, name)
+        if isinstance(one, Machine) and isinstance(other, Machine):
+            check_fields(one)
+            one, other = one.key(), other.key()
+        if one != other:
             raise UnfitStateError(
                 f"two blank machines of {kind} differ in '{name}': a field holds a plain value, compared by content",
                 "verify",

@@ -1,14 +1,14 @@
 /* The broker: simtx.simulator.broker. */
 
-static void relay_published(Engine *E, Actor *actor, int64_t tx, int done);
+static void relay_published(Engine *E, Actor *actor, int64_t tx, int32_t event);
 
 enum { BUCKETS = 1 << 16 };
 
-/* The broker's word on a publication reaches its producer: `event` for a machine, whether it is `done` for a relay. */
+/* The broker's word on a publication reaches its producer, who is a machine, or a courier of a relay. */
 static void tell_producer(Engine *E, Actor *actor, uint32_t gen, int64_t tx, int done, int32_t event) {
   if (!actor->alive || actor->gen != gen) return;
   if (wait(E, actor->node, (Waiting){.kind = CONFIRM, .event = event, .gen = gen, .tx = tx, .number = done, .thing = actor})) return;
-  if (actor->is_relay) relay_published(E, actor, tx, done);
+  if (actor->is_relay) relay_published(E, actor, tx, event);
   else notify(E, actor, event, -1);
 }
 

@@ -71,11 +71,12 @@ static void crash_store(Engine *E, int number) {
       }
       E->key[key].owner = branch;
     }
+  while (node->first_begun) leave_begun(node, node->first_begun);
   while (node->first_mark) {
     Row *row = node->first_mark;
     node->first_mark = row->next;
     if (!buffered(E, node, row->marked)) { free_row(E, row); continue; }
-    row->known = 0;
+    row->courier = NOBODY;
     row->behind = NULL;
     show_row(node, row);
   }
@@ -147,7 +148,7 @@ EXPORT void engine_crash(Engine *E, int number) {
     drop_place(E, known[i], number);
   }
   free(known);
-  for (Row *row = node->first_row; row; row = row->next) { row->known = 0; row->behind = NULL; }
+  for (Row *row = node->first_row; row; row = row->next) { row->courier = NOBODY; row->behind = NULL; }
   Relay *relay = &node->relay;
   if (relay->actor) kill_actor(E, relay->actor);
   while (relay->held) {

@@ -10,8 +10,8 @@ enum { TIMERS = 8, STEPS = 64, SHAPES = 256, STREAMS = 1024, NODES = 32, QUANTIT
 enum { CLIENT = NODES - 1, BROKER = NODES - 2 }; /* as ends of links */
 /* Ids of deliveries that a machine may hold at once; what it works on has one more, that of its event. */
 enum { IDS = 8, NEW_ID = IDS };
-/* Kinds of tokens that are no machine's timers; timers of a relay. */
-enum { PUBLISH_TIMEOUT = -1, REDELIVERY = -2, POLL = 0, BACKOFF = 1 };
+/* Kinds of tokens that are no machine's timers. */
+enum { PUBLISH_TIMEOUT = -1, REDELIVERY = -2 };
 
 /* Why `run` returns. */
 enum { STOPPED = 0, PYTHON = 1, FAILED = 2, LOOK = 3 };
@@ -33,7 +33,7 @@ enum { RESUME = 64, TELL };
 /* Effects. */
 enum {
   DO_SEND, DO_APPEND, DO_SET_TIMER, DO_CANCEL_TIMER, DO_WORK, DO_FORGET, DO_COMMIT, DO_ROLLBACK, DO_ANSWER, DO_DECIDED, DO_SUSPECT, DO_ALERT, DO_PUBLISH,
-  DO_ACKNOWLEDGE
+  DO_ACKNOWLEDGE, DO_READ, DO_MARK, DO_TELL
 };
 
 /* Phases of an actor, and what a local transaction is. */
@@ -103,7 +103,7 @@ typedef struct { int32_t kind, key, amount; int32_t has_low, has_high; double lo
 /* A local transaction as a machine asks for it: the same for all business transactions. */
 typedef struct {
   int32_t type, node, key, undoes, undone_if, accepted, refused, has_refused, compensation;
-  int32_t operations, count, steps, step[STEPS], record;
+  int32_t operations, count, steps, step[STEPS], record, serial; /* serial: it locks the outbox */
   int32_t accepted_rows, refused_rows, accepted_row[OUTGOING], refused_row[OUTGOING]; /* messages for the outbox */
   int32_t on_done, on_refused, on_failed, on_duplicate[64];
 } Template;
@@ -127,6 +127,9 @@ struct Work {
   double since, demand, locked_from, wait_since, prepared_since;
   Work *prior, *later; /* prepared branches, in order */
   Work *next, *queued; /* in the pool's queue, in the queue of a lock */
+  Work *begun_before, *begun_next; /* under way, in the order in which they began; only where a relay reads below the horizon */
+  int64_t ticket; /* the next row's number when it began */
+  int32_t begun;
   int32_t waits_for;
   int64_t number; /* of its first outbox row; -1: it is numbered when it commits */
   uint32_t seen, scanned;
@@ -168,18 +171,19 @@ typedef struct Place {
   struct Parcel *head, *tail; /* the broker: what waits for this consumer, in order */
 } Place;
 
-/* A row of an outbox that is visible and not marked. */
-typedef struct Row { int64_t number, tx; int32_t event; uint8_t known; double marked; struct Row *before, *next, *behind; } Row;
+/* A row of an outbox that is visible and not marked; writer: the first row of its local transaction; courier: the state of its courier, if it has one. */
+enum { NOBODY = -1 };
+typedef struct Row { int64_t number, writer, tx; int32_t event, courier; double marked; struct Row *before, *next, *behind; } Row;
 
-/* The relay of a node, which is simtx.protocols.relay.Relay: the one machine that is written here once more, because its states have no end. */
+/* The relay of a node: its poller is the actor, its couriers are `known` rows. Events that it causes itself; what its poller has asked for. */
 typedef struct Held { int64_t tx; struct Held *next; } Held;
 typedef struct {
   Actor *actor;
-  double interval;
-  int32_t batch, alert_after, known, rounds, bounds;
-  uint8_t backing_off, more;
-  double bound[66];
-  Held *held, *last;
+  int32_t known, ordered, followed, handing;
+  int32_t wake, go, idle, full, part;
+  int32_t reading, limit, below_horizon;
+  int64_t writer, number; /* place of the last row that was read, in the order of its reader */
+  Held *held, *last; /* whose first courier waits for the poller's word */
 } Relay;
 
 typedef struct Publication {
@@ -230,7 +234,7 @@ typedef struct {
   Disk disk;
   Station lock_waits;
   int32_t link[NODES + 1];
-  int32_t at_commit, rows, held, up, paused, outage, own_first, own_last, wait_first, wait_last;
+  int32_t at_commit, rows, held, keeps_horizon, up, paused, outage, own_first, own_last, wait_first, wait_last;
   double lazy_flush;
   Work *first_prepared, *last_prepared;
   Ending *first_ending, *last_ending;
@@ -238,6 +242,7 @@ typedef struct {
   Row *first_mark, *last_mark;
   int64_t next_row;
   Row *first_row, *last_row;
+  Work *first_begun, *last_begun; /* under way, if its relay keeps a horizon */
   Relay relay;
   Breaker breaker[NODES]; /* by the other node */
   int32_t lag; /* stream of the delay of its read replica; 0: it has none */
@@ -268,6 +273,7 @@ typedef struct {
   int32_t (*ended)(void);
   int32_t (*link)(int32_t source, int32_t destination);
   int32_t (*delivery)(int32_t message, int32_t id);
+  int32_t (*courier)(int32_t node, int32_t message);
   int32_t (*recover)(int32_t node, int32_t count, const int32_t *records);
   int32_t (*replay)(int64_t tx, int32_t transition, int32_t state, int32_t event);
 } Calls;
@@ -295,6 +301,7 @@ typedef struct {
   uint8_t *is_initial;
   int32_t *event_node, *event_sender, *state_ids; /* state_ids: how many ids of deliveries a machine holds in a state */
   int32_t (*delivery)[IDS + 1]; /* by message and id: the event that it is delivered */
+  int32_t *courier; /* by message: the state of a courier who is given it by its sender, -1: none was yet */
   Transition *transition;
   int32_t transitions, transition_room;
   Effect *program;

@@ -1,7 +1,7 @@
 /* What Python has learned of the machines: states, events, transitions, programs, local transactions (simtx/engine/learn.py). */
 
 static void free_learned(Learned *learned) {
-  void *all[] = {learned->table, learned->is_initial, learned->event_node, learned->event_sender, learned->state_ids, learned->delivery, learned->transition,
+  void *all[] = {learned->table, learned->is_initial, learned->event_node, learned->event_sender, learned->state_ids, learned->delivery, learned->courier, learned->transition,
                  learned->program, learned->operation, learned->template, learned->number, learned->claim};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
@@ -39,6 +39,7 @@ static void resize_table(Engine *E, int states, int events) {
   int32_t were = E->learned.state_room, had = E->learned.event_room;
   RESERVE(E, E->learned.state_ids, were, states);
   RESERVE(E, E->learned.delivery, had, events);
+  RESERVE(E, E->learned.courier, had, events);
   RESERVE(E, E->learned.is_initial, were, states);
   RESERVE(E, E->learned.event_node, had, events);
   RESERVE(E, E->learned.event_sender, had, events);
@@ -61,6 +62,7 @@ EXPORT int engine_event(Engine *E, int node, int sender) {
   E->learned.event_node[E->learned.events] = node;
   E->learned.event_sender[E->learned.events] = sender;
   for (int i = 0; i <= IDS; i++) E->learned.delivery[E->learned.events][i] = -1;
+  E->learned.courier[E->learned.events] = -1;
   return E->learned.events++;
 }
 

@@ -5,7 +5,7 @@
  * Python modules that they follow, and so have their functions, so that the two can be read side by side. They are compiled as one, in the order
  * below: from data to the clock, what is counted, the network, stores, machines, faults, and what Python describes and reads.
  *
- * The protocols are not here, but for the relay of an outbox: a machine is two numbers, its state and the event that it meets, and a table gives
+ * The protocols are not here: a machine is two numbers, its state and the event that it meets, and a table gives
  * the next state and a program of effects. A pair that the table does not have is learned (simtx/engine/learn.py): a call into Python runs the
  * real machine once, and the loop goes on.
  *
@@ -122,7 +122,8 @@ static int run(Engine *E) {
     }
     case ACKNOWLEDGED: acknowledged(E, entry.number); break;
     case WAKE:
-      if (((Actor *)entry.thing)->gen == entry.number && !E->node[((Actor *)entry.thing)->node].paused) relay_reads(E, entry.thing);
+      if (((Actor *)entry.thing)->gen == entry.number && !E->node[((Actor *)entry.thing)->node].paused)
+        relay_told(E, entry.thing, E->node[((Actor *)entry.thing)->node].relay.wake);
       break;
     case LOSE_PATIENCE: lose_patience(E, entry.number); break;
     default: fail(E, 7);

@@ -150,6 +150,8 @@ static void submit_work(Engine *E, Actor *actor, int number) {
   work->wait_since = -1.0;
   work->waits_for = -1;
   work->number = -1;
+  work->ticket = -1;
+  work->begun = 0;
   work->seen = work->scanned = 0;
   work->steps = 0;
   for (int i = 0; i < template->steps; i++) work->steps |= (uint64_t)1 << template->step[i];
@@ -164,6 +166,7 @@ static void end_work(Engine *E, Work *work) { /* nobody will come back to it */
 }
 
 static void finish(Engine *E, Work *work, int status, int value) {
+  leave_begun(&E->node[work->node], work);
   if (work->epoch >= 0) release_worker(E, work);
   Actor *actor = work->actor;
   Template *template = &E->learned.template[work->template];

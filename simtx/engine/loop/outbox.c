@@ -1,11 +1,59 @@
 /* Tables of outbox rows: simtx.simulator.outbox. */
 
+/* Whether a local transaction gets a number of its own from the database: not if it only reads, unless it is a branch that is prepared. */
+static int writes(Engine *E, Work *work) {
+  Template *template = &E->learned.template[work->template];
+  if (template->type == PREPARE || (template->type == TRANSACT && (template->key >= 0 || template->accepted_rows || template->refused_rows))) return 1;
+  for (int i = 0; i < template->count; i++) {
+    int kind = E->learned.operation[template->operations + i].kind;
+    if (kind == ADD || kind == SET) return 1;
+  }
+  return 0;
+}
+
+static void begin_work(Node *node, Work *work) {
+  work->begun = 1;
+  work->ticket = node->next_row;
+  work->begun_next = NULL;
+  work->begun_before = node->last_begun;
+  if (node->last_begun) node->last_begun->begun_next = work;
+  else node->first_begun = work;
+  node->last_begun = work;
+}
+
+/* It is over, or is a branch from here on. */
+static void leave_begun(Node *node, Work *work) {
+  if (!work->begun) return;
+  work->begun = 0;
+  if (work->begun_before) work->begun_before->begun_next = work->begun_next;
+  else node->first_begun = work->begun_next;
+  if (work->begun_next) work->begun_next->begun_before = work->begun_before;
+  else node->last_begun = work->begun_before;
+}
+
+/* Rows of local transactions from this number on are not to be read yet: one that has begun before them is under way. */
+static int64_t horizon_of(Engine *E, int number) {
+  Node *node = &E->node[number];
+  int64_t horizon = node->next_row;
+  if (node->at_commit) return horizon;
+  if (node->open) fail(E, 9);
+  for (Work *work = node->first_begun; work; work = work->begun_next)
+    if (writes(E, work)) {
+      if (work->ticket < horizon) horizon = work->ticket;
+      break;
+    }
+  for (Work *branch = node->first_prepared; branch; branch = branch->later)
+    if (branch->ticket < horizon) horizon = branch->ticket;
+  return horizon;
+}
+
 /* A worker begins on it, and its outbox rows, if it will have any, are numbered. */
 static void begin_rows(Engine *E, Work *work) {
   Template *template = &E->learned.template[work->template];
   Node *node = &E->node[work->node];
   int rows = template->accepted_rows > template->refused_rows ? template->accepted_rows : template->refused_rows;
-  if (template->type == TRANSACT && !node->at_commit && rows) {
+  if (node->keeps_horizon) begin_work(node, work);
+  if (template->type == TRANSACT && !node->at_commit && !template->serial && rows) {
     work->number = node->next_row;
     node->next_row += rows;
   }
@@ -40,7 +88,7 @@ static void commit_rows(Engine *E, Work *work, int refused) {
     int32_t claim = event < E->learned.claim_room ? E->learned.claim[event] - 1 : -1;
     if (claim >= 0 && E->claims && record(E, work->tx)) E->claims[work->tx].step[claim / STEPS] |= 1ull << claim % STEPS;
     Row *row = new_row(E);
-    *row = (Row){number + i, work->tx, refused ? template->refused_row[i] : template->accepted_row[i], 0, 0.0, NULL, NULL, NULL};
+    *row = (Row){number + i, number, work->tx, refused ? template->refused_row[i] : template->accepted_row[i], NOBODY, 0.0, NULL, NULL, NULL};
     show_row(node, row);
   }
   if (E->head.wake_on_commit && node->relay.actor) call_in(E, 0.0, WAKE, node->relay.actor, node->relay.actor->gen);
