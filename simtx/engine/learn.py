@@ -465,9 +465,7 @@ class Learner:
         return number
 
     def _transact(self, node: str, effect: Transact, row: Any) -> None:
-        if effect.serial_outbox:
-            raise NotCompiled("a lock on the outbox is not compiled")
-        row.serial = int(effect.serial_outbox)
+        row.serial = int(effect.serial_outbox) * (2 if effect.outbox_rows() else 1)
         if effect.outbox_rows() > layout.OUTGOING:
             raise NotCompiled(f"a local transaction writes more than {layout.OUTGOING} outbox rows")
         for branch, rows in ((effect.accepted, row.accepted_row), (effect.refused, row.refused_row)):

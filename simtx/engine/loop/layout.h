@@ -103,7 +103,7 @@ typedef struct { int32_t kind, key, amount; int32_t has_low, has_high; double lo
 /* A local transaction as a machine asks for it: the same for all business transactions. */
 typedef struct {
   int32_t type, node, key, undoes, undone_if, accepted, refused, has_refused, compensation;
-  int32_t operations, count, steps, step[STEPS], record, serial; /* serial: it locks the outbox */
+  int32_t operations, count, steps, step[STEPS], record, serial; /* serial: it locks the outbox if it has rows for it (2), or would (1) */
   int32_t accepted_rows, refused_rows, accepted_row[OUTGOING], refused_row[OUTGOING]; /* messages for the outbox */
   int32_t on_done, on_refused, on_failed, on_duplicate[64];
 } Template;
@@ -234,7 +234,7 @@ typedef struct {
   Disk disk;
   Station lock_waits;
   int32_t link[NODES + 1];
-  int32_t at_commit, rows, held, keeps_horizon, up, paused, outage, own_first, own_last, wait_first, wait_last;
+  int32_t at_commit, rows, held, keeps_horizon, outbox_lock, up, paused, outage, own_first, own_last, wait_first, wait_last;
   double lazy_flush;
   Work *first_prepared, *last_prepared;
   Ending *first_ending, *last_ending;

@@ -75,7 +75,7 @@ MAKE_POOL(Seen, seen, next)
 
 static Work *new_work(Engine *E) {
   if (!E->free_work) {
-    int room = E->head.slots + 2;
+    int room = E->head.slots + 3; /* the lock on the outbox, too */
     for (int i = 0; i < 64; i++) {
       Work *work = slab(E, sizeof(Work));
       work->changed = slab(E, (size_t)room * sizeof(int32_t));

@@ -8,7 +8,21 @@ static int may_wait(Engine *E, Work *work);
 
 static inline int is_branch(Engine *E, Work *work) { return E->learned.template[work->template].type != TRANSACT; }
 
+static int make_key(Engine *E, int node, char *name, double first, int has_value, int weights, double *weight);
+
+static char OUTBOX_LOCK[] = "~outbox"; /* behind most keys, so that it is taken last */
+
 static int operation_key(Engine *E, Work *work, Operation *operation) { return key_of(E, work->tx, operation->key); }
+
+/* Take a key among those that are to be locked, in the order of their names. */
+static void list_key(Engine *E, Work *work, int key) {
+  int at = work->keys++;
+  while (at > 0 && strcmp(E->key[work->locked[at - 1]].name, E->key[key].name) > 0) {
+    work->locked[at] = work->locked[at - 1];
+    at--;
+  }
+  work->locked[at] = key;
+}
 
 static void lockable(Engine *E, Work *work) {
   Template *template = &E->learned.template[work->template];
@@ -23,14 +37,11 @@ static void lockable(Engine *E, Work *work) {
     for (int j = 0; j < work->keys; j++) known |= work->locked[j] == key;
     if (branch)
       for (int j = 0; j < branch->keys; j++) known |= branch->locked[j] == key;
-    if (known) continue;
-    int at = work->keys++;
-    while (at > 0 && strcmp(E->key[work->locked[at - 1]].name, E->key[key].name) > 0) {
-      work->locked[at] = work->locked[at - 1];
-      at--;
-    }
-    work->locked[at] = key;
+    if (!known) list_key(E, work, key);
   }
+  if (template->serial < 2) return;
+  if (!node->outbox_lock) node->outbox_lock = make_key(E, work->node, OUTBOX_LOCK, 0.0, 0, 0, NULL) + 1;
+  list_key(E, work, node->outbox_lock - 1);
 }
 
 /* The rows of a node that are locked, in the order in which that began. */

@@ -100,7 +100,7 @@ static void refuse(Engine *E, Work *work) {
   work->changes = 0;
   if (template->type == TRANSACT && template->has_refused) {
     work->row = template->refused;
-    release(E, work);
+    if (!template->serial) release(E, work); /* else it keeps the lock of the outbox until its event is visible */
     Disk *disk = &E->node[work->node].disk;
     work->forced = 1;
     if (at_once(disk)) {
@@ -108,6 +108,7 @@ static void refuse(Engine *E, Work *work) {
       durable(E, work);
       return;
     }
+    if (template->serial) hold(E, work);
     Flush *flush = new_flush(E);
     flush->what = DURABLE;
     flush->work = work;
@@ -247,7 +248,7 @@ static void run_work(Engine *E, Work *work) {
     else evaluate(E, work);
     return;
   }
-  if (!work->no_operations && template->count && E->learned.operation[template->operations].kind == REFUSE) {
+  if (!work->no_operations && template->count && !template->serial && E->learned.operation[template->operations].kind == REFUSE) {
     refuse(E, work);
     return;
   }
