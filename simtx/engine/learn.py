@@ -49,6 +49,8 @@ from simtx.protocols.contract import slots_of
 from simtx.protocols.relay import FULL, PART, RELAY_TX, Courier, Poller, Relay, Tell
 
 OUTCOMES: Final = ("", "committed", "aborted", "accepted")
+_OF_POLLERS: Final[tuple[type, ...]] = (Tell, Alert, SetTimer, CancelTimer, ReadOutbox)
+_OF_COURIERS: Final[tuple[type, ...]] = (Tell, Alert, Publish, MarkOutbox, Forget)
 _KINDS: Final = ("add", "set", "read", "refuse")
 _MOST_PAIRS: Final = 200_000  # a machine that has not converged by then never will
 _MOST_CELLS: Final = 50_000_000
@@ -245,8 +247,9 @@ class Learner:
         """The state of a relay's poller before it starts, and the events that a relay causes itself: start, wake, go, idle, full, part."""
         self._relays[relay.node] = relay
         state, _ = self._state(relay.poller)
-        kinds = [Timer("start"), Timer("wake"), Timer("go"), Timer("idle")]
-        return state, [self._event(one) for one in (*kinds, Done("rows", "done", FULL), Done("rows", "done", PART))]
+        own: list[Event] = [Timer("start"), Timer("wake"), Timer("go"), Timer("idle")]
+        own += [Done("rows", "done", FULL), Done("rows", "done", PART)]
+        return state, [self._event(one) for one in own]
 
     def courier(self, node: int, message: int) -> int:
         """The state of a courier who is given a message of an outbox."""
@@ -263,19 +266,17 @@ class Learner:
         if not isinstance(machine, Poller | Courier):
             return self._program(machine.node, machine.handle(event))
         effects: list[Effect | Tell] = [*machine.handle(event)]
-        relay = self._relays[machine.node]
-        timers = {(row.state, row.event) for row in relay.transitions if row.of == "timer"}
-        for effect in effects:
-            allowed = (Tell, Alert, SetTimer, CancelTimer, ReadOutbox)
-            if isinstance(machine, Courier):
-                allowed = (Tell, Alert, Publish, MarkOutbox, Forget)
-            if not isinstance(effect, allowed):
-                raise NotCompiled(f"a {machine.role} asks for {type(effect).__name__}")
+        timers = {(row.state, row.event) for row in self._relays[machine.node].transitions if row.of == "timer"}
+        allowed = _OF_POLLERS if isinstance(machine, Poller) else _OF_COURIERS
+        kinds = [type(effect) for effect in effects]
+        for effect, kind in zip(effects, kinds, strict=True):
+            if kind not in allowed:
+                raise NotCompiled(f"a {machine.role} asks for {kind.__name__}")
             if isinstance(effect, SetTimer) and (machine.state, effect.kind) not in timers:
                 raise NotCompiled(f"a relay has no row for the timer '{effect.kind}' of its poller")
-            if isinstance(effect, ReadOutbox) and (effect.tag != "rows" or effect.limit != machine.batch):  # type: ignore[attr-defined]
-                raise NotCompiled("a poller reads otherwise than it says")
-        kinds = [type(effect) for effect in effects]
+            if isinstance(effect, ReadOutbox) and isinstance(machine, Poller):
+                if effect.tag != "rows" or effect.limit != machine.batch:
+                    raise NotCompiled("a poller reads otherwise than it says")
         if MarkOutbox in kinds and (Forget not in kinds or kinds.count(MarkOutbox) > 1):
             raise NotCompiled("a courier goes on after its row is marked")
         return self._program(machine.node, effects)

@@ -18,7 +18,18 @@ import simtx
 from simtx.engine import Unavailable, load_library
 from simtx.engine.library import compiler
 from simtx.errors import ScenarioError
-from simtx.protocols import DualWrite, Machine, Message, Outbox, Saga, TwoPhaseCommit
+from simtx.protocols import (
+    Alert,
+    Courier,
+    DualWrite,
+    Machine,
+    Message,
+    Outbox,
+    Policies,
+    Relay,
+    Saga,
+    TwoPhaseCommit,
+)
 from simtx.protocols import strategy as resolve
 from simtx.protocols.saga_participant import Participant
 from simtx.scenario.model import Trigger
@@ -26,7 +37,7 @@ from simtx.simulator import engines
 from simtx.simulator.compiled import CompiledWorld
 
 sys.path.insert(0, str(Path(__file__).parent))
-from worlds import differs, shortened, some_scenario, some_strategy
+from worlds import PatientOutbox, differs, shortened, some_scenario, some_strategy
 
 try:
     load_library()
@@ -78,6 +89,63 @@ def test_random_scenarios_are_played_alike(seed: int) -> None:
     """Hot rows, tiny queues, short timeouts, bad links, closed workloads."""
     pick = random.Random(seed)
     assert differs(some_scenario(pick, transactions=40), some_strategy(pick)) == ""
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [Outbox(reader="horizon"), Outbox(reader="lock", wake=True), PatientOutbox()],
+    ids=["horizon", "lock", "own"],
+)
+def test_relays_of_all_kinds_are_played_alike(strategy: Outbox) -> None:
+    for seed in (9, 13, 21):
+        assert differs(some_scenario(random.Random(seed), transactions=40), strategy) == ""
+
+
+class _Sorting(Relay):
+    """A relay that hands rows out otherwise."""
+
+    __slots__ = ()
+
+    def publish(self, event: Any) -> Any:
+        return super().publish(replace(event, value=tuple(reversed(event.value or ()))))
+
+
+class _SortingOutbox(Outbox):
+    """An outbox with such a relay."""
+
+    def daemons(self, node: str) -> Any:
+        return (_Sorting(node, self.policies or Policies()),)
+
+
+class _Counting(Courier):
+    """A courier that looks at the number of its row."""
+
+    __slots__ = ()
+
+    def go(self, event: Any) -> Any:
+        return super().go(event) if self.number % 2 else [*super().go(event), Alert("even")]
+
+
+class _CountingRelay(Relay):
+    """A relay with such couriers."""
+
+    __slots__ = ()
+    courier_type = _Counting
+
+
+class _CountingOutbox(Outbox):
+    """An outbox with such a relay."""
+
+    def daemons(self, node: str) -> Any:
+        return (_CountingRelay(node, self.policies or Policies()),)
+
+
+def test_a_relay_that_hands_rows_out_otherwise_is_interpreted() -> None:
+    assert "not relays of a poller and couriers" in differs(shortened("transfer", 20), _SortingOutbox())
+
+
+def test_a_courier_that_looks_at_its_row_is_found() -> None:
+    assert "not compiled" in differs(shortened("transfer", 20), _CountingOutbox())
 
 
 @pytest.mark.heavy

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from simtx.engine import NotCompiled
-from simtx.protocols import DualWrite, Outbox, Saga, Strategy, TwoPhaseCommit
+from simtx.protocols import Courier, DualWrite, Outbox, Poller, Relay, Saga, Strategy, TwoPhaseCommit
 from simtx.protocols import strategy as resolve
 from simtx.scenario import Scenario, from_dict, load
 from simtx.scenario.distributions import Constant, Empirical, Exponential, Lognormal
@@ -14,6 +14,53 @@ from simtx.simulator.compiled import CompiledWorld
 from simtx.simulator.engines import difference
 from simtx.simulator.outcome import outcome
 from simtx.simulator.world import World
+
+
+class Repeating(Courier):
+    """Publishes its row once more when it is acknowledged."""
+
+    __slots__ = ("again",)
+
+    def __init__(self, node: str, row: Any) -> None:
+        super().__init__(node, row)
+        self.again = True
+
+    def published(self, event: Any) -> Any:
+        if event.status == "done" and self.again:
+            self.again = False
+            return super().go(event)
+        return super().published(event)
+
+
+class Patient(Poller):
+    """Reads again as soon as a row is acknowledged, and does not read while it backs off."""
+
+    __slots__ = ()
+
+    def poll(self, event: Any) -> Any:
+        effects = super().poll(event)
+        return effects[:1] if self.backing_off else effects
+
+    def delivered(self, event: Any) -> Any:
+        super().delivered(event)
+        return [self.read()] if self.more else []
+
+
+class PatientRelay(Relay):
+    """A relay of somebody's own."""
+
+    __slots__ = ()
+    poller_type = Patient
+    courier_type = Repeating
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientOutbox(Outbox):
+    """An outbox with a relay of somebody's own."""
+
+    def daemons(self, node: str) -> Any:
+        assert self.policies is not None
+        return (PatientRelay(node, self.policies, self.reader),)
 
 
 class Chooser(Protocol):
@@ -194,6 +241,9 @@ def some_strategy(pick: Chooser) -> Strategy:
             TwoPhaseCommit(work="before"),
             Outbox(),
             Outbox(closing=True, wake=True),
+            Outbox(reader="horizon"),
+            Outbox(reader="lock", wake=True),
+            PatientOutbox(),
             DualWrite(),
             DualWrite(order="broker-first"),
             DualWrite(acknowledge="before"),

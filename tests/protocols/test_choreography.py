@@ -33,7 +33,7 @@ from simtx.protocols.contract import (
 from simtx.protocols.diagrams import to_mermaid
 from simtx.protocols.outbox import Outbox, OutboxService
 from simtx.protocols.policies import Policies
-from simtx.protocols.relay import Relay
+from simtx.protocols.relay import Courier, Poller, Relay
 from tests.amounts import many
 from tests.protocols.helpers import Witness, World, chain
 
@@ -616,11 +616,12 @@ def test_the_strategy_takes_the_scenarios_policies_only_if_it_has_none() -> None
     assert Outbox(policies=ours).configured(theirs).policies == ours
 
 
-def test_both_machines_are_drawn_in_the_documentation() -> None:
+def test_all_machines_are_drawn_in_the_documentation() -> None:
     """That the drawings are fresh is tested for all pages at once; that test would not notice a page that lost its marks."""
     page = (Path(__file__).parents[2] / "docs" / "protocols" / "outbox.md").read_text(encoding="utf-8")
     assert to_mermaid(OutboxService) in page
-    assert to_mermaid(Relay) in page
+    for part in (Relay, Poller, Courier):
+        assert to_mermaid(part) in page
 
 
 def test_the_strategy_says_what_it_is() -> None:

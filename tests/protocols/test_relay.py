@@ -9,10 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simtx.errors import PeerFault
-from simtx.protocols.contract import Alert, Done, Effect, MarkOutbox, Message, Publish, ReadOutbox, SetTimer, Timer
+from simtx.protocols.contract import (
+    Alert,
+    Done,
+    Effect,
+    Forget,
+    MarkOutbox,
+    Message,
+    Publish,
+    ReadOutbox,
+    SetTimer,
+    Timer,
+)
 from simtx.protocols.outbox import Outbox
 from simtx.protocols.policies import Policies
-from simtx.protocols.relay import MINIMUM_POLL_INTERVAL, Relay
+from simtx.protocols.relay import FULL, MINIMUM_POLL_INTERVAL, PART, Courier, Poller, Relay, Tell
 from tests.amounts import many
 from tests.protocols.helpers import Witness, World, chain
 
@@ -147,6 +158,42 @@ def test_what_no_correct_host_reports_is_refused_and_changes_nothing(tag: str) -
     with pytest.raises(PeerFault, match="relay"):
         relay.handle(Done(tag, "done"))
     assert relay.key() == before
+
+
+# --- its parts --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_courier_belongs_to_the_transaction_of_its_row_and_forgets_itself() -> None:
+    courier = Courier("a", row(4, 7))
+    assert courier.tx == 7
+    assert courier.handle(Timer("go")) == [Publish("published", message(7, 4))]
+    assert courier.handle(Done("published", "failed")) == [Tell("held")]
+    assert courier.handle(Timer("again")) == [Publish("published", message(7, 4))]
+    assert courier.handle(Done("published", "done")) == [MarkOutbox((4,)), Tell("delivered"), Forget()]
+
+
+def test_a_poller_knows_no_rows() -> None:
+    """Whatever happens, it comes back to what it was: its states are few."""
+    poller = Poller("a", POLICIES)
+    poller.handle(Timer("start"))
+    before = poller.key()
+    poller.handle(Done("rows", "done", FULL))
+    assert poller.handle(Timer("idle")) == [ReadOutbox("rows", 4)]
+    poller.handle(Done("rows", "done", PART))
+    assert poller.handle(Timer("idle")) == []
+    assert poller.handle(Timer("held")) == [SetTimer("backoff", 0.0, POLICIES.backoff.bound(0))]
+    assert poller.handle(Timer("held")) == []
+    assert poller.handle(Timer("backoff")) == [Tell("again")]
+    assert poller.handle(Timer("delivered")) == []
+    assert poller.key() == before
+
+
+def test_the_end_of_a_publication_that_was_never_begun_is_refused() -> None:
+    relay = running()
+    rows(relay, row(1, 1))
+    acked(relay, 1, "failed")
+    with pytest.raises(PeerFault, match="courier"):
+        acked(relay, 1)
 
 
 # --- against a broker that fails -------------------------------------------------------------------------------------------------------

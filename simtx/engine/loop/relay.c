@@ -32,7 +32,12 @@ static void to_courier(Engine *E, Actor *actor, int64_t tx, int32_t event) {
     Effect effect = E->learned.program[pc];
     switch (effect.op) {
     case DO_PUBLISH: publish(E, actor, effect.a, tx, effect.b, effect.c); break;
-    case DO_MARK: marked = 1; break;
+    case DO_MARK:
+      if (relay->reading || relay->handing) { fail(E, 9); return; } /* the rows that are read are those before the mark */
+      marked = 1;
+      find_place(E, tx, actor->node)->flying = behind;
+      mark_row(E, node, row);
+      break;
     case DO_TELL:
       told = 1;
       to_poller(E, actor, effect.a);
@@ -53,12 +58,10 @@ static void to_courier(Engine *E, Actor *actor, int64_t tx, int32_t event) {
     return;
   }
   relay->known--;
-  row->courier = NOBODY;
-  row->behind = NULL;
-  find_place(E, tx, actor->node)->flying = behind;
-  if (marked) {
-    if (relay->reading || relay->handing) { fail(E, 9); return; } /* the rows that are read are those before the mark */
-    mark_row(E, node, row);
+  if (!marked) { /* it may be read again */
+    row->courier = NOBODY;
+    row->behind = NULL;
+    find_place(E, tx, actor->node)->flying = behind;
   }
   if (behind) {
     to_courier(E, actor, tx, relay->go);
