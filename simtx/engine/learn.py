@@ -274,9 +274,9 @@ class Learner:
                 raise NotCompiled(f"a {machine.role} asks for {kind.__name__}")
             if isinstance(effect, SetTimer) and (machine.state, effect.kind) not in timers:
                 raise NotCompiled(f"a relay has no row for the timer '{effect.kind}' of its poller")
-            if isinstance(effect, ReadOutbox) and isinstance(machine, Poller):
-                if effect.tag != "rows" or effect.limit != machine.batch:
-                    raise NotCompiled("a poller reads otherwise than it says")
+            batch = machine.batch if isinstance(machine, Poller) else -1
+            if isinstance(effect, ReadOutbox) and (effect.tag, effect.limit) != ("rows", batch):
+                raise NotCompiled("a poller reads otherwise than it says")
         if MarkOutbox in kinds and (Forget not in kinds or kinds.count(MarkOutbox) > 1):
             raise NotCompiled("a courier goes on after its row is marked")
         return self._program(machine.node, effects)
