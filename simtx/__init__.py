@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import PeerFault, ProtocolViolation, RunFailed, ScenarioError, SimtxError
 from simtx.views import register as _register
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from simtx.checker.explorer.explore import explore
     from simtx.checker.protocols.verify import Verdict, verify
     from simtx.conformance.check import check_log
-    from simtx.event_log.trace import Trace, TraceEvent
+    from simtx.event_log.log import EventLog, LogEntry
     from simtx.experiments import Apart, Best, Comparison, Decision, Precision
     from simtx.experiments.compare import compare
     from simtx.experiments.diff import diff
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from simtx.validation.validate import Validation, validate
     from simtx.validation.validate_random import RandomValidation, validate_random
 
+    Trace, TraceEvent = EventLog, LogEntry
+
 _HOMES = {
     "Apart": "simtx.experiments",
     "Backoff": "simtx.protocols",
@@ -59,7 +61,9 @@ _HOMES = {
     "Comparison": "simtx.experiments",
     "Decision": "simtx.experiments",
     "DualWrite": "simtx.protocols",
+    "EventLog": "simtx.event_log.log",
     "Explorer": "simtx.lab",
+    "LogEntry": "simtx.event_log.log",
     "Outbox": "simtx.protocols",
     "Policies": "simtx.protocols",
     "Precision": "simtx.experiments",
@@ -69,8 +73,6 @@ _HOMES = {
     "Saga": "simtx.protocols",
     "Scenario": "simtx.scenario",
     "Sweep": "simtx.experiments.sweep",
-    "Trace": "simtx.event_log.trace",
-    "TraceEvent": "simtx.event_log.trace",
     "TwoPhaseCommit": "simtx.protocols",
     "Validation": "simtx.validation.validate",
     "Verdict": "simtx.checker.protocols.verify",
@@ -97,6 +99,12 @@ _HOMES = {
     "verify": "simtx.checker.protocols.verify",
 }
 
+#: Old names, kept for one release: where they are now, and how they are called.
+_OLD_NAMES: Final = {
+    "Trace": ("simtx.event_log.log", "EventLog"),
+    "TraceEvent": ("simtx.event_log.log", "LogEntry"),
+}
+
 __all__ = [
     "Apart",
     "Backoff",
@@ -105,7 +113,9 @@ __all__ = [
     "Comparison",
     "Decision",
     "DualWrite",
+    "EventLog",
     "Explorer",
+    "LogEntry",
     "Outbox",
     "PeerFault",
     "Policies",
@@ -120,8 +130,6 @@ __all__ = [
     "ScenarioError",
     "SimtxError",
     "Sweep",
-    "Trace",
-    "TraceEvent",
     "TwoPhaseCommit",
     "Validation",
     "Verdict",
@@ -153,10 +161,12 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _version()
-    home = _HOMES.get(name)
+    home, value_name = _HOMES.get(name), name
+    if name in _OLD_NAMES:
+        home, value_name = _OLD_NAMES[name]
     if home is None:
         raise AttributeError(f"module 'simtx' has no attribute '{name}'")
-    value = getattr(import_module(home), name)
+    value = getattr(import_module(home), value_name)
     globals()[name] = value
     return value
 

@@ -24,12 +24,12 @@ from typing import Any, Final, get_args
 from simtx.arguments import checked, instance, listed
 from simtx.conformance.contents import Contents
 from simtx.conformance.durable import Disk
-from simtx.conformance.players import Player, spawn
+from simtx.conformance.players import ReplayedMachine, spawn
 from simtx.conformance.programs import EFFECTS, WORK, Work, told
 from simtx.conformance.traffic import Traffic
 from simtx.errors import ScenarioError
 from simtx.event_log.entries import Handled, Process, Recovered, Worked
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.protocols import (
     Answer,
     Append,
@@ -104,9 +104,9 @@ class Conformance:
 
 
 @checked(
-    trace=listed(instance(TraceEvent, ""), "events of a log, such as run.trace"),
+    trace=listed(instance(LogEntry, ""), "events of a log, such as run.trace"),
 )
-def check_log(trace: Iterable[TraceEvent], strategy: str | Strategy) -> Conformance:
+def check_log(trace: Iterable[LogEntry], strategy: str | Strategy) -> Conformance:
     """Replay a full log through the machines of its strategy.
 
     Args:
@@ -141,8 +141,8 @@ class _Check:
         policies = extras(strategy).policies
         self.retention: float | None = None if policies is None else policies.dedup_retention
         self.result = Conformance()
-        self.players: dict[tuple[str, int], Player] = {}
-        self.daemons: dict[tuple[str, str], Player] = {}
+        self.players: dict[tuple[str, int], ReplayedMachine] = {}
+        self.daemons: dict[tuple[str, str], ReplayedMachine] = {}
         self.disks: defaultdict[str, Disk] = defaultdict(Disk)
         self.traffic = Traffic()
         self.contents = Contents(reserves=extras(strategy).reserves)
@@ -150,7 +150,7 @@ class _Check:
         self.due: dict[str, tuple[int, set[int]]] = {}  # by node: the restart, and what has not recovered since
         self.acted: set[int] = set()  # transactions of which effects were carried out
         self.at_work: set[str] = set()  # nodes that have handled events since their last restart
-        self.handlers: dict[str, Callable[[TraceEvent], None]] = {
+        self.handlers: dict[str, Callable[[LogEntry], None]] = {
             **dict.fromkeys(EFFECTS, self._effect),
             **dict.fromkeys(_ARRIVALS, self._arrival),
             "handle": self._handle,
@@ -165,7 +165,7 @@ class _Check:
             "fault": self._fault,
         }
 
-    def play(self, entries: Sequence[TraceEvent]) -> Conformance:
+    def play(self, entries: Sequence[LogEntry]) -> Conformance:
         """Play the whole log."""
         ids: set[int] = set()
         now = -float("inf")
@@ -182,13 +182,13 @@ class _Check:
         self._end()
         return self.result
 
-    def _found(self, entry: TraceEvent, problem: str) -> None:
+    def _found(self, entry: LogEntry, problem: str) -> None:
         whose = f"transaction {entry.tx}" if entry.tx >= 0 else entry.actor or "no transaction"
         self.result.problems.append(f"entry {entry.id}, {entry.node or 'run'}, {whose}: {problem}")
 
     # --- what machines do ---------------------------------------------------------------------------------------------------------
 
-    def _read(self, entry: TraceEvent, *names: str) -> list[Any] | None:
+    def _read(self, entry: LogEntry, *names: str) -> list[Any] | None:
         """Members of an entry's detail, decoded; None if it cannot be read."""
         try:
             detail = (Handled if entry.kind == "handle" else Recovered).read(entry)
@@ -202,15 +202,15 @@ class _Check:
             return None
         return values
 
-    def _arrived(self, entry: TraceEvent) -> None:
+    def _arrived(self, entry: LogEntry) -> None:
         self.traffic.arrived(entry)
         self.contents.arrived(entry)
 
-    def _applied(self, entry: TraceEvent) -> None:
+    def _applied(self, entry: LogEntry) -> None:
         for problem in self.contents.applied(entry):
             self._found(entry, problem)
 
-    def _handle(self, entry: TraceEvent) -> None:
+    def _handle(self, entry: LogEntry) -> None:
         read = self._read(entry, "role", "event", "state", "effects")
         if read is None:
             return
@@ -235,7 +235,7 @@ class _Check:
             self._found(entry, problem)
         player.play(effects, entry.time)
 
-    def _player_for(self, entry: TraceEvent, event: Event) -> Player | None:
+    def _player_for(self, entry: LogEntry, event: Event) -> ReplayedMachine | None:
         """The machine that handles this event: the one in play, or a blank one."""
         node, tx = entry.node, entry.tx
         if (node, tx == DAEMON) in self.down:
@@ -265,7 +265,7 @@ class _Check:
                 self.players[node, tx] = player
         return player
 
-    def _spawned(self, entry: TraceEvent) -> Player | None:
+    def _spawned(self, entry: LogEntry) -> ReplayedMachine | None:
         player = spawn(self.strategy, self.disks[entry.node], entry, exact_clocks=self.exact_clocks)
         if player is None:
             self._found(entry, f"the strategy {self.strategy.name} has no '{entry.actor}' there")
@@ -273,7 +273,7 @@ class _Check:
             self.result.machines += 1
         return player
 
-    def _recover(self, entry: TraceEvent) -> None:
+    def _recover(self, entry: LogEntry) -> None:
         read = self._read(entry, "role", "records", "effects")
         if read is None:
             return
@@ -303,11 +303,13 @@ class _Check:
 
     # --- what leads to it -----------------------------------------------------------------------------------------------------------
 
-    def _arrival(self, entry: TraceEvent) -> None:
+    def _arrival(self, entry: LogEntry) -> None:
         key = (entry.node, entry.tx)
         player = self.players.get(key)
         if player is None:
-            player = self.players[key] = Player(entry, None, self.disks[entry.node], exact_clocks=self.exact_clocks)
+            player = self.players[key] = ReplayedMachine(
+                entry, None, self.disks[entry.node], exact_clocks=self.exact_clocks
+            )
             player.dead = True
         if player.arrival is not None:
             self._found(player.arrival, f"{told(player.arrival)} came in, but no machine has handled it")
@@ -316,13 +318,13 @@ class _Check:
             self._found(entry, f"{told(entry)} is taken up before {described(effect)} is done")
         player.arrival = entry
 
-    def _refuse(self, entry: TraceEvent) -> None:
+    def _refuse(self, entry: LogEntry) -> None:
         """A machine refused an event as one that no correct peer causes."""
         player = self.players.get((entry.node, entry.tx))
         if player is not None:
             player.arrival = None
 
-    def _finish(self, player: Player, entry: TraceEvent, event: Event) -> None:
+    def _finish(self, player: ReplayedMachine, entry: LogEntry, event: Event) -> None:
         """The machine turns to this event: its effects must be done, and the result of its store operation comes first."""
         effect = player.advance()
         if effect is not None:
@@ -353,7 +355,7 @@ class _Check:
         elif event.value is not None:
             self._found(entry, f"the result of {described(asked)} has the value {event.value!r}, but found no row")
 
-    def _confirmation(self, player: Player, entry: TraceEvent, event: Done) -> None:
+    def _confirmation(self, player: ReplayedMachine, entry: LogEntry, event: Done) -> None:
         """The result of a publication."""
         waiting = player.publications.get(event.kind)
         if not waiting:
@@ -366,7 +368,7 @@ class _Check:
         if problem is not None:
             self._found(entry, problem)
 
-    def _justify(self, player: Player, entry: TraceEvent, event: Event) -> None:
+    def _justify(self, player: ReplayedMachine, entry: LogEntry, event: Event) -> None:
         """Whether this event could come about."""
         arrival, player.arrival = player.arrival, None
         if isinstance(event, Done) or (isinstance(event, Timer) and entry.tx == DAEMON):
@@ -398,17 +400,17 @@ class _Check:
         for where, problem in findings:
             self._found(where, problem)
 
-    def _confirm(self, entry: TraceEvent) -> None:
+    def _confirm(self, entry: LogEntry) -> None:
         for where, problem in self.traffic.confirmed(entry):
             self._found(where, problem)
 
-    def _reply(self, entry: TraceEvent) -> None:
+    def _reply(self, entry: LogEntry) -> None:
         if (entry.tx, entry.name) not in self.traffic.answers:
             self._found(entry, f"the client was told '{entry.name}', but no machine has answered so")
 
     # --- what follows from it -------------------------------------------------------------------------------------------------------
 
-    def _effect(self, entry: TraceEvent) -> None:
+    def _effect(self, entry: LogEntry) -> None:
         if entry.kind == "decided" and entry.actor == PRESUMPTION:
             self._presumed(entry)
             return
@@ -436,7 +438,7 @@ class _Check:
         self._done(player, effect, entry)
         player.settle()
 
-    def _presumed(self, entry: TraceEvent) -> None:
+    def _presumed(self, entry: LogEntry) -> None:
         """A node is back, and a transaction that it had begun counts as aborted: it has no record of it, and says so, or there is no trace of it."""
         hub = self.strategy.hub if extras(self.strategy).presumption == "abort" else None
         if entry.name != "aborted":
@@ -448,7 +450,7 @@ class _Check:
         elif entry.tx in self.due[entry.node][1]:
             self._found(entry, f"{told(entry)} is presumed, but the node has a record of it")
 
-    def _done(self, player: Player, effect: Effect, entry: TraceEvent) -> None:
+    def _done(self, player: ReplayedMachine, effect: Effect, entry: LogEntry) -> None:
         """An effect was carried out: what follows from that."""
         disk, tx = player.disk, player.tx
         if isinstance(effect, Message):
@@ -471,19 +473,19 @@ class _Check:
             disk.forgotten(tx)
             player.dead = True
 
-    def _worked(self, player: Player, effect: Work, entry: TraceEvent, status: str) -> None:
+    def _worked(self, player: ReplayedMachine, effect: Work, entry: LogEntry, status: str) -> None:
         problem = player.worked(effect, entry, status, self.retention)
         if problem is not None:
             self._found(entry, f"{told(entry)}: {problem}")
 
     # --- crashes, and the end -------------------------------------------------------------------------------------------------------
 
-    def _crash(self, entry: TraceEvent) -> None:
+    def _crash(self, entry: LogEntry) -> None:
         for daemons in _processes(entry):
             self._lose(entry.node, daemons=daemons)
             self.down.add((entry.node, daemons))
 
-    def _restart(self, entry: TraceEvent) -> None:
+    def _restart(self, entry: LogEntry) -> None:
         node = entry.node
         for daemons in _processes(entry):
             if (node, daemons) not in self.down:
@@ -493,7 +495,7 @@ class _Check:
                 self.due[node] = (entry.id, self.disks[node].due())
                 self.at_work.discard(node)
 
-    def _fault(self, entry: TraceEvent) -> None:
+    def _fault(self, entry: LogEntry) -> None:
         """A database that crashes may lose marks that it had confirmed, since they are not forced."""
         if entry.name in DATABASE_CRASH:
             self.disks[entry.node].unmark()
@@ -516,7 +518,7 @@ class _Check:
                     self.traffic.abandoned(node, message)
             self._interrupt(player)
 
-    def _interrupt(self, player: Player) -> None:
+    def _interrupt(self, player: ReplayedMachine) -> None:
         """A crash has cut a program short: what was under way may or may not have happened."""
         if player.program.next() is None:
             return
@@ -552,7 +554,7 @@ class _Check:
                     unfinished.append(f"{node}, transaction {tx}: recovery after the restart is not done")
 
 
-def _processes(entry: TraceEvent) -> tuple[bool, ...]:
+def _processes(entry: LogEntry) -> tuple[bool, ...]:
     """Which processes of a node have crashed or restarted: that of its daemons (True), the other (False), or both in one."""
     process = Process.read(entry)
     return (process.beside(entry.node),) if process.name else (False, True)

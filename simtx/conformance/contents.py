@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from simtx.event_log.entries import Applied, Arrived, EntryError
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.protocols import Effect, Execute, Operation, Plan, Prepare, Transact
 
 _NEAR: Final = 1e-6
@@ -34,7 +34,7 @@ class Contents:
         self._asked: defaultdict[tuple[str, int], dict[tuple[Any, ...], Sequence[Operation]]] = defaultdict(dict)
         self._values: dict[tuple[str, str], float] = {}
 
-    def arrived(self, entry: TraceEvent) -> None:
+    def arrived(self, entry: LogEntry) -> None:
         """A client asks for a transaction, with this plan."""
         try:
             self._plans[entry.tx] = Arrived.read(entry).operations()
@@ -49,7 +49,7 @@ class Contents:
         """A machine gets a client's request: its plan says what undoes each step."""
         self._undoing[plan.tx] = [step.compensation for step in plan.steps]
 
-    def asked(self, entry: TraceEvent, effects: Iterable[Effect]) -> None:
+    def asked(self, entry: LogEntry, effects: Iterable[Effect]) -> None:
         """A machine asks for these effects."""
         for one in effects:
             if isinstance(one, Transact | Execute | Prepare):
@@ -58,7 +58,7 @@ class Contents:
                 key = (branch, undoes, tuple(one.steps), tuple(one.operations))
                 self._asked[entry.node, entry.tx][key] = one.operations
 
-    def applied(self, entry: TraceEvent) -> Iterator[str]:
+    def applied(self, entry: LogEntry) -> Iterator[str]:
         """Findings about a change of a store."""
         try:
             applied = Applied.read(entry)
@@ -92,7 +92,7 @@ class Contents:
         elif not self._reserves and not _fits(changes, wanted):
             yield f"{_told(changes)} is not what its plan calls for {'to undo' if undoes else 'as'} {_named(steps)}"
 
-    def _candidates(self, entry: TraceEvent, steps: Sequence[int], *, undoes: bool) -> list[Sequence[Operation]]:
+    def _candidates(self, entry: LogEntry, steps: Sequence[int], *, undoes: bool) -> list[Sequence[Operation]]:
         """The operations of each effect whose work this may be; those of a branch are joined."""
         found: list[Sequence[Operation]] = []
         branches: list[Sequence[Operation]] = []

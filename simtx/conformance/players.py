@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from simtx.conformance.durable import Disk
 from simtx.conformance.programs import SILENT, WORK, Clock, Program, Work
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.protocols import (
     Append,
     CancelTimer,
@@ -28,7 +28,7 @@ from simtx.protocols.names import DAEMON
 from simtx.protocols.naming import described
 
 
-class Player:
+class ReplayedMachine:
     """One machine of the log, beside its pure twin.
 
     Attributes:
@@ -67,7 +67,7 @@ class Player:
         "tx",
     )
 
-    def __init__(self, entry: TraceEvent, machine: Machine | None, disk: Disk, *, exact_clocks: bool) -> None:
+    def __init__(self, entry: LogEntry, machine: Machine | None, disk: Disk, *, exact_clocks: bool) -> None:
         self.node = entry.node
         self.tx = entry.tx
         self.role = entry.actor
@@ -80,7 +80,7 @@ class Player:
         self.begun = False
         self.execution = -1
         self.publications: dict[str, list[Message]] = {}
-        self.arrival: TraceEvent | None = None
+        self.arrival: LogEntry | None = None
         self.cause: int | None = None
         self.dead = False
 
@@ -162,7 +162,7 @@ class Player:
         elif isinstance(effect, MarkOutbox):
             self.disk.mark(effect.ids)
 
-    def worked(self, effect: Work, entry: TraceEvent, status: str, retention: float | None) -> str | None:
+    def worked(self, effect: Work, entry: LogEntry, status: str, retention: float | None) -> str | None:
         """A local transaction has ended, and its result comes next; one line if it cannot have ended so."""
         if not self.begun:
             self.execution = self.disk.begun(effect)
@@ -193,7 +193,7 @@ class Player:
         return None
 
 
-def spawn(strategy: Strategy, disk: Disk, entry: TraceEvent, *, exact_clocks: bool) -> Player | None:
+def spawn(strategy: Strategy, disk: Disk, entry: LogEntry, *, exact_clocks: bool) -> ReplayedMachine | None:
     """A blank machine of the role that this entry names; None if the strategy has none there."""
     node, tx, role = entry.node, entry.tx, entry.actor
     machine: Machine | None
@@ -203,7 +203,7 @@ def spawn(strategy: Strategy, disk: Disk, entry: TraceEvent, *, exact_clocks: bo
         machine = strategy.machine(node, tx)
     if machine is None or machine.role != role:
         return None
-    return Player(entry, machine, disk, exact_clocks=exact_clocks)
+    return ReplayedMachine(entry, machine, disk, exact_clocks=exact_clocks)
 
 
 def _react(machine: Machine, event: Event, state: str, logged: Sequence[Effect]) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from simtx.event_log.entries import BranchEnded, Durability, EntryError, Stuck, Worked
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.protocols import (
     Acknowledge,
     Alert,
@@ -34,29 +34,29 @@ from simtx.protocols import (
 )
 
 Work: TypeAlias = Transact | Execute | Prepare
-Match: TypeAlias = Callable[[Any, TraceEvent], bool]
+Match: TypeAlias = Callable[[Any, LogEntry], bool]
 
 
-def _plain(effect: Effect, entry: TraceEvent) -> bool:  # noqa: ARG001 - as the others
+def _plain(effect: Effect, entry: LogEntry) -> bool:  # noqa: ARG001 - as the others
     """The entry says nothing more than its kind does."""
     return entry.name in ("", entry.kind)
 
 
-def _message(effect: Message, entry: TraceEvent) -> bool:
+def _message(effect: Message, entry: LogEntry) -> bool:
     return effect.kind == entry.name and effect.to == entry.peer
 
 
-def _append(effect: Append, entry: TraceEvent) -> bool:
+def _append(effect: Append, entry: LogEntry) -> bool:
     return str(effect.record[0]) == entry.name and entry.detail == Durability(effect.forced).text()
 
 
-def _work(effect: Work, entry: TraceEvent) -> bool:
+def _work(effect: Work, entry: LogEntry) -> bool:
     worked = Worked.read(entry)
     undoes = isinstance(effect, Transact) and effect.compensation
     return effect.tag == entry.name and worked.compensation == undoes and entry.detail == worked.text()
 
 
-def _rollback(effect: Rollback, entry: TraceEvent) -> bool:
+def _rollback(effect: Rollback, entry: LogEntry) -> bool:
     try:
         ended = BranchEnded.read(entry)
     except EntryError:
@@ -64,7 +64,7 @@ def _rollback(effect: Rollback, entry: TraceEvent) -> bool:
     return entry.name == entry.kind and ended.forced == effect.forced and ended.in_doubt is not None
 
 
-def _alert(effect: Alert, entry: TraceEvent) -> bool:
+def _alert(effect: Alert, entry: LogEntry) -> bool:
     return effect.reason == entry.name and entry.detail == Stuck(effect.stuck).text()
 
 
@@ -101,13 +101,13 @@ SLACK: Final = 1e-6
 """Seconds by which a timer may seem to fire too early: clocks are read twice."""
 
 
-def is_of(entry: TraceEvent, effect: Effect) -> bool:
+def is_of(entry: LogEntry, effect: Effect) -> bool:
     """Whether this entry is the one that this effect leaves."""
     kind, match = _ENTRIES[entry.kind]
     return type(effect) is kind and match(effect, entry)
 
 
-def told(entry: TraceEvent) -> str:
+def told(entry: LogEntry) -> str:
     """An entry in a few words, as it is called in findings."""
     words = [entry.kind]
     if entry.name and entry.name != entry.kind:
@@ -141,7 +141,7 @@ class Program:
             self.position += 1
         return self.effects[self.position] if self.position < len(self.effects) else None
 
-    def find(self, entry: TraceEvent, skippable: Callable[[Effect], bool]) -> tuple[int, Effect | None]:
+    def find(self, entry: LogEntry, skippable: Callable[[Effect], bool]) -> tuple[int, Effect | None]:
         """Where the effect is that this entry belongs to, and the effect that would have had to be done before it.
 
         Args:

@@ -8,10 +8,10 @@ from typing import Any
 
 from simtx.conformance.durable import identity
 from simtx.event_log.entries import Arrived, EntryError
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.protocols import Delivery, Message, Request
 
-Findings = Iterator[tuple[TraceEvent, str]]
+Findings = Iterator[tuple[LogEntry, str]]
 
 
 class Traffic:
@@ -53,7 +53,7 @@ class Traffic:
         if entry is not None:
             self._origins[entry] = text
 
-    def arrived(self, entry: TraceEvent) -> None:
+    def arrived(self, entry: LogEntry) -> None:
         """A client asks for a transaction, with this plan."""
         try:
             self._plans[entry.tx] = Arrived.read(entry).steps
@@ -66,13 +66,13 @@ class Traffic:
 
     # --- what comes in ------------------------------------------------------------------------------------------------------------
 
-    def message(self, entry: TraceEvent, arrival: TraceEvent | None, message: Message) -> Findings:
+    def message(self, entry: LogEntry, arrival: LogEntry | None, message: Message) -> Findings:
         """Findings about a message that is handled."""
         yield from self._genuine(entry, arrival, message, self._sent, "sent")
         if arrival is not None and arrival.peer != message.sender:
             yield arrival, f"'{message.kind}' came from {message.sender}, not from {arrival.peer}"
 
-    def delivery(self, entry: TraceEvent, arrival: TraceEvent | None, delivery: Delivery) -> Findings:
+    def delivery(self, entry: LogEntry, arrival: LogEntry | None, delivery: Delivery) -> Findings:
         """Findings about a delivery that is handled."""
         yield from self._genuine(entry, arrival, delivery.message, self._published, "published")
         text = identity(delivery.message)
@@ -80,7 +80,7 @@ class Traffic:
             yield entry, f"delivery {delivery.id} held another message before"
 
     def _genuine(
-        self, entry: TraceEvent, arrival: TraceEvent | None, message: Message, known: set[Hashable], verb: str
+        self, entry: LogEntry, arrival: LogEntry | None, message: Message, known: set[Hashable], verb: str
     ) -> Findings:
         """Whether a message that came in is one that went out."""
         text = identity(message)
@@ -91,7 +91,7 @@ class Traffic:
         elif arrival is not None and arrival.cause is not None and self._origins.get(arrival.cause) != text:
             yield arrival, f"its cause is entry {arrival.cause}, which has not {verb} this '{message.kind}'"
 
-    def request(self, entry: TraceEvent, request: Request) -> Findings:
+    def request(self, entry: LogEntry, request: Request) -> Findings:
         """Findings about a request that is handled."""
         if request.tx != entry.tx:
             yield entry, f"the request to {request.kind} is about transaction {request.tx}"
@@ -103,7 +103,7 @@ class Traffic:
         elif self._plans[entry.tx] != plan or request.plan is None or request.plan.tx != entry.tx or request.body:
             yield entry, "the request to begin holds another plan than that of the client"
 
-    def confirmed(self, entry: TraceEvent) -> Findings:
+    def confirmed(self, entry: LogEntry) -> Findings:
         """Findings about a confirmation of the broker."""
         key = (entry.node, entry.tx, entry.name)
         if self._waiting[key] <= self._confirmed[key]:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 import pandas as pd
 
 from simtx.event_log.entries import Applied, BranchEnded
-from simtx.event_log.trace import Trace, TraceEvent
+from simtx.event_log.log import EventLog, LogEntry
 from simtx.views import view
 
 Compared: TypeAlias = Literal["entries", "outcomes"]
@@ -50,10 +50,10 @@ class Parting:
     """
 
     tx: int
-    a: TraceEvent | None
-    b: TraceEvent | None
-    chain_a: tuple[TraceEvent, ...] = ()
-    chain_b: tuple[TraceEvent, ...] = ()
+    a: LogEntry | None
+    b: LogEntry | None
+    chain_a: tuple[LogEntry, ...] = ()
+    chain_b: tuple[LogEntry, ...] = ()
 
     @property
     def time(self) -> float:
@@ -145,7 +145,7 @@ _WHERE: Final = {
 _WORDS: Final = 90  # characters of a detail
 
 
-def words(entry: TraceEvent) -> str:
+def words(entry: LogEntry) -> str:
     """An entry in a few words: ``send prepare to sender``."""
     peer = f" {_WHERE.get(entry.kind, 'to')} {entry.peer}" if entry.peer else ""
     detail = _said(entry)
@@ -154,8 +154,8 @@ def words(entry: TraceEvent) -> str:
 
 
 def difference(
-    a: Trace,
-    b: Trace,
+    a: EventLog,
+    b: EventLog,
     *,
     what: Compared = "entries",
     order: bool = False,
@@ -179,8 +179,8 @@ def difference(
     causes_a, causes_b = Causes(a), Causes(b)
     of_a, of_b = _by_transaction(lanes_a), _by_transaction(lanes_b)
     for tx in transactions:
-        left: list[TraceEvent] = []
-        right: list[TraceEvent] = []
+        left: list[LogEntry] = []
+        right: list[LogEntry] = []
         for node in sorted(of_a[tx] | of_b[tx]):
             ours, theirs = lanes_a.get((tx, node), ()), lanes_b.get((tx, node), ())
             only_a, only_b = (_in_order if order else _unmatched)(ours, theirs)
@@ -204,7 +204,7 @@ def difference(
     )
 
 
-def chain(trace: Trace, entry: TraceEvent | None) -> tuple[TraceEvent, ...]:
+def chain(trace: EventLog, entry: LogEntry | None) -> tuple[LogEntry, ...]:
     """What led to an entry, from the client's request, a timer of nobody or a fault on; the last one is the entry itself.
 
     A relay publishes what a local transaction has written, though no entry is its cause: there the chain goes on with that local transaction. The
@@ -220,13 +220,13 @@ class Causes:
         trace: The log.
     """
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: EventLog) -> None:
         self._trace = trace
         whole = not len(trace) or trace[len(trace) - 1].id == len(trace) - 1
-        self._entries: Trace | dict[int, TraceEvent] = trace if whole else {one.id: one for one in trace}
+        self._entries: EventLog | dict[int, LogEntry] = trace if whole else {one.id: one for one in trace}
         self._written: dict[tuple[int, str], list[int]] | None = None
 
-    def of(self, entry: TraceEvent | None) -> tuple[TraceEvent, ...]:
+    def of(self, entry: LogEntry | None) -> tuple[LogEntry, ...]:
         """What led to an entry; see `chain`."""
         if entry is None:
             return ()
@@ -239,7 +239,7 @@ class Causes:
             found.append(before)
         return tuple(reversed(found))
 
-    def _writer(self, entry: TraceEvent) -> TraceEvent | None:
+    def _writer(self, entry: LogEntry) -> LogEntry | None:
         """The local transaction that wrote what a relay publishes; None for anything else."""
         if entry.kind != "publish" or entry.tx < 0:
             return None
@@ -252,17 +252,17 @@ class Causes:
         place = bisect_left(ids, entry.id)
         return self._entry(ids[place - 1]) if place else None
 
-    def _entry(self, number: int) -> TraceEvent | None:
+    def _entry(self, number: int) -> LogEntry | None:
         """The entry of this id; None if it is not in this part of a log."""
         return self._entries.get(number) if isinstance(self._entries, dict) else self._entries[number]
 
 
 # --- comparing ----------------------------------------------------------------------------------------------------------------
 
-_Lanes: TypeAlias = dict[tuple[int, str], list[tuple[Signature, TraceEvent]]]
+_Lanes: TypeAlias = dict[tuple[int, str], list[tuple[Signature, LogEntry]]]
 
 
-def _lanes(trace: Trace, what: Compared) -> _Lanes:
+def _lanes(trace: EventLog, what: Compared) -> _Lanes:
     """What is compared, by transaction and node, in its order."""
     if what == "outcomes":
         return _net(trace)
@@ -278,11 +278,11 @@ def _lanes(trace: Trace, what: Compared) -> _Lanes:
     return dict(found)
 
 
-def _net(trace: Trace) -> _Lanes:
+def _net(trace: EventLog) -> _Lanes:
     """What was asked for, what was decided first, and what is different in the end of each value: one lane a transaction."""
     found: _Lanes = defaultdict(list)
     decided: set[int] = set()
-    changes: dict[tuple[int, str, str], tuple[float, TraceEvent]] = {}
+    changes: dict[tuple[int, str, str], tuple[float, LogEntry]] = {}
     for entry in trace:
         if entry.kind == "arrive":
             found[entry.tx, ""].append((("arrive", entry.detail), entry))
@@ -306,16 +306,16 @@ def _by_transaction(lanes: _Lanes) -> dict[int, set[str]]:
     return found
 
 
-_Side: TypeAlias = Sequence[tuple[Signature, TraceEvent]]
+_Side: TypeAlias = Sequence[tuple[Signature, LogEntry]]
 
 
-def _unmatched(ours: _Side, theirs: _Side) -> tuple[list[TraceEvent], list[TraceEvent]]:
+def _unmatched(ours: _Side, theirs: _Side) -> tuple[list[LogEntry], list[LogEntry]]:
     """What each has and the other has not: of what happened more often here than there, the later ones."""
     many, few = (Counter(signature for signature, _ in side) for side in (ours, theirs))
     return list(_beyond(ours, few)), list(_beyond(theirs, many))
 
 
-def _beyond(side: _Side, there: Counter[Signature]) -> Iterator[TraceEvent]:
+def _beyond(side: _Side, there: Counter[Signature]) -> Iterator[LogEntry]:
     seen: Counter[Signature] = Counter()
     for signature, entry in side:
         seen[signature] += 1
@@ -323,7 +323,7 @@ def _beyond(side: _Side, there: Counter[Signature]) -> Iterator[TraceEvent]:
             yield entry
 
 
-def _in_order(ours: _Side, theirs: _Side) -> tuple[list[TraceEvent], list[TraceEvent]]:
+def _in_order(ours: _Side, theirs: _Side) -> tuple[list[LogEntry], list[LogEntry]]:
     """The first entries that differ."""
     for (mine, one), (yours, other) in zip(ours, theirs, strict=False):
         if mine != yours:
@@ -332,7 +332,7 @@ def _in_order(ours: _Side, theirs: _Side) -> tuple[list[TraceEvent], list[TraceE
     return [entry for _, entry in ours[shorter : shorter + 1]], [entry for _, entry in theirs[shorter : shorter + 1]]
 
 
-def _said(entry: TraceEvent) -> str:
+def _said(entry: LogEntry) -> str:
     """The detail of an entry, without what the clock and other transactions have put into it."""
     if entry.kind == "apply":
         values = Applied.read(entry).values
@@ -344,11 +344,11 @@ def _said(entry: TraceEvent) -> str:
     return entry.detail
 
 
-def _short(entry: TraceEvent | None) -> tuple[str, str]:
+def _short(entry: LogEntry | None) -> tuple[str, str]:
     return ("", "") if entry is None else (entry.node, words(entry))
 
 
-def _outcomes(a: Trace, b: Trace) -> list[tuple[int, str, str]]:
+def _outcomes(a: EventLog, b: EventLog) -> list[tuple[int, str, str]]:
     """Transactions whose outcomes differ."""
     ours, theirs = ({one.tx: one.name for one in trace if one.kind == "decided"} for trace in (a, b))
     both = sorted(set(ours) | set(theirs))

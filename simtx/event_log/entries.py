@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, get_args
 
 from simtx.errors import SimtxError
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.protocols import Operation, Plan, Status
 
 
@@ -35,7 +35,7 @@ class Text:
         return self.said
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry."""
         return cls(event.detail)
 
@@ -52,7 +52,7 @@ class Durability:
         return "forced" if self.forced else "lazy"
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry."""
         return cls(event.detail != "lazy")
 
@@ -82,7 +82,7 @@ class Worked:
         return f"{self.phase} {self.status}{' forced' if self.forced else ''}"
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry."""
         words = event.detail.split()
         status = next((word for word in words if word in _STATUSES), "done")
@@ -112,7 +112,7 @@ class BranchEnded:
         return self.durability if self.in_doubt is None else f"{self.durability} in-doubt={self.in_doubt!r}"
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry.
 
         Raises:
@@ -124,7 +124,7 @@ class BranchEnded:
 
 @dataclass(slots=True)
 class Applied:
-    """What one local transaction has read and changed; its form is described in `simtx.event_log.trace`.
+    """What one local transaction has read and changed; its form is described in `simtx.event_log.log`.
 
     Attributes:
         steps: Steps of the plan whose work it was.
@@ -149,7 +149,7 @@ class Applied:
         return json.dumps(detail)
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry.
 
         Raises:
@@ -184,7 +184,7 @@ class Handled:
         return _compact({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry.
 
         Raises:
@@ -213,7 +213,7 @@ class Recovered:
         return _compact({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry.
 
         Raises:
@@ -234,7 +234,7 @@ class Seconds:
         return repr(self.seconds)
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry.
 
         Raises:
@@ -264,7 +264,7 @@ class Arrived:
         return json.dumps(self.steps)
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry.
 
         Raises:
@@ -288,7 +288,7 @@ class Number:
         return str(self.number)
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry.
 
         Raises:
@@ -316,7 +316,7 @@ class Process:
         return self.name not in ("", node)
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry."""
         return cls(event.detail)
 
@@ -333,7 +333,7 @@ class Levels:
         return json.dumps(self.levels)
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry.
 
         Raises:
@@ -354,7 +354,7 @@ class Stuck:
         return "stuck" if self.stuck else ""
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry."""
         return cls(event.detail == "stuck")
 
@@ -371,7 +371,7 @@ class Staleness:
         return "stale" if self.stale else "fresh"
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry."""
         return cls(event.detail == "stale")
 
@@ -393,7 +393,7 @@ class Dropped:
         return self.why
 
     @classmethod
-    def read(cls, event: TraceEvent) -> Self:
+    def read(cls, event: LogEntry) -> Self:
         """That of an entry."""
         return cls(event.detail)
 
@@ -490,7 +490,7 @@ DETAILS: Final[Mapping[EntryKind, type[Detail]]] = MappingProxyType(
 """Every kind of entry, with the class of its detail."""
 
 
-def keys_of(event: TraceEvent) -> tuple[str, ...]:
+def keys_of(event: LogEntry) -> tuple[str, ...]:
     """The keys of row locks that an ``unlock`` or ``held`` names."""
     return tuple(event.name.split(","))
 
@@ -504,14 +504,14 @@ def _compact(members: Mapping[str, Any]) -> str:
     return json.dumps(members, separators=(",", ":"), ensure_ascii=False)
 
 
-def _number(event: TraceEvent, text: str) -> float:
+def _number(event: LogEntry, text: str) -> float:
     try:
         return float(text)
     except ValueError:
         raise _wrong(event, Seconds.form) from None
 
 
-def _object(event: TraceEvent, form: str) -> dict[str, Any]:
+def _object(event: LogEntry, form: str) -> dict[str, Any]:
     try:
         detail = json.loads(event.detail)
     except ValueError:
@@ -521,7 +521,7 @@ def _object(event: TraceEvent, form: str) -> dict[str, Any]:
     return detail
 
 
-def _members(event: TraceEvent, names: Sequence[str], form: str) -> dict[str, Any]:
+def _members(event: LogEntry, names: Sequence[str], form: str) -> dict[str, Any]:
     detail = _object(event, form)
     try:
         return {name: detail[name] for name in names}
@@ -529,7 +529,7 @@ def _members(event: TraceEvent, names: Sequence[str], form: str) -> dict[str, An
         raise _wrong(event, form) from None
 
 
-def _wrong(event: TraceEvent, form: str) -> EntryError:
+def _wrong(event: LogEntry, form: str) -> EntryError:
     return EntryError(
         f"the detail of a '{event.kind}' entry of {event.node or 'the run'} has to be {form}, not {event.detail!r:.200}"
     )

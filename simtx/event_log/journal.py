@@ -69,7 +69,7 @@ _ELSEWHERE: Final = (
 
 
 class Recorder(Protocol):
-    """What takes the entries: in memory (`simtx.event_log.trace.TraceRecorder`), or a file of a real process."""
+    """What takes the entries: in memory (`simtx.event_log.log.LogRecorder`), or a file of a real process."""
 
     def log(
         self,
@@ -92,7 +92,7 @@ class Recorder(Protocol):
         """Id of the entry that sent this message object."""
 
 
-class Actor(Protocol):
+class RunningMachine(Protocol):
     """A machine in play, as the log sees it; every host has a class of its own."""
 
     machine: Machine
@@ -114,7 +114,7 @@ class Journal:
         self.recorder = recorder
         self.node = node
 
-    def event(self, actor: Actor, event: Event) -> None:
+    def event(self, actor: RunningMachine, event: Event) -> None:
         """A machine starts to handle an event; what it then does has this entry as its cause."""
         log, tx = self.recorder.log, actor.tx
         if isinstance(event, Message):
@@ -132,7 +132,7 @@ class Journal:
         elif not isinstance(event, Timer | Done):  # what an operation came to is in the entry of the operation
             assert_never(event)
 
-    def handled(self, actor: Actor, event: Event, effects: Sequence[Effect], state: str) -> None:
+    def handled(self, actor: RunningMachine, event: Event, effects: Sequence[Effect], state: str) -> None:
         """A machine has reacted: all that it takes to replay it (`simtx.conformance.check`). To be called before the effects run.
 
         Args:
@@ -147,17 +147,17 @@ class Journal:
         detail = Handled(actor.machine.role, state, encode(event), _encoded(effects))
         self._whole("handle", actor, event.kind, detail.text())
 
-    def recovered(self, actor: Actor, records: Sequence[Record], effects: Sequence[Effect]) -> None:
+    def recovered(self, actor: RunningMachine, records: Sequence[Record], effects: Sequence[Effect]) -> None:
         """A machine was rebuilt from its records; what it then does has this entry as its cause. To be called before the effects run."""
         detail = Recovered(actor.machine.role, _encoded(records), _encoded(effects))
         actor.cause = self._whole("recover", actor, "recover", detail.text())
 
-    def _whole(self, kind: str, actor: Actor, name: str, text: str) -> int:
+    def _whole(self, kind: str, actor: RunningMachine, name: str, text: str) -> int:
         return self.recorder.log(
             kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=name, detail=text
         )
 
-    def effect(self, actor: Actor, effect: Effect) -> None:
+    def effect(self, actor: RunningMachine, effect: Effect) -> None:
         """An effect that happens at once."""
         log, tx, role, cause = self.recorder.log, actor.tx, actor.machine.role, actor.cause
         if isinstance(effect, Message):
@@ -182,7 +182,7 @@ class Journal:
         elif not isinstance(effect, _ELSEWHERE):
             raise unknown_effect(effect, f"{actor.machine!r} asked for")
 
-    def appended(self, actor: Actor, effect: Append) -> None:
+    def appended(self, actor: RunningMachine, effect: Append) -> None:
         """A log record is durable (forced), or written for later (lazy)."""
         detail = Durability(effect.forced).text()
         role = actor.machine.role
@@ -190,7 +190,7 @@ class Journal:
             "append", self.node, actor.tx, actor.cause, actor=role, name=str(effect.record[0]), detail=detail
         )
 
-    def worked(self, actor: Actor, effect: Transact | Execute | Prepare, status: str, *, forced: bool) -> None:
+    def worked(self, actor: RunningMachine, effect: Transact | Execute | Prepare, status: str, *, forced: bool) -> None:
         """A local transaction has ended, or a branch is prepared."""
         kind = type(effect).__name__.lower()
         detail = Worked(isinstance(effect, Transact) and effect.compensation, status, forced).text()
@@ -198,14 +198,14 @@ class Journal:
             kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=effect.tag, detail=detail
         )
 
-    def second_phase(self, actor: Actor, kind: str, in_doubt: float, *, forced: bool) -> None:
+    def second_phase(self, actor: RunningMachine, kind: str, in_doubt: float, *, forced: bool) -> None:
         """A prepared branch was committed or rolled back, after so many seconds of doubt."""
         detail = BranchEnded(forced, in_doubt).text()
         self.recorder.log(kind, self.node, actor.tx, actor.cause, actor=actor.machine.role, name=kind, detail=detail)
 
     def applied(
         self,
-        actor: Actor,
+        actor: RunningMachine,
         steps: Sequence[int],
         changes: Mapping[str, tuple[float, float]],
         *,
@@ -216,7 +216,7 @@ class Journal:
     ) -> None:
         """A local transaction has taken effect: which steps, what changed from what to what, what it had read. The audit trail of the run.
 
-        Without changes it is a ``query``; the form of the detail is that of `simtx.event_log.trace.TraceEvent`.
+        Without changes it is a ``query``; the form of the detail is that of `simtx.event_log.log.LogEntry`.
 
         Args:
             actor: Whose it is.
@@ -267,7 +267,7 @@ class Journal:
         """A read replica answered a read."""
         self.recorder.log("read", self.node, tx, name=key, detail=Staleness(stale).text())
 
-    def held_back(self, actor: Actor, message: Message) -> None:
+    def held_back(self, actor: RunningMachine, message: Message) -> None:
         """A circuit breaker did not let a message go."""
         role = actor.machine.role
         self.recorder.log("reject", self.node, actor.tx, actor.cause, actor=role, peer=message.to, name=message.kind)
@@ -299,7 +299,7 @@ class Journal:
         """The hub is back without a record of a transaction that it had begun: from now on it is aborted."""
         self.recorder.log("decided", self.node, tx, actor=PRESUMPTION, name="aborted")
 
-    def lost(self, actor: Actor, effects: Iterable[Effect]) -> None:
+    def lost(self, actor: RunningMachine, effects: Iterable[Effect]) -> None:
         """Effects that a crash swallowed."""
         for effect in effects:
             told = swallowed(effect)

@@ -8,7 +8,7 @@ from typing import Final
 from simtx.arguments import checked, choice, flag, shown
 from simtx.errors import ScenarioError
 from simtx.event_log.diff import Compared, Difference, difference
-from simtx.event_log.trace import Trace
+from simtx.event_log.log import EventLog
 from simtx.experiments.saved import read
 from simtx.metrics.run import Run
 from simtx.scenario.provenance import Provenance
@@ -18,7 +18,7 @@ _WHAT: Final = "a run, an event log, or the path of: a run that was saved, the f
 
 @checked(what=choice("entries", "outcomes"), order=flag)
 def diff(
-    a: Run | Trace | str | Path, b: Run | Trace | str | Path, *, what: Compared = "entries", order: bool = False
+    a: Run | EventLog | str | Path, b: Run | EventLog | str | Path, *, what: Compared = "entries", order: bool = False
 ) -> Difference:
     """Where two runs part: the first thing that happened in one of them and not in the other, and what led there.
 
@@ -40,11 +40,11 @@ def diff(
     return difference(first, second, what=what, order=order, names=names, notes=_notes(origin_a, origin_b))
 
 
-def _log(given: object, parameter: str) -> tuple[Trace, Provenance | None, str]:
+def _log(given: object, parameter: str) -> tuple[EventLog, Provenance | None, str]:
     """The event log that is meant, where it comes from, and what to call it."""
     if isinstance(given, Run):
         return given.trace, given.provenance, _name(given)
-    if isinstance(given, Trace):
+    if isinstance(given, EventLog):
         return given, given.provenance, parameter.upper()
     if not isinstance(given, str | Path) or not str(given):
         raise ScenarioError(f"must be {_WHAT}; not {type(given).__name__}", parameter)
@@ -67,14 +67,14 @@ def _log(given: object, parameter: str) -> tuple[Trace, Provenance | None, str]:
     raise ScenarioError(f"holds no event log; give {_WHAT}", str(path))
 
 
-def _file(path: Path) -> tuple[Trace, Provenance | None, str]:
-    trace = Trace.load(path)
+def _file(path: Path) -> tuple[EventLog, Provenance | None, str]:
+    trace = EventLog.load(path)
     if not len(trace):
         raise ScenarioError("is empty: no entry of an event log", str(path))
     return trace, None, str(path)
 
 
-def _real(path: Path) -> tuple[Trace, Provenance | None, str]:
+def _real(path: Path) -> tuple[EventLog, Provenance | None, str]:
     """The log files of all processes of a real run, in one order; its zero is its first entry of a transaction."""
     from simtx.reference.run_folder.collect import entries, merged
     from simtx.reference.run_folder.folder import RunFolder

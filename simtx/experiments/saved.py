@@ -31,7 +31,7 @@ import pandas as pd
 
 from simtx.arguments import checked, flag, path
 from simtx.errors import ScenarioError
-from simtx.event_log.trace import Trace, TraceEvent
+from simtx.event_log.log import EventLog, LogEntry
 from simtx.experiments.compare import Comparison, Result
 from simtx.files import LARGEST_DATA, read_text
 from simtx.metrics import views
@@ -306,7 +306,7 @@ def _run(folder: Path, document: Mapping[str, Any]) -> Run:
     data = RunData(**{name: value for name, value in values.items() if name in known})
     origin = Provenance.from_dict(document["provenance"])
     log = folder / "events.parquet"
-    trace = Trace(_events(log), origin) if log.is_file() else _played_again(scenario, strategy, origin, document)
+    trace = EventLog(_events(log), origin) if log.is_file() else _played_again(scenario, strategy, origin, document)
     run = Run(scenario, strategy, document["seed"], document["replication"], data, trace, provenance=origin)
     summary = _table(folder / "summary.parquet").set_index("metric")["value"]
     run.restore(
@@ -381,17 +381,17 @@ def _table(file: Path) -> pd.DataFrame:
         raise ScenarioError(f"is no Parquet file: {error}".splitlines()[0], str(file)) from None
 
 
-def _events(file: Path) -> Iterator[TraceEvent]:
+def _events(file: Path) -> Iterator[LogEntry]:
     frame = _table(file)
     frame["cause"] = frame["cause"].astype(object).where(frame["cause"].notna(), None)
-    columns = [frame[name].tolist() for name in TraceEvent._fields]
-    return (TraceEvent(*row) for row in zip(*columns, strict=True))
+    columns = [frame[name].tolist() for name in LogEntry._fields]
+    return (LogEntry(*row) for row in zip(*columns, strict=True))
 
 
 def _played_again(
     scenario: Scenario, strategy: Strategy, origin: Provenance, document: Mapping[str, Any]
-) -> Callable[[], Trace]:
-    def played() -> Trace:
+) -> Callable[[], EventLog]:
+    def played() -> EventLog:
         from simtx.simulator import simulate
 
         if origin.verb != "simulate" or origin.settings:

@@ -24,7 +24,7 @@ from simtx.histories.sentences import steps_of, told
 from simtx.histories.sight import Sight
 
 if TYPE_CHECKING:
-    from simtx.event_log.trace import Trace
+    from simtx.event_log.log import EventLog
     from simtx.metrics.run import Run
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -32,7 +32,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @named
 def check_history(
-    history: Iterable[Mapping[str, Any]] | str | Path | Trace | Run,
+    history: Iterable[Mapping[str, Any]] | str | Path | EventLog | Run,
     consistency: str = "serializable",
     assume: Mapping[str, Any] | Iterable[str] = _NOTHING,
     *,
@@ -74,14 +74,14 @@ def check_history(
 
 def _given(history: object, transactions: Transactions | None) -> object:
     """The history of a run, where it is one; else what was given."""
-    from simtx.event_log.trace import Trace
+    from simtx.event_log.log import EventLog
 
     if isinstance(history, (str, Path)):
         history = read_file(Path(history))
-    elif not isinstance(history, Trace):
+    elif not isinstance(history, EventLog):
         trace = getattr(history, "trace", None)
-        history = trace if isinstance(trace, Trace) else history
-    if isinstance(history, Trace):
+        history = trace if isinstance(trace, EventLog) else history
+    if isinstance(history, EventLog):
         return from_trace(history, transactions or "business")
     if transactions is not None:
         problem = "applies to runs and their event logs only; a list of transactions says itself what they are"

@@ -1,6 +1,6 @@
 """Reads an event log: its local transactions, and the outcome of its business transactions.
 
-The form of the entries is that of `simtx.event_log.trace`; it is the same for simulated and for real runs.
+The form of the entries is that of `simtx.event_log.log`; it is the same for simulated and for real runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from simtx.event_log.entries import Applied
 from simtx.histories.parsing import FAIL, INFO, OK
 
 if TYPE_CHECKING:
-    from simtx.event_log.trace import Trace, TraceEvent
+    from simtx.event_log.log import EventLog, LogEntry
 
 _STATUS = {"committed": OK, "aborted": FAIL}
 
@@ -113,7 +113,7 @@ class RunLog:
         return self.end if math.isnan(heard) else heard
 
 
-def read_log(trace: Trace) -> RunLog:
+def read_log(trace: EventLog) -> RunLog:
     """Collect what a check of isolation needs from an event log.
 
     Raises:
@@ -159,7 +159,7 @@ def read_log(trace: Trace) -> RunLog:
     return log
 
 
-def _local(event: TraceEvent, place: int, start: float) -> LocalTransaction:
+def _local(event: LogEntry, place: int, start: float) -> LocalTransaction:
     where = f"event log, entry {event.id} ('{event.kind}' of transaction {event.tx} on {event.node})"
     try:
         said = Applied.read(event)

@@ -25,7 +25,7 @@ from simtx.files import LARGEST_DATA, Unreadable, decoded, read_bytes
 from simtx.histories import formats
 
 if TYPE_CHECKING:
-    from simtx.event_log.trace import Trace
+    from simtx.event_log.log import EventLog
 
 #: A read without a known result.
 UNKNOWN = object()
@@ -113,7 +113,7 @@ class Entries(list[object]):
         self.name = name
 
 
-def read_file(path: Path) -> Entries | Trace:
+def read_file(path: Path) -> Entries | EventLog:
     """The entries of a JSON array, of a file with one JSON object a line, or of a history of others; or the event log of a run.
 
     Raises:
@@ -125,7 +125,7 @@ def read_file(path: Path) -> Entries | Trace:
     return found
 
 
-def _content(path: Path) -> Entries | Trace:
+def _content(path: Path) -> Entries | EventLog:
     try:
         content = read_bytes(path, LARGEST_DATA)
         if formats.is_dbcop(content):
@@ -136,9 +136,9 @@ def _content(path: Path) -> Entries | Trace:
     except Unreadable as error:
         raise ScenarioError(f"cannot be read: {error}", repr(str(path)) if "\0" in str(path) else str(path)) from None
     if _is_event_log(text):
-        from simtx.event_log.trace import Trace
+        from simtx.event_log.log import EventLog
 
-        return Trace.parse(text, path.name)
+        return EventLog.parse(text, path.name)
     if formats.is_log(text):
         problem = "is a log of Jepsen's, of operations on single objects; what is read are its histories of transactions, in EDN or JSON"
         raise ScenarioError(problem, path.name)

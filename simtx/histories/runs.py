@@ -18,7 +18,7 @@ from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from simtx.errors import ScenarioError
-from simtx.event_log.trace import Trace
+from simtx.event_log.log import EventLog
 from simtx.histories.local import BusinessTransaction, LocalTransaction, RunLog, read_log
 from simtx.histories.parsing import FAIL, OK
 from simtx.histories.versions import Key, versions_of
@@ -49,7 +49,7 @@ class RunHistory(list[Transaction]):
         self.likely: RunHistory = self
 
 
-def from_trace(trace: Trace | Run, transactions: Transactions = "business") -> RunHistory:
+def from_trace(trace: EventLog | Run, transactions: Transactions = "business") -> RunHistory:
     """The history of a run, simulated or real, from its event log.
 
     Args:
@@ -57,12 +57,12 @@ def from_trace(trace: Trace | Run, transactions: Transactions = "business") -> R
         transactions: ``business`` or ``local``: what counts as one transaction.
 
     Raises:
-        ScenarioError: `transactions` is neither, or the log is not in the form that `simtx.event_log.trace` describes.
+        ScenarioError: `transactions` is neither, or the log is not in the form that `simtx.event_log.log` describes.
     """
     if transactions not in get_args(Transactions):
         choice = " or ".join(repr(one) for one in get_args(Transactions))
         raise ScenarioError(f"expected {choice}, got {transactions!r}", "transactions")
-    log = read_log(trace if isinstance(trace, Trace) else trace.trace)
+    log = read_log(trace if isinstance(trace, EventLog) else trace.trace)
     history, ambiguous = _build(log, transactions, guess=False)
     history.ambiguous = ambiguous
     if ambiguous:

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from simtx.event_log.trace import Trace
+from simtx.event_log.log import EventLog
 from simtx.report.space_time import Drawing, drawing
 
 _FOLDER: Final = Path(__file__).parent
@@ -33,7 +33,7 @@ class Page:
         return f"<{self.drawing.title}: {len(self.drawing.steps)} steps>"
 
 
-def player(trace: Trace, tx: int, *, told: tuple[str, ...] = (), title: str = "") -> Any:
+def player(trace: EventLog, tx: int, *, told: tuple[str, ...] = (), title: str = "") -> Any:
     """A transaction to step through; without anywidget, a page.
 
     Args:

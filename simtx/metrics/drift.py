@@ -13,7 +13,7 @@ from simtx.metrics.rundata import ConservedQuantity
 from simtx.protocols.operations import FirstValues
 
 if TYPE_CHECKING:
-    from simtx.metrics.ledger import Ledger
+    from simtx.metrics.ledger import TransactionLedger
     from simtx.scenario import Invariant, Scenario
 
 Values: TypeAlias = Mapping[str, Mapping[str, float]]
@@ -53,7 +53,7 @@ def shifts(
     return moved
 
 
-def quantities(scenario: Scenario, ledger: Ledger, window: float) -> list[ConservedQuantity]:
+def quantities(scenario: Scenario, ledger: TransactionLedger, window: float) -> list[ConservedQuantity]:
     """Drift of every conserved quantity over the measured window, which is so many seconds long."""
     span = window or math.nan
     return [

@@ -29,7 +29,7 @@ from simtx.protocols.extras import extras
 from simtx.protocols.operations import FirstValues
 
 if TYPE_CHECKING:
-    from simtx.event_log.trace import TraceEvent
+    from simtx.event_log.log import LogEntry
     from simtx.protocols import Message, Step, Strategy
     from simtx.scenario import Scenario, StepSpec
 
@@ -288,7 +288,7 @@ def broken_line(name: str, count: int, first: str) -> str:
     return f"{VIOLATED}, although the strategy guarantees it ({PROPERTIES[name]}): {times}{first}"
 
 
-def culprits(trace: Iterable[TraceEvent], service: str, key: str) -> list[int]:
+def culprits(trace: Iterable[LogEntry], service: str, key: str) -> list[int]:
     """Transactions whose changes of a value are not what their plan says, in the order of the log.
 
     A plan in the log has no compensations: one that undoes has to change the value by the opposite of what its step does.

@@ -125,7 +125,7 @@ class DriftGauge:
             self.gross_integral += self.gross * span
 
 
-class Ledger:
+class TransactionLedger:
     """Streams transactions and drift into columns.
 
     Attributes:

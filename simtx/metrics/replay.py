@@ -1,6 +1,6 @@
 """Metrics from the event log alone: the same numbers as those that were streamed while the run went on.
 
-An event log is played into a `Ledger` again, entry by entry. It is the way for runs of which only the log is left, and the check that
+An event log is played into a `TransactionLedger` again, entry by entry. It is the way for runs of which only the log is left, and the check that
 nothing is counted that did not happen: the two ways share the definitions, not the places where things are counted.
 """
 
@@ -25,10 +25,10 @@ from simtx.event_log.entries import (
     Worked,
     keys_of,
 )
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.metrics import drift
 from simtx.metrics.guarantees import PROPERTIES, SPLIT, behind
-from simtx.metrics.ledger import Ledger, TransactionRecord
+from simtx.metrics.ledger import TransactionLedger, TransactionRecord
 from simtx.metrics.recovery import target
 from simtx.metrics.rundata import RunData, Struck
 from simtx.metrics.stations import Counts, Locks, Station, Stations
@@ -46,7 +46,7 @@ _OF_THE_END: Final = frozenset({"doubt", "held", "unpublished", "unfinished", "e
 
 
 def data_from_trace(
-    trace: Iterable[TraceEvent], scenario: Scenario, values: drift.Values | None = None, *, broker: bool | None = None
+    trace: Iterable[LogEntry], scenario: Scenario, values: drift.Values | None = None, *, broker: bool | None = None
 ) -> RunData:
     """The raw numbers of a run, from its event log.
 
@@ -67,7 +67,7 @@ def data_from_trace(
     return replay.data()
 
 
-def summary_from_trace(trace: Iterable[TraceEvent], scenario: Scenario) -> pd.Series[float]:
+def summary_from_trace(trace: Iterable[LogEntry], scenario: Scenario) -> pd.Series[float]:
     """The summary of a run, from its event log: as `Run.summary`."""
     data = data_from_trace(trace, scenario)
     return summarise(transactions_frame(data), data)
@@ -123,7 +123,7 @@ class _Replay:
 
     def __init__(self, scenario: Scenario, broker: bool) -> None:
         self.scenario = scenario
-        self.ledger = Ledger(len(drift.conserved(scenario)), math.inf, behind(scenario.transaction.steps))
+        self.ledger = TransactionLedger(len(drift.conserved(scenario)), math.inf, behind(scenario.transaction.steps))
         self.weights = {name: drift.weights(scenario, name) for name in scenario.services}
         self.values: dict[str, dict[str, float]] = {
             name: {key: value for key, value in service.store.initial.items() if not key.endswith("*")}
@@ -142,7 +142,7 @@ class _Replay:
         self.in_doubt: set[tuple[str, int]] = set()
         self.struck: list[Struck] = []
         self.closed = self.over = False
-        self.handlers: dict[str, Callable[[TraceEvent], None]] = {
+        self.handlers: dict[str, Callable[[LogEntry], None]] = {
             kind: getattr(self, f"_{kind}")
             for kind in (
                 "arrive",
@@ -184,7 +184,7 @@ class _Replay:
             )
         }
 
-    def play(self, trace: Iterable[TraceEvent]) -> _Replay:
+    def play(self, trace: Iterable[LogEntry]) -> _Replay:
         """Play the whole log."""
         handlers = self.handlers
         clock = self.clock
@@ -258,7 +258,7 @@ class _Replay:
 
     # --- transactions -----------------------------------------------------------------------------------------------------------
 
-    def _arrive(self, event: TraceEvent) -> None:
+    def _arrive(self, event: LogEntry) -> None:
         steps = tuple(
             Step(index, str(index), service, operations)
             for index, (service, operations) in enumerate(Arrived.read(event).operations())
@@ -268,22 +268,22 @@ class _Replay:
         measured = event.time >= self.scenario.run.warmup
         self.ledger.begin(Plan(event.tx, steps), event.time, (), measured, writing)
 
-    def _request(self, event: TraceEvent) -> None:
+    def _request(self, event: LogEntry) -> None:
         if event.name in ("skip", "resolve"):  # an operator answers for it
             self.ledger.answered_for.add(event.tx)
 
-    def _ask(self, event: TraceEvent) -> None:  # noqa: ARG002 - as all handlers
+    def _ask(self, event: LogEntry) -> None:  # noqa: ARG002 - as all handlers
         self.counts["ask"] += 1
 
-    def _record(self, event: TraceEvent) -> TransactionRecord | None:
+    def _record(self, event: LogEntry) -> TransactionRecord | None:
         return self.ledger.active.get(event.tx)
 
-    def _add(self, event: TraceEvent, name: str, amount: float = 1) -> None:
+    def _add(self, event: LogEntry, name: str, amount: float = 1) -> None:
         record = self._record(event)
         if record is not None:
             setattr(record, name, getattr(record, name) + amount)
 
-    def _answer(self, event: TraceEvent) -> None:
+    def _answer(self, event: LogEntry) -> None:
         record = self._record(event)
         if record is not None and {record.answer, event.name} == {"committed", "aborted"}:
             record.watch |= SPLIT
@@ -294,17 +294,17 @@ class _Replay:
                 record.answer = event.name
                 record.answered = event.time
 
-    def _reply(self, event: TraceEvent) -> None:
+    def _reply(self, event: LogEntry) -> None:
         record = self._record(event)
         if record is not None:
             record.answered = event.time
 
-    def _decided(self, event: TraceEvent) -> None:
+    def _decided(self, event: LogEntry) -> None:
         record = self._record(event)
         if record is not None:
             self.ledger.decided(record, event.name == "committed", event.time)
 
-    def _alert(self, event: TraceEvent) -> None:
+    def _alert(self, event: LogEntry) -> None:
         self.ledger.alerts += 1
         record = self._record(event)
         if record is not None and Stuck.read(event).stuck:
@@ -312,27 +312,27 @@ class _Replay:
 
     # --- messages and logs ------------------------------------------------------------------------------------------------------
 
-    def _send(self, event: TraceEvent) -> None:
+    def _send(self, event: LogEntry) -> None:
         self._add(event, "messages")
 
-    def _publish(self, event: TraceEvent) -> None:
+    def _publish(self, event: LogEntry) -> None:
         self._add(event, "broker_messages")
 
-    def _suspect(self, event: TraceEvent) -> None:
+    def _suspect(self, event: LogEntry) -> None:
         self._add(event, "retries")
 
-    def _redeliver(self, event: TraceEvent) -> None:
+    def _redeliver(self, event: LogEntry) -> None:
         self._add(event, "retries")
 
-    def _reject(self, event: TraceEvent) -> None:  # noqa: ARG002 - as all handlers
+    def _reject(self, event: LogEntry) -> None:  # noqa: ARG002 - as all handlers
         self.counts["reject"] += 1
 
-    def _append(self, event: TraceEvent) -> None:
+    def _append(self, event: LogEntry) -> None:
         self._add(event, Durability.read(event).text())
 
     # --- stores -----------------------------------------------------------------------------------------------------------------
 
-    def _transact(self, event: TraceEvent) -> None:
+    def _transact(self, event: LogEntry) -> None:
         worked = Worked.read(event)
         if worked.forced:
             self._add(event, "forced")
@@ -342,14 +342,14 @@ class _Replay:
 
     _execute = _transact
 
-    def _prepare(self, event: TraceEvent) -> None:
+    def _prepare(self, event: LogEntry) -> None:
         self._transact(event)
         worked = Worked.read(event)
         if worked.forced and worked.status == "done":
             self._add(event, "prepared")
             self.in_doubt.add((event.node, event.tx))
 
-    def _commit(self, event: TraceEvent) -> None:
+    def _commit(self, event: LogEntry) -> None:
         ended = BranchEnded.read(event)
         self._add(event, ended.durability)
         self._add(event, "in_doubt", ended.in_doubt or 0.0)
@@ -357,7 +357,7 @@ class _Replay:
 
     _rollback = _commit
 
-    def _apply(self, event: TraceEvent) -> None:
+    def _apply(self, event: LogEntry) -> None:
         applied = Applied.read(event)
         changes, steps = applied.values, list(applied.steps)
         moved = drift.shifts(changes, self.weights[event.node])
@@ -370,45 +370,45 @@ class _Replay:
                 steps = [index for index in steps if writes(record.plan.steps[index].operations)]
             self.ledger.effect(record, steps, event.name == "compensation", moved, event.time)
 
-    def _wait(self, event: TraceEvent) -> None:
+    def _wait(self, event: LogEntry) -> None:
         self._add(event, "lock_wait", Seconds.read(event).seconds)
         self.counts[f"wait {event.name}"] += 1
 
-    def _unlock(self, event: TraceEvent) -> None:
+    def _unlock(self, event: LogEntry) -> None:
         self._add(event, "lock_hold", Seconds.read(event).seconds)
         one = self.workers.get(event.node)
         if one is not None and not self.closed:
             one.locks = Locks(one.locks.taken + len(keys_of(event)), one.locks.held + Seconds.read(event).seconds)
 
-    def _read(self, event: TraceEvent) -> None:
+    def _read(self, event: LogEntry) -> None:
         self.counts[f"read {Staleness.read(event).text()}"] += 1
 
     # --- workers ----------------------------------------------------------------------------------------------------------------
 
-    def _serve(self, event: TraceEvent) -> None:
+    def _serve(self, event: LogEntry) -> None:
         self.workers[event.node].serve(event.time, event.tx)
 
-    def _free(self, event: TraceEvent) -> None:
+    def _free(self, event: LogEntry) -> None:
         self.workers[event.node].free(event.time, event.tx)
 
-    def _crash(self, event: TraceEvent) -> None:
+    def _crash(self, event: LogEntry) -> None:
         one = self.workers.get(event.node)
         if one is not None and not Process.read(event).beside(event.node):
             one.crash(event.time)
 
     # --- the run ----------------------------------------------------------------------------------------------------------------
 
-    def _fault(self, event: TraceEvent) -> None:
+    def _fault(self, event: LogEntry) -> None:
         self.counts["fault"] += 1
         number = Number.read(event).number
         faults = self.scenario.faults
         whom = target(faults[number]) if 0 <= number < len(faults) else event.node
         self.struck.append(Struck(number, event.name, whom, event.time))
 
-    def _healed(self, event: TraceEvent) -> None:
+    def _healed(self, event: LogEntry) -> None:
         self._heal(event.time, lambda one: one.fault == Number.read(event).number)
 
-    def _restart(self, event: TraceEvent) -> None:
+    def _restart(self, event: LogEntry) -> None:
         self._heal(event.time, lambda one: one.fault < 0 and one.target == event.node)
 
     def _heal(self, now: float, which: Callable[[Struck], bool]) -> None:
@@ -417,10 +417,10 @@ class _Replay:
                 one.end = now
                 return
 
-    def _level(self, event: TraceEvent) -> None:
+    def _level(self, event: LogEntry) -> None:
         self.levels.update(Levels.read(event).levels)
 
-    def _open(self, event: TraceEvent) -> None:
+    def _open(self, event: LogEntry) -> None:
         self.ledger.open_window(event.time)
         for one in self.workers.values():
             one.change(event.time, one.busy)
@@ -428,7 +428,7 @@ class _Replay:
             one.counted = one.station.until(event.time)
             one.locks = Locks()
 
-    def _close(self, event: TraceEvent) -> None:
+    def _close(self, event: LogEntry) -> None:
         self.horizon = event.time
         self.closed = True
         self._sample(event.time, whole=True)
@@ -438,25 +438,25 @@ class _Replay:
             one.after = one.total
             one.counted = one.station.until(event.time).since(one.counted)
 
-    def _doubt(self, event: TraceEvent) -> None:
+    def _doubt(self, event: LogEntry) -> None:
         if event.name == "again":  # a crash has taken back a rollback that was not forced
             self.in_doubt.add((event.node, event.tx))
             return
         self.ledger.still_in_doubt(event.tx, Seconds.read(event).seconds)
 
-    def _held(self, event: TraceEvent) -> None:
+    def _held(self, event: LogEntry) -> None:
         self.ledger.still_locked(event.tx, len(keys_of(event)), Seconds.read(event).seconds)
 
-    def _unpublished(self, event: TraceEvent) -> None:  # noqa: ARG002 - as all handlers
+    def _unpublished(self, event: LogEntry) -> None:  # noqa: ARG002 - as all handlers
         self.ledger.still_unpublished()
 
-    def _unfinished(self, event: TraceEvent) -> None:
+    def _unfinished(self, event: LogEntry) -> None:
         self.working.add(event.tx)
         record = self._record(event)
         if record is not None and event.name == "machine":
             record.actors = 1
 
-    def _end(self, event: TraceEvent) -> None:
+    def _end(self, event: LogEntry) -> None:
         self.end = event.time  # processes may have written something behind it
         self.over = True
         self._sample(event.time, whole=True)

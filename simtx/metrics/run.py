@@ -13,7 +13,7 @@ import pandas as pd
 
 from simtx.arguments import checked, named, whole
 from simtx.errors import ScenarioError
-from simtx.event_log.trace import Trace
+from simtx.event_log.log import EventLog
 from simtx.metrics import recovery, timeline, views
 from simtx.metrics.guarantees import GUARANTEE, Broken, broken_line, culprits, guaranteed
 from simtx.metrics.intervals import Interval
@@ -104,7 +104,7 @@ class Run:
         seed: int,
         replication: int,
         data: RunData,
-        trace: Trace | Callable[[], Trace],
+        trace: EventLog | Callable[[], EventLog],
         warnings: Sequence[str] = (),
         *,
         provenance: Callable[[], Provenance] | Provenance | None = None,
@@ -194,9 +194,9 @@ class Run:
         return self
 
     @property
-    def trace(self) -> Trace:
+    def trace(self) -> EventLog:
         """The event log. If it was not recorded, the run is played again with recording on: same seed, same run."""
-        if not isinstance(self._trace, Trace):
+        if not isinstance(self._trace, EventLog):
             self._trace = self._trace()
         if self._trace.provenance is None:
             self._trace.provenance = self.provenance
@@ -260,7 +260,7 @@ class Run:
     @property
     def recorded(self) -> bool:
         """Whether the event log is there, or would have to be made by playing the run again."""
-        return isinstance(self._trace, Trace)
+        return isinstance(self._trace, EventLog)
 
     @named
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:

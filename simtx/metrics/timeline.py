@@ -17,7 +17,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pandas as pd
 
-    from simtx.metrics.ledger import Ledger
+    from simtx.metrics.ledger import TransactionLedger
     from simtx.scenario import Scenario
 
 SAMPLES: Final = 200
@@ -93,7 +93,9 @@ class Timeline:
     def __len__(self) -> int:
         return len(self._cells) // len(self.names)
 
-    def add(self, now: float, ledger: Ledger, in_doubt: int, of_services: Mapping[str, float], *, whole: bool) -> None:
+    def add(
+        self, now: float, ledger: TransactionLedger, in_doubt: int, of_services: Mapping[str, float], *, whole: bool
+    ) -> None:
         """Take a sample.
 
         Args:

@@ -1,3 +1,5 @@
-"""The old place of `simtx.event_log.trace`, kept for one release."""
+"""The old place of the event log, kept for one release."""
 
-from simtx.event_log.trace import *  # noqa: F403 - all of it
+from simtx.event_log.trace import Trace, TraceEvent, TraceRecorder
+
+__all__ = ["Trace", "TraceEvent", "TraceRecorder"]

@@ -16,7 +16,7 @@ from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.reference.addresses import without_password
-from simtx.reference.node.killpoints import KillPoint
+from simtx.reference.node.crash_points import CrashPoint
 from simtx.reference.processes.backends import Backends, check_broker, check_faults, check_store
 from simtx.reference.processes.faults import triggered
 from simtx.reference.processes.launcher import Launcher, Options
@@ -43,7 +43,7 @@ Course = Callable[[Launcher], Awaitable[list[int]]]
     seed=SEED,
     folder=optional(path),
     network=choice("loopback", "scenario"),
-    kills=optional(table(text, listed(instance(KillPoint, ""), ""), "lists of KillPoint by node")),
+    kills=optional(table(text, listed(instance(CrashPoint, ""), ""), "lists of CrashPoint by node")),
     host=optional(text),
     port=whole(0, 65535),
     speaks=optional(table(text, text, "versions by node")),
@@ -60,7 +60,7 @@ def execute(
     seed: int = 1,
     folder: str | Path | None = None,
     network: str = "loopback",
-    kills: Mapping[str, Sequence[KillPoint]] | None = None,
+    kills: Mapping[str, Sequence[CrashPoint]] | None = None,
     host: str | None = None,
     port: int = 0,
     speaks: Mapping[str, str] | None = None,

@@ -26,8 +26,8 @@ from simtx.reference.addresses import without_password
 from simtx.reference.execute import Session
 from simtx.reference.node.inspection import Holding, inspect, waiting
 from simtx.reference.node.interventions import OUTCOMES, end_branch
-from simtx.reference.operating.open_transactions import Evidence, OpenTransaction, survey
-from simtx.reference.operating.request import Choice, Kind, OperateError, Wish, check, choose
+from simtx.reference.operating.open_transactions import Evidence, OpenTransaction, open_transactions
+from simtx.reference.operating.request import Choice, InterventionRequest, Kind, OperateError, check, choose
 from simtx.reference.processes.backends import BROKERS, STORES, Backends
 from simtx.reference.processes.calls import Calls
 from simtx.reference.processes.launcher import Launcher, Options
@@ -145,16 +145,16 @@ def intervene(
     reason = " ".join(reason.split())
     if not reason.isprintable():
         raise OperateError(f"a reason is text of printable signs, not '{printable(reason[:200])}'")
-    wish = Wish(transaction, kind, reason, name, node, outcome, heuristic)
+    request = InterventionRequest(transaction, kind, reason, name, node, outcome, heuristic)
     run = _Run(Path(folder), store, broker, trust)
-    check(wish, run.nodes)
+    check(request, run.nodes)
     if run.is_live:
-        return asyncio.run(run.act_live(wish, patience))
+        return asyncio.run(run.act_live(request, patience))
     with run.alone():
         run.verify()
-        run.folder.update(acting=f"{wish.who} in process {os.getpid()}")
+        run.folder.update(acting=f"{request.who} in process {os.getpid()}")
         try:
-            return run.act(wish, patience)
+            return run.act(request, patience)
         finally:
             run.folder.seal()
 
@@ -262,9 +262,9 @@ class _Run:
                 evidence.waiting = list(waiting(file))
         except StoreDamaged as error:
             evidence.damaged[BROKER] = str(error)
-        return survey(self.folder, self.nodes, self.hub, evidence)
+        return open_transactions(self.folder, self.nodes, self.hub, evidence)
 
-    def act(self, wish: Wish, patience: float) -> Act:
+    def act(self, request: InterventionRequest, patience: float) -> Act:
         """Do it."""
         number = _next_incarnation(self.folder)
         options = Options(seed=self.record.seed, resumed=number)
@@ -273,20 +273,20 @@ class _Run:
         )
 
         async def work(launcher: Launcher) -> Act:
-            plan = choose(_sound(await asyncio.to_thread(self.look)), wish, self.strategy)
+            plan = choose(_sound(await asyncio.to_thread(self.look)), request, self.strategy)
             heads = self.heads()
             if plan.way == "ask":
-                said = await self._resume(launcher, plan, wish, patience)
+                said = await self._resume(launcher, plan, request, patience)
             else:
-                said = [await asyncio.to_thread(self._directly, row, plan.way, wish) for row in plan.rows]
+                said = [await asyncio.to_thread(self._directly, row, plan.way, request) for row in plan.rows]
             await launcher.stop()
             left = _about(await asyncio.to_thread(self.look), plan)
-            return Act(plan.tx, wish.kind, said, self.since(heads, plan.tx), left)
+            return Act(plan.tx, request.kind, said, self.since(heads, plan.tx), left)
 
         result: Act = session.inside(work)
         return result
 
-    def _directly(self, row: OpenTransaction, way: str, wish: Wish) -> tuple[str, str]:
+    def _directly(self, row: OpenTransaction, way: str, request: InterventionRequest) -> tuple[str, str]:
         """What needs no machine."""
         tx, node = row.transaction, row.node
         with AuditLog(self.folder.audit(node), node) as audit:
@@ -294,31 +294,33 @@ class _Run:
             def tell(act: str, about: int, who: str, **details: Any) -> None:
                 audit.append(act, tx=about, actor=who, **details)
 
-            tell("request", tx, wish.who, name=wish.kind, reason=wish.reason)
+            tell("request", tx, request.who, name=request.kind, reason=request.reason)
             if way == "close":
-                tell(wish.kind, tx, wish.who, name="closed", reason=wish.reason)
+                tell(request.kind, tx, request.who, name="closed", reason=request.reason)
                 return node, "what was noted of it counts as dealt with"
             with _opened(self.backends.store(node)) as store:
                 audit.reconcile(store.history())
-                decision = OUTCOMES[wish.outcome or ""]
-                end_branch(store, row.branch, decision, tell, wish.who, wish.reason)
+                decision = OUTCOMES[request.outcome or ""]
+                end_branch(store, row.branch, decision, tell, request.who, request.reason)
         return node, f"the branch was ended by a heuristic decision: {decision}"
 
-    async def _resume(self, launcher: Launcher, plan: Choice, wish: Wish, patience: float) -> list[tuple[str, str]]:
+    async def _resume(
+        self, launcher: Launcher, plan: Choice, request: InterventionRequest, patience: float
+    ) -> list[tuple[str, str]]:
         """Start the nodes again, ask, and wait until nothing moves any more."""
         deadline = time.monotonic() + patience
         said = []
-        if wish.kind == "retry" or any(row.branch for row in plan.rows):  # recovery does it
+        if request.kind == "retry" or any(row.branch for row in plan.rows):  # recovery does it
             for row in plan.rows:
                 with AuditLog(self.folder.audit(row.node), row.node) as audit:
-                    for act, name in (("request", wish.kind), (wish.kind, "restart")):
-                        audit.append(act, tx=row.transaction, actor=wish.who, name=name, reason=wish.reason)
+                    for act, name in (("request", request.kind), (request.kind, "restart")):
+                        audit.append(act, tx=row.transaction, actor=request.who, name=name, reason=request.reason)
             await self._start(launcher)
             said = [(row.node, "started again from its store") for row in plan.rows]
         else:
             await self._start(launcher)
             for row in plan.rows:
-                said.append((row.node, await _request(launcher.ask, row, wish, deadline)))
+                said.append((row.node, await _request(launcher.ask, row, request, deadline)))
         await _settle(launcher, deadline)
         return said
 
@@ -353,28 +355,28 @@ class _Run:
             evidence.stopped[node] = [(tx, reason) for tx, reason in frame["stopped"]]
             if frame["left_out"]:
                 evidence.left_out[node] = frame["left_out"]
-        return survey(self.folder, self.nodes, self.hub, evidence)
+        return open_transactions(self.folder, self.nodes, self.hub, evidence)
 
     async def _inspect(self, calls: Calls, node: str) -> dict[str, Any] | None:
         if self.folder.locate(node) is None:  # it is not running at this moment
             return None
         return await calls.ask(node, _ANSWER, type="operator", do="inspect")
 
-    async def act_live(self, wish: Wish, patience: float) -> Act:
+    async def act_live(self, request: InterventionRequest, patience: float) -> Act:
         """Do it."""
         calls = Calls(NAME, self.folder)
         deadline = time.monotonic() + patience
         try:
-            plan = choose(_sound(await self._look_live(calls)), wish, self.strategy)
+            plan = choose(_sound(await self._look_live(calls)), request, self.strategy)
             heads = self.heads()
             said = [
-                (row.node, await _request(calls.ask, row, wish, deadline, plan.way == "close")) for row in plan.rows
+                (row.node, await _request(calls.ask, row, request, deadline, plan.way == "close")) for row in plan.rows
             ]
             while True:
                 left = _about(await self._look_live(calls), plan)
                 over = not left or plan.way != "ask" or all(row.problem in ("stuck", "parked") for row in left)
                 if over or time.monotonic() > deadline:
-                    return Act(plan.tx, wish.kind, said, self.since(heads, plan.tx), left)
+                    return Act(plan.tx, request.kind, said, self.since(heads, plan.tx), left)
                 await asyncio.sleep(_POLL)
         finally:
             await calls.close()
@@ -406,7 +408,9 @@ def _about(rows: list[OpenTransaction], plan: Choice) -> list[OpenTransaction]:
 # --- asking -------------------------------------------------------------------------------------------------------------------
 
 
-async def _request(ask: Ask, row: OpenTransaction, wish: Wish, deadline: float, close: bool = False) -> str:
+async def _request(
+    ask: Ask, row: OpenTransaction, request: InterventionRequest, deadline: float, close: bool = False
+) -> str:
     """Ask a node until it has done it, has refused it, or time is over; what it said.
 
     A machine that has just been recovered is at work, and takes an operator's request only when it is stuck again, if it is.
@@ -414,11 +418,16 @@ async def _request(ask: Ask, row: OpenTransaction, wish: Wish, deadline: float, 
     Raises:
         OperateError: The node refuses.
     """
-    frame: dict[str, Any] = {"do": wish.kind, "tx": row.transaction, "reason": wish.reason, "operator": wish.operator}
+    frame: dict[str, Any] = {
+        "do": request.kind,
+        "tx": row.transaction,
+        "reason": request.reason,
+        "operator": request.operator,
+    }
     if close:
         frame["close"] = True
-    elif row.branch and (wish.outcome is not None or row.problem == "orphan"):
-        frame |= {"branch": row.branch, "outcome": wish.outcome}
+    elif row.branch and (request.outcome is not None or row.problem == "orphan"):
+        frame |= {"branch": row.branch, "outcome": request.outcome}
     again = False
     while True:
         answer = await ask(row.node, _ANSWER, type="operator", **frame, again=again)
@@ -428,7 +437,7 @@ async def _request(ask: Ask, row: OpenTransaction, wish: Wish, deadline: float, 
                 raise OperateError(f"'{row.node}': {text}")
             if status == "unknown" and again:
                 return "it went on by itself"
-            if status in ("done", "unknown") or wish.kind == "retry":
+            if status in ("done", "unknown") or request.kind == "retry":
                 return text
             again = True
         else:

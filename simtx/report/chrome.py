@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.metrics.plain import plain
 from simtx.protocols.names import CLIENT
 from simtx.report.spans import Mark, Span, Value, spans_of
@@ -27,7 +27,7 @@ _SHOWN: Final = frozenset({"decided", "answer", "alert", "lost", "reject", "drop
 _BACK: Final = "node"  # row of what concerns the node itself
 
 
-def to_chrome(trace: Iterable[TraceEvent]) -> dict[str, Any]:
+def to_chrome(trace: Iterable[LogEntry]) -> dict[str, Any]:
     """An event log as a JSON object of Chrome's trace event format.
 
     Args:
@@ -37,7 +37,7 @@ def to_chrome(trace: Iterable[TraceEvent]) -> dict[str, Any]:
     return document
 
 
-def save_chrome(trace: Iterable[TraceEvent], path: str | Path) -> Path:
+def save_chrome(trace: Iterable[LogEntry], path: str | Path) -> Path:
     """Write an event log in Chrome's trace event format; returns the path.
 
     Raises:

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import IdentityTransform
 
 from simtx.event_log.entries import Dropped
-from simtx.event_log.trace import Trace, TraceEvent
+from simtx.event_log.log import EventLog, LogEntry
 from simtx.report import sequence as sequences
 from simtx.report import style
 from simtx.report.footer import footed
@@ -70,7 +70,7 @@ _LEGEND: Final = {
 
 @footed
 def draw(
-    trace: Trace,
+    trace: EventLog,
     tx: int,
     *,
     ax: Axes | None = None,
@@ -114,7 +114,7 @@ def draw(
     return ax
 
 
-def _said(trace: Trace) -> str:
+def _said(trace: EventLog) -> str:
     """What a compact diagram is about, if the log knows."""
     known = trace.provenance
     if known is None:
@@ -124,7 +124,7 @@ def _said(trace: Trace) -> str:
     return f"{scenario} · seed {known.seed}, replication {known.replication or 0}"
 
 
-def _finding(trace: Trace, sequence: Sequence) -> str:
+def _finding(trace: EventLog, sequence: Sequence) -> str:
     """Which transaction it is, how it ended, and when that was decided."""
     known = trace.provenance
     whose = f" under {', '.join(known.strategies)}" if known is not None else ""
@@ -467,7 +467,7 @@ def duration(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 0.9995 else f"{1000 * seconds:.3g} ms"
 
 
-def render(trace: Trace, tx: int, *, start: float | None = None, end: float | None = None) -> str:
+def render(trace: EventLog, tx: int, *, start: float | None = None, end: float | None = None) -> str:
     """The same diagram in letters, for a terminal: one line an event with its time, node and what happened.
 
     Args:
@@ -493,7 +493,7 @@ def render(trace: Trace, tx: int, *, start: float | None = None, end: float | No
     return "\n".join(lines)
 
 
-def _sentence(event: TraceEvent, change: str) -> str:
+def _sentence(event: LogEntry, change: str) -> str:
     label = sequences.label_of(event, change)
     written = {"forced": " [forced]", "lazy": " [lazy]", "volatile": ""}
     match event.kind:

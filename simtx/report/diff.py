@@ -8,7 +8,7 @@ from typing import Final
 
 from simtx.banner import banner
 from simtx.event_log.diff import Difference, Parting, words
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 
 _SHOWN: Final = 8  # entries of a chain at each of its ends; transactions in a list
 _LEFT: Final = "text-align:left;vertical-align:top;padding:1px 14px 1px 0"
@@ -68,14 +68,14 @@ def _listed(numbers: Sequence[int]) -> str:
     return shown + (f" and {len(numbers) - _SHOWN:,} more" if len(numbers) > _SHOWN else "")
 
 
-def _cut(chain: Sequence[TraceEvent]) -> list[TraceEvent | None]:
+def _cut(chain: Sequence[LogEntry]) -> list[LogEntry | None]:
     """The ends of a long chain; None stands for what is left out."""
     if len(chain) <= 2 * _SHOWN + 1:
         return list(chain)
     return [*chain[:_SHOWN], None, *chain[-_SHOWN:]]
 
 
-def _line(entry: TraceEvent | None) -> str:
+def _line(entry: LogEntry | None) -> str:
     return "..." if entry is None else f"{entry.time:>12.6f} s  {entry.node or entry.actor:<14}  {words(entry)}"
 
 
@@ -119,7 +119,7 @@ def html(found: Difference) -> str:
     return "".join([*parts, *([f"<p>{'<br>'.join(map(escape, lines))}</p>"] if lines else [])])
 
 
-def _chain(chain: Sequence[TraceEvent]) -> str:
+def _chain(chain: Sequence[LogEntry]) -> str:
     """A chain of causes as lines; the last one, which is the difference, is bold."""
     if not chain:
         return "<i>has nothing that the other has not</i>"

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from simtx.conformance.programs import EFFECTS, SILENT, is_of
 from simtx.event_log.entries import Handled, Process, Recovered, Worked
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.protocols import Append, Commit, Effect, Execute, Prepare, Record, Transact
 from simtx.protocols.codec import CodecError, decode
 from simtx.protocols.naming import swallowed
@@ -22,7 +22,7 @@ _STORE: Final = "store"
 """Actor of an ``apply`` that stems from the store's history: its process did not live to log it."""
 
 
-def completed(events: Sequence[TraceEvent]) -> list[TraceEvent]:
+def completed(events: Sequence[LogEntry]) -> list[LogEntry]:
     """The entries of one transaction with those that killed processes still owe: ``lost`` effects, local transactions of the store.
 
     Args:
@@ -32,7 +32,7 @@ def completed(events: Sequence[TraceEvent]) -> list[TraceEvent]:
         The same, in the same order; entries that were added have negative ids.
     """
     numbers = itertools.count(-1, -1)
-    whole: list[TraceEvent] = []
+    whole: list[LogEntry] = []
     for position, event in enumerate(events):
         if event.kind == "apply" and event.actor == _STORE:
             prepared = any(one.kind == "prepare" and one.node == event.node for one in events[:position])
@@ -56,7 +56,7 @@ def completed(events: Sequence[TraceEvent]) -> list[TraceEvent]:
     return whole
 
 
-def _unfinished(events: Sequence[TraceEvent], crash: int) -> list[tuple[TraceEvent, Effect]]:
+def _unfinished(events: Sequence[LogEntry], crash: int) -> list[tuple[LogEntry, Effect]]:
     """The effects that the crash at this position has kept the machines of its node from, each with the entry of its handler."""
     node = events[crash].node
     handlers: dict[str, int] = {}  # role -> position of its last handler; a machine handles one event at a time
@@ -84,7 +84,7 @@ def _unfinished(events: Sequence[TraceEvent], crash: int) -> list[tuple[TraceEve
     return found
 
 
-def _survivors(events: Sequence[TraceEvent], crash: int) -> tuple[list[Record], bool]:
+def _survivors(events: Sequence[LogEntry], crash: int) -> tuple[list[Record], bool]:
     """The records that the node was rebuilt from after this crash, and whether its store holds a change that it had not logged."""
     node = events[crash].node
     records: list[Record] = []
@@ -106,7 +106,7 @@ def _is_on_disk(effect: Effect, survived: tuple[list[Record], bool]) -> bool:
     return changed and isinstance(effect, Transact | Execute | Commit)
 
 
-def _decoded(event: TraceEvent, member: str) -> list[Any]:
+def _decoded(event: LogEntry, member: str) -> list[Any]:
     """A list in the detail of a ``handle`` or ``recover``; empty if its strategy's own classes are not known here."""
     detail = Handled if event.kind == "handle" else Recovered
     try:

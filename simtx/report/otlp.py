@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from simtx.arguments import checked, number, optional
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.metrics.plain import plain
 from simtx.report.spans import Span, Value, spans_of
 
@@ -38,7 +38,7 @@ _OF_EVENTS: Final = {"request": SERVER, "receive": CONSUMER, "deliver": CONSUMER
 
 
 @checked(start=optional(number(above=0, zero=True), "None for now"))
-def to_otlp(trace: Iterable[TraceEvent], *, start: float | None = None) -> dict[str, Any]:
+def to_otlp(trace: Iterable[LogEntry], *, start: float | None = None) -> dict[str, Any]:
     """An event log as OTLP JSON: a ``TracesData`` message, one trace a business transaction.
 
     Args:
@@ -74,7 +74,7 @@ def to_otlp(trace: Iterable[TraceEvent], *, start: float | None = None) -> dict[
     }
 
 
-def save_otlp(trace: Iterable[TraceEvent], path: str | Path, *, start: float | None = None) -> Path:
+def save_otlp(trace: Iterable[LogEntry], path: str | Path, *, start: float | None = None) -> Path:
     """Write an event log as OTLP JSON; returns the path. Arguments as of `to_otlp`.
 
     Raises:
@@ -89,7 +89,7 @@ def save_otlp(trace: Iterable[TraceEvent], path: str | Path, *, start: float | N
 class _Ids:
     """Ids of traces and spans: the same for the same log, different for different logs."""
 
-    def __init__(self, entries: list[TraceEvent]) -> None:
+    def __init__(self, entries: list[LogEntry]) -> None:
         digest = hashlib.blake2b(digest_size=16)
         for entry in entries:
             digest.update(f"{entry.time!r} {entry.kind} {entry.node} {entry.tx} {entry.name}\n".encode())

@@ -16,7 +16,7 @@ from typing import Final
 
 from simtx.errors import ScenarioError
 from simtx.event_log.entries import Applied, BranchEnded, Dropped, Durability, Process, Seconds, Worked
-from simtx.event_log.trace import Trace, TraceEvent
+from simtx.event_log.log import EventLog, LogEntry
 from simtx.protocols.names import BROKER, CLIENT
 from simtx.protocols.registry import HUBS
 from simtx.report.interrupted import completed
@@ -121,7 +121,7 @@ class Sequence:
     rows: float = 0.0
 
 
-def events_of(trace: Trace, tx: int, start: float | None = None, end: float | None = None) -> list[TraceEvent]:
+def events_of(trace: EventLog, tx: int, start: float | None = None, end: float | None = None) -> list[LogEntry]:
     """The entries of one transaction between two times (seconds since its first entry), oldest first.
 
     Raises:
@@ -141,15 +141,15 @@ def events_of(trace: Trace, tx: int, start: float | None = None, end: float | No
     return chosen
 
 
-def status_of(event: TraceEvent) -> str:
+def status_of(event: LogEntry) -> str:
     """What the store said about a local transaction: ``done``, ``refused``, ``duplicate`` or ``failed``."""
     return Worked.read(event).status
 
 
-def changes_of(events: Iterable[TraceEvent]) -> dict[int, str]:
+def changes_of(events: Iterable[LogEntry]) -> dict[int, str]:
     """What the local transactions changed, such as ``stock:44 −1``, by the id of the entry that reports their end."""
     applied: dict[tuple[float, str, int | None], str] = {}
-    ends: list[TraceEvent] = []
+    ends: list[LogEntry] = []
     for event in events:
         if event.kind == "apply":
             values = Applied.read(event).values if event.detail else {}
@@ -167,7 +167,7 @@ def _signed(change: float) -> str:
     return f"{'−' if change < 0 else '+'}{abs(change):,.10g}"
 
 
-def label_of(event: TraceEvent, change: str = "") -> str:
+def label_of(event: LogEntry, change: str = "") -> str:
     """A few words for one entry of the log; `change` says what a local transaction changed."""
     match event.kind:
         case "transact":
@@ -206,12 +206,12 @@ def label_of(event: TraceEvent, change: str = "") -> str:
             return event.name or event.kind
 
 
-def _other_process(event: TraceEvent) -> bool:
+def _other_process(event: LogEntry) -> bool:
     """Whether a crash or restart is that of another process of the node, such as its relay, and not of the node."""
     return Process.read(event).beside(event.node)
 
 
-def build(trace: Trace, tx: int, start: float | None = None, end: float | None = None) -> Sequence:
+def build(trace: EventLog, tx: int, start: float | None = None, end: float | None = None) -> Sequence:
     """Read one transaction from a trace.
 
     Args:
@@ -240,7 +240,7 @@ def build(trace: Trace, tx: int, start: float | None = None, end: float | None =
     return sequence
 
 
-def _lanes(events: Iterable[TraceEvent]) -> list[str]:
+def _lanes(events: Iterable[LogEntry]) -> list[str]:
     """Client first, the hub second, services in the order of their first appearance, the broker last."""
     seen: dict[str, None] = {}
     for event in events:
@@ -258,7 +258,7 @@ def _lanes(events: Iterable[TraceEvent]) -> list[str]:
     return [*first, *(name for name in seen if name not in first and name != BROKER), *last]
 
 
-def _place(events: list[TraceEvent], sequence: Sequence) -> dict[int, float]:
+def _place(events: list[LogEntry], sequence: Sequence) -> dict[int, float]:
     """Row of every event, by its id."""
     gaps = sorted(b.time - a.time for a, b in itertools.pairwise(events) if b.time > a.time)
     scale = 1.5 / gaps[2 * len(gaps) // 3] if gaps else 1.0
@@ -299,14 +299,14 @@ def _place(events: list[TraceEvent], sequence: Sequence) -> dict[int, float]:
     return rows
 
 
-def _leaves_to_the_right(event: TraceEvent, order: dict[str, int]) -> bool:
+def _leaves_to_the_right(event: LogEntry, order: dict[str, int]) -> bool:
     """Whether the arrow of a message begins beside the labels of its sender."""
     if event.kind not in ("send", "publish"):
         return False
     return order.get(event.peer or BROKER, 0) > order.get(event.node, 0)
 
 
-def _label_space(event: TraceEvent, order: dict[str, int], by_id: dict[int, TraceEvent]) -> int | None:
+def _label_space(event: LogEntry, order: dict[str, int], by_id: dict[int, LogEntry]) -> int | None:
     """Index of the lane right of which the label of this event is written; None without a label."""
     if event.kind in ("send", "publish"):
         return None
@@ -333,12 +333,12 @@ def _wrapped(label: str) -> list[str]:
     return textwrap.wrap(label, _ALERT_LETTERS, subsequent_indent="  ")
 
 
-def _further_lines(event: TraceEvent) -> float:
+def _further_lines(event: LogEntry) -> float:
     """Rows that the label of an event needs beside those that all need."""
     return _LINE_ROW * (len(_wrapped(label_of(event))) - 1) if event.kind == "alert" else 0.0
 
 
-def _connect(events: list[TraceEvent], rows: dict[int, float], sequence: Sequence) -> None:
+def _connect(events: list[LogEntry], rows: dict[int, float], sequence: Sequence) -> None:
     """Messages."""
     arrived: set[int] = set()
     by_id = {event.id: event for event in events}
@@ -390,7 +390,7 @@ def _connect(events: list[TraceEvent], rows: dict[int, float], sequence: Sequenc
             sequence.arrows.append(arrow)
 
 
-def _deaths(events: list[TraceEvent], node: str) -> list[tuple[float, float]]:
+def _deaths(events: list[LogEntry], node: str) -> list[tuple[float, float]]:
     """When the process of a node died, and when the next one began: a real network does not say why nothing arrives."""
     found: list[tuple[float, float]] = []
     for event in events:
@@ -403,12 +403,12 @@ def _deaths(events: list[TraceEvent], node: str) -> list[tuple[float, float]]:
     return found
 
 
-def _delivered(events: list[TraceEvent], until: TraceEvent) -> set[tuple[int | None, str]]:
+def _delivered(events: list[LogEntry], until: LogEntry) -> set[tuple[int | None, str]]:
     """(publication, consumer) of the deliveries before one of them."""
     return {(event.cause, event.node) for event in events if event.kind == "deliver" and event.id < until.id}
 
 
-def _mark(events: list[TraceEvent], rows: dict[int, float], sequence: Sequence, changes: dict[int, str]) -> None:
+def _mark(events: list[LogEntry], rows: dict[int, float], sequence: Sequence, changes: dict[int, str]) -> None:
     """Log records and everything else that sits on one lane."""
     kinds = {
         "decided": "decided",
@@ -431,7 +431,7 @@ def _mark(events: list[TraceEvent], rows: dict[int, float], sequence: Sequence, 
         sequence.marks.append(Mark(kind, label, event.node, rows[event.id]))
 
 
-def durability(event: TraceEvent) -> str:
+def durability(event: LogEntry) -> str:
     """How a store or log entry reached the disk: ``forced``, ``lazy``, or ``volatile`` if nothing was written."""
     match event.kind:
         case "append":
@@ -446,7 +446,7 @@ def durability(event: TraceEvent) -> str:
             return "volatile"
 
 
-def _stretch(events: list[TraceEvent], rows: dict[int, float], sequence: Sequence) -> None:
+def _stretch(events: list[LogEntry], rows: dict[int, float], sequence: Sequence) -> None:
     """Down times and in-doubt times."""
     down: dict[str, float] = {}
     doubt: dict[str, float] = {}

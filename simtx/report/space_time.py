@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from simtx.event_log.trace import Trace
+from simtx.event_log.log import EventLog
 from simtx.report import style
 from simtx.report.sequence import Arrow, Mark, Sequence, Span, build
 
@@ -76,7 +76,7 @@ class Drawing:
     title: str
 
 
-def drawing(trace: Trace, tx: int, *, told: tuple[str, ...] = (), title: str = "") -> Drawing:
+def drawing(trace: EventLog, tx: int, *, told: tuple[str, ...] = (), title: str = "") -> Drawing:
     """Draw one transaction.
 
     Args:
@@ -96,7 +96,7 @@ def drawing(trace: Trace, tx: int, *, told: tuple[str, ...] = (), title: str = "
     return Drawing(picture, tuple(_told(sequence, told) if told else pen.steps()), title)
 
 
-def svg(trace: Trace, tx: int, *, title: str = "") -> str:
+def svg(trace: EventLog, tx: int, *, title: str = "") -> str:
     """The diagram of one transaction, for a report.
 
     Raises:

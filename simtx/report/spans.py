@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from simtx.event_log.entries import Applied, BranchEnded, Dropped, Durability, Process, Seconds, Stuck, Worked
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.protocols.names import CLIENT
 
 Kind: TypeAlias = Literal[
@@ -99,7 +99,7 @@ class Span:
         self.marks.append(Mark(time, name, {key: value for key, value in attributes.items() if value != ""}))
 
 
-def spans_of(trace: Iterable[TraceEvent]) -> list[Span]:
+def spans_of(trace: Iterable[LogEntry]) -> list[Span]:
     """The spans of an event log, in the order of their starts; a cause always comes before its effects.
 
     Args:
@@ -121,7 +121,7 @@ class _Reader:
         self.doubts: dict[tuple[str, int], Span] = {}
         self.down: dict[tuple[str, str], Span] = {}
         self.reached: dict[int, float] = {}  # by handler: when its last effect was done
-        self.readers: dict[str, Callable[[TraceEvent], None]] = {
+        self.readers: dict[str, Callable[[LogEntry], None]] = {
             **dict.fromkeys(_ARRIVALS, self._arrival),
             **dict.fromkeys(_WORK, self._work),
             **dict.fromkeys(_MARKS, self._mark),
@@ -140,7 +140,7 @@ class _Reader:
             "unfinished": self._unfinished,
         }
 
-    def read(self, trace: Iterable[TraceEvent]) -> list[Span]:
+    def read(self, trace: Iterable[LogEntry]) -> list[Span]:
         """Read the whole log."""
         last: float | None = None
         for entry in trace:
@@ -168,7 +168,7 @@ class _Reader:
 
     # --- roots --------------------------------------------------------------------------------------------------------------------
 
-    def _root(self, entry: TraceEvent) -> Span:
+    def _root(self, entry: LogEntry) -> Span:
         """The root of the trace that an entry belongs to; it is made when it is first needed."""
         tx = max(entry.tx, RUN)
         root = self.roots.get(tx)
@@ -180,29 +180,29 @@ class _Reader:
             self.roots[tx] = self._add(root)
         return root
 
-    def _arrive(self, entry: TraceEvent) -> None:
+    def _arrive(self, entry: LogEntry) -> None:
         root = self._root(entry)
         root.peer = entry.peer
         self.by_entry[entry.id] = root
 
-    def _reply(self, entry: TraceEvent) -> None:
+    def _reply(self, entry: LogEntry) -> None:
         root = self._root(entry)
         self._answered(root, entry)
         root.end = entry.time
 
-    def _answered(self, root: Span, entry: TraceEvent) -> None:
+    def _answered(self, root: Span, entry: LogEntry) -> None:
         if "simtx.answer" not in root.attributes:
             root.attributes["simtx.answer"] = entry.name
             root.end = max(root.end, entry.time)
             root.succeeded = entry.name != "aborted"
             root.error = "" if root.succeeded else (entry.detail or "aborted")
 
-    def _unfinished(self, entry: TraceEvent) -> None:
+    def _unfinished(self, entry: LogEntry) -> None:
         self._root(entry).attributes["simtx.unfinished"] = entry.name
 
     # --- handlers -----------------------------------------------------------------------------------------------------------------
 
-    def _arrival(self, entry: TraceEvent) -> None:
+    def _arrival(self, entry: LogEntry) -> None:
         sender = self.by_entry.get(entry.cause) if entry.cause is not None else None
         name = entry.kind if entry.kind == "recover" else f"{entry.kind} {entry.name}"
         span = Span(
@@ -230,7 +230,7 @@ class _Reader:
         elif sender is not None and sender.kind == "publication":
             sender.attributes["messaging.destination.name"] = entry.node
 
-    def _handler(self, entry: TraceEvent) -> Span:
+    def _handler(self, entry: LogEntry) -> Span:
         """The handler that an effect belongs to."""
         cause = self.by_entry.get(entry.cause) if entry.cause is not None else None
         if cause is None:
@@ -246,7 +246,7 @@ class _Reader:
         cause.end = max(cause.end, entry.time)
         return cause
 
-    def _mark(self, entry: TraceEvent) -> None:
+    def _mark(self, entry: LogEntry) -> None:
         handler = self._handler(entry)
         handler.mark(entry.time, entry.kind, name=entry.name, detail=entry.detail, peer=entry.peer)
         self.reached[handler.entry] = entry.time
@@ -262,7 +262,7 @@ class _Reader:
 
     # --- messages -----------------------------------------------------------------------------------------------------------------
 
-    def _send(self, entry: TraceEvent) -> None:
+    def _send(self, entry: LogEntry) -> None:
         handler = self._handler(entry)
         span = Span(
             "message",
@@ -279,7 +279,7 @@ class _Reader:
         self.by_entry[entry.id] = self._add(span)
         self.reached[handler.entry] = entry.time
 
-    def _drop(self, entry: TraceEvent) -> None:
+    def _drop(self, entry: LogEntry) -> None:
         span = self.by_entry.get(entry.cause) if entry.cause is not None else None
         if span is None or span.kind not in ("message", "publication", "transaction"):
             return
@@ -288,7 +288,7 @@ class _Reader:
         if span.kind == "message" and not span.received:
             span.error = reason
 
-    def _publish(self, entry: TraceEvent) -> None:
+    def _publish(self, entry: LogEntry) -> None:
         parent = self._root(entry) if entry.cause is None else self._handler(entry)
         span = Span(
             "publication",
@@ -307,13 +307,13 @@ class _Reader:
         if parent.kind == "handler":
             self.reached[parent.entry] = entry.time
 
-    def _confirm(self, entry: TraceEvent) -> None:
+    def _confirm(self, entry: LogEntry) -> None:
         span = self.by_entry.get(entry.cause) if entry.cause is not None else None
         if span is not None:
             span.end = max(span.end, entry.time)
             span.succeeded = True
 
-    def _redeliver(self, entry: TraceEvent) -> None:
+    def _redeliver(self, entry: LogEntry) -> None:
         span = self.by_entry.get(entry.cause) if entry.cause is not None else None
         if span is not None:
             again = Span(
@@ -324,7 +324,7 @@ class _Reader:
 
     # --- stores and logs ------------------------------------------------------------------------------------------------------------
 
-    def _span_of(self, entry: TraceEvent, kind: Kind, subject: str) -> Span:
+    def _span_of(self, entry: LogEntry, kind: Kind, subject: str) -> Span:
         """The span of something that takes time, since the last effect of the same handler."""
         handler = self._handler(entry)
         start = min(self.reached.get(handler.entry, handler.start), entry.time)
@@ -333,11 +333,11 @@ class _Reader:
         self.reached[handler.entry] = entry.time
         return self._add(span)
 
-    def _append(self, entry: TraceEvent) -> None:
+    def _append(self, entry: LogEntry) -> None:
         span = self._span_of(entry, "log", entry.name)
         span.attributes["simtx.durability"] = Durability.read(entry).text()
 
-    def _work(self, entry: TraceEvent) -> None:
+    def _work(self, entry: LogEntry) -> None:
         span = self._span_of(entry, "store", entry.name)
         key = (entry.node, entry.tx)
         span.marks = self.begun.pop(key, [])
@@ -360,7 +360,7 @@ class _Reader:
             span = Span("in-doubt", entry.id, entry.tx, entry.node, "in doubt", entry.time, entry.time, span.parent)
             self.doubts[key] = self._add(span)
 
-    def _of_store(self, entry: TraceEvent) -> None:
+    def _of_store(self, entry: LogEntry) -> None:
         """What a store has done for a transaction: an event of its local transaction, which ends at the same time, or has ended."""
         key = (entry.node, entry.tx)
         if entry.kind in ("free", "unlock"):
@@ -381,7 +381,7 @@ class _Reader:
 
     # --- the run ------------------------------------------------------------------------------------------------------------------
 
-    def _crash(self, entry: TraceEvent) -> None:
+    def _crash(self, entry: LogEntry) -> None:
         what = Process.read(entry).name or entry.node
         span = Span("down", entry.id, RUN, entry.node, f"{what} down", entry.time, entry.time, self._root(entry))
         self.down[entry.node, what] = self._add(span)
@@ -389,16 +389,16 @@ class _Reader:
             self.recovered.pop(key, None)
             self.begun.pop(key, None)
 
-    def _restart(self, entry: TraceEvent) -> None:
+    def _restart(self, entry: LogEntry) -> None:
         span = self.down.pop((entry.node, Process.read(entry).name or entry.node), None)
         if span is not None:
             span.end = entry.time
 
-    def _fault(self, entry: TraceEvent) -> None:
+    def _fault(self, entry: LogEntry) -> None:
         self._root(entry).mark(entry.time, f"fault: {entry.name}", node=entry.node)
 
 
-def _about(entry: TraceEvent) -> dict[str, Value]:
+def _about(entry: LogEntry) -> dict[str, Value]:
     """What the entry of a store says, as attributes."""
     if entry.kind == "apply":
         applied = Applied.read(entry)

@@ -14,8 +14,8 @@ from simtx.workload.by_transaction import Draw
 
 if TYPE_CHECKING:
     from simtx.scenario import BrokerSpec
-    from simtx.simulator.actor import Actor
     from simtx.simulator.node import Node
+    from simtx.simulator.running_machine import RunningMachine
     from simtx.simulator.surroundings import Surroundings
 
 
@@ -24,7 +24,7 @@ class _Publication:
 
     __slots__ = ("actor", "effect", "epoch", "node", "open", "timeout")
 
-    def __init__(self, node: Node, actor: Actor, effect: Publish) -> None:
+    def __init__(self, node: Node, actor: RunningMachine, effect: Publish) -> None:
         self.node = node
         self.actor = actor
         self.effect = effect
@@ -82,7 +82,7 @@ class Broker:
 
     # --- producers --------------------------------------------------------------------------------------------------------------
 
-    def publish(self, node: Node, actor: Actor, effect: Publish) -> None:
+    def publish(self, node: Node, actor: RunningMachine, effect: Publish) -> None:
         """Take a message from a producer's hands: the bytes leave after the linger time, if the producer lives so long."""
         record = self._world.ledger.active.get(effect.message.tx)
         if record is not None:

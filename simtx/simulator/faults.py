@@ -15,9 +15,9 @@ from simtx.workload.faults import PlannedFault, fault_plan
 
 if TYPE_CHECKING:
     from simtx.scenario import Fault
-    from simtx.simulator.actor import Actor
     from simtx.simulator.network import Link
     from simtx.simulator.node import Node
+    from simtx.simulator.running_machine import RunningMachine
     from simtx.simulator.surroundings import Surroundings
     from simtx.simulator.workers import Workers
 
@@ -190,7 +190,7 @@ class CrashPoint:
         self._before = trigger.when == "before"
         self._remaining = trigger.occurrence
 
-    def hits(self, actor: Actor, effect: Effect, row: Row, *, before: bool) -> bool:
+    def hits(self, actor: RunningMachine, effect: Effect, row: Row, *, before: bool) -> bool:
         """Whether this is the place; `row` tells whose outbox rows a relay marks."""
         if before != self._before or not aims_at(self._effect, self._tx, effect, actor.tx, row):
             return False

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from simtx.protocols import Acknowledge, Answer, Delivery, Done, Effect, Event, Message, Publish, Request
-from simtx.simulator.actor import Actor
 from simtx.simulator.host import Process
 from simtx.simulator.node import Node
+from simtx.simulator.running_machine import RunningMachine
 from simtx.simulator.timers import Token
 from simtx.simulator.work import Work
 
@@ -66,7 +66,7 @@ class HostedNode(Node):
             self.process.run(self.process.spec.event, super().request, request)
         return self.up
 
-    def confirm(self, confirmation: tuple[Actor, Done]) -> None:
+    def confirm(self, confirmation: tuple[RunningMachine, Done]) -> None:
         """The broker's ack of a publication arrives, or its time is over."""
         if confirmation[0].alive:
             self.process.run(self.process.spec.event, super().confirm, confirmation)
@@ -78,7 +78,7 @@ class HostedNode(Node):
 
     def _ring(self, token: Token) -> None:
         actor = token.owner
-        if not isinstance(actor, Actor) or not actor.alive or actor.timers is None:
+        if not isinstance(actor, RunningMachine) or not actor.alive or actor.timers is None:
             return
         if actor.timers.get(token.kind) is not token:
             return
@@ -88,28 +88,28 @@ class HostedNode(Node):
         token.owner = None
         self.process.run(self.process.spec.event, super()._ring, late)
 
-    def _wake(self, daemon: Actor) -> None:
+    def _wake(self, daemon: RunningMachine) -> None:
         self.process.run(self.process.spec.event, super()._wake, daemon)
 
-    def _resume(self, actor: Actor) -> None:
+    def _resume(self, actor: RunningMachine) -> None:
         if actor.alive:
             self.process.run(self.process.spec.event, super()._resume, actor)
 
     # --- what goes out ----------------------------------------------------------------------------------------------------------
 
-    def _handled(self, actor: Actor, event: Event) -> list[Effect]:
+    def _handled(self, actor: RunningMachine, event: Event) -> list[Effect]:
         effects = super()._handled(actor, event)
         if not self.process.spec.effect:
             return effects
         return [part for one in effects for part in ((_TURN, one) if type(one) in _SENT else (one,))]
 
-    def _rest(self, actor: Actor, effect: Effect) -> bool:
+    def _rest(self, actor: RunningMachine, effect: Effect) -> bool:
         if effect is not _TURN:
             return super()._rest(actor, effect)
         self.process.go_on_with(self.process.spec.effect, self._sent, actor)
         return False
 
-    def _sent(self, actor: Actor) -> None:
+    def _sent(self, actor: RunningMachine) -> None:
         """The process has had the time for what it sends next."""
         if self.paused:
             self.backlog.append((self._sent, actor))

@@ -9,7 +9,7 @@ from simtx.simulator.environment import Environment
 from simtx.workload.by_transaction import Draw, TransactionStreams
 
 if TYPE_CHECKING:
-    from simtx.event_log.trace import TraceRecorder
+    from simtx.event_log.log import LogRecorder
     from simtx.scenario.infrastructure import LinkSpec
 
 Receive = Callable[[Any], None]
@@ -75,7 +75,7 @@ class Link:
         self.duplication = [spec.duplication] if spec.duplication else []
         self.reorder = [spec.reorder] if spec.reorder else []
         self.blocked = 0
-        self.trace: TraceRecorder | None = None
+        self.trace: LogRecorder | None = None
         self.plain = True
         self.changed()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from simtx.errors import ProtocolViolation
 from simtx.event_log.journal import Journal
-from simtx.metrics.ledger import Ledger, TransactionRecord, traceless
+from simtx.metrics.ledger import TransactionLedger, TransactionRecord, traceless
 from simtx.protocols import (
     Acknowledge,
     Alert,
@@ -40,11 +40,11 @@ from simtx.protocols import (
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.names import DAEMON
 from simtx.protocols.naming import unknown_effect
-from simtx.simulator.actor import BUSY, IDLE, SUBMITTING, WAITING, Actor
 from simtx.simulator.disk import Disk
 from simtx.simulator.environment import NORMAL
 from simtx.simulator.network import Link
 from simtx.simulator.node_log import NodeLog
+from simtx.simulator.running_machine import BUSY, IDLE, SUBMITTING, WAITING, RunningMachine
 from simtx.simulator.store import Store
 from simtx.simulator.timers import Token
 from simtx.simulator.work import Work
@@ -52,7 +52,7 @@ from simtx.simulator.workers import Workers
 from simtx.workload.by_transaction import Draw
 
 if TYPE_CHECKING:
-    from simtx.event_log.trace import TraceRecorder
+    from simtx.event_log.log import LogRecorder
     from simtx.metrics.ledger import TransactionRecord
     from simtx.protocols import Strategy
     from simtx.protocols.extras import Extras
@@ -86,7 +86,7 @@ class Peer(Protocol):
 class Connection(Protocol):
     """The broker, as far as nodes talk to it."""
 
-    def publish(self, node: Node, actor: Actor, effect: Publish) -> None:
+    def publish(self, node: Node, actor: RunningMachine, effect: Publish) -> None:
         """Take a message from a producer's hands."""
 
     def acknowledge(self, node: Node, tx: int, number: int) -> None:
@@ -99,7 +99,7 @@ class Connection(Protocol):
 class AimedCrash(Protocol):
     """A crash aimed at one effect of one transaction."""
 
-    def hits(self, actor: Actor, effect: Effect, row: Row, *, before: bool) -> bool:
+    def hits(self, actor: RunningMachine, effect: Effect, row: Row, *, before: bool) -> bool:
         """Whether this is the place."""
 
     def strike(self, node: Node) -> None:
@@ -113,8 +113,8 @@ class Surroundings(Protocol):
     extras: Extras
     env: Environment
     timers: Timers
-    trace: TraceRecorder | None
-    ledger: Ledger
+    trace: LogRecorder | None
+    ledger: TransactionLedger
     full_log: bool
     wake_on_commit: bool
 
@@ -194,15 +194,15 @@ class Node:
         self.queue = world.env.queue
         self.sequence = world.env.sequence
         self.timers = world.timers
-        self.ledger: Ledger = world.ledger
+        self.ledger: TransactionLedger = world.ledger
         self.journal = Journal(world.trace, name) if world.trace is not None else None
         self.name = name
         self.disk = disk
         self.jitter = jitter
         self.pool: Workers | None = None
         self.store: Store | None = None
-        self.actors: dict[int, Actor] = {}
-        self.daemons: list[Actor] = []
+        self.actors: dict[int, RunningMachine] = {}
+        self.daemons: list[RunningMachine] = []
         self.log = NodeLog(world.env, lazy_flush)
         self.durable = self.log.durable
         self.breakers: dict[str, CircuitBreaker] = {}
@@ -274,7 +274,7 @@ class Node:
             self._notify(self.actors.get(request.tx) or self._spawn(request.tx), request)
         return True
 
-    def confirm(self, confirmation: tuple[Actor, Done]) -> None:
+    def confirm(self, confirmation: tuple[RunningMachine, Done]) -> None:
         """The broker's ack of a publication arrives, or its time is over."""
         actor, done = confirmation
         if not actor.alive:
@@ -290,7 +290,7 @@ class Node:
 
     def _ring(self, token: Token) -> None:
         actor = token.owner
-        if not isinstance(actor, Actor) or not actor.alive:
+        if not isinstance(actor, RunningMachine) or not actor.alive:
             return
         if self.paused:
             self.backlog.append((self._ring, token))
@@ -299,31 +299,31 @@ class Node:
             token.owner = None
             self._notify(actor, Timer(token.kind))
 
-    def _spawn(self, tx: int, *, recovered: bool = False) -> Actor:
+    def _spawn(self, tx: int, *, recovered: bool = False) -> RunningMachine:
         record = self.ledger.active.get(tx)
-        actor = Actor(self.world.strategy.machine(self.name, tx), tx, record)
+        actor = RunningMachine(self.world.strategy.machine(self.name, tx), tx, record)
         if record is not None and not recovered:
             record.actors += 1
         self.actors[tx] = actor
         return actor
 
-    def _notify(self, actor: Actor, event: Event) -> None:
+    def _notify(self, actor: RunningMachine, event: Event) -> None:
         if actor.phase:
             self._post(actor, event)
         else:
             self._play(actor, event)
 
     @staticmethod
-    def _post(actor: Actor, event: Event) -> None:
+    def _post(actor: RunningMachine, event: Event) -> None:
         if actor.mail is None:
             actor.mail = deque()
         actor.mail.append(event)
 
-    def _play(self, actor: Actor, event: Event) -> None:
+    def _play(self, actor: RunningMachine, event: Event) -> None:
         actor.phase = BUSY
         self._run(actor, self._handled(actor, event))
 
-    def _handled(self, actor: Actor, event: Event) -> list[Effect]:
+    def _handled(self, actor: RunningMachine, event: Event) -> list[Effect]:
         """Let a machine handle an event, and write it down."""
         journal, machine = self.journal, actor.machine
         if journal is None:
@@ -335,14 +335,14 @@ class Node:
             journal.handled(actor, event, effects, state)
         return effects
 
-    def _resume(self, actor: Actor) -> None:
+    def _resume(self, actor: RunningMachine) -> None:
         """A forced write of this machine is durable: on with the effects behind it."""
         if self.paused:
             self.backlog.append((self._resume, actor))
         elif actor.alive:
             self._run(actor, actor.effects, actor.rest)
 
-    def _run(self, actor: Actor, effects: list[Effect], rest: Iterator[Effect] | None = None) -> None:
+    def _run(self, actor: RunningMachine, effects: list[Effect], rest: Iterator[Effect] | None = None) -> None:
         """Play effects, or the rest of them, then whatever waits; return when the machine is idle or has to wait for the disk."""
         record = actor.record
         watched = self.watched
@@ -414,7 +414,7 @@ class Node:
             effects = self._handled(actor, event)
             rest = iter(effects)
 
-    def _watch(self, actor: Actor, effect: Effect, effects: list[Effect], rest: Iterator[Effect]) -> bool:
+    def _watch(self, actor: RunningMachine, effect: Effect, effects: list[Effect], rest: Iterator[Effect]) -> bool:
         """Look at an effect before it is played; False if it must not be: the node crashed just now, or a breaker is open."""
         if self.armed and self._injected(actor, effects, rest, 1):
             return False
@@ -427,7 +427,7 @@ class Node:
                 self.journal.effect(actor, effect)
         return True
 
-    def _rest(self, actor: Actor, effect: Effect) -> bool:
+    def _rest(self, actor: RunningMachine, effect: Effect) -> bool:
         """The effects that happen at once and are not on the hottest path; False if the machine does not go on now."""
         record, now = actor.record, self.env.now
         if self.journal is not None:
@@ -460,7 +460,7 @@ class Node:
             raise unknown_effect(effect, f"{actor.machine!r} asked for")
         return actor.alive
 
-    def _set_timer(self, actor: Actor, effect: SetTimer) -> None:
+    def _set_timer(self, actor: RunningMachine, effect: SetTimer) -> None:
         factor = self.timer_factor
         delay = effect.delay * factor
         extra = self.jitter(actor.tx) * effect.jitter * factor if effect.jitter else 0.0
@@ -478,7 +478,7 @@ class Node:
         token = timers[effect.kind] = Token(actor, effect.kind, self._ring)
         self.timers.start(token, delay, extra)
 
-    def _forget(self, actor: Actor) -> None:
+    def _forget(self, actor: RunningMachine) -> None:
         if self.journal is not None:
             self.journal.effect(actor, _FORGET)
         self._free(actor)
@@ -488,7 +488,7 @@ class Node:
             for event in mail:
                 self._notify(self.actors.get(actor.tx) or self._spawn(actor.tx), event)
 
-    def _free(self, actor: Actor) -> None:
+    def _free(self, actor: RunningMachine) -> None:
         if self.actors.get(actor.tx) is actor:
             del self.actors[actor.tx]
             if actor.record is not None:
@@ -522,7 +522,7 @@ class Node:
             for daemon in self.daemons:
                 self.env.call_in(0.0, self._wake, daemon)
 
-    def _wake(self, daemon: Actor) -> None:
+    def _wake(self, daemon: RunningMachine) -> None:
         if daemon.alive and not self.paused:
             self._notify(daemon, Timer("wake"))
 
@@ -531,7 +531,7 @@ class Node:
         self.armed.append(armed)
         self.watched = True
 
-    def _injected(self, actor: Actor, effects: list[Effect], rest: Iterator[Effect], taken: int) -> bool:
+    def _injected(self, actor: RunningMachine, effects: list[Effect], rest: Iterator[Effect], taken: int) -> bool:
         """Crash here if a fault was aimed at the effect that comes next, or at the moment after the one before it.
 
         Args:
@@ -570,7 +570,7 @@ class Node:
         """Force what was written, and call back when it is durable."""
         self.disk.force(callback, argument, tx)
 
-    def _append_lazily(self, actor: Actor, effect: Append) -> None:
+    def _append_lazily(self, actor: RunningMachine, effect: Append) -> None:
         if actor.record is not None:
             actor.record.lazy += 1
         actor.lazy = True
@@ -578,14 +578,14 @@ class Node:
         if self.journal is not None:
             self.journal.appended(actor, effect)
 
-    def _hardened(self, actor: Actor, effect: Append) -> None:
+    def _hardened(self, actor: RunningMachine, effect: Append) -> None:
         if actor.record is not None:
             actor.record.forced += 1
         self.log.force(actor.tx, effect.record, after_lazy=actor.lazy)
         if self.journal is not None:
             self.journal.appended(actor, effect)
 
-    def _hardened_later(self, write: tuple[Actor, Append]) -> None:
+    def _hardened_later(self, write: tuple[RunningMachine, Append]) -> None:
         actor, effect = write
         self._hardened(actor, effect)
         self._resume(actor)
@@ -656,7 +656,7 @@ class Node:
         if not submitting:
             self._run(actor, actor.effects, actor.rest)
 
-    def _tell(self, news: tuple[Actor, Done]) -> None:
+    def _tell(self, news: tuple[RunningMachine, Done]) -> None:
         """The pause is over: tell a machine that its local transaction had ended."""
         actor, done = news
         if actor.alive:
@@ -664,7 +664,7 @@ class Node:
             actor.phase = BUSY
             self._run(actor, actor.effects, actor.rest)
 
-    def _second_phase(self, actor: Actor, effect: Commit | Rollback) -> bool:
+    def _second_phase(self, actor: RunningMachine, effect: Commit | Rollback) -> bool:
         """Commit or roll back the branch; False if the machine has to wait for the disk."""
         store = self._own_store()
         branch = store.prepared.get(actor.tx)
@@ -690,7 +690,7 @@ class Node:
         self._force(self._finalise_later, (actor, branch, effect, in_doubt), actor.tx)
         return False
 
-    def _finalise(self, actor: Actor, branch: Work, effect: Commit | Rollback, in_doubt: float) -> None:
+    def _finalise(self, actor: RunningMachine, branch: Work, effect: Commit | Rollback, in_doubt: float) -> None:
         store = self._own_store()
         if actor.record is not None:
             actor.record.forced += 1
@@ -702,7 +702,7 @@ class Node:
         else:
             store.roll_back(branch, lazy=False)
 
-    def _finalise_later(self, arguments: tuple[Actor, Work, Commit | Rollback, float]) -> None:
+    def _finalise_later(self, arguments: tuple[RunningMachine, Work, Commit | Rollback, float]) -> None:
         self._finalise(*arguments)
         self._resume(arguments[0])
 
@@ -800,7 +800,7 @@ class Node:
     def start_daemons(self) -> None:
         """Start the long-running machines of this node."""
         for machine in self.world.strategy.daemons(self.name):
-            daemon = Actor(machine, DAEMON, None)
+            daemon = RunningMachine(machine, DAEMON, None)
             self.daemons.append(daemon)
             self._play(daemon, Timer("start"))
 

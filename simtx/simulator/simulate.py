@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from simtx.arguments import SEED, checked, choice, function, listed, shows, whole
 from simtx.engine import NotCompiled, Unavailable
 from simtx.engine.choices import ENGINES, Engine
-from simtx.event_log.trace import Trace
+from simtx.event_log.log import EventLog
 from simtx.metrics.run import Run
 from simtx.progress import SHARE, progress_bar
 from simtx.protocols import Strategy
@@ -113,7 +113,7 @@ def simulate(
     if isinstance(world, CompiledWorld):
         world.release()
 
-    def record() -> Trace:
+    def record() -> EventLog:
         again = play(True)
         if again.trace is None:
             raise AssertionError("a traced world records")

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from simtx.metrics.ledger import Ledger
+from simtx.metrics.ledger import TransactionLedger
 from simtx.protocols import Execute, Key, Operation, OutboxRow, Prepare, ReadOutbox, Record, Status, Transact
 from simtx.protocols.names import TOMBSTONE
 from simtx.protocols.operations import FirstValues, locked, writes
@@ -36,7 +36,7 @@ class Owner(Protocol):
 
     name: str
     env: Environment
-    ledger: Ledger
+    ledger: TransactionLedger
     journal: Journal | None
     disk: Disk
 
@@ -515,7 +515,7 @@ class Store:
         self.outbox.crash()
         self.locks.restore(self.prepared.values())
 
-    def close_books(self, ledger: Ledger) -> None:
+    def close_books(self, ledger: TransactionLedger) -> None:
         """The run is over: what is in doubt, locked or unpublished here counts up to now."""
         node = self._node
         now, journal = node.env.now, node.journal

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from simtx.event_log.trace import TraceRecorder
-    from simtx.metrics.ledger import Ledger
+    from simtx.event_log.log import LogRecorder
+    from simtx.metrics.ledger import TransactionLedger
     from simtx.metrics.rundata import Struck
     from simtx.protocols import Policies, Strategy
     from simtx.protocols.extras import Extras
@@ -48,8 +48,8 @@ class Surroundings(Protocol):
     by_transaction: TransactionStreams
     planner: Planner
     timers: Timers
-    trace: TraceRecorder | None
-    ledger: Ledger
+    trace: LogRecorder | None
+    ledger: TransactionLedger
     nesting: Nesting
     struck: list[Struck]
     report: Callable[[float], object] | None

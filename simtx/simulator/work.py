@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from simtx.protocols import Branch, Execute, Key, Operation, Prepare, Status, Transact
 
 if TYPE_CHECKING:
-    from simtx.simulator.actor import Actor
+    from simtx.simulator.running_machine import RunningMachine
 
 _NO_KEYS: Final[list[str]] = []  # never changed: a local transaction that needs locks gets a list of its own
 
@@ -37,7 +37,7 @@ class Work:
         "wait_since",
     )
 
-    def __init__(self, actor: Actor, effect: Transact | Execute | Prepare) -> None:
+    def __init__(self, actor: RunningMachine, effect: Transact | Execute | Prepare) -> None:
         self.actor = actor
         self.effect = effect
         self.tx = actor.tx

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 from simtx.errors import RunFailed, ScenarioError
 from simtx.event_log import journal
-from simtx.event_log.trace import TraceRecorder
+from simtx.event_log.log import LogRecorder
 from simtx.metrics import drift
 from simtx.metrics.guarantees import Watch, behind
-from simtx.metrics.ledger import Ledger, TransactionRecord
+from simtx.metrics.ledger import TransactionLedger, TransactionRecord
 from simtx.metrics.rundata import Struck
 from simtx.protocols import Policies, Strategy
 from simtx.protocols.breaker import CircuitBreaker
@@ -81,12 +81,12 @@ class World:
         self.env = Environment()
         self.streams = Streams(seed, replication)
         self.timers = Timers(self.env)
-        self.trace = TraceRecorder(lambda: self.env.now) if traced else None
+        self.trace = LogRecorder(lambda: self.env.now) if traced else None
         self.full_log = traced == "full"
         if self.full_log:
             register(*self.extras.wire_types)
         grace = max(60.0, 4 * scenario.broker.redelivery, 4 * self.policies.backoff.cap)
-        self.ledger = Ledger(len(drift.conserved(scenario)), grace, behind(scenario.transaction.steps))
+        self.ledger = TransactionLedger(len(drift.conserved(scenario)), grace, behind(scenario.transaction.steps))
         self.by_transaction = TransactionStreams(self.streams, self.ledger.young)
         self.deadlocks = Deadlocks(scenario.deadlocks)
         self.wake_on_commit = self.extras.wake_on_commit

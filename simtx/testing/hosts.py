@@ -11,7 +11,7 @@ from inspect import getdoc
 from typing import Any, Final
 
 from simtx.conformance.check import check_log
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.metrics.run import Run
 from simtx.protocols import STRATEGIES, Outbox, Saga, Strategy, TwoPhaseCommit
 from simtx.scenario import Scenario, from_dict
@@ -111,7 +111,7 @@ def _sound(run: Run) -> Run:
     return run
 
 
-def _struck(run: Run, node: str) -> tuple[list[TraceEvent], list[TraceEvent]]:
+def _struck(run: Run, node: str) -> tuple[list[LogEntry], list[LogEntry]]:
     """What the log says of the victim before the crash of a node, and afterwards."""
     entries = list(run.trace)
     crashes = [place for place, entry in enumerate(entries) if entry.kind == "crash" and entry.node == node]
@@ -123,7 +123,7 @@ def _struck(run: Run, node: str) -> tuple[list[TraceEvent], list[TraceEvent]]:
     )
 
 
-def _sent(entries: Iterable[TraceEvent], node: str, name: str) -> int:
+def _sent(entries: Iterable[LogEntry], node: str, name: str) -> int:
     return sum(entry.kind == "send" and entry.node == node and entry.name == name for entry in entries)
 
 

@@ -40,8 +40,8 @@ from simtx.protocols import (
 )
 from simtx.scenario import from_dict
 from simtx.simulator import World
-from simtx.simulator.actor import IDLE
 from simtx.simulator.node import Node
+from simtx.simulator.running_machine import IDLE
 
 __all__ = ["SimulatedBroker", "SimulatedStore", "SimulatedStores", "simulated_broker", "simulated_stores"]
 

@@ -18,7 +18,7 @@ from simtx.protocols.names import CLIENT, HUB
 from simtx.scenario.calibration import SERVICE
 
 if TYPE_CHECKING:
-    from simtx.event_log.trace import Trace, TraceEvent
+    from simtx.event_log.log import EventLog, LogEntry
 
 
 class Leg(NamedTuple):
@@ -39,7 +39,7 @@ _RELAY: Final = -1
 
 
 def legs(
-    trace: Trace, hub: str | None, *, since: float = 0.0, workers: Mapping[str, int] | None = None
+    trace: EventLog, hub: str | None, *, since: float = 0.0, workers: Mapping[str, int] | None = None
 ) -> dict[str, list[Leg]]:
     """Take a log apart.
 
@@ -60,7 +60,7 @@ def legs(
     return dict(walker.samples)
 
 
-def blocks(trace: Trace, hub: str | None, *, since: float = 0.0) -> dict[str, list[float]]:
+def blocks(trace: EventLog, hub: str | None, *, since: float = 0.0) -> dict[str, list[float]]:
     """As `legs`, but only what each leg took, in seconds."""
     return {name: [leg.seconds for leg in found] for name, found in legs(trace, hub, since=since).items()}
 
@@ -87,7 +87,7 @@ class _Walker:
         self._polled: dict[str, float] = {}  # by node: when its relay began to read
         self._reading: dict[str, float] = {}  # by node: what its relay's last reading took
 
-    def take(self, event: TraceEvent) -> None:
+    def take(self, event: LogEntry) -> None:
         """One entry, in order."""
         if event.kind not in _ASIDE:
             leg = self._leg.pop((event.node, event.tx), None)
@@ -117,12 +117,12 @@ class _Walker:
 
     # --- the process ------------------------------------------------------------------------------------------------------------
 
-    def _crash(self, event: TraceEvent) -> None:
+    def _crash(self, event: LogEntry) -> None:
         process = Process.read(event).name
         self._crashed[process] = event.time
         self._working.pop(process, None)
 
-    def _restart(self, event: TraceEvent) -> None:
+    def _restart(self, event: LogEntry) -> None:
         process = Process.read(event).name
         begun = self._crashed.pop(process, None)
         if begun is not None and not process.endswith(".relay"):
@@ -130,46 +130,46 @@ class _Walker:
 
     # --- legs between nodes -----------------------------------------------------------------------------------------------------
 
-    def _arrive(self, event: TraceEvent) -> None:
+    def _arrive(self, event: LogEntry) -> None:
         self._arrived[event.tx] = event.time
 
-    def _request(self, event: TraceEvent) -> None:
+    def _request(self, event: LogEntry) -> None:
         begun = self._arrived.get(event.tx)
         if begun is not None:
             self._came(event, f"link.{CLIENT}>{self._role(event.node)}", begun)
 
-    def _answer(self, event: TraceEvent) -> None:
+    def _answer(self, event: LogEntry) -> None:
         begun = self._trigger.get((event.node, event.tx), event.time)
         self._answered.setdefault(event.tx, (begun, self._role(event.node)))
 
-    def _reply(self, event: TraceEvent) -> None:
+    def _reply(self, event: LogEntry) -> None:
         leg = self._answered.get(event.tx)
         if leg is not None:
             self._add(CLIENT, f"link.{leg[1]}>{CLIENT}", leg[0], event.time)
 
-    def _send(self, event: TraceEvent) -> None:
+    def _send(self, event: LogEntry) -> None:
         begun = self._trigger.get((event.node, event.tx), event.time)
         self._begun[event.id] = (begun, self._role(event.node))
 
-    def _receive(self, event: TraceEvent) -> None:
+    def _receive(self, event: LogEntry) -> None:
         leg = self._begun.get(event.cause) if event.cause is not None else None
         if leg is not None:
             block = f"link.{leg[1]}>{self._role(event.node)}"
             self._came(event, block, leg[0])
 
-    def _publish(self, event: TraceEvent) -> None:
+    def _publish(self, event: LogEntry) -> None:
         if event.actor == "relay":  # its rows are ready when it begins to read them
             begun = event.time - self._reading.get(event.node, 0.0)
         else:
             begun = self._trigger.get((event.node, event.tx), event.time)
         self._begun[event.id] = (begun, SERVICE)
 
-    def _deliver(self, event: TraceEvent) -> None:
+    def _deliver(self, event: LogEntry) -> None:
         leg = self._begun.get(event.cause) if event.cause is not None else None
         if leg is not None:
             self._came(event, "publish", leg[0])
 
-    def _handle(self, event: TraceEvent) -> None:
+    def _handle(self, event: LogEntry) -> None:
         if event.tx == _RELAY:
             if event.name in ("start", "poll", "wake"):
                 self._polled[event.node] = event.time
@@ -178,29 +178,29 @@ class _Walker:
 
     # --- legs inside a node -----------------------------------------------------------------------------------------------------
 
-    def _came(self, event: TraceEvent, block: str, begun: float) -> None:
+    def _came(self, event: LogEntry, block: str, begun: float) -> None:
         self._leg[event.node, event.tx] = (block, begun, event.time)
         if self._working[event.node] >= self._workers.get(event.node, math.inf):
             self._queued.add((event.node, event.tx))
 
-    def _free(self, event: TraceEvent) -> None:
+    def _free(self, event: LogEntry) -> None:
         self._working[event.node] -= 1
 
-    def _serve(self, event: TraceEvent) -> None:
+    def _serve(self, event: LogEntry) -> None:
         self._working[event.node] += 1
         self._served[event.node, event.tx] = event.time + Seconds.read(event).seconds
 
-    def _worked(self, event: TraceEvent) -> None:
+    def _worked(self, event: LogEntry) -> None:
         begun = self._served.pop((event.node, event.tx), None)
         if begun is not None:
             self._add(event.node, "local", begun, event.time)
 
-    def _commit(self, event: TraceEvent) -> None:
+    def _commit(self, event: LogEntry) -> None:
         begun = self._trigger.get((event.node, event.tx))
         if begun is not None:
             self._add(event.node, "second-phase", begun, event.time)
 
-    def _append(self, event: TraceEvent) -> None:
+    def _append(self, event: LogEntry) -> None:
         begun = self._trigger.get((event.node, event.tx))
         if begun is not None and Durability.read(event).forced and event.node == self._hub:
             self._add(event.node, "forced", begun, event.time)

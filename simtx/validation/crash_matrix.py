@@ -27,13 +27,13 @@ from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
 from simtx.reference.execute import played
-from simtx.reference.node.killpoints import KillPoint
+from simtx.reference.node.crash_points import CrashPoint
 from simtx.reference.processes.backends import check_broker, check_store
 from simtx.reference.processes.launcher import Launcher, Options
 from simtx.reference.processes.preflight import check
 from simtx.reference.processes.schedule import Schedule
 from simtx.reference.run_folder import scratch
-from simtx.validation.places import Place, Recipe, described, found, identity, kill_points
+from simtx.validation.places import Place, Recipe, crash_points, described, found, identity
 from simtx.validation.transfers import SERVICES, VARIANTS, laboratory, plan
 from simtx.validation.violations import findings, losses
 
@@ -319,9 +319,9 @@ class _Search:
     def play(self, path: Path, transactions: Sequence[Try], what: str) -> Run:
         """The run of these transactions, with their kills, in this folder."""
         count = len(transactions)
-        kills: dict[str, list[KillPoint]] = {}
+        kills: dict[str, list[CrashPoint]] = {}
         for tx, one in enumerate(transactions):
-            for process, point in kill_points(tx, one.recipe):
+            for process, point in crash_points(tx, one.recipe):
                 kills.setdefault(process, []).append(point)
         plans = [plan(tx, one.variant) for tx, one in enumerate(transactions)]
         demands = [list(one.tempo) for one in transactions]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 from simtx.event_log.entries import Handled, Recovered
 from simtx.protocols.codec import decode
 from simtx.protocols.names import DAEMON
-from simtx.reference.node.killpoints import KillPoint, program, subjects
+from simtx.reference.node.crash_points import CrashPoint, program, subjects
 
 if TYPE_CHECKING:
-    from simtx.event_log.trace import TraceEvent
+    from simtx.event_log.log import LogEntry
 
 RECOVER: Final = "recover"
 RELAY: Final = ".relay"
@@ -30,7 +30,7 @@ class Place:
         role: Role of the machine.
         state: Its state before the event; empty for a recovery.
         event: Kind of the event, without what follows a colon; ``recover``: of a recovery.
-        program: All effects of the handler (`simtx.reference.node.killpoints.program`).
+        program: All effects of the handler (`simtx.reference.node.crash_points.program`).
         index: Number of the effect, from 0; as many as there are: behind the last one.
         variant: Which transaction it is met in.
     """
@@ -73,12 +73,12 @@ def described(recipe: Recipe) -> str:
     return "; then ".join(map(str, recipe)) if recipe else "no kill"
 
 
-def kill_points(tx: int, recipe: Recipe) -> Iterable[tuple[str, KillPoint]]:
-    """The kill points of a transaction by process; each waits for the one before."""
+def crash_points(tx: int, recipe: Recipe) -> Iterable[tuple[str, CrashPoint]]:
+    """The crash points of a transaction by process; each waits for the one before."""
     for number, place in enumerate(recipe):
         yield (
             place.process,
-            KillPoint(
+            CrashPoint(
                 identity(tx, number),
                 tx=tx if _has_subject(place) else None,
                 event=place.event,
@@ -92,7 +92,7 @@ def kill_points(tx: int, recipe: Recipe) -> Iterable[tuple[str, KillPoint]]:
 
 
 def identity(tx: int, number: int) -> str:
-    """Id of a transaction's kill point, by its position in the recipe."""
+    """Id of a transaction's crash point, by its position in the recipe."""
     return f"{tx}-{number}"
 
 
@@ -101,7 +101,7 @@ def _has_subject(place: Place) -> bool:
     return not place.process.endswith(RELAY) or place.event == "published" or "Publish:" in place.program
 
 
-def found(trace: Iterable[TraceEvent], recipes: Mapping[int, Recipe], variants: Mapping[int, str]) -> dict[Place, int]:
+def found(trace: Iterable[LogEntry], recipes: Mapping[int, Recipe], variants: Mapping[int, str]) -> dict[Place, int]:
     """All places that a run's log shows, each with the transaction in which it was met: of several, one with the fewest kills.
 
     Handlers of a relay that belong to no transaction (its start, a poll) are places of the transaction under way, if that had a kill.

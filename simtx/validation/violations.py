@@ -33,7 +33,7 @@ from simtx.reference.stores import open_store
 from simtx.reference.stores.registry import PRODUCTS
 
 if TYPE_CHECKING:
-    from simtx.event_log.trace import TraceEvent
+    from simtx.event_log.log import LogEntry
     from simtx.metrics.run import Run
     from simtx.protocols import Strategy
 
@@ -130,7 +130,7 @@ def _blocked(run: Run) -> Iterator[Finding]:
             yield Finding("blocked", int(tx), f"{outcome} at the end of the run, while every process is up")
 
 
-def down(trace: Iterable[TraceEvent]) -> set[str]:
+def down(trace: Iterable[LogEntry]) -> set[str]:
     """Processes that are down where the log ends."""
     gone: set[str] = set()
     for event in trace:

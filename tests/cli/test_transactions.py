@@ -16,7 +16,7 @@ import pytest
 
 import simtx
 from simtx.cli import main
-from simtx.reference.node.killpoints import KillPoint
+from simtx.reference.node.crash_points import CrashPoint
 from simtx.reference.run_folder.audit import AuditLog, read_head
 from simtx.reference.run_folder.folder import RunFolder
 
@@ -47,7 +47,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two transfers; the coordinator of the second died with its decision on disk, and nobody has heard of it."""
     folder = tmp_path_factory.mktemp("played") / "run"
     changes = {"workload.rate": 4, "run.transactions": 2, "run.warmup": "0s", "run.drain": "1s"}
-    kills = {"coordinator": [KillPoint("away", tx=1, effect="Decided:committed", downtime=1000.0)]}
+    kills = {"coordinator": [CrashPoint("away", tx=1, effect="Decided:committed", downtime=1000.0)]}
     scenario = simtx.load("transfer").replace(**changes)
     run = simtx.execute(scenario, "2pc", folder=folder, kills=kills, service_times=False)
     assert list(run.transactions["outcome"]) == ["committed", "in-flight"]

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import simtx
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from tests.docs.pages import ROOT
 from tests.simulator.test_faults import FAULTS, world
 from tests.simulator.worlds import STRATEGIES
@@ -41,6 +41,6 @@ def test_every_kind_of_entry_is_on_the_page(strategy):
 
 def test_every_kind_and_field_of_the_code_is_on_the_page():
     """Those that the docstring of an entry lists."""
-    listed = set(re.findall(r"``(\w+)``", TraceEvent.__doc__.split("kind:")[1].split("node:")[0]))
+    listed = set(re.findall(r"``(\w+)``", LogEntry.__doc__.split("kind:")[1].split("node:")[0]))
     assert {"send", "handle", "recover", "unfinished"} <= listed <= KINDS
-    assert set(TraceEvent._fields) <= KINDS
+    assert set(LogEntry._fields) <= KINDS

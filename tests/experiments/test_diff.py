@@ -9,7 +9,7 @@ import pytest
 
 import simtx
 from simtx.cli import main
-from simtx.event_log.trace import Trace, TraceEvent
+from simtx.event_log.log import EventLog, LogEntry
 
 CRASH = [{"kind": "crash", "node": "receiver", "at": "500ms", "duration": "300ms"}]
 
@@ -31,18 +31,18 @@ def struck(scenario: simtx.Scenario) -> simtx.Run:
     return simtx.simulate(scenario.replace(faults=CRASH), "2pc", trace=True)
 
 
-def renumbered(trace: Trace) -> Trace:
+def renumbered(trace: EventLog) -> EventLog:
     """The same log of a machine with another clock, on which entries of other kinds stand between, so that every id is another one."""
     number = {event.id: 2 * event.id + 1 for event in trace}
-    events: list[TraceEvent] = []
+    events: list[LogEntry] = []
     for event in trace:
         cause = None if event.cause is None else number[event.cause]
         time = 3 * event.time + 7
         events += [
-            TraceEvent(2 * event.id, time, "level", "", -1, None, "", "", "", "{}"),
+            LogEntry(2 * event.id, time, "level", "", -1, None, "", "", "", "{}"),
             event._replace(id=2 * event.id + 1, time=time, cause=cause),
         ]
-    return Trace(events)
+    return EventLog(events)
 
 
 def test_a_run_is_the_same_as_itself_whatever_clock_and_ids_say(run: simtx.Run) -> None:
@@ -58,7 +58,7 @@ def test_an_altered_entry_is_found_with_its_causes(run: simtx.Run) -> None:
     events = list(run.trace)
     vote = next(event for event in events if event.kind == "send" and event.name == "yes" and event.tx == 42)
     events[vote.id] = vote._replace(name="no")
-    found = simtx.diff(run, Trace(events))
+    found = simtx.diff(run, EventLog(events))
     assert found.first is not None
     assert (found.first.tx, found.first.a, found.first.b) == (42, vote, events[vote.id])
     assert [event.kind for event in found.first.chain_b] == ["request", "send", "receive", "send"]
@@ -72,7 +72,7 @@ def test_what_happens_once_more_is_a_difference(run: simtx.Run) -> None:
     events = list(run.trace)
     one = next(event for event in events if event.kind == "append" and event.name == "commit" and event.tx == 7)
     events.append(one._replace(id=len(events), time=events[-1].time))
-    found = simtx.diff(Trace(events), run.trace)
+    found = simtx.diff(EventLog(events), run.trace)
     assert found.first is not None
     assert (found.first.tx, found.first.a, found.first.b) == (7, events[-1], None)
 
@@ -82,8 +82,8 @@ def test_order_counts_only_if_asked_for(run: simtx.Run) -> None:
     events = list(run.trace)
     first, second = (e for e in events if e.kind == "receive" and e.name == "yes" and e.tx == 3)
     events[first.id], events[second.id] = second._replace(id=first.id), first._replace(id=second.id)
-    assert simtx.diff(run, Trace(events)).same
-    found = simtx.diff(run, Trace(events), order=True)
+    assert simtx.diff(run, EventLog(events)).same
+    found = simtx.diff(run, EventLog(events), order=True)
     assert found.first is not None
     assert (found.first.tx, found.first.a) == (3, first)
 
@@ -127,7 +127,7 @@ def test_what_a_relay_publishes_leads_back_to_the_client(scenario: simtx.Scenari
     ours = simtx.simulate(scenario, "outbox", trace=True).trace
     events = [event for event in ours if not (event.kind == "apply" and event.node == "receiver" and event.tx == 11)]
     gone = next(event for event in ours if event.kind == "apply" and event.node == "receiver" and event.tx == 11)
-    found = simtx.diff(ours, Trace(event for event in events))
+    found = simtx.diff(ours, EventLog(event for event in events))
     assert found.first is not None
     assert found.first.a == gone
     kinds = [event.kind for event in found.first.chain_a]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simtx.event_log.trace import Trace, TraceEvent
+from simtx.event_log.log import EventLog, LogEntry
 
 
 class Log:
@@ -21,13 +21,13 @@ class Log:
         self.values = dict(initial or {})
         self.counts: dict[str, int] = {}
         self.versions = versions
-        self.events: list[TraceEvent] = []
+        self.events: list[LogEntry] = []
 
     def event(self, kind: str, tx: int, *, name: str = "", node: str = "s", detail: Any = "", cause: Any = None) -> int:
         """Any entry."""
         number = len(self.events)
         text = detail if isinstance(detail, str) else json.dumps(detail)
-        self.events.append(TraceEvent(number, float(number), kind, node, tx, cause, "", "", name, text))
+        self.events.append(LogEntry(number, float(number), kind, node, tx, cause, "", "", name, text))
         return number
 
     def arrive(self, *txs: int) -> None:
@@ -89,5 +89,5 @@ class Log:
         cause = self.event("receive", tx)
         self.event("query", tx, name=name, detail={"steps": list(steps), "values": {}, "reads": found}, cause=cause)
 
-    def trace(self) -> Trace:
-        return Trace(self.events)
+    def trace(self) -> EventLog:
+        return EventLog(self.events)

@@ -8,7 +8,7 @@ import pytest
 
 import simtx
 from simtx.errors import ScenarioError
-from simtx.event_log.trace import Trace, TraceEvent
+from simtx.event_log.log import EventLog, LogEntry
 from simtx.histories import HistoryReport, from_trace
 from tests.histories.logs import Log
 
@@ -445,22 +445,22 @@ def test_an_attempt_without_effect_that_was_repeated_does_not_count(name: str) -
      '{"steps": [0], "values": {}, "reads": [["x", null]]}', '{"steps": "a", "values": {}}'],
 )  # fmt: skip
 def test_a_malformed_detail_is_one_line_that_names_the_entry(detail: str) -> None:
-    event = TraceEvent(4, 0.5, "apply", "bank", 3, None, "", "", "action", detail)
+    event = LogEntry(4, 0.5, "apply", "bank", 3, None, "", "", "action", detail)
     with pytest.raises(
         ScenarioError, match=r"event log, entry 4 \('apply' of transaction 3 on bank\): expected"
     ) as caught:
-        from_trace(Trace([event]))
+        from_trace(EventLog([event]))
     assert "\n" not in str(caught.value)
 
 
 def test_what_counts_as_a_transaction_is_one_of_two() -> None:
     wrong: Any = "both"
     with pytest.raises(ScenarioError, match="transactions: expected 'business' or 'local', got 'both'"):
-        from_trace(Trace([]), wrong)
+        from_trace(EventLog([]), wrong)
     with pytest.raises(ScenarioError, match="applies to runs and their event logs only"):
         simtx.check_history([], transactions="local")
 
 
 def test_an_empty_log_has_an_empty_history() -> None:
-    assert from_trace(Trace([])) == []
-    assert simtx.check_history(Trace([])).valid is None
+    assert from_trace(EventLog([])) == []
+    assert simtx.check_history(EventLog([])).valid is None

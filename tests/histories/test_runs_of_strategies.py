@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import simtx
-from simtx.event_log.trace import Trace
+from simtx.event_log.log import EventLog
 from simtx.histories import RunHistory, from_trace
 from simtx.metrics.run import Run
 from simtx.scenario import Scenario
@@ -340,9 +340,9 @@ def test_without_the_numbers_of_versions_nothing_else_comes_out_than_less(strate
         plain.append(event._replace(detail=detail))
     for transactions in ("business", "local"):
         with_numbers = simtx.check_history(run, transactions=transactions)
-        with_values = simtx.check_history(Trace(plain), transactions=transactions)
+        with_values = simtx.check_history(EventLog(plain), transactions=transactions)
         assert with_values.valid in (with_numbers.valid, None)
-        assert (from_trace(Trace(plain), transactions).ambiguous > 0) is (not strategy.startswith("2pc"))
+        assert (from_trace(EventLog(plain), transactions).ambiguous > 0) is (not strategy.startswith("2pc"))
 
 
 def test_a_run_its_log_and_its_file_are_the_same_history(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import simtx
 from simtx.conformance.check import Conformance, check_log
 from simtx.conformance.programs import EFFECTS
 from simtx.errors import ScenarioError
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.metrics.run import Run
 from simtx.protocols import DualWrite, Outbox, Policies, Saga, Strategy, TwoPhaseCommit
 from tests.amounts import many
@@ -31,7 +31,7 @@ VARIANTS: tuple[Strategy, ...] = (
     Outbox(wake=True, closing=True),
     DualWrite(order="broker-first", acknowledge="before"),
 )
-Log = list[TraceEvent]
+Log = list[LogEntry]
 
 
 def assert_conforms(run: Run) -> Conformance:
@@ -136,46 +136,44 @@ def logged(strategy: Strategy) -> Run:
     return run
 
 
-def first(
-    log: Iterable[TraceEvent], test: Callable[[TraceEvent], bool] = lambda entry: True, **fields: Any
-) -> TraceEvent:
+def first(log: Iterable[LogEntry], test: Callable[[LogEntry], bool] = lambda entry: True, **fields: Any) -> LogEntry:
     """The first entry with these fields that passes the test."""
     return next(e for e in log if all(getattr(e, name) == value for name, value in fields.items()) and test(e))
 
 
-def detail(entry: TraceEvent) -> dict[str, Any]:
+def detail(entry: LogEntry) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(entry.detail)
     return found
 
 
-def changed(log: Log, entry: TraceEvent, change: Callable[[dict[str, Any]], object]) -> Log:
+def changed(log: Log, entry: LogEntry, change: Callable[[dict[str, Any]], object]) -> Log:
     """The log, with another detail of one entry."""
     content = detail(entry)
     change(content)
     return [e._replace(detail=json.dumps(content)) if e is entry else e for e in log]
 
 
-def without(log: Log, *entries: TraceEvent) -> Log:
+def without(log: Log, *entries: LogEntry) -> Log:
     return [e for e in log if all(e is not one for one in entries)]
 
 
-def swapped(log: Log, one: TraceEvent, other: TraceEvent) -> Log:
+def swapped(log: Log, one: LogEntry, other: LogEntry) -> Log:
     """Two entries at each other's places."""
     places = {one.id: other._replace(time=one.time), other.id: one._replace(time=other.time)}
     return [places.get(e.id, e) for e in log]
 
 
-def behind(log: Log, entry: TraceEvent, **fields: Any) -> Log:
+def behind(log: Log, entry: LogEntry, **fields: Any) -> Log:
     """The log with another entry behind this one, like it but for these fields."""
     place = log.index(entry) + 1
     return [*log[:place], entry._replace(id=10**6, **fields), *log[place:]]
 
 
-def effects_of(entry: TraceEvent) -> list[str]:
+def effects_of(entry: LogEntry) -> list[str]:
     return [effect["$"] for effect in detail(entry)["effects"]]
 
 
-def recovery(log: Log, node: str = "coordinator") -> TraceEvent:
+def recovery(log: Log, node: str = "coordinator") -> LogEntry:
     """Of a machine that was not forgotten before: its records are no garbage."""
     forgotten = {(e.node, e.tx): e.id for e in reversed(log) if e.kind == "forget"}
     return first(log, lambda e: forgotten.get((node, e.tx), e.id) >= e.id, kind="recover", node=node)
@@ -400,7 +398,7 @@ TWO_PHASE: dict[Callable[[Log], Log], str] = {
 }
 
 
-def done(log: Log, name: str, test: Callable[[Any], bool] = lambda event: True) -> TraceEvent:
+def done(log: Log, name: str, test: Callable[[Any], bool] = lambda event: True) -> LogEntry:
     """The first entry of a machine that is told a result with this tag."""
     return first(
         log, lambda e: detail(e)["event"]["$"] == "Done" and test(detail(e)["event"]), kind="handle", name=name

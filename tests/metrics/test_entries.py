@@ -28,7 +28,7 @@ from simtx.event_log.entries import (
     Text,
     Worked,
 )
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from tests.simulator.test_faults import FAULTS, world
 
 SAMPLES: list[Any] = [
@@ -59,8 +59,8 @@ SAMPLES: list[Any] = [
 ]
 
 
-def entry(kind: str, detail: str) -> TraceEvent:
-    return TraceEvent(0, 0.0, kind, "s0", 1, None, "", "", "", detail)
+def entry(kind: str, detail: str) -> LogEntry:
+    return LogEntry(0, 0.0, kind, "s0", 1, None, "", "", "", detail)
 
 
 def test_every_kind_of_entry_has_a_detail_and_every_detail_a_kind() -> None:

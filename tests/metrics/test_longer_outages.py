@@ -49,8 +49,8 @@ def test_the_property_finds_quantiles_that_skip_what_has_not_ended(monkeypatch: 
 
 
 def test_the_property_finds_what_is_in_doubt_for_ever_and_counts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from simtx.metrics.ledger import Ledger
+    from simtx.metrics.ledger import TransactionLedger
 
-    monkeypatch.setattr(Ledger, "still_in_doubt", lambda *_: None)
+    monkeypatch.setattr(TransactionLedger, "still_in_doubt", lambda *_: None)
     found = [line for number in IN_DOUBT for line in outages.violations(number, ("2pc",))]
     assert any("longest_in_doubt_ms was" in line for line in found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import simtx
-from simtx.metrics.ledger import Ledger
+from simtx.metrics.ledger import TransactionLedger
 from simtx.protocols.contract import Operation, Plan, Step
 from simtx.simulator.world import World
 
@@ -24,13 +24,13 @@ def test_plans_are_let_go_of_as_soon_as_their_transactions_are_through(name: str
     assert plans <= young + 1
 
 
-def _kept(ledger: Ledger) -> tuple[int, int, int]:
+def _kept(ledger: TransactionLedger) -> tuple[int, int, int]:
     return len(ledger.active), len(ledger.young), len({id(record.plan) for record in ledger.active.values()})
 
 
 def test_what_comes_late_counts_without_the_plan() -> None:
     """An action that is done again after the plan has gone is still one too many, on the step that changes data."""
-    ledger = Ledger(0, grace=60.0)
+    ledger = TransactionLedger(0, grace=60.0)
     steps = (Step(0, "read", "a", (Operation("k", "read"),)), Step(1, "write", "b", (Operation("k", "add", 2.0),)))
     record = ledger.begin(Plan(0, steps), 0.0, (0.1, 0.2), True, 1)
     ledger.decided(record, True, 1.0)

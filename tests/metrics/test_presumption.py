@@ -7,7 +7,7 @@ import pytest
 
 import simtx
 from simtx.errors import ScenarioError
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.metrics.replay import summary_from_trace
 from simtx.protocols import TwoPhaseCommit
 from simtx.protocols.names import PRESUMPTION
@@ -117,9 +117,7 @@ def test_what_has_a_record_is_not_presumed(run):
     """The machine recovers, and decides by itself."""
     at = next(i for i, event in enumerate(run.trace) if event.kind == "restart")
     recovered = [event.tx for event in run.trace if event.kind == "recover" and event.node == "coordinator"]
-    said = (
-        TraceEvent(-1, BACK, "decided", "coordinator", tx, None, PRESUMPTION, "", "aborted", "") for tx in recovered
-    )
+    said = (LogEntry(-1, BACK, "decided", "coordinator", tx, None, PRESUMPTION, "", "aborted", "") for tx in recovered)
     problems = simtx.check_log([*run.trace[: at + 1], *said, *run.trace[at + 1 :]], run.strategy).problems
     assert any("has a record of it" in one for one in problems)
 

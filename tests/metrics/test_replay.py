@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import simtx
-from simtx.event_log.trace import TraceEvent
+from simtx.event_log.log import LogEntry
 from simtx.metrics import timeline
 from simtx.metrics.replay import data_from_trace, summary_from_trace
 from simtx.metrics.run import Run
@@ -172,11 +172,10 @@ def test_every_entry_counts(kind: str) -> None:
 
 
 def test_a_log_that_went_through_a_table_gives_the_same() -> None:
-    """`Trace.frame` loses nothing: a log can be stored as a table, and measured later."""
+    """`EventLog.frame` loses nothing: a log can be stored as a table, and measured later."""
     run = simtx.simulate(chain(3, transactions=20, rate=50.0), "outbox", trace=True)
     frame = run.trace.frame()
     events = [
-        TraceEvent(*(None if pd.isna(cell) else cell for cell in row))
-        for row in frame.itertuples(index=False, name=None)
+        LogEntry(*(None if pd.isna(cell) else cell for cell in row)) for row in frame.itertuples(index=False, name=None)
     ]
     pd.testing.assert_series_equal(summary_from_trace(events, run.scenario), run.summary, rtol=1e-12)

@@ -11,7 +11,7 @@ import simtx
 from simtx.conformance.check import check_log
 from simtx.metrics.run import Run
 from simtx.protocols import Policies, Saga, TwoPhaseCommit
-from simtx.reference.node.killpoints import KillPoint
+from simtx.reference.node.crash_points import CrashPoint
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.scenario import Scenario, from_dict
 from tests.cursor import CursorOutbox
@@ -189,7 +189,7 @@ def test_no_reader_of_ours_loses_an_event_for_real(reader: str) -> None:
 
 def test_a_coordinator_killed_after_its_decision_goes_on_with_it(tmp_path: Path) -> None:
     """SIGKILL between the forced commit record and COMMIT: the participants in doubt learn the outcome after the restart."""
-    point = KillPoint("commit", tx=5, effect="Append:commit", before=False, downtime=0.3)
+    point = CrashPoint("commit", tx=5, effect="Append:commit", before=False, downtime=0.3)
     run = simtx.execute(lab(), "2pc", kills={"coordinator": [point]}, folder=tmp_path / "run")
     assert outcomes(run)[5] == "committed"
     assert_sound(run)
@@ -203,7 +203,7 @@ def test_a_coordinator_killed_after_its_decision_goes_on_with_it(tmp_path: Path)
 
 def test_a_coordinator_killed_before_its_decision_has_aborted_when_it_is_back() -> None:
     """By presumption: it has no record, and tells the participants in doubt to roll back. Its client hears nothing."""
-    point = KillPoint("commit", tx=5, effect="Append:commit", before=True, downtime=0.3)
+    point = CrashPoint("commit", tx=5, effect="Append:commit", before=True, downtime=0.3)
     run = simtx.execute(lab(), "2pc", kills={"coordinator": [point]})
     said = [event for event in run.trace if event.actor == "presumption"]
     back = next(event.time for event in run.trace if event.kind == "restart")

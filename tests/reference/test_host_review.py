@@ -20,7 +20,7 @@ import pytest
 
 import simtx
 from simtx.errors import ProtocolViolation, RunFailed, ScenarioError
-from simtx.event_log.trace import Trace, TraceEvent
+from simtx.event_log.log import EventLog, LogEntry
 from simtx.metrics.replay import data_from_trace
 from simtx.protocols import (
     Append,
@@ -40,7 +40,7 @@ from simtx.protocols.saga import Orchestrator
 from simtx.protocols.saga_participant import Participant
 from simtx.reference.brokers.base import BrokerClient
 from simtx.reference.brokers.nats_server import NatsServer
-from simtx.reference.node.killpoints import KillSwitch
+from simtx.reference.node.crash_points import KillSwitch
 from simtx.reference.node.node import Node
 from simtx.reference.node.workers import Workers
 from simtx.reference.processes.backends import Backends
@@ -68,12 +68,12 @@ HOT = {
 }
 
 
-def entry(number: int, time: float, kind: str, node: str = "", *, name: str = "", detail: str = "") -> TraceEvent:
-    return TraceEvent(number, time, kind, node, -1, None, "", "", name, detail)
+def entry(number: int, time: float, kind: str, node: str = "", *, name: str = "", detail: str = "") -> LogEntry:
+    return LogEntry(number, time, kind, node, -1, None, "", "", name, detail)
 
 
 def test_a_relay_that_is_killed_does_not_free_the_workers_of_the_service_beside() -> None:
-    trace = Trace(
+    trace = EventLog(
         [
             entry(0, 0.0, "open"),
             entry(1, 0.25, "serve", "s0"),

@@ -21,8 +21,8 @@ from simtx.protocols.contract import Effect
 from simtx.protocols.saga import HUB, Orchestrator
 from simtx.protocols.saga_participant import Participant
 from simtx.reference import operate
+from simtx.reference.node.crash_points import CrashPoint
 from simtx.reference.node.inspection import waiting
-from simtx.reference.node.killpoints import KillPoint
 from simtx.reference.operate import Act, OpenTransaction
 from simtx.reference.operating.request import OperateError
 from simtx.reference.run_folder.audit import AuditError, Entry, read
@@ -99,7 +99,7 @@ def stuck_saga(folder: Path, transactions: int = 1, **options: Any) -> None:
 
 def in_doubt(folder: Path, **options: Any) -> None:
     """Play a two-phase commit whose coordinator dies when its decision is on disk and nobody has heard of it, and stays away."""
-    kills = {COORDINATOR: [KillPoint("away", effect="Decided:committed", downtime=1000.0)]}
+    kills = {COORDINATOR: [CrashPoint("away", effect="Decided:committed", downtime=1000.0)]}
     run = simtx.execute(lab(**options), "2pc", folder=folder, kills=kills)
     assert run.summary.in_flight_count == 1
 
@@ -412,7 +412,7 @@ def test_a_branch_is_ended_heuristically_while_its_coordinator_is_away(
     tmp_path: Path, live: Callable[..., threading.Thread]
 ) -> None:
     folder = tmp_path / "run"
-    kills = {COORDINATOR: [KillPoint("away", effect="Decided:committed", downtime=12.0)]}
+    kills = {COORDINATOR: [CrashPoint("away", effect="Decided:committed", downtime=12.0)]}
     thread = live(lab(drain=60.0), "2pc", folder=folder, kills=kills)
     wanted = ["in doubt", "in doubt", "unreachable"]
     rows = eventually(folder, lambda rows: [row.problem for row in rows] == wanted)

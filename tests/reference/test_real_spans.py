@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import simtx
-from simtx.event_log.trace import Trace
+from simtx.event_log.log import EventLog
 from simtx.report.chrome import to_chrome
 from simtx.report.otlp import to_otlp
 from simtx.report.spans import spans_of
@@ -58,7 +58,7 @@ def test_every_view_of_a_run_on_postgresql_and_nats_works(tmp_path: Path) -> Non
     assert run.timeline["busy_s0"].notna().all()
     assert run.trace.diagram(0).texts
     run.trace.save(tmp_path / "run.jsonl")
-    again = Trace.load(tmp_path / "run.jsonl")
+    again = EventLog.load(tmp_path / "run.jsonl")
     assert list(again) == list(run.trace)
     spans = spans_of(again)
     assert {span.tx for span in of(spans, "transaction")} == set(range(6))

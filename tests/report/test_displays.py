@@ -8,7 +8,7 @@ import matplotlib as mpl
 import pytest
 
 import simtx
-from simtx.event_log.trace import Trace
+from simtx.event_log.log import EventLog
 
 mpl.use("agg")
 CHANGES = {"run.transactions": 120, "run.warmup": "0s", "workload.rate": "60/s", "run.drain": "5s"}
@@ -74,8 +74,8 @@ def test_a_trace_shows_transactions_and_how_to_draw_one(broken: simtx.Run) -> No
     log = broken.trace.of(5)
     assert row["messages"] == sum(event.kind in ("send", "publish") for event in log)
     assert row["decision_ms"] == pytest.approx(broken.transactions.set_index("tx").loc[5, "decision_ms"])
-    assert "no transaction" in Trace([])._repr_html_()
-    assert Trace([]).overview().empty
+    assert "no transaction" in EventLog([])._repr_html_()
+    assert EventLog([]).overview().empty
 
 
 def test_the_slowest_can_be_drawn_by_that_name(quiet: simtx.Run) -> None:
@@ -85,7 +85,7 @@ def test_the_slowest_can_be_drawn_by_that_name(quiet: simtx.Run) -> None:
     with pytest.raises(simtx.ScenarioError, match="the number of a transaction, or 'slowest', not 'fastest'"):
         quiet.trace.diagram("fastest")  # type: ignore[arg-type]
     with pytest.raises(simtx.ScenarioError, match="knows no transaction"):
-        Trace([]).diagram("slowest")
+        EventLog([]).diagram("slowest")
     mpl.pyplot.close("all")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import simtx
-from simtx.event_log.trace import Trace
+from simtx.event_log.log import EventLog
 from simtx.protocols import Answer, Append, Decided, Effect, Forget, Message, Prepare, SetTimer, Transact
 from simtx.protocols.codec import encode
 from simtx.report import diagram, sequence
@@ -42,7 +42,7 @@ def _rebuilt_from(*records: tuple[Any, ...]) -> str:
     return json.dumps({"role": "coordinator", "records": [encode(record) for record in records], "effects": []})
 
 
-def _lost(trace: Trace, tx: int = 7) -> list[tuple[str, str, str]]:
+def _lost(trace: EventLog, tx: int = 7) -> list[tuple[str, str, str]]:
     return [(event.node, event.name, event.peer) for event in completed(tuple(trace.of(tx))) if event.kind == "lost"]
 
 
@@ -54,7 +54,7 @@ COMMIT = ("commit", "a", "b")
 DECIDING = (Append(COMMIT), Decided("committed"), Answer("committed"), _send("commit", "a"), SetTimer("ack", 1.0))
 
 
-def killed_coordinator(*done: tuple[str, str, dict[str, Any]], records: tuple[tuple[Any, ...], ...] = ()) -> Trace:
+def killed_coordinator(*done: tuple[str, str, dict[str, Any]], records: tuple[tuple[Any, ...], ...] = ()) -> EventLog:
     """A coordinator that is killed after it has done so much of `DECIDING`, and rebuilt from these records."""
     log = traces.Log()
     log.add(0, "request", "hub", "begin", peer="client", actor="client")
@@ -199,7 +199,7 @@ def test_it_finds_what_the_simulator_writes_down(place: tuple[str, str, str, str
     trace = simtx.simulate(quiet, strategy, trace="full").trace
     simulated = [(event.node, event.name, event.peer) for event in trace.of(1) if event.kind == "lost"]
     assert simulated
-    mute = Trace(
+    mute = EventLog(
         event._replace(detail=event.node) if event.kind in ("crash", "restart") else event
         for event in trace
         if event.kind != "lost"

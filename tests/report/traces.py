@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simtx.event_log.trace import Trace, TraceEvent
+from simtx.event_log.log import EventLog, LogEntry
 
 
 class Log:
@@ -13,20 +13,20 @@ class Log:
     def __init__(self, tx: int = 7, start: float = 1200.0) -> None:
         self.tx = tx
         self.start = start
-        self.events: list[TraceEvent] = []
+        self.events: list[LogEntry] = []
 
     def add(self, ms: float, kind: str, node: str, name: str = "", **more: Any) -> int:
         tx = -1 if kind in ("crash", "restart") else self.tx
         entry = {"cause": None, "actor": "", "peer": "", "detail": "", **more}
         number = len(self.events)
-        self.events.append(TraceEvent(number, (self.start + ms) / 1000, kind, node, tx, name=name, **entry))
+        self.events.append(LogEntry(number, (self.start + ms) / 1000, kind, node, tx, name=name, **entry))
         return number
 
-    def trace(self) -> Trace:
-        return Trace(self.events)
+    def trace(self) -> EventLog:
+        return EventLog(self.events)
 
 
-def coordinator_crash() -> Trace:
+def coordinator_crash() -> EventLog:
     """2PC over three services: the coordinator dies after it sent one of three commits; the others wait in doubt."""
     log = Log()
     services = ("payments", "orders", "inventory")
@@ -70,7 +70,7 @@ def coordinator_crash() -> Trace:
     return log.trace()
 
 
-def outbox_refused() -> Trace:
+def outbox_refused() -> EventLog:
     """A choreography over a broker: the second service refuses, the event comes twice, the first one undoes its work."""
     log = Log(tx=3)
     log.add(0, "request", "orders", "begin", peer="client", actor="client")

@@ -13,7 +13,7 @@ import pytest
 
 import simtx
 from simtx.errors import ScenarioError, SimtxError
-from simtx.event_log.trace import Trace
+from simtx.event_log.log import EventLog
 from simtx.files import DEEPEST
 from simtx.reference.run_folder.audit import AuditLog, entries, verify
 from simtx.reference.run_folder.folder import RunFolder
@@ -158,7 +158,7 @@ def readers(folder: Path) -> dict[str, tuple[Path, Callable[[], object]]]:
     return {
         "scenario": (scenario, lambda: simtx.load(scenario)),
         "calibration": (calibration, lambda: Calibration.parse(calibration.read_text("utf-8", "replace"), "c")),
-        "event log": (folder / "events.jsonl", lambda: Trace.load(folder / "events.jsonl")),
+        "event log": (folder / "events.jsonl", lambda: EventLog.load(folder / "events.jsonl")),
         "history": (folder / "events.jsonl", lambda: simtx.check_history(folder / "events.jsonl")),
         "saved run": (folder / "saved" / "run.json", lambda: simtx.read(folder / "saved")),
         "saved table": (folder / "saved" / "summary.parquet", lambda: simtx.read(folder / "saved")),

@@ -15,7 +15,7 @@ import pytest
 
 import simtx
 from simtx.errors import ScenarioError
-from simtx.event_log.trace import Trace, TraceEvent
+from simtx.event_log.log import EventLog, LogEntry
 from simtx.protocols import TwoPhaseCommit
 from simtx.scenario import CommonMode
 from simtx.scenario.calibration import Block, Calibration
@@ -61,13 +61,13 @@ def test_what_is_independent_or_rare_has_no_correlation() -> None:
 
 def entry(
     number: int, at: float, kind: str, node: str, tx: int, cause: int | None = None, detail: str = ""
-) -> TraceEvent:
-    return TraceEvent(number, at, kind, node, tx, cause, "", "", "", detail)
+) -> LogEntry:
+    return LogEntry(number, at, kind, node, tx, cause, "", "", "", detail)
 
 
 def test_a_leg_that_had_to_wait_for_a_worker_is_left_out() -> None:
     """Two messages to a service with one worker: the second is begun when the first is done, which is no property of the link."""
-    log = Trace(
+    log = EventLog(
         [
             entry(0, 1.0, "send", "hub", 1),
             entry(1, 1.0, "send", "hub", 2),

@@ -10,10 +10,10 @@ import pytest
 
 from simtx.errors import ScenarioError
 from simtx.protocols import Append, Message, Publish, Transact
-from simtx.reference.node.killpoints import KillPoint, program
+from simtx.reference.node.crash_points import CrashPoint, program
 from simtx.validation import crash_matrix as module
 from simtx.validation.crash_matrix import CrashMatrix, crash_matrix
-from simtx.validation.places import Place, described, kill_points
+from simtx.validation.places import Place, crash_points, described
 from tests.checker.mutants import ALL
 
 PROMISING = [
@@ -141,8 +141,8 @@ def test_a_program_is_written_without_what_differs_between_transactions() -> Non
 def test_the_second_kill_of_a_transaction_waits_for_the_first() -> None:
     first = Place("payer", "participant", "idle", "prepare", "Prepare:prepared", 1, "that succeeds")
     second = Place("payer", "participant", "", "recover", "Message:inquiry>hub SetTimer:inquiry", 0, "that succeeds")
-    points = dict(kill_points(7, (first, second)))
-    assert points["payer"] == KillPoint(
+    points = dict(crash_points(7, (first, second)))
+    assert points["payer"] == CrashPoint(
         "7-1", tx=7, event="recover", role="participant", index=0, program=second.program, after="7-0"
     )
     assert described((first, second)) == (
@@ -155,4 +155,4 @@ def test_a_handler_of_a_relay_without_publications_belongs_to_any_transaction() 
     poll = Place("payer.relay", "relay", "running", "poll", "SetTimer:poll ReadOutbox:rows", 1)
     rows = Place("payer.relay", "relay", "running", "rows", "Publish:step-done>payee", 1)
     confirmed = Place("payer.relay", "relay", "running", "published", "MarkOutbox:", 0)
-    assert [point.tx for place in (poll, rows, confirmed) for _, point in kill_points(3, (place,))] == [None, 3, 3]
+    assert [point.tx for place in (poll, rows, confirmed) for _, point in crash_points(3, (place,))] == [None, 3, 3]

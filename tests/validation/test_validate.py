@@ -11,7 +11,7 @@ import pytest
 
 import simtx
 from simtx.errors import ScenarioError
-from simtx.event_log.trace import Trace
+from simtx.event_log.log import EventLog
 from simtx.validation.validate import FAILURE, INSIDE, METRICS, SATURATION, validate
 
 
@@ -84,7 +84,7 @@ def raw_runs_are_kept(small: simtx.Validation) -> None:
     assert kept["predicted"].tolist() == pytest.approx(small.frame["predicted"].tolist())
     assert small.provenance is not None
     assert set(kept["repeat_with"]) == {small.provenance.command}
-    trace = Trace.load(folder / "0.3-0" / "events.jsonl")
+    trace = EventLog.load(folder / "0.3-0" / "events.jsonl")
     summary = json.loads((folder / "0.3-0" / "summary.json").read_text())
     assert sum(event.kind == "reply" for event in trace) >= summary["transactions"]
 

@@ -12,7 +12,7 @@ import pytest
 
 import simtx
 from simtx.errors import ScenarioError
-from simtx.event_log.trace import Trace, TraceEvent
+from simtx.event_log.log import EventLog, LogEntry
 from simtx.scenario.calibration import Block, Calibration, ProcessorTimes
 from simtx.validation import validate_random as studied
 from simtx.validation.calibrate import processor_times
@@ -144,10 +144,10 @@ def test_more_runs_are_made_while_they_decide_nothing(monkeypatch: pytest.Monkey
 
 
 def test_processor_times_are_found_from_what_processes_have_used() -> None:
-    entries: list[TraceEvent] = []
+    entries: list[LogEntry] = []
 
     def add(kind: str, node: str, detail: str = "", count: int = 1) -> None:
-        entries.extend(TraceEvent(len(entries) + k, 1.0, kind, node, k, None, "", "", "", detail) for k in range(count))
+        entries.extend(LogEntry(len(entries) + k, 1.0, kind, node, k, None, "", "", "", detail) for k in range(count))
 
     for node, events, work in (("hub", 400, 0), ("s0", 100, 50), ("s1", 130, 50)):
         add("receive", node, count=events // 2)
@@ -155,12 +155,12 @@ def test_processor_times_are_found_from_what_processes_have_used() -> None:
         add("transact", node, "action done", count=work)
         add("used", node, repr(2e-4 * events + 1.5e-3 * work))
     add("used", "client", "1.0")
-    times = processor_times([SimpleNamespace(trace=Trace(entries))])  # type: ignore[list-item]
+    times = processor_times([SimpleNamespace(trace=EventLog(entries))])  # type: ignore[list-item]
     assert times is not None
     assert times.event == pytest.approx(2e-4)
     assert times.effect == pytest.approx(2e-4)
     assert times.transaction == pytest.approx(1.5e-3)
-    assert processor_times([SimpleNamespace(trace=Trace(entries[:3]))]) is None  # type: ignore[list-item]
+    assert processor_times([SimpleNamespace(trace=EventLog(entries[:3]))]) is None  # type: ignore[list-item]
 
 
 def test_a_calibration_keeps_its_processor_times_and_takes_them_out_of_its_legs() -> None:

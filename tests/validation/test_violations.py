@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import simtx
-from simtx.event_log.trace import Trace, TraceEvent
+from simtx.event_log.log import EventLog, LogEntry
 from simtx.metrics.run import Run
 from simtx.protocols import Branch, Message, Prepare, Transact
 from simtx.reference.run_folder.collect import histories
@@ -28,9 +28,9 @@ def clean(strategy: str = "saga") -> Run:
     return simtx.simulate(busy(rate=20.0, seconds=3.0), strategy, trace="full")
 
 
-def changed(run: Run, *, trace: Iterable[TraceEvent] | None = None, warnings: Iterable[str] = (), **data: Any) -> Run:
+def changed(run: Run, *, trace: Iterable[LogEntry] | None = None, warnings: Iterable[str] = (), **data: Any) -> Run:
     """The same run with other raw numbers, another log, more warnings."""
-    log = run.trace if trace is None else Trace(trace)
+    log = run.trace if trace is None else EventLog(trace)
     return Run(run.scenario, run.strategy, run.seed, 0, replace(run.data, **data), log, [*run.warnings, *warnings])
 
 
@@ -46,7 +46,7 @@ def with_cell(run: Run, tx: int, **cells: object) -> Run:
 def with_entry(run: Run, kind: str, **fields: Any) -> Run:
     """The same run with a further entry at the end of its log."""
     last = run.trace[len(run.trace) - 1]
-    entry = TraceEvent(last.id + 1, last.time, kind, "payer", -1, None, "", "", "", "")._replace(**fields)
+    entry = LogEntry(last.id + 1, last.time, kind, "payer", -1, None, "", "", "", "")._replace(**fields)
     return changed(run, trace=[*run.trace, entry])
 
 

@@ -15,7 +15,7 @@ from simtx.checker.protocols.reactions import ORPHAN, PUBLICATION, Action
 from simtx.checker.protocols.scope import BUDGETS
 from simtx.checker.protocols.words import counted, describe, describe_event
 from simtx.event_log.entries import BranchEnded, Durability, Stuck, Worked
-from simtx.event_log.trace import Trace, TraceRecorder
+from simtx.event_log.log import EventLog, LogRecorder
 from simtx.protocols import (
     Acknowledge,
     Alert,
@@ -146,10 +146,10 @@ def lines(model: ProtocolModel, path: Sequence[Step[State]]) -> list[str]:
     return told
 
 
-def trace(model: ProtocolModel, path: Sequence[Step[State]]) -> Trace:
+def trace(model: ProtocolModel, path: Sequence[Step[State]]) -> EventLog:
     """A path as an event log; the number of the step stands for the time, one millisecond each."""
     now = [0.0]
-    recorder = TraceRecorder(lambda: now[0])
+    recorder = LogRecorder(lambda: now[0])
     scribe = _Scribe(model, recorder)
     for number, ((_, before), (action, after)) in enumerate(pairwise(path), start=2):
         now[0] = number / 1000
@@ -171,7 +171,7 @@ class _Scribe:
         last: The last entry of each.
     """
 
-    def __init__(self, model: ProtocolModel, recorder: TraceRecorder) -> None:
+    def __init__(self, model: ProtocolModel, recorder: LogRecorder) -> None:
         self.model = model
         self.recorder = recorder
         self.sent: dict[Message, list[int]] = {}

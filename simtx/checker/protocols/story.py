@@ -20,7 +20,7 @@ from simtx.checker.protocols.properties import PROPERTIES
 from simtx.checker.protocols.protocol import ProtocolModel
 from simtx.checker.protocols.scope import BUDGETS, Scope
 from simtx.errors import ScenarioError
-from simtx.event_log.trace import Trace
+from simtx.event_log.log import EventLog
 from simtx.protocols import Strategy
 from simtx.views import view
 
@@ -63,7 +63,7 @@ class Story:
     strategy: Strategy
     scope: Scope
     steps: tuple[str, ...]
-    trace: Trace = field(repr=False, compare=False)
+    trace: EventLog = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, name: str, model: ProtocolModel, path: Sequence[Step[State]], strategy: Strategy) -> Story:
@@ -99,7 +99,7 @@ class Story:
         """Draw it as a message diagram, its steps numbered; options are those of `simtx.report.diagram.draw`."""
         return self._drawn(self.trace, tx, **options)
 
-    def _drawn(self, trace: Trace, tx: int, **options: Any) -> Any:
+    def _drawn(self, trace: EventLog, tx: int, **options: Any) -> Any:
         about = f", transaction {tx}" if self.scope.messages > 1 else ""
         title = f"{self.strategy.name}{about}: '{self.name}' is violated"
         return trace.diagram(tx, **{"steps": True, "title": title, **options})

@@ -127,7 +127,7 @@ class Entry(NamedTuple):
         return self.digest is not None
 
 
-class Ledger:
+class RunLedger:
     """An open ledger. One for each thread.
 
     Args:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Final
 
-from simtx.experiments.sweep.ledger import Entry, Ledger, Wanted
+from simtx.experiments.sweep.ledger import Entry, RunLedger, Wanted
 
 _ALIKE: Final = 1.5  # runs whose expected numbers of transactions differ by less than this factor are of the same size
 
@@ -124,7 +124,7 @@ class Sorted:
 
 
 def sort(
-    wanted: Sequence[Wanted], ledger: Ledger, *, cells: int, accept_stale: bool, retry_failed: bool, processes: int
+    wanted: Sequence[Wanted], ledger: RunLedger, *, cells: int, accept_stale: bool, retry_failed: bool, processes: int
 ) -> Sorted:
     """Look at the ledger, and change nothing in it.
 
@@ -181,7 +181,7 @@ def _settled(entry: Entry | None, retry_failed: bool) -> bool:
     return entry.has_figures or (entry.state in ("failed", "quarantined") and not retry_failed)
 
 
-def _changed(now: str, before: str, ledger: Ledger, known: dict[str, Mapping[str, str]]) -> list[str]:
+def _changed(now: str, before: str, ledger: RunLedger, known: dict[str, Mapping[str, str]]) -> list[str]:
     for code in (now, before):
         if code not in known:
             known[code] = ledger.modules(code)

@@ -22,7 +22,7 @@ from simtx.experiments.executors import Backend
 from simtx.experiments.interrupts import Interrupts
 from simtx.experiments.pool import Call, Pool, opened
 from simtx.experiments.sweep.leases import HEARTBEAT, active, host
-from simtx.experiments.sweep.ledger import Ledger, Wanted
+from simtx.experiments.sweep.ledger import RunLedger, Wanted
 from simtx.experiments.sweep.store import Store
 from simtx.experiments.sweep.study import Row, Study
 from simtx.experiments.work import Outcome, Parcel, failed, play
@@ -237,10 +237,10 @@ def beating(folder: Path, owner: str) -> Iterator[None]:
     over = threading.Event()
 
     def beat() -> None:
-        ledger: Ledger | None = None
+        ledger: RunLedger | None = None
         while not over.wait(HEARTBEAT):
             with contextlib.suppress(ScenarioError):  # the main thread meets the same, and says it
-                ledger = ledger or Ledger(folder, make=False)
+                ledger = ledger or RunLedger(folder, make=False)
                 ledger.beat(owner)
         if ledger is not None:
             ledger.close()

@@ -24,7 +24,7 @@ import pandas as pd
 
 from simtx.errors import ScenarioError
 from simtx.experiments.sweep.leases import active, owner
-from simtx.experiments.sweep.ledger import Entry, Ledger
+from simtx.experiments.sweep.ledger import Entry, RunLedger
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,7 +50,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.owner = owner()
-        self.ledger = Ledger(folder)
+        self.ledger = RunLedger(folder)
 
     def close(self) -> None:
         """Close the ledger."""

@@ -28,7 +28,7 @@ from simtx.scenario.fingerprints import code_fingerprint, scenario_fingerprint
 from simtx.scenario.provenance import command
 
 if TYPE_CHECKING:
-    from simtx.experiments.sweep.ledger import Ledger
+    from simtx.experiments.sweep.ledger import RunLedger
     from simtx.protocols import Strategy
     from simtx.scenario import Scenario
 
@@ -160,7 +160,7 @@ class Study:
             )
         )
 
-    def known(self, numbers: Sequence[int], ledger: Ledger) -> dict[int, tuple[str, float, list[str]]]:
+    def known(self, numbers: Sequence[int], ledger: RunLedger) -> dict[int, tuple[str, float, list[str]]]:
         """Of each of these cells the fingerprint of its scenario, the expected number of transactions, and warnings.
 
         What the ledger remembers of a cell is not worked out again, unless files take part, whose contents may have changed.
@@ -190,7 +190,7 @@ class Study:
 
     # --- runs ---------------------------------------------------------------------------------------------------------------------------
 
-    def wanted(self, rows: Sequence[Row], ledger: Ledger) -> list[Wanted]:
+    def wanted(self, rows: Sequence[Row], ledger: RunLedger) -> list[Wanted]:
         """The run of each row; rows that stand for the same run have the same."""
         known = self.known([row.cell for row in rows], ledger)
         groups: dict[tuple[int, str], list[int]] = {}

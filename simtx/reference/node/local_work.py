@@ -18,8 +18,8 @@ from simtx.reference.node.workers import Workers, perform
 
 if TYPE_CHECKING:
     from simtx.event_log.journal import Journal
-    from simtx.reference.node.actor import Actor
-    from simtx.reference.node.killpoints import KillSwitch
+    from simtx.reference.node.crash_points import KillSwitch
+    from simtx.reference.node.running_machine import RunningMachine
     from simtx.reference.run_folder.event_log import LogFile
     from simtx.reference.stores.base import Result, Store
 
@@ -42,16 +42,16 @@ class Host(Protocol):
     heuristics: dict[int, str]
     stopped: bool
 
-    def resume(self, actor: Actor) -> None:
+    def resume(self, actor: RunningMachine) -> None:
         """Play the effects that are left."""
 
-    def free(self, actor: Actor) -> None:
+    def free(self, actor: RunningMachine) -> None:
         """Forget a machine."""
 
     def end(self, error: BaseException) -> None:
         """The node cannot go on."""
 
-    def record(self, actor: Actor, act: str, **details: Any) -> None:
+    def record(self, actor: RunningMachine, act: str, **details: Any) -> None:
         """Write down in the audit log what a machine does."""
 
 
@@ -124,7 +124,7 @@ class LocalWork:
         elif not self._node.stopped:
             then(result)
 
-    def append(self, actor: Actor, effect: Append) -> bool:
+    def append(self, actor: RunningMachine, effect: Append) -> bool:
         """Write a record; False if the effects behind it have to wait for it."""
         store, tx = self._store, actor.tx
         if not effect.forced and store.buffers:
@@ -139,7 +139,7 @@ class LocalWork:
         self._aside(lambda: store.append(tx, effect.record, forced=effect.forced), then)
         return False
 
-    def submit(self, actor: Actor, effect: Transact | Execute | Prepare) -> None:
+    def submit(self, actor: RunningMachine, effect: Transact | Execute | Prepare) -> None:
         """Have a worker run a local transaction; the machine hears of it by the confirmation."""
         if self._workers is None:
             self._node.end(
@@ -178,7 +178,7 @@ class LocalWork:
 
     def _worked(
         self,
-        actor: Actor,
+        actor: RunningMachine,
         effect: Transact | Execute | Prepare,
         result: Result,
         error: BaseException | None,
@@ -220,11 +220,11 @@ class LocalWork:
             self._wake()
         self._told(actor, Done(effect.tag, result.status, result.value))
 
-    def _told(self, actor: Actor, done: Done) -> None:
+    def _told(self, actor: RunningMachine, done: Done) -> None:
         actor.done = done
         self._node.resume(actor)
 
-    def _applied(self, actor: Actor, result: Result, steps: Sequence[int], *, compensation: bool) -> None:
+    def _applied(self, actor: RunningMachine, result: Result, steps: Sequence[int], *, compensation: bool) -> None:
         """What a local transaction has changed and read goes to the event log and the audit log."""
         if not result.changes and not result.reads:
             return
@@ -247,7 +247,7 @@ class LocalWork:
                 reason="the transaction is being undone" if compensation else "",
             )
 
-    def second_phase(self, actor: Actor, effect: Commit | Rollback) -> None:
+    def second_phase(self, actor: RunningMachine, effect: Commit | Rollback) -> None:
         """Commit or roll back a prepared branch; the machine goes on afterwards."""
         store, tx = self._store, actor.tx
         kind = type(effect).__name__.lower()
@@ -279,20 +279,20 @@ class LocalWork:
 
         self._aside(job, then)
 
-    def _compare(self, actor: Actor, kind: str, heuristic: str) -> None:
+    def _compare(self, actor: RunningMachine, kind: str, heuristic: str) -> None:
         """The decision has come for a branch that an operator had ended before."""
         if kind == heuristic:
             self._node.record(actor, kind, name=CONFIRMED, reason="the operator had decided likewise")
             return
         self._damaged(actor, f"the operator had decided {heuristic}", kind)
 
-    def _damaged(self, actor: Actor, what: str, kind: str) -> None:
+    def _damaged(self, actor: RunningMachine, what: str, kind: str) -> None:
         """A prepared branch was ended against the coordinator's decision: an alert, and a line of the audit log."""
         reason = f"heuristic damage: {what}, the coordinator says {kind}"
         self._log.log("alert", self._node.name, actor.tx, actor.cause, actor=actor.machine.role, name=reason)
         self._node.record(actor, "alert", name=DAMAGE, reason=reason)
 
-    def forget(self, actor: Actor) -> bool:
+    def forget(self, actor: RunningMachine) -> bool:
         """Free the machine; its successor must not write records before those of this one are gone."""
         if self._store.buffers:
             self._store.forget(actor.tx)
@@ -306,7 +306,7 @@ class LocalWork:
         self._aside(lambda: self._store.forget(actor.tx), then)
         return False
 
-    def read_outbox(self, actor: Actor, effect: ReadOutbox) -> None:
+    def read_outbox(self, actor: RunningMachine, effect: ReadOutbox) -> None:
         """Read the outbox; the machine hears of it by the confirmation."""
 
         def then(rows: tuple[OutboxRow, ...]) -> None:

@@ -51,14 +51,14 @@ from simtx.protocols.names import DAEMON
 from simtx.protocols.naming import UnknownEffect, unknown_effect
 from simtx.protocols.policies import Policies
 from simtx.reference.brokers.base import BrokerFailed
-from simtx.reference.node.actor import Actor, Intervention
 from simtx.reference.node.local_work import LocalWork
+from simtx.reference.node.running_machine import Intervention, RunningMachine
 from simtx.reference.node.timers import Timers
 from simtx.reference.run_folder.audit import AuditError
 
 if TYPE_CHECKING:
     from simtx.reference.brokers.base import BrokerClient
-    from simtx.reference.node.killpoints import KillSwitch
+    from simtx.reference.node.crash_points import KillSwitch
     from simtx.reference.run_folder.audit import AuditLog
     from simtx.reference.run_folder.event_log import LogFile
     from simtx.reference.stores.base import Store
@@ -78,7 +78,7 @@ _PLAYED_IN_BEGIN: Final = (
 )
 RECOVER: Final = "recover"
 LAST_WORDS: Final = 0.02
-"""Grace period in seconds for sends before a kill point ends the process: it may have to connect first."""
+"""Grace period in seconds for sends before a crash point ends the process: it may have to connect first."""
 
 
 class Node:
@@ -140,8 +140,8 @@ class Node:
         self.store = store
         self.broker = broker
         self.kills = kills
-        self.actors: dict[int, Actor] = {}
-        self.daemons: list[Actor] = []
+        self.actors: dict[int, RunningMachine] = {}
+        self.daemons: list[RunningMachine] = []
         self.breakers: dict[str, CircuitBreaker] = {}
         self.stuck: dict[int, str] = {}
         self.heuristics: dict[int, str] = {}
@@ -211,13 +211,13 @@ class Node:
         for daemon in self.daemons:
             self._notify(daemon, Timer("wake"), None)
 
-    def _actor(self, tx: int) -> Actor:
+    def _actor(self, tx: int) -> RunningMachine:
         actor = self.actors.get(tx)
         if actor is None:
-            actor = self.actors[tx] = Actor(self.strategy.machine(self.name, tx), tx)
+            actor = self.actors[tx] = RunningMachine(self.strategy.machine(self.name, tx), tx)
         return actor
 
-    def _notify(self, actor: Actor, event: Event, origin: int | None) -> None:
+    def _notify(self, actor: RunningMachine, event: Event, origin: int | None) -> None:
         if self.stopped:
             return
         if actor.busy:
@@ -230,7 +230,7 @@ class Node:
 
     # --- the interpreter --------------------------------------------------------------------------------------------------------
 
-    def _play(self, actor: Actor, event: Event, origin: int | None) -> None:
+    def _play(self, actor: RunningMachine, event: Event, origin: int | None) -> None:
         if self.stopped:
             return
         actor.busy = True
@@ -239,7 +239,7 @@ class Node:
         else:
             self._next(actor)
 
-    def _handle(self, actor: Actor, event: Event, origin: int | None) -> bool:
+    def _handle(self, actor: RunningMachine, event: Event, origin: int | None) -> bool:
         """Let the machine react; False if it refused the event as one that no correct peer causes."""
         problem = _unfit(actor.machine, event)
         if problem:
@@ -286,7 +286,7 @@ class Node:
             if known is not None:
                 known[1](outcome)
 
-    def resume(self, actor: Actor) -> None:
+    def resume(self, actor: RunningMachine) -> None:
         """Play the rest of its effects; return when it has to wait, or when nothing is left and the machine is idle."""
         if self.stopped:
             return
@@ -301,7 +301,7 @@ class Node:
             return
         self._next(actor)
 
-    def free(self, actor: Actor) -> None:
+    def free(self, actor: RunningMachine) -> None:
         """A machine has been forgotten."""
         self.journal.effect(actor, Forget())
         given_up = self.stuck.pop(actor.tx, None)
@@ -312,7 +312,7 @@ class Node:
         if self.actors.get(actor.tx) is actor:
             del self.actors[actor.tx]
 
-    def _killed(self, actor: Actor, effects: Sequence[Effect], position: int) -> bool:
+    def _killed(self, actor: RunningMachine, effects: Sequence[Effect], position: int) -> bool:
         """Whether this process ends here; what the effects before this one have sent leaves it, since a crash at this place may be that late."""
         point = self.kills.check(actor.tx, actor.machine.role, actor.state, actor.event, effects, position)
         if point is None:
@@ -323,7 +323,7 @@ class Node:
         self._loop.call_later(LAST_WORDS, self.kills.strike, point)
         return True
 
-    def _next(self, actor: Actor) -> None:
+    def _next(self, actor: RunningMachine) -> None:
         """Its effects are done: on with the result of its store operation, then with its mail."""
         if actor.done is not None:
             event, actor.done = actor.done, None
@@ -340,14 +340,14 @@ class Node:
                 actor.alive = False
                 self.actors.pop(actor.tx, None)  # a blank machine holds no state: the next event makes another one
 
-    def _pass_on(self, actor: Actor) -> None:
+    def _pass_on(self, actor: RunningMachine) -> None:
         """What came for a machine that has just been forgotten goes to a blank one, but not its own timers that have rung and confirmations."""
         while actor.mail:
             event, origin = actor.mail.popleft()
             if not isinstance(event, Timer | Done):
                 self._notify(self._actor(actor.tx), event, origin)
 
-    def _begin(self, actor: Actor, effect: Effect) -> bool:
+    def _begin(self, actor: RunningMachine, effect: Effect) -> bool:
         """Do an effect; False if the ones behind it have to wait for it."""
         match effect:
             case Message():
@@ -376,7 +376,7 @@ class Node:
                     self.end(error)
         return True
 
-    def _transmit(self, actor: Actor, message: Message) -> None:
+    def _transmit(self, actor: RunningMachine, message: Message) -> None:
         if self.policies.breaker is not None and not self._breaker(message.to).allow(self._loop.time()):
             self.journal.held_back(actor, message)
             return
@@ -385,7 +385,7 @@ class Node:
         if origin is not None:
             self._send(message, origin)
 
-    def _rest(self, actor: Actor, effect: Effect) -> None:
+    def _rest(self, actor: RunningMachine, effect: Effect) -> None:
         self.journal.effect(actor, effect)
         if isinstance(effect, Answer):
             self._answer(actor.tx, effect.outcome, effect.reason, actor.cause or 0)
@@ -428,7 +428,7 @@ class Node:
 
     # --- the audit log ----------------------------------------------------------------------------------------------------------
 
-    def record(self, actor: Actor, act: str, **details: Any) -> None:
+    def record(self, actor: RunningMachine, act: str, **details: Any) -> None:
         """Write down in the audit log what a machine does."""
         self.tell(act, actor.tx, actor.machine.role, **details)
 
@@ -442,19 +442,19 @@ class Node:
 
     # --- timers -----------------------------------------------------------------------------------------------------------------
 
-    def _set_timer(self, actor: Actor, effect: SetTimer) -> None:
+    def _set_timer(self, actor: RunningMachine, effect: SetTimer) -> None:
         delay = (effect.delay + self._random.random() * effect.jitter) * self.timer_factor
         number = actor.timers[effect.kind] = next(self._rings)
         self._timers.call_later(delay, self._ring, actor, effect.kind, number)
 
-    def _ring(self, actor: Actor, kind: str, number: int) -> None:
+    def _ring(self, actor: RunningMachine, kind: str, number: int) -> None:
         if actor.alive and actor.timers.get(kind) == number:  # otherwise it was cancelled, or set anew
             del actor.timers[kind]
             self._notify(actor, Timer(kind), actor.cause)
 
     # --- the broker -------------------------------------------------------------------------------------------------------------
 
-    async def _publish(self, actor: Actor, effect: Publish, origin: int | None) -> None:
+    async def _publish(self, actor: RunningMachine, effect: Publish, origin: int | None) -> None:
         try:
             await asyncio.wait_for(
                 self._broker().publish(self._wrap(effect.message), origin), self.policies.publish_timeout
@@ -493,7 +493,7 @@ class Node:
     def start_daemons(self) -> None:
         """Start the long-running machines."""
         for machine in self.strategy.daemons(self.name):
-            daemon = Actor(machine, DAEMON)
+            daemon = RunningMachine(machine, DAEMON)
             self.daemons.append(daemon)
             self._play(daemon, Timer("start"), None)
 

@@ -161,7 +161,9 @@ def read_notes(folder: RunFolder, nodes: Iterable[str]) -> Notes:
     return notes
 
 
-def survey(folder: RunFolder, nodes: list[str], hub: str | None, evidence: Evidence) -> list[OpenTransaction]:
+def open_transactions(
+    folder: RunFolder, nodes: list[str], hub: str | None, evidence: Evidence
+) -> list[OpenTransaction]:
     """Everything that is not finished, the gravest first.
 
     Args:

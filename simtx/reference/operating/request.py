@@ -18,7 +18,7 @@ class OperateError(ScenarioError):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class InterventionRequest:
     """What the operator wants.
 
     Attributes:
@@ -63,41 +63,41 @@ class Choice:
         return self.rows[0].transaction
 
 
-def check(wish: Wish, nodes: list[str]) -> None:
+def check(request: InterventionRequest, nodes: list[str]) -> None:
     """Refuse what can never be right.
 
     Raises:
         OperateError: It cannot be done; the text says why.
     """
-    if wish.kind not in KINDS:
-        raise OperateError(f"an operator can retry, skip or resolve, not '{wish.kind}'")
-    if wish.node is not None and wish.node not in nodes:
-        raise OperateError(f"there is no node '{wish.node}'; the nodes are {', '.join(nodes)}")
-    if wish.outcome is not None and wish.outcome not in OUTCOMES:
-        raise OperateError(f"an outcome is 'commit' or 'abort', not '{wish.outcome}'")
-    if (wish.outcome is not None or wish.heuristic) and wish.kind != "resolve":
+    if request.kind not in KINDS:
+        raise OperateError(f"an operator can retry, skip or resolve, not '{request.kind}'")
+    if request.node is not None and request.node not in nodes:
+        raise OperateError(f"there is no node '{request.node}'; the nodes are {', '.join(nodes)}")
+    if request.outcome is not None and request.outcome not in OUTCOMES:
+        raise OperateError(f"an outcome is 'commit' or 'abort', not '{request.outcome}'")
+    if (request.outcome is not None or request.heuristic) and request.kind != "resolve":
         raise OperateError("an outcome goes with 'resolve' only")
-    if wish.heuristic and wish.outcome is None:
+    if request.heuristic and request.outcome is None:
         raise OperateError("a heuristic decision needs its outcome: commit or abort")
 
 
-def choose(rows: list[OpenTransaction], wish: Wish, strategy: Strategy) -> Choice:
+def choose(rows: list[OpenTransaction], request: InterventionRequest, strategy: Strategy) -> Choice:
     """What can be done about it.
 
     Raises:
         OperateError: Nothing like that; the text says what can.
     """
-    named = isinstance(wish.target, str)
-    what = f"branch '{wish.target}'" if named else f"transaction {wish.target}"
-    mine = [row for row in rows if (row.branch if named else row.transaction) == wish.target]
-    mine = [row for row in mine if wish.node in (None, row.node) and (named or row.transaction >= 0)]
+    named = isinstance(request.target, str)
+    what = f"branch '{request.target}'" if named else f"transaction {request.target}"
+    mine = [row for row in rows if (row.branch if named else row.transaction) == request.target]
+    mine = [row for row in mine if request.node in (None, row.node) and (named or row.transaction >= 0)]
     if not mine:
-        where = f" at '{wish.node}'" if wish.node else ""
+        where = f" at '{request.node}'" if request.node else ""
         silent = ", ".join(f"'{row.node}'" for row in rows if row.problem == "unreachable")
         but = f" (but {silent} cannot be asked)" if silent else ""
         raise OperateError(f"{what} is not open{where}{but}; 'simtx transactions list' shows what is")
-    if wish.outcome is not None:
-        return Choice([_decidable(mine, what, wish, strategy)], "branch")
+    if request.outcome is not None:
+        return Choice([_decidable(mine, what, request, strategy)], "branch")
     orphan = next((row for row in mine if row.problem == "orphan" and row.transaction < 0), None) or next(
         (row for row in mine if row.reason.startswith("prepared by another")), None
     )
@@ -105,9 +105,9 @@ def choose(rows: list[OpenTransaction], wish: Wish, strategy: Strategy) -> Choic
         raise OperateError(
             f"{what} was {orphan.reason}; if nobody will end it, 'resolve' with an outcome and --heuristic does"
         )
-    if wish.kind == "resolve" and (noted := [row for row in mine if row.problem in NOTED]):
+    if request.kind == "resolve" and (noted := [row for row in mine if row.problem in NOTED]):
         return Choice(noted, "close")
-    if wish.kind == "retry" or all(row.problem == "orphan" for row in mine):
+    if request.kind == "retry" or all(row.problem == "orphan" for row in mine):
         return Choice(_one_a_node(mine), "ask")
     able = _one_a_node([row for row in mine if _can_be_asked(row, strategy)])
     if not able:
@@ -116,7 +116,9 @@ def choose(rows: list[OpenTransaction], wish: Wish, strategy: Strategy) -> Choic
             f"a {row.role} in state '{row.state}' does what is decided elsewhere" if row.role else "no machine is left"
         )
         decide = "; 'resolve' with an outcome and --heuristic decides without it" if row.branch else ""
-        raise OperateError(f"{what} cannot be {_DONE[wish.kind]} at '{row.node}': {does}; 'retry' asks again{decide}")
+        raise OperateError(
+            f"{what} cannot be {_DONE[request.kind]} at '{row.node}': {does}; 'retry' asks again{decide}"
+        )
     waiting_ = [row for row in able if row.problem in ("stuck", "parked")] or able
     if len(waiting_) > 1:
         nodes = ", ".join(row.node for row in waiting_)
@@ -127,7 +129,9 @@ def choose(rows: list[OpenTransaction], wish: Wish, strategy: Strategy) -> Choic
 _DONE: Final = {"retry": "retried", "skip": "skipped", "resolve": "resolved"}
 
 
-def _decidable(mine: list[OpenTransaction], what: str, wish: Wish, strategy: Strategy) -> OpenTransaction:
+def _decidable(
+    mine: list[OpenTransaction], what: str, request: InterventionRequest, strategy: Strategy
+) -> OpenTransaction:
     """The branch that a heuristic decision is about.
 
     Raises:
@@ -140,9 +144,9 @@ def _decidable(mine: list[OpenTransaction], what: str, wish: Wish, strategy: Str
         nodes = ", ".join(row.node for row in branches)
         raise OperateError(f"{what} is prepared at several nodes: say which of {nodes} with --node")
     row = branches[0]
-    if not wish.heuristic:
+    if not request.heuristic:
         raise OperateError(
-            f"to {wish.outcome} {what} at '{row.node}' without its coordinator ({row.reason}) is a heuristic decision, which may leave"
+            f"to {request.outcome} {what} at '{row.node}' without its coordinator ({row.reason}) is a heuristic decision, which may leave"
             " the data inconsistent for good; 'retry' asks the coordinator, --heuristic says that it is meant"
         )
     return row

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from simtx.event_log.entries import Number
 from simtx.protocols.names import BROKER
-from simtx.reference.node.killpoints import KillPoint
+from simtx.reference.node.crash_points import CrashPoint
 from simtx.scenario.fault_kinds import LINK_FAULTS, FaultKind
 from simtx.workload import Streams
 from simtx.workload.faults import Nesting, PlannedFault, fault_plan
@@ -32,12 +32,12 @@ def link_faults(scenario: Scenario) -> bool:
     return any(chances) or any(fault.kind in LINK_FAULTS for fault in scenario.faults)
 
 
-def triggered(scenario: Scenario, strategy: Strategy) -> dict[str, list[KillPoint]]:
-    """The scenario's crashes that are aimed at a place in a protocol, as kill points by process.
+def triggered(scenario: Scenario, strategy: Strategy) -> dict[str, list[CrashPoint]]:
+    """The scenario's crashes that are aimed at a place in a protocol, as crash points by process.
 
     The place may be in the service or in the relay beside it, and a crash of the node takes both, as in the simulator.
     """
-    points: dict[str, list[KillPoint]] = {}
+    points: dict[str, list[CrashPoint]] = {}
     for planned in fault_plan(scenario, strategy):
         fault, node = planned.fault, planned.node
         trigger = fault.trigger
@@ -45,7 +45,7 @@ def triggered(scenario: Scenario, strategy: Strategy) -> dict[str, list[KillPoin
             continue
         here, beside = f"scenario-{planned.number}", f"scenario-{planned.number}.relay"
         for process, own, other in ((node, here, beside), (f"{node}.relay", beside, here)):
-            point = KillPoint(
+            point = CrashPoint(
                 own,
                 tx=trigger.transaction,
                 effect=trigger.effect,

@@ -18,7 +18,7 @@ from simtx.protocols.extras import extras, policies_in_force
 from simtx.protocols.names import BROKER, CLIENT
 from simtx.reference.addresses import without_password
 from simtx.reference.brokers import BrokerFailed
-from simtx.reference.node.killpoints import KillPoint
+from simtx.reference.node.crash_points import CrashPoint
 from simtx.reference.processes.calls import Calls
 from simtx.reference.processes.faults import Injectors, link_faults
 from simtx.reference.processes.preflight import LAUNCHER, PROXY
@@ -73,7 +73,7 @@ class Options:
     """
 
     seed: int = 1
-    kills: dict[str, list[KillPoint]] = field(default_factory=dict)
+    kills: dict[str, list[CrashPoint]] = field(default_factory=dict)
     network: str = "loopback"
     host: str | None = None
     port: int = 0

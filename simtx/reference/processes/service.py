@@ -17,8 +17,8 @@ from simtx.protocols.codec import CodecError, decode_as
 from simtx.protocols.extras import extras
 from simtx.reference.brokers import client as broker_client
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed
+from simtx.reference.node.crash_points import CrashPoint, KillSwitch
 from simtx.reference.node.interventions import Interventions, decided
-from simtx.reference.node.killpoints import KillPoint, KillSwitch
 from simtx.reference.node.node import Node
 from simtx.reference.processes.ending import Ending
 from simtx.reference.run_folder import strategies
@@ -106,7 +106,7 @@ class Service:
             wake=self.wake,
             fail=self.ending.fail,
             wrap=self.schema.wrap,
-            kills=KillSwitch([KillPoint(**point) for point in config["kills"]], self.folder.kills),
+            kills=KillSwitch([CrashPoint(**point) for point in config["kills"]], self.folder.kills),
             workers=config["workers"],
             queue_limit=config["queue_limit"],
             demand=_demands(self.folder, self.node_name),
@@ -317,7 +317,7 @@ class Service:
         elif what == "disarm":
             node.kills.points.clear()
         elif what == "arm":
-            node.kills.points.extend([KillPoint.of(point) for point in frame["kills"]])
+            node.kills.points.extend([CrashPoint.of(point) for point in frame["kills"]])
         return {
             "type": "state",
             "id": frame.get("id"),

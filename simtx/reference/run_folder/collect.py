@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.event_log.entries import Applied, Arrived, Durability, Process
-from simtx.event_log.trace import Trace, TraceEvent
+from simtx.event_log.log import EventLog, LogEntry
 from simtx.metrics.replay import data_from_trace
 from simtx.metrics.run import Run
 from simtx.metrics.timeline import not_measured
@@ -63,7 +63,7 @@ def still_open(rows: Iterable[list[Any]], left: Mapping[str, Left], end: float) 
     """
     open_branches = {tx for one in left.values() for tx, _ in one.branches}
     plans = {
-        row[4]: Arrived.read(TraceEvent._make(row)).steps
+        row[4]: Arrived.read(LogEntry._make(row)).steps
         for row in rows
         if row[2] == "arrive" and row[4] in open_branches
     }
@@ -109,7 +109,7 @@ def histories(rows: list[list[Any]], changes: Mapping[str, Iterable[Change]]) ->
     logged: dict[tuple[str, int], list[Any]] = {}
     for row in rows:
         if row[2] == "apply":
-            number = Applied.read(TraceEvent._make(row)).history
+            number = Applied.read(LogEntry._make(row)).history
             if number >= 0:
                 logged[row[3], number] = row
     for service, history in changes.items():
@@ -145,10 +145,10 @@ def presumed(rows: Iterable[list[Any]], strategy: Strategy, *, asked_again: bool
         if kind == "request" and tx >= 0:
             begun[tx] = node, moment
         elif kind == "restart":
-            if not Process.read(TraceEvent._make(row)).beside(node):
+            if not Process.read(LogEntry._make(row)).beside(node):
                 restarts.setdefault(node, []).append(moment)
         elif kind in ("decided", "apply") or (
-            kind == "append" and node == hub and Durability.read(TraceEvent._make(row)).forced
+            kind == "append" and node == hub and Durability.read(LogEntry._make(row)).forced
         ):
             known.add(tx)
         elif kind not in _NO_TRACE:
@@ -161,14 +161,12 @@ def presumed(rows: Iterable[list[Any]], strategy: Strategy, *, asked_again: bool
     return found
 
 
-def merged(rows: list[list[Any]], origin: float) -> Trace:
+def merged(rows: list[list[Any]], origin: float) -> EventLog:
     """The entries in the order of their times, numbered anew, in seconds from the origin."""
     rows.sort(key=lambda row: row[1])  # stable: entries of one process at the same time keep their order
     numbers = {row[0]: position for position, row in enumerate(rows) if row[0] is not None}
-    return Trace(
-        TraceEvent(
-            position, row[1] - origin, row[2], row[3], row[4], numbers.get(row[5]), row[6], row[7], row[8], row[9]
-        )
+    return EventLog(
+        LogEntry(position, row[1] - origin, row[2], row[3], row[4], numbers.get(row[5]), row[6], row[7], row[8], row[9])
         for position, row in enumerate(rows)
     )
 

@@ -1,6 +1,6 @@
 """The event log of a real process: one file an incarnation, one line an entry, with the operating system before anything leaves the process.
 
-A line holds the fields of `simtx.event_log.trace.TraceEvent` as a JSON array, with the time as this machine's `time.monotonic`, the same for
+A line holds the fields of `simtx.event_log.log.LogEntry` as a JSON array, with the time as this machine's `time.monotonic`, the same for
 all its processes. Ids are unique over the files of a run: the number of the incarnation comes first. What a SIGKILL cuts off is at most
 the line that was being written.
 """

@@ -9,7 +9,7 @@ Layout::
     schedule.jsonl, launcher.jsonl
     strategy.pickle              a strategy that is not one of ours
     ports/<process>              where a process listens: its socket, or host and port; its process id
-    kills/<id>                   kill points that have struck
+    kills/<id>                   crash points that have struck
     nodes/<process>/             config.json, log.<incarnation>.jsonl; of a node: store.sqlite, audit.jsonl
 
 The folder belongs to one user, and nobody else may write into it: the processes of the run trust what they find there. Files that others
@@ -325,7 +325,7 @@ class RunFolder:
 
     @property
     def kills(self) -> Path:
-        """Folder of the kill points that have struck."""
+        """Folder of the crash points that have struck."""
         return self.path / "kills"
 
     # --- processes --------------------------------------------------------------------------------------------------------------
@@ -390,10 +390,10 @@ class RunFolder:
         return place if _alive(number) else None
 
     def downtime(self, name: str) -> tuple[float, bool] | None:
-        """For how long a process that was just killed stays away, if one of its kill points did it; each is told once.
+        """For how long a process that was just killed stays away, if one of its crash points did it; each is told once.
 
         Returns:
-            Seconds, and whether the other process of the node dies with it; None if no kill point has struck.
+            Seconds, and whether the other process of the node dies with it; None if no crash point has struck.
         """
         struck = sorted(mark for mark in self.kills.iterdir() if mark.name not in self._counted)
         if not struck:
@@ -407,7 +407,7 @@ class RunFolder:
         return None
 
     def _owners(self) -> dict[str, str]:
-        """Names of processes by the ids of the kill points in their configurations."""
+        """Names of processes by the ids of the crash points in their configurations."""
         owners: dict[str, str] = {}
         for file in self.path.glob("nodes/*/config.json"):
             config = json.loads(file.read_bytes())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from simtx.checker.protocols.verify import Verdict
-    from simtx.event_log.trace import Trace
+    from simtx.event_log.log import EventLog
     from simtx.metrics.run import Run
     from simtx.protocols import Machine, Strategy, Transition
     from simtx.scenario import Scenario
@@ -60,7 +60,7 @@ def machine(
     strategy: Strategy,
     role: str | None = None,
     *,
-    of: Run | Trace | Verdict | Taken | None = None,
+    of: Run | EventLog | Verdict | Taken | None = None,
     ax: Axes | None = None,
     figsize: tuple[float, float] | None = None,
 ) -> Axes:

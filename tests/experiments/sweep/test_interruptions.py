@@ -21,7 +21,7 @@ import pytest
 import simtx
 from simtx import RunFailed, ScenarioError
 from simtx.experiments.sweep import leases
-from simtx.experiments.sweep.ledger import Ledger
+from simtx.experiments.sweep.ledger import RunLedger
 from simtx.experiments.sweep.store import Store
 from simtx.protocols import Saga
 
@@ -91,8 +91,8 @@ def test_a_parent_that_is_killed_while_it_writes_figures_leaves_no_half_file(
 import os, signal
 import pyarrow.parquet
 from pathlib import Path
-from simtx.experiments.sweep.ledger import Ledger
-owner, name = {{"write_table": (pyarrow.parquet, "write_table"), "replace": (Path, "replace"), "end_part": (Ledger, "end_part")}}["{moment}"]
+from simtx.experiments.sweep.ledger import RunLedger
+owner, name = {{"write_table": (pyarrow.parquet, "write_table"), "replace": (Path, "replace"), "end_part": (RunLedger, "end_part")}}["{moment}"]
 def die(*arguments, **_):
     if "{moment}" == "write_table":
         arguments[1].write(b"PAR1 and no more")
@@ -374,19 +374,19 @@ def test_a_full_ledger_ends_it_with_a_line_and_keeps_what_is_finished(
 ) -> None:
     """SQLite itself says that it is full, in the middle of the sweep."""
     once = counted()
-    original = Ledger._prepare
+    original = RunLedger._prepare
 
-    def small(ledger: Ledger, folder: Path) -> None:
+    def small(ledger: RunLedger, folder: Path) -> None:
         original(ledger, folder)
         ledger._db.execute("PRAGMA max_page_count = 22")
 
-    monkeypatch.setattr(Ledger, "_prepare", small)
+    monkeypatch.setattr(RunLedger, "_prepare", small)
     with pytest.raises(
         ScenarioError, match="full; every run that was finished is kept: make room, and do the same again"
     ):
         play(tiny, tmp_path, once, replications=12)
     assert 1 <= len(once.rows) < 48
-    monkeypatch.setattr(Ledger, "_prepare", original)
+    monkeypatch.setattr(RunLedger, "_prepare", original)
     rest = counted()
     play(tiny, tmp_path, rest, replications=12)
     assert len(rest.rows) == 48 - len(once.rows)
@@ -452,7 +452,7 @@ def test_several_processes_work_on_one_folder_and_play_each_run_once(
 def test_the_leases_of_the_dead_are_void(tiny: simtx.Scenario, tmp_path: Path, play: Play) -> None:
     """At once if their owner was a process of this machine; when their time is over if he is on another one; never while he beats."""
     play(tiny, tmp_path)
-    ledger = Ledger(tmp_path)
+    ledger = RunLedger(tmp_path)
     keys = [row[0] for row in ledger.table()[1]]
     with ProcessPoolExecutor(1, mp_context=_SERVER) as pool:
         dead = pool.submit(leases.owner).result()
@@ -481,7 +481,7 @@ def test_what_another_process_is_playing_is_waited_for_and_taken_over_if_that_di
     play(tiny, tmp_path, over={"workload.rate": [200]})
     stuck = "import time, simtx.experiments.sweep.runner as r; r.play = lambda *_: time.sleep(60)\n"
     other = child(tmp_path, before=stuck)
-    while not any(row[6] == "leased" for row in Ledger(tmp_path).table()[1]):
+    while not any(row[6] == "leased" for row in RunLedger(tmp_path).table()[1]):
         time.sleep(0.02)
     once = counted(lambda count: count == 3 and other.kill())
     same(play(tiny, tmp_path, once), whole)

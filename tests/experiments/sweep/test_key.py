@@ -12,18 +12,18 @@ import pytest
 import simtx
 from simtx import ScenarioError
 from simtx.experiments.sweep import key as keys
-from simtx.experiments.sweep.ledger import Ledger, Wanted
+from simtx.experiments.sweep.ledger import RunLedger, Wanted
 from simtx.experiments.sweep.study import Row, Study
 from simtx.protocols import STRATEGIES, BreakerPolicy, Policies, Saga
 from simtx.scenario.fingerprints import CodeFingerprint, code_fingerprint
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path)
+def ledger(tmp_path: Path) -> RunLedger:
+    return RunLedger(tmp_path)
 
 
-def run(ledger: Ledger, scenario: simtx.Scenario, strategy: Any, seed: int = 1, replication: int = 0) -> Wanted:
+def run(ledger: RunLedger, scenario: simtx.Scenario, strategy: Any, seed: int = 1, replication: int = 0) -> Wanted:
     """What a sweep wants for one run."""
     study = Study(scenario, (), {"it": strategy}, seed)
     study.add([{}])
@@ -56,7 +56,7 @@ def others(kind: type[Any]) -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("name", list(STRATEGIES))
-def test_each_option_and_each_policy_is_in_the_key(name: str, tiny: simtx.Scenario, ledger: Ledger) -> None:
+def test_each_option_and_each_policy_is_in_the_key(name: str, tiny: simtx.Scenario, ledger: RunLedger) -> None:
     seen = {run(ledger, tiny, STRATEGIES[name]()).key: "the defaults"}
     options = set()
     for option, other in others(STRATEGIES[name]):
@@ -67,7 +67,7 @@ def test_each_option_and_each_policy_is_in_the_key(name: str, tiny: simtx.Scenar
     assert options | {"presumption"} >= {one.name for one in dataclasses.fields(STRATEGIES[name]) if one.init}
 
 
-def test_scenario_strategy_seed_and_replication_are_in_the_key(tiny: simtx.Scenario, ledger: Ledger) -> None:
+def test_scenario_strategy_seed_and_replication_are_in_the_key(tiny: simtx.Scenario, ledger: RunLedger) -> None:
     """Neighbouring seeds and replications share nothing, and no two of these are taken for one another."""
     given = [
         run(ledger, tiny, one(), seed, n).key for one in STRATEGIES.values() for seed in (0, 1, 11) for n in (0, 1, 11)
@@ -84,7 +84,7 @@ def test_scenario_strategy_seed_and_replication_are_in_the_key(tiny: simtx.Scena
 
 
 def test_a_changed_module_changes_the_key_and_not_the_identity(
-    tiny: simtx.Scenario, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    tiny: simtx.Scenario, ledger: RunLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = run(ledger, tiny, Saga())
     code = code_fingerprint()
@@ -137,7 +137,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str
 
 
 def test_a_users_class_is_in_the_key_with_all_that_it_uses(
-    tiny: simtx.Scenario, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: simtx.Scenario, ledger: RunLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Attributes make another run; code makes the same run of other code, and the class is named."""
     monkeypatch.setattr("sys.dont_write_bytecode", True)
@@ -158,7 +158,7 @@ def test_a_users_class_is_in_the_key_with_all_that_it_uses(
     assert closure.key not in seen
 
 
-def test_what_cannot_be_compared_by_value_is_refused(tiny: simtx.Scenario, ledger: Ledger) -> None:
+def test_what_cannot_be_compared_by_value_is_refused(tiny: simtx.Scenario, ledger: RunLedger) -> None:
     """A generator gives other values to the second run: a store that took it would answer with figures of the first."""
 
     class Draws(Saga):
@@ -173,7 +173,7 @@ def test_what_cannot_be_compared_by_value_is_refused(tiny: simtx.Scenario, ledge
 
 
 def test_what_a_file_holds_is_in_the_key_and_is_read_again(
-    tiny: simtx.Scenario, ledger: Ledger, tmp_path: Path
+    tiny: simtx.Scenario, ledger: RunLedger, tmp_path: Path
 ) -> None:
     """The same path with other arrival times is another run, although the ledger remembers the cell."""
     path = tmp_path / "arrivals.csv"

@@ -26,7 +26,7 @@ class Intervention:
     problem: str = ""
 
 
-class Actor:
+class RunningMachine:
     """One machine in play: its mailbox, its timers, and where its program of effects stands."""
 
     __slots__ = (

@@ -16,7 +16,7 @@ _NO_EFFECTS: list[Effect] = []
 _NOTHING: Iterator[Effect] = iter(_NO_EFFECTS)  # an iterator that is at its end stays there
 
 
-class Actor:
+class RunningMachine:
     """One machine in play: its mailbox, its timers, and where its program of effects stands.
 
     Attributes:
