@@ -197,6 +197,13 @@ def test_a_strategy_of_the_command_line_is_checked_the_same_way() -> None:
         strategy("outbox:wake=maybe")
 
 
+def test_the_old_names_work_for_one_release() -> None:
+    assert (simtx.Trace, simtx.TraceEvent) == (simtx.EventLog, simtx.LogEntry)
+    assert importlib.import_module("simtx.metrics.trace").TraceEvent is simtx.LogEntry
+    crash_point = importlib.import_module("simtx.reference.node.crash_points").CrashPoint
+    assert importlib.import_module("simtx.reference.node.killpoints").KillPoint is crash_point
+
+
 def test_what_simtx_offers_is_what_completion_shows() -> None:
     """`simtx.<TAB>` shows every public name, and no module or helper that lies about."""
     assert dir(simtx) == sorted(simtx.__all__)
