@@ -9,19 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from simtx.event_log.entries import BranchEnded, Durability, EntryError, Stuck, Worked
+from simtx.event_log.entries import AT_ONCE, BranchEnded, Durability, EntryError, Worked, at_once
 from simtx.event_log.log import LogEntry
 from simtx.protocols import (
-    Acknowledge,
-    Alert,
-    Answer,
     Append,
     CancelTimer,
     Commit,
-    Decided,
     Effect,
     Execute,
-    Forget,
     MarkOutbox,
     Message,
     Prepare,
@@ -29,7 +24,6 @@ from simtx.protocols import (
     ReadOutbox,
     Rollback,
     SetTimer,
-    Suspect,
     Transact,
 )
 
@@ -64,8 +58,8 @@ def _rollback(effect: Rollback, entry: LogEntry) -> bool:
     return entry.name == entry.kind and ended.forced == effect.forced and ended.in_doubt is not None
 
 
-def _alert(effect: Alert, entry: LogEntry) -> bool:
-    return effect.reason == entry.name and entry.detail == Stuck(effect.stuck).text()
+def _at_once(effect: Effect, entry: LogEntry) -> bool:
+    return at_once(effect) == (entry.kind, entry.peer, entry.name, entry.detail)
 
 
 _ENTRIES: Final[Mapping[str, tuple[type, Match]]] = {
@@ -81,12 +75,7 @@ _ENTRIES: Final[Mapping[str, tuple[type, Match]]] = {
         Publish,
         lambda effect, entry: effect.message.kind == entry.name and effect.message.tx == entry.tx,
     ),
-    "acknowledge": (Acknowledge, _plain),
-    "answer": (Answer, lambda effect, entry: effect.outcome == entry.name and effect.reason == entry.detail),
-    "decided": (Decided, lambda effect, entry: effect.outcome == entry.name),
-    "suspect": (Suspect, lambda effect, entry: effect.node == entry.peer and not entry.name),
-    "alert": (Alert, _alert),
-    "forget": (Forget, _plain),
+    **{kind.__name__.lower(): (kind, _at_once) for kind in AT_ONCE},
 }
 
 EFFECTS: Final = frozenset(_ENTRIES)

@@ -9,11 +9,36 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, get_args
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias, get_args
 
 from simtx.errors import SimtxError
 from simtx.event_log.log import LogEntry
-from simtx.protocols import Operation, Plan, Status
+from simtx.protocols import (
+    Acknowledge,
+    Alert,
+    Answer,
+    Append,
+    CancelTimer,
+    Commit,
+    Decided,
+    Effect,
+    Execute,
+    Forget,
+    MarkOutbox,
+    Message,
+    Operation,
+    Plan,
+    Prepare,
+    Publish,
+    ReadOutbox,
+    Rollback,
+    SetTimer,
+    Status,
+    Suspect,
+    Transact,
+)
+from simtx.protocols.names import BROKER, CLIENT
+from simtx.protocols.naming import unknown_effect
 
 
 class EntryError(SimtxError, ValueError):
@@ -533,3 +558,45 @@ def _wrong(event: LogEntry, form: str) -> EntryError:
     return EntryError(
         f"the detail of a '{event.kind}' entry of {event.node or 'the run'} has to be {form}, not {event.detail!r:.200}"
     )
+
+
+class AtOnce(NamedTuple):
+    """The entry of an effect that happens at once: all of it but when, where and by whom."""
+
+    kind: EntryKind
+    peer: str = ""
+    name: str = ""
+    detail: str = ""
+
+
+AT_ONCE: Final[tuple[type[Effect], ...]] = (Acknowledge, Alert, Answer, Decided, Forget, Suspect)
+"""Effects with such an entry, whose kind is called as the effect."""
+
+
+def at_once(effect: Effect) -> AtOnce | None:
+    """The entry that an effect leaves which happens at once; None: it leaves none, or is written down when it has ended or left the node.
+
+    Raises:
+        UnknownEffect: It is no effect.
+    """
+    match effect:
+        case Acknowledge():
+            return AtOnce("acknowledge", BROKER)
+        case Alert():
+            return AtOnce("alert", name=effect.reason, detail=Stuck(effect.stuck).text())
+        case Answer():
+            return AtOnce("answer", CLIENT, effect.outcome, effect.reason)
+        case Decided():
+            return AtOnce("decided", name=effect.outcome)
+        case Forget():
+            return AtOnce("forget")
+        case Suspect():
+            return AtOnce("suspect", effect.node)
+        case Message() | Publish():
+            return None
+        case Append() | Transact() | Execute() | Prepare() | Commit() | Rollback():
+            return None
+        case SetTimer() | CancelTimer() | ReadOutbox() | MarkOutbox():
+            return None
+        case _:
+            raise unknown_effect(effect, "a machine asked for")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final, Protocol, assert_never
+from typing import Protocol, assert_never
 
 from simtx.event_log.entries import (
     Applied,
@@ -16,56 +16,30 @@ from simtx.event_log.entries import (
     Recovered,
     Seconds,
     Staleness,
-    Stuck,
     Worked,
+    at_once,
     keys_text,
 )
 from simtx.protocols import (
-    Acknowledge,
-    Alert,
-    Answer,
     Append,
-    CancelTimer,
-    Commit,
-    Decided,
     Delivery,
     Done,
     Effect,
     Event,
     Execute,
-    Forget,
     Machine,
-    MarkOutbox,
     Message,
     Plan,
     Prepare,
     Publish,
-    ReadOutbox,
     Record,
     Request,
-    Rollback,
-    SetTimer,
-    Suspect,
     Timer,
     Transact,
 )
 from simtx.protocols.codec import encode
 from simtx.protocols.names import CLIENT, DAEMON, PRESUMPTION
-from simtx.protocols.naming import swallowed, unknown_effect
-
-_ELSEWHERE: Final = (
-    Append,
-    Transact,
-    Execute,
-    Prepare,
-    Commit,
-    Rollback,
-    SetTimer,
-    CancelTimer,
-    ReadOutbox,
-    MarkOutbox,
-)
-"""Effects that are written down when they have ended, by another method, or that leave no entry."""
+from simtx.protocols.naming import swallowed
 
 
 class Recorder(Protocol):
@@ -167,20 +141,11 @@ class Journal:
             message = effect.message
             number = log("publish", self.node, message.tx, cause, actor=role, peer="broker", name=message.kind)
             self.recorder.sent(message, number)
-        elif isinstance(effect, Answer):
-            log("answer", self.node, tx, cause, actor=role, peer="client", name=effect.outcome, detail=effect.reason)
-        elif isinstance(effect, Decided):
-            log("decided", self.node, tx, cause, actor=role, name=effect.outcome)
-        elif isinstance(effect, Suspect):
-            log("suspect", self.node, tx, cause, actor=role, peer=effect.node)
-        elif isinstance(effect, Alert):
-            log("alert", self.node, tx, cause, actor=role, name=effect.reason, detail=Stuck(effect.stuck).text())
-        elif isinstance(effect, Acknowledge):
-            log("acknowledge", self.node, tx, cause, actor=role, peer="broker")
-        elif isinstance(effect, Forget):
-            log("forget", self.node, tx, cause, actor=role)
-        elif not isinstance(effect, _ELSEWHERE):
-            raise unknown_effect(effect, f"{actor.machine!r} asked for")
+        else:
+            entry = at_once(effect)
+            if entry is not None:
+                kind, peer, name, detail = entry
+                log(kind, self.node, tx, cause, actor=role, peer=peer, name=name, detail=detail)
 
     def appended(self, actor: RunningMachine, effect: Append) -> None:
         """A log record is durable (forced), or written for later (lazy)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import assert_never
 
 from simtx.checker.explorer.model import Step
 from simtx.checker.protocols.layout import REQUESTS, VARIANT_SHIFT, State
@@ -14,30 +13,21 @@ from simtx.checker.protocols.protocol import ProtocolModel
 from simtx.checker.protocols.reactions import ORPHAN, PUBLICATION, Action
 from simtx.checker.protocols.scope import BUDGETS
 from simtx.checker.protocols.words import counted, describe, describe_event
-from simtx.event_log.entries import BranchEnded, Durability, Stuck, Worked
+from simtx.event_log.entries import BranchEnded, Durability, Worked, at_once
 from simtx.event_log.log import EventLog, LogRecorder
 from simtx.protocols import (
-    Acknowledge,
-    Alert,
-    Answer,
     Append,
-    CancelTimer,
     Commit,
-    Decided,
     Delivery,
     Done,
     Effect,
     Execute,
-    Forget,
-    MarkOutbox,
     Message,
     Prepare,
     Publish,
     ReadOutbox,
     Request,
     Rollback,
-    SetTimer,
-    Suspect,
     Timer,
     Transact,
 )
@@ -288,17 +278,8 @@ class _Scribe:
             log("commit", node, tx, cause, name="commit", detail=BranchEnded(forced=True).text())
         elif isinstance(effect, Rollback):
             log("rollback", node, tx, cause, name="rollback", detail=BranchEnded(effect.forced).text())
-        elif isinstance(effect, Answer):
-            log("answer", node, tx, cause, peer="client", name=effect.outcome, detail=effect.reason)
-        elif isinstance(effect, Decided):
-            log("decided", node, tx, cause, name=effect.outcome)
-        elif isinstance(effect, Suspect):
-            log("suspect", node, tx, cause, peer=effect.node)
-        elif isinstance(effect, Alert):
-            log("alert", node, tx, cause, name=effect.reason, detail=Stuck(effect.stuck).text())
-        elif isinstance(effect, Acknowledge):
-            log("acknowledge", node, tx, cause, peer="broker")
-        elif isinstance(effect, Forget):
-            log("forget", node, tx, cause)
-        elif not isinstance(effect, SetTimer | CancelTimer | ReadOutbox | MarkOutbox):  # these leave no entry
-            assert_never(effect)
+        else:
+            entry = at_once(effect)
+            if entry is not None:
+                kind, peer, name, detail = entry
+                log(kind, node, tx, cause, peer=peer, name=name, detail=detail)
