@@ -4,7 +4,7 @@
     python benchmarks/sweep_store.py --quick    # a tenth of the work, to see that it works
 
 The speed-up is that of 200 runs of the scenario `transfer`, everything included: starting the processes, too. Both sides are timed in turn, and the
-median of the ratios counts. A worker process costs the same however much it has to do: Python, numpy and pandas are loaded, and the first runs of a process are slower than the others.
+median of the ratios counts. A worker process costs the same however much it has to do: little if it is a copy of this one, about a second if it starts anew (``loky``, as in a notebook).
 So there are two lengths of runs: the 3,000 transactions that the scenario has, which the compiled engine plays in some hundredths of a second, and 30,000. Beside the clock, which other work on the machine moves, stand the seconds of the processor: with two processes the sweep cannot end before
 the busier worker has, nor before half of what parent and workers need together. The cost of store and keys is what a sweep takes beyond the runs themselves when runs do nothing.
 """
@@ -12,6 +12,7 @@ the busier worker has, nor before half of what parent and workers need together.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import tempfile
@@ -27,14 +28,16 @@ LENGTHS = (3_000, 30_000)
 STRATEGIES = ("2pc", "saga", "outbox", "dual-write")
 
 
-def speed_up(runs: int, rounds: int, transactions: int) -> None:
+def speed_up(runs: int, rounds: int, transactions: int, executor: str | None = None) -> None:
     """Wall-clock time of a sweep in one process over that in two."""
     scenario = simtx.load("transfer").replace(**{"run.transactions": transactions})
     rates = [80 + 10 * step for step in range(max(runs // 20, 1))]
+    simtx.sweep(scenario, {"workload.rate": [80]}, STRATEGIES, replications=1, store=None, executor="serial")  # modules
     ratios = []
     for number in range(rounds):
         times, used = {}, {}
         for workers in (1, 2):
+            busy = Busy()
             with tempfile.TemporaryDirectory() as store:
                 Loky(0).close(kill=True)  # no process of before is used again
                 start, processor = time.perf_counter(), time.process_time()
@@ -45,31 +48,45 @@ def speed_up(runs: int, rounds: int, transactions: int) -> None:
                     replications=5,
                     seed=number,
                     store=store,
+                    executor=executor if workers > 1 else None,
                     workers=workers,
                     progress=False,
+                    on_result=busy.look if workers > 1 else None,
                 )
                 times[workers], parent = time.perf_counter() - start, time.process_time() - processor
-                busy = _busy() if workers > 1 else []
-                used[workers] = max([*busy, (parent + sum(busy)) / workers])
+                used[workers] = max([*busy.seconds, (parent + sum(busy.seconds)) / workers])
                 assert len(sweep.frame) == 20 * len(rates)
         ratios.append(times[1] / times[2])
         print(
             f"  {20 * len(rates)} runs of about {transactions:,} transactions: one process {times[1]:.1f} s, two processes {times[2]:.1f} s, ratio {ratios[-1]:.2f}; "
             f"of the processor {used[1]:.1f} s and, at least, {used[2]:.1f} s: ratio {used[1] / used[2]:.2f} "
-            f"(parent {parent:.1f} s, workers {', '.join(f'{one:.1f} s' for one in busy)})",
+            f"(parent {parent:.1f} s, workers {', '.join(f'{one:.1f} s' for one in busy.seconds)})",
             flush=True,
         )
     print(
-        f"speed-up with two processes, {transactions:,} transactions: {statistics.median(ratios):.2f} (median of {rounds})"
+        f"speed-up with two {executor or 'copied'} processes, {transactions:,} transactions: {statistics.median(ratios):.2f} (median of {rounds})"
     )
 
 
-def _busy() -> list[float]:
-    """Seconds of the processor that each worker process has used since it was started."""
-    kept: Any = Loky._kept  # noqa: SLF001 - the workers of the last sweep, which wait for another one
-    stats = [Path(f"/proc/{pid}/stat").read_text() for pid in kept[3]._processes] if kept else []  # noqa: SLF001
-    ticks = os.sysconf("SC_CLK_TCK")
-    return [sum(int(ticked) for ticked in one.rpartition(")")[2].split()[11:13]) / ticks for one in stats]
+class Busy:
+    """Seconds of the processor that each worker process has used, looked at whenever a run is finished; its last run is missing."""
+
+    def __init__(self) -> None:
+        self._used: dict[int, float] = {}
+
+    def look(self, _row: Any, _outcome: Any) -> None:
+        """See what they have used by now."""
+        ticks = os.sysconf("SC_CLK_TCK")
+        for task in Path("/proc/self/task").iterdir():
+            for child in (task / "children").read_text().split():
+                with contextlib.suppress(OSError):  # it has ended
+                    fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+                    self._used[int(child)] = sum(int(ticked) for ticked in fields[11:13]) / ticks
+
+    @property
+    def seconds(self) -> list[float]:
+        """By process, the busiest first; helpers that use nothing are left out."""
+        return sorted((one for one in self._used.values() if one > 0.1), reverse=True)
 
 
 def overhead(runs: int) -> None:
@@ -159,6 +176,7 @@ def main() -> None:
     if "processes" in only:
         for transactions in LENGTHS:
             speed_up(200 // part, 1 if given.quick else given.rounds, transactions)
+        speed_up(200 // part, 1 if given.quick else given.rounds, LENGTHS[0], "loky")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Executors of runs: this process, worker processes of loky, a Dask cluster, or any executor of the standard interface.
+"""Executors of runs: this process, worker processes (copies of this one, or new ones of loky), a Dask cluster, or any executor of the standard interface.
 
 An executor of `concurrent.futures` takes calls and returns futures. What it cannot say is here: how many calls to give it at once, and
 whether it can be made anew after a worker process has died with it.
@@ -6,13 +6,18 @@ whether it can be made anew after a worker process has died with it.
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
+import sys
 import threading
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any, Final, TypeAlias, TypeVar
 
 from simtx.errors import RunFailed, ScenarioError
@@ -24,9 +29,11 @@ ExecutorLike: TypeAlias = Executor | Callable[[], Executor] | str | None
 """What `simtx.sweep` and `simtx.compare` accept: see `backend`."""
 _IDLE: Final = 20.0  # seconds after which worker processes end that nobody has given anything to do
 _CONNECT: Final = "5s"
-_WORTH: Final = 6.0  # seconds of a processor that must be left before worker processes are started for it
+_WORTH: Final = 6.0  # seconds of a processor that must be left before new worker processes are started for it
+_WORTH_COPIES: Final = 0.5  # the same of copies of this process, which take some hundredths of a second to make
 _SEEN: Final = 4  # last calls by which the time of the others is judged
 _LONG: Final = 1.0  # seconds of a call that is judged at once
+_OURS: Final = "simtx-"  # names of our threads begin with it
 _LOOK: Final = 2.0  # seconds between two looks at how many workers a cluster has
 
 
@@ -161,19 +168,95 @@ class Loky(Backend):
 
 
 def _end_with_parent() -> None:
+    _end_with(os.getppid())
+
+
+def _end_with(parent: int) -> None:
     """Let a worker process end soon after its parent, also if that was killed and could say nothing."""
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1.0)
         os._exit(1)
 
-    threading.Thread(target=watch, name="simtx-parent", daemon=True).start()
+    threading.Thread(target=watch, name=f"{_OURS}parent", daemon=True).start()
+
+
+class Forked(Backend):
+    """Worker processes that are copies of this one, as `copyable` allows them: they have loaded all that it has, and all that it has learned.
+
+    They end with the calls that they were made for, so that they never run code that was edited since.
+
+    Args:
+        processes: How many.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self.processes = processes
+        self._executor: ProcessPoolExecutor | None = None
+
+    def submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
+        """Start a call; the copies are made with the first one, all at once."""
+        with blocked():
+            if self._executor is not None:
+                return self._executor.submit(function, *arguments)
+            from simtx.experiments.work import prepare
+
+            prepare()
+            self._executor = ProcessPoolExecutor(
+                self.processes, mp_context=get_context("fork"), initializer=_copied, initargs=(os.getpid(),)
+            )
+            with warnings.catch_warnings():
+                # Python 3.12 warns of copies of a process with threads; a run touches no lock that one of ours may hold.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                try:
+                    return self._executor.submit(function, *arguments)
+                except OSError as error:
+                    raise RunFailed(f"no worker processes can be made: {error}; workers=1 needs none") from None
+
+    def capacity(self) -> int:
+        """One under way and one waiting for each process."""
+        return 2 * self.processes
+
+    def rebuild(self) -> None:
+        """New copies with the next call."""
+        self.close(kill=True)
+
+    def close(self, *, kill: bool) -> None:
+        """End the copies; with `kill` at once."""
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        if kill:
+            for process in list((executor._processes or {}).values()):  # noqa: SLF001 - Python 3.14 has kill_workers for it
+                process.kill()
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def copyable() -> bool:
+    """Whether worker processes can be copies of this one.
+
+    A copy has one thread, and of what the others were about it has what they have left half-way, locks included. So there must be none but those that
+    are known to hold no lock that a run needs: that rules out notebooks. Of the systems, macOS has libraries that do not stand it.
+    """
+    known = all(
+        one is threading.main_thread() or one.name.startswith(_OURS) or type(one).__name__ == "TMonitor"  # tqdm's
+        for one in threading.enumerate()
+    )
+    # before 3.11.5 the standard pool may hang when a worker dies that has much to read (gh-94777)
+    return sys.platform == "linux" and sys.version_info >= (3, 11, 5) and known
+
+
+def _copied(parent: int) -> None:
+    """Make a copy of a process a worker: signals that its parent has handlers for do to it what they usually do, and it ends soon after its parent."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    gc.freeze()  # what was thrown away before is for the parent to clear away, with what that does
+    _end_with(parent)
 
 
 class Growing(Backend):
-    """In this process, until it is seen that what is left takes longer than worker processes are worth: to start one costs more than a second.
+    """In this process, until it is seen that what is left takes longer than worker processes are worth: to start a new one costs more than a second.
 
     Args:
         calls: How many there will be at most.
@@ -186,13 +269,14 @@ class Growing(Backend):
         self._processes, self._version = processes, version
         self._took: deque[float] = deque(maxlen=_SEEN)
         self._here = Serial()
-        self._workers: Loky | None = None
+        self._workers: Backend | None = None
         self.inline = True
+        self._worth = _WORTH_COPIES if copyable() else _WORTH
         if Loky.running(processes, version):
             self._grow()
 
     def _grow(self) -> None:
-        self._workers = Loky(self._processes, self._version)
+        self._workers = _processes(self._processes, self._version)
         self.inline = False
 
     def submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
@@ -205,7 +289,7 @@ class Growing(Backend):
         self._took.append(time.thread_time() - start)
         self._made += 1
         seen = self._made >= 2 * _SEEN or self._took[-1] > _LONG  # the first ones also learn
-        if seen and self._left * sum(self._took) / len(self._took) > _WORTH:
+        if seen and self._left * sum(self._took) / len(self._took) > self._worth:
             self._grow()
         return future
 
@@ -323,14 +407,19 @@ class Dask(Given):
         self._client.close()
 
 
+def _processes(count: int, version: str) -> Backend:
+    """Worker processes of this machine: copies of this process where they can be made and no others wait already."""
+    return Forked(count) if copyable() and not Loky.running(count, version) else Loky(count, version)
+
+
 def backend(
     executor: ExecutorLike, workers: int | None, calls: int, version: str = "", *, growing: bool = False
 ) -> Backend:
     """The backend that is meant.
 
     Args:
-        executor: None: worker processes of loky, or this process if one is enough; ``serial``: this process; the address of a Dask scheduler
-            (``tcp://...``); an executor; or a function that makes one.
+        executor: None: worker processes of this machine, or this process if one is enough; ``loky``: worker processes that start anew, also where
+            copies of this one can be made; ``serial``: this process; the address of a Dask scheduler (``tcp://...``); an executor; or a function that makes one.
         workers: Processes; None: one a processor. Of an executor: how many calls it can work on at once.
         calls: How many there will be.
         version: Stands for the code that they run.
@@ -341,17 +430,21 @@ def backend(
     """
     if workers is not None and (isinstance(workers, bool) or workers != int(workers) or workers < 1):
         raise ScenarioError(f"must be a whole number from 1, or None for one a processor, not {workers!r}", "workers")
+    processes = min(workers or processors(), max(calls, 1))
     if executor is None:
-        processes = min(workers or processors(), max(calls, 1))
         if processes > 1 and workers is None and growing:
             return Growing(calls, processes, version)
-        return Serial() if processes == 1 else Loky(processes, version)
+        return Serial() if processes == 1 else _processes(processes, version)
     if isinstance(executor, str):
         if executor == "serial":
             return Serial()
+        if executor == "loky":
+            return Loky(processes, version)
         if "://" in executor:
             return Dask(executor)
-        raise ScenarioError(f"{executor!r} is neither 'serial' nor the address of a scheduler (tcp://...)", "executor")
+        raise ScenarioError(
+            f"{executor!r} is neither 'serial' nor 'loky' nor the address of a scheduler (tcp://...)", "executor"
+        )
     other: Any = executor
     if isinstance(other, Executor) or (callable(other) and not isinstance(other, type)):
         return Given(other, workers)

@@ -195,6 +195,14 @@ def version(strategies: Iterable[Strategy]) -> str:
         return uuid4().hex
 
 
+def prepare() -> None:
+    """Load what every run needs, so that copies of this process have it."""
+    import simtx.experiments.stratified
+    import simtx.simulator.engines  # noqa: F401
+
+    loaded_code()
+
+
 @lru_cache(maxsize=1)
 def loaded_code() -> str:
     """Fingerprint of the code when it was first used here: what is edited later is not what this process plays."""

@@ -109,7 +109,9 @@ def test_a_missing_file_and_a_missing_scheduler_are_one_line(
     assert main(["sweep", str(tmp_path / "none.toml")]) == 2
     assert "none.toml: there is no such file" in capsys.readouterr().err
     assert main(["sweep", str(experiment), "--scheduler", "nowhere"]) == 2
-    assert "'nowhere' is neither 'serial' nor the address of a scheduler (tcp://...)" in capsys.readouterr().err
+    assert (
+        "'nowhere' is neither 'serial' nor 'loky' nor the address of a scheduler (tcp://...)" in capsys.readouterr().err
+    )
 
 
 def test_a_sweep_of_which_no_run_has_figures_says_so(

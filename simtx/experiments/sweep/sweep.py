@@ -160,8 +160,9 @@ def sweep(
             long in every cell, ``transactions`` keeps their number, so that the measured time shrinks as the rate rises.
         store: The results folder. Several processes may use it at once, also on several machines. None: a temporary one.
         name: Of the table that is written to ``frames/`` in it; empty: made of the scenario and the design.
-        executor: Who plays the runs: None: worker processes; ``serial``: this process; the address of a Dask scheduler (``tcp://...``); any
-            `concurrent.futures.Executor`, as ``client.get_executor()``; or a function that makes one.
+        executor: Who plays the runs: None: worker processes; ``loky``: worker processes that start anew, also where copies of this one can be made;
+            ``serial``: this process; the address of a Dask scheduler (``tcp://...``); any `concurrent.futures.Executor`, as ``client.get_executor()``; or
+            a function that makes one.
         workers: Number of processes; None: one a processor.
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none.
         accept_stale: Take figures that were made by other code as they are, in place of playing these runs again.

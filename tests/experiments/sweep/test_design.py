@@ -159,7 +159,7 @@ def test_values_become_numbers_in_units() -> None:
         ({}, {"replications": 0}, "replications: must be a whole number from 1, not 0"),
         ({}, {"seed": -1}, "seed"),
         ({}, {"strategies": ["sagas"]}, "did you mean 'saga'"),
-        ({}, {"executor": "dask"}, "executor: 'dask' is neither 'serial' nor the address of a scheduler"),
+        ({}, {"executor": "dask"}, "executor: 'dask' is neither 'serial' nor 'loky' nor the address of a scheduler"),
         ({}, {"executor": 3}, "executor: a int is no concurrent.futures.Executor"),
     ],
 )

@@ -68,7 +68,7 @@ def executions(store: Path) -> list[int]:
 # --- killed -------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", ['executor="serial"', "workers=2"])
+@pytest.mark.parametrize("options", ['executor="serial"', "workers=2", 'executor="loky", workers=2'])
 @pytest.mark.sample(2)
 def test_a_parent_that_is_killed_loses_what_was_under_way_and_nothing_else(
     tiny: simtx.Scenario, tmp_path: Path, whole: simtx.Sweep, play: Play, counted: Any, same: Any, options: str
@@ -146,15 +146,16 @@ def _by_value() -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
+@pytest.mark.parametrize("executor", [None, "loky"])
 def test_a_worker_that_dies_breaks_nothing(
-    tiny: simtx.Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, play: Play, counted: Any
+    tiny: simtx.Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, play: Play, counted: Any, executor: Any
 ) -> None:
     """What was under way is played again; a run that kills its worker twice while it is alone with it is quarantined.
 
     It has a name and a row, and the next call leaves it alone. The others are what they would have been.
     """
     monkeypatch.setattr(KillsOnce, "flag", str(tmp_path / "flag"))
-    options: dict[str, Any] = {"over": {"workload.rate": [100]}, "executor": None, "workers": 2}
+    options: dict[str, Any] = {"over": {"workload.rate": [100]}, "executor": executor, "workers": 2}
     strategies = [KillsOnce(), "2pc", KillsAlways(), "outbox"]
     disturbed = play(tiny, tmp_path / "disturbed", strategies=strategies, **options, replications=1)
     assert (tmp_path / "flag").exists()
@@ -173,7 +174,7 @@ def test_a_worker_that_dies_breaks_nothing(
 # --- interrupted --------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"executor": None, "workers": 2}])
+@pytest.mark.parametrize("options", [{}, {"executor": None, "workers": 2}, {"executor": "loky", "workers": 2}])
 @pytest.mark.sample(2)
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     tiny: simtx.Scenario,
