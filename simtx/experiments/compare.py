@@ -21,7 +21,7 @@ from simtx.experiments.interrupts import Interrupts
 from simtx.experiments.pool import Call, Pool, opened
 from simtx.experiments.reported import Reported
 from simtx.experiments.stopping import CAP, Best, Rule, Stopping, parsed, rule_like, written
-from simtx.experiments.work import Outcome, Parcel, failed, play, version
+from simtx.experiments.work import Outcome, Parcel, failed, play, prepare, version
 from simtx.metrics import views
 from simtx.metrics.figures import unknown as unknown_metric
 from simtx.metrics.guarantees import VIOLATED
@@ -613,6 +613,7 @@ def _played(
     ours = all(
         type(one).__module__.startswith("simtx.") for one in strategies.values()
     )  # others may take the process with them
+    prepare()
     chosen = backend(executor, workers, agenda.total, version(strategies.values()), growing=ours)
 
     def waiting() -> Call[tuple[str, int]] | None:

@@ -200,9 +200,6 @@ class Forked(Backend):
         with blocked():
             if self._executor is not None:
                 return self._executor.submit(function, *arguments)
-            from simtx.experiments.work import prepare
-
-            prepare()
             self._executor = ProcessPoolExecutor(
                 self.processes, mp_context=get_context("fork"), initializer=_copied, initargs=(os.getpid(),)
             )

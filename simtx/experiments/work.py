@@ -196,9 +196,9 @@ def version(strategies: Iterable[Strategy]) -> str:
 
 
 def prepare() -> None:
-    """Load what every run needs, so that copies of this process have it."""
-    import simtx.experiments.stratified
-    import simtx.simulator.engines  # noqa: F401
+    """Load what every run needs; copies of this process then have it."""
+    from simtx.experiments import stratified  # noqa: F401
+    from simtx.simulator import engines  # noqa: F401
 
     loaded_code()
 

@@ -28,7 +28,7 @@ from simtx.experiments.sweep.runner import INTERRUPTED, Runner
 from simtx.experiments.sweep.settings import Settings
 from simtx.experiments.sweep.store import Store
 from simtx.experiments.sweep.study import Row, Study
-from simtx.experiments.work import Outcome, version
+from simtx.experiments.work import Outcome, prepare, version
 from simtx.scenario.canonical import canonical, digest
 from simtx.temporary import folder as temporary_folder
 
@@ -301,6 +301,7 @@ def _played(
             notes.append(f"{found.plan.stale} runs of other code are played again{because}")
         before = _failures(store, rows, keys)
         code = version(study.strategies.values())
+        prepare()
         runner.run(backend(settings.executor, settings.workers, len(found.play), code), settings.progress, before)
     store.flush()
     order = [*kept, *((row, key) for row, key in zip(rows, keys, strict=True))]
