@@ -17,6 +17,7 @@ import pytest
 
 import simtx
 from simtx.cli import main
+from tests.children import command
 
 FAST = ("--set", "run.transactions=150", "--set", "run.warmup=0.1s")
 
@@ -32,6 +33,11 @@ def run(*arguments: str, cwd: Path | None = None, code: str = "") -> subprocess.
     return subprocess.run(
         [sys.executable, "-c", program, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
     )
+
+
+def forked(*arguments: str, cwd: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """The same, for code that needs no fresh interpreter."""
+    return command(arguments, cwd, code)
 
 
 def installed(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,8 +59,8 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
         "--help", code="import atexit, sys; atexit.register(lambda: print(sorted(sys.modules), file=sys.stderr))"
     )
     assert result.returncode == 0
-    for command in ("scenarios", "strategies", "simulate", "compare"):
-        assert f"\n  {command} " in result.stdout
+    for name in ("scenarios", "strategies", "simulate", "compare"):
+        assert f"\n  {name} " in result.stdout
     for heavy in ("numpy", "pandas", "matplotlib", "scipy", "pydantic", "simpy", "loky"):
         assert f"'{heavy}'" not in result.stderr
 
@@ -276,7 +282,7 @@ def test_unwritable_folder_is_found_before_the_run(tmp_path: Path) -> None:
     """A file is in the way; not a single run is started."""
     (tmp_path / "taken").write_text("")
     forbid = "import simtx.simulator\nsimtx.simulator.simulate = lambda *a, **k: 1 / 0"
-    result = run("compare", "transfer", "--out", "taken/folder", "--workers", "1", cwd=tmp_path, code=forbid)
+    result = forked("compare", "transfer", "--out", "taken/folder", "--workers", "1", cwd=tmp_path, code=forbid)
     assert result.returncode == 2
     assert result.stderr.startswith("simtx: error: --out: cannot write to folder 'taken/folder': ")
     assert len(result.stderr.splitlines()) == 1
@@ -285,7 +291,7 @@ def test_unwritable_folder_is_found_before_the_run(tmp_path: Path) -> None:
 def test_a_result_file_that_cannot_be_replaced_is_found_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "mine" / "comparison.csv").mkdir(parents=True)
     forbid = "import simtx.simulator\nsimtx.simulator.simulate = lambda *a, **k: 1 / 0"
-    result = run("compare", "transfer", "--out", "mine", "--workers", "1", cwd=tmp_path, code=forbid)
+    result = forked("compare", "transfer", "--out", "mine", "--workers", "1", cwd=tmp_path, code=forbid)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == (
         "simtx: error: --out: cannot write 'mine/comparison.csv': something that is no file has this name; "
@@ -303,7 +309,7 @@ pandas.DataFrame.to_csv = to_csv
 
 def test_full_disk_is_one_line_and_the_table_is_still_shown(tmp_path: Path) -> None:
     arguments = ("compare", "transfer", "2pc", "--replications", "2", "--workers", "1", "--out", "mine", *FAST)
-    result = run(*arguments, cwd=tmp_path, code=FULL_DISK)
+    result = forked(*arguments, cwd=tmp_path, code=FULL_DISK)
     assert result.returncode == 2
     problem = "simtx: error: --out: cannot write 'mine/comparison.csv': No space left on device\n"
     assert beside_size(result.stderr) == problem
@@ -345,7 +351,7 @@ def test_a_disk_that_is_full_in_the_middle_costs_the_file_and_no_run(output: tup
         *FAST,
         *output,
     )
-    result = run(*arguments, cwd=tmp_path, code=f"{FULL_AFTER}{FULL_DISK}")
+    result = forked(*arguments, cwd=tmp_path, code=f"{FULL_AFTER}{FULL_DISK}")
     assert result.returncode == 2
     assert (
         result.stderr.splitlines()[-1]
@@ -369,7 +375,7 @@ simtx.simulate = simtx.simulator.simulate = simulate
 
 
 def test_a_run_that_fails_ends_with_1_and_not_as_bad_input(tmp_path: Path) -> None:
-    result = run("simulate", "transfer", "2pc", *FAST, cwd=tmp_path, code=BROKEN_STRATEGY)
+    result = forked("simulate", "transfer", "2pc", *FAST, cwd=tmp_path, code=BROKEN_STRATEGY)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "simtx: error: a machine answered twice\n"
 
@@ -421,10 +427,11 @@ def test_an_interrupt_while_modules_are_imported_is_one_line(module: str, tmp_pa
 def test_interrupted_compare_writes_what_is_finished(workers: str, how: str, tmp_path: Path) -> None:
     """A signal after the third run: exit code 130, three rows, a table, and no traceback.
 
-    `run` returns when nobody holds the pipes any more: no worker is left behind.
+    With two workers, `run` returns when nobody holds the pipes any more: none is left behind.
     """
     code = INTERRUPT_AFTER_THREE.format(how=f"os.kill(os.getpid(), signal.{how})")
-    result = run("compare", "transfer", "--replications", "5", "--workers", workers, *FAST, cwd=tmp_path, code=code)
+    played = run if workers == "2" else forked
+    result = played("compare", "transfer", "--replications", "5", "--workers", workers, *FAST, cwd=tmp_path, code=code)
     assert result.returncode == 130
     assert "simtx: warning: interrupted; 3 of 20 runs are finished" in result.stderr.splitlines()
     assert "Traceback" not in result.stderr
@@ -437,7 +444,7 @@ def test_killed_compare_has_written_what_was_finished(tmp_path: Path) -> None:
     """SIGKILL after the third run: nobody can write any more, and three rows are there, the same as those of a run that ended."""
     code = INTERRUPT_AFTER_THREE.format(how="os.kill(os.getpid(), signal.SIGKILL)")
     arguments = ("compare", "transfer", "--replications", "2", "--workers", "1", *FAST)
-    assert run(*arguments, cwd=tmp_path, code=code).returncode == -signal.SIGKILL
+    assert forked(*arguments, cwd=tmp_path, code=code).returncode == -signal.SIGKILL
     file = tmp_path / "simtx-transfer" / "comparison.csv"
     killed = pd.read_csv(file)
     assert len(killed) == 3
@@ -460,7 +467,7 @@ simtx.simulator.simulate = simulate
 
 def test_failed_run_is_shown_with_its_repetition_and_the_rest_is_kept(tmp_path: Path) -> None:
     arguments = ("compare", "transfer", "saga", "2pc", "--replications", "3", "--workers", "1", *FAST)
-    result = run(*arguments, cwd=tmp_path, code=FAIL_IN_REPLICATION_1)
+    result = forked(*arguments, cwd=tmp_path, code=FAIL_IN_REPLICATION_1)
     assert result.returncode == 1
     assert "simtx: warning: saga, replication 1 failed: RunFailed: out of luck" in result.stderr
     assert (
@@ -494,8 +501,8 @@ def test_reader_that_goes_away_is_no_traceback(unbuffered: str) -> None:
         (),
         ("--version",),
         ("scenarios",),
-        ("simulate", "transfer", "2pc", *FAST),
         ("compare", "transfer", "2pc", "saga", "--replications", "2", "--workers", "1", "--json", *FAST),
+        ("simulate", "transfer", "2pc", *FAST),
         ("verify", "2pc", "--crashes", "0"),
         ("verify", "2pc", "--crashes", "0", "--json"),
     ],

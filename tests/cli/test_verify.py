@@ -7,26 +7,24 @@ import inspect
 import io
 import json
 import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
 import simtx
 from simtx.cli import main
 from simtx.cli.verify import verify
+from tests.children import command
 
 
 def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
-    """Run `simtx verify` with these arguments; `code` is Python that is run in the same process before."""
+    """Run `simtx verify` with these arguments; `code` is Python that is run before, in a process of their own."""
     if not code:
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             done = main(["verify", *arguments])
         return subprocess.CompletedProcess(arguments, done, out.getvalue(), err.getvalue())
-    program = f"{code}\nimport sys\nfrom simtx.cli import main\nsys.exit(main(sys.argv[1:]))"
-    return subprocess.run(
-        [sys.executable, "-c", program, "verify", *arguments], capture_output=True, text=True, timeout=300, check=False
-    )
+    return command(("verify", *arguments), Path.cwd(), code)
 
 
 def without_seconds(text: str) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import base64
+import importlib
 import importlib.util
+import inspect
 import io
 import re
 import subprocess
@@ -13,6 +16,7 @@ from functools import cache
 import pytest
 from PIL import Image
 
+import simtx
 from simtx.report.style import LOOKS
 from tests.docs.pages import NOTEBOOKS, ROOT, name
 
@@ -32,7 +36,7 @@ def read(path):
     return run().nbformat.read(path, as_version=4)
 
 
-# What a cell becomes for every change: the same calls on smaller worlds. Before a release the notebooks are executed as they stand.
+# What a cell becomes on a smaller world: the same calls, fewer runs.
 SHORTER = [
     (r"\breplications=\d+", "replications=2"),
     (r'"run\.transactions": 1500', '"run.transactions": 240, "run.warmup": "400ms"'),
@@ -92,23 +96,60 @@ def shorter(source):
     return source
 
 
-def copied(path, folder, change=None):
-    """A copy of a notebook, with its code changed if that is asked for."""
+def copied(path, folder, change=None, first=None):
+    """A copy of a notebook, with its code changed or only its first code cells, if that is asked for."""
     notebook = read(path)
-    for cell in notebook.cells:
-        if change is not None and cell.cell_type == "code":
-            cell.source = change(cell.source)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    notebook.cells = notebook.cells if first is None else code[:first]
+    for cell in code:
+        cell.source = cell.source if change is None else change(cell.source)
     run().nbformat.write(notebook, folder / path.name)
     return folder / path.name
 
 
-@pytest.mark.slow
+def executed(path, folder, monkeypatch, first=None):
+    """What its cells show on a smaller world, after they were executed in a fresh kernel."""
+    monkeypatch.setattr(run(), "smaller", lambda png: png)  # has a test of its own
+    return kinds(run().execute(copied(path, folder, shorter, first)))
+
+
+def test_its_first_cells_execute_and_show_what_is_committed(tmp_path, monkeypatch):
+    """Of the one notebook whose first cells simulate, draw and make a table; for every change of the others, `test_what_it_calls_is_there`."""
+    (path,) = (one for one in NOTEBOOKS if one.name.startswith("02"))
+    shown = executed(path, tmp_path, monkeypatch, 6)
+    assert shown == kinds(read(path))[:6]
+    assert {"image/png", "text/html"} <= {kind for cell in shown for output in cell for kind in output}
+
+
+@pytest.mark.heavy
 @pytest.mark.parametrize("path", [path for path in NOTEBOOKS if not path.name.startswith("04")], ids=name)
 def test_it_executes_on_a_smaller_world_and_shows_what_is_committed(path, tmp_path, monkeypatch):
     """Every cell is executed, in a fresh kernel; numbers are others, tables and pictures stay."""
-    monkeypatch.setattr(run(), "smaller", lambda png: png)  # has a test of its own
-    copy = copied(path, tmp_path, shorter)
-    assert kinds(run().execute(copy)) == kinds(read(path))
+    assert executed(path, tmp_path, monkeypatch) == kinds(read(path))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_what_it_calls_is_there(path):
+    """Every name that a notebook takes from simtx, and what it gives to a function of simtx by name."""
+    cells = [
+        re.sub(r"^%.*$", "", cell.source, flags=re.MULTILINE) for cell in read(path).cells if cell.cell_type == "code"
+    ]
+    found = [node for cell in cells for node in ast.walk(ast.parse(cell))]
+    for node in found:
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "simtx":
+            assert {one.name for one in node.names} <= set(dir(importlib.import_module(node.module)))
+        if is_ours(node):
+            assert hasattr(simtx, node.attr), node.attr
+    calls = [node for node in found if isinstance(node, ast.Call) and is_ours(node.func)]
+    assert calls
+    for call in calls:
+        given = {one.arg: None for one in call.keywords if one.arg is not None}
+        inspect.signature(getattr(simtx, call.func.attr)).bind_partial(*call.args, **given)
+
+
+def is_ours(node):
+    """Whether it is `simtx.something`."""
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "simtx"
 
 
 @pytest.mark.heavy

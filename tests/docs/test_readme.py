@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import io
 import re
 import shlex
 import struct
@@ -69,15 +70,12 @@ MODULE = re.compile(r"^(?:\.venv/bin/)?python -m (?P<module>[\w.]+) (?P<page>\S+
 
 
 def run_python(code):
-    """What the code prints, in an interpreter of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "MPLBACKEND": "agg"},
-    )
-    return done.stdout
+    """What the code prints, with names of its own."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "<a page>", "exec"), {"__name__": "__main__"})  # noqa: S102 - it is ours
+    plt.close("all")
+    return printed.getvalue()
 
 
 def test_the_first_python_block_prints_what_stands_below_it():
@@ -103,6 +101,7 @@ def test_the_other_python_blocks_run():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", [block.text for block in blocks(REFERENCE) if block.language == "python"])
+@pytest.mark.sample(2)
 def test_python_on_the_page_about_real_runs_runs(code):
     """Each block by itself; nothing is lost in what it executes, and all that is said of it is how short it is."""
     printed = run_python(f"{code}\nprint(run.summary['residual_divergence'], {{one.law for one in run.findings}})")
@@ -142,11 +141,16 @@ def test_the_commands_of_the_documentation_were_found():
 
 
 def lines_of_simtx():
-    """Command lines that start simtx, each once, the heavy ones marked."""
-    for command in sorted({command.removeprefix(".venv/bin/") for command in COMMANDS}):
+    """Command lines that start simtx, each once; for every change those of the README are run, and one of each command that is on other pages only."""
+    first = {command.removeprefix(".venv/bin/") for command in commands(README)}
+    every = {command.removeprefix(".venv/bin/") for command in COMMANDS}
+    seen = set()
+    for command in sorted(every, key=lambda command: (command not in first, command)):
         if "simtx " in command and not any(e in command for e in ELSEWHERE):
-            heavy = shlex.split(command)[1] in HEAVY and command not in SHORT_ENOUGH
-            yield pytest.param(command, marks=[pytest.mark.slow, *([pytest.mark.heavy] if heavy else [])])
+            name = shlex.split(command)[1]
+            often = (command in first or name not in seen) and (name not in HEAVY or command in SHORT_ENOUGH)
+            seen.add(name)
+            yield pytest.param(command, marks=[pytest.mark.slow, *([] if often else [pytest.mark.heavy])])
 
 
 def saved_for_a_report(folder):

@@ -13,6 +13,7 @@ import simtx
 from simtx.errors import ScenarioError
 from simtx.scenario import Scenario, from_dict
 from simtx.scenario.calibration import BLOCKS, Block, Calibration, load_calibration
+from simtx.validation import calibrate as module
 from simtx.validation.blocks import blocks
 from simtx.validation.calibrate import at_utilisation, calibrate, calibrated, machine, rate_at
 from simtx.validation.calibrate import measured as legs_of
@@ -177,8 +178,10 @@ def test_the_rate_of_a_utilisation_is_that_of_the_busiest_service() -> None:
         rate_at(idle, 0.5)
 
 
-def test_this_machine_is_measured() -> None:
+def test_this_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Real runs of two strategies, real forced writes: every block that they have, and no figure that another disk would refute."""
+    monkeypatch.setattr(module, "_SECONDS", 0.1)  # of each of ten levels
+    monkeypatch.setattr(module, "_WARMUP", 0.2)
     found = calibrate(scenario="transfer", strategies=("saga", "outbox"), transactions=40, utilisation=0.15)
     assert {"link.client>hub", "link.hub>service", "link.service>hub", "local", "forced", "publish"} <= set(
         found.blocks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -24,6 +23,7 @@ from simtx.experiments.sweep import leases
 from simtx.experiments.sweep.ledger import RunLedger
 from simtx.experiments.sweep.store import Store
 from simtx.protocols import Saga
+from tests.children import SERVER, command, ended, started
 
 Play = Callable[..., simtx.Sweep]
 
@@ -42,22 +42,10 @@ open({store!r} + ".played", "a").write("1" * len(played))
 """
 """The sweep of eight runs in a process of its own."""
 
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["simtx.experiments.sweep", "simtx.simulator", "pyarrow.parquet"])
-
 
 def child(store: Path, then: str = "pass", options: str = 'executor="serial"', before: str = "") -> Any:
-    """Start a process; it is forked from one that has imported everything, since imports take longer than the runs."""
-    program = before + PROGRAM.format(then=then, options=options, store=str(store))
-    process = _SERVER.Process(target=exec, args=(program, {"__name__": "child"}))
-    process.start()
-    return process
-
-
-def ended(process: Any) -> int | None:
-    """Its exit code."""
-    process.join(120)
-    return process.exitcode  # type: ignore[no-any-return]
+    """Start a process that plays it."""
+    return started(before + PROGRAM.format(then=then, options=options, store=str(store)))
 
 
 def executions(store: Path) -> list[int]:
@@ -205,36 +193,28 @@ def test_a_command_that_is_interrupted_goes_on_when_it_is_called_again(tmp_path:
         '[changes]\n"run.transactions" = 60\n"run.warmup" = "0.05s"\n[over]\n"workload.rate" = [100, 200]\n'
     )
     slow = (
-        "import sys, time\nimport simtx.experiments.sweep.runner as runner\nplay = runner.play\n"
+        "import time, simtx.experiments.sweep.runner as runner\nplay = runner.play\n"
         "runner.play = lambda *one: (time.sleep(0.3), play(*one))[1]\n"
-        "from simtx.cli import main\nsys.exit(main(sys.argv[1:]))"
     )
-    command = ["sweep", "experiment.toml", "--workers", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", slow, *command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    words = ["sweep", "experiment.toml", "--workers", "1"]
     ledger = tmp_path / "results" / "ledger.sqlite"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if ledger.exists():
-            with sqlite3.connect(ledger) as db:
-                tables = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'runs'").fetchone()[0]
-                if tables and db.execute("SELECT count(*) FROM runs WHERE state = 'done'").fetchone()[0] >= 2:
-                    break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "runs are missing; go on with: simtx sweep experiment.toml --workers 1" in errors
-    assert "Traceback" not in errors
-    again = subprocess.run(
-        [sys.executable, "-m", "simtx", *command],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+
+    def interrupt(process: int) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if ledger.exists():
+                with sqlite3.connect(ledger) as db:
+                    tables = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'runs'").fetchone()[0]
+                    if tables and db.execute("SELECT count(*) FROM runs WHERE state = 'done'").fetchone()[0] >= 2:
+                        break
+            time.sleep(0.05)
+        os.kill(process, signal.SIGINT)
+
+    interrupted = command(words, tmp_path, slow, interrupt)
+    assert interrupted.returncode == 130
+    assert "runs are missing; go on with: simtx sweep experiment.toml --workers 1" in interrupted.stderr
+    assert "Traceback" not in interrupted.stderr
+    again = command(words, tmp_path, "")
     assert again.returncode == 0, again.stderr
     assert " of 8 runs found, playing " in again.stderr
     assert sum(executions(tmp_path / "results")) <= 9  # one may have been under way
@@ -314,9 +294,7 @@ def test_a_frontier_a_report_and_a_study_that_are_interrupted_go_on_when_they_ar
         assert main(["sweep", "rates.toml", "--replications", "2", *SHORT]) == 0
         had = 8
     program = COMMAND.format(after=after, signal=ends, folder=str(tmp_path), arguments=arguments)
-    process = _SERVER.Process(target=exec, args=(program, {"__name__": "child"}))
-    process.start()
-    assert ended(process) == (-signal.SIGKILL if ends == "SIGKILL" else 130)
+    assert ended(started(program)) == (-signal.SIGKILL if ends == "SIGKILL" else 130)
     states = "SELECT state, count(*) FROM runs GROUP BY state"
     ledger = tmp_path / "results" / "ledger.sqlite"
     with sqlite3.connect(ledger) as db:
@@ -455,7 +433,7 @@ def test_the_leases_of_the_dead_are_void(tiny: simtx.Scenario, tmp_path: Path, p
     play(tiny, tmp_path)
     ledger = RunLedger(tmp_path)
     keys = [row[0] for row in ledger.table()[1]]
-    with ProcessPoolExecutor(1, mp_context=_SERVER) as pool:
+    with ProcessPoolExecutor(1, mp_context=SERVER) as pool:
         dead = pool.submit(leases.owner).result()
     elsewhere = "far-away/12345678/4026531836|7|123|abcdef01"
     living = leases.owner()
