@@ -153,7 +153,7 @@ def a_refusal_is_undone(play: Play) -> None:
 
 @_law
 def nothing_behind_a_forced_record_happens_before_it_is_durable(play: Play) -> None:
-    """A hub that crashes before its decision is on disk has told nobody, and knows nothing of it when it is back: presumed abort."""
+    """A hub that crashes before its decision is on disk has sent it to nobody, and has no record of it when it is back: presumed abort."""
     run = _sound(play(scenario(crash("hub", "Append:commit", "before")), TwoPhaseCommit()))
     before, after = _struck(run, TwoPhaseCommit.hub)
     same(_sent(before, TwoPhaseCommit.hub, "commit"), 0, "decisions that were sent before the crash")
@@ -163,17 +163,17 @@ def nothing_behind_a_forced_record_happens_before_it_is_durable(play: Play) -> N
 
 @_law
 def a_forced_record_survives_and_the_rest_of_the_program_does_not(play: Play) -> None:
-    """A hub that crashes right behind its durable decision has told nobody yet, and tells everybody when it has recovered."""
+    """A hub that crashes right behind its durable decision has sent it to nobody yet, and sends it to all when it has recovered."""
     run = _sound(play(scenario(crash("hub", "Append:commit", "after")), TwoPhaseCommit()))
     before, after = _struck(run, TwoPhaseCommit.hub)
     same(_sent(before, TwoPhaseCommit.hub, "commit"), 0, "decisions that were sent before the crash")
-    expect(_sent(after, TwoPhaseCommit.hub, "commit") >= 3, "not every participant was told after the recovery")
+    expect(_sent(after, TwoPhaseCommit.hub, "commit") >= 3, "the decision was not sent to every participant after the recovery")
     same(_outcome(run), "committed", "outcome of the transaction")
 
 
 @_law
 def a_prepared_branch_waits_for_its_decision_over_a_crash(play: Play) -> None:
-    """A participant that crashes between its durable vote and its word recovers in doubt, and learns the decision."""
+    """A participant that crashes between its durable vote and its YES recovers in doubt, and gets the decision."""
     run = _sound(play(scenario(crash("s1", "Message:yes", "before")), TwoPhaseCommit()))
     before, after = _struck(run, "s1")
     same(_sent(before, "s1", "yes"), 0, "votes that left before the crash")
