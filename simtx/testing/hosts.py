@@ -167,7 +167,10 @@ def a_forced_record_survives_and_the_rest_of_the_program_does_not(play: Play) ->
     run = _sound(play(scenario(crash("hub", "Append:commit", "after")), TwoPhaseCommit()))
     before, after = _struck(run, TwoPhaseCommit.hub)
     same(_sent(before, TwoPhaseCommit.hub, "commit"), 0, "decisions that were sent before the crash")
-    expect(_sent(after, TwoPhaseCommit.hub, "commit") >= 3, "the decision was not sent to every participant after the recovery")
+    expect(
+        _sent(after, TwoPhaseCommit.hub, "commit") >= 3,
+        "the decision was not sent to every participant after the recovery",
+    )
     same(_outcome(run), "committed", "outcome of the transaction")
 
 
