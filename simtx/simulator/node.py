@@ -225,6 +225,7 @@ class Node:
 
     def receive(self, message: Message) -> None:
         """A message arrives from the network."""
+        # One flag for all that is rare (down, paused, breakers, a journal), so that a usual message pays for one test.
         if self.unusual and not self._accept(message):
             return
         tx = message.tx
@@ -303,6 +304,7 @@ class Node:
         record = self.ledger.active.get(tx)
         actor = RunningMachine(self.world.strategy.machine(self.name, tx), tx, record)
         if record is not None and not recovered:
+            # A machine that recovery brings back is counted already: see `crash`.
             record.actors += 1
         self.actors[tx] = actor
         return actor
@@ -354,12 +356,14 @@ class Node:
                     if actor.alive:
                         continue
                     return
+                # Exact classes, the most frequent ones first: these lines run for every effect of every machine.
                 kind = type(effect)
                 if kind is Message:
                     if record is not None:
                         record.messages += 1
                     to: str = effect.to  # type: ignore[union-attr]
                     link, receive = self.routes.get(to) or self._route(to)
+                    # `Link.transmit` without faults, less two calls (the idiom of `environment`).
                     if link.plain:
                         draw, sequence = link.draw, self.sequence
                         heappush(self.queue, (self.env.now + draw(effect.tx), NORMAL, sequence(), receive, effect))  # type: ignore[union-attr, operator]
@@ -368,6 +372,7 @@ class Node:
                 elif kind is Append:
                     if not effect.forced:  # type: ignore[union-attr]
                         self._append_lazily(actor, effect)  # type: ignore[arg-type]
+                    # No time passes, so nothing can come in between: the program goes on without a detour through the heap.
                     elif self._at_once():
                         self._hardened(actor, effect)  # type: ignore[arg-type]
                     else:
@@ -377,6 +382,9 @@ class Node:
                 elif kind is SetTimer:
                     self._set_timer(actor, effect)  # type: ignore[arg-type]
                 elif kind is Transact or kind is Prepare or kind is Execute:
+                    # The store may end the local transaction inside of `_submit`: no service time, no lock, an instant disk. `finish`
+                    # then only leaves the result, since this loop is still running. Otherwise it calls `_run` again, and this call
+                    # has to return.
                     actor.effects, actor.rest = effects, rest
                     actor.phase = SUBMITTING
                     self._submit(Work(actor, effect))  # type: ignore[arg-type]
@@ -397,6 +405,7 @@ class Node:
                 elif not self._rest(actor, effect):
                     actor.effects, actor.rest = effects, rest
                     return
+            # A crash that is aimed at the moment behind the last effect.
             if watched and effects and self._injected(actor, effects, rest, 0):
                 return
             event: Event
@@ -484,6 +493,7 @@ class Node:
         self._free(actor)
         self.log.forget(actor.tx)
         if actor.mail:
+            # What came before the machine was forgotten goes to a blank one, as it would have done a moment later.
             mail, actor.mail = actor.mail, None
             for event in mail:
                 self._notify(self.actors.get(actor.tx) or self._spawn(actor.tx), event)
@@ -520,6 +530,7 @@ class Node:
         """A local transaction with outbox rows has committed: wake the daemons of a strategy that wants it."""
         if self.world.wake_on_commit:
             for daemon in self.daemons:
+                # Not at once: the program that has committed is still being played.
                 self.env.call_in(0.0, self._wake, daemon)
 
     def _wake(self, daemon: RunningMachine) -> None:
@@ -542,12 +553,14 @@ class Node:
         """
         if not self.armed:
             return False
+        # An iterator says how much it has left, so that programs need no counter for faults that most runs do not have.
         position = len(effects) - length_hint(rest) - taken
         row = self._outbox_row
         for armed in list(self.armed):
             behind = position > 0 and armed.hits(actor, effects[position - 1], row, before=False)
             if behind or (position < len(effects) and armed.hits(actor, effects[position], row, before=True)):
                 self.armed.remove(armed)
+                # The log says which effects the crash has prevented: those from here on.
                 actor.effects, actor.rest, actor.phase = effects, iter(effects[position:]), BUSY
                 armed.strike(self)
                 return True
@@ -620,6 +633,7 @@ class Node:
                 for step in effect.steps:
                     demand += self.undo_draws[step](work.tx)
             else:
+                # Drawn when the transaction arrived, so that every strategy meets the same service times.
                 for step in effect.steps:
                     demand += record.demands[step]
         if not pool.submit(work, demand):
@@ -651,6 +665,7 @@ class Node:
             self.backlog.append((self._tell, (actor, Done(work.effect.tag, status, value))))
             return
         actor.done = Done(work.effect.tag, status, value)
+        # If the loop in `_run` is still waiting for `_submit` to return, it takes the result itself.
         submitting = actor.phase == SUBMITTING
         actor.phase = BUSY
         if not submitting:
@@ -670,6 +685,8 @@ class Node:
         branch = store.prepared.get(actor.tx)
         record = actor.record
         if branch is None:
+            # A branch that was never prepared is rolled back; one that has ended already leaves nothing to do (a decision comes again after a
+            # recovery).
             branch = store.open.get(actor.tx)
             if branch is not None and isinstance(effect, Rollback):
                 store.roll_back(branch, lazy=False)
@@ -678,6 +695,7 @@ class Node:
         branch.actor = actor  # after a recovery it is another one
         if isinstance(effect, Rollback) and not effect.forced:
             if record is not None:
+                # Presumed abort: nothing waits for this write. A crash may bring the branch back, which then asks the coordinator.
                 record.lazy += 1
                 record.in_doubt += in_doubt
             if self.journal is not None:
@@ -734,10 +752,12 @@ class Node:
             if self.journal is not None and actor.phase:
                 self.journal.lost(
                     actor,
+                    # The effect of a local transaction under way has left the iterator, and has not happened.
                     actor.effects[actor.position - 1 :]
                     if actor.phase >= SUBMITTING
                     else actor.effects[actor.position :],
                 )
+            # Without a record or a branch no recovery makes this machine again: the node does not work on its transaction any more.
             if actor.record is not None and actor.tx not in self.durable and actor.tx not in kept_branches:
                 actor.record.actors -= 1
                 self.forgotten.append(actor.record)
@@ -748,6 +768,7 @@ class Node:
                 if record is not None:
                     record.actors += 1
                 known.add(tx)
+        # Requests that waited for the end of a pause are lost with the process that had received them.
         for callback, waiting in self.backlog:
             if callback == self.request and (begun := self.ledger.active.get(waiting.tx)) is not None:
                 self.forgotten.append(begun)
@@ -755,6 +776,7 @@ class Node:
         self.daemons.clear()
         self.backlog.clear()
         self.stalled.clear()
+        # Breakers are memory as well.
         self.breakers = {name: CircuitBreaker(b.policy) for name, b in self.breakers.items()}
         self.disk.crash()
         if self.pool is not None:
@@ -769,6 +791,7 @@ class Node:
         if self.journal is not None:
             self.journal.fault("restart")
         branches = list(self.store.prepared) if self.store is not None else []
+        # By number, so that recovery goes in one order, whatever was written first.
         for tx in sorted({*self.durable, *branches}):
             actor = self._spawn(tx, recovered=True)
             records = list(self.durable.get(tx, ()))
@@ -780,8 +803,10 @@ class Node:
             if self.journal is not None and self.world.full_log:
                 self.journal.recovered(actor, records, effects)
             self._run(actor, effects)
+            # A crash that was aimed at the recovery has struck.
             if not self.up:
                 return
+        # Machines first: the broker brings deliveries again as soon as the node is connected, and the relay reads what recovery has left.
         self._presume()
         self.start_daemons()
         if self.world.broker is not None:
@@ -815,6 +840,7 @@ class Node:
         self.unusual = not self.up or self.journal is not None or bool(self.breakers)
         backlog, self.backlog = self.backlog, []
         for position, (callback, argument) in enumerate(backlog):
+            # One of these may crash the node, or pause it again.
             if self.paused or not self.up:
                 self.backlog.extend(backlog[position:])
                 return

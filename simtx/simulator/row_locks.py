@@ -81,11 +81,13 @@ class RowLocks:
         """Take all locks that a local transaction needs, in the order of their keys, or queue for the first that is not free."""
         owners = self.owners
         for position, key in enumerate(work.keys):
+            # It keeps the locks that it has while it waits, as in a database. Keys are in order, so that no ring forms within one store.
             if owners.get(key, work) is not work:
                 for free in work.keys[:position]:
                     self.own(work, free)
                 self._wait(work, key)
                 return
+        # Free locks are not noted here: most local transactions end inside of this call. `Store._hold` notes those of one that lasts.
         if work.wait_since >= 0:
             self._end_wait(work, "granted")
         self._granted(work)
@@ -101,6 +103,7 @@ class RowLocks:
         if not work.keys:
             return
         owners = self.owners
+        # Some may never have been noted, see `acquire`.
         freed = [key for key in work.keys if owners.get(key) is work]
         if not freed:
             return
@@ -114,6 +117,7 @@ class RowLocks:
                 self._deadlocks.end(follower)
                 if not queue:
                     del self.waiters[key]
+                # Handed over at once, so that nobody who comes at this instant can overtake the queue.
                 self.own(follower, key)
                 followers.append((key, follower))
         for key, follower in followers:  # only now, so that none of them takes a key that another one waits for
@@ -125,6 +129,7 @@ class RowLocks:
         if work.wait_since < 0:
             work.wait_since = env.now
             self.waits.enter(env.now)
+            # One timeout for all of its locks, as `lock_timeout` of a scenario is one for the local transaction.
             env.call_in(self._timeout, self._give_up, work)
         self.waiters.setdefault(key, deque()).append(work)
         self._deadlocks.begin(work, self, key)

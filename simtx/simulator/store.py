@@ -142,6 +142,7 @@ class Store:
 
     def _rotate(self) -> None:
         """Start a new generation of idempotency rows: a row lives for at least one retention, at most for two."""
+        # No time is kept with a row: to forget a generation is one assignment, however many rows it has (decision 8).
         now = self._node.env.now
         self._older_rows = self.rows if now < self._rotate_at + self._retention else {}
         self.rows = {}
@@ -175,6 +176,7 @@ class Store:
         if record is not None:
             if len(steps) > 1:
                 plan = record.plan.steps
+                # A step that only reads has no effect that could be missing or doubled.
                 steps = [index for index in steps if writes(plan[index].operations)]
             node.ledger.effect(record, steps, compensation, shifts, node.env.now)
 
@@ -214,6 +216,7 @@ class Store:
         else:
             key = effect.key if type(effect) is Prepare else None
             undoes = None
+        # Before any lock: a repeated command must not queue for an answer that is there already.
         if key is not None:
             known = self.rows.get(key)
             if known is None and self._older_rows:
@@ -223,6 +226,7 @@ class Store:
                 return
         if undoes is not None and type(effect) is Transact:
             action = self.row(undoes)
+            # The action took no effect, so there is nothing to undo. If it has not come yet, its row is taken, and it will do nothing when it comes.
             if action != effect.undone_if:
                 work.operations = ()
                 if action is None:
@@ -352,6 +356,7 @@ class Store:
     def _merge(self, branch: Work, work: Work) -> None:
         """A further operation of an open branch: its locks and changes join those that the branch holds."""
         work.ticket = branch.ticket
+        # These were played on top of the changes of the branch, see `_evaluate`.
         branch.changes = dict(work.changes)
         for key in work.keys:
             self.locks.own(work, key)
@@ -402,6 +407,7 @@ class Store:
             self._durable(work)
             return
         effect = work.effect
+        # Others must not change these rows before it is durable: the new values were computed from the old ones.
         if work.status == "done" or (type(effect) is Transact and effect.serial_outbox):
             self._hold(work)
         disk.force(self._durable, work, work.tx)
@@ -411,6 +417,7 @@ class Store:
         effect = work.effect
         if type(effect) is not Transact:
             self._prepared(work)
+        # The row was not there when this one began. While it waited for locks and the disk, a copy of it may have committed.
         elif (known := None if effect.key is None else self.row(effect.key)) is None:
             self._commit(work, effect)
         else:  # another one with this key was faster
@@ -447,6 +454,7 @@ class Store:
         if effect.key is not None:
             if node.env.now >= self._rotate_at:
                 self._rotate()
+            # A refusal has a row, too, if its branch is stored: a late copy of the command must not run (decision 5).
             self.rows[effect.key] = status if row is None or row.value is None else row.value
         if work.tombstone is not None:
             self.rows[work.tombstone] = TOMBSTONE
@@ -485,6 +493,7 @@ class Store:
             self._queried(branch)  # it only read, so that this is how it ends, whatever the outcome
         if self.prepared.pop(branch.tx, None) is not None and lazy:
             self._lazy_rollbacks.append((self._node.env.now, branch))
+            # Only those that may still be lost matter after a crash. A few dozen may stay, so that most rollbacks ask nothing.
             while len(self._lazy_rollbacks) > 64 and self._node.survives(self._lazy_rollbacks[0][0]):
                 self._lazy_rollbacks.popleft()
         self.locks.release(branch)
@@ -505,6 +514,7 @@ class Store:
         self.locks.crash(self.prepared.values())
         self.open.clear()
         for since, branch in self._lazy_rollbacks:
+            # The rollback never reached the disk. The locks that it had let go are counted already, so their time starts anew.
             if not node.survives(since):
                 self.prepared[branch.tx] = branch
                 branch.locked_from = node.env.now * len(branch.keys)

@@ -74,11 +74,13 @@ class Termination(Generic[S]):
             key = hash(here)
             if key in ending:
                 break
+            # A circle: the first choice never ends. Or it grows without end, which no circle shows. Only then is more than one way looked at.
             if key in way or len(way) >= _LONG:
                 if not (self._has_end(state) if key in way else self._comes_to_an_end(state)):
                     return False
                 ending.add(hash(state))
                 return True
+            # Without time to look, nothing is claimed: the exploration is incomplete by then, and says so.
             if self._late():
                 return True
             way[key] = None
@@ -103,6 +105,7 @@ class Termination(Generic[S]):
 
     def _comes_to_an_end(self, state: S) -> bool:
         """Whether one of some random ways leads to an end; always the same ones."""
+        # The same ways in every search and process, so that a verdict can be repeated.
         chance = Random(0)  # noqa: S311 - nothing secret
         for _ in range(_WALKS):
             here = state

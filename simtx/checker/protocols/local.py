@@ -180,6 +180,7 @@ class Locals:
         except TypeError:
             check_fields(machine)
             raise
+        # Fields are checked for new keys only: equal keys are equal machines, and this runs for every step of the search.
         if known is not None:
             return known
         check_fields(machine)

@@ -95,8 +95,10 @@ class Symmetry:
 
     def _find_classes(self) -> None:
         model, scope = self.model, self.model.scope
+        # Steps that follow each other are ordered, and a service with two steps is like no other: no candidates there.
         if model.strategy.uses_broker or not model.strategy.hub or scope.revisit:
             return
+        # The client knows the entry by name, so it is in nobody's class.
         left = [one for one in range(scope.participants) if one != model.entry]
         while left:
             first = left[0]
@@ -156,6 +158,7 @@ class Symmetry:
         known = self.model.locals
         outcomes = known.outcomes(local, event, fail)
         again: list[tuple[int, int, Any, int]] = []
+        # Neighbours of a class generate all of its permutations, so that n - 1 comparisons stand for n!.
         for exchange in (self._straight, *self._generators):
             twin, moved, renamed = exchange.locals[local], exchange.nodes[node], exchange.event(event)
             theirs = known.outcomes(twin, renamed, fail)
@@ -233,11 +236,13 @@ class Symmetry:
     def canonical(self, state: State) -> State:
         """The representative of a state."""
         nodes, net, _, seen, budget, rest = state
+        # A crash may still come between two effects of a list: the order of participants in it counts.
         if budget & CRASH * MASK or any(map(self.model.reactions.running, nodes)):
             return state
         key = (nodes, net, seen, rest)
         known = self._known.get(key)
         if known is None:
+            # Forgotten as a whole: a state is mostly met again soon, and to find the oldest entry each time would cost more than it saves.
             if len(self._known) >= _KEPT:
                 self._known.clear()
             known = self._known[key] = self._represented(nodes, net, seen, rest)
@@ -271,6 +276,8 @@ class Symmetry:
         for members in self.classes:
             for place, member in zip(members, sorted(members, key=keys.__getitem__), strict=True):
                 places[member] = place
+        # If nothing speaks of two members at once, to sort them by what is said of each is enough. Otherwise members with equal keys
+        # may still differ in what binds them together, and every arrangement of these is tried: the smallest state represents the orbit.
         choices = [tuple(places)] if simple else self._arrangements(keys)
         found: Parts = min(self._exchanges[one].parts(nodes, net, seen, rest) for one in choices)
         return found

@@ -40,9 +40,12 @@ def contour_uncertainty(
         there &= doubt > 1e-4  # elsewhere nothing is left to gain
         if not here.any() or not there.any():
             continue
+        # The variance of the mean of the new runs, and how much of the doubt at each point of the map a figure here explains (Gaussian conditioning).
+        # Neither depends on what the runs will show, so that candidates can be compared before any is played.
         noise = surface.noise.at(candidates[here]) / replications
         shared = surface.process.covariance(candidates[here], grid[there])
         learnt = shared**2 / (contest.error[here] ** 2 + noise)[:, None]
+        # Rounding may take more than there was; a width of zero would divide by zero below.
         left = np.sqrt(np.maximum(over.error[there] ** 2 - learnt, 1e-300))
         gain[here] = (doubt[there] - special.ndtr(-over.lead[there] / left)).sum(axis=1)
     result: Floats = gain / len(grid)

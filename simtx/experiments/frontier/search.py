@@ -143,6 +143,7 @@ def search(
     with threadpool_limits(limits=1, user_api="blas"):
         state = State(np.empty((0, dimensions)), []) if known is None else State(known[0], list(known[1]))
         surfaces = _begin(state, observe, plan, strategies=strategies, better=better, snap=snap)
+        # Points a side: a map of some 1,700 points (two axes) is looked at after every round, so it must not cost more than the runs.
         grid = grid_of(dimensions, {1: 501, 2: 41}.get(dimensions, 9))
         sobol = qmc.Sobol(dimensions, seed=np.random.default_rng(plan.seed))
         while True:
@@ -156,6 +157,7 @@ def search(
                 state.stopped = "budget"
             if state.stopped:
                 return state, surfaces
+            # Known sites are candidates, too: more replications there may be worth more than a new place.
             candidates = np.vstack([state.sites, snap(sobol.random(_CANDIDATES))])
             chosen = _chosen(state, surfaces, candidates, grid, plan)
             if not len(chosen):
@@ -210,11 +212,13 @@ def _gaps(wanted: Floats, sites: Floats) -> bool:
 def _chosen(state: State, surfaces: Surfaces, candidates: Floats, grid: Floats, plan: Plan) -> Floats:
     """The next sites: each the best one, and no two side by side."""
     contest = surfaces.contest(candidates)
+    # At first the surface is too rough to say what a run would change elsewhere; the straddle needs only the point itself.
     if len(state.history) <= plan.straddle:
         worth = straddle(contest)
     else:
         worth = contour_uncertainty(surfaces, candidates, contest, grid, surfaces.contest(grid), plan.batch)
     worth = np.where(state.mute_at(candidates), -np.inf, worth)  # more runs there would not say anything, either
+    # The process solves a system of as many equations as there are sites: from here on they only get replications.
     if len(state.sites) >= _MOST_SITES:
         worth[len(state.sites) :] = -np.inf
     chosen: list[Floats] = []
@@ -224,6 +228,7 @@ def _chosen(state: State, surfaces: Surfaces, candidates: Floats, grid: Floats, 
         point = candidates[position]
         if position >= len(state.sites):
             near = _distances(point, state.sites)
+            # Two sites side by side say nearly the same, and each has to find out its own noise.
             if near.min() < plan.reuse:
                 point = state.sites[int(near.argmin())]
         if not chosen or _distances(point, np.array(chosen)).min() > 0.1:

@@ -60,8 +60,10 @@ def is_dead(owner: str) -> bool:
     started = rest.partition("|")[0]
     if where != machine() or not pid.isdigit():
         return False
+    # This very process, which lives: its lease is void only if the call that took it is over.
     if int(pid) == os.getpid() and _started(os.getpid()) == started:
         return owner not in _active
+    # Signal 0 is never sent: the call only says whether there is such a process.
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

@@ -159,6 +159,8 @@ class RunLedger:
 
     def _prepare(self, folder: Path) -> None:
         db = self._db
+        # WAL needs memory that the processes share, which no network file system gives them. Without it a COMMIT has to be forced in full;
+        # with it, `NORMAL` loses the last runs in a power failure at most, and they are played again.
         db.execute(f"PRAGMA journal_mode = {'TRUNCATE' if on_network(folder) else 'WAL'}")
         db.execute(f"PRAGMA synchronous = {'FULL' if on_network(folder) else 'NORMAL'}")
         found = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
@@ -246,6 +248,7 @@ class RunLedger:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._told():
+            # The lock of a writer from the start: one that reads first and asks for it later can fail where it might have waited.
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -386,6 +389,7 @@ class RunLedger:
                 "UPDATE runs SET state = 'leased', owner = ?, until = ?, executions = executions + 1 "
                 "WHERE key = ? AND (state = 'pending' OR (state = 'leased' AND until < ?))"
             )
+            # One statement looks and takes, so that of two processes that ask at once one gets the run.
             return db.execute(query, (owner, now + LEASE, key, now)).rowcount == 1
 
     def beat(self, owner: str) -> None:
@@ -411,6 +415,7 @@ class RunLedger:
         if not dead:
             return 0
         with self._transaction() as db:
+            # Asked again inside of the transaction: the owner may have moved its leases on since the look.
             query = "UPDATE runs SET state = 'pending', owner = NULL, until = NULL WHERE state = 'leased' AND owner = ? AND (until < ? OR ?)"
             return sum(db.execute(query, (owner, time.time(), is_dead(owner))).rowcount for owner in dead)
 

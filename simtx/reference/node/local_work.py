@@ -127,6 +127,7 @@ class LocalWork:
     def append(self, actor: RunningMachine, effect: Append) -> bool:
         """Write a record; False if the effects behind it have to wait for it."""
         store, tx = self._store, actor.tx
+        # The store only notes it, without input or output: the event loop need not hand it to a thread.
         if not effect.forced and store.buffers:
             store.append(tx, effect.record, forced=False)
             self._journal.appended(actor, effect)
@@ -174,6 +175,7 @@ class LocalWork:
             return
         if not self._workers.submit(job, report, demand, first):
             self._journal.worked(actor, effect, "failed", forced=False)
+            # Not at once: the caller is still in the middle of the machine's program.
             self._loop.call_soon(self._told, actor, Done(effect.tag, "failed"))
 
     def _worked(
@@ -187,6 +189,7 @@ class LocalWork:
         ended: float,
     ) -> None:
         """A local transaction has ended in a worker's thread, or in that of its session."""
+        # `OPEN` stands for a local transaction whose session was there already: it has taken no worker.
         served = demand >= 0
         if self._workers is not None and served:
             self._workers.busy -= 1
@@ -201,6 +204,7 @@ class LocalWork:
         elif not isinstance(effect, Transact):
             self._open.discard(tx)
         if served:
+            # The thread has noted these times; this callback runs later, by however long the event loop was busy.
             log.when = begun
             journal.serving(tx, "serve", demand)
         log.when = ended
@@ -214,6 +218,7 @@ class LocalWork:
         if served:
             journal.serving(tx, "free")
         log.when = None
+        # The audit log is written before the machine goes on, so before any message about it leaves the node.
         if isinstance(effect, Prepare) and result.status == "done":
             self._node.record(actor, "prepare", steps=effect.steps)
         if result.outbox and self._wake is not None:
@@ -255,6 +260,7 @@ class LocalWork:
         def job() -> tuple[Result, float]:
             if isinstance(effect, Rollback):
                 return store.rollback(tx, forced=effect.forced), time.monotonic()
+            # The time is taken in the thread that commits, since locks end there.
             return store.commit(tx), time.monotonic()
 
         def then(finished: tuple[Result, float]) -> None:

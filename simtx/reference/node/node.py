@@ -249,10 +249,13 @@ class Node:
             self.log.sent(event, origin) if origin is not None else None
         elif isinstance(event, Delivery) and origin is not None:
             self.log.sent(event.message, origin)
+        # The log wants the state before the event, which the handler changes.
         machine = actor.machine
         state = machine.state
         try:
             effects = machine.handle(event)
+        # The sender is at fault: the event is refused, and this node goes on. Any other error is one of the machine, after which nothing that it says
+        # can be relied on.
         except PeerFault as fault:
             self.journal.event(actor, event)
             self.log.log("refuse", self.name, actor.tx, actor.cause, actor="host", name=event.kind, detail=str(fault))
@@ -295,6 +298,7 @@ class Node:
         for effect in rest:
             if killing and self._killed(actor, effects, len(effects) - length_hint(rest) - 1):
                 return
+            # What is behind it waits, as the contract asks; whoever ends the effect calls this method again.
             if not self._begin(actor, effect):
                 return
         if killing and self._killed(actor, effects, len(effects)):
@@ -317,6 +321,7 @@ class Node:
         point = self.kills.check(actor.tx, actor.machine.role, actor.state, actor.event, effects, position)
         if point is None:
             return False
+        # At the very beginning nothing was sent that could still have to leave.
         if position == 0:
             self.kills.strike(point)
         self.stopped = True
@@ -327,6 +332,7 @@ class Node:
         """Its effects are done: on with the result of its store operation, then with its mail."""
         if actor.done is not None:
             event, actor.done = actor.done, None
+            # By way of the loop, so that a machine that answers itself does not keep others from their turn.
             self._loop.call_soon(self._play, actor, event, None)
         elif actor.alive and actor.mail:
             event_, origin = actor.mail.popleft()
@@ -344,6 +350,7 @@ class Node:
         """What came for a machine that has just been forgotten goes to a blank one, but not its own timers that have rung and confirmations."""
         while actor.mail:
             event, origin = actor.mail.popleft()
+            # Timers and results belong to the machine that asked for them, and it is gone.
             if not isinstance(event, Timer | Done):
                 self._notify(self._actor(actor.tx), event, origin)
 
@@ -444,6 +451,7 @@ class Node:
 
     def _set_timer(self, actor: RunningMachine, effect: SetTimer) -> None:
         delay = (effect.delay + self._random.random() * effect.jitter) * self.timer_factor
+        # A call of the clock cannot be taken back in time for certain: it is told by its number whether it still counts.
         number = actor.timers[effect.kind] = next(self._rings)
         self._timers.call_later(delay, self._ring, actor, effect.kind, number)
 
