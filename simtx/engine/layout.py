@@ -17,6 +17,7 @@ NEW_ID: Final = IDS
 CLIENT: Final = NODES - 1
 BROKER: Final = NODES - 2
 PAGE: Final = 1024
+AIMS: Final = 16
 
 STOPPED, PYTHON, FAILED, LOOK = range(4)
 NO_MEMORY: Final = 13
@@ -47,6 +48,7 @@ PLAN = c.CFUNCTYPE(c.c_int32, c.c_int64)
 ARRIVALS = c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_int32)
 ENDED = c.CFUNCTYPE(c.c_int32)
 RECOVER = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int32, c.POINTER(c.c_int32))
+AIMED = c.CFUNCTYPE(c.c_int32, c.c_int32)
 REPLAY = c.CFUNCTYPE(c.c_int32, c.c_int64, c.c_int32, c.c_int32, c.c_int32)
 
 
@@ -69,6 +71,7 @@ class Calls(c.Structure):
         ("courier", LEARN),
         ("recover", RECOVER),
         ("replay", REPLAY),
+        ("strike", AIMED),
     )
 
 
@@ -237,7 +240,9 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_initial": (None, (_ENGINE, _INT, _INT)),
     "engine_timer": (None, (_ENGINE, _INT, _INT)),
     "engine_number": (_INT, (_ENGINE, _DOUBLE)),
-    "engine_program": (_INT, (_ENGINE, _INT, _INT, _INT, _INT)),
+    "engine_program": (_INT, (_ENGINE, _INT, _INT, _INT, _INT, c.c_uint32)),
+    "engine_aim": (_INT, (_ENGINE, _INT, _INT, _INT, c.c_int64, _INT, _INT)),
+    "engine_is_up": (_INT, (_ENGINE, _INT)),
     "engine_transition": (_INT, (_ENGINE, _INT, _INT, _INT, _INT, _INT, _INT, c.POINTER(c.c_int32))),
     "engine_taken": (c.c_int64, (_ENGINE, _INT)),
     "engine_operation": (_INT, (_ENGINE, _INT, _INT, _INT, _INT, _DOUBLE, _INT, _DOUBLE)),

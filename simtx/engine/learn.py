@@ -47,6 +47,7 @@ from simtx.protocols import (
 )
 from simtx.protocols.contract import slots_of
 from simtx.protocols.relay import FULL, PART, RELAY_TX, Courier, Poller, Relay, Tell
+from simtx.protocols.subjects import aims_at
 
 OUTCOMES: Final = ("", "committed", "aborted", "accepted")
 _OF_POLLERS: Final[tuple[type, ...]] = (Tell, Alert, SetTimer, CancelTimer, ReadOutbox)
@@ -78,6 +79,7 @@ class Learner:
         plans: For each shape of plan, a canonical one with opaque keys and amounts.
         slots: Which slot each of these stands for.
         places: The service of each slot.
+        aims: Names of the effects that crashes are aimed at.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Learner:
         plans: Callable[[Any], Sequence[Plan]],
         slots: Slots,
         places: Sequence[str],
+        aims: Sequence[str] = (),
     ) -> None:
         self.tx = OpaqueTx(NUMBER)
         self.taken: Counter[tuple[str, str]] = Counter()
@@ -98,6 +101,7 @@ class Learner:
         self._stores = frozenset(stores)
         self._slots = slots
         self._places = places
+        self._aims = aims
         self._ids = [OpaqueId(NUMBER + 1 + number) for number in range(layout.IDS + 1)]
         self._held: list[int] = []  # ids that a machine holds, by state
         self._states: dict[Hashable, int] = {}
@@ -112,7 +116,7 @@ class Learner:
         self._nodes = list(nodes)
         self._records: dict[Record, int] = {}
         self._recoveries: dict[tuple[int, tuple[int, ...]], int] = {}
-        self._programs: dict[tuple[tuple[int, int, int, int], ...], tuple[int, int]] = {}
+        self._programs: dict[tuple[tuple[int, ...], ...], tuple[int, int]] = {}
         self._numbers: dict[float, int] = {}
         self.pairs: list[tuple[int, int, int]] = []
         self._outcomes: list[_Outcome | None] = []  # of each pair; None for a recovery
@@ -279,15 +283,15 @@ class Learner:
                 raise NotCompiled("a poller reads otherwise than it says")
         if MarkOutbox in kinds and (Forget not in kinds or kinds.count(MarkOutbox) > 1):
             raise NotCompiled("a courier goes on after its row is marked")
-        return self._program(machine.node, effects)
+        return self._program(machine.node, effects, machine.message if isinstance(machine, Courier) else None)
 
     def _record(self, record: Record) -> int:
         check_clean(record)
         return self._records.setdefault(record, len(self._records))
 
-    def _program(self, node: str, effects: Sequence[Effect | Tell]) -> tuple[int, int]:
-        """Where the compiled program of these effects begins and ends."""
-        code = tuple(self._effect(node, effect) for effect in effects)
+    def _program(self, node: str, effects: Sequence[Effect | Tell], about: Message | None = None) -> tuple[int, int]:
+        """Where the compiled program of these effects begins and ends; of a courier, with the message of its row."""
+        code = tuple((*self._effect(node, effect), self._aimed(effect, about)) for effect in effects)
         place = self._programs.get(code)
         if place is None:
             start = 0
@@ -296,6 +300,15 @@ class Learner:
                 start = at if number == 0 else start
             place = self._programs[code] = (start, start + len(code))
         return place
+
+    def _aimed(self, effect: Effect | Tell, row: Message | None) -> int:
+        """Which aimed crashes may mean an effect, one bit each."""
+        if isinstance(effect, Tell):
+            return 0
+        owner = 0 if row is None else RELAY_TX
+        return sum(
+            1 << number for number, aim in enumerate(self._aims) if aims_at(aim, None, effect, owner, lambda _: row)
+        )
 
     # --- interning ----------------------------------------------------------------------------------------------------------------
 

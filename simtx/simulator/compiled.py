@@ -32,7 +32,7 @@ from simtx.simulator.common_mode import NORMAL, level, quantiles, shares, thresh
 from simtx.simulator.environment import URGENT
 from simtx.simulator.last_values import CompiledValues, LastValues
 from simtx.simulator.network import spared
-from simtx.simulator.node import Node
+from simtx.simulator.node import AimedCrash, Node
 from simtx.simulator.remembered import memory
 from simtx.simulator.sampler import Sampler
 from simtx.simulator.world import World
@@ -106,6 +106,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "StepSpec": "index name service operations compensation kind after refusal service_time compensation_time",
     "BrokerSpec": "zone ack ack_latency linger redelivery deduplication_window deduplication_after_restart ordered retention",
     "Fault": "kind duration node at every until factor probability a b one_way trigger",
+    "Trigger": "transaction effect when occurrence",
     "OperationSpec": "key kind amount parameter low high",
     "CommonMode": "links writes memory",
     "Parameter": "population popularity exponent prefix values integer",
@@ -120,10 +121,10 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
         if len(daemons) > 1 or any(not _is_relay(daemon) for daemon in daemons):
             return f"'{strategy.name}' has daemons that are not relays of a poller and couriers"
     for fault in scenario.faults:
-        if fault.trigger is not None:
-            return "it has a crash that is aimed at an effect"
         if fault.kind not in _FAULTS:
             return f"it has a fault of the kind '{fault.kind}'"
+    if sum(fault.trigger is not None for fault in scenario.faults) > layout.AIMS:
+        return f"it has more than {layout.AIMS} aimed crashes"
     if scenario.hosts:
         return "the scenario has hosts with processors"
     if len(scenario.services) > layout.NODES - 2:
@@ -159,6 +160,7 @@ def _unknown(scenario: Scenario) -> str:
         parts += [step, *step.operations, *step.compensation]
     parts += scenario.transaction.parameters.values()
     parts += scenario.faults
+    parts += [fault.trigger for fault in scenario.faults if fault.trigger is not None]
     parts += [scenario.common_mode] if scenario.common_mode is not None else []
     for part in parts:
         known = _KNOWN.get(type(part).__name__, "").split()
@@ -191,6 +193,7 @@ class CompiledWorld(World):
         super().__init__(scenario, strategy, seed=seed, replication=replication, traced=False)
         self._failure: BaseException | None = None
         self._complete = False
+        self._armed: list[tuple[str, AimedCrash]] = []
         self._signals = HeldSignals()
         for node in self.nodes.values():
             node.__class__ = _Node
@@ -206,6 +209,7 @@ class CompiledWorld(World):
             layout.LEARN(self._answering(self._courier)),
             layout.RECOVER(self._answering(self._recover)),
             layout.REPLAY(self._answering(self._replay)),
+            layout.AIMED(self._answering(self._strike)),
         )
         engine = self._library.engine_new(ctypes.byref(self._calls))
         if not engine:
@@ -344,6 +348,7 @@ class CompiledWorld(World):
             self._plans.shapes,
             self._plans.opaque,
             [service for service, _ in self._plans.slots],
+            self._aims(),
         )
 
     def _describe_broker(self) -> None:
@@ -549,6 +554,26 @@ class CompiledWorld(World):
         ctypes.memmove(target, pointer(times), 8 * len(times))
         return len(times)
 
+    def aim(self, name: str, armed: AimedCrash) -> None:
+        """Aim a crash at one effect of one transaction: C says when it comes to it."""
+        tx, effect, before, occurrence = armed.place
+        which, pattern = len(self._armed), self._aims().index(effect)
+        self._armed.append((name, armed))
+        found = self._library.engine_aim(self._engine, self._index[name], which, pattern, tx, int(before), occurrence)
+        if found < 0:
+            raise NotCompiled(f"more than {layout.AIMS} crashes are aimed at one node")
+
+    def _aims(self) -> list[str]:
+        """Names of the effects that crashes are aimed at."""
+        return sorted({fault.trigger.effect for fault in self.scenario.faults if fault.trigger is not None})
+
+    def _strike(self, number: int) -> int:
+        name, armed = self._armed[number]
+        self.env.now = self._head.now
+        armed.strike(self.nodes[name])
+        self._announce()
+        return 0
+
     def _ended(self) -> int:
         self.env.now = self._head.now
         self.clients.over = True
@@ -614,15 +639,20 @@ class CompiledWorld(World):
         with self._signals:
             super().play(report)
 
+    def _announce(self) -> None:
+        """Say when it is Python's turn."""
+        head, queue = self._head, self.env.queue
+        if queue:
+            time, priority, sequence, _, _ = queue[0]
+            head.python_time, head.python_key = time, priority << 62 | sequence << 6
+        else:
+            head.python_time = math.inf
+
     def _run(self, until: float) -> None:
         head, env, library, sampling = self._head, self.env, self._library, self.sampler.due
         library.engine_push(self._engine, until, URGENT, layout.STOP)
         while True:
-            if env.queue:
-                time, priority, sequence, _, _ = env.queue[0]
-                head.python_time, head.python_key = time, priority << 62 | sequence << 6
-            else:
-                head.python_time = math.inf
+            self._announce()
             what = library.engine_run(self._engine)
             self._raise()
             self._signals.strike()
@@ -672,6 +702,8 @@ class CompiledWorld(World):
     def restart(self, name: str) -> None:
         """A node comes back with what is on disk."""
         self._library.engine_restart(self._engine, self._index[name])
+        if not self._library.engine_is_up(self._engine, self._index[name]):
+            return  # an aimed crash
         self.start_relays([name])
         if self.broker is not None:
             self._library.engine_connected(self._engine, self._index[name])
@@ -897,6 +929,10 @@ class _Node(Node):
     def restart(self) -> None:
         """Come back with what is on disk."""
         self._compiled.restart(self.name)
+
+    def arm(self, armed: AimedCrash) -> None:
+        """Aim a crash at one effect of one transaction."""
+        self._compiled.aim(self.name, armed)
 
     def pause(self) -> None:
         """Stop handling anything."""

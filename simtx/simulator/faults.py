@@ -197,6 +197,11 @@ class CrashPoint:
         self._remaining -= 1
         return self._remaining == 0
 
+    @property
+    def place(self) -> tuple[int, str, bool, int]:
+        """Number of the transaction, the effect, whether before it, and the how many-th of them."""
+        return self._tx, self._effect, self._before, self._remaining
+
     def strike(self, node: Node) -> None:
         """Crash the node."""
         self._injector.crash_now(node)

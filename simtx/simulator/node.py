@@ -102,6 +102,10 @@ class AimedCrash(Protocol):
     def hits(self, actor: RunningMachine, effect: Effect, row: Row, *, before: bool) -> bool:
         """Whether this is the place."""
 
+    @property
+    def place(self) -> tuple[int, str, bool, int]:
+        """Number of the transaction, the effect, whether before it, and the how many-th of them."""
+
     def strike(self, node: Node) -> None:
         """Crash the node."""
 
@@ -391,6 +395,8 @@ class Node:
                     if actor.phase == SUBMITTING:
                         actor.phase = WAITING
                         return
+                    if not actor.alive:
+                        return  # somebody who waited for its locks ran into an aimed crash
                 elif kind is Forget:
                     self._forget(actor)
                 elif kind is CancelTimer:
@@ -399,7 +405,9 @@ class Node:
                         token.owner = None
                 elif kind is Commit or kind is Rollback:
                     if self._second_phase(actor, effect):  # type: ignore[arg-type]
-                        continue
+                        if actor.alive:
+                            continue
+                        return
                     actor.effects, actor.rest = effects, rest
                     return
                 elif not self._rest(actor, effect):
@@ -652,7 +660,7 @@ class Node:
         """A local transaction has ended: free its worker, tell its machine."""
         if self.store is not None:
             self.store.outbox.end(work)
-        if work.epoch >= 0 and self.pool is not None:
+        if self.pool is not None and work.epoch == self.pool.epoch:
             self.pool.release(work)
         actor = work.actor
         if not actor.alive:

@@ -28,11 +28,13 @@ from simtx.protocols import (
     Policies,
     Relay,
     Saga,
+    Strategy,
     TwoPhaseCommit,
 )
 from simtx.protocols import strategy as resolve
 from simtx.protocols.saga_participant import Participant
-from simtx.scenario.model import Trigger
+from simtx.scenario.distributions import Constant
+from simtx.scenario.model import Fault, Trigger
 from simtx.simulator import engines
 from simtx.simulator.compiled import CompiledWorld
 
@@ -204,10 +206,38 @@ def test_small_runs_are_interpreted_without_a_word() -> None:
 
 
 def test_the_fast_engine_refuses_what_it_cannot_play() -> None:
-    faulty = shortened("checkout-outages", 50)
-    aimed = replace(faulty, faults=(replace(faulty.faults[0], trigger=Trigger(0, "Commit", "after")),))
-    with pytest.raises(ScenarioError, match="a crash that is aimed at an effect"):
-        simtx.simulate(aimed, "saga", engine="fast")
+    class Beside(Saga):
+        """A saga with a daemon."""
+
+        def daemons(self, node: str) -> Any:
+            return (Participant(node, -1),)
+
+    with pytest.raises(ScenarioError, match="daemons that are not relays"):
+        simtx.simulate(shortened("transfer", 50), Beside(), engine="fast")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "node", "effect"),
+    [
+        (TwoPhaseCommit(), "hub", "Append:commit"),
+        (TwoPhaseCommit(), "inventory", "Prepare"),
+        (Saga(), "payments", "Transact:action"),
+        (Outbox(), "orders", "MarkOutbox:step-done"),
+        (Outbox(reader="lock"), "orders", "Publish"),
+        (DualWrite(), "orders", "Publish"),
+    ],
+    ids=str,
+)
+def test_aimed_crashes_strike_alike(strategy: Strategy, node: str, effect: str) -> None:
+    """Before and behind the effect; each of them must have struck."""
+    plain = replace(shortened("checkout", 30), faults=())
+    for when in ("before", "after"):
+        fault = Fault(kind="crash", node=node, trigger=Trigger(3, effect, when), duration=Constant(0.2))  # type: ignore[arg-type]
+        aimed = replace(plain, faults=(fault,))
+        assert differs(aimed, strategy) == ""
+        world = CompiledWorld(aimed, resolve(strategy, aimed.policies), seed=1, replication=0)
+        world.play()
+        assert len(world.struck) == 1, f"{effect} of {node} never came"
 
 
 def test_too_little_memory_ends_a_run_with_a_line() -> None:

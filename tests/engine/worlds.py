@@ -216,6 +216,8 @@ def some_fault(pick: Chooser, names: list[str]) -> dict[str, Any]:
         ["partition", "loss", "duplication", "reorder", "slow", "clock-drift", "broker-outage", "crash", *of_nodes]
     )
     fault: dict[str, Any] = {"kind": kind, "duration": pick.choice([Constant(0.1), Exponential(0.3)])}
+    if kind == "crash" and pick.choice([True, False]):
+        return some_aimed_crash(pick, names)
     if pick.choice([True, False]):
         fault["at"] = pick.choice([0.0, 0.05, 0.4])
     else:
@@ -229,6 +231,40 @@ def some_fault(pick: Chooser, names: list[str]) -> dict[str, Any]:
         if kind != "partition":
             fault["probability"] = pick.choice([0.05, 0.5])
     return fault
+
+
+EFFECTS = [
+    "Append",
+    "Append:commit",
+    "Message",
+    "Message:prepare",
+    "Transact",
+    "Transact:action",
+    "Prepare",
+    "Commit",
+    "Rollback",
+    "SetTimer",
+    "Publish",
+    "Publish:step-done",
+    "MarkOutbox",
+    "MarkOutbox:step-done",
+    "Acknowledge",
+    "Answer",
+    "Decided",
+    "Forget",
+]
+
+
+def some_aimed_crash(pick: Chooser, names: list[str]) -> dict[str, Any]:
+    """A crash at an effect of a transaction."""
+    trigger = {
+        "transaction": pick.choice([0, 1, 2, 5, 20]),
+        "effect": pick.choice(EFFECTS),
+        "when": pick.choice(["before", "after"]),
+        "occurrence": pick.choice([1, 1, 2, 3]),
+    }
+    duration = pick.choice([Constant(0.0), Constant(0.1), Exponential(0.3)])
+    return {"kind": "crash", "node": pick.choice([*names, "hub"]), "trigger": trigger, "duration": duration}
 
 
 def some_strategy(pick: Chooser) -> Strategy:

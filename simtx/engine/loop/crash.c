@@ -184,6 +184,16 @@ EXPORT void engine_crash(Engine *E, int number) {
   pool->free = pool->workers;
 }
 
+/* Aim a crash at an effect of a transaction: before it, or right after it. */
+EXPORT int engine_aim(Engine *E, int number, int which, int pattern, int64_t tx, int before, int occurrence) {
+  Node *node = &E->node[number];
+  if (node->aims == AIMS) return -1;
+  node->aim[node->aims++] = (Aim){which, pattern, before, occurrence, tx};
+  return 0;
+}
+
+EXPORT int engine_is_up(Engine *E, int number) { return E->node[number].up; }
+
 /* Come back with what is on disk: recover every machine that has records. Daemons and the broker's connection are Python's next calls. */
 EXPORT void engine_restart(Engine *E, int number) {
   GUARD(E, )
@@ -209,12 +219,13 @@ EXPORT void engine_restart(Engine *E, int number) {
     if (transition < 0) { fail(E, 3); break; }
     actor->phase = BUSY;
     actor->state = E->learned.transition[transition].state;
-    actor->pc = E->learned.transition[transition].start;
+    actor->start = actor->pc = E->learned.transition[transition].start;
     actor->end = E->learned.transition[transition].end;
     go_on(E, actor);
+    if (!node->up) break;
   }
   free(known);
-  if (E->head.error) return;
+  if (E->head.error || !node->up) return;
   for (int64_t tx = E->head.first_open; tx < E->head.asked; tx++) { /* no record, or no trace at all: aborted from now on */
     Transaction *T = &E->tx[tx];
     if (!(T->forgotten & 1u << number)) continue;

@@ -70,12 +70,14 @@ static void flushed(Engine *E, Flush *flush) {
 
 static void batch_flushed(Engine *E, Flush *batch, int number) {
   Disk *disk = &E->node[number].disk;
-  if (batch->epoch != disk->epoch) return;
+  int epoch = disk->epoch;
+  if (batch->epoch != epoch) return;
   disk->busy = 0;
   disk->durable_until = batch->start;
   while (batch) {
     Flush *next = batch->next;
     call_back(E, batch);
+    if (epoch != disk->epoch) return; /* it ran into an aimed crash */
     batch = next;
   }
   if (disk->head && !disk->busy && !disk->stalled) start_flush(E, number);

@@ -55,7 +55,7 @@ typedef struct Actor Actor;
 typedef struct Work Work;
 
 typedef struct { double time; uint64_t key; void *thing; int64_t number; } Entry; /* key: priority, order of scheduling, kind */
-typedef struct { int32_t op, a, b, c; } Effect;
+typedef struct { int32_t op, a, b, c; uint32_t aimed; } Effect; /* aimed: which aimed crashes may mean it, one bit each */
 typedef struct { int32_t state, start, end, ids; int64_t taken; int32_t id[IDS]; } Transition; /* ids: how many are held then; id: where each comes from */
 
 /* --- random numbers: simtx.workload.by_transaction ------------------------------------------------------------------------------------------ */
@@ -144,7 +144,7 @@ typedef struct Mail { int32_t event; int64_t id; struct Mail *next; } Mail;
 
 struct Actor {
   int64_t tx;
-  int32_t node, state, pc, end, done, timers;
+  int32_t node, state, start, pc, end, done, timers; /* start, pc, end: of its program */
   uint32_t gen;
   uint8_t phase, alive, is_relay, lazy;
   int64_t id[IDS], was[IDS + 1]; /* ids of deliveries that it holds; those before its event, and the event's */
@@ -182,6 +182,9 @@ typedef struct {
   int32_t known, ordered, followed, handing;
   int32_t wake, go, idle, full, part;
   int32_t reading, limit, below_horizon;
+  int32_t has_played;
+  Effect played; /* the effect before, of the list that is being played, and whose it was */
+  int64_t played_for;
   int64_t writer, number; /* place of the last row that was read, in the order of its reader */
   Held *held, *last; /* whose first courier waits for the poller's word */
 } Relay;
@@ -207,6 +210,10 @@ typedef struct Seen { int64_t tx; int32_t event, kept; double since; struct Seen
 
 /* A change on its way to a read replica: simtx.simulator.replica. */
 typedef struct Shipped { double visible, value; int32_t key; struct Shipped *next; } Shipped;
+
+/* A crash that is aimed at an effect of a transaction: simtx.simulator.faults.CrashPoint. */
+enum { AIMS = 16 };
+typedef struct { int32_t number, pattern, before, remaining; int64_t tx; } Aim; /* pattern: which bit of `Effect.aimed` */
 
 /* What came in while a node was paused. */
 typedef struct Waiting { int32_t kind, event; uint32_t gen; int64_t tx, number; void *thing; struct Waiting *next; } Waiting;
@@ -249,6 +256,8 @@ typedef struct {
   Shipped *first_shipped, *last_shipped;
   int64_t replica_reads, stale_reads;
   Waiting *first_waiting, *last_waiting; /* for the end of a pause */
+  Aim aim[AIMS];
+  int32_t aims;
   Work *first_stalled, *last_stalled; /* for the end of an outage of the store */
 } Node;
 
@@ -276,6 +285,7 @@ typedef struct {
   int32_t (*courier)(int32_t node, int32_t message);
   int32_t (*recover)(int32_t node, int32_t count, const int32_t *records);
   int32_t (*replay)(int64_t tx, int32_t transition, int32_t state, int32_t event);
+  int32_t (*strike)(int32_t aim);
 } Calls;
 
 /* What Python reads and writes between two events: the first part of an engine. */

@@ -76,10 +76,10 @@ EXPORT int engine_number(Engine *E, double number) {
   return E->learned.numbers++;
 }
 
-EXPORT int engine_program(Engine *E, int op, int a, int b, int c) {
+EXPORT int engine_program(Engine *E, int op, int a, int b, int c, uint32_t aimed) {
   GUARD(E, -1)
   GROW(E->learned.program, E->learned.programs, E->learned.program_room, 1)
-  E->learned.program[E->learned.programs] = (Effect){op, a, b, c};
+  E->learned.program[E->learned.programs] = (Effect){op, a, b, c, aimed};
   return E->learned.programs++;
 }
 

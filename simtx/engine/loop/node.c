@@ -11,7 +11,7 @@ static Actor *spawn(Engine *E, int64_t tx, int node) {
   actor->tx = tx;
   actor->node = node;
   actor->state = E->node[node].initial;
-  actor->pc = actor->end = 0;
+  actor->start = actor->pc = actor->end = 0;
   actor->done = -1;
   actor->timers = 0;
   actor->phase = IDLE;
@@ -167,7 +167,7 @@ static void end_work(Engine *E, Work *work) { /* nobody will come back to it */
 
 static void finish(Engine *E, Work *work, int status, int value) {
   leave_begun(&E->node[work->node], work);
-  if (work->epoch >= 0) release_worker(E, work);
+  if (work->epoch == E->node[work->node].pool.epoch) release_worker(E, work);
   Actor *actor = work->actor;
   Template *template = &E->learned.template[work->template];
   Place *place = template->type == TRANSACT ? NULL : find_place(E, work->tx, work->node);
@@ -254,6 +254,7 @@ static void call_back(Engine *E, Flush *flush) {
   int what = flush->what, commit = !flush->forced_rollback;
   double in_doubt = flush->in_doubt;
   int written = flush->record;
+  uint32_t gen = actor ? actor->gen : 0;
   free_flush(E, flush);
   if (what == DURABLE) {
     durable(E, work);
@@ -262,7 +263,7 @@ static void call_back(Engine *E, Flush *flush) {
     resume(E, actor);
   } else {
     finalise(E, actor, work, commit, in_doubt);
-    resume(E, actor);
+    if (actor->gen == gen) resume(E, actor); /* else somebody who waited for its locks ran into an aimed crash */
   }
 }
 
@@ -302,7 +303,9 @@ static int append_forced(Engine *E, Actor *actor, int what) {
 /* 0 if the machine has to wait for what becomes of it. */
 static int work(Engine *E, Actor *actor, int template) {
   actor->phase = SUBMITTING;
+  uint32_t gen = actor->gen;
   submit_work(E, actor, template);
+  if (actor->gen != gen) return 0; /* an aimed crash */
   if (actor->phase != SUBMITTING) return 1;
   actor->phase = WAITING;
   return 0;
@@ -337,7 +340,7 @@ static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
     int32_t delivered = E->learned.delivery[event][which];
     if (delivered < 0) {
       delivered = ASK(E, delivery(event, which));
-      if (delivered < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
+      if (delivered < 0) { fail(E, 3); actor->start = actor->pc = actor->end = 0; return; }
       E->learned.delivery[event][which] = delivered;
     }
     event = delivered;
@@ -345,13 +348,13 @@ static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
   int32_t number = E->learned.table[(int64_t)actor->state * E->learned.event_room + event];
   if (number < 0) {
     number = ASK(E, learn(actor->state, event));
-    if (number < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
+    if (number < 0) { fail(E, 3); actor->start = actor->pc = actor->end = 0; return; }
   }
-  if (is_sampled(E, actor->tx) && ASK(E, replay(actor->tx, number, actor->state, event)) < 0) { fail(E, 3); actor->pc = actor->end = 0; return; }
+  if (is_sampled(E, actor->tx) && ASK(E, replay(actor->tx, number, actor->state, event)) < 0) { fail(E, 3); actor->start = actor->pc = actor->end = 0; return; }
   Transition *transition = &E->learned.transition[number];
   transition->taken++;
   actor->state = transition->state;
-  actor->pc = transition->start;
+  actor->start = actor->pc = transition->start;
   actor->end = transition->end;
   if (E->head.has_broker) {
     for (int i = 0; i < IDS; i++) actor->was[i] = actor->id[i];
@@ -395,6 +398,32 @@ static inline int play_effect(Engine *E, Actor *actor, Effect effect) {
   }
 }
 
+/* Crash the node if a fault was aimed at the effect that comes next, or at the moment after the one before it: `Node._injected` in Python. */
+static int strikes(Engine *E, int number, const Effect *before, int64_t before_tx, const Effect *next, int64_t next_tx) {
+  Node *node = &E->node[number];
+  for (int i = 0; i < node->aims; i++) {
+    Aim *aim = &node->aim[i];
+    const Effect *effect = aim->before ? next : before;
+    if (!effect || !(effect->aimed >> aim->pattern & 1) || (aim->before ? next_tx : before_tx) != aim->tx || --aim->remaining) continue;
+    int32_t which = aim->number;
+    for (int j = i + 1; j < node->aims; j++) node->aim[j - 1] = node->aim[j];
+    node->aims--;
+    if (ASK(E, strike(which)) < 0) fail(E, 3);
+    return 1;
+  }
+  return 0;
+}
+
+/* Whether a machine's node crashes before its next effect, or behind its last one. */
+static int is_struck(Engine *E, Actor *actor) {
+  if (actor->start == actor->end) return 0;
+  Effect before = {0}, next = {0};
+  int has_before = actor->pc > actor->start, has_next = actor->pc < actor->end;
+  if (has_before) before = E->learned.program[actor->pc - 1];
+  if (has_next) next = E->learned.program[actor->pc];
+  return strikes(E, actor->node, has_before ? &before : NULL, actor->tx, has_next ? &next : NULL, actor->tx);
+}
+
 /* Nothing waits for the machine: a blank one holds no state, and the next event makes another one. */
 static void goes_idle(Engine *E, Actor *actor) {
   actor->phase = IDLE;
@@ -409,9 +438,14 @@ static void goes_idle(Engine *E, Actor *actor) {
 /* Play effects, or the rest of them, then whatever waits; return when the machine is idle or has to wait. `Node._run` in Python. */
 static void go_on(Engine *E, Actor *actor) {
   Head *H = &E->head;
+  Node *node = &E->node[actor->node];
+  uint32_t gen = actor->gen;
   while (!H->error) {
-    while (actor->pc < actor->end && !H->error)
-      if (!play_effect(E, actor, E->learned.program[actor->pc++])) return;
+    while (actor->pc < actor->end && !H->error) {
+      if (node->aims && is_struck(E, actor)) return;
+      if (!play_effect(E, actor, E->learned.program[actor->pc++]) || actor->gen != gen) return;
+    }
+    if (H->error || (node->aims && is_struck(E, actor))) return;
     int32_t event;
     int64_t id = -1;
     if (actor->done >= 0) {

@@ -82,6 +82,13 @@ EXPORT void engine_unpause(Engine *E, int number) {
   node->paused = 0;
   node->first_waiting = node->last_waiting = NULL;
   while (all && !E->head.error) {
+    if (node->paused || !node->up) { /* an aimed crash */
+      if (node->last_waiting) node->last_waiting->next = all;
+      else node->first_waiting = all;
+      while (all->next) all = all->next;
+      node->last_waiting = all;
+      return;
+    }
     Waiting *one = all;
     all = one->next;
     handle_waiting(E, one);

@@ -7,6 +7,24 @@ static void to_poller(Engine *E, Actor *actor, int32_t event);
 
 enum { POLLED = 64 }; /* events of a poller that the real one plays, too, after each start */
 
+/* Whether the node crashes before this effect of the list that is being played, or behind the one before it; NULL: the list is at its end. */
+static int is_struck_at(Engine *E, Actor *actor, const Effect *next, int64_t tx) {
+  Relay *relay = &E->node[actor->node].relay;
+  if (!E->node[actor->node].aims) return 0;
+  Effect played = relay->played;
+  int struck = strikes(E, actor->node, relay->has_played ? &played : NULL, relay->played_for, next, tx);
+  if (struck) return 1;
+  relay->has_played = next != NULL;
+  if (next) {
+    relay->played = *next;
+    relay->played_for = tx;
+  }
+  return 0;
+}
+
+/* A crash ends the relay. */
+static int is_over(Engine *E, Actor *actor) { return E->head.error || E->node[actor->node].relay.actor != actor; }
+
 /* What a part does next: the number of its transition, or -1. */
 static int32_t next_of(Engine *E, int32_t state, int32_t event, int sampled, int64_t tx) {
   int32_t number = E->learned.table[(int64_t)state * E->learned.event_room + event];
@@ -28,8 +46,9 @@ static void to_courier(Engine *E, Actor *actor, int64_t tx, int32_t event) {
   Transition *transition = &E->learned.transition[number];
   int told = 0, marked = 0, over = 0, end = transition->end;
   row->courier = transition->state;
-  for (int pc = transition->start; pc < end && !E->head.error; pc++) {
+  for (int pc = transition->start; pc < end; pc++) {
     Effect effect = E->learned.program[pc];
+    if (effect.op != DO_TELL && effect.op != DO_FORGET && is_struck_at(E, actor, &effect, tx)) return;
     switch (effect.op) {
     case DO_PUBLISH: publish(E, actor, effect.a, tx, effect.b, effect.c); break;
     case DO_MARK:
@@ -46,8 +65,8 @@ static void to_courier(Engine *E, Actor *actor, int64_t tx, int32_t event) {
     case DO_ALERT: E->head.alerts++; break;
     default: fail(E, 7);
     }
+    if (is_over(E, actor)) return;
   }
-  if (E->head.error) return;
   if (!over) {
     if (!told) return;
     Held *held = new_held(E);
@@ -76,9 +95,9 @@ static void to_all(Engine *E, Actor *actor, int32_t event) {
   Relay *relay = &E->node[actor->node].relay;
   Held *held = relay->held;
   relay->held = relay->last = NULL;
-  while (held && !E->head.error) {
+  while (held) {
     Held *next = held->next;
-    to_courier(E, actor, held->tx, event);
+    if (!is_over(E, actor)) to_courier(E, actor, held->tx, event);
     free_held(E, held);
     held = next;
   }
@@ -92,8 +111,9 @@ static void to_poller(Engine *E, Actor *actor, int32_t event) {
   Transition *transition = &E->learned.transition[number];
   int end = transition->end;
   actor->state = transition->state;
-  for (int pc = transition->start; pc < end && !E->head.error; pc++) {
+  for (int pc = transition->start; pc < end; pc++) {
     Effect effect = E->learned.program[pc];
+    if (effect.op != DO_TELL && is_struck_at(E, actor, &effect, actor->tx)) return;
     switch (effect.op) {
     case DO_SET_TIMER: set_timer(E, actor, effect.a, E->learned.number[effect.b], E->learned.number[effect.c]); break;
     case DO_CANCEL_TIMER: cancel_timer(actor, effect.a); break;
@@ -107,6 +127,7 @@ static void to_poller(Engine *E, Actor *actor, int32_t event) {
     case DO_ALERT: E->head.alerts++; break;
     default: fail(E, 7);
     }
+    if (is_over(E, actor)) return;
   }
 }
 
@@ -151,7 +172,7 @@ static void take_up(Engine *E, Actor *actor, Row *row) {
 static void hand_out(Engine *E, Actor *actor) {
   Node *node = &E->node[actor->node];
   Relay *relay = &node->relay;
-  while (relay->reading && !E->head.error) {
+  while (!is_over(E, actor) && !is_struck_at(E, actor, NULL, 0) && relay->reading) {
     int64_t horizon = relay->below_horizon ? horizon_of(E, actor->node) : INT64_MAX;
     int count = 0;
     relay->handing = 1;
@@ -159,11 +180,12 @@ static void hand_out(Engine *E, Actor *actor) {
     relay->reading = 0;
     to_poller(E, actor, count >= relay->limit ? relay->full : relay->part);
     Row *row = node->first_row;
-    for (int i = 0; i < count && !E->head.error; i++) {
+    for (int i = 0; i < count && !is_over(E, actor); i++) {
       Row *next = row->next;
       if (is_new(relay, row)) take_up(E, actor, row);
       row = next;
     }
+    if (is_over(E, actor)) return;
     relay->handing = 0;
   }
 }
