@@ -2,6 +2,7 @@
 
     python benchmarks/engine.py                        # all of it
     python benchmarks/engine.py saga protocols         # the saga of saga_throughput.py, the models of simpy_protocols.py; checkout: every strategy on it
+    python benchmarks/engine.py outage --seeds 1         # a week of checkout with the broker away for an hour
     python benchmarks/engine.py --transactions 50000 --seeds 7
 
 Everything counts: building the world, learning the automata, tables of transactions and summary. Digests have to be equal, or the script fails.
@@ -22,7 +23,8 @@ from simpy_protocols import ARRIVALS_PER_S, POLL_S, ROWS, Means, choreography, t
 from simpy_saga import run_idiomatic
 
 import simtx
-from simtx.scenario import load
+from simtx.scenario import Fault, load
+from simtx.scenario.distributions import Constant
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -104,16 +106,53 @@ def checkout(seeds: int, transactions: int) -> None:
         _told(strategy, ratios)
 
 
+def outage(seeds: int, hours: float, days: float) -> None:
+    """Checkout with outages, one of them of the broker for an hour: a stretch on both engines, and all of it on the fast one."""
+    built_in = load("checkout-outages")
+
+    def lasting(seconds: float) -> Any:
+        away = Fault(kind="broker-outage", duration=Constant(3600.0), at=max(seconds / 2 - 1800.0, 60.0))
+        workload = replace(built_in.workload, kind="poisson", rate=5.0)
+        run = replace(built_in.run, transactions=None, duration=seconds)
+        return replace(built_in, workload=workload, run=run, faults=(*built_in.faults, away))
+
+    print(
+        f"checkout with outages, 5/s, the broker away for an hour: {hours:g} hours on both engines, {days:g} days on the fast one"
+    )
+    stretch, all_of_it = lasting(3600.0 * hours), lasting(86_400.0 * days)
+    for strategy in ("saga", "2pc", "outbox", "dual-write"):
+        ratios = []
+        _played(lasting(4000.0), strategy, 1, "fast")  # imports, and compiling if need be
+        for seed in range(1, seeds + 1):
+            fast, one = _timed(lambda name=strategy, seed=seed: _played(stretch, name, seed, "fast"))
+            slow, other = _timed(lambda name=strategy, seed=seed: _played(stretch, name, seed, "interpreted"))
+            assert one.digest == other.digest
+            ratios.append(slow / fast)
+        _told(f"{strategy}, the stretch", ratios)
+        if days > 0:
+            whole, run = _timed(lambda name=strategy: _played(all_of_it, name, 1, "fast"))
+            count = len(run.transactions)
+            print(
+                f"  {strategy}, all of it: {count:,} transactions, {whole:.0f} s, {1e6 * whole / count:.1f} us each; interpreted "
+                f"{1e6 * slow / len(other.transactions):.0f} us each in the stretch",
+                flush=True,
+            )
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--transactions", type=int, default=20_000)
-    parser.add_argument("parts", nargs="*", choices=["saga", "protocols", "checkout", []], default=[])
+    parser.add_argument("--hours", type=float, default=3.0, help="outage: the stretch that both engines play")
+    parser.add_argument("--days", type=float, default=7.0, help="outage: what the fast engine plays; 0: nothing more")
+    parser.add_argument("parts", nargs="*", choices=["saga", "protocols", "checkout", "outage", []], default=[])
     given = parser.parse_args()
-    parts = given.parts or ["saga", "protocols", "checkout"]
+    parts = given.parts or ["saga", "protocols", "checkout", "outage"]
     if "saga" in parts:
         saga(given.seeds, given.transactions)
     if "protocols" in parts:
         protocols(given.seeds, given.transactions)
     if "checkout" in parts:
         checkout(given.seeds, max(given.transactions // 2, 2000))
+    if "outage" in parts:
+        outage(given.seeds, given.hours, given.days)
