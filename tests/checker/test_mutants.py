@@ -87,7 +87,7 @@ def test_only_a_dual_write_violates_anything_besides() -> None:
 
 
 @pytest.mark.parametrize("change", HARMLESS, ids=lambda change: change.name)
-@pytest.mark.sample(8)
+@pytest.mark.sample(16)
 def test_what_only_looks_like_a_defect_holds(change: Harmless) -> None:
     taken: set[tuple[str, str, str]] = set()
     for scope in change.scopes:

@@ -99,7 +99,7 @@ def name(case: tuple[Any, dict[str, Any]]) -> str:
 
 
 @pytest.mark.parametrize("case", HOLDS, ids=name)
-@pytest.mark.sample(2)
+@pytest.mark.sample(3)
 def test_every_property_holds_in_every_state_of_the_scope(case: tuple[Any, dict[str, Any]]) -> None:
     strategy, scope = case
     verdict = verify(strategy, **scope)

@@ -70,7 +70,7 @@ SCOPES: list[Any] = [
     (Outbox(), {"crashes": 1, "losses": 1}),
     (Outbox(), {"crashes": 2}),
     pytest.param(Outbox(closing=True), {"crashes": 1, "timeouts": 1}, marks=pytest.mark.heavy),
-    (Outbox(wake=True), {"crashes": 1}),
+    pytest.param(Outbox(wake=True), {"crashes": 1}, marks=pytest.mark.heavy),
     pytest.param(Outbox(), {"messages": 2, "contention": True}, marks=pytest.mark.heavy),
     (CursorOutbox(), {"messages": 2, "overtakes": 1, "refusals": False}),
     pytest.param(Outbox(reader="horizon"), {"messages": 2, "overtakes": 1, "refusals": False}, marks=pytest.mark.heavy),

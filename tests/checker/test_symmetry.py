@@ -79,7 +79,7 @@ def reachable(model: ProtocolModel) -> Iterator[State]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.sample(5)
+@pytest.mark.sample(9)
 def test_representatives_are_those_of_the_full_search(case: tuple[Strategy, dict[str, Any]]) -> None:
     """There are as many states up to symmetry as the states of the full search have representatives, and each is its own."""
     strategy, scope = case
@@ -96,7 +96,7 @@ def test_representatives_are_those_of_the_full_search(case: tuple[Strategy, dict
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.sample(5)
+@pytest.mark.sample(9)
 def test_the_verdict_is_that_of_the_full_search(case: tuple[Strategy, dict[str, Any]]) -> None:
     strategy, scope = case
     full, quotient = verify(strategy, **scope), verify(strategy, **scope, symmetry=True)

@@ -155,6 +155,7 @@ RECOVERED: dict[str, set[tuple[str, str, str]]] = {
 
 
 @pytest.mark.parametrize("group", COVER)
+@pytest.mark.sample(3)
 def test_every_recovery_has_a_witness(group: str) -> None:
     """What a restart can find last in its records, and the state that it goes on in."""
     assert set().union(*(verdict.recovered for verdict in explored(group))) == RECOVERED[group]

@@ -43,7 +43,7 @@ def fork_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=str,
 )
-@pytest.mark.sample(5)
+@pytest.mark.sample(8)
 def test_the_verdict_does_not_depend_on_the_number_of_processes(
     strategy: Any, scope: dict[str, Any], workers: int
 ) -> None:

@@ -62,6 +62,7 @@ STRATEGIES = [
 
 
 @pytest.mark.parametrize(("number", "name"), list(enumerate(BUILT_IN)))
+@pytest.mark.sample(2)
 def test_built_in_scenarios_are_played_alike(number: int, name: str) -> None:
     """The strategies are dealt out over the scenarios; the heavy test plays them all."""
     for place in range(4):
@@ -87,6 +88,7 @@ def test_several_steps_of_one_transaction_may_refuse() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
+@pytest.mark.sample(2)
 def test_random_scenarios_are_played_alike(seed: int) -> None:
     """Hot rows, tiny queues, short timeouts, bad links, closed workloads."""
     pick = random.Random(seed)

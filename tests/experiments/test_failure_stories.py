@@ -35,6 +35,7 @@ def test_the_runs_show_what_the_story_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("seed", [2, 8, 12])
+@pytest.mark.sample(3)
 def test_a_storm_of_retries_outlives_its_cause_under_other_seeds_too(seed: int) -> None:
     """Two of these calmed down by themselves while the load lasted for 10 s only."""
     assert simtx.story("retry-storm").run(seed).failed == []

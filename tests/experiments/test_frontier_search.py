@@ -31,6 +31,7 @@ def _wrong(world: World, state: State, surfaces: Surfaces) -> tuple[float, float
 
 
 @pytest.mark.parametrize("surface", [wave, island])
+@pytest.mark.sample(2)
 def test_a_hundred_paired_replications_or_so_find_the_frontier_and_what_is_decided_is_right(surface: Any) -> None:
     results = []
     for seed in (1, 2, 3):
@@ -44,6 +45,7 @@ def test_a_hundred_paired_replications_or_so_find_the_frontier_and_what_is_decid
     assert decided_wrong < 0.005
 
 
+@pytest.mark.heavy
 def test_random_numbers_that_all_sites_share_do_not_make_the_map_too_sure_of_itself() -> None:
     """With common random numbers across cells all sites err in the same direction: the frontier is shifted as a whole."""
     results = []

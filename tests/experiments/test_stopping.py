@@ -19,9 +19,10 @@ from simtx.experiments import Apart, Best, Precision, interval
 from simtx.experiments.agenda import Agenda
 from simtx.experiments.stopping import CAP, Rule, Stopping, looks, parsed, spent, written
 from simtx.metrics.intervals import kind_of
+from tests.amounts import many
 
 Floats = NDArray[np.float64]
-TRIALS = 1000  # the same with more of them: python benchmarks/coverage.py stopping
+TRIALS = many(500, 1000)  # the same with more of them: python benchmarks/coverage.py stopping
 
 
 def play(rule: Rule, columns: dict[str, Floats], cap: int = CAP) -> Stopping:
@@ -85,6 +86,7 @@ def _equal(shape: str, rng: np.random.Generator) -> tuple[Floats, Floats]:
         ("unequal variances", "latency_p99_ms"),  # equal medians, so that the ratios are compared
     ],
 )
+@pytest.mark.more
 @pytest.mark.sample(3)
 def test_equal_strategies_are_told_apart_in_at_most_five_of_a_hundred_studies(shape: str, metric: str) -> None:
     """Where the textbook's loop finds a difference in 13 to 22 of a hundred."""
@@ -103,7 +105,8 @@ OUTPUTS: dict[str, tuple[Callable[[np.random.Generator, int], Floats], float]] =
 @pytest.mark.parametrize(
     ("output", "relative"), [("normal", 0.05), ("exponential", 0.05), ("lognormal", 0.05), ("lognormal", 0.1)]
 )
-@pytest.mark.sample(3)
+@pytest.mark.more
+@pytest.mark.sample(4)
 def test_precision_keeps_its_coverage(output: str, relative: float) -> None:
     """93 to 97 % of the intervals that it stops with contain the mean, where the textbook's loop has 71 to 91 % (half-width, start 3)."""
     rng = np.random.default_rng(12)
@@ -122,11 +125,13 @@ def test_precision_keeps_its_coverage(output: str, relative: float) -> None:
 
 
 @pytest.mark.parametrize("order", ["abcd", "dcba", "badc"])
+@pytest.mark.more
+@pytest.mark.sample(3)
 def test_the_best_is_found_with_its_probability_whatever_variances_and_order_are(order: str) -> None:
     """Four systems under common random numbers; the best has the greatest variance, or the smallest. 95 of 100 is the promise."""
     rng = np.random.default_rng(13)
     means, spreads = {"a": 1.0, "b": 1.15, "c": 1.15, "d": 1.3}, {"a": 0.6, "b": 0.1, "c": 0.5, "d": 0.3}
-    studies = 400
+    studies = many(200, 400)
     right = 0
     for _ in range(studies):
         shared = rng.normal(size=CAP * 5)

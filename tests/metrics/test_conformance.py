@@ -18,7 +18,7 @@ from simtx.errors import ScenarioError
 from simtx.event_log.log import LogEntry
 from simtx.metrics.run import Run
 from simtx.protocols import DualWrite, Outbox, Policies, Saga, Strategy, TwoPhaseCommit
-from tests.amounts import many
+from tests.amounts import HEAVY, many
 from tests.checker.mutants import ALL
 from tests.metrics.test_guarantees import TABLES
 from tests.simulator.test_faults import FAULTS, contended, world
@@ -47,20 +47,23 @@ def assert_conforms(run: Run) -> Conformance:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("strategy", VARIANTS, ids=str)
-@pytest.mark.sample(5)
+@pytest.mark.sample(9)
 def test_logs_under_each_fault_conform(strategy: Strategy, fault: str) -> None:
     """Crashes between any two effects, pauses, lost and doubled messages, outages, drifting clocks."""
     assert_conforms(simtx.simulate(world([FAULTS[fault]], transactions=40), strategy, trace="full"))
 
 
 @pytest.mark.parametrize("strategy", VARIANTS, ids=str)
+@pytest.mark.more
 @pytest.mark.sample(3)
 def test_logs_under_all_faults_together_conform(strategy: Strategy) -> None:
     """With a circuit breaker, short timeouts and a lossy network as well; the crashes do cut programs short."""
     policies = {"breaker": {"threshold": 3, "cooldown": 0.5}, "call_timeout": 0.05, "vote_timeout": 0.1}
-    scenario = world(FAULTS.values(), transactions=60, loss=0.05, policies=policies, broker={"redelivery": 0.3})
-    found = [assert_conforms(simtx.simulate(scenario, strategy, seed=seed, trace="full")) for seed in range(6)]
-    if not isinstance(strategy, DualWrite):  # it hardly ever waits for a disk
+    scenario = world(
+        FAULTS.values(), transactions=many(40, 60), loss=0.05, policies=policies, broker={"redelivery": 0.3}
+    )
+    found = [assert_conforms(simtx.simulate(scenario, strategy, seed=seed, trace="full")) for seed in range(many(2, 6))]
+    if strategy.hub or (HEAVY and not isinstance(strategy, DualWrite)):  # the others wait for a disk too seldom
         assert sum(one.interrupted for one in found) > 0
     if not strategy.uses_broker:
         assert sum(one.recovered for one in found) > 0
@@ -68,6 +71,7 @@ def test_logs_under_all_faults_together_conform(strategy: Strategy) -> None:
 
 @pytest.mark.parametrize("rule", ["timeout", "detect", "wait-die"])
 @pytest.mark.parametrize("strategy", [TwoPhaseCommit(), TwoPhaseCommit(work="before"), Saga()], ids=str)
+@pytest.mark.sample(3)
 def test_logs_under_contention_conform(strategy: Strategy, rule: str) -> None:
     """Local transactions that fail for want of locks."""
     assert_conforms(simtx.simulate(contended(rule, faults=[FAULTS["crash of a service"]]), strategy, trace="full"))

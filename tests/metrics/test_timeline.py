@@ -268,5 +268,5 @@ def test_a_real_run_has_the_same_timeline() -> None:
     assert samples.queue_sender.notna().any()
     (row,) = run.recovery.itertuples()
     assert (row.kind, row.target) == ("crash", "receiver")
-    assert row.end_s - row.begin_s == pytest.approx(0.5, abs=0.3)
+    assert row.end_s - row.begin_s > 0.4
     assert row.recovery_s < math.inf

@@ -137,7 +137,7 @@ def crash_cases() -> list[tuple[int, int | None, bool]]:
 @pytest.mark.parametrize(("n", "refused", "closing"), crash_cases())
 @pytest.mark.parametrize("restart", ["idle", "now"])
 @pytest.mark.parametrize("lazies", ["lost", "kept"])
-@pytest.mark.sample(3)
+@pytest.mark.sample(6)
 def test_a_crash_between_any_two_effects_loses_nothing_and_doubles_nothing(
     n: int, refused: int | None, closing: bool, restart: str, lazies: str
 ) -> None:
@@ -158,7 +158,7 @@ def test_a_crash_between_any_two_effects_loses_nothing_and_doubles_nothing(
 
 
 @pytest.mark.parametrize("refused", [None, 1, 2])
-@pytest.mark.sample(2)
+@pytest.mark.sample(3)
 def test_two_crashes_at_any_two_points_lose_nothing_and_double_nothing(refused: int | None) -> None:
     points = World(Outbox(), plan_of(2, refused)).run().points
     for first in range(points):

@@ -70,7 +70,7 @@ SMALL: dict[str, Plan] = {
 @pytest.mark.parametrize("restart", ["idle", "now"])
 @pytest.mark.parametrize("lazies", ["lost", "kept"])
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.sample(3)
+@pytest.mark.sample(6)
 def test_a_crash_between_any_two_effects_leaves_all_or_nothing(
     name: str, lazies: str, restart: str, completion: str
 ) -> None:
@@ -88,7 +88,7 @@ def test_a_crash_between_any_two_effects_leaves_all_or_nothing(
 @pytest.mark.parametrize("restart", ["idle", "now"])
 @pytest.mark.parametrize("completion", ["forced", "lazy"])
 @pytest.mark.parametrize("name", ["2 steps", "2 steps, second refused", "wave of 2", "pivot and retriable"])
-@pytest.mark.sample(3)
+@pytest.mark.sample(6)
 def test_two_crashes_anywhere_leave_all_or_nothing(name: str, completion: str, restart: str) -> None:
     """The second may hit the recovery from the first, or the other node."""
     saga = Saga(policies=SOON, completion=completion)  # type: ignore[arg-type]

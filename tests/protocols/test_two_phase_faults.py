@@ -53,6 +53,7 @@ MODES = list(itertools.product(["idle", "now"], ["lost", "kept"]))
 
 @pytest.mark.parametrize("work", WORKS)
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.sample(3)
 def test_every_crash_point_of_two_participants(shape: str, work: Work) -> None:
     """Between any two effects of any node: all or nothing, the client told the truth, nothing in doubt at the end."""
     strategy = TwoPhaseCommit(work=work)
@@ -65,6 +66,7 @@ def test_every_crash_point_of_two_participants(shape: str, work: Work) -> None:
 
 
 @pytest.mark.parametrize("restart", ["idle", "now"])
+@pytest.mark.sample(2)
 def test_every_pair_of_crash_points_so_that_recovery_crashes_too(restart: str) -> None:
     points = World(TwoPhaseCommit(), SHAPES["commit"]).run().points
     pairs = 0

@@ -244,7 +244,7 @@ def some(names: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "case"), some(OF_RUNS))
-@pytest.mark.sample(9)
+@pytest.mark.sample(13)
 def test_texts_of_a_picture_of_runs_neither_overlap_nor_leave_the_canvas(
     name: str, case: str, played: dict[str, list[simtx.Run]]
 ) -> None:
@@ -252,7 +252,7 @@ def test_texts_of_a_picture_of_runs_neither_overlap_nor_leave_the_canvas(
 
 
 @pytest.mark.parametrize(("name", "case"), some(OF_COMPARISONS))
-@pytest.mark.sample(9)
+@pytest.mark.sample(13)
 def test_texts_of_a_picture_of_a_comparison_neither_overlap_nor_leave_the_canvas(
     name: str, case: str, compared: dict[str, Comparison]
 ) -> None:

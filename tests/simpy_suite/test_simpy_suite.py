@@ -46,6 +46,7 @@ def simpy_sources(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / f"simpy-{VERSION}"
 
 
+@pytest.mark.heavy
 def test_simpys_own_suite_passes_on_our_environment(simpy_sources: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHONPATH"))}

@@ -38,7 +38,7 @@ def pairs(
 
 @pytest.mark.parametrize("distribution", [Exponential(0.01), Lognormal(0.02, 0.8), Empirical((1.0, 2.0, 2.0, 9.0))])
 @pytest.mark.parametrize("correlation", [0.3, 1.0])
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 def test_a_draw_keeps_its_distribution(distribution: Distribution, correlation: float) -> None:
     drawn = pairs(distribution, correlation)
     for values in drawn.T:
@@ -50,6 +50,7 @@ def test_a_draw_keeps_its_distribution(distribution: Distribution, correlation: 
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.2, 0.5, 0.9])
+@pytest.mark.sample(3)
 def test_two_draws_at_the_same_time_have_the_rank_correlation_asked_for(correlation: float) -> None:
     drawn = pairs(Exponential(0.01), correlation)
     assert stats.spearmanr(*drawn.T).statistic == pytest.approx(correlation, abs=0.05)

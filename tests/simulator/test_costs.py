@@ -56,6 +56,7 @@ def costs(run: Run) -> tuple[float, float, float]:
 
 
 @pytest.mark.parametrize("n", SIZES)
+@pytest.mark.sample(4)
 def test_two_phase_commit_costs_4n_messages_and_2n_plus_1_forced_writes(n: int) -> None:
     """Presumed abort, all commit (Mohan et al. 1986): 4N messages with the N acknowledgements, 2N + 1 forced writes."""
     run = play(chain(n), TwoPhaseCommit(), trace=True)
@@ -65,6 +66,7 @@ def test_two_phase_commit_costs_4n_messages_and_2n_plus_1_forced_writes(n: int) 
 
 
 @pytest.mark.parametrize("n", SIZES)
+@pytest.mark.sample(4)
 def test_two_phase_commit_refused_by_k_of_n_costs_3n_minus_k_messages_and_n_minus_k_forced_writes(n: int) -> None:
     """Presumed abort, K of N vote no: 3N - K messages, N - K forced writes, no acknowledgement, nothing forced at the coordinator."""
     for k in range(1, n + 1):
@@ -85,6 +87,7 @@ def test_two_phase_commit_refused_by_any_subset_costs_the_same() -> None:
 
 
 @pytest.mark.parametrize("n", SIZES)
+@pytest.mark.sample(4)
 def test_saga_costs_2n_messages_and_2n_plus_1_forced_writes(n: int) -> None:
     """Orchestrated, n sequential steps: 2n messages, n local transactions, n + 1 records of the orchestrator."""
     run = play(chain(n), Saga(), trace=True)
@@ -95,6 +98,7 @@ def test_saga_costs_2n_messages_and_2n_plus_1_forced_writes(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", SIZES)
+@pytest.mark.sample(4)
 def test_saga_refused_at_step_k_costs_4k_minus_2_messages_and_4k_minus_1_forced_writes(n: int) -> None:
     """4k - 2 messages; 4k - 2 forced writes and one more, because the refusal is stored under its idempotency key."""
     for k in range(1, n + 1):
@@ -106,12 +110,14 @@ def test_saga_refused_at_step_k_costs_4k_minus_2_messages_and_4k_minus_1_forced_
 
 
 @pytest.mark.parametrize("n", SIZES)
+@pytest.mark.sample(4)
 def test_outbox_costs_n_minus_1_events_and_n_forced_writes(n: int) -> None:
     """Choreographed, n steps: n - 1 events, n local transactions, no message beside the broker."""
     assert costs(play(chain(n), Outbox())) == (0, n - 1, n)
 
 
 @pytest.mark.parametrize("n", SIZES)
+@pytest.mark.sample(4)
 def test_outbox_refused_at_step_k_costs_2k_minus_2_events_and_2k_minus_1_forced_writes(n: int) -> None:
     """The chain goes back step by step; the refusal event is committed."""
     for k in range(1, n + 1):
@@ -119,6 +125,7 @@ def test_outbox_refused_at_step_k_costs_2k_minus_2_events_and_2k_minus_1_forced_
 
 
 @pytest.mark.parametrize("n", SIZES)
+@pytest.mark.sample(4)
 def test_dual_write_costs_one_forced_write_and_one_publication_a_hop(n: int) -> None:
     """As many as the outbox: n forced writes, n - 1 events. Refused at step k one write less, as the refusal is stored nowhere."""
     assert costs(play(chain(n), DualWrite())) == (0, n - 1, n)

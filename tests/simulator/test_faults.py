@@ -20,6 +20,7 @@ from simtx.metrics.run import Run
 from simtx.protocols import DualWrite, Policies, Saga, Strategy, TwoPhaseCommit
 from simtx.scenario import Scenario
 from simtx.scenario.distributions import Exponential, Uniform
+from tests.amounts import many
 from tests.simulator.worlds import SAFE, STRATEGIES, chain
 
 
@@ -91,22 +92,24 @@ def cases() -> list[Any]:
 
 
 @pytest.mark.parametrize(("strategy", "fault"), cases())
-@pytest.mark.sample(4)
+@pytest.mark.more
+@pytest.mark.sample(5)
 def test_every_kind_of_fault_leaves_nothing_lost_and_nothing_doubled(strategy: Strategy, fault: str) -> None:
-    """Twenty random schedules of each fault; together with the other cases, hundreds."""
+    """Random schedules of each fault; together with the other cases, hundreds."""
     loss = 0.1 if fault in WITH_LOSS else 0.0
     scenario, quiet = (world(faults, loss=loss) for faults in ([FAULTS[fault]], []))
     struck = disturbed = 0
-    for seed in range(20):
+    schedules = many(8, 20)
+    for seed in range(schedules):
         run = simtx.simulate(scenario, strategy, seed=seed)
         assert_sound(run)
         struck += run.data.faults
-        disturbed += seed < 5 and run.digest != simtx.simulate(quiet, strategy, seed=seed).digest
-    assert struck > 20
+        disturbed += seed < 3 and run.digest != simtx.simulate(quiet, strategy, seed=seed).digest
+    assert struck > schedules
     assert disturbed > 0, "the fault changed nothing"
 
 
-@pytest.mark.parametrize("schedules", [30, pytest.param(150, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("schedules", [15, pytest.param(150, marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("strategy", SAFE, ids=lambda s: s.name)
 def test_all_faults_together_leave_nothing_lost_and_nothing_doubled(strategy: Strategy, schedules: int) -> None:
     """Random schedules of everything at once."""
@@ -152,7 +155,7 @@ EFFECTS = (
 
 @pytest.mark.parametrize("refusing", [(), (2,)], ids=["committed", "refused"])
 @pytest.mark.parametrize("strategy", SAFE, ids=lambda s: s.name)
-@pytest.mark.sample(3)
+@pytest.mark.sample(4)
 def test_a_crash_before_or_after_any_effect_leaves_nothing_lost_and_nothing_doubled(
     strategy: Strategy, refusing: tuple[int, ...]
 ) -> None:
@@ -235,11 +238,12 @@ def contended(rule: str, **options: Any) -> Scenario:
 
 @pytest.mark.parametrize("rule", ["timeout", "detect", "wait-die"])
 @pytest.mark.parametrize("strategy", SAFE, ids=lambda s: s.name)
+@pytest.mark.more
 @pytest.mark.sample(2)
 def test_contention_is_resolved_by_every_deadlock_rule(strategy: Strategy, rule: str) -> None:
     """With and without faults: locks are waited for, rings are found, prevented or timed out, and nothing is lost or doubled."""
     waits, victims, timeouts = 0.0, 0, 0
-    for seed in range(8):
+    for seed in range(many(3, 8)):
         for faults in ([], [FAULTS["crash of a service"], FAULTS["loss"], FAULTS["duplication"]]):
             run = simtx.simulate(contended(rule, faults=faults), strategy, seed=seed)
             assert_sound(run)
@@ -277,13 +281,14 @@ TRIP = [
 
 @pytest.mark.parametrize(("name", "faults"), [("checkout", SHOP), ("travel", TRIP)])
 @pytest.mark.parametrize("strategy", SAFE, ids=lambda s: s.name)
+@pytest.mark.more
 @pytest.mark.sample(3)
 def test_built_in_scenarios_survive_faults(strategy: Strategy, name: str, faults: list[dict[str, Any]]) -> None:
     """A pivot with retriable steps behind it, and branches side by side, with data that refuse: money and goods add up again."""
     scenario = simtx.load(name).replace(
         **{"run.transactions": 120, "run.warmup": 0, "run.drain": "600s", "workload.rate": 20, "faults": faults}
     )
-    for seed in range(6):
+    for seed in range(many(2, 6)):
         run = simtx.simulate(scenario, strategy, seed=seed)
         assert_sound(run)
         assert run.data.faults > 0

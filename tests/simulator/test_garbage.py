@@ -15,7 +15,7 @@ from simtx.simulator import World
 
 @pytest.mark.parametrize("name", ["2pc", "saga", "outbox", "dual-write"])
 @pytest.mark.parametrize("scenario", ["checkout", "checkout-outages"])
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 def test_what_a_run_drops_is_freed_by_reference_counts_alone(scenario: str, name: str) -> None:
     """A collection right after a run, before its world is dropped, finds nothing that could not be reached."""
     played = simtx.load(scenario).replace(**{"run.transactions": 400, "run.warmup": "0.3s"})

@@ -166,6 +166,7 @@ def hosted(
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.sample(3)
 def test_less_processor_is_never_faster(strategy: str) -> None:
     """The same transactions on ample, on two, and on one core, and beside neighbours."""
     times = {"event": "1ms", "effect": "0.2ms", "transaction": "2ms"}

@@ -180,7 +180,7 @@ def test_numbers_in_the_order_of_commits_lose_nothing() -> None:
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("wake", [False, True])
-@pytest.mark.sample(3)
+@pytest.mark.sample(4)
 def test_no_reader_of_ours_loses_anything(reader: Any, wake: bool) -> None:
     scenario = overtaken(rate=100.0, mean=0.02, period=0.05, transactions=400)
     run = simtx.simulate(scenario, Outbox(reader=reader, wake=wake), trace="full")
