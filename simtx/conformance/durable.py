@@ -1,7 +1,7 @@
 """The disk of a node by its event log: records, prepared branches, idempotency rows, outbox rows that it must hold, and may hold.
 
-The contract leaves room: a lazy record may or may not survive a crash, what was under way at a crash may or may not have happened, and
-the records of a machine that is forgotten are garbage that may or may not be there. Everything else is certain.
+The contract leaves room: a lazy record may or may not survive a crash. An effect that was under way at a crash may or may not have happened. The
+records of a machine that is forgotten are garbage that may or may not be there. Everything else is certain.
 """
 
 from __future__ import annotations

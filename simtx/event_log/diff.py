@@ -1,8 +1,8 @@
 """Finds where two event logs part: the first thing that happened in one of them and not in the other, and what led there.
 
 Two logs are compared transaction by transaction: what happened on each node, and how often. Clocks and ids are not compared, nor how long
-something took; nor, unless that is asked for, in which order things happened on a node, since two messages that are under way at the same time may
-arrive in either order and both are right. What belongs to no single transaction is compared as far as it is a fault: crashes, restarts, faults.
+something took; nor, unless that is asked for, in which order things happened on a node. Two messages that are under way at the same time may
+arrive in either order, and both are right. What belongs to no single transaction is compared as far as it is a fault: crashes, restarts, faults.
 """
 
 from __future__ import annotations

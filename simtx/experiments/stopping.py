@@ -8,8 +8,8 @@ errs is at most the sum, alpha (Bonferroni).
 
 - `Apart`: every pair of strategies; each has alpha / pairs. Equal strategies are told apart with a probability of at most alpha.
 - `Best`: a strategy drops out as soon as another one is lower (or higher) on its look's alpha / (m - 1), one-sided. The truly best one drops out
-  only if one of m - 1 comparisons errs at one of the looks, so it is the one that remains with a probability of at least 1 - alpha, whatever
-  the variances and correlations are.
+  only if one of m - 1 comparisons errs at one of the looks. So it remains with a probability of at least 1 - alpha, whatever the variances and
+  correlations are.
 - `Precision`: an interval of a width. Here the error is not a false difference, but that the rule stops where the spread looks small by
   chance. Thirty replications at least, and intervals at alpha times 0.8, keep it: chosen by coverage (docs/statistics.md).
 """

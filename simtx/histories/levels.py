@@ -6,8 +6,8 @@ session order of Daudjee and Salem (VLDB 2006). The names of anomalies, what imp
 Elle (Kingsbury and Alvaro, *Elle: Inferring Isolation Anomalies from Experimental Observations*, VLDB 2020).
 
 Between read committed and snapshot isolation there are three more, by the axioms of Biswas and Enea (*On the Complexity of Checking
-Transactional Consistency*, OOPSLA 2019). All transactions can be put in one commit order along session order and reads, so that a
-transaction that reads a version has not seen the writer of a later version of the same key. What it has seen is
+Transactional Consistency*, OOPSLA 2019). All transactions can be put in one commit order along session order and reads. A transaction that reads
+a version has not seen the writer of a later version of the same key. What it has seen is
 
 - for read atomicity (Bailis and others, *Scalable Atomic Visibility with RAMP Transactions*, SIGMOD 2014): whose writes it has read;
 - for causal consistency: that, what came before in its session, and what all of these have seen. This is the causal convergence of

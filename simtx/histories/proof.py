@@ -13,10 +13,11 @@ Beyond a budget of effort the verdict stays unknown.
 
 The order that is tried comes from a schedule: transactions one after the other along all known dependencies, and a write waits as long as
 somebody has yet to read what it overwrites. Under snapshot isolation a transaction has two places in it, one for its snapshot and one for its
-commit, and nobody else who writes the same key has a place between them. Under prefix consistency it has these two as well, and others may write.
+commit. No other transaction that writes the same key has a place between them. Under prefix consistency it has these two as well, and others may
+write.
 
-Above snapshot isolation and below it the order of unread appends does not matter, as the transactions can be put in a line along all edges
-that count, and the appends in the same order.
+Above snapshot isolation and below it the order of unread appends does not matter. The transactions can be put in a line along all edges that
+count, and the appends in the same order.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What each transaction has seen of the others, and what follows from it for the order of the versions.
 
 Read atomicity and causal consistency ask one thing of the order of commits: if a transaction reads a version of a key, then whoever else has
-written the key, and was seen by the reader, comes before the writer of that version. Both sides are known, so that every such demand is an edge of
-its own, and the history is of the level exactly if these edges, the reads and the session order run in no circle (Biswas and Enea,
-OOPSLA 2019, sections 3 and 4). No order need be made up.
+written the key, and was seen by the reader, comes before the writer of that version. Both sides are known, so that every such demand is an edge
+of its own. The history is of the level exactly if these edges, the reads and the session order form no cycle (Biswas and Enea, OOPSLA 2019,
+sections 3 and 4). No order need be made up.
 
 Two kinds of demand can never be met and are told as they are: the reader has found the initial state of a key, or a list without an append, whose
 writer it has seen. A read of a list has seen every append that it holds.

@@ -1,7 +1,7 @@
 """Intervals from sections of one long run, or of several: for figures such as a 99 % quantile.
 
-A run is cut into ten sections of equal length. The estimate is the figure of the whole run, which has less bias than the mean over sections, and
-its error comes from how much the figure differs from section to section (sectioning: Asmussen and Glynn, *Stochastic Simulation*, 2007, III.5a;
+A run is cut into ten sections of equal length. The estimate is the figure of the whole run, which has less bias than the mean over sections. Its
+error comes from the spread of the figure over the sections (sectioning: Asmussen and Glynn, *Stochastic Simulation*, 2007, III.5a;
 S. Nakayama, "Confidence intervals for quantiles using sectioning when applying variance-reduction techniques", ACM TOMACS 24(4), 2014).
 
 That needs sections that know little of each other, and something to see in each. Observations beyond a quantile come in clusters (one jam delays

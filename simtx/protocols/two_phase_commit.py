@@ -1,7 +1,7 @@
 """Two-phase commit with presumed abort.
 
-**Law.** All participants of a transaction reach the same outcome, it is the one that the client was told, and it is commit only if every
-participant durably voted YES (or voted READ, having written nothing).
+**Law.** All participants of a transaction reach the same outcome, which is that of the client's answer. It is commit only if every participant
+durably voted YES (or voted READ, having written nothing).
 
 **Sources.** J. Gray, "Notes on data base operating systems", 1978 (two-phase commit); C. Mohan, B. Lindsay, R. Obermarck, "Transaction
 management in the R* distributed database management system", ACM TODS 11(4), 1986 (presumed abort, read-only votes, what is forced and
@@ -30,8 +30,8 @@ the network may delay a message.
 5. Failure-free with N updating participants: 4N messages (N of them acknowledgements) and 2N + 1 forced writes. Refused by K of N:
    3N - K messages and N - K forced writes. A read-only participant takes two messages and no write; if all are, nothing is logged.
 
-**Assumption.** The client's request for one transaction number arrives once. After an abort nothing durable is left by which a second
-request could be recognised, and after a commit the participants drop a second PREPARE in silence, so that its vote would end in an abort. A client
+**Assumption.** The client's request for one transaction number arrives once. After an abort nothing durable is left by which a second request
+could be recognised. After a commit the participants drop a second PREPARE in silence, so that its vote would end in an abort. A client
 may ask again as long as its request has reached nobody; hosts see to that (`simtx.verify("2pc", repeats=1)` shows what happens otherwise).
 
 **Known weaknesses.** While the coordinator is down or cut off, participants in doubt are blocked and keep their locks. A read-only

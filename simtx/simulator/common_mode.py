@@ -40,9 +40,9 @@ class CommonFactor:
     """The common factor of a run, and draws that follow it.
 
     The factor is a standard normal process whose autocorrelation falls as exp(-t / memory). It is a function of seed, replication and time, so that
-    every strategy meets the same slow moments; it keeps each value for a 32nd of the memory. A draw adds a normal variate of its own to its share of
-    the factor and takes the quantile that the sum stands at, so that its distribution is what it was, whatever the share. A rank correlation r of
-    two such draws needs a correlation of 2 sin(pi r / 6) of the normals (W. H. Kruskal, JASA 53, 1958, p. 828).
+    every strategy meets the same slow moments; it keeps each value for a 32nd of the memory. A draw adds a normal variate of its own to its
+    share of the factor, and takes the quantile at which the sum stands. So its distribution stays as it was, whatever the share. A rank
+    correlation r of two such draws needs a correlation of 2 sin(pi r / 6) of the normals (W. H. Kruskal, JASA 53, 1958, p. 828).
 
     Args:
         env: The clock.

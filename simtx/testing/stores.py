@@ -39,8 +39,8 @@ class OutcomeUnderTest(Protocol):
 class StoreUnderTest(Protocol):
     """A store with a log, as `simtx.reference.stores.base.Store`; a call returns when what it says is true.
 
-    A store that cannot be called from several threads has a method ``begin(tx, effect)`` that returns at once what has ``is_alive()`` and
-    ``result()``, and a method ``sleep(seconds)`` that lets its time pass.
+    A store that cannot be called from several threads has two more methods. ``begin(tx, effect)`` returns at once an object with ``is_alive()``
+    and ``result()``. ``sleep(seconds)`` lets its time pass.
     """
 
     def transact(self, tx: int, effect: Transact, /) -> OutcomeUnderTest:
@@ -392,8 +392,7 @@ def a_branch_that_is_rolled_back_leaves_nothing(make: MakeStore) -> None:
         expect(store.rollback(tx, forced=forced).in_doubt >= 0, "there was no branch to roll back")
         same(
             store.transact(10 + tx, action(10 + tx, add("a"), add("b"))).status, "done", "another one on the same keys"
-        )
-        expect(store.rollback(tx, forced=forced).in_doubt < 0, "it was rolled back twice")
+        ) expect(store.rollback(tx, forced=forced).in_doubt < 0, "it was rolled back twice")
     store.close()
     store = make()
     expect(2 not in store.records(), "a branch that was rolled back for good is in doubt after a restart")
@@ -440,12 +439,9 @@ def an_open_branch_keeps_its_locks_and_dies_with_its_process(make: MakeStore) ->
     store.execute(5, Execute("e", (add("a"),)))
     same(
         store.execute(5, Execute("e", (add("b", -11, low=0),))).status, "refused", "an operation that the guard refuses"
-    )
-    same(store.transact(6, action(6, add("a"))).status, "done", "another one after a refusal")
-    store.execute(7, Execute("e", (add("a"),)))
-    store.execute(8, Execute("e", (add("b"),)))
-    same(store.execute(7, Execute("e", (add("b"),))).status, "failed", "an operation that waits in vain")
-    same(store.transact(9, action(9, add("a"))).status, "done", "another one after that")
+    ) same(store.transact(6, action(6, add("a"))).status, "done", "another one after a refusal") store.execute(7, Execute("e", (add("a"),)))
+    store.execute(8, Execute("e", (add("b"),))) same(store.execute(7, Execute("e", (add("b"),))).status, "failed", "an operation that waits in
+    vain") same(store.transact(9, action(9, add("a"))).status, "done", "another one after that")
 
 
 def _readers(make: MakeStore, meets: str) -> None:

@@ -1,9 +1,8 @@
 """The building blocks of a real run, taken from its event log: how long each leg of every transaction took.
 
-A leg goes from what caused something to what it caused, so that the legs of a transaction's critical path add up to its latency, with all
-that the processes needed in between (encoding, threads, the event loop, their own logs) inside them and not lost. A message's leg begins
-with the event that made its sender send it, and ends when its receiver handles it or, if it makes the receiver run a local transaction, when a
-worker begins with that.
+A leg goes from a cause to its consequence, so that the legs of a transaction's critical path add up to its latency. The time that the processes
+need in between (encoding, threads, the event loop, their own logs) is inside the legs. A message's leg begins with the event that made its
+sender send it, and ends when its receiver handles it. If the receiver then runs a local transaction, it ends when a worker begins with that.
 """
 
 from __future__ import annotations

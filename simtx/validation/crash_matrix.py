@@ -3,8 +3,8 @@
 A run without kills shows the handlers that there are. Each place in them is then struck once: in a transaction of its own, whose process
 kills itself there, is started again and recovers from its store alone. One launch plays many such transactions, one after the other: the
 next one is asked for when everything is at rest. The logs of these runs show handlers that only a crash leads to (recoveries, inquiries,
-repetitions), and so further places, which are struck in the same way after the kill that led to them, until nothing new shows or the
-limit of kills in one transaction is reached.
+repetitions), and so further places. These are struck in the same way after the kill that led to them, until no new place is found or the limit
+of kills in one transaction is reached.
 
 Every launch is checked for everything that must never be (`simtx.validation.violations`).
 """
@@ -118,11 +118,8 @@ class CrashMatrix:
         lines = [
             f"{self.strategy} on {where}: {self.places} places found, {len(self.struck)} of {self.chosen} chosen ones struck ({struck})",
             f"{self.kills} kills in {self.transactions} transactions of {self.launches} launches, {self.seconds:.0f} s",
-        ]
-        lost = {name: count for name, count in self.losses.items() if count}
-        lines += [f"lost: {count} {name}" for name, count in lost.items()]
-        never = self.never
-        if len(self.unreached) > len(never):
+        ] lost = {name: count for name, count in self.losses.items() if count} lines += [f"lost: {count} {name}" for name, count in lost.items()]
+        never = self.never if len(self.unreached) > len(never):
             lines.append(
                 f"{len(self.unreached) - len(never)} places were struck in other transactions than the one meant"
             )

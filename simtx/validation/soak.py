@@ -1,7 +1,7 @@
 """The soak: a run under load while processes are killed and paused at random, for as long as asked.
 
-It goes in rounds. In each of them the transfers of `simtx.validation.transfers.busy` arrive, and every now and then some process (a
-service, the hub, a relay, the broker, a database server) is killed with SIGKILL and started again, or stopped for a while with SIGSTOP. At
+It goes in rounds. In each of them the transfers of `simtx.validation.transfers.busy` arrive. Now and then a service, the hub, a relay, the
+broker or a database server is killed with SIGKILL and started again, or a process is stopped for a while with SIGSTOP. At
 the end of a round everything drains, and the run is checked for everything that must never be (`simtx.validation.violations`).
 
 Two recovery times are measured for each kill: until the process listens again, and until the last transaction that was open at the kill
@@ -119,11 +119,8 @@ class Soak:
             f"transactions: {self.transactions} ({', '.join(f'{n} {name}' for name, n in sorted(self.outcomes.items()) if n)})",
             f"from a kill until the process listens: {_times(self.listening)}",
             f"from a kill that meets open transactions until the last of them is settled: {_times(self.settled)}",
-        ]
-        lines += [f"lost: {count} {name}" for name, count in self.losses.items() if count]
-        lines += [f"violation: {line}" for line in self.violations]
-        lines.append("no violations" if self.ok else f"{len(self.violations)} violations")
-        if self.interrupted:
+        ] lines += [f"lost: {count} {name}" for name, count in self.losses.items() if count] lines += [f"violation: {line}" for line in
+        self.violations] lines.append("no violations" if self.ok else f"{len(self.violations)} violations") if self.interrupted:
             lines.append("interrupted: the last round is not among these transactions, and was not checked")
         return "\n".join(lines)
 

@@ -9,9 +9,9 @@ A stream is a function of four things and of nothing else: the seed, the replica
 What belongs to a transaction and is used in another order by every strategy is not dealt out here, but by `simtx.workload.by_transaction`.
 
 The four are hashed with BLAKE2b (never Python's `hash`, which differs between processes) into the entropy of a NumPy `SeedSequence`,
-which seeds a PCG64 generator. Variates are drawn in blocks, as a call into NumPy costs about as much for a hundred as for one. The
-block size does not change the numbers where a distribution takes its variates one after the other from the generator, which
-holds for one call of a `Generator` method such as `random`, `exponential` or `lognormal`; it does change them where a block makes
+which seeds a PCG64 generator. Variates are drawn in blocks, as a call into NumPy costs about as much for a hundred as for one. The block size
+does not change the numbers where a distribution takes its variates one after the other from the generator. One call of a `Generator` method such
+as `random`, `exponential` or `lognormal` does so; it does change them where a block makes
 several such calls, as a mixture does. NumPy may change a method's algorithm in a new release, so a run's digest is that of a NumPy version.
 
 Sources: M. E. O'Neill, "PCG", HMC-CS-2014-0905; NumPy's documentation of SeedSequence and its compatibility policy (NEP 19);

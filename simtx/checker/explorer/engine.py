@@ -1,7 +1,7 @@
 """Inner loop, properties and limits that the search in one process and the search in several share.
 
-A set of visited states is a dict from each state to the state it was first reached from (`ROOT` for initial states), so that
-parents cost one pointer a state and paths can be rebuilt. Actions are not stored: they are computed again along a path.
+A set of visited states is a dict from each state to the state that it was first reached from (`ROOT` for initial states). So parents cost one
+pointer a state, and paths can be rebuilt. Actions are not stored: they are computed again along a path.
 """
 
 import math

@@ -344,8 +344,8 @@ def verify_scope(
 ) -> Verdict:
     """As `verify`, with a `Scope`; `limits` are those of `explore`.
 
-    A state does not tell whether a step was refused on the way to it. So what has to happen when nothing is in the way (`validity`) is
-    looked at in an exploration of its own, of the same plans without faults and refusals, unless that is what the scope is. Neither can rows of an
+    A state does not tell whether a step was refused on the way to it. So `validity` is checked in an exploration of its own, of the same plans
+    without faults and refusals, unless the scope itself has none. Neither can rows of an
     outbox change places where there is but one transaction, or no budget for it: so where there are long-running machines, two transactions
     of two steps are explored beside, of which one numbers its rows first and commits last. All of them share the time that there is.
     """
@@ -389,8 +389,7 @@ def _walk(strategy: Strategy, scope: Scope, walks: int, seed: int, max_seconds: 
         )
     verdict = replace(
         _verdict(strategy, model, exploration, ""), violations=found.stories, goals=found.goals, stopped=stopped
-    )
-    return _with_validity(verdict, strategy, _Clock({"max_seconds": max_seconds, "max_states": _BESIDE_WALKS}))
+    ) return _with_validity(verdict, strategy, _Clock({"max_seconds": max_seconds, "max_states": _BESIDE_WALKS}))
 
 
 _BESIDE_WALKS: Final = 50_000

@@ -1,12 +1,12 @@
 """The flip point on one axis: bisection under noise, with an interval for where the winner changes.
 
-The search of the map, on one axis: it begins with both ends and points between, and each look puts the next replications where the band of the surface
-straddles zero, so that the undecided stretch is cut down from both sides. The interval of a crossing is the stretch at which the band at the stated
-confidence holds zero: it covers the crossing whenever the band covers the surface at that one place, so that nothing has to be paid for having looked at many
-(the inversion of a test, as in Fieller's interval for a ratio).
+The search of the map, on one axis: it begins with both ends and points between. Each look puts the next replications where the band of the
+surface straddles zero, so that the undecided stretch shrinks from both sides. The interval of a crossing is the stretch at which the band at the
+stated confidence holds zero: it covers the crossing whenever the band covers the surface at that one place. So it needs no correction for many
+places (the inversion of a test, as in Fieller's interval for a ratio).
 
-Bisection that decides each point by a test of its own needs about a hundred times the replications for an interval as narrow, since a curve is not used that says
-at one point what its neighbours are like; it covers more often than it promises, if replications are normal.
+Bisection that decides each point by a test of its own needs about a hundred times the replications for an interval as narrow, since it uses no
+curve through neighbouring points; it covers more often than it promises, if replications are normal.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How noisy each site is: variances of few replications, drawn towards a law that all sites share.
 
 Four replications give a variance that is off by a factor of two or three; the noise of a simulation grows with the load, smoothly. So the
-logarithm of the variance follows a plane over the sites (a gamma regression with a logarithmic link, whose estimate is right on average whatever
-the distribution of the figures is), and each site's own variance is pooled with the plane's, the more so the better the plane describes the
-sites. A site of skewed figures that came out low has a variance that came out low as well, so the law never counts for less than eight degrees
+logarithm of the variance follows a plane over the sites. It is a gamma regression with a logarithmic link, whose estimate is right on average
+for any distribution of the figures. Each site's own variance is pooled with the plane's, the more so the better the plane describes the sites. A
+site of skewed figures that came out low has a variance that came out low as well, so the law never counts for less than eight degrees
 of freedom.
 
 Sources: McCullagh and Nelder, *Generalized Linear Models*, 1989, section 8; the pooled variance is that of Smyth (2004, *Statistical Applications in

@@ -8,8 +8,8 @@ Three scales, chosen by the figures themselves:
   eight runs without a failure are not certainty, and a region without failures says nothing about the failures elsewhere.
 - ``difference``: mean of a - b, for what may be negative.
 
-A censored figure (`math.inf`: it lies beyond the time that was watched) is larger than every finite one. It counts as the time that was
-watched, or as the largest figure of its site if that is larger, and a log ratio of it is no larger than those that were seen of finite figures: less than the
+A censored figure (`math.inf`: it lies beyond the time that was watched) is larger than every finite one. It counts as the time that was watched,
+or as the largest figure of its site if that is larger. A log ratio of it is no larger than those of finite figures: less than the
 truth, on the right side. Where both are beyond, a pair says
 nothing, and does not count.
 

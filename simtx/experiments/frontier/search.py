@@ -1,7 +1,7 @@
 """The search for the frontier: looks at what is known, adds the runs that help most, and stops when the map is sure enough.
 
-It knows nothing of scenarios: it works on points of the unit cube and on a function `observe` that gives the figures of paired runs there, so that
-it can be tested on surfaces that are known.
+It knows nothing of scenarios: it works on points of the unit cube, and a function `observe` gives the figures of paired runs there. So it can be
+tested on surfaces that are known.
 """
 
 from __future__ import annotations

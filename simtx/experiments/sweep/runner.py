@@ -1,7 +1,7 @@
 """Plays the runs of a sweep that are missing: leases them, gives them to an executor, and enters what comes back, one by one.
 
-A run is in the ledger the moment that it is finished. So a process that is killed loses what is under way and nothing else, and whoever calls the same
-sweep again, here or on another machine that shares the folder, plays only what is missing.
+A run is in the ledger the moment that it is finished. So a killed process loses only the runs under way. The same call of the sweep, here or on
+another machine that shares the folder, plays only the missing runs.
 """
 
 from __future__ import annotations

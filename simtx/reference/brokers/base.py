@@ -15,8 +15,8 @@ class BrokerFailed(SimtxError, RuntimeError):
 
 
 Consume: TypeAlias = Callable[[Delivery, int | None, bool], None]
-"""Called for each delivery: the delivery, the id of the event log's entry that published it (None if unknown), and whether the broker has
-sent it before, as far as anybody knows who is still alive; a consumer that was dying then may not have seen it."""
+"""Called for each delivery: the delivery, the id of the event log's entry that published it (None if unknown), and whether the broker has sent
+it before, as far as it knows; a consumer that was dying then may not have seen it."""
 
 
 class BrokerClient(ABC):

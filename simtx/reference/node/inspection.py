@@ -1,7 +1,7 @@
 """Inspects what a node still holds: machines, records, prepared branches, outbox rows. For an operator who wants to know what is not finished.
 
-The same for a node that is working, whose machines are asked, and for one that has ended, whose machines are rebuilt from its store to see
-in which state they would wake up; nothing of that has any effect.
+The same for a node that is working and for one that has ended. The machines of the first are asked; those of the second are rebuilt from its
+store, to see the state to which they would recover; nothing of that has any effect.
 """
 
 from __future__ import annotations

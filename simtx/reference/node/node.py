@@ -2,8 +2,8 @@
 
 It is the third of the three interpreters (beside the simulator's `Node` and the checker's); the contract it keeps is that of
 `simtx.protocols.contract`. Everything below happens on one event loop; only what may block runs in threads: local transactions with their
-service time on the service's workers, and the short writes of the protocol (records, second phase, outbox) beside them, so that a
-decision never queues behind those who wait for its locks.
+service time on the service's workers, and the short writes of the protocol (records, second phase, outbox) beside them. So a decision never
+queues behind those who wait for its locks.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """A network that can be broken: it stands between any two nodes of a run and loses, copies, holds up and cuts what they say to each other.
 
 It is a trusted part of the run: it has the secret, is the server of every sender and a client of every receiver, and sends each frame anew.
-So a frame that it has lost, copied or moved is, for the receiver, a message that was lost, copied or moved, whereas the same done to the
-bytes of a connection is an attack, and ends it (`simtx.reference.wire.connection`). Faults happen to whole frames.
+So a frame that it has lost, copied or moved is, for the receiver, a message that was lost, copied or moved. The same done to the bytes of a
+connection is an attack, and ends it (`simtx.reference.wire.connection`). Faults happen to whole frames.
 
 Every direction of a link has a socket and random numbers of its own. The n-th frame of a direction always meets the same numbers, whatever
-happens elsewhere and whichever faults were in force before, so that a run under the same seed is as repeatable as a real one can be.
+happens elsewhere and whichever faults were in force before. So a run under the same seed is as repeatable as a real one can be.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Contract of a service's real database, whatever product it is.
 
 A store is used by the threads of one process at a time (and by its relay's process beside it); every method blocks until what it says is
-true. The rules are those of `simtx.protocols.contract`: a local transaction is atomic and durable when `transact` returns, a branch is
-durable and keeps its locks when `prepare` returns, an appended record is durable when `append` returns if it is forced.
+true. The rules are those of `simtx.protocols.contract`: a local transaction is atomic and durable when `transact` returns. A branch is durable
+and keeps its locks when `prepare` returns. A forced record is durable when `append` returns.
 """
 
 from __future__ import annotations

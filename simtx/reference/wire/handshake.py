@@ -8,8 +8,8 @@ Over TCP, where anybody may knock:
       proof  HMAC(secret, "server" + hello + claim)  ---->
       frames                                       <--->      frames
 
-Both proofs cover both nonces, both names and both versions, so neither side can be played to by what was recorded earlier, and a proof
-cannot be sent back to where it came from. Two session keys, one a direction, are derived from the same bytes; a frame is
+Both proofs cover both nonces, both names and both versions. So a recorded handshake is of no use to anybody, and a proof cannot be sent back to
+its sender. Two session keys, one a direction, are derived from the same bytes; a frame is
 
     length (4 bytes, of what follows) | HMAC-SHA256 of the rest, cut to 16 bytes | number (8 bytes) | payload
 

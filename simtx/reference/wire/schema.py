@@ -5,8 +5,8 @@ Every event travels in an **envelope**, whose own form never changes, so that an
     {"version": "2.0", "to": "stock", "tx": 7, "message": {"$": "Message", ...}}
 
 The message inside has the form of that version. Minor versions add fields that a reader may ignore; a major version changes the meaning.
-A reader brings an older form up to date (the *upcasters* work on the raw JSON, before it becomes an object), ignores the fields of a newer
-minor version that it does not know, and refuses a newer major version (`SchemaTooNew`). It also reads everything within its own major
+A reader brings an older form up to date: the *upcasters* work on the raw JSON, before it becomes an object. It ignores unknown fields of a newer
+minor version, and refuses a newer major version (`SchemaTooNew`). It also reads everything within its own major
 version and below, whatever it writes itself. So a system is upgraded without a stop: first every process reads the new version, then they
 write it; but also in any other order nothing is lost, as follows.
 
@@ -14,8 +14,8 @@ write it; but also in any other order nothing is lost, as follows.
 raised once. After the upgrade the broker delivers it again. To skip it would lose its effect, and to let a later event of the same partition
 pass would break the order.
 
-The partition that stops is the **lane**: one consumer and one transaction. It is the unit in which a broker keeps the order and
-acknowledges, and no protocol relies on any order between transactions, so that to go on with the others is safe; and to stop them, too, would make
+The partition that stops is the **lane**: one consumer and one transaction. It is the unit in which a broker keeps the order and acknowledges. No
+protocol relies on any order between transactions, so that to go on with the others is safe; and to stop them, too, would make
 one early producer halt everything. A broker that can only acknowledge *up to* an event (an offset per topic) needs ``scope="topic"``: there,
 the acknowledgement of a later event of another transaction would also be one of the event that was not handled. An event whose lane cannot be
 told stops its whole topic in either case. A broker may limit how many deliveries wait for an acknowledgement; if that many lanes have stopped, the

@@ -1,8 +1,9 @@
 """A world to play machines in by hand: every effect and every fault of the contract, and nothing that takes time.
 
-A `ScriptedWorld` plays one strategy with one or more transactions. It keeps the rules of `simtx.protocols.contract`: effects run one by one, a node may
-crash between any two of them, lazy writes may be lost (a prefix of them survives, as in a log), a prepared branch keeps its locks, the network is a multiset,
-the broker delivers at least once. It also checks the machines while it plays: every step must be in the transition table, and a clone of a machine must
+A `ScriptedWorld` plays one strategy with one or more transactions. It keeps the rules of `simtx.protocols.contract`: effects run one by one, and
+a node may crash between any two of them. Lazy writes may be lost (a prefix of them survives, as in a log). A prepared branch keeps its locks.
+The network is a multiset, and the broker delivers at least once. It also checks the machines while it plays: every step must be in the
+transition table, and a clone of a machine must
 behave exactly as the machine does.
 
 Three ways to play::

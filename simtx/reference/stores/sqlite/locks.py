@@ -1,7 +1,7 @@
 """Row locks of an embedded database: exclusive, first come first served, with a limit on the wait.
 
-A local transaction takes its locks one by one in the order of their keys and keeps those that it has while it waits for the next one, so that
-no two local transactions that lock all at once wait for each other. Transactions that stay open and lock more and more may; their waits end by
+A local transaction takes its locks one by one in the order of their keys, and keeps those that it has while it waits for the next one. So no two
+local transactions that lock all at once wait for each other. Transactions that stay open and lock more and more may; their waits end by
 the timeout. A lock that is let go is handed to whoever waits longest, before anybody else can take it.
 """
 

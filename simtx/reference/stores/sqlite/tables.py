@@ -1,7 +1,7 @@
 """The tables of one service's SQLite file: how a file is opened and checked, and the statements that write.
 
 Write-ahead log with ``synchronous=FULL``: a COMMIT has returned when the log is on disk. Times in the tables are in seconds of `time.monotonic`,
-whose zero is the start of the machine, so that no correction of the clock can make an idempotency row older than it is. The file says
+whose zero is the start of the machine. So no correction of the clock can make an idempotency row older than it is. The file says
 which start that was; after another one all times are moved, by the difference that the clock on the wall shows.
 """
 
