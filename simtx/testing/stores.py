@@ -392,7 +392,8 @@ def a_branch_that_is_rolled_back_leaves_nothing(make: MakeStore) -> None:
         expect(store.rollback(tx, forced=forced).in_doubt >= 0, "there was no branch to roll back")
         same(
             store.transact(10 + tx, action(10 + tx, add("a"), add("b"))).status, "done", "another one on the same keys"
-        ) expect(store.rollback(tx, forced=forced).in_doubt < 0, "it was rolled back twice")
+        )
+        expect(store.rollback(tx, forced=forced).in_doubt < 0, "it was rolled back twice")
     store.close()
     store = make()
     expect(2 not in store.records(), "a branch that was rolled back for good is in doubt after a restart")
@@ -439,9 +440,12 @@ def an_open_branch_keeps_its_locks_and_dies_with_its_process(make: MakeStore) ->
     store.execute(5, Execute("e", (add("a"),)))
     same(
         store.execute(5, Execute("e", (add("b", -11, low=0),))).status, "refused", "an operation that the guard refuses"
-    ) same(store.transact(6, action(6, add("a"))).status, "done", "another one after a refusal") store.execute(7, Execute("e", (add("a"),)))
-    store.execute(8, Execute("e", (add("b"),))) same(store.execute(7, Execute("e", (add("b"),))).status, "failed", "an operation that waits in
-    vain") same(store.transact(9, action(9, add("a"))).status, "done", "another one after that")
+    )
+    same(store.transact(6, action(6, add("a"))).status, "done", "another one after a refusal")
+    store.execute(7, Execute("e", (add("a"),)))
+    store.execute(8, Execute("e", (add("b"),)))
+    same(store.execute(7, Execute("e", (add("b"),))).status, "failed", "an operation that waits in vain")
+    same(store.transact(9, action(9, add("a"))).status, "done", "another one after that")
 
 
 def _readers(make: MakeStore, meets: str) -> None:

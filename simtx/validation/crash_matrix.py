@@ -118,8 +118,11 @@ class CrashMatrix:
         lines = [
             f"{self.strategy} on {where}: {self.places} places found, {len(self.struck)} of {self.chosen} chosen ones struck ({struck})",
             f"{self.kills} kills in {self.transactions} transactions of {self.launches} launches, {self.seconds:.0f} s",
-        ] lost = {name: count for name, count in self.losses.items() if count} lines += [f"lost: {count} {name}" for name, count in lost.items()]
-        never = self.never if len(self.unreached) > len(never):
+        ]
+        lost = {name: count for name, count in self.losses.items() if count}
+        lines += [f"lost: {count} {name}" for name, count in lost.items()]
+        never = self.never
+        if len(self.unreached) > len(never):
             lines.append(
                 f"{len(self.unreached) - len(never)} places were struck in other transactions than the one meant"
             )

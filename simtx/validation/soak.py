@@ -119,8 +119,11 @@ class Soak:
             f"transactions: {self.transactions} ({', '.join(f'{n} {name}' for name, n in sorted(self.outcomes.items()) if n)})",
             f"from a kill until the process listens: {_times(self.listening)}",
             f"from a kill that meets open transactions until the last of them is settled: {_times(self.settled)}",
-        ] lines += [f"lost: {count} {name}" for name, count in self.losses.items() if count] lines += [f"violation: {line}" for line in
-        self.violations] lines.append("no violations" if self.ok else f"{len(self.violations)} violations") if self.interrupted:
+        ]
+        lines += [f"lost: {count} {name}" for name, count in self.losses.items() if count]
+        lines += [f"violation: {line}" for line in self.violations]
+        lines.append("no violations" if self.ok else f"{len(self.violations)} violations")
+        if self.interrupted:
             lines.append("interrupted: the last round is not among these transactions, and was not checked")
         return "\n".join(lines)
 

@@ -7,10 +7,11 @@ applied where no crash is left in the budget (which is where most states are): b
 the first and not the second, so that their order does count.
 
 That participants are alike is checked, not assumed. Candidates have equal parts in the plan, and their exchange leaves the hub's reaction to the
-client's request as it is. (The steps of a saga are ordered, so its participants fail here.) Then, during the search, each reaction of each node
-is compared with the reaction to the renamed event in the renamed state. That is done for a set of renamings that generates all, and for each
-order of the participants that occurs. So what a state's representative can do is exactly what the state can do, up to renaming (a bisimulation);
-if a machine treats one of them otherwise than another, the search ends with an error.
+client's
+request as it is. (The steps of a saga are ordered, so its participants fail here.) Then, during the search, each reaction of each node is
+compared with the reaction to the renamed event in the renamed state. That is done for a set of renamings that generates all, and for each order
+of the participants that occurs. So what a state's representative can do is exactly what the state can
+do, up to renaming (a bisimulation); if a machine treats one of them otherwise than another, the search ends with an error.
 
 Source of the technique: C. N. Ip and D. L. Dill, "Better verification through symmetry", Formal Methods in System Design 9 (1996).
 """
@@ -80,10 +81,16 @@ class Symmetry:
         self._straight: Exchange = self._exchanges[tuple(range(count))]
         self._generators = [
             self._exchanges[swap(count, one, other)] for members in self.classes for one, other in pairwise(members)
-        ] self._checked: set[tuple[int, int, Hashable, int]] = set() self._events: defaultdict[int, set[tuple[int, Hashable, int]]] =
-        defaultdict(set) self._orders: defaultdict[int, set[int]] = defaultdict(set) self._tellings: defaultdict[Hashable, set[Hashable]] =
-        defaultdict(set) self._local_traits = Memo(self._local_trait) self._item_traits = Memo(self._item_trait) self._rest_traits =
-        Memo(self._rest_trait) self._known: dict[tuple[Places, Places, int, int], Parts] = {} self._uniform = Memo(self._is_uniform)
+        ]
+        self._checked: set[tuple[int, int, Hashable, int]] = set()
+        self._events: defaultdict[int, set[tuple[int, Hashable, int]]] = defaultdict(set)
+        self._orders: defaultdict[int, set[int]] = defaultdict(set)
+        self._tellings: defaultdict[Hashable, set[Hashable]] = defaultdict(set)
+        self._local_traits = Memo(self._local_trait)
+        self._item_traits = Memo(self._item_trait)
+        self._rest_traits = Memo(self._rest_trait)
+        self._known: dict[tuple[Places, Places, int, int], Parts] = {}
+        self._uniform = Memo(self._is_uniform)
 
     # --- who is alike -----------------------------------------------------------------------------------------------------------
 
@@ -215,7 +222,8 @@ class Symmetry:
         for outcome in _crash_free(outcomes):
             outputs = Counter(
                 "fault" if output.kind == "fault" else exchange.renaming.value(output) for output in outcome.outputs
-            ) results[exchange.locals[self.model.locals.calm(outcome.local)], frozenset(outputs.items())] += 1
+            )
+            results[exchange.locals[self.model.locals.calm(outcome.local)], frozenset(outputs.items())] += 1
         return results
 
     def _patience(self, exchange: Exchange, local: int) -> Counter[Hashable]:

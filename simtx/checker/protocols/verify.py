@@ -389,7 +389,8 @@ def _walk(strategy: Strategy, scope: Scope, walks: int, seed: int, max_seconds: 
         )
     verdict = replace(
         _verdict(strategy, model, exploration, ""), violations=found.stories, goals=found.goals, stopped=stopped
-    ) return _with_validity(verdict, strategy, _Clock({"max_seconds": max_seconds, "max_states": _BESIDE_WALKS}))
+    )
+    return _with_validity(verdict, strategy, _Clock({"max_seconds": max_seconds, "max_states": _BESIDE_WALKS}))
 
 
 _BESIDE_WALKS: Final = 50_000

@@ -279,7 +279,9 @@ OUTBOX: Final[LiteralString] = "SELECT id, message FROM outbox WHERE id <> ALL (
 OUTBOX_BELOW: Final[LiteralString] = (
     "SELECT id, message, xid::text::bigint FROM outbox"
     " WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) AND id <> ALL (%s::bigint[]) ORDER BY xid, id LIMIT %s::int"
-) ROWS: Final[LiteralString] = "SELECT nextval('outbox_id_seq') FROM generate_series(1, %s::int)" TIDY: Final[LiteralString] = (
+)
+ROWS: Final[LiteralString] = "SELECT nextval('outbox_id_seq') FROM generate_series(1, %s::int)"
+TIDY: Final[LiteralString] = (
     "SELECT tidy(%s::bigint[], %s::text[], %s::bigint[], %s::boolean, %s::bigint[], %s::bigint[], %s::interval)"
 )
 VALUES: Final[LiteralString] = "SELECT key, value FROM data"
