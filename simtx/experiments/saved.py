@@ -35,6 +35,7 @@ from simtx.event_log.log import EventLog, LogEntry
 from simtx.experiments.compare import Comparison, Result
 from simtx.files import LARGEST_DATA, read_text
 from simtx.metrics import views
+from simtx.metrics.counters import COUNTERS
 from simtx.metrics.figures import Summary
 from simtx.metrics.laws import Finding
 from simtx.metrics.run import Run
@@ -107,6 +108,7 @@ def save_run(run: Run, folder: str | Path, *, overwrite: bool = False) -> Path:
         data = {one.name: getattr(run.data, one.name) for one in dataclasses.fields(run.data)}
         columns = data.pop("columns")
         del data["timeline"]
+        data |= data.pop("counts")  # each by its name
         document |= {
             "strategy": strategy_document(run.strategy, run.scenario),
             "seed": run.seed,
@@ -302,6 +304,7 @@ def _run(folder: Path, document: Mapping[str, Any]) -> Run:
     values["timeline"] = Timeline(
         values["services"], broker=strategy.uses_broker
     )  # the samples are in a table of their own
+    values["counts"] = {name: values.get(name, 0) for name in COUNTERS}
     known = {one.name for one in dataclasses.fields(RunData)}
     data = RunData(**{name: value for name, value in values.items() if name in known})
     origin = Provenance.from_dict(document["provenance"])

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from simtx.errors import ScenarioError
+from simtx.metrics.counters import COUNTERS
 from simtx.metrics.summary import durations
 from simtx.scenario.strata import Strata, Stratum, strata
 
@@ -63,12 +64,7 @@ COUNTED: Final = frozenset(
         "unpublished_open",
         "duplicate_effects",
         "missing_effects",
-        "alerts",
-        "deadlocks",
-        "lock_timeouts",
-        "faults",
-        "breaker_rejections",
-        "requests_repeated",
+        *COUNTERS,
     )
 )
 """Counted for a stretch of average time as long as the quiet run."""

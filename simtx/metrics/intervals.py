@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simtx.errors import ScenarioError
+from simtx.metrics.counters import COUNTERS
 
 Kind = Literal["real", "positive", "share", "count"]
 Floats = NDArray[np.float64]
@@ -265,12 +266,7 @@ _COUNTS: Final = frozenset(
         "duplicate_effects",
         "missing_effects",
         "residual_divergence",
-        "alerts",
-        "deadlocks",
-        "lock_timeouts",
-        "faults",
-        "breaker_rejections",
-        "requests_repeated",
+        *COUNTERS,
         "events",
         "transactions",
         "in_doubt_open",

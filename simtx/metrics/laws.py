@@ -100,7 +100,7 @@ def findings(run: Finished) -> list[Finding]:
             found += _stations(scenario, data, data.stations, window)
     if len(run.transactions):
         found += [*censored(run.summary), *few(run.summary)]
-        if not data.faults:
+        if not data.counts["faults"]:
             found += start(run.transactions, data.warmup)
     found += unstruck(strikes(scenario, data))
     return found

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from simtx.metrics.counters import COUNTERS
 from simtx.metrics.guarantees import DOUBLED, EARLY, REFUSING, SPLIT, Seen, Watch, claim, examined
 from simtx.metrics.still_open import NOTHING
 from simtx.protocols.contract import Message, Operation, Plan, Step
@@ -131,6 +132,7 @@ class TransactionLedger:
     Attributes:
         active: Records of transactions that are not in the columns yet, by number.
         young: Those of them that may still be worked on.
+        counts: What was counted in the whole run, by the names of `simtx.metrics.counters`.
         watch: What the run has violated of the checker's properties (`simtx.metrics.guarantees`).
 
     Args:
@@ -154,7 +156,7 @@ class TransactionLedger:
         self.partial = 0
         self.partial_time = 0.0
         self.measuring = True
-        self.alerts = 0
+        self.counts: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self.late_messages = 0
         self.still_open = NOTHING
         self.partial_since = 0.0

@@ -27,6 +27,7 @@ from simtx.event_log.entries import (
 )
 from simtx.event_log.log import LogEntry
 from simtx.metrics import drift
+from simtx.metrics.counters import by_kind
 from simtx.metrics.guarantees import PROPERTIES, SPLIT, behind
 from simtx.metrics.ledger import TransactionLedger, TransactionRecord
 from simtx.metrics.recovery import target
@@ -130,7 +131,7 @@ class _Replay:
             for name, service in scenario.services.items()
         }
         self.workers = {name: _Workers() for name in scenario.services}
-        self.counts: Counter[str] = Counter()
+        self.reads: Counter[str] = Counter()
         self.arrivals = 0
         self.working: set[int] = set()
         self.horizon = 0.0
@@ -147,7 +148,6 @@ class _Replay:
             for kind in (
                 "arrive",
                 "request",
-                "ask",
                 "send",
                 "publish",
                 "append",
@@ -167,7 +167,6 @@ class _Replay:
                 "restart",
                 "suspect",
                 "alert",
-                "reject",
                 "fault",
                 "healed",
                 "level",
@@ -186,7 +185,7 @@ class _Replay:
 
     def play(self, trace: Iterable[LogEntry]) -> _Replay:
         """Play the whole log."""
-        handlers = self.handlers
+        handlers, counters = self.handlers, by_kind()
         clock = self.clock
         for event in trace:
             # A sample comes before all that happens at its time, but for the lengths of queues that were written down for it.
@@ -197,6 +196,9 @@ class _Replay:
             ):
                 self._sample(clock.due)
                 clock.tick(draining=self.closed)
+            for name, counter in counters.get(event.kind, ()):
+                if not name or name == event.name:
+                    self.ledger.counts[counter] += 1
             handler = handlers.get(event.kind)
             if handler is not None:
                 handler(event)
@@ -207,7 +209,7 @@ class _Replay:
         """What has come out."""
         scenario, ledger = self.scenario, self.ledger
         window = max(self.horizon - scenario.run.warmup, 0.0)
-        reads, stale = self.counts["read fresh"] + self.counts["read stale"], self.counts["read stale"]
+        reads, stale = self.reads.total(), self.reads["stale"]
         watch = ledger.watch.final(scenario, self.values, ledger.in_force())
         replicas = any(service.store.replica_lag is not None for service in scenario.services.values())
         return RunData(
@@ -220,12 +222,7 @@ class _Replay:
             residual=drift.residual(scenario, self.values, ledger.expected),
             bounds_violated=drift.bounds_violated(scenario, self.values),
             events=self.events,
-            alerts=ledger.alerts,
-            deadlocks=self.counts["wait deadlock"],
-            lock_timeouts=self.counts["wait timeout"],
-            faults=self.counts["fault"],
-            breaker_rejections=self.counts["reject"],
-            requests_repeated=self.counts["ask"],
+            counts=ledger.counts,
             client_deadline=scenario.clients.deadline,
             utilisation={
                 name: (one.after - one.before) / (scenario.services[name].workers * window) if window else math.nan
@@ -272,9 +269,6 @@ class _Replay:
         if event.name in ("skip", "resolve"):  # an operator answers for it
             self.ledger.answered_for.add(event.tx)
 
-    def _ask(self, event: LogEntry) -> None:  # noqa: ARG002 - as all handlers
-        self.counts["ask"] += 1
-
     def _record(self, event: LogEntry) -> TransactionRecord | None:
         return self.ledger.active.get(event.tx)
 
@@ -305,7 +299,6 @@ class _Replay:
             self.ledger.decided(record, event.name == "committed", event.time)
 
     def _alert(self, event: LogEntry) -> None:
-        self.ledger.alerts += 1
         record = self._record(event)
         if record is not None and Stuck.read(event).stuck:
             record.stuck = True
@@ -323,9 +316,6 @@ class _Replay:
 
     def _redeliver(self, event: LogEntry) -> None:
         self._add(event, "retries")
-
-    def _reject(self, event: LogEntry) -> None:  # noqa: ARG002 - as all handlers
-        self.counts["reject"] += 1
 
     def _append(self, event: LogEntry) -> None:
         self._add(event, Durability.read(event).text())
@@ -372,7 +362,6 @@ class _Replay:
 
     def _wait(self, event: LogEntry) -> None:
         self._add(event, "lock_wait", Seconds.read(event).seconds)
-        self.counts[f"wait {event.name}"] += 1
 
     def _unlock(self, event: LogEntry) -> None:
         self._add(event, "lock_hold", Seconds.read(event).seconds)
@@ -381,7 +370,7 @@ class _Replay:
             one.locks = Locks(one.locks.taken + len(keys_of(event)), one.locks.held + Seconds.read(event).seconds)
 
     def _read(self, event: LogEntry) -> None:
-        self.counts[f"read {Staleness.read(event).text()}"] += 1
+        self.reads[Staleness.read(event).text()] += 1
 
     # --- workers ----------------------------------------------------------------------------------------------------------------
 
@@ -399,7 +388,6 @@ class _Replay:
     # --- the run ----------------------------------------------------------------------------------------------------------------
 
     def _fault(self, event: LogEntry) -> None:
-        self.counts["fault"] += 1
         number = Number.read(event).number
         faults = self.scenario.faults
         whom = target(faults[number]) if 0 <= number < len(faults) else event.node

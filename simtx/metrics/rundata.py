@@ -61,7 +61,12 @@ class ConservedQuantity:
 
 @dataclass(slots=True)
 class RunData:
-    """What a host hands over when a run is finished. Times in seconds; `origin` is the run's zero on the machine's monotonic clock."""
+    """What a host hands over when a run is finished. Times in seconds.
+
+    Attributes:
+        counts: What was counted in the whole run, by the names of `simtx.metrics.counters`.
+        origin: The run's zero on the machine's monotonic clock.
+    """
 
     columns: dict[str, Sequence[float] | Sequence[str]]
     quantities: list[ConservedQuantity]
@@ -72,17 +77,12 @@ class RunData:
     residual: float
     bounds_violated: list[str]
     events: int
-    alerts: int
-    deadlocks: int
-    lock_timeouts: int
-    faults: int
-    breaker_rejections: int
+    counts: Mapping[str, int]
     utilisation: dict[str, float]
     timeline: Timeline
     services: list[str]
     digest: str
     extra: dict[str, float] = field(default_factory=dict)
-    requests_repeated: int = 0
     client_deadline: float = math.inf
     origin: float | None = None
     still_open: StillOpen = NOTHING

@@ -174,18 +174,22 @@ def summarise(transactions: pd.DataFrame, data: RunData) -> Summary:
         "unpublished_open": data.still_open.unpublished,
         "duplicate_effects": int(total("duplicate_effects")),
         "missing_effects": int(total("missing_effects")),
-        "alerts": data.alerts,
-        "deadlocks": data.deadlocks,
-        "lock_timeouts": data.lock_timeouts,
-        "faults": data.faults,
-        **recovery.figures(data),
-        "breaker_rejections": data.breaker_rejections,
-        "requests_repeated": data.requests_repeated,
+        **_counted(data),
         "utilisation_max": max(data.utilisation.values(), default=nan),
         "events": data.events,
     }
     numbers.update(data.extra)
     return Summary(numbers, dtype=float, name="value")
+
+
+def _counted(data: RunData) -> dict[str, float]:
+    """The counters; what faults cost stands behind their number."""
+    numbers: dict[str, float] = {}
+    for name, count in data.counts.items():
+        numbers[name] = count
+        if name == "faults":
+            numbers.update(recovery.figures(data))
+    return numbers
 
 
 def _milliseconds(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

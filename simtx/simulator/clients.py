@@ -48,7 +48,6 @@ class Clients:
         over: Whether all have asked for all that they wanted.
         asking: Transactions whose requests have reached nobody so far, and that their clients are going to ask for again.
         asked: Transactions that were asked for so far; they are numbered in this order, from 0.
-        repeated: How often anybody has asked again.
         insists: Whether a client asks again that has got no answer.
     """
 
@@ -56,7 +55,6 @@ class Clients:
         scenario = world.scenario
         self.over = False
         self.asking: set[int] = set()
-        self.repeated = 0
         self._world = world
         self._env = world.env
         self._behaviour = scenario.clients
@@ -169,7 +167,7 @@ class Clients:
             self.asking.discard(tx)
             return
         call.attempt += 1
-        self.repeated += 1
+        world.ledger.counts["requests_repeated"] += 1
         if world.trace is not None:
             call.number = journal.asked_again(world.trace, tx, call.number, call.entry, call.attempt)
         self._ask(call)

@@ -20,6 +20,7 @@ from simtx.engine import NotCompiled, layout, load_library
 from simtx.engine.learn import OUTCOMES, SAYINGS, Learner
 from simtx.engine.plans import Plans, pointer
 from simtx.engine.signals import HeldSignals
+from simtx.metrics.counters import COUNTERS
 from simtx.metrics.guarantees import REFUSING, Seen, Watch, behind
 from simtx.metrics.ledger import ABORTED, COMMITTED, Columns
 from simtx.metrics.still_open import StillOpen
@@ -114,6 +115,16 @@ _KNOWN: Final[Mapping[str, str]] = {
 """Fields that this module knows: a scenario with another one is interpreted until somebody has looked."""
 
 
+#: Counters of a run, by the field in which the loop counts them; faults strike in Python.
+_COUNTED: Final = {
+    "alerts": "alerts",
+    "deadlocks": "victims",
+    "lock_timeouts": "timeouts",
+    "breaker_rejections": "held_back",
+    "requests_repeated": "repeated",
+}
+
+
 def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
     """Why a run of this cannot be compiled, as the rest of a sentence; empty if it can, as far as one sees before it is played."""
     for node in (*scenario.services, strategy.hub):
@@ -125,6 +136,8 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
             return f"it has a fault of the kind '{fault.kind}'"
     if sum(fault.trigger is not None for fault in scenario.faults) > layout.AIMS:
         return f"it has more than {layout.AIMS} aimed crashes"
+    if uncounted := COUNTERS.keys() - _COUNTED.keys() - {"faults"}:
+        return f"the loop does not count {', '.join(sorted(uncounted))}"
     if scenario.hosts:
         return "the scenario has hosts with processors"
     if len(scenario.services) > layout.NODES - 2:
@@ -770,16 +783,14 @@ class CompiledWorld(World):
         """Close every record, and hand the results to the parts of the world that know how to tell them."""
         head, ledger = self._head, self.ledger
         self._library.engine_finish(self._engine)
-        ledger.alerts = head.alerts
+        ledger.counts |= {counter: getattr(head, name) for counter, name in _COUNTED.items()}
         ledger.still_open = StillOpen(head.in_doubt_open, head.locks_open, head.unpublished)
-        self.deadlocks.victims, self.deadlocks.timeouts = head.victims, head.timeouts
-        next(iter(self.nodes.values())).breaker_rejections = head.held_back
         for number, node in enumerate(self.nodes.values()):
             replica = node.store.replica if node.store is not None else None
             if replica is not None:
                 replica.reads = self._library.engine_replica_reads(self._engine, number, 0)
                 replica.stale_reads = self._library.engine_replica_reads(self._engine, number, 1)
-        self.clients.asked, self.clients.repeated = head.asked, head.repeated
+        self.clients.asked = head.asked
         for name, node in self.nodes.items():
             for key in node.store.first.exact if node.store is not None else ():
                 self._key(name, key)  # those that no transaction has asked for

@@ -32,12 +32,15 @@ class Deadlocks:
     transaction (Rosenkrantz, Stearns, Lewis, TODS 1978), so that no ring can form. Who queues for a lock waits for its owner and for
     everybody before it in the queue. Local transactions on their own, as those of a saga, never form a ring: they take their locks in
     the order of the keys and hold none elsewhere.
+
+    Args:
+        rule: The rule.
+        counts: Where to count, as `simtx.metrics.counters` names it.
     """
 
-    def __init__(self, rule: Literal["timeout", "detect", "wait-die"]) -> None:
+    def __init__(self, rule: Literal["timeout", "detect", "wait-die"], counts: dict[str, int]) -> None:
         self.rule = rule
-        self.victims = 0
-        self.timeouts = 0
+        self._counts = counts
         self._waiting: dict[Work, tuple[LockTable, str]] = {}  # who waits, and where
         self._branches: dict[int, list[Work]] = {}  # branches that wait, by their business transaction
 
@@ -64,8 +67,12 @@ class Deadlocks:
         else:
             refused = self._ring(work)
         if refused:
-            self.victims += 1
+            self._counts["deadlocks"] += 1
         return not refused
+
+    def gave_up(self) -> None:
+        """Somebody has waited for a lock as long as the store allows."""
+        self._counts["lock_timeouts"] += 1
 
     def _before(self, work: Work) -> Iterator[Work]:
         """Those for whom it waits: the owner of the lock, and who is before it in the queue."""

@@ -46,7 +46,6 @@ class Injector:
         self._gap: Callable[[], float] | None = None
         if fault.every is not None:
             self._gap = world.streams.draws(fault.every, planned.stream, "gap", block=64)
-        self.struck = 0
         self._last = -1
 
     def arm(self) -> None:
@@ -92,8 +91,8 @@ class Injector:
             self._world.env.call_in(self._gap(), self._begin)
 
     def _count(self) -> None:
-        self.struck += 1
         fault, world = self.fault, self._world
+        world.ledger.counts["faults"] += 1
         self._last = len(world.struck)
         world.struck.append(Struck(self._number, fault.kind, target(fault), world.env.now))
         if world.trace is not None:

@@ -162,7 +162,6 @@ class Node:
         "actors",
         "armed",
         "backlog",
-        "breaker_rejections",
         "breakers",
         "daemons",
         "disk",
@@ -210,7 +209,6 @@ class Node:
         self.log = NodeLog(world.env, lazy_flush)
         self.durable = self.log.durable
         self.breakers: dict[str, CircuitBreaker] = {}
-        self.breaker_rejections = 0
         self.up = True
         self.paused = False
         self.unusual = self.journal is not None
@@ -462,7 +460,7 @@ class Node:
             if breaker is not None:
                 breaker.failure(now)
         elif isinstance(effect, Alert):
-            self.ledger.alerts += 1
+            self.ledger.counts["alerts"] += 1
             if effect.stuck and record is not None:
                 record.stuck = True
         elif isinstance(effect, Publish):
@@ -531,7 +529,7 @@ class Node:
         breaker = self.breakers.get(to)
         if breaker is None or breaker.allow(self.env.now):
             return True
-        self.breaker_rejections += 1
+        self.ledger.counts["breaker_rejections"] += 1
         return False
 
     def outbox_written(self) -> None:

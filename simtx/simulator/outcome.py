@@ -34,13 +34,8 @@ def outcome(world: World) -> RunData:
         residual=last.residual(scenario),
         bounds_violated=last.bounds_violated(scenario),
         events=world.events,
-        alerts=ledger.alerts,
-        deadlocks=world.deadlocks.victims,
-        lock_timeouts=world.deadlocks.timeouts,
-        faults=sum(injector.struck for injector in world.injectors),
-        requests_repeated=world.clients.repeated,
+        counts=ledger.counts,
         client_deadline=scenario.clients.deadline,
-        breaker_rejections=sum(node.breaker_rejections for node in world.nodes.values()),
         utilisation={
             name: (busy - world.before.busy.get(name, 0.0)) / (world.scenario.services[name].workers * window)
             if window

@@ -140,7 +140,7 @@ class RowLocks:
     def _give_up(self, work: Work) -> None:
         if work.wait_since >= 0 and work.actor.alive:
             self._leave(work, "timeout")
-            self._deadlocks.timeouts += 1
+            self._deadlocks.gave_up()
             self._failed(work, "failed")
 
     def _leave(self, work: Work, end: str) -> None:

@@ -88,7 +88,7 @@ class World:
         grace = max(60.0, 4 * scenario.broker.redelivery, 4 * self.policies.backoff.cap)
         self.ledger = TransactionLedger(len(drift.conserved(scenario)), grace, behind(scenario.transaction.steps))
         self.by_transaction = TransactionStreams(self.streams, self.ledger.young)
-        self.deadlocks = Deadlocks(scenario.deadlocks)
+        self.deadlocks = Deadlocks(scenario.deadlocks, self.ledger.counts)
         self.wake_on_commit = self.extras.wake_on_commit
         common = scenario.common_mode
         self.common = CommonFactor(self.env, common, self.streams, self.by_transaction) if common is not None else None

@@ -76,7 +76,7 @@ def test_under_all_faults_together(strategy: Strategy) -> None:
         scenario = world(FAULTS.values(), loss=0.05, policies=policies, broker={"redelivery": 0.3})
         run = simtx.simulate(scenario, strategy, seed=seed, trace=True)
         assert_same(run)
-        assert run.data.faults > 0
+        assert run.data.counts["faults"] > 0
 
 
 @pytest.mark.parametrize("rule", ["timeout", "detect", "wait-die"])
@@ -168,7 +168,7 @@ def test_every_entry_counts(kind: str) -> None:
     same = transactions_frame(data).equals(run.transactions) and all(
         data.utilisation[name] == pytest.approx(share) for name, share in run.data.utilisation.items()
     )
-    assert not (same and (data.faults, data.residual) == (run.data.faults, run.data.residual)), kind
+    assert not (same and (data.counts["faults"], data.residual) == (run.data.counts["faults"], run.data.residual)), kind
 
 
 def test_a_log_that_went_through_a_table_gives_the_same() -> None:

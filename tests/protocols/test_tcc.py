@@ -337,7 +337,7 @@ def test_built_in_scenarios_end_well_and_their_logs_replay(name: str) -> None:
     ]
     scenario = scenario.replace(faults=faults, **{"run.transactions": 100, "run.warmup": "0s"})
     run = simtx.simulate(scenario, "tcc", trace="full")
-    assert run.data.faults == 2
+    assert run.data.counts["faults"] == 2
     assert not run.transactions["missing_effects"].any()
     assert not run.transactions["duplicate_effects"].any()
     assert abs(run.summary.residual_divergence) < 1e-9

@@ -103,7 +103,7 @@ def test_every_kind_of_fault_leaves_nothing_lost_and_nothing_doubled(strategy: S
     for seed in range(schedules):
         run = simtx.simulate(scenario, strategy, seed=seed)
         assert_sound(run)
-        struck += run.data.faults
+        struck += run.data.counts["faults"]
         disturbed += seed < 3 and run.digest != simtx.simulate(quiet, strategy, seed=seed).digest
     assert struck > schedules
     assert disturbed > 0, "the fault changed nothing"
@@ -171,7 +171,7 @@ def test_a_crash_before_or_after_any_effect_leaves_nothing_lost_and_nothing_doub
                     fault = {"kind": "crash", "node": node, "trigger": trigger, "duration": "0.5s"}
                     run = simtx.simulate(base.replace(faults=[fault]), strategy)
                     assert_sound(run)
-                    if not run.data.faults:
+                    if not run.data.counts["faults"]:
                         break
                     hits += 1
     assert hits >= (40 if strategy.hub else 20)
@@ -196,14 +196,14 @@ def test_a_trigger_finds_the_event_of_its_transaction_in_the_relay_as_in_the_ser
         trigger = {"transaction": 10, "effect": effect, "when": when}
         fault = {"kind": "crash", "node": "s1", "duration": "0.5s", "trigger": trigger}
         run = simtx.simulate(base.replace(faults=[fault]), strategy, trace=True)
-        assert run.data.faults == 1, strategy
+        assert run.data.counts["faults"] == 1, strategy
         crash = next(event for event in run.trace if event.kind == "crash")
         gone = [
             event for event in run.trace if event.kind == "publish" and event.time <= crash.time and event.node == "s1"
         ]
         assert (10 in [event.tx for event in gone]) == (when == "after" or effect.startswith("Mark"))
         other = base.replace(faults=[{**fault, "trigger": {**trigger, "effect": "Publish:step-refused"}}])
-        assert simtx.simulate(other, strategy).data.faults == 0
+        assert simtx.simulate(other, strategy).data.counts["faults"] == 0
 
 
 # --- contention: deadlocks across services --------------------------------------------------------------------------------------
@@ -249,8 +249,8 @@ def test_contention_is_resolved_by_every_deadlock_rule(strategy: Strategy, rule:
             assert_sound(run)
             waits += sum(run.data.columns["lock_wait_s"])
             if not faults:
-                victims += run.data.deadlocks
-                timeouts += run.data.lock_timeouts
+                victims += run.data.counts["deadlocks"]
+                timeouts += run.data.counts["lock_timeouts"]
     assert waits > 0
     if strategy.name == "2pc":
         assert (victims > 0) == (rule != "timeout")
@@ -291,7 +291,7 @@ def test_built_in_scenarios_survive_faults(strategy: Strategy, name: str, faults
     for seed in range(many(2, 6)):
         run = simtx.simulate(scenario, strategy, seed=seed)
         assert_sound(run)
-        assert run.data.faults > 0
+        assert run.data.counts["faults"] > 0
 
 
 # --- dual write: what crashes cost ------------------------------------------------------------------------------------------------

@@ -215,7 +215,7 @@ def test_two_keys_asked_for_in_opposite_orders_never_deadlock_inside_one_store(t
     scenario = played(tmp_path, [(1 + n * W / 64, *(("a", "b") if n % 2 else ("b", "a"))) for n in range(20)])
     run = simtx.simulate(scenario, "outbox", trace=True)
     assert durable(run) == list(range(1, 21))
-    assert run.data.lock_timeouts == run.data.deadlocks == 0
+    assert run.data.counts["lock_timeouts"] == run.data.counts["deadlocks"] == 0
 
 
 def test_a_lock_timeout_fails_the_waiter_and_it_tries_again(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_lock_timeout_fails_the_waiter_and_it_tries_again(tmp_path: Path) -> N
         **{"services.s0.store.log.forced_write": "0.2s"}
     )
     run = simtx.simulate(scenario, "outbox", trace=True)
-    assert run.data.lock_timeouts >= 1
+    assert run.data.counts["lock_timeouts"] >= 1
     assert run.summary.residual_divergence == 0
     assert run.summary.committed_share == 1
 
@@ -267,8 +267,8 @@ def test_a_ring_of_two_is_resolved_as_the_rule_says(
 ) -> None:
     """Each holds what the other one asks for. Detection fails the one that closes the ring, wait-die the younger, timeout the first to wait."""
     run = simtx.simulate(crossing(tmp_path, rule, RING), TwoPhaseCommit(work="before"))
-    assert run.data.deadlocks == deadlocks
-    assert (run.data.lock_timeouts > 0) == (timeouts > 0)
+    assert run.data.counts["deadlocks"] == deadlocks
+    assert (run.data.counts["lock_timeouts"] > 0) == (timeouts > 0)
     outcome = (run.transactions.outcome == "committed").tolist()
     assert sum(outcome) <= 1 if committed is None else outcome == committed
     assert (run.transactions.latency_ms.max() > 500) == (rule == "timeout")
@@ -281,7 +281,7 @@ def test_waiting_for_an_older_one_without_a_ring_is_refused_by_wait_die_only(tmp
     for rule, committed in (("timeout", 2), ("detect", 2), ("wait-die", 1)):
         run = simtx.simulate(crossing(tmp_path, rule, rows), TwoPhaseCommit(work="before"))
         assert (run.transactions.outcome == "committed").sum() == committed, rule
-        assert run.data.lock_timeouts == 0
+        assert run.data.counts["lock_timeouts"] == 0
 
 
 def test_the_older_may_wait_for_the_younger_under_wait_die(tmp_path: Path) -> None:
