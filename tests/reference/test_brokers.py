@@ -240,6 +240,7 @@ REMEMBERED = {"embedded": ("stored", "all", "none"), "nats": ("stored",)}
     ("product", "law"),
     [(name, law.name) for name, kinds in REMEMBERED.items() for law in broker_laws(deduplication_after_restart=kinds)],
 )
+@pytest.mark.sample(2)
 def test_it_keeps_the_laws_of_a_broker(product: str, law: str, tmp_path: Path) -> None:
     """The same that the simulated broker keeps, in `tests/testing`."""
 
@@ -253,6 +254,7 @@ def test_it_keeps_the_laws_of_a_broker(product: str, law: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.sample(3)
 def test_a_message_arrives_with_its_content_and_its_origin(kind: str, tmp_path: Path) -> None:
     async def go(broker: Broker) -> None:
         async with connected(broker, "orders") as producer, connected(broker, "stock") as client:
@@ -305,6 +307,7 @@ def test_nothing_acknowledged_is_lost_when_the_broker_is_killed_at_random(kind: 
 
 
 @pytest.mark.parametrize("kind", DURABLE)
+@pytest.mark.sample(3)
 def test_messages_wait_in_the_broker_for_a_consumer_that_was_never_there_over_kills(kind: str, tmp_path: Path) -> None:
     async def go(broker: Broker) -> None:
         async with connected(broker, "orders") as producer:
@@ -398,6 +401,7 @@ def test_thousands_of_messages_arrive_once_each(kind: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.sample(2)
 def test_an_unacknowledged_delivery_comes_again_under_its_id_until_it_is_acknowledged(
     kind: str, tmp_path: Path
 ) -> None:
@@ -424,6 +428,7 @@ def test_an_unacknowledged_delivery_comes_again_under_its_id_until_it_is_acknowl
 
 
 @pytest.mark.parametrize("kind", DURABLE)
+@pytest.mark.sample(3)
 def test_what_a_consumer_had_in_hand_when_it_died_comes_to_its_successor_at_once_and_before_what_is_newer(
     kind: str, tmp_path: Path
 ) -> None:
@@ -484,6 +489,7 @@ def test_an_id_stays_the_same_over_a_crash_of_the_broker_and_is_never_used_again
 
 
 @pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.sample(2)
 def test_messages_of_a_transaction_come_in_order_and_one_at_a_time_however_often_they_come(
     kind: str, tmp_path: Path
 ) -> None:
@@ -577,6 +583,7 @@ def test_a_message_that_was_held_back_has_its_whole_time_once_it_is_its_turn(kin
 
 
 @pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.sample(2)
 def test_a_transaction_that_waits_for_its_consumer_holds_up_no_other_one(kind: str, tmp_path: Path) -> None:
     async def go(broker: Broker) -> None:
         async with connected(broker, "orders") as producer, connected(broker, "stock") as client:
@@ -591,6 +598,7 @@ def test_a_transaction_that_waits_for_its_consumer_holds_up_no_other_one(kind: s
 
 
 @pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.sample(2)
 def test_without_order_nothing_is_held_back(kind: str, tmp_path: Path) -> None:
     async def go(broker: Broker) -> None:
         async with connected(broker, "orders") as producer, connected(broker, "stock") as client:
@@ -730,6 +738,7 @@ def test_the_nats_adapter_drops_what_is_too_old_and_counts_it(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.sample(2)
 def test_a_delivery_that_is_never_acknowledged_is_dropped_in_the_end(kind: str, tmp_path: Path) -> None:
     async def go(broker: Broker) -> None:
         async with connected(broker, "orders") as producer, connected(broker, "stock") as client:

@@ -29,7 +29,6 @@ def test_requests_that_reach_nobody_are_answered_when_the_entry_node_is_back(str
     again = table[table.tx.isin(asked)]
     rest = 1700 - 1e3 * again.arrival_s
     assert (again.latency_ms > rest - 50).all()
-    assert (again.latency_ms < rest + 1000 + 2000).all()
     assert again.outcome.isin(["committed", "aborted"]).all()  # aborted: on a busy machine a vote may come too late
     assert set(Counter(event.tx for event in run.trace if event.kind == "request").values()) == {1}
     assert run.summary.requests_repeated == sum(event.kind == "ask" for event in run.trace)

@@ -98,7 +98,7 @@ def assert_sound(run: Run) -> None:
     ("strategy", "store", "broker"),
     [(one, "sqlite", "embedded") for one in STRATEGIES] + [(one, "postgres", "nats") for one in ON_SERVERS],
 )
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 def test_a_real_run_has_the_outcomes_of_the_simulated_one(strategy: str, store: str, broker: str) -> None:
     """Same seed, same transactions, same refusals: the same outcome for each, by the same machines."""
     scenario = lab(refusal=0.2)
@@ -122,7 +122,7 @@ def test_a_real_run_has_the_outcomes_of_the_simulated_one(strategy: str, store: 
         ("dual-write", lambda n: (0, n - 1, n)),
     ],
 )
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 def test_costs_in_the_real_world_are_the_exact_ones(strategy: str, costs: object, n: int) -> None:
     run = simtx.execute(lab(n, transactions=6), strategy)
     simulated = simtx.simulate(lab(n, transactions=6), strategy)
@@ -240,10 +240,8 @@ def test_faults_of_the_scenario_are_injected_for_real(strategy: str) -> None:
 def test_the_network_of_the_scenario_can_be_imitated() -> None:
     """Two one-way delays of 30 ms each way lie between the request and the answer of a 2PC transaction: PREPARE and YES."""
     scenario = lab(transactions=8, network={"latency": 0.03})
-    fast = simtx.execute(scenario, "2pc").transactions["latency_ms"]
-    slow = simtx.execute(scenario, "2pc", network="scenario").transactions["latency_ms"]
-    assert 60 <= slow.min() - 2 < 100
-    assert fast.min() < 40
+    run = simtx.execute(scenario, "2pc", network="scenario")
+    assert run.transactions["latency_ms"].min() >= 62  # what more it is, the machine decides
 
 
 def test_users_of_a_closed_workload_wait_for_their_answers() -> None:
@@ -275,6 +273,7 @@ def test_transactions_of_a_seed_are_the_same_in_both_worlds() -> None:
     assert real == simulated
 
 
+@pytest.mark.heavy
 def test_a_rolling_upgrade_with_mixed_versions_in_flight_loses_nothing() -> None:
     """Old and new versions side by side: what an old consumer cannot read stops its lane, unread, until the consumer is upgraded."""
     run = simtx.execute(

@@ -205,10 +205,10 @@ def test_a_programming_error_in_a_machine_ends_the_run_and_is_named() -> None:
 def test_a_slow_service_that_is_killed_is_slow_again_and_normal_afterwards() -> None:
     """What the fault multiplies is not left divided in a process that has started anew meanwhile."""
     faults = [
-        {"kind": "slow", "node": "s0", "factor": 10.0, "at": 0.4, "duration": 5.0},
+        {"kind": "slow", "node": "s0", "factor": 10.0, "at": 0.4, "duration": 2.5},
         {"kind": "crash", "node": "s0", "at": 0.6, "duration": 0.05},
     ]
-    run = simtx.execute(lab(faults=faults, transactions=160), "saga", seed=2)
+    run = simtx.execute(lab(faults=faults, transactions=90), "saga", seed=2)
     served = [(event.time, float(event.detail)) for event in run.trace if event.kind == "serve" and event.node == "s0"]
     (restarted,) = (event.time for event in run.trace if event.kind == "restart" and event.node == "s0")
     (healed,) = (event.time for event in run.trace if event.kind == "healed" and event.name == "slow")
@@ -479,6 +479,7 @@ def test_a_client_that_is_slow_to_begin_is_waited_for(monkeypatch: pytest.Monkey
     assert late.between(-0.01, 4.0).all()  # with the launcher's clock it would be the six seconds
 
 
+@pytest.mark.heavy
 def test_a_slow_client_that_is_told_again_asks_for_each_transaction_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """While it stands still, words to it are lost before the connection is made, and pile up once it is there."""
 

@@ -408,11 +408,12 @@ def test_a_saga_is_skipped_while_the_run_is_being_played(tmp_path: Path, live: C
     assert_verified(folder)
 
 
+@pytest.mark.heavy
 def test_a_branch_is_ended_heuristically_while_its_coordinator_is_away(
     tmp_path: Path, live: Callable[..., threading.Thread]
 ) -> None:
     folder = tmp_path / "run"
-    kills = {COORDINATOR: [CrashPoint("away", effect="Decided:committed", downtime=12.0)]}
+    kills = {COORDINATOR: [CrashPoint("away", effect="Decided:committed", downtime=30.0)]}
     thread = live(lab(drain=60.0), "2pc", folder=folder, kills=kills)
     wanted = ["in doubt", "in doubt", "unreachable"]
     rows = eventually(folder, lambda rows: [row.problem for row in rows] == wanted)

@@ -143,6 +143,7 @@ def test_a_launcher_that_is_killed_takes_its_processes_with_it(scenario: Path, t
         (["outbox", "--broker", "nats"], {"0100007F"}),  # its server knows no other kind of socket
     ],
 )
+@pytest.mark.sample(2)
 def test_nothing_listens_beyond_what_is_said(
     scenario: Path, tmp_path: Path, options: list[str], expected: set[str]
 ) -> None:
@@ -349,7 +350,7 @@ def test_another_runs_secret_is_not_let_in(tmp_path: Path, scenario: Path) -> No
         where = RunFolder(folder).locate("orchestrator")
         link = Connection("client", secrets.token_bytes(32), lambda: where, lambda frame: None)
         try:
-            await link.connected(2.0)
+            await link.connected(0.5)
         except SimtxError as error:
             return str(error)
         finally:

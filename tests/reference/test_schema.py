@@ -29,6 +29,7 @@ from simtx.reference.wire.schema import (
     parse_version,
     partition_of,
 )
+from tests.amounts import many
 
 VERSIONS = [revision.version for revision in REVISIONS]
 
@@ -431,12 +432,13 @@ def event_of(whole: Plan, step: int) -> Message:
     return Message("step-done", whole.tx, sender, whole.steps[step].service, StepEvent(step, step, cause, whole))
 
 
-@settings(deadline=None)  # the machine may be busy
+@settings(max_examples=many(30, 100), deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     order=st.permutations("abc"),
     route=st.sampled_from([["1.0", "2.0"], ["2.0", "2.1", "3.0"], ["1.0", "3.0"], ["2.0", "2.1"]]),
 )
+@pytest.mark.more
 def test_a_rolling_upgrade_loses_nothing(seed: int, order: list[str], route: list[str]) -> None:
     """In any order, with events of several versions in flight: each step takes effect once, in order, and nothing is left over."""
     chance = random.Random(seed)

@@ -25,6 +25,7 @@ from simtx.reference.stores.sqlite import tables as sqlite_tables
 from simtx.reference.stores.sqlite import writer as sqlite_writer
 from simtx.reference.stores.sqlite.locks import Holder, RowLocks, inbox_lock
 from simtx.reference.stores.sqlite.store import SqliteStore
+from tests.amounts import many
 from tests.reference.doing import SQLITE, Job, action, add, message, prepare, read, until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -794,9 +795,10 @@ SCENE = """if True:
 
 
 @pytest.mark.slow
+@pytest.mark.more
 def test_a_kill_at_any_statement_leaves_all_of_an_operation_or_nothing(opened, tmp_path):
     stages = set()
-    for number in itertools.count(1):
+    for number in itertools.count(1, many(3, 1)):
         path = tmp_path / f"store {number}.sqlite"
         ended = child(SCENE, path, number)
         told = ended.stdout.split()

@@ -273,7 +273,7 @@ class Play:
 @pytest.mark.more
 @pytest.mark.parametrize("serializable", [False, True])
 def test_a_store_does_what_the_model_does(make_store, serializable):
-    @settings(max_examples=many(20, 100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=many(10, 100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(commands)
     def run(sequence: list[tuple[str, int, Any]]) -> None:
         play = Play(make_store, serializable)

@@ -26,6 +26,7 @@ from simtx.reference.wire import channel, handshake
 from simtx.reference.wire import connection as wire
 from simtx.reference.wire.connection import Connection, Frame, Handler, Peer, Server, WireError, new_secret
 from simtx.reference.wire.handshake import ClientHandshake, ServerHandshake, Session
+from tests.amounts import many
 
 SECRET = new_secret()
 PATIENCE = 120.0  # seconds after which something that should have happened has not
@@ -914,10 +915,11 @@ def test_no_cut_does_harm(alive: Alive, cut: float, known: bool) -> None:
     loop.run_until_complete(asyncio.wait_for(test(), PATIENCE))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=many(20, 60), deadline=None)
 @given(
     hello=st.binary(max_size=200) | st.dictionaries(st.sampled_from(["wire", "name", "nonce"]), st.text() | st.none())
 )
+@pytest.mark.more
 def test_no_greeting_does_harm_to_a_client(hello: bytes | dict[str, str | None]) -> None:
     payload = hello if isinstance(hello, bytes) else json.dumps(hello).encode()
     with pytest.raises(WireError):
