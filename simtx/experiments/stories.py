@@ -30,6 +30,7 @@ from simtx.simulator import simulate
 
 ORDER: Final = (
     "coordinator-dies",
+    "in-doubt",
     "coordinator-unreachable",
     "reserved",
     "relay-stalls",

@@ -48,6 +48,7 @@ from simtx.protocols.contract import (
 from simtx.protocols.diagrams import to_dot, to_mermaid
 from simtx.protocols.dual_write import DualWrite
 from simtx.protocols.outbox import Outbox
+from simtx.protocols.paxos_commit import PaxosCommit
 from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
 from simtx.protocols.registry import LABELS, STRATEGIES, label, strategies, strategy
 from simtx.protocols.relay import Courier, Poller, Relay
@@ -85,6 +86,7 @@ __all__ = [
     "Outbox",
     "OutboxRow",
     "Outcome",
+    "PaxosCommit",
     "Plan",
     "Policies",
     "Poller",

@@ -19,15 +19,18 @@ from simtx.protocols.contract import Plan, Promise, Strategy
 from simtx.protocols.dual_write import DualWrite
 from simtx.protocols.extras import configured
 from simtx.protocols.outbox import Outbox
+from simtx.protocols.paxos_commit import PaxosCommit
 from simtx.protocols.policies import Policies
 from simtx.protocols.saga import Saga
 from simtx.protocols.tcc import TryConfirmCancel
 from simtx.protocols.two_phase_commit import TwoPhaseCommit
 
-BuiltIn: TypeAlias = type[TwoPhaseCommit] | type[Saga] | type[TryConfirmCancel] | type[Outbox] | type[DualWrite]
+BuiltIn: TypeAlias = (
+    type[TwoPhaseCommit] | type[PaxosCommit] | type[Saga] | type[TryConfirmCancel] | type[Outbox] | type[DualWrite]
+)
 
 STRATEGIES: Final[Mapping[str, BuiltIn]] = types.MappingProxyType(
-    {kind.name: kind for kind in (TwoPhaseCommit, Saga, TryConfirmCancel, Outbox, DualWrite)}
+    {kind.name: kind for kind in (TwoPhaseCommit, PaxosCommit, Saga, TryConfirmCancel, Outbox, DualWrite)}
 )
 """The built-in strategies, by name."""
 

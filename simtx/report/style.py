@@ -31,6 +31,7 @@ class Look:
 
 LOOKS: Final[dict[str, Look]] = {
     "2pc": Look("#0072B2", "o", "-"),
+    "paxos-commit": Look("#17345C", "p", (0, (8, 1.5, 1.5, 1.5))),
     "saga": Look("#009E73", "s", (0, (6, 1.5))),
     "tcc": Look("#7E57C2", "h", (0, (10, 1.5, 1, 1.5, 1, 1.5))),
     "outbox": Look("#E69F00", "^", (0, (4, 1.5, 1, 1.5))),

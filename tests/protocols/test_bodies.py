@@ -19,6 +19,8 @@ STRATEGIES = [
     "2pc:work=before",
     "2pc:termination=cooperative",
     "2pc:one_phase=true",
+    "paxos-commit",
+    "paxos-commit:leader=participant",
     "saga",
     "tcc",
     "outbox",

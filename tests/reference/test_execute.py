@@ -25,6 +25,7 @@ STRATEGIES = [
     "dual-write",
     "2pc:last_resource=s1",
     "tcc",
+    "paxos-commit",
 ]
 ON_SERVERS = [
     "2pc",
@@ -118,6 +119,7 @@ def test_a_real_run_has_the_outcomes_of_the_simulated_one(strategy: str, store: 
         ("2pc", lambda n: (4 * n, 0, 2 * n + 1)),  # Mohan, Lindsay, Obermarck 1986: presumed abort
         ("saga", lambda n: (2 * n, 0, 2 * n + 1)),
         ("tcc", lambda n: (4 * n, 0, 2 * n + 2)),
+        ("paxos-commit:faults=0", lambda n: (4 * n, 0, 2 * n + 1)),
         ("outbox", lambda n: (0, n - 1, n)),
         ("dual-write", lambda n: (0, n - 1, n)),
     ],

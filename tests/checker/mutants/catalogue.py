@@ -10,6 +10,7 @@ from simtx.protocols.choreography import DEFAULT_POLICIES
 from simtx.protocols.contract import Machine
 from simtx.protocols.dual_write import DualWriteService
 from simtx.protocols.outbox import OutboxService
+from simtx.protocols.paxos_commit import PaxosCommit, PaxosLeader, PaxosParticipant
 from simtx.protocols.saga import Orchestrator
 from simtx.protocols.saga_participant import Participant as SagaParticipant
 from simtx.protocols.tcc import TccCoordinator, TryConfirmCancel
@@ -106,6 +107,18 @@ class Last2(TwoPhaseCommit):
         if node == self.hub:
             return self.coordinator(node, tx, policies, self.last_resource or "", one_phase=False)
         return self.participant(node, tx, policies)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paxos2(PaxosCommit):
+    """Paxos Commit with other machines, its leader on a node of its own."""
+
+    first: type[PaxosLeader] = PaxosLeader
+    participant: type[PaxosParticipant] = PaxosParticipant
+
+    def machine(self, node: str, tx: int) -> Machine:
+        kind = self.first if node == self.hub else self.participant
+        return kind(node, tx, self.policies or Policies(), self.faults)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,227 @@
+"""The first leader of Paxos Commit, on a node of its own; theory and sources are in `simtx.protocols.paxos_commit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
+
+from simtx.errors import PeerFault, ProtocolViolation
+from simtx.protocols.bodies import Form, nothing, text
+from simtx.protocols.contract import (
+    Append,
+    CancelTimer,
+    Effect,
+    Message,
+    Operation,
+    Plan,
+    Record,
+    Request,
+    SetTimer,
+    Suspect,
+    Timer,
+    Transition,
+)
+from simtx.protocols.paxos_member import (
+    ABORTED,
+    CANCEL_LEAD,
+    COMMITTED,
+    FINISHING,
+    FORGET,
+    LEADING,
+    Member,
+    ballot,
+    joined,
+    joining,
+    outcome_of_names,
+    proposing,
+)
+
+CANCEL_VOTE: Final = CancelTimer("vote")
+LAZY_ABORT: Final = Append(("abort",), forced=False)
+_ANSWERS: Final = frozenset({"joined", "accepted", "outbid", "committed", "aborted"})
+
+
+def work_of(plan: Plan | None, tx: int) -> dict[str, tuple[tuple[Operation, ...], tuple[int, ...]]]:
+    """Operations and steps of each service, in the order of their first steps.
+
+    Raises:
+        ProtocolViolation: There is no plan with steps.
+    """
+    if plan is None or not plan.steps:
+        raise ProtocolViolation(f"the request that begins transaction {tx} carries no plan with steps")
+    work: dict[str, tuple[tuple[Operation, ...], tuple[int, ...]]] = {}
+    for step in plan.steps:
+        operations, steps = work.get(step.service, ((), ()))
+        work[step.service] = ((*operations, *step.operations), (*steps, step.index))
+    return work
+
+
+class PaxosLeader(Member):
+    """Asks for votes, is the first acceptor, leads ballot 0, and tells everybody the outcome.
+
+    With F = 0 it is the coordinator of two-phase commit with presumed abort: its record as the only acceptor is the commit record.
+    """
+
+    __slots__ = ()
+
+    role: ClassVar[str] = "leader"
+    transitions: ClassVar[tuple[Transition, ...]] = (
+        Transition("idle", "begin", "begin", ("voting",), "PREPARE to all", of="request"),
+        Transition("idle", "yes", "answer_voter", ("finished",), "F = 0: not known, so aborted: ABORT", of="message"),
+        Transition("idle", "outcome", "adopt", ("finishing",), "answer, the outcome to all", of="message"),
+        Transition(
+            "voting",
+            "yes",
+            "take_yes",
+            ("voting", "finishing"),
+            "acceptor: count; the last one: force; F = 0: decided",
+            of="message",
+        ),
+        Transition(
+            "voting",
+            "accepted",
+            "take_accepted",
+            ("voting", "finishing"),
+            "count; F + 1: decided, answer, COMMIT",
+            of="message",
+        ),
+        Transition(
+            "voting", "no", "take_no", ("voting", "finishing", "finished"), "answer, ABORT to YES voters", of="message"
+        ),
+        Transition(
+            "voting",
+            "vote",
+            "miss_votes",
+            ("joining", "finished"),
+            "too late: lead a higher ballot; F = 0: abort",
+            of="timer",
+        ),
+        *(
+            row
+            for state in ("voting", "joining", "proposing")
+            for row in (
+                Transition(state, "outcome", "adopt", ("finishing",), "answer, the outcome to all", of="message"),
+                *(
+                    (
+                        Transition(state, "join", "take_join", (state,), "acceptor: force, JOINED", of="message"),
+                        Transition(
+                            state, "propose", "take_proposal", (state,), "acceptor: force, ACCEPTED", of="message"
+                        ),
+                    )
+                    if state == "voting"
+                    else (
+                        Transition(
+                            state, "no", "take_no", (state, "finishing", "finished"), "ABORT to all", of="message"
+                        ),
+                    )
+                ),
+            )
+        ),
+        *LEADING,
+        *FINISHING,
+        Transition("finishing", "yes", "tell_voter", ("finishing",), "the outcome to it", of="message"),
+        Transition("finishing", "no", "drop_refuser", ("finishing", "finished"), "nothing to undo there", of="message"),
+        Transition("finishing", "outcome", "acknowledge", ("finishing",), "ACK", of="message"),
+    )
+    bodies: ClassVar[Mapping[str, Form]] = {
+        **dict.fromkeys(("yes", "ack", "committed", "aborted"), nothing),
+        **dict.fromkeys(("accepted", "outbid"), ballot),
+        "no": text,
+        "join": joining,
+        "joined": joined,
+        "propose": proposing,
+        "outcome": outcome_of_names,
+    }
+    stale: ClassVar[dict[str, frozenset[str]]] = {
+        "idle": frozenset({"no", "ack", "join", "propose"}) | _ANSWERS,
+        "voting": frozenset({"begin", "ack"}) | _ANSWERS,
+        "joining": frozenset({"begin", "yes", "ack", "accepted"}),
+        "proposing": frozenset({"begin", "yes", "ack", "joined"}),
+        "finishing": frozenset({"begin"}) | _ANSWERS,
+    }
+
+    # --- ballot 0 --------------------------------------------------------------------------------------------------------------
+
+    def begin(self, event: Request) -> list[Effect]:
+        """Ask every participant to do its part and to vote."""
+        work = work_of(event.plan, self.tx)
+        self.leader = self.node
+        self.participants = tuple(work)
+        self.state = "voting"
+        effects: list[Effect] = [
+            self.send(name, "prepare", (*work[name], self.participants, place))
+            for place, name in enumerate(self.participants)
+        ]
+        return [*effects, SetTimer("vote", self.policies.vote_timeout)]
+
+    def answer_voter(self, event: Message) -> list[Effect]:
+        """With F = 0 nobody else has accepted anything: aborted. Otherwise others may have: who knows nothing says nothing."""
+        self.state = "finished"
+        if self.faults:
+            return [FORGET]
+        return [self.send(event.sender, "abort"), FORGET]
+
+    def take_yes(self, event: Message) -> list[Effect]:
+        """A vote, of which this node is an acceptor; behind a NO it means nothing."""
+        if event.sender in self.refused:
+            return []
+        self.count_vote(event.sender)
+        return self.accept_votes()
+
+    def take_no(self, event: Message) -> list[Effect]:
+        """One NO decides: nobody else may propose commit for that participant, and it never will."""
+        if event.sender not in self.participants:
+            raise PeerFault(f"'{event.sender}' votes in transaction {self.tx}, in which it has no part")
+        if event.sender in self.votes:
+            return []
+        self.refused.append(event.sender)
+        return self.decide(ABORTED, proven=True)
+
+    def miss_votes(self, _event: Timer) -> list[Effect]:
+        """The vote has lasted too long. The votes may have reached other acceptors, so that nobody may abort on his own, except with F = 0."""
+        effects: list[Effect] = [Suspect(name) for name in self.participants if name not in self.votes]
+        return effects + (self.lead() if self.faults else self.decide(ABORTED, proven=False))
+
+    # --- the outcome -----------------------------------------------------------------------------------------------------------
+
+    def decide(self, outcome: str, *, proven: bool) -> list[Effect]:
+        """Answer the client, and tell all participants but those that have refused; an abort with F = 0 is forgotten at once."""
+        cancel = CANCEL_LEAD if self.own else CANCEL_VOTE
+        self.outcome = outcome
+        self.fence = outcome == ABORTED and not proven and self.faults > 0
+        self.pending = [name for name in self.participants if name not in self.refused]
+        voted = [name for name in self.pending if name in self.votes]
+        now = voted if outcome == ABORTED and not self.own and (self.refused or not self.faults) else self.pending
+        effects = [*self.said(outcome), *map(self.tell, now)]
+        if not self.faults and outcome == ABORTED:
+            self.state = "finished"
+            return [LAZY_ABORT, *effects, FORGET]
+        if not self.pending:
+            self.state = "finished"
+            return [*effects, FORGET]
+        self.settle()
+        return [*effects, self.wait(), cancel]
+
+    def adopt(self, event: Message) -> list[Effect]:
+        """Another leader has come to the outcome, and tells all: answer the client, and be there for those that it does not reach."""
+        cancel = CANCEL_LEAD if self.own else CANCEL_VOTE
+        self.outcome, participants = event.body
+        self.leader = self.node
+        self.participants = tuple(participants)
+        self.pending = [name for name in self.participants if name != event.sender]
+        effects = self.said(self.outcome)
+        self.settle()
+        return [*effects, self.send(event.sender, "ack"), self.wait(), cancel]
+
+    # --- restart ---------------------------------------------------------------------------------------------------------------
+
+    def recover(self, records: Sequence[Record]) -> list[Effect]:
+        """What was accepted says more than nothing: find out how it ended. The client is answered again."""
+        record = self.last_record(records, "acceptor")
+        if record is None:
+            self.state = "finished" if records else self.state
+            return [FORGET] if records else []
+        self.restore(record)
+        if not self.faults:
+            return self.decide(COMMITTED, proven=True)
+        return self.lead()

@@ -1,0 +1,331 @@
+"""Paxos Commit: exact costs, F = 0 as two-phase commit, ballots, what is told when, faults, options."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any
+
+import pytest
+
+from simtx.errors import PeerFault, ScenarioError
+from simtx.protocols import Answer, Append, Branch, Done, Forget, Message, Plan, Prepare, Request, Timer, Transact
+from simtx.protocols.contract import Machine
+from simtx.protocols.names import TOMBSTONE
+from simtx.protocols.paxos_commit import LeadingParticipant, PaxosCommit, PaxosLeader, PaxosParticipant
+from simtx.protocols.registry import strategy
+from simtx.protocols.two_phase_commit import TwoPhaseCommit
+from tests.protocols.helpers import World
+from tests.protocols.two_phase_scripts import ADD, POLICIES, READ, REFUSE, check, plan, updating
+
+SIZES = range(1, 9)
+FAULTS = range(3)
+CASES = [
+    (leader, faults, count)
+    for leader in ("own", "participant")
+    for faults in FAULTS
+    for count in SIZES
+    if PaxosCommit(faults=faults, leader=leader).check(updating(count)) is None  # type: ignore[arg-type]
+]
+
+
+def quiet(chosen: Any, shape: Plan, seed: str) -> World:
+    """Any order of delivery, and no fault."""
+    world = World(chosen, shape)
+    return world.chaos(random.Random(seed), steps=1000, crashes=0, loss=0, duplication=0, early_timers=0, failures=0)
+
+
+# --- costs ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("leader", "faults", "count"), CASES)
+def test_a_commit_costs_what_gray_and_lamport_count(leader: Any, faults: int, count: int) -> None:
+    """Theirs: N(F + 3) - 3 messages with the leader on a participant's node, N + F + 1 forced writes; no acknowledgements, no commit records of participants."""
+    world = World(PaxosCommit(faults=faults, leader=leader), updating(count)).run()
+    assert check(world) == "committed"
+    others = count - (leader == "participant")
+    acks = world.sent["ack"]
+    assert acks == others
+    assert world.sent.total() - acks == count * (faults + 3) - (3 if leader == "participant" else 0)
+    assert world.forced.total() - count == count + faults + 1
+
+
+def test_five_participants_and_one_fault_take_seventeen_messages() -> None:
+    """The figure of the paper's example, with the leader and the acceptors on participants' nodes."""
+    world = World(PaxosCommit(leader="participant"), updating(5)).run()
+    assert world.sent == {"prepare": 4, "yes": 8, "accepted": 1, "commit": 4, "ack": 4}
+    assert world.sent.total() - world.sent["ack"] == 17
+
+
+@pytest.mark.parametrize("count", SIZES)
+def test_without_faults_to_survive_it_is_two_phase_commit(count: int) -> None:
+    """With F = 0: kinds and numbers of messages, forced writes by node, for a commit and for every number of refusals."""
+    shapes = [updating(count), *(plan(*[REFUSE] * k, *[ADD] * (count - k)) for k in range(1, count + 1))]
+    for number, shape in enumerate(shapes):
+        ours = quiet(PaxosCommit(faults=0), shape, f"{count} {number}")
+        theirs = quiet(TwoPhaseCommit(), shape, f"{count} {number}")
+        assert check(ours) == check(theirs)
+        assert ours.sent == theirs.sent
+        forced, expected = dict(ours.forced), dict(theirs.forced)
+        forced["coordinator"] = forced.pop("leader", 0)
+        expected.setdefault("coordinator", 0)
+        assert forced == expected
+
+
+@pytest.mark.parametrize("count", range(4, 9))
+def test_refused_by_k_of_n(count: int) -> None:
+    """Each YES goes to F + 1 acceptors, but not to oneself; a refusal is one message and one forced write; the abort is acknowledged."""
+    for faults, refusing in itertools.product((1, 2), range(1, count + 1)):
+        for first in (True, False):
+            branches = [*[REFUSE] * refusing, *[ADD] * (count - refusing)]
+            world = quiet(PaxosCommit(faults=faults), plan(*(branches if first else branches[::-1])), f"{count}")
+            assert check(world) == "aborted"
+            active = (
+                0 if first and refusing >= faults else faults - refusing if first else min(faults, count - refusing)
+            )
+            yes = (count - refusing) * (faults + 1) - active
+            assert world.sent == {
+                name: number
+                for name, number in {
+                    "prepare": count,
+                    "yes": yes,
+                    "no": refusing,
+                    "abort": count - refusing,
+                    "ack": count - refusing,
+                }.items()
+                if number
+            }
+            assert world.forced.total() == count
+
+
+# --- ballots ----------------------------------------------------------------------------------------------------------------------
+
+
+def participant(name: str = "s0", count: int = 2) -> PaxosParticipant:
+    """In doubt, with F = 1; s0 is an active acceptor beside the leader, s1 the third one."""
+    names = tuple(f"s{index}" for index in range(count))
+    machine = PaxosParticipant(name, 1, POLICIES, 1)
+    place = names.index(name)
+    effects = machine.handle(Message("prepare", 1, "leader", name, (ADD, (place,), names, place)))
+    assert effects == [Prepare("prepared", ADD, ("prepared", "leader", names), (1, "branch"), (place,))]
+    machine.handle(Done("prepared", "done"))
+    return machine
+
+
+def sent(effects: list[Any], kind: str) -> list[Message]:
+    return [one for one in effects if isinstance(one, Message) and one.kind == kind]
+
+
+def records(effects: list[Any]) -> list[Any]:
+    return [one.record for one in effects if isinstance(one, Append)]
+
+
+def join(machine: Machine, number: int, sender: str = "s1") -> list[Any]:
+    return machine.handle(Message("join", 1, sender, machine.node, (number, "leader", ("s0", "s1"))))
+
+
+def propose(machine: Machine, number: int, value: str, sender: str = "s1") -> list[Any]:
+    return machine.handle(Message("propose", 1, sender, machine.node, (number, value, "leader", ("s0", "s1"))))
+
+
+def test_a_bundle_is_accepted_by_one_record_with_the_last_vote() -> None:
+    acceptor = participant("s0", 3)
+    assert acceptor.handle(Message("yes", 1, "s1", "s0")) == []
+    effects = acceptor.handle(Message("yes", 1, "s2", "s0"))
+    assert records(effects) == [("acceptor", 0, 0, "committed", "leader", ("s0", "s1", "s2"))]
+    assert sent(effects, "accepted") == [Message("accepted", 1, "s0", "leader", 0)]
+    assert acceptor.handle(Message("yes", 1, "s2", "s0")) == []
+
+
+def test_an_acceptor_accepts_nothing_below_what_it_has_joined_also_after_a_crash() -> None:
+    acceptor = participant()
+    effects = join(acceptor, 5)
+    assert records(effects) == [("acceptor", 5, -1, "", "leader", ("s0", "s1"))]
+    assert sent(effects, "joined")[0].body == (5, -1, "")
+    assert acceptor.handle(Message("yes", 1, "s1", "s0")) == []  # ballot 0 is over here
+    twin = PaxosParticipant("s0", 1, POLICIES, 1)
+    twin.recover([*records(effects), ("prepared", "leader", ("s0", "s1"))])
+    for one in (acceptor, twin):
+        assert sent(propose(one, 4, "aborted"), "outbid")[0].body == 5
+        assert sent(join(one, 4), "outbid")[0].body == 5
+        assert records(join(one, 5)) == []  # a copy: it is durable
+        assert records(propose(one, 5, "aborted")) == [("acceptor", 5, 5, "aborted", "leader", ("s0", "s1"))]
+        assert sent(join(one, 7), "joined")[0].body == (7, 5, "aborted")
+
+
+@pytest.mark.parametrize(
+    ("reported", "proposed"),
+    [
+        ((-1, ""), "aborted"),
+        ((0, "committed"), "committed"),
+        ((4, "aborted"), "aborted"),
+        ((4, "committed"), "committed"),
+    ],
+)
+def test_a_leader_proposes_what_was_accepted_in_the_highest_ballot(reported: tuple[int, str], proposed: str) -> None:
+    leader = participant("s1")
+    effects = leader.handle(Timer("inquiry"))
+    assert leader.state == "joining"
+    assert [one.to for one in sent(effects, "join")] == ["leader", "s0"]
+    own = leader.own
+    effects = leader.handle(Message("joined", 1, "s0", "s1", (own, *reported)))
+    assert {one.body[:2] for one in sent(effects, "propose")} == {(own, proposed)}
+    assert ("acceptor", own, own, proposed, "leader", ("s0", "s1")) in records(effects)
+    assert not any(type(one).__name__ == "Decided" for one in effects)
+    effects = leader.handle(Message("accepted", 1, "s0", "s1", own))
+    if proposed == "committed":
+        assert sent(effects, "commit")[0].to == "s0"
+        assert sent(effects, "outcome")[0].body == ("committed", ("s0", "s1"))
+        assert ("outcome", "leader", ("s0", "s1")) in records(effects)
+    else:  # no store says so yet: first the tombstone, then the word
+        assert sent(effects, "abort") == []
+        assert effects[-1] == Transact("fenced", (), (1, "branch"), Branch(TOMBSTONE))
+        assert sent(leader.handle(Done("fenced", "done")), "abort")[0].to == "s0"
+
+
+def test_ballots_of_members_are_never_the_same() -> None:
+    own = set()
+    for name in ("s0", "s1", "s2"):
+        leader = participant(name, 3)
+        leader.handle(Timer("inquiry"))
+        for outbid in (leader.own + 1, leader.own + 17):
+            assert leader.own not in own
+            own.add(leader.own)
+            leader.handle(Message("outbid", 1, "s0", name, outbid))
+            leader.handle(Timer("lead"))
+            assert leader.own > outbid
+    assert all(number % 4 for number in own)  # those of the leader on its own node
+    machine = PaxosLeader("leader", 1, POLICIES, 1)
+    machine.handle(Request(1, updating(3)))
+    machine.handle(Timer("vote"))
+    assert machine.own % 4 == 0
+
+
+def test_a_leader_that_waits_asks_again_in_the_same_ballot() -> None:
+    leader = participant("s1")
+    leader.handle(Timer("inquiry"))
+    own = leader.own
+    assert {one.body[0] for one in sent(leader.handle(Timer("lead")), "join")} == {own}
+    leader.handle(Message("joined", 1, "s0", "s1", (own, -1, "")))
+    assert {one.body[:2] for one in sent(leader.handle(Timer("lead")), "propose")} == {(own, "aborted")}
+
+
+# --- who has ended ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("done", "answer"),
+    [
+        (Done("looked-up", "done"), "aborted"),
+        (Done("looked-up", "duplicate", TOMBSTONE), "aborted"),
+        (Done("looked-up", "duplicate", "refused"), "aborted"),
+        (Done("looked-up", "duplicate", None), "committed"),
+        (Done("looked-up", "failed"), None),
+    ],
+)
+def test_who_has_no_branch_answers_from_its_row(done: Done, answer: str | None) -> None:
+    machine = PaxosParticipant("s0", 1, POLICIES, 1)
+    assert join(machine, 3) == [Transact("looked-up", (), (1, "branch"), Branch(TOMBSTONE))]
+    assert machine.handle(done) == ([Message(answer, 1, "s0", "s1")] if answer else []) + [Forget()]
+
+
+def test_a_refusal_is_written_down_before_it_is_said() -> None:
+    machine = PaxosParticipant("s0", 1, POLICIES, 1)
+    machine.handle(Message("prepare", 1, "leader", "s0", (REFUSE, (0,), ("s0", "s1"), 0)))
+    assert machine.handle(Done("prepared", "refused")) == [Transact("refused", (), (1, "branch"), Branch("refused"))]
+    assert machine.handle(Done("refused", "done")) == [Message("no", 1, "s0", "leader", "refused"), Forget()]
+
+
+@pytest.mark.parametrize("faults", [0, 1])
+def test_a_leader_that_knows_nothing_says_nothing_unless_it_is_the_only_acceptor(faults: int) -> None:
+    machine = PaxosLeader("leader", 1, POLICIES, faults)
+    told = machine.handle(Message("yes", 1, "s0", "leader"))
+    assert told == ([] if faults else [Message("abort", 1, "leader", "s0")]) + [Forget()]
+
+
+def test_the_leader_answers_the_client_for_another_leader() -> None:
+    machine = PaxosLeader("leader", 1, POLICIES, 1)
+    effects = machine.handle(Message("outcome", 1, "s1", "leader", ("committed", ("s0", "s1"))))
+    assert Answer("committed") in effects
+    assert sent(effects, "ack")[0].to == "s1"
+    assert [one.to for one in sent(machine.handle(Timer("acknowledgement")), "commit")] == ["s0"]
+
+
+def test_only_participants_vote() -> None:
+    machine = PaxosLeader("leader", 1, POLICIES, 1)
+    machine.handle(Request(1, updating(2)))
+    for kind in ("yes", "no"):
+        with pytest.raises(PeerFault, match="'s7' votes in transaction 1, in which it has no part"):
+            machine.handle(Message(kind, 1, "s7", "leader"))
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------------------
+
+VARIANTS = {
+    "F = 0": PaxosCommit(faults=0),
+    "F = 1": PaxosCommit(),
+    "F = 1, participant leads": PaxosCommit(leader="participant"),
+}
+SHAPES = {"commit": updating(3), "refused": plan(ADD, READ, REFUSE)}
+MODES = list(itertools.product(["idle", "now"], ["lost", "kept"]))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_crash_point(variant: str, shape: str) -> None:
+    """Between any two effects of any node: all or nothing, the client told the truth, nothing left over at the end."""
+    chosen = VARIANTS[variant]
+    points = World(chosen, SHAPES[shape]).run().points
+    assert points >= 8
+    outcomes = set()
+    for point, (restart, lazies) in itertools.product(range(points), MODES):
+        world = World(chosen, SHAPES[shape]).run(crashes=[point], restart=restart, lazies=lazies)
+        outcomes.add(check(world))
+    assert outcomes >= ({"aborted"} if shape == "refused" else {"committed", "aborted"})
+    assert shape != "refused" or "committed" not in outcomes
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_random_schedules(variant: str) -> None:
+    """Losses, copies, early timers, failures and crashes, of one transaction or of two."""
+    for seed in range(60):
+        choose = random.Random(f"{variant} {seed}")
+        sizes = [choose.choice([ADD, ADD, READ, REFUSE]) for _ in range(choose.randint(3, 4))]
+        plans = [plan(*sizes, tx=tx) for tx in range(1, choose.randint(2, 3))]
+        world = World(VARIANTS[variant], *plans)
+        check(world.chaos(choose, crashes=choose.randint(0, 3)))
+
+
+# --- options ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_options_as_text() -> None:
+    assert strategy("paxos-commit") == PaxosCommit(faults=1, leader="own")
+    assert strategy("paxos-commit:faults=2,leader=participant") == PaxosCommit(faults=2, leader="participant")
+    assert (strategy("paxos-commit").hub, strategy("paxos-commit:leader=participant").hub) == ("leader", None)
+    assert isinstance(strategy("paxos-commit:leader=participant").machine("s0", 1), LeadingParticipant)
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"faults": -1}, "faults = -1: use a whole number from 0 to 10"),
+        ({"faults": True}, "faults = True"),
+        ({"leader": "hub"}, 'leader = \'hub\' is not available: use "own" or "participant"'),
+    ],
+)
+def test_options_that_do_not_fit_get_one_line(options: dict[str, Any], part: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        PaxosCommit(**options)
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_transaction_has_to_have_enough_acceptors() -> None:
+    assert PaxosCommit().check(updating(2)) is None
+    problem = PaxosCommit(faults=2).check(updating(3))
+    assert (
+        problem
+        == "faults = 2 takes 5 acceptors, and the transaction has 4, the leader included: use faults = 1 or less"
+    )
+    assert "the transaction has 2" in str(PaxosCommit(leader="participant").check(updating(2)))
