@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import simtx
@@ -33,6 +35,8 @@ class Row(NamedTuple):
         forced: Forced writes of it.
         refused: Messages and forced writes if the last one of two or more refuses.
         alone: Whether it is about transactions of one participant.
+        least: The fewest participants that it takes.
+        scope: What differs in the scope of its verdict.
     """
 
     spec: str
@@ -43,6 +47,8 @@ class Row(NamedTuple):
     forced: str
     refused: tuple[str, str]
     alone: bool = False
+    least: int = 1
+    scope: Mapping[str, int] = MappingProxyType({})
 
 
 ROWS = (
@@ -91,6 +97,37 @@ ROWS = (
         "2",
         ("2", "2"),
         alone=True,
+    ),
+    Row(
+        "paxos-commit",
+        "paxos-commit.md",
+        "nobody for long, up to one crash of three acceptors",
+        "rows locked until the decision",
+        "5N",
+        "2N + 2",
+        ("5N - 4", "N"),
+        least=2,
+        scope={"timeouts": 0},
+    ),
+    Row(
+        "paxos-commit:leader=participant",
+        "paxos-commit.md",
+        "as plain",
+        "as plain",
+        "5N - 4",
+        "2N + 2",
+        ("5N - 8", "N"),
+        least=3,
+        scope={"timeouts": 0, "participants": 3},
+    ),
+    Row(
+        "paxos-commit:faults=0",
+        "paxos-commit.md",
+        "as two-phase commit",
+        "as plain",
+        "4N",
+        "2N + 1",
+        ("3N - 1", "N - 1"),
     ),
     Row(
         "saga",
@@ -172,7 +209,7 @@ def value(formula: str, n: int) -> int:
 def wrong(row: Row, sizes: Any = SIZES) -> list[str]:
     """What the simulated runs do not confirm, one line each."""
     found = []
-    for n in (1,) if row.alone else sizes:
+    for n in (1,) if row.alone else [size for size in sizes if size >= row.least]:
         claims = ((False, (row.messages, row.forced)), (True, row.refused))
         for refusing, formulas in claims:
             if refusing and n == 1 and not row.alone:
@@ -186,12 +223,14 @@ def wrong(row: Row, sizes: Any = SIZES) -> list[str]:
 
 def verdict(row: Row) -> str:
     """What an exploration says, in a few words."""
-    scope = {**SCOPE, "participants": 1} if row.alone else SCOPE
+    scope = {**SCOPE, **row.scope, **({"participants": 1} if row.alone else {})}
     found: Any = simtx.verify(row.spec.replace("=s0", "=s1"), progress=False, **scope)
     if found.violations:
         known = "known" if set(found.violations) <= set(found.expected) else "NOT KNOWN"
         return f"refuted on {', '.join(sorted(found.violations))} ({known}); {found.states:,} states"
-    return f"{'holds' if found.ok else 'open'}; {found.states:,} states"
+    besides = [f"{scope['participants']} participants"] if row.least > SCOPE["participants"] else []
+    besides += ["no early timer"] if not scope["timeouts"] else []
+    return "; ".join(["holds" if found.ok else "open", *besides, f"{found.states:,} states"])
 
 
 def line(row: Row, said: str) -> str:
@@ -214,13 +253,15 @@ Each has a page with its theory, its costs and its verdicts. What this table say
 - **messages, forced writes**: of a transaction of N participants that commits without faults. Acknowledgements count, the client's request and answer do not. Under `outbox` and `dual-write` the
   messages are events of the broker, and the broker's own writes do not count.
 - **refused**: messages and forced writes if the last of two or more participants refuses.
-- **verdict**: of `simtx.verify` with two participants, one crash, one early timer, no loss and no copy, explored completely (one participant, where a row is about one). *Known* is what a strategy announces that it does not keep.
+- **verdict**: of `simtx.verify` with two participants, one crash, one early timer, no loss and no copy, explored completely (one participant, where a row is about one; a cell says what
+  differs). *Known* is what a strategy announces that it does not keep.
 
 | strategy | | answer | who waits when a node is away | isolation | messages | forced writes | refused | verdict |
 |---|---|---|---|---|---|---|---|---|
 """
 TAIL = """
-All built-in scenarios are played by all of them: none has a step that overwrites a value, which Try-Confirm-Cancel cannot reserve. Whoever names a last resource names one of the services of the
+All built-in scenarios are played by all of them, with one exception: none has a step that overwrites a value, which Try-Confirm-Cancel cannot reserve, and none has too few services for `paxos-commit`; with
+`leader=participant` it takes three services, which the `transfer` scenarios do not have. Whoever names a last resource names one of the services of the
 scenario. `simtx.verify`, `simtx.simulate` and `simtx.execute` say in one line why a plan cannot be played.
 """
 

@@ -15,6 +15,7 @@ from simtx.protocols.names import TOMBSTONE
 from simtx.protocols.paxos_commit import LeadingParticipant, PaxosCommit, PaxosLeader, PaxosParticipant
 from simtx.protocols.registry import strategy
 from simtx.protocols.two_phase_commit import TwoPhaseCommit
+from tests.amounts import many
 from tests.protocols.helpers import World
 from tests.protocols.two_phase_scripts import ADD, POLICIES, READ, REFUSE, check, plan, updating
 
@@ -267,11 +268,12 @@ VARIANTS = {
     "F = 1, participant leads": PaxosCommit(leader="participant"),
 }
 SHAPES = {"commit": updating(3), "refused": plan(ADD, READ, REFUSE)}
-MODES = list(itertools.product(["idle", "now"], ["lost", "kept"]))
+MODES = [("idle", "lost"), ("now", "kept")]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.sample(3)
 def test_every_crash_point(variant: str, shape: str) -> None:
     """Between any two effects of any node: all or nothing, the client told the truth, nothing left over at the end."""
     chosen = VARIANTS[variant]
@@ -285,10 +287,11 @@ def test_every_crash_point(variant: str, shape: str) -> None:
     assert shape != "refused" or "committed" not in outcomes
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_random_schedules(variant: str) -> None:
     """Losses, copies, early timers, failures and crashes, of one transaction or of two."""
-    for seed in range(60):
+    for seed in range(many(25, 200)):
         choose = random.Random(f"{variant} {seed}")
         sizes = [choose.choice([ADD, ADD, READ, REFUSE]) for _ in range(choose.randint(3, 4))]
         plans = [plan(*sizes, tx=tx) for tx in range(1, choose.randint(2, 3))]

@@ -20,7 +20,10 @@ PROMISING = [
     ("2pc", 7),  # of the saga, the page of the matrix has a line that tests/docs runs
     pytest.param("outbox", 4, marks=pytest.mark.heavy),
     *[pytest.param(name, 16, marks=pytest.mark.heavy) for name in ("2pc", "2pc:work=before", "saga", "outbox")],
-    *[pytest.param(name, 10, marks=pytest.mark.heavy) for name in ("tcc", "paxos-commit", "2pc:termination=cooperative")],
+    *[
+        pytest.param(name, 10, marks=pytest.mark.heavy)
+        for name in ("tcc", "paxos-commit", "2pc:termination=cooperative")
+    ],
 ]
 SEEDED = [
     ("vote-before-prepared", "payee"),
