@@ -1,6 +1,6 @@
 """Arguments of public functions: each is checked when it is given, and what is wrong with it is said in one line.
 
-Without this, a wrong argument travels on until something fails that its author has never heard of, or, worse, until nothing does.
+Without this, a wrong argument travels on until something far away fails, or, worse, until nothing does.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 
 class HeldSignals:
-    """Inside a ``with`` block handlers wait until `strike`, which is called often. Outside of the main thread, which alone hears signals, nothing changes."""
+    """Inside a ``with`` block handlers wait until `strike`, which is called often. Outside of the main thread, which alone gets signals, nothing changes."""
 
     def __init__(self) -> None:
         self._before: dict[signal.Signals, Any] = {}

@@ -16,7 +16,7 @@ class Interrupts:
     """Holds back Ctrl-C inside a ``with`` block, but for the parts that are `open`. A second one strikes at once.
 
     A polite kill (SIGTERM) is held back likewise, if somebody has made an exception of it, as the command line does. Outside of the main
-    thread, which alone hears signals, nothing changes.
+    thread, which alone gets signals, nothing changes.
     """
 
     def __init__(self) -> None:

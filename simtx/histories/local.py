@@ -103,7 +103,7 @@ class RunLog:
     end: float = 0.0
 
     def known_at(self, one: BusinessTransaction) -> float:
-        """When the client knew that this transaction had committed; where it never heard so, when anybody could know.
+        """When the client got the answer that this transaction had committed; without such an answer, the end of the run.
 
         An answer ``accepted`` promises nothing about the effects, so that the moment of the decision counts then.
         """

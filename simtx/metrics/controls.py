@@ -1,7 +1,8 @@
 """Control variates: what chance has given to a run, and theory knows, explains a part of what the run shows.
 
-A run with more arrivals than are to be expected is slower than expected. Where the expectation of such a quantity has a closed form (the arrival rate, the mean of
-the service demands, a utilisation without faults), a regression over the replications takes out what it explains (Lavenberg and Welch, "A perspective
+A run with more arrivals than are to be expected is slower than expected. The expectation of some quantities has a closed form: the arrival rate,
+the mean of the service demands, a utilisation without faults. A regression over the replications takes out what such a quantity explains.
+(Lavenberg and Welch, "A perspective
 on the use of control variables to increase the efficiency of Monte Carlo simulations", Management Science 27(3), 1981; Law, 5th ed., 11.4).
 """
 

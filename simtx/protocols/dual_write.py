@@ -9,7 +9,7 @@ Theory of operation. The chain of `simtx.protocols.choreography`, with no inbox 
 2. publishes the next event with the broker's client library and waits for the confirmation, repeating up to `Policies.publish_attempts` times,
 3. acknowledges the event that it came from, or answers the client ("accepted").
 
-- A crash between 1 and the broker's receipt is an **omission**: the step is done and nobody hears of it. At the entry service nothing
+- A crash between 1 and the broker's receipt is an **omission**: the step is done and no event says so. At the entry service nothing
   can repeat the request. Further on it depends on `DualWrite.acknowledge`: ``before`` (acknowledged on arrival) loses the rest of the
   transaction; ``after`` (acknowledged in 3) makes the broker deliver again, and the step takes effect **twice**.
 - When the broker takes no message in all attempts, the service logs an error (an alert) and goes on: an omission as well. When the broker's
@@ -347,7 +347,7 @@ class DualWriteService(Machine):
                     f"{self._what()}: event '{self._kind()}' could not be published in {self.attempt} attempts, omitted"
                 )
             )
-            self.refused = False  # nobody will hear of it: it is not an outcome
+            self.refused = False  # no event will say so: it is not an outcome
             self._finish(effects)
         return effects
 

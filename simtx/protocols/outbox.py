@@ -206,7 +206,7 @@ class OutboxService(Machine):
         return self._take(delivery, undoing=True)
 
     def close(self, delivery: Delivery) -> list[Effect]:
-        """The last step is done, and the entry service has heard of it."""
+        """The last step is done, and the entry service has the event that says so."""
         self.state = "finished"
         return [Acknowledge(delivery.id), _FORGET]
 

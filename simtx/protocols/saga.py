@@ -1,7 +1,7 @@
 """Orchestrated saga: one durable orchestrator runs the steps one by one and undoes them in reverse when one cannot be done.
 
-Law: in the end either every step has taken effect exactly once and the client hears ``committed``, or every step's effect is net zero and
-the client hears ``aborted``; whatever is lost, doubled, reordered or late, and wherever a node crashes. The exception is announced:
+Law: in the end either every step has taken effect exactly once and the client's answer is ``committed``, or every step's effect is net zero
+and the answer is ``aborted``; whatever is lost, doubled, reordered or late, and wherever a node crashes. The exception is announced:
 a saga that can go neither forth nor back is *stuck*, raises an alert, and waits for an operator.
 
 Sources: Garcia-Molina and Salem, "Sagas", SIGMOD 1987; Richardson, "Microservices Patterns", 2018, chapter 4 (compensatable, pivot and

@@ -1,7 +1,7 @@
 """Try-Confirm-Cancel: every service reserves what it will need, and then all reservations are used, or all are released.
 
-**Law.** Either every reservation is confirmed and the client hears ``committed``, or none is, every one is cancelled, and the client hears ``aborted``; whatever
-is lost, doubled, reordered or late, and wherever a node crashes. Confirm and Cancel cannot be refused.
+**Law.** Either every reservation is confirmed and the client's answer is ``committed``, or every one is cancelled and the answer is ``aborted``. This
+holds whatever is lost, doubled, reordered or late, and wherever a node crashes. Confirm and Cancel cannot be refused.
 
 **Sources.** P. Helland, "Life beyond Distributed Transactions: an Apostate's Opinion", CIDR 2007 (tentative operations, confirmation, cancellation);
 G. Pardon, C. Pautasso, "Atomic Distributed Transactions: a RESTful Design", WWW 2014 (Try-Cancel/Confirm); Seata and DTM for the fence of the participants.
@@ -221,7 +221,7 @@ class TccCoordinator(Machine):
             self.state = "finished"
             return [_COMMITTED, _ANSWER_COMMITTED, _CANCEL_TRIES, _FORGET]
         self.state = "confirming"
-        # The forced record is the decision. Nobody, the client included, may hear of it before it is durable.
+        # The forced record is the decision. It is sent to nobody, the client included, before it is durable.
         return [_CONFIRM, _COMMITTED, _ANSWER_COMMITTED, *self.end("confirm", self.held), _CANCEL_TRIES]
 
     def take_refused(self, event: Message) -> list[Effect]:

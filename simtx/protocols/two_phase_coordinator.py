@@ -219,7 +219,7 @@ class Coordinator(Machine):
             return [COMMITTED, ANSWER_COMMITTED, FORGET]
         self.state = "committing"
         self.pending = [*self.updating]
-        # The forced record is the decision. Nobody, the client included, may hear of it before it is durable.
+        # The forced record is the decision. It is sent to nobody, the client included, before it is durable.
         effects: list[Effect] = [Append(("commit", *self.updating)), COMMITTED, ANSWER_COMMITTED]
         self.send_commit(effects)
         effects.append(CANCEL_VOTE)

@@ -181,7 +181,7 @@ class Store:
             node.ledger.effect(record, steps, compensation, shifts, node.env.now)
 
     def _queried(self, work: Work) -> None:
-        """A local transaction that changes nothing is over: the event log hears what it has read."""
+        """A local transaction that changes nothing is over: what it has read goes to the event log."""
         journal = self._node.journal
         if journal is not None and work.reads:
             effect = work.effect
@@ -206,7 +206,7 @@ class Store:
     # --- a local transaction, from its start to its end -------------------------------------------------------------------------
 
     def run(self, work: Work) -> None:
-        """Run a local transaction whose service time is over; the node's `finish` hears of the end."""
+        """Run a local transaction whose service time is over; the node's `finish` is called at its end."""
         if self._node.journal is not None:
             work.reads = []
         effect = work.effect

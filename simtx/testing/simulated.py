@@ -52,7 +52,7 @@ Hear = Callable[[str, int, Event], None]
 
 
 class _Hand(Machine):
-    """A machine that does what it is told, and passes on what it hears."""
+    """A machine whose effects and events are in the hands of a caller."""
 
     role = "hand"
     initial = "new"
@@ -142,7 +142,7 @@ def _world(services: Sequence[str], store: dict[str, Any], broker: dict[str, Any
 
 @dataclass(slots=True)
 class Outcome:
-    """What has come out of one operation: as `simtx.reference.stores.base.Result`, as far as a machine hears of it.
+    """What has come out of one operation: as `simtx.reference.stores.base.Result`, as far as a machine depends on it.
 
     Attributes:
         status: As in `simtx.protocols.Done`.

@@ -203,7 +203,7 @@ class Locals:
         return self.states.values[number].up
 
     def timers(self, number: int) -> tuple[tuple[int, str], ...]:
-        """Timers that are set: (transaction, name); a machine in the middle of a program hears none."""
+        """Timers that are set: (transaction, name); a machine in the middle of a program handles none."""
         actors = self.states.values[number].actors
         return tuple(
             (actor.tx, name) for actor in actors if not actor.running and not actor.rest for name in actor.timers

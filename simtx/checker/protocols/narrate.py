@@ -110,7 +110,7 @@ def _subject(model: ProtocolModel, before: State, action: Action, after: State) 
             lost = (before[4] - after[4]) >> 4 * BUDGETS.index("losses") & 15
             why = "is lost" if lost else "comes too late"
             what = "the ack" if item.startswith("the ack") else item
-            return f"{what} {why}, {node} hears a failure"
+            return f"{what} {why}, {node} gets a failure"
         case "continue":
             return f"the local transaction{about} that was under way on {node} goes on"
         case "crash":

@@ -26,7 +26,7 @@ AT_REST: Final[Mapping[str, str]] = {
     "truth": "what the client was told comes true",
     "atomicity": "all steps of a transaction are in force, or none, as anybody has decided",
     "values": "the values of every store are what the steps in force amount to",
-    "validity": "without a fault, a refusal or a conflict, every transaction commits, and its client hears so",
+    "validity": "without a fault, a refusal or a conflict, every transaction commits, and its client gets that answer",
     "non-blocking": "with all nodes up, nobody is blocked, in doubt or stuck, no event is left over, and no client waits; after a crash, none that was promised the decision and whose transaction is in force, or was undone",
     "parked": "a transaction that waits for an operator is still known to the node that said so, and what he has settled stays settled, whatever has crashed",
     "no-loss": "every event that was committed has reached the broker",

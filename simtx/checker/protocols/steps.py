@@ -229,7 +229,7 @@ class Steps:
         return (Output("stored", message),), self._number(waiting)
 
     def _unheard(self, after: State, number: int, item: Item) -> Iterator[tuple[Action, State]]:
-        """The publication or the broker's ack is lost, or comes too late: the producer hears a failure."""
+        """The publication or the broker's ack is lost, or comes too late: the producer gets a failure."""
         local = after[0][item.node]
         if self._up(local) and item.tx not in self._deaf(local):
             event = self._kept(item.tx, item.tag, make=lambda: ("event", item.tx, Done(item.tag, "failed")))
@@ -266,7 +266,7 @@ class Steps:
                 yield from self._react(after, Action("request", self.entry, event))
 
     def _asked_again(self, state: State) -> Iterator[tuple[Action, State]]:
-        """A request that has reached the entry node before comes again, as if the client had heard nothing."""
+        """A request that has reached the entry node before comes again, as if the client had got no answer."""
         nodes, net, broker, seen, budget, rest = state
         local = nodes[self.entry]
         if not self._up(local):
@@ -423,7 +423,7 @@ class Steps:
                 yield name, after
 
     def _cut_off(self, state: State, label: Action) -> Iterator[tuple[Action, State]]:
-        """What a crash does to what the node has in flight with the broker: a publication arrives or is lost, nobody hears acks."""
+        """What a crash does to what the node has in flight with the broker: a publication arrives or is lost, and acks reach nobody."""
         nodes, net, broker, seen, budget, rest = state
         node = label.node
         if broker:

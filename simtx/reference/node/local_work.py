@@ -141,7 +141,7 @@ class LocalWork:
         return False
 
     def submit(self, actor: RunningMachine, effect: Transact | Execute | Prepare) -> None:
-        """Have a worker run a local transaction; the machine hears of it by the confirmation."""
+        """Have a worker run a local transaction; its end comes back to the machine as a `Done`."""
         if self._workers is None:
             self._node.end(
                 ProtocolViolation(
@@ -313,7 +313,7 @@ class LocalWork:
         return False
 
     def read_outbox(self, actor: RunningMachine, effect: ReadOutbox) -> None:
-        """Read the outbox; the machine hears of it by the confirmation."""
+        """Read the outbox; the rows come back to the machine in a `Done`."""
 
         def then(rows: tuple[OutboxRow, ...]) -> None:
             self._node.kills.read(rows)

@@ -178,7 +178,7 @@ class Node:
         self._notify(self._actor(request.tx), request, origin)
 
     def intervene(self, request: Request, then: Callable[[Intervention], None]) -> None:
-        """An operator asks for something; `then` hears what the machine makes of it, before it happens."""
+        """An operator asks for something; `then` is called with the machine's reaction, before its effects."""
         self._operators[id(request)] = (request, then)
         self._notify(self._actor(request.tx), request, None)
 

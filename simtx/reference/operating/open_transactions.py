@@ -210,7 +210,7 @@ class _Judge:
         return OpenTransaction(tx, node, problem, since=since, age_s=max(age, 0.0), **more)
 
     def first(self, node: str, tx: int) -> str:
-        """When the transaction was first heard of, there or anywhere."""
+        """The first time at which the transaction is mentioned, there or anywhere."""
         own = self._notes.get((node, tx))
         if own is not None:
             return own.first

@@ -222,7 +222,7 @@ class Client:
             if self.begun or abs(origin - time.monotonic()) > _SOON:
                 raise ValueError("it begins once, and now")
             self.go(origin)
-        elif what == "next":  # whatever the schedule says; who hears no answer says it again
+        elif what == "next":  # whatever the schedule says; a message without an answer is sent again
             tx = frame.get("tx", self._next)
             if type(tx) is not int or not 0 <= tx < len(self._schedule):
                 raise ValueError("there is no such transaction in this run")

@@ -1,6 +1,6 @@
 """Handshake of two processes, and the seal of every frame after it; pure, without sockets.
 
-Over TCP, where anybody may knock:
+Over TCP, where anybody may connect:
 
     server                                                  client
       hello  {wire, name, nonce}                   ---->

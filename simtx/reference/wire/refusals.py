@@ -1,4 +1,4 @@
-"""Logs what was not let in, so seldom that a stranger who knocks all day cannot fill the disk: a line a second and reason, with a count."""
+"""Logs refusals: at most one line a second for each reason, with a count, so that a flood of them cannot fill the disk."""
 
 from __future__ import annotations
 

@@ -329,8 +329,8 @@ TWO_PHASE = (
     ),
     Harmless(
         "commit-to-the-first",
-        "A restarted coordinator sends COMMIT to one of those that have to hear it.",
-        "The timer sends it to all that have not acknowledged, and who inquires hears it at once.",
+        "A restarted coordinator sends COMMIT to one of those that wait for it.",
+        "The timer sends it to all that have not acknowledged, and who inquires gets it at once.",
         Commit2(coordinator=CommitsToFirst),
         ({"crashes": 2}, {"crashes": 1, "losses": 1}),
     ),

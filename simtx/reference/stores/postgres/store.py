@@ -312,7 +312,7 @@ class PostgresStore(Store):
         ended = finish_branch(self._links, branch.gid, commit=True) == "done"
         row = self._committed(tx) if branch.recovered or not ended else None
         del self._prepared[tx]
-        if not ended and row is None:  # the server has never heard of it, and our own history neither
+        if not ended and row is None:  # neither the server nor our own history has it
             return finish(Result(broken="rollback"), 0.0, branch.locks, time.monotonic())
         result = _finished(branch, forced=True)
         if row is not None:

@@ -155,7 +155,7 @@ class Writer:
                 batch, more = self._take()
                 if batch:
                     self._commit(batch)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait have to hear of it
+        except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait have to get it
             self._fail(failure(self.path, error), batch)
         finally:
             try:
