@@ -6,11 +6,14 @@ import math
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
 from simtx.cli.common import StrategyArgument
+
+if TYPE_CHECKING:
+    from simtx.checker.protocols.scope import Isolation
 
 MOST_WORKERS: Final = 64
 """More processes than any search has use for: each takes time to start."""
@@ -106,7 +109,7 @@ def verify(
         refusals=True if refusals is None else refusals,
         unruly=unruly,
         retained=retained,
-        isolation=isolation,  # type: ignore[arg-type]
+        isolation=cast("Isolation", isolation),  # which is looked at there, with all else that is given
         scenario=scenario,
         symmetry=symmetry,
         workers=workers,

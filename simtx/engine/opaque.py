@@ -117,7 +117,7 @@ for _name, _method in _sealed(int).items():
         setattr(OpaqueId, _name, _method)
 
 
-def check_clean(value: object) -> None:
+def check_clean(value: Any) -> None:
     """See that nothing opaque has got into a value as text or as a plain number.
 
     Raises:
@@ -125,16 +125,16 @@ def check_clean(value: object) -> None:
     """
     kind = type(value)
     if kind is str:
-        if _MARK in value or str(NUMBER) in value:  # type: ignore[operator]
+        if _MARK in value or str(NUMBER) in value:
             raise NotCompiled("a machine makes a text of its transaction's number, keys or amounts")
     elif kind is int:
         if value == NUMBER:
             raise NotCompiled("a machine computes with its transaction's number")
     elif kind in (tuple, list, set, frozenset):
-        for item in value:  # type: ignore[attr-defined]
+        for item in value:
             check_clean(item)
     elif kind is dict:
-        for key, item in value.items():  # type: ignore[attr-defined]
+        for key, item in value.items():
             check_clean(key)
             check_clean(item)
     elif dataclasses.is_dataclass(value):

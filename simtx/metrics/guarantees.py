@@ -19,7 +19,7 @@ compensation does not put back.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -247,11 +247,11 @@ def left_out(scenario: Scenario) -> dict[str, tuple[frozenset[str], tuple[str, .
     for step in scenario.transaction.steps:
         everything = (*step.operations, *step.compensation)
         keys[step.service] |= {one.key for one in everything if one.kind == "set"}
-        sums: Counter[tuple[str, str | None]] = Counter()
+        sums: defaultdict[tuple[str, str | None], float] = defaultdict(float)
         for sign, operations in ((1.0, step.operations), (1.0, step.compensation)):
             for one in operations:
                 if one.kind == "add":
-                    sums[one.key, one.parameter] += sign * float(one.amount)  # type: ignore[assignment]
+                    sums[one.key, one.parameter] += sign * float(one.amount)
         if step.compensation:
             keys[step.service] |= {key for (key, _), left in sums.items() if abs(left) > _NEAR}
     return {

@@ -85,8 +85,9 @@ def stamp(figure: Figure, said: Sequence[str], *, grow: bool = True) -> None:
     if engine is not None:  # what is kept for a title stays as high as it is
         above = (1.0 - top) * before / figure.get_figheight()
         engine.set(rect=(0.0, share, 1.0, 1.0 - share - above))
-    for legend in figure.legends:  # moved by their padding: the engine makes no room for one that is anchored elsewhere
-        legend.borderaxespad += height * 72 / legend._fontsize  # type: ignore[attr-defined]  # noqa: SLF001
+    legends: list[Any] = figure.legends  # whose size of the font is private
+    for legend in legends:  # moved by their padding: the engine makes no room for one that is anchored elsewhere
+        legend.borderaxespad += height * 72 / legend._fontsize  # noqa: SLF001
     bottom = _PAD / 72 / figure.get_figheight()
     foot = figure.text(
         0.008,
@@ -135,16 +136,20 @@ def footed(function: Callable[P, R]) -> Callable[P, R]:
         first = given["of"] if given.get("of") is not None else next(iter(given.values()))
         if ax is None:
             with _nothing_left():
-                result: Any = function(*args, **options)
-            figure = result if hasattr(result, "savefig") else result.get_figure(root=True)
-            stamp(figure, lines(first), grow=given.get("figsize") is None)
+                result = function(*args, **options)
+            made: Any = result  # a figure, or axes
+            stamp(
+                made if hasattr(made, "savefig") else made.get_figure(root=True),
+                lines(first),
+                grow=given.get("figsize") is None,
+            )
         elif ax.get_gid() in (canvas.PANEL, canvas.OWN):
             result = function(*args, **options)
         else:
             with canvas.origin(_short(first)):
                 result = function(*args, **options)
             canvas.within(ax)
-        return result  # type: ignore[no-any-return]
+        return result
 
     return checked(**checks_of(function))(drawn)
 

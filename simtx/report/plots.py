@@ -499,7 +499,7 @@ def _bars(comparison: Comparison, confidence: float) -> str:
 
 def _say_what_bars_are(ax: Axes, comparison: Comparison, confidence: float) -> None:
     """Below an axes that stands alone; a figure with several says it once."""
-    if len(ax.get_figure(root=True).axes) == 1:  # type: ignore[union-attr]
+    if len(canvas.figure_of(ax).axes) == 1:
         label = ax.get_xlabel()
         ax.set_xlabel(f"{label}\n{_bars(comparison, confidence)}".strip(), fontsize=style.size(style.SMALL))
 
@@ -523,7 +523,7 @@ def _beyond(ax: Axes, places: Sequence[float], look: style.Look, *, filled: bool
 
 def _name_points(ax: Axes, names: Sequence[str], xs: Sequence[float], ys: Sequence[float]) -> None:
     """A name beside each point, on the first side where it prints over no other point."""
-    scale = ax.get_figure(root=True).dpi / 72  # type: ignore[union-attr] # pixels in a typographic point
+    scale = canvas.figure_of(ax).dpi / 72  # pixels in a typographic point
     places = ax.transData.transform(np.column_stack([xs, ys])) / scale
     for index, (name, x, y) in enumerate(zip(names, xs, ys, strict=True)):
         others = np.delete(places, index, axis=0) - places[index]

@@ -437,10 +437,11 @@ async def _repeated_over_a_crash(stage: Stage) -> tuple[int, int]:
     waiting.answers = True
     await stage.until(lambda: "last" in taken.bodies and "last" in waiting.bodies, "what came last arrives")
     await stage.settled()
-    return tuple(  # type: ignore[return-value]
-        len({delivery.id for delivery in consumer.got if delivery.message.body == body})
-        for consumer, body in ((taken, "taken"), (waiting, "waiting"))
-    )
+
+    def stored(consumer: Consumer, body: str) -> int:
+        return len({delivery.id for delivery in consumer.got if delivery.message.body == body})
+
+    return stored(taken, "taken"), stored(waiting, "waiting")
 
 
 @_law(*_DURABLE, deduplication_window=30.0, redelivery=_SOON)

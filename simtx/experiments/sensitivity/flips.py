@@ -108,8 +108,7 @@ def _open(answer: Floats, confidence: float) -> bool:
 def to_check(factors: Mapping[str, Uncertainty], table: pd.DataFrame) -> dict[str, float]:
     """Positions of predicted flips at which runs are worth their time; no factor goes to a tenth of what it is or below."""
     found = {}
-    for row in table.itertuples():
-        name, distance = str(row.factor), float(row.distance)  # type: ignore[arg-type]
+    for name, distance in zip(table["factor"].astype(str), table["distance"].astype(float), strict=True):
         if math.isfinite(distance) and factors[name].factor(distance) > 0.1 and abs(distance) > 0.02:
             found[name] = float(f"{distance:.3g}")
     return found

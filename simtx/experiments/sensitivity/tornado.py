@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,11 +28,11 @@ def tornado(factors: Mapping[str, Uncertainty], found: Answers, confidence: floa
     """
     rows = []
     for index, (name, one) in enumerate(factors.items()):
-        row: dict[str, object] = {"factor": name, "low_value": one.mean(-1), "high_value": one.mean(1)}
+        row: dict[str, Any] = {"factor": name, "low_value": one.mean(-1), "high_value": one.mean(1)}
         for end, offset in (("low", 1), ("high", 2)):
             change = interval(found.values[2 * index + offset] - found.values[0], confidence)
             row |= {end: change.mean, f"{end}_from": change.low, f"{end}_to": change.high}
-        low, high = float(row["low"]), float(row["high"])  # type: ignore[arg-type]
+        low, high = float(row["low"]), float(row["high"])
         row["swing"] = max(low, high, 0.0) - min(low, high, 0.0)
         rows.append(row)
     table = pd.DataFrame(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from simtx.metrics.intervals import Interval
 
 _WITHIN = "distance"
+_Columns: TypeAlias = dict[str, Callable[[Mapping[str, Any]], str]]
 
 
 class Found(Protocol):
@@ -118,12 +119,10 @@ def swing(found: Found, value: float) -> str:
 def table(found: Found) -> str:
     """The table of the method."""
     sure = f"{100 * found.confidence:g} %"
-    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {"factor": lambda row: str(row["factor"])}
+    columns: _Columns = {"factor": lambda row: str(row["factor"])}
     if found.method == "tornado":
         for end in ("low", "high"):
-            columns[f"{end} end"] = lambda row, end=end: found.value(row["factor"], float(row[f"{end}_value"]))  # type: ignore[misc]
-            columns[f"change there ({end})"] = lambda row, end=end: found.effect(row[end])  # type: ignore[misc]
-            columns[f"{sure} ({end})"] = lambda row, end=end: _range(found.effect, row[f"{end}_from"], row[f"{end}_to"])  # type: ignore[misc]
+            columns |= _of_end(found, end, sure)
         columns["swing"] = lambda row: swing(found, float(row["swing"]))
     elif found.method == "morris":
         columns["mean size of the effect"] = lambda row: found.size(row["mu_star"])
@@ -134,11 +133,25 @@ def table(found: Found) -> str:
         columns["spread"] = lambda row: found.size(row["sigma"])
     else:
         for which, said in (("first", "alone"), ("total", "with interactions")):
-            columns[said] = lambda row, which=which: _percent(row[which])  # type: ignore[misc]
-            columns[f"{sure} ({said})"] = lambda row, which=which: _range(
-                _percent, row[f"{which}_low"], row[f"{which}_high"]
-            )  # type: ignore[misc]
+            columns |= _of_share(which, said, sure)
     return _lines(columns, found.table.to_dict("records"))
+
+
+def _of_end(found: Found, end: str, sure: str) -> _Columns:
+    """The columns of one end of the factors' ranges."""
+    return {
+        f"{end} end": lambda row: found.value(row["factor"], float(row[f"{end}_value"])),
+        f"change there ({end})": lambda row: found.effect(row[end]),
+        f"{sure} ({end})": lambda row: _range(found.effect, row[f"{end}_from"], row[f"{end}_to"]),
+    }
+
+
+def _of_share(which: str, said: str, sure: str) -> _Columns:
+    """The columns of one share of the variance."""
+    return {
+        said: lambda row: _percent(row[which]),
+        f"{sure} ({said})": lambda row: _range(_percent, row[f"{which}_low"], row[f"{which}_high"]),
+    }
 
 
 def flips(found: Found) -> str:

@@ -40,6 +40,7 @@ from simtx.protocols import (
     Request,
     Rollback,
     SetTimer,
+    Status,
     Strategy,
     Suspect,
     Timer,
@@ -463,6 +464,7 @@ class Node:
     # --- the broker -------------------------------------------------------------------------------------------------------------
 
     async def _publish(self, actor: RunningMachine, effect: Publish, origin: int | None) -> None:
+        status: Status
         try:
             await asyncio.wait_for(
                 self._broker().publish(self._wrap(effect.message), origin), self.policies.publish_timeout
@@ -477,7 +479,7 @@ class Node:
             return  # it has forgotten what it asked for
         if status == "done":
             self.journal.confirmed(effect.message)
-        self._notify(actor, Done(effect.tag, status), None)  # type: ignore[arg-type]
+        self._notify(actor, Done(effect.tag, status), None)
 
     # --- start, end, state ------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from simtx.reference.node.inspection import RELAY, Holding, keys
 from simtx.reference.node.interventions import HEURISTIC
@@ -31,7 +31,7 @@ Problem: TypeAlias = Literal[
 ]
 NOTED: Final = ("given up", "damage", "stopped")
 """Problems that only the audit log knows; an operator who has dealt with one says so."""
-_ORDER: Final = {name: position for position, name in enumerate(Problem.__args__)}  # type: ignore[attr-defined]
+_ORDER: Final = {name: position for position, name in enumerate(get_args(Problem))}
 
 
 @dataclass(frozen=True, slots=True)

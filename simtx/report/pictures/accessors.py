@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 Size = tuple[float, float]
-C = TypeVar("C", bound=type)
+C = TypeVar("C", bound="type[Pictures]")
 _replayed: WeakKeyDictionary[Any, dict[int, list[Any]]] = WeakKeyDictionary()
 
 
@@ -39,7 +39,7 @@ def called(owner: str) -> Callable[[C], C]:
         for name, method in vars(cls).items():
             if inspect.isfunction(method) and (name == "__call__" or not name.startswith("_")):
                 method.__qualname__ = owner if name == "__call__" else f"{owner}.{name}"
-        cls._owner = owner  # type: ignore[attr-defined]
+        cls._owner = owner
         return cls
 
     return named

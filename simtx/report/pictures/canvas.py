@@ -17,6 +17,7 @@ from simtx.scenario.provenance import strategy_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from simtx.metrics.run import Run
     from simtx.scenario import Scenario
@@ -253,10 +254,16 @@ def _room(ax: Axes, left: float) -> float:
     return 72 * inches * float(ax.get_position().width) * 0.9
 
 
-def points(ax: Axes) -> Size:
-    """Width and height of the axes, in points, as far as they are known before the layout is made."""
+def figure_of(ax: Axes) -> Figure:
+    """The figure in which the axes are, and no part of it."""
     figure = ax.get_figure(root=True)
     assert figure is not None  # noqa: S101 - axes have a figure
+    return figure
+
+
+def points(ax: Axes) -> Size:
+    """Width and height of the axes, in points, as far as they are known before the layout is made."""
+    figure = figure_of(ax)
     box = ax.get_position()
     return 72 * figure.get_figwidth() * float(box.width), 72 * figure.get_figheight() * float(box.height)
 

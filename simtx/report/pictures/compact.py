@@ -60,8 +60,12 @@ def groups(sequence: Sequence) -> list[Group]:
         if group is None:
             group = Group(_key(one), first=row)
             found.append(group)
-        (group.arrows if isinstance(one, Arrow) else group.marks).append(one)  # type: ignore[arg-type]
-        group.last = max(group.last, one.bottom if isinstance(one, Arrow) else row)
+        if isinstance(one, Arrow):
+            group.arrows.append(one)
+            group.last = max(group.last, one.bottom)
+        else:
+            group.marks.append(one)
+            group.last = max(group.last, row)
     return found
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from simtx.metrics.run import Run
+    from simtx.metrics.rundata import Struck
 
 _LANES: Final = 4
 _UNENDED: Final = "not seen, the run ends in a fault"
@@ -116,12 +117,12 @@ def _finish(ax: Axes, runs: Sequence[Run], ticks: Sequence[tuple[float, str]], r
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
 
 
-def _bars(ax: Axes, row: float, blows: Sequence[object], end: float) -> None:
+def _bars(ax: Axes, row: float, blows: Sequence[Struck], end: float) -> None:
     """The blows on one target, each with its kind as far as there is room until the next."""
     theme, small = style.theme(), style.size(style.SMALL)
     scale = canvas.points(ax)[0] * 0.8 / end
     for number, one in enumerate(blows):
-        begin, until, kind = one.begin, min(one.end, end), one.kind  # type: ignore[attr-defined]
+        begin, until, kind = one.begin, min(one.end, end), one.kind
         down = kind in DOWN_FAULTS
         wide = max(until - begin, 0.003 * end)
         ax.barh(
@@ -134,7 +135,7 @@ def _bars(ax: Axes, row: float, blows: Sequence[object], end: float) -> None:
             hatch="" if down else "////",
             linewidth=0.8,
         )
-        following = blows[number + 1].begin if number + 1 < len(blows) else end  # type: ignore[attr-defined]
+        following = blows[number + 1].begin if number + 1 < len(blows) else end
         if canvas.width(kind, small) + 8 < (following - begin - wide) * scale:
             ax.annotate(
                 kind, (begin + wide, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=small
