@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = Path(sys.executable).parent
@@ -46,7 +45,7 @@ def main(names: list[str]) -> int:
     beside = {name: Beside(name) for name in chosen if name in BESIDE} if len(chosen) > 1 else {}
     compileall.compile_dir(ROOT / "simtx", quiet=2)
     if {"tests", "heavy"} & set(chosen):
-        rewrite_assertions()
+        collect()
     for name in sorted(chosen, key=beside.__contains__):  # those that run beside the others are waited for in the end
         start = time.perf_counter()
         command = CHECKS[name]
@@ -64,26 +63,11 @@ def main(names: list[str]) -> int:
     return 1 if failed else 0
 
 
-def rewrite_assertions() -> None:
-    """Do once what each worker process of pytest would do with each file that has no cached form: half of the time until its first test.
-
-    Where pytest has changed what it keeps to itself, its workers do it.
-    """
-    files = [
-        path for path in (ROOT / "tests").rglob("*.py") if path.name.startswith("test_") or path.name == "conftest.py"
-    ]
-    try:
-        from _pytest.assertion import rewrite
-
-        for path in files:
-            folder = rewrite.get_cache_dir(path)
-            folder.mkdir(parents=True, exist_ok=True)
-            cached = folder / f"{path.stem}{rewrite.PYC_TAIL}"
-            if rewrite._read_pyc(path, cached) is None:
-                version, code = rewrite._rewrite_test(path, None)  # type: ignore[arg-type]
-                rewrite._write_pyc(SimpleNamespace(trace=print), code, version, cached)  # type: ignore[arg-type]
-    except (ImportError, AttributeError, TypeError, OSError, SyntaxError):
-        return
+def collect() -> None:
+    """Collect the tests of a fresh checkout once: each worker process would else compile what they import, and rewrite their assertions, by itself."""
+    if not (ROOT / "tests" / "__pycache__").exists():
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q"]
+        subprocess.run(command, cwd=ROOT, env=environment("tests"), stdout=subprocess.DEVNULL, check=False)
 
 
 def environment(name: str) -> dict[str, str]:

@@ -121,7 +121,7 @@ def test_the_block_of_the_tests_is_found_by_continuous_integration():
     (block,) = re.findall(r"^```\w*\n(.*?)^```", marked, re.MULTILINE | re.DOTALL)
     assert block.splitlines() == [
         "python3 -m venv .venv",
-        ".venv/bin/pip install -e '.[lab,reference,dev]'",
+        ".venv/bin/pip install --no-compile -e '.[lab,reference,dev]'",
         ".venv/bin/python tests/check.py",
     ]
 
