@@ -18,7 +18,7 @@ from simtx.errors import ScenarioError
 P = ParamSpec("P")
 R = TypeVar("R")
 Check: TypeAlias = Callable[[Any], str]
-"""What is wrong with a value, as ``must be ...``; empty if nothing is."""
+"""Error of a value, as ``must be ...``; empty if there is none."""
 
 
 def checked(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -19,7 +19,7 @@ class UnknownName(ScenarioError, KeyError):
 
 
 class Listing(Mapping[str, T], Generic[T]):
-    """What there is of one kind, by name.
+    """Things of one kind, by name.
 
     Args:
         kind: What one of them is called: ``scenario``.

@@ -70,7 +70,7 @@ _LISTS: Final = frozenset({"effects", "records"})
 
 @dataclass(slots=True)
 class Conformance:
-    """What has come out of the check of a log.
+    """Result of the check of a log.
 
     Attributes:
         problems: One line for each finding, with the entry, the node and the transaction.

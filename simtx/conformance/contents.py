@@ -19,7 +19,7 @@ _NEAR: Final = 1e-6
 
 
 class Contents:
-    """What was asked of the stores so far, and what they hold.
+    """Requests to the stores so far, and their contents.
 
     Args:
         reserves: Whether the strategy's steps reserve what the plan changes (`simtx.protocols.extras.Extras`).

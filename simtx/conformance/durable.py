@@ -45,7 +45,7 @@ class Item:
 
 @dataclass(slots=True)
 class Row:
-    """What one local transaction leaves, or may leave, under an idempotency key.
+    """Rows that one local transaction leaves, or may leave, under an idempotency key.
 
     Attributes:
         execution: Number of the local transaction.

@@ -57,7 +57,7 @@ def _fields(kind: Any, names: str) -> list[tuple[str, Any]]:
 
 
 class Calls(c.Structure):
-    """What C calls in Python."""
+    """Functions of Python that C calls."""
 
     _fields_ = (
         ("learn", LEARN),
@@ -76,7 +76,7 @@ class Calls(c.Structure):
 
 
 class Head(c.Structure):
-    """What both read and write."""
+    """Data that C and Python both read and write."""
 
     _fields_ = (
         *_fields(c.c_double, "now python_time partial_time partial_since next_sweep next_lighten grace soon"),
@@ -121,7 +121,7 @@ class Station(c.Structure):
 
 
 class Figures(c.Structure):
-    """What a node has counted."""
+    """Counts of a node."""
 
     _fields_ = (
         *_fields(c.c_double, "busy_time work since disk_busy locks_held"),

@@ -63,7 +63,7 @@ class Parting:
 
 @dataclass(slots=True)
 class Difference:
-    """What is different in two event logs.
+    """Differences of two event logs.
 
     Attributes:
         names: What the two are called.

@@ -149,7 +149,7 @@ class BranchEnded:
 
 @dataclass(slots=True)
 class Applied:
-    """What one local transaction has read and changed; its form is described in `simtx.event_log.log`.
+    """Reads and changes of one local transaction; its form is described in `simtx.event_log.log`.
 
     Attributes:
         steps: Steps of the plan whose work it was.

@@ -43,7 +43,7 @@ from simtx.protocols.naming import swallowed
 
 
 class Recorder(Protocol):
-    """What takes the entries: in memory (`simtx.event_log.log.LogRecorder`), or a file of a real process."""
+    """Receiver of entries: in memory (`simtx.event_log.log.LogRecorder`), or a file of a real process."""
 
     def log(
         self,

@@ -364,5 +364,5 @@ class LogRecorder:
         return known[1] if known else None
 
     def trace(self) -> EventLog:
-        """What was recorded so far."""
+        """Entries that were recorded so far."""
         return EventLog(self._events)

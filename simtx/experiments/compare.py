@@ -196,7 +196,7 @@ class Comparison(Reported):
 
     @property
     def notes(self) -> list[str]:
-        """What is to be said beside what the scenario and the runs say."""
+        """Notes beside those of the scenario and the runs."""
         return list(self._notes)
 
     @named
@@ -222,7 +222,7 @@ class Comparison(Reported):
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader should know before trusting the numbers."""
+        """Warnings, to be read before the numbers are trusted."""
         laws = self._laws()
         violated = [line for line in laws if VIOLATED in line]
         notes = [*violated, *self.scenario.warnings, *unreachable(self.scenario, self.objects)]
@@ -237,7 +237,7 @@ class Comparison(Reported):
         return [*notes, *self._notes, *self._still_open(), *(line for line in laws if line not in violated)]
 
     def _laws(self) -> list[str]:
-        """What the laws of operation say about the runs, and whether there are enough of them."""
+        """Findings of the laws of operation about the runs, and whether there are enough runs."""
         finished = [one for one in self._results if not one.error]
         counts = {name: sum(one.strategy == name for one in finished) for name in self.strategies}
         return [

@@ -112,7 +112,7 @@ class Decision:
 
 
 class Compared(Protocol):
-    """What a decision is made of (`simtx.experiments.compare.Comparison`)."""
+    """Data of a decision (`simtx.experiments.compare.Comparison`)."""
 
     scenario: Scenario
     strategies: list[str]

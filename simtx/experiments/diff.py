@@ -93,7 +93,7 @@ def _name(run: Run) -> str:
 
 
 def _notes(a: Provenance | None, b: Provenance | None) -> list[str]:
-    """What is different of the runs themselves."""
+    """Differences of the runs themselves."""
     if a is None or b is None:
         return []
     said = [

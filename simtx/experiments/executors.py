@@ -26,7 +26,7 @@ from simtx.experiments.interrupts import blocked
 T = TypeVar("T")
 
 ExecutorLike: TypeAlias = Executor | Callable[[], Executor] | str | None
-"""What `simtx.sweep` and `simtx.compare` accept: see `backend`."""
+"""Executors that `simtx.sweep` and `simtx.compare` accept: see `backend`."""
 _IDLE: Final = 20.0  # seconds after which worker processes end that nobody has given anything to do
 _CONNECT: Final = "5s"
 _WORTH: Final = 6.0  # seconds of a processor that must be left before new worker processes are started for it

@@ -58,7 +58,7 @@ def spent(numbers: Sequence[int], k: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a rule says after a number of replications.
+    """Verdict of a rule after a number of replications.
 
     Attributes:
         replications: After how many.
@@ -78,7 +78,7 @@ class Rule(Protocol):
 
     @property
     def metric(self) -> str:
-        """What it looks at."""
+        """Metrics that it looks at."""
         ...
 
     @property
@@ -88,7 +88,7 @@ class Rule(Protocol):
 
     @property
     def confidence(self) -> float:
-        """What is promised."""
+        """Promise of the rule, in words."""
         ...
 
     def look(self, values: Values, numbers: Sequence[int], k: int) -> Look:
@@ -298,7 +298,7 @@ def written(rule: Rule) -> str | Rule:
 
 
 def rule_like(value: object) -> str:
-    """What a rule may be; see `simtx.arguments`."""
+    """Values that a rule may have; see `simtx.arguments`."""
     good = isinstance(value, str) or (
         not isinstance(value, type) and hasattr(value, "metric") and hasattr(value, "minimum")
     )

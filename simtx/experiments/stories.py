@@ -54,7 +54,7 @@ _PEAK, _DURING = "peak_", "during_"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What has to be so in the runs for the story to be told.
+    """Check that the runs have to pass, or the story is not told.
 
     Attributes:
         figure: ``LABEL/NAME``: the case, and a metric or one of the further figures.
@@ -116,7 +116,7 @@ class FailureStory:
 
     @property
     def labels(self) -> list[str]:
-        """What its cases are called."""
+        """Labels of its cases."""
         return [one.get("label", one["strategy"]) for one in self._raw["cases"]]
 
     @property
@@ -126,12 +126,12 @@ class FailureStory:
 
     @cached_property
     def scenario(self) -> Scenario:
-        """What all cases have in common."""
+        """Scenario that all cases have in common."""
         return load(self._raw["scenario"]).replace(**self._raw["changes"])
 
     @cached_property
     def cases(self) -> dict[str, Case]:
-        """What is run, by label."""
+        """Strategy and scenario of each case, by label."""
         found = {}
         for label, one in zip(self.labels, self._raw["cases"], strict=True):
             changes = one.get("changes", {})

@@ -55,7 +55,7 @@ class Threshold:
         return low <= self.limit <= high and not never
 
     def judged(self, one: Interval, alpha: float) -> tuple[Standing, float, str]:
-        """What an interval says of it.
+        """Verdict of an interval about it.
 
         Args:
             one: Interval of the mean.

@@ -28,7 +28,7 @@ _FULL_BOXES = 6
 
 
 class Report(Protocol):
-    """What is drawn of a report (`simtx.histories.report.HistoryReport`)."""
+    """Parts of a report that are drawn (`simtx.histories.report.HistoryReport`)."""
 
     @property
     def valid(self) -> bool | None:

@@ -21,7 +21,7 @@ _STATUS = {"committed": OK, "aborted": FAIL}
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a store has returned for a key; `version` is None where the log does not give it."""
+    """Value that a store has returned for a key; `version` is None where the log does not give it."""
 
     key: str
     value: float
@@ -63,7 +63,7 @@ class LocalTransaction:
 
 @dataclass(slots=True)
 class BusinessTransaction:
-    """What the log says about one business transaction as a whole.
+    """Facts of the log about one business transaction as a whole.
 
     Attributes:
         tx: Its number.

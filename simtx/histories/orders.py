@@ -27,7 +27,7 @@ _NONE = object()
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """What the caller grants about the version orders of registers.
+    """Assumptions about the version orders of registers.
 
     Attributes:
         wfr_keys: Inside a transaction, writes follow reads.

@@ -55,7 +55,7 @@ _SHOWN_CASES = 6
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the search says.
+    """Result of the search.
 
     Attributes:
         doubts: Why the history is not proven to be of the level; empty if it is, or if it is refuted.

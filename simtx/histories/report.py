@@ -19,7 +19,7 @@ _VERDICTS = {True: "valid", False: "not valid", None: "unknown"}
 
 @dataclass(frozen=True, slots=True)
 class HistoryReport:
-    """What `check_history` found.
+    """Result of `check_history`.
 
     Attributes:
         level: The level that the history was checked against.

@@ -1,4 +1,4 @@
-"""What each transaction has seen of the others, and what follows from it for the order of the versions.
+"""Derives from what each transaction has seen of the others the order of the versions.
 
 Read atomicity and causal consistency ask one thing of the order of commits: if a transaction reads a version of a key, then whoever else has
 written the key, and was seen by the reader, comes before the writer of that version. Both sides are known, so that every such demand is an edge
@@ -34,7 +34,7 @@ _NOBODY = -1
 
 @dataclass(slots=True)
 class _Access:
-    """What one committed transaction has read and written.
+    """Reads and writes of one committed transaction.
 
     Attributes:
         registers: For each register that it read, whose versions; `_NOBODY` for the initial state. Its own do not count.
@@ -48,7 +48,7 @@ class _Access:
 
 
 class Sight:
-    """What the transactions of a history have seen.
+    """Relation of sight between the transactions of a history.
 
     Attributes:
         edges: The demands on the order of versions.

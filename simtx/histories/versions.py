@@ -128,7 +128,7 @@ def versions_of(locals_: Iterable[LocalTransaction], *, compensated: bool) -> di
 
 
 class _Effects:
-    """What one transaction has done to one key, as far as it is still in place.
+    """Change of one key by one transaction, as far as it is still in place.
 
     Attributes:
         before: The value before the first of its changes.

@@ -94,5 +94,5 @@ def left_out(metric: str) -> str | None:
 
 
 def instead(metric: str) -> str:
-    """What to ask for in place of a mean that leaves out what had not ended."""
+    """Advice in place of a mean that leaves out what had not ended."""
     return f"ask for '{metric.replace('_mean_', '_p99_')}', which counts it, or give the runs more time (run.drain)"

@@ -1,4 +1,4 @@
-"""What a strategy guarantees, watched in every run: the checker's properties, as far as one run can show them.
+"""Checks every run against the guarantees of its strategy: the checker's properties, as far as one run can show them.
 
 `simtx.verify` looks at every run of a small scope. Here the one run that was played is held against the same properties: while it goes on, where an
 order matters, and when it is over. A property that the strategy is known not to have (its ``weaknesses``), or that says nothing about it (``exempt``), is no violation: what a dual write loses is counted
@@ -108,7 +108,7 @@ class Seen(NamedTuple):
 
 
 class Watch:
-    """What was found so far.
+    """Violations that were found so far.
 
     Attributes:
         found: The first of each property.

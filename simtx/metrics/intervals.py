@@ -128,7 +128,7 @@ def interval(
 
 
 def intervals(groups: Sequence[Iterable[float]], confidence: float = 0.95, *, kind: Kind = "real") -> list[Interval]:
-    """What `interval` gives for each of these groups of values, much sooner where they are many.
+    """Intervals, as `interval` gives them, of each of these groups of values; much sooner where they are many.
 
     Raises:
         ScenarioError: The confidence or the kind is none.
@@ -281,7 +281,7 @@ HIGHER_IS_BETTER: Final = frozenset({"throughput_per_s", "goodput_per_s", "commi
 
 
 def kind_of(metric: str) -> Kind:
-    """What kind of number a metric is, by the unit at the end of its name; a name without a known unit counts as a real number."""
+    """Kind of number that a metric is, by the unit at the end of its name; a name without a known unit counts as a real number."""
     if metric in _COUNTS or metric.endswith("_count"):
         return "count"
     if metric.endswith("_share") or metric in ("utilisation_max", "process_utilisation_max"):

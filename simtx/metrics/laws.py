@@ -78,7 +78,7 @@ class Finished(Protocol):
 
     @property
     def scenario(self) -> Scenario:
-        """What was played."""
+        """Figures of the scenario that was played."""
 
     @property
     def summary(self) -> pd.Series:
@@ -261,7 +261,7 @@ def strikes(scenario: Scenario, data: RunData) -> dict[str, int]:
 
 
 def fault_label(fault: Fault) -> str:
-    """What a fault is called in a warning: ``crash of payments``, ``partition of hub - payments``."""
+    """Name of a fault in a warning: ``crash of payments``, ``partition of hub - payments``."""
     label = f"{fault.kind} of {target(fault)}"
     if fault.trigger is None:
         return label

@@ -208,7 +208,7 @@ class TransactionLedger:
             sums[key] = sums.get(key, 0.0) + change
 
     def in_force(self) -> dict[str, dict[str, float]]:
-        """What the steps in force have added, by service and key, after `finish`."""
+        """Amounts that the steps in force have added, by service and key, after `finish`."""
         found = {service: dict(sums) for service, sums in self.expected.items()}
         for service, sums in self._beside.items():
             into = found.setdefault(service, {})

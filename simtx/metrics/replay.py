@@ -206,7 +206,7 @@ class _Replay:
         return self
 
     def data(self) -> RunData:
-        """What has come out."""
+        """The raw numbers of the run."""
         scenario, ledger = self.scenario, self.ledger
         window = max(self.horizon - scenario.run.warmup, 0.0)
         reads, stale = self.reads.total(), self.reads["stale"]

@@ -131,7 +131,7 @@ class Run:
 
     @property
     def violations(self) -> tuple[Violation, ...]:
-        """What the run has done that its strategy guarantees never to do (`simtx.metrics.guarantees`); of each property at most the first hundred.
+        """Violations of the guarantees of its strategy (`simtx.metrics.guarantees`); of each property at most the first hundred.
 
         What a strategy is known not to guarantee, such as atomicity under a dual write, is no violation. `watched` lists what was looked at.
         """
@@ -148,14 +148,14 @@ class Run:
 
     @property
     def findings(self) -> list[Finding]:
-        """What the run has violated, and what the laws of operation say about it (`simtx.metrics.guarantees`, `simtx.metrics.laws`)."""
+        """Violations, and findings of the laws of operation (`simtx.metrics.guarantees`, `simtx.metrics.laws`)."""
         if self._findings is None:
             self._findings = [*self._violated(), *findings(self)]
         return self._findings
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader should know before trusting the numbers: of the scenario, of what is still open, and of the laws of operation."""
+        """Warnings, to be read before the numbers are trusted: of the scenario, of what is still open, and of the laws of operation."""
         if self._warnings is None:
             still_open = self.data.still_open.warning()
             first = [one.text for one in self.findings if one.law == GUARANTEE]
@@ -175,7 +175,7 @@ class Run:
 
     @property
     def promise(self) -> Promise:
-        """What the first answer to the client says: ``decided`` or ``accepted``."""
+        """Promise of the first answer to the client: ``decided`` or ``accepted``."""
         return self.strategy.promise
 
     @property

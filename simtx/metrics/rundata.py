@@ -61,7 +61,7 @@ class ConservedQuantity:
 
 @dataclass(slots=True)
 class RunData:
-    """What a host hands over when a run is finished. Times in seconds.
+    """Raw numbers that a host hands over when a run is finished. Times in seconds.
 
     Attributes:
         counts: What was counted in the whole run, by the names of `simtx.metrics.counters`.

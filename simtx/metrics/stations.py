@@ -54,13 +54,13 @@ class Station:
         self.stayed, self._entries, self._exits = stayed, entries, exits
 
     def until(self, now: float) -> Counts:
-        """What was counted from the start of the run until now."""
+        """Counts from the start of the run until now."""
         presence = self._exits - self._entries + now * self.present
         return Counts(self.arrivals, self.departures, self.present, presence, self.stayed)
 
 
 class Counts(NamedTuple):
-    """What a station has counted over a time.
+    """Counts of a station over a time.
 
     Attributes:
         arrivals: Who has entered.
@@ -105,7 +105,7 @@ class Locks(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stations:
-    """What a host has counted of its queues in the measured window, by service.
+    """Counts that a host has made of its queues in the measured window, by service.
 
     Attributes:
         arrivals: Transactions that clients have asked for in the whole run, as the clients count them.

@@ -60,7 +60,7 @@ def is_quantile(metric: str) -> bool:
 
 
 def marked(metric: str, values: Iterable[float], known: Mapping[str, float]) -> str:
-    """What to write beside the quantile of a duration that sits on a timeout in at least half of the runs; empty if it does not.
+    """Text beside the quantile of a duration that sits on a timeout in at least half of the runs; empty if it does not.
 
     Args:
         metric: Name of the metric; what is no quantile of a duration in milliseconds is never marked.

@@ -147,7 +147,7 @@ _C = TypeVar("_C", bound="ChoreographyStrategy")
 
 @dataclass(frozen=True, kw_only=True)
 class ChoreographyStrategy(Drawn):
-    """What the strategies `Outbox` and `DualWrite` have in common: a chain of services, a broker, and no hub.
+    """Common part of the strategies `Outbox` and `DualWrite`: a chain of services, a broker, and no hub.
 
     Attributes:
         policies: Timeouts and retries; None: those of the scenario.

@@ -195,7 +195,7 @@ class Append:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Branch:
-    """What a local transaction writes beside its operations: the value under its idempotency key, and outbox rows."""
+    """Rows that a local transaction writes beside its operations: the value under its idempotency key, and outbox rows."""
 
     value: Any = None
     outbox: tuple[Message, ...] = ()
@@ -559,7 +559,7 @@ class Strategy(Protocol):
 
     @property
     def promise(self) -> Promise:
-        """What the first answer to the client says: the outcome is ``decided``, or the request is only ``accepted``."""
+        """Promise of the first answer to the client: the outcome is ``decided``, or the request is only ``accepted``."""
 
     @property
     def uses_broker(self) -> bool:

@@ -49,7 +49,7 @@ _NAMES = tuple(one.name for one in fields(Extras))
 
 
 def extras(strategy: Strategy) -> Extras:
-    """What this strategy says, with the defaults for what it does not."""
+    """Optional members of this strategy, with defaults for those that it does not have."""
     said: dict[str, Any] = {name: getattr(strategy, name) for name in _NAMES if hasattr(strategy, name)}
     return Extras(**said)
 

@@ -14,7 +14,7 @@ OPERATOR: Final = "operator"
 BROKER: Final = "broker"
 """The node that brings events to services."""
 HUB: Final = "hub"
-"""What a scenario calls the coordinator or orchestrator, whatever its strategy calls it."""
+"""Name of the coordinator or orchestrator in a scenario, whatever its strategy calls it."""
 DAEMON: Final = -1
 """In place of a transaction: the number of a long-running machine, such as a relay."""
 PRESUMPTION: Final = "presumption"

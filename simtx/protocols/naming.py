@@ -33,7 +33,7 @@ from simtx.protocols.names import BROKER, CLIENT
 
 
 def name(effect: Effect) -> str:
-    """What is inside of an effect: the kind of a message or timer, the first word of a record, a tag, an outcome; else nothing."""
+    """Name inside of an effect: the kind of a message or timer, the first word of a record, a tag, an outcome; else nothing."""
     match effect:
         case Message() | SetTimer() | CancelTimer():
             return effect.kind

@@ -107,7 +107,7 @@ class Policies:
 
 
 POLICIES: Final = optional(instance(Policies, "simtx.Policies"), "None for the scenario's")
-"""What a strategy's policies may be."""
+"""Values that a strategy's policies may have."""
 _COUNTS: Final = frozenset({"attempts", "alert_after", "publish_attempts", "poll_batch", "maximum_hops"})
 
 

@@ -35,7 +35,7 @@ STRATEGIES: Final[Mapping[str, BuiltIn]] = types.MappingProxyType(
 """The built-in strategies, by name."""
 
 HUBS: Final = tuple(dict.fromkeys(kind.hub for kind in STRATEGIES.values() if kind.hub is not None))
-"""What the built-in strategies call their hubs."""
+"""Names of hubs under the built-in strategies."""
 
 LABELS: Final[Mapping[str, str]] = types.MappingProxyType({name: kind.label for name, kind in STRATEGIES.items()})
 """The same names for people, as in tables and pictures."""
@@ -270,7 +270,7 @@ def _textual(known: Mapping[str, Any]) -> list[str]:
 
 
 def _hint(name: str) -> str:
-    """What may have been meant: the nearest name or label."""
+    """The nearest name or label, which may have been meant."""
     meant = {**{known: known for known in STRATEGIES}, **{text: known for known, text in LABELS.items()}}
     meant.update({text.replace(" ", "-"): known for known, text in LABELS.items()})
     meant.update({kind.__name__.lower(): known for known, kind in STRATEGIES.items()})

@@ -49,7 +49,7 @@ _FORGET: Final = Forget()
 
 
 class Reservation(NamedTuple):
-    """What the three commands do for the operations of a branch."""
+    """Operations of the three commands of a branch."""
 
     attempt: tuple[Operation, ...]
     confirm: tuple[Operation, ...]

@@ -76,7 +76,7 @@ class Act:
 def list_transactions(
     folder: str | Path, *, store: str | None = None, broker: str | None = None, trust: bool = False
 ) -> list[OpenTransaction]:
-    """What is not finished in a run, the gravest first; nothing of it is changed.
+    """Open transactions of a run, the gravest problem first; nothing is changed.
 
     Args:
         folder: The run's folder.
@@ -235,7 +235,7 @@ class _Run:
     # --- a run that is over -----------------------------------------------------------------------------------------------------
 
     def look(self) -> list[OpenTransaction]:
-        """What is not finished, from the stores; nothing else may be using them."""
+        """Open transactions, from the stores; nothing else may be using them."""
         evidence = Evidence()
         seen: set[str] = set()
         for node in self.nodes:
@@ -333,7 +333,7 @@ class _Run:
     # --- a run that is being played ---------------------------------------------------------------------------------------------
 
     async def look_live(self) -> list[OpenTransaction]:
-        """What is not finished, as the nodes say."""
+        """Open transactions, from the nodes."""
         calls = Calls(NAME, self.folder)
         try:
             return await self._look_live(calls)
@@ -395,7 +395,7 @@ def _sound(rows: list[OpenTransaction]) -> list[OpenTransaction]:
 
 
 def _about(rows: list[OpenTransaction], plan: Choice) -> list[OpenTransaction]:
-    """What is still open of it."""
+    """Open parts of it."""
     if plan.way != "ask" and plan.tx >= 0:
         nodes = {row.node for row in plan.rows}
         return [row for row in rows if row.transaction == plan.tx and row.node in nodes]

@@ -13,7 +13,7 @@ from simtx.metrics.censored import longer_than
 from simtx.metrics.intervals import Interval
 
 ANSWER_MEANS: Final = {"decided": "decided", "accepted": "only accepted"}
-"""What the first answer to the client says, in the words of the tables."""
+"""Promise of the first answer to the client, in the words of the tables."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ def draw(
 
 
 def _said(trace: EventLog) -> str:
-    """What a compact diagram is about, if the log knows."""
+    """Subject of a compact diagram, if the log has it."""
     known = trace.provenance
     if known is None:
         return ""

@@ -15,7 +15,7 @@ _LEFT: Final = "text-align:left;vertical-align:top;padding:1px 14px 1px 0"
 
 
 def headline(found: Difference) -> str:
-    """What was found, in one line."""
+    """The finding, in one line."""
     a, b = found.names
     if found.first is None:
         return f"{a} and {b} are the same: {found.alike:,} transactions"
@@ -26,7 +26,7 @@ def headline(found: Difference) -> str:
 
 
 def basis(found: Difference) -> str:
-    """What was compared, and what was not."""
+    """Words about what was compared, and what was not."""
     if found.what == "outcomes":
         return (
             "compared: what each transaction asked for, what was decided, and how values have changed in the end; "

@@ -36,7 +36,7 @@ R = TypeVar("R")
 
 
 def lines(result: Any) -> list[str]:
-    """What stands in the foot of a picture of this: a run, a comparison, an event log, or several runs; empty if it does not know."""
+    """Text in the foot of a picture of this: a run, a comparison, an event log, or several runs; empty if it does not know."""
     results = list(result) if isinstance(result, Sequence) and not hasattr(result, "provenance") else [result]
     known = [one for one in map(_provenance, results) if one is not None]
     found = [one.lines() for one in known]

@@ -189,7 +189,7 @@ def damage(
     figsize: tuple[float, float] | None = None,
     confidence: float = 0.95,
 ) -> Axes:
-    """What is wrong at the end of the run: effects missing and effects doubled, per 1,000 transactions."""
+    """Draws effects missing and effects doubled at the end of the run, per 1,000 transactions."""
     with style.context():
         ax = canvas.axes(ax, figsize, (6.4, 3.6))
         names = comparison.strategies
@@ -491,7 +491,7 @@ def _dots(ax: Axes, place: float, values: NDArray[np.float64], look: style.Look,
 
 
 def _bars(comparison: Comparison, confidence: float) -> str:
-    """What bars and dots are, if there are any."""
+    """Legend of bars and dots, if there are any."""
     if comparison.frame["strategy"].value_counts().max() < 2:
         return "one run of each strategy: no intervals"
     return f"bars are {100 * confidence:g} % intervals of the mean, dots are replications"

@@ -94,7 +94,7 @@ def _values(samples: pd.DataFrame, column: str) -> np.ndarray[tuple[int], np.dty
 
 
 def _title(runs: Sequence[Run], names: Sequence[str], column: str, unit: str) -> str:
-    """What the picture shows: whether the drift heals."""
+    """Finding of the picture: whether the drift heals."""
     if not column.startswith("drift"):
         label = _LEVELS.get(column, column.replace("_", " "))
         peaks = {

@@ -50,7 +50,7 @@ def plot(
 
 @footed
 def tornado(found: Sensitivity, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None) -> Axes:
-    """What the answer changes by at the low and the high end of each factor, with intervals; below, noise and inputs."""
+    """Draws by how much the answer changes at the low and the high end of each factor, with intervals; below, noise and inputs."""
     table = found.table
     with style.context():
         ax = canvas.axes(ax, figsize, _size(len(table) + 1 + (found.inputs is not None)))

@@ -399,7 +399,7 @@ class _Reader:
 
 
 def _about(entry: LogEntry) -> dict[str, Value]:
-    """What the entry of a store says, as attributes."""
+    """Attributes of a span, from the entry of a store."""
     if entry.kind == "apply":
         applied = Applied.read(entry)
         keys = ", ".join(f"{key}: {old:g} to {new:g}" for key, (old, new) in applied.values.items())

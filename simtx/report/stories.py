@@ -42,7 +42,7 @@ _COUNTED: Final = ("per run", "per tx", "count", "lock-s per run")  # units that
 
 
 def sentence(telling: Any) -> str:
-    """What the runs of a story show, with their figures; or what did not come about."""
+    """Findings of the runs of a story, with their figures; or the checks that failed."""
     failed = telling.failed
     if failed:
         wrong = "; ".join(_said(telling, one) for one in failed)
@@ -209,7 +209,7 @@ def _looks(telling: Any) -> dict[str, style.Look]:
 
 
 def plot(telling: Any, *, figsize: tuple[float, float] | None = None) -> Figure:
-    """What a story looks at over time, one panel a case, all on the same scale, with the faults shaded and named.
+    """Draws the columns of a story over time, one panel a case, all on the same scale, with the faults shaded and named.
 
     Args:
         telling: The runs of a story.

@@ -384,14 +384,14 @@ def _map_panel(sweep: Any, data: pd.DataFrame, x: str, y: str, ax: Axes, norm: A
 def _titled(
     figure: Figure, finding: str, sweep: Any, data: pd.DataFrame, metric: str, confidence: float, *, bars: bool = False
 ) -> None:
-    """What the picture shows, of what, and how sure that is."""
+    """Finding of the picture, its subject, and how sure it is."""
     if settings := findings.settings(sweep, data, metric):
         finding = f"{finding}; {settings}"
     canvas.headed(figure, finding, " · ".join(_about(sweep, data, metric, confidence, bars=bars)))
 
 
 def _about(sweep: Any, data: pd.DataFrame, metric: str, confidence: float, *, bars: bool) -> list[str]:
-    """What is drawn, and how sure it is, in a few parts of a line."""
+    """Subject of the picture, and how sure it is, in a few parts of a line."""
     most = int(data["n"].max()) if len(data) else 0
     varied = [target.path for one in sweep.study.parameters for target in one.targets]
     times = canvas.times(data["n"], data["asked"], within="cell")

@@ -82,7 +82,7 @@ def watched_ms(comparison: Any, strategy: str) -> float:
 
 
 def notes(comparison: Any, lines: Sequence[Row], confidence: float = 0.95) -> list[str]:
-    """What has to be said under the table."""
+    """Notes under the table."""
     finished = {name: int((comparison.frame["strategy"] == name).sum()) for name in comparison.strategies}
     sizes = sorted(set(finished.values()))
     count = (
@@ -156,7 +156,7 @@ def _empty(comparison: Any) -> dict[str, int]:
 
 
 def clients(scenario: Any, strategies: Mapping[str, Any], unanswered: Iterable[float]) -> str:
-    """What clients did when no answer came, in one line; by name, the strategies under which they could not do all of it.
+    """Behaviour of clients without an answer, in one line; by name, the strategies under which they could not do all of it.
 
     Args:
         scenario: What was played.
@@ -303,7 +303,7 @@ def _killed(run: Any) -> list[str]:
 
 
 def violated(run: Any) -> str:
-    """What a run has violated of what its strategy guarantees, in one line."""
+    """Violations of the strategy's guarantees by a run, in one line."""
     counts = run.data.broken_counts
     names = dict.fromkeys(one.property for one in run.violations)
     told = ", ".join(f"{name} ({counts.get(name, 1):,})" for name in names)
@@ -311,7 +311,7 @@ def violated(run: Any) -> str:
 
 
 def wrong(run: Any) -> list[str]:
-    """What is wrong at the end of a run, in a few words each; empty if nothing is."""
+    """Damage at the end of a run, in a few words each; empty if there is none."""
     summary = run.summary
     found = []
     for name, words in _WRONG.items():

@@ -114,7 +114,7 @@ def welch(
 
 
 def finding(times: Floats, cut: Cut | None, warmup: float) -> str:
-    """What the picture shows, as its title."""
+    """Finding of the picture, as its title."""
     if cut is None:
         return "Too few transactions to see a start"
     if not cut.settled:

@@ -156,7 +156,7 @@ def _is_relay(daemon: Machine) -> bool:
 
 
 def _unknown(scenario: Scenario) -> str:
-    """What of a scenario this module does not know."""
+    """Fields of a scenario that this module does not know."""
     parts: list[Any] = [
         scenario,
         scenario.run,
@@ -723,7 +723,7 @@ class CompiledWorld(World):
         self.pull()
 
     def pull(self) -> None:
-        """What Python's part of the world looks at, as C has it now."""
+        """Copies the state of C to the parts that Python reads."""
         head, ledger = self._head, self.ledger
         gauges = self._library.engine_gauges(self._engine)
         for number, gauge in enumerate(ledger.gauges):

@@ -37,7 +37,7 @@ class _Job:
 
 
 class Process:
-    """What one node has to do on its host, in the order in which it comes in.
+    """Work of one node on its host, in the order of arrival.
 
     Args:
         host: Where it runs.

@@ -21,7 +21,7 @@ _PACK: Final = struct.Struct("<d").pack
 
 
 class LastValues(Protocol):
-    """What the end of a run asks of the last values."""
+    """Questions about the last values at the end of a run."""
 
     def residual(self, scenario: Scenario) -> float:
         """As `simtx.metrics.drift.residual`."""

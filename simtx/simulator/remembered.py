@@ -1,4 +1,4 @@
-"""What the simulator remembers of a scenario while it lives: whether both engines agree on it, and what was learned of the machines that play it."""
+"""Keeps results about a scenario while it lives: whether both engines agree on it, and what was learned of the machines that play it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _by_identity: dict[int, tuple[ref[Scenario], Memory]] = {}  # the same, without 
 
 
 def memory(scenario: Scenario) -> Memory:
-    """What is remembered of a scenario, or of one that is equal."""
+    """Results about a scenario, or about one that is equal."""
     place = id(scenario)
     known = _by_identity.get(place)
     if known is not None and known[0]() is scenario:

@@ -176,7 +176,7 @@ class World:
         return processes
 
     def _role(self, name: str) -> str:
-        """What streams call a node: a hub is a hub, whatever the strategy calls it, so that all of them draw the same."""
+        """Name of a node in random streams: a hub is a hub, whatever the strategy calls it, so that all of them draw the same."""
         return "hub" if name == self.strategy.hub else name
 
     def _latencies(self, distribution: Distribution, component: str, purpose: str) -> Draw:
@@ -234,7 +234,7 @@ class World:
         return KnownValues(self._values(), self.ledger.expected)
 
     def watched(self) -> Watch:
-        """What the run has violated, with the last values of the stores."""
+        """Violations of the run, with the last values of the stores."""
         return self.ledger.watch.final(self.scenario, self._values(), self.ledger.in_force())
 
     def _values(self) -> dict[str, dict[str, float]]:

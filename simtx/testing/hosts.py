@@ -112,7 +112,7 @@ def _sound(run: Run) -> Run:
 
 
 def _struck(run: Run, node: str) -> tuple[list[LogEntry], list[LogEntry]]:
-    """What the log says of the victim before the crash of a node, and afterwards."""
+    """Entries of the victim before the crash of a node, and afterwards."""
     entries = list(run.trace)
     crashes = [place for place, entry in enumerate(entries) if entry.kind == "crash" and entry.node == node]
     same(len(crashes), 1, f"{run.strategy.name}: crashes of {node}")

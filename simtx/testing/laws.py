@@ -13,7 +13,7 @@ __all__ = ["Law", "LawBroken", "select"]
 
 
 class LawBroken(AssertionError):
-    """What was checked does not keep a law; the text names every law that is broken, and how."""
+    """A law is broken; the text names every law that is broken, and how."""
 
 
 @dataclass(frozen=True, slots=True)

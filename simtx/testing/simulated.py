@@ -142,7 +142,7 @@ def _world(services: Sequence[str], store: dict[str, Any], broker: dict[str, Any
 
 @dataclass(slots=True)
 class Outcome:
-    """What has come out of one operation: as `simtx.reference.stores.base.Result`, as far as a machine depends on it.
+    """Result of one operation: as `simtx.reference.stores.base.Result`, as far as a machine depends on it.
 
     Attributes:
         status: As in `simtx.protocols.Done`.
@@ -168,7 +168,7 @@ class Pending:
         return self.outcome is None
 
     def result(self) -> Outcome:
-        """What has come out of it."""
+        """Result of it."""
         while self.outcome is None:
             self._store.world.env.step()
         return self.outcome
@@ -251,7 +251,7 @@ class SimulatedStore:
         self._play(tx, Forget())
 
     def records(self) -> dict[int, list[Record]]:
-        """What recovery starts from."""
+        """Records that recovery starts from."""
         store, durable = self._own(), self.node.durable
         found = {tx: list(durable.get(tx, ())) for tx in sorted({*durable, *store.prepared})}
         for tx, records in found.items():

@@ -21,7 +21,7 @@ _LONG: Final = 20.0  # seconds that no law waits
 
 
 class OutcomeUnderTest(Protocol):
-    """What has come out of an operation, as `simtx.reference.stores.base.Result`."""
+    """Result of an operation, as `simtx.reference.stores.base.Result`."""
 
     @property
     def status(self) -> str:
@@ -62,7 +62,7 @@ class StoreUnderTest(Protocol):
         """Append a record to the log."""
 
     def records(self) -> dict[int, list[Record]]:
-        """What recovery starts from."""
+        """Records that recovery starts from."""
 
     def read_outbox(self, limit: int, /) -> Sequence[tuple[Any, ...]]:
         """Outbox rows that are not marked: number and message first."""
@@ -154,7 +154,7 @@ def action(tx: int, *operations: Operation) -> Transact:
 
 
 def compensation(tx: int, *operations: Operation) -> Transact:
-    """What undoes that action."""
+    """Compensation of that action."""
     key = (tx, 0, "compensation")
     return Transact("c", operations, key, Branch("undone"), None, (tx, 0, "action"), "done", (0,), True)
 

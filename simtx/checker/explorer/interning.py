@@ -23,7 +23,7 @@ _LENGTH: Final = struct.Struct("<q")
 
 
 class NotShareableError(ScenarioError):
-    """What a machine holds cannot be written down for another process."""
+    """A value of a machine cannot be written down for another process."""
 
 
 class SharedInternLog:

@@ -46,7 +46,7 @@ class Hit(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What one worker reports when a level begins.
+    """Report of one worker when a level begins.
 
     Attributes:
         hits: (kind, name) to the first of the new states that decides a property.

@@ -121,7 +121,7 @@ class Exchange:
 
 
 def parts_of(plan: Plan) -> frozenset[Any]:
-    """What has to be done, without the order."""
+    """The steps of a plan, without their order."""
     return frozenset((step.index, step.service, step.operations, step.compensation, step.kind) for step in plan.steps)
 
 

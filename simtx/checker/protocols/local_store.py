@@ -180,7 +180,7 @@ class Store:
         return sorted({tx for tx, *_ in self.log} | set(self.prepared))
 
     def records(self, tx: int) -> list[Record]:
-        """What the disk says about a transaction."""
+        """Records of a transaction on the disk."""
         records = [record for owner, record, _ in self.log if owner == tx]
         branch = self.prepared.get(tx)
         if branch is not None and branch.record is not None:
@@ -296,7 +296,7 @@ class Store:
             self.outbox = dict(sorted(self.outbox.items()))
 
     def read_outbox(self, effect: ReadOutbox) -> tuple[OutboxRow, ...]:
-        """What a relay sees: visible rows, or those that none can come before any more."""
+        """Rows that a relay sees: all visible ones, or those that none can come before any more."""
         rows = list(self.outbox.items())
         if not effect.below_horizon:
             return tuple(rows[: effect.limit])

@@ -39,7 +39,7 @@ OF_BROKERS: Final = ("order", "no-loss", "no-ghost")
 
 
 class Observed(NamedTuple):
-    """What an observer outside of all nodes has seen.
+    """Observations from outside of all nodes.
 
     Attributes:
         said: (transaction, outcome) of every decision and answer.
@@ -70,7 +70,7 @@ class Observed(NamedTuple):
     flags: frozenset[str] = frozenset()
 
     def after(self, node: int, outputs: Iterable[Output]) -> Observed:
-        """What was seen once these things have left a node."""
+        """The observations, with these things that have left a node."""
         now = self
         for kind, value in outputs:
             if kind == "decided" or kind == "answer":

@@ -145,7 +145,7 @@ class ProtocolModel(Steps):
     # --- words ------------------------------------------------------------------------------------------------------------------
 
     def outcome(self, state: State, action: Action) -> Reaction | None:
-        """What the node did in this step, if one did something."""
+        """The reaction of the node in this step, if one reacted."""
         if action.event is None:
             return None
         return self.locals.outcomes(state[0][action.node], action.event, action.fail)[action.choice]

@@ -92,7 +92,7 @@ class GlobalReaction(NamedTuple):
 
 
 class Reactions:
-    """What the nodes of a scope do, and the numbers of everything that comes of it.
+    """Reactions of the nodes of a scope, and the numbers of all states and messages that they lead to.
 
     Args:
         strategy: The strategy.

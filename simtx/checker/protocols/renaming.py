@@ -164,5 +164,5 @@ class Renaming:
 
 
 def _rank(value: Any) -> Any:
-    """What names, indexes or steps are sorted by."""
+    """Key that names, indexes or steps are sorted by."""
     return (value.index, repr(value)) if type(value) is Step else value

@@ -34,7 +34,7 @@ _TOO_MUCH: Final = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What one exploration covers: everything that these numbers allow.
+    """Scope of one exploration, which covers everything that these numbers allow.
 
     Attributes:
         participants: Services, each with one step of the transaction, unless there is a `revisit`.

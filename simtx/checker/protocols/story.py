@@ -76,7 +76,7 @@ class Story:
 
     @property
     def title(self) -> str:
-        """What is violated, in a sentence."""
+        """Sentence that says which property is violated."""
         return f"'{self.name}' is violated, which says: {PROPERTIES.get(self.name, self.name)}"
 
     @property

@@ -28,7 +28,7 @@ from simtx.scenario import Scenario, load
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What an exhaustive exploration has found about a strategy, and how far it reaches.
+    """Result of an exhaustive exploration of a strategy, and how far it reaches.
 
     Attributes:
         strategy: Name of the strategy.
@@ -134,7 +134,7 @@ class Verdict:
         return [(group, [(name, says[name]) for name in self.checked if name in says]) for group, says in groups]
 
     def _reach(self) -> list[str]:
-        """What was reached and what was not, one line each."""
+        """Lines about the parts that were reached, and those that were not."""
         missed = "NOT REACHED" if self.complete else "not reached so far"
         goals = (f"{name}{'' if reached else f' {missed}'}" for name, reached in self.goals.items())
         out = [f"possible: {', '.join(goals)}"]
@@ -371,7 +371,7 @@ def verify_scope(
 
 
 def _walk(strategy: Strategy, scope: Scope, walks: int, seed: int, max_seconds: float | None) -> Verdict:
-    """What random walks have found."""
+    """Result of random walks."""
     deadline = _Clock({"max_seconds": max_seconds}).deadline
     model = ProtocolModel(strategy, scope)
 

@@ -92,7 +92,7 @@ class Walks:
             yield state
 
     def _place(self, step: tuple[Action, State]) -> tuple[Any, ...]:
-        """What steps are sorted by: nothing that depends on the walks before, such as the numbers that stand for what is in flight."""
+        """Key that steps are sorted by, of nothing that depends on the walks before, such as the numbers that stand for what is in flight."""
         action, after = step
         lost = sorted(self._words(number) for number in after[1]) if "lost" in action.note else []
         what = "" if action.event is None else self._event(action.event)

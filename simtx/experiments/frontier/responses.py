@@ -38,7 +38,7 @@ _ENOUGH: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What is known of one site.
+    """Data of one site.
 
     Attributes:
         values: The metric, one row a replication (row r is replication r), one column a strategy; NaN: not run, failed, or without a value;

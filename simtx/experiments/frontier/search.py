@@ -70,7 +70,7 @@ class Plan:
 
 @dataclass
 class State:
-    """What the search knows.
+    """State of the search.
 
     Attributes:
         sites: Points of the unit cube, one a row.

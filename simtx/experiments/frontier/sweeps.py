@@ -203,7 +203,7 @@ class _Runs:
         return tuple(float(f"{value:.6f}") + 0.0 for value in place)
 
     def _figures(self) -> dict[tuple[float, ...], Observed]:
-        """What is known of each site, by its place."""
+        """Data of each site, by its place."""
         frame = self.sweep.frame
         frame = frame[(frame["error"] == "") & frame["strategy"].isin(self.names)]
         for name, value in self.held.items():

@@ -13,7 +13,7 @@ Floats: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is looked at: one strategy's figure, or two strategies side by side.
+    """Question of a study: one strategy's figure, or two strategies side by side.
 
     Attributes:
         metric: Its name.
@@ -31,7 +31,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the runs of some cells say about a question, on one scale.
+    """Answers of the runs of some cells to a question, on one scale.
 
     Attributes:
         values: One row a cell, one column a replication.

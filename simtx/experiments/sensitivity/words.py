@@ -17,11 +17,11 @@ _Columns: TypeAlias = dict[str, Callable[[Mapping[str, Any]], str]]
 
 
 class Found(Protocol):
-    """What a sensitivity study has found, as far as it is put into words (`simtx.experiments.sensitivity.result.Sensitivity`)."""
+    """Result of a sensitivity study, as far as it is put into words (`simtx.experiments.sensitivity.result.Sensitivity`)."""
 
     @property
     def question(self) -> Question:
-        """What was asked."""
+        """The question."""
 
     @property
     def method(self) -> str:
@@ -37,7 +37,7 @@ class Found(Protocol):
 
     @property
     def flips(self) -> pd.DataFrame | None:
-        """What flips the answer."""
+        """Factors that flip the answer."""
 
     @property
     def noise(self) -> float:

@@ -26,7 +26,7 @@ from simtx.scenario.units import hint, shown
 Kind: TypeAlias = Literal["grid", "sobol", "latin-hypercube"]
 Values: TypeAlias = dict[str, Any]
 Over: TypeAlias = Mapping[str, Any] | pd.DataFrame | Sequence[Mapping[str, Any]] | str | Path | None
-"""What `simtx.sweep` accepts: values by parameter, or a table of cells: a DataFrame, a list of rows, the path of a CSV file."""
+"""Designs that `simtx.sweep` accepts: values by parameter, or a table of cells: a DataFrame, a list of rows, the path of a CSV file."""
 MOST: Final = 1_000_000
 """Cells of a design: more are a mistake."""
 

@@ -87,7 +87,7 @@ class Wanted(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What the ledger says of a run.
+    """Entry of the ledger about a run.
 
     Attributes:
         key: Its key.
@@ -186,7 +186,7 @@ class RunLedger:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """What SQLite says becomes one line that says what to do.
+        """Turns errors of SQLite into one line that says what to do.
 
         Raises:
             ScenarioError: The file cannot be written to, or is none.
@@ -212,7 +212,7 @@ class RunLedger:
         )
 
     def _read(self, text: Any, kind: type) -> Any:
-        """What was written as JSON.
+        """Value that was written as JSON.
 
         Raises:
             ScenarioError: It was not.
@@ -269,7 +269,7 @@ class RunLedger:
     # --- reading ----------------------------------------------------------------------------------------------------------------------
 
     def entries(self, keys: Sequence[str], column: str = "key") -> Iterator[Entry]:
-        """What is known of these runs, in no particular order.
+        """Entries of these runs, in no particular order.
 
         Args:
             keys: Keys; or identities, of which there may be several runs each.
@@ -321,7 +321,7 @@ class RunLedger:
             return names, self._db.execute(f"SELECT {', '.join(names)} FROM runs ORDER BY key").fetchall()  # noqa: S608
 
     def changes(self, scenario: str, seed: int, most: int) -> list[str]:
-        """What cells of a scenario change in it, as JSON, of runs that are done; each once.
+        """Changes that cells make in a scenario, as JSON, of runs that are done; each once.
 
         Args:
             scenario: Its name.
@@ -333,7 +333,7 @@ class RunLedger:
             return [text for (text,) in self._db.execute(query, (scenario, seed, most))]
 
     def memo(self, keys: Sequence[str]) -> dict[str, tuple[str, float, list[str]]]:
-        """What is known of cells that were checked before: fingerprint, size, warnings."""
+        """Results about cells that were checked before: fingerprint, size, warnings."""
         query = "SELECT memo, scenario, size, warnings FROM cells WHERE memo IN (SELECT value FROM json_each(?))"
         with self._told():
             rows = self._db.execute(query, (json.dumps(list(keys)),)).fetchall()

@@ -16,7 +16,7 @@ _ALIKE: Final = 1.5  # runs whose expected numbers of transactions differ by les
 
 @dataclass(slots=True)
 class Plan:
-    """What a sweep has to do, counted in runs.
+    """Work of a sweep, counted in runs.
 
     Attributes:
         cells: Number of cells.

@@ -320,7 +320,7 @@ class Runs:
         return any(target.strategy or target.path.split(".")[0].split("[")[0] not in calm for target in targets)
 
     def lacking(self) -> str:
-        """What is not there, in words; empty if everything is."""
+        """Missing runs, in words; empty if there are none."""
         failures, missing = self.failures, self.missing
         parts = []
         if len(failures):
@@ -356,7 +356,7 @@ class Runs:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader should know before trusting the numbers."""
+        """Warnings, to be read before the numbers are trusted."""
         self.frame  # noqa: B018 - looks at the store
         notes = list(self.notes)
         if self.stopped:

@@ -147,11 +147,11 @@ class Store:
     # --- reading ----------------------------------------------------------------------------------------------------------------------
 
     def entries(self, keys: Sequence[str]) -> dict[str, Entry]:
-        """What the ledger knows of these runs, by key."""
+        """Entries of these runs, by key."""
         return {one.key: one for one in self.ledger.entries(keys)}
 
     def figures(self, keys: Sequence[str]) -> tuple[dict[str, Entry], pd.DataFrame]:
-        """What the ledger knows of these runs, and the figures of those that are finished: a row a run, by key.
+        """Entries of these runs, and the figures of those that are finished: a row a run, by key.
 
         Columns are in the order in which the runs, in their order, first have them, so that the table does not depend on which was finished first.
 

@@ -65,7 +65,7 @@ class Row:
 
 @dataclass
 class Study:
-    """What a sweep is about.
+    """Subject of a sweep.
 
     Attributes:
         scenario: The scenario that the cells change.

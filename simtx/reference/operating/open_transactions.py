@@ -75,7 +75,7 @@ class OpenTransaction:
 
 @dataclass(slots=True)
 class Evidence:
-    """What nodes, broker and audit logs say.
+    """Findings of nodes, broker and audit logs.
 
     Attributes:
         held: Holdings of the nodes that have answered.

@@ -14,12 +14,12 @@ Kind: TypeAlias = Literal["retry", "skip", "resolve"]
 
 
 class OperateError(ScenarioError):
-    """What the operator asks for makes no sense there; the text says why, and what would."""
+    """The operator's request makes no sense there; the text says why, and what would."""
 
 
 @dataclass(frozen=True, slots=True)
 class InterventionRequest:
-    """What the operator wants.
+    """Request of an operator.
 
     Attributes:
         target: Number of a transaction, or a database's name of a branch.
@@ -82,7 +82,7 @@ def check(request: InterventionRequest, nodes: list[str]) -> None:
 
 
 def choose(rows: list[OpenTransaction], request: InterventionRequest, strategy: Strategy) -> Choice:
-    """What can be done about it.
+    """Advice about what can be done.
 
     Raises:
         OperateError: Nothing like that; the text says what can.

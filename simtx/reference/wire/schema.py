@@ -318,7 +318,7 @@ Scope: TypeAlias = Literal["transaction", "topic"]
 
 
 class Partition(NamedTuple):
-    """What the broker keeps in order.
+    """Unit that the broker keeps in order.
 
     Attributes:
         topic: The consuming node.
@@ -356,7 +356,7 @@ class Stop:
 
 
 class Admission(NamedTuple):
-    """What is to be done about a delivery.
+    """Decision about a delivery.
 
     Attributes:
         message: Hand this on. None: hand nothing on, and acknowledge nothing.

@@ -180,7 +180,7 @@ class RunPlots(Pictures):
         return over_time(self._run, ax=ax, figsize=figsize)
 
     def failures(self, *, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
-        """What was down and when, who was in doubt or stuck, and how long it took until all was as before.
+        """Draws outages, branches in doubt and stuck transactions over time, and how long it took until all was as before.
 
         Args:
             ax: Where to draw; None: in a new figure.
@@ -294,7 +294,7 @@ class ComparisonPlots(Pictures):
         return outcomes(self._comparison, ax=ax, figsize=figsize, confidence=confidence)
 
     def drift(self, *, ax: Axes | None = None, figsize: Size | None = None, confidence: float = 0.95) -> Axes:
-        """What is out of balance at an average moment.
+        """Draws the drift of an average moment.
 
         Args:
             ax: Where to draw; None: in a new figure.
@@ -306,7 +306,7 @@ class ComparisonPlots(Pictures):
         return drift(self._comparison, ax=ax, figsize=figsize, confidence=confidence)
 
     def damage(self, *, ax: Axes | None = None, figsize: Size | None = None, confidence: float = 0.95) -> Axes:
-        """What is wrong at the end: effects missing and effects doubled, per 1,000 transactions.
+        """Draws effects missing and effects doubled at the end, per 1,000 transactions.
 
         Args:
             ax: Where to draw; None: in a new figure.
@@ -389,7 +389,7 @@ class ComparisonPlots(Pictures):
         return over_time(replayed(self._comparison, replication), ax=ax, figsize=figsize)
 
     def failures(self, *, replication: int = 0, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
-        """What was down and when, and how each strategy came back; one replication is played again for it.
+        """Draws outages over time, and how each strategy came back; one replication is played again for it.
 
         Args:
             replication: Which one.
@@ -625,7 +625,7 @@ class SensitivityPlots(Pictures):
         return plot(self._found, which or self._found.method, ax=ax, figsize=figsize)
 
     def tornado(self, *, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
-        """What the answer changes by at the ends of each factor, with intervals and the noise.
+        """Draws by how much the answer changes at the ends of each factor, with intervals and the noise.
 
         Args:
             ax: Where to draw; None: in a new figure.

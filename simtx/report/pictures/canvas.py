@@ -362,7 +362,7 @@ def about(scenario: Scenario, *, seed: int | None = None, times: str = "", varie
 
 
 def load(scenario: Scenario) -> str:
-    """What is offered: ``100/s offered``, ``40 users``."""
+    """The offered load: ``100/s offered``, ``40 users``."""
     workload = scenario.workload
     if workload.think_time is not None:
         return f"{workload.users:,} users"
@@ -371,7 +371,7 @@ def load(scenario: Scenario) -> str:
 
 
 def about_runs(runs: Sequence[Run]) -> str:
-    """What several runs have in common; where they differ, that they do."""
+    """Facts that several runs have in common; where they differ, that they do."""
     first = runs[0]
     same = all(one.scenario == first.scenario for one in runs)
     seeds = {one.seed for one in runs}
@@ -463,7 +463,7 @@ def labels(runs: Sequence[Run]) -> list[str]:
 
 
 def _common(scenarios: Sequence[Scenario]) -> set[str]:
-    """What was changed in all of these scenarios in the same way, by path."""
+    """Changes that all of these scenarios have in common, by path."""
     first = scenarios[0].overrides
     return {
         path
@@ -473,7 +473,7 @@ def _common(scenarios: Sequence[Scenario]) -> set[str]:
 
 
 def _changes(run: Run, common: set[str]) -> str:
-    """What was changed in the scenario of a run and not in those of all others."""
+    """Changes of the scenario of a run that not all others have."""
     scenario = run.scenario
     own = [f"{path} = {value(one)}" for path, one in scenario.overrides.items() if path not in common]
     return ", ".join(own) if own else f"{scenario.name} as it is"

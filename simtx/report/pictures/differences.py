@@ -86,7 +86,7 @@ def _left(names: Sequence[str]) -> float:
 
 
 def _about(comparison: Any, found: pd.DataFrame, metrics: Sequence[str], confidence: float) -> str:
-    """What it is about, with how many pairs of runs have the metrics."""
+    """Subject of the picture, with the number of pairs of runs that have the metrics."""
     single = not len(comparison.frame) or comparison.frame["strategy"].value_counts().max() < 2
     how = (
         "one replication has no intervals"

@@ -102,7 +102,7 @@ def numbered(ax: Axes, runs: Sequence[Run], end: float) -> None:
 
 
 def names(runs: Sequence[Run], most: int = 12, *, shaded: bool = True) -> str:
-    """What is shaded, in words: faults by number with their times, warm-up, and the part without arrivals; empty if nothing is."""
+    """Words about the shaded parts: faults by number with their times, warm-up, and the part without arrivals; empty if nothing is."""
     found = blows(runs)
     end = end_of(runs)
     words = [

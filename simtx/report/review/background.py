@@ -86,7 +86,7 @@ def checks(
     validations: Sequence[Any],
     recorded: bool,
 ) -> tuple[Check, ...]:
-    """What speaks for the figures, and what was not done.
+    """Evidence for the figures, and what was not done.
 
     Args:
         comparison: The runs.

@@ -46,7 +46,7 @@ SECTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a report is asked for.
+    """Question of a report.
 
     Attributes:
         by: The metric that ranks.
@@ -95,7 +95,7 @@ class Factors:
 
 @dataclass(slots=True)
 class Review:
-    """What a template is given, as `review`.
+    """Data of a template, as `review`.
 
     Attributes:
         title: Title of the scenario.
@@ -322,7 +322,7 @@ def _commands(result: Any, asked: Asked) -> tuple[tuple[str, str], ...]:
 def _state(
     result: Any, comparison: Comparison, made: Review, decisions: Mapping[int, Decision], asked: Asked
 ) -> dict[str, Any]:
-    """What the next report compares itself with."""
+    """Data that the next report compares itself with."""
     statement = made.statement
     figures: dict[str, Any] = {}
     if decisions:

@@ -148,7 +148,7 @@ def outages(played: Sequence[Run]) -> list[Picture]:
 
 
 def story(played: Mapping[str, Run], begin: float, end: float, name: str) -> Picture:
-    """What happens around a fault: transactions without an outcome, and drift, under each strategy.
+    """Draws the time around a fault: transactions without an outcome, and drift, under each strategy.
 
     Args:
         played: A run by strategy.

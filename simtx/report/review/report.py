@@ -1,4 +1,4 @@
-"""What `comparison.report`, `sweep.report` and ``simtx report`` call."""
+"""Writes a report, for `comparison.report`, `sweep.report` and ``simtx report``."""
 
 from __future__ import annotations
 

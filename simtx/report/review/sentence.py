@@ -85,7 +85,7 @@ class Statement:
 
 
 def of_comparison(comparison: Comparison, decision: Decision, frontier: Frontier | None = None) -> Statement:
-    """What a comparison decides.
+    """Decision of a comparison.
 
     Args:
         comparison: The runs.
@@ -291,7 +291,7 @@ def _kept_alone(decision: Decision) -> str:
 
 
 def _undecided(comparison: Comparison, decision: Decision, label: str) -> str:
-    """What is open, and what would settle it."""
+    """Open questions, and what would settle them."""
     named = decision.strategy
     if named is None:
         first = decision.notes[0] if decision.notes else f"no strategy can be named the best by {label}"
@@ -443,7 +443,7 @@ def of_sweep(
     frontier: Frontier | None = None,
     scenarios: Sequence[Scenario] = (),
 ) -> Statement:
-    """What a sweep decides.
+    """Decision of a sweep.
 
     Args:
         sweep: The runs.

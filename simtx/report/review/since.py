@@ -34,7 +34,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """What changed.
+    """Changes since an earlier report.
 
     Attributes:
         source: Of the earlier report, as it was given.
@@ -99,7 +99,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def compared(now: Mapping[str, Any], before: Mapping[str, Any], source: str) -> Since:
-    """What is different between two states."""
+    """Differences between two states."""
     old, new = before["provenance"], now["provenance"]
     code = []
     if old.get("code_fingerprint") != new.get("code_fingerprint"):

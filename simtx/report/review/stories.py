@@ -95,7 +95,7 @@ def _again(comparison: Comparison, name: str, replication: int) -> Run:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a fault did under one strategy, in words and figures."""
+    """Consequences of a fault under one strategy, in words and figures."""
 
     strategy: str
     open_peak: str

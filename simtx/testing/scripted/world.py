@@ -115,7 +115,7 @@ class ScriptedWorld(Effects):
         return count
 
     def left_over(self) -> list[str]:
-        """What should be gone when everything has come to rest: machines, records, branches, timers, messages, rows to publish."""
+        """Remains that should be gone when everything is at rest: machines, records, branches, timers, messages, rows to publish."""
         rest = [f"message {one.kind} to {one.to}" for one in self.network]
         rest += [f"publication {one.message.kind}" for one in self.publications]
         rest += [f"undelivered {one.kind}" for one in self.broker.values()]
@@ -403,7 +403,7 @@ class ScriptedWorld(Effects):
         return self._fire_next()
 
     def _actions(self, programs: bool = True) -> list[Action]:
-        """What could happen now, apart from timers and faults.
+        """Steps that are possible now, apart from timers and faults.
 
         Args:
             programs: Also the steps of programs, and deliveries that the broker repeats before their time.
