@@ -31,19 +31,35 @@ def quantile(durations: Durations | Any, level: float, weights: Durations | None
     Returns:
         The quantile; infinite if it falls among those that had not ended, not a number if there is no transaction at all.
     """
+    return quantiles(durations, [level], weights)[0]
+
+
+def quantiles(durations: Durations | Any, levels: Sequence[float], weights: Durations | None = None) -> list[float]:
+    """Several quantiles of the same durations, each as `quantile` has it."""
     values = np.asarray(durations, dtype=float)
     if not len(values):
-        return math.nan
+        return [math.nan] * len(levels)
     if weights is not None:
         above = np.where(np.isfinite(values), values, math.inf)
-        return float(np.quantile(above, level, weights=np.asarray(weights, dtype=float), method="inverted_cdf"))
+        found = np.quantile(above, levels, weights=np.asarray(weights, dtype=float), method="inverted_cdf")
+        return [float(one) for one in found]
     ended = values[np.isfinite(values)]
-    position = (len(values) - 1) * level
-    position = round(position) if math.isclose(position, round(position), abs_tol=1e-9) else position
-    if math.ceil(position) >= len(ended):  # one of its two neighbours had not ended
-        return math.inf
-    filler = np.full(len(values) - len(ended), ended.max())  # stands above; none of it is looked at
-    return float(np.quantile(np.concatenate([ended, filler]), level))
+    known = [
+        level for level in levels if _upper(len(values), level) < len(ended)
+    ]  # else one of its two neighbours had not ended
+    if not known:
+        return [math.inf] * len(levels)
+    if len(ended) < len(values):
+        filler = np.full(len(values) - len(ended), ended.max())  # stands above; none of it is looked at
+        ended = np.concatenate([ended, filler])
+    of = dict(zip(known, np.quantile(ended, known, overwrite_input=True).tolist(), strict=True))
+    return [of.get(level, math.inf) for level in levels]
+
+
+def _upper(count: int, level: float) -> int:
+    """Position of the larger one of the two neighbours of a quantile."""
+    position = (count - 1) * level
+    return round(position) if math.isclose(position, round(position), abs_tol=1e-9) else math.ceil(position)
 
 
 def mean(durations: Durations | Any, weights: Durations | None = None) -> float:

@@ -39,12 +39,12 @@ def transactions_frame(data: RunData) -> pd.DataFrame:
         # texts as objects: an array of fixed length takes forty bytes for each, and a run has millions
         return np.asarray(column, dtype=object if _texts(column) else None)[order]
 
-    arrival, decided, outcome = cell("arrival_s"), cell("decided_s"), cell("outcome")
+    arrival, decided, outcome = cell("arrival_s"), cell("decided_s"), _codes(data.columns["outcome"])[order]
     duplicates, missing = cell("duplicate_effects"), cell("missing_effects")
     first, last = cell("first_effect_s"), cell("last_effect_s")
     untouched = np.isnan(first)
     settled = ~np.isnan(decided) & (duplicates == 0) & (missing == 0)
-    settled &= outcome != "in-flight"  # somebody works on it: another effect may come
+    settled &= outcome != OUTCOMES.index("in-flight")  # somebody works on it: another effect may come
     window = np.where(settled, np.where(untouched, 0.0, last - first), math.nan)
     del first
     settling = np.where(settled, np.where(untouched, decided, last) - arrival, math.nan)
@@ -53,7 +53,7 @@ def transactions_frame(data: RunData) -> pd.DataFrame:
         {
             "tx": cell("tx"),
             "arrival_s": arrival,
-            "outcome": pd.Categorical(outcome.astype(object, copy=False), categories=OUTCOMES),
+            "outcome": pd.Categorical.from_codes(outcome, categories=pd.Index(OUTCOMES)),
             "decision": pd.Categorical.from_codes(cell("decision").astype(int) - 1, categories=pd.Index(DECISIONS)),
             "answer": cell("answer").astype(object, copy=False),
             "latency_ms": _milliseconds(cell("answered_s") - arrival),
@@ -108,7 +108,8 @@ def durations(
         values = measured[column].to_numpy()[rows]
         heavy = weights[rows] if weights is not None else None
         numbers[f"{name}_mean_ms"] = censored.mean(values, heavy)
-        numbers.update({f"{name}_{level}_ms": censored.quantile(values, share, heavy) for level, share in _LEVELS})
+        found = censored.quantiles(values, [share for _, share in _LEVELS], heavy)
+        numbers.update({f"{name}_{level}_ms": one for (level, _), one in zip(_LEVELS, found, strict=True)})
     numbers["unanswered_share"] = censored.share(measured["latency_ms"], weights)
     numbers["undecided_share"] = censored.share(measured["decision_ms"], weights)
     numbers["unsettled_share"] = censored.share(measured["settle_ms"], weights)
@@ -190,6 +191,19 @@ def _counted(data: RunData) -> dict[str, float]:
         if name == "faults":
             numbers.update(recovery.figures(data))
     return numbers
+
+
+class _Numbers(dict[Any, int]):
+    """Numbers of the outcomes; anything else is none of them."""
+
+    def __missing__(self, name: object) -> int:
+        return -1
+
+
+def _codes(outcomes: Sequence[Any]) -> npt.NDArray[np.int8]:
+    """The outcomes by their numbers."""
+    numbers = _Numbers((name, number) for number, name in enumerate(OUTCOMES))
+    return np.fromiter(map(numbers.__getitem__, outcomes), dtype=np.int8, count=len(outcomes))
 
 
 def _milliseconds(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -137,8 +137,9 @@ def frame(data: Any) -> pd.DataFrame:
     """The timeline of a run's data as a table."""
     import pandas as pd
 
-    lost = np.asarray(data.columns["outcome"], dtype=object) == "lost"
-    arrivals = np.asarray(data.columns["arrival_s"], dtype=float)[lost]
+    outcomes, arrivals = data.columns["outcome"], np.zeros(0)
+    if "lost" in outcomes:
+        arrivals = np.asarray(data.columns["arrival_s"], dtype=float)[np.asarray(outcomes, dtype=object) == "lost"]
     return pd.DataFrame(data.timeline.without(arrivals), columns=data.timeline.names)
 
 

@@ -23,13 +23,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from simtx.scenario.distributions import Constant
+from simtx.scenario.distributions import Constant, Exponential, Lognormal, ShiftedLognormal
 from simtx.workload.streams import Sampled, Streams
 
 __all__ = ["Draw", "TransactionStreams", "uniform_numbers"]
 
 Draw = Callable[[int], float]
 """Gives the next number of a stream for a transaction."""
+
+Fill = Callable[[int, int, NDArray[np.float64]], None]
+"""Writes the block of a stream's numbers at a place into an array."""
 
 _FRONT: Final = 3  # bits of k for which a block holds neighbouring transactions
 _NEIGHBOURS: Final = 8  # bits of the transaction's number within such a block
@@ -67,9 +70,9 @@ class TransactionStreams:
         """Numbers between 0 (included) and 1 (excluded)."""
         return self.draws(_Uniform(), component, purpose)
 
-    def block(self, distribution: Sampled, component: str, purpose: str) -> Callable[[int, int, int], array[float]]:
-        """A function that makes a block of a stream's numbers by its place: for whoever deals them out instead of this class."""
-        return _blocks(distribution.sample, self._streams.key(component, purpose))
+    def fill(self, distribution: Sampled, component: str, purpose: str) -> Fill:
+        """A function that writes a block of a stream's numbers by its place: for whoever deals them out instead of this class."""
+        return _fills(distribution, self._streams.key(component, purpose))
 
     def draws(self, distribution: Sampled, component: str, purpose: str) -> Draw:
         """A function that returns, for a transaction's number, its next variate of a distribution.
@@ -83,7 +86,7 @@ class TransactionStreams:
             value = distribution.value
             return lambda _: value
         index, self._number = self._number, self._number + 1
-        block = _blocks(distribution.sample, self._streams.key(component, purpose))
+        block = _blocks(_fills(distribution, self._streams.key(component, purpose)))
         taken, begin = self._taken, self._begin
         front: dict[int, array[float]] = {}
         rest: dict[tuple[int, int], array[float]] = {}
@@ -138,22 +141,77 @@ def _keep(blocks: dict[Any, array[float]], key: object, numbers: array[float]) -
     blocks[key] = numbers
 
 
-def _blocks(
-    sample: Callable[[np.random.Generator, int], NDArray[np.float64]], key: int
-) -> Callable[[int, int, int], array[float]]:
-    """A function that makes the block of numbers at a place of the generator's counter."""
+def _blocks(fill: Fill) -> Callable[[int, int, int], array[float]]:
+    """A function that makes the block of numbers at a place, with so many of them."""
+    targets: dict[int, NDArray[np.float64]] = {}
+
+    def block(major: int, minor: int, size: int) -> array[float]:
+        target = targets.get(size)
+        if target is None:
+            target = targets[size] = np.empty(size)
+        fill(major, minor, target)
+        return array("d", target.tobytes())
+
+    return block
+
+
+def _fills(distribution: Sampled, key: int) -> Fill:
+    """A function that writes the block of numbers at a place of the generator's counter."""
     bits = np.random.Philox(key=key)
     rng = np.random.Generator(bits)
     state: Any = bits.state
     counter = state["state"]["counter"]
+    counter[:] = 0
+    state["buffer_pos"], state["has_uint32"] = 4, 0  # nothing is left over from another place
+    draw = _drawing(distribution)
 
-    def block(major: int, minor: int, size: int) -> array[float]:
+    def fill(major: int, minor: int, target: NDArray[np.float64]) -> None:
         # A block takes far less than 2**128 steps of the counter, so that none runs into the next.
-        counter[:] = 0, 0, major & _WORD, minor & _WORD
-        state["buffer_pos"], state["has_uint32"] = 4, 0  # nothing is left over from another place
+        counter[2], counter[3] = major & _WORD, minor & _WORD
         bits.state = state
-        numbers = array("d")
-        numbers.frombytes(np.ascontiguousarray(sample(rng, size), dtype=np.float64).tobytes())
-        return numbers
+        draw(rng, target)
 
-    return block
+    return fill
+
+
+def _drawing(distribution: Sampled) -> Callable[[np.random.Generator, NDArray[np.float64]], None]:
+    """A function that fills an array with variates: those of `sample`, but for the frequent distributions without arrays in between."""
+    kind = type(distribution)
+    if isinstance(distribution, ShiftedLognormal) and kind is ShiftedLognormal:
+        tail, shift = _drawing(Lognormal(distribution.median, distribution.sigma)), distribution.shift
+
+        def shifted(rng: np.random.Generator, target: NDArray[np.float64]) -> None:
+            tail(rng, target)
+            target += shift
+
+        return shifted
+    if isinstance(distribution, Lognormal) and kind is Lognormal:
+        sigma, median = distribution.sigma, distribution.median
+
+        def lognormal(rng: np.random.Generator, target: NDArray[np.float64]) -> None:
+            rng.standard_normal(out=target)
+            target *= sigma
+            np.exp(target, out=target)
+            target *= median
+
+        return lognormal
+    if isinstance(distribution, Exponential) and kind is Exponential:
+        scale = distribution.average
+
+        def exponential(rng: np.random.Generator, target: NDArray[np.float64]) -> None:
+            rng.standard_exponential(out=target)
+            target *= scale
+
+        return exponential
+    if kind is _Uniform:
+
+        def uniform(rng: np.random.Generator, target: NDArray[np.float64]) -> None:
+            rng.random(out=target)
+
+        return uniform
+    sample = distribution.sample
+
+    def copied(rng: np.random.Generator, target: NDArray[np.float64]) -> None:
+        target[:] = sample(rng, len(target))
+
+    return copied
