@@ -231,7 +231,8 @@ class Plans:
             known = self._known[service, template] = np.zeros(keys.population, dtype=np.int32)
         found = known[codes]
         if not found.all():
-            fresh = np.unique(codes[found == 0])
+            fresh = np.sort(codes[found == 0])
+            fresh = fresh[np.concatenate([[True], fresh[1:] != fresh[:-1]])]
             known[fresh] = self._made(service, template, name, fresh) + 1
             found = known[codes]
         return found - 1

@@ -53,7 +53,7 @@ _RULES: Final = ("timeout", "detect", "wait-die")
 _FLUSHES: Final = ("parallel", "serial", "group")
 _MOST_CELLS: Final = 10_000  # values of a distribution that follows the common factor
 _FOLLOWED: Final = 16  # first transactions that the real machines play, too, beside every 4,096th
-_FOLLOWED_AGAIN: Final = 4  # likewise, where the machines are known from an earlier run
+_FOLLOWED_AGAIN: Final = 1  # likewise, where the machines are known from an earlier run
 
 _HANDING: Final = ("handle", "unexpected", "ask", "publish", "published", "_to_poller", "_to_courier")
 _LOST, _INCOMPLETE = (list(_ENDINGS).index(name) for name in ("lost", "incomplete"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -38,12 +39,12 @@ def test_no_figure_gets_better_when_a_fault_lasts_longer(number: int) -> None:
 def test_the_property_finds_quantiles_that_skip_what_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the quantiles of those that ended, a partition that never heals is faster than one that does."""
 
-    def skipping(durations: object, level: float, weights: object = None) -> float:
+    def skipping(durations: object, levels: Sequence[float], weights: object = None) -> list[float]:
         values = np.asarray(durations, dtype=float)
         ended = values[np.isfinite(values)]
-        return float(np.quantile(ended, level)) if len(ended) else math.nan
+        return [float(np.quantile(ended, level)) if len(ended) else math.nan for level in levels]
 
-    monkeypatch.setattr(censored, "quantile", skipping)
+    monkeypatch.setattr(censored, "quantiles", skipping)
     found = outages.violations(10, ("saga", "2pc"))
     assert any("_p99_ms was" in line for line in found)
 

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from scipy import stats
-
 from simtx.report import style
 from simtx.report.footer import footed
 from simtx.report.pictures import canvas
@@ -172,7 +170,9 @@ def _plain(share: float) -> str:
 def _wilson(count: float, total: int, confidence: float) -> _Share:
     if not total:
         return _NONE
-    found = stats.binomtest(round(count), total).proportion_ci(confidence, method="wilson")
+    from scipy.stats import binomtest  # most of a second to import, and a picture of a comparison does without
+
+    found = binomtest(round(count), total).proportion_ci(confidence, method="wilson")
     return _Share(count / total, float(found.low), float(found.high))
 
 
