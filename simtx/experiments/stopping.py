@@ -78,7 +78,7 @@ class Rule(Protocol):
 
     @property
     def metric(self) -> str:
-        """Metrics that it looks at."""
+        """Metric that it looks at."""
         ...
 
     @property

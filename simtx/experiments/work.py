@@ -100,7 +100,7 @@ class Parcel:
             self._agreed.setdefault(outcome.host, {}).update(outcome.agreed)
 
     def agreed(self, host: str) -> Mapping[str, str]:
-        """Results of runs that were played on a machine."""
+        """Agreements of both engines that runs have found on a machine."""
         return self._agreed.get(host, {})
 
 

@@ -34,7 +34,7 @@ METRICS: Final = (
     "in_doubt_seconds",
     "utilisation_max",
 )
-"""What can be drawn over the control that was moved last."""
+"""Columns that can be drawn over the control that was moved last."""
 _POINTS: Final = 33
 """Points at which a surface is drawn."""
 
@@ -75,7 +75,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is known where everything stands.
+    """Answer for the position of all controls.
 
     Attributes:
         state: Where everything stands.
@@ -136,7 +136,7 @@ class Answer:
 
 
 def answer(memory: Memory, state: State, *, wanted: int, finished: bool) -> Answer:
-    """What is known of a state, at once.
+    """Answer for a state, at once.
 
     Args:
         memory: What is known.
@@ -209,7 +209,7 @@ def fit(memory: Memory, state: State, go_on: Callable[[], bool]) -> None:
 
 
 def said(memory: Memory, state: State) -> str:
-    """What stands elsewhere than in the scenario, in words."""
+    """Controls that differ from the scenario, in words."""
     parts = [
         f"{memory.controls[name].label} {memory.controls[name].text(one)}"
         for name, one in state.values.items()

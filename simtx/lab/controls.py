@@ -125,14 +125,14 @@ UNITS: Final[Mapping[str, str]] = {
     "share": "shares of 1",
     "choice": "",
 }
-"""What numbers of a control count, by its kind."""
+"""Unit of the numbers of a control, by its kind."""
 
 
 # --- which there are ------------------------------------------------------------------------------------------------------------
 
 
 def controls(scenario: Scenario, strategies: Mapping[str, Strategy]) -> dict[str, Control]:
-    """What can be moved in a scenario, by name.
+    """Controls of a scenario, by name.
 
     Args:
         scenario: The scenario.
@@ -232,7 +232,7 @@ def _around(base: float, factor: float, steps: int) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is changed.
+    """Changes by the controls.
 
     Attributes:
         scenario: New values by path.
@@ -244,7 +244,7 @@ class Changes:
 
 
 def changes(scenario: Scenario, known: Mapping[str, Control], values: Mapping[str, Any]) -> Changes:
-    """What controls change in a scenario; those that stand where the scenario has them change nothing.
+    """Changes that controls make in a scenario; those that stand where the scenario has them change nothing.
 
     Args:
         scenario: As it is without them.

@@ -275,7 +275,7 @@ class Explorer:
 
     @cached_property
     def _fixed(self) -> tuple[tuple[str, ...], str | dict[str, Any]]:
-        """What of the text never changes: strategies and scenario."""
+        """Fixed part of the text: strategies and scenario."""
         strategies = []
         for label, one in self._memory.strategies.items():
             said = strategy_text(one)
@@ -511,7 +511,7 @@ def _backend(executor: ExecutorLike, workers: int | None, strategies: Mapping[st
 
 
 def _store(value: Any) -> str:
-    """What is wrong with a results folder."""
+    """Error of a results folder."""
     return (
         ""
         if hasattr(value, "store") and hasattr(value.store, "folder")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
     Shapes: TypeAlias = dict[tuple[str, str, tuple[str, ...]], tuple[int, Shape | None]]
-    """What was fitted: points and length scales by strategy, metric and controls."""
+    """Fits: points and length scales by strategy, metric and controls."""
 
 _MOST_CELLS: Final = 500
 """Cells of a results folder that are looked at when an explorer is opened."""
@@ -43,7 +43,7 @@ _WARMUP: Final = 0.1
 
 @dataclass
 class Known:
-    """What is known where everything stands somewhere.
+    """Runs at one position of all controls.
 
     Attributes:
         values: Of the controls that were moved.
@@ -84,7 +84,7 @@ class Task:
 
 
 class Memory:
-    """What is known, by where everything stands.
+    """Runs, by the position of all controls.
 
     Args:
         scenario: Without changes.
@@ -135,7 +135,7 @@ class Memory:
     # --- where everything stands ------------------------------------------------------------------------------------------------
 
     def mark(self, state: State) -> str:
-        """What a state is known by: equal marks, equal runs."""
+        """Mark of a state: equal marks, equal runs."""
         moved = {name: one for name, one in state.values.items() if one != self.controls[name].base}
         return json.dumps([dict(sorted(moved.items())), state.failure])
 
@@ -191,7 +191,7 @@ class Memory:
     # --- what is known ----------------------------------------------------------------------------------------------------------
 
     def look(self, state: State) -> Known:
-        """What is known there; the results folder is looked into once.
+        """Runs at a position; the results folder is read once.
 
         Raises:
             ScenarioError: A value does not fit, or the folder cannot be read.
@@ -223,7 +223,7 @@ class Memory:
         return found
 
     def around(self, state: State, *, whole: bool) -> list[Known]:
-        """What is known where only numbers are other ones, in the order in which it became known."""
+        """Runs at positions that differ in numbers alone, in the order in which they came."""
         mine = self.mark(state)
         values, failure = json.loads(mine)
         choices = {name: one for name, one in values.items() if not self.controls[name].numeric}

@@ -37,7 +37,7 @@ _SHADES: Final = {
 
 
 class Shown(Protocol):
-    """What a picture says of its explorer."""
+    """Lines of a picture about its explorer."""
 
     scenario: Scenario
     strategies: list[str]
@@ -61,7 +61,7 @@ def svg(answer: Answer, explorer: Shown) -> str:
 
 
 def finding(answer: Answer, explorer: Shown) -> str:
-    """What the picture shows, in a sentence."""
+    """Finding of the picture, in a sentence."""
     if answer.problem:
         return "This cannot be played"
     times = {
@@ -93,7 +93,7 @@ def _time(one: Estimate) -> str:
 
 
 def subtitle(answer: Answer, explorer: Shown) -> str:
-    """What was played, in a line."""
+    """Runs that were played, in a line."""
     runs = f"about {answer.transactions:,} transactions a run, seed {explorer.seed}"
     waits = "".join(f"; a timeout, not speed: {label}, {one}" for label, one in answer.timeouts.items())
     return f"{explorer.scenario.name}: {answer.said or 'as it is'}; {runs}; {answer.status}{waits}"

@@ -47,7 +47,7 @@ class State:
 
 @dataclass(frozen=True)
 class Saved:
-    """What a text holds.
+    """Content of a text.
 
     Attributes:
         state: Where everything stands.
@@ -86,7 +86,7 @@ def write(saved: Saved) -> str:
 
 
 def read(text: str) -> Saved:
-    """What a text holds.
+    """Content of a text.
 
     Raises:
         ScenarioError: It is none, is damaged, or is of a version that this simtx does not know.

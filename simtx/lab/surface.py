@@ -33,7 +33,7 @@ _Z: Final = 1.96
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """What a figure is likely to be where nothing was played.
+    """Estimate of a figure where nothing was played.
 
     Attributes:
         mean: The middle.
@@ -92,7 +92,7 @@ class Surface:
         return [self._controls[name].place(self._value(values, name)) for name in self.axes]
 
     def at(self, values: Mapping[str, Any], label: str, metric: str) -> Guess | None:
-        """What a figure of a strategy is likely to be; None: too little is known, or only elsewhere."""
+        """Estimate of a figure of a strategy; None: there are too few points, or only elsewhere."""
         return self.along([values], label, metric)[0]
 
     def along(self, listed: Sequence[Mapping[str, Any]], label: str, metric: str) -> list[Guess | None]:

@@ -78,7 +78,7 @@ class Finished(Protocol):
 
     @property
     def scenario(self) -> Scenario:
-        """Figures of the scenario that was played."""
+        """The scenario that was played."""
 
     @property
     def summary(self) -> pd.Series:

@@ -287,7 +287,7 @@ class _Run:
         return result
 
     def _directly(self, row: OpenTransaction, way: str, request: InterventionRequest) -> tuple[str, str]:
-        """What needs no machine."""
+        """Acts that need no machine."""
         tx, node = row.transaction, row.node
         with AuditLog(self.folder.audit(node), node) as audit:
 

@@ -241,7 +241,7 @@ def workload(
 
 
 def clients(file: schema.ClientsFile) -> ClientsSpec:
-    """What clients do when no answer comes."""
+    """Behaviour of clients when no answer comes."""
     backoff = Backoff(file.backoff.base, file.backoff.factor, file.backoff.cap)
     return ClientsSpec(file.ask_again, file.deadline, file.timeout, backoff)
 
@@ -304,7 +304,7 @@ def policies(file: schema.PoliciesFile) -> Policies:
 
 
 def invariants(files: Iterable[schema.InvariantFile]) -> tuple[Invariant, ...]:
-    """What has to hold."""
+    """Invariants of a scenario."""
     return tuple(
         Invariant(
             name=file.name,

@@ -272,7 +272,7 @@ class Calibration:
         }
 
     def _drawn(self, block: str) -> Distribution:
-        """What a block takes beside the processor time that the processes of its ends take by themselves."""
+        """Time of a block beside the processor time that the processes of its ends take by themselves."""
         if self.processor is None or not block.startswith(("link.", "second-phase", "forced")):
             return self.blocks[block].distribution()
         own = 0.0 if block.endswith(f">{CLIENT}") else self.processor.event
@@ -300,7 +300,7 @@ class Calibration:
 
     @property
     def _overhead(self) -> float:
-        """What a local transaction takes beyond a bare commit, in seconds: its worker is busy with it, as with its service time."""
+        """Time of a local transaction beyond a bare commit, in seconds: its worker is busy with it, as with its service time."""
         if "second-phase" not in self.blocks or "local" not in self.blocks:
             return 0.0
         own = self.processor.transaction if self.processor is not None else 0.0

@@ -376,7 +376,7 @@ def _libraries() -> tuple[Path, ...]:
 
 @functools.lru_cache(maxsize=512)
 def _installed(module: str) -> str | None:
-    """What an installed module goes by: its package's version, or ``python``; None for the user's own code.
+    """Fingerprint of an installed module: its package's version, or ``python``; None for the user's own code.
 
     simtx is installed wherever it lies. A package that is being worked on in a folder of its own is the user's code.
     """

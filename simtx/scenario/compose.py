@@ -37,7 +37,7 @@ def plain(value: Any) -> Any:
 
 
 def of_kind(workload: Mapping[str, Any], kind: Any) -> dict[str, Any]:
-    """What of a workload stays if it becomes one of this kind (None: of the same kind)."""
+    """Keys of a workload that stay if it becomes one of this kind (None: of the same kind)."""
     if kind is None or kind not in schema.WORKLOAD_KEYS:
         return dict(workload)
     needed, optional = schema.WORKLOAD_KEYS[kind]

@@ -53,7 +53,7 @@ def _add(total: Change, change: Change) -> None:
 
 
 def _change(invariant: schema.InvariantFile, service: str, operations: Sequence[schema.OperationFile]) -> Change | None:
-    """What the operations change the sum by; None if that depends on more than constants and parameters."""
+    """Amount by which the operations change the sum; None if that depends on more than constants and parameters."""
     change: Change = {}
     for operation in operations:
         if operation.kind == "read":

@@ -40,7 +40,7 @@ FORMS: Mapping[str, tuple[str | tuple[str, ...], ...]] = {
 
 
 class Flaws(ValueError):
-    """What is wrong inside one value: pairs of a path below the value and a text."""
+    """Problems inside one value: pairs of a path below the value and a text."""
 
     def __init__(self, flaws: list[tuple[tuple[str | int, ...], str]]) -> None:
         self.flaws = flaws

@@ -29,7 +29,7 @@ Strength: TypeAlias = Literal["factor", "probability"]
 
 @dataclass(frozen=True, slots=True)
 class FaultTraits:
-    """What is true of all faults of one kind.
+    """Traits of all faults of one kind.
 
     Attributes:
         place: What it hits: a ``node`` (a service or the hub), a ``service``, ``links``, or the ``broker``.
@@ -69,4 +69,4 @@ LINK_FAULTS: Final = frozenset(kind for kind, traits in FAULT_KINDS.items() if t
 DOWN_FAULTS: Final = frozenset(kind for kind, traits in FAULT_KINDS.items() if traits.down)
 """Kinds whose target does nothing at all while they last."""
 NOUNS: Final[Mapping[str, str]] = MappingProxyType({kind: traits.noun for kind, traits in FAULT_KINDS.items()})
-"""What a sentence calls each kind, before "of" and the target."""
+"""Noun for each kind in sentences, before "of" and the target."""

@@ -127,7 +127,7 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _near(path: Path) -> str:
-    """What may have been meant by a file that is not there: one beside it, or a built-in scenario, which has no ending."""
+    """Suggestion for a file that is not there: one beside it, or a built-in scenario, which has no ending."""
     near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], n=1)
     if near:
         return f"; did you mean {near[0]!r}?"

@@ -82,7 +82,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class ClientsSpec:
-    """What clients do when no answer comes.
+    """Behaviour of clients when no answer comes.
 
     Attributes:
         ask_again: ``never``: a client asks once. ``unreached``: it asks again, with the same id, when its request has reached nobody: the entry

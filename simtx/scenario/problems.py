@@ -97,7 +97,7 @@ def inner(annotation: Any) -> Any:
 
 
 def at(raw: Any, path: Path) -> Any:
-    """What stands at this path, or None."""
+    """Value at this path, or None."""
     for part in path:
         if isinstance(raw, Mapping):
             raw = raw.get(part)

@@ -69,7 +69,7 @@ class Provenance:
 
     @property
     def changed(self) -> str:
-        """What was changed, in one line: ``workload.rate = 30``; empty if nothing was."""
+        """Changes in one line: ``workload.rate = 30``; empty if nothing was."""
         return ", ".join(f"{path} = {_shown(value)}" for path, value in self.changes.items())
 
     @property
@@ -98,7 +98,7 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Provenance:
-        """What `to_dict` gave; keys that are not known are left alone, as those of a later version.
+        """Reads a dict of `to_dict`; keys that are not known are left alone, as those of a later version.
 
         Raises:
             ScenarioError: A key is missing.
@@ -265,7 +265,7 @@ def _code(value: Any) -> str:
 
 
 def _place(scenario: Scenario) -> str | None:
-    """What `simtx.load` takes for it: the name of a built-in scenario, or the path of a file; None if it was made in Python."""
+    """Argument of `simtx.load` for it: the name of a built-in scenario, or the path of a file; None if it was made in Python."""
     if not scenario.path:
         return None
     from simtx.scenario.catalog import data_path

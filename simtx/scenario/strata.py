@@ -73,7 +73,7 @@ class Strata:
         return sum(a.weight * b.weight for a, b in combinations(self.parts[1:], 2))
 
     def note(self) -> str:
-        """What stands beside the weighted figures: the weights, what counts are per, and what is left out."""
+        """Text beside the weighted figures: the weights, what counts are per, and what is left out."""
         shares = ", ".join(f"{one.name} {100 * one.weight:.4g} %" for one in self.parts)
         text = f"stratified: the figures are weighted by share of the time ({shares}); counts per run are for {self.parts[0].length:g} s of average time"
         if self.overlap:

@@ -67,7 +67,7 @@ class _Wrong(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """What a trace file says.
+    """Content of a trace file.
 
     Attributes:
         times: Arrival times in seconds, ascending.

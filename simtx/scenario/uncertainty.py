@@ -26,7 +26,7 @@ _MOST: Final = 0.95
 def uncertainties(
     file: ScenarioFile, known: Sequence[Leaf], problems: list[Problem], *, changed: bool = False
 ) -> dict[str, Uncertainty]:
-    """What a file states, by path.
+    """Uncertainties that a file states, by path.
 
     Args:
         file: The checked tables.

@@ -107,7 +107,7 @@ class CommonFactor:
 
 
 def shares(correlation: float) -> tuple[float, float]:
-    """What the common factor and a draw's own normal variate count in draws with this rank correlation."""
+    """Weights of the common factor and a draw's own normal variate in draws with this rank correlation."""
     pearson = 2 * math.sin(math.pi * correlation / 6)
     return math.sqrt(pearson), math.sqrt(max(1.0 - pearson, 0.0))
 

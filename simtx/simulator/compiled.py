@@ -777,7 +777,7 @@ class CompiledWorld(World):
                 )
 
     def _push(self) -> None:
-        """What Python's part has changed."""
+        """Writes the changes of Python's part to the state of C."""
         head, ledger = self._head, self.ledger
         gauges = self._library.engine_gauges(self._engine)
         for number, gauge in enumerate(ledger.gauges):
@@ -880,7 +880,7 @@ class CompiledWorld(World):
             )
 
     def _claims(self, count: int) -> Any:
-        """What events have said of each transaction: a mask of steps for each of `SAYINGS`; None: there is no broker."""
+        """Statements of events about each transaction: a mask of steps for each of `SAYINGS`; None: there is no broker."""
         address = self._library.engine_claims(self._engine)
         width = len(SAYINGS)
         return _view(address, 8 * width * count).view(np.uint64).reshape(count, width) if address else None
@@ -1013,7 +1013,7 @@ class _Sampler(Sampler):
 
 
 def _said(masks: Sequence[int]) -> list[tuple[str, int, str]]:
-    """What events have said of one transaction, from the masks of its steps."""
+    """Statements of events about one transaction, from the masks of its steps."""
     found = []
     for name, mask in zip(SAYINGS, masks, strict=True):
         kind, what = (name, "action") if name != SAYINGS[3] else (SAYINGS[2], "compensation")

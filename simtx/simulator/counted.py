@@ -28,7 +28,7 @@ class Counted:
 
 
 def counted(nodes: Mapping[str, Node], processes: Mapping[str, Process], now: float) -> Counted:
-    """What was counted until now."""
+    """Counts until now."""
     pools = {name: node.pool for name, node in nodes.items() if node.pool is not None}
     stores = {name: node.store for name, node in nodes.items() if node.store is not None}
     for pool in pools.values():
@@ -46,7 +46,7 @@ def counted(nodes: Mapping[str, Node], processes: Mapping[str, Process], now: fl
 
 
 def stations(asked: int, hub: str | None, before: Counted, after: Counted, window: float) -> Stations:
-    """What was counted in the measured window.
+    """Counts in the measured window.
 
     Args:
         asked: How many transactions were asked for.

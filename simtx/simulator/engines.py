@@ -35,7 +35,7 @@ _SMALL: Final = f"it has fewer than {WORTH:,} transactions"
 
 @dataclasses.dataclass
 class Batch:
-    """What is known of a run because others of its kind are played, too: of the same scenario and strategy, with other random numbers.
+    """Facts about a run from others of its kind that are played, too: of the same scenario and strategy, with other random numbers.
 
     Attributes:
         runs: How many there are of them: what is learned for one is learned for all.
@@ -138,7 +138,7 @@ def gave_up(engine: Engine, reason: str) -> str:
 
 
 def told(scenario: Scenario, reason: str) -> list[str]:
-    """What a run says of its engine by itself: nothing, unless it would have mattered."""
+    """Warning of a run about its engine: none, unless it would have mattered."""
     if not reason or reason == _SMALL or reason == "it was asked for":
         return []
     if not reason.startswith(DIFFER) and scenario.expected_transactions() < MATTERS:
@@ -168,7 +168,7 @@ def _disagreement(scenario: Scenario, strategy: Strategy, *, seed: int, replicat
 
 
 def _compared(scenario: Scenario, strategy: Strategy, *, seed: int, replication: int) -> str:
-    """What of the first transactions of a run differs between the two engines, or why one cannot play them; empty if they agree."""
+    """Difference between the two engines in the first transactions of a run, or why one cannot play them; empty if they agree."""
     short = dataclasses.replace(
         scenario, run=dataclasses.replace(scenario.run, transactions=_SAMPLE, duration=None, warmup=0.0)
     )

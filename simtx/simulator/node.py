@@ -111,7 +111,7 @@ class AimedCrash(Protocol):
 
 
 class Surroundings(Protocol):
-    """What a node needs of its world; `World` says what its attributes are."""
+    """World of a node, as far as the node needs it; `World` describes the attributes."""
 
     strategy: Strategy
     extras: Extras

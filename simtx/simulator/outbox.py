@@ -75,7 +75,7 @@ class OutboxTable:
         self._highest = max(self._highest, number + len(messages) - 1)
 
     def crash(self) -> None:
-        """What was under way is gone, with its numbers; marks that had not reached the disk are lost."""
+        """Local transactions under way are gone, with their numbers; marks that had not reached the disk are lost."""
         self._under_way.clear()
         lost = {number: message for since, number, message in self._marks if self._buffered(since)}
         if lost:

@@ -125,7 +125,7 @@ class Store:
         return self.first(key) if value is None else value
 
     def weights_of(self, key: str) -> list[tuple[float, ...]]:
-        """What a key counts in each conserved quantity, once for every prefix that it has."""
+        """Weights of a key in each conserved quantity, once for every prefix that it has."""
         return [weight for prefix, weight in self._weights if key.startswith(prefix)]
 
     def alike(self, text: str) -> tuple[float, list[tuple[float, ...]]] | None:
@@ -413,7 +413,7 @@ class Store:
         disk.force(self._durable, work, work.tx)
 
     def _durable(self, work: Work) -> None:
-        """What a local transaction writes has reached the disk."""
+        """Ends a local transaction whose writes have reached the disk."""
         effect = work.effect
         if type(effect) is not Transact:
             self._prepared(work)
@@ -501,7 +501,7 @@ class Store:
     # --- the relay ----------------------------------------------------------------------------------------------------------------
 
     def read_outbox(self, effect: ReadOutbox) -> tuple[OutboxRow, ...]:
-        """What a relay sees."""
+        """Rows that a relay sees."""
         if effect.below_horizon:
             return self.outbox.read_below(effect.limit, (*self.prepared.values(), *self.open.values()))
         return self.outbox.read(effect.limit)

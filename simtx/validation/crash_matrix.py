@@ -58,7 +58,7 @@ _PATIENCE: Final = 8.0  # seconds until a transaction counts as blocked
 
 @dataclass(slots=True)
 class CrashMatrix:
-    """What has come out.
+    """Results of a crash matrix.
 
     Attributes:
         strategy: The strategy, with its options.
@@ -422,7 +422,7 @@ def kept(folder: Path, where: Path) -> None:
 
 
 def _no_sockets(folder: str, names: list[str]) -> list[str]:
-    """What is not worth keeping, or cannot be copied."""
+    """Files that are not worth keeping, or cannot be copied."""
     with contextlib.suppress(OSError):
         return [name for name in names if (Path(folder) / name).is_socket()]
     return []

@@ -58,7 +58,7 @@ _GLANCE: Final = 0.005
 
 @dataclass(slots=True)
 class Soak:
-    """What has come out so far.
+    """Results so far.
 
     Attributes:
         strategy: The strategy, with its options.

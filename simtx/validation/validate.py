@@ -77,7 +77,7 @@ LEFT_OUT: Final = (
     "the operating system's scheduler and the interpreter's lock, beyond what the building blocks hold of them",
     "that forced writes of several processes on one disk end together: the file system commits them as a group, where the model only makes them alike",
 )
-"""What the model does not know."""
+"""Facts that the model leaves out."""
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ class Validation:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """What the model does not know, one line each."""
+        """Facts that the model leaves out, one line each."""
         return LEFT_OUT
 
     @property
@@ -371,7 +371,7 @@ def _points(
     failure: bool,
     saturation: bool,
 ) -> list[tuple[str, Scenario]]:
-    """What is compared; `highest` is the predicted throughput at saturation."""
+    """Points that are compared; `highest` is the predicted throughput at saturation."""
     points = [(f"{load:g}", at_rate(scenario, load * highest, transactions)) for load in loads]
     if failure:
         calm = at_rate(scenario, _FAILURE_LOAD * highest, transactions)

@@ -53,7 +53,7 @@ _FAILS_AFTER: Final = 2.0 + 2.0  # seconds: the warm-up, and some time behind it
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the errors of a figure should be.
+    """Targets for the errors of a figure.
 
     Attributes:
         metric: Of which.
@@ -158,7 +158,7 @@ class RandomValidation:
 
 @dataclass(slots=True)
 class _Study:
-    """What is the same for all scenarios of one call."""
+    """Settings of one call, the same for all scenarios."""
 
     seed: int
     store: str

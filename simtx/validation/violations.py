@@ -48,7 +48,7 @@ _TRUE: Final = {
     "lost": {"aborted"},
     "incomplete": set(),
 }
-"""What a client may have been told by outcome; while a transaction is open, the last word is not spoken."""
+"""Answers that a client may have, by outcome; while a transaction is open, another one may come."""
 _ADMITTED: Final = frozenset({"effects", "truth", "agreement", "conservation", "divergence", "bounds"})
 
 
@@ -71,7 +71,7 @@ class Finding:
 
 
 def violations(run: Run, folder: str | Path | None = None) -> list[str]:
-    """What is in a run and must never be: one line each; empty: nothing.
+    """Violations in a run, one line each; empty: none.
 
     Args:
         run: A run of `simtx.execute`.
@@ -106,7 +106,7 @@ def promises_nothing(strategy: Strategy) -> bool:
 
 
 def losses(run: Run) -> dict[str, int]:
-    """What a run has lost, doubled or said wrongly, as numbers: the cost of a strategy that promises nothing, and zeros for the others."""
+    """Numbers of lost and doubled effects and of wrong answers: the cost of a strategy that promises nothing, and zeros for the others."""
     table = run.transactions
     told = {finding.tx for finding in _answers(run) if finding.law == "truth"}
     return {
@@ -223,7 +223,7 @@ def _audits(folder: RunFolder) -> Iterator[Finding]:
 
 
 def _left_behind(folder: RunFolder) -> Iterator[Finding]:
-    """What is left in the stores; of those that are files, since a server has ended with the run."""
+    """Remains in the stores; of those that are files, since a server has ended with the run."""
     files = {
         path for product in PRODUCTS.values() if product.file for path in folder.path.glob(f"nodes/*/{product.file}")
     }
@@ -243,7 +243,7 @@ def _left_behind(folder: RunFolder) -> Iterator[Finding]:
 
 
 def _spec(file: Path) -> dict[str, Any]:
-    """What the configuration of a process says of its store.
+    """Description of the store in the configuration of a process.
 
     Raises:
         RunFolderError: It is damaged.

@@ -33,7 +33,7 @@ _SWEEPS: Final = 10  # looks for messages older than the retention, in one reten
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedSpec:
-    """What the embedded broker guarantees; times in seconds.
+    """Guarantees of the embedded broker; times in seconds.
 
     Attributes:
         ack: What an acknowledgement says: the message is in ``memory`` (a crash loses it), written to the file (``quorum``; a power

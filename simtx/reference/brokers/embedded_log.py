@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """What is written at once.
+    """Entries that are written at once.
 
     Attributes:
         rows: Messages to store.
@@ -71,7 +71,7 @@ class Batch:
 
 
 class MessageLog(Protocol):
-    """What the broker needs of its log."""
+    """Log of the broker, as far as the broker needs it."""
 
     first: int
     """Id for the first message of this incarnation."""

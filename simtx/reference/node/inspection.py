@@ -54,7 +54,7 @@ class Holding:
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> Holding:
-        """What was sent."""
+        """Read one that was sent as JSON."""
         return Holding(**{**raw, "records": tuple(raw["records"])})
 
 
@@ -65,7 +65,7 @@ def inspect(
     working: Mapping[int, tuple[str, str]] | None,
     stuck: Mapping[int, str],
 ) -> list[Holding]:
-    """What a node holds.
+    """Content of a node.
 
     Args:
         node: Its name.

@@ -33,7 +33,7 @@ CONFIRMED: Final = "heuristic-confirmed"
 
 
 class Host(Protocol):
-    """What local work needs of the node that it is done for (`simtx.reference.node.node.Node`)."""
+    """Node of local work, as far as the work needs it (`simtx.reference.node.node.Node`)."""
 
     name: str
     log: LogFile
@@ -230,7 +230,7 @@ class LocalWork:
         self._node.resume(actor)
 
     def _applied(self, actor: RunningMachine, result: Result, steps: Sequence[int], *, compensation: bool) -> None:
-        """What a local transaction has changed and read goes to the event log and the audit log."""
+        """Writes the changes and reads of a local transaction into the event log and the audit log."""
         if not result.changes and not result.reads:
             return
         self._journal.applied(

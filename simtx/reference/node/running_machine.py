@@ -11,7 +11,7 @@ from simtx.protocols import Done, Effect, Event, Machine
 
 @dataclass(frozen=True, slots=True)
 class Intervention:
-    """What a machine makes of an operator's request.
+    """Reaction of a machine to an operator's request.
 
     Attributes:
         before: Its state before.

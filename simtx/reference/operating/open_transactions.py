@@ -144,7 +144,7 @@ Notes: TypeAlias = dict[tuple[str, int], Note]
 
 
 def read_notes(folder: RunFolder, nodes: Iterable[str]) -> Notes:
-    """What the audit logs of the nodes say, by node and transaction.
+    """Facts of the audit logs, by node and transaction.
 
     Raises:
         AuditError: A line of one of them is none.
@@ -234,7 +234,7 @@ class _Judge:
         return self.row(one.tx, one.node, "in flight", self.first(one.node, one.tx), reason=reason, **more)
 
     def damaged(self) -> dict[str, str]:
-        """What is wrong with stores, by node: also a coordinator's that lacks a decision which a prepared branch still waits for."""
+        """Damage to stores, by node: also a coordinator's that lacks a decision which a prepared branch still waits for."""
         found = dict(self._evidence.damaged)
         hub = self._hub
         if hub is not None and hub not in found and self._evidence.stopped is None:  # of a run that is over
@@ -266,7 +266,7 @@ class _Judge:
         return "orphan", f"'{hub}' has never heard of it: abort will be presumed"
 
     def noted(self) -> list[OpenTransaction]:
-        """What only the audit logs know."""
+        """Findings from the audit logs alone."""
         rows = []
         stopped = self._evidence.stopped
         for (node, tx), note in self._notes.items():

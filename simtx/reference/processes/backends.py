@@ -142,7 +142,7 @@ class Backends:
         return self._folder.node(node) / "postgres" / "data"
 
     def missing(self, node: str) -> str:
-        """What is wrong with the file of a node that is working, which it may not notice itself; empty: nothing."""
+        """Damage to the file of a node that is working, which the node itself may not find; empty: none."""
         if self._product.file and self._folder.has_worked(node):
             try:
                 refuse_empty(self._folder.node(node) / self._product.file)
@@ -151,7 +151,7 @@ class Backends:
         return ""
 
     def store(self, node: str) -> dict[str, Any]:
-        """What a node has to know of its database.
+        """Description of the database for its node.
 
         Raises:
             StoreDamaged: It is known not to be there any more.
@@ -181,7 +181,7 @@ class Backends:
 
     @property
     def private(self) -> dict[str, dict[str, str]]:
-        """What no file of the run may hold, by part of a node's configuration: addresses with credentials in them."""
+        """Secrets that no file of the run may hold, by part of a node's configuration: addresses with credentials in them."""
         store = {"dsn": self.address} if without_password(self.address) != self.address else {}
         url = str(self.broker["url"]) if self.broker is not None else ""
         broker = {"url": url} if without_password(url) != url else {}

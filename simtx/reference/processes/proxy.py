@@ -40,7 +40,7 @@ def _nothing(*_: object) -> None:
 
 
 class FaultyLink:
-    """What happens to the frames of one direction: that of the simulator's links, without the sockets.
+    """Fate of the frames of one direction, as on the simulator's links, without the sockets.
 
     Args:
         source: Where frames come from.

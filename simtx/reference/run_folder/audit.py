@@ -386,7 +386,7 @@ def read_head(path: str | Path) -> Head:
 
 
 def verify(path: str | Path, head: Head | tuple[int, str] | None = None, *, final: bool = False) -> list[str]:
-    """What is wrong with an audit log, one line a finding; nothing if it is as it was written.
+    """Findings about an audit log, one line each; none if it is as it was written.
 
     Finds what was changed, removed, inserted or moved; lines missing at the end, or written anew from some line on, only with a seal.
 

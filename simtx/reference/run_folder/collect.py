@@ -31,7 +31,7 @@ _NO_TRACE: Final = frozenset({"arrive", "ask", "drop", "give-up", "handle", "ser
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What was open in one store when its process had ended.
+    """Open branches and rows of one store when its process had ended.
 
     Attributes:
         branches: For each prepared branch of this run: its transaction, and when it was prepared, in seconds of `time.monotonic`.
@@ -43,7 +43,7 @@ class Left:
 
     @classmethod
     def of(cls, store: Store) -> Left:
-        """What is open in this store."""
+        """Open branches and rows of this store."""
         now = time.monotonic()
         branches = ((one.tx, now - one.age) for one in store.branches() if one.record is not None)
         outbox = store.read_outbox(_ALL) if store.pending_outbox() else ()

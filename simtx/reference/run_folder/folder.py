@@ -165,7 +165,7 @@ class RunFolder:
     # --- what is known of the run -----------------------------------------------------------------------------------------------
 
     def read(self) -> RunRecord:
-        """What ``run.json`` says.
+        """Content of ``run.json``.
 
         Raises:
             RunFolderError: There is none, it is damaged, or of another version.
@@ -184,7 +184,7 @@ class RunFolder:
         return record
 
     def _raw(self) -> dict[str, Any]:
-        """What is in ``run.json``."""
+        """Content of ``run.json``."""
         file = self.path / "run.json"
         try:
             with file.open("rb") as opened:
@@ -296,7 +296,7 @@ class RunFolder:
         return sorted([*self.path.glob("nodes/*/log.*.jsonl"), *self.path.glob("launcher*.jsonl")])
 
     def config(self, name: str) -> Path:
-        """What the launcher tells a process."""
+        """Configuration of a process, from the launcher."""
         return self.node(name) / "config.json"
 
     def transactions(self) -> int:
@@ -331,7 +331,7 @@ class RunFolder:
     # --- processes --------------------------------------------------------------------------------------------------------------
 
     def secret(self) -> bytes:
-        """What a process of the run shows to the others.
+        """Secret that a process of the run shows to the others.
 
         Raises:
             RunFolderError: It is missing or damaged, or others may have read it or may write into the folder.
@@ -512,7 +512,7 @@ class RunFolder:
         return heads
 
     def verify_audits(self) -> dict[str, list[str]]:
-        """What is wrong with the audit logs, by node, with the seals of ``run.json``; a node without findings is left out.
+        """Findings about the audit logs, by node, with the seals of ``run.json``; a node without findings is left out.
 
         A run that has ended has a seal for each of its nodes and nothing behind it, but for lines of an act that was killed. The name
         ``run.json`` stands for that file itself.

@@ -16,7 +16,7 @@ LAYOUT: Final = 1
 
 @dataclass(slots=True)
 class RunRecord:
-    """What ``run.json`` says.
+    """Content of ``run.json``.
 
     Attributes:
         layout: Version of the folder's layout.

@@ -39,7 +39,7 @@ def write(folder: RunFolder, strategy: Strategy) -> None:
 
 
 def load(path: Path, raw: dict[str, Any]) -> Strategy:
-    """What the launcher says to the process of a node.
+    """Message of the launcher to the process of a node.
 
     Args:
         path: The run's folder, which the launcher trusts.

@@ -29,7 +29,7 @@ class StoreDamaged(StoreFailed):
 
 @dataclass(slots=True)
 class Result:
-    """What has come out of one operation on the store.
+    """Result of one operation on the store.
 
     Attributes:
         status: As in `simtx.protocols.Done`.
@@ -162,7 +162,7 @@ class Store(ABC):
 
     @abstractmethod
     def records(self) -> dict[int, list[Record]]:
-        """What recovery starts from: log records by transaction, oldest first; that of a prepared branch comes last."""
+        """Records that recovery starts from: log records by transaction, oldest first; that of a prepared branch comes last."""
 
     @abstractmethod
     def read_outbox(self, limit: int, *, below_horizon: bool = False) -> tuple[OutboxRow, ...]:

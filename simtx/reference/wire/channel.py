@@ -224,4 +224,4 @@ def _process(own: socket.socket) -> str:
 
 
 def _ignore(frame: Frame) -> None:
-    """What comes before anybody listens."""
+    """Ignores frames that come before anybody listens."""

@@ -191,7 +191,7 @@ class ClientHandshake:
         self.version = ""
 
     def claim(self, hello: bytes) -> bytes:
-        """What to answer to the server's greeting.
+        """Answer to the server's greeting.
 
         Raises:
             WireError: It is none, comes from a newer version or from a server that is not meant.
@@ -227,7 +227,7 @@ class ClientHandshake:
 
 
 def refusal(reason: str) -> bytes:
-    """What a server answers instead of a proof."""
+    """Answer of a server instead of a proof."""
     return _dump({"refused": printable(reason)})
 
 

@@ -27,7 +27,7 @@ _PREPARED: Final = "PREPARE TRANSACTION"  # the command tag of a transaction tha
 
 
 class BranchName(NamedTuple):
-    """What an identifier says."""
+    """Content of an identifier."""
 
     run: str
     service: str
@@ -52,7 +52,7 @@ def branch_name(run: str, service: str, tx: int, record: Record) -> str:
 
 
 def parse_branch(gid: str) -> BranchName | None:
-    """What an identifier says, or None if it is none of ours."""
+    """Content of an identifier, or None if it is none of ours."""
     parts = gid.split(":")
     if len(parts) != 5 or parts[0] != "simtx":
         return None

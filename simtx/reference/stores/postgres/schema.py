@@ -118,7 +118,7 @@ def schema_name(run: str, service: str) -> str:
 
 
 def schema_comment(run: str, service: str) -> str:
-    """What is written on the schema, for people and for `drop_run`."""
+    """Comment on the schema, for people and for `drop_run`."""
     return f"simtx {quote(run)} {quote(service)}"
 
 

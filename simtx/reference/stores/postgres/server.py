@@ -208,7 +208,7 @@ class PostgresServer:
     # --- use --------------------------------------------------------------------------------------------------------------------
 
     def dsn(self, database: str = "postgres") -> str:
-        """What a client has to be given to connect to this database."""
+        """Address with which a client connects to this database."""
         return f"host={self._private} user=postgres dbname={database}"
 
     def create_database(self, name: str) -> str:

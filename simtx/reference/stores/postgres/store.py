@@ -263,7 +263,7 @@ class PostgresStore(Store):
 
     @staticmethod
     def _failure(error: psycopg.Error, started: float, work: Work, branch: _Branch | None = None) -> Result:
-        """What an error of the server means; the connection is well, and everything was rolled back."""
+        """Status that an error of the server means; the connection is well, and everything was rolled back."""
         now = time.monotonic()
         state = error.sqlstate or ""
         detail = error.diag.message_detail or ""

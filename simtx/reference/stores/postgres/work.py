@@ -137,7 +137,7 @@ def changes_of(row: Sequence[Any]) -> dict[str, tuple[float, float]]:
 
 
 def reads_of(keys: Sequence[str], values: Sequence[float]) -> dict[str, float]:
-    """What was read, by key."""
+    """Values that were read, by key."""
     return dict(zip(keys, values, strict=True))
 
 

@@ -102,7 +102,7 @@ class SqliteStore(Store):
             raise
 
     def _working(self) -> LocalTransactions:
-        """What does the work, if there is no reason not to."""
+        """Local transactions of an open store."""
         if self._writer.failure is not None:
             raise self._writer.failure
         if self._writer.closed:

@@ -27,7 +27,7 @@ PRUNE_SLACK: Final = 10.0
 
 PRUNE_BATCH: Final = 256
 RESTORE: Final = "it has worked here: put it back from a copy that holds all of it"
-"""What helps if a database is gone."""
+"""Advice if a database is gone."""
 _ROWS: Final = 32  # in a statement; there is a prepared one for every number of rows
 _STATEMENTS: Final = 400  # prepared ones that a connection keeps
 _CHECKPOINT_FRAMES: Final = 16_000  # a safety net: the writer makes checkpoints of its own
@@ -209,7 +209,7 @@ _HELP: Final = {
 
 
 def failure(path: Path, error: BaseException) -> StoreFailed:
-    """What has to be said of an error of the database, in one line."""
+    """Text about an error of the database, in one line."""
     if isinstance(error, StoreFailed):
         return error
     code = getattr(error, "sqlite_errorcode", None)
@@ -281,7 +281,7 @@ class BranchRow:
 
 @dataclass(slots=True)
 class Writes:
-    """What one operation writes, in full or not at all.
+    """Writes of one operation, in full or not at all.
 
     Attributes:
         tx: Business transaction.
