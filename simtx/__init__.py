@@ -28,6 +28,7 @@ from simtx.views import register as _register
 
 if TYPE_CHECKING:
     __version__: str
+    from simtx.alerts import Alerts, watch
     from simtx.checker.explorer.explore import explore
     from simtx.checker.protocols.verify import Verdict, verify
     from simtx.conformance.check import check_log
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     Trace, TraceEvent = EventLog, LogEntry
 
 _HOMES = {
+    "Alerts": "simtx.alerts",
     "Apart": "simtx.experiments",
     "Backoff": "simtx.protocols",
     "Best": "simtx.experiments",
@@ -97,6 +99,7 @@ _HOMES = {
     "validate": "simtx.validation.validate",
     "validate_random": "simtx.validation.validate_random",
     "verify": "simtx.checker.protocols.verify",
+    "watch": "simtx.alerts",
 }
 
 #: Old names, kept for one release: where they are now, and how they are called.
@@ -106,6 +109,7 @@ _OLD_NAMES: Final = {
 }
 
 __all__ = [
+    "Alerts",
     "Apart",
     "Backoff",
     "Best",
@@ -155,6 +159,7 @@ __all__ = [
     "validate",
     "validate_random",
     "verify",
+    "watch",
 ]
 
 
@@ -200,6 +205,9 @@ def _register_views() -> None:
         ("sweep-frontier", "simtx.experiments.frontier.sweeps", "frontier"),
         ("sweep-sensitivity", "simtx.experiments.sensitivity.study", "of_sweep"),
         ("report", "simtx.report.review.report", "report"),
+        ("alerts-text", "simtx.report.alerts", "text"),
+        ("alerts-of-several", "simtx.report.alerts", "several"),
+        ("alerts-plot", "simtx.report.alerts", "plot"),
         ("diagram", "simtx.report.diagram", "draw"),
         ("player", "simtx.lab.timeline", "player"),
         ("diagram-text", "simtx.report.diagram", "render"),

@@ -17,6 +17,7 @@ from typing import Annotated, Final, ParamSpec, TextIO, TypeVar
 
 import typer
 
+from simtx.cli.alerts import alerts
 from simtx.cli.audit import audit
 from simtx.cli.calibrate import calibrate
 from simtx.cli.check_history import check_history
@@ -94,6 +95,7 @@ app.command()(_ready(strategies, "simtx.protocols"))
 app.command()(_ready(simulate, *_SIMULATOR))
 app.command()(_ready(compare, *_COMPARISON))
 app.command()(_ready(story, "simtx.experiments.stories", "simtx.report.stories"))
+app.command()(_ready(alerts, "simtx.simulator", "simtx.alerts", "simtx.report.alerts"))
 app.command()(_ready(sweep, "simtx.experiments.sweep"))
 app.command()(_ready(frontier, "simtx.experiments.sweep", "simtx.experiments.frontier"))
 app.command()(_ready(sensitivity, "simtx.experiments.sensitivity"))

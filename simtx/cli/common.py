@@ -304,14 +304,16 @@ def drawable(path: Path, option: str) -> None:
     raise ScenarioError(f"cannot draw into '{path}': {reason}", option)
 
 
-def draw(figure: Figure, path: Path, option: str) -> None:
-    """Draw into a file.
+def draw(picture: Figure | Axes, path: Path, option: str) -> None:
+    """Draw a figure, or that of some axes, into a file.
 
     Raises:
         ScenarioError: The file cannot be written.
     """
     try:
-        figure.savefig(path, bbox_inches="tight")
+        figure = picture if hasattr(picture, "savefig") else picture.get_figure(root=True)
+        if figure is not None:
+            figure.savefig(path, bbox_inches="tight")
     except OSError as error:
         raise ScenarioError(f"cannot draw into '{path}': {error.strerror or error}", option) from None
 

@@ -50,6 +50,12 @@ def compare(
     save: Annotated[
         Path | None, typer.Option(help="A new folder for the whole result, as 'simtx report' and simtx.read take it.")
     ] = None,
+    alerts: Annotated[
+        bool,
+        typer.Option(
+            "--alerts", help="Say which faults a monitoring system would have noticed, and which nobody would."
+        ),
+    ] = False,
     engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -63,6 +69,7 @@ def compare(
     from simtx.metrics.intervals import as_json
     from simtx.scenario.advice import unreachable
     from simtx.scenario.provenance import provenance
+    from simtx.views import view
 
     wanted = engine_named(engine)
     chosen = load(scenario, change or ())
@@ -105,6 +112,9 @@ def compare(
     decision = comparison.best(best, where) if best is not None and len(comparison.frame) else None
     if decision is not None and not json:
         typer.echo(f"\n{decision}")
+    noticed = comparison.alerts() if alerts and len(comparison.frame) else {}
+    if noticed and not json:
+        typer.echo("\n" + view("alerts-of-several")(noticed))
     failures = comparison.failures
     if json:
         print_json(
@@ -119,6 +129,7 @@ def compare(
                 "stopped": comparison.stopped,
                 "warnings": comparison.warnings,
                 "promises": comparison.promises,
+                "alerts": {name: one.to_dict() for name, one in noticed.items()} if alerts else None,
                 "strategies": {
                     name: {metric: as_json(comparison.interval(name, metric)) for metric in comparison.metrics}
                     for name in comparison.strategies

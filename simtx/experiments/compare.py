@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pandas as pd
 
+from simtx.alerts import AlertRule, Alerts, watch
 from simtx.arguments import SEED, STRATEGIES, checked, choice, function, named, optional, shows, whole
 from simtx.engine.choices import ENGINES, Engine
 from simtx.errors import RunFailed, ScenarioError
@@ -188,6 +189,24 @@ class Comparison(Reported):
         """The same comparison, with the provenance that was saved with it."""
         self._provenance = provenance
         return self
+
+    @named
+    def alerts(self, rules: Sequence[AlertRule] | None = None, **options: Any) -> dict[str, Alerts]:
+        """What a monitoring system would have said of the first replication of each strategy, and which faults nobody would have noticed.
+
+        Args:
+            rules: Which ones; None: those of `simtx.alerts.default_rules`.
+            options: As for `simtx.watch`.
+
+        Raises:
+            ScenarioError: As `simtx.watch`.
+        """
+        from simtx.simulator import simulate
+
+        return {
+            name: watch(simulate(self.scenario, strategy, seed=self.seed, trace=True), rules, **options)
+            for name, strategy in self.objects.items()
+        }
 
     @property
     def results(self) -> list[Result]:

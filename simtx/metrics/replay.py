@@ -62,7 +62,7 @@ def data_from_trace(
     events = list(trace)
     if broker is None:
         broker = any(event.kind == "publish" for event in events)
-    replay = _Replay(scenario, broker=broker).play(events)
+    replay = Replay(scenario, broker=broker).play(events)
     if values is not None:
         replay.values = {name: dict(values.get(name, {})) for name in replay.values}
     return replay.data()
@@ -114,8 +114,8 @@ class _Workers:
         self.serving.clear()
 
 
-class _Replay:
-    """Plays an event log into a ledger.
+class Replay:
+    """Plays an event log into a ledger. Who watches a run while it is played derives from it.
 
     Args:
         scenario: What was played.
@@ -183,7 +183,7 @@ class _Replay:
             )
         }
 
-    def play(self, trace: Iterable[LogEntry]) -> _Replay:
+    def play(self, trace: Iterable[LogEntry]) -> Replay:
         """Play the whole log."""
         handlers, counters = self.handlers, by_kind()
         clock = self.clock

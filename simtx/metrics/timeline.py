@@ -43,6 +43,7 @@ class Clock:
 
     Args:
         scenario: With its run.
+        every: Seconds between two samples, to the end; None: as the scenario says.
 
     Attributes:
         due: Time of the next sample, in seconds.
@@ -50,9 +51,9 @@ class Clock:
 
     __slots__ = ("_growing", "_since", "_step", "due")
 
-    def __init__(self, scenario: Scenario) -> None:
-        self._step = step(scenario)
-        self._growing = scenario.run.timeline_every is None
+    def __init__(self, scenario: Scenario, every: float | None = None) -> None:
+        self._step = step(scenario) if every is None else every
+        self._growing = every is None and scenario.run.timeline_every is None
         self._since = 0
         self.due = 0.0
 
