@@ -9,6 +9,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ NONSENSE: list[Any] = [None, 5, -1, 2.5, math.nan, "nonsense", "", [1], {"a": 1}
 SMALL = {"run.transactions": 20, "run.warmup": "0s"}
 #: What simtx makes and hands over; nobody makes one of these by hand.
 RESULTS = {
+    "Alerts",
     "Comparison",
     "Decision",
     "EventLog",
@@ -93,6 +95,7 @@ def good() -> dict[str, dict[str, Any]]:
         "diff": {"a": simtx.EventLog([]), "b": simtx.EventLog([])},
         "story": {"name": "hot-key"},
         "explorer": {"scenario": scenario, "strategies": ["2pc"]},
+        "watch": {"run": SimpleNamespace(trace=simtx.EventLog([]), scenario=scenario)},
         "Range": {"low": 1, "high": 2},
         "Apart": {"metric": "latency_p99_ms"},
         "Best": {"metric": "latency_p99_ms"},

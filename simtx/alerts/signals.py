@@ -20,7 +20,7 @@ from simtx.metrics.replay import Replay
 from simtx.metrics.timeline import Clock
 
 if TYPE_CHECKING:
-    from simtx.event_log.trace import LogEntry
+    from simtx.event_log.log import LogEntry
     from simtx.metrics.rundata import Struck
     from simtx.scenario import Scenario
 

@@ -167,8 +167,22 @@ class Alerts:
         return draw
 
 
+def _is_run(value: Any) -> str:
+    return "" if hasattr(value, "trace") and hasattr(value, "scenario") else "must be a run"
+
+
+def _are_rules(value: Any) -> str:
+    good = value is None or (isinstance(value, list | tuple) and all(isinstance(one, AlertRule) for one in value))
+    return "" if good else "must be a list of rules, such as simtx.alerts.default_rules(), or None"
+
+
 @checked(
-    every=number(above=0), objective=number(above=0), after=number(above=0, zero=True), grace=number(above=0, zero=True)
+    run=_is_run,
+    rules=_are_rules,
+    every=number(above=0),
+    objective=number(above=0),
+    after=number(above=0, zero=True),
+    grace=number(above=0, zero=True),
 )
 def watch(
     run: Run,
