@@ -194,6 +194,7 @@ class _Scraper(Replay):
     def __init__(self, scenario: Scenario, every: float, objective: float) -> None:
         super().__init__(scenario, broker=False)
         self.clock = Clock(scenario, every)
+        self.handlers["reject"] = self._rejected
         self.objective = objective
         self.times: list[float] = []
         self.scraped: dict[str, list[float]] = {name: [] for name in SIGNALS}
@@ -304,8 +305,7 @@ class _Scraper(Replay):
         super()._redeliver(event)
         self.count["retries"] += 1
 
-    def _reject(self, event: LogEntry) -> None:
-        super()._reject(event)
+    def _rejected(self, event: LogEntry) -> None:  # noqa: ARG002 - as all handlers
         self.count["rejections"] += 1
 
     def _alert(self, event: LogEntry) -> None:

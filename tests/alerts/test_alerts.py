@@ -147,6 +147,23 @@ def test_signals_agree_with_the_figures_of_the_run(dead_hub: Run) -> None:
             assert (np.diff(looked.values[name]) >= 0).all()
 
 
+def test_what_a_breaker_holds_back_is_a_rejection() -> None:
+    scenario = simtx.load("transfer").replace(
+        **{
+            "workload.rate": "40/s",
+            "run.transactions": 200,
+            "run.warmup": "0s",
+            "policies.breaker": {"threshold": 3, "cooldown": "500ms"},
+            "policies.call_timeout": "200ms",
+            "faults": [{"kind": "crash", "node": "receiver", "at": "1s", "duration": "2s"}],
+        }
+    )
+    run = simtx.simulate(scenario, "saga", seed=1, trace=True)
+    found = watch(run)
+    assert found.signals.values["rejections"][-1] == run.summary["breaker_rejections"] > 0
+    assert "Rejections" in found.noticed[0].rules
+
+
 def test_what_a_dual_write_has_lost_gets_older_when_the_run_is_over() -> None:
     told = simtx.story("broker-outage").run(1)
     found = watch(told.runs["dual-write"], every=0.5, after=20.0)
