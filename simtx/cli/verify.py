@@ -34,6 +34,7 @@ def verify(
     overtakes: Annotated[
         int, typer.Option(help="Local transactions that number their outbox rows and commit later.")
     ] = 0,
+    lasting: Annotated[bool, typer.Option("--lasting", help="Who crashes stays away, for good.")] = False,
     parallel: Annotated[bool, typer.Option("--parallel", help="The steps form a graph and not a chain.")] = False,
     pivot: Annotated[int | None, typer.Option(help="Index of the step that is the point of no return.")] = None,
     revisit: Annotated[
@@ -101,6 +102,7 @@ def verify(
         interventions=interventions,
         repeats=repeats,
         overtakes=overtakes,
+        lasting=lasting,
         parallel=parallel,
         pivot=pivot,
         revisit=revisit,

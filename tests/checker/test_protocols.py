@@ -51,6 +51,15 @@ HOLDS: list[Any] = [
     pytest.param(("2pc:last_resource=s2", {"failures": 1}), marks=pytest.mark.heavy),
     ("2pc:last_resource=s2", {"participants": 3, "duplicates": 0}),
     ("2pc:last_resource=s2", {"messages": 2, "crashes": 0, "duplicates": 0, "contention": True}),
+    ("paxos-commit:faults=0", {"duplicates": 0}),
+    ("paxos-commit", {"timeouts": 0, "duplicates": 0}),
+    ("paxos-commit", {"crashes": 0, "timeouts": 0, "failures": 1}),
+    ("paxos-commit", {"crashes": 0, "timeouts": 0, "duplicates": 0, "losses": 1}),
+    pytest.param(("paxos-commit", {"crashes": 0, "duplicates": 0}), marks=pytest.mark.heavy),
+    pytest.param(
+        ("paxos-commit:leader=participant", {"participants": 3, "timeouts": 0, "duplicates": 0}),
+        marks=pytest.mark.heavy,
+    ),
     pytest.param(("tcc", {}), marks=pytest.mark.heavy),
     pytest.param(("tcc", {"crashes": 2, "duplicates": 0}), marks=pytest.mark.heavy),
     pytest.param(("tcc", {"timeouts": 2, "duplicates": 0}), marks=pytest.mark.heavy),
@@ -277,3 +286,25 @@ def test_isolation_decides_whether_readers_meet() -> None:
     }
     assert counts["serializable"].states > counts["read-committed"].states  # those in which a reader is turned away
     assert all(not verdict.violations for verdict in counts.values())
+
+
+LASTING: list[tuple[str, dict[str, Any], bool]] = [
+    ("2pc", {}, True),
+    ("2pc:termination=cooperative", {}, True),
+    ("paxos-commit:faults=0", {}, True),
+    ("paxos-commit", {}, False),
+    ("paxos-commit", {"crashes": 2}, True),
+    ("paxos-commit:leader=participant", {"participants": 3}, False),
+]
+
+
+@pytest.mark.parametrize(("strategy", "scope", "blocks"), LASTING)
+def test_f_crashes_for_good_leave_nobody_in_doubt_and_one_more_does(
+    strategy: str, scope: dict[str, Any], blocks: bool
+) -> None:
+    """Who crashes stays away: two-phase commit blocks with one, Paxos Commit with F = 1 with two, wherever they come."""
+    verdict = verify(strategy, lasting=True, duplicates=0, timeouts=0, **scope)
+    assert verdict.complete
+    assert set(verdict.violations) == ({"non-blocking"} if blocks else set())
+    if blocks:
+        assert verdict.violations["non-blocking"].replay().violated == ("non-blocking",)

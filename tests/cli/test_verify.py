@@ -129,7 +129,7 @@ def test_every_option_reaches_the_scope() -> None:
         "reads": 2,
         "retained": 1,
     }
-    switches = ("parallel", "revisit", "contention", "unruly")
+    switches = ("lasting", "parallel", "revisit", "contention", "unruly")
     arguments = [text for name, value in values.items() for text in (f"--{name}", str(value))]
     arguments += [f"--{name}" for name in switches]
     result = run("2pc", *arguments, "--max-states", "1", "--json")

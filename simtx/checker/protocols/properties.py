@@ -332,6 +332,9 @@ class Judge:
         """See `AT_REST`."""
         if not state[5] & ENDED:
             return True
+        if self.scope.lasting:
+            up = [local for local in state[0] if self.locals.states.values[local].up]
+            return not any(store.prepared or store.open for store in map(self.locals.store, up))
         seen = self.observations[state[3]]
         if not is_empty(state[2]) or seen.stuck:
             return False
@@ -410,7 +413,7 @@ class Judge:
 
     def at_rest(self) -> dict[str, Callable[[Any], bool]]:
         """Predicates of states in which nothing more can happen."""
-        return self._of(AT_REST)
+        return self._of(("non-blocking",) if self.scope.lasting else AT_REST)
 
     def _of(self, names: Iterable[str]) -> dict[str, Callable[[Any], bool]]:
         broker = self.locals.strategy.uses_broker

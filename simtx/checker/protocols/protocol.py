@@ -106,7 +106,7 @@ class ProtocolModel(Steps):
         judge = self.judge
         always, at_rest = self.always(), judge.at_rest()
         goals = {"commit": judge.commits, "abort": judge.aborts}
-        if self.scope.crashes and self._remembers():
+        if self.scope.crashes and not self.scope.lasting and self._remembers():
             goals["recovery"] = judge.recovers
         if only is not None:
             goals = {}

@@ -54,6 +54,7 @@ class Scope:
             answer, since a request may be late.
         overtakes: Local transactions that have numbered their outbox rows and are still under way while anything else happens, so that rows
             with higher numbers may appear before theirs.
+        lasting: Who crashes stays away, for good. At rest one thing is asked then: that no node that is up holds a branch in doubt, with its locks.
         parallel: The steps form a graph and not a chain: all but the last are independent, and the last comes after them; two steps
             are independent of each other.
         pivot: Index of the pivot; the steps behind it are retriable. None: all steps are compensatable.
@@ -83,6 +84,7 @@ class Scope:
     interventions: int = 0
     repeats: int = 0
     overtakes: int = 0
+    lasting: bool = False
     parallel: bool = False
     pivot: int | None = None
     revisit: bool = False
@@ -152,7 +154,9 @@ class Scope:
 
     def faultless(self) -> Scope:
         """The same plans without faults, and with nothing that could refuse a step."""
-        return self.changed(**dict.fromkeys(BUDGETS, 0), refusals=False, unruly=False, contention=False, retained=None)
+        return self.changed(
+            **dict.fromkeys(BUDGETS, 0), refusals=False, unruly=False, contention=False, retained=None, lasting=False
+        )
 
     def budget(self) -> int:
         """All budgets as one number, four bits each."""

@@ -93,6 +93,7 @@ class Steps:
         self.nodes = nodes
         self.fused = fused
         self.book = book
+        self._lasting = scope.lasting
         self.most_rounds = 4 + sum(getattr(scope, name) for name in BUDGETS)
         self.reactions = Reactions(strategy, nodes, scope, book)
         self.locals = self.reactions.locals
@@ -128,15 +129,16 @@ class Steps:
             busy = True
             yield step
         requests = rest & REQUESTS
-        if requests:
+        if requests and (not self._lasting or self._up(nodes[self.entry])):
             busy = True
             yield from self._asked(state)
         if budget & REPEAT * MASK:
             yield from self._asked_again(state)
         for node, local in enumerate(nodes):
             if not self._up(local):
-                busy = True
-                yield from self._react(state, Action("restart", node, ("restart",)))
+                if not self._lasting:
+                    busy = True
+                    yield from self._react(state, Action("restart", node, ("restart",)))
                 continue
             if self._running(local):  # a program that will not come to its end: the crash is paid for
                 busy = True
@@ -320,7 +322,7 @@ class Steps:
         ]
 
     def _time_passes(self, state: State) -> Iterator[tuple[Action, State]]:
-        """Nothing else can happen, and all nodes are up: timers fire, and what is not acknowledged is delivered again.
+        """Nothing else can happen, and all nodes are up, or away for good: timers fire, and what is not acknowledged is delivered again.
 
         Time is fair: it passes in rounds, and whoever waits has one turn in each. When the rounds are used up, somebody waits for ever.
         """

@@ -217,6 +217,7 @@ def verify(
     interventions: int = 0,
     repeats: int = 0,
     overtakes: int = 0,
+    lasting: bool = False,
     parallel: bool = False,
     pivot: int | None = None,
     revisit: bool = False,
@@ -253,6 +254,7 @@ def verify(
         interventions: Budget of operators' interventions.
         repeats: Budget of requests of the client that come again.
         overtakes: Budget of local transactions that number their outbox rows and commit later.
+        lasting: Whether who crashes stays away.
         parallel: Whether the steps form a graph.
         pivot: Index of the pivot.
         revisit: Whether one service has two steps, the first and the last.
@@ -284,6 +286,7 @@ def verify(
             machine treats participants that seemed to be alike in different ways.
     """
     switches = {
+        "lasting": lasting,
         "parallel": parallel,
         "revisit": revisit,
         "contention": contention,
@@ -310,6 +313,7 @@ def verify(
         interventions=interventions,
         repeats=repeats,
         overtakes=overtakes,
+        lasting=lasting,
         parallel=parallel,
         pivot=pivot,
         revisit=revisit,
@@ -358,7 +362,7 @@ def verify_scope(
         with _arguments_of_verify():
             return model, explore(model.model(), symmetry=model.symmetry is not None, workers=workers, **clock.limits())
 
-    model, exploration = explored(fused=True)
+    model, exploration = explored(fused=not scope.lasting)
     if model.fused and model.direct:  # a node that is down may then lose messages: look at that too
         model, exploration = explored(fused=False)
     alike = ""

@@ -1,0 +1,108 @@
+"""Defects of Paxos Commit: a ballot that is forgotten, a quorum that is too small, a value of one's own, a row that is not written, a client that is not told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simtx.protocols import Message
+from simtx.protocols.paxos_leader import PaxosLeader
+from simtx.protocols.paxos_member import ABORTED, FORGET
+from simtx.protocols.paxos_participant import PaxosParticipant
+
+from .catalogue import Mutant, Paxos2
+
+
+class ForgetsItsBallot(PaxosParticipant):
+    __slots__ = ()
+
+    def take_join(self, event: Any) -> Any:
+        effects = super().take_join(event)
+        self.promised = 0
+        return effects
+
+
+class ProposesItsOwn(PaxosParticipant):
+    __slots__ = ()
+
+    def choose(self) -> str:
+        return ABORTED
+
+
+class CountsTooFew(PaxosLeader):
+    __slots__ = ()
+
+    def agree(self, name: str) -> Any:
+        faults, self.faults = self.faults, 0
+        effects = super().agree(name)
+        self.faults = faults
+        return effects
+
+
+class AbortsAlone(PaxosLeader):
+    __slots__ = ()
+
+    def miss_votes(self, event: Any) -> Any:
+        return self.decide(ABORTED, proven=True)
+
+
+class LeavesNoTombstone(PaxosParticipant):
+    __slots__ = ()
+
+    def look_up(self, event: Any) -> Any:
+        self.state = "finished"
+        return [Message("aborted", self.tx, self.node, event.sender), FORGET]
+
+
+class TellsNoLeader(PaxosParticipant):
+    __slots__ = ()
+
+    def finish(self) -> Any:
+        effects = super().finish()
+        self.pending = [name for name in self.pending if name in self.participants]
+        return [one for one in effects if not (isinstance(one, Message) and one.kind == "outcome")]
+
+
+MUTANTS = (
+    Mutant(
+        "acceptor-forgets-its-ballot",
+        "An acceptor joins a ballot, and accepts votes of ballot 0 afterwards.",
+        Paxos2(participant=ForgetsItsBallot),
+        "agreement",
+        {"timeouts": 1},
+    ),
+    Mutant(
+        "leader-proposes-its-own",
+        "A leader aborts, whatever the acceptors that have joined its ballot have accepted.",
+        Paxos2(participant=ProposesItsOwn),
+        "agreement",
+        {"timeouts": 1},
+    ),
+    Mutant(
+        "one-acceptor-decides",
+        "The first leader takes the word of one acceptor for the decision, its own.",
+        Paxos2(first=CountsTooFew),
+        "agreement",
+        {"timeouts": 1},
+    ),
+    Mutant(
+        "first-leader-aborts-alone",
+        "A leader whose time is over aborts as under two-phase commit, though other acceptors may have all votes.",
+        Paxos2(first=AbortsAlone),
+        "agreement",
+        {"timeouts": 1},
+    ),
+    Mutant(
+        "paxos-no-tombstone",
+        "A participant that was never asked says that it will not vote, and leaves nothing that would keep it from voting.",
+        Paxos2(participant=LeavesNoTombstone),
+        "agreement",
+        {"timeouts": 1},
+    ),
+    Mutant(
+        "client-left-alone",
+        "A participant that has taken the lead does not tell the first leader, which owes the client an answer.",
+        Paxos2(participant=TellsNoLeader),
+        "non-blocking",
+        {"crashes": 1},
+    ),
+)
