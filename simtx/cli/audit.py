@@ -9,6 +9,7 @@ import typer
 
 from simtx.cli.common import JsonOption
 from simtx.printable import printable
+from simtx.protocols.names import CLIENT
 
 if TYPE_CHECKING:
     from simtx.reference.run_folder.audit import Entry
@@ -83,7 +84,7 @@ def as_text(entry: Entry) -> str:
     if entry.recovered:
         parts.append("(found after a restart)")
     if entry.reason:
-        parts.append(f"because: {entry.reason}" if entry.act != "request" or entry.actor != "client" else "")
+        parts.append(f"because: {entry.reason}" if entry.act != "request" or entry.actor != CLIENT else "")
     return printable(" ".join(part for part in parts if part))
 
 

@@ -38,7 +38,7 @@ from simtx.protocols import (
     Transact,
 )
 from simtx.protocols.codec import encode
-from simtx.protocols.names import CLIENT, DAEMON, PRESUMPTION
+from simtx.protocols.names import BROKER, CLIENT, DAEMON, PRESUMPTION
 from simtx.protocols.naming import swallowed
 
 
@@ -97,9 +97,9 @@ class Journal:
         elif isinstance(event, Delivery):
             message = event.message
             origin = self.recorder.origin(message)
-            actor.cause = log("deliver", self.node, tx, origin, actor=message.sender, peer="broker", name=message.kind)
+            actor.cause = log("deliver", self.node, tx, origin, actor=message.sender, peer=BROKER, name=message.kind)
         elif isinstance(event, Request):
-            who = "client" if event.kind == "begin" else "operator"
+            who = CLIENT if event.kind == "begin" else "operator"
             actor.cause = log("request", self.node, tx, actor=who, peer=who, name=event.kind)
         elif isinstance(event, Timer) and tx != DAEMON:
             actor.cause = log("timer", self.node, tx, actor.cause, actor=actor.machine.role, name=event.kind)
@@ -139,7 +139,7 @@ class Journal:
             self.recorder.sent(effect, number)
         elif isinstance(effect, Publish):
             message = effect.message
-            number = log("publish", self.node, message.tx, cause, actor=role, peer="broker", name=message.kind)
+            number = log("publish", self.node, message.tx, cause, actor=role, peer=BROKER, name=message.kind)
             self.recorder.sent(message, number)
         else:
             entry = at_once(effect)
@@ -254,7 +254,7 @@ class Journal:
     def confirmed(self, message: Message) -> None:
         """The broker's ack arrived."""
         origin = self.recorder.origin(message)
-        self.recorder.log("confirm", self.node, message.tx, origin, actor="broker", peer="broker", name=message.kind)
+        self.recorder.log("confirm", self.node, message.tx, origin, actor=BROKER, peer=BROKER, name=message.kind)
 
     def fault(self, kind: str) -> None:
         """The node crashed or came back."""

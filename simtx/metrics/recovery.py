@@ -11,6 +11,7 @@ import pandas as pd
 
 from simtx.metrics import timeline
 from simtx.metrics.rundata import Struck
+from simtx.protocols.names import BROKER
 
 if TYPE_CHECKING:
     from simtx.metrics.rundata import RunData
@@ -25,7 +26,7 @@ def target(fault: Fault) -> str:
     if fault.node:
         return fault.node
     if fault.kind == "broker-outage":
-        return "broker"
+        return BROKER
     if not fault.a:
         return "all links"
     return f"{'+'.join(fault.a)} {'>' if fault.one_way else '-'} {'+'.join(fault.b) or 'all others'}"

@@ -66,6 +66,24 @@ def locked(operations: Iterable[Operation], serializable: bool) -> set[str]:
     return {operation.key for operation in operations if operation.kind in kinds}
 
 
+def allows(operation: Operation, value: float) -> bool:
+    """Whether the guard of an operation accepts this value, the one behind it."""
+    return not (
+        (operation.low is not None and value < operation.low) or (operation.high is not None and value > operation.high)
+    )
+
+
+def after(operation: Operation, value: float) -> float | None:
+    """The value that an operation makes of one; None if it is refused."""
+    if operation.kind == "refuse":
+        return None
+    if operation.kind == "add":
+        value += operation.amount
+    elif operation.kind == "set":
+        value = operation.amount
+    return value if allows(operation, value) else None
+
+
 def play(
     operations: Iterable[Operation],
     committed: Mapping[str, float],
@@ -89,14 +107,9 @@ def play(
         old, value = own or (committed[key], committed[key])
         if own is None and kind != "set":
             reads[key] = value
-        if kind == "add":
-            value += operation.amount
-        elif kind == "set":
-            value = float(operation.amount)
-        if (operation.low is not None and value < operation.low) or (
-            operation.high is not None and value > operation.high
-        ):
+        new = after(operation, value)
+        if new is None:
             return False
         if kind != "read":
-            changes[key] = (old, value)
+            changes[key] = (old, float(new) if kind == "set" else new)
     return True

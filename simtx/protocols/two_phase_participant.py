@@ -25,6 +25,7 @@ from simtx.protocols.contract import (
     Transact,
     Transition,
 )
+from simtx.protocols.operations import writes
 from simtx.protocols.policies import Policies
 
 # Effects without fields of their own are made once: nobody changes an effect after it was made.
@@ -87,10 +88,9 @@ class Participant(Machine):
         """Do the work that came with PREPARE, and prepare it if it writes anything."""
         operations, steps = event.body
         self.coordinator = event.sender
-        for operation in operations:
-            if operation.kind == "add" or operation.kind == "set":
-                self.state = "preparing"
-                return [Prepare("prepared", operations, ("prepared", event.sender), (self.tx, "branch"), steps)]
+        if writes(operations):
+            self.state = "preparing"
+            return [Prepare("prepared", operations, ("prepared", event.sender), (self.tx, "branch"), steps)]
         self.state = "reading"
         return [Transact("evaluated", operations, steps=steps)]
 

@@ -25,7 +25,7 @@ from simtx.metrics.guarantees import REFUSING, Seen, Watch, behind
 from simtx.metrics.ledger import ABORTED, COMMITTED, Columns
 from simtx.metrics.still_open import StillOpen
 from simtx.protocols import Machine, Strategy
-from simtx.protocols.names import BROKER, CLIENT
+from simtx.protocols.names import BROKER, CLIENT, TOMBSTONE
 from simtx.protocols.relay import Relay
 from simtx.scenario.distributions import Constant, Empirical
 from simtx.simulator.broker import Broker
@@ -338,7 +338,7 @@ class CompiledWorld(World):
         self._learner = self._learning()
         head.request[: len(self._learner.requests)] = self._learner.requests
         head.done_value, head.refused_value = self._learner.value("done"), self._learner.value("refused")
-        head.tombstone_value = self._learner.value("tombstone")
+        head.tombstone_value = self._learner.value(TOMBSTONE)
         entries = self._learner.entry()
         if len(entries) != 1:
             raise NotCompiled("the entry node differs between transactions")

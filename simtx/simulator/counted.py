@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simtx.metrics.stations import Counts, Locks, Stations
+from simtx.protocols.names import HUB
 
 if TYPE_CHECKING:
     from simtx.simulator.host import Process
@@ -64,7 +65,7 @@ def stations(asked: int, hub: str | None, before: Counted, after: Counted, windo
         waits={name: one.since(before.waits.get(name, nothing)) for name, one in after.waits.items()},
         locks={name: one.since(before.locks.get(name, no_locks)) for name, one in after.locks.items()},
         logs={
-            ("hub" if name == hub else name): (one - before.logs.get(name, 0.0)) / window
+            (HUB if name == hub else name): (one - before.logs.get(name, 0.0)) / window
             for name, one in after.logs.items()
             if window
         },

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from simtx.metrics.ledger import TransactionLedger
 from simtx.protocols import Execute, Key, Operation, OutboxRow, Prepare, ReadOutbox, Record, Status, Transact
 from simtx.protocols.names import TOMBSTONE
-from simtx.protocols.operations import FirstValues, locked, writes
+from simtx.protocols.operations import FirstValues, allows, locked, writes
 from simtx.simulator.outbox import OutboxTable
 from simtx.simulator.replica import Replica
 from simtx.simulator.row_locks import RowLocks
@@ -348,10 +348,7 @@ class Store:
                     self._node.journal.read_replica(work.tx, key, stale=value != current)
             if work.reads is not None:
                 work.reads.append((key, value, versions.get(key, 0)))
-        return not (
-            (operation.low is not None and value < operation.low)
-            or (operation.high is not None and value > operation.high)
-        )
+        return allows(operation, value)
 
     def _merge(self, branch: Work, work: Work) -> None:
         """A further operation of an open branch: its locks and changes join those that the branch holds."""

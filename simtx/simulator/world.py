@@ -17,7 +17,7 @@ from simtx.protocols import Policies, Strategy
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.codec import register
 from simtx.protocols.extras import extras, policies_in_force
-from simtx.protocols.names import BROKER, CLIENT
+from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.scenario.distributions import Constant
 from simtx.simulator.broker import Broker
 from simtx.simulator.clients import Clients
@@ -177,7 +177,7 @@ class World:
 
     def _role(self, name: str) -> str:
         """Name of a node in random streams: a hub is a hub, whatever the strategy calls it, so that all of them draw the same."""
-        return "hub" if name == self.strategy.hub else name
+        return HUB if name == self.strategy.hub else name
 
     def _latencies(self, distribution: Distribution, component: str, purpose: str) -> Draw:
         """Draws of a link's or a disk's latency, with what all nodes have in common."""

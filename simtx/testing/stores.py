@@ -9,6 +9,7 @@ from inspect import getdoc
 from typing import Any, Final, Protocol
 
 from simtx.protocols import Branch, Execute, Message, Operation, Prepare, Record, Transact
+from simtx.protocols.names import TOMBSTONE
 from simtx.testing.laws import Law, expect, judge, same, select
 
 __all__ = ["STORE_LAWS", "MakeStore", "OutcomeUnderTest", "StoreUnderTest", "check_store"]
@@ -331,7 +332,7 @@ def a_compensation_that_comes_first_stops_the_late_action(make: MakeStore) -> No
     store.close()
     store = make()
     late = store.transact(1, action(1, add("a", -3)))
-    same((late.status, late.value), ("duplicate", "tombstone"), "the late action")
+    same((late.status, late.value), ("duplicate", TOMBSTONE), "the late action")
     same(store.values()["a"], 10, "the value")
 
 

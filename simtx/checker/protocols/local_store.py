@@ -25,7 +25,7 @@ from simtx.protocols import (
     Transact,
 )
 from simtx.protocols.names import TOMBSTONE
-from simtx.protocols.operations import locks
+from simtx.protocols.operations import after, locks
 
 _END: Final = ("\0end",)
 """Record of a machine that forgot itself: it is as lazy as any other, so a crash may bring the machine back."""
@@ -206,19 +206,8 @@ class Store:
         """Changes of these operations, or None if they are refused."""
         changes = base
         for operation in operations:
-            if operation.kind == "refuse":
-                return None
-            old = changes.get(operation.key, self.values.get(operation.key, 0))
-            new = (
-                old
-                if operation.kind == "read"
-                else old + operation.amount
-                if operation.kind == "add"
-                else operation.amount
-            )
-            if (operation.low is not None and new < operation.low) or (
-                operation.high is not None and new > operation.high
-            ):
+            new = after(operation, changes.get(operation.key, self.values.get(operation.key, 0)))
+            if new is None:
                 return None
             if operation.kind != "read":
                 changes[operation.key] = new

@@ -31,6 +31,7 @@ from simtx.protocols import (
     Timer,
     Transact,
 )
+from simtx.protocols.names import BROKER, CLIENT
 
 _QUIET = ("set timer", "cancel timer", "forget", "suspect", "read the outbox")
 
@@ -179,7 +180,7 @@ class _Scribe:
                 here = stored is not None and stored.message == message
                 # of several equal ones, what its producer has given up left first
                 number = numbers.pop(0 if not here or stored is None or stored.kind == ORPHAN else -1)
-                kind, node, peer = ("receive", "broker", message.sender) if here else ("drop", message.sender, "broker")
+                kind, node, peer = ("receive", BROKER, message.sender) if here else ("drop", message.sender, "broker")
                 self.recorder.log(kind, node, message.tx, number, actor="network", peer=peer, name=message.kind)
 
     def _cause(self, message: Message, *, stays: bool = False) -> int | None:
@@ -235,14 +236,14 @@ class _Scribe:
             return log("receive", node, tx, cause, actor=event.sender, peer=event.sender, name=event.kind)
         if isinstance(event, Delivery):
             sent = event.message
-            return log("deliver", node, tx, self.last.get(sent), actor=sent.sender, peer="broker", name=sent.kind)
+            return log("deliver", node, tx, self.last.get(sent), actor=sent.sender, peer=BROKER, name=sent.kind)
         if isinstance(event, Request):
-            return log("request", node, tx, actor="client", peer="client", name=event.kind)
+            return log("request", node, tx, actor=CLIENT, peer=CLIENT, name=event.kind)
         if isinstance(event, Timer):
             return None if tx < 0 else log("timer", node, tx, name=event.kind)
         if message is not None and event.status == "done":
             return log(
-                "confirm", node, message.tx, self.last.get(message), actor="broker", peer="broker", name=message.kind
+                "confirm", node, message.tx, self.last.get(message), actor=BROKER, peer=BROKER, name=message.kind
             )
         return None
 
@@ -266,7 +267,7 @@ class _Scribe:
             self.sent.setdefault(effect, []).append(self.last[effect])
         elif isinstance(effect, Publish):
             message = effect.message
-            self.last[message] = log("publish", node, message.tx, cause, peer="broker", name=message.kind)
+            self.last[message] = log("publish", node, message.tx, cause, peer=BROKER, name=message.kind)
             self.published.setdefault(message, []).append(self.last[message])
         elif isinstance(effect, Append):
             log("append", node, tx, cause, name=str(effect.record[0]), detail=Durability(effect.forced).text())

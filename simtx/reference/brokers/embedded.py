@@ -10,6 +10,7 @@ from typing import Any, Final
 from simtx.errors import PeerFault
 from simtx.protocols import Delivery, Message
 from simtx.protocols.codec import CodecError, decode_as, encode
+from simtx.protocols.names import BROKER
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
 from simtx.reference.run_folder.event_log import entry_id
 from simtx.reference.wire.connection import Connection, Frame, Place, WireError
@@ -54,7 +55,7 @@ class EmbeddedClient(BrokerClient):
 
     def __init__(self, name: str, secret: bytes, locate: Callable[[], Place | None]) -> None:
         self._link = _Link(
-            name, secret, locate, self._handle, expect="broker", role="producer", up=self._up, down=self._down
+            name, secret, locate, self._handle, expect=BROKER, role="producer", up=self._up, down=self._down
         )
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[None]] = {}

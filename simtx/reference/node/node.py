@@ -48,7 +48,7 @@ from simtx.protocols import (
 )
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.extras import extras
-from simtx.protocols.names import DAEMON
+from simtx.protocols.names import CLIENT, DAEMON
 from simtx.protocols.naming import UnknownEffect, unknown_effect
 from simtx.protocols.policies import Policies
 from simtx.reference.brokers.base import BrokerFailed
@@ -274,7 +274,7 @@ class Node:
         self.journal.event(actor, event)
         self.journal.handled(actor, event, effects, state)
         if isinstance(event, Request) and event.kind == "begin":  # an operator's was audited when it came
-            self.tell("request", actor.tx, "client", name=event.kind, reason=str(event.body or ""))
+            self.tell("request", actor.tx, CLIENT, name=event.kind, reason=str(event.body or ""))
         self._reply(event, Intervention(state, machine.state, effects))
         if machine.state != state and self.stuck.pop(actor.tx, None) is not None and not isinstance(event, Request):
             self.record(actor, "freed", reason=f"'{event.kind}' came after all")

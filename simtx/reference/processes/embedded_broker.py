@@ -152,7 +152,7 @@ async def run_broker(folder: Path, name: str, incarnation: int, config: dict[str
 
     def report(kind: str, tx: int, *, cause: int | None = None, **fields: str) -> None:
         if kind != "redeliver":  # logged by the consumer, which knows whether it arrived
-            log.log(kind, name, tx, cause, actor="broker", **fields)
+            log.log(kind, name, tx, cause, actor=BROKER, **fields)
 
     @Refusals
     def refused(address: str, reason: str) -> None:

@@ -15,7 +15,7 @@ from simtx.metrics.timeline import step
 from simtx.protocols import Strategy
 from simtx.protocols.codec import encode
 from simtx.protocols.extras import extras, policies_in_force
-from simtx.protocols.names import BROKER, CLIENT
+from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.reference.addresses import without_password
 from simtx.reference.brokers import BrokerFailed
 from simtx.reference.node.crash_points import CrashPoint
@@ -216,7 +216,7 @@ class Launcher:
 
     def _link_chances(self, a: str, b: str) -> Frame:
         """What the scenario says of the link between two nodes; its latency only if it is to be imitated."""
-        zones = [self.scenario.node_zone("hub" if node == self.strategy.hub else node) for node in (a, b)]
+        zones = [self.scenario.node_zone(HUB if node == self.strategy.hub else node) for node in (a, b)]
         link = self.scenario.network.link(zones[0] or "", zones[1] or "")
         streams = Streams(self.options.seed)
         chances: Frame = {"loss": link.loss, "duplication": link.duplication, "reorder": link.reorder}

@@ -15,6 +15,7 @@ from simtx.event_log.entries import Levels, Seconds
 from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy, bodies
 from simtx.protocols.codec import CodecError, decode_as
 from simtx.protocols.extras import extras
+from simtx.protocols.names import BROKER, CLIENT
 from simtx.reference.brokers import client as broker_client
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed
 from simtx.reference.node.crash_points import CrashPoint, KillSwitch
@@ -235,7 +236,7 @@ class Service:
             "control": lambda frame: peer.send(self.control(frame)),
             "operator": lambda frame: self.interventions.take(frame, peer.send),
         }
-        if peer.name == "client":
+        if peer.name == CLIENT:
             self.clients.add(peer)
             peer.closed(lambda: self.clients.discard(peer))
 
@@ -297,7 +298,7 @@ class Service:
         """A delivery of the broker."""
         if again:
             message = delivery.message
-            self.log.log("redeliver", "broker", message.tx, origin, peer=message.to, name=message.kind)
+            self.log.log("redeliver", BROKER, message.tx, origin, peer=message.to, name=message.kind)
         wrapped = delivery.message
         lane = Partition(self.node_name, wrapped.tx)
         admission = self.gate.admit(lane, lambda: self.schema.unwrap(wrapped))

@@ -30,6 +30,7 @@ from simtx.protocols.contract import (
     Suspect,
     Transact,
 )
+from simtx.protocols.names import TOMBSTONE
 from simtx.testing.laws import expect
 from simtx.testing.scripted.parts import Applied, Node, Publication, Row, Workspace
 
@@ -156,7 +157,7 @@ class Effects:
         if new is None and branch is None:
             return "refused", None
         if tombstone and effect.undoes is not None:
-            store.rows[effect.undoes] = "tombstone"
+            store.rows[effect.undoes] = TOMBSTONE
         branch = branch or Branch()
         if effect.key is not None:
             store.rows[effect.key] = branch.value

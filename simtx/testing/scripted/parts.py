@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simtx.protocols.contract import Effect, Event, Key, Machine, Message, Operation, Plan, Record, Step
+from simtx.protocols.operations import after
 
 
 def chain(*services: str, tx: int = 1, operations: dict[str, tuple[Operation, ...]] | None = None) -> Plan:
@@ -71,14 +72,8 @@ class Store:
         """New values after these operations on top of `base`; None if a guard refuses."""
         new = dict(base or {})
         for one in operations:
-            value = new.get(one.key, self.values.get(one.key, 0.0))
-            if one.kind == "refuse":
-                return None
-            if one.kind == "add":
-                value += one.amount
-            elif one.kind == "set":
-                value = one.amount
-            if (one.low is not None and value < one.low) or (one.high is not None and value > one.high):
+            value = after(one, new.get(one.key, self.values.get(one.key, 0.0)))
+            if value is None:
                 return None
             if one.kind != "read":
                 new[one.key] = value
