@@ -157,7 +157,6 @@ class TransactionLedger:
         self.partial_time = 0.0
         self.measuring = True
         self.counts: dict[str, int] = dict.fromkeys(COUNTERS, 0)
-        self.late_messages = 0
         self.still_open = NOTHING
         self.partial_since = 0.0
         self._grace = grace

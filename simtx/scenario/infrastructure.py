@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from simtx.protocols.operations import FirstValues
 from simtx.scenario.distributions import Distribution
 
 Flush: TypeAlias = Literal["group", "serial", "parallel"]
@@ -56,10 +57,7 @@ class StoreSpec:
 
     def initial_value(self, key: str) -> float:
         """The value of this key at the start: its own entry, else that of the longest prefix pattern that fits, else 0."""
-        if key in self.initial:
-            return self.initial[key]
-        patterns = [name for name in self.initial if name.endswith("*") and key.startswith(name[:-1])]
-        return self.initial[max(patterns, key=len)] if patterns else 0.0
+        return FirstValues(self.initial)(key)
 
 
 @dataclass(frozen=True, slots=True)

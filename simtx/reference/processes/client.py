@@ -72,7 +72,6 @@ class Client:
         self._next = 0
         self.begun = False
         self.over = False
-        self._horizon: float | None = None
 
     def link(self, entry: str) -> Connection:
         """The connection to an entry node."""

@@ -7,7 +7,7 @@ Demands of compensations come from the same distributions, but by transaction, w
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from simtx.errors import ScenarioError
@@ -92,11 +92,6 @@ class Schedule:
             demands.append(work)
         undo = [[draw(tx) for draw in planner.undo_draws] for tx in range(count)]
         return Schedule(times, plans, demands, undo, think)
-
-    def without_work(self) -> Schedule:
-        """The same transactions, whose steps take no service time."""
-        idle = [[0.0] * len(row) for row in self.demands]
-        return replace(self, demands=idle, undo=idle)
 
     def write(self, folder: RunFolder, scenario: Scenario, strategy: Strategy) -> None:
         """Write it into a run's folder, for the client and for each service."""
