@@ -98,6 +98,7 @@ class Broker:
 
     def _leave(self, publication: _Publication) -> None:
         node = publication.node
+        # Otherwise the producer has crashed during the linger time, and its batch was in its memory.
         if publication.epoch == node.disk.epoch:
             if node.paused:
                 node.backlog.append((self._leave, publication))
@@ -127,6 +128,7 @@ class Broker:
         message = publication.effect.message
         if not self._duplicate(message):
             self.published += 1
+            # A broker without order is one whose every message has a lane of its own.
             lane = (message.to, message.tx if self._spec.ordered else self._next)
             parcel = _Parcel(self._next, message, self._env.now, lane)
             self._next += 1
@@ -137,6 +139,7 @@ class Broker:
                 self._deliver(parcel)
             else:
                 queue.append(parcel)
+        # A duplicate is acknowledged as well: its producer repeats because it has no ack of the first.
         self._link(BROKER, publication.node.name).transmit(self._confirm, publication, message.tx)
 
     def _duplicate(self, message: Message) -> bool:
@@ -146,6 +149,7 @@ class Broker:
         now = self._env.now
         seen = self._seen
         while seen:
+            # A dict keeps the order of insertion, so the oldest ids come first, and those behind the first young one need no look.
             first = next(iter(seen))
             if seen[first] >= now - window:
                 break
@@ -171,6 +175,7 @@ class Broker:
         """Deliver the first message of a lane, for the first time or again; nothing leaves for a consumer whose connection is gone."""
         message = parcel.message
         consumer = self._world.nodes[message.to]
+        # A consumer that is down has no connection. The timer runs all the same, and `connected` does not wait for it.
         if consumer.up:
             if parcel.sent:
                 self._again(message)
@@ -250,6 +255,7 @@ class Broker:
         if self._process is not None:
             self._process.crash()
         for parcel in list(self._parcels.values()):
+            # A broker that restarts does not know which deliveries it had made.
             parcel.sent = False  # who had it before is not remembered
             if parcel.timer is not None:
                 parcel.timer.owner = None

@@ -46,6 +46,7 @@ class Deadlocks:
 
     def begin(self, work: Work, store: LockTable, key: str) -> None:
         """A local transaction queues for a lock."""
+        # A branch may wait on several services at once, and all of its locks hang on the slowest: rings are looked for by business transaction.
         self._waiting[work] = store, key
         if _is_branch(work):
             self._branches.setdefault(work.tx, []).append(work)
@@ -63,6 +64,7 @@ class Deadlocks:
         if self.rule == "timeout":
             return True
         if self.rule == "wait-die":
+            # No ring can form if waits lead to younger ones only, so those before it in the queue count like the owner.
             refused = any(_younger(work, other) for other in self._before(work))
         else:
             refused = self._ring(work)

@@ -203,6 +203,7 @@ class EffectPlayer:
                 effect = pending.pop(0)
                 status = self.effect(node, tx, actor, effect, play)
                 play.program.append((effect, status))
+                # Frozen behind every effect: each of these is a place where a crash may come.
                 play.points.append((self._freeze(node), tuple(play.outputs), len(play.program)))
                 if len(play.program) > _LONGEST:
                     del play.program[_SHOWN:]  # a story shows how it begins
@@ -210,11 +211,13 @@ class EffectPlayer:
                         f"{actor.machine.role} of {node.name} asks for more than {_LONGEST} effects upon one event, "
                         "and has not come to an end: wait for a timer before trying again"
                     )
+                # At the very end of a program a pause would be no other state than the end.
                 if self._several and (pending or actor.done):
                     play.pauses += 1
                     if play.pauses - 1 == play.pause:
                         actor.done.clear()
                         return
+            # Forgotten in the middle of its own program, or nothing left to answer.
             if node.actors.get(tx) is not actor or not actor.done:
                 break
             pending = self.handle(actor, actor.done.pop(0), play)
@@ -243,6 +246,7 @@ class EffectPlayer:
     def effect(self, node: Node, tx: int, actor: RunningMachine, effect: Effect, play: Play) -> str:
         """Play one effect; returns the status of its answer, if it has one."""
         store, outputs = node.store, play.outputs
+        # The failure that the budget `failures` pays for: nothing is applied, and an open branch is gone with it.
         if isinstance(effect, _ANSWERING):
             play.operations += 1
             if play.operations - 1 == play.fail:
@@ -266,6 +270,7 @@ class EffectPlayer:
         elif isinstance(effect, Transact):
             rows = len(store.outbox)
             actor.done.append(store.transact(tx, effect, outputs, self.retained, serializable=self._serializable))
+            # A wake-up is a timer that fires at once: it may still be overtaken by anything else, as in a real process.
             if self._wakes and len(store.outbox) > rows and DAEMON in node.actors:
                 node.actors[DAEMON].timers["wake"] = None
         elif isinstance(effect, Execute | Prepare):
@@ -303,6 +308,7 @@ class EffectPlayer:
         if isinstance(effect, ReadOutbox):
             seen = ", ".join(str(row[0]) for row in done.value)
             return f"row{'s' * (len(done.value) > 1)} {seen}" if seen else done.status
+        # A step that only reads leaves no trace in a store, so that its refusal is noted as an observation.
         if done.status == "refused" and _only_reads(effect):
             outputs.append(Output("refused", tx))
         return done.status

@@ -152,6 +152,7 @@ class Steps:
                     yield from self._react(state, Action("timer", node, event))
         if budget & INTERVENTION * MASK:
             yield from self._intervened(state)
+        # Early timers only while something else could happen. At rest time passes for free, see `_time_passes`.
         if busy and budget & TIMEOUT * MASK:
             cheaper = (nodes, net, broker, seen, budget - TIMEOUT, rest)
             for node, local in enumerate(nodes):
@@ -171,6 +172,7 @@ class Steps:
         nodes, net, broker, seen, budget, rest = state
         last = -1
         for position, number in enumerate(net):
+            # Copies of one message lie side by side, since what is in flight is sorted: to deliver one or the other is the same.
             if number == last:
                 continue
             last = number
@@ -182,11 +184,13 @@ class Steps:
                 yield from self._published(less, number, item)
                 continue
             local = nodes[item.node]
+            # A real network reports nothing of a message to a node that is down, so this costs no budget.
             if not self._up(local):
                 yield Action("lose", item.node, None, number), less
                 continue
             if kind != DONE and budget & LOSS * MASK:
                 yield Action("lose", item.node, None, number), (nodes, others, broker, seen, budget - LOSS, rest)
+            # Its machine is in the middle of a program: the message stays in flight until that has ended.
             if item.tx in self._deaf(local):
                 continue
             action = Action("deliver", item.node, item.event, number)
@@ -220,6 +224,7 @@ class Steps:
         if budget & LOSS * MASK:
             yield from self._unheard((nodes, others, broker, seen, budget - LOSS, rest), number, item)
         if budget & TIMEOUT * MASK:
+            # Too late for its producer, which gives up waiting: the message still reaches the broker, at any later time.
             orphan = self._number(Item(ORPHAN, item.node, item.tx, None, message, item.consumer))
             yield from self._unheard(
                 (nodes, _with(others, (orphan,)), broker, seen, budget - TIMEOUT, rest), number, item
@@ -262,6 +267,7 @@ class Steps:
             if rest >> tx & 1 and tx not in self._deaf(local):
                 event = self.requests[rest >> VARIANT_SHIFT & REQUESTS][tx]
                 left = rest & ~(1 << tx)
+                # Nobody will ask any more, so which plan it was is in the machines alone: states of several plans become one.
                 if not left & REQUESTS and not budget & REPEAT * MASK:
                     left &= ~(REQUESTS << VARIANT_SHIFT)
                 after = (nodes, net, broker, seen, budget, left)

@@ -105,6 +105,8 @@ class PostgresStore(Store):
         self._initial = FirstValues({key: float(value) for key, value in initial.items()})
         self._serializable = serializable
         self._patience = milliseconds(lock_timeout)
+        # A token finds the row of a local transaction whose connection was lost. Random above, so that an earlier process of this service never had the
+        # same.
         self._tokens = count(secrets.randbits(31) << 31)
         self._open: dict[int, _Branch] = {}
         self._prepared: dict[int, _Branch] = {}
@@ -157,6 +159,7 @@ class PostgresStore(Store):
             try:
                 row = one(link.execute(statements.WORK, work.arguments, binary=True).fetchone())
             except psycopg.Error as error:
+                # An error on a living connection means that nothing was applied. A lost one means nothing: the COMMIT may have been done.
                 if not link.lost:
                     return self._failure(error, started, work)
                 return self._fate(link.title, token, effect, work)
@@ -198,6 +201,7 @@ class PostgresStore(Store):
             branch = earlier or _Branch()
             branch.steps = tuple(dict.fromkeys((*branch.steps, *effect.steps)))
             work = self._work(tx, next(self._tokens), effect, branch)
+            # An open branch keeps its connection: its local transaction lives in that session.
             link = branch.link = branch.link or self._links.take()
             self._open.pop(tx, None)
             started = time.monotonic()
@@ -219,6 +223,7 @@ class PostgresStore(Store):
                 if not link.lost:
                     _abandon(link)
                     return self._failure(error, started, work, branch)
+                # The old session has to be gone before the question: it may still be preparing.
                 if not (gid and self._links.settle(link.title, lambda other: is_prepared(other, gid))):
                     return self._lost(link, branch)
                 number, waited, seen = -1, 0.0, branch.reads

@@ -169,8 +169,10 @@ class Writer:
         forced = 0
         while forced < self._limit and len(batch) < _BATCH:
             try:
+                # Somebody waits for this group: it takes what is there and does not wait for more. Those who come during the COMMIT are the next group.
                 if forced:
                     task = self._tasks.get_nowait()
+                # Only tasks that nobody waits for so far: they may wait for company until the first of them is due.
                 elif batch:
                     left = batch[0].since + self._lazy_flush - time.monotonic()
                     task = self._tasks.get(timeout=min(max(0.0, left), threading.TIMEOUT_MAX))
@@ -187,6 +189,7 @@ class Writer:
     def _commit(self, batch: list[Task]) -> None:
         if any(task.writes is not None for task in batch):
             self._write(batch)
+        # All of the group settle before any is answered: whoever is told first must find the locks and rows of the others as the COMMIT left them.
         for task in batch:
             if task.settle is not None and task.error is None:
                 task.settle()
@@ -205,6 +208,7 @@ class Writer:
         except Exception as error:
             if _fatal(error):
                 raise
+            # One task's values may not fit. The others of the group have done nothing wrong, and are written one by one.
             execute("ROLLBACK")
             execute("BEGIN IMMEDIATE")
             self._write_each(batch, now)
