@@ -17,6 +17,10 @@ PAGE = ROOT / "docs" / "extending.md"
 SECTIONS = sections(PAGE)
 REAL = ("A store",)  # starts processes
 
+NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+MOST = {"An effect": 10, "A metric": 4, "A kind of fault": 8, "A store": 3}
+"""Files to edit, beside new ones."""
+
 each_section = pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.title.partition(":")[0])
 
 
@@ -31,6 +35,14 @@ def test_the_files_that_it_names_are_there() -> None:
     named -= {name for section in SECTIONS for name in section.added}
     assert len(named) > 10
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+@each_section
+def test_an_extension_takes_as_few_files_as_its_heading_says(section: Section) -> None:
+    """And no more than the project has set itself: another one would be a list that is kept in two places."""
+    what, _, words = section.title.partition(":")
+    said = NUMBERS[words.split()[0]]
+    assert len({name for edit in section.edits for name in files(edit)}) == said <= MOST[what]
 
 
 @each_section
