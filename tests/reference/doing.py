@@ -73,7 +73,7 @@ class Job(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
             self._error = error
 
-    def result(self, seconds: float = 30.0) -> Any:
+    def result(self, seconds: float = 120.0) -> Any:
         self.join(seconds)
         assert not self.is_alive(), "it still waits"
         if self._error is not None:
@@ -81,7 +81,7 @@ class Job(threading.Thread):
         return self._value
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait for something that other threads or processes do."""
     end = time.monotonic() + seconds
     while not condition():

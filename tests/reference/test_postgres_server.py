@@ -313,7 +313,7 @@ def test_a_parent_that_is_killed_leaves_nothing(state):
 def test_ctrl_c_leaves_nothing():
     with parent("run") as (process, folder, pids):
         os.killpg(process.pid, signal.SIGINT)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=300)
         assert "KeyboardInterrupt" in error
         assert not folder.exists()
         assert not [pid for pid in pids if runs(pid)]
@@ -321,7 +321,7 @@ def test_ctrl_c_leaves_nothing():
 
 def test_an_exception_leaves_nothing():
     with parent("raise") as (process, folder, pids):
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=300)
         assert "on purpose" in error
         assert not folder.exists()
         assert not [pid for pid in pids if runs(pid)]

@@ -92,7 +92,7 @@ def running(scenario: Path, folder: Path, *more: str) -> Iterator[subprocess.Pop
         command(scenario, *more, "--keep", str(folder)), text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while not (folder / "ports" / "client").exists():
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < end
@@ -119,7 +119,7 @@ def test_ctrl_c_ends_every_process_and_says_so(
     with running(scenario, folder, *options) as process:
         assert len(children_of(folder)) >= 4
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
         assert process.returncode == 130
         assert errors.strip().endswith("simtx: error: interrupted")
         assert gone(folder)
@@ -214,7 +214,7 @@ def test_a_port_in_use_is_named(scenario: Path) -> None:
             text=True,
             check=False,
             capture_output=True,
-            timeout=60,
+            timeout=300,
         )
     assert done.returncode == 2
     assert str(port) in done.stderr
@@ -240,7 +240,7 @@ def test_a_full_disk_ends_the_run_with_one_line(scenario: Path, tmp_path: Path) 
     with running(scenario, folder, "2pc") as process:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))  # of what is started from now on
         os.kill(json.loads((folder / "ports" / "a").read_text())["process"], signal.SIGKILL)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
         assert process.returncode == 1, errors
         lines = errors.strip().splitlines()
         assert len(lines) == 1, errors
@@ -273,7 +273,7 @@ def test_a_broker_that_is_killed_from_outside_is_started_again_and_the_run_says_
     killed: list[int] = []
 
     def kill() -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while time.monotonic() < end and not (folder / "ports" / "client").exists():
             time.sleep(0.05)
         time.sleep(1.0)

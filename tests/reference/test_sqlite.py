@@ -82,7 +82,7 @@ def statements(store):
 def child(code, *arguments, **options):
     """Run a program; its own errors are those of the test."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False, **options)
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False, **options)
 
 
 # --- what is on disk, and when --------------------------------------------------------------------------------------------------
