@@ -39,7 +39,8 @@ def large(strategy: Strategy, scope: dict[str, Any]) -> Any:
 
 
 CASES: list[Any] = [
-    (TwoPhaseCommit(), {}),
+    (TwoPhaseCommit(), {"crashes": 0, "duplicates": 0}),
+    large(TwoPhaseCommit(), {}),
     (TwoPhaseCommit(), {"crashes": 0, "participants": 3}),
     (TwoPhaseCommit(), {"crashes": 0, "participants": 3, "losses": 1, "duplicates": 0}),
     (TwoPhaseCommit(), {"crashes": 0, "participants": 4, "duplicates": 0}),

@@ -420,10 +420,9 @@ def test_an_interrupt_while_modules_are_imported_is_one_line(module: str, tmp_pa
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "simtx: error: interrupted\n")
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.heavy)])
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
-@pytest.mark.sample(3)
 def test_interrupted_compare_writes_what_is_finished(workers: str, how: str, tmp_path: Path) -> None:
     """A signal after the third run: exit code 130, three rows, a table, and no traceback.
 

@@ -44,6 +44,7 @@ def assert_same(run: Run) -> None:
 
 
 @pytest.mark.parametrize("strategy", VARIANTS, ids=str)
+@pytest.mark.sample(3)
 def test_without_faults(strategy: Strategy) -> None:
     """Refusals, queues and row locks included."""
     scenario = chain(
@@ -61,7 +62,7 @@ def test_without_faults(strategy: Strategy) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: s.name)
-@pytest.mark.sample(3)
+@pytest.mark.sample(6)
 def test_under_each_fault(strategy: Strategy, fault: str) -> None:
     """Crashes with what they swallow, redeliveries, duplicates, timeouts."""
     assert_same(simtx.simulate(world([FAULTS[fault]], run={"warmup": 0.3}), strategy, trace=True))

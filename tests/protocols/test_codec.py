@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simtx.protocols import (
@@ -24,6 +24,7 @@ from simtx.protocols import (
 )
 from simtx.protocols.choreography import StepEvent
 from simtx.protocols.codec import CodecError, decode, dumps, encode, loads
+from tests.amounts import many
 
 numbers = st.floats(allow_nan=False) | st.integers()
 operations = st.builds(
@@ -59,6 +60,8 @@ bodies = st.recursive(
 messages = st.builds(Message, st.text(max_size=8), st.integers(-1), st.text(max_size=8), st.text(max_size=8), bodies)
 
 
+@pytest.mark.more
+@settings(max_examples=many(40, 100))
 @given(
     messages
     | st.builds(Delivery, messages, st.integers(0))

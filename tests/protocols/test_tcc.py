@@ -329,6 +329,7 @@ def test_random_schedules() -> None:
 
 
 @pytest.mark.parametrize("name", ["transfer", "travel", "checkout"])
+@pytest.mark.sample(3)
 def test_built_in_scenarios_end_well_and_their_logs_replay(name: str) -> None:
     scenario = simtx.load(name)
     faults = [
