@@ -55,6 +55,9 @@ _GENERATED: Final = frozenset(
         "__replace__",
     ]
 )
+_LARGE: Final = 100_000  # signs of a text that is not remembered
+_REMEMBERED: Final = 512
+_PLAIN: Final = (str, int, float, bool, type(None), enum.Enum, tuple, frozenset, dict, list)
 _ATOMS: Final = frozenset({str, bool, type(None)})
 _BY_NAME: Final = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
 
@@ -70,6 +73,32 @@ def canonical(value: Any, where: str = "value") -> str:
         ScenarioError: Something in it cannot be compared by value.
     """
     return json.dumps(_Canon(where).of(value, ""), separators=(",", ":"), ensure_ascii=True)
+
+
+_texts: dict[int, tuple[Any, str]] = {}
+
+
+def lasting(value: Any, where: str = "value") -> str:
+    """As `canonical`, of a part that many values may have in common: the text is remembered while the part is plain data of simtx, which nobody changes.
+
+    Of a dictionary the members are remembered, and not itself.
+
+    Raises:
+        ScenarioError: As in `canonical`.
+    """
+    if type(value) is dict:
+        return "".join(f"{json.dumps(str(key))} {lasting(one, f'{where}.{key}')}\n" for key, one in value.items())
+    known = _texts.get(id(value))
+    if known is not None and known[0] is value:
+        return known[1]
+    canon = _Canon(where)
+    text = json.dumps(canon.of(value, ""), separators=(",", ":"), ensure_ascii=True)
+    cls: Any = type(value)
+    if (cls is tuple or _plain_fields(cls) is not None) and canon.plain and len(text) < _LARGE:
+        if len(_texts) >= _REMEMBERED:
+            _texts.clear()
+        _texts[id(value)] = value, text  # the value stays alive, so that no other one gets its id
+    return text
 
 
 def digest(text: str) -> str:
@@ -94,6 +123,8 @@ class _Canon:
     def __init__(self, where: str) -> None:
         self.where = where
         self.texts: dict[str, str] = {}
+        self.plain = True
+        """Whether all that was met is data of simtx."""
         self._seen: dict[int, int] = {}
         self._kept: list[Any] = []  # objects that were met stay alive, so that no other one gets their id
 
@@ -141,6 +172,8 @@ class _Canon:
         self._kept.append(value)
 
     def _any(self, value: Any, path: str) -> Any:
+        kind: Any = value if isinstance(value, type) else type(value)
+        self.plain = self.plain and (isinstance(value, _PLAIN) or kind.__module__.startswith("simtx."))
         if value is None or isinstance(value, bool | str):
             return value
         if isinstance(value, enum.Enum):

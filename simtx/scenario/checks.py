@@ -17,6 +17,7 @@ from simtx.scenario.problems import Path, Problem
 from simtx.scenario.traces import Arrivals
 from simtx.scenario.units import duration_text, hint, shown
 
+_MOST_PATTERNS: Final = 10_000  # whose places are remembered
 RESERVED = (HUB, BROKER, CLIENT, *HUBS, "network")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(/[A-Za-z0-9_-]+)?")
 
@@ -144,10 +145,12 @@ def zones(file: schema.ScenarioFile) -> Iterator[Problem]:
         return
     placed = build.zones(file)
     missing: dict[tuple[str, ...], tuple[str, str]] = {}
+    seen: set[tuple[str, str]] = set()
     for node, zone in placed.items():
         for other, other_zone in placed.items():
-            if build.latency(file.network, zone, other_zone) is None:
+            if (zone, other_zone) not in seen and build.latency(file.network, zone, other_zone) is None:
                 missing.setdefault(tuple(sorted((zone, other_zone))), (node, other))
+            seen.add((zone, other_zone))
     for (a, b), (node, other) in missing.items():
         yield (
             ("network", "links"),
@@ -321,11 +324,28 @@ def _bounds(file: schema.ScenarioFile, entry: schema.InvariantFile, path: Path) 
                 yield path, f"'{key}' of '{entry.service}' starts at {value:g}, outside of the bounds"
 
 
+_last: dict[str, int] = {}
+
+
+def _fits_one(pattern: str, figures: Sequence[Leaf]) -> bool:
+    """Whether a pattern fits a figure; the place where it last did is looked at first, for the cells of a sweep have the same figures."""
+    place = _last.get(pattern)
+    if place is not None and place < len(figures) and covers(pattern, *figures[place][:2]):
+        return True
+    for place, (path, text, *_) in enumerate(figures):
+        if covers(pattern, path, text):
+            if len(_last) > _MOST_PATTERNS:
+                _last.clear()
+            _last[pattern] = place
+            return True
+    return False
+
+
 def notes(file: schema.ScenarioFile, figures: Sequence[Leaf]) -> Iterator[Problem]:
     """Sources, assumptions and uncertainties are about figures that exist."""
     for table in ("sources", "assumptions", "uncertainty"):
         for pattern in getattr(file, table):
-            if not any(covers(pattern, path, text) for path, text, *_ in figures):
+            if not _fits_one(pattern, figures):
                 near = hint(pattern, [text for _, text, *_ in figures], otherwise="")
                 yield (
                     (table, pattern),

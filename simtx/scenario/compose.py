@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import marshal
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -25,6 +26,9 @@ EXCLUSIVE = {("run", "transactions"): "duration", ("run", "duration"): "transact
 
 _NAME: Final = re.compile(r"[^./\\\0][^/\\\0]*")
 _LONGEST_NAME: Final = 100
+_SHARED: Final = 512  # parts of scenarios that are kept
+
+T = TypeVar("T")
 
 
 def plain(value: Any) -> Any:
@@ -103,33 +107,38 @@ def compose(
                 file.workload.trace
             ).expanduser()
             arrivals = read_trace(trace_path, file.workload, file.transaction.parameters, problems)
-        figures = notes.leaves(file)
+        figures = notes.leaves(file, lambda key, make: _shared("figures", key, tables, units_needed, make))
         problems += checks.problems(file, figures, arrivals, spoiled={p for p, _ in problems})
         unsure = uncertainties(file, figures, problems, changed=bool(overrides))
     if problems or file is None:
         raise failure(_in_defaults(problems, raw), where)
     placed = build.zones(file)
     sources, assumptions = notes.noted_later(file, figures, raw, placed)
+    around = (units_needed, *placed.items())
+
+    def part(key: str, make: Callable[[], T]) -> T:
+        return _shared("part", key, tables, around, make)
+
     scenario = Scenario(
         name=name,
         title=file.title,
         description=file.description.strip(),
-        services=build.services(file.services, placed),
-        hub=HubSpec(placed["hub"], build.log(file.hub.log)),
-        network=build.network(file.network, placed),
-        broker=build.broker(file.broker, placed["broker"]),
-        transaction=build.transaction(file.transaction),
+        services=dict(part("services", lambda: build.services(file.services, placed))),
+        hub=part("hub", lambda: HubSpec(placed["hub"], build.log(file.hub.log))),
+        network=part("network", lambda: build.network(file.network, placed)),
+        broker=part("broker", lambda: build.broker(file.broker, placed["broker"])),
+        transaction=part("transaction", lambda: build.transaction(file.transaction)),
         workload=build.workload(
             file.workload, str(trace_path) if trace_path else None, arrivals.times, arrivals.columns
         ),
-        clients=build.clients(file.clients),
-        faults=build.faults(file.faults, placed),
-        policies=build.policies(file.policies),
-        invariants=build.invariants(file.invariants),
+        clients=part("clients", lambda: build.clients(file.clients)),
+        faults=part("faults", lambda: build.faults(file.faults, placed)),
+        policies=part("policies", lambda: build.policies(file.policies)),
+        invariants=part("invariants", lambda: build.invariants(file.invariants)),
         run=build.run(file.run),
         deadlocks=file.deadlocks,
-        common_mode=build.common_mode(file.common_mode),
-        hosts=build.hosts(file.hosts, placed),
+        common_mode=part("common_mode", lambda: build.common_mode(file.common_mode)),
+        hosts=dict(part("hosts", lambda: build.hosts(file.hosts, placed))),
         sources=sources,
         assumptions=assumptions,
         uncertainty=unsure,
@@ -146,6 +155,31 @@ def compose(
         return load_calibration(calibration, path.parent if path is not None else folder).apply(scenario)
     except ScenarioError as error:
         raise ScenarioError(str(error), f"{where}: calibration") from None
+
+
+_parts: dict[tuple[object, ...], Any] = {}
+
+
+def _shared(what: str, key: str, tables: Mapping[str, Any], around: object, make: Callable[[], T]) -> T:
+    """What is made of one table of a file; scenarios that differ in other tables, as the cells of a sweep do, have it in common.
+
+    Args:
+        what: Is made of it.
+        key: Of the table.
+        tables: All tables.
+        around: What else it depends on.
+        make: Makes it; nobody changes it afterwards.
+    """
+    try:  # to the byte: True, 1 and 1.0 are not the same. What is no plain data has no such form, and is not shared
+        mark = (what, key, marshal.dumps(tables.get(key), 2), around)
+    except ValueError:
+        return make()
+    found: T | None = _parts.get(mark)
+    if found is None:
+        if len(_parts) >= _SHARED:
+            _parts.clear()
+        found = _parts[mark] = make()
+    return found
 
 
 def _with_defaults(raw: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from simtx.errors import ScenarioError
-from simtx.scenario.canonical import canonical, digest, sources
+from simtx.scenario.canonical import canonical, digest, lasting, sources
 
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 DESCRIPTIVE: Final = frozenset(
     {"name", "title", "description", "sources", "assumptions", "uncertainty", "path", "overrides", "_raw"}
 )
+#: Fields that each scenario has for itself; a trace is long.
+_EACH: Final = ("workload", "run")
 #: Packages whose new versions may draw other random numbers or order events otherwise.
 _PACKAGES: Final = ("numpy", "simpy")
 _ROOTS: Final = {"simulated": "simtx.simulator.simulate", "executed": "simtx.reference.execute"}
@@ -50,7 +52,8 @@ def scenario_fingerprint(scenario: Scenario) -> str:
     fields = [one.name for one in dataclasses.fields(scenario) if one.name not in DESCRIPTIVE]
     values = {name: getattr(scenario, name) for name in fields}
     values["workload"] = dataclasses.replace(scenario.workload, trace=None)  # what is in the file counts, not its place
-    return digest(canonical(values, "the scenario"))
+    texts = ((canonical if name in _EACH else lasting)(one, f"the scenario: {name}") for name, one in values.items())
+    return digest("\n".join(f"{name} {text}" for name, text in zip(values, texts, strict=True)))
 
 
 def strategy_fingerprint(strategy: Strategy) -> str:

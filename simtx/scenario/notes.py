@@ -29,15 +29,26 @@ Leaf: TypeAlias = tuple[Path, str, bool, Any, str]
 """A figure: path, path with names instead of positions, whether it was given, value, and how such a value is written."""
 
 
-def leaves(file: schema.ScenarioFile) -> list[Leaf]:
-    """All figures."""
+def leaves(
+    file: schema.ScenarioFile, kept: Callable[[str, Callable[[], list[Leaf]]], list[Leaf]] = lambda _, make: make()
+) -> list[Leaf]:
+    """All figures.
+
+    Args:
+        file: The tables.
+        kept: Gets the key of one of them and what makes the list of its figures, and returns that list, made now or before.
+    """
     found: list[Leaf] = []
-    _walk(found, file, (), "", given=True)
+    for entry in _entries(type(file)):
+        found += kept(entry[1], lambda entry=entry: _walk([], file, (), "", given=True, entries=(entry,)))  # type: ignore[misc]
     return found
 
 
+_Entry: TypeAlias = tuple[str, str, str | None]
+
+
 @lru_cache(maxsize=256)
-def _entries(table: type[BaseModel]) -> tuple[tuple[str, str, str | None], ...]:
+def _entries(table: type[BaseModel]) -> tuple[_Entry, ...]:
     """Attribute, key, and how its figure is written (None: it is none), of each entry that such a table may have."""
     return tuple(
         (
@@ -56,9 +67,18 @@ def _entries(table: type[BaseModel]) -> tuple[tuple[str, str, str | None], ...]:
     )
 
 
-def _walk(found: list[Leaf], table: BaseModel, path: Path, text: str, *, given: bool) -> None:
+def _walk(
+    found: list[Leaf],
+    table: BaseModel,
+    path: Path,
+    text: str,
+    *,
+    given: bool,
+    entries: Sequence[_Entry] | None = None,
+) -> list[Leaf]:
+    """Add the figures of a table to a list, which is returned."""
     stated, values = table.model_fields_set, vars(table)
-    for name, key, notation in _entries(type(table)):
+    for name, key, notation in entries if entries is not None else _entries(type(table)):
         value = values[name]
         if notation is None and not isinstance(value, _TABLES):
             continue
@@ -76,6 +96,7 @@ def _walk(found: list[Leaf], table: BaseModel, path: Path, text: str, *, given: 
             if key == "exponent" and getattr(table, "popularity", "") != "zipf":
                 continue  # it has no meaning there
             found.append((here, said, known, value, notation))
+    return found
 
 
 @lru_cache(maxsize=1 << 14)

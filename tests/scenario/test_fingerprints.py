@@ -372,3 +372,39 @@ def test_a_change_of_a_module_is_named(tmp_path, monkeypatch):
         fingerprints._reached.cache_clear()
     with pytest.raises(ScenarioError, match="it is 'simulated' or 'executed'"):
         code_fingerprint("real")
+
+
+# --- parts in common ------------------------------------------------------------------------------------------------------------------
+
+
+class Mutable(Constant):
+    """A distribution of the user's, which he changes in place."""
+
+    def __init__(self, value: float) -> None:
+        object.__setattr__(self, "value", value)
+        object.__setattr__(self, "held", [value])
+
+
+def test_cells_have_in_common_what_their_tables_have_in_common_to_the_byte() -> None:
+    base = load("transfer")
+    one, other = (base.replace(**{"workload.rate": rate}) for rate in (80, 90))
+    assert one.network is other.network
+    assert one.transaction is other.transaction
+    assert one.fingerprint != other.fingerprint
+    whole, broken = (base.replace(**{"policies.vote_timeout": value}) for value in ("1s", "1.5s"))
+    assert whole.policies is not broken.policies
+    with pytest.raises(ScenarioError, match="workers"):  # equal to the 1 of before, and no number of workers
+        for value in (1, True):
+            base.replace(**{"services.sender.workers": value})
+
+
+def test_a_part_that_somebody_can_change_is_looked_at_again() -> None:
+    base = load("transfer")
+    own = Mutable(0.001)
+    name = next(iter(base.services))
+    changed = dataclasses.replace(
+        base, services={**base.services, name: dataclasses.replace(base.services[name], service_time=own)}
+    )
+    before = changed.fingerprint
+    own.held.append(0.002)  # type: ignore[attr-defined]
+    assert changed.fingerprint != before
