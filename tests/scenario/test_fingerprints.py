@@ -393,9 +393,9 @@ def test_cells_have_in_common_what_their_tables_have_in_common_to_the_byte() -> 
     assert one.fingerprint != other.fingerprint
     whole, broken = (base.replace(**{"policies.vote_timeout": value}) for value in ("1s", "1.5s"))
     assert whole.policies is not broken.policies
+    base.replace(**{"services.sender.workers": 1})
     with pytest.raises(ScenarioError, match="workers"):  # equal to the 1 of before, and no number of workers
-        for value in (1, True):
-            base.replace(**{"services.sender.workers": value})
+        base.replace(**{"services.sender.workers": True})
 
 
 def test_a_part_that_somebody_can_change_is_looked_at_again() -> None:
