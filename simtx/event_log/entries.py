@@ -56,12 +56,12 @@ class Text:
     form: ClassVar[str] = "text"
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         return self.said
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry."""
+        """Read the detail of an entry."""
         return cls(event.detail)
 
 
@@ -73,12 +73,12 @@ class Durability:
     form: ClassVar[str] = "'forced' or 'lazy'"
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         return "forced" if self.forced else "lazy"
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry."""
+        """Read the detail of an entry."""
         return cls(event.detail != "lazy")
 
 
@@ -103,12 +103,12 @@ class Worked:
         return "compensation" if self.compensation else "action"
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         return f"{self.phase} {self.status}{' forced' if self.forced else ''}"
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry."""
+        """Read the detail of an entry."""
         words = event.detail.split()
         status = next((word for word in words if word in _STATUSES), "done")
         return cls("compensation" in words, status, "forced" in words)
@@ -133,12 +133,12 @@ class BranchEnded:
         return "forced" if self.forced else "lazy"
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         return self.durability if self.in_doubt is None else f"{self.durability} in-doubt={self.in_doubt!r}"
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry.
+        """Read the detail of an entry.
 
         Raises:
             EntryError: The seconds are no number.
@@ -165,7 +165,7 @@ class Applied:
     form: ClassVar[str] = '{"steps": [..], "values": {key: [old, new]}, "reads": [[key, value, version], ..]}'
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         detail: dict[str, Any] = {"steps": list(self.steps), "values": self.values}
         if self.reads is not None:
             detail["reads"] = list(self.reads)
@@ -175,7 +175,7 @@ class Applied:
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry.
+        """Read the detail of an entry.
 
         Raises:
             EntryError: It has another form.
@@ -205,12 +205,12 @@ class Handled:
     form: ClassVar[str] = '{"role": .., "state": .., "event": .., "effects": [..]}'
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         return _compact({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry.
+        """Read the detail of an entry.
 
         Raises:
             EntryError: It has another form.
@@ -234,12 +234,12 @@ class Recovered:
     form: ClassVar[str] = '{"role": .., "records": [..], "effects": [..]}'
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         return _compact({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry.
+        """Read the detail of an entry.
 
         Raises:
             EntryError: It has another form.
@@ -255,12 +255,12 @@ class Seconds:
     form: ClassVar[str] = "seconds"
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         return repr(self.seconds)
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry.
+        """Read the detail of an entry.
 
         Raises:
             EntryError: It is no number.
@@ -277,7 +277,7 @@ class Arrived:
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
-        """That of a plan."""
+        """Make the detail of a plan."""
         return cls([[step.service, [[o.key, o.kind, o.amount] for o in step.operations]] for step in plan.steps])
 
     def operations(self) -> list[tuple[str, tuple[Operation, ...]]]:
@@ -285,12 +285,12 @@ class Arrived:
         return [(service, tuple(Operation(*one) for one in listed)) for service, listed in self.steps]
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         return json.dumps(self.steps)
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry.
+        """Read the detail of an entry.
 
         Raises:
             EntryError: It is no JSON.
@@ -309,12 +309,12 @@ class Number:
     form: ClassVar[str] = "a whole number"
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         return str(self.number)
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry.
+        """Read the detail of an entry.
 
         Raises:
             EntryError: It is no whole number.
@@ -333,7 +333,7 @@ class Process:
     form: ClassVar[str] = "name of the process"
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         return self.name
 
     def beside(self, node: str) -> bool:
@@ -342,7 +342,7 @@ class Process:
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry."""
+        """Read the detail of an entry."""
         return cls(event.detail)
 
 
@@ -354,12 +354,12 @@ class Levels:
     form: ClassVar[str] = "{name: length}"
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         return json.dumps(self.levels)
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry.
+        """Read the detail of an entry.
 
         Raises:
             EntryError: It is no object.
@@ -375,12 +375,12 @@ class Stuck:
     form: ClassVar[str] = "'stuck' or nothing"
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         return "stuck" if self.stuck else ""
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry."""
+        """Read the detail of an entry."""
         return cls(event.detail == "stuck")
 
 
@@ -392,12 +392,12 @@ class Staleness:
     form: ClassVar[str] = "'stale' or 'fresh'"
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         return "stale" if self.stale else "fresh"
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry."""
+        """Read the detail of an entry."""
         return cls(event.detail == "stale")
 
 
@@ -414,12 +414,12 @@ class Dropped:
         return self.why == "down"
 
     def text(self) -> str:
-        """As it is written."""
+        """The detail as it is written."""
         return self.why
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
-        """That of an entry."""
+        """Read the detail of an entry."""
         return cls(event.detail)
 
 

@@ -41,7 +41,7 @@ Link = tuple[int, int, int, Hashable | None]
 
 @dataclass(frozen=True, slots=True)
 class Forced:
-    """That one transaction wrote a key before another did, because a third one has read the version of the other and seen the one.
+    """Dependency: one transaction wrote a key before another did, because a third one has read the version of the other and seen the one.
 
     Attributes:
         source: The one.

@@ -48,7 +48,7 @@ def lines(result: Any) -> list[str]:
 
 
 def _provenance(result: Any) -> Any:
-    """That of the result, or of the sweep that it comes from."""
+    """Provenance of the result, or of the sweep that it comes from."""
     own = getattr(result, "provenance", None)
     return own if own is not None else getattr(getattr(result, "sweep", None), "provenance", None)
 

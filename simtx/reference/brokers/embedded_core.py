@@ -251,7 +251,7 @@ class EmbeddedBroker:
             self._advance(consumer, lane)
 
     def unsubscribe(self, node: str, send: Callable[[Frame], bool]) -> None:
-        """That connection is gone: nothing is delivered until there is another one."""
+        """Drop a connection that is gone: nothing is delivered until there is another one."""
         consumer = self._consumer(node)
         if consumer.send is send:
             consumer.send = None

@@ -148,14 +148,14 @@ def _certainty(decision: Decision) -> str:
 
 
 def _fewest(decisions: Sequence[Decision]) -> str:
-    """That cells have fewer runs than intervals are tested for."""
+    """Note that cells have fewer runs than intervals are tested for."""
     least = min((int(one.ranking["n"].min()) for one in decisions if len(one.ranking)), default=RELIABLE)
     runs = f"{least} run{'s' if least != 1 else ''}"
     return "" if least >= RELIABLE else f"; only {runs} of each, and intervals are tested for {RELIABLE} and more"
 
 
 def _thin(result: Comparison | Sweep, metric: str) -> str:
-    """That a quantile decides beyond which hardly anything was observed in a run."""
+    """Note that a quantile decides beyond which hardly anything was observed in a run."""
     counts = result.frame["transactions"].dropna() if "transactions" in result.frame else ()
     least = float(min(counts, default=math.inf))
     beyond = thin(metric, least)
@@ -164,7 +164,7 @@ def _thin(result: Comparison | Sweep, metric: str) -> str:
 
 
 def _unsteady(comparison: Comparison) -> str:
-    """That runs were not in a steady state, or kept no law of operation: their averages and quantiles depend on how long they lasted."""
+    """Note that runs were not in a steady state, or kept no law of operation: their averages and quantiles depend on how long they lasted."""
     finished = [one for one in comparison.results if not one.error]
     told = ""
     for laws, what in _UNSTEADY.items():
@@ -190,7 +190,7 @@ def _unended(decision: Decision) -> bool:
 
 
 def _untested(scenarios: Sequence[Scenario], decision: Decision) -> str:
-    """That nothing was done to test whether effects get lost, where a threshold asks for it."""
+    """Note that nothing was done to test whether effects get lost, where a threshold asks for it."""
     about = (
         {str(one).split(" ", 1)[0] for one in decision.thresholds["threshold"]} if len(decision.thresholds) else set()
     )
