@@ -103,6 +103,7 @@ class Pool(Generic[K]):
 
     def _fill(self) -> bool:
         """Start what can be started now; False: the executor is broken."""
+        # Suspects run one at a time and alone, so that a death has one possible cause.
         if self._suspects:
             return bool(self._flying) or self._start(self._suspects.popleft(), self._suspects)
         capacity = self.backend.capacity()
@@ -112,6 +113,7 @@ class Pool(Generic[K]):
                 return True
             if not self._start(call, self._back):
                 return False
+            # Here the call has run already, in this process: its result is taken before the next one starts.
             if self.backend.inline:
                 return True
         return True
@@ -135,6 +137,7 @@ class Pool(Generic[K]):
 
     def _landed(self, broken: bool) -> Iterator[tuple[Call[K], Any]]:
         """What has come back; deaths are dealt with."""
+        # Asked before any of them lands: afterwards those that died together would look alone.
         alone = len(self._flying) == 1 and not broken
         interrupted: KeyboardInterrupt | None = None
         try:
@@ -142,6 +145,7 @@ class Pool(Generic[K]):
                 done, _ = wait(self._flying, timeout=_PATIENCE, return_when=FIRST_COMPLETED)
         except KeyboardInterrupt as interrupt:
             interrupted = interrupt
+            # What has finished is handed over before the interruption goes on, so that no finished run is lost.
             done = {future for future in self._flying if future.done()}
         died: list[Call[K]] = []
         for future in done:
@@ -176,6 +180,7 @@ class Pool(Generic[K]):
                 yield call, WorkerDied(text)
             else:
                 self._suspects.append(call)
+        # Not earlier: the executors report a death for every call that they had, and these come in one by one.
         if not self._flying:
             self.backend.rebuild()
 

@@ -77,6 +77,7 @@ class Compiled(Generic[S]):
         self.roots: list[S] = list(model.initial)
         steps = model.step_function()
         counted = self._counted(steps) if options.coverage else steps
+        # Woven in here once, so that the inner loop asks for neither.
         self.plain, self.successors = steps, counted
         if options.symmetry:
             if model.canonical is None:
@@ -134,6 +135,7 @@ class Level(Generic[S]):
 
     def cut(self, keep: int) -> list[S]:
         """Take back the expansion that found more than `keep` states, and all after it; return the states dropped."""
+        # A state is expanded in full or not at all, so that counts are those of whole states.
         done = next(index for index, end in enumerate(self.ends) if end > keep)
         dropped = self.found[keep:]
         del self.found[keep:], self.transitions[done:], self.ends[done:]
@@ -197,6 +199,7 @@ class Guard:
     """
 
     def __init__(self, max_seconds: float | None, max_memory: int | None, flag: mmap | bytearray) -> None:
+        # A look at clock and memory costs more than many expansions, so their number is doubled until a slice takes long enough to be worth it.
         self.size = 16
         self.flag = flag
         self._max_seconds = max_seconds

@@ -96,6 +96,7 @@ class Child:
 
     async def _supervise(self, process: asyncio.subprocess.Process) -> None:
         if process.stderr is not None:
+            # Read all the time, since a process whose pipe is full stops; only the end is kept, which says why it has ended.
             while chunk := await process.stderr.read(4096):
                 self._errors += chunk
                 del self._errors[:-4096]
@@ -110,6 +111,7 @@ class Child:
             away = self._died(self)
             if away is None:
                 return
+            # A kill is no error of the process: it starts again however often that happens.
             self.restarts += 1
         else:
             text = self._errors.decode(errors="replace").strip().splitlines()
@@ -121,6 +123,7 @@ class Child:
             ):  # a broken contract will be broken again
                 self._failed(RunFailed(f"process '{self.name}' cannot go on: {reason}"))
                 return
+            # An error may pass, such as a port that is still taken; a few growing pauses give it time.
             away = 0.1 * 2**self._failures
         if away:
             await asyncio.sleep(away)
@@ -173,6 +176,7 @@ class Child:
         process, watch = self._process, self._watch
         if process is None:
             return
+        # A stopped process cannot read the end of its input.
         self.resume()
         if process.stdin is not None:
             process.stdin.close()

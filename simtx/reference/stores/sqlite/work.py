@@ -89,6 +89,7 @@ class LocalTransactions:
             raise StoreFailed(
                 f"{self._writer.path}: the prepared branch of transaction {row.tx} is damaged ({error}); restore the file"
             ) from error
+        # Before the node listens, so nobody can be in the way.
         self._locks.acquire(branch, [*([] if row.inbox is None else [inbox_lock(row.inbox)]), *keys])
 
     # --- one at a time ------------------------------------------------------------------------------------------------------------
@@ -109,6 +110,7 @@ class LocalTransactions:
         inbox: list[tuple[str, str]] = []
         names = [one for one in (key, undoes) if one is not None]
         if names:
+            # Rows that need not exist yet have locks, too: of two local transactions with one key, the second finds the row of the first.
             if not self._locks.acquire(holder, map(inbox_lock, names)):
                 return self._end(holder, Result("failed"))
             known = self._inbox(names)
@@ -134,6 +136,7 @@ class LocalTransactions:
             status, reads=reads, changes=changes, steps=effect.steps if changes else (), outbox=bool(outbox)
         )
         if changes or inbox or outbox:
+            # A refusal changes no data, so its row locks go before the write; its name stays locked until its row is there.
             if status == "refused":
                 self._locks.release(holder, names=False)
             writes = Writes(tx, tuple(inbox), changes, effect.steps, effect.compensation, outbox)
@@ -245,6 +248,7 @@ class LocalTransactions:
 
     def _extend(self, branch: _Branch, effect: Execute | Prepare, reads: dict[str, float]) -> Status:
         """Play further operations of a branch."""
+        # A copy, since a refusal in the middle must not leave half of the operations.
         changes = dict(branch.changes)
         status = self._play(branch, effect.operations, changes, reads)
         if status == "done":
@@ -293,6 +297,8 @@ class LocalTransactions:
             branch = self._prepared.get(tx)
             if branch is None:
                 return None
+            # A second request for the same branch waits for the first one's write: its answer says that the branch has ended, so that has to be
+            # durable.
             ended = branch.ended
             if ended is None:
                 branch.ended = threading.Event()
