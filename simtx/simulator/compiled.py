@@ -31,6 +31,7 @@ from simtx.scenario.distributions import Constant, Empirical
 from simtx.simulator.broker import Broker
 from simtx.simulator.common_mode import NORMAL, level, quantiles, shares, thresholds
 from simtx.simulator.environment import URGENT
+from simtx.simulator.host import Process
 from simtx.simulator.last_values import CompiledValues, LastValues
 from simtx.simulator.network import spared
 from simtx.simulator.node import AimedCrash, Node
@@ -107,6 +108,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "StepSpec": "index name service operations compensation kind after refusal service_time compensation_time",
     "BrokerSpec": "zone ack ack_latency linger redelivery deduplication_window deduplication_after_restart ordered retention",
     "Fault": "kind duration node at every until factor probability a b one_way trigger",
+    "HostSpec": "cores speed nodes neighbours parallel event effect transaction forced_write",
     "Trigger": "transaction effect when occurrence",
     "OperationSpec": "key kind amount parameter low high",
     "CommonMode": "links writes memory",
@@ -138,8 +140,6 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
         return f"it has more than {layout.AIMS} aimed crashes"
     if uncounted := COUNTERS.keys() - _COUNTED.keys() - {"faults"}:
         return f"the loop does not count {', '.join(sorted(uncounted))}"
-    if scenario.hosts:
-        return "the scenario has hosts with processors"
     if len(scenario.services) > layout.NODES - 2:
         return f"it has more than {layout.NODES - 2} services"
     if len(scenario.transaction.steps) > layout.STEPS:
@@ -173,6 +173,7 @@ def _unknown(scenario: Scenario) -> str:
         parts += [step, *step.operations, *step.compensation]
     parts += scenario.transaction.parameters.values()
     parts += scenario.faults
+    parts += scenario.hosts.values()
     parts += [fault.trigger for fault in scenario.faults if fault.trigger is not None]
     parts += [scenario.common_mode] if scenario.common_mode is not None else []
     for part in parts:
@@ -209,8 +210,6 @@ class CompiledWorld(World):
         self._complete = False
         self._armed: list[tuple[str, AimedCrash]] = []
         self._signals = HeldSignals()
-        for node in self.nodes.values():
-            node.__class__ = _Node
         self._calls = layout.Calls(
             layout.LEARN(self._answering(self._learn)),
             layout.LEARN(self._answering(self._duplicate)),
@@ -316,6 +315,7 @@ class CompiledWorld(World):
                 )
                 if service.store.replica_lag is not None:
                     library.engine_replica(engine, number, self._stream(service.store.replica_lag, name, "replica-lag"))
+        self._describe_hosts()
         for index, later in enumerate(behind(scenario.transaction.steps)):
             head.behind[index] = sum(1 << one for one in later)
         for spec in scenario.transaction.steps:
@@ -343,6 +343,21 @@ class CompiledWorld(World):
         if len(entries) != 1:
             raise NotCompiled("the entry node differs between transactions")
         head.entry = self._index[entries.pop()]
+
+    def _kind_of_node(self, process: Process | None) -> type[Node]:  # noqa: ARG002
+        return _Node
+
+    def _describe_hosts(self) -> None:
+        numbers = {self._role(name): number for name, number in self._index.items()}
+        for number, spec in enumerate(self.scenario.hosts.values()):
+            self._library.engine_host(self._engine, number, spec.cores, spec.neighbours, spec.speed)
+            for role in spec.nodes:
+                if role not in numbers:
+                    continue
+                width = spec.cores if spec.parallel else 1
+                times = (spec.event, spec.effect, spec.transaction, spec.forced_write)
+                self._library.engine_process(self._engine, numbers[role], number, width, *times)
+                self.processes[role] = _Process(self.processes[role], self._library, self._engine, numbers[role])
 
     def _learning(self) -> Learner:
         """A learner that knows these machines from an earlier run, or a new one."""
@@ -949,6 +964,20 @@ class _Broker(Broker):
         """Answer again, and deliver what waits."""
         self.up = True
         self._library.engine_broker_restart(self._engine)
+
+
+class _Process(Process):
+    """A process on a host, as what it counts is asked for."""
+
+    __slots__ = ("_engine", "_library", "_number")
+
+    def __init__(self, process: Process, library: ctypes.CDLL, engine: int, number: int) -> None:
+        super().__init__(process.host, process.spec)
+        self._library, self._engine, self._number = library, engine, number
+
+    def account(self) -> float:
+        """Seconds in which there was something to do, until now."""
+        return float(self._library.engine_process_busy(self._engine, self._number))
 
 
 class _Node(Node):

@@ -44,10 +44,10 @@ class Process:
         spec: The host's description.
     """
 
-    __slots__ = ("_busy_since", "_halted", "_host", "_running", "_waiting", "_width", "busy_time", "spec")
+    __slots__ = ("_busy_since", "_halted", "_running", "_waiting", "_width", "busy_time", "host", "spec")
 
     def __init__(self, host: Host, spec: HostSpec) -> None:
-        self._host = host
+        self.host = host
         self.spec = spec
         self._width = spec.cores if spec.parallel else 1
         self._running: list[_Job] = []
@@ -72,23 +72,23 @@ class Process:
         if not self._halted:
             self._halted = True
             for job in self._running:
-                self._host.leave(job)
+                self.host.leave(job)
 
     def go_on(self) -> None:
         """Get time again."""
         if self._halted:
             self._halted = False
             for job in self._running:
-                self._host.enter(job, self)
+                self.host.enter(job, self)
             self._fill()
 
     def crash(self) -> None:
         """Forget everything."""
         if self._running and not self._halted:
             for job in self._running:
-                self._host.leave(job)
+                self.host.leave(job)
         if self._running:
-            self.busy_time += self._host.now - self._busy_since
+            self.busy_time += self.host.now - self._busy_since
         self._running.clear()
         self._waiting.clear()
         self._halted = False
@@ -96,7 +96,7 @@ class Process:
     def account(self) -> float:
         """Seconds in which there was something to do, until now."""
         if self._running:
-            now = self._host.now
+            now = self.host.now
             self.busy_time += now - self._busy_since
             self._busy_since = now
         return self.busy_time
@@ -113,9 +113,9 @@ class Process:
 
     def _start(self, job: _Job) -> None:
         if not self._running:
-            self._busy_since = self._host.now
+            self._busy_since = self.host.now
         self._running.append(job)
-        self._host.enter(job, self)
+        self.host.enter(job, self)
 
     def _fill(self) -> None:
         while self._waiting and len(self._running) < self._width:
@@ -127,7 +127,7 @@ class Process:
             return
         self._running.remove(job)
         if not self._running:
-            self.busy_time += self._host.now - self._busy_since
+            self.busy_time += self.host.now - self._busy_since
         job.callback(job.argument)
         if not self._halted:
             self._fill()

@@ -159,13 +159,16 @@ class World:
         role = self._role(name)
         disk = Disk(self.env, self._latencies(log.forced_write, role, "forced-write"), log.flush, instant)
         process = self.processes.get(role)
-        kind = Node if process is None else HostedNode
+        kind = self._kind_of_node(process)
         node = self.nodes[name] = kind(
             self, name, disk, self.by_transaction.uniform(role, "backoff-jitter"), log.lazy_flush
         )
         if process is not None and isinstance(node, HostedNode):
             node.process = process
         return node
+
+    def _kind_of_node(self, process: Process | None) -> type[Node]:
+        return Node if process is None else HostedNode
 
     def _processes(self) -> dict[str, Process]:
         """The processes of nodes that are on hosts, by the node's role."""

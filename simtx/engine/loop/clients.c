@@ -49,22 +49,37 @@ static void request(Engine *E, int64_t tx) {
   notify(E, actor ? actor : spawn(E, tx, entry), E->head.request[E->tx[tx].shape], -1);
 }
 
+static void requested(Engine *E, int64_t tx) {
+  int entry = E->head.entry;
+  if (E->node[entry].up && !wait(E, entry, (Waiting){.kind = AT_THE_NODE, .tx = tx})) request(E, tx);
+}
+
+/* A request has met its node. */
+static void begin_request(Engine *E, int64_t tx) {
+  if (!takes_time(E, E->head.entry, (Waiting){.kind = AT_THE_NODE, .tx = tx})) requested(E, tx);
+}
+
 static void at_the_node(Engine *E, Call *call) {
   Head *H = &E->head;
   int64_t tx = call->tx;
   if (!E->node[call->entry].up) { unreached(E, call); return; }
-  if (!wait(E, call->entry, (Waiting){.kind = AT_THE_NODE, .tx = tx})) request(E, tx);
+  begin_request(E, tx);
   if (E->tx[tx].asking) { E->tx[tx].asking = 0; H->asking--; }
   if (!H->insists) free_call(E, call);
   else if (!H->remote) wait_for_answer(E, call);
 }
 
-static void ask(Engine *E, Call *call) {
+static void call_leaves(Engine *E, Call *call) {
   Head *H = &E->head;
   if (!H->remote) { at_the_node(E, call); return; }
   Link *link = link_of(E, CLIENT, call->entry);
   if (!carry(E, link, AT_THE_NODE, call, 0, call->tx)) unreached(E, call);
   else if (H->insists) wait_for_answer(E, call);
+}
+
+/* Send a client's request on its way; on a host, it takes the time of the clients' process first. */
+static void ask(Engine *E, Call *call) {
+  if (!takes_time(E, CLIENT, (Waiting){.kind = CALL, .thing = call})) call_leaves(E, call);
 }
 
 static void ask_again(Engine *E, Call *call) {

@@ -107,6 +107,7 @@ EXPORT void engine_crash(Engine *E, int number) {
   double now = E->head.now;
   int64_t count;
   if (!node->up) return;
+  crash_process(E, &E->process[number]);
   node->up = node->paused = 0;
   int64_t *known = places_of(E, number, &count);
   for (int64_t i = 0; i < count; i++) {
@@ -218,6 +219,7 @@ EXPORT void engine_restart(Engine *E, int number) {
     int32_t transition = ASK(E, recover(number, records, what));
     if (transition < 0) { fail(E, 3); break; }
     actor->phase = BUSY;
+    actor->turns = 0;
     actor->state = E->learned.transition[transition].state;
     actor->start = actor->pc = E->learned.transition[transition].start;
     actor->end = E->learned.transition[transition].end;

@@ -25,10 +25,12 @@ enum { URGENT = 0, NORMAL = 1 };
 /* What happens at an entry of the heap. */
 enum {
   STOP, MESSAGE, FLUSHED, BATCH, SERVED, GIVE_UP, LANE, RING, ARRIVE, AT_THE_NODE, ASK_AGAIN, SILENCE, NO_ANSWER, ANSWER_ARRIVES, LOSE_PATIENCE, LEAVE,
-  AT_THE_BROKER, STORE, CONFIRM, DELIVER, ACKNOWLEDGED, WAKE
+  AT_THE_BROKER, STORE, CONFIRM, DELIVER, ACKNOWLEDGED, WAKE, HOST_DONE
 };
 /* Beside MESSAGE, SERVED, RING, AT_THE_NODE, LEAVE, CONFIRM and DELIVER, what may wait until a pause is over. */
-enum { RESUME = 64, TELL };
+enum { RESUME = 64, TELL, SENT };
+/* Beside most of these, what a process on a host does when it has had the time for it. */
+enum { FORCE_WRITE = 80, CALL };
 
 /* Effects. */
 enum {
@@ -146,7 +148,7 @@ struct Actor {
   int64_t tx;
   int32_t node, state, start, pc, end, done, timers; /* start, pc, end: of its program */
   uint32_t gen;
-  uint8_t phase, alive, is_relay, lazy;
+  uint8_t phase, alive, is_relay, lazy, turns, turned; /* turns: what it sends waits for its process; turned: that has had the time for the next */
   int64_t id[IDS], was[IDS + 1]; /* ids of deliveries that it holds; those before its event, and the event's */
   Mail *head, *tail;
   Token *timer[TIMERS];
@@ -217,6 +219,22 @@ typedef struct { int32_t number, pattern, before, remaining; int64_t tx; } Aim; 
 
 /* What came in while a node was paused. */
 typedef struct Waiting { int32_t kind, event; uint32_t gen; int64_t tx, number; void *thing; struct Waiting *next; } Waiting;
+
+/* simtx.simulator.host: what a process has to do, a process, and the cores that it shares. */
+typedef struct Job {
+  double demand, due; /* processor time that it still takes; that each job has got when it is done */
+  int32_t over;
+  Waiting what;
+  struct Process *process;
+  struct Job *next, *on_host, *after; /* of its process, on its host, in what is over now */
+} Job;
+typedef struct { double speed, given, moment; int64_t version; int32_t cores, neighbours, count; Job *first, *last; } Host;
+typedef struct Process {
+  Host *host;
+  int32_t width, running, halted;
+  double event, effect, transaction, forced_write, busy_time, busy_since;
+  Job *first, *last, *first_waiting, *last_waiting;
+} Process;
 
 /* simtx.protocols.breaker: what a caller thinks of another node. */
 enum { SHUT, OPEN, HALF_OPEN }; /* SHUT: calls go through */
@@ -354,6 +372,8 @@ struct Engine {
   int32_t row_room;
   Gauge gauge[QUANTITIES];
   Node node[NODES];
+  Host host[NODES];
+  Process process[NODES];
   Link *link;
   int32_t links;
   Key *key;
@@ -382,6 +402,7 @@ struct Engine {
   Rolled *free_rolled;
   Held *free_held;
   Waiting *free_waiting;
+  Job *free_job;
   Shipped *free_shipped;
   Publication *free_publication;
   Parcel *free_parcel, **parcel;

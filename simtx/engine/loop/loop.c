@@ -37,6 +37,7 @@
 #include "places.c"
 
 #include "pauses.c"
+#include "host.c"
 #include "breaker.c"
 #include "timers.c"
 #include "network.c"
@@ -125,6 +126,7 @@ static int run(Engine *E) {
       if (((Actor *)entry.thing)->gen == entry.number && !E->node[((Actor *)entry.thing)->node].paused)
         relay_told(E, entry.thing, E->node[((Actor *)entry.thing)->node].relay.wake);
       break;
+    case HOST_DONE: host_done(E, entry.thing, entry.number); break;
     case LOSE_PATIENCE: lose_patience(E, entry.number); break;
     default: fail(E, 7);
     }

@@ -16,7 +16,7 @@ static Actor *spawn(Engine *E, int64_t tx, int node) {
   actor->timers = 0;
   actor->phase = IDLE;
   actor->alive = 1;
-  actor->is_relay = actor->lazy = 0;
+  actor->is_relay = actor->lazy = actor->turns = actor->turned = 0;
   actor->head = actor->tail = NULL;
   actor->work = NULL;
   for (int i = 0; i < TIMERS; i++) actor->timer[i] = NULL;
@@ -42,6 +42,12 @@ static void notify(Engine *E, Actor *actor, int32_t event, int64_t id) {
 }
 
 static void receive(Engine *E, int64_t tx, int32_t event) {
+  int node = E->learned.event_node[event];
+  if (!E->node[node].up) return;
+  if (!takes_time(E, node, (Waiting){.kind = MESSAGE, .event = event, .tx = tx})) received(E, tx, event);
+}
+
+static void received(Engine *E, int64_t tx, int32_t event) {
   int node = E->learned.event_node[event];
   if (!E->node[node].up || wait(E, node, (Waiting){.kind = MESSAGE, .event = event, .tx = tx})) return;
   int sender = E->learned.event_sender[event];
@@ -204,6 +210,7 @@ static void hardened(Engine *E, Actor *actor, int what) {
 
 /* A forced write of this machine is durable: on with the effects behind it. */
 static void resume(Engine *E, Actor *actor) {
+  if (takes_time(E, actor->node, (Waiting){.kind = RESUME, .thing = actor})) return;
   if (!wait(E, actor->node, (Waiting){.kind = RESUME, .thing = actor})) go_on(E, actor);
 }
 
@@ -212,6 +219,11 @@ static void finalise(Engine *E, Actor *actor, Work *branch, int commit, double i
   if (T) { T->forced++; T->in_doubt += in_doubt; }
   if (commit) commit_prepared(E, branch);
   else roll_back(E, branch, 0);
+}
+
+/* Force what was written; on a host, that takes the time of its process first. */
+static void write_out(Engine *E, Actor *actor, Flush *flush) {
+  if (!takes_time(E, actor->node, (Waiting){.kind = FORCE_WRITE, .thing = flush, .number = actor->node, .tx = actor->tx})) force(E, actor->node, flush, actor->tx);
 }
 
 /* Commit or roll back the branch; 0 if the machine has to wait for the disk. */
@@ -244,7 +256,7 @@ static int second_phase(Engine *E, Actor *actor, int commit, int forced) {
   flush->work = branch;
   flush->forced_rollback = !commit;
   flush->in_doubt = in_doubt;
-  force(E, actor->node, flush, actor->tx);
+  write_out(E, actor, flush);
   return 0;
 }
 
@@ -296,7 +308,7 @@ static int append_forced(Engine *E, Actor *actor, int what) {
   flush->record = what;
   flush->actor = actor;
   flush->work = NULL;
-  force(E, actor->node, flush, actor->tx);
+  write_out(E, actor, flush);
   return 0;
 }
 
@@ -356,6 +368,7 @@ static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
   actor->state = transition->state;
   actor->start = actor->pc = transition->start;
   actor->end = transition->end;
+  actor->turns = 1;
   if (E->head.has_broker) {
     for (int i = 0; i < IDS; i++) actor->was[i] = actor->id[i];
     actor->was[NEW_ID] = id;
@@ -424,6 +437,17 @@ static int is_struck(Engine *E, Actor *actor) {
   return strikes(E, actor->node, has_before ? &before : NULL, actor->tx, has_next ? &next : NULL, actor->tx);
 }
 
+/* On a host, what a machine sends leaves when its process has had the time for it: 1 if it waits for that. */
+static int waits_for_turn(Engine *E, Actor *actor) {
+  Process *process = &E->process[actor->node];
+  if (!process->host || process->effect == 0.0 || !actor->turns) return 0;
+  int op = E->learned.program[actor->pc].op;
+  if (op != DO_SEND && op != DO_PUBLISH && op != DO_ACKNOWLEDGE && op != DO_ANSWER) return 0;
+  if (actor->turned) { actor->turned = 0; return 0; }
+  take_job(E, process, process->effect, (Waiting){.kind = SENT, .thing = actor}, 1);
+  return 1;
+}
+
 /* Nothing waits for the machine: a blank one holds no state, and the next event makes another one. */
 static void goes_idle(Engine *E, Actor *actor) {
   actor->phase = IDLE;
@@ -443,6 +467,7 @@ static void go_on(Engine *E, Actor *actor) {
   while (!H->error) {
     while (actor->pc < actor->end && !H->error) {
       if (node->aims && is_struck(E, actor)) return;
+      if (waits_for_turn(E, actor)) return;
       if (!play_effect(E, actor, E->learned.program[actor->pc++]) || actor->gen != gen) return;
     }
     if (H->error || (node->aims && is_struck(E, actor))) return;

@@ -1,8 +1,16 @@
 /* Pauses: what comes in waits in the backlog of the node, `Node.backlog` in Python. */
 
 static void receive(Engine *E, int64_t tx, int32_t event);
+static void received(Engine *E, int64_t tx, int32_t event);
 static void receive_delivery(Engine *E, int64_t tx, int32_t event, int64_t id);
 static void request(Engine *E, int64_t tx);
+static void requested(Engine *E, int64_t tx);
+static void begin_request(Engine *E, int64_t tx);
+static void resume(Engine *E, Actor *actor);
+static void let_work(Engine *E, Work *work);
+static void run_served(Engine *E, Work *work);
+static void ring_now(Engine *E, Token *token);
+static void force(Engine *E, int number, Flush *flush, int64_t tx);
 static void ring_machine(Engine *E, Token *token);
 static void go_on(Engine *E, Actor *actor);
 static void served(Engine *E, Work *work);
@@ -45,9 +53,13 @@ static void handle_waiting(Engine *E, Waiting *one) {
   switch (one->kind) {
   case MESSAGE: receive(E, one->tx, one->event); break;
   case DELIVER: receive_delivery(E, one->tx, one->event, one->number); break;
-  case AT_THE_NODE: request(E, one->tx); break;
+  case AT_THE_NODE: begin_request(E, one->tx); break;
   case RING: ring_machine(E, one->thing); break;
-  case RESUME: go_on(E, one->thing); break;
+  case RESUME: resume(E, one->thing); break;
+  case SENT:
+    ((Actor *)one->thing)->turned = 1;
+    go_on(E, one->thing);
+    break;
   case SERVED:
     served(E, one->thing);
     let_work(E, one->thing);
@@ -66,32 +78,5 @@ static void handle_waiting(Engine *E, Waiting *one) {
     break;
   }
   default: fail(E, 7);
-  }
-}
-
-/* Stop handling anything, as a long garbage collection or a stopped process does. */
-EXPORT void engine_pause(Engine *E, int number) {
-  if (E->node[number].up) E->node[number].paused = 1;
-}
-
-/* Go on after a pause: what came in meanwhile is handled in its order. */
-EXPORT void engine_unpause(Engine *E, int number) {
-  GUARD(E, )
-  Node *node = &E->node[number];
-  Waiting *all = node->first_waiting;
-  node->paused = 0;
-  node->first_waiting = node->last_waiting = NULL;
-  while (all && !E->head.error) {
-    if (node->paused || !node->up) { /* an aimed crash */
-      if (node->last_waiting) node->last_waiting->next = all;
-      else node->first_waiting = all;
-      while (all->next) all = all->next;
-      node->last_waiting = all;
-      return;
-    }
-    Waiting *one = all;
-    all = one->next;
-    handle_waiting(E, one);
-    free_waiting(E, one);
   }
 }

@@ -8,6 +8,18 @@ static void relay_told(Engine *E, Actor *actor, int32_t event);
 /* A timer of a machine is due. */
 static void ring_machine(Engine *E, Token *token) {
   Actor *actor = token->owner;
+  if (!actor) { free_token(E, token); return; }
+  if (E->process[actor->node].host) { /* it is looked at when the process gets to it; until then it can be cancelled, or be set anew, which makes another token */
+    token->seen = INFINITY;
+    takes_time(E, actor->node, (Waiting){.kind = RING, .thing = token});
+    return;
+  }
+  ring_now(E, token);
+}
+
+/* Likewise, and its process has had the time for it. */
+static void ring_now(Engine *E, Token *token) {
+  Actor *actor = token->owner;
   int kind = token->kind;
   if (!actor) { free_token(E, token); return; }
   if (wait(E, actor->node, (Waiting){.kind = RING, .thing = token})) return;

@@ -5,6 +5,17 @@ static void begin_rows(Engine *E, Work *work);
 
 static void served(Engine *E, Work *work) {
   if (work->epoch != E->node[work->node].pool.epoch) return;
+  if (E->process[work->node].host) {
+    hold_work(work);
+    takes_time(E, work->node, (Waiting){.kind = SERVED, .thing = work});
+  } else {
+    run_served(E, work);
+  }
+}
+
+/* Likewise, and its process has had the time for it. */
+static void run_served(Engine *E, Work *work) {
+  if (work->epoch != E->node[work->node].pool.epoch) return;
   if (wait(E, work->node, (Waiting){.kind = SERVED, .thing = work})) hold_work(work);
   else run_work(E, work);
 }

@@ -1,0 +1,265 @@
+/* Hosts, whose cores go round among the processes that have something to do: simtx.simulator.host; nodes on them: simtx.simulator.hosted. */
+
+static const double ALMOST = 1e-12; /* seconds of processor time: less than what rounding loses */
+
+static void do_job(Engine *E, Waiting *what);
+static void call_leaves(Engine *E, Call *call);
+
+static double rate(Host *host) {
+  double share = (double)host->cores / (double)(host->count + host->neighbours);
+  return host->speed * (share < 1.0 ? share : 1.0);
+}
+
+static void advance_host(Engine *E, Host *host) {
+  if (host->count) host->given += (E->head.now - host->moment) * rate(host);
+  host->moment = E->head.now;
+}
+
+static double next_due(Host *host) {
+  double due = host->first->due;
+  for (Job *job = host->first; job; job = job->on_host)
+    if (job->due < due) due = job->due;
+  return due;
+}
+
+/* Come back when the next job is done, unless somebody comes or leaves before. */
+static void schedule_host(Engine *E, Host *host) {
+  host->version++;
+  if (!host->count) return;
+  double left = next_due(host) - host->given;
+  call_in(E, (left > 0.0 ? left : 0.0) / rate(host), HOST_DONE, host, host->version);
+}
+
+/* A job wants time from now on. */
+static void enter_host(Engine *E, Host *host, Job *job) {
+  advance_host(E, host);
+  job->due = host->given + job->demand;
+  job->on_host = NULL;
+  if (host->last) host->last->on_host = job;
+  else host->first = job;
+  host->last = job;
+  host->count++;
+  schedule_host(E, host);
+}
+
+static void take_off(Host *host, Job *job) {
+  Job *before = NULL;
+  for (Job *one = host->first; one; before = one, one = one->on_host) {
+    if (one != job) continue;
+    if (before) before->on_host = job->on_host;
+    else host->first = job->on_host;
+    if (host->last == job) host->last = before;
+    host->count--;
+    return;
+  }
+}
+
+/* A job wants no more time for now; what it still needs is kept with it. */
+static void leave_host(Engine *E, Host *host, Job *job) {
+  advance_host(E, host);
+  double left = job->due - host->given;
+  job->demand = left > 0.0 ? left : 0.0;
+  take_off(host, job);
+  schedule_host(E, host);
+}
+
+static void start_job(Engine *E, Process *process, Job *job) {
+  if (!process->first) process->busy_since = E->head.now;
+  job->next = NULL;
+  if (process->last) process->last->next = job;
+  else process->first = job;
+  process->last = job;
+  process->running++;
+  enter_host(E, process->host, job);
+}
+
+static void fill(Engine *E, Process *process) {
+  while (process->first_waiting && process->running < process->width) {
+    Job *job = process->first_waiting;
+    process->first_waiting = job->next;
+    if (!process->first_waiting) process->last_waiting = NULL;
+    start_job(E, process, job);
+  }
+}
+
+static void take_job(Engine *E, Process *process, double demand, Waiting what, int first) {
+  Job *job = new_job(E);
+  *job = (Job){.demand = demand, .what = what, .process = process};
+  int behind = process->first_waiting && !first; /* while a job calls back, those who came before it are still waiting */
+  if (process->running < process->width && !process->halted && !behind) { start_job(E, process, job); return; }
+  if (first) {
+    job->next = process->first_waiting;
+    process->first_waiting = job;
+    if (!process->last_waiting) process->last_waiting = job;
+    return;
+  }
+  if (process->last_waiting) process->last_waiting->next = job;
+  else process->first_waiting = job;
+  process->last_waiting = job;
+}
+
+/* Take so much processor time, after what came before, then do it. */
+static void run_process(Engine *E, Process *process, double demand, Waiting what) {
+  if (demand <= 0 && !process->first && !process->first_waiting && !process->halted) do_job(E, &what);
+  else take_job(E, process, demand, what, 0);
+}
+
+/* Whether a node is on a host; then what comes in waits for its process. */
+static int takes_time(Engine *E, int number, Waiting what) {
+  Process *process = &E->process[number];
+  if (!process->host) return 0;
+  run_process(E, process, what.kind == SERVED ? process->transaction : what.kind == FORCE_WRITE ? process->forced_write : process->event, what);
+  return 1;
+}
+
+/* A process stops getting time; what it has to do stays. It gets time again. */
+static void halt(Engine *E, Process *process) {
+  if (!process->host || process->halted) return;
+  process->halted = 1;
+  for (Job *job = process->first; job; job = job->next) leave_host(E, process->host, job);
+}
+
+static void unhalt(Engine *E, Process *process) {
+  if (!process->host || !process->halted) return;
+  process->halted = 0;
+  for (Job *job = process->first; job; job = job->next) enter_host(E, process->host, job);
+  fill(E, process);
+}
+
+static void drop_jobs(Engine *E, Job *job) {
+  while (job) {
+    Job *next = job->next;
+    if (job->what.kind == RING) free_token(E, job->what.thing);
+    if (job->what.kind == SERVED) let_work(E, job->what.thing);
+    if (job->what.kind == FORCE_WRITE) free_flush(E, job->what.thing);
+    job->process = NULL;
+    if (!job->over) free_job(E, job);
+    job = next;
+  }
+}
+
+/* Forget everything. */
+static void crash_process(Engine *E, Process *process) {
+  if (!process->host) return;
+  if (!process->halted)
+    for (Job *job = process->first; job; job = job->next) leave_host(E, process->host, job);
+  if (process->first) process->busy_time += E->head.now - process->busy_since;
+  drop_jobs(E, process->first);
+  drop_jobs(E, process->first_waiting);
+  process->first = process->last = process->first_waiting = process->last_waiting = NULL;
+  process->running = process->halted = 0;
+}
+
+/* The host has given a job its time; one that ends at the same moment may have crashed the process. */
+static void finished(Engine *E, Job *job) {
+  Process *process = job->process;
+  if (!process) { free_job(E, job); return; }
+  Job *before = NULL;
+  for (Job *one = process->first; one != job; one = one->next) before = one;
+  if (before) before->next = job->next;
+  else process->first = job->next;
+  if (process->last == job) process->last = before;
+  process->running--;
+  if (!process->first) process->busy_time += E->head.now - process->busy_since;
+  Waiting what = job->what;
+  free_job(E, job);
+  do_job(E, &what);
+  if (!process->halted) fill(E, process);
+}
+
+static void host_done(Engine *E, Host *host, int64_t version) {
+  if (version != host->version) return; /* somebody has come or left meanwhile */
+  advance_host(E, host);
+  double due = next_due(host), reached = due > host->given ? due : host->given;
+  host->given = reached;
+  Job *over = NULL, *last = NULL, *job = host->first;
+  while (job) {
+    Job *next = job->on_host;
+    if (job->due <= reached + ALMOST) {
+      take_off(host, job);
+      job->over = 1;
+      job->after = NULL;
+      if (last) last->after = job;
+      else over = job;
+      last = job;
+    }
+    job = next;
+  }
+  schedule_host(E, host);
+  while (over) {
+    Job *next = over->after;
+    finished(E, over);
+    over = next;
+  }
+}
+
+/* A process on a host, by the number of its node. */
+EXPORT void engine_process(Engine *E, int number, int host, int width, double event, double effect, double transaction, double forced_write) {
+  E->process[number] = (Process){.host = &E->host[host], .width = width, .event = event, .effect = effect, .transaction = transaction, .forced_write = forced_write};
+}
+EXPORT void engine_host(Engine *E, int host, int cores, int neighbours, double speed) { E->host[host] = (Host){.cores = cores, .neighbours = neighbours, .speed = speed}; }
+
+/* Seconds in which a process had something to do, until now. */
+EXPORT double engine_process_busy(Engine *E, int number) {
+  Process *process = &E->process[number];
+  if (process->first) {
+    process->busy_time += E->head.now - process->busy_since;
+    process->busy_since = E->head.now;
+  }
+  return process->busy_time;
+}
+
+/* A process has had the time for something. */
+static void do_job(Engine *E, Waiting *what) {
+  switch (what->kind) {
+  case MESSAGE: received(E, what->tx, what->event); break;
+  case AT_THE_NODE: requested(E, what->tx); break;
+  case RING: ring_now(E, what->thing); break;
+  case RESUME:
+    if (!wait(E, ((Actor *)what->thing)->node, *what)) go_on(E, what->thing);
+    break;
+  case SENT:
+    if (wait(E, ((Actor *)what->thing)->node, *what)) break;
+    ((Actor *)what->thing)->turned = 1;
+    go_on(E, what->thing);
+    break;
+  case SERVED:
+    run_served(E, what->thing);
+    let_work(E, what->thing);
+    break;
+  case FORCE_WRITE: force(E, (int)what->number, what->thing, what->tx); break;
+  case CALL: call_leaves(E, what->thing); break;
+  default: fail(E, 7);
+  }
+}
+
+/* Stop handling anything, as a long garbage collection or a stopped process does. */
+EXPORT void engine_pause(Engine *E, int number) {
+  GUARD(E, )
+  if (!E->node[number].up) return;
+  E->node[number].paused = 1;
+  halt(E, &E->process[number]);
+}
+
+/* Go on after a pause: what came in meanwhile is handled in its order. */
+EXPORT void engine_unpause(Engine *E, int number) {
+  GUARD(E, )
+  Node *node = &E->node[number];
+  unhalt(E, &E->process[number]);
+  Waiting *all = node->first_waiting;
+  node->paused = 0;
+  node->first_waiting = node->last_waiting = NULL;
+  while (all && !E->head.error) {
+    if (node->paused || !node->up) { /* an aimed crash */
+      if (node->last_waiting) node->last_waiting->next = all;
+      else node->first_waiting = all;
+      while (all->next) all = all->next;
+      node->last_waiting = all;
+      return;
+    }
+    Waiting *one = all;
+    all = one->next;
+    handle_waiting(E, one);
+    free_waiting(E, one);
+  }
+}
