@@ -33,6 +33,7 @@ from simtx.protocols import (
 )
 from simtx.protocols import strategy as resolve
 from simtx.protocols.saga_participant import Participant
+from simtx.scenario import HostSpec
 from simtx.scenario.distributions import Constant
 from simtx.scenario.model import Fault, Trigger
 from simtx.simulator import engines
@@ -103,6 +104,16 @@ def test_random_scenarios_are_played_alike(seed: int) -> None:
 def test_relays_of_all_kinds_are_played_alike(strategy: Outbox) -> None:
     for seed in (9, 13, 21):
         assert differs(some_scenario(random.Random(seed), transactions=40), strategy) == ""
+
+
+@pytest.mark.parametrize(
+    "strategy", [Saga(), TwoPhaseCommit(), Outbox(wake=True), DualWrite()], ids=lambda one: one.name
+)
+def test_hosts_are_played_alike(strategy: Strategy) -> None:
+    """Everybody on one machine with two cores, which is short of them."""
+    host = HostSpec(2, 1.0, ("orders", "inventory", "hub", "broker", "client"), 1, False, 0.001, 0.001, 0.002, 0.001)
+    crowded = replace(shortened("checkout-outages", 40), hosts={"host": host})
+    assert differs(crowded, strategy) == ""
 
 
 class _Sorting(Relay):

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from simtx.engine import NotCompiled
 from simtx.protocols import Courier, DualWrite, Outbox, Poller, Relay, Saga, Strategy, TwoPhaseCommit
 from simtx.protocols import strategy as resolve
-from simtx.scenario import Scenario, from_dict, load
+from simtx.scenario import HostSpec, Scenario, from_dict, load
 from simtx.scenario.distributions import Constant, Empirical, Exponential, Lognormal
 from simtx.simulator.compiled import CompiledWorld
 from simtx.simulator.engines import difference
@@ -158,7 +158,7 @@ def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
         clients["timeout"] = 0.1
     run: dict[str, Any] = {"warmup": pick.choice([0, 0.05]), "drain": pick.choice([2, 60])}
     run |= pick.choice([{"transactions": transactions}, {"duration": 1.0}])
-    return from_dict(
+    made = from_dict(
         {
             "services": services,
             "hub": {"zone": "there", "log": log()},
@@ -207,6 +207,23 @@ def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
         },
         name="random",
     )
+    return (
+        replace(made, hosts=some_hosts(pick, [*names, "hub", "broker", "client"])) if pick.choice([0, 0, 1]) else made
+    )
+
+
+def some_hosts(pick: Chooser, roles: list[str]) -> dict[str, HostSpec]:
+    """Up to two hosts with some of the processes."""
+    places = {role: pick.choice([0, 0, 1, 2]) for role in roles}
+    hosts = {}
+    for number in (0, 1):
+        nodes = tuple(role for role, place in places.items() if place == number)
+        if nodes:
+            times = (pick.choice([0.0, 0.0003]), pick.choice([0.0, 0.0002]), pick.choice([0.0, 0.001]))
+            hosts[f"host{number}"] = HostSpec(
+                pick.choice([1, 2, 4]), 2.0, nodes, pick.choice([0, 3]), pick.choice([True, False]), *times, 0.0004
+            )
+    return hosts
 
 
 def some_fault(pick: Chooser, names: list[str]) -> dict[str, Any]:

@@ -1,14 +1,24 @@
 /* The broker: simtx.simulator.broker. */
 
-static void relay_published(Engine *E, Actor *actor, int64_t tx, int32_t event);
+static void relay_told(Engine *E, Actor *actor, int64_t tx, int32_t event);
 
 enum { BUCKETS = 1 << 16 };
 
 /* The broker's word on a publication reaches its producer, who is a machine, or a courier of a relay. */
 static void tell_producer(Engine *E, Actor *actor, uint32_t gen, int64_t tx, int done, int32_t event) {
   if (!actor->alive || actor->gen != gen) return;
-  if (wait(E, actor->node, (Waiting){.kind = CONFIRM, .event = event, .gen = gen, .tx = tx, .number = done, .thing = actor})) return;
-  if (actor->is_relay) relay_published(E, actor, tx, event);
+  Waiting what = {.kind = CONFIRM, .event = event, .gen = gen, .tx = tx, .number = done, .thing = actor};
+  if (!takes_time(E, actor->node, what)) tell_now(E, what);
+}
+
+/* Likewise, and its process has had the time for it. */
+static void tell_now(Engine *E, Waiting what) {
+  Actor *actor = what.thing;
+  int64_t tx = what.tx;
+  int32_t event = what.event;
+  if (!actor->alive || actor->gen != what.gen) return;
+  if (wait(E, actor->node, what)) return;
+  if (actor->is_relay) relay_told(E, actor, tx, event);
   else notify(E, actor, event, -1);
 }
 
@@ -18,7 +28,16 @@ static void confirm(Engine *E, Publication *publication, int done) {
 
 static void receive_delivery(Engine *E, int64_t tx, int32_t event, int64_t id) {
   int node = E->learned.event_node[event];
-  if (!E->node[node].up || wait(E, node, (Waiting){.kind = DELIVER, .event = event, .tx = tx, .number = id})) return;
+  Waiting what = {.kind = DELIVER, .event = event, .tx = tx, .number = id};
+  if (E->node[node].up && !takes_time(E, node, what)) delivered(E, what);
+}
+
+/* Likewise, and its process has had the time for it. */
+static void delivered(Engine *E, Waiting what) {
+  int64_t tx = what.tx, id = what.number;
+  int32_t event = what.event;
+  int node = E->learned.event_node[event];
+  if (!E->node[node].up || wait(E, node, what)) return;
   Actor *actor = actor_of(E, tx, node);
   notify(E, actor ? actor : spawn(E, tx, node), event, id);
 }
@@ -64,6 +83,11 @@ static void time_out(Engine *E, Publication *publication) {
   let_publication(E, publication);
 }
 
+/* A delivery leaves for its consumer. */
+static void pass_on(Engine *E, Waiting what) {
+  transmit(E, link_of(E, BROKER, E->learned.event_node[what.event]), DELIVER, (void *)(intptr_t)what.number, what.tx << 24 | what.event, what.tx);
+}
+
 static void deliver(Engine *E, Parcel *parcel) {
   Transaction *T = record(E, parcel->tx);
   if (E->node[parcel->node].up && parcel->sent) {
@@ -71,8 +95,12 @@ static void deliver(Engine *E, Parcel *parcel) {
     if (T) T->retries++;
   }
   if (E->node[parcel->node].up) parcel->sent = 1;
-  if (E->node[parcel->node].up)
-    transmit(E, link_of(E, BROKER, parcel->node), DELIVER, (void *)(intptr_t)parcel->id, parcel->tx << 24 | parcel->event, parcel->tx);
+  if (E->node[parcel->node].up) {
+    Waiting what = {.kind = PASS_ON, .event = parcel->event, .tx = parcel->tx, .number = parcel->id};
+    Process *process = &E->process[BROKER];
+    if (process->host) take_job(E, process, process->effect, what, 1);
+    else pass_on(E, what);
+  }
   Token *token = parcel->timer = new_token(E);
   token->owner = parcel;
   token->kind = REDELIVERY;
@@ -179,10 +207,21 @@ static void acknowledged(Engine *E, int64_t id) {
     }
 }
 
+/* A publication reaches the broker; on a host, it takes the time of its process first. */
+static void taken(Engine *E, Publication *publication) {
+  if (E->head.broker_up) call_in(E, draw(E, E->head.acknowledgement, publication->tx), STORE, publication, 0);
+  else let_publication(E, publication);
+}
+
+static void at_the_broker(Engine *E, Publication *publication) {
+  if (!E->head.broker_up || !takes_time(E, BROKER, (Waiting){.kind = TAKEN, .thing = publication})) taken(E, publication);
+}
+
 /* Stop answering. Acked in memory only means: lost now, and so are the ids by which repetitions are known. */
 EXPORT void engine_broker_crash(Engine *E, int memory, int keeps_all, int keeps_stored) {
   GUARD(E, )
   E->head.broker_up = 0;
+  crash_process(E, &E->process[BROKER]);
   for (int i = 0; i < BUCKETS; i++)
     for (Parcel *parcel = E->parcel[i], *next; parcel; parcel = next) {
       next = parcel->next;

@@ -157,7 +157,7 @@ EXPORT void engine_crash(Engine *E, int number) {
     free_held(E, relay->held);
     relay->held = next;
   }
-  memset(relay, 0, sizeof *relay);
+  *relay = (Relay){.listed = relay->listed, .room = relay->room};
   memset(node->breaker, 0, sizeof node->breaker);
   drop_waiting(E, number);
   while (node->first_stalled) {

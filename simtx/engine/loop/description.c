@@ -27,6 +27,7 @@ EXPORT void engine_free(Engine *E) {
   void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->claims, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->demands, E->place};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
   free_learned(&E->learned);
+  for (int i = 0; i < NODES; i++) free(E->node[i].relay.listed);
   free(E);
 }
 

@@ -4,6 +4,11 @@ static const double ALMOST = 1e-12; /* seconds of processor time: less than what
 
 static void do_job(Engine *E, Waiting *what);
 static void call_leaves(Engine *E, Call *call);
+static void delivered(Engine *E, Waiting what);
+static void tell_now(Engine *E, Waiting what);
+static void wake_now(Engine *E, Waiting what);
+static void taken(Engine *E, Publication *publication);
+static void pass_on(Engine *E, Waiting what);
 
 static double rate(Host *host) {
   double share = (double)host->cores / (double)(host->count + host->neighbours);
@@ -132,6 +137,7 @@ static void drop_jobs(Engine *E, Job *job) {
     if (job->what.kind == RING) free_token(E, job->what.thing);
     if (job->what.kind == SERVED) let_work(E, job->what.thing);
     if (job->what.kind == FORCE_WRITE) free_flush(E, job->what.thing);
+    if (job->what.kind == TAKEN) let_publication(E, job->what.thing);
     job->process = NULL;
     if (!job->over) free_job(E, job);
     job = next;
@@ -219,10 +225,13 @@ static void do_job(Engine *E, Waiting *what) {
     if (!wait(E, ((Actor *)what->thing)->node, *what)) go_on(E, what->thing);
     break;
   case SENT:
-    if (wait(E, ((Actor *)what->thing)->node, *what)) break;
-    ((Actor *)what->thing)->turned = 1;
-    go_on(E, what->thing);
+    if (!wait(E, ((Actor *)what->thing)->node, *what)) sent(E, what->thing);
     break;
+  case DELIVER: delivered(E, *what); break;
+  case CONFIRM: tell_now(E, *what); break;
+  case WAKE: wake_now(E, *what); break;
+  case TAKEN: taken(E, what->thing); break;
+  case PASS_ON: pass_on(E, *what); break;
   case SERVED:
     run_served(E, what->thing);
     let_work(E, what->thing);

@@ -30,7 +30,7 @@ enum {
 /* Beside MESSAGE, SERVED, RING, AT_THE_NODE, LEAVE, CONFIRM and DELIVER, what may wait until a pause is over. */
 enum { RESUME = 64, TELL, SENT };
 /* Beside most of these, what a process on a host does when it has had the time for it. */
-enum { FORCE_WRITE = 80, CALL };
+enum { FORCE_WRITE = 80, CALL, TAKEN, PASS_ON };
 
 /* Effects. */
 enum {
@@ -179,14 +179,14 @@ typedef struct Row { int64_t number, writer, tx; int32_t event, courier; double 
 
 /* The relay of a node: its poller is the actor, its couriers are `known` rows. Events that it causes itself; what its poller has asked for. */
 typedef struct Held { int64_t tx; struct Held *next; } Held;
+typedef struct { Effect effect; int64_t tx; Row *row; } Listed;
 typedef struct {
   Actor *actor;
-  int32_t known, ordered, followed, handing;
+  int32_t known, ordered, followed;
   int32_t wake, go, idle, full, part;
   int32_t reading, limit, below_horizon;
-  int32_t has_played;
-  Effect played; /* the effect before, of the list that is being played, and whose it was */
-  int64_t played_for;
+  Listed *listed; /* what its parts have asked for at one event, and where it is being played */
+  int32_t count, room, at;
   int64_t writer, number; /* place of the last row that was read, in the order of its reader */
   Held *held, *last; /* whose first courier waits for the poller's word */
 } Relay;

@@ -106,8 +106,7 @@ static int run(Engine *E) {
       let_publication(E, entry.thing);
       break;
     case AT_THE_BROKER:
-      if (!H->broker_up) { let_publication(E, entry.thing); break; }
-      call_in(E, draw(E, H->acknowledgement, ((Publication *)entry.thing)->tx), STORE, entry.thing, 0);
+      at_the_broker(E, entry.thing);
       break;
     case STORE:
       store_message(E, entry.thing);
@@ -123,8 +122,7 @@ static int run(Engine *E) {
     }
     case ACKNOWLEDGED: acknowledged(E, entry.number); break;
     case WAKE:
-      if (((Actor *)entry.thing)->gen == entry.number && !E->node[((Actor *)entry.thing)->node].paused)
-        relay_told(E, entry.thing, E->node[((Actor *)entry.thing)->node].relay.wake);
+      wake(E, (Waiting){.kind = WAKE, .thing = entry.thing, .gen = (uint32_t)entry.number, .number = entry.number >> 32});
       break;
     case HOST_DONE: host_done(E, entry.thing, entry.number); break;
     case LOSE_PATIENCE: lose_patience(E, entry.number); break;

@@ -427,11 +427,23 @@ static int strikes(Engine *E, int number, const Effect *before, int64_t before_t
   return 0;
 }
 
-/* Whether a machine's node crashes before its next effect, or behind its last one. */
+/* On a host, whether the next effect waits for its process: what leaves the node does. */
+static int takes_turn(Engine *E, Actor *actor) {
+  Process *process = &E->process[actor->node];
+  if (!process->host || process->effect == 0.0 || !actor->turns || actor->pc >= actor->end) return 0;
+  int op = E->learned.program[actor->pc].op;
+  return op == DO_SEND || op == DO_PUBLISH || op == DO_ACKNOWLEDGE || op == DO_ANSWER;
+}
+
+/* Whether a machine's node crashes before its next effect, or behind its last one; on a host there is time in between. */
 static int is_struck(Engine *E, Actor *actor) {
   if (actor->start == actor->end) return 0;
   Effect before = {0}, next = {0};
   int has_before = actor->pc > actor->start, has_next = actor->pc < actor->end;
+  if (takes_turn(E, actor)) {
+    has_before &= !actor->turned;
+    has_next &= actor->turned;
+  }
   if (has_before) before = E->learned.program[actor->pc - 1];
   if (has_next) next = E->learned.program[actor->pc];
   return strikes(E, actor->node, has_before ? &before : NULL, actor->tx, has_next ? &next : NULL, actor->tx);
@@ -440,9 +452,7 @@ static int is_struck(Engine *E, Actor *actor) {
 /* On a host, what a machine sends leaves when its process has had the time for it: 1 if it waits for that. */
 static int waits_for_turn(Engine *E, Actor *actor) {
   Process *process = &E->process[actor->node];
-  if (!process->host || process->effect == 0.0 || !actor->turns) return 0;
-  int op = E->learned.program[actor->pc].op;
-  if (op != DO_SEND && op != DO_PUBLISH && op != DO_ACKNOWLEDGE && op != DO_ANSWER) return 0;
+  if (!takes_turn(E, actor)) return 0;
   if (actor->turned) { actor->turned = 0; return 0; }
   take_job(E, process, process->effect, (Waiting){.kind = SENT, .thing = actor}, 1);
   return 1;

@@ -91,7 +91,7 @@ static void commit_rows(Engine *E, Work *work, int refused) {
     *row = (Row){number + i, number, work->tx, refused ? template->refused_row[i] : template->accepted_row[i], NOBODY, 0.0, NULL, NULL, NULL};
     show_row(node, row);
   }
-  if (E->head.wake_on_commit && node->relay.actor) call_in(E, 0.0, WAKE, node->relay.actor, node->relay.actor->gen);
+  if (E->head.wake_on_commit && node->relay.actor) call_in(E, 0.0, WAKE, node->relay.actor, (int64_t)work->node << 32 | node->relay.actor->gen);
 }
 
 static void mark_row(Engine *E, Node *node, Row *row) {

@@ -13,6 +13,7 @@ static void ring_now(Engine *E, Token *token);
 static void force(Engine *E, int number, Flush *flush, int64_t tx);
 static void ring_machine(Engine *E, Token *token);
 static void go_on(Engine *E, Actor *actor);
+static void relay_goes_on(Engine *E, Actor *actor);
 static void served(Engine *E, Work *work);
 static void leave_producer(Engine *E, Publication *publication);
 static void let_publication(Engine *E, Publication *publication);
@@ -48,6 +49,13 @@ static void drop_waiting(Engine *E, int number) {
   }
 }
 
+/* The process has had the time for what a machine sends next. */
+static void sent(Engine *E, Actor *actor) {
+  actor->turned = 1;
+  if (actor->is_relay) relay_goes_on(E, actor);
+  else go_on(E, actor);
+}
+
 /* Handle what came in during a pause. */
 static void handle_waiting(Engine *E, Waiting *one) {
   switch (one->kind) {
@@ -56,10 +64,7 @@ static void handle_waiting(Engine *E, Waiting *one) {
   case AT_THE_NODE: begin_request(E, one->tx); break;
   case RING: ring_machine(E, one->thing); break;
   case RESUME: resume(E, one->thing); break;
-  case SENT:
-    ((Actor *)one->thing)->turned = 1;
-    go_on(E, one->thing);
-    break;
+  case SENT: sent(E, one->thing); break;
   case SERVED:
     served(E, one->thing);
     let_work(E, one->thing);

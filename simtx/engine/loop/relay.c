@@ -1,29 +1,14 @@
 /*
  * The relay of an outbox: simtx.protocols.relay. It hands rows to couriers, and what happens to its parts; what these do is learned, as of all machines.
- * The poller's state is that of the relay's actor, a courier's that of its row.
+ * The poller's state is that of the relay's actor, a courier's that of its row. What they ask for at one event is a list, which is played then.
  */
 
 static void to_poller(Engine *E, Actor *actor, int32_t event);
+static void relay_goes_on(Engine *E, Actor *actor);
 
 enum { POLLED = 64 }; /* events of a poller that the real one plays, too, after each start */
 
-/* Whether the node crashes before this effect of the list that is being played, or behind the one before it; NULL: the list is at its end. */
-static int is_struck_at(Engine *E, Actor *actor, const Effect *next, int64_t tx) {
-  Relay *relay = &E->node[actor->node].relay;
-  if (!E->node[actor->node].aims) return 0;
-  Effect played = relay->played;
-  int struck = strikes(E, actor->node, relay->has_played ? &played : NULL, relay->played_for, next, tx);
-  if (struck) return 1;
-  relay->has_played = next != NULL;
-  if (next) {
-    relay->played = *next;
-    relay->played_for = tx;
-  }
-  return 0;
-}
-
-/* A crash ends the relay. */
-static int is_over(Engine *E, Actor *actor) { return E->head.error || E->node[actor->node].relay.actor != actor; }
+/* --- its parts ------------------------------------------------------------------------------------------------------------------------------ */
 
 /* What a part does next: the number of its transition, or -1. */
 static int32_t next_of(Engine *E, int32_t state, int32_t event, int sampled, int64_t tx) {
@@ -34,39 +19,35 @@ static int32_t next_of(Engine *E, int32_t state, int32_t event, int sampled, int
   return number;
 }
 
+/* One more effect that is to be played. */
+static void list(Engine *E, Relay *relay, Effect effect, int64_t tx, Row *row) {
+  GROW(relay->listed, relay->count, relay->room, 1)
+  relay->listed[relay->count++] = (Listed){effect, tx, row};
+}
+
 /* Something happens to the courier of the first row of a transaction. */
 static void to_courier(Engine *E, Actor *actor, int64_t tx, int32_t event) {
-  Node *node = &E->node[actor->node];
-  Relay *relay = &node->relay;
+  Relay *relay = &E->node[actor->node].relay;
   Place *place = find_place(E, tx, actor->node);
   if (!place || !place->flying) { fail(E, 9); return; }
   Row *row = place->flying, *behind = row->behind;
   int32_t number = next_of(E, row->courier, event, is_sampled(E, tx), tx);
   if (number < 0) return;
-  Transition *transition = &E->learned.transition[number];
-  int told = 0, marked = 0, over = 0, end = transition->end;
-  row->courier = transition->state;
-  for (int pc = transition->start; pc < end; pc++) {
+  Transition transition = E->learned.transition[number];
+  int told = 0, over = 0;
+  row->courier = transition.state;
+  for (int pc = transition.start; pc < transition.end && !E->head.error; pc++) {
     Effect effect = E->learned.program[pc];
-    if (effect.op != DO_TELL && effect.op != DO_FORGET && is_struck_at(E, actor, &effect, tx)) return;
-    switch (effect.op) {
-    case DO_PUBLISH: publish(E, actor, effect.a, tx, effect.b, effect.c); break;
-    case DO_MARK:
-      if (relay->reading || relay->handing) { fail(E, 9); return; } /* the rows that are read are those before the mark */
-      marked = 1;
-      find_place(E, tx, actor->node)->flying = behind;
-      mark_row(E, node, row);
-      break;
-    case DO_TELL:
+    if (effect.op == DO_TELL) {
       told = 1;
       to_poller(E, actor, effect.a);
-      break;
-    case DO_FORGET: over = 1; break;
-    case DO_ALERT: E->head.alerts++; break;
-    default: fail(E, 7);
+    } else if (effect.op == DO_FORGET) {
+      over = 1;
+    } else {
+      list(E, relay, effect, tx, row);
     }
-    if (is_over(E, actor)) return;
   }
+  if (E->head.error) return;
   if (!over) {
     if (!told) return;
     Held *held = new_held(E);
@@ -77,11 +58,9 @@ static void to_courier(Engine *E, Actor *actor, int64_t tx, int32_t event) {
     return;
   }
   relay->known--;
-  if (!marked) { /* it may be read again */
-    row->courier = NOBODY;
-    row->behind = NULL;
-    find_place(E, tx, actor->node)->flying = behind;
-  }
+  row->courier = NOBODY; /* unless it is marked, it may be read again */
+  row->behind = NULL;
+  find_place(E, tx, actor->node)->flying = behind;
   if (behind) {
     to_courier(E, actor, tx, relay->go);
     return;
@@ -97,7 +76,7 @@ static void to_all(Engine *E, Actor *actor, int32_t event) {
   relay->held = relay->last = NULL;
   while (held) {
     Held *next = held->next;
-    if (!is_over(E, actor)) to_courier(E, actor, held->tx, event);
+    if (!E->head.error) to_courier(E, actor, held->tx, event);
     free_held(E, held);
     held = next;
   }
@@ -108,28 +87,16 @@ static void to_poller(Engine *E, Actor *actor, int32_t event) {
   Relay *relay = &E->node[actor->node].relay;
   int32_t number = next_of(E, actor->state, event, relay->followed < POLLED && ++relay->followed, actor->tx);
   if (number < 0) return;
-  Transition *transition = &E->learned.transition[number];
-  int end = transition->end;
-  actor->state = transition->state;
-  for (int pc = transition->start; pc < end; pc++) {
+  Transition transition = E->learned.transition[number];
+  actor->state = transition.state;
+  for (int pc = transition.start; pc < transition.end && !E->head.error; pc++) {
     Effect effect = E->learned.program[pc];
-    if (effect.op != DO_TELL && is_struck_at(E, actor, &effect, actor->tx)) return;
-    switch (effect.op) {
-    case DO_SET_TIMER: set_timer(E, actor, effect.a, E->learned.number[effect.b], E->learned.number[effect.c]); break;
-    case DO_CANCEL_TIMER: cancel_timer(actor, effect.a); break;
-    case DO_READ:
-      relay->reading = 1;
-      relay->limit = effect.a;
-      relay->below_horizon = effect.b;
-      if (effect.b) E->node[actor->node].keeps_horizon = 1;
-      break;
-    case DO_TELL: to_all(E, actor, effect.a); break;
-    case DO_ALERT: E->head.alerts++; break;
-    default: fail(E, 7);
-    }
-    if (is_over(E, actor)) return;
+    if (effect.op == DO_TELL) to_all(E, actor, effect.a);
+    else list(E, relay, effect, actor->tx, NULL);
   }
 }
+
+/* --- rows ----------------------------------------------------------------------------------------------------------------------------------- */
 
 /* Whether a row is new to the relay. */
 static int is_new(Relay *relay, Row *row) {
@@ -172,32 +139,115 @@ static void take_up(Engine *E, Actor *actor, Row *row) {
 static void hand_out(Engine *E, Actor *actor) {
   Node *node = &E->node[actor->node];
   Relay *relay = &node->relay;
-  while (!is_over(E, actor) && !is_struck_at(E, actor, NULL, 0) && relay->reading) {
-    int64_t horizon = relay->below_horizon ? horizon_of(E, actor->node) : INT64_MAX;
-    int count = 0;
-    relay->handing = 1;
-    for (Row *row = node->first_row; row && count < relay->limit && row->writer < horizon; row = row->next) count++;
-    relay->reading = 0;
-    to_poller(E, actor, count >= relay->limit ? relay->full : relay->part);
-    Row *row = node->first_row;
-    for (int i = 0; i < count && !is_over(E, actor); i++) {
-      Row *next = row->next;
-      if (is_new(relay, row)) take_up(E, actor, row);
-      row = next;
-    }
-    if (is_over(E, actor)) return;
-    relay->handing = 0;
+  int64_t horizon = relay->below_horizon ? horizon_of(E, actor->node) : INT64_MAX;
+  int count = 0;
+  for (Row *row = node->first_row; row && count < relay->limit && row->writer < horizon; row = row->next) count++;
+  relay->reading = 0;
+  to_poller(E, actor, count >= relay->limit ? relay->full : relay->part);
+  Row *row = node->first_row;
+  for (int i = 0; i < count && !E->head.error; i++, row = row->next)
+    if (is_new(relay, row)) take_up(E, actor, row);
+}
+
+/* --- what they ask for ---------------------------------------------------------------------------------------------------------------------- */
+
+static void play_listed(Engine *E, Actor *actor, Listed *one) {
+  Node *node = &E->node[actor->node];
+  Relay *relay = &node->relay;
+  Effect effect = one->effect;
+  switch (effect.op) {
+  case DO_PUBLISH: publish(E, actor, effect.a, one->tx, effect.b, effect.c); break;
+  case DO_MARK:
+    if (relay->reading) fail(E, 9); /* the rows that are read are those before the mark */
+    else mark_row(E, node, one->row);
+    break;
+  case DO_SET_TIMER: set_timer(E, actor, effect.a, E->learned.number[effect.b], E->learned.number[effect.c]); break;
+  case DO_CANCEL_TIMER: cancel_timer(actor, effect.a); break;
+  case DO_READ:
+    relay->reading = 1;
+    relay->limit = effect.a;
+    relay->below_horizon = effect.b;
+    if (effect.b) node->keeps_horizon = 1;
+    break;
+  case DO_ALERT: E->head.alerts++; break;
+  default: fail(E, 7);
   }
 }
 
-static void relay_told(Engine *E, Actor *actor, int32_t event) {
-  to_poller(E, actor, event);
-  hand_out(E, actor);
+/* On a host, whether the next effect waits for its process: a publication does. */
+static int list_takes_turn(Engine *E, Actor *actor, Relay *relay) {
+  Process *process = &E->process[actor->node];
+  return process->host && process->effect != 0.0 && relay->at < relay->count && relay->listed[relay->at].effect.op == DO_PUBLISH;
 }
 
-static void relay_published(Engine *E, Actor *actor, int64_t tx, int32_t event) {
-  to_courier(E, actor, tx, event);
-  hand_out(E, actor);
+/* Whether an aimed crash strikes before the next effect of the list, or behind the last one. */
+static int list_is_struck(Engine *E, Actor *actor) {
+  Relay *relay = &E->node[actor->node].relay;
+  if (!E->node[actor->node].aims || !relay->count) return 0;
+  Listed before = {0}, next = {0};
+  int has_before = relay->at > 0, has_next = relay->at < relay->count;
+  if (list_takes_turn(E, actor, relay)) { /* there is time in between */
+    has_before &= !actor->turned;
+    has_next &= actor->turned;
+  }
+  if (has_before) before = relay->listed[relay->at - 1];
+  if (has_next) next = relay->listed[relay->at];
+  return strikes(E, actor->node, has_before ? &before.effect : NULL, before.tx, has_next ? &next.effect : NULL, next.tx);
+}
+
+/* On a host, a publication leaves when the process has had the time for it: 1 if it waits for that. */
+static int list_waits_for_turn(Engine *E, Actor *actor, Relay *relay) {
+  Process *process = &E->process[actor->node];
+  if (!list_takes_turn(E, actor, relay)) return 0;
+  if (actor->turned) { actor->turned = 0; return 0; }
+  if (relay->reading) fail(E, 9); /* the rows that are read are those of now */
+  take_job(E, process, process->effect, (Waiting){.kind = SENT, .thing = actor}, 1);
+  return 1;
+}
+
+/* Play the list, then what it has caused, then whatever waits. */
+static void relay_goes_on(Engine *E, Actor *actor) {
+  Relay *relay = &E->node[actor->node].relay;
+  while (!E->head.error) {
+    while (relay->at < relay->count && !E->head.error) {
+      if (list_is_struck(E, actor) || list_waits_for_turn(E, actor, relay)) return;
+      Listed one = relay->listed[relay->at++];
+      play_listed(E, actor, &one);
+    }
+    if (E->head.error || list_is_struck(E, actor)) return;
+    relay->at = relay->count = 0;
+    if (relay->reading) {
+      hand_out(E, actor);
+    } else if (actor->head) {
+      Mail *mail = actor->head;
+      actor->head = mail->next;
+      if (!actor->head) actor->tail = NULL;
+      if (mail->id < 0) to_poller(E, actor, mail->event);
+      else to_courier(E, actor, mail->id, mail->event);
+      free_mail(E, mail);
+    } else {
+      actor->phase = IDLE;
+      return;
+    }
+  }
+}
+
+/* An event happens to the relay: to its poller, or to the courier of a transaction. */
+static void relay_told(Engine *E, Actor *actor, int64_t tx, int32_t event) {
+  post(E, actor, event, tx);
+  if (actor->phase) return;
+  actor->phase = BUSY;
+  relay_goes_on(E, actor);
+}
+
+/* A local transaction has committed rows. */
+static void wake_now(Engine *E, Waiting what) {
+  Actor *actor = what.thing;
+  if (actor->gen == what.gen && !E->node[what.number].paused) relay_told(E, actor, -1, E->node[what.number].relay.wake);
+}
+
+static void wake(Engine *E, Waiting what) {
+  if (!takes_time(E, (int)what.number, what)) wake_now(E, what);
 }
 
 /* Start the relay of a node; `events`: start, wake, go, idle, and the ends of a read: full, part. */
@@ -210,12 +260,14 @@ EXPORT void engine_start_relay(Engine *E, int number, int state, int ordered, co
   actor->node = number;
   actor->state = state;
   actor->is_relay = actor->alive = 1;
-  actor->timers = 0;
-  *relay = (Relay){.actor = actor, .ordered = ordered, .writer = -1, .number = -1};
+  actor->timers = actor->turned = 0;
+  actor->phase = IDLE;
+  actor->head = actor->tail = NULL;
+  *relay = (Relay){.actor = actor, .ordered = ordered, .writer = -1, .number = -1, .listed = relay->listed, .room = relay->room};
   relay->wake = events[1];
   relay->go = events[2];
   relay->idle = events[3];
   relay->full = events[4];
   relay->part = events[5];
-  relay_told(E, actor, events[0]);
+  relay_told(E, actor, -1, events[0]);
 }

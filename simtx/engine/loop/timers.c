@@ -3,7 +3,7 @@
 static void notify(Engine *E, Actor *actor, int32_t event, int64_t id);
 static void time_out(Engine *E, Publication *publication);
 static void redeliver(Engine *E, Parcel *parcel);
-static void relay_told(Engine *E, Actor *actor, int32_t event);
+static void relay_told(Engine *E, Actor *actor, int64_t tx, int32_t event);
 
 /* A timer of a machine is due. */
 static void ring_machine(Engine *E, Token *token) {
@@ -26,7 +26,7 @@ static void ring_now(Engine *E, Token *token) {
   free_token(E, token);
   actor->timer[kind] = NULL;
   actor->timers--;
-  if (actor->is_relay) relay_told(E, actor, E->learned.timer_event[kind]);
+  if (actor->is_relay) relay_told(E, actor, -1, E->learned.timer_event[kind]);
   else notify(E, actor, E->learned.timer_event[kind], -1);
 }
 
