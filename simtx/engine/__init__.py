@@ -1,6 +1,6 @@
 """The compiled engine: automata that are learned from the machines of a strategy, and an event loop in C that plays them.
 
-Nothing here knows a protocol, but for the relay of an outbox, and nothing here knows the simulator: `simtx.simulator.compiled` binds the two together.
+Nothing here knows a protocol, but for how a relay hands rows to its couriers, and nothing here knows the simulator: `simtx.simulator.compiled` binds the two together.
 """
 
 from simtx.engine.library import Unavailable, load_library
