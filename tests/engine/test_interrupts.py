@@ -33,14 +33,19 @@ class _Struck(Exception):
 
 def _signalling(monkeypatch: pytest.MonkeyPatch, answers: list[int]) -> None:
     """A signal arrives in each call into Python that fills a block of random numbers."""
-    before = CompiledWorld._fill
+    before = CompiledWorld._filling
 
-    def fill(self: CompiledWorld, *arguments: Any) -> int:
-        signal.raise_signal(signal.SIGUSR1)
-        answers.append(before(self, *arguments))
-        return answers[-1]
+    def filling(self: CompiledWorld) -> Callable[..., int]:
+        real = before(self)
 
-    monkeypatch.setattr(CompiledWorld, "_fill", fill)
+        def fill(*arguments: Any) -> int:
+            signal.raise_signal(signal.SIGUSR1)
+            answers.append(real(*arguments))
+            return answers[-1]
+
+        return fill
+
+    monkeypatch.setattr(CompiledWorld, "_filling", filling)
 
 
 @pytest.fixture
@@ -81,13 +86,16 @@ def test_a_call_that_did_not_come_to_its_end_ends_the_run(monkeypatch: pytest.Mo
     """An exception outside of all that could catch it is lost to C, which then reads any number as the answer."""
     before = CompiledWorld._answering
 
-    def answering(self: CompiledWorld, function: Callable[..., int]) -> Callable[..., int]:
-        def fail(*_: object) -> int:
-            raise MemoryError
+    def fail(*_: object) -> int:
+        raise MemoryError
 
+    def answering(self: CompiledWorld, function: Callable[..., int]) -> Callable[..., int]:
         return fail if function == getattr(self, f"_{call}") else before(self, function)
 
-    monkeypatch.setattr(CompiledWorld, "_answering", answering)
+    if call == "fill":
+        monkeypatch.setattr(CompiledWorld, "_filling", lambda _: fail)
+    else:
+        monkeypatch.setattr(CompiledWorld, "_answering", answering)
     with pytest.raises(ScenarioError, match="gave up"):
         simtx.simulate(shortened("transfer", 50), "saga", engine="fast")
 
