@@ -46,6 +46,7 @@ ORDER: Final = (
 """Names of the stories, in the order in which they are told."""
 
 _BESIDE: Final = {
+    "blocked_s": "the longest time that one branch was in doubt, in seconds",
     "fault_s": "from the beginning of the first fault that struck to the end of the last, in seconds; 0: none struck",
     "blows": "how often a fault struck",
 }
@@ -195,7 +196,7 @@ class Telling:
 
         Args:
             label: The case.
-            name: A metric of `Run.summary`; ``fault_s``; ``blows``; ``peak_COLUMN`` or ``during_COLUMN``: the highest sample of a column of
+            name: A metric of `Run.summary`; ``fault_s``; ``blows``; ``blocked_s``; ``peak_COLUMN`` or ``during_COLUMN``: the highest sample of a column of
                 `Run.timeline`, or of ``backlog``, in the whole run or while a fault was in force.
 
         Raises:
@@ -274,6 +275,8 @@ def _figure(run: Run, name: str) -> float:
         return float(len(blows))
     if name == "fault_s":
         return max(one.end for one in blows) - min(one.begin for one in blows) if blows else 0.0
+    if name == "blocked_s":
+        return _longest_in_doubt(run)
     samples = run.timeline
     for prefix in (_PEAK, _DURING):
         column = name.removeprefix(prefix)
@@ -291,6 +294,19 @@ def _figure(run: Run, name: str) -> float:
     if name not in run.summary.index:
         raise unknown(name, [*map(str, run.summary.index), *_BESIDE], "figure")
     return float(run.summary[name])
+
+
+def _longest_in_doubt(run: Run) -> float:
+    """From the promise of a branch to its end, or to that of the run, in seconds; the longest of all."""
+    began: dict[tuple[str, int], float] = {}
+    longest, now = 0.0, 0.0
+    for entry in run.trace:
+        now, key = entry.time, (entry.node, entry.tx)
+        if entry.kind == "prepare" and "done" in entry.detail.split():
+            began[key] = now
+        elif entry.kind in ("commit", "rollback") and key in began:
+            longest = max(longest, now - began.pop(key))
+    return max((longest, *(now - time for time in began.values())))
 
 
 @lru_cache(maxsize=1)

@@ -311,3 +311,18 @@ def test_a_database_that_stops_answering_for_a_while_costs_time_and_nothing_else
     assert set(outcomes(run)) == {"committed"}
     assert_sound(run)
     assert run.transactions["latency_ms"].max() > 200
+
+
+@pytest.mark.heavy
+def test_a_killed_leader_leaves_nobody_in_doubt_for_real() -> None:
+    """The process of the leader is killed for six seconds before it has accepted; the participants end the transaction without it, with a commit."""
+    trigger = {"transaction": 5, "effect": "Append", "when": "before"}
+    fault = {"kind": "crash", "node": "hub", "duration": "6s", "trigger": trigger}
+    scenario = lab(3, faults=[fault], policies={"inquiry_timeout": "200ms", "vote_timeout": "300ms"})
+    run = simtx.execute(scenario, "paxos-commit", seed=3)
+    assert_sound(run)
+    assert outcomes(run)[5] == "committed"
+    restarted = next(entry.time for entry in run.trace if entry.kind == "restart")
+    ended = [entry.time for entry in run.trace if entry.tx == 5 and entry.kind == "commit"]
+    assert len(ended) == 3
+    assert max(ended) < restarted
