@@ -60,7 +60,7 @@ def select(laws: Iterable[Law], only: Collection[str] | str | None) -> list[Law]
 
 
 def judge(laws: Iterable[Law], try_it: Callable[[Law], None]) -> None:
-    """Check laws one after the other, and tell of all that are broken at once.
+    """Check laws one after the other, and report all that are broken at once. Any other error ends the check, with the name of its law as a note.
 
     Raises:
         LawBroken: At least one is.
@@ -74,6 +74,11 @@ def judge(laws: Iterable[Law], try_it: Callable[[Law], None]) -> None:
             text = str(error) or "it took too long"
             broken.append(f"{law.name}: {law.text}\n    {text.strip()}")
             cause = cause or error
+        except (
+            Exception
+        ) as error:  # no law says that a product may raise; the traceback alone would not say what was asked of it
+            error.add_note(f"while the law {law.name} was checked: {law.text}")
+            raise
     if broken:
         raise LawBroken(f"{len(broken)} broken:\n" + "\n".join(broken)) from cause
 

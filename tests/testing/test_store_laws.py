@@ -23,6 +23,15 @@ def test_all_laws_can_be_checked_in_one_go_and_have_a_sentence() -> None:
     assert len({law.name for law in STORE_LAWS}) == len(STORE_LAWS)
 
 
+def test_an_error_of_a_product_names_the_law_that_was_checked() -> None:
+    """A store that lacks a method, for example: the traceback alone would not say what was asked of it."""
+    with pytest.raises(AttributeError) as raised:
+        check_store(lambda service, **options: object(), only="a-branch-ends-once")
+    assert raised.value.__notes__ == [
+        "while the law a-branch-ends-once was checked: A second end of a branch finds none, over a restart, and changes nothing."
+    ]
+
+
 # --- broken stores --------------------------------------------------------------------------------------------------------------
 
 
