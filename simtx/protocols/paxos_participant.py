@@ -183,6 +183,7 @@ class PaxosParticipant(Member):
         self.leader = event.sender
         self.participants = tuple(participants)
         self.rank = place + 1
+        self.votes = [name for name in self.votes if name in self.participants]
         effects: list[Effect] = [CANCEL_IDLE] if self.state == "gathering" else []
         self.state = "preparing"
         record = ("prepared", self.leader, self.participants)
