@@ -315,8 +315,9 @@ def check_store(store: str) -> StoreKind:
         except StoreFailed as error:
             raise ScenarioError(str(error), "store") from None
     if kind is None:
+        names = ", ".join(f"'{name}'" for name in STORES)
         raise ScenarioError(
-            f"there is no store '{without_password(store):.200}'; use 'sqlite', 'postgres', or the DSN of a server (postgresql://user@host/database)",
+            f"there is no store '{without_password(store):.200}'; use {names}, or the DSN of a server (postgresql://user@host/database)",
             "store",
         )
     return kind
