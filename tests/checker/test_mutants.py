@@ -28,6 +28,7 @@ QUIET = dict.fromkeys(BUDGETS, 0)
 
 
 @pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: mutant.name)
+@pytest.mark.sample(2)
 def test_the_defect_is_found_on_the_named_invariant(mutant: Mutant) -> None:
     scope = Scope(**{**QUIET, **mutant.scope})
     story = find(mutant.strategy, scope, mutant.invariant)

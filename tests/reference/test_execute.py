@@ -99,7 +99,7 @@ def assert_sound(run: Run) -> None:
     ("strategy", "store", "broker"),
     [(one, "sqlite", "embedded") for one in STRATEGIES] + [(one, "postgres", "nats") for one in ON_SERVERS],
 )
-@pytest.mark.sample(5)
+@pytest.mark.sample(10)
 def test_a_real_run_has_the_outcomes_of_the_simulated_one(strategy: str, store: str, broker: str) -> None:
     """Same seed, same transactions, same refusals: the same outcome for each, by the same machines."""
     scenario = lab(refusal=0.2)
@@ -134,6 +134,7 @@ def test_costs_in_the_real_world_are_the_exact_ones(strategy: str, costs: object
         assert {tuple(row) for row in columns.to_numpy().tolist()} == {expected}
 
 
+@pytest.mark.heavy
 def test_an_abort_by_one_of_three_costs_two_forced_writes_and_eight_messages() -> None:
     """Presumed abort, K = 1 of N = 3 refuses: 3N - K messages and N - K forced writes, in a real run too."""
     run = simtx.execute(lab(3, transactions=5, refusal=1.0), "2pc")
@@ -268,6 +269,7 @@ def test_a_strategy_of_your_own_is_executed_like_ours() -> None:
     assert run.strategy.name == "patient"
 
 
+@pytest.mark.heavy
 def test_transactions_of_a_seed_are_the_same_in_both_worlds() -> None:
     scenario = lab(transactions=10)
     real = [e.detail for e in simtx.execute(scenario, TwoPhaseCommit(), seed=7).trace if e.kind == "arrive"]

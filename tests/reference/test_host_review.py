@@ -107,6 +107,7 @@ def test_a_run_leaves_no_open_files_and_sockets_in_its_caller(strategy: str, bro
     assert sorted(open_files()) == sorted(before)
 
 
+@pytest.mark.heavy
 def test_users_of_a_closed_workload_begin_at_the_origin_of_the_run() -> None:
     """They think first, and that from the run's zero on; so the first of them is measured, too, as in the simulation."""
     scenario = lab(workload={"kind": "closed", "users": 2, "think_time": 0.01}, transactions=10)

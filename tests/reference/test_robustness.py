@@ -143,7 +143,7 @@ def test_a_launcher_that_is_killed_takes_its_processes_with_it(scenario: Path, t
         (["outbox", "--broker", "nats"], {"0100007F"}),  # its server knows no other kind of socket
     ],
 )
-@pytest.mark.sample(2)
+@pytest.mark.sample(3)
 def test_nothing_listens_beyond_what_is_said(
     scenario: Path, tmp_path: Path, options: list[str], expected: set[str]
 ) -> None:

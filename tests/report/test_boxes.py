@@ -79,6 +79,7 @@ def some() -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "case"), some())
+@pytest.mark.sample(2)
 def test_texts_of_a_picture_of_a_sweep_neither_overlap_nor_leave_the_canvas(
     name: str, case: str, swept: Callable[[str], simtx.Sweep]
 ) -> None:

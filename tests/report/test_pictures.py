@@ -279,6 +279,7 @@ OTHERS: dict[str, Callable[[simtx.Run], Any]] = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.sample(2)
 def test_texts_of_machines_zones_and_transactions_neither_overlap_nor_leave_the_canvas(
     name: str, played: dict[str, list[simtx.Run]]
 ) -> None:
@@ -329,6 +330,7 @@ def test_a_compact_diagram_says_equal_messages_once(played: dict[str, list[simtx
 
 
 @pytest.mark.parametrize("name", ["distribution", "outcomes", "failures"])
+@pytest.mark.sample(3)
 def test_nothing_on_a_slide_is_smaller_than_nine_points(name: str, played: dict[str, list[simtx.Run]]) -> None:
     figure = OF_RUNS[name](played["faults"], figsize=(13.33, 7.5)).get_figure(root=True)
     assert min(one.get_fontsize() for one in texts(figure)) >= 9

@@ -15,7 +15,7 @@ NAMES = [law.name for law in STRATEGY_LAWS]
 
 
 @pytest.mark.parametrize("strategy", [kind() for kind in STRATEGIES.values()], ids=lambda one: one.name)
-@pytest.mark.sample(2)
+@pytest.mark.sample(3)
 def test_built_in_strategies_keep_the_laws(strategy: Strategy) -> None:
     check_strategy(strategy)
 

@@ -55,6 +55,7 @@ def test_nothing_is_violated_wherever_a_process_is_killed(strategy: str, limit: 
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_the_losses_of_a_dual_write_are_counted_and_are_no_violations() -> None:
     matrix = crash_matrix("dual-write", limit=10, depth=1)
     check_struck(matrix)

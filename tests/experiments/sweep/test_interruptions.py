@@ -272,7 +272,7 @@ TORNADO = ["sensitivity", "transfer", "2pc", "saga", "--factor", "workload.rate=
         (TORNADO, "SIGKILL", 7),
     ],
 )
-@pytest.mark.sample(3)
+@pytest.mark.sample(4)
 def test_a_frontier_a_report_and_a_study_that_are_interrupted_go_on_when_they_are_called_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
