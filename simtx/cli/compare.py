@@ -134,6 +134,7 @@ def compare(
                     name: {metric: as_json(comparison.interval(name, metric)) for metric in comparison.metrics}
                     for name in comparison.strategies
                 },
+                "violations": comparison.violations.to_dict("records"),
                 "failures": failures.to_dict("records"),
                 "files": [str(path) for path in written],
             }
@@ -142,6 +143,8 @@ def compare(
         typer.echo(f"\nwritten to {target}/: {', '.join(path.name for path in written if path != save)}")
         if save is not None:
             typer.echo(f"saved in {save}; simtx report {save} makes a report of it")
+    for line in comparison.violations.drop_duplicates(["strategy", "property"]).itertuples():
+        typer.echo(f"simtx: {line.strategy} has violated '{line.property}'; its story: {line.see_with}", err=True)
     for row in failures.itertuples():
         typer.echo(f"simtx: repeat the failed run with: {row.repeat_with}", err=True)
     if problem is not None:

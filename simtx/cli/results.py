@@ -152,6 +152,18 @@ def listed(run: Run) -> list[dict[str, object]]:
     return [{"property": one.property, "transaction": one.transaction, "text": one.text} for one in run.violations]
 
 
+def stories(run: Run) -> str:
+    """How it came to the first violation of each property."""
+    firsts: dict[str, str] = {}
+    for one in run.violations:
+        if one.property not in firsts:
+            firsts[one.property] = one.story()
+    if not firsts:
+        looked = ", ".join(run.watched)
+        return f"nothing is violated that the strategy guarantees; looked at: {looked or 'nothing'}"
+    return "\n\n".join(firsts.values())
+
+
 def choose(run: Run, transaction: int | None) -> int:
     """The transaction that is meant: this one, or the slowest that was measured.
 

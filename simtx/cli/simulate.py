@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from simtx.cli.common import ChangeOption, EngineOption, JsonOption, StrategyArgument
-from simtx.cli.results import EventsOption, SpansOption, TraceOption, TransactionOption, Wishes, finish, listed, show
+from simtx.cli.results import (
+    EventsOption,
+    SpansOption,
+    TraceOption,
+    TransactionOption,
+    Wishes,
+    finish,
+    listed,
+    show,
+    stories,
+)
 
 
 def simulate(
@@ -21,6 +31,10 @@ def simulate(
     transaction: TransactionOption = None,
     spans: SpansOption = None,
     events: EventsOption = False,
+    violations: Annotated[
+        bool,
+        typer.Option("--violations", help="Tell the story of the first violation of each property that is guaranteed."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for results; default: simtx-SCENARIO, with --trace, --spans or --events."),
@@ -49,6 +63,8 @@ def simulate(
     def shown(written: list[Path]) -> None:
         if not json:
             show(run, wishes, written)
+            if violations:
+                typer.echo(f"\n{stories(run)}")
             return
         print_json(
             {

@@ -86,6 +86,8 @@ def sweep(
 
         typer.echo(text(result, metrics=metrics) if metrics else "no run has figures")
         typer.echo(f"\nwritten to {arguments['store']}/: {', '.join(files)}")
+    for line in result.violations.drop_duplicates(["strategy", "property"]).itertuples():
+        typer.echo(f"simtx: {line.strategy} has violated '{line.property}'; its story: {line.see_with}", err=True)
     for row in result.failures.head(10).itertuples():
         typer.echo(f"simtx: repeat the failed run with: {row.repeat_with}", err=True)
     if result.stopped.startswith(INTERRUPTED):
@@ -140,6 +142,8 @@ def _document(result: Sweep, metrics: list[str], files: list[str]) -> dict[str, 
         "stopped": result.stopped,
         "warnings": result.warnings,
         "cells": cells,
+        "violations": result.violations.to_dict("records"),
+        "unwatched": result.unwatched,
         "failures": result.failures.to_dict("records"),
         "missing": len(result.missing),
         "files": files,

@@ -25,7 +25,7 @@ from simtx.experiments.stopping import CAP, Best, Rule, Stopping, parsed, rule_l
 from simtx.experiments.work import Outcome, Parcel, failed, play, prepare, version
 from simtx.metrics import views
 from simtx.metrics.figures import unknown as unknown_metric
-from simtx.metrics.guarantees import VIOLATED
+from simtx.metrics.guarantees import GUARANTEE, VIOLATED
 from simtx.metrics.intervals import Interval, check_confidence, interval, kind_of, paired, ratio
 from simtx.metrics.laws import Finding
 from simtx.metrics.still_open import StillOpen
@@ -169,6 +169,29 @@ class Comparison(Reported):
         """One row for each failed run: what went wrong, and the command that repeats it."""
         rows = [(one.strategy, one.replication, one.error, self._command(one)) for one in self._results if one.error]
         return pd.DataFrame(rows, columns=["strategy", "replication", "error", "repeat_with"])
+
+    @property
+    def violations(self) -> pd.DataFrame:
+        """One row for each property that a run has violated although its strategy guarantees it: what, and the command that tells its stories."""
+        rows = [
+            (one.strategy, one.replication, found.place, found.text, said.stories_with(self._command(one)))
+            for one in self._results
+            for found in one.findings
+            if found.law == GUARANTEE
+        ]
+        return pd.DataFrame(rows, columns=["strategy", "replication", "property", "text", "see_with"])
+
+    def violated(self) -> dict[str, str]:
+        """Strategies whose runs have violated what the strategy guarantees: in how many runs, and what."""
+        told = {}
+        for name in self.strategies:
+            finished = [one for one in self._results if one.strategy == name and not one.error]
+            broken = [[one.place for one in run.findings if one.law == GUARANTEE] for run in finished]
+            runs = sum(map(bool, broken))
+            if runs:
+                which = ", ".join(dict.fromkeys(place for places in broken for place in places))
+                told[name] = f"{runs} of {len(finished)} runs have violated what it guarantees ({which})"
+        return told
 
     @property
     def provenance(self) -> Provenance:
@@ -451,7 +474,9 @@ class Comparison(Reported):
 
     def __repr__(self) -> str:
         done = f"{len(self.frame)} runs" + (f" ({self.stopped})" if self.stopped else "")
-        return f"<Comparison of {', '.join(self.strategies)} on {self.scenario.name}: {done}, seed {self.seed}>"
+        broken = self.violated()
+        marked = f"; VIOLATED: {', '.join(broken)}" if broken else ""
+        return f"<Comparison of {', '.join(self.strategies)} on {self.scenario.name}: {done}, seed {self.seed}{marked}>"
 
     def __str__(self) -> str:
         return str(views.view("comparison-text")(self))

@@ -1,6 +1,6 @@
 """Which strategy is the best, and do the runs support it?
 
-Thresholds come first: a strategy that misses one is out, however good it is. The metric ranks the rest, pair by pair over the replications that both
+Thresholds come first: a strategy that misses one is out, however good it is, and so is one whose runs have violated what it guarantees. The metric ranks the rest, pair by pair over the replications that both
 have met (common random numbers). All statements of a decision hold together with the stated confidence: each threshold of each strategy and each
 comparison of two has its part of the permitted error (Bonferroni, which needs nothing to be independent; the measured error is in
 docs/statistics.md).
@@ -9,7 +9,7 @@ docs/statistics.md).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Protocol
@@ -54,6 +54,7 @@ class Decision:
             (replications in which it is lower, or higher), ``more``.
         thresholds: One row a strategy and threshold: ``mean``, ``low``, ``high``, ``standing`` (met, not met, undecided), ``note``, ``more``.
         ratio: Whether effects are ratios.
+        violated: Strategies that are not admissible because their runs have violated what they guarantee: in how many runs, and what.
         notes: What else has to be said.
     """
 
@@ -68,6 +69,7 @@ class Decision:
     ranking: pd.DataFrame = field(default_factory=pd.DataFrame)
     thresholds: pd.DataFrame = field(default_factory=pd.DataFrame)
     ratio: bool = False
+    violated: Mapping[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -89,6 +91,7 @@ class Decision:
             "more_replications": self.more,
             "ranking": self.ranking.reset_index().to_dict("records"),
             "thresholds": self.thresholds.to_dict("records"),
+            "violated": dict(self.violated),
             "notes": self.notes,
         }
 
@@ -129,6 +132,9 @@ class Compared(Protocol):
     def failures(self) -> pd.DataFrame:
         """One row a failed run."""
 
+    def violated(self) -> dict[str, str]:
+        """Strategies whose runs have violated what they guarantee."""
+
     @property
     def metrics(self) -> list[str]:
         """Names of the metrics."""
@@ -161,13 +167,18 @@ def decide(
     trust = _Trust(comparison, metric, 1 - confidence, len(limits))
     gaps = _gaps(comparison, metric, limits)
     decision.thresholds = _judged(comparison, limits, trust)
-    standings = _standings(comparison.strategies, decision.thresholds)
+    decision.violated = comparison.violated()
+    standings = _standings(comparison.strategies, decision.thresholds) | dict.fromkeys(decision.violated, "not met")
     _rank(decision, comparison, standings, gaps, trust)
     if decision.strategy is not None:
         _conclude(decision, standings, gaps)
     _promises(decision, comparison)
     _means(decision, comparison)
     _settings(decision, comparison)
+    decision.notes += [
+        f"{name} is not admissible: {said}; comparison.violations has what tells the stories"
+        for name, said in decision.violated.items()
+    ]
     decision.notes += [f"{name}: {gap}" for name, gap in gaps.items()]
     stopping = comparison.stopping
     if stopping is not None and not stopping.guaranteed:

@@ -78,6 +78,17 @@ def struck(runs: Iterable[tuple[str, Mapping[str, int]]]) -> list[str]:
     return told
 
 
+def stories_with(command: str) -> str:
+    """The line that tells the stories of a run's violations: on the command line, or in Python.
+
+    Args:
+        command: What repeats the run.
+    """
+    return (
+        f"{command} --violations" if command.startswith("simtx ") else f"[one.story() for one in {command}.violations]"
+    )
+
+
 def replications(counts: Mapping[str, int]) -> list[str]:
     """A line if any strategy has too few replications for an interval that one may rely on."""
     short = {name: count for name, count in counts.items() if count < FEW}

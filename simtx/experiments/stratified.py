@@ -69,8 +69,8 @@ COUNTED: Final = frozenset(
 )
 """Counted for a stretch of average time as long as the quiet run."""
 
-ADDED: Final = frozenset(("transactions", "events"))
-"""Effort and sample size: what was simulated, not what it stands for."""
+ADDED: Final = frozenset(("transactions", "events", "violations"))
+"""Effort, sample size, and what must never be: what was simulated, not what it stands for."""
 
 LARGEST: Final = frozenset(("drift_peak", "recovery_s", "backlog_peak"))
 SMALLEST: Final = frozenset(("watched_ms",))

@@ -9,7 +9,8 @@ refuted without its own supposition refutes the cases beside it too, which are t
 Before that, if the first order fails, what the transactions have seen is asked (`simtx.histories.sight`): every level that knows of skewed reads implies
 its demands on the order of versions. They often run in a circle, which is the shorter story, or leave few orders.
 
-Beyond a budget of effort the verdict stays unknown.
+Before the search, pairs of which one way closes a cycle with what is known are decided (`simtx.histories.solver`). Beyond a budget of effort a solver is asked, if it is
+installed; else the verdict stays unknown.
 
 The order that is tried comes from a schedule: transactions one after the other along all known dependencies, and a write waits as long as
 somebody has yet to read what it overwrites. Under snapshot isolation a transaction has two places in it, one for its snapshot and one for its
@@ -39,6 +40,8 @@ from simtx.histories.orders import RegisterOrder
 from simtx.histories.parsing import OK
 from simtx.histories.sentences import Pair, steps_of, told
 from simtx.histories.sight import Sight, extended
+from simtx.histories.solver import OrderSolver
+from simtx.histories.solver import available as solver_available
 
 #: How many nodes and edges the search may look at, all orders together. The first order is tried without this limit.
 BUDGET = 4_000_000
@@ -48,6 +51,9 @@ _LEAST = 3_000
 
 #: The most pairs that are supposed at a time.
 _DEEPEST = 300
+
+#: Open pairs of writes from which on a solver, if there is one, is asked before the search.
+_MANY_PAIRS = 2_000
 
 #: The most cases that a finding tells.
 _SHOWN_CASES = 6
@@ -103,17 +109,31 @@ def settle(seen: Observations, registers: Mapping[Hashable, RegisterOrder], grap
         if not writers and not unread:
             return Verdict()
         search = _Search(seen, registers, graph, level, {**writers, **unread}, sight)
+    solved = _Solved(search)
+    if solved.at_once:
+        return Verdict()
     try:
-        refuted = search.solve()
+        refuted = solved.refuted() if solved.large else search.solve()
     except _SpentError:
+        if not solved.large:
+            try:
+                refuted = solved.refuted()
+            except _SpentError:
+                pass
+            else:
+                return _as_verdict(refuted, seen, level)
         what = (
             f"The order of the writes to {_some(writers)}"
             if writers
             else f"The order of the last appends to {_some(unread)}"
         )
-        text = f"{what} is not known. Orders tried until the budget was used up: {search.tried}; each shows a forbidden anomaly."
+        text = f"{what} is not known. Orders tried until the budget was used up: {search.tried}; each shows a forbidden anomaly.{solved.said}"
         grant = " Grant an assumption that holds (sequential_keys, linearizable_keys, commit_order, version_order)."
         return Verdict((text + (grant if writers else ""),))
+    return _as_verdict(refuted, seen, level)
+
+
+def _as_verdict(refuted: _Refuted | None, seen: Observations, level: Level) -> Verdict:
     if refuted is None:
         return Verdict()
     return Verdict((), Finding(NO_ORDER, tuple(_told(refuted.cases, seen)), against=(level.name,)))
@@ -238,6 +258,31 @@ class _Search:
         self._left = BUDGET
         return self._solve([])
 
+    def possible(self, supposed: Sequence[Pair]) -> bool:
+        """Whether an order with these pairs is possible: the one that comes to mind."""
+        return self._fails(supposed)[0] is None
+
+    def open_orders(self) -> OrderSolver:
+        """What is open, for a solver."""
+        rank, _ = self._schedule.ranks([])
+        apart = _snapshots(self.level)
+        return OrderSolver(self.graph, self.groups, self._known, self._readers, rank, apart=apart)
+
+    def shown(self, core: Iterable[frozenset[Pair]]) -> _Refuted:
+        """Pairs that cannot hold together, set by set, each with the cycle that it closes.
+
+        Raises:
+            _SpentError: One of them closes none that would be evidence.
+        """
+        cases: list[_Case] = []
+        for pairs in core:
+            supposed = sorted(pairs, key=str)
+            found = self._forbidden(self._edges(supposed))
+            if found is None:
+                raise _SpentError
+            cases += self._refuted(supposed, *found).cases
+        return _Refuted(frozenset(), tuple(cases))
+
     def _solve(self, supposed: list[Pair]) -> _Refuted | None:
         if self.tried and (self._left < 0 or len(supposed) > _DEEPEST):
             raise _SpentError
@@ -347,6 +392,52 @@ class _Search:
         }
         steps = steps_of(graph, cycle, self.seen, self.registers, ends, self.sight)
         return _Refuted(frozenset(needs), (_Case(needs, name, tuple(steps)),))
+
+
+class _Solved:
+    """What is known decides of open orders, and a solver beyond it (`simtx.histories.solver`), where a level forbids every cycle of a graph.
+
+    Attributes:
+        at_once: Whether what is known leads to an order that is possible.
+        large: Whether the search would use up its budget, and the solver is asked at once.
+        said: What is to be said of the solver if nothing is decided.
+    """
+
+    def __init__(self, search: _Search) -> None:
+        self._search = search
+        self._solver: OrderSolver | None = None
+        self.at_once = self.large = False
+        self.said = ""
+        level = search.level
+        if not (_snapshots(level) or "G2-item" in level.cycles):
+            return
+        self._solver = search.open_orders()
+        search.tried += 1
+        self.at_once = self._solver.prune() is None and search.possible(list(self._solver.facts))
+        self.large = solver_available() and self._solver.open > _MANY_PAIRS
+
+    def refuted(self) -> _Refuted | None:
+        """Why no order is possible; None if one is.
+
+        Raises:
+            _SpentError: Nobody knows.
+        """
+        if self._solver is None:
+            raise _SpentError
+        if not solver_available():
+            self.said = " With the extra simtx[solver] a solver is asked as well."
+            raise _SpentError
+        answer = self._solver.solve()
+        self._search.tried += answer.rounds
+        if answer.possible is None:
+            self.said = f" A solver has learned from {answer.cycles} cycles, and has not come to an end either."
+            raise _SpentError
+        if answer.possible:
+            pairs = [(key, a, b) for key, members in answer.order.items() for a, b in itertools.pairwise(members)]
+            if not self._search.possible(pairs):
+                raise _SpentError  # the order has to be a proof by itself
+            return None
+        return self._search.shown(answer.core)
 
 
 def _told(cases: Sequence[_Case], seen: Observations) -> Iterable[Step]:

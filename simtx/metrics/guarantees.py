@@ -19,6 +19,7 @@ compensation does not put back.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from simtx.protocols.operations import FirstValues
 
 if TYPE_CHECKING:
     from simtx.event_log.log import LogEntry
+    from simtx.metrics.rundata import RunData
     from simtx.protocols import Message, Step, Strategy
     from simtx.scenario import Scenario, StepSpec
 
@@ -224,11 +226,15 @@ def examined(seen_answer: str, outcome: str, *, committed: bool, watch: int) -> 
 
 def claim(message: Message) -> tuple[str, int, str] | None:
     """What an event says of a step, if it is one that can be true or not."""
-    cause = getattr(message.body, "cause", None)
-    if cause is None or message.kind not in ("step-done", "completed", "step-refused"):
+    return claimed(message.kind, getattr(message.body, "cause", None))
+
+
+def claimed(kind: str, cause: Sequence[Any] | None) -> tuple[str, int, str] | None:
+    """What an event of this kind and cause says of a step, if it is one that can be true or not."""
+    if cause is None or kind not in ("step-done", "completed", "step-refused"):
         return None
     _, index, what = cause
-    return message.kind, int(index), str(what)
+    return kind, int(index), str(what)
 
 
 def behind(steps: Iterable[StepSpec] | Iterable[Step]) -> tuple[tuple[int, ...], ...]:
@@ -280,6 +286,12 @@ def guaranteed(strategy: Strategy, unfinished: int = 0) -> frozenset[str]:
     if said.reserves and unfinished:
         missing |= {"values"}
     return frozenset(PROPERTIES) - missing
+
+
+def violated(strategy: Strategy, data: RunData) -> float:
+    """How often a run has violated what its strategy guarantees; not a number if nobody has looked."""
+    kept = guaranteed(strategy, data.unfinished)
+    return float(sum(data.broken_counts.get(name, 0) for name in kept)) if data.watched else math.nan
 
 
 def broken_line(name: str, count: int, first: str) -> str:

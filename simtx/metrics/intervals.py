@@ -272,6 +272,7 @@ _COUNTS: Final = frozenset(
         "in_doubt_open",
         "locks_open",
         "unpublished_open",
+        "violations",
     }
 )
 

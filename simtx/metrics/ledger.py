@@ -196,7 +196,10 @@ class TransactionLedger:
 
     def told(self, record: TransactionRecord, messages: Iterable[Message]) -> None:
         """These events were committed to an outbox; what they say of a step is looked at when all is over."""
-        claims = tuple(one for one in map(claim, messages) if one is not None)
+        self.claimed(record, tuple(one for one in map(claim, messages) if one is not None))
+
+    def claimed(self, record: TransactionRecord, claims: tuple[tuple[str, int, str], ...]) -> None:
+        """Events that were committed to an outbox say so much."""
         if claims:
             record.claims += tuple(one for one in claims if one not in record.claims)
 

@@ -6,10 +6,11 @@ nothing is counted that did not happen: the two ways share the definitions, not 
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from simtx.event_log.entries import (
     Applied,
@@ -28,7 +29,7 @@ from simtx.event_log.entries import (
 from simtx.event_log.log import LogEntry
 from simtx.metrics import drift
 from simtx.metrics.counters import by_kind
-from simtx.metrics.guarantees import PROPERTIES, SPLIT, behind
+from simtx.metrics.guarantees import PROPERTIES, SPLIT, behind, claimed, violated
 from simtx.metrics.ledger import TransactionLedger, TransactionRecord
 from simtx.metrics.recovery import target
 from simtx.metrics.rundata import RunData, Struck
@@ -41,6 +42,7 @@ from simtx.protocols.operations import writes
 if TYPE_CHECKING:
     import pandas as pd
 
+    from simtx.protocols import Strategy
     from simtx.scenario import Scenario
 
 _OF_THE_END: Final = frozenset({"doubt", "held", "unpublished", "unfinished", "end"})
@@ -68,10 +70,30 @@ def data_from_trace(
     return replay.data()
 
 
-def summary_from_trace(trace: Iterable[LogEntry], scenario: Scenario) -> pd.Series[float]:
-    """The summary of a run, from its event log: as `Run.summary`."""
+def summary_from_trace(
+    trace: Iterable[LogEntry], scenario: Scenario, strategy: Strategy | None = None
+) -> pd.Series[float]:
+    """The summary of a run, from its event log: as `Run.summary`.
+
+    Args:
+        trace: The whole log of one run, in order.
+        scenario: What was played.
+        strategy: Whose run it was; without it nobody knows what is guaranteed, and `violations` is not a number.
+    """
     data = data_from_trace(trace, scenario)
-    return summarise(transactions_frame(data), data)
+    return summarise(transactions_frame(data), data, math.nan if strategy is None else violated(strategy, data))
+
+
+Claims: TypeAlias = tuple[tuple[str, int, str], ...]
+
+
+def _claims(branch: Any) -> Claims:
+    """What the outbox rows of a branch say of steps, from the text of a log."""
+    rows = branch.get("outbox", ()) if isinstance(branch, dict) else ()
+    found = (
+        claimed(row.get("kind", ""), row["body"].get("cause")) for row in rows if isinstance(row.get("body"), dict)
+    )
+    return tuple(one for one in found if one is not None)
 
 
 class _Workers:
@@ -134,6 +156,8 @@ class Replay:
         self.reads: Counter[str] = Counter()
         self.arrivals = 0
         self.working: set[int] = set()
+        self.whole = False  # whether the log says what machines have asked for
+        self.saying: dict[tuple[str, int, str, str], tuple[Claims, Claims]] = {}
         self.horizon = 0.0
         self.end = 0.0
         self.events = 0
@@ -152,6 +176,8 @@ class Replay:
                 "publish",
                 "append",
                 "transact",
+                "handle",
+                "recover",
                 "execute",
                 "prepare",
                 "commit",
@@ -237,7 +263,7 @@ class Replay:
             broken=watch.found,
             broken_counts=dict(watch.counts),
             unfinished=watch.unfinished,
-            watched=[name for name in PROPERTIES if name != "no-ghost"],
+            watched=[name for name in PROPERTIES if name != "no-ghost" or self.whole],
             extra={"stale_reads_per_million": 1e6 * stale / reads if reads else math.nan} if replicas else {},
         )
 
@@ -322,6 +348,18 @@ class Replay:
 
     # --- stores -----------------------------------------------------------------------------------------------------------------
 
+    def _handle(self, event: LogEntry) -> None:
+        """Keep what the local transactions that a machine asks for are to write to the outbox, until it is known how they have ended."""
+        self.whole = True
+        if '"outbox":[{' not in event.detail:
+            return
+        for effect in json.loads(event.detail)["effects"]:
+            if effect.get("$") == "Transact":
+                said = tuple(_claims(effect.get(branch)) for branch in ("accepted", "refused"))
+                self.saying[event.node, event.tx, event.actor, effect.get("tag", "")] = (said[0], said[1])
+
+    _recover = _handle
+
     def _transact(self, event: LogEntry) -> None:
         worked = Worked.read(event)
         if worked.forced:
@@ -329,6 +367,9 @@ class Replay:
         record = self._record(event)
         if record is not None and worked.status == "refused":
             record.refused = True
+        accepted, refused = self.saying.pop((event.node, event.tx, event.actor, event.name), ((), ()))
+        if record is not None and worked.status in ("done", "refused"):
+            self.ledger.claimed(record, accepted if worked.status == "done" else refused)
 
     _execute = _transact
 

@@ -15,7 +15,7 @@ from simtx.arguments import checked, named, whole
 from simtx.errors import ScenarioError
 from simtx.event_log.log import EventLog
 from simtx.metrics import recovery, timeline, views
-from simtx.metrics.guarantees import GUARANTEE, Broken, broken_line, culprits, guaranteed
+from simtx.metrics.guarantees import GUARANTEE, Broken, broken_line, culprits, guaranteed, violated
 from simtx.metrics.intervals import Interval
 from simtx.metrics.laws import Finding, findings
 from simtx.metrics.rundata import RunData
@@ -213,7 +213,7 @@ class Run:
     def summary(self) -> pd.Series[float]:
         """One number a metric, over the transactions that arrived after the warm-up; units are in the names; infinite: it had not ended."""
         if self._summary is None:
-            self._summary = summarise(self.transactions, self.data)
+            self._summary = summarise(self.transactions, self.data, violated(self.strategy, self.data))
         return self._summary
 
     @property

@@ -118,8 +118,14 @@ def durations(
     return numbers
 
 
-def summarise(transactions: pd.DataFrame, data: RunData) -> Summary:
-    """One number a metric; definitions are in docs/metrics.md. What cannot be computed is not a number, what had not ended is infinite."""
+def summarise(transactions: pd.DataFrame, data: RunData, violations: float = math.nan) -> Summary:
+    """One number a metric; definitions are in docs/metrics.md. What cannot be computed is not a number, what had not ended is infinite.
+
+    Args:
+        transactions: Table of the transactions.
+        data: All else.
+        violations: How often the run has violated what its strategy guarantees; not a number: it is not known which strategy it was.
+    """
     inside_window = transactions["measured"].to_numpy()
     measured = transactions.loc[inside_window, ["arrival_s", "decision", *_DURATIONS]]
     count = len(measured)
@@ -180,6 +186,7 @@ def summarise(transactions: pd.DataFrame, data: RunData) -> Summary:
         "events": data.events,
     }
     numbers.update(data.extra)
+    numbers["violations"] = violations
     return Summary(numbers, dtype=float, name="value")
 
 

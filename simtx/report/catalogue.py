@@ -100,6 +100,9 @@ _ALL: Final = (
     Metric("residual_divergence", "divergence at the end", "value", _DRIFT, absent=_NO_SUM),
     Metric("duplicate_effects", "effects doubled at the end", "per run", _DRIFT),
     Metric("missing_effects", "effects missing at the end", "per run", _DRIFT),
+    Metric(
+        "violations", "violations of what is guaranteed", "per run", _DRIFT, always=False, absent="nobody has looked"
+    ),
     Metric("messages_per_transaction", "messages between nodes", "per tx", _COST, absent=_NOTHING),
     Metric("broker_messages_per_transaction", "broker messages", "per tx", _COST, absent=_NOTHING),
     Metric("forced_writes_per_transaction", "forced writes", "per tx", _COST, absent=_NOTHING),

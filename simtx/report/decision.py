@@ -27,6 +27,7 @@ def verdict(decision: Any) -> tuple[str, str]:
         return "open", f"{would}, but {why}: settings were ranked, and not speed"
     if decision.supported:
         limits = " that keeps to the thresholds" if len(decision.thresholds) else ""
+        limits = limits or (" that has kept what it guarantees" if decision.violated else "")
         alone = len(decision.ranking) > 1 and set(decision.ranking["standing"]) <= {"best", "not admissible"}
         first = "is the only one" if limits and alone else "is the best one" if limits else "is the best"
         return (
@@ -34,7 +35,8 @@ def verdict(decision: Any) -> tuple[str, str]:
             f"{decision.strategy} {first}{limits}, by {label} ({decision.better} is better): the runs support it ({sure})",
         )
     if not candidates:
-        return "no", f"no strategy keeps to the thresholds ({sure})"
+        kept = "keeps to the thresholds" if len(decision.thresholds) else "has kept what it guarantees"
+        return "no", f"no strategy {kept} ({sure})"
     if decision.strategy is None:
         return "open", f"no strategy can be named the best by {label}"
     if alike := _alike(decision):

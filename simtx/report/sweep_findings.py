@@ -100,6 +100,17 @@ def settings(sweep: Any, data: pd.DataFrame, metric: str) -> str:
     return f"a timeout, not speed: {', '.join(told)}" if told else ""
 
 
+def violated(sweep: Any, data: pd.DataFrame) -> str:
+    """Whose runs have violated what the strategy guarantees in the cells of the picture; empty if nobody's have."""
+    broken = sweep.violated()
+    by = Counter(
+        name for cell, name in dict.fromkeys(zip(data["cell"], data["strategy"], strict=True)) if (cell, name) in broken
+    )
+    cells = data["cell"].nunique()
+    told = [f"{name}{f' in {count} of {cells} cells' if cells > 1 else ''}" for name, count in by.items()]
+    return f"VIOLATED what it guarantees: {', '.join(told)}" if told else ""
+
+
 def wrapped(text: str, inches: float, per_inch: float = 12.5) -> str:
     """In lines that fit; a number stays with its unit."""
     kept = text.replace(" %", "\u00a0%").replace(" ms", "\u00a0ms")

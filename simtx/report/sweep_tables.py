@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
 
+from simtx.banner import banner
 from simtx.metrics.laws import BEYOND, thin
 from simtx.report import catalogue
 from simtx.report.tables import FEW_RUNS, MEANS, RELIABLE, clients
 
+_NAMED: Final = 3
+"""Cells with violations that are named; the table marks all."""
 MOST: Final = 40
 """Cells that are shown unless more are asked for."""
 METRICS: Final = ("latency_p99_ms",)
@@ -19,6 +23,7 @@ _SIGNS: Final = {
     "redelivery": "= or ≈ redelivery: the figure is the broker's time until it brings a message again, and says nothing about speed",
     "≤": "[≤ k in n runs]: seen in no run; no more than k of n runs can be expected to have any",
     "≥": "[≥ k in n runs]: all of it in every run; so it can be expected to be in at least k of n runs",
+    "VIOLATED": "VIOLATED: runs of this cell have violated what the strategy guarantees; sweep.violations has what tells their stories",
     "> ": "> t: had not ended when the run ended, in so many of the runs; it may lie above larger figures of others",
 }
 
@@ -32,7 +37,8 @@ def text(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.
         confidence: Coverage of the intervals.
         most: Number of cells that are shown.
     """
-    out = []
+    out = _violated(sweep)
+    out += [""] if out else []
     shown: list[list[str]] = []
     for metric in metrics:
         title, head, lines = _rows(sweep, metric, confidence, most)
@@ -49,7 +55,7 @@ def text(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.
 
 def html(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.95, most: int = MOST) -> str:
     """For a notebook; see `text`."""
-    out = []
+    out = [banner(False, line) for line in _violated(sweep)]
     shown: list[list[str]] = []
     for metric in metrics:
         title, head, lines = _rows(sweep, metric, confidence, most)
@@ -101,6 +107,7 @@ def _rows(sweep: Any, metric: str, confidence: float, most: int) -> tuple[str, l
     head = [*(heading(sweep, name) for name in sweep.parameters), *sweep.strategies]
     lines = []
     sits = sweep.timeouts(metric)
+    broken = sweep.violated()
     for number, values in list(sweep.cells.iterrows())[:most]:
         line = [quantity(sweep, name, values[name]) for name in sweep.parameters]
         for strategy in sweep.strategies:
@@ -111,10 +118,30 @@ def _rows(sweep: Any, metric: str, confidence: float, most: int) -> tuple[str, l
             said = [
                 *catalogue.estimate(one, shown.scale, watched, shown.endless),
                 sits.get((int(number), strategy), ""),
+                f"VIOLATED in {broken[int(number), strategy]} runs" if (int(number), strategy) in broken else "",
             ]
             line.append(" ".join(part for part in said if part).strip() if one.n else "–")
         lines.append(line)
     return catalogue.axis_label(metric, sweep.scenario), head, lines
+
+
+def _violated(sweep: Any) -> list[str]:
+    """Which cells have runs that have violated what their strategy guarantees, in a line for each strategy: before any figure."""
+    cells: dict[str, list[int]] = {}
+    runs: Counter[str] = Counter()
+    for (cell, label), count in sweep.violated().items():
+        cells.setdefault(label, []).append(cell)
+        runs[label] += count
+    said = []
+    for label, where in cells.items():
+        at = [", ".join(held(sweep, name, sweep.cells.at[cell, name]) for name in sweep.parameters) for cell in where]
+        named = "; ".join(at[:_NAMED]) + (f"; and {len(at) - _NAMED} more cells" if len(at) > _NAMED else "")
+        first = sweep.violations[sweep.violations["strategy"] == label].iloc[0]
+        said.append(
+            f"VIOLATED, although {label} guarantees it: {', '.join(dict.fromkeys(sweep.violations.loc[sweep.violations['strategy'] == label, 'property']))}, "
+            f"in {runs[label]} runs{f' at {named}' if named else ''}; the first story: {first['see_with']}"
+        )
+    return said
 
 
 def _watched_ms(sweep: Any, values: Any, strategy: str) -> float:

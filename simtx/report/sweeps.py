@@ -387,6 +387,8 @@ def _titled(
     """Finding of the picture, its subject, and how sure it is."""
     if settings := findings.settings(sweep, data, metric):
         finding = f"{finding}; {settings}"
+    if broken := findings.violated(sweep, data):
+        finding = f"{finding}; {broken}" if finding else broken
     canvas.headed(figure, finding, " · ".join(_about(sweep, data, metric, confidence, bars=bars)))
 
 

@@ -307,7 +307,7 @@ def violated(run: Any) -> str:
     counts = run.data.broken_counts
     names = dict.fromkeys(one.property for one in run.violations)
     told = ", ".join(f"{name} ({counts.get(name, 1):,})" for name in names)
-    return f"although {run.strategy.name} guarantees them: {told}; run.violations tells the stories"
+    return f"although {run.strategy.name} guarantees them: {told}; run.violations and --violations tell the stories"
 
 
 def wrong(run: Any) -> list[str]:

@@ -166,6 +166,16 @@ def test_the_event_log_says_the_same(scenario: Scenario, name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["refuses-and-completes", "outbox"])
+def test_a_full_log_tells_of_events_that_are_not_true(scenario: Scenario, name: str) -> None:
+    """A full log, which every real run writes, has the words of events, too."""
+    run = simtx.simulate(scenario, MUTANTS.get(name, name), trace="full")
+    again = data_from_trace(run.trace, scenario)
+    assert set(again.watched) == set(PROPERTIES)
+    assert again.broken == run.data.broken
+    assert ("no-ghost" in again.broken_counts) == (name != "outbox")
+
+
 @pytest.mark.parametrize("engine", ["interpreted", "fast"])
 def test_what_is_not_at_rest_is_not_judged(scenario: Scenario, engine: Any) -> None:
     """A run that ends while the hub is down has half-done transactions, and has violated nothing."""

@@ -74,7 +74,7 @@ def test_under_any_strategy_what_has_left_no_trace_is_aborted_when_its_node_is_b
         if event.tx in said and event.actor not in ("client", PRESUMPTION):
             assert event.kind in ("request", "handle", "serve", "free", "lost")
     assert simtx.check_log(played.trace, played.strategy).ok
-    assert summary_from_trace(played.trace, scenario).equals(played.summary)
+    assert summary_from_trace(played.trace, scenario, played.strategy).equals(played.summary)
     assert set(played.transactions.set_index("tx").loc[sorted(said), "outcome"]) == {"aborted"}
     with contextlib.suppress(ScenarioError):
         fast = simtx.simulate(scenario, strategy, engine="fast")
@@ -94,7 +94,7 @@ def test_what_clients_ask_for_again_is_not_aborted():
 
 
 def test_the_log_gives_the_same_numbers_and_conforms(run):
-    assert summary_from_trace(run.trace, run.scenario).equals(run.summary)
+    assert summary_from_trace(run.trace, run.scenario, run.strategy).equals(run.summary)
     assert simtx.check_log(run.trace, run.strategy).ok
 
 

@@ -30,7 +30,7 @@ VARIANTS: tuple[Strategy, ...] = (
 
 def assert_same(run: Run) -> None:
     """The summary, every transaction, every conserved quantity, bounds and utilisation."""
-    replayed = summary_from_trace(run.trace, run.scenario)
+    replayed = summary_from_trace(run.trace, run.scenario, run.strategy)
     pd.testing.assert_series_equal(replayed, run.summary, check_exact=False, rtol=1e-12, atol=1e-12)
     data = data_from_trace(run.trace, run.scenario, broker=run.strategy.uses_broker)
     table = transactions_frame(data)
@@ -179,4 +179,4 @@ def test_a_log_that_went_through_a_table_gives_the_same() -> None:
     events = [
         LogEntry(*(None if pd.isna(cell) else cell for cell in row)) for row in frame.itertuples(index=False, name=None)
     ]
-    pd.testing.assert_series_equal(summary_from_trace(events, run.scenario), run.summary, rtol=1e-12)
+    pd.testing.assert_series_equal(summary_from_trace(events, run.scenario, run.strategy), run.summary, rtol=1e-12)

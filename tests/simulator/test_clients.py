@@ -46,7 +46,7 @@ def test_requests_that_reach_nobody_are_answered_late_by_the_rest_of_the_outage(
     assert run.summary.aborted_share == 0
     assert run.summary.requests_repeated >= 3
     assert set(requests(run).values()) == {1}  # no machine has met a second request
-    assert summary_from_trace(run.trace, run.scenario).equals(run.summary)
+    assert summary_from_trace(run.trace, run.scenario, run.strategy).equals(run.summary)
     assert simtx.check_log(run.trace, run.strategy).ok
 
 
@@ -69,7 +69,7 @@ def test_clients_that_ask_once_leave_their_requests_unanswered_and_not_aborted(s
     assert table.arrival_s[table.latency_ms.isna()].tolist() == [4.0, 5.0, 6.0]
     assert run.summary.aborted_share == 0
     assert run.summary.requests_repeated == 0
-    assert summary_from_trace(run.trace, run.scenario).equals(run.summary)
+    assert summary_from_trace(run.trace, run.scenario, run.strategy).equals(run.summary)
 
 
 def test_clients_give_up_at_their_deadline() -> None:
@@ -81,7 +81,7 @@ def test_clients_give_up_at_their_deadline() -> None:
     assert table.latency_ms.max() <= 5000
     given_up = {event.tx: event.time for event in run.trace if event.kind == "give-up"}
     assert given_up == pytest.approx({tx: tx + 6.0 for tx in (3, 4, 5, 6)})
-    assert summary_from_trace(run.trace, run.scenario).equals(run.summary)
+    assert summary_from_trace(run.trace, run.scenario, run.strategy).equals(run.summary)
 
 
 def test_an_answer_after_the_deadline_is_none() -> None:
@@ -93,7 +93,7 @@ def test_an_answer_after_the_deadline_is_none() -> None:
         run = simtx.simulate(scenario, "2pc", trace=True)
         assert bool(run.transactions.latency_ms[2] > 8000) is answered
         assert run.transactions.outcome[2] == "committed"
-        assert summary_from_trace(run.trace, scenario).equals(run.summary)
+        assert summary_from_trace(run.trace, scenario, run.strategy).equals(run.summary)
 
 
 def test_requests_that_are_lost_on_the_way_are_asked_again_and_those_that_are_doubled_arrive_once() -> None:
@@ -139,7 +139,7 @@ def test_a_received_request_is_asked_again_under_a_strategy_that_recognises_it()
     assert run.summary.duplicate_effects == run.summary.missing_effects == 0
     assert (run.transactions.outcome == "committed").all()
     assert simtx.check_log(run.trace, run.strategy).ok
-    assert summary_from_trace(run.trace, run.scenario).equals(run.summary)
+    assert summary_from_trace(run.trace, run.scenario, run.strategy).equals(run.summary)
 
 
 @pytest.mark.parametrize("strategy", ["2pc", "dual-write"])

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from simtx.errors import ScenarioError
 from simtx.experiments.sweep.leases import LEASE, is_dead
+from simtx.metrics.guarantees import GUARANTEE
 
 if TYPE_CHECKING:
     from simtx.experiments.work import Outcome
@@ -58,6 +59,10 @@ CREATE INDEX IF NOT EXISTS by_identity ON runs (identity);
 CREATE INDEX IF NOT EXISTS by_state ON runs (state) WHERE state IN ('leased', 'pending');
 CREATE INDEX IF NOT EXISTS unwritten ON runs (key) WHERE figures IS NOT NULL;
 """
+
+
+_VIOLATED: Final = "CREATE TABLE IF NOT EXISTS violated (key TEXT NOT NULL, property TEXT NOT NULL, said TEXT NOT NULL, PRIMARY KEY (key, property)) WITHOUT ROWID"
+"""Made with the first run that has violated anything: a ledger without it is also one of a version that did not look."""
 
 
 class Wanted(NamedTuple):
@@ -282,6 +287,18 @@ class RunLedger:
                 query = f"SELECT {fields} FROM runs WHERE {column} IN (SELECT value FROM json_each(?))"  # noqa: S608 - our own names
                 yield from map(Entry._make, self._db.execute(query, (wanted,)))
 
+    def violated(self, keys: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+        """What runs have violated although their strategy guarantees it, by key: each property, and a line about it."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        with self._told():
+            if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'violated'").fetchone():
+                return found
+            wanted = set(keys)
+            for key, name, said in self._db.execute("SELECT key, property, said FROM violated ORDER BY key, property"):
+                if key in wanted:
+                    found.setdefault(key, []).append((name, said))
+        return found
+
     def modules(self, code: str) -> dict[str, str]:
         """The parts of this code, by name."""
         with self._told():
@@ -441,7 +458,11 @@ class RunLedger:
                 "WHERE key = ? AND digest IS NULL"
             )
             figures = json.dumps(list(outcome.summary.values()))
-            db.execute(query, (more, outcome.seconds, now, outcome.digest, names, figures, key))
+            entered = db.execute(query, (more, outcome.seconds, now, outcome.digest, names, figures, key)).rowcount
+            broken = [(key, one.place, one.text) for one in outcome.findings if one.law == GUARANTEE] if entered else []
+            if broken:
+                db.execute(_VIOLATED)
+                db.executemany("INSERT OR REPLACE INTO violated VALUES (?, ?, ?)", broken)
 
     # --- files of figures ---------------------------------------------------------------------------------------------------------------
 

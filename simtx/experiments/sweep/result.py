@@ -22,7 +22,9 @@ from simtx.experiments.stopping import better_of
 from simtx.experiments.sweep.runs import Runs
 from simtx.metrics import views
 from simtx.metrics.figures import ranking
+from simtx.metrics.guarantees import GUARANTEE
 from simtx.metrics.intervals import check_confidence, kind_of
+from simtx.metrics.laws import Finding
 from simtx.scenario.units import hint
 
 if TYPE_CHECKING:
@@ -72,7 +74,10 @@ class Sweep(Runs, Reported):
             one = self._entries.get(key)
             if one is not None and one.has_figures:
                 summary = dict(zip(figures.columns, figures.loc[key].to_numpy(dtype=float).tolist(), strict=True))
-                results.append(Result(row.strategy, row.replication, summary, one.digest or "", "", one.executions))
+                found = tuple(Finding(GUARANTEE, name, said) for name, said in self._broken.get(key, ()))
+                results.append(
+                    Result(row.strategy, row.replication, summary, one.digest or "", "", one.executions, found)
+                )
             elif one is not None and one.stage:
                 error = f"{one.type}: {one.message}"
                 results.append(Result(row.strategy, row.replication, {}, "", error, one.executions))
@@ -108,7 +113,8 @@ class Sweep(Runs, Reported):
         Returns:
             One row a cell: the parameters, `strategy` (None: no run of the cell has figures), `supported`, `guaranteed` (nothing ended its runs early), `candidates` (who may be the
             best), `more` (replications in addition that would settle it; infinite if what is open may well be equal), `timeouts` (which figures sit on a
-            configured timeout, as ``2pc = vote_timeout``, and say nothing about speed).
+            configured timeout, as ``2pc = vote_timeout``, and say nothing about speed), `violated` (whose runs have violated what the strategy guarantees,
+            and what: they are not admissible).
 
         Raises:
             ScenarioError: There is no such metric, or a threshold is none.
@@ -120,13 +126,14 @@ class Sweep(Runs, Reported):
             cell = self.compare(int(number))
             if not len(cell.frame):  # interrupted before it, or all of its runs have failed
                 nobody = {"strategy": None, "supported": False, "guaranteed": False, "candidates": self.strategies}
-                found.append({**self._values(int(number)), **nobody, "more": math.nan, "timeouts": ""})
+                found.append({**self._values(int(number)), **nobody, "more": math.nan, "timeouts": "", "violated": ""})
                 continue
             one = cell.best(metric, where, better=better, confidence=level)
             row: dict[str, Any] = {"strategy": one.strategy, "supported": one.supported, "guaranteed": one.guaranteed}
             admitted = one.ranking[one.ranking["standing"] != OUT]
             sits = "; ".join(f"{name} {text}" for name, text in admitted["timeout"].items() if text)
             row |= {"candidates": one.candidates, "more": one.more, "timeouts": sits}
+            row["violated"] = "; ".join(f"{name}: {said}" for name, said in one.violated.items())
             found.append({**self._values(int(number)), **row})
         return pd.DataFrame(found, index=numbers)
 
@@ -311,7 +318,9 @@ class Sweep(Runs, Reported):
             f" ({self.stopped})" if self.stopped else ""
         )
         over = f" over {', '.join(self.parameters)}" if self.parameters else ""
-        return f"<Sweep of {', '.join(self.strategies)} on {self.scenario.name}{over}: {done}, {len(self.cells)} cells, seed {self.seed}>"
+        broken = dict.fromkeys(label for _, label in self.violated())
+        marked = f"; VIOLATED: {', '.join(broken)}" if broken else ""
+        return f"<Sweep of {', '.join(self.strategies)} on {self.scenario.name}{over}: {done}, {len(self.cells)} cells, seed {self.seed}{marked}>"
 
     def __str__(self) -> str:
         return str(views.view("sweep-text")(self))

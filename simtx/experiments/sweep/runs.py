@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from simtx.errors import ScenarioError
+from simtx.experiments.said import stories_with
 from simtx.experiments.sweep.axes import measured
 from simtx.metrics.censored import left_out
 from simtx.metrics.intervals import Interval, check_confidence, interval, intervals, kind_of
@@ -75,6 +77,7 @@ class Runs:
         self._frame: pd.DataFrame | None = None
         self._present: list[Row] = []
         self._entries: dict[str, Entry] = {}
+        self._broken: dict[str, list[tuple[str, str]]] = {}
         self._figures: pd.DataFrame | None = None
         self._finished: dict[tuple[int, str], Any] | None = None
         self._intervals: dict[tuple[str, float], dict[tuple[int, str], Interval]] = {}
@@ -103,6 +106,7 @@ class Runs:
         """
         if self._frame is None:
             self._entries, figures = self.store.figures(list(dict.fromkeys(self._keys)))
+            self._broken = self.store.ledger.violated(self._keys)
             self._figures = figures
             order = np.array(
                 [i for i, key in enumerate(self._keys) if key in self._entries and self._state(i) in STATES], dtype=int
@@ -174,6 +178,64 @@ class Runs:
         ]
         names = [*self.parameters, "strategy", "replication", "state", "stage", "type", "message", "repeat_with"]
         return pd.DataFrame(found, columns=names)
+
+    @property
+    def violations(self) -> pd.DataFrame:
+        """One row for each property that a run has violated although its strategy guarantees it: where, what, and the command that tells its stories.
+
+        How often, is the metric `violations`; it is not a number in runs of a version that did not look (`unwatched`).
+        """
+        self.frame  # noqa: B018 - looks at the store
+        found = [
+            {**self._values(row.cell), "strategy": row.strategy, "replication": row.replication, "property": name}
+            | {"text": said, "see_with": stories_with(self.study.command(row))}
+            for row, key in zip(self._rows, self._keys, strict=True)
+            for name, said in self._broken.get(key, ())
+        ]
+        return pd.DataFrame(
+            found, columns=[*self.parameters, "strategy", "replication", "property", "text", "see_with"]
+        )
+
+    def violated(self) -> dict[tuple[int, str], int]:
+        """By number of the cell and strategy: how many runs have violated what the strategy guarantees; without those of which none has."""
+        self.frame  # noqa: B018 - looks at the store
+        pairs = zip(self._rows, self._keys, strict=True)
+        return dict(Counter((row.cell, row.strategy) for row, key in pairs if self._broken.get(key)))
+
+    @property
+    def unwatched(self) -> int:
+        """Finished runs of which nobody knows whether they have violated anything: of a version that did not look."""
+        frame = self.frame
+        finished = frame["error"] == ""
+        return int((finished & frame["violations"].isna()).sum() if "violations" in frame else finished.sum())
+
+    def _violations_told(self) -> list[str]:
+        """What was violated, under which strategies and where, in a line for each property; and what is not known of it."""
+        count = Counter(row.strategy for row, key in zip(self._rows, self._keys, strict=True) if key in self._entries)
+        by: dict[tuple[str, str], list[tuple[Row, str]]] = {}
+        for row, key in zip(self._rows, self._keys, strict=True):
+            for name, said in self._broken.get(key, ()):
+                by.setdefault((row.strategy, name), []).append((row, said))
+        told = []
+        for (strategy, _), found in by.items():
+            cells = len({row.cell for row, _ in found})
+            where = (
+                f" in {cells} of {len(self.cells)} cells, the first at {self._at(found[0][0].cell)}"
+                if self.parameters
+                else ""
+            )
+            runs = f"{len(found)} of {count[strategy]} runs"
+            told.append(
+                f"{strategy} ({runs}{where}): {found[0][1]}; sweep.violations lists them, and what tells their stories"
+            )
+        if unwatched := self.unwatched:
+            told.append(
+                f"{unwatched} of {len(self._rows)} runs are of a version that did not look for violations: whether they have any is not known"
+            )
+        return told
+
+    def _at(self, cell: int) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self._values(cell).items())
 
     @property
     def missing(self) -> pd.DataFrame:
@@ -358,7 +420,7 @@ class Runs:
     def warnings(self) -> list[str]:
         """Warnings, to be read before the numbers are trusted."""
         self.frame  # noqa: B018 - looks at the store
-        notes = list(self.notes)
+        notes = [*self._violations_told(), *self.notes]
         if self.stopped:
             notes.append(self.stopped)
         if lacking := self.lacking():

@@ -186,14 +186,15 @@ def review(result: Any, asked: Asked, before: Mapping[str, Any] | None = None, s
         decisions = {n: one.best(asked.by, asked.where, confidence=level) for n, one in compared.items()}
         comparison, decision = compared[number], decisions[number]
         scenarios = [one.scenario for one in compared.values()]
+        results = [run for one in compared.values() for run in one.results]
         statement = sentence.of_sweep(result, decisions, asked.by, asked.confidence, asked.frontier, scenarios)
     else:
         if asked.at is not None:
             raise ScenarioError("a comparison has no cells", "at")
-        comparison = result
+        comparison, results = result, result.results
         decision = result.best(asked.by, asked.where, confidence=asked.confidence)
         statement = sentence.of_comparison(comparison, decision, asked.frontier)
-    statement = sentence.broken(sentence.refuted(statement, asked.verdicts), comparison)
+    statement = sentence.broken(sentence.refuted(statement, asked.verdicts), results)
     cell = table.cell_texts(result)[number] if is_sweep else ""
     measures = table.measures(comparison, decision)
     found = stories.played(comparison, asked.known, asked.runs)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -32,6 +32,7 @@ from simtx.report.tables import RELIABLE
 
 if TYPE_CHECKING:
     from simtx.experiments import Comparison, Decision
+    from simtx.experiments.compare import Result
     from simtx.experiments.frontier import Frontier
     from simtx.experiments.sweep import Sweep
     from simtx.scenario import Scenario
@@ -216,17 +217,26 @@ def refuted(statement: Statement, verdicts: Sequence[tuple[str, Any]]) -> Statem
     return replace(statement, kind="open", strategy="", sentence=text, gains=(), costs=())
 
 
-def broken(statement: Statement, comparison: Comparison) -> Statement:
-    """The statement, unless the runs of whom it names have violated what the strategy guarantees: then nobody is named."""
-    mine = [one for one in comparison.results if one.strategy == statement.strategy and not one.error]
-    names = dict.fromkeys(found.place for one in mine for found in one.findings if found.law == GUARANTEE)
-    if not statement.strategy or not names:
+def broken(statement: Statement, results: Iterable[Result]) -> Statement:
+    """The statement, with whose runs have violated what the strategy guarantees; if it names one of these, nobody is named.
+
+    Args:
+        statement: What the runs say.
+        results: All runs that it is about, of every cell.
+    """
+    names: dict[str, dict[str, int]] = {}
+    for one in results:
+        for found in one.findings:
+            if found.law == GUARANTEE and not one.error:
+                of = names.setdefault(one.strategy, {})
+                of[found.place] = of.get(found.place, 0) + 1
+    if not names:
         return statement
-    text = (
-        f"Undecided: by the figures it would be {statement.strategy}, but its runs have violated what it guarantees: "
-        f"{_listed(list(names))}."
-    )
-    return replace(statement, kind="open", strategy="", sentence=text, gains=(), costs=())
+    told = _listed([f"{name} ({_listed(list(of))})" for name, of in names.items()])
+    if statement.strategy in names:
+        text = f"Undecided: by the figures it would be {statement.strategy}, but runs have violated what is guaranteed: {told}."
+        return replace(statement, kind="open", strategy="", sentence=text, gains=(), costs=())
+    return replace(statement, sentence=f"{statement.sentence} Runs have violated what is guaranteed: {told}.")
 
 
 def _alone(decision: Decision) -> bool:
@@ -255,10 +265,12 @@ def _kept(limits: Sequence[str]) -> str:
 
 
 def _limits(decision: Decision) -> list[str]:
-    """The thresholds in words: ``effects missing at the end == 0``."""
-    if not len(decision.thresholds):
-        return []
-    return [limit_text(str(one)) for one in dict.fromkeys(decision.thresholds["threshold"])]
+    """The thresholds in words: ``effects missing at the end == 0``; the last of them, if it has turned anybody away: what is guaranteed."""
+    limits = dict.fromkeys(decision.thresholds["threshold"]) if len(decision.thresholds) else ()
+    return [
+        *(limit_text(str(one)) for one in limits),
+        *(["no violations of what is guaranteed"] if decision.violated else []),
+    ]
 
 
 def limit_text(threshold: str) -> str:
@@ -461,7 +473,9 @@ def of_sweep(
     open_cells = winners.count("")
     nobody = sum(not one.candidates for one in each)
     limits = list(dict.fromkeys(limit for one in each for limit in _limits(one)))
-    turned_away = [name for name in sweep.strategies if any(_is_out(one, name) for one in each)]
+    turned_away = [
+        name for name in sweep.strategies if any(_is_out(one, name) and name not in one.violated for one in each)
+    ]
     sure = f"{100 * confidence:g} % for the statements of all cells together"
     sure += f"{_fewest(each)}{_thin(sweep, metric)}{_untested(scenarios, each[0]) if each else ''}"
     kept = f" of those {_kept(limits)}" if limits else ""
