@@ -40,7 +40,7 @@ from simtx.histories.orders import RegisterOrder
 from simtx.histories.parsing import OK
 from simtx.histories.sentences import Pair, steps_of, told
 from simtx.histories.sight import Sight, extended
-from simtx.histories.solver import OrderSolver
+from simtx.histories.solver import PAIRS, OrderSolver
 from simtx.histories.solver import available as solver_available
 
 #: How many nodes and edges the search may look at, all orders together. The first order is tried without this limit.
@@ -409,11 +409,11 @@ class _Solved:
         self.at_once = self.large = False
         self.said = ""
         level = search.level
-        if not (_snapshots(level) or "G2-item" in level.cycles):
+        pairs = sum(len(members) * (len(members) - 1) // 2 for members in search.groups.values())
+        if not (_snapshots(level) or "G2-item" in level.cycles) or pairs > PAIRS:
             return
         self._solver = search.open_orders()
-        search.tried += 1
-        self.at_once = self._solver.prune() is None and search.possible(list(self._solver.facts))
+        self.at_once = not self._solver.prune() and search.possible(list(self._solver.facts))
         self.large = solver_available() and self._solver.open > _MANY_PAIRS
 
     def refuted(self) -> _Refuted | None:

@@ -28,6 +28,10 @@ ROUNDS: Final = 400
 """Orders that the solver may make up."""
 CONFLICTS: Final = 200_000
 """Dead ends in which the solver may run for one order."""
+PAIRS: Final = 500_000
+"""Open pairs from which on a history is too large."""
+_NODES: Final = 20_000
+"""Nodes up to which it is known who leads to whom: as many bits for each."""
 _CYCLES: Final = 400
 """Cycles that are learned of one order."""
 _PRUNED: Final = 12
@@ -102,7 +106,7 @@ class OrderSolver:
         self._pairs = {number: pair for pair, number in self._variables.items()}
         self.facts: dict[Pair, int] = {pair: 0 for pair in known if pair in self._variables}
         self.open = len(self._variables) // 2 - len(self.facts)
-        self._impossible: Pair | None = None
+        self._impossible: tuple[frozenset[Pair], ...] = ()
         self._pruned = False
 
     def _spread(self, edges: Iterable[tuple[int, int, int]]) -> list[tuple[int, int]]:
@@ -125,31 +129,43 @@ class OrderSolver:
 
     # --- what is known ------------------------------------------------------------------------------------------------------------
 
-    def prune(self) -> Pair | None:
-        """Decide pairs of which one way closes a cycle with what is known, until nothing changes; a pair of which both do is returned."""
+    def prune(self) -> tuple[frozenset[Pair], ...]:
+        """Decide pairs of which one way closes a cycle with what is known, until nothing changes.
+
+        Returns:
+            Pairs that show that no order is possible: set by set, each closes a cycle; empty if it is not known.
+        """
         if not self._pruned:
             self._pruned = True
             self._impossible = self._decide()
         return self._impossible
 
-    def _decide(self) -> Pair | None:
-        open_ = [pair for number, pair in self._pairs.items() if number > 0 and not self._fact(pair)]
+    def _decide(self) -> tuple[frozenset[Pair], ...]:
+        if self._nodes * (2 if self._apart else 1) > _NODES:
+            return ()
+        waiting = [pair for number, pair in self._pairs.items() if number > 0 and not self._fact(pair)]
         for turn in range(1, _PRUNED + 1):
             reach = self._reach()
+            if reach is None:
+                break
             left = []
-            for pair in open_:
-                key, a, b = pair
-                forth, back = self._closes(reach, pair), self._closes(reach, (key, b, a))
+            for pair in waiting:
+                forth, back = self._closes(reach, pair), self._closes(reach, _turned(pair))
                 if forth and back:
-                    return pair
+                    return frozenset([pair]), frozenset([_turned(pair)])
                 if forth or back:
-                    self.facts[(key, b, a) if forth else pair] = turn
+                    self.facts[_turned(pair) if forth else pair] = turn
                 else:
                     left.append(pair)
-            if len(left) == len(open_):
-                break
-            open_ = left
-        return None
+            if len(left) == len(waiting):
+                return ()
+            waiting = left
+        if self._reach() is not None:
+            return ()
+        made_up, owners, out = self._circle(list(self.facts))  # what one turn has decided closes a cycle
+        source, target = made_up[0][1:]
+        way = _way(out, target, source)
+        return (frozenset(pair for one in [made_up[0][0], *(way or ())] if (pair := owners[one]) is not None),)
 
     def _fact(self, pair: Pair) -> bool:
         key, a, b = pair
@@ -158,8 +174,8 @@ class OrderSolver:
     def _closes(self, reach: Sequence[int], pair: Pair) -> bool:
         return any(reach[target] >> source & 1 for source, target in self._of(pair))
 
-    def _reach(self) -> list[int]:
-        """For each node the nodes that it leads to, as the bits of a number."""
+    def _reach(self) -> list[int] | None:
+        """For each node the nodes that it leads to, as the bits of a number; None if there is a cycle."""
         count = self._nodes * (2 if self._apart else 1)
         following: list[list[int]] = [[] for _ in range(count)]
         arrivals = [0] * count
@@ -172,6 +188,8 @@ class OrderSolver:
                 arrivals[other] -= 1
                 if not arrivals[other]:
                     order.append(other)
+        if len(order) < count:
+            return None
         reach = [1 << node for node in range(count)]
         for node in reversed(order):
             bits = reach[node]
@@ -189,10 +207,8 @@ class OrderSolver:
         whole = len(self._variables) // 2
         impossible = self.prune()
         decided = sum(turn > 0 for turn in self.facts.values())
-        if impossible is not None:
-            key, a, b = impossible
-            cores = self._evidence([frozenset([impossible]), frozenset([(key, b, a)])])
-            return Answer(False, 0, 2, self.open, decided, core=cores)
+        if impossible:
+            return Answer(False, 0, len(impossible), self.open, decided, core=self._evidence(impossible))
         clauses: list[list[int]] = []
         selectors: dict[int, int] = {}
         top = whole
@@ -233,7 +249,21 @@ class OrderSolver:
         return {key: sorted(members, key=lambda one: before[key, one]) for key, members in self._groups.items()}
 
     def _cycles(self, pairs: Sequence[Pair]) -> list[frozenset[Pair]]:
-        """Cycles that an order closes: the pairs of each."""
+        """Cycles that an order closes: the pairs of each that are not decided."""
+        made_up, owners, out = self._circle(pairs)
+        open_ = [one for one in made_up if owners[one[0]] not in self.facts]
+        found: dict[frozenset[Pair], None] = {}
+        for edge, source, target in open_[:: max(1, len(open_) // _CYCLES)]:
+            way = _way(out, target, source)
+            if way is not None:
+                used = {pair for one in [edge, *way] if (pair := owners[one]) is not None}
+                found[frozenset(pair for pair in used if pair not in self.facts)] = None
+        return list(found)
+
+    def _circle(
+        self, pairs: Sequence[Pair]
+    ) -> tuple[list[tuple[int, int, int]], list[Pair | None], dict[int, list[tuple[int, int]]]]:
+        """Of the edges that are on cycles of an order: those that follow from a pair, which pair it is by edge, and where each node leads."""
         edges = list(self._base)
         owners: list[Pair | None] = [None] * len(edges)
         for pair in pairs:
@@ -244,20 +274,10 @@ class OrderSolver:
         source, target = ends[:, 0], ends[:, 1]
         labels = components(self._nodes * (2 if self._apart else 1), source, target)
         inside = np.flatnonzero(labels[source] == labels[target]).tolist()
-        if not inside:
-            return []
         out: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         for edge in inside:
             out[edges[edge][0]].append((edges[edge][1], edge))
-        made_up = [edge for edge in inside if owners[edge] is not None and owners[edge] not in self.facts]
-        found: dict[frozenset[Pair], None] = {}
-        step = max(1, len(made_up) // _CYCLES)
-        for edge in made_up[::step]:
-            way = _way(out, edges[edge][1], edges[edge][0])
-            if way is not None:
-                used = {pair for one in [edge, *way] if (pair := owners[one]) is not None}
-                found[frozenset(pair for pair in used if pair not in self.facts)] = None
-        return list(found)
+        return [(edge, *edges[edge]) for edge in inside if owners[edge] is not None], owners, out
 
     # --- why not ----------------------------------------------------------------------------------------------------------------------
 
@@ -271,7 +291,7 @@ class OrderSolver:
             turn = _HIGHEST if len(pairs) > 1 else max(self.facts.get(_turned(one), _HIGHEST) for one in pairs)
             used = self._closed(pairs, turn)
             found[frozenset(used)] = None
-            for pair in used - pairs:
+            for pair in used:
                 if self.facts.get(pair, 0) and pair not in shown:
                     shown.add(pair)
                     waiting.append(frozenset([_turned(pair)]))

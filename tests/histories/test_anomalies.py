@@ -258,12 +258,14 @@ def test_registers_that_no_order_of_versions_explains(level: str) -> None:
 
 def test_beyond_its_budget_the_search_says_that_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proof, "BUDGET", 0)
+    monkeypatch.setattr(proof, "solver_available", lambda: False)
     report = check_history(ALL_COMBINATIONS)
     assert report.valid is None
     assert (
         "The order of the writes to x, y is not known. Orders tried until the budget was used up: 1;"
         in report.explain()
     )
+    assert "simtx[solver]" in report.explain()
     assert check_history(history("wx1", "wx2", "gx1", "gx2")).valid is True  # the first order is tried at any price
 
 
