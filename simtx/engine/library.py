@@ -176,7 +176,7 @@ class _Stranger(Unavailable):
 
 
 def _refuse_strangers(path: Path) -> None:
-    """See that nobody else can write to a path, nor to a folder above it (but for those like ``/tmp``, where each can replace only what is his).
+    """See that nobody else can write to a path, nor to a folder above it (but for those like ``/tmp``, where each user can replace only files of its own).
 
     Raises:
         _Stranger: Somebody can.

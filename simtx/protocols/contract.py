@@ -320,7 +320,7 @@ class ReadOutbox:
     """Read up to `limit` unmarked outbox rows that are visible; `Done(tag)` carries a tuple of them.
 
     Without a horizon they come in the order of their numbers, as (number, message). **That is not the order of commits**: a row with a
-    lower number may appear later (rule 5). So whoever remembers the highest number that he has seen, and looks only behind it, loses rows.
+    lower number may appear later (rule 5). So a reader that remembers the highest number that it has seen, and looks only behind it, loses rows.
 
     Attributes:
         tag: Kind of the `Done` that comes back.

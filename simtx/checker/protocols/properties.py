@@ -28,7 +28,7 @@ AT_REST: Final[Mapping[str, str]] = {
     "values": "the values of every store are what the steps in force amount to",
     "validity": "without a fault, a refusal or a conflict, every transaction commits, and its client gets that answer",
     "non-blocking": "with all nodes up, nobody is blocked, in doubt or stuck, no event is left over, and no client waits; after a crash, none that was promised the decision and whose transaction is in force, or was undone",
-    "parked": "a transaction that waits for an operator is still known to the node that said so, and what he has settled stays settled, whatever has crashed",
+    "parked": "a transaction that waits for an operator is still known to the node that said so, and what the operator has settled stays settled, whatever has crashed",
     "no-loss": "every event that was committed has reached the broker",
     "no-ghost": "every event that has reached the broker tells of something that happened",
 }
@@ -51,7 +51,7 @@ class Observed(NamedTuple):
         refused: Transactions of which a step that only reads was refused, which leaves no trace on any disk.
         retried: Transactions that were stuck, and that an operator had tried again.
         alerts: (transaction, how many alerts have said that it waits for an operator, since one last turned to it).
-        skipped: (transaction, how many steps an operator answers for, since he had them skipped).
+        skipped: (transaction, how many steps an operator answers for, since they were skipped on request).
         vouched: Transactions that an operator answers for altogether (``resolve``).
         flags: ``fault``, ``recovered``, ``order``, ``reopened``.
     """
@@ -104,7 +104,7 @@ class Observed(NamedTuple):
         return now
 
     def waits(self, node: int, tx: int) -> Observed:
-        """A transaction waits for an operator; one that he has settled, and whose end was told, should not again."""
+        """A transaction waits for an operator; one that was settled so, and whose end is known, should not wait again."""
         settled = tx in self.vouched or tx in dict(self.skipped)
         over = settled and dict(self.told).get(tx, "accepted") != "accepted"
         flags = self.flags | {"reopened"} if over else self.flags
@@ -224,7 +224,7 @@ class Judge:
         return known
 
     def undo_order(self, state: Any) -> bool:
-        """See `ALWAYS`; where an operator answers for a step, what he has left in force is his business."""
+        """See `ALWAYS`; where an operator answers for a step, its effects are not checked."""
         undone = [key for local in state[0] for key in self._undone(local)]
         if not undone:
             return True
@@ -314,7 +314,7 @@ class Judge:
         return known
 
     def _tally(self, state: Any, tx: int) -> tuple[int, int, int]:
-        """Of the steps that write: how many are in force, how many are not, and of how many an operator has made that his business."""
+        """Of the steps that write: how many are in force, how many are not, and for how many an operator answers."""
         force = self.in_force(state, tx)
         return sum(force), len(force) - sum(force), dict(self.observations[state[3]].skipped).get(tx, 0)
 

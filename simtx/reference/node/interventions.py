@@ -1,6 +1,6 @@
-"""An operator at a node that is working: what he can ask of it, and what is written down about it.
+"""Acts of an operator at a node that is working, and the lines that are written down about them.
 
-Every act has two lines in the node's audit log, both with the operator's name and his reason: ``request`` when it is asked for, before anything
+Every act has two lines in the node's audit log, both with the operator's name and reason: ``request`` when it is asked for, before anything
 happens; and what was done, ``retry``, ``skip``, ``resolve`` or ``release``. An act without the second line did not happen.
 
 A machine that has rows for an operator's requests in its table decides itself what it makes of them. The participants of two-phase

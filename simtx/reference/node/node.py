@@ -263,7 +263,7 @@ class Node:
             self._reply(event, Intervention(state, state, problem=str(fault)))
             return False
         except ProtocolViolation as violation:
-            if id(event) in self._operators:  # a machine that no operator can ask is not broken by his asking
+            if id(event) in self._operators:  # a machine that has no answer for operators is not broken by a request
                 self._reply(event, Intervention(state, state, problem=str(violation)))
             else:
                 self.end(violation)

@@ -28,7 +28,7 @@ class InterventionRequest:
         operator: Who.
         node: Where; None: wherever it fits.
         outcome: Of a heuristic decision, ``commit`` or ``abort``.
-        heuristic: Whether he knows what that means.
+        heuristic: Whether a heuristic decision is meant.
     """
 
     target: int | str
@@ -41,7 +41,7 @@ class InterventionRequest:
 
     @property
     def who(self) -> str:
-        """As the audit log names him."""
+        """Name of the operator in the audit log."""
         return f"operator:{self.operator}"
 
 

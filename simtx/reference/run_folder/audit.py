@@ -77,7 +77,7 @@ class Entry:
         time: UTC, ISO 8601, when it was written.
         node: The node whose log it is.
         tx: Business transaction, or -1.
-        actor: Who asked: ``client``, the role of a machine, ``operator:<name>`` (as he has called himself), a peer, ``recovery``.
+        actor: Who asked: ``client``, the role of a machine, ``operator:<name>`` (a claim), a peer, ``recovery``.
         act: What was done.
         name: More about the act: the outcome of a decision, the kind of a request.
         steps: Steps of the transaction that it was about.

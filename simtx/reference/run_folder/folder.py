@@ -213,7 +213,7 @@ class RunFolder:
         replace_file(self.path / "run.json", f"{text}\n".encode(), durable=True)
 
     def origin(self) -> Origin:
-        """Whether ``run.json`` is this user's, and as he has written it.
+        """Whether ``run.json`` is this user's, and as it was written.
 
         Raises:
             RunFolderError: It cannot be read.

@@ -40,7 +40,7 @@ class RunRecord:
         reason: Why it failed.
         nodes: Names of the nodes, each of which has an audit log.
         audit: Seals of the nodes' audit logs when the run or an operator's act ended: number and checksum of the last line.
-        acting: Who is acting in the folder after the run; if nobody has the lock, he was killed, and lines behind the seals may be his.
+        acting: Who is acting in the folder after the run; if the lock is free, that process was killed, and lines behind the seals may come from it.
     """
 
     layout: int = LAYOUT

@@ -138,7 +138,7 @@ class Channel(asyncio.Protocol):
             if there:
                 self.address = f"{there[0]}:{there[1]}"
             if here == there:
-                # Who connects to a port that nobody listens on can meet himself, and would then keep the port from its owner.
+                # A connection to a free port can meet itself, and would then keep the port from its owner.
                 self.refuse("nobody listens there: it was connected to itself")
                 return
             own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
