@@ -45,10 +45,13 @@ def frontier(
     from simtx.cli.common import changed, engine_named, go_on, knowing, print_json, save_picture, writing
     from simtx.experiments.sweep.experiment import load_experiment
     from simtx.experiments.sweep.kept import FRONTIER
+    from simtx.experiments.work import check_metric
     from simtx.metrics.figures import ranking
 
     ranking(metric)
     chosen = load_experiment(experiment, changed(change or ()))
+    check_metric(metric, chosen.scenario, "--metric")
+    share, held = _share(undecided), changed(at or (), "--at", "rtt=5ms")
     arguments: dict[str, Any] = {**chosen.arguments, "name": f"{chosen.arguments['name']}{FRONTIER}"}
     arguments["replications"] = replications or arguments["replications"]
     arguments["store"] = store or arguments["store"]
@@ -67,8 +70,8 @@ def frontier(
             y,
             metric,
             budget=budget,
-            undecided_area=_share(undecided),
-            at=changed(at or (), "--at", "rtt=5ms"),
+            undecided_area=share,
+            at=held,
             **options,
         )
     except KeyboardInterrupt:  # at its first sites: there is no map yet

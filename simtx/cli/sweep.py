@@ -50,6 +50,7 @@ def sweep(
     from simtx.cli.common import changed, engine_named, knowing, print_json, warn, writing
     from simtx.experiments.sweep.experiment import load_experiment
     from simtx.experiments.sweep.runner import INTERRUPTED
+    from simtx.experiments.work import check_metric
     from simtx.metrics.figures import ranking
 
     chosen = load_experiment(experiment, changed(change or ()))
@@ -67,6 +68,7 @@ def sweep(
     metrics = metric or ["latency_p99_ms"]
     for one in metrics:
         ranking(one, "--metric")
+        check_metric(one, chosen.scenario, "--metric")
     if dry_run:
         plan: Plan = simtx.sweep(chosen.scenario, **arguments, **options, dry_run=True)
         if json:

@@ -22,7 +22,7 @@ from simtx.experiments.interrupts import Interrupts
 from simtx.experiments.pool import Call, Pool, opened
 from simtx.experiments.reported import Reported
 from simtx.experiments.stopping import CAP, Best, Rule, Stopping, parsed, rule_like, written
-from simtx.experiments.work import Outcome, Parcel, failed, play, prepare, version
+from simtx.experiments.work import Outcome, Parcel, check_metric, failed, play, prepare, version
 from simtx.metrics import views
 from simtx.metrics.figures import unknown as unknown_metric
 from simtx.metrics.guarantees import GUARANTEE, VIOLATED
@@ -557,6 +557,8 @@ def compare(
     chosen = labelled(strategies, scenario)
     _check_plans(scenario, chosen)
     _check_rule(rule, chosen)
+    if rule is not None:
+        check_metric(rule.metric, scenario, "until")
     if scenario.run.stratify:
         strata(scenario)  # refuses what cannot be divided, before the first run
     agenda = Agenda(list(chosen), replications, rule)

@@ -409,6 +409,27 @@ def _processes(count: int, version: str) -> Backend:
     return Forked(count) if copyable() and not Loky.running(count, version) else Loky(count, version)
 
 
+def check(executor: ExecutorLike, workers: int | None) -> None:
+    """Refuse what is no executor, and no number of workers; whether somebody answers at an address is not tried.
+
+    Raises:
+        ScenarioError: It is none.
+    """
+    if workers is not None and (isinstance(workers, bool) or workers != int(workers) or workers < 1):
+        raise ScenarioError(f"must be a whole number from 1, or None for one a processor, not {workers!r}", "workers")
+    if isinstance(executor, str):
+        if executor not in ("serial", "loky") and "://" not in executor:
+            raise ScenarioError(
+                f"{executor!r} is neither 'serial' nor 'loky' nor the address of a scheduler (tcp://...)", "executor"
+            )
+        return
+    other: Any = executor
+    if not (other is None or isinstance(other, Executor) or (callable(other) and not isinstance(other, type))):
+        raise ScenarioError(
+            f"a {type(executor).__name__} is no concurrent.futures.Executor, nor a function that makes one", "executor"
+        )
+
+
 def backend(
     executor: ExecutorLike, workers: int | None, calls: int, version: str = "", *, growing: bool = False
 ) -> Backend:
@@ -425,8 +446,7 @@ def backend(
     Raises:
         ScenarioError: It is none of these.
     """
-    if workers is not None and (isinstance(workers, bool) or workers != int(workers) or workers < 1):
-        raise ScenarioError(f"must be a whole number from 1, or None for one a processor, not {workers!r}", "workers")
+    check(executor, workers)
     processes = min(workers or processors(), max(calls, 1))
     if executor is None:
         if processes > 1 and workers is None and growing:
@@ -437,14 +457,5 @@ def backend(
             return Serial()
         if executor == "loky":
             return Loky(processes, version)
-        if "://" in executor:
-            return Dask(executor)
-        raise ScenarioError(
-            f"{executor!r} is neither 'serial' nor 'loky' nor the address of a scheduler (tcp://...)", "executor"
-        )
-    other: Any = executor
-    if isinstance(other, Executor) or (callable(other) and not isinstance(other, type)):
-        return Given(other, workers)
-    raise ScenarioError(
-        f"a {type(executor).__name__} is no concurrent.futures.Executor, nor a function that makes one", "executor"
-    )
+        return Dask(executor)
+    return Given(executor, workers)

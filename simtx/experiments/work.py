@@ -195,6 +195,33 @@ def version(strategies: Iterable[Strategy]) -> str:
         return uuid4().hex
 
 
+@lru_cache(maxsize=1)
+def metrics() -> tuple[str, ...]:
+    """Names of the figures of a run: those of a short one, for every run has the same."""
+    from simtx.scenario import load
+    from simtx.simulator import simulate
+
+    short = load("transfer").replace(**{"run.transactions": 20, "run.warmup": 0})
+    return tuple(map(str, simulate(short, "saga", engine="interpreted").summary.index))
+
+
+def check_metric(name: object, scenario: Scenario, where: str = "metric") -> None:
+    """Refuse what is no metric before anything is played.
+
+    Args:
+        name: What was given.
+        scenario: What is to be played. The weighted figures of strata (`simtx.experiments.stratified`) have names of their own, and are not judged here.
+        where: What has asked for it.
+
+    Raises:
+        ScenarioError: There is no such metric; the nearest is named.
+    """
+    from simtx.scenario.units import hint, shown
+
+    if not scenario.run.stratify and name not in metrics():
+        raise ScenarioError(f"{shown(name)} is no metric; {hint(str(name), metrics())}", where)
+
+
 def prepare() -> None:
     """Load what every run needs; copies of this process then have it."""
     from simtx.experiments import stratified  # noqa: F401

@@ -10,7 +10,8 @@ import pytest
 
 import simtx
 from simtx.engine import Unavailable, load_library
-from simtx.experiments.work import Parcel, play
+from simtx.errors import ScenarioError
+from simtx.experiments.work import Parcel, check_metric, metrics, play
 from simtx.protocols import strategy
 from simtx.simulator import engines
 from simtx.simulator.engines import Batch, among
@@ -87,3 +88,10 @@ def test_of_a_few_cells_and_strategies_each_plays_a_first_run_before_the_others(
     assert sorted(found, key=repr) == sorted(rows, key=repr)
     assert [row.replication for row in found[:_TOGETHER]] == [0] * _TOGETHER
     assert {row.cell for row in found[: 3 * _TOGETHER]} == set(range(_TOGETHER))
+
+
+def test_every_run_has_the_same_metrics_so_that_a_wrong_name_is_seen_before_the_first_one() -> None:
+    scenario = simtx.load("checkout-outages").replace(**{"run.transactions": 60, "run.warmup": 0})
+    assert tuple(simtx.simulate(scenario, "outbox").summary.index) == metrics()
+    with pytest.raises(ScenarioError, match=r"until: 'latency_p9_ms' is no metric; did you mean 'latency_p9\d_ms'"):
+        check_metric("latency_p9_ms", scenario, "until")

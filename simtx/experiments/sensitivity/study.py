@@ -22,6 +22,7 @@ from simtx.experiments.sensitivity.result import Method, Sensitivity
 from simtx.experiments.sensitivity.tornado import noise, positions, tornado
 from simtx.experiments.sweep import sweep
 from simtx.experiments.sweep.runner import INTERRUPTED
+from simtx.experiments.work import check_metric
 from simtx.metrics.figures import ranking
 from simtx.metrics.intervals import check_confidence, interval
 from simtx.scenario.provenance import command
@@ -101,6 +102,7 @@ def sensitivity(
             raise ScenarioError(f"{shown(name)} is no option of sensitivity; {hint(name, _OPTIONS)}", "sensitivity")
     check_confidence(confidence)
     ranking(metric)
+    check_metric(metric, scenario)
     if method not in get_args(Method):
         raise ScenarioError(f"{shown(method)} is no method; {hint(str(method), get_args(Method))}", "method")
     if isinstance(strategies, str) or len(strategies) not in (1, 2):

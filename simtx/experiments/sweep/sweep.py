@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ from simtx.engine.choices import ENGINES, Engine
 from simtx.errors import ScenarioError
 from simtx.experiments.compare import DEFAULT, labelled
 from simtx.experiments.executors import ExecutorLike, backend, processors
+from simtx.experiments.executors import check as check_executor
 from simtx.experiments.sweep import plan as plans
 from simtx.experiments.sweep.axes import Named, parameters
 from simtx.experiments.sweep.cells import Window
@@ -30,11 +31,15 @@ from simtx.experiments.sweep.store import Store
 from simtx.experiments.sweep.study import Row, Study
 from simtx.experiments.work import Outcome, prepare, version
 from simtx.scenario.canonical import canonical, digest
+from simtx.scenario.units import shown
 from simtx.temporary import folder as temporary_folder
 
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
     from simtx.scenario import Scenario
+
+
+_NAME: Final = 150  # signs of the name of a sweep
 
 
 @overload
@@ -180,6 +185,12 @@ def sweep(
         ScenarioError: An input is wrong, or the store cannot be used.
         RunFailed: The executor is broken for good.
     """
+    check_executor(executor, workers)
+    folder = Path(store) if store is not None else None
+    if folder is not None:
+        check_folder(folder)
+    if name and (Path(name).name != name or "\\" in name or name in (".", "..") or "\0" in name or len(name) > _NAME):
+        raise ScenarioError(f"{shown(name)} cannot be a part of names of files", "name")
     settings = Settings(
         executor=executor,
         workers=workers,
@@ -196,7 +207,6 @@ def sweep(
     study, values = _study(scenario, over, strategies, parameters or {}, design, points, design_seed, seed, window)
     numbers = study.add(values)
     rows = [Row(number, label, one) for number in numbers for label in study.strategies for one in range(count)]
-    folder = Path(store) if store is not None else None
     if folder is None or (dry_run and not (folder / LEDGER).is_file()):
         folder = _temporary()
     opened = Store(folder)
@@ -235,6 +245,17 @@ def _study(
         names, named, list(dict.fromkeys(name for label, one in given.items() for name in (one.name, label)))
     )
     return Study(scenario, found, given, seed, window), values
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a results folder that cannot be one, before anything is played.
+
+    Raises:
+        ScenarioError: It, or what it would lie in, is a file.
+    """
+    there = next((one for one in (folder, *folder.parents) if one.exists()), None)
+    if there is not None and not there.is_dir():
+        raise ScenarioError(f"{shown(str(there))} is a file, and no folder", "store")
 
 
 def _count(value: Any, what: str) -> int:

@@ -160,6 +160,10 @@ def test_values_become_numbers_in_units() -> None:
         ({}, {"seed": -1}, "seed"),
         ({}, {"strategies": ["sagas"]}, "did you mean 'saga'"),
         ({}, {"executor": "dask"}, "executor: 'dask' is neither 'serial' nor 'loky' nor the address of a scheduler"),
+        ({}, {"name": "../up"}, "name: '../up' cannot be a part of names of files"),
+        ({}, {"store": __file__}, "is a file, and no folder"),
+        ({}, {"store": f"{__file__}/results", "dry_run": True}, "is a file, and no folder"),
+        ({}, {"executor": "dask", "dry_run": True}, "executor: 'dask' is neither"),
         ({}, {"executor": 3}, "executor: a int is no concurrent.futures.Executor"),
     ],
 )
