@@ -1,4 +1,8 @@
-"""The broker: durable topics, one a consuming service; at least once, in order per transaction, redelivered until acknowledged."""
+"""The broker: durable topics, one a consuming service; at least once, in order per transaction, redelivered until acknowledged.
+
+A broker that is down is a process that has ended on a machine that has not: the machine refuses what comes for it, so that a producer knows after a round trip, and does
+not wait for its timeout. A machine that is away answers nothing: that is a partition.
+"""
 
 from __future__ import annotations
 
@@ -121,9 +125,28 @@ class Broker:
     def _taken(self, publication: _Publication) -> None:
         if self.up:
             self._env.call_in(self._acknowledgement(publication.effect.message.tx), self._store, publication)
+        else:
+            self._turn_away(publication)
+
+    def _turn_away(self, publication: _Publication) -> None:
+        self._link(BROKER, publication.node.name).transmit(
+            self._turned_away, publication, publication.effect.message.tx
+        )
+
+    def _turned_away(self, publication: _Publication) -> None:
+        if publication.open:
+            self._close(publication)
+            publication.node.confirm((publication.actor, Done(publication.effect.tag, "failed")))
+
+    @staticmethod
+    def _close(publication: _Publication) -> None:
+        publication.open = False
+        if publication.timeout is not None:
+            publication.timeout.owner = None
 
     def _store(self, publication: _Publication) -> None:
         if not self.up:
+            self._turn_away(publication)
             return
         message = publication.effect.message
         if not self._duplicate(message):
@@ -161,9 +184,7 @@ class Broker:
 
     def _confirm(self, publication: _Publication) -> None:
         if publication.open:
-            publication.open = False
-            if publication.timeout is not None:
-                publication.timeout.owner = None
+            self._close(publication)
             node, message = publication.node, publication.effect.message
             if node.journal is not None and publication.actor.alive:
                 node.journal.confirmed(message)

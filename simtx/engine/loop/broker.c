@@ -162,8 +162,12 @@ static int is_duplicate(Engine *E, int64_t tx, int32_t event) {
   return 0;
 }
 
+static void turn_away(Engine *E, Publication *publication) {
+  publication->refs += transmit(E, link_of(E, BROKER, publication->node), TURN_AWAY, publication, 0, publication->tx);
+}
+
 static void store_message(Engine *E, Publication *publication) {
-  if (!E->head.broker_up) return;
+  if (!E->head.broker_up) { turn_away(E, publication); return; }
   int64_t tx = publication->tx;
   int32_t event = publication->event;
   if (!is_duplicate(E, tx, event)) {
@@ -188,7 +192,7 @@ static void store_message(Engine *E, Publication *publication) {
   publication->refs += transmit(E, link_of(E, BROKER, publication->node), CONFIRM, publication, 0, tx);
 }
 
-static void confirmed(Engine *E, Publication *publication) {
+static void settle_publication(Engine *E, Publication *publication, int done) {
   if (!publication->open) return;
   publication->open = 0;
   if (publication->timeout) {
@@ -196,7 +200,7 @@ static void confirmed(Engine *E, Publication *publication) {
     publication->timeout = NULL;
     publication->refs--; /* the token's: the caller holds another one */
   }
-  confirm(E, publication, 1);
+  confirm(E, publication, done);
 }
 
 static void acknowledged(Engine *E, int64_t id) {
@@ -209,8 +213,12 @@ static void acknowledged(Engine *E, int64_t id) {
 
 /* A publication reaches the broker; on a host, it takes the time of its process first. */
 static void taken(Engine *E, Publication *publication) {
-  if (E->head.broker_up) call_in(E, draw(E, E->head.acknowledgement, publication->tx), STORE, publication, 0);
-  else let_publication(E, publication);
+  if (E->head.broker_up) {
+    call_in(E, draw(E, E->head.acknowledgement, publication->tx), STORE, publication, 0);
+    return;
+  }
+  turn_away(E, publication);
+  let_publication(E, publication);
 }
 
 static void at_the_broker(Engine *E, Publication *publication) {

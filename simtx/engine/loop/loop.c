@@ -113,7 +113,11 @@ static int run(Engine *E) {
       let_publication(E, entry.thing);
       break;
     case CONFIRM:
-      confirmed(E, entry.thing);
+      settle_publication(E, entry.thing, 1);
+      let_publication(E, entry.thing);
+      break;
+    case TURN_AWAY:
+      settle_publication(E, entry.thing, 0);
       let_publication(E, entry.thing);
       break;
     case DELIVER: {
