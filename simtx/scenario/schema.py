@@ -314,7 +314,9 @@ class TriggerFile(Table):
 class FaultFile(Table):
     """Something that goes wrong: at a time (`at`), at random times (`every`), or at a place in a protocol (`trigger`)."""
 
-    kind: FaultKind = _field("What happens.")
+    kind: FaultKind = _field(
+        'What happens. In a `broker-outage` the broker\'s process is gone and its machine is not: publications are refused after a round trip. Of a machine that does not answer at all there is `partition`, with `a = ["broker"]`.'
+    )
     node: str | None = _field(
         "The service, or `hub`, that it happens to; `*`: each of them, independently. Not for links and the broker.",
         None,
