@@ -165,7 +165,7 @@ class Transaction(c.Structure):
     _fields_ = (
         *_fields(
             c.c_double,
-            "arrival last_activity answered decided first_effect last_effect lock_wait lock_hold in_doubt residuals_unused",
+            "arrival last_activity answered decided first_effect last_effect lock_wait lock_hold in_doubt",
         ),
         ("counts", c.c_void_p),
         *_fields(c.c_int32, "messages broker_messages forced lazy retries prepared done actors duplicates missing"),
@@ -231,6 +231,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_force": (None, (_ENGINE, c.c_void_p, c.c_void_p, c.c_void_p)),
     "engine_actions": (c.c_void_p, (_ENGINE,)),
     "engine_undone": (c.c_void_p, (_ENGINE,)),
+    "engine_forget_effects": (None, (_ENGINE,)),
     "engine_claims": (c.c_void_p, (_ENGINE,)),
     "engine_claim": (None, (_ENGINE, _INT, _INT, _INT)),
     "engine_page": (_INT, (_ENGINE, c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p)),

@@ -833,8 +833,10 @@ class CompiledWorld(World):
             for key in node.store.first.exact if node.store is not None else ():
                 self._key(name, key)  # those that no transaction has asked for
         self._last = CompiledValues(self._library, self._engine, self._names)
-        self._columns(ledger.rows)
+        self._wrong = self._last.wrong(*self._forces())
         self._watch()
+        self._library.engine_forget_effects(self._engine)
+        self._columns(ledger.rows)
         self._complete = True
 
     def last_values(self) -> LastValues:
@@ -843,10 +845,14 @@ class CompiledWorld(World):
 
     def watched(self) -> Watch:
         """As that of `World`; C has compared the values, so that only those that are off are looked at here."""
+        return self.ledger.watch.final(self.scenario, *self._wrong)
+
+    def _forces(self) -> tuple[Any, Any]:
+        """What the steps in force have added to each key, and by how much its value is off that."""
         steps = np.array([self._plans.steps_of[slot] for slot in self._plans.booked], dtype=np.int32)
         force, off = np.zeros(self._last.count), np.zeros(self._last.count)
         self._library.engine_force(self._engine, pointer(steps), pointer(force), pointer(off))
-        return self.ledger.watch.final(self.scenario, *self._last.wrong(force, off))
+        return force, off
 
     def _watch(self) -> None:
         """Hold every transaction that needs a look against what the strategy guarantees (`simtx.metrics.guarantees`)."""

@@ -64,7 +64,7 @@ static void publish(Engine *E, Actor *actor, int32_t event, int64_t tx, int32_t 
   *publication = (Publication){actor, actor->gen, actor->node, event, on_done, on_failed, 2, 1, E->node[actor->node].disk.epoch, tx, token, NULL};
   token->owner = publication;
   token->kind = PUBLISH_TIMEOUT;
-  start_timer(E, token, E->head.publish_timeout, 0.0);
+  start_timer(E, token, E->head.publish_timeout, (Jitter){0});
   double linger = draw(E, E->head.linger, tx);
   if (linger > 0) {
     call_in(E, linger, LEAVE, publication, 0);
@@ -104,7 +104,7 @@ static void deliver(Engine *E, Parcel *parcel) {
   Token *token = parcel->timer = new_token(E);
   token->owner = parcel;
   token->kind = REDELIVERY;
-  start_timer(E, token, E->head.redelivery, 0.0);
+  start_timer(E, token, E->head.redelivery, (Jitter){0});
 }
 
 static void remove_parcel(Engine *E, Parcel *parcel) {

@@ -36,13 +36,16 @@ static Counts *begin_counts(Engine *E, int64_t tx) {
   return counts;
 }
 
-static double draw(Engine *E, int stream, int64_t tx) {
-  Stream *S = &E->stream[stream];
-  if (S->constant) return S->value;
-  if (S->cells) return draw_together(E, stream, tx);
+/* Which number of a stream is the transaction's next one. */
+static int64_t take(Engine *E, int stream, int64_t tx) {
   Counts *counts = tx < 0 ? &E->nobody : E->tx[tx].counts;
   if (!counts) counts = begin_counts(E, tx);
-  int64_t k = counts->base + counts->taken[stream]++;
+  return counts->base + counts->taken[stream]++;
+}
+
+/* The k-th number of a transaction. */
+static double number(Engine *E, int stream, int64_t tx, int64_t k) {
+  Stream *S = &E->stream[stream];
   if (k < 1 << FRONT) {
     int64_t window = tx >> NEIGHBOURS;
     if (!S->front) S->front = slab(E, (WINDOWS << FRONT) * sizeof(Front));
@@ -64,4 +67,11 @@ static double draw(Engine *E, int stream, int64_t tx) {
     if (ASK(E, fill(stream, tx, (1 << FRONT) + place, 1 << SUCCESSIVE, rest->numbers))) fail(E, 3);
   }
   return rest->numbers[k & ((1 << SUCCESSIVE) - 1)];
+}
+
+static double draw(Engine *E, int stream, int64_t tx) {
+  Stream *S = &E->stream[stream];
+  if (S->constant) return S->value;
+  if (S->cells) return draw_together(E, stream, tx);
+  return number(E, stream, tx, take(E, stream, tx));
 }

@@ -22,7 +22,26 @@ EXPORT Engine *engine_new(const Calls *calls) {
   return E;
 }
 
+static void free_pages(Engine *E) {
+  for (int64_t i = 0; i < E->pages; i++) {
+    free(E->page[i].amounts);
+    free(E->page[i].keys);
+  }
+  E->pages = 0;
+}
+
+/* What each transaction has done and was to do, when nobody asks for it any more: before the columns are made, which is when a run takes most memory. */
+EXPORT void engine_forget_effects(Engine *E) {
+  free_pages(E);
+  free(E->actions);
+  free(E->undone);
+  free(E->claims);
+  E->actions = E->undone = NULL;
+  E->claims = NULL;
+}
+
 EXPORT void engine_free(Engine *E) {
+  free_pages(E);
   for (int i = 0; i < E->slab_count; i++) free(E->slabs[i]);
   void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->claims, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->demands, E->place};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
@@ -286,8 +305,8 @@ EXPORT int engine_page(Engine *E, const double *demands, const double *amounts, 
   memcpy(E->demands + (size_t)(E->pages - 1) * steps, demands, steps * sizeof(double));
   memcpy(page->shapes, shapes, PAGE);
   if (!E->head.shared_slots || E->pages == 1) {
-    page->amounts = slab(E, (slots + 1) * sizeof(double));
-    page->keys = slab(E, (slots + 1) * sizeof(int32_t));
+    RESERVE(E, page->amounts, 0, slots);
+    RESERVE(E, page->keys, 0, slots);
     memcpy(page->amounts, amounts, slots * sizeof(double));
     memcpy(page->keys, keys, slots * sizeof(int32_t));
   }

@@ -77,7 +77,6 @@ typedef struct Counts { int64_t tx, base; int32_t at; struct Counts *next; int32
 
 typedef struct {
   double arrival, last_activity, answered, decided, first_effect, last_effect, lock_wait, lock_hold, in_doubt;
-  double residuals_unused;
   Counts *counts;
   int32_t messages, broker_messages, forced, lazy, retries, prepared, done, actors, duplicates, missing;
   uint32_t durable;   /* nodes that hold records of it */
@@ -140,7 +139,9 @@ struct Work {
   double *values;
 };
 
-typedef struct Token { void *owner; int32_t kind; double due, seen; struct Token *next; } Token;
+/* What a timer's time still lacks: the k-th number of a transaction in a stream, times a width, times the factor of the node's clock. */
+typedef struct { double width, factor; int64_t tx, k; int32_t stream; } Jitter;
+typedef struct Token { void *owner; int32_t kind; double due, seen; struct Token *next; Jitter jitter; } Token;
 typedef struct Lane { double delay; Token *head, *tail; int armed; } Lane;
 typedef struct Mail { int32_t event; int64_t id; struct Mail *next; } Mail;
 

@@ -30,10 +30,21 @@ static void ring_now(Engine *E, Token *token) {
   else notify(E, actor, E->learned.timer_event[kind], -1);
 }
 
+/* The time at which a timer is due, to the last bit. Most timers are stopped before, so that jitter is drawn when it is asked for: whenever that
+ * is, it is the same number. */
+static double due(Engine *E, Token *token) {
+  Jitter *jitter = &token->jitter;
+  if (jitter->width != 0.0) {
+    token->due += number(E, jitter->stream, jitter->tx, jitter->k) * jitter->width * jitter->factor;
+    jitter->width = 0.0;
+  }
+  return token->due;
+}
+
 static void ring(Engine *E, Token *token) {
   double now = E->head.now;
   if (!token->owner) { free_token(E, token); return; }
-  if (token->due > now) {
+  if (due(E, token) > now) {
     token->seen = token->due;
     push(E, token->due, NORMAL, RING, token, 0);
     return;
@@ -69,12 +80,13 @@ static Lane *lane_of(Engine *E, double delay) {
   return E->lane[E->lanes++] = lane;
 }
 
-static void start_timer(Engine *E, Token *token, double delay, double extra) {
+static void start_timer(Engine *E, Token *token, double delay, Jitter jitter) {
   double seen = E->head.now + delay;
-  token->due = seen + extra;
+  token->due = seen;
+  token->jitter = jitter;
   token->next = NULL;
   if (delay == 0.0) {
-    token->seen = token->due;
+    token->seen = due(E, token);
     push(E, token->due, NORMAL, RING, token, 0);
     return;
   }
@@ -89,15 +101,16 @@ static void start_timer(Engine *E, Token *token, double delay, double extra) {
   }
 }
 
-static void set_timer(Engine *E, Actor *actor, int kind, double wait, double jitter) {
+static void set_timer(Engine *E, Actor *actor, int kind, double wait, double width) {
   Node *node = &E->node[actor->node];
-  double factor = node->timer_factor, delay = wait * factor;
-  double extra = jitter != 0.0 ? draw(E, node->jitter, actor->tx) * jitter * factor : 0.0;
+  double factor = node->timer_factor, delay = wait * factor, earliest = E->head.now + delay;
+  Jitter jitter = {width, factor, actor->tx, width != 0.0 ? take(E, node->jitter, actor->tx) : 0, node->jitter};
   Token *token = actor->timer[kind];
-  if (token) {
-    double due = E->head.now + delay + extra;
-    if (token->seen <= due) {
-      token->due = due;
+  if (token) { /* it goes on, if it is not looked at too late */
+    Token later = {.due = earliest, .jitter = jitter};
+    if (token->seen <= earliest || token->seen <= due(E, &later)) {
+      token->due = later.due;
+      token->jitter = later.jitter;
       return;
     }
     token->owner = NULL;
@@ -108,7 +121,7 @@ static void set_timer(Engine *E, Actor *actor, int kind, double wait, double jit
   token->kind = kind;
   actor->timer[kind] = token;
   actor->timers++;
-  start_timer(E, token, delay, extra);
+  start_timer(E, token, delay, jitter);
 }
 
 static void cancel_timer(Actor *actor, int kind) {
