@@ -56,7 +56,7 @@ from simtx.protocols.policies import POLICIES, Policies
 __all__ = ["LeadingParticipant", "PaxosCommit", "PaxosLeader", "PaxosParticipant"]
 
 Leader = Literal["own", "participant"]
-HUB: Final = "leader"
+HUB: Final = "coordinator"
 MOST_FAULTS: Final = 10
 
 _DEFAULT_POLICIES: Final = Policies()
