@@ -92,7 +92,7 @@ class Head(c.Structure):
             "remote insists again closed_workload thinking deadlocks has_duration bounds "
             "has_broker in_order linger acknowledgement wake_on_commit has_retention broker_up crashes presumes answered beat followed has_breakers threshold",
         ),
-        *_fields(c.c_int64, "held_back memory memory_limit"),
+        *_fields(c.c_int64, "held_back handled memory memory_limit"),
         ("request", c.c_int32 * SHAPES),
         ("undo", c.c_int32 * STEPS),
         ("writes", c.c_int32 * STEPS),

@@ -7,6 +7,7 @@ few: some tens of pairs for a saga. Each pair is run once on the real machine, w
 from __future__ import annotations
 
 import ctypes
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final
@@ -56,6 +57,8 @@ _KINDS: Final = ("add", "set", "read", "refuse")
 _MOST_PAIRS: Final = 200_000  # a machine that has not converged by then never will
 _MOST_CELLS: Final = 50_000_000
 _MOST_VALUES: Final = 63
+_WATCHED: Final = 500  # pairs from one look at the hit rate to the next
+_WORTH: Final = 0.02  # share of events that may meet a new pair: learning one takes some fifty times what interpreting an event does
 
 SAYINGS: Final = ("step-done", "completed", "step-refused", "step-refused after all")
 """What an event may say of a step, by the number that the loop keeps it under."""
@@ -123,7 +126,11 @@ class Learner:
         self._followed: dict[tuple[int, str, type], tuple[int, Machine]] = {}
         self._relays: dict[str, Relay] = {}
         self._couriers: dict[tuple[int, int], int] = {}
+        self._clean: dict[int, object] = {}
         self._tables = 0
+        self._expected = 0.0
+        self._watch = _WATCHED
+        self._before = 0
         self._canonical = plans(self.tx)  # keeps the opaque values alive that `slots` tells apart
         self._initial = {name: self._state(strategy.machine(name, self.tx))[0] for name in nodes}
         self._begin()
@@ -183,6 +190,8 @@ class Learner:
         Raises:
             NotCompiled: It cannot be compiled.
         """
+        if len(self.pairs) >= self._watch:
+            self._look()
         if len(self.pairs) >= _MOST_PAIRS or len(self._machines) * len(self._event_objects) > _MOST_CELLS:
             raise NotCompiled("a machine has too many states")
         machine = self._machines[state].clone()
@@ -197,6 +206,30 @@ class Learner:
         if found < 0:
             raise NotCompiled("a transition is outside the tables")
         return found
+
+    def expect(self, transactions: float) -> None:
+        """How many transactions there will be: so long may learning take."""
+        self._expected = transactions
+        self._before, self._watch = 0, len(self.pairs) + _WATCHED
+
+    def _look(self) -> None:
+        """Look whether new pairs get rarer, as they do in a machine that has few.
+
+        Raises:
+            NotCompiled: By then it takes longer to learn them than to interpret the machines, if they get rarer with the logarithm of the events.
+        """
+        head = self._library.engine_head(self._engine).contents
+        handled, asked = head.handled, head.asked
+        recent = handled - self._before
+        self._before, self._watch = handled, len(self.pairs) + _WATCHED
+        if not asked or not recent:
+            return
+        everything = handled * max(self._expected / asked, 1.0)
+        to_come = _WATCHED / recent * handled * math.log(everything / handled)
+        if to_come > _WORTH * everything:
+            raise NotCompiled(
+                f"its machines come to new states at {_WATCHED / recent:.0%} of their events, and learning these would take longer"
+            )
 
     def replay(self, tx: int, transition: int, state: int, event: int) -> int:
         """See that the real machine of a sampled transaction does what the table says.
@@ -286,7 +319,7 @@ class Learner:
         return self._program(machine.node, effects, machine.message if isinstance(machine, Courier) else None)
 
     def _record(self, record: Record) -> int:
-        check_clean(record)
+        check_clean(record, self._clean)
         return self._records.setdefault(record, len(self._records))
 
     def _program(self, node: str, effects: Sequence[Effect | Tell], about: Message | None = None) -> tuple[int, int]:
@@ -329,7 +362,7 @@ class Learner:
             key = (machine.node, machine.key())
         known = self._states.get(key)
         if known is None:
-            check_clean(key)
+            check_clean(key, self._clean)
             if machine.tx is not self.tx and not (isinstance(machine, Poller) and machine.tx == RELAY_TX):
                 raise NotCompiled(f"a {machine.role or 'machine'} changes the number of its transaction")
             number: int = self._library.engine_state(self._engine, int(machine.state == machine.initial), len(sources))
@@ -341,7 +374,7 @@ class Learner:
     def _event(self, event: Event) -> int:
         known = self._events.get(event)
         if known is None:
-            check_clean(event)
+            check_clean(event, self._clean)
             to, sender = (
                 (self._node(event.to), self._index.get(event.sender, -1)) if type(event) is Message else (-1, -1)
             )
@@ -369,7 +402,7 @@ class Learner:
         """Number of a value of an idempotency row; 0 for None."""
         known = self._values.get(value)
         if known is None:
-            check_clean(value)
+            check_clean(value, self._clean)
             known = len(self._values)
             if known > _MOST_VALUES:
                 raise NotCompiled("its idempotency rows have too many values")
@@ -381,7 +414,7 @@ class Learner:
             return -1
         known = self._rows.get((node, key))
         if known is None:
-            check_clean(key)
+            check_clean(key, self._clean)
             if not isinstance(key, tuple) or not any(part is self.tx for part in key):
                 raise NotCompiled("an idempotency key does not hold the number of its transaction")
             known = self._rows[node, key] = self._library.engine_row_key(self._engine)

@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
+from simtx.protocols import Plan, Policies, Step
+
 NUMBER: Final = 7_777_777_777_777
 """The number of the transaction on which machines are learned: one that no text holds by chance."""
 
@@ -117,8 +119,12 @@ for _name, _method in _sealed(int).items():
         setattr(OpaqueId, _name, _method)
 
 
-def check_clean(value: Any) -> None:
+def check_clean(value: Any, known: dict[int, object] | None = None) -> None:
     """See that nothing opaque has got into a value as text or as a plain number.
+
+    Args:
+        value: What to look at.
+        known: Plans, steps and policies that are clean, by their identity; it grows. They are never changed, and in every state of a machine.
 
     Raises:
         NotCompiled: It has.
@@ -132,11 +138,16 @@ def check_clean(value: Any) -> None:
             raise NotCompiled("a machine computes with its transaction's number")
     elif kind in (tuple, list, set, frozenset):
         for item in value:
-            check_clean(item)
+            check_clean(item, known)
     elif kind is dict:
         for key, item in value.items():
-            check_clean(key)
-            check_clean(item)
+            check_clean(key, known)
+            check_clean(item, known)
     elif dataclasses.is_dataclass(value):
+        kept = known is not None and kind in (Plan, Step, Policies)
+        if kept and known is not None and known.get(id(value)) is value:
+            return
         for field in dataclasses.fields(value):
-            check_clean(getattr(value, field.name))
+            check_clean(getattr(value, field.name), known)
+        if kept and known is not None:
+            known[id(value)] = value

@@ -192,6 +192,7 @@ class CompiledWorld(World):
         strategy: How to keep it consistent, with its policies filled in.
         seed: First part of the key of all random streams.
         replication: Second part.
+        runs: How many runs of this kind there are, which all go on with what one has learned.
 
     Raises:
         ScenarioError: The strategy cannot play this scenario.
@@ -199,7 +200,8 @@ class CompiledWorld(World):
         Unavailable: There is no compiled loop here.
     """
 
-    def __init__(self, scenario: Scenario, strategy: Strategy, *, seed: int, replication: int) -> None:
+    def __init__(self, scenario: Scenario, strategy: Strategy, *, seed: int, replication: int, runs: int = 1) -> None:
+        self.runs = runs
         reason = why_interpreted(scenario, strategy)
         if reason:
             raise NotCompiled(reason)
@@ -361,6 +363,11 @@ class CompiledWorld(World):
 
     def _learning(self) -> Learner:
         """A learner that knows these machines from an earlier run, or a new one."""
+        learner = self._learner_of_this()
+        learner.expect(self.scenario.expected_transactions() * self.runs)
+        return learner
+
+    def _learner_of_this(self) -> Learner:
         known = memory(self.scenario).learner(self.strategy)
         self._head.followed = _FOLLOWED if known is None else _FOLLOWED_AGAIN
         if known is not None:

@@ -29,6 +29,7 @@ EACH: Final = 300
 MATTERS: Final = 50_000
 """Transactions from which on a run says by itself that it was interpreted."""
 
+_ENDLESS: Final = 1_000_000
 _SAMPLE: Final = 100  # transactions of the run in which the two engines have to agree
 _SMALL: Final = f"it has fewer than {WORTH:,} transactions"
 
@@ -137,6 +138,16 @@ def gave_up(engine: Engine, reason: str) -> str:
     return reason
 
 
+def learning_runs(engine: Engine) -> int:
+    """How many runs go on with what one has learned; without end, if the fast engine was asked for: then learning may take as long as it likes."""
+    return _ENDLESS if engine == "fast" else (_batch.get() or Batch()).runs
+
+
+def remember(scenario: Scenario, strategy: Strategy, reason: str) -> None:
+    """A run could not be played to its end by the compiled engine: the next one of its kind is not begun there."""
+    memory(scenario).agreed[type(strategy), repr(strategy)] = reason
+
+
 def told(scenario: Scenario, reason: str) -> list[str]:
     """Warning of a run about its engine: none, unless it would have mattered."""
     if not reason or reason == _SMALL or reason == "it was asked for":
@@ -173,7 +184,10 @@ def _compared(scenario: Scenario, strategy: Strategy, *, seed: int, replication:
         scenario, run=dataclasses.replace(scenario.run, transactions=_SAMPLE, duration=None, warmup=0.0)
     )
     try:
-        fast = CompiledWorld(short, strategy, seed=seed, replication=replication)
+        longer = max(scenario.expected_transactions() / _SAMPLE, 1.0)
+        fast = CompiledWorld(
+            short, strategy, seed=seed, replication=replication, runs=round(longer * learning_runs("auto"))
+        )
         fast.play()
     except NotCompiled as reason:
         return str(reason)

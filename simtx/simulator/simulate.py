@@ -18,7 +18,7 @@ from simtx.scenario.advice import unreachable
 from simtx.scenario.provenance import loaded_code, provenance
 from simtx.scenario.strata import refuse
 from simtx.simulator.compiled import CompiledWorld
-from simtx.simulator.engines import gave_up, interpreted_because, told, wanted
+from simtx.simulator.engines import gave_up, interpreted_because, learning_runs, remember, told, wanted
 from simtx.simulator.outcome import outcome
 from simtx.simulator.world import World
 from simtx.workload.planner import template
@@ -104,9 +104,12 @@ def simulate(
     world: World
     if not reason:
         try:
-            world = finished(CompiledWorld(played, chosen, seed=seed, replication=replication))
+            world = finished(
+                CompiledWorld(played, chosen, seed=seed, replication=replication, runs=learning_runs(wanted(engine)))
+            )
         except (NotCompiled, Unavailable) as error:
             reason = gave_up(wanted(engine), str(error))
+            remember(played, chosen, reason)
     if reason:
         world = play(trace)
     data = outcome(world)

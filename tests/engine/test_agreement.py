@@ -33,7 +33,7 @@ from simtx.protocols import (
 )
 from simtx.protocols import strategy as resolve
 from simtx.protocols.saga_participant import Participant
-from simtx.scenario import HostSpec
+from simtx.scenario import HostSpec, from_dict
 from simtx.scenario.distributions import Constant
 from simtx.scenario.model import Fault, Trigger
 from simtx.simulator import engines
@@ -315,6 +315,35 @@ _Telling.transitions = Participant.transitions
 def test_a_machine_that_looks_at_its_number_is_found(strategy: Any) -> None:
     """It branches on its number, or makes a text of it: neither may be learned as if it were the same for all."""
     assert "not compiled" in differs(shortened("transfer", 20), strategy)
+
+
+def test_machines_that_go_on_coming_to_new_states_are_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six steps side by side, any of which may be refused: learning them all does not pay in so few transactions, and does in many."""
+    monkeypatch.setattr("simtx.engine.learn._WATCHED", 60)
+    wide = from_dict(
+        {
+            "services": {f"s{number}": {"service_time": "2ms"} for number in range(6)},
+            "transaction": {
+                "steps": [
+                    {
+                        "name": f"t{number}",
+                        "service": f"s{number}",
+                        "operations": [{"key": "row", "amount": 1}],
+                        "compensation": [{"key": "row", "amount": -1}],
+                        "after": [],
+                        "refusal": 0.02,
+                    }
+                    for number in range(6)
+                ]
+            },
+            "workload": {"kind": "poisson", "rate": 50},
+            "run": {"transactions": 60},
+        },
+        name="wide",
+    )
+    assert "come to new states" in differs(wide, Saga())
+    world = CompiledWorld(wide, resolve(Saga(), wide.policies), seed=1, replication=0, runs=10_000)
+    world.play()
 
 
 class _Moody(Participant):

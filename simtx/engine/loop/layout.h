@@ -318,6 +318,7 @@ typedef struct {
   int32_t has_broker, in_order, linger, acknowledgement, wake_on_commit, has_retention, broker_up, crashes, presumes, answered, beat, followed;
   int32_t has_breakers, threshold;
   int64_t held_back; /* messages that a breaker did not let go */
+  int64_t handled; /* events of machines */
   int64_t memory, memory_limit; /* bytes that were taken, and that may be, 0: as many as there are */
   int32_t request[SHAPES], undo[STEPS], writes[STEPS], done_value, refused_value, tombstone_value;
   uint64_t behind[STEPS]; /* steps that come after each */

@@ -357,6 +357,7 @@ static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
     }
     event = delivered;
   }
+  E->head.handled++;
   int32_t number = E->learned.table[(int64_t)actor->state * E->learned.event_room + event];
   if (number < 0) {
     number = ASK(E, learn(actor->state, event));

@@ -12,6 +12,7 @@ enum { POLLED = 64 }; /* events of a poller that the real one plays, too, after 
 
 /* What a part does next: the number of its transition, or -1. */
 static int32_t next_of(Engine *E, int32_t state, int32_t event, int sampled, int64_t tx) {
+  E->head.handled++;
   int32_t number = E->learned.table[(int64_t)state * E->learned.event_room + event];
   if (number < 0) number = ASK(E, learn(state, event));
   if (number < 0 || (sampled && ASK(E, replay(tx, number, state, event)) < 0)) { fail(E, 3); return -1; }
