@@ -1,4 +1,4 @@
-"""SimPy's own test suite, unmodified, passes with simtx's environment in place of SimPy's.
+"""SimPy's own test suite, unmodified and without its tests of real time, passes with simtx's environment in place of SimPy's.
 
 The suite is not ours to copy: it comes with the source distribution of the SimPy version that is installed, which pip fetches once into
 pytest's cache folder (about 15 seconds, with network access); later runs take it from there.
