@@ -187,6 +187,7 @@ def test_compare_json_is_one_document_with_intervals(tmp_path: Path) -> None:
     assert document["failures"] == []
 
 
+@pytest.mark.heavy
 def test_compare_stops_when_the_best_is_known_and_says_so(tmp_path: Path) -> None:
     """Beside the table; and for machines, with the looks and the number of real executions."""
     wish = ("compare", "transfer", "saga", "2pc", "--until", "best decision_p50_ms", "--best", "decision_p50_ms")

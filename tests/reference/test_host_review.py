@@ -511,6 +511,7 @@ def test_a_strategy_may_import_what_only_its_caller_can_find(tmp_path: Path, mon
     assert_sound(simtx.execute(lab(transactions=3), ours.OurSaga()))
 
 
+@pytest.mark.heavy
 def test_nothing_of_a_run_is_left_on_a_nats_server_of_the_users_own(tmp_path: Path) -> None:
     server = NatsServer(tmp_path, token="word")  # noqa: S106 - of no server but this test's
     server.start()

@@ -301,6 +301,7 @@ def test_nothing_is_done_on_top_of_an_audit_log_that_was_changed(tmp_path: Path)
 # --- choreographies -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 def test_an_event_that_was_parked_goes_on_when_an_operator_says_so(tmp_path: Path) -> None:
     """With one hop allowed, the refusal on its way back is one too many."""
     folder = tmp_path / "run"
