@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import ChangeOption, JsonOption
+from simtx.cli.common import ChangeOption, JsonOption, SeedOption
 
 
 def alerts(
@@ -26,7 +26,7 @@ def alerts(
     every: Annotated[str, typer.Option(help="Time between two scrapes.")] = "1s",
     objective: Annotated[str, typer.Option(help="Time within which a request should have its answer.")] = "1s",
     grace: Annotated[str, typer.Option(help="Time after a fault in which what fires still belongs to it.")] = "30s",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all random streams.")] = 1,
+    seed: SeedOption = 1,
     change: ChangeOption = None,
     out: Annotated[
         Path | None,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simtx.cli.common import JsonOption
+
 if TYPE_CHECKING:
     from simtx.histories import HistoryReport
 
@@ -38,7 +40,7 @@ def check_history(
         typer.Option(help="Of an event log: business transactions (the default), or the local ones of the stores."),
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="PICTURE", help="Draw the gravest cycle into this file.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Check a recorded history: ends with 0 when it is possible at this level, and with 1 when it is not, or when that is unknown."""
     from simtx.cli.common import drawable, echo_verdict, print_json

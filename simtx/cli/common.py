@@ -47,6 +47,8 @@ EngineOption: TypeAlias = Annotated[
     str | None,
     typer.Option(help="auto, interpreted or fast: what plays the runs; the numbers are the same. Default: auto."),
 ]
+SeedOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of all random streams.")]
+WorkersOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simtx.cli.common import ChangeOption, EngineOption, JsonOption
+from simtx.cli.common import ChangeOption, EngineOption, JsonOption, SeedOption, WorkersOption
 from simtx.errors import ScenarioError, SimtxError
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def compare(
     where: Annotated[
         list[str] | None, typer.Option(help="Threshold for --best, such as 'latency_p99_ms < 200'; may be repeated.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all random streams.")] = 1,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
+    seed: SeedOption = 1,
+    workers: WorkersOption = None,
     change: ChangeOption = None,
     out: Annotated[
         Path | None,

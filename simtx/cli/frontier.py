@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from simtx.cli.common import ChangeOption, EngineOption, JsonOption
+from simtx.cli.common import ChangeOption, EngineOption, JsonOption, WorkersOption
 
 
 def frontier(
@@ -28,7 +28,7 @@ def frontier(
     replications: Annotated[
         int | None, typer.Option(min=1, help="Of the cells that the experiment lists; default: as in the file.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
+    workers: WorkersOption = None,
     change: ChangeOption = None,
     store: Annotated[Path | None, typer.Option(help="The results folder; default: that of the file.")] = None,
     engine: EngineOption = None,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from simtx.cli.common import ChangeOption, EngineOption, JsonOption
+from simtx.cli.common import ChangeOption, EngineOption, JsonOption, SeedOption, WorkersOption
 
 
 def sensitivity(
@@ -27,8 +27,8 @@ def sensitivity(
     calibrations: Annotated[
         int, typer.Option(min=0, help="Calibrations to draw again from their samples; 0: none.")
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all random streams.")] = 1,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
+    seed: SeedOption = 1,
+    workers: WorkersOption = None,
     change: ChangeOption = None,
     store: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
     engine: EngineOption = None,

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from simtx.cli.common import EngineOption, JsonOption
+from simtx.cli.common import EngineOption, JsonOption, SeedOption
 
 
 def story(
     name: Annotated[str | None, typer.Argument(help="Name of the story; without one, all are listed.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all random streams.")] = 1,
+    seed: SeedOption = 1,
     out: Annotated[
         Path | None, typer.Option(metavar="PICTURE", help="Draw it into this file: .png, .svg or .pdf.")
     ] = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simtx.cli.common import ChangeOption, EngineOption, JsonOption
+from simtx.cli.common import ChangeOption, EngineOption, JsonOption, WorkersOption
 
 if TYPE_CHECKING:
     from simtx.experiments.sweep import Plan, Sweep
@@ -24,7 +24,7 @@ def sweep(
     replications: Annotated[
         int | None, typer.Option(min=1, help="Runs of each strategy in each cell; default: those of the file.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
+    workers: WorkersOption = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler that plays the runs: tcp://HOST:8786.")
     ] = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
-from simtx.cli.common import StrategyArgument
+from simtx.cli.common import JsonOption, StrategyArgument
 
 if TYPE_CHECKING:
     from simtx.checker.protocols.scope import Isolation
@@ -78,7 +78,7 @@ def verify(
         typer.Option(min=1, help="Take so many random walks, each with its own mix of faults, and search nothing."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the first of the walks.")] = 1,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Explore every order of events and every crash point of a strategy in a small scope.
 

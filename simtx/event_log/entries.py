@@ -187,8 +187,28 @@ class Applied:
             raise _wrong(event, cls.form) from None
 
 
+class _Members:
+    """A detail that is written as a JSON object of its fields."""
+
+    __slots__: ClassVar[tuple[str, ...]] = ()
+    form: ClassVar[str]
+
+    def text(self) -> str:
+        """The detail as it is written."""
+        return _compact({name: getattr(self, name) for name in self.__slots__})
+
+    @classmethod
+    def read(cls, event: LogEntry) -> Self:
+        """Read the detail of an entry.
+
+        Raises:
+            EntryError: It has another form.
+        """
+        return cls(**_members(event, cls.__slots__, cls.form))
+
+
 @dataclass(slots=True)
-class Handled:
+class Handled(_Members):
     """Everything that it takes to replay a machine's reaction to an event, in terms of JSON (`simtx.protocols.codec`).
 
     Attributes:
@@ -204,22 +224,9 @@ class Handled:
     effects: Sequence[Any]
     form: ClassVar[str] = '{"role": .., "state": .., "event": .., "effects": [..]}'
 
-    def text(self) -> str:
-        """The detail as it is written."""
-        return _compact({name: getattr(self, name) for name in self.__slots__})
-
-    @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry.
-
-        Raises:
-            EntryError: It has another form.
-        """
-        return cls(**_members(event, cls.__slots__, cls.form))
-
 
 @dataclass(slots=True)
-class Recovered:
+class Recovered(_Members):
     """Everything that it takes to replay the recovery of a machine, in terms of JSON.
 
     Attributes:
@@ -232,19 +239,6 @@ class Recovered:
     records: Sequence[Any]
     effects: Sequence[Any]
     form: ClassVar[str] = '{"role": .., "records": [..], "effects": [..]}'
-
-    def text(self) -> str:
-        """The detail as it is written."""
-        return _compact({name: getattr(self, name) for name in self.__slots__})
-
-    @classmethod
-    def read(cls, event: LogEntry) -> Self:
-        """Read the detail of an entry.
-
-        Raises:
-            EntryError: It has another form.
-        """
-        return cls(**_members(event, cls.__slots__, cls.form))
 
 
 @dataclass(slots=True)
