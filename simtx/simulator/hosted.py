@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from simtx.protocols import Acknowledge, Answer, Delivery, Done, Effect, Event, Message, Publish, Request
 from simtx.simulator.host import Process
@@ -37,6 +37,7 @@ class HostedNode(Node):
 
     __slots__ = ("process",)
 
+    hosted: ClassVar[bool] = True
     process: Process
 
     # --- what comes in ----------------------------------------------------------------------------------------------------------
