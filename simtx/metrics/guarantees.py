@@ -23,7 +23,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from simtx.event_log.entries import Applied, Arrived
 from simtx.protocols.extras import extras
@@ -31,7 +31,6 @@ from simtx.protocols.operations import FirstValues
 
 if TYPE_CHECKING:
     from simtx.event_log.log import LogEntry
-    from simtx.metrics.rundata import RunData
     from simtx.protocols import Message, Step, Strategy
     from simtx.scenario import Scenario, StepSpec
 
@@ -288,7 +287,23 @@ def guaranteed(strategy: Strategy, unfinished: int = 0) -> frozenset[str]:
     return frozenset(PROPERTIES) - missing
 
 
-def violated(strategy: Strategy, data: RunData) -> float:
+class Watched(Protocol):
+    """What was watched in a run, and found: `RunData`, which knows this module."""
+
+    @property
+    def unfinished(self) -> int:
+        """Transactions that somebody still works on."""
+
+    @property
+    def broken_counts(self) -> Mapping[str, int]:
+        """How often each property was violated."""
+
+    @property
+    def watched(self) -> Sequence[str]:
+        """Properties that were looked at."""
+
+
+def violated(strategy: Strategy, data: Watched) -> float:
     """How often a run has violated what its strategy guarantees; not a number if nobody has looked."""
     kept = guaranteed(strategy, data.unfinished)
     return float(sum(data.broken_counts.get(name, 0) for name in kept)) if data.watched else math.nan
