@@ -18,6 +18,7 @@ _NAMED: Final = 3
 MOST: Final = 40
 """Cells that are shown unless more are asked for."""
 METRICS: Final = ("latency_p99_ms",)
+NOTHING: Final = "no run has figures"
 _SIGNS: Final = {
     "_timeout": "= or ≈ a name: the figure is that configured timeout, and says nothing about speed",
     "redelivery": "= or ≈ redelivery: the figure is the broker's time until it brings a message again, and says nothing about speed",
@@ -40,6 +41,8 @@ def text(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.
     out = _violated(sweep)
     out += [""] if out else []
     shown: list[list[str]] = []
+    if not sweep.metrics:
+        return "\n".join([*out, NOTHING, "", *_notes(sweep, (), confidence, most, shown)])
     for metric in metrics:
         title, head, lines = _rows(sweep, metric, confidence, most)
         shown += lines
@@ -57,6 +60,9 @@ def html(sweep: Any, *, metrics: Sequence[str] = METRICS, confidence: float = 0.
     """For a notebook; see `text`."""
     out = [banner(False, line) for line in _violated(sweep)]
     shown: list[list[str]] = []
+    if not sweep.metrics:
+        out.append(f"<p>{NOTHING}</p>")
+        metrics = ()
     for metric in metrics:
         title, head, lines = _rows(sweep, metric, confidence, most)
         shown += lines

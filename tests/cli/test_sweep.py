@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import simtx
 from simtx.cli import main
 
 FILE = """
@@ -146,6 +147,7 @@ def test_a_sweep_of_which_no_run_has_figures_says_so(
     assert "simtx: repeat the failed run with: simtx simulate " in said.err
     assert main(["sweep", str(file), "--workers", "1", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["cells"] == []
+    assert str(simtx.read(tmp_path / "results")).startswith("no run has figures\n")
 
 
 def test_a_metric_that_there_is_not_ends_it_before_anything_is_played(

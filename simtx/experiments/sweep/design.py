@@ -8,9 +8,11 @@ Source: `scipy.stats.qmc`; A. B. Owen, "Scrambling Sobol' and Niederreiter-Xing 
 
 from __future__ import annotations
 
+import csv
 import inspect
 import itertools
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,8 +142,18 @@ def axis(values: Any, name: str) -> list[Any] | Range:
     found = [_plain(value) for value in values]
     if not found:
         raise ScenarioError("has no values", where)
-    for index, value in enumerate(found):
-        if value in found[:index]:
+    if len(found) > MOST:
+        raise ScenarioError(f"has {len(found):,} values; {MOST:,} is the most", where)
+    known: set[Any] = set()
+    others: list[Any] = []  # tables, which no set can hold
+    for value in found:
+        try:
+            twice = value in known
+            known.add(value)
+        except TypeError:
+            twice = value in others
+            others.append(value)
+        if twice:
             raise ScenarioError(f"{shown(value)} is there twice", where)
     return found
 
@@ -229,7 +241,17 @@ def _table(over: pd.DataFrame | Sequence[Mapping[str, Any]] | str | Path) -> tup
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, skipinitialspace=True)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names = [name.strip() for name in next(csv.reader(file, skipinitialspace=True), [])]
+        if len(set(names)) < len(names):  # pandas would give the second one another name
+            raise ScenarioError("a column is there twice", str(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # without index_col the first column of rows that are too long would become their name
+            table = pd.read_csv(path, skipinitialspace=True, index_col=False)
+        return table.set_axis(names, axis="columns") if len(names) == len(table.columns) else table
+    except pd.errors.ParserWarning:
+        raise ScenarioError("a row has more values than there are columns", str(path)) from None
     except FileNotFoundError:
         raise ScenarioError("there is no such file", str(path)) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 
+_RUNS: Final = 10_000_000  # of one sweep
 _NAME: Final = 150  # signs of the name of a sweep
 
 
@@ -205,6 +206,9 @@ def sweep(
     )
     count = _count(replications, "replications")
     study, values = _study(scenario, over, strategies, parameters or {}, design, points, design_seed, seed, window)
+    asked = len(values) * len(study.strategies) * count
+    if asked > _RUNS:
+        raise ScenarioError(f"{asked:,} runs are asked for; {_RUNS:,} is the most", "replications")
     numbers = study.add(values)
     rows = [Row(number, label, one) for number in numbers for label in study.strategies for one in range(count)]
     if folder is None or (dry_run and not (folder / LEDGER).is_file()):

@@ -186,6 +186,29 @@ def test_wrong_input_is_refused_before_anything_runs(
     assert not played
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("workload.rate\n50,60\n", "a row has more values than there are columns"),
+        ("workload.rate,workload.rate\n50,60\n", "a column is there twice"),
+    ],
+)
+def test_a_table_is_read_as_it_stands_or_not_at_all(tmp_path: Path, text: str, problem: str) -> None:
+    """Pandas takes the first value of a row that is too long for its name, and gives a second column of a name another one."""
+    (tmp_path / "cells.csv").write_text(text)
+    with pytest.raises(ScenarioError, match=problem):
+        design(tmp_path / "cells.csv")
+    (tmp_path / "cells.csv").write_text("workload.rate , network.latency\n50 , 1ms\n")
+    assert design(tmp_path / "cells.csv")[0] == ["workload.rate", "network.latency"]
+
+
+def test_too_many_cells_and_runs_are_refused_at_once(small: simtx.Scenario) -> None:
+    with pytest.raises(ScenarioError, match="the grid has 2,000,000 cells"):
+        simtx.sweep(small, {"workload.rate": range(1, 2001), "network.latency": range(1000)}, store=None)
+    with pytest.raises(ScenarioError, match="2,000,000,000 runs are asked for; 10,000,000 is the most"):
+        simtx.sweep(small, {"workload.rate": [50, 60]}, ["saga"], replications=10**9, store=None)
+
+
 def test_a_range_needs_two_ends_of_one_kind() -> None:
     for low, high, problem in ((5, 5, "must be less"), ("5ms", 9, "same kind"), ("a", "b", "same kind")):
         with pytest.raises(ScenarioError, match=problem):
