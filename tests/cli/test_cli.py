@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -426,7 +427,7 @@ def test_an_interrupt_while_modules_are_imported_is_one_line(module: str, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
 def test_interrupted_compare_writes_what_is_finished(workers: str, how: str, tmp_path: Path) -> None:
-    """A signal after the third run: exit code 130, three rows, a table, and no traceback.
+    """A signal after the third run: exit code 130, a row for each that has ended, a table, and no traceback.
 
     With two workers, `run` returns when nobody holds the pipes any more: none is left behind.
     """
@@ -434,11 +435,12 @@ def test_interrupted_compare_writes_what_is_finished(workers: str, how: str, tmp
     played = run if workers == "2" else forked
     result = played("compare", "transfer", "--replications", "5", "--workers", workers, *FAST, cwd=tmp_path, code=code)
     assert result.returncode == 130
-    assert "simtx: warning: interrupted; 3 of 20 runs are finished" in result.stderr.splitlines()
+    (said,) = re.findall(r"^simtx: warning: interrupted; (\d+) of 20 runs are finished$", result.stderr, re.MULTILINE)
+    assert int(said) == 3 if workers == "1" else 3 <= int(said) < 20  # another worker may end one more meanwhile
     assert "Traceback" not in result.stderr
     assert "written to simtx-transfer/" in result.stdout
     with (tmp_path / "simtx-transfer" / "comparison.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 3
+        assert len(list(csv.DictReader(file))) == int(said)
 
 
 def test_killed_compare_has_written_what_was_finished(tmp_path: Path) -> None:
