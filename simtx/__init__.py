@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from simtx.experiments import Apart, Best, Comparison, Decision, Precision
     from simtx.experiments.compare import compare
     from simtx.experiments.diff import diff
+    from simtx.experiments.saturation import saturation
     from simtx.experiments.saved import read
     from simtx.experiments.sensitivity import sensitivity
     from simtx.experiments.stories import stories, story
@@ -88,6 +89,7 @@ _HOMES = {
     "explorer": "simtx.lab",
     "load": "simtx.scenario",
     "read": "simtx.experiments.saved",
+    "saturation": "simtx.experiments.saturation",
     "scenarios": "simtx.scenario",
     "sensitivity": "simtx.experiments.sensitivity",
     "simulate": "simtx.simulator",
@@ -148,6 +150,7 @@ __all__ = [
     "explorer",
     "load",
     "read",
+    "saturation",
     "scenarios",
     "sensitivity",
     "simulate",
@@ -208,6 +211,8 @@ def _register_views() -> None:
         ("alerts-text", "simtx.report.alerts", "text"),
         ("alerts-of-several", "simtx.report.alerts", "several"),
         ("alerts-plot", "simtx.report.alerts", "plot"),
+        ("saturation", "simtx.report.saturation", "drawing"),
+        ("saturation-text", "simtx.report.saturation", "text"),
         ("diagram", "simtx.report.diagram", "draw"),
         ("player", "simtx.lab.timeline", "player"),
         ("diagram-text", "simtx.report.diagram", "render"),

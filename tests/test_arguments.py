@@ -81,6 +81,7 @@ def good() -> dict[str, dict[str, Any]]:
         "execute": dict(both),
         "validate": dict(both),
         "compare": {"scenario": scenario, "workers": 1, "replications": 1},
+        "saturation": {"scenario": scenario, "strategies": ["saga"], "replications": 2, "transactions": 100},
         "sweep": {"scenario": scenario, "over": {"workload.rate": [5]}, "store": "results", "workers": 1},
         "sensitivity": {"scenario": scenario, "strategies": ["2pc"], "factors": {"workload.rate": "20%"}, "workers": 1},
         "calibrate": {"scenario": scenario},

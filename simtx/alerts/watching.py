@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from simtx.alerts.signals import Signals
     from simtx.metrics.run import Run
     from simtx.metrics.rundata import Struck
+    from simtx.scenario.provenance import Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,11 @@ class Alerts:
     fired: tuple[Alert, ...]
     struck: tuple[Struck, ...]
     grace: float
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the run comes from, and the command that repeats it."""
+        return self.run.provenance
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from simtx.cli.diff import diff
 from simtx.cli.execute import execute
 from simtx.cli.frontier import frontier
 from simtx.cli.report import report
+from simtx.cli.saturation import saturation
 from simtx.cli.scenarios import scenarios
 from simtx.cli.sensitivity import sensitivity
 from simtx.cli.simulate import simulate
@@ -98,6 +99,7 @@ app.command()(_ready(story, "simtx.experiments.stories", "simtx.report.stories")
 app.command()(_ready(alerts, "simtx.simulator", "simtx.alerts", "simtx.report.alerts"))
 app.command()(_ready(sweep, "simtx.experiments.sweep"))
 app.command()(_ready(frontier, "simtx.experiments.sweep", "simtx.experiments.frontier"))
+app.command()(_ready(saturation, "simtx.experiments.saturation", "simtx.report.saturation"))
 app.command()(_ready(sensitivity, "simtx.experiments.sensitivity"))
 app.command()(_ready(report, "simtx.experiments.saved", "simtx.report.review.report"))
 app.command()(_ready(verify, "simtx.checker.protocols.verify"))

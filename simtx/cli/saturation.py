@@ -1,0 +1,57 @@
+"""``simtx saturation``: the highest throughput that a scenario sustains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simtx.cli.common import ChangeOption, EngineOption, JsonOption
+
+
+def saturation(
+    scenario: Annotated[str, typer.Argument(help="A built-in scenario, or the path of a TOML file.")],
+    strategies: Annotated[
+        list[str] | None,
+        typer.Argument(help="Strategies, options as in '2pc:work=before'; default: 2pc, saga, outbox, dual-write."),
+    ] = None,
+    replications: Annotated[int, typer.Option(min=2, help="Runs of each number of users.")] = 5,
+    transactions: Annotated[int, typer.Option(min=100, help="Transactions of each run at least.")] = 2_000,
+    most_users: Annotated[int, typer.Option(min=1, help="Where the search ends at the latest.")] = 4096,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random streams.")] = 1,
+    change: ChangeOption = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="PICTURE", help="Draw it into this file: .png, .svg or .pdf.")
+    ] = None,
+    engine: EngineOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Search the highest throughput that a scenario sustains under each strategy, with intervals."""
+    from simtx.cli.common import draw, drawable, load, played_by, print_json
+    from simtx.experiments.compare import DEFAULT
+    from simtx.experiments.saturation import saturation as search
+
+    chosen = load(scenario, change or ())
+    if out is not None:
+        drawable(out, "--out")
+    with played_by(engine):
+        found = search(
+            chosen,
+            strategies or list(DEFAULT),
+            replications=replications,
+            transactions=transactions,
+            most_users=most_users,
+            seed=seed,
+            progress=False if json else None,
+        )
+    if json:
+        print_json(found.to_dict())
+    else:
+        typer.echo(str(found))
+    if out is not None:
+        import matplotlib as mpl
+
+        mpl.use("agg")
+        draw(found.plot(), out, "--out")
+        typer.echo(f"written: {out}", err=json)

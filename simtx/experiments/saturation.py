@@ -1,0 +1,224 @@
+"""`saturation`: the highest throughput that a scenario sustains under each strategy.
+
+Users who never think ask one after the other; how many there are is doubled until more of them decide no more transactions a second. What is reported is the
+throughput at the best number of users, over replications that the search has not seen: the largest of several noisy means is too large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from simtx.arguments import SEED, STRATEGIES, checked, number, progress, whole
+from simtx.errors import ScenarioError
+from simtx.experiments.compare import DEFAULT, labelled
+from simtx.metrics.intervals import Interval, check_confidence, interval, ratio
+from simtx.progress import Phases, phases
+from simtx.scenario.provenance import Provenance, provenance
+from simtx.simulator import simulate
+from simtx.views import View, view
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+
+    from simtx.protocols import Strategy
+    from simtx.scenario import Scenario
+
+_WARMUP: Final = 0.25  # share of a run that is not measured
+_GAIN: Final = 1.02  # doubling the users has to bring so many times the throughput, or the search ends
+_PATIENCE: Final = 2  # doublings without that gain
+_A_USER: Final = 20  # transactions that each user asks for at least
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One number of users under one strategy.
+
+    Attributes:
+        strategy: Which one.
+        users: How many there were.
+        throughput: Decisions a second in each replication.
+    """
+
+    strategy: str
+    users: int
+    throughput: tuple[float, ...]
+
+
+class Saturation:
+    """The highest sustained throughput of a scenario under each strategy.
+
+    Attributes:
+        scenario: The scenario.
+        strategies: Their labels.
+        searched: Each number of users that was tried.
+        best: By strategy, the number of users with the highest throughput, and the throughput there in fresh replications.
+        confidence: Of all intervals.
+        seed: Of all runs.
+        provenance: Where it comes from, and the command that repeats it.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        searched: Sequence[Load],
+        best: dict[str, Load],
+        *,
+        confidence: float,
+        seed: int,
+        provenance: Provenance,
+    ) -> None:
+        self.scenario = scenario
+        self.strategies = list(best)
+        self.searched = tuple(searched)
+        self.best = best
+        self.confidence = confidence
+        self.seed = seed
+        self.provenance = provenance
+
+    def interval(self, strategy: str) -> Interval:
+        """Mean and interval of the highest sustained throughput, in transactions a second.
+
+        Raises:
+            ScenarioError: The strategy was not there.
+        """
+        return interval(self._of(strategy).throughput, self.confidence, kind="positive")
+
+    def ratio(self, strategy: str, baseline: str) -> Interval:
+        """By which factor the highest throughput of a strategy is that of another one, paired by replication.
+
+        Raises:
+            ScenarioError: A strategy was not there.
+        """
+        return ratio(self._of(strategy).throughput, self._of(baseline).throughput, self.confidence)
+
+    def _of(self, strategy: str) -> Load:
+        if strategy not in self.best:
+            raise ScenarioError(f"'{strategy}' was not measured; there are {', '.join(self.best)}", "strategy")
+        return self.best[strategy]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row for each number of users that was tried: ``strategy``, ``users``, ``mean``, ``low``, ``high`` (transactions a second), and whether it is the ``best``."""
+        rows = []
+        for one in self.searched:
+            found = interval(one.throughput, self.confidence, kind="positive")
+            best = self.best[one.strategy].users == one.users
+            rows.append((one.strategy, one.users, found.mean, found.low, found.high, best))
+        return pd.DataFrame(rows, columns=["strategy", "users", "mean", "low", "high", "best"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        found = {name: self.interval(name) for name in self.strategies}
+        return {
+            "scenario": self.scenario.name,
+            "seed": self.seed,
+            "confidence": self.confidence,
+            "strategies": {
+                name: {
+                    "users": self.best[name].users,
+                    "throughput_per_s": {"mean": one.mean, "low": one.low, "high": one.high, "n": one.n},
+                }
+                for name, one in found.items()
+            },
+            "searched": self.frame.to_dict("records"),
+        }
+
+    def __str__(self) -> str:
+        return str(view("saturation-text")(self))
+
+    __repr__ = __str__
+
+    plot: View[Callable[..., Axes]] = View(
+        "saturation", "Throughput over the number of users, with intervals: `saturation.plot()`."
+    )
+
+
+@checked(
+    strategies=STRATEGIES,
+    replications=whole(2),
+    transactions=whole(100),
+    most_users=whole(1),
+    confidence=number(above=0, below=1),
+    seed=SEED,
+    progress=progress,
+)
+def saturation(
+    scenario: Scenario | str,
+    strategies: Sequence[Strategy | str] = DEFAULT,
+    *,
+    replications: int = 5,
+    transactions: int = 2_000,
+    most_users: int = 4096,
+    confidence: float = 0.95,
+    seed: int = 1,
+    progress: bool | Phases | None = None,
+) -> Saturation:
+    """Search the highest throughput that a scenario sustains under each strategy, without faults.
+
+    Args:
+        scenario: A scenario, or the name or path of one. Its workload is replaced by users who never think, its faults are left out.
+        strategies: By whom.
+        replications: Of each number of users, and again as many at the best one.
+        transactions: Of each run at least; more where there are many users.
+        most_users: Where the search ends at the latest.
+        confidence: Of all intervals.
+        seed: Of all runs. Strategies meet the same transactions.
+        progress: As in `simtx.validate`.
+
+    Raises:
+        ScenarioError: An input is wrong, or a strategy cannot play the scenario.
+    """
+    from simtx.scenario import load
+
+    played = load(scenario)
+    check_confidence(confidence)
+    chosen = labelled(strategies, played)
+    searched: list[Load] = []
+    best: dict[str, Load] = {}
+    with phases(progress) as show:
+        for position, (name, strategy) in enumerate(chosen.items()):
+            own: list[Load] = []
+            users, dull, highest = 1, 0, 0.0
+            while users <= most_users and dull < _PATIENCE:
+                show(f"{name}, {users} users", position / len(chosen))
+                closed = _closed(played, strategy, users, transactions, seed)
+                own.append(Load(name, users, _throughput(closed, strategy, range(replications), seed)))
+                mean = float(np.mean(own[-1].throughput))
+                dull = 0 if mean > _GAIN * highest else dull + 1
+                highest = max(highest, mean)
+                users *= 2
+            searched += own
+            top = max(own, key=lambda one: float(np.mean(one.throughput)))
+            closed = _closed(played, strategy, top.users, transactions, seed)
+            fresh = range(replications, 2 * replications)
+            best[name] = Load(name, top.users, _throughput(closed, strategy, fresh, seed))
+    settings = {"transactions": transactions, "most_users": most_users}
+    origin = provenance("saturation", played, chosen, seed=seed, replications=replications, settings=settings)
+    return Saturation(played, searched, best, confidence=confidence, seed=seed, provenance=origin)
+
+
+def _throughput(scenario: Scenario, strategy: Strategy, replications: range, seed: int) -> tuple[float, ...]:
+    return tuple(
+        float(simulate(scenario, strategy, seed=seed, replication=one, progress=False).summary["throughput_per_s"])
+        for one in replications
+    )
+
+
+def _closed(scenario: Scenario, strategy: Strategy, users: int, transactions: int, seed: int) -> Scenario:
+    """The scenario with so many users who never think; its warm-up is a share of what a short run says that it will last."""
+    most = max(transactions, _A_USER * users)
+    short = scenario.replace(
+        workload={"kind": "closed", "users": users, "think_time": "0s"},
+        run={"transactions": max(most // 10, 2 * users)},
+        faults=[],
+    )
+    tried = simulate(short, strategy, seed=seed, progress=False)
+    length = tried.data.horizon * most / len(tried.transactions)
+    return short.replace(**{"run.transactions": most, "run.warmup": f"{_WARMUP * length:.9g}s"})
