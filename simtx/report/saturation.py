@@ -93,7 +93,7 @@ def plot(saturation: Saturation, *, ax: Axes | None = None, figsize: tuple[float
         ax.set_ylim(bottom=0)
         ax.set_xlabel("users who never think")
         ax.set_ylabel("decisions a second")
-        about = canvas.about(saturation.scenario, seed=saturation.seed, varied=["workload", "run", "faults"])
+        about = canvas.about(saturation.scenario, seed=saturation.seed, varied=["workload.rate"])
         count = len(saturation.searched[0].throughput)
         canvas.titled(
             ax,

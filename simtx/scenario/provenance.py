@@ -145,7 +145,7 @@ def provenance(
     """Make one.
 
     Args:
-        verb: ``simulate``, ``compare``, ``execute`` or ``validate``.
+        verb: ``simulate``, ``compare``, ``saturation``, ``execute`` or ``validate``.
         scenario: What was played.
         strategies: By label.
         seed: Seed of all random streams.
@@ -247,7 +247,7 @@ def _python(
     if place is not None and scenario.overrides:
         played += f".replace(**{scenario.overrides!r})"
     names = [_code(one if text is None else text) for text, one in zip(texts, strategies, strict=True)]
-    chosen = f"[{', '.join(names)}]" if verb in ("compare", "sweep", "sensitivity") else names[0]
+    chosen = f"[{', '.join(names)}]" if verb in ("compare", "saturation", "sweep", "sensitivity") else names[0]
     if verb == "sweep":
         chosen = f"strategies={chosen}"  # behind the parameters, which may be left out
     given = (f"{name}={_code(value)}" for name, value in options.items())

@@ -62,7 +62,7 @@ def test_text_picture_and_data(found: Saturation) -> None:
     assert "transactions/s" in str(found)
     ax = found.plot()
     assert ax.get_xlabel() == "users who never think"
-    assert "simtx.saturation(" in found.provenance.command
+    assert "['saga', '2pc']" in found.provenance.command
     assert set(found.to_dict()["strategies"]) == {"saga", "2pc"}
 
 
