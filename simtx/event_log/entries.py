@@ -241,6 +241,16 @@ class Recovered(_Members):
     form: ClassVar[str] = '{"role": .., "records": [..], "effects": [..]}'
 
 
+def effects_with_outbox(event: LogEntry) -> Sequence[Any]:
+    """The encoded effects of a ``handle`` or ``recover`` entry if one of them writes to an outbox, else none.
+
+    Most write nothing there, and the text shows it: to parse them all would take most of a replay.
+    """
+    if '"outbox":[{' not in event.detail:
+        return ()
+    return (Handled if event.kind == "handle" else Recovered).read(event).effects
+
+
 @dataclass(slots=True)
 class Seconds:
     """A duration; zero may be left out."""

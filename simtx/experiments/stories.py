@@ -19,6 +19,7 @@ import pandas as pd
 
 from simtx.arguments import SEED, checked, named, shows, text
 from simtx.errors import ScenarioError
+from simtx.event_log.entries import Worked
 from simtx.listing import Listing
 from simtx.metrics import views
 from simtx.metrics.figures import unknown
@@ -302,7 +303,7 @@ def _longest_in_doubt(run: Run) -> float:
     longest, now = 0.0, 0.0
     for entry in run.trace:
         now, key = entry.time, (entry.node, entry.tx)
-        if entry.kind == "prepare" and "done" in entry.detail.split():
+        if entry.kind == "prepare" and Worked.read(entry).status == "done":
             began[key] = now
         elif entry.kind in ("commit", "rollback") and key in began:
             longest = max(longest, now - began.pop(key))

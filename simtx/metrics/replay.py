@@ -6,7 +6,6 @@ nothing is counted that did not happen: the two ways share the definitions, not 
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -24,6 +23,7 @@ from simtx.event_log.entries import (
     Staleness,
     Stuck,
     Worked,
+    effects_with_outbox,
     keys_of,
 )
 from simtx.event_log.log import LogEntry
@@ -351,9 +351,7 @@ class Replay:
     def _handle(self, event: LogEntry) -> None:
         """Keep what the local transactions that a machine asks for are to write to the outbox, until it is known how they have ended."""
         self.whole = True
-        if '"outbox":[{' not in event.detail:
-            return
-        for effect in json.loads(event.detail)["effects"]:
+        for effect in effects_with_outbox(event):
             if effect.get("$") == "Transact":
                 said = tuple(_claims(effect.get(branch)) for branch in ("accepted", "refused"))
                 self.saying[event.node, event.tx, event.actor, effect.get("tag", "")] = (said[0], said[1])
