@@ -44,7 +44,6 @@ from simtx.protocols.paxos_member import (
 from simtx.protocols.policies import Policies
 
 COMMIT: Final = Commit()
-ROLLBACK: Final = Rollback()
 CANCEL_IDLE: Final = CancelTimer("idle")
 CANCEL_INQUIRY: Final = CancelTimer("inquiry")
 _REFUSED: Final = Branch("refused")
@@ -247,8 +246,15 @@ class PaxosParticipant(Member):
         return [COMMIT, self.send(event.sender, "ack"), FORGET]
 
     def roll_back(self, event: Message) -> list[Effect]:
-        """Roll back lazily; behind a tombstone if nobody else may have one."""
-        return [ROLLBACK, *self.abort_past(event)]
+        """Roll back; behind a tombstone if nobody else may have one."""
+        return [self.undo(), *self.abort_past(event)]
+
+    def undo(self) -> Rollback:
+        """Roll back, lazily if this acceptor has recorded nothing.
+
+        Otherwise a crash might keep that it has forgotten its record and lose that its branch has ended: in doubt again, it would not know what it has promised.
+        """
+        return Rollback(forced=bool(self.promised) or self.ballot >= 0)
 
     # --- after the end -------------------------------------------------------------------------------------------------------
 
@@ -299,16 +305,17 @@ class PaxosParticipant(Member):
         """End the own branch, and tell all others; before an abort that no store knows of, leave a tombstone."""
         self.outcome = outcome
         if outcome == ABORTED and not proven:
-            return [ROLLBACK, *self.leave_tombstone()]
+            return [self.undo(), *self.leave_tombstone()]
         return self.finish()
 
     def finish(self) -> list[Effect]:
         """Tell all others, and end the own branch; a commit with a record by which a restart goes on telling."""
+        undo = self.undo()
         self.settle()
         self.pending = [name for name in self.members() if name != self.node]
         told: list[Effect] = [*self.said(self.outcome), *map(self.tell, self.pending), self.wait(), CANCEL_LEAD]
         if self.outcome == ABORTED:
-            return [ROLLBACK, *told]
+            return [undo, *told]
         return [*told, Append(("outcome", self.leader, self.participants)), COMMIT]
 
     # --- restart -------------------------------------------------------------------------------------------------------------
@@ -501,7 +508,7 @@ class LeadingParticipant(PaxosParticipant):
         aborts = self.outcome == ABORTED
         now = voted if aborts and not self.own and (self.refused or not self.faults) else self.pending
         told = [*self.said(self.outcome), *map(self.tell, now)]
-        own: list[Effect] = [ROLLBACK] if aborts else [COMMIT]
+        own: list[Effect] = [self.undo()] if aborts else [COMMIT]
         if not self.pending or (aborts and not self.faults):
             self.state = "finished"
             return [*told, *own, FORGET]

@@ -10,7 +10,20 @@ import pytest
 
 import simtx
 from simtx.errors import PeerFault, ScenarioError
-from simtx.protocols import Answer, Append, Branch, Done, Forget, Message, Plan, Prepare, Request, Timer, Transact
+from simtx.protocols import (
+    Answer,
+    Append,
+    Branch,
+    Done,
+    Forget,
+    Message,
+    Plan,
+    Prepare,
+    Request,
+    Rollback,
+    Timer,
+    Transact,
+)
 from simtx.protocols.contract import Machine
 from simtx.protocols.names import TOMBSTONE
 from simtx.protocols.paxos_commit import LeadingParticipant, PaxosCommit, PaxosLeader, PaxosParticipant
@@ -240,6 +253,18 @@ def test_who_has_no_branch_answers_from_its_row(done: Done, answer: str | None) 
     machine = PaxosParticipant("s0", 1, POLICIES, 1)
     assert join(machine, 3) == [Transact("looked-up", (), (1, "branch"), Branch(TOMBSTONE))]
     assert machine.handle(done) == ([Message(answer, 1, "s0", "s1")] if answer else []) + [Forget()]
+
+
+def test_an_acceptor_that_has_promised_forces_its_rollback_before_it_forgets() -> None:
+    """Else a crash could keep the forgetting and lose the rollback: in doubt again, with its ballot forgotten."""
+    machine = participant()
+    assert machine.handle(Message("abort", 1, "leader", "s0"))[0] == Rollback(forced=False)
+    machine = participant()
+    join(machine, 5)
+    assert machine.handle(Message("abort", 1, "s1", "s0"))[0] == Rollback(forced=True)
+    leader = participant("s1")
+    leader.handle(Timer("inquiry"))
+    assert leader.handle(Message("aborted", 1, "s0", "s1"))[0] == Rollback(forced=True)
 
 
 def test_a_refusal_is_written_down_before_it_is_said() -> None:
