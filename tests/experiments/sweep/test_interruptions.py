@@ -19,6 +19,7 @@ import pytest
 
 import simtx
 from simtx import RunFailed, ScenarioError
+from simtx.experiments import executors
 from simtx.experiments.sweep import leases
 from simtx.experiments.sweep.ledger import RunLedger
 from simtx.experiments.sweep.store import Store
@@ -134,9 +135,22 @@ def _by_value() -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
-@pytest.mark.parametrize("executor", [None, "loky"])
+@pytest.fixture
+def copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are copies of this process, although pytest may have a thread that waits for the end of a test."""
+    monkeypatch.setattr(executors, "copyable", lambda: sys.platform == "linux")
+    monkeypatch.setattr(executors.Loky, "_kept", None)
+
+
+@pytest.mark.parametrize("executor", [None, pytest.param("loky", marks=pytest.mark.heavy)])
 def test_a_worker_that_dies_breaks_nothing(
-    tiny: simtx.Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, play: Play, counted: Any, executor: Any
+    tiny: simtx.Scenario,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    play: Play,
+    counted: Any,
+    executor: Any,
+    copies: None,
 ) -> None:
     """What was under way is played again; a run that kills its worker twice while it is alone with it is quarantined.
 
@@ -172,6 +186,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     counted: Any,
     same: Any,
     options: dict[str, Any],
+    copies: None,
 ) -> None:
     stop = counted(lambda count: count == 3 and os.kill(os.getpid(), signal.SIGINT))
     half = play(tiny, tmp_path, stop, **options)
