@@ -286,7 +286,8 @@ class Scope:
         key = "x" if self.contention else f"x{tx}"
         if self.writes(index):
             step = 0 if alike else index
-            changes = ((key, 2 + step + 10 * tx), (self.own_key(tx, index), 3 + 2 * step))
+            # One value grows and one shrinks: what is reserved for the one is no amount that is held for the other.
+            changes = ((key, 2 + step + 10 * tx), (self.own_key(tx, index), -3 - 2 * step))
             action = tuple(Operation(name, "add", amount) for name, amount in changes)
             if (
                 self.kind(index) == "compensatable"

@@ -49,6 +49,18 @@ class TakesTombstoneForTried(TccParticipant):
         return effect
 
 
+class KeepsHeld(TccParticipant):
+    """Gives back what was taken, and leaves it among what is held."""
+
+    __slots__ = ()
+
+    def transaction(self, command: Message) -> Transact:
+        effect = super().transaction(command)
+        if command.kind != "cancel":
+            return effect
+        return replace(effect, operations=tuple(one for one in effect.operations if not one.key.endswith("~held")))
+
+
 class LazyBegin(TccCoordinator):
     __slots__ = ()
 
@@ -118,6 +130,13 @@ MUTANTS = (
         Tcc2(participant=NoFenceForCancel),
         "effect-once",
         {"participants": 1, "timeouts": 1},
+    ),
+    Mutant(
+        "cancel-keeps-held",
+        "Cancel gives back what Try has taken, and leaves it among the amounts that are held.",
+        Tcc2(participant=KeepsHeld),
+        "values",
+        {"participants": 2},
     ),
     Mutant(
         "late-try-reserves",
