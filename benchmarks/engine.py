@@ -3,6 +3,7 @@
     python benchmarks/engine.py                        # all of it
     python benchmarks/engine.py saga protocols         # the saga of saga_throughput.py, the models of simpy_protocols.py; checkout: every strategy on it
     python benchmarks/engine.py outage --seeds 1         # a week of checkout with the broker away for an hour
+    python benchmarks/engine.py threads --transactions 100000  # two runs in two threads: wall time, so only on a machine that does nothing else
     python benchmarks/engine.py --transactions 50000 --seeds 7
 
 Everything counts: building the world, learning the automata, tables of transactions and summary. Digests have to be equal, or the script fails.
@@ -14,6 +15,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -139,13 +141,35 @@ def outage(seeds: int, hours: float, days: float) -> None:
             )
 
 
+def threads(seeds: int, transactions: int) -> None:
+    """Two runs in two threads of one process against the same two one after the other. Wall time; the loop lets go of the interpreter while it is in C."""
+    print(f"saga of saga_throughput.py, {transactions:,} transactions, two runs at once, {seeds} pairs")
+    scenario, strategy = saga_scenario(transactions), simtx.Saga(completion="lazy")
+
+    def digest(seed: int) -> str:
+        return _played(scenario, strategy, seed, "fast").digest
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(digest, (1, 2)))  # imports, and two learners that know the machines
+        ratios = []
+        for seed in range(1, 2 * seeds, 2):
+            start = time.perf_counter()
+            alone = [digest(seed), digest(seed + 1)]
+            between = time.perf_counter()
+            assert list(pool.map(digest, (seed, seed + 1))) == alone
+            ratios.append((between - start) / (time.perf_counter() - between))
+    _told("two threads against one", ratios)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--transactions", type=int, default=20_000)
     parser.add_argument("--hours", type=float, default=3.0, help="outage: the stretch that both engines play")
     parser.add_argument("--days", type=float, default=7.0, help="outage: what the fast engine plays; 0: nothing more")
-    parser.add_argument("parts", nargs="*", choices=["saga", "protocols", "checkout", "outage", []], default=[])
+    parser.add_argument(
+        "parts", nargs="*", choices=["saga", "protocols", "checkout", "outage", "threads", []], default=[]
+    )
     given = parser.parse_args()
     parts = given.parts or ["saga", "protocols", "checkout", "outage"]
     if "saga" in parts:
@@ -156,3 +180,5 @@ if __name__ == "__main__":
         checkout(given.seeds, max(given.transactions // 2, 2000))
     if "outage" in parts:
         outage(given.seeds, given.hours, given.days)
+    if "threads" in parts:
+        threads(given.seeds, given.transactions)

@@ -176,8 +176,13 @@ class Plans:
         amounts = np.zeros((count, len(self.slots)))
         keys = np.zeros((count, len(self.slots)), dtype=np.int32)
         codes, values = self._drawn()
+        made: dict[tuple[str, str], npt.NDArray[np.int32]] = {}  # a step and its compensation have the same keys
         for slot, (service, spec) in enumerate(self.slots):
-            keys[:, slot] = self._keys(slot, service, spec.key, codes, values, number * PAGE)[:count]
+            numbers = made.get((service, spec.key))
+            if numbers is None:
+                numbers = self._keys(slot, service, spec.key, codes, values, number * PAGE)[:count]
+                made[service, spec.key] = numbers
+            keys[:, slot] = numbers
             amount: Any = float(spec.amount)
             if spec.parameter is not None:
                 amount = amount * values[spec.parameter]() + 0.0
