@@ -252,7 +252,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_row_key": (_INT, (_ENGINE,)),
     "engine_push": (None, (_ENGINE, _DOUBLE, _INT, _INT)),
     "engine_arrivals": (None, (_ENGINE,)),
-    "engine_host": (None, (_ENGINE, _INT, _INT, _INT, _DOUBLE)),
+    "engine_host": (None, (_ENGINE, _INT, _INT, _INT, _DOUBLE, _DOUBLE)),
     "engine_process": (None, (_ENGINE, _INT, _INT, _INT, _DOUBLE, _DOUBLE, _DOUBLE, _DOUBLE)),
     "engine_process_busy": (_DOUBLE, (_ENGINE, _INT)),
     "engine_figures_size": (_INT, ()),

@@ -135,6 +135,7 @@ def hosts(files: Mapping[str, schema.HostFile], placed: Zones) -> dict[str, Host
             effect=file.effect,
             transaction=file.transaction,
             forced_write=file.forced_write,
+            quantum=file.quantum,
         )
         for name, file in files.items()
     }

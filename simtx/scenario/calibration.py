@@ -275,11 +275,11 @@ class Calibration:
         """Time of a block beside the processor time that the processes of its ends take by themselves."""
         if self.processor is None or not block.startswith(("link.", "second-phase", "forced")):
             return self.blocks[block].distribution()
-        own = 0.0 if block.endswith(f">{CLIENT}") else self.processor.event
         if not block.startswith("link."):
-            own += self.processor.forced_write
-        elif not block.startswith(f"link.{CLIENT}>"):
-            own += self.processor.effect
+            own = self.processor.forced_write
+        else:
+            own = 0.0 if block.endswith(f">{CLIENT}") else self.processor.event
+            own += 0.0 if block.startswith(f"link.{CLIENT}>") else self.processor.effect
         return Empirical(tuple(max(value - own, 0.0) for value in self.blocks[block].values))
 
     def _fault(self, fault: Fault) -> Fault:

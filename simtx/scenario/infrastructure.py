@@ -183,7 +183,7 @@ class HostSpec:
     """A machine whose cores the processes of some nodes share.
 
     A node is one process. What it has to do is done in the order in which it comes in; the cores go round among the processes that have something
-    to do (processor sharing). A node that is on no host has a processor of its own that takes no time.
+    to do (`simtx.simulator.host`). A node that is on no host has a processor of its own that takes no time.
 
     Attributes:
         cores: How many.
@@ -191,10 +191,12 @@ class HostSpec:
         nodes: Which processes are on it: services, ``hub``, ``broker``, ``client``.
         neighbours: Processes of others that never rest; each competes as one of ours does.
         parallel: Whether a process can use several cores at once; False: one at most, as with an interpreter's lock.
-        event: Processor time in seconds to handle a message, a timer, a delivery, a request, or the end of a forced write.
+        event: Processor time in seconds to handle a message, a timer, a delivery or a request.
         effect: Likewise, for each message, event, ack or answer that it sends: they leave one after the other, and the next event waits for the last.
         transaction: Likewise, for a local transaction, beside its service time.
-        forced_write: Likewise, for a forced write that is none of a local transaction: a record of the coordinator, the end of a prepared branch.
+        forced_write: Likewise, for a forced write that is none of a local transaction: a record of the coordinator, the end of a prepared branch. What its end causes
+            is in it.
+        quantum: Time slice in seconds: a process that has had a core for so long goes to the end of the queue after what it is doing. That of Linux is some milliseconds.
     """
 
     cores: int
@@ -206,6 +208,7 @@ class HostSpec:
     effect: float
     transaction: float
     forced_write: float
+    quantum: float = 0.003
 
 
 @dataclass(frozen=True, slots=True)

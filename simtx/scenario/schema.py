@@ -393,9 +393,7 @@ class HostFile(Table):
     parallel: bool = _field(
         "Whether a process can use several cores at once; `false`: one at most, as with an interpreter's lock.", False
     )
-    event: Seconds = _field(
-        "Processor time to handle a message, a timer, a delivery, a request, or the end of a forced write.", 0.0
-    )
+    event: Seconds = _field("Processor time to handle a message, a timer, a delivery or a request.", 0.0)
     effect: Seconds = _field(
         "Likewise, for each message, event, ack or answer that it sends, one after the other.", 0.0
     )
@@ -403,6 +401,10 @@ class HostFile(Table):
     forced_write: Seconds = _field(
         "Likewise, for a forced write outside of local transactions: a record of the coordinator, the end of a prepared branch.",
         0.0,
+    )
+    quantum: Period = _field(
+        "Time slice: a process that has had a core for so long goes to the end of the queue, after what it is doing.",
+        0.003,
     )
 
 

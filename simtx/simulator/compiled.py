@@ -108,7 +108,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "StepSpec": "index name service operations compensation kind after refusal service_time compensation_time",
     "BrokerSpec": "zone ack ack_latency linger redelivery deduplication_window deduplication_after_restart ordered retention",
     "Fault": "kind duration node at every until factor probability a b one_way trigger",
-    "HostSpec": "cores speed nodes neighbours parallel event effect transaction forced_write",
+    "HostSpec": "cores speed nodes neighbours parallel event effect transaction forced_write quantum",
     "Trigger": "transaction effect when occurrence",
     "OperationSpec": "key kind amount parameter low high",
     "CommonMode": "links writes memory",
@@ -352,7 +352,7 @@ class CompiledWorld(World):
     def _describe_hosts(self) -> None:
         numbers = {self._role(name): number for name, number in self._index.items()}
         for number, spec in enumerate(self.scenario.hosts.values()):
-            self._library.engine_host(self._engine, number, spec.cores, spec.neighbours, spec.speed)
+            self._library.engine_host(self._engine, number, spec.cores, spec.neighbours, spec.speed, spec.quantum)
             for role in spec.nodes:
                 if role not in numbers:
                     continue

@@ -1,9 +1,9 @@
 """Hosts: machines whose cores go round among the processes that have something to do.
 
-A process takes up its events one after the other. On a host with c cores, n processes that have something to do, and m neighbours that never rest, each
-of them gets min(1, c / (n + m)) of a core at every moment: processor sharing, the limit of time slices that get ever shorter
-(L. Kleinrock, "Time-shared systems: a theoretical treatment", Journal of the ACM 14(2), 1967). Whoever waits for cores, waits here; whoever waits behind another event
-of the same process, waits here, too.
+A process takes up its events one after the other. Those that have something to do get the cores in the order in which they came. A process that has a core keeps it from
+one event to the next until its time slice is over; then it goes to the end of the queue. What is being done is not interrupted: a slice of some milliseconds is longer than what a
+process does at a time, so that of five processes that wake up together the last one waits for the others. (Processor sharing, the limit of slices that get ever shorter, would let all five
+end together.) Neighbours who never rest take their part of the cores, as if each of them was one more process.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class _Job:
 
     Attributes:
         demand: Processor time in seconds that it still takes.
-        due: Processor time that each process of the host has got when it is done, counted from the start of the run.
+        size: What it takes in all.
         callback: Called with the argument when it is done.
     """
 
-    __slots__ = ("argument", "callback", "demand", "due")
+    __slots__ = ("argument", "callback", "demand", "size")
 
     def __init__(self, demand: float, callback: Callable[[Any], object], argument: Any) -> None:
         self.demand = demand
-        self.due = 0.0
+        self.size = demand
         self.callback = callback
         self.argument = argument
 
@@ -44,7 +44,18 @@ class Process:
         spec: The host's description.
     """
 
-    __slots__ = ("_busy_since", "_halted", "_running", "_waiting", "_width", "busy_time", "host", "spec")
+    __slots__ = (
+        "_busy_since",
+        "_halted",
+        "_keeps",
+        "_running",
+        "_sliced",
+        "_waiting",
+        "_width",
+        "busy_time",
+        "host",
+        "spec",
+    )
 
     def __init__(self, host: Host, spec: HostSpec) -> None:
         self.host = host
@@ -54,6 +65,8 @@ class Process:
         self._waiting: deque[_Job] = deque()
         self._halted = False
         self._busy_since = 0.0
+        self._sliced = 0.0  # processor time since it has had a core
+        self._keeps = False  # whether what it starts now needs no new core
         self.busy_time = 0.0
 
     def run(self, demand: float, callback: Callable[[Any], object], argument: Any) -> None:
@@ -115,7 +128,9 @@ class Process:
         if not self._running:
             self._busy_since = self.host.now
         self._running.append(job)
-        self.host.enter(job, self)
+        if not self._keeps:
+            self._sliced = 0.0
+        self.host.enter(job, self, first=self._keeps)
 
     def _fill(self) -> None:
         while self._waiting and len(self._running) < self._width:
@@ -128,9 +143,12 @@ class Process:
         self._running.remove(job)
         if not self._running:
             self.busy_time += self.host.now - self._busy_since
+        self._sliced += job.size
+        self._keeps = self._sliced < self.spec.quantum
         job.callback(job.argument)
         if not self._halted:
             self._fill()
+        self._keeps = False
 
 
 class Host:
@@ -141,14 +159,14 @@ class Host:
         spec: How many cores, how fast, and who else is there.
     """
 
-    __slots__ = ("_env", "_given", "_jobs", "_moment", "_version", "spec")
+    __slots__ = ("_env", "_jobs", "_moment", "_next", "_version", "spec")
 
     def __init__(self, env: Environment, spec: HostSpec) -> None:
         self._env = env
         self.spec = spec
-        self._jobs: list[tuple[_Job, Process]] = []
-        self._given = 0.0  # processor time that each running job has got since the start
-        self._moment = 0.0  # until when that is counted
+        self._jobs: list[tuple[_Job, Process]] = []  # the first of them have the cores
+        self._moment = 0.0  # until when their demands are up to date
+        self._next: _Job | None = None
         self._version = 0
 
     @property
@@ -156,45 +174,57 @@ class Host:
         """The time in seconds."""
         return self._env.now
 
-    def enter(self, job: _Job, process: Process) -> None:
-        """A job wants time from now on."""
+    def enter(self, job: _Job, process: Process, *, first: bool = False) -> None:
+        """A job wants time from now on, behind all others, or before them."""
         self._advance()
-        job.due = self._given + job.demand
-        self._jobs.append((job, process))
+        self._jobs.insert(0 if first else len(self._jobs), (job, process))
         self._schedule()
 
     def leave(self, job: _Job) -> None:
         """A job wants no more time for now; what it still needs is kept with it."""
         self._advance()
-        job.demand = max(job.due - self._given, 0.0)
         self._jobs = [entry for entry in self._jobs if entry[0] is not job]
         self._schedule()
 
-    def _rate(self) -> float:
-        spec = self.spec
-        return spec.speed * min(1.0, spec.cores / (len(self._jobs) + spec.neighbours))
+    def _cores(self) -> float:
+        """How many cores our jobs have: neighbours take their part, job by job."""
+        spec, count = self.spec, len(self._jobs)
+        cores = spec.cores * count / (count + spec.neighbours) if spec.neighbours else float(spec.cores)
+        return min(cores, float(count))
 
     def _advance(self) -> None:
         now = self._env.now
-        if self._jobs:
-            self._given += (now - self._moment) * self._rate()
+        span = now - self._moment
         self._moment = now
+        left = self._cores() if span > 0 else 0.0
+        for job, _ in self._jobs:
+            if left <= 0:
+                break
+            job.demand -= span * (self.spec.speed * min(left, 1.0))
+            left -= 1.0
 
     def _schedule(self) -> None:
         """Come back when the next job is done, unless somebody comes or leaves before."""
         self._version += 1
-        if self._jobs:
-            left = min(job.due for job, _ in self._jobs) - self._given
-            self._env.call_in(max(left, 0.0) / self._rate(), self._done, self._version)
+        self._next = None
+        soonest, left = 0.0, self._cores()
+        for job, _ in self._jobs:
+            if left <= 0:
+                break
+            needs = job.demand / (self.spec.speed * min(left, 1.0))
+            if self._next is None or needs < soonest:
+                self._next, soonest = job, needs
+            left -= 1.0
+        if self._next is not None:
+            self._env.call_in(max(soonest, 0.0), self._done, self._version)
 
     def _done(self, version: int) -> None:
-        if version != self._version:
+        if version != self._version or self._next is None:
             return  # somebody has come or left meanwhile
         self._advance()
-        reached = max(self._given, min(job.due for job, _ in self._jobs))
-        self._given = reached
-        over = [entry for entry in self._jobs if entry[0].due <= reached + _ALMOST]
-        self._jobs = [entry for entry in self._jobs if entry[0].due > reached + _ALMOST]
+        self._next.demand = 0.0  # whatever rounding has left
+        over = [entry for entry in self._jobs if entry[0].demand <= _ALMOST]
+        self._jobs = [entry for entry in self._jobs if entry[0].demand > _ALMOST]
         self._schedule()
         for job, process in over:
             process.finished(job)

@@ -92,10 +92,6 @@ class HostedNode(Node):
     def _wake(self, daemon: RunningMachine) -> None:
         self.process.run(self.process.spec.event, super()._wake, daemon)
 
-    def _resume(self, actor: RunningMachine) -> None:
-        if actor.alive:
-            self.process.run(self.process.spec.event, super()._resume, actor)
-
     # --- what goes out ----------------------------------------------------------------------------------------------------------
 
     def _handled(self, actor: RunningMachine, event: Event) -> list[Effect]:

@@ -36,6 +36,7 @@ from simtx.validation.correlation import common_mode
 from simtx.validation.stalls import Stall, Watcher
 
 if TYPE_CHECKING:
+    from simtx.event_log.log import LogEntry
     from simtx.metrics.run import Run
     from simtx.reference.stores import Store
     from simtx.scenario import Scenario
@@ -46,23 +47,10 @@ _WARMUP: Final = 2.0
 _LEVELS: Final = (1, 2, 4, 8, 16)
 _SECONDS: Final = 1.0  # of each level of a curve
 
-_HANDLED: Final = frozenset(
-    (
-        "request",
-        "receive",
-        "deliver",
-        "timer",
-        "confirm",
-        "append",
-        "commit",
-        "rollback",
-        "send",
-        "publish",
-        "acknowledge",
-        "answer",
-    )
-)
-"""Entries about an event that a process has handled, or an effect that it has played."""
+_HANDLED: Final = frozenset(("request", "receive", "deliver", "timer", "confirm"))
+"""Entries about an event that a process has handled."""
+_SENT: Final = frozenset(("send", "publish", "acknowledge", "answer"))
+"""Entries about what a process has sent."""
 _LOCAL: Final = frozenset(("transact", "execute", "prepare"))
 _FORCED: Final[Mapping[str, type[Durability] | type[BranchEnded]]] = {
     "append": Durability,
@@ -185,15 +173,33 @@ def calibrated(
         for block, found_legs in one.items():
             samples[block] += [leg.seconds for leg in found_legs]
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return Calibration(
-        name, date, machine(), subject, found(samples), common_mode=common_mode(taken), processor=processor
-    )
+    known = found(samples)
+    times = None if processor is None else within_legs(processor, known)
+    return Calibration(name, date, machine(), subject, known, common_mode=common_mode(taken), processor=times)
+
+
+def within_legs(times: ProcessorTimes, known: Mapping[str, Block]) -> ProcessorTimes:
+    """Processor times that are no longer than the legs which they are parts of.
+
+    A process also works for what nobody waits for, such as its own log: a fit over all that it has used takes that for work on the way. What a leg
+    cannot hold is left out.
+    """
+    mean = {name: block.mean for name, block in known.items()}
+    links = [mean[name] for name in ("link.hub>service", "link.service>hub") if name in mean]
+    event = min([times.event, *(max(one - times.effect, 0.0) for one in links)])
+    write = min([times.forced_write, *(mean[name] for name in ("second-phase", "forced") if name in mean)])
+    transaction = times.transaction
+    if "local" in mean:
+        bare = mean.get("second-phase", write) - write  # until a commit is durable, beside the processor time
+        transaction = min(transaction, max(mean["local"] - bare, 0.0))
+    return ProcessorTimes(event, times.effect, transaction, write)
 
 
 def processor_times(runs: Iterable[Run]) -> ProcessorTimes | None:
     """What an event, an effect, a local transaction and a forced write cost a process, from what all processes of some runs have used.
 
-    The processor time of a node is taken as a x (events + effects) + b x local transactions + c x other forced writes, and a, b and c are fitted over all
+    What a process sends, it sends one after the other: an effect costs the median time between two messages of one transaction that follow each other in the log.
+    The rest of a node's processor time is taken as a x events + b x local transactions + c x other forced writes; a, b and c are fitted over all
     nodes of all runs (non-negative least squares; D. Chen, R. Plemmons, "Nonnegativity constraints in numerical analysis", 2009). Hubs have no local
     transactions, services of a saga no other forced writes, so that the three are told apart. The relay of a service counts as a part of it.
 
@@ -203,11 +209,13 @@ def processor_times(runs: Iterable[Run]) -> ProcessorTimes | None:
     Returns:
         The times, or None if no process has said what it has used.
     """
-    rows: list[tuple[float, float, float]] = []
+    counted: list[tuple[int, int, int, int]] = []
     used: list[float] = []
+    gaps: list[float] = []
     for run in runs:
-        events, work, forced = Counter[str](), Counter[str](), Counter[str]()
+        events, sent, work, forced = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
         seconds: dict[str, float] = defaultdict(float)
+        last: dict[str, LogEntry] = {}
         for entry in run.trace:
             if entry.kind == "used":
                 seconds[entry.node] += Seconds.read(entry).seconds
@@ -215,15 +223,24 @@ def processor_times(runs: Iterable[Run]) -> ProcessorTimes | None:
                 events[entry.node] += 1
             elif entry.kind in _LOCAL:
                 work[entry.node] += 1
+            elif entry.kind in _SENT:
+                sent[entry.node] += 1
+                before = last.get(entry.node)
+                if before is not None and before.kind == entry.kind == "send" and before.cause == entry.cause:
+                    gaps.append(entry.time - before.time)
             reader = _FORCED.get(entry.kind)
             if reader is not None and reader.read(entry).forced:
                 forced[entry.node] += 1
-        rows += [(events[node], work[node], forced[node]) for node in seconds if node != CLIENT]
-        used += [seconds[node] for node in seconds if node != CLIENT]
+            last[entry.node] = entry
+        nodes = [node for node in seconds if node != CLIENT]
+        counted += [(sent[node], events[node], work[node], forced[node]) for node in nodes]
+        used += [seconds[node] for node in nodes]
     if not used:
         return None
-    (event, transaction, write), _ = nnls(np.array(rows, dtype=float), np.array(used))
-    return ProcessorTimes(float(event), float(event), float(transaction), float(write))
+    effect = float(np.median(gaps)) if gaps else 0.0
+    numbers = np.array(counted, dtype=float)
+    (event, transaction, write), _ = nnls(numbers[:, 1:], np.maximum(np.array(used) - effect * numbers[:, 0], 0.0))
+    return ProcessorTimes(float(event), effect, float(transaction), float(write))
 
 
 def at_utilisation(scenario: Scenario, utilisation: float, transactions: int) -> Scenario:

@@ -10,39 +10,49 @@ static void wake_now(Engine *E, Waiting what);
 static void taken(Engine *E, Publication *publication);
 static void pass_on(Engine *E, Waiting what);
 
-static double rate(Host *host) {
-  double share = (double)host->cores / (double)(host->count + host->neighbours);
-  return host->speed * (share < 1.0 ? share : 1.0);
+/* How many cores our jobs have: neighbours take their part, job by job. */
+static double cores_of(Host *host) {
+  double count = (double)host->count;
+  double cores = host->neighbours ? (double)host->cores * count / (count + (double)host->neighbours) : (double)host->cores;
+  return cores < count ? cores : count;
 }
 
 static void advance_host(Engine *E, Host *host) {
-  if (host->count) host->given += (E->head.now - host->moment) * rate(host);
+  double span = E->head.now - host->moment;
   host->moment = E->head.now;
-}
-
-static double next_due(Host *host) {
-  double due = host->first->due;
-  for (Job *job = host->first; job; job = job->on_host)
-    if (job->due < due) due = job->due;
-  return due;
+  double left = span > 0 ? cores_of(host) : 0.0;
+  for (Job *job = host->first; job && left > 0; job = job->on_host, left -= 1.0)
+    job->demand -= span * (host->speed * (left < 1.0 ? left : 1.0));
 }
 
 /* Come back when the next job is done, unless somebody comes or leaves before. */
 static void schedule_host(Engine *E, Host *host) {
   host->version++;
-  if (!host->count) return;
-  double left = next_due(host) - host->given;
-  call_in(E, (left > 0.0 ? left : 0.0) / rate(host), HOST_DONE, host, host->version);
+  host->next = NULL;
+  double soonest = 0.0, left = cores_of(host);
+  for (Job *job = host->first; job && left > 0; job = job->on_host, left -= 1.0) {
+    double needs = job->demand / (host->speed * (left < 1.0 ? left : 1.0));
+    if (!host->next || needs < soonest) {
+      host->next = job;
+      soonest = needs;
+    }
+  }
+  if (host->next) call_in(E, soonest > 0.0 ? soonest : 0.0, HOST_DONE, host, host->version);
 }
 
-/* A job wants time from now on. */
-static void enter_host(Engine *E, Host *host, Job *job) {
+/* A job wants time from now on, behind all others, or before them. */
+static void enter_host(Engine *E, Host *host, Job *job, int first) {
   advance_host(E, host);
-  job->due = host->given + job->demand;
-  job->on_host = NULL;
-  if (host->last) host->last->on_host = job;
-  else host->first = job;
-  host->last = job;
+  if (first) {
+    job->on_host = host->first;
+    host->first = job;
+    if (!host->last) host->last = job;
+  } else {
+    job->on_host = NULL;
+    if (host->last) host->last->on_host = job;
+    else host->first = job;
+    host->last = job;
+  }
   host->count++;
   schedule_host(E, host);
 }
@@ -62,8 +72,6 @@ static void take_off(Host *host, Job *job) {
 /* A job wants no more time for now; what it still needs is kept with it. */
 static void leave_host(Engine *E, Host *host, Job *job) {
   advance_host(E, host);
-  double left = job->due - host->given;
-  job->demand = left > 0.0 ? left : 0.0;
   take_off(host, job);
   schedule_host(E, host);
 }
@@ -75,7 +83,8 @@ static void start_job(Engine *E, Process *process, Job *job) {
   else process->first = job;
   process->last = job;
   process->running++;
-  enter_host(E, process->host, job);
+  if (!process->keeps) process->sliced = 0.0;
+  enter_host(E, process->host, job, process->keeps);
 }
 
 static void fill(Engine *E, Process *process) {
@@ -89,7 +98,7 @@ static void fill(Engine *E, Process *process) {
 
 static void take_job(Engine *E, Process *process, double demand, Waiting what, int first) {
   Job *job = new_job(E);
-  *job = (Job){.demand = demand, .what = what, .process = process};
+  *job = (Job){.demand = demand, .size = demand, .what = what, .process = process};
   int behind = process->first_waiting && !first; /* while a job calls back, those who came before it are still waiting */
   if (process->running < process->width && !process->halted && !behind) { start_job(E, process, job); return; }
   if (first) {
@@ -127,7 +136,7 @@ static void halt(Engine *E, Process *process) {
 static void unhalt(Engine *E, Process *process) {
   if (!process->host || !process->halted) return;
   process->halted = 0;
-  for (Job *job = process->first; job; job = job->next) enter_host(E, process->host, job);
+  for (Job *job = process->first; job; job = job->next) enter_host(E, process->host, job, 0);
   fill(E, process);
 }
 
@@ -167,21 +176,23 @@ static void finished(Engine *E, Job *job) {
   if (process->last == job) process->last = before;
   process->running--;
   if (!process->first) process->busy_time += E->head.now - process->busy_since;
+  process->sliced += job->size;
+  process->keeps = process->sliced < process->host->quantum;
   Waiting what = job->what;
   free_job(E, job);
   do_job(E, &what);
   if (!process->halted) fill(E, process);
+  process->keeps = 0;
 }
 
 static void host_done(Engine *E, Host *host, int64_t version) {
-  if (version != host->version) return; /* somebody has come or left meanwhile */
+  if (version != host->version || !host->next) return; /* somebody has come or left meanwhile */
   advance_host(E, host);
-  double due = next_due(host), reached = due > host->given ? due : host->given;
-  host->given = reached;
+  host->next->demand = 0.0; /* whatever rounding has left */
   Job *over = NULL, *last = NULL, *job = host->first;
   while (job) {
     Job *next = job->on_host;
-    if (job->due <= reached + ALMOST) {
+    if (job->demand <= ALMOST) {
       take_off(host, job);
       job->over = 1;
       job->after = NULL;
@@ -203,7 +214,9 @@ static void host_done(Engine *E, Host *host, int64_t version) {
 EXPORT void engine_process(Engine *E, int number, int host, int width, double event, double effect, double transaction, double forced_write) {
   E->process[number] = (Process){.host = &E->host[host], .width = width, .event = event, .effect = effect, .transaction = transaction, .forced_write = forced_write};
 }
-EXPORT void engine_host(Engine *E, int host, int cores, int neighbours, double speed) { E->host[host] = (Host){.cores = cores, .neighbours = neighbours, .speed = speed}; }
+EXPORT void engine_host(Engine *E, int host, int cores, int neighbours, double speed, double quantum) {
+  E->host[host] = (Host){.cores = cores, .neighbours = neighbours, .speed = speed, .quantum = quantum};
+}
 
 /* Seconds in which a process had something to do, until now. */
 EXPORT double engine_process_busy(Engine *E, int number) {
@@ -221,9 +234,6 @@ static void do_job(Engine *E, Waiting *what) {
   case MESSAGE: received(E, what->tx, what->event); break;
   case AT_THE_NODE: requested(E, what->tx); break;
   case RING: ring_now(E, what->thing); break;
-  case RESUME:
-    if (!wait(E, ((Actor *)what->thing)->node, *what)) go_on(E, what->thing);
-    break;
   case SENT:
     if (!wait(E, ((Actor *)what->thing)->node, *what)) sent(E, what->thing);
     break;

@@ -223,17 +223,17 @@ typedef struct Waiting { int32_t kind, event; uint32_t gen; int64_t tx, number; 
 
 /* simtx.simulator.host: what a process has to do, a process, and the cores that it shares. */
 typedef struct Job {
-  double demand, due; /* processor time that it still takes; that each job has got when it is done */
+  double demand, size; /* processor time that it still takes, and in all */
   int32_t over;
   Waiting what;
   struct Process *process;
   struct Job *next, *on_host, *after; /* of its process, on its host, in what is over now */
 } Job;
-typedef struct { double speed, given, moment; int64_t version; int32_t cores, neighbours, count; Job *first, *last; } Host;
+typedef struct { double speed, quantum, moment; int64_t version; int32_t cores, neighbours, count; Job *first, *last, *next; } Host;
 typedef struct Process {
   Host *host;
-  int32_t width, running, halted;
-  double event, effect, transaction, forced_write, busy_time, busy_since;
+  int32_t width, running, halted, keeps;
+  double event, effect, transaction, forced_write, busy_time, busy_since, sliced;
   Job *first, *last, *first_waiting, *last_waiting;
 } Process;
 

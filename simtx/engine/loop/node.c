@@ -210,7 +210,6 @@ static void hardened(Engine *E, Actor *actor, int what) {
 
 /* A forced write of this machine is durable: on with the effects behind it. */
 static void resume(Engine *E, Actor *actor) {
-  if (takes_time(E, actor->node, (Waiting){.kind = RESUME, .thing = actor})) return;
   if (!wait(E, actor->node, (Waiting){.kind = RESUME, .thing = actor})) go_on(E, actor);
 }
 
