@@ -182,8 +182,8 @@ class BrokerSpec:
 class HostSpec:
     """A machine whose cores the processes of some nodes share.
 
-    A node is one process. What it has to do is done in the order in which it comes in; the cores go round among the processes that have something
-    to do (`simtx.simulator.host`). A node that is on no host has a processor of its own that takes no time.
+    A node is one process. What it has to do is done in the order in which it comes in; the cores go to the processes that have something to do in the order
+    in which they came, each for a time slice (`simtx.simulator.host`). A node that is on no host has a processor of its own that takes no time.
 
     Attributes:
         cores: How many.

@@ -129,14 +129,14 @@ def test_an_exported_test_fails_as_long_as_the_defect_is_there(tmp_path: Path) -
     path = story.to_pytest(tmp_path / "test_found.py")
     source = path.read_text(encoding="utf-8")
     with pytest.raises(AssertionError):
-        tests_of(path)[0]()
+        found_in(path)[0]()
     assert 'assert "effect-once" not in again.violated' in source
     mended = tmp_path / "test_mended.py"
     mended.write_text(source.replace("DualWrite(", 'DualWrite(acknowledge="before", '), encoding="utf-8")
-    tests_of(mended)[0]()
+    found_in(mended)[0]()
 
 
-def tests_of(path: Path) -> list[Callable[[], None]]:
+def found_in(path: Path) -> list[Callable[[], None]]:
     """The tests of a file, as pytest finds them."""
     found = runpy.run_path(str(path))
     return [value for name, value in found.items() if name.startswith("test_")]

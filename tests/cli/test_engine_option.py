@@ -9,7 +9,7 @@ from simtx.cli import main
 from simtx.cli.app import app
 from simtx.simulator.engines import preferring, wanted
 
-SIMULATE = {"simulate", "compare", "story", "sweep", "frontier", "sensitivity", "report", "validate"}
+SIMULATE = {"simulate", "saturation", "compare", "story", "sweep", "frontier", "sensitivity", "report", "validate"}
 
 
 def test_every_command_that_simulates_has_the_same_option() -> None:

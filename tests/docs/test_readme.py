@@ -47,6 +47,7 @@ SHORTER = {
         *("--set", "run.transactions=40", "--set", "run.warmup=0s", "--replications", "2", "--store", "results"),
         *("--workers", "1"),
     ],
+    "saturation": ["--transactions", "100", "--replications", "2", "--most-users", "4"],
     "verify": ["--crashes", "0"],
     "execute": ["--set", "run.transactions=20", "--set", "run.warmup=0s"],
     "crash-matrix": ["--places", "2"],

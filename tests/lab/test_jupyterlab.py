@@ -8,6 +8,8 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.lab.jupyter import opened
 
+pytestmark = pytest.mark.heavy  # `test_widgets.py` and `test_explorer.py` hold the same laws without a server and a browser
+
 CELLS = (
     """import simtx
 explorer = simtx.explorer("transfer-lab", ["2pc", "saga"], transactions=40, replications=1, ahead=0, workers=1)

@@ -102,11 +102,11 @@ def sensitivity(
             raise ScenarioError(f"{shown(name)} is no option of sensitivity; {hint(name, _OPTIONS)}", "sensitivity")
     check_confidence(confidence)
     ranking(metric)
-    check_metric(metric, scenario)
     if method not in get_args(Method):
         raise ScenarioError(f"{shown(method)} is no method; {hint(str(method), get_args(Method))}", "method")
     if isinstance(strategies, str) or len(strategies) not in (1, 2):
         raise ScenarioError("give a list of one strategy, or of two that are compared", "strategies")
+    check_metric(metric, scenario)  # last: it plays a few transactions
     bare, chosen = factors_of(scenario, factors)
     if calibrations:
         _check_inputs(scenario, calibrations, replications)

@@ -537,7 +537,7 @@ def test_a_folder_that_cannot_be_used_is_one_line(tiny: simtx.Scenario, tmp_path
     with sqlite3.connect(tmp_path / "ledger.sqlite") as db:
         db.execute("CREATE TABLE things (name TEXT)")
     for folder, problem in (
-        ("file", "the folder cannot be used: "),
+        ("file", "is a file, and no folder"),
         ("other", "file is not a database; choose another folder for the results"),
         (".", "is a database of something else; choose another folder for the results"),
     ):
