@@ -136,8 +136,8 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
     for fault in scenario.faults:
         if fault.kind not in _FAULTS:
             return f"it has a fault of the kind '{fault.kind}'"
-    if sum(fault.trigger is not None for fault in scenario.faults) > layout.AIMS:
-        return f"it has more than {layout.AIMS} aimed crashes"
+    if sum(fault.trigger is not None for fault in scenario.faults) > 1:
+        return "it has more than one aimed crash"  # with six of them the engines differed in 2 of 220 random scenarios
     if uncounted := COUNTERS.keys() - _COUNTED.keys() - {"faults"}:
         return f"the loop does not count {', '.join(sorted(uncounted))}"
     if len(scenario.services) > layout.NODES - 2:
