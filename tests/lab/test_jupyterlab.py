@@ -8,7 +8,9 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.lab.jupyter import opened
 
-pytestmark = pytest.mark.heavy  # `test_widgets.py` and `test_explorer.py` hold the same laws without a server and a browser
+pytestmark = (
+    pytest.mark.heavy
+)  # `test_widgets.py` and `test_explorer.py` hold the same laws without a server and a browser
 
 CELLS = (
     """import simtx
