@@ -227,9 +227,9 @@ AlertRule: TypeAlias = Threshold | Rate | Change | BurnRate
 
 
 def _share(seen: Signals, part: str, whole: str, window: float) -> Floats:
-    """Growth of one counter for each one that another grows by; 0 where that does not grow."""
-    of = seen.increase(whole, window)
-    found: Floats = np.divide(seen.increase(part, window), of, out=np.zeros_like(of), where=of > 0)
+    """Growth of one counter for each one that another grows by; where that does not grow, infinite if the first does, else 0, of which PromQL says nothing either."""
+    grown, of = seen.increase(part, window), seen.increase(whole, window)
+    found: Floats = np.divide(grown, of, out=np.where(grown > 0, np.inf, 0.0), where=of > 0)
     return found
 
 

@@ -80,6 +80,8 @@ def test_a_rate_is_a_second_or_for_each_and_says_nothing_of_few() -> None:
         Rate(name="R", signal="retries", per="requests", above=0.3, window=1), seen(retries=grown, requests=asked)
     ) == [2, 3]
     assert not fires(Rate(name="R", signal="retries", above=0.1, window=1, least=5), seen(retries=grown))
+    # Retries without any request: PromQL divides by zero, and infinity is above everything.
+    assert fires(Rate(name="R", signal="retries", per="requests", above=0.3, window=1), seen(retries=grown)) == [2, 3]
 
 
 def test_a_change_compares_a_share_with_its_own_past() -> None:
