@@ -182,8 +182,10 @@ def signals(
     scraper = _Scraper(scenario, every, objective)
     scraper.play(trace)
     end = scraper.end
-    while scraper.times[-1] + every <= end + after if scraper.times else True:
-        scraper.scrape(scraper.times[-1] + every if scraper.times else 0.0)
+    if not scraper.times:
+        scraper.scrape(0.0)
+    while scraper.times[-1] + every <= end + after:
+        scraper.scrape(scraper.times[-1] + every)
     values = {name: np.array(seen, dtype=float) for name, seen in scraper.scraped.items()}
     return Signals(every, np.array(scraper.times), values, end, tuple(scraper.struck))
 

@@ -73,10 +73,10 @@ def alerts(
             raise ScenarioError(f"'{scenario}' holds no single run", "scenario")
         runs = [saved]
     else:
-        played = labelled(strategies or list(PLAIN), load(scenario, change or ()))
+        loaded = load(scenario, change or ())
+        played = labelled(strategies or list(PLAIN), loaded)
         if out is not None and len(played) > 1:
             raise ScenarioError("is the picture of one strategy; name it behind the scenario", "--out")
-        loaded = load(scenario, change or ())
         runs = [simtx.simulate(loaded, strategy, seed=seed, trace=True) for strategy in played.values()]
     found = [simtx.watch(run, chosen, **times) for run in runs]
     if json:
