@@ -1,11 +1,11 @@
 /* The broker: simtx.simulator.broker. */
 
-static void relay_told(Engine *E, Actor *actor, int64_t tx, int32_t event);
+static void relay_told(Engine *E, RunningMachine *actor, int64_t tx, int32_t event);
 
 enum { BUCKETS = 1 << 16 };
 
 /* The broker's word on a publication reaches its producer, who is a machine, or a courier of a relay. */
-static void tell_producer(Engine *E, Actor *actor, uint32_t gen, int64_t tx, int done, int32_t event) {
+static void tell_producer(Engine *E, RunningMachine *actor, uint32_t gen, int64_t tx, int done, int32_t event) {
   if (!actor->alive || actor->gen != gen) return;
   Waiting what = {.kind = CONFIRM, .event = event, .gen = gen, .tx = tx, .number = done, .thing = actor};
   if (!takes_time(E, actor->node, what)) tell_now(E, what);
@@ -13,7 +13,7 @@ static void tell_producer(Engine *E, Actor *actor, uint32_t gen, int64_t tx, int
 
 /* Likewise, and its process has had the time for it. */
 static void tell_now(Engine *E, Waiting what) {
-  Actor *actor = what.thing;
+  RunningMachine *actor = what.thing;
   int64_t tx = what.tx;
   int32_t event = what.event;
   if (!actor->alive || actor->gen != what.gen) return;
@@ -38,7 +38,7 @@ static void delivered(Engine *E, Waiting what) {
   int32_t event = what.event;
   int node = E->learned.event_node[event];
   if (!E->node[node].up || wait(E, node, what)) return;
-  Actor *actor = actor_of(E, tx, node);
+  RunningMachine *actor = actor_of(E, tx, node);
   notify(E, actor ? actor : spawn(E, tx, node), event, id);
 }
 
@@ -56,7 +56,7 @@ static void leave_producer(Engine *E, Publication *publication) {
 }
 
 /* Take a message from a producer's hands: the bytes leave after the linger time. */
-static void publish(Engine *E, Actor *actor, int32_t event, int64_t tx, int32_t on_done, int32_t on_failed) {
+static void publish(Engine *E, RunningMachine *actor, int32_t event, int64_t tx, int32_t on_done, int32_t on_failed) {
   Transaction *T = record(E, tx);
   if (T) T->broker_messages++;
   Publication *publication = new_publication(E);

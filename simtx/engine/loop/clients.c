@@ -1,6 +1,6 @@
 /* The clients: simtx.simulator.clients. */
 
-static Actor *spawn(Engine *E, int64_t tx, int node);
+static RunningMachine *spawn(Engine *E, int64_t tx, int node);
 
 static void ended(Engine *E) {
   if (!E->head.over) {
@@ -45,7 +45,7 @@ static void wait_for_answer(Engine *E, Call *call) {
 
 static void request(Engine *E, int64_t tx) {
   int entry = E->head.entry;
-  Actor *actor = actor_of(E, tx, entry);
+  RunningMachine *actor = actor_of(E, tx, entry);
   notify(E, actor ? actor : spawn(E, tx, entry), E->head.request[E->tx[tx].shape], -1);
 }
 

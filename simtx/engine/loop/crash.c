@@ -83,7 +83,7 @@ static void crash_store(Engine *E, int number) {
   node->last_mark = NULL;
 }
 
-static void drop_mail(Engine *E, Actor *actor) {
+static void drop_mail(Engine *E, RunningMachine *actor) {
   while (actor->head) {
     Mail *next = actor->head->next;
     free_mail(E, actor->head);
@@ -92,7 +92,7 @@ static void drop_mail(Engine *E, Actor *actor) {
   actor->tail = NULL;
 }
 
-static void kill_actor(Engine *E, Actor *actor) {
+static void kill_actor(Engine *E, RunningMachine *actor) {
   actor->alive = 0;
   cancel_timers(actor);
   drop_mail(E, actor);
@@ -214,7 +214,7 @@ EXPORT void engine_restart(Engine *E, int number) {
     }
     if (place->prepared && E->learned.template[place->prepared->template].type == PREPARE) what[records++] = E->learned.template[place->prepared->template].record;
     Transaction *T = record(E, known[i]);
-    Actor *actor = spawn(E, known[i], number);
+    RunningMachine *actor = spawn(E, known[i], number);
     if (T) T->actors--; /* it was never taken off */
     int32_t transition = ASK(E, recover(number, records, what));
     if (transition < 0) { fail(E, 3); break; }

@@ -9,7 +9,7 @@ static int reaches(Engine *E, Work *from, Work *work) {
     if (number == from->node && from->wait_since >= 0) {
       waiting = from;
     } else if (is_branch(E, from)) {
-      Actor *actor = actor_of(E, from->tx, number);
+      RunningMachine *actor = actor_of(E, from->tx, number);
       waiting = actor ? actor->work : NULL;
       if (waiting && (waiting->wait_since < 0 || waiting->waits_for < 0 || !same(E, waiting, from))) waiting = NULL;
     }

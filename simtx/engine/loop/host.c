@@ -235,7 +235,7 @@ static void do_job(Engine *E, Waiting *what) {
   case AT_THE_NODE: requested(E, what->tx); break;
   case RING: ring_now(E, what->thing); break;
   case SENT:
-    if (!wait(E, ((Actor *)what->thing)->node, *what)) sent(E, what->thing);
+    if (!wait(E, ((RunningMachine *)what->thing)->node, *what)) sent(E, what->thing);
     break;
   case DELIVER: delivered(E, *what); break;
   case CONFIRM: tell_now(E, *what); break;

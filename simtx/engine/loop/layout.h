@@ -38,7 +38,7 @@ enum {
   DO_ACKNOWLEDGE, DO_READ, DO_MARK, DO_TELL
 };
 
-/* Phases of an actor, and what a local transaction is. */
+/* Phases of a running machine, and what a local transaction is. */
 enum { IDLE, BUSY, SUBMITTING, WAITING };
 enum { TRANSACT, EXECUTE, PREPARE };
 enum { ADD, SET, READ, REFUSE };
@@ -53,7 +53,7 @@ static const double TOLERANCE = 1e-9;
 static const int64_t LATE = (int64_t)1 << 32;
 
 typedef struct Engine Engine;
-typedef struct Actor Actor;
+typedef struct RunningMachine RunningMachine;
 typedef struct Work Work;
 
 typedef struct { double time; uint64_t key; void *thing; int64_t number; } Entry; /* key: priority, order of scheduling, kind */
@@ -113,14 +113,14 @@ typedef struct Flush {
   int32_t what, node, epoch, forced_rollback, record;
   double start, in_doubt;
   int64_t tx;
-  Actor *actor;
+  RunningMachine *actor;
   uint32_t gen;
   Work *work;
   struct Flush *next;
 } Flush;
 
 struct Work {
-  Actor *actor;
+  RunningMachine *actor;
   uint32_t gen;
   int32_t template, node, refs, epoch, status, forced, row, tombstone, no_operations, ended;
   int64_t tx;
@@ -145,7 +145,7 @@ typedef struct Token { void *owner; int32_t kind; double due, seen; struct Token
 typedef struct Lane { double delay; Token *head, *tail; int armed; } Lane;
 typedef struct Mail { int32_t event; int64_t id; struct Mail *next; } Mail;
 
-struct Actor {
+struct RunningMachine {
   int64_t tx;
   int32_t node, state, start, pc, end, done, timers; /* start, pc, end: of its program */
   uint32_t gen;
@@ -154,7 +154,7 @@ struct Actor {
   Mail *head, *tail;
   Token *timer[TIMERS];
   Work *work;
-  Actor *next;
+  RunningMachine *next;
 };
 
 /* A record in a log: which one, and since when it may be in memory only, if it is lazy. */
@@ -167,7 +167,7 @@ typedef struct Rolled { double since; Work *branch; struct Rolled *next; } Rolle
 typedef struct Place {
   int64_t tx;
   int32_t node;
-  Actor *actor;
+  RunningMachine *actor;
   Work *prepared, *open;
   struct Record *records, *last_record; /* what its log holds of the transaction */
   struct Row *flying; /* the relay: the row on its way, and those behind it */
@@ -178,11 +178,11 @@ typedef struct Place {
 enum { NOBODY = -1 };
 typedef struct Row { int64_t number, writer, tx; int32_t event, courier; double marked; struct Row *before, *next, *behind; } Row;
 
-/* The relay of a node: its poller is the actor, its couriers are `known` rows. Events that it causes itself; what its poller has asked for. */
+/* The relay of a node: its poller is a running machine, its couriers are `known` rows. Events that it causes itself; what its poller has asked for. */
 typedef struct Held { int64_t tx; struct Held *next; } Held;
 typedef struct { Effect effect; int64_t tx; Row *row; } Listed;
 typedef struct {
-  Actor *actor;
+  RunningMachine *actor;
   int32_t known, ordered, followed;
   int32_t wake, go, idle, full, part;
   int32_t reading, limit, below_horizon;
@@ -193,7 +193,7 @@ typedef struct {
 } Relay;
 
 typedef struct Publication {
-  Actor *actor;
+  RunningMachine *actor;
   uint32_t gen;
   int32_t node, event, on_done, on_failed, refs, open, epoch;
   int64_t tx;
@@ -392,7 +392,7 @@ struct Engine {
   /* pools */
   Place *place;
   int64_t places, place_room;
-  Actor *free_actor;
+  RunningMachine *free_actor;
   Work *free_work;
   Token *free_token;
   Flush *free_flush;

@@ -1,13 +1,13 @@
 /* A node: its machines, and what their effects do; one function for each effect that takes more than a line: simtx.simulator.node. */
 
-static void publish(Engine *E, Actor *actor, int32_t event, int64_t tx, int32_t on_done, int32_t on_failed);
-static void play(Engine *E, Actor *actor, int32_t event, int64_t id);
+static void publish(Engine *E, RunningMachine *actor, int32_t event, int64_t tx, int32_t on_done, int32_t on_failed);
+static void play(Engine *E, RunningMachine *actor, int32_t event, int64_t id);
 
 /* --- machines come and go ------------------------------------------------------------------------------------------------------------------- */
 
-static Actor *spawn(Engine *E, int64_t tx, int node) {
+static RunningMachine *spawn(Engine *E, int64_t tx, int node) {
   Transaction *T = record(E, tx);
-  Actor *actor = new_actor(E);
+  RunningMachine *actor = new_actor(E);
   actor->tx = tx;
   actor->node = node;
   actor->state = E->node[node].initial;
@@ -25,7 +25,7 @@ static Actor *spawn(Engine *E, int64_t tx, int node) {
   return actor;
 }
 
-static void post(Engine *E, Actor *actor, int32_t event, int64_t id) {
+static void post(Engine *E, RunningMachine *actor, int32_t event, int64_t id) {
   Mail *mail = new_mail(E);
   mail->event = event;
   mail->id = id;
@@ -36,7 +36,7 @@ static void post(Engine *E, Actor *actor, int32_t event, int64_t id) {
 }
 
 /* An event happens to a machine; `id` is that of a delivery, else -1. */
-static void notify(Engine *E, Actor *actor, int32_t event, int64_t id) {
+static void notify(Engine *E, RunningMachine *actor, int32_t event, int64_t id) {
   if (actor->phase) post(E, actor, event, id);
   else play(E, actor, event, id);
 }
@@ -52,13 +52,13 @@ static void received(Engine *E, int64_t tx, int32_t event) {
   if (!E->node[node].up || wait(E, node, (Waiting){.kind = MESSAGE, .event = event, .tx = tx})) return;
   int sender = E->learned.event_sender[event];
   if (E->head.has_breakers && sender >= 0) call_succeeded(E, node, sender);
-  Actor *actor = actor_of(E, tx, node);
+  RunningMachine *actor = actor_of(E, tx, node);
   if (!actor) actor = spawn(E, tx, node);
   else if (actor->phase) { post(E, actor, event, -1); return; }
   play(E, actor, event, -1);
 }
 
-static void free_it(Engine *E, Actor *actor) {
+static void free_it(Engine *E, RunningMachine *actor) {
   Place *place = find_place(E, actor->tx, actor->node);
   if (place && place->actor == actor) {
     place->actor = NULL;
@@ -70,12 +70,12 @@ static void free_it(Engine *E, Actor *actor) {
   cancel_timers(actor);
 }
 
-static void recycle(Engine *E, Actor *actor) {
+static void recycle(Engine *E, RunningMachine *actor) {
   actor->gen++;
   free_actor(E, actor);
 }
 
-static void forget(Engine *E, Actor *actor) {
+static void forget(Engine *E, RunningMachine *actor) {
   int64_t tx = actor->tx;
   int node = actor->node;
   free_it(E, actor);
@@ -104,7 +104,7 @@ static void forget(Engine *E, Actor *actor) {
     int32_t event = mail->event;
     int64_t id = mail->id;
     free_mail(E, mail);
-    Actor *other = actor_of(E, tx, node);
+    RunningMachine *other = actor_of(E, tx, node);
     notify(E, other ? other : spawn(E, tx, node), event, id);
     mail = next;
   }
@@ -139,7 +139,7 @@ static void submit_made(Engine *E, Work *work) {
   if (!submit(E, work, demand)) drop(E, work, FAILURE);
 }
 
-static void submit_work(Engine *E, Actor *actor, int number) {
+static void submit_work(Engine *E, RunningMachine *actor, int number) {
   Template *template = &E->learned.template[number];
   Work *work = new_work(E);
   work->actor = actor;
@@ -174,7 +174,7 @@ static void end_work(Engine *E, Work *work) { /* nobody will come back to it */
 static void finish(Engine *E, Work *work, int status, int value) {
   leave_begun(&E->node[work->node], work);
   if (work->epoch == E->node[work->node].pool.epoch) release_worker(E, work);
-  Actor *actor = work->actor;
+  RunningMachine *actor = work->actor;
   Template *template = &E->learned.template[work->template];
   Place *place = template->type == TRANSACT ? NULL : find_place(E, work->tx, work->node);
   if (!(place && (place->prepared == work || place->open == work))) end_work(E, work);
@@ -202,18 +202,18 @@ static void finish(Engine *E, Work *work, int status, int value) {
 
 /* --- what is durable now -------------------------------------------------------------------------------------------------------------------- */
 
-static void hardened(Engine *E, Actor *actor, int what) {
+static void hardened(Engine *E, RunningMachine *actor, int what) {
   Transaction *T = record(E, actor->tx);
   if (T) T->forced++;
   append(E, actor, what, 1);
 }
 
 /* A forced write of this machine is durable: on with the effects behind it. */
-static void resume(Engine *E, Actor *actor) {
+static void resume(Engine *E, RunningMachine *actor) {
   if (!wait(E, actor->node, (Waiting){.kind = RESUME, .thing = actor})) go_on(E, actor);
 }
 
-static void finalise(Engine *E, Actor *actor, Work *branch, int commit, double in_doubt) {
+static void finalise(Engine *E, RunningMachine *actor, Work *branch, int commit, double in_doubt) {
   Transaction *T = record(E, actor->tx);
   if (T) { T->forced++; T->in_doubt += in_doubt; }
   if (commit) commit_prepared(E, branch);
@@ -221,12 +221,12 @@ static void finalise(Engine *E, Actor *actor, Work *branch, int commit, double i
 }
 
 /* Force what was written; on a host, that takes the time of its process first. */
-static void write_out(Engine *E, Actor *actor, Flush *flush) {
+static void write_out(Engine *E, RunningMachine *actor, Flush *flush) {
   if (!takes_time(E, actor->node, (Waiting){.kind = FORCE_WRITE, .thing = flush, .number = actor->node, .tx = actor->tx})) force(E, actor->node, flush, actor->tx);
 }
 
 /* Commit or roll back the branch; 0 if the machine has to wait for the disk. */
-static int second_phase(Engine *E, Actor *actor, int commit, int forced) {
+static int second_phase(Engine *E, RunningMachine *actor, int commit, int forced) {
   Place *place = find_place(E, actor->tx, actor->node);
   Work *branch = place ? place->prepared : NULL;
   Transaction *T = record(E, actor->tx);
@@ -260,7 +260,7 @@ static int second_phase(Engine *E, Actor *actor, int commit, int forced) {
 }
 
 static void call_back(Engine *E, Flush *flush) {
-  Actor *actor = flush->actor;
+  RunningMachine *actor = flush->actor;
   Work *work = flush->work;
   int what = flush->what, commit = !flush->forced_rollback;
   double in_doubt = flush->in_doubt;
@@ -280,7 +280,7 @@ static void call_back(Engine *E, Flush *flush) {
 
 /* --- the other effects ---------------------------------------------------------------------------------------------------------------------- */
 
-static void send(Engine *E, Actor *actor, int32_t event) {
+static void send(Engine *E, RunningMachine *actor, int32_t event) {
   int to = E->learned.event_node[event];
   if (E->head.has_breakers && !allowed(E, actor->node, to)) return;
   Transaction *T = record(E, actor->tx);
@@ -288,14 +288,14 @@ static void send(Engine *E, Actor *actor, int32_t event) {
   transmit(E, link_of(E, actor->node, to), MESSAGE, NULL, actor->tx << 24 | event, actor->tx);
 }
 
-static void append_lazily(Engine *E, Actor *actor, int what) {
+static void append_lazily(Engine *E, RunningMachine *actor, int what) {
   Transaction *T = record(E, actor->tx);
   if (T) T->lazy++;
   append(E, actor, what, 0);
 }
 
 /* 0 if the machine has to wait for the disk. */
-static int append_forced(Engine *E, Actor *actor, int what) {
+static int append_forced(Engine *E, RunningMachine *actor, int what) {
   Disk *disk = &E->node[actor->node].disk;
   if (at_once(disk)) {
     note_instant(E, disk);
@@ -312,7 +312,7 @@ static int append_forced(Engine *E, Actor *actor, int what) {
 }
 
 /* 0 if the machine has to wait for what becomes of it. */
-static int work(Engine *E, Actor *actor, int template) {
+static int work(Engine *E, RunningMachine *actor, int template) {
   actor->phase = SUBMITTING;
   uint32_t gen = actor->gen;
   submit_work(E, actor, template);
@@ -322,19 +322,19 @@ static int work(Engine *E, Actor *actor, int template) {
   return 0;
 }
 
-static void suspect(Engine *E, Actor *actor, int to) {
+static void suspect(Engine *E, RunningMachine *actor, int to) {
   Transaction *T = record(E, actor->tx);
   if (T) T->retries++;
   if (E->head.has_breakers && to >= 0) call_failed(E, actor->node, to);
 }
 
-static void alert(Engine *E, Actor *actor, int stuck) {
+static void alert(Engine *E, RunningMachine *actor, int stuck) {
   Transaction *T = record(E, actor->tx);
   E->head.alerts++;
   if (stuck && T) T->stuck = 1;
 }
 
-static void acknowledge(Engine *E, Actor *actor, int which) {
+static void acknowledge(Engine *E, RunningMachine *actor, int which) {
   transmit(E, link_of(E, actor->node, BROKER), ACKNOWLEDGED, NULL, actor->was[which], actor->tx);
 }
 
@@ -343,7 +343,7 @@ static void acknowledge(Engine *E, Actor *actor, int which) {
 /* Transactions whose transitions are played on the real machines, too. */
 static int is_sampled(Engine *E, int64_t tx) { return tx < E->head.followed || !(tx & 4095); }
 
-static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
+static void handle(Engine *E, RunningMachine *actor, int32_t event, int64_t id) {
   if (id >= 0) { /* a delivery: which of those it knows already, or another one */
     int which = 0, held = E->learned.state_ids[actor->state];
     while (which < held && actor->id[which] != id) which++;
@@ -376,14 +376,14 @@ static void handle(Engine *E, Actor *actor, int32_t event, int64_t id) {
   }
 }
 
-static void play(Engine *E, Actor *actor, int32_t event, int64_t id) {
+static void play(Engine *E, RunningMachine *actor, int32_t event, int64_t id) {
   actor->phase = BUSY;
   handle(E, actor, event, id);
   go_on(E, actor);
 }
 
 /* Play one effect; 0 if the machine has to wait before its next one. */
-static inline int play_effect(Engine *E, Actor *actor, Effect effect) {
+static inline int play_effect(Engine *E, RunningMachine *actor, Effect effect) {
   int a = effect.a, b = effect.b, c = effect.c;
   switch (effect.op) {
   case DO_SEND: send(E, actor, a); return 1;
@@ -428,7 +428,7 @@ static int strikes(Engine *E, int number, const Effect *before, int64_t before_t
 }
 
 /* On a host, whether the next effect waits for its process: what leaves the node does. */
-static int takes_turn(Engine *E, Actor *actor) {
+static int takes_turn(Engine *E, RunningMachine *actor) {
   Process *process = &E->process[actor->node];
   if (!process->host || process->effect == 0.0 || !actor->turns || actor->pc >= actor->end) return 0;
   int op = E->learned.program[actor->pc].op;
@@ -436,7 +436,7 @@ static int takes_turn(Engine *E, Actor *actor) {
 }
 
 /* Whether a machine's node crashes before its next effect, or behind its last one; on a host there is time in between. */
-static int is_struck(Engine *E, Actor *actor) {
+static int is_struck(Engine *E, RunningMachine *actor) {
   if (actor->start == actor->end) return 0;
   Effect before = {0}, next = {0};
   int has_before = actor->pc > actor->start, has_next = actor->pc < actor->end;
@@ -450,7 +450,7 @@ static int is_struck(Engine *E, Actor *actor) {
 }
 
 /* On a host, what a machine sends leaves when its process has had the time for it: 1 if it waits for that. */
-static int waits_for_turn(Engine *E, Actor *actor) {
+static int waits_for_turn(Engine *E, RunningMachine *actor) {
   Process *process = &E->process[actor->node];
   if (!takes_turn(E, actor)) return 0;
   if (actor->turned) { actor->turned = 0; return 0; }
@@ -459,7 +459,7 @@ static int waits_for_turn(Engine *E, Actor *actor) {
 }
 
 /* Nothing waits for the machine: a blank one holds no state, and the next event makes another one. */
-static void goes_idle(Engine *E, Actor *actor) {
+static void goes_idle(Engine *E, RunningMachine *actor) {
   actor->phase = IDLE;
   if (!actor->alive) {
     recycle(E, actor);
@@ -470,7 +470,7 @@ static void goes_idle(Engine *E, Actor *actor) {
 }
 
 /* Play effects, or the rest of them, then whatever waits; return when the machine is idle or has to wait. `Node._run` in Python. */
-static void go_on(Engine *E, Actor *actor) {
+static void go_on(Engine *E, RunningMachine *actor) {
   Head *H = &E->head;
   Node *node = &E->node[actor->node];
   uint32_t gen = actor->gen;

@@ -15,7 +15,7 @@ static void not_lazy(Record *records) {
 }
 
 /* A record is written: the log of the node holds it, and a forced one takes the earlier ones of its transaction along. */
-static void append(Engine *E, Actor *actor, int what, int forced) {
+static void append(Engine *E, RunningMachine *actor, int what, int forced) {
   if (actor->tx < 0) { fail(E, 11); return; }
   E->tx[actor->tx].durable |= 1u << actor->node;
   if (!E->head.crashes) return;

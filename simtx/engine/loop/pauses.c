@@ -6,18 +6,18 @@ static void receive_delivery(Engine *E, int64_t tx, int32_t event, int64_t id);
 static void request(Engine *E, int64_t tx);
 static void requested(Engine *E, int64_t tx);
 static void begin_request(Engine *E, int64_t tx);
-static void resume(Engine *E, Actor *actor);
+static void resume(Engine *E, RunningMachine *actor);
 static void let_work(Engine *E, Work *work);
 static void run_served(Engine *E, Work *work);
 static void ring_now(Engine *E, Token *token);
 static void force(Engine *E, int number, Flush *flush, int64_t tx);
 static void ring_machine(Engine *E, Token *token);
-static void go_on(Engine *E, Actor *actor);
-static void relay_goes_on(Engine *E, Actor *actor);
+static void go_on(Engine *E, RunningMachine *actor);
+static void relay_goes_on(Engine *E, RunningMachine *actor);
 static void served(Engine *E, Work *work);
 static void leave_producer(Engine *E, Publication *publication);
 static void let_publication(Engine *E, Publication *publication);
-static void tell_producer(Engine *E, Actor *actor, uint32_t gen, int64_t tx, int done, int32_t event);
+static void tell_producer(Engine *E, RunningMachine *actor, uint32_t gen, int64_t tx, int done, int32_t event);
 
 /* What happens to a node that is paused waits; 0: the node is not. */
 static int wait(Engine *E, int number, Waiting what) {
@@ -50,7 +50,7 @@ static void drop_waiting(Engine *E, int number) {
 }
 
 /* The process has had the time for what a machine sends next. */
-static void sent(Engine *E, Actor *actor) {
+static void sent(Engine *E, RunningMachine *actor) {
   actor->turned = 1;
   if (actor->is_relay) relay_goes_on(E, actor);
   else go_on(E, actor);
@@ -75,7 +75,7 @@ static void handle_waiting(Engine *E, Waiting *one) {
     break;
   case CONFIRM: tell_producer(E, one->thing, one->gen, one->tx, (int)one->number, one->event); break;
   case TELL: {
-    Actor *actor = one->thing;
+    RunningMachine *actor = one->thing;
     if (!actor->alive || actor->gen != one->gen) break;
     actor->done = one->event;
     actor->phase = BUSY;

@@ -57,7 +57,7 @@ static void drop_place(Engine *E, int64_t tx, int node) {
   E->places--;
 }
 
-static inline Actor *actor_of(Engine *E, int64_t tx, int node) {
+static inline RunningMachine *actor_of(Engine *E, int64_t tx, int node) {
   Place *place = find_place(E, tx, node);
   return place ? place->actor : NULL;
 }

@@ -3,8 +3,8 @@
  * The poller's state is that of the relay's actor, a courier's that of its row. What they ask for at one event is a list, which is played then.
  */
 
-static void to_poller(Engine *E, Actor *actor, int32_t event);
-static void relay_goes_on(Engine *E, Actor *actor);
+static void to_poller(Engine *E, RunningMachine *actor, int32_t event);
+static void relay_goes_on(Engine *E, RunningMachine *actor);
 
 enum { POLLED = 64 }; /* events of a poller that the real one plays, too, after each start */
 
@@ -27,7 +27,7 @@ static void list(Engine *E, Relay *relay, Effect effect, int64_t tx, Row *row) {
 }
 
 /* Something happens to the courier of the first row of a transaction. */
-static void to_courier(Engine *E, Actor *actor, int64_t tx, int32_t event) {
+static void to_courier(Engine *E, RunningMachine *actor, int64_t tx, int32_t event) {
   Relay *relay = &E->node[actor->node].relay;
   Place *place = find_place(E, tx, actor->node);
   if (!place || !place->flying) { fail(E, 9); return; }
@@ -71,7 +71,7 @@ static void to_courier(Engine *E, Actor *actor, int64_t tx, int32_t event) {
 }
 
 /* The poller tells all couriers that wait. */
-static void to_all(Engine *E, Actor *actor, int32_t event) {
+static void to_all(Engine *E, RunningMachine *actor, int32_t event) {
   Relay *relay = &E->node[actor->node].relay;
   Held *held = relay->held;
   relay->held = relay->last = NULL;
@@ -84,7 +84,7 @@ static void to_all(Engine *E, Actor *actor, int32_t event) {
 }
 
 /* Something happens to the poller. */
-static void to_poller(Engine *E, Actor *actor, int32_t event) {
+static void to_poller(Engine *E, RunningMachine *actor, int32_t event) {
   Relay *relay = &E->node[actor->node].relay;
   int32_t number = next_of(E, actor->state, event, relay->followed < POLLED && ++relay->followed, actor->tx);
   if (number < 0) return;
@@ -119,7 +119,7 @@ static int32_t courier_of(Engine *E, int node, int32_t message) {
 }
 
 /* A row that was read gets a courier, who goes at once if it is the first of its transaction. */
-static void take_up(Engine *E, Actor *actor, Row *row) {
+static void take_up(Engine *E, RunningMachine *actor, Row *row) {
   Relay *relay = &E->node[actor->node].relay;
   row->courier = courier_of(E, actor->node, row->event);
   if (row->courier < 0) return;
@@ -137,7 +137,7 @@ static void take_up(Engine *E, Actor *actor, Row *row) {
 }
 
 /* Hand out the rows that the poller has asked for. */
-static void hand_out(Engine *E, Actor *actor) {
+static void hand_out(Engine *E, RunningMachine *actor) {
   Node *node = &E->node[actor->node];
   Relay *relay = &node->relay;
   int64_t horizon = relay->below_horizon ? horizon_of(E, actor->node) : INT64_MAX;
@@ -152,7 +152,7 @@ static void hand_out(Engine *E, Actor *actor) {
 
 /* --- what they ask for ---------------------------------------------------------------------------------------------------------------------- */
 
-static void play_listed(Engine *E, Actor *actor, Listed *one) {
+static void play_listed(Engine *E, RunningMachine *actor, Listed *one) {
   Node *node = &E->node[actor->node];
   Relay *relay = &node->relay;
   Effect effect = one->effect;
@@ -176,13 +176,13 @@ static void play_listed(Engine *E, Actor *actor, Listed *one) {
 }
 
 /* On a host, whether the next effect waits for its process: a publication does. */
-static int list_takes_turn(Engine *E, Actor *actor, Relay *relay) {
+static int list_takes_turn(Engine *E, RunningMachine *actor, Relay *relay) {
   Process *process = &E->process[actor->node];
   return process->host && process->effect != 0.0 && relay->at < relay->count && relay->listed[relay->at].effect.op == DO_PUBLISH;
 }
 
 /* Whether an aimed crash strikes before the next effect of the list, or behind the last one. */
-static int list_is_struck(Engine *E, Actor *actor) {
+static int list_is_struck(Engine *E, RunningMachine *actor) {
   Relay *relay = &E->node[actor->node].relay;
   if (!E->node[actor->node].aims || !relay->count) return 0;
   Listed before = {0}, next = {0};
@@ -197,7 +197,7 @@ static int list_is_struck(Engine *E, Actor *actor) {
 }
 
 /* On a host, a publication leaves when the process has had the time for it: 1 if it waits for that. */
-static int list_waits_for_turn(Engine *E, Actor *actor, Relay *relay) {
+static int list_waits_for_turn(Engine *E, RunningMachine *actor, Relay *relay) {
   Process *process = &E->process[actor->node];
   if (!list_takes_turn(E, actor, relay)) return 0;
   if (actor->turned) { actor->turned = 0; return 0; }
@@ -207,7 +207,7 @@ static int list_waits_for_turn(Engine *E, Actor *actor, Relay *relay) {
 }
 
 /* Play the list, then what it has caused, then whatever waits. */
-static void relay_goes_on(Engine *E, Actor *actor) {
+static void relay_goes_on(Engine *E, RunningMachine *actor) {
   Relay *relay = &E->node[actor->node].relay;
   while (!E->head.error) {
     while (relay->at < relay->count && !E->head.error) {
@@ -234,7 +234,7 @@ static void relay_goes_on(Engine *E, Actor *actor) {
 }
 
 /* An event happens to the relay: to its poller, or to the courier of a transaction. */
-static void relay_told(Engine *E, Actor *actor, int64_t tx, int32_t event) {
+static void relay_told(Engine *E, RunningMachine *actor, int64_t tx, int32_t event) {
   post(E, actor, event, tx);
   if (actor->phase) return;
   actor->phase = BUSY;
@@ -243,7 +243,7 @@ static void relay_told(Engine *E, Actor *actor, int64_t tx, int32_t event) {
 
 /* A local transaction has committed rows. */
 static void wake_now(Engine *E, Waiting what) {
-  Actor *actor = what.thing;
+  RunningMachine *actor = what.thing;
   if (actor->gen == what.gen && !E->node[what.number].paused) relay_told(E, actor, -1, E->node[what.number].relay.wake);
 }
 
@@ -255,7 +255,7 @@ static void wake(Engine *E, Waiting what) {
 EXPORT void engine_start_relay(Engine *E, int number, int state, int ordered, const int32_t *events) {
   GUARD(E, )
   Relay *relay = &E->node[number].relay;
-  Actor *actor = new_actor(E);
+  RunningMachine *actor = new_actor(E);
   memset(actor->timer, 0, sizeof actor->timer);
   actor->tx = -1;
   actor->node = number;

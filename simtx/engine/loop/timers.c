@@ -1,13 +1,13 @@
 /* Timers: simtx.simulator.timers. Those of one delay are a lane: a queue with one entry in the heap. */
 
-static void notify(Engine *E, Actor *actor, int32_t event, int64_t id);
+static void notify(Engine *E, RunningMachine *actor, int32_t event, int64_t id);
 static void time_out(Engine *E, Publication *publication);
 static void redeliver(Engine *E, Parcel *parcel);
-static void relay_told(Engine *E, Actor *actor, int64_t tx, int32_t event);
+static void relay_told(Engine *E, RunningMachine *actor, int64_t tx, int32_t event);
 
 /* A timer of a machine is due. */
 static void ring_machine(Engine *E, Token *token) {
-  Actor *actor = token->owner;
+  RunningMachine *actor = token->owner;
   if (!actor) { free_token(E, token); return; }
   if (E->process[actor->node].host) { /* it is looked at when the process gets to it; until then it can be cancelled, or be set anew, which makes another token */
     token->seen = INFINITY;
@@ -19,7 +19,7 @@ static void ring_machine(Engine *E, Token *token) {
 
 /* Likewise, and its process has had the time for it. */
 static void ring_now(Engine *E, Token *token) {
-  Actor *actor = token->owner;
+  RunningMachine *actor = token->owner;
   int kind = token->kind;
   if (!actor) { free_token(E, token); return; }
   if (wait(E, actor->node, (Waiting){.kind = RING, .thing = token})) return;
@@ -101,7 +101,7 @@ static void start_timer(Engine *E, Token *token, double delay, Jitter jitter) {
   }
 }
 
-static void set_timer(Engine *E, Actor *actor, int kind, double wait, double width) {
+static void set_timer(Engine *E, RunningMachine *actor, int kind, double wait, double width) {
   Node *node = &E->node[actor->node];
   double factor = node->timer_factor, delay = wait * factor, earliest = E->head.now + delay;
   Jitter jitter = {width, factor, actor->tx, width != 0.0 ? take(E, node->jitter, actor->tx) : 0, node->jitter};
@@ -124,14 +124,14 @@ static void set_timer(Engine *E, Actor *actor, int kind, double wait, double wid
   start_timer(E, token, delay, jitter);
 }
 
-static void cancel_timer(Actor *actor, int kind) {
+static void cancel_timer(RunningMachine *actor, int kind) {
   if (!actor->timer[kind]) return;
   actor->timer[kind]->owner = NULL;
   actor->timer[kind] = NULL;
   actor->timers--;
 }
 
-static void cancel_timers(Actor *actor) {
+static void cancel_timers(RunningMachine *actor) {
   if (!actor->timers) return;
   for (int i = 0; i < TIMERS; i++)
     if (actor->timer[i]) { actor->timer[i]->owner = NULL; actor->timer[i] = NULL; }
