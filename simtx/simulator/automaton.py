@@ -11,7 +11,7 @@ from simtx.engine import NotCompiled, Unavailable
 from simtx.errors import ScenarioError
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
-from simtx.simulator.compiled import CompiledWorld
+from simtx.simulator.compiled import CompiledLoop
 
 if TYPE_CHECKING:
     from simtx.scenario import Scenario
@@ -40,12 +40,12 @@ def automaton(scenario: Scenario | str, strategy: Strategy | str, *, seed: int =
     scenario = load(scenario)
     chosen = resolve(strategy, scenario.policies)
     try:
-        world = CompiledWorld(scenario, chosen, seed=seed, replication=0)
-        world.play()
+        loop = CompiledLoop(scenario, chosen, seed=seed, replication=0)
+        loop.play()
     except (NotCompiled, Unavailable) as reason:
         raise ScenarioError(f"the fast engine cannot play this: {reason}", "strategy") from reason
-    rows = pd.DataFrame(world.learned, columns=["role", "state", "event", "then", "taken"])
-    world.release()
+    rows = pd.DataFrame(loop.learned, columns=["role", "state", "event", "then", "taken"])
+    loop.release()
     return rows.groupby(["role", "state", "event", "then"], sort=False, as_index=False).agg(
         pairs=("taken", "size"), taken=("taken", "sum")
     )

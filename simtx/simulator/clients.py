@@ -94,7 +94,7 @@ class Clients:
     def _end(self, _: object) -> None:
         if not self.over:
             self.over = True
-            self._world.end_of_arrivals()
+            self._world.window.close()
 
     # --- asking -----------------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A world that the compiled loop plays: it is built by `World`, handed over to `simtx.engine`, and read back when the run is over.
+"""The loop in C: `World` builds, this module hands the world over to `simtx.engine`, and reads it back when the run is over.
 
 All that a run offers is made from it by the same code as from an interpreted one. What is rare (samples of the timeline, the ends of warm-up and arrivals)
 stays Python's, in a heap of its own; the loop returns when its turn has come. Both count the order of scheduling together.
@@ -36,6 +36,7 @@ from simtx.simulator.last_values import CompiledValues, LastValues
 from simtx.simulator.network import spared
 from simtx.simulator.node import AimedCrash, Node
 from simtx.simulator.remembered import memory
+from simtx.simulator.run_loop import RunLoop
 from simtx.simulator.sampler import Sampler
 from simtx.simulator.world import World
 from simtx.workload.by_transaction import uniform_numbers
@@ -184,8 +185,8 @@ def _unknown(scenario: Scenario) -> str:
     return ""
 
 
-class CompiledWorld(World):
-    """A world that is played in C.
+class CompiledLoop(RunLoop):
+    """Plays a world in C. It builds the world itself, since its nodes and its broker are those of C.
 
     Args:
         scenario: What to play.
@@ -206,7 +207,9 @@ class CompiledWorld(World):
         if reason:
             raise NotCompiled(reason)
         self._library = layout.bind(load_library())
-        super().__init__(scenario, strategy, seed=seed, replication=replication, traced=False)
+        world = World(scenario, strategy, seed=seed, replication=replication, traced=False, kind_of_node=_Node)
+        super().__init__(world)
+        self.scenario, self.strategy, self.env, self.ledger = world.scenario, world.strategy, world.env, world.ledger
         self._failure: BaseException | None = None
         self._fills: list[Any] = []
         self._complete = False
@@ -234,14 +237,18 @@ class CompiledWorld(World):
         self._tails: dict[int, Distribution] = {}
         self._keys: dict[str, dict[str, int]] = {}
         self._weights: dict[tuple[tuple[float, ...], ...], Any] = {}
-        self._names = list(self.nodes)
+        self._names = list(self.world.nodes)
         self._index = {name: number for number, name in enumerate(self._names)} | {
             CLIENT: layout.CLIENT,
             BROKER: layout.BROKER,
         }
-        self._times = arrival_pages(scenario.workload, self.streams)
-        self.sampler = _Sampler(self)
+        self._times = arrival_pages(scenario.workload, self.world.streams)
+        self.world.sampler = _Sampler(self)
         self.env.sequence = self._sequence
+        for node in world.nodes.values():
+            if not isinstance(node, _Node):
+                raise AssertionError("the nodes are those of C")
+            node.loop = self
         self._describe()
 
     def release(self) -> None:
@@ -273,24 +280,24 @@ class CompiledWorld(World):
         plan, clients = scenario.run, scenario.clients
         ledger = self.ledger
         head.nodes, head.steps = len(self._names), len(scenario.transaction.steps)
-        head.quantities, head.writing = len(ledger.gauges), self.planner.writing
+        head.quantities, head.writing = len(ledger.gauges), self.world.planner.writing
         head.grace, head.next_sweep, head.soon, head.next_lighten = ledger.times()
         head.measuring = 1
         head.transactions = -1 if plan.transactions is None else plan.transactions
         head.has_duration, head.duration = int(plan.duration is not None), plan.duration or 0.0
         head.warmup, head.deadline, head.client_timeout = plan.warmup, clients.deadline, clients.timeout
         head.remote = int(scenario.network.client_zone is not None)
-        head.insists, head.again = int(self.clients.insists), int(clients.ask_again != "never")
+        head.insists, head.again = int(self.world.clients.insists), int(clients.ask_again != "never")
         head.crashes = int(any(fault.kind == "crash" for fault in scenario.faults))
-        presumes = self.extras.presumption == "abort" and self.strategy.hub is not None
+        presumes = self.world.extras.presumption == "abort" and self.strategy.hub is not None
         head.presumes = self._index[self.strategy.hub or ""] if presumes else -1
         head.deadlocks = _RULES.index(scenario.deadlocks)
-        breaker = self.policies.breaker
+        breaker = self.world.policies.breaker
         if breaker is not None:
             head.has_breakers, head.threshold, head.cooldown = 1, breaker.threshold, breaker.cooldown
         uniform = uniform_numbers()
         for number, name in enumerate(self._names):
-            role = self._role(name)
+            role = self.world.role(name)
             service = scenario.services.get(name)
             log = service.store.log if service is not None else scenario.hub.log
             forced = self._latency(log.forced_write, role, "forced-write")
@@ -300,7 +307,7 @@ class CompiledWorld(World):
                 number,
                 forced,
                 _FLUSHES.index(log.flush),
-                int(self.nodes[name].disk.instant),
+                int(self.world.nodes[name].disk.instant),
                 jitter,
                 log.lazy_flush,
             )
@@ -310,7 +317,7 @@ class CompiledWorld(World):
                     number,
                     int(service.store.isolation == "serializable"),
                     service.store.lock_timeout,
-                    self.policies.dedup_retention,
+                    self.world.policies.dedup_retention,
                     service.workers,
                     -1 if service.queue_limit is None else service.queue_limit,
                     int(service.store.outbox_order == "commit"),
@@ -332,7 +339,7 @@ class CompiledWorld(World):
         self._describe_broker()
         bounds = [clients.backoff.bound(attempt) for attempt in range(66)]
         library.engine_bounds(engine, (ctypes.c_double * len(bounds))(*bounds), len(bounds))
-        self._plans = Plans(scenario, self.streams, self._key, self._new_keys, self._numbered_keys)
+        self._plans = Plans(scenario, self.world.streams, self._key, self._new_keys, self._numbered_keys)
         head.slots, head.shared_slots = len(self._plans.slots), int(self._plans.shared)
         for slot in self._plans.booked:
             if library.engine_book(engine, slot) < 0:
@@ -346,11 +353,8 @@ class CompiledWorld(World):
             raise NotCompiled("the entry node differs between transactions")
         head.entry = self._index[entries.pop()]
 
-    def _kind_of_node(self, process: Process | None) -> type[Node]:  # noqa: ARG002
-        return _Node
-
     def _describe_hosts(self) -> None:
-        numbers = {self._role(name): number for name, number in self._index.items()}
+        numbers = {self.world.role(name): number for name, number in self._index.items()}
         for number, spec in enumerate(self.scenario.hosts.values()):
             self._library.engine_host(self._engine, number, spec.cores, spec.neighbours, spec.speed, spec.quantum)
             for role in spec.nodes:
@@ -359,7 +363,9 @@ class CompiledWorld(World):
                 width = spec.cores if spec.parallel else 1
                 times = (spec.event, spec.effect, spec.transaction, spec.forced_write)
                 self._library.engine_process(self._engine, numbers[role], number, width, *times)
-                self.processes[role] = _Process(self.processes[role], self._library, self._engine, numbers[role])
+                self.world.processes[role] = _Process(
+                    self.world.processes[role], self._library, self._engine, numbers[role]
+                )
 
     def _learning(self) -> Learner:
         """A learner that knows these machines from an earlier run, or a new one."""
@@ -373,7 +379,7 @@ class CompiledWorld(World):
         if known is not None:
             known.attach(self._engine)
             return known
-        stores = [name for name, node in self.nodes.items() if node.store is not None]
+        stores = [name for name, node in self.world.nodes.items() if node.store is not None]
         return Learner(
             self._library,
             self._engine,
@@ -387,17 +393,17 @@ class CompiledWorld(World):
         )
 
     def _describe_broker(self) -> None:
-        if self.broker is None:
+        if self.world.broker is None:
             return
         head, spec = self._head, self.scenario.broker
-        self.broker = _Broker(self, spec, self._library, self._engine)
+        self.world.broker = _Broker(self.world, spec, self._library, self._engine)
         head.has_broker, head.in_order, head.broker_up = 1, int(spec.ordered), 1
         head.linger = self._stream(spec.linger, BROKER, "linger")
         head.acknowledgement = self._latency(spec.ack_latency, BROKER, "ack")
-        head.wake_on_commit = int(self.wake_on_commit)
+        head.wake_on_commit = int(self.world.wake_on_commit)
         head.has_retention, head.retention = int(spec.retention is not None), spec.retention or 0.0
         head.redelivery, head.deduplication = spec.redelivery, spec.deduplication_window
-        head.publish_timeout = self.policies.publish_timeout
+        head.publish_timeout = self.world.policies.publish_timeout
 
     def start_relays(self, names: Iterable[str]) -> None:
         """Start the relays of these nodes."""
@@ -419,7 +425,7 @@ class CompiledWorld(World):
             block = None
         else:
             number = self._library.engine_stream(self._engine, 0, 0.0)
-            block = self.by_transaction.fill(distribution, component, purpose)
+            block = self.world.by_transaction.fill(distribution, component, purpose)
         if number < 0:
             raise NotCompiled("it has too many links")
         self._fills.append(block)
@@ -427,7 +433,7 @@ class CompiledWorld(World):
 
     def _latency(self, distribution: Distribution, component: str, purpose: str) -> int:
         """Number of the stream of a link's or a disk's latency, with what all nodes have in common: as `World` draws them."""
-        common, factor = self.scenario.common_mode, self.common
+        common, factor = self.scenario.common_mode, self.world.common
         if common is None or factor is None:
             return self._stream(distribution, component, purpose)
         correlation = common.writes if purpose == "forced-write" else common.links
@@ -452,7 +458,7 @@ class CompiledWorld(World):
         of_service = self._keys.setdefault(service, {})
         known = of_service.get(name)
         if known is None:
-            store = self.nodes[service].store
+            store = self.world.nodes[service].store
             if store is None:
                 raise NotCompiled(f"{service} has no store")
             if "\0" in name:
@@ -472,7 +478,7 @@ class CompiledWorld(World):
 
     def _new_keys(self, service: str, literal: str, names: list[str]) -> list[int]:
         """Numbers of keys whose names begin with the same text and go on differently: most of them are alike, and are made at once."""
-        store, known = self.nodes[service].store, self._keys.setdefault(service, {})
+        store, known = self.world.nodes[service].store, self._keys.setdefault(service, {})
         alike = None if store is None or "\0" in names[0] else store.alike(literal)
         if store is None or alike is None:
             return [self._key(service, name) for name in names]
@@ -498,7 +504,7 @@ class CompiledWorld(World):
 
         Nobody but C makes these names.
         """
-        store = self.nodes[service].store
+        store = self.world.nodes[service].store
         if store is None or "\0" in before + behind or any(name.startswith(before) for name in store.first.exact):
             return -1
         alike = store.alike(before)
@@ -590,9 +596,9 @@ class CompiledWorld(World):
     def _fill_together(self, stream: int, major: int, minor: int, target: int, numbers: Any) -> None:
         """What follows the common factor, or belongs to no transaction."""
         if stream < 0:
-            if self.common is None:
+            if self.world.common is None:
                 raise AssertionError("the scenario has a common mode")
-            numbers[:] = self.common.made(major)
+            numbers[:] = self.world.common.made(major)
         elif minor < 0:  # the tail of a distribution that follows the common factor
             numbers[0] = self._tails[stream].quantile(level(ctypes.c_double.from_address(target).value))
         else:
@@ -628,15 +634,15 @@ class CompiledWorld(World):
     def _strike(self, number: int) -> int:
         name, armed = self._armed[number]
         self.env.now = self._head.now
-        armed.strike(self.nodes[name])
+        armed.strike(self.world.nodes[name])
         self._announce()
         return 0
 
     def _ended(self) -> int:
         self.env.now = self._head.now
-        self.clients.over = True
+        self.world.clients.over = True
         self.pull()
-        self.end_of_arrivals()
+        self.world.window.close()
         self._push()
         return 0
 
@@ -647,11 +653,11 @@ class CompiledWorld(World):
         return {layout.CLIENT: CLIENT, layout.BROKER: BROKER}.get(number) or self._names[number]
 
     def _made_link(self, source: str, destination: str) -> int:
-        component, latency, spec = self.path(source, destination)
+        component, latency, spec = self.world.path(source, destination)
         link = layout.Link()
         link.draw = self._latency(latency, component, "latency")
         link.plain = int(not (spec.loss or spec.duplication or spec.reorder))
-        if not link.plain or self.injectors:
+        if not link.plain or self.world.injectors:
             uniform = uniform_numbers()
             link.reorders, link.duplicates, link.loses = (
                 int(bool(chance)) for chance in (spec.reorder, spec.duplication, spec.loss)
@@ -672,28 +678,27 @@ class CompiledWorld(World):
 
     # --- the run ------------------------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Schedule the first arrivals, the warm-up's end and the samples of the timeline, in the order of `World.start`."""
-        env, plan = self.env, self.scenario.run
-        for injector in self.injectors:
-            injector.arm()
+    def start_daemons(self) -> None:
+        """As `RunLoop` says."""
         self.start_relays(self._names)
-        env.call_at(plan.warmup, self._open_window)
-        if plan.duration is not None:
-            env.call_at(plan.duration, self._time_is_over)
+
+    def start_arrivals(self) -> None:
+        """As `RunLoop` says."""
+        duration = self.scenario.run.duration
+        if duration is not None:
+            self.env.call_at(duration, self._time_is_over)
         for _ in range(self.scenario.workload.users if self._head.closed_workload else 1):
             self._library.engine_arrivals(self._engine)
-        self.sampler.start()
         self._raise()
 
     def _time_is_over(self, _: object) -> None:
-        if not self.clients.over:
-            self.clients.over = True
+        if not self.world.clients.over:
+            self.world.clients.over = True
             self._head.over = 1
-            self.end_of_arrivals()
+            self.world.window.close()
 
     def play(self, report: Callable[[float], object] | None = None) -> None:
-        """As `World.play`. Handlers of signals wait until the loop has come back, which it does often."""
+        """As `RunLoop.play`. Handlers of signals wait until the loop has come back, which it does often."""
         with self._signals:
             super().play(report)
 
@@ -706,8 +711,9 @@ class CompiledWorld(World):
         else:
             head.python_time = math.inf
 
-    def _run(self, until: float) -> None:
-        head, env, library, sampling = self._head, self.env, self._library, self.sampler.due
+    def advance(self, until: float) -> None:
+        """As `RunLoop` says."""
+        head, env, library, sampling = self._head, self.env, self._library, self.world.sampler.due
         library.engine_push(self._engine, until, URGENT, layout.STOP)
         while True:
             self._announce()
@@ -763,7 +769,7 @@ class CompiledWorld(World):
         if not self._library.engine_is_up(self._engine, self._index[name]):
             return  # an aimed crash
         self.start_relays([name])
-        if self.broker is not None:
+        if self.world.broker is not None:
             self._library.engine_connected(self._engine, self._index[name])
         self.pull()
 
@@ -777,7 +783,7 @@ class CompiledWorld(World):
         ledger.undecided, ledger.unsettled, ledger.partial = head.undecided, head.unsettled, head.partial
         ledger.partial_time, ledger.partial_since = head.partial_time, head.partial_since
         figures = layout.Figures()
-        for number, node in enumerate(self.nodes.values()):
+        for number, node in enumerate(self.world.nodes.values()):
             self._library.engine_figures(self._engine, number, ctypes.byref(figures))
             node.disk.busy_time = figures.disk_busy
             if node.pool is None or node.store is None:
@@ -810,33 +816,34 @@ class CompiledWorld(World):
             ledger.partial_since,
             int(ledger.measuring),
         )
-        for number, node in enumerate(self.nodes.values()):
+        for number, node in enumerate(self.world.nodes.values()):
             if node.pool is not None:
                 self._library.engine_account(self._engine, number, *node.pool.accounted())
             factor = node.pool.factor if node.pool is not None else 1.0
             self._library.engine_factors(self._engine, number, factor, node.timer_factor)
-        for (source, destination), link in self.links.items():  # those that a fault has touched
+        for (source, destination), link in self.world.links.items():  # those that a fault has touched
             chances = ((bool(one), spared(one)) for one in (link.reorder, link.duplication, link.loss))
             flat = [value for chance in chances for value in chance]
             place = self._library.engine_link_number(self._engine, self._index[source], self._index[destination])
             self._library.engine_set_link(self._engine, place, link.blocked, *flat)
 
-    def _quiet(self) -> bool:
-        return (self.broker is None or self.broker.up) and bool(self._library.engine_quiet(self._engine))
+    def quiet(self) -> bool:
+        """As `RunLoop` says."""
+        return (self.world.broker is None or self.world.broker.up) and bool(self._library.engine_quiet(self._engine))
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """Close every record, and hand the results to the parts of the world that know how to tell them."""
         head, ledger = self._head, self.ledger
         self._library.engine_finish(self._engine)
         ledger.counts |= {counter: getattr(head, name) for counter, name in _COUNTED.items()}
         ledger.still_open = StillOpen(head.in_doubt_open, head.locks_open, head.unpublished)
-        for number, node in enumerate(self.nodes.values()):
+        for number, node in enumerate(self.world.nodes.values()):
             replica = node.store.replica if node.store is not None else None
             if replica is not None:
                 replica.reads = self._library.engine_replica_reads(self._engine, number, 0)
                 replica.stale_reads = self._library.engine_replica_reads(self._engine, number, 1)
-        self.clients.asked = head.asked
-        for name, node in self.nodes.items():
+        self.world.clients.asked = head.asked
+        for name, node in self.world.nodes.items():
             for key in node.store.first.exact if node.store is not None else ():
                 self._key(name, key)  # those that no transaction has asked for
         self._last = CompiledValues(self._library, self._engine, self._names)
@@ -847,11 +854,11 @@ class CompiledWorld(World):
         self._complete = True
 
     def last_values(self) -> LastValues:
-        """As that of `World`; C has them."""
+        """As `RunLoop` says; C has them."""
         return self._last
 
     def watched(self) -> Watch:
-        """As that of `World`; C has compared the values, so that only those that are off are looked at here."""
+        """As `RunLoop` says; C has compared the values, so that only those that are off are looked at here."""
         return self.ledger.watch.final(self.scenario, *self._wrong)
 
     def _forces(self) -> tuple[Any, Any]:
@@ -959,7 +966,7 @@ class CompiledWorld(World):
 class _Broker(Broker):
     """The broker as faults see it."""
 
-    def __init__(self, world: CompiledWorld, spec: BrokerSpec, library: ctypes.CDLL, engine: int) -> None:
+    def __init__(self, world: World, spec: BrokerSpec, library: ctypes.CDLL, engine: int) -> None:
         super().__init__(world, spec, _nothing, _nothing)
         self._described = spec
         self._library, self._engine = library, engine
@@ -996,41 +1003,36 @@ class _Process(Process):
 class _Node(Node):
     """A node as faults see it."""
 
-    __slots__ = ()
+    __slots__ = ("loop",)
+    loop: CompiledLoop
 
     def crash(self) -> None:
         """Lose everything volatile."""
-        self._compiled.crash(self.name)
+        self.loop.crash(self.name)
 
     def restart(self) -> None:
         """Come back with what is on disk."""
-        self._compiled.restart(self.name)
+        self.loop.restart(self.name)
 
     def arm(self, armed: AimedCrash) -> None:
         """Aim a crash at one effect of one transaction."""
-        self._compiled.aim(self.name, armed)
+        self.loop.aim(self.name, armed)
 
     def pause(self) -> None:
         """Stop handling anything."""
-        self._compiled.strike("engine_pause", self.name)
+        self.loop.strike("engine_pause", self.name)
 
     def unpause(self) -> None:
         """Handle what came in meanwhile."""
-        self._compiled.strike("engine_unpause", self.name)
+        self.loop.strike("engine_unpause", self.name)
 
     def begin_outage(self) -> None:
         """The store and the log stop answering."""
-        self._compiled.strike("engine_begin_outage", self.name)
+        self.loop.strike("engine_begin_outage", self.name)
 
     def end_outage(self) -> None:
         """The store answers again."""
-        self._compiled.strike("engine_end_outage", self.name)
-
-    @property
-    def _compiled(self) -> CompiledWorld:
-        if not isinstance(self.world, CompiledWorld):
-            raise AssertionError("the node of a compiled world")
-        return self.world
+        self.loop.strike("engine_end_outage", self.name)
 
 
 def _nothing(_: int) -> float:
@@ -1040,17 +1042,16 @@ def _nothing(_: int) -> float:
 class _Sampler(Sampler):
     """Samples the levels that C counts."""
 
-    def __init__(self, world: CompiledWorld) -> None:
-        super().__init__(world)
-        self._compiled = world
+    def __init__(self, loop: CompiledLoop) -> None:
+        super().__init__(loop.world)
+        self._loop = loop
         self._row = array("d", [0.0] * len(self.timeline.names))
 
     def take(self, *, whole: bool = True) -> None:
         """Take a sample now; `whole`: all that happens at this time has happened."""
-        world = self._compiled
-        if world.report is not None:
-            world.report(world.env.now)
-        world.sample(self._row)
+        if self.report is not None:
+            self.report(self._loop.env.now)
+        self._loop.sample(self._row)
         self.timeline.add_row(self._row, whole=whole)
 
 

@@ -14,9 +14,10 @@ from simtx.engine.choices import ENGINES, Engine
 from simtx.errors import ScenarioError
 from simtx.metrics.rundata import RunData
 from simtx.protocols import Strategy
-from simtx.simulator.compiled import CompiledWorld, why_interpreted
+from simtx.simulator.compiled import CompiledLoop, why_interpreted
 from simtx.simulator.outcome import outcome
 from simtx.simulator.remembered import memory
+from simtx.simulator.run_loop import InterpretedLoop
 from simtx.simulator.world import World
 
 if TYPE_CHECKING:
@@ -185,13 +186,13 @@ def _compared(scenario: Scenario, strategy: Strategy, *, seed: int, replication:
     )
     try:
         longer = max(scenario.expected_transactions() / _SAMPLE, 1.0)
-        fast = CompiledWorld(
+        fast = CompiledLoop(
             short, strategy, seed=seed, replication=replication, runs=round(longer * learning_runs("auto"))
         )
         fast.play()
     except NotCompiled as reason:
         return str(reason)
-    reference = World(short, strategy, seed=seed, replication=replication, traced=False)
+    reference = InterpretedLoop(World(short, strategy, seed=seed, replication=replication, traced=False))
     reference.play()
     part = difference(outcome(reference), outcome(fast))
     fast.release()

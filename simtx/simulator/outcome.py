@@ -13,36 +13,38 @@ from simtx.simulator.counted import stations
 from simtx.simulator.last_values import LastValues
 
 if TYPE_CHECKING:
+    from simtx.simulator.run_loop import RunLoop
     from simtx.simulator.world import World
 
 _TEXTS: Final = 1 << 16  # texts of a column that are hashed at once
 
 
-def outcome(world: World) -> RunData:
+def outcome(loop: RunLoop) -> RunData:
     """All numbers of the finished run."""
+    world = loop.world
     ledger, plan, scenario = world.ledger, world.scenario.run, world.scenario
-    window = max(world.horizon - plan.warmup, 0.0)
-    last = world.last_values()
-    watch = world.watched()
+    window = max(world.window.horizon - plan.warmup, 0.0)
+    last = loop.last_values()
+    watch = loop.watched()
     return RunData(
         columns=ledger.rows.cells(),
         quantities=drift.quantities(scenario, ledger, window),
         warmup=plan.warmup,
-        horizon=world.horizon,
+        horizon=world.window.horizon,
         end=world.env.now,
         partial_share=ledger.partial_time / window if window else float("nan"),
         residual=last.residual(scenario),
         bounds_violated=last.bounds_violated(scenario),
-        events=world.events,
+        events=loop.events,
         counts=ledger.counts,
         client_deadline=scenario.clients.deadline,
         utilisation={
-            name: (busy - world.before.busy.get(name, 0.0)) / (world.scenario.services[name].workers * window)
+            name: (busy - world.window.before.busy.get(name, 0.0)) / (world.scenario.services[name].workers * window)
             if window
             else float("nan")
-            for name, busy in world.after.busy.items()
+            for name, busy in world.window.after.busy.items()
         },
-        stations=stations(world.clients.asked, world.strategy.hub, world.before, world.after, window),
+        stations=stations(world.clients.asked, world.strategy.hub, world.window.before, world.window.after, window),
         timeline=world.sampler.timeline,
         struck=world.struck,
         services=list(world.scenario.services),
@@ -61,13 +63,13 @@ def _extra(world: World) -> dict[str, float]:
 
 
 def _busiest(world: World) -> dict[str, float]:
-    window = world.horizon - world.scenario.run.warmup
+    window = world.window.horizon - world.scenario.run.warmup
     if not world.processes or window <= 0:
         return {}
-    before = world.before.processes
+    before = world.window.before.processes
     return {
         "process_utilisation_max": max(
-            (busy - before.get(name, 0.0)) / window for name, busy in world.after.processes.items()
+            (busy - before.get(name, 0.0)) / window for name, busy in world.window.after.processes.items()
         )
     }
 

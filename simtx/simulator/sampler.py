@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from simtx.event_log.entries import Levels
@@ -20,12 +21,17 @@ class Sampler:
 
     Args:
         world: What to sample.
+
+    Attributes:
+        report: Called with the simulated time at each sample; None: nobody wants to know.
+        timeline: The samples.
     """
 
     def __init__(self, world: Surroundings) -> None:
         self._world = world
         self._clock = Clock(world.scenario)
         self._logged: dict[str, float] = {}
+        self.report: Callable[[float], object] | None = None
         self.timeline = Timeline(list(world.scenario.services), broker=world.broker is not None)
 
     def start(self) -> None:
@@ -41,8 +47,8 @@ class Sampler:
     def take(self, *, whole: bool = True) -> None:
         """Take a sample now; `whole`: all that happens at this time has happened."""
         world = self._world
-        if world.report is not None:
-            world.report(world.env.now)
+        if self.report is not None:
+            self.report(world.env.now)
         levels = self._levels()
         if world.trace is not None:
             changed = {name: value for name, value in levels.items() if self._logged.get(name) != value}

@@ -17,9 +17,10 @@ from simtx.protocols.registry import admit
 from simtx.scenario.advice import unreachable
 from simtx.scenario.provenance import loaded_code, provenance
 from simtx.scenario.strata import refuse
-from simtx.simulator.compiled import CompiledWorld
+from simtx.simulator.compiled import CompiledLoop
 from simtx.simulator.engines import gave_up, interpreted_because, learning_runs, remember, told, wanted
 from simtx.simulator.outcome import outcome
+from simtx.simulator.run_loop import InterpretedLoop, RunLoop
 from simtx.simulator.world import World
 from simtx.workload.planner import template
 from simtx.workload.streams import Streams
@@ -80,16 +81,17 @@ def simulate(
     Streams(seed, replication)  # refuses what is no such number, before anything is built
     admit(chosen, template(scenario), scenario.name)
 
-    def finished(world: World) -> World:
+    def finished(loop: RunLoop) -> RunLoop:
         for process in processes:
-            world.env.process(process(world))
+            loop.world.env.process(process(loop.world))
         length = played.expected_length()
         with progress_bar(length, "s", what=f"simulating {chosen.name}", wanted=progress, layout=SHARE) as bar:
-            world.play(lambda now: bar.to(min(now, length)))
-        return world
+            loop.play(lambda now: bar.to(min(now, length)))
+        return loop
 
-    def play(traced: bool | Literal["full"]) -> World:
-        return finished(World(played, chosen, seed=seed, replication=replication, traced=traced))
+    def play(traced: bool | Literal["full"]) -> RunLoop:
+        world = World(played, chosen, seed=seed, replication=replication, traced=traced)
+        return finished(InterpretedLoop(world))
 
     code = loaded_code()
     reason = interpreted_because(
@@ -101,23 +103,24 @@ def simulate(
         recorded=bool(trace),
         processes=bool(processes),
     )
-    world: World
+    loop: RunLoop
     if not reason:
         try:
-            world = finished(
-                CompiledWorld(played, chosen, seed=seed, replication=replication, runs=learning_runs(wanted(engine)))
+            loop = finished(
+                CompiledLoop(played, chosen, seed=seed, replication=replication, runs=learning_runs(wanted(engine)))
             )
         except (NotCompiled, Unavailable) as error:
             reason = gave_up(wanted(engine), str(error))
             remember(played, chosen, reason)
     if reason:
-        world = play(trace)
-    data = outcome(world)
-    if isinstance(world, CompiledWorld):
-        world.release()
+        loop = play(trace)
+    data = outcome(loop)
+    recorder = loop.world.trace
+    if isinstance(loop, CompiledLoop):
+        loop.release()
 
     def record() -> EventLog:
-        again = play(True)
+        again = play(True).world
         if again.trace is None:
             raise AssertionError("a traced world records")
         return again.trace.trace()
@@ -128,7 +131,7 @@ def simulate(
         seed,
         replication,
         data,
-        world.trace.trace() if world.trace is not None else record,
+        recorder.trace() if recorder is not None else record,
         [*scenario.warnings, *unreachable(scenario, {chosen.name: chosen}), *told(played, reason)],
         provenance=lambda: provenance(
             "simulate",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from simtx.simulator.network import Link
     from simtx.simulator.node import Node
     from simtx.simulator.timers import Timers
+    from simtx.simulator.window import Window
     from simtx.workload.by_transaction import TransactionStreams
     from simtx.workload.faults import Nesting
     from simtx.workload.planner import Planner
@@ -52,7 +53,7 @@ class Surroundings(Protocol):
     ledger: TransactionLedger
     nesting: Nesting
     struck: list[Struck]
-    report: Callable[[float], object] | None
+    window: Window
     processes: dict[str, Process]
 
     @property
@@ -69,6 +70,3 @@ class Surroundings(Protocol):
 
     def link(self, source: str, destination: str) -> Link:
         """The link from one node to another."""
-
-    def end_of_arrivals(self) -> None:
-        """Nobody asks for another transaction: the measured window ends."""

@@ -1,16 +1,13 @@
-"""The simulated world of one run: nodes, links, broker, workload and faults around the machines of one strategy."""
+"""The simulated world of one run: nodes, links, broker, workload and faults around the machines of one strategy. A `RunLoop` plays it."""
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from simtx.errors import RunFailed, ScenarioError
-from simtx.event_log import journal
 from simtx.event_log.log import LogRecorder
 from simtx.metrics import drift
-from simtx.metrics.guarantees import Watch, behind
+from simtx.metrics.guarantees import behind
 from simtx.metrics.ledger import TransactionLedger, TransactionRecord
 from simtx.metrics.rundata import Struck
 from simtx.protocols import Policies, Strategy
@@ -22,20 +19,19 @@ from simtx.scenario.distributions import Constant
 from simtx.simulator.broker import Broker
 from simtx.simulator.clients import Clients
 from simtx.simulator.common_mode import CommonFactor
-from simtx.simulator.counted import Counted, counted
 from simtx.simulator.deadlocks import Deadlocks
 from simtx.simulator.disk import Disk
 from simtx.simulator.environment import Environment
 from simtx.simulator.faults import injectors
 from simtx.simulator.host import Host, Process
 from simtx.simulator.hosted import HostedNode
-from simtx.simulator.last_values import KnownValues, LastValues
 from simtx.simulator.network import Link
 from simtx.simulator.node import Node
 from simtx.simulator.replica import Replica
 from simtx.simulator.sampler import Sampler
 from simtx.simulator.store import Store
 from simtx.simulator.timers import Timers
+from simtx.simulator.window import Window
 from simtx.simulator.workers import Workers
 from simtx.workload.by_transaction import Draw, TransactionStreams
 from simtx.workload.faults import Nesting
@@ -47,12 +43,9 @@ if TYPE_CHECKING:
     from simtx.scenario.distributions import Distribution
     from simtx.scenario.infrastructure import LinkSpec
 
-_PARTS = 20  # in which the arrivals are played
-_SETTLE = 5.0  # seconds without work before a run counts as drained: longer than any message is under way
-
 
 class World:
-    """Everything that takes part in one run.
+    """Everything that takes part in one run, built and connected.
 
     Args:
         scenario: What to play.
@@ -60,6 +53,7 @@ class World:
         seed: First part of the key of all random streams.
         replication: Second part; replications are independent of each other.
         traced: Whether to record the event log; ``full``: with all that a replay of the machines needs.
+        kind_of_node: Class of all nodes; None: `Node`, or `HostedNode` where a node is on a host.
 
     Raises:
         ScenarioError: The strategy cannot play this scenario.
@@ -73,7 +67,9 @@ class World:
         seed: int,
         replication: int,
         traced: bool | Literal["full"],
+        kind_of_node: type[Node] | None = None,
     ) -> None:
+        self._kind_of_node = kind_of_node
         self.scenario = scenario
         self.strategy = strategy
         self.extras = extras(strategy)
@@ -102,20 +98,15 @@ class World:
         if strategy.uses_broker:
             self.zones[BROKER] = scenario.broker.zone
             linger = self.by_transaction.draws(scenario.broker.linger, BROKER, "linger")
-            acknowledgement = self._latencies(scenario.broker.ack_latency, BROKER, "ack")
+            acknowledgement = self.latencies(scenario.broker.ack_latency, BROKER, "ack")
             self.broker = Broker(self, scenario.broker, linger, acknowledgement)
-        self.events = 0
         self.nesting = Nesting()
         self.injectors = injectors(self)
-        self.horizon = 0.0
         self.struck: list[Struck] = []
         self.sampler = Sampler(self)
-        self.before = Counted({}, {}, {}, {}, {}, {}, {}, {})
-        self.after = self.before
+        sample = lambda: self.sampler.take()  # noqa: E731, PLW0108 - the compiled loop puts a sampler of its own here
+        self.window = Window(self.env, self.ledger, self.trace, self.nodes, self.processes, sample=sample)
         self.clients = Clients(self)
-        self.report: Callable[[float], object] | None = None
-
-    # --- building ---------------------------------------------------------------------------------------------------------------
 
     def _build_nodes(self) -> None:
         scenario = self.scenario
@@ -156,19 +147,16 @@ class World:
 
     def _node(self, name: str, log: LogSpec) -> Node:
         instant = isinstance(log.forced_write, Constant) and log.forced_write.value == 0
-        role = self._role(name)
-        disk = Disk(self.env, self._latencies(log.forced_write, role, "forced-write"), log.flush, instant)
+        role = self.role(name)
+        disk = Disk(self.env, self.latencies(log.forced_write, role, "forced-write"), log.flush, instant)
         process = self.processes.get(role)
-        kind = self._kind_of_node(process)
+        kind = self._kind_of_node or (Node if process is None else HostedNode)
         node = self.nodes[name] = kind(
             self, name, disk, self.by_transaction.uniform(role, "backoff-jitter"), log.lazy_flush
         )
         if process is not None and isinstance(node, HostedNode):
             node.process = process
         return node
-
-    def _kind_of_node(self, process: Process | None) -> type[Node]:
-        return Node if process is None else HostedNode
 
     def _processes(self) -> dict[str, Process]:
         """The processes of nodes that are on hosts, by the node's role."""
@@ -178,11 +166,11 @@ class World:
             processes |= {node: Process(host, spec) for node in spec.nodes}
         return processes
 
-    def _role(self, name: str) -> str:
+    def role(self, name: str) -> str:
         """Name of a node in random streams: a hub is a hub, whatever the strategy calls it, so that all of them draw the same."""
         return HUB if name == self.strategy.hub else name
 
-    def _latencies(self, distribution: Distribution, component: str, purpose: str) -> Draw:
+    def latencies(self, distribution: Distribution, component: str, purpose: str) -> Draw:
         """Draws of a link's or a disk's latency, with what all nodes have in common."""
         common = self.scenario.common_mode
         if common is None or self.common is None:
@@ -199,7 +187,7 @@ class World:
                 self.env,
                 source,
                 destination,
-                self._latencies(latency, component, "latency"),
+                self.latencies(latency, component, "latency"),
                 spec,
                 self.by_transaction,
                 component,
@@ -212,7 +200,7 @@ class World:
     def path(self, source: str, destination: str) -> tuple[str, Distribution, LinkSpec]:
         """From one node to another: how its streams are called, its latency, and what the scenario says of it."""
         spec = self.scenario.network.link(self._zone(source), self._zone(destination))
-        ends = (self._role(source), self._role(destination))
+        ends = (self.role(source), self.role(destination))
         if CLIENT in ends:  # every strategy has an entry, whatever it is called
             ends = (CLIENT, "entry") if source == CLIENT else ("entry", CLIENT)
         return "link:{}>{}".format(*ends), Constant(0.0) if source == destination else spec.latency, spec
@@ -232,49 +220,10 @@ class World:
             raise RunFailed(f"a machine of '{self.strategy.name}' publishes, but the strategy says uses_broker=False")
         return self.broker
 
-    def last_values(self) -> LastValues:
-        """The last values of the stores, when the run is over."""
-        return KnownValues(self._values(), self.ledger.expected)
-
-    def watched(self) -> Watch:
-        """Violations of the run, with the last values of the stores."""
-        return self.ledger.watch.final(self.scenario, self._values(), self.ledger.in_force())
-
-    def _values(self) -> dict[str, dict[str, float]]:
-        return {name: node.store.values for name, node in self.nodes.items() if node.store is not None}
-
     @property
     def arrivals_over(self) -> bool:
         """Whether nobody asks for another transaction any more."""
         return self.clients.over
-
-    # --- the run ----------------------------------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Schedule the first arrivals, the faults, the warm-up's end and the samples of the timeline."""
-        env, plan = self.env, self.scenario.run
-        for injector in self.injectors:
-            injector.arm()
-        for node in self.nodes.values():
-            node.start_daemons()
-        env.call_at(plan.warmup, self._open_window)
-        self.clients.start()
-        self.sampler.start()
-
-    def _open_window(self, _: object) -> None:
-        self.ledger.open_window(self.env.now)
-        if self.trace is not None:
-            self.trace.log("open", "", -1)
-        self.before = counted(self.nodes, self.processes, self.env.now)
-
-    def end_of_arrivals(self) -> None:
-        """Nobody asks for another transaction: the measured window ends."""
-        self.horizon = self.env.now
-        self.after = counted(self.nodes, self.processes, self.env.now)
-        self.sampler.take()
-        self.ledger.close_window(self.horizon)
-        if self.trace is not None:
-            self.trace.log("close", "", -1)
 
     @property
     def asked_again(self) -> bool:
@@ -284,78 +233,3 @@ class World:
     def answered(self, record: TransactionRecord, outcome: str) -> None:
         """A machine answers the client."""
         self.clients.answered(record, outcome)
-
-    def play(self, report: Callable[[float], object] | None = None) -> None:
-        """Run to the end: arrivals, then until nothing is left to do, or until the drain limit of the scenario.
-
-        Args:
-            report: Called with the simulated time now and then while transactions arrive.
-        """
-        self.report = report
-        # Objects of the model are in no reference cycles when they die. The cyclic collector would find nothing and take a tenth of the time.
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            self._play()
-            for node in self.nodes.values():
-                if node.store is not None:
-                    node.store.forget_rows()
-        finally:
-            if collecting:
-                gc.enable()
-
-    def _play(self) -> None:
-        self.start()
-        env = self.env
-        part = max(self.scenario.expected_length() / (10 * _PARTS) * 10, 1.0)
-        while not self.arrivals_over:
-            self._run(env.now + part)
-        limit = self.horizon + self.scenario.run.drain
-        quiet_since: float | None = None
-        while env.now < limit:
-            quiet = self._quiet()
-            if not quiet:
-                quiet_since = None
-            elif quiet_since is None:
-                quiet_since = env.now
-            elif env.now - quiet_since >= _SETTLE:
-                break
-            self._run(min(limit, env.now + 1.0))
-        self.events = env.sequence()
-        self.sampler.take()
-        self._close()
-
-    def _run(self, until: float) -> None:
-        self.env.run(until=until)
-
-    def _close(self) -> None:
-        """The run is over: what is open counts up to now, and every record is closed."""
-        working = self._working()
-        for node in self.nodes.values():
-            if node.store is not None:
-                node.store.close_books(node.ledger)
-        if self.trace is not None:
-            journal.ended(self.trace, self.events, self.ledger.active.values(), working)
-        self.ledger.finish(working)
-
-    def _working(self) -> set[int]:
-        working = {tx for node in self.nodes.values() for tx in (*node.actors, *node.durable)}
-        working |= {
-            m.tx for node in self.nodes.values() if node.store is not None for m in node.store.outbox.rows.values()
-        }
-        working |= {tx for node in self.nodes.values() if node.store is not None for tx in node.store.prepared}
-        if self.broker is not None:
-            working |= self.broker.working()
-        return working
-
-    def _quiet(self) -> bool:
-        if not all(node.up and not node.paused and not node.outage for node in self.nodes.values()):
-            return False
-        if self.clients.asking:
-            return False
-        active = self.ledger.active
-        for tx in self._working():
-            record = active.get(tx)
-            if record is None or not record.stuck:
-                return False
-        return self.broker is None or self.broker.up

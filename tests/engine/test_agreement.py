@@ -37,7 +37,7 @@ from simtx.scenario import HostSpec, from_dict
 from simtx.scenario.distributions import Constant
 from simtx.scenario.model import Fault, Trigger
 from simtx.simulator import engines
-from simtx.simulator.compiled import CompiledWorld
+from simtx.simulator.compiled import CompiledLoop
 
 sys.path.insert(0, str(Path(__file__).parent))
 from worlds import PatientOutbox, differs, shortened, some_scenario, some_strategy
@@ -248,24 +248,24 @@ def test_aimed_crashes_strike_alike(strategy: Strategy, node: str, effect: str) 
         fault = Fault(kind="crash", node=node, trigger=Trigger(3, effect, when), duration=Constant(0.2))  # type: ignore[arg-type]
         aimed = replace(plain, faults=(fault,))
         assert differs(aimed, strategy) == ""
-        world = CompiledWorld(aimed, resolve(strategy, aimed.policies), seed=1, replication=0)
-        world.play()
-        assert len(world.struck) == 1, f"{effect} of {node} never came"
+        loop = CompiledLoop(aimed, resolve(strategy, aimed.policies), seed=1, replication=0)
+        loop.play()
+        assert len(loop.world.struck) == 1, f"{effect} of {node} never came"
 
 
 def test_too_little_memory_ends_a_run_with_a_line() -> None:
     """Wherever it is missing; the limit stands for a machine that has no more."""
     scenario, strategy = shortened("checkout-outages", 300), TwoPhaseCommit()
     chosen = resolve(strategy, scenario.policies)
-    whole = CompiledWorld(scenario, chosen, seed=1, replication=0)
+    whole = CompiledLoop(scenario, chosen, seed=1, replication=0)
     whole.play()
-    begun, taken = CompiledWorld(scenario, chosen, seed=1, replication=0).memory, whole.memory
+    begun, taken = CompiledLoop(scenario, chosen, seed=1, replication=0).memory, whole.memory
     assert 0 < begun < taken
     for part in range(12):
-        world = CompiledWorld(scenario, chosen, seed=1, replication=0)
-        world.limit_memory(begun + (taken - begun) * part // 12)
+        loop = CompiledLoop(scenario, chosen, seed=1, replication=0)
+        loop.limit_memory(begun + (taken - begun) * part // 12)
         with pytest.raises(MemoryError, match=r"no memory for more than \d+ transactions"):
-            world.play()
+            loop.play()
 
 
 def test_what_was_not_compiled_says_so_where_it_matters() -> None:
@@ -342,8 +342,8 @@ def test_machines_that_go_on_coming_to_new_states_are_interpreted(monkeypatch: p
         name="wide",
     )
     assert "come to new states" in differs(wide, Saga())
-    world = CompiledWorld(wide, resolve(Saga(), wide.policies), seed=1, replication=0, runs=10_000)
-    world.play()
+    loop = CompiledLoop(wide, resolve(Saga(), wide.policies), seed=1, replication=0, runs=10_000)
+    loop.play()
 
 
 class _Moody(Participant):

@@ -14,7 +14,7 @@ import simtx
 from simtx.engine import Unavailable, load_library
 from simtx.engine.library import compiler
 from simtx.errors import ScenarioError
-from simtx.simulator.compiled import CompiledWorld
+from simtx.simulator.compiled import CompiledLoop
 
 sys.path.insert(0, str(Path(__file__).parent))
 from worlds import shortened
@@ -33,9 +33,9 @@ class _Struck(Exception):
 
 def _signalling(monkeypatch: pytest.MonkeyPatch, answers: list[int]) -> None:
     """A signal arrives in each call into Python that fills a block of random numbers."""
-    before = CompiledWorld._filling
+    before = CompiledLoop._filling
 
-    def filling(self: CompiledWorld) -> Callable[..., int]:
+    def filling(self: CompiledLoop) -> Callable[..., int]:
         real = before(self)
 
         def fill(*arguments: Any) -> int:
@@ -45,7 +45,7 @@ def _signalling(monkeypatch: pytest.MonkeyPatch, answers: list[int]) -> None:
 
         return fill
 
-    monkeypatch.setattr(CompiledWorld, "_filling", filling)
+    monkeypatch.setattr(CompiledLoop, "_filling", filling)
 
 
 @pytest.fixture
@@ -84,18 +84,18 @@ def test_a_handler_that_only_notes_changes_nothing(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("call", ["fill", "plan", "learn", "link", "more_arrivals", "ended"])
 def test_a_call_that_did_not_come_to_its_end_ends_the_run(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """An exception outside of all that could catch it is lost to C, which then reads any number as the answer."""
-    before = CompiledWorld._answering
+    before = CompiledLoop._answering
 
     def fail(*_: object) -> int:
         raise MemoryError
 
-    def answering(self: CompiledWorld, function: Callable[..., int]) -> Callable[..., int]:
+    def answering(self: CompiledLoop, function: Callable[..., int]) -> Callable[..., int]:
         return fail if function == getattr(self, f"_{call}") else before(self, function)
 
     if call == "fill":
-        monkeypatch.setattr(CompiledWorld, "_filling", lambda _: fail)
+        monkeypatch.setattr(CompiledLoop, "_filling", lambda _: fail)
     else:
-        monkeypatch.setattr(CompiledWorld, "_answering", answering)
+        monkeypatch.setattr(CompiledLoop, "_answering", answering)
     with pytest.raises(ScenarioError, match="gave up"):
         simtx.simulate(shortened("transfer", 50), "saga", engine="fast")
 
@@ -104,6 +104,6 @@ def test_too_little_memory_is_said_and_not_interpreted(monkeypatch: pytest.Monke
     def fail(*_: object) -> int:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(CompiledWorld, "_plan", fail)
+    monkeypatch.setattr(CompiledLoop, "_plan", fail)
     with pytest.raises(MemoryError, match="no room"):
         simtx.simulate(shortened("transfer", 50), "saga", engine="fast")

@@ -10,9 +10,10 @@ from simtx.protocols import Courier, DualWrite, Outbox, Poller, Relay, Saga, Str
 from simtx.protocols import strategy as resolve
 from simtx.scenario import HostSpec, Scenario, from_dict, load
 from simtx.scenario.distributions import Constant, Empirical, Exponential, Lognormal
-from simtx.simulator.compiled import CompiledWorld
+from simtx.simulator.compiled import CompiledLoop
 from simtx.simulator.engines import difference
 from simtx.simulator.outcome import outcome
+from simtx.simulator.run_loop import InterpretedLoop
 from simtx.simulator.world import World
 
 
@@ -321,11 +322,11 @@ def differs(scenario: Scenario, strategy: Strategy | str, seed: int = 1) -> str:
     """Plays a scenario on both engines: the first part that differs, or why it is not compiled."""
     chosen = resolve(strategy, scenario.policies)
     try:
-        fast = CompiledWorld(scenario, chosen, seed=seed, replication=0)
+        fast = CompiledLoop(scenario, chosen, seed=seed, replication=0)
         fast.play()
     except NotCompiled as reason:
         return f"not compiled: {reason}"
-    reference = World(scenario, chosen, seed=seed, replication=0, traced=False)
+    reference = InterpretedLoop(World(scenario, chosen, seed=seed, replication=0, traced=False))
     reference.play()
     part = difference(outcome(reference), outcome(fast))
     fast.release()

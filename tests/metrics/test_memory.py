@@ -7,6 +7,7 @@ import pytest
 import simtx
 from simtx.metrics.ledger import TransactionLedger
 from simtx.protocols.contract import Operation, Plan, Step
+from simtx.simulator.run_loop import InterpretedLoop
 from simtx.simulator.world import World
 
 
@@ -17,7 +18,7 @@ def test_plans_are_let_go_of_as_soon_as_their_transactions_are_through(name: str
     world = World(scenario, simtx.protocols.strategy(name, scenario.policies), seed=1, replication=0, traced=False)
     seen: list[tuple[int, int, int]] = []
     world.env.call_at(39.0, lambda _: seen.append(_kept(world.ledger)))
-    world.play()
+    InterpretedLoop(world).play()
     ((records, young, plans),) = seen
     assert records > 700
     assert young < 300
