@@ -40,7 +40,9 @@ def text(validation: Any) -> str:
         "errors of the prediction in %: predicted over measured, minus 1",
     ]
     if apart:
-        lines.append(f"{apart} of them were disturbed: the machine stood still; they are listed and do not count")
+        lines.append(
+            f"{apart} of them were disturbed: the machine stood still or its disk was slow; they are listed and do not count"
+        )
     rows: list[tuple[str, ...]] = [("figure", "target", "met", "median size", "90 % below", "worst", "in", "")]
     for one in validation.targets.itertuples():
         where = "" if one.point == "load" else ", at saturation"

@@ -115,16 +115,24 @@ def _closing(validation: Any) -> list[tuple[str, list[str]]]:
     misses = missed(validation)
     count = f"{len(misses)} target{'s' * (len(misses) > 1)} missed:" if misses else "every target is met"
     repeated = [
-        f"{row.run}: {1000 * row.stall:.0f} ms{'' if row.repeated else ', not repeated again'}"
+        f"{row.run}: {_disturbance(row)}{'' if row.repeated else ', not repeated again'}"
         for row in validation.disturbed.itertuples()
     ]
-    stalls = [("runs during which the machine stood still, and which were repeated:", repeated)] if repeated else []
+    stalls = (
+        [("runs that something else on the machine disturbed, and which were repeated:", repeated)] if repeated else []
+    )
     return [
         (count, misses),
         *stalls,
         ("the model leaves out:", list(validation.left_out)),
         *([("where it comes from:", footer.lines(validation))] if validation.provenance is not None else []),
     ]
+
+
+def _disturbance(row: Any) -> str:
+    if math.isnan(row.slower):
+        return f"it stood still for {1000 * row.stall:.0f} ms"
+    return f"forced writes took {row.slower:.1f} times as long as in the quietest run"
 
 
 def html(validation: Any) -> str:

@@ -1,12 +1,13 @@
-"""When the machine itself stands still: a process that does next to nothing, and writes down whenever that takes long.
+"""When the machine itself stands still, or its disk is slow: a process that does next to nothing, and writes down how long that takes.
 
 On a shared machine the hypervisor takes the processor away now and then, and other tenants fill the disk's queue. A run that falls into such a
-second says nothing about the model. So a watcher sleeps and forces a small write to disk beside each run, in a process of its own.
-``python -m simtx.validation.stalls`` is that process: it writes one line for each stall, until its standard input ends.
+time says nothing about the model. So a watcher sleeps and forces a small write to disk beside each run, in a process of its own.
+``python -m simtx.validation.stalls`` is that process: it watches until its standard input ends, and then writes one line for each stall and each forced write.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import subprocess
@@ -14,26 +15,36 @@ import sys
 import tempfile
 import time
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import IO, Final, NamedTuple, Self
 
 LEAST: Final = 0.005
 """Seconds from which a delay counts as a stall."""
 _SLEEP: Final = 0.005
 _FORCE_EVERY: Final = 8  # sleeps: some twenty forced writes a second, few beside those of a run
+_TRIMMED: Final = 0.1  # share of the shortest and of the longest forced writes that a mean leaves out: single stalls are told apart by themselves
+_STALL: Final = "stall"
+_WRITE: Final = "write"
+_IDLE: Final = 60  # forced writes of an idle machine that are timed
 
 
 class Stall(NamedTuple):
-    """A time within which the machine stood still: its begin on the monotonic clock, and its length, in seconds."""
+    """A time that something took: its begin on the monotonic clock, and its length, in seconds."""
 
     begin: float
     seconds: float
 
 
 class Watcher:
-    """A context in which stalls are noticed; `stalls` are there when it is over."""
+    """A context in which stalls and forced writes are timed; both are there when it is over.
+
+    Attributes:
+        stalls: Times within which the machine stood still.
+        writes: Every forced write of the watcher itself.
+    """
 
     def __init__(self) -> None:
         self.stalls: list[Stall] = []
+        self.writes: list[Stall] = []
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -53,8 +64,9 @@ class Watcher:
             return
         written, _ = self._process.communicate()
         for line in written.splitlines():
-            begin, seconds = line.split()
-            self.stalls.append(Stall(float(begin), float(seconds)))
+            what, begin, seconds = line.split()
+            found = self.stalls if what == _STALL else self.writes
+            found.append(Stall(float(begin), float(seconds)))
 
     def after(self, begin: float) -> list[Stall]:
         """The stalls in seconds since a time of the monotonic clock, such as the origin of a run."""
@@ -64,31 +76,56 @@ class Watcher:
         """The longest stall, in seconds, that began between two times of the monotonic clock; 0 if there was none."""
         return max((stall.seconds for stall in self.stalls if begin <= stall.begin <= end), default=0.0)
 
+    def forced_write(self, begin: float, end: float) -> float:
+        """What a forced write of the watcher took on average between two times of the monotonic clock, in seconds; NaN if there was none."""
+        return _typical([write.seconds for write in self.writes if begin <= write.begin <= end])
+
+
+def idle_forced_write() -> float:
+    """What a forced write takes now on average, in seconds: some sixty, one after the other, in a third of a second or less on a disk at rest."""
+    with tempfile.TemporaryFile(prefix="simtx-") as file:
+        return _typical([_force(file).seconds for _ in range(_IDLE)])
+
+
+def _typical(seconds: list[float]) -> float:
+    if not seconds:
+        return math.nan
+    from scipy.stats import trim_mean
+
+    return float(trim_mean(seconds, _TRIMMED))
+
+
+def _force(file: IO[bytes]) -> Stall:
+    file.seek(0)
+    file.write(bytes(4096))
+    file.flush()
+    begin = time.monotonic()
+    os.fsync(file.fileno())
+    return Stall(begin, time.monotonic() - begin)
+
 
 def _watch() -> None:
+    found: list[tuple[str, Stall]] = []  # written at the end: a pipe that nobody reads meanwhile would fill up
+
+    def tell(taken: Stall, expected: float) -> None:
+        if taken.seconds - expected >= LEAST:
+            found.append((_STALL, taken))
+
     with tempfile.TemporaryFile(prefix="simtx-") as file:
         sleeps = 0
         while True:
             begin = time.monotonic()
             over, _, _ = select.select([sys.stdin], [], [], _SLEEP)
             if over:
-                return
-            _tell(begin, _SLEEP)
+                break
+            tell(Stall(begin, time.monotonic() - begin), _SLEEP)
             sleeps += 1
             if sleeps % _FORCE_EVERY == 0:
-                file.seek(0)
-                file.write(bytes(4096))
-                file.flush()
-                forced = time.monotonic()
-                os.fsync(file.fileno())
-                _tell(forced, 0.0)
-
-
-def _tell(begin: float, expected: float) -> None:
-    """Write down that something has taken much longer than expected."""
-    taken = time.monotonic() - begin
-    if taken - expected >= LEAST:
-        print(begin, taken, flush=True)
+                write = _force(file)
+                found.append((_WRITE, write))
+                tell(write, 0.0)
+    for kind, taken in found:
+        print(kind, *taken)
 
 
 if __name__ == "__main__":

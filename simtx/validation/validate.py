@@ -11,10 +11,10 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pandas as pd
 
@@ -34,7 +34,7 @@ from simtx.scenario.provenance import Provenance, provenance
 from simtx.simulator import simulate
 from simtx.validation.blocks import blocks
 from simtx.validation.calibrate import Legs, at_rate, at_utilisation, calibrated, measured, processor_times
-from simtx.validation.stalls import Stall, Watcher
+from simtx.validation.stalls import Stall, Watcher, idle_forced_write
 
 if TYPE_CHECKING:
     from simtx.metrics.run import Run
@@ -51,7 +51,10 @@ _FAILURE_LOAD: Final = 0.4
 _SATURATED: Final = 10.0  # seconds
 DISTURBED: Final = 0.1
 """Seconds: a run during which the machine stands still for longer is repeated."""
+SLOWER: Final = 1.5
+"""How many times longer the watcher's own forced writes may take than in the quietest run of the same point; a run beyond is repeated."""
 _REPEATS: Final = 2
+_REST: Final = 30.0  # seconds for which a run waits at most for a disk that is as fast as it was
 PATIENCE: Final = 60.0
 """Seconds for which a point gets more real runs than asked for, while their intervals are wider than the targets."""
 _MOST: Final = 30  # real runs of one point
@@ -95,7 +98,8 @@ class Validation:
             ``predicted``, ``measured`` and the ends of their 95 % intervals, ``error`` (predicted over measured, minus 1), ``target`` (a
             relative error, or ``inside``) and ``met`` (None: no target).
         folder: Where the raw runs are kept, or None.
-        disturbed: Runs during which the machine stood still, one row each: ``run``, ``stall`` in seconds, and whether it was ``repeated``.
+        disturbed: Runs during which the machine stood still or its disk was slow, one row each: ``run``, the longest ``stall`` in seconds, how many times
+            ``slower`` the watcher's forced writes were than in the quietest run of the point, and whether it was ``repeated``.
         provenance: Where it comes from: scenario, changes, seed, replications, version, fingerprints, and the command that repeats it.
     """
 
@@ -226,11 +230,10 @@ def validate(
             scenario, chosen, loads, highest, transactions, failure=failure, saturation=saturation
         ):
             real = work.measure(played, name, seed, replications, patience)
-            seeds = range(seed, seed + len(real))
             work.calibrate(scenario, transactions, seed + 1000 + len(work.taken))
             around = validation.calibrations[name] = work.calibration(work.taken[-2:])
-            predicted = [figures(simulate(around.apply(played), chosen, seed=one)) for one in seeds]
-            rows += rows_of(name, played, predicted, real)
+            predicted = [figures(simulate(around.apply(played), chosen, seed=one)) for one in real.seeds]
+            rows += rows_of(name, played, predicted, real.figures)
             validation.frame = pd.DataFrame(rows)
             work.keep(f"calibration-{name}.toml", around.toml())
             work.keep("validation.csv", validation.frame.assign(**origin.columns()).to_csv(index=False))
@@ -241,16 +244,89 @@ def validate(
         return validation
 
 
+class Executed(NamedTuple):
+    """A real run, and what the watcher beside it has seen.
+
+    Attributes:
+        run: The run.
+        title: What it is called.
+        stall: The longest time in seconds for which the machine stood still.
+        forced_write: What a forced write of the watcher took on average, in seconds; NaN: not known.
+        stalls: When the machine stood still, in seconds of the run.
+    """
+
+    run: Run
+    title: str
+    stall: float = 0.0
+    forced_write: float = math.nan
+    stalls: Sequence[Stall] = ()
+
+
+@dataclass(slots=True)
+class Measured:
+    """The runs of one point that count.
+
+    Attributes:
+        seeds: Of each run.
+        figures: Of each run.
+        disturbed: Whether fewer than two runs were undisturbed, so that all of them count.
+    """
+
+    seeds: list[int]
+    figures: list[dict[str, float]]
+    disturbed: bool = False
+
+
+def slow(runs: Mapping[int, Executed]) -> dict[int, float]:
+    """Runs of one point during which the disk was slow, and how many times slower than in the quietest of them.
+
+    The load is the same in all runs of a point, so that what differs is the machine. The measure is the watcher's own, not a figure that is predicted.
+    """
+    known = {key: one.forced_write for key, one in runs.items() if math.isfinite(one.forced_write)}
+    least = min(known.values(), default=0.0)
+    return {key: value / least for key, value in known.items() if least and value > SLOWER * least}
+
+
+class Pace:
+    """How fast the disk of an idle machine is, and was at its best.
+
+    Attributes:
+        best: What a forced write took at least on average, in seconds; infinite: not known yet.
+    """
+
+    def __init__(self, best: float = math.inf) -> None:
+        self.best = best
+
+    def rest(self) -> None:
+        """Wait until the disk is as fast as it was, for half a minute at most: others on a shared machine may be at work."""
+        begun = time.monotonic()
+        while True:
+            now = idle_forced_write()
+            self.best = min(self.best, now)
+            if now <= SLOWER * self.best or time.monotonic() - begun > _REST:
+                return
+            time.sleep(1.0)
+
+
 class Work:
     """Runs for real, keeps what they leave, and says how far it is."""
 
-    def __init__(self, strategy: Strategy, store: str, broker: str, folder: Path | None, progress: Phases) -> None:
+    def __init__(
+        self,
+        strategy: Strategy,
+        store: str,
+        broker: str,
+        folder: Path | None,
+        progress: Phases,
+        pace: Pace | None = None,
+    ) -> None:
         self.strategy = strategy
         self.store = store
         self.broker = broker
         self.folder = folder
         self.total = 1
-        self.disturbed: list[tuple[str, float, bool]] = []
+        self.disturbed: list[tuple[str, float, float, bool]] = []
+        self.pace = pace if pace is not None else Pace()
         self.given: Calibration | None = None
         self.taken: list[Legs] = []  # of each calibration
         self.quiet: list[Run] = []  # of all calibrations
@@ -267,33 +343,43 @@ class Work:
             if held:
                 raise ScenarioError(f"'{folder}' holds a validation already; choose a new or empty folder", "folder")
 
-    def execute(self, scenario: Scenario, name: str, seed: int) -> tuple[Run, list[Stall]]:
-        """A run, and when the machine stood still during it.
+    def execute(self, scenario: Scenario, name: str, seed: int) -> Executed:
+        """A run, and what the watcher has seen beside it.
 
-        If that was for long, the run is repeated, and the least disturbed one counts. All are kept.
+        If the machine stood still for long, the run is repeated, and the least disturbed one counts. All are kept.
         """
-        runs: list[tuple[float, Run, list[Stall]]] = []
+        runs: list[Executed] = []
         for attempt in range(_REPEATS + 1):
             title = name if attempt == 0 else f"{name}-again-{attempt}"
             self._progress(f"executing {title}", self._done / self.total)
+            self.pace.rest()
             with Watcher() as watcher:
                 run = execute(scenario, self.strategy, store=self.store, broker=self.broker, seed=seed)
             self._keep_run(run, title)
             begin = run.data.origin or 0.0
-            stall = watcher.longest(begin, begin + run.data.horizon)
-            runs.append((stall, run, watcher.after(begin)))
-            if stall > DISTURBED:
-                self.disturbed.append((title, stall, attempt < _REPEATS))
-                self.keep("disturbed.csv", self.disturbances().to_csv(index=False))
-            else:
+            end = begin + run.data.horizon
+            stall = watcher.longest(begin, end)
+            runs.append(Executed(run, title, stall, watcher.forced_write(begin, end), watcher.after(begin)))
+            if stall <= DISTURBED:
                 break
+            self._disturbed(title, stall, math.nan, again=attempt < _REPEATS)
         self._done += 1
-        return min(runs, key=lambda one: one[0])[1:]
+        return min(runs, key=lambda one: one.stall)
 
-    def measure(
-        self, scenario: Scenario, name: str, seed: int, replications: int, patience: float
-    ) -> list[dict[str, float]]:
-        """The figures of so many real runs, and of more while they decide nothing and there is time.
+    def quietest(self, played: Mapping[int, tuple[Scenario, str, int]]) -> dict[int, Executed]:
+        """Runs at the same load, those again during which the disk was slow; scenario, name and seed of each."""
+        runs = {key: self.execute(*one) for key, one in played.items()}
+        for attempt in range(1, _REPEATS + 1):
+            for key, factor in slow(runs).items():
+                self._disturbed(runs[key].title, runs[key].stall, factor, again=True)
+                scenario, name, seed = played[key]
+                runs[key] = self._quieter(runs[key], self.execute(scenario, f"{name}-slow-{attempt}", seed))
+        return runs
+
+    def measure(self, scenario: Scenario, name: str, seed: int, replications: int, patience: float) -> Measured:
+        """Real runs of a point: so many, and more while they decide nothing and there is time.
+
+        A run during which the disk was slow is repeated. If it stays slow, it does not count, and another seed takes its place.
 
         Args:
             scenario: What is executed.
@@ -302,21 +388,50 @@ class Work:
             replications: How many runs at least.
             patience: Seconds for the runs beyond.
         """
-        found: list[dict[str, float]] = []
-        begun = 0.0
-        while len(found) < replications or (
-            not decisive(found) and time.monotonic() - begun < patience and len(found) < _MOST
-        ):
-            if len(found) == replications:
-                self.total += 1
-            found.append(figures(self.execute(scenario, f"{name}-{len(found)}", seed + len(found))[0]))
-            if len(found) <= replications:
+        runs: dict[int, Executed] = {}
+        by_seed: dict[int, dict[str, float]] = {}  # figures of each run
+        attempts: dict[int, int] = {}
+        begun = math.nan
+        while True:
+            found = slow(runs)
+            again = next((one for one in found if attempts[one] < _REPEATS), None)
+            if again is not None:
+                attempts[again] += 1
+                self._disturbed(runs[again].title, runs[again].stall, found[again], again=True)
+                title = f"{name}-{again - seed}-slow-{attempts[again]}"
+                runs[again] = self._quieter(runs[again], self.execute(scenario, title, again))
+                by_seed[again] = figures(runs[again].run)
+                continue
+            counted = [one for key, one in by_seed.items() if key not in found]
+            if len(counted) >= replications and math.isnan(begun):
                 begun = time.monotonic()
-        return found
+            few = len(counted) < replications and len(runs) < 2 * replications
+            undecided = not few and not decisive(counted) and time.monotonic() - begun < patience
+            if not few and not (undecided and len(runs) < _MOST):
+                break
+            if len(runs) >= replications:
+                self.total += 1
+            new = seed + len(runs)
+            attempts[new] = 0
+            runs[new] = self.execute(scenario, f"{name}-{len(runs)}", new)
+            by_seed[new] = figures(runs[new].run)
+        for key, factor in found.items():
+            self._disturbed(runs[key].title, runs[key].stall, factor, again=False)
+        standing = [key for key, one in runs.items() if one.stall > DISTURBED or key in found]
+        disturbed = len(runs) - len(standing) < 2
+        kept = [key for key in runs if disturbed or key not in standing]
+        return Measured(kept, [by_seed[key] for key in kept], disturbed)
+
+    def _quieter(self, one: Executed, other: Executed) -> Executed:
+        return min((one, other), key=lambda run: (run.stall > DISTURBED, run.forced_write))
+
+    def _disturbed(self, title: str, stall: float, slower: float, *, again: bool) -> None:
+        self.disturbed.append((title, stall, slower, again))
+        self.keep("disturbed.csv", self.disturbances().to_csv(index=False))
 
     def disturbances(self) -> pd.DataFrame:
-        """The runs during which the machine stood still."""
-        return pd.DataFrame(self.disturbed, columns=["run", "stall", "repeated"])
+        """The runs during which the machine stood still or its disk was slow."""
+        return pd.DataFrame(self.disturbed, columns=["run", "stall", "slower", "repeated"])
 
     def _keep_run(self, run: Run, name: str) -> None:
         if self.folder is not None:
@@ -331,12 +446,12 @@ class Work:
         if self.given is not None:
             return
         quiet = at_utilisation(scenario, _CALIBRATION, max(transactions // 2, 100))
-        run, stalls = self.execute(quiet, f"calibration-{len(self.taken)}", seed)
-        self.quiet.append(run)
-        self.taken.append(measured(run, stalls))
+        one = self.execute(quiet, f"calibration-{len(self.taken)}", seed)
+        self.quiet.append(one.run)
+        self.taken.append(measured(one.run, one.stalls))
         if restart:
-            crashed, _ = self.execute(with_failure(quiet, self.strategy, DOWNTIME), "calibration-restart", seed)
-            found = blocks(crashed.trace, self.strategy.hub).get("restart", [])
+            crashed = self.execute(with_failure(quiet, self.strategy, DOWNTIME), "calibration-restart", seed)
+            found = blocks(crashed.run.trace, self.strategy.hub).get("restart", [])
             self.restarts = [one - DOWNTIME for one in found]
         self.subject = {
             "store": self.store,

@@ -136,6 +136,7 @@ def test_a_machine_that_stands_still_is_noticed() -> None:
             time.sleep(0.01)
         end = time.monotonic()
     assert watcher.longest(begin - 0.2, end) > 0.25
+    assert watcher.forced_write(begin - 1000, begin - 900) != watcher.forced_write(begin - 1000, begin - 900)  # none
     assert watcher.longest(begin - 1000, begin - 900) == 0.0
 
 
@@ -159,11 +160,70 @@ def test_a_disturbed_run_is_repeated_and_the_least_disturbed_one_counts(
 
     monkeypatch.setattr(validation, "execute", execute)
     monkeypatch.setattr(validation, "Watcher", Made)
+    monkeypatch.setattr(validation.Pace, "rest", lambda self: None)
     work = validation.Work(TwoPhaseCommit(), "sqlite", "embedded", None, lambda what, share: None)
     scenario = simtx.load("transfer-lab")
-    run, pauses = work.execute(scenario, "x", 1)
-    assert run is runs[1]
-    assert pauses == [Stall(-1.0, 3.0), Stall(2.0, 0.2)]
-    assert work.execute(scenario, "y", 1)[0] is runs[3]
-    assert work.execute(scenario, "z", 1)[0] is runs[5]
-    assert work.disturbed == [("x", 0.5, True), ("x-again-1", 0.2, True), ("x-again-2", 0.3, False), ("z", 0.15, True)]
+    first = work.execute(scenario, "x", 1)
+    assert first.run is runs[1]
+    assert first.stalls == [Stall(-1.0, 3.0), Stall(2.0, 0.2)]
+    assert work.execute(scenario, "y", 1).run is runs[3]
+    assert work.execute(scenario, "z", 1).run is runs[5]
+    rows = [row[:2] + row[3:] for row in work.disturbed]
+    assert rows == [("x", 0.5, True), ("x-again-1", 0.2, True), ("x-again-2", 0.3, False), ("z", 0.15, True)]
+
+
+def test_runs_with_a_slow_disk_are_repeated_and_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the watcher's forced writes take is made up here: the second seed has a slow disk once, the third one always."""
+    watched = {7: [1.0], 8: [2.0, 1.2], 9: [1.7, 1.8, 1.6], 10: [1.1]}
+    asked: list[str] = []
+
+    def execute(self: object, scenario: object, name: str, seed: int) -> validation.Executed:
+        asked.append(name)
+        taken = watched[seed].pop(0)
+        return validation.Executed((seed, taken), name, 0.0, taken)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(validation.Work, "execute", execute)
+    monkeypatch.setattr(validation, "figures", lambda run: {"seed": run[0], "taken": run[1]})
+    monkeypatch.setattr(validation, "decisive", lambda found: True)
+    work = validation.Work(TwoPhaseCommit(), "sqlite", "embedded", None, lambda what, share: None)
+    found = work.measure(simtx.load("transfer-lab"), "x", 7, 3, 0.0)
+    assert asked == ["x-0", "x-1", "x-1-slow-1", "x-2", "x-2-slow-1", "x-2-slow-2", "x-3"]
+    assert found.seeds == [7, 8, 10]
+    assert [one["taken"] for one in found.figures] == [1.0, 1.2, 1.1]
+    assert not found.disturbed
+    assert [(run, round(slower, 2), again) for run, _, slower, again in work.disturbed] == [
+        ("x-1", 2.0, True),
+        ("x-2", 1.7, True),
+        ("x-2", 1.7, True),
+        ("x-2-slow-2", 1.6, False),
+    ]
+
+
+def test_a_point_that_is_slow_but_for_one_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = iter([1.0] + [9.0] * 50)
+    monkeypatch.setattr(
+        validation.Work,
+        "execute",
+        lambda self, scenario, name, seed: validation.Executed(seed, name, 0.0, next(taken)),
+    )
+    monkeypatch.setattr(validation, "figures", lambda run: {})
+    monkeypatch.setattr(validation, "decisive", lambda found: True)
+    work = validation.Work(TwoPhaseCommit(), "sqlite", "embedded", None, lambda what, share: None)
+    found = work.measure(simtx.load("transfer-lab"), "x", 0, 3, 0.0)
+    assert found.disturbed
+    assert found.seeds == list(range(6))  # all of them: none is better than another
+
+
+def test_a_run_waits_for_a_disk_that_is_as_fast_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = iter([1.0, 1.4, 2.0, 1.6, 1.2, 0.5, 1.0])
+    slept: list[float] = []
+    monkeypatch.setattr(validation, "idle_forced_write", lambda: next(taken))
+    monkeypatch.setattr(time, "sleep", slept.append)
+    pace = validation.Pace()
+    for sleeps in (0, 0, 2, 2):
+        pace.rest()
+        assert len(slept) == sleeps
+    assert pace.best == 0.5
+    monkeypatch.setattr(validation, "_REST", 0.0)
+    pace.rest()  # twice as slow as at its best, and no time is left
+    assert next(taken, None) is None

@@ -18,7 +18,7 @@ from simtx.scenario.calibration import Block, Calibration, ProcessorTimes
 from simtx.validation import validate_random as studied
 from simtx.validation.calibrate import processor_times, within_legs
 from simtx.validation.drawn import FAILURES, STRATEGIES, drawn, fault
-from simtx.validation.validate import Work, decisive
+from simtx.validation.validate import Executed, Work, decisive
 
 
 def test_what_is_drawn_is_wide_repeatable_and_can_be_played() -> None:
@@ -62,9 +62,9 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Real runs are replaced by simulated ones with other seeds; the names of those that were asked for."""
     asked: list[str] = []
 
-    def execute(self: Work, scenario: Any, name: str, seed: int) -> tuple[Any, list[Any]]:
+    def execute(self: Work, scenario: Any, name: str, seed: int) -> Executed:
         asked.append(name)
-        return simtx.simulate(calibration().apply(scenario), self.strategy, seed=seed + 500), []
+        return Executed(simtx.simulate(calibration().apply(scenario), self.strategy, seed=seed + 500), name)
 
     monkeypatch.setattr(Work, "execute", execute)
     monkeypatch.setattr("simtx.validation.validate._SATURATED", 2.0)
@@ -131,17 +131,17 @@ def test_targets_are_met_in_nine_of_ten_and_never_far_off() -> None:
 
 def test_more_runs_are_made_while_they_decide_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn_figures = iter([90.0, 110.0] * 30)
-    monkeypatch.setattr(Work, "execute", lambda *_: (None, []))
+    monkeypatch.setattr(Work, "execute", lambda *_: Executed(None, ""))  # type: ignore[arg-type]
     monkeypatch.setattr(
         "simtx.validation.validate.figures",
         lambda _: dict.fromkeys(("latency_mean_ms", "latency_p95_ms", "latency_p99_ms"), next(drawn_figures)),
     )
     work = Work(simtx.Saga(), "sqlite", "embedded", None, lambda *_: None)  # type: ignore[arg-type]
-    found = work.measure(simtx.load("transfer"), "x", 1, 2, 1000.0)
+    found = work.measure(simtx.load("transfer"), "x", 1, 2, 1000.0).figures
     assert decisive(found)
     assert not decisive(found[:-1])
     assert len(found) > 10
-    assert len(work.measure(simtx.load("transfer"), "x", 1, 3, 0.0)) == 3
+    assert work.measure(simtx.load("transfer"), "x", 1, 3, 0.0).seeds == [1, 2, 3]
 
 
 def test_processor_times_are_found_from_what_processes_have_used() -> None:
