@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,7 @@ def markdown() -> str:
     for place, model in _tables(schema.ScenarioFile, ""):
         places.setdefault(model, []).append(place)
     for model, headings in places.items():
-        lines += ["", f"### {', '.join(headings)}", "", (model.__doc__ or "").strip(), ""]
+        lines += ["", f"### {', '.join(headings)}", "", (inspect.getdoc(model) or "").strip(), ""]
         lines += ["| key | written as | default | meaning |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
             meaning = (field.description or "").replace("|", "\\|")

@@ -363,7 +363,11 @@ class BackoffFile(Table):
 
 
 class BreakerFile(Table):
-    """A circuit breaker."""
+    """A circuit breaker. One trial goes through in a cooldown, and calls do not wait for each other.
+
+    Libraries differ: circuitbreaker 2.1.3, aiobreaker 1.2.0 and purgatory 3.0.1 let every caller through once the cooldown is over, and pybreaker 1.4.1 makes the
+    calls of all threads one after the other (scripts in `findings/` show it).
+    """
 
     threshold: Positive = _field("Consecutive failed calls that open it.", BreakerPolicy().threshold)
     cooldown: Period = _field("Time until one trial call is let through.", BreakerPolicy().cooldown)
