@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from simtx.protocols import Done, Effect, Outbox, Policies, Relay
-from simtx.protocols.choreography import DEFAULT_POLICIES
+from simtx.protocols.built_in import DEFAULT_POLICIES
 
 
 class CursorRelay(Relay):

@@ -23,13 +23,13 @@ Patterns", 2018, chapters 3 and 4 (choreography, pivot, transactional outbox).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, NamedTuple
 
 from simtx.errors import PeerFault
 from simtx.protocols import bodies
+from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn
 from simtx.protocols.contract import Delivery, Key, Plan, Promise, Step
-from simtx.protocols.drawing import Drawn
 from simtx.protocols.operations import writes
 from simtx.protocols.policies import Policies
 
@@ -37,9 +37,6 @@ FROM_CLIENT: Final = -1
 """In place of a delivery's id: the client's request is being worked on, and the client waits for the answer."""
 NOBODY: Final = -2
 """In place of a delivery's id: nobody waits, neither the client nor the broker."""
-
-DEFAULT_POLICIES: Final = Policies()
-
 
 _MOST_HOPS: Final = 2**31
 
@@ -142,11 +139,8 @@ def chain_problem(plan: Plan, policies: Policies, *, closing: bool = False) -> s
     return None
 
 
-_C = TypeVar("_C", bound="ChoreographyStrategy")
-
-
 @dataclass(frozen=True, kw_only=True)
-class ChoreographyStrategy(Drawn):
+class ChoreographyStrategy(BuiltIn):
     """Common part of the strategies `Outbox` and `DualWrite`: a chain of services, a broker, and no hub.
 
     Attributes:
@@ -159,10 +153,6 @@ class ChoreographyStrategy(Drawn):
     uses_broker: ClassVar[bool] = True
     hub: ClassVar[str | None] = None
     timeouts: ClassVar = ("publish_timeout",)
-
-    def configured(self: _C, policies: Policies) -> _C:
-        """This strategy with these policies, unless it has its own."""
-        return self if self.policies is not None else replace(self, policies=policies)
 
     def entry(self, plan: Plan) -> str:
         """The service of the first step."""

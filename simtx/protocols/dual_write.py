@@ -34,15 +34,15 @@ the two failures "zombie record" (omission) and "ghost message".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
 from simtx.arguments import require
 from simtx.errors import ScenarioError
 from simtx.protocols.bodies import Form
+from simtx.protocols.built_in import DEFAULT_POLICIES
 from simtx.protocols.choreography import (
-    DEFAULT_POLICIES,
     EVENTS,
     FROM_CLIENT,
     NOBODY,
@@ -482,7 +482,3 @@ class DualWrite(ChoreographyStrategy):
     def machine(self, node: str, tx: int) -> DualWriteService:
         """A blank machine of one service."""
         return DualWriteService(node, tx, self.policies or DEFAULT_POLICIES, self.order, self.acknowledge)
-
-    def daemons(self, node: str) -> Iterable[Machine]:  # noqa: ARG002
-        """None: there is no outbox to empty."""
-        return ()

@@ -41,8 +41,8 @@ from typing import Any, ClassVar, Final, get_args
 
 from simtx.arguments import choice, flag, require
 from simtx.protocols.bodies import Form
+from simtx.protocols.built_in import DEFAULT_POLICIES
 from simtx.protocols.choreography import (
-    DEFAULT_POLICIES,
     EVENTS,
     FROM_CLIENT,
     NOBODY,

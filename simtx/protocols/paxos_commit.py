@@ -41,14 +41,13 @@ commit. The rows have to be kept for longer than anybody may be in doubt (`Polic
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, get_args
 
 from simtx.arguments import require
 from simtx.errors import ScenarioError
+from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn
 from simtx.protocols.contract import Machine, Plan, Promise
-from simtx.protocols.drawing import Drawn
 from simtx.protocols.paxos_leader import PaxosLeader
 from simtx.protocols.paxos_participant import LeadingParticipant, PaxosParticipant
 from simtx.protocols.policies import POLICIES, Policies
@@ -59,11 +58,9 @@ Leader = Literal["own", "participant"]
 HUB: Final = "coordinator"
 MOST_FAULTS: Final = 10
 
-_DEFAULT_POLICIES: Final = Policies()
-
 
 @dataclass(frozen=True, kw_only=True)
-class PaxosCommit(Drawn):
+class PaxosCommit(BuiltIn):
     """Paxos Commit: a strategy (`simtx.protocols.contract.Strategy`).
 
     Attributes:
@@ -101,25 +98,17 @@ class PaxosCommit(Drawn):
         elif not self.faults:
             object.__setattr__(self, "presumption", "abort")
 
-    def configured(self, policies: Policies) -> PaxosCommit:
-        """This strategy, with the scenario's policies if it has none of its own."""
-        return self if self.policies is not None else replace(self, policies=policies)
-
     def entry(self, plan: Plan) -> str:
         """The client turns to the leader."""
         return self.hub or plan.steps[0].service
 
     def machine(self, node: str, tx: int) -> Machine:
         """A blank leader or participant."""
-        policies = self.policies or _DEFAULT_POLICIES
+        policies = self.policies or DEFAULT_POLICIES
         if self.hub is None:
             return LeadingParticipant(node, tx, policies, self.faults)
         kind = PaxosLeader if node == self.hub else PaxosParticipant
         return kind(node, tx, policies, self.faults)
-
-    def daemons(self, node: str) -> Iterable[Machine]:  # noqa: ARG002 - none on any node
-        """No node runs anything beside its transactions."""
-        return ()
 
     def check(self, plan: Plan) -> str | None:
         """A transaction takes enough services to have 2F + 1 acceptors, and none that is called like the leader."""

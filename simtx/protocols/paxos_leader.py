@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
-from simtx.errors import PeerFault, ProtocolViolation
 from simtx.protocols.bodies import Form, nothing, text
+from simtx.protocols.commit_machine import CANCEL_VOTE, FORGET, LAZY_ABORT, work_of
 from simtx.protocols.contract import (
-    Append,
-    CancelTimer,
     Effect,
     Message,
-    Operation,
-    Plan,
     Record,
     Request,
     SetTimer,
@@ -26,7 +22,6 @@ from simtx.protocols.paxos_member import (
     CANCEL_LEAD,
     COMMITTED,
     FINISHING,
-    FORGET,
     LEADING,
     Member,
     ballot,
@@ -36,24 +31,7 @@ from simtx.protocols.paxos_member import (
     proposing,
 )
 
-CANCEL_VOTE: Final = CancelTimer("vote")
-LAZY_ABORT: Final = Append(("abort",), forced=False)
 _ANSWERS: Final = frozenset({"joined", "accepted", "outbid", "committed", "aborted"})
-
-
-def work_of(plan: Plan | None, tx: int) -> dict[str, tuple[tuple[Operation, ...], tuple[int, ...]]]:
-    """Operations and steps of each service, in the order of their first steps.
-
-    Raises:
-        ProtocolViolation: There is no plan with steps.
-    """
-    if plan is None or not plan.steps:
-        raise ProtocolViolation(f"the request that begins transaction {tx} carries no plan with steps")
-    work: dict[str, tuple[tuple[Operation, ...], tuple[int, ...]]] = {}
-    for step in plan.steps:
-        operations, steps = work.get(step.service, ((), ()))
-        work[step.service] = ((*operations, *step.operations), (*steps, step.index))
-    return work
 
 
 class PaxosLeader(Member):
@@ -144,7 +122,7 @@ class PaxosLeader(Member):
 
     def begin(self, event: Request) -> list[Effect]:
         """Ask every participant to do its part and to vote."""
-        work = work_of(event.plan, self.tx)
+        work = work_of(event)
         self.leader = self.node
         self.participants = tuple(work)
         self.state = "voting"
@@ -171,7 +149,7 @@ class PaxosLeader(Member):
     def take_no(self, event: Message) -> list[Effect]:
         """One NO decides: nobody else may propose commit for that participant, and it never will."""
         if event.sender not in self.participants:
-            raise PeerFault(f"'{event.sender}' votes in transaction {self.tx}, in which it has no part")
+            raise self.stranger(event.sender, "votes in")
         if event.sender in self.votes:
             return []
         self.refused.append(event.sender)

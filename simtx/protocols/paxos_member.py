@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import Final
 
-from simtx.errors import PeerFault, ProtocolViolation
 from simtx.protocols.bodies import index, names, operations_of_steps_and_names, text
+from simtx.protocols.commit_machine import CANCEL_ACKNOWLEDGEMENT, FORGET, CommitMachine
 from simtx.protocols.contract import (
     Alert,
     Answer,
@@ -15,9 +15,6 @@ from simtx.protocols.contract import (
     CancelTimer,
     Decided,
     Effect,
-    Event,
-    Forget,
-    Machine,
     Message,
     Outcome,
     Record,
@@ -31,9 +28,7 @@ from simtx.protocols.policies import Policies
 
 COMMITTED: Final = "committed"
 ABORTED: Final = "aborted"
-FORGET: Final = Forget()
 CANCEL_LEAD: Final = CancelTimer("lead")
-CANCEL_ACKNOWLEDGEMENT: Final = CancelTimer("acknowledgement")
 _NONE: Final = -1  # the ballot of an acceptor that has accepted nothing
 _OUTCOMES: Final = (COMMITTED, ABORTED)
 
@@ -79,13 +74,12 @@ def prepare(body: object) -> bool:
     return type(body) is tuple and len(body) == 4 and operations_of_steps_and_names(body[:3]) and index(body[3])
 
 
-class Member(Machine):
+class Member(CommitMachine):
     """A node that takes part in a transaction: it may be an acceptor, it may take the lead, and it may have to tell all others.
 
     Its record as an acceptor is ``("acceptor", ballot promised, ballot accepted or -1, outcome accepted, leader of ballot 0, participants)``; the last one counts.
 
     Attributes:
-        policies: Timeouts.
         faults: How many crashed acceptors are to be survived.
         leader: Who leads ballot 0, and answers the client.
         participants: Services of the transaction, in the order of their first step; empty as long as this node does not know of it.
@@ -103,12 +97,10 @@ class Member(Machine):
         fence: Whether those that it tells have to leave a tombstone.
         pending: Who has not acknowledged the outcome.
         refused: Participants that have voted against commit.
-        attempt: How often it has asked or told again.
     """
 
     __slots__ = (
         "agreed",
-        "attempt",
         "ballot",
         "faults",
         "fence",
@@ -119,7 +111,6 @@ class Member(Machine):
         "own",
         "participants",
         "pending",
-        "policies",
         "promised",
         "proposal",
         "rank",
@@ -128,13 +119,8 @@ class Member(Machine):
         "votes",
     )
 
-    initial: ClassVar[str] = "idle"
-    #: Late copies of messages, and timers that fired while they were being cancelled: legal, and without meaning in these states.
-    stale: ClassVar[dict[str, frozenset[str]]] = {}
-
     def __init__(self, node: str, tx: int, policies: Policies, faults: int) -> None:
-        super().__init__(node, tx)
-        self.policies = policies
+        super().__init__(node, tx, policies)
         self.faults = faults
         self.leader = ""
         self.participants: tuple[str, ...] = ()
@@ -152,7 +138,6 @@ class Member(Machine):
         self.fence = False
         self.pending: list[str] = []
         self.refused: list[str] = []
-        self.attempt = 0
 
     # --- who is who ----------------------------------------------------------------------------------------------------------
 
@@ -182,7 +167,7 @@ class Member(Machine):
     def count_vote(self, name: str) -> None:
         """A participant has promised to commit."""
         if self.participants and name not in self.participants:
-            raise PeerFault(f"'{name}' votes in transaction {self.tx}, in which it has no part")
+            raise self.stranger(name, "votes in")
         if name not in self.votes:
             insort(self.votes, name)
 
@@ -245,7 +230,7 @@ class Member(Machine):
 
     def patience(self) -> SetTimer:
         """The timer until it asks again."""
-        return SetTimer("lead", self.policies.inquiry_timeout, self.policies.backoff.bound(self.attempt))
+        return self.timer("lead", self.policies.inquiry_timeout)
 
     def take_joined(self, event: Message) -> list[Effect]:
         """When F + 1 have joined: propose what was accepted in the highest ballot; if nothing was, abort."""
@@ -298,9 +283,8 @@ class Member(Machine):
 
     def lead_again(self, _event: Timer) -> list[Effect]:
         """Ask again, in the same ballot unless a higher one is known; never with another proposal in the same ballot."""
-        self.attempt += 1
         effects: list[Effect] = []
-        if self.attempt == self.policies.alert_after:
+        if self.count_attempt():
             effects.append(Alert(f"in doubt: no {self.faults + 1} acceptors after {self.attempt} attempts"))
         if max(self.promised, self.outbid) > self.own:
             return effects + self.lead()
@@ -351,8 +335,7 @@ class Member(Machine):
 
     def wait(self) -> SetTimer:
         """The timer until the outcome is told again."""
-        policies = self.policies
-        return SetTimer("acknowledgement", policies.acknowledgement_timeout, policies.backoff.bound(self.attempt))
+        return self.timer("acknowledgement", self.policies.acknowledgement_timeout)
 
     def close(self) -> list[Effect]:
         """Forget when everybody has acknowledged."""
@@ -365,7 +348,7 @@ class Member(Machine):
         """One more knows the outcome for good."""
         if event.sender not in self.pending:
             if event.sender not in self.members():
-                raise PeerFault(f"'{event.sender}' acknowledges transaction {self.tx}, in which it has no part")
+                raise self.stranger(event.sender, "acknowledges")
             return []
         self.pending.remove(event.sender)
         return self.close()
@@ -373,8 +356,7 @@ class Member(Machine):
     def tell_again(self, _event: Timer) -> list[Effect]:
         """Tell all that have not acknowledged, for ever."""
         effects: list[Effect] = [Suspect(name) for name in self.pending]
-        self.attempt += 1
-        if self.attempt == self.policies.alert_after:
+        if self.count_attempt():
             effects.append(
                 Alert(f"outcome not acknowledged by {', '.join(self.pending)} after {self.attempt} attempts")
             )
@@ -399,17 +381,7 @@ class Member(Machine):
         """Another leader tells what is known here."""
         return [self.send(event.sender, "ack")]
 
-    # --- what has no row -------------------------------------------------------------------------------------------------------
-
-    def unexpected(self, event: Event) -> list[Effect]:
-        """Ignore late copies; refuse what no correct peer and no correct host causes."""
-        if isinstance(event, Timer) or event.kind in self.stale.get(self.state, ()):
-            return [FORGET] if self.state == self.initial else []
-        if isinstance(event, Message):
-            return super().unexpected(event)
-        raise ProtocolViolation(
-            f"{self.role} of transaction {self.tx} on {self.node}: no '{event.kind}' is expected in state '{self.state}'"
-        )
+    # --- restart -------------------------------------------------------------------------------------------------------------
 
     def last_record(self, records: Sequence[Record], kind: str) -> Record | None:
         """The last of the records of a kind, or None."""

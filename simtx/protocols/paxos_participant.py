@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
 from simtx.protocols.bodies import Form, nothing, text
+from simtx.protocols.commit_machine import CANCEL_VOTE, COMMIT, FORGET, work_of
 from simtx.protocols.contract import (
     Append,
     Branch,
     CancelTimer,
-    Commit,
     Done,
     Effect,
     Message,
@@ -25,13 +25,11 @@ from simtx.protocols.contract import (
     Transition,
 )
 from simtx.protocols.names import TOMBSTONE
-from simtx.protocols.paxos_leader import CANCEL_VOTE, work_of
 from simtx.protocols.paxos_member import (
     ABORTED,
     CANCEL_LEAD,
     COMMITTED,
     FINISHING,
-    FORGET,
     LEADING,
     Member,
     ballot,
@@ -43,7 +41,6 @@ from simtx.protocols.paxos_member import (
 )
 from simtx.protocols.policies import Policies
 
-COMMIT: Final = Commit()
 CANCEL_IDLE: Final = CancelTimer("idle")
 CANCEL_INQUIRY: Final = CancelTimer("inquiry")
 _REFUSED: Final = Branch("refused")
@@ -230,8 +227,7 @@ class PaxosParticipant(Member):
     def doubt(self) -> SetTimer:
         """The timer until patience is lost; the leader's own runs out before it."""
         policies = self.policies
-        patience = policies.inquiry_timeout + (policies.vote_timeout if self.faults else 0)
-        return SetTimer("inquiry", patience, policies.backoff.bound(self.attempt))
+        return self.timer("inquiry", policies.inquiry_timeout + (policies.vote_timeout if self.faults else 0))
 
     def lose_patience(self, _event: Timer) -> list[Effect]:
         """Take the lead. With F = 0 there is nobody but the leader to ask: ask again, for ever, with the vote."""
@@ -431,7 +427,7 @@ class LeadingParticipant(PaxosParticipant):
 
     def begin(self, event: Request) -> list[Effect]:
         """Ask the others, and do the own part."""
-        work = work_of(event.plan, self.tx)
+        work = work_of(event)
         self.leader = self.node
         self.participants = tuple(work)
         self.rank = self.participants.index(self.node) + 1

@@ -34,7 +34,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, TypeAlias, TypeVar
 
-from simtx.protocols.choreography import DEFAULT_POLICIES
+from simtx.protocols.built_in import DEFAULT_POLICIES
 from simtx.protocols.contract import (
     Alert,
     Done,

@@ -44,14 +44,15 @@ has reached nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
 from simtx.arguments import require
 from simtx.errors import PeerFault, ScenarioError
 from simtx.protocols import bodies as forms
 from simtx.protocols.bodies import Form
+from simtx.protocols.built_in import BuiltIn
 from simtx.protocols.contract import (
     Alert,
     Answer,
@@ -73,7 +74,6 @@ from simtx.protocols.contract import (
     Timer,
     Transition,
 )
-from simtx.protocols.drawing import Drawn
 from simtx.protocols.policies import POLICIES, Policies
 from simtx.protocols.saga_participant import Participant
 from simtx.protocols.saga_shape import Shape, check_plan, shape_of
@@ -620,7 +620,7 @@ class Orchestrator(Machine):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Saga(Drawn):
+class Saga(BuiltIn):
     """The strategy: an orchestrator that records and commands, and one participant for each service.
 
     Attributes:
@@ -654,10 +654,6 @@ class Saga(Drawn):
         object.__setattr__(self, "policy", policy)
         object.__setattr__(self, "wait", SetTimer("reply", policy.call_timeout, policy.backoff.bound(0)))
 
-    def configured(self, policies: Policies) -> Saga:
-        """This strategy with these policies, unless it has its own."""
-        return self if self.policies is not None else replace(self, policies=policies)
-
     def entry(self, plan: Plan) -> str:  # noqa: ARG002 - the protocol passes the plan
         """The client's request goes to the orchestrator."""
         return HUB
@@ -665,10 +661,6 @@ class Saga(Drawn):
     def machine(self, node: str, tx: int) -> Machine:
         """An orchestrator on the hub, a participant elsewhere."""
         return Orchestrator(node, tx, self) if node == HUB else Participant(node, tx)
-
-    def daemons(self, node: str) -> Iterable[Machine]:  # noqa: ARG002 - the protocol passes the node
-        """None: a saga needs no relay."""
-        return ()
 
     def check(self, plan: Plan) -> str | None:
         """One line that says why this plan cannot be a saga, or None."""

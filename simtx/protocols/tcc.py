@@ -37,24 +37,31 @@ its Try, so that the window of inconsistency lasts from the first reservation to
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, TypeAlias
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
 
 from simtx.arguments import require
-from simtx.errors import PeerFault, ProtocolViolation
 from simtx.protocols.bodies import Form, nothing
+from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn
+from simtx.protocols.commit_machine import (
+    ABORTED,
+    ANSWER_COMMITTED,
+    CANCEL_ACKNOWLEDGEMENT,
+    COMMITTED,
+    FORGET,
+    LAZY_END,
+    CommitMachine,
+    Work,
+    work_of,
+)
 from simtx.protocols.contract import (
     Alert,
     Answer,
     Append,
     CancelTimer,
-    Decided,
     Effect,
-    Event,
-    Forget,
     Machine,
     Message,
-    Operation,
     Plan,
     Promise,
     Record,
@@ -64,7 +71,6 @@ from simtx.protocols.contract import (
     Timer,
     Transition,
 )
-from simtx.protocols.drawing import Drawn
 from simtx.protocols.operations import writes
 from simtx.protocols.policies import POLICIES, Policies
 from simtx.protocols.tcc_participant import TccParticipant
@@ -72,38 +78,26 @@ from simtx.protocols.tcc_participant import TccParticipant
 __all__ = ["TccCoordinator", "TccParticipant", "TryConfirmCancel"]
 
 HUB: Final = "coordinator"
-Work: TypeAlias = tuple[tuple[Operation, ...], tuple[int, ...]]
-
-_DEFAULT_POLICIES: Final = Policies()
-_FORGET: Final = Forget()
-_COMMITTED: Final = Decided("committed")
-_ABORTED: Final = Decided("aborted")
-_ANSWER_COMMITTED: Final = Answer("committed")
 _CONFIRM: Final = Append(("confirm",))
 _LAZY_CANCEL: Final = Append(("cancel",), forced=False)
-_LAZY_END: Final = Append(("end",), forced=False)
 _CANCEL_TRIES: Final = CancelTimer("tries")
-_CANCEL_ACKNOWLEDGEMENT: Final = CancelTimer("acknowledgement")
 
 
-class TccCoordinator(Machine):
+class TccCoordinator(CommitMachine):
     """Has every branch tried, decides, and repeats Confirm or Cancel until every reservation has ended.
 
     Its records are ``("begin", ((service, operations, steps), ...))`` of the branches that write, and ``("confirm",)``, both forced; ``("cancel",)`` and
     ``("end",)`` are lazy.
 
     Attributes:
-        policies: Timeouts.
         work: Operations and steps of each service.
         pending: Services that have not answered TRY.
         held: Services with a reservation that has to be ended, or that may have one.
-        attempt: How often CONFIRM or CANCEL was sent again.
     """
 
-    __slots__ = ("attempt", "held", "pending", "policies", "work")
+    __slots__ = ("held", "pending", "work")
 
     role: ClassVar[str] = "coordinator"
-    initial: ClassVar[str] = "idle"
     transitions: ClassVar[tuple[Transition, ...]] = (
         Transition("idle", "begin", "begin", ("trying",), "force begin, TRY to all", of="request"),
         Transition(
@@ -160,7 +154,6 @@ class TccCoordinator(Machine):
     bodies: ClassVar[Mapping[str, Form]] = dict.fromkeys(
         ("tried", "refused", "failed", "confirmed", "cancelled"), nothing
     )
-    #: Late copies of messages, and timers that fired while they were being cancelled: legal, and without meaning in these states.
     stale: ClassVar[dict[str, frozenset[str]]] = {
         "idle": frozenset({"tried", "refused", "failed", "confirmed", "cancelled"}),
         "trying": frozenset({"begin"}),
@@ -169,23 +162,16 @@ class TccCoordinator(Machine):
     }
 
     def __init__(self, node: str, tx: int, policies: Policies) -> None:
-        super().__init__(node, tx)
-        self.policies = policies
+        super().__init__(node, tx, policies)
         self.work: dict[str, Work] = {}
         self.pending: list[str] = []
         self.held: list[str] = []
-        self.attempt = 0
 
     # --- trying --------------------------------------------------------------------------------------------------------------
 
     def begin(self, event: Request) -> list[Effect]:
         """Record who will have to be asked in the end, then have all of them reserve."""
-        plan = event.plan
-        if plan is None or not plan.steps:
-            raise ProtocolViolation(f"the request that begins transaction {self.tx} carries no plan with steps")
-        for step in plan.steps:
-            operations, steps = self.work.get(step.service, ((), ()))
-            self.work[step.service] = ((*operations, *step.operations), (*steps, step.index))
+        self.work = work_of(event)
         self.pending = [*self.work]
         self.held = [service for service, (operations, _) in self.work.items() if writes(operations)]
         self.state = "trying"
@@ -210,7 +196,7 @@ class TccCoordinator(Machine):
             self.pending.remove(sender)
             return True
         if self.state == "trying" and sender not in self.work:  # a restarted coordinator does not know who only reads
-            raise PeerFault(f"'{sender}' answers in transaction {self.tx}, in which it has no part")
+            raise self.stranger(sender, "answers in")
         return False
 
     def take_tried(self, event: Message) -> list[Effect]:
@@ -219,10 +205,10 @@ class TccCoordinator(Machine):
             return []
         if not self.held:
             self.state = "finished"
-            return [_COMMITTED, _ANSWER_COMMITTED, _CANCEL_TRIES, _FORGET]
+            return [COMMITTED, ANSWER_COMMITTED, _CANCEL_TRIES, FORGET]
         self.state = "confirming"
         # The forced record is the decision. It is sent to nobody, the client included, before it is durable.
-        return [_CONFIRM, _COMMITTED, _ANSWER_COMMITTED, *self.end("confirm", self.held), _CANCEL_TRIES]
+        return [_CONFIRM, COMMITTED, ANSWER_COMMITTED, *self.end("confirm", self.held), _CANCEL_TRIES]
 
     def take_refused(self, event: Message) -> list[Effect]:
         """One refusal decides; it is stored there, so that nothing has to be cancelled."""
@@ -258,20 +244,17 @@ class TccCoordinator(Machine):
 
     def cancel(self, reason: str, now: Iterable[str]) -> list[Effect]:
         """Tell the client, and begin to cancel."""
-        effects: list[Effect] = [_LAZY_CANCEL, _ABORTED, Answer("aborted", reason)]
+        effects: list[Effect] = [_LAZY_CANCEL, ABORTED, Answer("aborted", reason)]
         if not self.held:
             self.state = "finished"
-            return [*effects, _CANCEL_TRIES, _FORGET]
+            return [*effects, _CANCEL_TRIES, FORGET]
         self.state = "cancelling"
         return [*effects, *self.end("cancel", now), _CANCEL_TRIES]
 
     def end(self, kind: str, services: Iterable[str]) -> list[Effect]:
         """Send CONFIRM or CANCEL, and wait for the answers."""
-        policies = self.policies
         effects: list[Effect] = [self.command(kind, service) for service in services]
-        effects.append(
-            SetTimer("acknowledgement", policies.acknowledgement_timeout, policies.backoff.bound(self.attempt))
-        )
+        effects.append(self.timer("acknowledgement", self.policies.acknowledgement_timeout))
         return effects
 
     def cancel_late(self, event: Message) -> list[Effect]:
@@ -291,7 +274,7 @@ class TccCoordinator(Machine):
         """A reservation has ended; after the last one nobody will ever ask again."""
         if event.sender not in self.held:
             if event.sender not in self.work:
-                raise PeerFault(f"'{event.sender}' answers in transaction {self.tx}, in which it has no part")
+                raise self.stranger(event.sender, "answers in")
             return []
         self.held.remove(event.sender)
         return self.close()
@@ -301,19 +284,18 @@ class TccCoordinator(Machine):
         if self.held:
             return []
         self.state = "finished"
-        return [_CANCEL_ACKNOWLEDGEMENT, _LAZY_END, _FORGET]
+        return [CANCEL_ACKNOWLEDGEMENT, LAZY_END, FORGET]
 
     def repeat(self, _event: Timer) -> list[Effect]:
         """Send CONFIRM or CANCEL again, for ever, also to those that have not answered TRY: a reservation cannot be left alone."""
         effects: list[Effect] = [Suspect(service) for service in self.held]
         self.pending = []
-        self.attempt += 1
         kind = "confirm" if self.state == "confirming" else "cancel"
-        if self.attempt == self.policies.alert_after:
+        if self.count_attempt():
             effects.append(Alert(f"no answer to {kind} of {', '.join(self.held)} after {self.attempt} attempts"))
         return effects + self.end(kind, self.held)
 
-    # --- restart, and what has no row ------------------------------------------------------------------------------------------
+    # --- restart -------------------------------------------------------------------------------------------------------------
 
     def recover(self, records: Sequence[Record]) -> list[Effect]:
         """Confirm if the record says so, else cancel; the client is told again, as the crash may have come before the first answer."""
@@ -322,29 +304,19 @@ class TccCoordinator(Machine):
         kinds = {record[0] for record in records}
         if "end" in kinds or records[0][0] != "begin":
             self.state = "finished"
-            return [_FORGET]
+            return [FORGET]
         branches: Sequence[Any] = records[0][1]
         self.work = {service: (tuple(operations), tuple(steps)) for service, operations, steps in branches}
         self.held = [*self.work]
         if "confirm" in kinds:
             self.state = "confirming"
-            return [_COMMITTED, _ANSWER_COMMITTED, *self.end("confirm", self.held)]
+            return [COMMITTED, ANSWER_COMMITTED, *self.end("confirm", self.held)]
         self.state = "cancelling"
-        return [_ABORTED, Answer("aborted", "the coordinator was restarted"), *self.end("cancel", self.held)]
-
-    def unexpected(self, event: Event) -> list[Effect]:
-        """Ignore late copies; refuse what no correct peer and no correct host causes."""
-        if isinstance(event, Timer) or event.kind in self.stale.get(self.state, ()):
-            return [_FORGET] if self.state == self.initial else []
-        if isinstance(event, Message):
-            return super().unexpected(event)
-        raise ProtocolViolation(
-            f"{self.role} of transaction {self.tx} on {self.node}: no '{event.kind}' is expected in state '{self.state}'"
-        )
+        return [ABORTED, Answer("aborted", "the coordinator was restarted"), *self.end("cancel", self.held)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TryConfirmCancel(Drawn):
+class TryConfirmCancel(BuiltIn):
     """Try-Confirm-Cancel: a strategy (`simtx.protocols.contract.Strategy`).
 
     Attributes:
@@ -366,21 +338,13 @@ class TryConfirmCancel(Drawn):
     def __post_init__(self) -> None:
         require(POLICIES, self.policies, "policies", "TryConfirmCancel")
 
-    def configured(self, policies: Policies) -> TryConfirmCancel:
-        """This strategy, with the scenario's policies if it has none of its own."""
-        return self if self.policies is not None else replace(self, policies=policies)
-
     def entry(self, plan: Plan) -> str:  # noqa: ARG002 - the coordinator, whatever the plan
         """The client turns to the coordinator."""
         return HUB
 
     def machine(self, node: str, tx: int) -> Machine:
         """A blank coordinator or participant."""
-        return TccCoordinator(node, tx, self.policies or _DEFAULT_POLICIES) if node == HUB else TccParticipant(node, tx)
-
-    def daemons(self, node: str) -> Iterable[Machine]:  # noqa: ARG002 - none on any node
-        """No node runs anything beside its transactions."""
-        return ()
+        return TccCoordinator(node, tx, self.policies or DEFAULT_POLICIES) if node == HUB else TccParticipant(node, tx)
 
     def check(self, plan: Plan) -> str | None:
         """Every plan can be played whose steps can be reserved; no service may be called like the coordinator."""

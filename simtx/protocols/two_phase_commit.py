@@ -44,14 +44,13 @@ transactions are atomic but not always serializable. With ``work="before"`` all 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from simtx.arguments import require
 from simtx.errors import ScenarioError
+from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn
 from simtx.protocols.contract import Machine, Plan, Promise
-from simtx.protocols.drawing import Drawn
 from simtx.protocols.policies import POLICIES, Policies
 from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_execution import ExecutingCoordinator, ExecutingParticipant
@@ -75,11 +74,10 @@ Presumption = Literal["abort"]
 Work = Literal["with-prepare", "before"]
 Termination = Literal["coordinator", "cooperative"]
 HUB = "coordinator"
-DEFAULT_POLICIES = Policies()
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoPhaseCommit(Drawn):
+class TwoPhaseCommit(BuiltIn):
     """Two-phase commit: a strategy (`simtx.protocols.contract.Strategy`).
 
     Attributes:
@@ -137,10 +135,6 @@ class TwoPhaseCommit(Drawn):
         if len(chosen) > 1:
             raise ScenarioError(f"{chosen[0]} and {chosen[1]} exclude each other: choose one", "TwoPhaseCommit")
 
-    def configured(self, policies: Policies) -> TwoPhaseCommit:
-        """This strategy, with the scenario's policies if it has none of its own."""
-        return self if self.policies is not None else replace(self, policies=policies)
-
     def entry(self, plan: Plan) -> str:  # noqa: ARG002 - the coordinator, whatever the plan
         """The client turns to the coordinator."""
         return HUB
@@ -157,10 +151,6 @@ class TwoPhaseCommit(Drawn):
         if self.work == "with-prepare":
             return Coordinator(node, tx, policies) if node == HUB else Participant(node, tx, policies)
         return ExecutingCoordinator(node, tx, policies) if node == HUB else ExecutingParticipant(node, tx, policies)
-
-    def daemons(self, node: str) -> Iterable[Machine]:  # noqa: ARG002 - none on any node
-        """No node runs anything beside its transactions."""
-        return ()
 
     def check(self, plan: Plan) -> str | None:
         """Every plan can be played, except that no service may be called like the coordinator, and the last resource must have a step."""

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from simtx.errors import PeerFault, ProtocolViolation
+from simtx.errors import PeerFault
 from simtx.protocols.bodies import Form, index, indexed_text, nothing, text
+from simtx.protocols.commit_machine import (
+    ABORTED,
+    ANSWER_ABORTED,
+    ANSWER_COMMITTED,
+    CANCEL_VOTE,
+    COMMITTED,
+    FORGET,
+    LAZY_ABORT,
+    LAZY_END,
+    CommitMachine,
+    work_of,
+)
 from simtx.protocols.contract import (
     Alert,
     Answer,
     Append,
-    CancelTimer,
-    Decided,
     Effect,
-    Event,
-    Forget,
-    Machine,
     Message,
-    Operation,
     Record,
     Request,
     SetTimer,
@@ -28,35 +34,22 @@ from simtx.protocols.contract import (
 )
 from simtx.protocols.policies import Policies
 
-# Effects without fields of their own are made once: nobody changes an effect after it was made.
-FORGET = Forget()
-COMMITTED = Decided("committed")
-ABORTED = Decided("aborted")
-ANSWER_COMMITTED = Answer("committed")
-ANSWER_ABORTED = Answer("aborted")
-LAZY_ABORT = Append(("abort",), forced=False)
-LAZY_END = Append(("end",), forced=False)
-CANCEL_VOTE = CancelTimer("vote")
 
-
-class Coordinator(Machine):
+class Coordinator(CommitMachine):
     """Collects the votes, decides, and repeats a commit until every participant that voted YES has acknowledged it.
 
     Its only forced record is ``("commit", names of the YES voters)``. Without that record the transaction is aborted, whether the
     coordinator still knows it or not.
 
     Attributes:
-        policies: Timeouts.
         participants: Services of the transaction, in the order of their first step; empty after a recovery.
         updating: Participants that are not known to be read-only; from the decision on, exactly those that voted YES.
         pending: While voting, those that have not voted; while committing, those that have not acknowledged.
-        attempt: How often COMMIT was sent again.
     """
 
-    __slots__ = ("attempt", "participants", "pending", "policies", "updating")
+    __slots__ = ("participants", "pending", "updating")
 
     role: ClassVar[str] = "coordinator"
-    initial: ClassVar[str] = "idle"
     transitions: ClassVar[tuple[Transition, ...]] = (
         Transition("idle", "begin", "begin", ("voting", "finished"), "PREPARE to all", of="request"),
         Transition("idle", "yes", "presume_abort", ("finished",), "not known, so aborted: ABORT", of="message"),
@@ -116,7 +109,6 @@ class Coordinator(Machine):
         "executed": index,
         "refused": indexed_text,
     }
-    #: Late copies of messages, and timers that fired while they were being cancelled: legal, and without meaning in these states.
     stale: ClassVar[dict[str, frozenset[str]]] = {
         "idle": frozenset({"no", "read", "ack"}),
         "voting": frozenset({"begin"}),
@@ -124,32 +116,19 @@ class Coordinator(Machine):
     }
 
     def __init__(self, node: str, tx: int, policies: Policies) -> None:
-        super().__init__(node, tx)
-        self.policies = policies
+        super().__init__(node, tx, policies)
         self.participants: tuple[str, ...] = ()
         self.updating: list[str] = []
         self.pending: list[str] = []
-        self.attempt = 0
 
     # --- idle ----------------------------------------------------------------------------------------------------------------
 
     def begin(self, event: Request) -> list[Effect]:
         """Ask every participant to do its part and to vote."""
-        if event.plan is None:
-            raise ProtocolViolation(f"the request that begins transaction {self.tx} carries no plan")
-        work: dict[str, tuple[list[Operation], list[int]]] = {}
-        for step in event.plan.steps:
-            branch = work.get(step.service)
-            if branch is None:
-                work[step.service] = ([*step.operations], [step.index])
-            else:
-                branch[0].extend(step.operations)
-                branch[1].append(step.index)
+        work = work_of(event, least=0)
         self.participants = tuple(work)
         node, tx = self.node, self.tx
-        effects: list[Effect] = []
-        for service, (operations, steps) in work.items():
-            effects.append(Message("prepare", tx, node, service, (tuple(operations), tuple(steps))))
+        effects: list[Effect] = [Message("prepare", tx, node, service, part) for service, part in work.items()]
         return self.open_vote(effects)
 
     def open_vote(self, effects: list[Effect]) -> list[Effect]:
@@ -179,7 +158,7 @@ class Coordinator(Machine):
             self.pending.remove(sender)
             return True
         if sender not in self.participants:
-            raise PeerFault(f"'{sender}' votes in transaction {self.tx}, in which it has no part")
+            raise self.stranger(sender, "votes in")
         return False
 
     def take_yes(self, event: Message) -> list[Effect]:
@@ -240,12 +219,10 @@ class Coordinator(Machine):
 
     def send_commit(self, effects: list[Effect]) -> None:
         """Send COMMIT to everyone whose acknowledgement is pending, and wait for them."""
-        node, tx, policies = self.node, self.tx, self.policies
+        node, tx = self.node, self.tx
         for service in self.pending:
             effects.append(Message("commit", tx, node, service))  # noqa: PERF401
-        effects.append(
-            SetTimer("acknowledgement", policies.acknowledgement_timeout, policies.backoff.bound(self.attempt))
-        )
+        effects.append(self.timer("acknowledgement", self.policies.acknowledgement_timeout))
 
     def take_acknowledgement(self, event: Message) -> list[Effect]:
         """A participant has committed; when all have, nobody will ever ask again."""
@@ -265,8 +242,7 @@ class Coordinator(Machine):
     def repeat_commit(self, _event: Timer) -> list[Effect]:
         """Send COMMIT again, for ever: a prepared participant cannot be left alone."""
         effects: list[Effect] = [Suspect(service) for service in self.pending]
-        self.attempt += 1
-        if self.attempt == self.policies.alert_after:
+        if self.count_attempt():
             effects.append(Alert(f"commit not acknowledged by {', '.join(self.pending)} after {self.attempt} attempts"))
         self.send_commit(effects)
         return effects
@@ -277,7 +253,7 @@ class Coordinator(Machine):
             return []
         return [Message("commit", self.tx, self.node, event.sender)]
 
-    # --- restart, and what has no row ------------------------------------------------------------------------------------------
+    # --- restart -------------------------------------------------------------------------------------------------------------
 
     def recover(self, records: Sequence[Record]) -> list[Effect]:
         """Take up a commit that is not known to have ended; everything else is aborted, or over.
@@ -296,13 +272,3 @@ class Coordinator(Machine):
         effects: list[Effect] = [COMMITTED, ANSWER_COMMITTED]
         self.send_commit(effects)
         return effects
-
-    def unexpected(self, event: Event) -> list[Effect]:
-        """Ignore late copies; refuse what no correct peer and no correct host causes."""
-        if isinstance(event, Timer) or event.kind in self.stale.get(self.state, ()):
-            return [FORGET] if self.state == self.initial else []
-        if isinstance(event, Message):
-            return super().unexpected(event)
-        raise ProtocolViolation(
-            f"{self.role} of transaction {self.tx} on {self.node}: no '{event.kind}' is expected in state '{self.state}'"
-        )

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from simtx.errors import ProtocolViolation
 from simtx.protocols.bodies import Form, indexed_operations, nothing, some_indexes
+from simtx.protocols.commit_machine import FORGET, ROLLBACK
 from simtx.protocols.contract import (
     CancelTimer,
     Done,
@@ -33,7 +34,7 @@ from simtx.protocols.contract import (
 from simtx.protocols.operations import writes
 from simtx.protocols.policies import Policies
 from simtx.protocols.two_phase_coordinator import Coordinator
-from simtx.protocols.two_phase_participant import FORGET, ROLLBACK, Participant
+from simtx.protocols.two_phase_participant import Participant
 
 CANCEL_EXECUTION = CancelTimer("execution")
 CANCEL_IDLE = CancelTimer("idle")
@@ -115,7 +116,7 @@ class ExecutingCoordinator(Coordinator):
                 self.running.append(index)
                 effects.append(self.execute(step))
         self.attempt = 0
-        effects.append(SetTimer("execution", self.policies.call_timeout, self.policies.backoff.bound(0)))
+        effects.append(self.timer("execution", self.policies.call_timeout))
         return effects
 
     def execute(self, step: Step) -> Message:
@@ -154,7 +155,7 @@ class ExecutingCoordinator(Coordinator):
         if self.attempt >= self.policies.attempts:
             return [*effects, *self.give_up("no execution by " + ", ".join(step.service for step in late), "")]
         effects += [self.execute(step) for step in late]
-        effects.append(SetTimer("execution", self.policies.call_timeout, self.policies.backoff.bound(self.attempt)))
+        effects.append(self.timer("execution", self.policies.call_timeout))
         return effects
 
     def give_up(self, reason: str, refuser: str) -> list[Effect]:

@@ -38,6 +38,7 @@ from typing import Any, ClassVar, Final
 
 from simtx.errors import PeerFault
 from simtx.protocols.bodies import Form, nothing, operations_of_steps, text
+from simtx.protocols.commit_machine import ANSWER_COMMITTED, CANCEL_VOTE, COMMITTED, FORGET, LAZY_END
 from simtx.protocols.contract import (
     Alert,
     Append,
@@ -48,21 +49,13 @@ from simtx.protocols.contract import (
     Message,
     Record,
     Request,
-    SetTimer,
     Suspect,
     Timer,
     Transact,
     Transition,
 )
 from simtx.protocols.policies import Policies
-from simtx.protocols.two_phase_coordinator import (
-    ANSWER_COMMITTED,
-    CANCEL_VOTE,
-    COMMITTED,
-    FORGET,
-    LAZY_END,
-    Coordinator,
-)
+from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_participant import Participant
 
 _DONE: Final = Branch("done")
@@ -189,10 +182,9 @@ class LastResourceCoordinator(Coordinator):
 
     def perform(self) -> list[Effect]:
         """Have the last resource do its part, and wait for its answer."""
-        policies = self.policies
         return [
             Message("perform", self.tx, self.node, self.last, self.work),
-            SetTimer("reply", policies.acknowledgement_timeout, policies.backoff.bound(self.attempt)),
+            self.timer("reply", self.policies.acknowledgement_timeout),
         ]
 
     def sent_by_last(self, event: Message) -> None:
@@ -227,13 +219,12 @@ class LastResourceCoordinator(Coordinator):
     def back_off(self, event: Message) -> list[Effect]:
         """Nothing was done for a passing reason: try again soon."""
         self.sent_by_last(event)
-        return [SetTimer("reply", 0.0, self.policies.backoff.bound(self.attempt))]
+        return [self.timer("reply", 0.0)]
 
     def repeat_perform(self, _event: Timer) -> list[Effect]:
         """Send PERFORM again, for ever: only the last resource knows the outcome."""
         effects: list[Effect] = [Suspect(self.last)]
-        self.attempt += 1
-        if self.attempt == self.policies.alert_after:
+        if self.count_attempt():
             effects.append(Alert(f"no answer of the last resource {self.last} after {self.attempt} attempts"))
         return effects + self.perform()
 

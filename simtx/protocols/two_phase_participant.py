@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from simtx.errors import ProtocolViolation
 from simtx.protocols.bodies import Form, nothing, operations_of_steps
+from simtx.protocols.commit_machine import COMMIT, FORGET, ROLLBACK, CommitMachine
 from simtx.protocols.contract import (
     Alert,
-    Commit,
     Done,
     Effect,
-    Event,
-    Forget,
-    Machine,
     Message,
     Prepare,
     Record,
-    Rollback,
     SetTimer,
     Suspect,
     Timer,
@@ -28,13 +23,8 @@ from simtx.protocols.contract import (
 from simtx.protocols.operations import writes
 from simtx.protocols.policies import Policies
 
-# Effects without fields of their own are made once: nobody changes an effect after it was made.
-FORGET = Forget()
-COMMIT = Commit()
-ROLLBACK = Rollback()
 
-
-class Participant(Machine):
+class Participant(CommitMachine):
     """Does its part of the transaction, promises to commit it, and then does what the coordinator says, however long that takes.
 
     Its only record is that of the prepared branch, ``("prepared", coordinator)``, which lives exactly as long as the branch. A refused
@@ -42,15 +32,12 @@ class Participant(Machine):
     explain, and the coordinator takes silence for an abort.
 
     Attributes:
-        policies: Timeouts.
         coordinator: Name of the coordinator's node.
-        attempt: How often it has inquired.
     """
 
-    __slots__ = ("attempt", "coordinator", "policies")
+    __slots__ = ("coordinator",)
 
     role: ClassVar[str] = "participant"
-    initial: ClassVar[str] = "idle"
     transitions: ClassVar[tuple[Transition, ...]] = (
         Transition("idle", "prepare", "prepare", ("preparing", "reading"), "do the work", of="message"),
         Transition("idle", "commit", "acknowledge", ("finished",), "committed before: ACK", of="message"),
@@ -70,17 +57,14 @@ class Participant(Machine):
         Transition("in-doubt", "inquiry", "inquire", ("in-doubt",), "INQUIRY to the coordinator, for ever", of="timer"),
     )
     bodies: ClassVar[Mapping[str, Form]] = {"prepare": operations_of_steps, "commit": nothing, "abort": nothing}
-    #: Late copies of messages: legal, and without meaning in these states.
     stale: ClassVar[dict[str, frozenset[str]]] = {
         "preparing": frozenset({"prepare", "commit", "abort"}),
         "reading": frozenset({"prepare", "commit", "abort"}),
     }
 
     def __init__(self, node: str, tx: int, policies: Policies) -> None:
-        super().__init__(node, tx)
-        self.policies = policies
+        super().__init__(node, tx, policies)
         self.coordinator = ""
-        self.attempt = 0
 
     # --- idle ----------------------------------------------------------------------------------------------------------------
 
@@ -130,8 +114,7 @@ class Participant(Machine):
 
     def wait(self) -> SetTimer:
         """The timer until the next inquiry."""
-        policies = self.policies
-        return SetTimer("inquiry", policies.inquiry_timeout, policies.backoff.bound(self.attempt))
+        return self.timer("inquiry", self.policies.inquiry_timeout)
 
     def repeat_yes(self, event: Message) -> list[Effect]:
         """A copy of PREPARE: the first vote may have been lost."""
@@ -150,13 +133,12 @@ class Participant(Machine):
     def inquire(self, _event: Timer) -> list[Effect]:
         """Ask again, for ever: neither outcome may be assumed."""
         effects: list[Effect] = [Suspect(self.coordinator), Message("inquiry", self.tx, self.node, self.coordinator)]
-        self.attempt += 1
-        if self.attempt == self.policies.alert_after:
+        if self.count_attempt():
             effects.append(Alert(f"in doubt: {self.coordinator} has not answered {self.attempt} inquiries"))
         effects.append(self.wait())
         return effects
 
-    # --- restart, and what has no row ------------------------------------------------------------------------------------------
+    # --- restart -------------------------------------------------------------------------------------------------------------
 
     def recover(self, records: Sequence[Record]) -> list[Effect]:
         """A prepared branch is in doubt, and has kept its locks: ask at once. Everything else has left no trace."""
@@ -165,13 +147,3 @@ class Participant(Machine):
         self.coordinator = str(records[-1][1])
         self.state = "in-doubt"
         return [Message("inquiry", self.tx, self.node, self.coordinator), self.wait()]
-
-    def unexpected(self, event: Event) -> list[Effect]:
-        """Ignore late copies; refuse what no correct peer and no correct host causes."""
-        if isinstance(event, Timer) or event.kind in self.stale.get(self.state, ()):
-            return [FORGET] if self.state == self.initial else []
-        if isinstance(event, Message):
-            return super().unexpected(event)
-        raise ProtocolViolation(
-            f"{self.role} of transaction {self.tx} on {self.node}: no '{event.kind}' is expected in state '{self.state}'"
-        )

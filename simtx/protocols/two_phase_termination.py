@@ -38,6 +38,7 @@ from dataclasses import replace
 from typing import ClassVar, Final
 
 from simtx.protocols.bodies import Form, nothing, operations_of_steps_and_names
+from simtx.protocols.commit_machine import COMMIT, FORGET
 from simtx.protocols.contract import (
     Branch,
     Done,
@@ -54,7 +55,7 @@ from simtx.protocols.names import TOMBSTONE
 from simtx.protocols.operations import writes
 from simtx.protocols.policies import Policies
 from simtx.protocols.two_phase_coordinator import Coordinator
-from simtx.protocols.two_phase_participant import COMMIT, FORGET, Participant
+from simtx.protocols.two_phase_participant import Participant
 
 _TOMBSTONE: Final = Branch(TOMBSTONE)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simtx.protocols import DualWrite, Outbox, Policies, Relay, Saga, Strategy, TwoPhaseCommit
-from simtx.protocols.choreography import DEFAULT_POLICIES
+from simtx.protocols.built_in import DEFAULT_POLICIES
 from simtx.protocols.contract import Machine
 from simtx.protocols.dual_write import DualWriteService
 from simtx.protocols.outbox import OutboxService

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from simtx.protocols import Append, Courier, Forget, Message, Poller, Prepare, Relay, SetTimer, Transition
+from simtx.protocols.commit_machine import FORGET
 from simtx.protocols.outbox import OutboxService
 from simtx.protocols.saga import DONE, REFUSED, RUNNING, UNKNOWN, Orchestrator
-from simtx.protocols.two_phase_coordinator import FORGET, Coordinator
+from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_execution import ExecutingCoordinator
 from simtx.protocols.two_phase_participant import Participant
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from simtx.protocols import Message
+from simtx.protocols.commit_machine import FORGET
 from simtx.protocols.paxos_leader import PaxosLeader
-from simtx.protocols.paxos_member import ABORTED, FORGET
+from simtx.protocols.paxos_member import ABORTED
 from simtx.protocols.paxos_participant import PaxosParticipant
 
 from .catalogue import Mutant, Paxos2

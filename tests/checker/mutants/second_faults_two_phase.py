@@ -13,7 +13,8 @@ from simtx.protocols import (
     SetTimer,
     Transition,
 )
-from simtx.protocols.two_phase_coordinator import FORGET, LAZY_END, Coordinator
+from simtx.protocols.commit_machine import FORGET, LAZY_END
+from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_execution import ExecutingCoordinator, ExecutingParticipant
 from simtx.protocols.two_phase_participant import Participant
 

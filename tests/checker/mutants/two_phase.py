@@ -6,13 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from simtx.protocols import Append, Forget, Message, Transition
-from simtx.protocols.two_phase_coordinator import (
-    ABORTED,
-    ANSWER_COMMITTED,
-    CANCEL_VOTE,
-    FORGET,
-    Coordinator,
-)
+from simtx.protocols.commit_machine import ABORTED, ANSWER_COMMITTED, CANCEL_VOTE, FORGET
+from simtx.protocols.two_phase_coordinator import Coordinator
 
 from .catalogue import Commit2, Mutant
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from simtx.protocols import Execute, Message, Policies, Prepare, Rollback, SetTimer, Transition, TwoPhaseCommit
-from simtx.protocols.two_phase_coordinator import FORGET, Coordinator
+from simtx.protocols.commit_machine import COMMIT, FORGET
+from simtx.protocols.two_phase_coordinator import Coordinator
 from simtx.protocols.two_phase_execution import ExecutingCoordinator, ExecutingParticipant
-from simtx.protocols.two_phase_participant import COMMIT, Participant
+from simtx.protocols.two_phase_participant import Participant
 
 from .catalogue import Commit2, Mutant
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from simtx.protocols import Append, Message, Transact
+from simtx.protocols.commit_machine import FORGET
 from simtx.protocols.names import TOMBSTONE
-from simtx.protocols.two_phase_coordinator import FORGET
 from simtx.protocols.two_phase_last import LastResourceCoordinator, LastResourceParticipant
 from simtx.protocols.two_phase_termination import CooperativeParticipant, NamingCoordinator
 
