@@ -405,12 +405,20 @@ class Staleness:
         return cls(event.detail == "stale")
 
 
+DEAD_LETTER: Final = "dead letter"
+"""Why a message was dropped: it was delivered as often as the broker allows."""
+RETENTION: Final = "retention"
+"""Why a message was dropped: it was older than the broker keeps any."""
+POISON: Final = "poison"
+"""Why a consumer has refused a delivery: it can never handle it."""
+
+
 @dataclass(slots=True)
 class Dropped:
     """Of a message that was lost: why, if it is known."""
 
     why: str = ""
-    form: ClassVar[str] = "'down', or nothing: lost on the way"
+    form: ClassVar[str] = "'down', 'dead letter', 'retention', or nothing: lost on the way"
 
     @property
     def down(self) -> bool:

@@ -64,6 +64,11 @@ COUNTED: Final = frozenset(
         "unpublished_open",
         "duplicate_effects",
         "missing_effects",
+        "redeliveries",
+        "failed_deliveries",
+        "dead_letters",
+        "events_dropped",
+        "stored_again",
         *COUNTERS,
     )
 )
@@ -72,7 +77,7 @@ COUNTED: Final = frozenset(
 ADDED: Final = frozenset(("transactions", "events", "violations"))
 """Effort, sample size, and what must never be: what was simulated, not what it stands for."""
 
-LARGEST: Final = frozenset(("drift_peak", "recovery_s", "backlog_peak"))
+LARGEST: Final = frozenset(("drift_peak", "recovery_s", "backlog_peak", "partition_lag_max"))
 SMALLEST: Final = frozenset(("watched_ms",))
 
 MEANS: Final[Mapping[str, str]] = {

@@ -15,6 +15,7 @@ from simtx.arguments import checked, named, whole
 from simtx.errors import ScenarioError
 from simtx.event_log.log import EventLog
 from simtx.metrics import recovery, timeline, views
+from simtx.metrics.delivery import given_up
 from simtx.metrics.guarantees import GUARANTEE, Broken, broken_line, culprits, guaranteed, violated
 from simtx.metrics.intervals import Interval
 from simtx.metrics.laws import Finding, findings
@@ -158,8 +159,14 @@ class Run:
         """Warnings, to be read before the numbers are trusted: of the scenario, of what is still open, and of the laws of operation."""
         if self._warnings is None:
             still_open = self.data.still_open.warning()
+            gone = given_up(self.data.extra)
             first = [one.text for one in self.findings if one.law == GUARANTEE]
-            lines = [*first, *self._told, *([still_open] if still_open else []), *(one.text for one in self.findings)]
+            lines = [
+                *first,
+                *self._told,
+                *(one for one in (gone, still_open) if one),
+                *(one.text for one in self.findings),
+            ]
             self._warnings = list(dict.fromkeys(lines))
         return self._warnings
 

@@ -66,13 +66,19 @@ class Clock:
         self.due += self._step
 
 
-def columns(services: Sequence[str], *, broker: bool) -> list[str]:
+LAG: Final = "lag"
+"""The most events that wait in one partition of a service's topic, if the broker has partitions."""
+
+
+def columns(services: Sequence[str], *, broker: bool, partitions: bool = False) -> list[str]:
     """Names of the columns: those of the whole run, then those of each service."""
     names = ["time_s", "drift_net", "drift_gross", "in_flight", "undecided", "in_doubt"]
     for service in services:
         names += [f"queue_{service}", f"busy_{service}", f"lock_queue_{service}"]
         if broker:
             names += [f"relay_{service}", f"broker_{service}"]
+        if broker and partitions:
+            names.append(f"{LAG}_{service}")
     return names
 
 
@@ -82,12 +88,13 @@ class Timeline:
     Args:
         services: Names of the services.
         broker: Whether the strategy has a broker, and so relays and messages that can wait.
+        partitions: Whether that broker has partitions.
     """
 
     __slots__ = ("_cells", "_whole", "names")
 
-    def __init__(self, services: Sequence[str], *, broker: bool) -> None:
-        self.names = columns(services, broker=broker)
+    def __init__(self, services: Sequence[str], *, broker: bool, partitions: bool = False) -> None:
+        self.names = columns(services, broker=broker, partitions=partitions)
         self._cells = array("d")
         self._whole: list[int] = []
 

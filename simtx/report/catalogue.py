@@ -51,6 +51,7 @@ _NO_SUM = "the scenario declares no conserved quantity"
 _NO_READERS = "the scenario has no readers"
 _NOTHING = "nothing was measured"
 _NONE_COMMITTED = "none was committed"
+_PLAIN = "a plain broker, or none, has none of it"
 _ENDED = "none had ended when the run ended"
 
 
@@ -117,6 +118,12 @@ _ALL: Final = (
     Metric("utilisation_max", "utilisation of the busiest service", "%", _COST, 100),
     Metric("lock_timeouts", "lock timeouts", "per run", _COST, always=False),
     Metric("deadlocks", "deadlocks found or prevented", "per run", _COST, always=False),
+    Metric("redeliveries", "deliveries of what was delivered before", "per run", _COST, always=False, absent=_PLAIN),
+    Metric("failed_deliveries", "deliveries that could not be handled", "per run", _COST, always=False, absent=_PLAIN),
+    Metric("dead_letters", "dead letters", "per run", _COST, always=False, absent=_PLAIN),
+    Metric("events_dropped", "events that the broker dropped", "per run", _COST, always=False, absent=_PLAIN),
+    Metric("stored_again", "repetitions that the broker took for new", "per run", _COST, always=False, absent=_PLAIN),
+    Metric("partition_lag_max", "longest lag of a partition", "events", _COST, always=False, absent=_PLAIN),
     Metric("requests_repeated", "requests asked again", "per run", _COST, always=False),
     Metric("breaker_rejections", "calls stopped by a breaker", "per run", _COST, always=False),
     Metric("alerts", "alerts", "per run", _COST, always=False),

@@ -9,6 +9,7 @@ from typing import Any
 from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
 from simtx.scenario import schema
+from simtx.scenario.broker_kinds import in_force
 from simtx.scenario.business import OperationSpec, Parameter, StepSpec, Transaction
 from simtx.scenario.catalog import LOCAL, canonical, region, regions
 from simtx.scenario.distributions import Distribution
@@ -142,18 +143,8 @@ def hosts(files: Mapping[str, schema.HostFile], placed: Zones) -> dict[str, Host
 
 
 def broker(file: schema.BrokerFile, zone: str) -> BrokerSpec:
-    """The message broker."""
-    return BrokerSpec(
-        zone=zone,
-        ack=file.ack,
-        ack_latency=file.ack_latency,
-        linger=file.linger,
-        redelivery=file.redelivery,
-        deduplication_window=file.deduplication_window,
-        deduplication_after_restart=file.deduplication_after_restart,
-        ordered=file.ordered,
-        retention=file.retention,
-    )
+    """The message broker: the mechanisms of its kind, but for what the file says itself."""
+    return BrokerSpec(**{**in_force(file), "zone": zone})
 
 
 # --- the business transaction -------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Final
 from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.protocols.registry import HUBS
 from simtx.scenario import build, faults, schema, steps
+from simtx.scenario.broker_kinds import in_force
 from simtx.scenario.catalog import LOCAL, region, regions
 from simtx.scenario.conservation import conservation
 from simtx.scenario.notes import Leaf, covers
@@ -88,12 +89,33 @@ def services(file: schema.ScenarioFile) -> Iterator[Problem]:
 
 
 def broker(file: schema.ScenarioFile) -> Iterator[Problem]:
-    """What is in memory only does not outlive a crash."""
-    if file.broker.ack == "memory" and file.broker.deduplication_after_restart == "all":
+    """What is in memory only does not outlive a crash; mechanisms fit each other."""
+    given, said = in_force(file.broker), file.broker.model_fields_set
+    if given["ack"] == "memory" and given["deduplication_after_restart"] == "all":
         yield (
             ("broker", "deduplication_after_restart"),
             'a broker that acks from memory loses its messages in a crash, and their ids with them; \'all\' needs ack = "quorum" or "fsync"',
         )
+    for name, need, there in (
+        ("fetch", "partitions", given["partitions"]),
+        ("commit_every", "partitions", given["partitions"]),
+        ("nack_delay", "nack", given["nack"]),
+        ("deduplication_by", "deduplication_window", given["deduplication_window"]),
+    ):
+        if name in said and not there:
+            yield ("broker", name), f"means nothing without '{need}'"
+    if given["partitions"]:
+        if not given["ordered"]:
+            yield (
+                ("broker", "ordered"),
+                "a partition is read in order; without order there is only a queue (partitions = 0)",
+            )
+        for name in ("backoff", "delivery_limit"):
+            if name in said and not given["nack"]:
+                yield (
+                    ("broker", name),
+                    "a log delivers nothing again by itself; with nack = true its consumer tries again",
+                )
 
 
 def hosts(file: schema.ScenarioFile) -> Iterator[Problem]:

@@ -36,6 +36,12 @@ def _period(value: Any, info: ValidationInfo) -> float:
     return units.duration(value, unit_needed=_units_needed(info), zero=False)
 
 
+def _waits(value: Any, info: ValidationInfo) -> tuple[float, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f'{units.shown(value)} is no list of durations, such as ["1s", "5s"]')
+    return tuple(_period(one, info) for one in value)
+
+
 def _latency(value: Any, info: ValidationInfo) -> Distribution:
     return read_distribution(value, unit_needed=_units_needed(info))
 
@@ -99,6 +105,7 @@ Seconds: TypeAlias = Annotated[float, PlainValidator(_seconds), Notation("durati
 Period: TypeAlias = Annotated[float, PlainValidator(_period), Notation("duration above 0")]
 MaybeSeconds: TypeAlias = Annotated[float | None, PlainValidator(_seconds), Notation("duration")]
 MaybePeriod: TypeAlias = Annotated[float | None, PlainValidator(_period), Notation("duration above 0")]
+Waits: TypeAlias = Annotated[tuple[float, ...], PlainValidator(_waits), Notation("list of durations above 0")]
 Latency: TypeAlias = Annotated[Distribution, PlainValidator(_latency), Notation("distribution of a duration")]
 MaybeLatency: TypeAlias = Annotated[
     Distribution | None, PlainValidator(_latency), Notation("distribution of a duration")

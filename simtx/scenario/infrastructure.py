@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import MISSING, dataclass, fields
+from typing import Final, Literal, TypeAlias
 
 from simtx.protocols.operations import FirstValues
+from simtx.scenario.broker_kinds import BrokerKind, KnownBy
 from simtx.scenario.distributions import Distribution
 
 Flush: TypeAlias = Literal["group", "serial", "parallel"]
@@ -165,6 +166,17 @@ class BrokerSpec:
             work queue), ``all`` of them (a JetStream limits stream, a table of ids), or ``none``. With acks from memory there are none.
         ordered: Whether messages of one transaction to one consumer are delivered in order, one at a time.
         retention: Age at which an undelivered message is dropped; None: never.
+        kind: Which product it is like (`simtx.scenario.broker_kinds`); the mechanisms below are those of the kind, unless the scenario says otherwise.
+        partitions: Partitions of each consumer's topic, for a log that is read in order and up to an offset; 0: a queue.
+        fetch: Events of a partition that a consumer gets at once, and handles one after the other.
+        commit_every: How often a consumer of a partition tells the broker how far it is; 0: after each event.
+        delivery_limit: Deliveries after which a message that is still not acknowledged becomes a dead letter; None: no limit.
+        backoff: Times until the second, third, ... delivery, in place of `redelivery`; the last one holds for all further; empty: none.
+        nack: Whether a consumer that cannot handle a message says so, and does not only keep silent.
+        nack_delay: How long it then takes until the next attempt; 0: at once, which is `simtx.scenario.infrastructure.AT_ONCE`.
+        deduplication_by: By what a producer's repetition is known: by the ``message``, whoever repeats it, or only to the ``producer`` that has published it
+            before, as long as its process lives.
+        poison: Share of events that a consumer can never handle: every attempt fails before its machine has seen it.
     """
 
     zone: str
@@ -176,6 +188,33 @@ class BrokerSpec:
     deduplication_after_restart: Remembered
     ordered: bool
     retention: float | None
+    kind: BrokerKind = "plain"
+    partitions: int = 0
+    fetch: int = 1
+    commit_every: float = 0.0
+    delivery_limit: int | None = None
+    backoff: tuple[float, ...] = ()
+    nack: bool = False
+    nack_delay: float = 0.0
+    deduplication_by: KnownBy = "message"
+    poison: float = 0.0
+
+    @property
+    def special(self) -> str:
+        """What it has that a plain broker has not, as the subject of a sentence; empty: nothing."""
+        if self.kind != "plain":
+            return f"a broker of the kind '{self.kind}'"
+        plain = {one.name: one.default for one in fields(self) if one.default is not MISSING}
+        changed = [name for name, value in plain.items() if getattr(self, name) != value]
+        return f"a broker with {', '.join(changed)}" if changed else ""
+
+    def overdue(self, deliveries: int) -> float:
+        """Seconds until a message comes again that was delivered so many times and was not acknowledged."""
+        return self.backoff[min(deliveries, len(self.backoff)) - 1] if self.backoff else self.redelivery
+
+
+AT_ONCE: Final = 0.001
+"""Seconds between two attempts at an event that comes again at once: nobody fails in no time."""
 
 
 @dataclass(frozen=True, slots=True)

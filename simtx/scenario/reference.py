@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from simtx.scenario import schema
+from simtx.scenario.broker_kinds import KINDS
 from simtx.scenario.catalog import brokers, forced_writes, regions
 from simtx.scenario.distribution_files import FORMS
 from simtx.scenario.distributions import Distribution
@@ -52,9 +53,35 @@ def markdown() -> str:
         for name, entry in entries.items():
             mean = duration_text(entry.latency.mean())
             lines.append(f"| `{name}` | `{use}` | {mean} | {entry.source} | {entry.evidence} |")
+    lines += [
+        "",
+        "## Kinds of brokers",
+        "",
+        "| `broker.kind` | what it is | its defaults | checked against | simpler here |",
+    ]
+    lines += ["|---|---|---|---|---|"]
+    for name, kind in KINDS.items():
+        own = ", ".join(f"`{key} = {_toml(key, value)}`" for key, value in kind.mechanisms.items())
+        lines.append(
+            f"| `{name}` | {kind.what} | {own or 'those of the table above'} | {kind.checked} | {kind.differs} |"
+        )
     names = ", ".join(f"`{name}`" for name in regions().names)
     lines += ["", f"Regions: {names}. Source: {regions().source}."]
     return "\n".join(lines)
+
+
+def _toml(key: str, value: Any) -> str:
+    """A default of a kind of brokers, as a file would say it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    durations = ("redelivery", "retention", "commit_every", "nack_delay", "deduplication_window")
+    return (
+        f'"{duration_text(value).replace(" ", "")}"'
+        if key in durations
+        else f'"{value}"'
+        if isinstance(value, str)
+        else str(value)
+    )
 
 
 def _tables(model: type[BaseModel], path: str, *, listed: bool = False) -> Iterator[tuple[str, type[BaseModel]]]:

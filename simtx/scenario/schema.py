@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from simtx.protocols.policies import BreakerPolicy, Policies
+from simtx.scenario.broker_kinds import BrokerKind, KnownBy
 from simtx.scenario.business import Popularity
 from simtx.scenario.catalog import brokers, forced_writes
 from simtx.scenario.distributions import Constant, Exponential
@@ -35,6 +36,7 @@ from simtx.scenario.fields import (
     Positive,
     Profile,
     Seconds,
+    Waits,
     Whole,
 )
 from simtx.scenario.infrastructure import Acknowledgement, Flush, Isolation, OutboxOrder, Remembered
@@ -168,6 +170,37 @@ class BrokerFile(Table):
     )
     ordered: bool = _field("Whether messages of one transaction to one consumer come in order, one at a time.", True)
     retention: MaybePeriod = _field("Age at which an undelivered message is dropped; absent: never.", None)
+    kind: BrokerKind = _field(
+        "The product that it is like, whose defaults take the place of those in this table ([Brokers](brokers.md)); what is said here counts more.",
+        "plain",
+    )
+    partitions: Whole = _field(
+        "A log with so many partitions for each consumer, read in order, with offsets; 0: a queue, where each message is acknowledged by itself.",
+        0,
+    )
+    fetch: Positive = _field(
+        "Events of a partition that a consumer gets at once; it handles them one after the other.", 1
+    )
+    commit_every: Seconds = _field(
+        "How often a consumer tells how far it is in a partition; what it has done since comes again after its crash. 0: after each event.",
+        0.0,
+    )
+    delivery_limit: MaybePositive = _field(
+        "Deliveries after which a message that nobody has acknowledged becomes a dead letter; absent: no limit.", None
+    )
+    backoff: Waits = _field(
+        "Time until the second, third, ... delivery, in place of `redelivery`; the last one holds for all further.", ()
+    )
+    nack: bool = _field("Whether a consumer that cannot handle a message says so; else it keeps silent.", False)
+    nack_delay: Seconds = _field("Time from that word to the next attempt; 0: at once (1 ms).", 0.0)
+    deduplication_by: KnownBy = _field(
+        "`message`: a repetition is known whoever sends it; `producer`: only if the process that has published it repeats it, and has not been "
+        "started anew in between.",
+        "message",
+    )
+    poison: Chance = _field(
+        "Share of events that their consumer can never handle: every attempt fails, before anything has happened.", 0.0
+    )
 
 
 class ParameterFile(Table):

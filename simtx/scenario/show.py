@@ -215,7 +215,8 @@ def _after(step: StepSpec, scenario: Scenario) -> str:
 def _broker_text(scenario: Scenario) -> str:
     broker = scenario.broker
     acks = f"acks from {broker.ack} after {broker.ack_latency.describe()}"
-    return f"{broker.zone}, {acks}, redelivers after {duration_text(broker.redelivery)}"
+    kind = f", {broker.special.removeprefix('a broker ')}" if broker.special else ""
+    return f"{broker.zone}, {acks}, redelivers after {duration_text(broker.redelivery)}{kind}"
 
 
 def _network_text(scenario: Scenario) -> str:

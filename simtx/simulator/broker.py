@@ -1,5 +1,8 @@
 """The broker: durable topics, one a consuming service; at least once, in order per transaction, redelivered until acknowledged.
 
+This is a queue. With partitions it is a log, whose consumers read in order (`simtx.simulator.partitioned_log`). A consumer that can never handle an event (poison)
+fails before its machine has seen it; with a limit of deliveries such an event becomes a dead letter, and what should have followed from it never happens.
+
 A broker that is down is a process that has ended on a machine that has not: the machine refuses what comes for it, so that a producer knows after a round trip, and does
 not wait for its timeout. A machine that is away answers nothing: that is a partition.
 """
@@ -10,11 +13,15 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from simtx.event_log.entries import DEAD_LETTER, POISON, RETENTION
 from simtx.protocols import Delivery, Done, Message, Publish
 from simtx.protocols.names import BROKER
+from simtx.scenario.infrastructure import AT_ONCE
 from simtx.simulator.network import Link
+from simtx.simulator.partitioned_log import PartitionedLog
 from simtx.simulator.timers import Token
 from simtx.workload.by_transaction import Draw
+from simtx.workload.poison import poisonous
 
 if TYPE_CHECKING:
     from simtx.scenario import BrokerSpec
@@ -37,10 +44,10 @@ class _Publication:
         self.timeout: Token | None = None
 
 
-class _Parcel:
+class Parcel:
     """A stored message of one consumer, until that consumer acknowledges it."""
 
-    __slots__ = ("delivery", "lane", "message", "sent", "stored", "timer")
+    __slots__ = ("deliveries", "delivery", "lane", "message", "sent", "stored", "timer")
 
     def __init__(self, number: int, message: Message, stored: float, lane: tuple[str, int]) -> None:
         self.message = message
@@ -48,6 +55,7 @@ class _Parcel:
         self.stored = stored
         self.lane = lane
         self.sent = False
+        self.deliveries = 0
         self.timer: Token | None = None
 
 
@@ -59,26 +67,44 @@ class Broker:
         spec: The scenario's broker.
         linger: Draws the seconds that a producer's client collects messages before the bytes leave the producer, for a message's transaction.
         acknowledgement: Likewise, the seconds that storing takes before the broker acks and delivers.
+
+    Attributes:
+        up: Whether it answers.
+        published: Messages that were stored.
+        redelivered: Deliveries of a message that was delivered before.
+        lost: Messages that retention, or a crash of its memory, has cost.
+        dead_letters: Messages that were given up after the last delivery.
+        failed: Deliveries that their consumer could not handle.
+        stored_again: Messages that were stored although the same had been stored before: their id was not known any more, or never.
+        log: Its partitions, if it has any.
     """
 
     def __init__(self, world: Surroundings, spec: BrokerSpec, linger: Draw, acknowledgement: Draw) -> None:
-        self._world = world
+        self.world = self._world = world
+        self.spec = spec
         self._env = world.env
         self._spec = spec
         self._linger = linger
         self._acknowledgement = acknowledgement
         self._links: dict[tuple[str, str], Link] = {}
-        self._parcels: dict[int, _Parcel] = {}
-        self._lanes: dict[tuple[str, int], deque[_Parcel]] = {}
-        self._seen: dict[Message, float] = {}
+        self._parcels: dict[int, Parcel] = {}
+        self._lanes: dict[tuple[str, int], deque[Parcel]] = {}
+        self._seen: dict[Message | tuple[Message, str, int], float] = {}
+        self._stored: set[Message] | None = set() if spec.special else None
+        self._poisonous = poisonous(spec.poison, world.streams)
         self._next = 0
         self._process = world.processes.get(BROKER)
         self.up = True
         self.published = 0
         self.redelivered = 0
         self.lost = 0
+        self.dead_letters = 0
+        self.failed = 0
+        self.stored_again = 0
+        self.log = PartitionedLog(self) if spec.partitions else None
 
-    def _link(self, source: str, destination: str) -> Link:
+    def link(self, source: str, destination: str) -> Link:
+        """The link between the broker and a node."""
         link = self._links.get((source, destination))
         if link is None:
             link = self._links[source, destination] = self._world.link(source, destination)
@@ -108,7 +134,7 @@ class Broker:
                 node.backlog.append((self._leave, publication))
                 return
             message = publication.effect.message
-            self._link(node.name, BROKER).transmit(self._receive, publication, message.tx, message)
+            self.link(node.name, BROKER).transmit(self._receive, publication, message.tx, message)
 
     def _time_out(self, token: Token) -> None:
         publication, token.owner = token.owner, None
@@ -129,9 +155,7 @@ class Broker:
             self._turn_away(publication)
 
     def _turn_away(self, publication: _Publication) -> None:
-        self._link(BROKER, publication.node.name).transmit(
-            self._turned_away, publication, publication.effect.message.tx
-        )
+        self.link(BROKER, publication.node.name).transmit(self._turned_away, publication, publication.effect.message.tx)
 
     def _turned_away(self, publication: _Publication) -> None:
         if publication.open:
@@ -149,23 +173,28 @@ class Broker:
             self._turn_away(publication)
             return
         message = publication.effect.message
-        if not self._duplicate(message):
+        if not self._duplicate(publication):
             self.published += 1
+            if self._stored is not None:
+                self.stored_again += message in self._stored
+                self._stored.add(message)
             # A broker without order is one whose every message has a lane of its own.
             lane = (message.to, message.tx if self._spec.ordered else self._next)
-            parcel = _Parcel(self._next, message, self._env.now, lane)
+            parcel = Parcel(self._next, message, self._env.now, lane)
             self._next += 1
             self._parcels[parcel.delivery.id] = parcel
             queue = self._lanes.get(lane)
-            if queue is None:
+            if self.log is not None:
+                self.log.store(parcel)
+            elif queue is None:
                 self._lanes[lane] = deque((parcel,))
                 self._deliver(parcel)
             else:
                 queue.append(parcel)
         # A duplicate is acknowledged as well: its producer repeats because it has no ack of the first.
-        self._link(BROKER, publication.node.name).transmit(self._confirm, publication, message.tx)
+        self.link(BROKER, publication.node.name).transmit(self._confirm, publication, message.tx)
 
-    def _duplicate(self, message: Message) -> bool:
+    def _duplicate(self, publication: _Publication) -> bool:
         window = self._spec.deduplication_window
         if window <= 0:
             return False
@@ -177,9 +206,12 @@ class Broker:
             if seen[first] >= now - window:
                 break
             del seen[first]
-        if message in seen:
+        message = publication.effect.message
+        by_producer = self._spec.deduplication_by == "producer"
+        known = (message, publication.node.name, publication.epoch) if by_producer else message
+        if known in seen:
             return True
-        seen[message] = now
+        seen[known] = now
         return False
 
     def _confirm(self, publication: _Publication) -> None:
@@ -192,27 +224,81 @@ class Broker:
 
     # --- consumers --------------------------------------------------------------------------------------------------------------
 
-    def _deliver(self, parcel: _Parcel) -> None:
+    def _deliver(self, parcel: Parcel) -> None:
         """Deliver the first message of a lane, for the first time or again; nothing leaves for a consumer whose connection is gone."""
         message = parcel.message
         consumer = self._world.nodes[message.to]
         # A consumer that is down has no connection. The timer runs all the same, and `connected` does not wait for it.
         if consumer.up:
             if parcel.sent:
-                self._again(message)
+                self.again(message)
             parcel.sent = True
+            parcel.deliveries += 1
             if self._process is None:
                 self._pass_on(parcel)
             else:
                 self._process.go_on_with(self._process.spec.effect, self._pass_on, parcel)
         parcel.timer = Token(parcel, "redelivery", self._redeliver)
-        self._world.timers.start(parcel.timer, self._spec.redelivery)
+        self._world.timers.start(parcel.timer, self._spec.overdue(parcel.deliveries))
 
-    def _pass_on(self, parcel: _Parcel) -> None:
+    def _pass_on(self, parcel: Parcel) -> None:
         message, consumer = parcel.message, self._world.nodes[parcel.message.to]
-        self._link(BROKER, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
+        if self._spec.poison:
+            self.link(BROKER, consumer.name).transmit(self._attempt, parcel, message.tx, message)
+        else:
+            self.link(BROKER, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
 
-    def _again(self, message: Message) -> None:
+    def _attempt(self, parcel: Parcel) -> None:
+        """A consumer takes a delivery, and its machine sees it unless that fails before."""
+        consumer = self._world.nodes[parcel.message.to]
+        if not consumer.up or not self.fails(parcel):
+            consumer.deliver(parcel.delivery)
+        elif self._spec.nack:
+            self.link(consumer.name, BROKER).transmit(self._refused, parcel, parcel.message.tx)
+
+    def fails(self, parcel: Parcel) -> bool:
+        """Whether a consumer cannot handle an event; it is counted and written down."""
+        message = parcel.message
+        if not self._poisonous(message):
+            return False
+        self.failed += 1
+        trace = self._world.trace
+        if trace is not None:
+            cause = trace.origin(message)
+            trace.log(
+                "refuse", message.to, message.tx, cause, actor="host", peer=BROKER, name=message.kind, detail=POISON
+            )
+        return True
+
+    def _refused(self, parcel: Parcel) -> None:
+        """A consumer says that it cannot handle a delivery: it comes again, after a while."""
+        if self.up and parcel.delivery.id in self._parcels and parcel.timer is not None:
+            parcel.timer.owner = None
+            parcel.timer = Token(parcel, "redelivery", self._redeliver)
+            self._world.timers.start(parcel.timer, max(self._spec.nack_delay, AT_ONCE))
+
+    def dead(self, parcel: Parcel) -> None:
+        """A message was delivered as often as it may be, and becomes a dead letter."""
+        self.dead_letters += 1
+        self._dropped(parcel.message, DEAD_LETTER)
+
+    def expired(self, parcel: Parcel) -> None:
+        """A message of a partition was older than the retention."""
+        self.lost += 1
+        self._dropped(parcel.message, RETENTION)
+        self.forget(parcel)
+
+    def forget(self, parcel: Parcel) -> None:
+        """A message of a partition is not held any more."""
+        self._parcels.pop(parcel.delivery.id, None)
+
+    def _dropped(self, message: Message, why: str) -> None:
+        trace = self._world.trace
+        if trace is not None:
+            cause = trace.origin(message)
+            trace.log("drop", BROKER, message.tx, cause, actor=BROKER, peer=message.to, name=message.kind, detail=why)
+
+    def again(self, message: Message) -> None:
         """A message is delivered again: it is counted."""
         self.redelivered += 1
         trace = self._world.trace
@@ -224,14 +310,18 @@ class Broker:
 
     def _redeliver(self, token: Token) -> None:
         parcel = token.owner
-        if isinstance(parcel, _Parcel) and parcel.delivery.id in self._parcels and self.up:
+        if isinstance(parcel, Parcel) and parcel.delivery.id in self._parcels and self.up:
             self._deliver_or_drop(parcel)
 
-    def _deliver_or_drop(self, parcel: _Parcel) -> None:
-        """Deliver a message again, unless it is older than the retention."""
-        retention = self._spec.retention
+    def _deliver_or_drop(self, parcel: Parcel) -> None:
+        """Deliver a message again, unless it is older than the retention, or was delivered as often as it may be."""
+        retention, limit = self._spec.retention, self._spec.delivery_limit
         if retention is not None and self._env.now - parcel.stored > retention:
             self.lost += 1
+            self._dropped(parcel.message, RETENTION)
+            self._remove(parcel)
+        elif limit is not None and parcel.deliveries >= limit:
+            self.dead(parcel)
             self._remove(parcel)
         else:
             self._deliver(parcel)
@@ -240,6 +330,8 @@ class Broker:
         """A consumer has come back: what waits for it is delivered at once, what it had not acknowledged included."""
         if not self.up:
             return
+        if self.log is not None:
+            self.log.connected(consumer)
         for (node, _), queue in list(self._lanes.items()):
             if node == consumer and queue:
                 parcel = queue[0]
@@ -249,14 +341,17 @@ class Broker:
 
     def acknowledge(self, node: Node, tx: int, number: int) -> None:
         """A consumer says that this delivery needs not come again; its word may get lost."""
-        self._link(node.name, BROKER).transmit(self._acknowledged, number, tx)
+        if self.log is not None:
+            self.log.acknowledge(node, tx, number)
+        else:
+            self.link(node.name, BROKER).transmit(self._acknowledged, number, tx)
 
     def _acknowledged(self, number: int) -> None:
         parcel = self._parcels.get(number)
         if self.up and parcel is not None:
             self._remove(parcel)
 
-    def _remove(self, parcel: _Parcel) -> None:
+    def _remove(self, parcel: Parcel) -> None:
         del self._parcels[parcel.delivery.id]
         if parcel.timer is not None:
             parcel.timer.owner = None
@@ -280,7 +375,10 @@ class Broker:
             parcel.sent = False  # who had it before is not remembered
             if parcel.timer is not None:
                 parcel.timer.owner = None
-        if self._spec.ack == "memory":
+        in_memory = self._spec.ack == "memory"
+        if self.log is not None:
+            self.log.crash(forget=in_memory)
+        if in_memory:
             self.lost += len(self._parcels)
             self._parcels.clear()
             self._lanes.clear()
@@ -288,11 +386,17 @@ class Broker:
             kept = {parcel.message for parcel in self._parcels.values()}
             if self._spec.deduplication_after_restart == "none":
                 kept.clear()
-            self._seen = {message: since for message, since in self._seen.items() if message in kept}
+            self._seen = {
+                known: since
+                for known, since in self._seen.items()
+                if (known if isinstance(known, Message) else known[0]) in kept
+            }
 
     def restart(self) -> None:
         """Answer again, and deliver what waits."""
         self.up = True
+        if self.log is not None:
+            self.log.restart()
         for queue in list(self._lanes.values()):
             if queue:
                 self._deliver(queue[0])
@@ -300,6 +404,10 @@ class Broker:
     def waiting(self) -> Iterator[str]:
         """For each message that is stored and not yet acknowledged, its consumer."""
         return (parcel.message.to for parcel in self._parcels.values())
+
+    def lag(self, consumer: str) -> int | None:
+        """The most events that wait in one partition of a consumer; None if there are no partitions."""
+        return self.log.longest(consumer) if self.log is not None else None
 
     def working(self) -> set[int]:
         """Transactions with messages that wait for their consumer."""

@@ -107,7 +107,8 @@ _KNOWN: Final[Mapping[str, str]] = {
     "LinkSpec": "latency loss duplication reorder reorder_delay",
     "Transaction": "name parameters steps",
     "StepSpec": "index name service operations compensation kind after refusal service_time compensation_time",
-    "BrokerSpec": "zone ack ack_latency linger redelivery deduplication_window deduplication_after_restart ordered retention",
+    "BrokerSpec": "zone ack ack_latency linger redelivery deduplication_window deduplication_after_restart ordered retention "
+    "kind partitions fetch commit_every delivery_limit backoff nack nack_delay deduplication_by poison",
     "Fault": "kind duration node at every until factor probability a b one_way trigger",
     "HostSpec": "cores speed nodes neighbours parallel event effect transaction forced_write quantum",
     "Trigger": "transaction effect when occurrence",
@@ -134,6 +135,8 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
         daemons = tuple(strategy.daemons(node)) if node is not None else ()
         if len(daemons) > 1 or any(not _is_relay(daemon) for daemon in daemons):
             return f"'{strategy.name}' has daemons that are not relays of a poller and couriers"
+    if strategy.uses_broker and scenario.broker.special:
+        return f"it has {scenario.broker.special}"
     for fault in scenario.faults:
         if fault.kind not in _FAULTS:
             return f"it has a fault of the kind '{fault.kind}'"

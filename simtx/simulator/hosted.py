@@ -47,7 +47,7 @@ class HostedNode(Node):
         if self.up:
             self.process.run(self.process.spec.event, self._take, message)
         else:
-            self._dropped(message)
+            self.dropped(message)
 
     def _take(self, message: Message) -> None:
         """The process gets to a message."""
@@ -59,7 +59,7 @@ class HostedNode(Node):
         if self.up:
             self.process.run(self.process.spec.event, super().deliver, delivery)
         else:
-            self._dropped(delivery.message)
+            self.dropped(delivery.message)
 
     def request(self, request: Request) -> bool:
         """The client's request arrives; whether it has met somebody."""

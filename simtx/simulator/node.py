@@ -251,7 +251,7 @@ class Node:
     def _accept(self, message: Message) -> bool:
         """Look at a message when something is unusual: the node is down or paused, has breakers, or keeps a journal."""
         if not self.up:
-            self._dropped(message)
+            self.dropped(message)
             return False
         if self.paused:
             self.backlog.append((self.receive, message))
@@ -267,7 +267,7 @@ class Node:
     def deliver(self, delivery: Delivery) -> None:
         """A delivery arrives from the broker."""
         if not self.up:
-            self._dropped(delivery.message)
+            self.dropped(delivery.message)
             return
         if self.paused:
             self.backlog.append((self.deliver, delivery))
@@ -295,7 +295,8 @@ class Node:
             return
         self._notify(actor, done)
 
-    def _dropped(self, message: Message) -> None:
+    def dropped(self, message: Message) -> None:
+        """A message has reached this node while it is down."""
         if self.journal is not None:
             self.journal.dropped(message)
 

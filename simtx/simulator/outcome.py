@@ -59,7 +59,21 @@ def outcome(loop: RunLoop) -> RunData:
 
 
 def _extra(world: World) -> dict[str, float]:
-    return _stale(world) | _busiest(world)
+    return _stale(world) | _busiest(world) | _delivered(world)
+
+
+def _delivered(world: World) -> dict[str, float]:
+    broker = world.broker
+    if broker is None or not world.scenario.broker.special:
+        return {}
+    found: dict[str, float] = {
+        "redeliveries": broker.redelivered,
+        "failed_deliveries": broker.failed,
+        "dead_letters": broker.dead_letters,
+        "events_dropped": broker.lost,
+        "stored_again": broker.stored_again,
+    }
+    return found if broker.log is None else found | {"partition_lag_max": broker.log.lag}
 
 
 def _busiest(world: World) -> dict[str, float]:

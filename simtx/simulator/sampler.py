@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from simtx.event_log.entries import Levels
-from simtx.metrics.timeline import LEVELS, Clock, Timeline
+from simtx.metrics.timeline import LAG, LEVELS, Clock, Timeline
 from simtx.simulator.environment import URGENT
 
 if TYPE_CHECKING:
@@ -32,7 +32,11 @@ class Sampler:
         self._clock = Clock(world.scenario)
         self._logged: dict[str, float] = {}
         self.report: Callable[[float], object] | None = None
-        self.timeline = Timeline(list(world.scenario.services), broker=world.broker is not None)
+        self.timeline = Timeline(
+            list(world.scenario.services),
+            broker=world.broker is not None,
+            partitions=world.scenario.broker.partitions > 0,
+        )
 
     def start(self) -> None:
         """Begin at once, and go on by the clock."""
@@ -74,4 +78,7 @@ class Sampler:
             if self._world.broker is not None:
                 found[f"{relay}_{name}"] = len(node.store.outbox.rows)
                 found[f"{broker}_{name}"] = held[name]
+                lag = self._world.broker.lag(name)
+                if lag is not None:
+                    found[f"{LAG}_{name}"] = lag
         return found

@@ -36,6 +36,9 @@ class Outages(Protocol):
     def waiting(self) -> Iterator[str]:
         """For each message that is stored and not yet acknowledged, its consumer."""
 
+    def lag(self, consumer: str) -> int | None:
+        """The most events that wait in one partition of a consumer; None if there are no partitions."""
+
 
 class Surroundings(Protocol):
     """A world, as its broker, clients, faults and samples know it; `World` says what its attributes are."""

@@ -88,6 +88,24 @@ CASES = [
         '[broker]\nack = "never"\n[run]',
         "broker.ack: 'never' is not allowed; one of 'memory', 'quorum', 'fsync'",
     ),
+    (
+        "a log without order",
+        MORE,
+        '[broker]\nkind = "kafka"\nordered = false\n[run]',
+        "broker.ordered: a partition is read in order; without order there is only a queue (partitions = 0)",
+    ),
+    (
+        "a mechanism without what it belongs to",
+        MORE,
+        '[broker]\nkind = "sqs-fifo"\nnack_delay = "1s"\n[run]',
+        "broker.nack_delay: means nothing without 'nack'",
+    ),
+    (
+        "no list of waits",
+        MORE,
+        '[broker]\nbackoff = "1s"\n[run]',
+        """broker.backoff: '1s' is no list of durations, such as ["1s", "5s"]""",
+    ),
     ("text for a truth", MORE, '[network]\ntail = "yes"\n[run]', "network.tail: 'yes' is neither true nor false"),
     ("number for a table", "\n[services.orders]", "hub = 5\n[services.orders]", "hub: 5 is no table"),
     (

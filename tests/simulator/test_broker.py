@@ -234,3 +234,128 @@ def test_what_a_producer_repeats_after_a_crash_of_a_broker_in_memory_is_no_dupli
     assert run.transactions.outcome.tolist() == ["committed"]
     assert run.transactions.broker_messages.iloc[0] > 1
     assert run.summary.missing_effects == 0
+
+
+# --- kinds of brokers -----------------------------------------------------------------------------------------------------------
+
+
+def talked(**broker: Any) -> Run:
+    """Twenty transactions, an event each, one after the other, a third of which is poison."""
+    run = {"drain": 30.0}
+    scenario = chain(2, delay=D, transactions=20, broker={"redelivery": 2.0, "poison": 0.3, **broker}, run=run)
+    return simtx.simulate(scenario, Talk(), trace=True)
+
+
+def poison_of(run: Run) -> set[int]:
+    return {event.tx for event in run.trace if event.kind == "refuse" and event.detail == "poison"}
+
+
+def test_a_poison_event_becomes_a_dead_letter_after_the_last_delivery() -> None:
+    """`delivery_limit` attempts, each `redelivery` after the one before, and then no more; others are not touched."""
+    run = talked(delivery_limit=3)
+    poison = poison_of(run)
+    assert 0 < len(poison) < 20
+    for tx in poison:
+        times = [event.time for event in run.trace.of(tx) if event.kind == "refuse"]
+        assert np.diff(times).tolist() == [2.0, 2.0]
+        assert [event.detail for event in run.trace.of(tx) if event.kind == "drop"] == ["dead letter"]
+    assert run.summary.dead_letters == len(poison)
+    assert run.summary.failed_deliveries == 3 * len(poison)
+    assert run.summary.redeliveries == 2 * len(poison)
+    assert {tx for tx in range(20) if deliveries(run, tx)} == set(range(20)) - poison
+    assert any("dead letter" in line for line in run.warnings)
+
+
+def test_which_events_are_poison_is_the_same_whatever_the_broker_makes_of_them() -> None:
+    """Common random numbers: a change of the broker leaves the business as it was."""
+    runs = [talked(delivery_limit=2), talked(nack=True, nack_delay=0.5, delivery_limit=2)]
+    assert len({frozenset(poison_of(run)) for run in runs}) == 1
+    assert poison_of(talked(partitions=4)) < poison_of(runs[0])  # what is behind one of them is never tried
+
+
+def test_a_negative_acknowledgement_brings_it_back_without_the_long_wait() -> None:
+    """A round trip and `nack_delay` instead of `redelivery`; the list of `backoff` is for those that keep silent."""
+    run = talked(nack=True, nack_delay=0.5, delivery_limit=3, backoff=[7.0])
+    times = [event.time for event in run.trace.of(min(poison_of(run))) if event.kind == "refuse"]
+    assert np.diff(times).tolist() == [0.5 + 2 * D, 0.5 + 2 * D]
+    silent = talked(backoff=[1.0, 3.0], delivery_limit=4)
+    times = [event.time for event in silent.trace.of(min(poison_of(silent))) if event.kind == "refuse"]
+    assert np.diff(times).tolist() == [1.0, 3.0, 3.0]
+
+
+def test_a_consumer_that_dies_uses_up_deliveries_of_what_it_had_in_hand() -> None:
+    """As in a RabbitMQ quorum queue: nobody has ever tried to handle it, and it is a dead letter all the same."""
+    faults = [{"kind": "crash", "node": "s1", "at": 1.5 + n, "duration": 0.25} for n in range(2)]
+    scenario = chain(2, transactions=1, faults=faults, broker={"redelivery": 60.0, "delivery_limit": 2})
+    run = simtx.simulate(scenario, Talk(acknowledges=False))
+    assert (run.summary.dead_letters, run.summary.failed_deliveries) == (1, 0)
+
+
+def test_a_poison_event_holds_up_its_partition_and_no_other() -> None:
+    """In a log nothing behind it is delivered; in a queue with order per transaction, all others are."""
+    from simtx.scenario.broker_kinds import partition_of
+
+    run = talked(partitions=4, nack=True, nack_delay=1.0)
+    poison = poison_of(run)
+    stopped: dict[int, int] = {}
+    for tx in sorted(poison):
+        stopped.setdefault(partition_of(tx, 4), tx)
+    for tx in range(20):
+        behind = tx >= stopped.get(partition_of(tx, 4), 20)
+        assert bool(deliveries(run, tx)) is not behind
+    longest = max(sum(partition_of(tx, 4) == n and tx >= stopped[n] for tx in range(20)) for n in stopped)
+    assert run.summary.partition_lag_max == run.timeline.lag_s1.max() == longest
+
+
+def test_events_of_a_partition_are_handled_one_after_the_other_across_transactions() -> None:
+    """Fetched together, handed on in their order, and committed up to the last."""
+    broker = {"redelivery": 60.0, "partitions": 1, "fetch": 500, "commit_every": 0.25}
+    run = simtx.simulate(chain(2, delay=D, rate=1e4, transactions=30, broker=broker), Talk(burst=3), trace=True)
+    order = [(event.tx, event.name) for event in run.trace if event.kind == "deliver"]
+    stored = [(event.tx, event.name) for event in run.trace if event.kind == "publish"]
+    assert order == stored
+    assert run.summary.redeliveries == 0
+
+
+@pytest.mark.parametrize(("every", "again"), [(0.0, 0), (1e3, 8)])
+def test_a_consumer_begins_behind_its_last_commit(every: float, again: int) -> None:
+    """What it had done since comes again after a crash: with a commit after each event, nothing."""
+    faults = [{"kind": "crash", "node": "s1", "at": 9.5, "duration": 0.25}]
+    broker = {"redelivery": 60.0, "partitions": 1, "commit_every": every}
+    run = simtx.simulate(chain(2, transactions=8, faults=faults, broker=broker, run={"drain": 5.0}), Talk())
+    assert run.summary.redeliveries == again
+
+
+def test_a_lost_fetch_is_made_up_for() -> None:
+    """Nothing gets through for three seconds, in either direction; then all comes, in order, once."""
+    faults = [{"kind": "partition", "a": ["s1"], "b": ["broker"], "at": 2.5, "duration": 3.0}]
+    broker = {"redelivery": 2.0, "partitions": 2}
+    run = simtx.simulate(chain(2, transactions=10, faults=faults, broker=broker), Talk(), trace=True)
+    assert all(deliveries(run, tx) == ["event-0"] for tx in range(10))
+
+
+@pytest.mark.parametrize(("by", "again"), [("message", 0), ("producer", 1)])
+def test_a_producer_that_was_started_anew_is_another_one(by: str, again: int) -> None:
+    """Its relay has no ack of the first publication; the broker knows the repetition by its id, or only as that of the same process."""
+    faults = [
+        {"kind": "partition", "a": ["broker"], "b": ["s0"], "one_way": True, "at": 0.9, "duration": 1.0},
+        {"kind": "crash", "node": "s0", "at": 1.5, "duration": 0.25},
+    ]
+    broker = {"deduplication_window": 60.0, "deduplication_by": by}
+    run = simtx.simulate(chain(2, transactions=1, faults=faults, broker=broker | {"nack": True}), "outbox")
+    assert run.summary.stored_again == again
+    assert run.summary.duplicate_effects == 0
+
+
+def test_every_kind_of_broker_plays_the_built_in_checkout_and_says_so() -> None:
+    """Each is simulated, and the fast engine gives its reason."""
+    from simtx.scenario.broker_kinds import KINDS
+    from simtx.simulator.compiled import why_interpreted
+
+    for kind in KINDS:
+        small = {"run.transactions": 60, "run.warmup": "0s"}
+        scenario = simtx.load("checkout").replace(**small, **{"broker.kind": kind})
+        run = simtx.simulate(scenario, "outbox")
+        assert run.summary.committed_share + run.summary.compensated_share + run.summary.aborted_share == 1
+        assert ("dead_letters" in run.summary) is (kind != "plain")
+        assert (kind in why_interpreted(scenario, run.strategy)) is (kind != "plain")

@@ -79,6 +79,10 @@ class Backends:
         self.broker_process: dict[str, Any] | None = None
         if strategy.uses_broker:
             spec = scenario.broker
+            if spec.special:
+                raise ScenarioError(
+                    f"real runs have no {spec.special.removeprefix('a ')} yet; it can be simulated", "broker"
+                )
             shared = {
                 "redelivery": spec.redelivery,
                 "deduplication_window": spec.deduplication_window,

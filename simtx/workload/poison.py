@@ -1,0 +1,41 @@
+"""Events that a consumer can never handle: which ones they are, the same in a simulated and in a real run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Final, TypeAlias
+
+from simtx.protocols import Message
+from simtx.workload.streams import Streams
+
+Poisonous: TypeAlias = Callable[[Message], bool]
+"""Whether the consumer of an event can never handle it."""
+
+_BITS: Final = 64
+
+
+def poisonous(share: float, streams: Streams) -> Poisonous:
+    """Tells the poison of a run from other events.
+
+    An event is known by its transaction, its kind, its producer and its consumer, so that every copy of a poison event is poison, under every strategy and
+    however often it was delivered.
+
+    Args:
+        share: Of all events.
+        streams: Seed and replication.
+    """
+    return by_key(share, streams.key("broker", "poison"))
+
+
+def by_key(share: float, key: int) -> Poisonous:
+    """As `poisonous`, with the key that the streams gave: for a process that has no streams."""
+    if share <= 0:
+        return lambda _: False
+    limit, secret = share * (1 << _BITS), key.to_bytes(16, "little")
+
+    def found(message: Message) -> bool:
+        name = "\0".join((str(message.tx), message.kind, message.sender, message.to))
+        return int.from_bytes(blake2b(name.encode(), digest_size=_BITS // 8, key=secret).digest(), "little") < limit
+
+    return found
