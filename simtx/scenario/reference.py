@@ -60,10 +60,10 @@ def markdown() -> str:
         "| `broker.kind` | what it is | its defaults | checked against | simpler here |",
     ]
     lines += ["|---|---|---|---|---|"]
-    for name, kind in KINDS.items():
-        own = ", ".join(f"`{key} = {_toml(key, value)}`" for key, value in kind.mechanisms.items())
+    for name, product in KINDS.items():
+        own = ", ".join(f"`{key} = {_toml(key, value)}`" for key, value in product.mechanisms.items())
         lines.append(
-            f"| `{name}` | {kind.what} | {own or 'those of the table above'} | {kind.checked} | {kind.differs} |"
+            f"| `{name}` | {product.what} | {own or 'those of the table above'} | {product.checked} | {product.differs} |"
         )
     names = ", ".join(f"`{name}`" for name in regions().names)
     lines += ["", f"Regions: {names}. Source: {regions().source}."]
