@@ -208,7 +208,7 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_end_outage": (None, (_ENGINE, _INT)),
     "engine_connected": (None, (_ENGINE, _INT)),
     "engine_recovery": (_INT, (_ENGINE, _INT, _INT, _INT)),
-    "engine_store": (None, (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, _INT, _INT)),
+    "engine_store": (None, (_ENGINE, _INT, _INT, _DOUBLE, _DOUBLE, _INT, _INT, _INT, _INT)),
     "engine_start_relay": (None, (_ENGINE, _INT, _INT, _INT, c.POINTER(c.c_int32))),
     "engine_replica": (None, (_ENGINE, _INT, _INT)),
     "engine_replica_reads": (c.c_int64, (_ENGINE, _INT, _INT)),

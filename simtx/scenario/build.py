@@ -52,6 +52,7 @@ def services(files: Mapping[str, schema.ServiceFile], placed: Zones) -> dict[str
                 initial=dict(file.store.initial),
                 replica_lag=file.store.replica_lag,
                 outbox_order=file.store.outbox_order,
+                locks=file.store.locks,
             ),
         )
         for name, file in files.items()

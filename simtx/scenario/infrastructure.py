@@ -12,6 +12,7 @@ from simtx.scenario.distributions import Distribution
 
 Flush: TypeAlias = Literal["group", "serial", "parallel"]
 OutboxOrder: TypeAlias = Literal["insert", "commit"]
+Locks: TypeAlias = Literal["write", "work"]
 Isolation: TypeAlias = Literal["read-committed", "serializable"]
 Acknowledgement: TypeAlias = Literal["memory", "quorum", "fsync"]
 Remembered: TypeAlias = Literal["stored", "all", "none"]
@@ -47,6 +48,8 @@ class StoreSpec:
         initial: Value at the start by key, or by prefix if the name ends in ``*``; every other key starts at 0.
         replica_lag: Delay after which a read replica shows a commit, or None if there is no replica.
         outbox_order: When outbox rows are numbered: ``insert``: when their local transaction begins; ``commit``: when it commits.
+        locks: For how long a local transaction has its row locks: ``write``: it locks when its service time is over, for the forced write; ``work``: it
+            locks first, and keeps them for its service time and the forced write.
     """
 
     isolation: Isolation
@@ -55,6 +58,7 @@ class StoreSpec:
     initial: Mapping[str, float]
     replica_lag: Distribution | None
     outbox_order: OutboxOrder = "insert"
+    locks: Locks = "write"
 
     def initial_value(self, key: str) -> float:
         """The value of this key at the start: its own entry, else that of the longest prefix pattern that fits, else 0."""

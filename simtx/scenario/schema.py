@@ -39,7 +39,7 @@ from simtx.scenario.fields import (
     Waits,
     Whole,
 )
-from simtx.scenario.infrastructure import Acknowledgement, Flush, Isolation, OutboxOrder, Remembered
+from simtx.scenario.infrastructure import Acknowledgement, Flush, Isolation, Locks, OutboxOrder, Remembered
 from simtx.scenario.model import AskAgain, ClientsSpec, DeadlockRule, WorkloadKind
 
 _DEFAULTS = Policies()
@@ -87,6 +87,11 @@ class StoreFile(Table):
         "transaction inserts its rows when a worker begins on it, so that they may appear behind rows with higher numbers. `commit`: in the order "
         "of commits, as with one writer (SQLite).",
         "insert",
+    )
+    locks: Locks = _field(
+        "For how long a local transaction has its row locks. `write`: the service works first, then locks the rows for the forced write alone. `work`: "
+        "it locks the rows first, and works inside the transaction of the database: a hot key is locked for the service time, too.",
+        "write",
     )
     log: LogFile = _field("Its redo log.", default_factory=LogFile)
 

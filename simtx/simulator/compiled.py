@@ -100,7 +100,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "Workload": "kind rate burst_rate burst_on burst_off profile trace trace_times trace_parameters users think_time",
     "ClientsSpec": "ask_again deadline timeout backoff",
     "ServiceSpec": "name zone workers service_time compensation_time queue_limit store",
-    "StoreSpec": "isolation log lock_timeout initial replica_lag outbox_order",
+    "StoreSpec": "isolation log lock_timeout initial replica_lag outbox_order locks",
     "LogSpec": "forced_write flush lazy_flush",
     "HubSpec": "zone log",
     "NetworkSpec": "zones links loss duplication reorder reorder_delay client_zone",
@@ -324,6 +324,7 @@ class CompiledLoop(RunLoop):
                     service.workers,
                     -1 if service.queue_limit is None else service.queue_limit,
                     int(service.store.outbox_order == "commit"),
+                    int(service.store.locks == "work"),
                 )
                 if service.store.replica_lag is not None:
                     library.engine_replica(engine, number, self._stream(service.store.replica_lag, name, "replica-lag"))

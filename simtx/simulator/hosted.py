@@ -73,9 +73,16 @@ class HostedNode(Node):
             self.process.run(self.process.spec.event, super().confirm, confirmation)
 
     def served(self, work: Work) -> None:
-        """The service time of a local transaction is over; its processor time comes on top."""
-        if self.pool is not None and work.epoch == self.pool.epoch:
+        """The service time of a local transaction is over, or comes when it has its locks; its processor time comes on top."""
+        if work.inside >= 0:
+            super().served(work)
+        elif self.pool is not None and work.epoch == self.pool.epoch:
             self.process.run(self.process.spec.transaction, super().served, work)
+
+    def worked(self, work: Work) -> None:
+        """The service time of a local transaction that works with its locks is over; its processor time comes on top."""
+        if self.pool is not None and work.epoch == self.pool.epoch:
+            self.process.run(self.process.spec.transaction, super().worked, work)
 
     def _ring(self, token: Token) -> None:
         actor = token.owner

@@ -651,6 +651,8 @@ class Node:
                 # Drawn when the transaction arrived, so that every strategy meets the same service times.
                 for step in effect.steps:
                     demand += record.demands[step]
+        if store is not None and store.works_inside:
+            work.inside, demand = demand, 0.0
         if not pool.submit(work, demand):
             self._own_store().drop(work, "failed")
 
@@ -662,6 +664,21 @@ class Node:
             self.backlog.append((self.served, work))
             return
         self.store.run(work)
+
+    def work_inside(self, work: Work) -> None:
+        """A local transaction that works with its locks has them: its service time begins."""
+        demand, work.inside = work.inside, -1.0
+        if self.pool is not None:
+            self.pool.spend(work, demand, self.worked)
+
+    def worked(self, work: Work) -> None:
+        """The service time of a local transaction that works with its locks is over."""
+        if self.pool is None or self.store is None or work.epoch != self.pool.epoch:
+            return  # the node crashed meanwhile
+        if self.paused:
+            self.backlog.append((self.worked, work))
+            return
+        self.store.worked(work)
 
     def finish(self, work: Work, status: Any, value: Any) -> None:
         """A local transaction has ended: free its worker, tell its machine."""

@@ -138,7 +138,8 @@ class RowLocks:
             self._failed(work, "failed")
 
     def _give_up(self, work: Work) -> None:
-        if work.wait_since >= 0 and work.actor.alive:
+        # A local transaction that works with its locks may wait a second time, for the lock of the outbox: that wait has a timeout of its own.
+        if work.wait_since >= 0 and work.wait_since + self._timeout <= self._node.env.now and work.actor.alive:
             self._leave(work, "timeout")
             self._deadlocks.gave_up()
             self._failed(work, "failed")

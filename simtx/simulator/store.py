@@ -43,6 +43,9 @@ class Owner(Protocol):
     def finish(self, work: Work, status: Status, value: Any) -> None:
         """A local transaction has ended."""
 
+    def work_inside(self, work: Work) -> None:
+        """A local transaction that works with its locks in hand has them: spend its service time, then call `Store.worked`."""
+
     def outbox_written(self) -> None:
         """A local transaction with outbox rows has committed."""
 
@@ -66,6 +69,7 @@ class Store:
         retention: How long idempotency rows are kept at least, in seconds.
         outbox_at_commit: Whether outbox rows are numbered when they are committed, and not when they are inserted.
         replica: Where reads go, or None: to the store itself.
+        works_inside: Whether a local transaction has its row locks while it works, too (``locks = "work"``).
     """
 
     __slots__ = (
@@ -86,6 +90,7 @@ class Store:
         "replica",
         "rows",
         "values",
+        "works_inside",
     )
 
     def __init__(
@@ -100,6 +105,7 @@ class Store:
         retention: float,
         outbox_at_commit: bool = False,
         replica: Replica | None = None,
+        works_inside: bool = False,
     ) -> None:
         self._node = node
         self.first = FirstValues(initial, 0)
@@ -110,7 +116,9 @@ class Store:
         self._rotate_at = retention
         self.values: dict[str, float] = dict(self.first.exact)
         self._versions: dict[str, int] = {}  # how often each key was changed; counted only for the event log
-        self.locks = RowLocks(node, lock_timeout, deadlocks, self._evaluate, self.drop)
+        self.works_inside = works_inside
+        granted = self._granted if works_inside else self._evaluate
+        self.locks = RowLocks(node, lock_timeout, deadlocks, granted, self.drop)
         self.owners = self.locks.owners
         self.rows: dict[Key, Any] = {}
         self._older_rows: dict[Key, Any] = {}
@@ -206,7 +214,7 @@ class Store:
     # --- a local transaction, from its start to its end -------------------------------------------------------------------------
 
     def run(self, work: Work) -> None:
-        """Run a local transaction whose service time is over; the node's `finish` is called at its end."""
+        """Run a local transaction whose service time is over, or is to be spent with its locks; the node's `finish` is called at its end."""
         if self._node.journal is not None:
             work.reads = []
         effect = work.effect
@@ -231,23 +239,39 @@ class Store:
                 work.operations = ()
                 if action is None:
                     work.tombstone = undoes
-        if not (self.owners or self.open):  # nobody holds a lock: nothing to wait for
+        if work.inside >= 0:
+            # The lock of the outbox comes when the work is done, with the rows that it is for.
+            work.keys = [] if _refuses(work) else self._lockable(work, outbox=False)
+            self.locks.acquire(work)
+        elif not (self.owners or self.open):  # nobody holds a lock: nothing to wait for
             disk = self._node.disk
             if disk.instant and type(effect) is Transact and not disk.stalled:
                 self._run_at_once(work, effect)
             else:
                 self._evaluate(work)
         else:
-            operations = work.operations
-            if (
-                operations
-                and operations[0].kind == "refuse"
-                and not (type(effect) is Transact and effect.serial_outbox)
-            ):
+            if _refuses(work):
                 self._refuse(work)
                 return
             work.keys = self._lockable(work)
             self.locks.acquire(work)
+
+    def _granted(self, work: Work) -> None:
+        """It has its locks: work first, if it is to work with them."""
+        if work.inside < 0:
+            self._evaluate(work)
+            return
+        for key in work.keys:
+            self.locks.own(work, key)
+        self._node.work_inside(work)
+
+    def worked(self, work: Work) -> None:
+        """A local transaction has spent its service time with its locks: play it."""
+        if _has_outbox(work.effect):
+            work.keys = [*work.keys, OUTBOX_LOCK]
+            self.locks.acquire(work)
+        else:
+            self._evaluate(work)
 
     def _run_at_once(self, work: Work, effect: Transact) -> None:
         """Evaluate and commit in one go: there are no locks to respect, and the log takes no time."""
@@ -549,10 +573,9 @@ class Store:
 
     # --- row locks ------------------------------------------------------------------------------------------------------------------
 
-    def _lockable(self, work: Work) -> list[str]:
+    def _lockable(self, work: Work, *, outbox: bool = True) -> list[str]:
         keys = locked(work.operations, self._serializable)
-        effect = work.effect
-        if type(effect) is Transact and effect.serial_outbox and effect.outbox_rows():
+        if outbox and _has_outbox(work.effect):
             keys.add(OUTBOX_LOCK)
         branch = self.open.get(work.tx)
         if branch is not None:
@@ -564,3 +587,14 @@ class Store:
             work.keys = self._lockable(work)
         for key in work.keys:
             self.locks.own(work, key)
+
+
+def _has_outbox(effect: Transact | Execute | Prepare) -> bool:
+    """Whether it takes the lock of the outbox."""
+    return type(effect) is Transact and effect.serial_outbox and effect.outbox_rows() > 0
+
+
+def _refuses(work: Work) -> bool:
+    """Whether it refuses before it looks at any row, so that it needs no lock."""
+    operations, effect = work.operations, work.effect
+    return bool(operations) and operations[0].kind == "refuse" and not (type(effect) is Transact and effect.serial_outbox)

@@ -101,6 +101,15 @@ class Workers:
         self.queue.append((work, demand))
         return True
 
+    def spend(self, work: Work, demand: float, then: Callable[[Work], None]) -> None:
+        """The worker of a local transaction spends service time only now, with the locks in hand; call back at its end."""
+        self.work += demand * self.factor
+        if demand > 0:
+            env = self._env
+            heappush(env.queue, (env.now + demand * self.factor, NORMAL, env.sequence(), then, work))
+        else:
+            then(work)
+
     def release(self, work: Work) -> None:
         """The worker of this local transaction has finished; the next in the queue gets it."""
         env = self._env

@@ -123,6 +123,7 @@ class World:
                 retention=self.policies.dedup_retention,
                 outbox_at_commit=service.store.outbox_order == "commit",
                 replica=self._replica(name),
+                works_inside=service.store.locks == "work",
             )
             node.pool = Workers(
                 self.env, service.workers, service.queue_limit, node.served, begun=node.store.outbox.begin

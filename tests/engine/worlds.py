@@ -208,9 +208,18 @@ def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
         },
         name="random",
     )
-    return (
-        replace(made, hosts=some_hosts(pick, [*names, "hub", "broker", "client"])) if pick.choice([0, 0, 1]) else made
-    )
+    if pick.choice([0, 0, 1]):
+        made = replace(made, hosts=some_hosts(pick, [*names, "hub", "broker", "client"]))
+    return working_inside(made) if pick.choice([0, 1]) else made
+
+
+def working_inside(scenario: Scenario) -> Scenario:
+    """The scenario with local transactions that work with their locks in hand, on every second service."""
+    services = {
+        name: replace(one, store=replace(one.store, locks="write" if number % 2 else "work"))
+        for number, (name, one) in enumerate(scenario.services.items())
+    }
+    return replace(scenario, services=services)
 
 
 def some_hosts(pick: Chooser, roles: list[str]) -> dict[str, HostSpec]:

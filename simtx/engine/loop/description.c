@@ -104,7 +104,7 @@ EXPORT void engine_node(Engine *E, int number, int stream, int flush, int instan
   node->own_first = node->own_last = node->wait_first = node->wait_last = -1;
 }
 
-EXPORT void engine_store(Engine *E, int number, int serializable, double lock_timeout, double retention, int workers, int limit, int at_commit) {
+EXPORT void engine_store(Engine *E, int number, int serializable, double lock_timeout, double retention, int workers, int limit, int at_commit, int works_inside) {
   Node *node = &E->node[number];
   node->has_store = 1;
   node->serializable = serializable;
@@ -113,6 +113,7 @@ EXPORT void engine_store(Engine *E, int number, int serializable, double lock_ti
   node->pool.workers = node->pool.free = workers;
   node->pool.limit = limit;
   node->at_commit = at_commit;
+  node->works_inside = works_inside;
   node->pool.factor = 1.0;
 }
 

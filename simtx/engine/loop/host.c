@@ -122,7 +122,7 @@ static void run_process(Engine *E, Process *process, double demand, Waiting what
 static int takes_time(Engine *E, int number, Waiting what) {
   Process *process = &E->process[number];
   if (!process->host) return 0;
-  run_process(E, process, what.kind == SERVED ? process->transaction : what.kind == FORCE_WRITE ? process->forced_write : process->event, what);
+  run_process(E, process, what.kind == SERVED || what.kind == WORKED ? process->transaction : what.kind == FORCE_WRITE ? process->forced_write : process->event, what);
   return 1;
 }
 
@@ -144,7 +144,7 @@ static void drop_jobs(Engine *E, Job *job) {
   while (job) {
     Job *next = job->next;
     if (job->what.kind == RING) free_token(E, job->what.thing);
-    if (job->what.kind == SERVED) let_work(E, job->what.thing);
+    if (job->what.kind == SERVED || job->what.kind == WORKED) let_work(E, job->what.thing);
     if (job->what.kind == FORCE_WRITE) free_flush(E, job->what.thing);
     if (job->what.kind == TAKEN) let_publication(E, job->what.thing);
     job->process = NULL;
@@ -244,6 +244,10 @@ static void do_job(Engine *E, Waiting *what) {
   case PASS_ON: pass_on(E, *what); break;
   case SERVED:
     run_served(E, what->thing);
+    let_work(E, what->thing);
+    break;
+  case WORKED:
+    run_worked(E, what->thing);
     let_work(E, what->thing);
     break;
   case FORCE_WRITE: force(E, (int)what->number, what->thing, what->tx); break;

@@ -25,9 +25,9 @@ enum { URGENT = 0, NORMAL = 1 };
 /* What happens at an entry of the heap. */
 enum {
   STOP, MESSAGE, FLUSHED, BATCH, SERVED, GIVE_UP, LANE, RING, ARRIVE, AT_THE_NODE, ASK_AGAIN, SILENCE, NO_ANSWER, ANSWER_ARRIVES, LOSE_PATIENCE, LEAVE,
-  AT_THE_BROKER, STORE, CONFIRM, TURN_AWAY, DELIVER, ACKNOWLEDGED, WAKE, HOST_DONE
+  AT_THE_BROKER, STORE, CONFIRM, TURN_AWAY, DELIVER, ACKNOWLEDGED, WAKE, HOST_DONE, WORKED
 };
-/* Beside MESSAGE, SERVED, RING, AT_THE_NODE, LEAVE, CONFIRM and DELIVER, what may wait until a pause is over. */
+/* Beside MESSAGE, SERVED, WORKED, RING, AT_THE_NODE, LEAVE, CONFIRM and DELIVER, what may wait until a pause is over. */
 enum { RESUME = 64, TELL, SENT };
 /* Beside most of these, what a process on a host does when it has had the time for it. */
 enum { FORCE_WRITE = 80, CALL, TAKEN, PASS_ON };
@@ -125,7 +125,7 @@ struct Work {
   int32_t template, node, refs, epoch, status, forced, row, tombstone, no_operations, ended;
   int64_t tx;
   uint64_t steps;
-  double since, demand, locked_from, wait_since, prepared_since;
+  double since, demand, inside, locked_from, wait_since, prepared_since;
   Work *prior, *later; /* prepared branches, in order */
   Work *next, *queued; /* in the pool's queue, in the queue of a lock */
   Work *begun_before, *begun_next; /* under way, in the order in which they began; only where a relay reads below the horizon */
@@ -260,7 +260,7 @@ typedef struct {
   Disk disk;
   Station lock_waits;
   int32_t link[NODES + 1];
-  int32_t at_commit, rows, held, keeps_horizon, outbox_lock, up, paused, outage, own_first, own_last, wait_first, wait_last;
+  int32_t at_commit, works_inside, rows, held, keeps_horizon, outbox_lock, up, paused, outage, own_first, own_last, wait_first, wait_last;
   double lazy_flush;
   Work *first_prepared, *last_prepared;
   Ending *first_ending, *last_ending;

@@ -83,6 +83,10 @@ static int run(Engine *E) {
       served(E, entry.thing);
       let_work(E, entry.thing);
       break;
+    case WORKED:
+      worked(E, entry.thing);
+      let_work(E, entry.thing);
+      break;
     case GIVE_UP:
       give_up(E, entry.thing);
       let_work(E, entry.thing);

@@ -136,6 +136,10 @@ static void submit_made(Engine *E, Work *work) {
       if (template->type == TRANSACT && template->compensation) demand += draw(E, E->head.undo[step], work->tx);
       else demand += E->demands[work->tx * E->head.steps + step];
     }
+  if (node->works_inside) {
+    work->inside = demand;
+    demand = 0.0;
+  }
   if (!submit(E, work, demand)) drop(E, work, FAILURE);
 }
 
@@ -153,7 +157,7 @@ static void submit_work(Engine *E, RunningMachine *actor, int number) {
   work->forced = work->row = work->tombstone = work->no_operations = work->ended = 0;
   work->changes = work->keys = 0;
   work->locked_from = work->since = work->prepared_since = 0.0;
-  work->wait_since = -1.0;
+  work->wait_since = work->inside = -1.0;
   work->waits_for = -1;
   work->number = -1;
   work->ticket = -1;

@@ -9,6 +9,8 @@ static void begin_request(Engine *E, int64_t tx);
 static void resume(Engine *E, RunningMachine *actor);
 static void let_work(Engine *E, Work *work);
 static void run_served(Engine *E, Work *work);
+static void run_worked(Engine *E, Work *work);
+static void worked(Engine *E, Work *work);
 static void ring_now(Engine *E, Token *token);
 static void force(Engine *E, int number, Flush *flush, int64_t tx);
 static void ring_machine(Engine *E, Token *token);
@@ -43,7 +45,7 @@ static void drop_waiting(Engine *E, int number) {
     Transaction *T = one->kind == AT_THE_NODE ? record(E, one->tx) : NULL;
     if (T) T->forgotten |= 1u << number;
     if (one->kind == RING) free_token(E, one->thing);
-    if (one->kind == SERVED) let_work(E, one->thing);
+    if (one->kind == SERVED || one->kind == WORKED) let_work(E, one->thing);
     if (one->kind == LEAVE) let_publication(E, one->thing);
     free_waiting(E, one);
   }
@@ -67,6 +69,10 @@ static void handle_waiting(Engine *E, Waiting *one) {
   case SENT: sent(E, one->thing); break;
   case SERVED:
     served(E, one->thing);
+    let_work(E, one->thing);
+    break;
+  case WORKED:
+    worked(E, one->thing);
     let_work(E, one->thing);
     break;
   case LEAVE:

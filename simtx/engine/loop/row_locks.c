@@ -1,6 +1,7 @@
 /* Locks on rows: simtx.simulator.row_locks. */
 
 static void evaluate(Engine *E, Work *work);
+static void granted(Engine *E, Work *work);
 static void drop(Engine *E, Work *work, int status);
 static void acquire(Engine *E, Work *work);
 static void release(Engine *E, Work *work);
@@ -24,7 +25,7 @@ static void list_key(Engine *E, Work *work, int key) {
   work->locked[at] = key;
 }
 
-static void lockable(Engine *E, Work *work) {
+static void lockable_rows(Engine *E, Work *work) {
   Template *template = &E->learned.template[work->template];
   Node *node = &E->node[work->node];
   Work *branch = open_of(E, work->tx, work->node);
@@ -39,9 +40,17 @@ static void lockable(Engine *E, Work *work) {
       for (int j = 0; j < branch->keys; j++) known |= branch->locked[j] == key;
     if (!known) list_key(E, work, key);
   }
-  if (template->serial < 2) return;
-  if (!node->outbox_lock) node->outbox_lock = make_key(E, work->node, OUTBOX_LOCK, 0.0, 0, 0, NULL) + 1;
-  list_key(E, work, node->outbox_lock - 1);
+}
+
+static int outbox_lock(Engine *E, int number) {
+  Node *node = &E->node[number];
+  if (!node->outbox_lock) node->outbox_lock = make_key(E, number, OUTBOX_LOCK, 0.0, 0, 0, NULL) + 1;
+  return node->outbox_lock - 1;
+}
+
+static void lockable(Engine *E, Work *work) {
+  lockable_rows(E, work);
+  if (E->learned.template[work->template].serial == 2) list_key(E, work, outbox_lock(E, work->node));
 }
 
 /* The rows of a node that are locked, in the order in which that began. */
@@ -156,11 +165,11 @@ static void acquire(Engine *E, Work *work) {
     }
   }
   if (work->wait_since >= 0) end_wait(E, work);
-  evaluate(E, work);
+  granted(E, work);
 }
 
 static void give_up(Engine *E, Work *work) {
-  if (work->wait_since >= 0 && !work->ended && work->actor->gen == work->gen) {
+  if (work->wait_since >= 0 && work->wait_since + E->node[work->node].lock_timeout <= E->head.now && !work->ended && work->actor->gen == work->gen) {
     leave_queue(E, work);
     E->head.timeouts++;
     drop(E, work, FAILURE);

@@ -226,6 +226,33 @@ static void evaluate(Engine *E, Work *work) {
   harden(E, work);
 }
 
+static void granted(Engine *E, Work *work) {
+  if (work->inside < 0) {
+    evaluate(E, work);
+    return;
+  }
+  for (int i = 0; i < work->keys; i++) own(E, work, work->locked[i]);
+  double demand = work->inside;
+  work->inside = -1.0;
+  spend(E, work, demand);
+}
+
+/* It has spent its service time with its locks. */
+static void work_on(Engine *E, Work *work) {
+  if (E->learned.template[work->template].serial == 2) {
+    work->locked[work->keys++] = outbox_lock(E, work->node);
+    acquire(E, work);
+  } else {
+    evaluate(E, work);
+  }
+}
+
+/* It refuses before it looks at any row, so that it needs no lock. */
+static int refuses(Engine *E, Work *work) {
+  Template *template = &E->learned.template[work->template];
+  return !work->no_operations && template->count && !template->serial && E->learned.operation[template->operations].kind == REFUSE;
+}
+
 static void run_work(Engine *E, Work *work) {
   Template *template = &E->learned.template[work->template];
   Node *node = &E->node[work->node];
@@ -243,12 +270,18 @@ static void run_work(Engine *E, Work *work) {
       if (!action) work->tombstone = 1;
     }
   }
+  if (work->inside >= 0) {
+    work->keys = 0;
+    if (!refuses(E, work)) lockable_rows(E, work);
+    acquire(E, work);
+    return;
+  }
   if (!node->owners && !node->open) {
     if (at_once(&node->disk) && template->type == TRANSACT) run_at_once(E, work);
     else evaluate(E, work);
     return;
   }
-  if (!work->no_operations && template->count && !template->serial && E->learned.operation[template->operations].kind == REFUSE) {
+  if (refuses(E, work)) {
     refuse(E, work);
     return;
   }

@@ -2,10 +2,11 @@
 
 static void run_work(Engine *E, Work *work);
 static void begin_rows(Engine *E, Work *work);
+static void work_on(Engine *E, Work *work);
 
 static void served(Engine *E, Work *work) {
   if (work->epoch != E->node[work->node].pool.epoch) return;
-  if (E->process[work->node].host) {
+  if (E->process[work->node].host && work->inside < 0) {
     hold_work(work);
     takes_time(E, work->node, (Waiting){.kind = SERVED, .thing = work});
   } else {
@@ -18,6 +19,34 @@ static void run_served(Engine *E, Work *work) {
   if (work->epoch != E->node[work->node].pool.epoch) return;
   if (wait(E, work->node, (Waiting){.kind = SERVED, .thing = work})) hold_work(work);
   else run_work(E, work);
+}
+
+/* The worker of a local transaction has spent its service time with the locks in hand. */
+static void worked(Engine *E, Work *work) {
+  if (work->epoch != E->node[work->node].pool.epoch) return;
+  if (E->process[work->node].host) {
+    hold_work(work);
+    takes_time(E, work->node, (Waiting){.kind = WORKED, .thing = work});
+  } else {
+    run_worked(E, work);
+  }
+}
+
+static void run_worked(Engine *E, Work *work) {
+  if (work->epoch != E->node[work->node].pool.epoch) return;
+  if (wait(E, work->node, (Waiting){.kind = WORKED, .thing = work})) hold_work(work);
+  else work_on(E, work);
+}
+
+static void spend(Engine *E, Work *work, double demand) {
+  Pool *pool = &E->node[work->node].pool;
+  pool->work += demand * pool->factor;
+  if (demand > 0) {
+    hold_work(work);
+    push(E, E->head.now + demand * pool->factor, NORMAL, WORKED, work, 0);
+  } else {
+    worked(E, work);
+  }
 }
 
 static int submit(Engine *E, Work *work, double demand) {
