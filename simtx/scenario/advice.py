@@ -81,11 +81,15 @@ def _saturation(scenario: Scenario) -> Iterator[str]:
                 f"it takes {rate / utilisation:.4g}/s at most"
             )
     for name, (template, share) in hottest(scenario).items():
-        write = scenario.services[name].store.log.forced_write.mean()
-        if rate * share * write >= FULL:
+        service = scenario.services[name]
+        held, what = service.store.log.forced_write.mean(), "a forced write"
+        if service.store.locks == "work":
+            works = [scenario.service_time(s).mean() for s in scenario.transaction.steps if s.service == name]
+            held, what = held + min(works, default=0.0), "the work and a forced write, together"
+        if rate * share * held >= FULL:
             yield (
-                f"services.{name}: the most popular key '{template}' is wanted {rate * share:.4g} times a second, and its lock is held for a forced "
-                f"write of {duration_text(write)} at least: {rate * share * write:.2f} of the time"
+                f"services.{name}: the most popular key '{template}' is wanted {rate * share:.4g} times a second, and its lock is held for {what} "
+                f"of {duration_text(held)} at least: {rate * share * held:.2f} of the time"
             )
     logs: list[tuple[str, LogSpec, int]] = []
     for name, service in scenario.services.items():

@@ -597,4 +597,6 @@ def _has_outbox(effect: Transact | Execute | Prepare) -> bool:
 def _refuses(work: Work) -> bool:
     """Whether it refuses before it looks at any row, so that it needs no lock."""
     operations, effect = work.operations, work.effect
-    return bool(operations) and operations[0].kind == "refuse" and not (type(effect) is Transact and effect.serial_outbox)
+    return (
+        bool(operations) and operations[0].kind == "refuse" and not (type(effect) is Transact and effect.serial_outbox)
+    )

@@ -54,7 +54,9 @@ class Work:
         self.since = 0.0  # when it came to where it is now: the pool's queue, or a worker
         self.epoch = -1  # of the pool whose worker serves it; -1: none does
         self.forced = False
-        self.inside = -1.0  # service time that it has to spend with its locks, once it has them; -1: none, or it has begun to
+        self.inside = (
+            -1.0
+        )  # service time that it has to spend with its locks, once it has them; -1: none, or it has begun to
         self.locked_from = 0.0  # sum over the locks it holds of the times at which it got them
         self.wait_since = -1.0
         self.ticket = -1  # number of the local transaction, in the order in which they began

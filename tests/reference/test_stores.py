@@ -598,3 +598,26 @@ def test_every_store_of_the_registry_is_checked_here() -> None:
     assert set(STORES) == set(PRODUCTS)
     assert {product.opened_by().__name__ for product in PRODUCTS.values()} == {"SqliteStore", "PostgresStore"}
     assert (kind_of("postgresql://me@host/db"), kind_of("sqlite"), kind_of("mysql")) == ("postgres", "sqlite", None)
+
+
+# --- work with the locks in hand -----------------------------------------------------------------------------------------------
+
+
+def test_a_local_transaction_that_works_inside_has_its_locks_meanwhile(store):
+    worked = store.transact(1, action(1, add("a")), work=0.02)
+    assert (worked.status, worked.unlocked) == ("done", ("a",))
+    assert worked.held >= 0.02
+    assert store.prepare(2, prepare(2, add("a"), add("b")), work=0.02).status == "done"
+    assert store.commit(2).held >= 0.04  # two rows
+    assert store.execute(3, Execute("e", (add("a"),)), work=0.02).status == "done"
+    assert store.rollback(3, forced=True).held >= 0.02
+    assert store.values() == {"a": 12, "b": 11}
+
+
+def test_one_that_refuses_or_has_been_done_before_works_with_no_locks(store):
+    begun = time.monotonic()
+    assert store.transact(1, action(1, REFUSE, add("a")), work=0.02).unlocked == ()
+    assert time.monotonic() - begun >= 0.02
+    begun = time.monotonic()
+    assert store.transact(1, action(1, add("a")), work=60).status == "duplicate"
+    assert time.monotonic() - begun < 30

@@ -65,6 +65,7 @@ class LocalWork:
         queue_limit: Local transactions that may wait.
         demand: Seconds of work of a step of a transaction: (tx, step, compensation).
         wake: Called when outbox rows were committed; None: the relay finds them by itself.
+        works_inside: Whether the service time passes inside of the local transaction, with its row locks in hand.
 
     Attributes:
         slowness: Factor of the service times.
@@ -78,6 +79,8 @@ class LocalWork:
         queue_limit: int | None,
         demand: Callable[[int, int, bool], float],
         wake: Callable[[], None] | None,
+        *,
+        works_inside: bool = False,
     ) -> None:
         self.slowness = 1.0
         self._node = node
@@ -86,6 +89,7 @@ class LocalWork:
         self._journal = node.journal
         self._demand = demand
         self._wake = wake
+        self._works_inside = works_inside
         self._loop = asyncio.get_running_loop()
         self._workers = Workers(f"{node.name}-worker", workers, queue_limit) if workers else None
         self._side = Workers(f"{node.name}-side", SIDE_WORKERS)
@@ -152,28 +156,30 @@ class LocalWork:
         store, tx = self._store, actor.tx
         compensation = isinstance(effect, Transact) and effect.compensation
         demand = self.slowness * sum(self._demand(tx, step, compensation) for step in effect.steps)
+        already = tx in self._open
+        inside = demand if self._works_inside and not already else 0.0
         job: Callable[[], Result]
         first: Callable[[], None] | None = None
         if isinstance(effect, Transact):
             rows: list[int] = []
-            job = lambda: store.transact(tx, effect, rows)  # noqa: E731
+            job = lambda: store.transact(tx, effect, rows, inside)  # noqa: E731
             if (
                 demand > 0 and effect.outbox_rows()
             ):  # it inserts its event first and does the rest then, as in the simulator
                 first = lambda: rows.extend(store.reserve(effect))  # noqa: E731
         elif isinstance(effect, Execute):
-            job = lambda: store.execute(tx, effect)  # noqa: E731
+            job = lambda: store.execute(tx, effect, inside)  # noqa: E731
         else:
-            job = lambda: store.prepare(tx, effect)  # noqa: E731
+            job = lambda: store.prepare(tx, effect, inside)  # noqa: E731
 
         def report(result: Any, error: BaseException | None, begun: float, ended: float) -> None:
             self._loop.call_soon_threadsafe(self._worked, actor, effect, result, error, demand, begun, ended)
 
-        if tx in self._open:  # its session is there already: it must not queue behind those who wait for its locks
+        if already:  # its session is there already: it must not queue behind those who wait for its locks
             demand = OPEN
             self._sessions.submit(perform, job, report)
             return
-        if not self._workers.submit(job, report, demand, first):
+        if not self._workers.submit(job, report, demand - inside, first):
             self._journal.worked(actor, effect, "failed", forced=False)
             # Not at once: the caller is still in the middle of the machine's program.
             self._loop.call_soon(self._told, actor, Done(effect.tag, "failed"))
@@ -206,7 +212,8 @@ class LocalWork:
         if served:
             # The thread has noted these times; this callback runs later, by however long the event loop was busy.
             log.when = begun
-            journal.serving(tx, "serve", demand)
+            worked = not self._works_inside or result.status not in ("duplicate", "failed")
+            journal.serving(tx, "serve", demand if worked else 0.0)
         log.when = ended
         if result.waited:
             journal.waited(tx, result.waited, result.wait_end or "granted")

@@ -102,6 +102,7 @@ class Node:
         workers: Local transactions at once; 0 for a node without operations of its own.
         queue_limit: Local transactions that may wait.
         demand: Seconds of work of a step of a transaction: (tx, step, compensation).
+        works_inside: Whether that work is done inside of the local transaction, with its row locks in hand.
         seed: Of the back-off's jitter.
 
     Attributes:
@@ -130,6 +131,7 @@ class Node:
         workers: int = 0,
         queue_limit: int | None = None,
         demand: Callable[[int, int, bool], float],
+        works_inside: bool = False,
         seed: int = 0,
     ) -> None:
         self.name = name
@@ -150,7 +152,9 @@ class Node:
         self.publishing = 0
         self._loop = asyncio.get_running_loop()
         wakes = extras(strategy).wake_on_commit
-        self.local = LocalWork(self, store, workers, queue_limit, demand, wake if wakes else None)
+        self.local = LocalWork(
+            self, store, workers, queue_limit, demand, wake if wakes else None, works_inside=works_inside
+        )
         self._send = send
         self._answer = answer
         self._fail = fail

@@ -250,6 +250,7 @@ class Launcher:
             "kills": [point.to_json() for point in kills],
             "workers": service.workers if service is not None and not relay else 0,
             "queue_limit": service.queue_limit if service is not None else None,
+            "works_inside": service is not None and service.store.locks == "work",
             "proxied": self.proxied,
             "sample_every": max(step(self.scenario), _SAMPLE_EVERY),
         }

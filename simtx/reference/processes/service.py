@@ -111,6 +111,7 @@ class Service:
             workers=config["workers"],
             queue_limit=config["queue_limit"],
             demand=_demands(self.folder, self.node_name),
+            works_inside=config.get("works_inside", False),
             seed=config["seed"],
         )
         node.local.slowness, node.timer_factor = config.get("slow", 1.0), config.get("clock", 1.0)

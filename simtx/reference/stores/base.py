@@ -121,7 +121,7 @@ class Store(ABC):
         return ()
 
     @abstractmethod
-    def transact(self, tx: int, effect: Transact, rows: Sequence[int] = ()) -> Result:
+    def transact(self, tx: int, effect: Transact, rows: Sequence[int] = (), work: float = 0.0) -> Result:
         """Run one local transaction, as `simtx.protocols.Transact` says: atomic, isolated, durable.
 
         ``failed`` means that nothing was applied: a lock timeout, a deadlock, a lost connection after which the database says so. A
@@ -131,18 +131,19 @@ class Store(ABC):
             tx: The business transaction.
             effect: What is to be done.
             rows: Numbers of its outbox rows, from `reserve`; empty: none were drawn.
+            work: Seconds for which it works between its row locks and its changes; a duplicate does not.
 
         Raises:
             StoreFailed: The database cannot go on.
         """
 
     @abstractmethod
-    def execute(self, tx: int, effect: Execute) -> Result:
-        """Run operations in the open local transaction of `tx`, opening it if need be; nothing is durable, locks are kept."""
+    def execute(self, tx: int, effect: Execute, work: float = 0.0) -> Result:
+        """Run operations in the open local transaction of `tx`, opening it if need be; nothing is durable, locks are kept. `work`: as in `transact`."""
 
     @abstractmethod
-    def prepare(self, tx: int, effect: Prepare) -> Result:
-        """Run operations (beside those of an open local transaction) and prepare the branch, with its record and idempotency row."""
+    def prepare(self, tx: int, effect: Prepare, work: float = 0.0) -> Result:
+        """Run operations (beside those of an open local transaction) and prepare the branch, with its record and idempotency row. `work`: as in `transact`."""
 
     @abstractmethod
     def commit(self, tx: int) -> Result:

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from simtx.reference.addresses import without_password
 from simtx.reference.stores.base import StoreDamaged, StoreFailed
 from simtx.reference.stores.postgres.driver import conninfo, pq, psycopg
-from simtx.reference.stores.postgres.sql import TERMINATE
+from simtx.reference.stores.postgres.sql import CHECK_CLIENT, TERMINATE
 
 T = TypeVar("T")
 
@@ -28,6 +28,7 @@ LONGEST_PAUSE: Final = 0.5
 _CONNECT_TIMEOUT: Final = "10"
 _STARTING: Final = re.compile("the database system is|not yet accepting connections")
 _NO_DATABASE: Final = re.compile('database "[^"]*" does not exist')
+_LOOKS_FROM: Final = 140000  # version of the server
 _FULL: Final = ("53100", "53200")
 _BROKEN: Final = ("XX001", "XX002", "58P01")  # data or index corrupted, a file is missing
 
@@ -36,6 +37,16 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
     """One connection, in autocommit mode between its uses."""
 
     title: str = ""
+    watched: bool = False
+
+    def watch(self) -> None:
+        """Have the server look, ten times a second, whether this process still lives while it works for it.
+
+        Otherwise it would go on with the work of a process that was killed, and commit it later, after the restart. PostgreSQL 13 cannot look.
+        """
+        if not self.watched and self.info.server_version >= _LOOKS_FROM:
+            self.execute(CHECK_CLIENT)
+        self.watched = True
 
     @property
     def lost(self) -> bool:

@@ -45,7 +45,7 @@ CREATE FUNCTION work(
     keys text[], initial float8[], locked int, patience int, steps int[], compensation boolean,
     accepted text, accepted_outbox text[], refused text, refused_outbox text[], undoes text, undone_if text, tombstone text,
     prior_keys text[], prior_old float8[], prior_new float8[], prior_read_keys text[], prior_read_values float8[],
-    outbox_ids bigint[], outbox_lock boolean,
+    outbox_ids bigint[], outbox_lock boolean, working float8 DEFAULT 0,
     OUT status text, OUT value text, OUT number bigint, OUT waited float8, OUT got float8[], OUT was float8[], OUT becomes float8[],
     OUT read_keys text[], OUT read_values float8[]
 ) LANGUAGE plpgsql AS $$
@@ -133,6 +133,9 @@ BEGIN
             current[i] := v;
             was[i] := v;
         END LOOP;
+    END IF;
+    IF working > 0 THEN
+        PERFORM pg_sleep(working);
     END IF;
 
     FOR o IN 1..length(kinds) LOOP
@@ -256,11 +259,14 @@ BEGIN
 END $$;
 """
 
-WORK: Final[LiteralString] = (
+_WORK: Final[LiteralString] = (
     "SELECT * FROM work(%s, %s::bigint, %s::bigint, %s, %s, %s::int[], %s::float8[], %s::float8[], %s::float8[],"
     " %s::text[], %s::float8[], %s::int, %s::int, %s::int[], %s::boolean, %s, %s::text[], %s, %s::text[], %s, %s, %s,"
-    " %s::text[], %s::float8[], %s::float8[], %s::text[], %s::float8[], %s::bigint[], %s::boolean)"
+    " %s::text[], %s::float8[], %s::float8[], %s::text[], %s::float8[], %s::bigint[], %s::boolean"
 )
+WORK: Final[LiteralString] = _WORK + ")"
+WORK_INSIDE: Final[LiteralString] = _WORK + ", %s::float8)"
+CHECK_CLIENT: Final[LiteralString] = "SET client_connection_check_interval = 100"
 INSERT_VALUE: Final[LiteralString] = "INSERT INTO data (key, value) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 FATE: Final[LiteralString] = (
     "SELECT number, status, read_keys, read_values, keys, old, new FROM history WHERE token = %s"

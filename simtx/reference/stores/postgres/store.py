@@ -149,20 +149,22 @@ class PostgresStore(Store):
         rows = self._links.ask(lambda link: link.execute(statements.ROWS, (str(count),)).fetchall())
         return [number for (number,) in rows]
 
-    def transact(self, tx: int, effect: Transact, rows: Sequence[int] = ()) -> Result:
+    def transact(self, tx: int, effect: Transact, rows: Sequence[int] = (), work: float = 0.0) -> Result:
         """Run one local transaction in one round trip; see `Store.transact`."""
         token = next(self._tokens)
-        work = self._work(tx, token, effect, rows=rows)
+        call = self._work(tx, token, effect, rows=rows, work=work)
         with self._links.place():
             link = self._links.take()
             started = time.monotonic()
             try:
-                row = one(link.execute(statements.WORK, work.arguments, binary=True).fetchone())
+                if work > 0:
+                    link.watch()
+                row = one(link.execute(call.statement, call.arguments, binary=True).fetchone())
             except psycopg.Error as error:
                 # An error on a living connection means that nothing was applied. A lost one means nothing: the COMMIT may have been done.
                 if not link.lost:
-                    return self._failure(error, started, work)
-                return self._fate(link.title, token, effect, work)
+                    return self._failure(error, started, call)
+                return self._fate(link.title, token, effect, call)
             except BaseException:
                 link.close()
                 raise
@@ -177,30 +179,30 @@ class PostgresStore(Store):
             result.forced = True
             result.outbox = _writes_outbox(effect, status)
         if status == "done":
-            result.changes = work.changes(was, becomes)
+            result.changes = call.changes(was, becomes)
             if result.changes:
                 result.steps, result.history = effect.steps, number
-        return finish(result, waited, work.locks(started, got), now)
+        return finish(result, waited, call.locks(started, got), now)
 
-    def execute(self, tx: int, effect: Execute) -> Result:
+    def execute(self, tx: int, effect: Execute, work: float = 0.0) -> Result:
         """Run operations in the open local transaction, on a connection of its own; see `Store.execute`."""
         if tx in self._prepared:
             return Result("failed")
-        return self._join(tx, effect, "")
+        return self._join(tx, effect, "", work)
 
-    def prepare(self, tx: int, effect: Prepare) -> Result:
+    def prepare(self, tx: int, effect: Prepare, work: float = 0.0) -> Result:
         """Run operations, and prepare the branch under an identifier that carries its record; see `Store.prepare`."""
         if tx in self._prepared:
             return Result("failed")
-        return self._join(tx, effect, branch_name(self._run, self._service, tx, effect.record))
+        return self._join(tx, effect, branch_name(self._run, self._service, tx, effect.record), work)
 
-    def _join(self, tx: int, effect: Execute | Prepare, gid: str) -> Result:
+    def _join(self, tx: int, effect: Execute | Prepare, gid: str, seconds: float) -> Result:
         """Operations of a branch; `gid` if it is to be prepared then."""
         with self._links.place():
             earlier = self._open.get(tx)
             branch = earlier or _Branch()
             branch.steps = tuple(dict.fromkeys((*branch.steps, *effect.steps)))
-            work = self._work(tx, next(self._tokens), effect, branch)
+            work = self._work(tx, next(self._tokens), effect, branch, work=seconds)
             # An open branch keeps its connection: its local transaction lives in that session.
             link = branch.link = branch.link or self._links.take()
             self._open.pop(tx, None)
@@ -208,8 +210,10 @@ class PostgresStore(Store):
             keep = False
             try:
                 if earlier is None:
+                    if seconds > 0:
+                        link.watch()
                     link.autocommit = False
-                row = one(link.execute(statements.WORK, work.arguments, binary=True).fetchone())
+                row = one(link.execute(work.statement, work.arguments, binary=True).fetchone())
                 number, waited, got, was, becomes, *reads = row[2:]
                 branch.locks = {**work.locks(started, got), **branch.locks}
                 for key, (old, new) in work.changes(was, becomes).items():
@@ -250,6 +254,7 @@ class PostgresStore(Store):
         effect: Transact | Execute | Prepare,
         branch: _Branch | None = None,
         rows: Sequence[int] = (),
+        work: float = 0.0,
     ) -> Work:
         return Work(
             tx,
@@ -262,6 +267,7 @@ class PostgresStore(Store):
             prior={} if branch is None else branch.changes,
             prior_reads=branch.reads if branch is not None and isinstance(effect, Prepare) else {},
             rows=rows,
+            work=work,
         )
 
     # --- what has gone wrong --------------------------------------------------------------------------------------------------------

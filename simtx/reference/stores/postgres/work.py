@@ -13,6 +13,7 @@ from simtx.protocols import Execute, Prepare, Transact, codec
 from simtx.protocols.names import TOMBSTONE
 from simtx.protocols.operations import FirstValues, locked
 from simtx.reference.stores.base import Result
+from simtx.reference.stores.postgres import sql as statements
 
 _KINDS: Final = {"add": "a", "set": "s", "read": "r", "refuse": "x"}
 _LARGEST: Final = 2**31 - 1
@@ -35,14 +36,16 @@ class Work:
         prior: What its open branch has changed so far: (old, new) by key.
         prior_reads: What its open branch has read so far, by key.
         rows: Numbers of its outbox rows; empty: they are drawn when the rows are inserted.
+        work: Seconds for which it works with its locks.
 
     Attributes:
+        statement: The call.
         arguments: Arguments of the statement.
         keys: Keys that it touches; those that it locks come first, sorted.
         locked: How many it locks.
     """
 
-    __slots__ = ("arguments", "keys", "locked")
+    __slots__ = ("arguments", "keys", "locked", "statement")
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class Work:
         prior: Mapping[str, tuple[float, float]] = _NOTHING,
         prior_reads: Mapping[str, float] = _NOTHING_READ,
         rows: Iterable[int] = (),
+        work: float = 0.0,
     ) -> None:
         operations = effect.operations
         locks = locked(operations, serializable)
@@ -105,6 +109,10 @@ class Work:
             array(rows),
             "true" if isinstance(effect, Transact) and effect.serial_outbox else "false",
         ]
+        self.statement = statements.WORK
+        if work > 0:  # a schema of an earlier simtx has a function that cannot, and needs not
+            self.statement = statements.WORK_INSIDE
+            arguments.append(repr(float(work)))
 
     def changes(self, was: Sequence[float], becomes: Sequence[float | None]) -> dict[str, tuple[float, float]]:
         """(old, new) by key."""

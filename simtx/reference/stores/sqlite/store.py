@@ -113,17 +113,17 @@ class SqliteStore(Store):
 
     # --- local transactions -------------------------------------------------------------------------------------------------------
 
-    def transact(self, tx: int, effect: Transact, rows: Sequence[int] = ()) -> Result:  # noqa: ARG002 - one writer
+    def transact(self, tx: int, effect: Transact, rows: Sequence[int] = (), work: float = 0.0) -> Result:  # noqa: ARG002 - one writer
         """As `Store.transact`; the one writer numbers outbox rows when it commits them."""
-        return self._working().transact(tx, effect)
+        return self._working().transact(tx, effect, work)
 
-    def execute(self, tx: int, effect: Execute) -> Result:
+    def execute(self, tx: int, effect: Execute, work: float = 0.0) -> Result:
         """As `Store.execute`."""
-        return self._working().execute(tx, effect)
+        return self._working().execute(tx, effect, work)
 
-    def prepare(self, tx: int, effect: Prepare) -> Result:
+    def prepare(self, tx: int, effect: Prepare, work: float = 0.0) -> Result:
         """As `Store.prepare`; a transaction that has a prepared branch cannot have a second one: ``failed``."""
-        return self._working().prepare(tx, effect)
+        return self._working().prepare(tx, effect, work)
 
     def commit(self, tx: int) -> Result:
         """As `Store.commit`."""

@@ -94,16 +94,16 @@ class LocalTransactions:
 
     # --- one at a time ------------------------------------------------------------------------------------------------------------
 
-    def transact(self, tx: int, effect: Transact) -> Result:
+    def transact(self, tx: int, effect: Transact, work: float) -> Result:
         """As `Store.transact`."""
         holder = Holder()
         try:
-            return self._transact(tx, effect, holder)
+            return self._transact(tx, effect, holder, work)
         except Exception:  # what interrupts this thread alone leaves the locks to the writer
             self._locks.release(holder)
             raise
 
-    def _transact(self, tx: int, effect: Transact, holder: Holder) -> Result:
+    def _transact(self, tx: int, effect: Transact, holder: Holder, work: float) -> Result:
         key = None if effect.key is None else dumps(effect.key)
         undoes = None if effect.undoes is None else dumps(effect.undoes)
         operations = effect.operations
@@ -122,7 +122,7 @@ class LocalTransactions:
                     inbox.append((undoes, _TOMBSTONE))
         changes: dict[str, tuple[float, float]] = {}
         reads: dict[str, float] = {}
-        status = self._play(holder, operations, changes, reads)
+        status = self._play(holder, operations, changes, reads, work)
         row = effect.accepted
         if status == "refused":
             row = effect.refused
@@ -150,14 +150,16 @@ class LocalTransactions:
         operations: Sequence[Operation],
         changes: dict[str, tuple[float, float]],
         reads: dict[str, float],
+        work: float,
     ) -> Status:
-        """Lock what these operations need, and play them on what is committed and on earlier changes."""
-        if not operations:
-            return "done"
-        if operations[0].kind == "refuse":
-            return "refused"
-        if not self._locks.acquire(holder, sorted(locked(operations, self._serializable))):
+        """Lock what these operations need, work for so many seconds, and play them on what is committed and on earlier changes."""
+        refuses = bool(operations) and operations[0].kind == "refuse"
+        if not refuses and not self._locks.acquire(holder, sorted(locked(operations, self._serializable))):
             return "failed"
+        if work > 0:
+            time.sleep(work)
+        if refuses or not operations:
+            return "refused" if refuses else "done"
         needed = {operation.key for operation in operations if operation.kind != "refuse"}
         committed = self._values(tuple(needed.difference(changes)))
         return "done" if play(operations, committed, changes, reads) else "refused"
@@ -184,14 +186,14 @@ class LocalTransactions:
 
     # --- branches -----------------------------------------------------------------------------------------------------------------
 
-    def execute(self, tx: int, effect: Execute) -> Result:
+    def execute(self, tx: int, effect: Execute, work: float) -> Result:
         """As `Store.execute`."""
         if tx in self._prepared:
             return Result("failed")
         branch = self._branch(tx)
         try:
             reads: dict[str, float] = {}
-            status = self._extend(branch, effect, reads)
+            status = self._extend(branch, effect, reads, work)
         except Exception:
             self._forsake(branch)
             raise
@@ -201,13 +203,13 @@ class LocalTransactions:
             self._open[tx] = branch
         return _told(branch, Result(status, reads=reads))
 
-    def prepare(self, tx: int, effect: Prepare) -> Result:
+    def prepare(self, tx: int, effect: Prepare, work: float) -> Result:
         """As `Store.prepare`; a transaction that has a prepared branch cannot have a second one: ``failed``."""
         if tx in self._prepared:
             return Result("failed")
         branch = self._branch(tx)
         try:
-            result = self._prepare(branch, effect)
+            result = self._prepare(branch, effect, work)
         except Exception:
             self._forsake(branch)
             raise
@@ -215,7 +217,7 @@ class LocalTransactions:
             self._forsake(branch)
         return _told(branch, result)
 
-    def _prepare(self, branch: _Branch, effect: Prepare) -> Result:
+    def _prepare(self, branch: _Branch, effect: Prepare, work: float) -> Result:
         if effect.key is not None:
             branch.inbox = dumps(effect.key)
             if not self._locks.acquire(branch, [inbox_lock(branch.inbox)]):
@@ -224,7 +226,7 @@ class LocalTransactions:
             if known:
                 return Result("duplicate", loads(known[branch.inbox]))
         reads: dict[str, float] = {}
-        status = self._extend(branch, effect, reads)
+        status = self._extend(branch, effect, reads, work)
         if status != "done":
             return Result(status, reads=reads)
         branch.record = dumps(effect.record)
@@ -246,11 +248,11 @@ class LocalTransactions:
         branch.waited, branch.wait_end = 0.0, ""
         return branch
 
-    def _extend(self, branch: _Branch, effect: Execute | Prepare, reads: dict[str, float]) -> Status:
+    def _extend(self, branch: _Branch, effect: Execute | Prepare, reads: dict[str, float], work: float) -> Status:
         """Play further operations of a branch."""
         # A copy, since a refusal in the middle must not leave half of the operations.
         changes = dict(branch.changes)
-        status = self._play(branch, effect.operations, changes, reads)
+        status = self._play(branch, effect.operations, changes, reads, work)
         if status == "done":
             branch.changes = changes
             branch.reads.update(reads)
