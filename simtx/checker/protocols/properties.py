@@ -140,6 +140,10 @@ class Judge:
         locals_: The local states.
         observations: What the numbers of observations in a state stand for.
         plans: The plans of all transactions, where nothing is refused.
+
+    Attributes:
+        writing: Indexes of the steps that write.
+        behind: For each step those that come after it, directly or not.
     """
 
     def __init__(self, scope: Scope, locals_: Locals, observations: list[Observed], plans: tuple[Plan, ...]) -> None:
@@ -152,13 +156,13 @@ class Judge:
         self._twice: dict[int, bool] = {}
         needed = [i for i in range(scope.participants) if scope.writes(i) and scope.kind(i) != "retriable"]
         self._needed = {tx: frozenset((tx, index) for index in needed) for tx in range(scope.messages)}
-        self._writing = [index for index in range(scope.participants) if scope.writes(index)]
+        self.writing = [index for index in range(scope.participants) if scope.writes(index)]
         self._granted = scope.changed(**dict.fromkeys(BUDGETS, 0)) == scope.faultless()
         self._budget = scope.budget()
         self._work = {
             (step.service, plan.tx, int(step.index)): step.operations for plan in plans for step in plan.steps
         }
-        self._behind = _descendants(plans[0])
+        self.behind = _descendants(plans[0])
         self._amounts: dict[int, bool] = {}
         self._taken_back: dict[int, frozenset[tuple[int, int]]] = {}
 
@@ -196,7 +200,7 @@ class Judge:
         nets: dict[tuple[int, int], int] = {}
         for local in state[0]:
             nets.update(self.net(local))
-        return [nets.get((tx, index), 0) > 0 for index in self._writing]
+        return [nets.get((tx, index), 0) > 0 for index in self.writing]
 
     # --- always -----------------------------------------------------------------------------------------------------------------
 
@@ -208,16 +212,23 @@ class Judge:
         """See `ALWAYS`."""
         if self._once("open", state[3], _no_commit):
             return True
-        seen = self.observations[state[3]]
         firm: frozenset[tuple[int, int]] = frozenset().union(*map(self.firm, state[0]))
+        required = self.required(self.observations[state[3]])
+        return required is not None and required <= firm
+
+    def required(self, seen: Observed) -> frozenset[tuple[int, int]] | None:
+        """(transaction, step) that must be in force or prepared, as commit was decided; None if nothing can make up for what was refused."""
         committed = [tx for tx, outcome in seen.said | seen.branches if outcome == "committed"]
-        return all(self._needed[tx] <= firm and tx not in seen.refused for tx in committed)
+        if any(tx in seen.refused for tx in committed):
+            return None
+        return frozenset().union(*(self._needed[tx] for tx in committed))
 
     def effect_once(self, state: Any) -> bool:
         """See `ALWAYS`."""
-        return not any(map(self._repeated, state[0]))
+        return not any(map(self.repeated, state[0]))
 
-    def _repeated(self, local: int) -> bool:
+    def repeated(self, local: int) -> bool:
+        """Whether a step was done here more often than undone, by more than one, or less often."""
         known = self._twice.get(local)
         if known is None:
             known = self._twice[local] = any(net not in (0, 1) for net in self.net(local).values())
@@ -225,21 +236,22 @@ class Judge:
 
     def undo_order(self, state: Any) -> bool:
         """See `ALWAYS`; where an operator answers for a step, its effects are not checked."""
-        undone = [key for local in state[0] for key in self._undone(local)]
+        undone = [key for local in state[0] for key in self.undone(local)]
         if not undone:
             return True
-        seen = self.observations[state[3]]
+        answered = self.answered_for(self.observations[state[3]])
         nets: dict[tuple[int, int], int] = {}
         for local in state[0]:
             nets.update(self.net(local))
         return not any(
-            nets.get((tx, later), 0) > 0
-            for tx, index in undone
-            if tx not in seen.vouched and tx not in dict(seen.skipped)
-            for later in self._behind[index]
+            nets.get((tx, later), 0) > 0 for tx, index in undone if tx not in answered for later in self.behind[index]
         )
 
-    def _undone(self, local: int) -> frozenset[tuple[int, int]]:
+    def answered_for(self, seen: Observed) -> set[int]:
+        """Transactions of which an operator answers for something."""
+        return {*seen.vouched, *dict(seen.skipped)}
+
+    def undone(self, local: int) -> frozenset[tuple[int, int]]:
         """(transaction, step) that was undone here, and is."""
         known = self._taken_back.get(local)
         if known is None:
@@ -382,7 +394,7 @@ class Judge:
             causes = [(node, one.kind, getattr(one.body, "cause", None)) for one in messages]
             committed.update(causes)
             told.update(causes[:count])
-        answered = {*seen.vouched, *dict(seen.skipped)}  # transactions of which an operator answers for something
+        answered = self.answered_for(seen)
         if any(one in committed and one[2] is not None and one[2][0] not in answered for one in seen.loose):
             return False  # it is not, word for word, what was committed
         return all(self._true(state, *one) for one in told if one[2] is not None and one[2][0] not in answered)
@@ -405,7 +417,7 @@ class Judge:
     def _all_done(self, state: Any, tx: int) -> bool:
         """Whether every step of a transaction that writes was done once."""
         done = {key for local in state[0] for key, (did, _) in self.locals.store(local).counts.items() if did}
-        return all((tx, index) in done for index in self._writing)
+        return all((tx, index) in done for index in self.writing)
 
     def always(self) -> dict[str, Callable[[Any], bool]]:
         """Predicates of every state; `termination` takes more than the state, see `simtx.checker.explorer.quiescence`."""

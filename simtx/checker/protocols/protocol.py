@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from simtx.checker.explorer.interning import SharedInternLog
 from simtx.checker.explorer.model import Model
 from simtx.checker.explorer.quiescence import Termination
 from simtx.checker.protocols.admission import admit
+from simtx.checker.protocols.compiled import searched
 from simtx.checker.protocols.exchange import marked
 from simtx.checker.protocols.layout import ENDED, MASK, OVER, State
 from simtx.checker.protocols.local import Reaction
@@ -121,6 +123,7 @@ class ProtocolModel(Steps):
             goals=goals,
             canonical=self.symmetry.canonical if self.symmetry is not None else None,
             catch_up=self.book.catch_up if self.book is not None else None,
+            search=partial(searched, self) if self.symmetry is None and type(self) is ProtocolModel else None,
             show=self.show,
         )
 

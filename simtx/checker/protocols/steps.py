@@ -47,12 +47,12 @@ from simtx.checker.protocols.reactions import (
     Reactions,
 )
 from simtx.checker.protocols.scope import BUDGETS, Scope
-from simtx.protocols import Delivery, Done, Message, Plan, Request, Strategy
+from simtx.protocols import Delivery, Done, Plan, Request, Strategy
 
 #: What an operator may ask for.
 OPERATOR: Final = ("retry", "skip", "resolve")
 #: What the observer notes when it is about something stuck.
-_ANSWERED: Final = {"retry": "retried", "skip": "skipped", "resolve": "vouched"}
+ANSWERED: Final = {"retry": "retried", "skip": "skipped", "resolve": "vouched"}
 
 
 class Steps:
@@ -213,7 +213,7 @@ class Steps:
         nodes, others, broker, seen, budget, rest = less
         message = item.message
         assert message is not None  # noqa: S101 - an invariant of publications
-        told, entry = self._kept(number, make=lambda: self._arrival(item, message))
+        told, entry = self.published(number, item)
         heard = self._observe(seen, item.node, told)
         stored = brokers.store(broker, item.consumer, message.tx, entry)
         action = Action("store", -1, None, number)
@@ -230,8 +230,14 @@ class Steps:
                 (nodes, _with(others, (orphan,)), broker, seen, budget - TIMEOUT, rest), number, item
             )
 
-    def _arrival(self, item: Item, message: Message) -> tuple[tuple[Output, ...], int]:
+    def published(self, number: int, item: Item) -> tuple[tuple[Output, ...], int]:
         """What is observed when a publication reaches the broker, and the number of the message that waits there."""
+        told: tuple[tuple[Output, ...], int] = self._kept(number, make=lambda: self._arrival(item))
+        return told
+
+    def _arrival(self, item: Item) -> tuple[tuple[Output, ...], int]:
+        message = item.message
+        assert message is not None  # noqa: S101 - an invariant of publications
         waiting = Item(MESSAGE, item.consumer, message.tx, None, message)
         return (Output("stored", message),), self._number(waiting)
 
@@ -308,9 +314,9 @@ class Steps:
         nodes, net, broker, seen, budget, rest = state
         stuck = (node, tx) in self.observations[seen].stuck
         for kind in self.locals.hears(nodes[node], tx, kinds):
-            told = (*([Output(_ANSWERED[kind], tx)] if stuck else ()), Output("freed", tx))
+            told = (*([Output(ANSWERED[kind], tx)] if stuck else ()), Output("freed", tx))
             noted = self._observe(seen, node, self._kept("told", *told, make=lambda: told))  # noqa: B023 - made at once
-            event = self._kept(tx, kind, "operator", make=lambda: _intervention(tx, kind))  # noqa: B023 - made at once
+            event = self._kept(tx, kind, "operator", make=lambda: intervention(tx, kind))  # noqa: B023 - made at once
             yield from self._react((nodes, net, broker, noted, budget, rest), Action("intervene", node, event))
 
     def _attended(self, state: State) -> list[tuple[Action, State]]:
@@ -457,7 +463,8 @@ class Steps:
                 yield from self._become(after, label._replace(note=f"{note}, restart"), digest, budget)
 
 
-def _intervention(tx: int, kind: str) -> tuple[str, int, Request]:
+def intervention(tx: int, kind: str) -> tuple[str, int, Request]:
+    """The event by which an operator turns to a transaction."""
     return "event", tx, Request(tx, None, kind, "an operator's reason")
 
 

@@ -3,7 +3,8 @@
  *
  * It plays what simtx.simulator plays, event by event and in the same order, so that a run has the same digest. The files have the names of the
  * Python modules that they follow, and so have their functions, so that the two can be read side by side. They are compiled as one, in the order
- * below: from data to the clock, what is counted, the network, stores, machines, faults, and what Python describes and reads.
+ * below: from data to the clock, what is counted, the network, stores, machines, faults, and what Python describes and reads. The last one, search.c, has
+ * nothing to do with runs: it is the loop of the checker's searches.
  *
  * The protocols are not here: a machine is two numbers, its state and the event that it meets, and a table gives
  * the next state and a program of effects. A pair that the table does not have is learned (simtx/engine/learn.py): a call into Python runs the
@@ -21,6 +22,7 @@
  */
 #include <math.h>
 #include <setjmp.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +64,7 @@
 #include "learned.c"
 #include "sampler.c"
 #include "description.c"
+#include "search.c"
 
 /* --- the loop ------------------------------------------------------------------------------------------------------------------------------- */
 
