@@ -81,10 +81,10 @@ def explore(
         ledger = Tally(Compiled(model, options), options)
         if workers > 1 and not hasattr(os, "fork"):
             raise ScenarioError(f"{workers} need fork, which this platform lacks; use 1", where="explore: workers")
-        alone = model.search is not None and workers == 1 and not symmetry and not coverage
-        if not (alone and model.search is not None and model.search(ledger)):
-            ledger = Tally(Compiled(model, options), options)
-            with _frozen_heap():
+        search = None if workers > 1 or symmetry or coverage else model.search
+        with _frozen_heap():
+            if search is None or not search(ledger):
+                ledger = Tally(Compiled(model, options), options)
                 _search(ledger)
         return ledger.result()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes as c
 import functools
+import gc
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from mmap import mmap
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -62,7 +63,7 @@ class _Head(c.Structure):
         *((name, c.c_int32) for name in ("crash", "restart", "hub")),
         ("behind", c.c_uint32 * _STEPS),
         ("writing", c.c_uint32),
-        *((name, c.c_int32) for name in ("interventions", "states", "done", "terminals", "error")),
+        *((name, c.c_int32) for name in ("interventions", "states", "done", "terminals", "error", "at")),
         ("transitions", c.c_int64),
     )
 
@@ -271,6 +272,7 @@ class _Search:
             if result == _LIMIT:
                 return f"max_states={limit} reached"
             self._check(result)
+            gc.freeze()  # what was learned stays; see `explore`
             self._ledger.tell(len(self._ledger.levels), head.done - begin, end - begin, head.states)
         return ""
 
@@ -280,7 +282,7 @@ class _Search:
         wanted = {name: kind for kind, name in ledger.open_properties()}
         mask = sum(1 << bit for bit, name in enumerate(_PROPERTIES) if name in wanted)
         first = (c.c_int32 * len(_PROPERTIES))()
-        self._check(self._c.search_settle(self._search, begin, end, mask, first))
+        self._check(self._c.search_settle(self._search, begin, end, mask, first), judging=True)
         for name, kind in wanted.items():
             state = first[_PROPERTIES.index(name)]
             if state >= 0:
@@ -308,14 +310,17 @@ class _Search:
             for state in check(ledger.compiled, ledger.predicate("terminal", name), states, wanted=False):
                 ledger.record("terminal", name, self._lineage(positions[states.index(state)]))
 
-    def _check(self, result: int) -> None:
-        """Raise what went wrong."""
-        if self._raised is not None:
-            error, self._raised = self._raised, None
+    def _check(self, result: int, *, judging: bool = False) -> None:
+        """Raise what went wrong, with the state in which it did."""
+        error, self._raised = self._raised, None  # of a way that C has left alone it has said nothing
+        if result and error is not None:
             if isinstance(error, _TooLargeError) or not isinstance(error, Exception):
                 raise error
-            state = self._state(self._head.done)
-            blamed = self._ledger.compiled.model.blame(error, state)
+            state, asked = self._state(self._head.at), self._ledger.compiled.model
+            if judging:
+                error.add_note(f"raised by a property of model {asked.name!r} in {asked.show(state)}")
+                raise error
+            blamed = asked.blame(error, state)
             if blamed is error:
                 raise error
             raise blamed from error

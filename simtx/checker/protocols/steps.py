@@ -319,19 +319,16 @@ class Steps:
             event = self._kept(tx, kind, "operator", make=lambda: intervention(tx, kind))  # noqa: B023 - made at once
             yield from self._react((nodes, net, broker, noted, budget, rest), Action("intervene", node, event))
 
-    def _attended(self, state: State) -> list[tuple[Action, State]]:
+    def _attended(self, state: State) -> Iterator[tuple[Action, State]]:
         """Where there is an operator, what waits for one at rest gets its answer, and time passes anew; to try again is tried once."""
         nodes, net, broker, seen, budget, rest = state
         observed = self.observations[seen]
-        if not self.scope.interventions or not observed.stuck:
-            return []
+        if not self.scope.interventions:
+            return
         anew = (nodes, net, broker, seen, budget, rest & (1 << WAIT_SHIFT) - 1)
-        return [
-            step
-            for node, tx in sorted(observed.stuck)
-            if any(owner == tx for owner, _ in self.locals.busy(nodes[node]))
-            for step in self._asks(anew, node, tx, OPERATOR[tx in observed.retried :])
-        ]
+        for node, tx in sorted(observed.stuck):
+            if any(owner == tx for owner, _ in self.locals.busy(nodes[node])):
+                yield from self._asks(anew, node, tx, OPERATOR[tx in observed.retried :])
 
     def _time_passes(self, state: State) -> Iterator[tuple[Action, State]]:
         """Nothing else can happen, and all nodes are up, or away for good: timers fire, and what is not acknowledged is delivered again.
@@ -351,8 +348,10 @@ class Steps:
         if waiting.keys() <= fired:
             count, fired = count + 1, frozenset()
         if not waiting or count >= self.most_rounds:
-            attended = self._attended(state)
-            yield from attended
+            attended = False
+            for step in self._attended(state):
+                attended = True
+                yield step
             if attended:
                 return
             yield Action("rest", -1), (nodes, net, broker, seen, budget, rest & (1 << WAIT_SHIFT) - 1 | ENDED)

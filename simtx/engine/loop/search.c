@@ -13,6 +13,9 @@
 #define SEARCH_NODES 12
 #define SEARCH_NET 256
 #define SEARCH_ORPHANS 16
+#define RECORD (SEARCH_NODES + 6 + SEARCH_NET)
+#define WAITING 64
+#define PLACE ((uint64_t)1 << 40)
 #define WAY 1000 /* as _LONG of simtx.checker.explorer.quiescence */
 
 enum { ASK_REACT, ASK_OBSERVE, ASK_TIMERS, ASK_UNDER_WAY, ASK_CALM, ASK_HEADS, ASK_STORE, ASK_MARK, ASK_ACKNOWLEDGE, ASK_RESET, ASK_TOLD, ASK_ACK, ASK_ORPHAN,
@@ -43,7 +46,7 @@ typedef struct { uint8_t known, fault, wrong, refused, recovered; uint32_t neede
 typedef struct {
   int32_t nodes, entry, messages, lasting, fused, most_rounds, crash, restart, hub;
   uint32_t behind[8], writing;
-  int32_t interventions, states, done, terminals, error;
+  int32_t interventions, states, done, terminals, error, at; /* at: the state at hand */
   int64_t transitions;
 } SearchHead;
 
@@ -66,14 +69,15 @@ typedef struct {
   uint64_t *start;            /* where each record begins */
   uint32_t *parent, *hash;
   uint32_t state_room;
-  uint32_t *slot;             /* by hash: number of a state, plus one */
-  uint32_t slots;
+  uint64_t *slot;             /* by hash: where a record begins, plus one, below a part of its hash */
+  uint64_t slots;
+  uint32_t waiting[WAITING * RECORD], waits, end_of_wait[WAITING];
+  uint64_t wait_hash[WAITING];
   uint32_t *terminal;
   uint32_t terminal_room;
   uint64_t *ending;           /* hashes of states from which an end is known to come */
   uint64_t endings, ending_room;
   int mode, enough;
-  uint32_t expanded;          /* number of the state at hand */
   int64_t emitted;
   const View *here;
   View first;
@@ -213,34 +217,36 @@ static void unpack(Search *S, uint32_t state, View *view) {
   memcpy(&view->broker, words + nodes, (size_t)(6 + words[nodes + 5]) * sizeof *words);
 }
 
+/* What a slot holds for a record: 24 bits of its hash, so that others are hardly ever looked at, and its place. */
+static uint64_t tagged(uint32_t hash, uint64_t start) { return (uint64_t)(hash >> 8) << 40 | (start + 1); }
+
 static void widen_slots(Search *S) {
-  uint32_t slots = 2 * S->slots;
-  uint32_t *slot = calloc(slots, sizeof *slot);
+  uint64_t slots = 2 * S->slots;
+  uint64_t *slot = calloc((size_t)slots, sizeof *slot);
   if (!slot) give_up_search(S, SEARCH_MEMORY);
   free(S->slot);
   S->slot = slot;
   S->slots = slots;
   for (uint32_t state = 0; state < (uint32_t)S->head.states; state++) {
-    uint32_t at = S->hash[state] & (slots - 1);
+    uint64_t at = S->hash[state] & (slots - 1);
     while (slot[at]) at = (at + 1) & (slots - 1);
-    slot[at] = state + 1;
+    slot[at] = tagged(S->hash[state], S->start[state]);
   }
 }
 
 /* Take a state in, if it is new. */
-static void discover(Search *S, const View *view, uint32_t parent) {
-  uint32_t words[SEARCH_NODES + 6 + SEARCH_NET], count = packed(S, view, words);
-  uint32_t hash = (uint32_t)hash_of(words, count), mask = S->slots - 1, at = hash & mask;
+static void take_in(Search *S, const uint32_t *words, uint32_t count, uint32_t hash, uint32_t parent) {
+  uint64_t mask = S->slots - 1, at = hash & mask;
+  uint32_t flying = (uint32_t)S->head.nodes + 5;
   for (; S->slot[at]; at = (at + 1) & mask) {
-    uint32_t state = S->slot[at] - 1;
-    if (S->hash[state] != hash) continue;
-    const uint32_t *known = S->words + S->start[state];
-    /* The number of words in flight is at the same place in both, so that no more is compared than there is. */
-    if (known[S->head.nodes + 5] == view->flying && !memcmp(known, words, count * sizeof *words)) return;
+    if (S->slot[at] >> 40 != hash >> 8) continue;
+    const uint32_t *known = S->words + ((S->slot[at] & (PLACE - 1)) - 1);
+    /* How much is in flight stands at the same place in both, so that no more is compared than there is. */
+    if (known[flying] == words[flying] && !memcmp(known, words, count * sizeof *words)) return;
   }
   uint32_t state = (uint32_t)S->head.states;
   if (state == S->state_room) {
-    if (state > UINT32_MAX / 2 - 2) give_up_search(S, SEARCH_TOO_LARGE);
+    if (state > UINT32_MAX / 4) give_up_search(S, SEARCH_TOO_LARGE);
     uint32_t room = 2 * S->state_room;
     S->start = more_of(S, S->start, room, sizeof *S->start);
     S->parent = more_of(S, S->parent, room, sizeof *S->parent);
@@ -255,17 +261,38 @@ static void discover(Search *S, const View *view, uint32_t parent) {
   S->start[state] = S->word_count;
   S->parent[state] = parent;
   S->hash[state] = hash;
+  S->slot[at] = tagged(hash, S->word_count);
   S->word_count += count;
-  S->slot[at] = state + 1;
   S->head.states++;
-  if ((uint64_t)S->head.states * 3 > (uint64_t)S->slots * 2) widen_slots(S);
+  if ((uint64_t)S->head.states * 3 > S->slots * 2) widen_slots(S);
+}
+
+/* Take in what the state at hand leads to. Slots and records are far apart in memory, so they are sent for together, and looked at then. */
+static void take_in_all(Search *S) {
+  for (uint32_t i = 0; i < S->waits; i++) {
+    uint64_t found = S->slot[(uint32_t)S->wait_hash[i] & (S->slots - 1)];
+    if (found) __builtin_prefetch(S->words + ((found & (PLACE - 1)) - 1));
+  }
+  for (uint32_t i = 0, begin = 0; i < S->waits; begin = S->end_of_wait[i++])
+    take_in(S, S->waiting + begin, S->end_of_wait[i] - begin, (uint32_t)S->wait_hash[i], (uint32_t)S->head.at);
+  S->waits = 0;
+}
+
+static void discover(Search *S, const View *view) {
+  if (S->waits == WAITING) take_in_all(S);
+  uint32_t begin = S->waits ? S->end_of_wait[S->waits - 1] : 0, count = packed(S, view, S->waiting + begin);
+  uint64_t hash = hash_of(S->waiting + begin, count);
+  __builtin_prefetch(S->slot + ((uint32_t)hash & (S->slots - 1)));
+  S->wait_hash[S->waits] = hash;
+  S->end_of_wait[S->waits++] = begin + count;
 }
 
 /* Forget the newest states, from this one on. */
 static void forget_states(Search *S, uint32_t keep) {
   while ((uint32_t)S->head.states > keep) {
-    uint32_t state = (uint32_t)--S->head.states, at = S->hash[state] & (S->slots - 1);
-    while (S->slot[at] != state + 1) at = (at + 1) & (S->slots - 1);
+    uint32_t state = (uint32_t)--S->head.states;
+    uint64_t at = S->hash[state] & (S->slots - 1);
+    while ((S->slot[at] & (PLACE - 1)) != S->start[state] + 1) at = (at + 1) & (S->slots - 1);
     S->slot[at] = 0; /* nothing that came later is looked up by way of this slot */
     S->word_count = S->start[state];
   }
@@ -275,7 +302,7 @@ static void forget_states(Search *S, uint32_t keep) {
 static void emit(Search *S, const View *view) {
   S->emitted++;
   switch (S->mode) {
-  case EXPLORE: discover(S, view, S->expanded); return;
+  case EXPLORE: discover(S, view); return;
   case FIRST:
     copy_view(&S->first, view);
     S->enough = 1;
@@ -749,7 +776,7 @@ static void note_end(Search *S, uint64_t hash) {
 /* Whether the state can come to rest. Python looks closer where the first thing that can happen, and then the first again, goes round or on and on. */
 static int ends(Search *S, uint32_t state) {
   uint64_t way[WAY];
-  uint32_t words[SEARCH_NODES + 6 + SEARCH_NET];
+  uint32_t words[RECORD];
   int steps = 0;
   View here;
   unpack(S, state, &here);
@@ -764,8 +791,8 @@ static int ends(Search *S, uint32_t state) {
   while (!(here.rest & (ENDED_FLAG | HALTED_FLAG))) {
     uint64_t hash = hash_of(words, packed(S, &here, words)) | 1;
     if (knows_end(S, hash)) break;
-    int round = steps == WAY;
-    for (int i = steps; i-- && !round;) round = way[i] == hash;
+    int round = steps == WAY; /* a circle goes on until then, unless it is a small one */
+    for (int i = steps; i-- && i >= steps - 16 && !round;) round = way[i] == hash;
     if (round) {
       S->lenient = NULL;
       S->mode = EXPLORE;
@@ -841,7 +868,7 @@ EXPORT Search *search_new(const SearchHead *head, Asked ask) {
   S->ask = ask;
   S->answer_room = 1u << 12;
   S->data_room = 1u << 12;
-  S->word_room = S->state_room = S->slots = 1u << 12;
+  S->word_room = S->slots = S->state_room = 1u << 12;
   S->ending_room = 1u << 10;
   S->terminal_room = 1u << 8;
   S->answer = malloc(S->answer_room * sizeof *S->answer);
@@ -874,7 +901,9 @@ EXPORT int search_root(Search *S, const uint32_t *words) {
   View view;
   memcpy(view.node, words, (size_t)S->head.nodes * sizeof *words);
   memcpy(&view.broker, words + S->head.nodes, 6 * sizeof *words);
-  discover(S, &view, UINT32_MAX);
+  S->head.at = -1;
+  discover(S, &view);
+  take_in_all(S);
   return 0;
 }
 
@@ -886,14 +915,15 @@ EXPORT int search_expand(Search *S, uint32_t until, uint32_t limit) {
   S->enough = 0;
   if (setjmp(here)) return S->head.error;
   while ((uint32_t)S->head.done < until) {
-    uint32_t state = (uint32_t)S->head.done, were = (uint32_t)S->head.states;
+    uint32_t state = (uint32_t)S->head.done;
     View view;
     unpack(S, state, &view);
-    S->expanded = state;
+    S->head.at = (int32_t)state;
     S->emitted = 0;
     successors(S, &view);
+    take_in_all(S);
     if (limit && (uint32_t)S->head.states > limit) {
-      forget_states(S, were);
+      forget_states(S, limit);
       return SEARCH_LIMIT;
     }
     S->head.transitions += S->emitted;
@@ -919,7 +949,7 @@ EXPORT int search_settle(Search *S, uint32_t from, uint32_t until, uint32_t want
   if (setjmp(here)) return S->head.error;
   uint32_t open = wanted;
   for (uint32_t state = from; state < until && open; state++) {
-    S->expanded = state;
+    S->head.at = (int32_t)state;
     uint32_t found = decides(S, state, open);
     open &= ~found;
     for (int i = 0; found; i++, found >>= 1)
