@@ -14,7 +14,7 @@ import functools
 import gc
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from mmap import mmap
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -25,15 +25,13 @@ from simtx.checker.protocols import broker as brokers
 from simtx.checker.protocols.broker import Broker
 from simtx.checker.protocols.layout import CRASH, ENDED, MASK, WAIT_SHIFT, State
 from simtx.checker.protocols.local_store import Output
+from simtx.checker.protocols.properties import Judge
 from simtx.checker.protocols.reactions import COPY, ORPHAN, Item
 from simtx.checker.protocols.steps import ANSWERED, OPERATOR, Steps, intervention
 from simtx.engine import Unavailable, load_library
 from simtx.errors import ScenarioError
 from simtx.protocols import Delivery, Done
 from simtx.protocols.names import DAEMON
-
-if TYPE_CHECKING:
-    from simtx.checker.protocols.protocol import ProtocolModel
 
 _ASK: Final = c.CFUNCTYPE(c.c_int32, c.c_uint32, c.c_uint32, c.c_uint32, c.c_uint32)
 _RAISED, _NO_MEMORY, _TOO_LARGE, _UNFIT, _LIMIT = range(1, 6)
@@ -104,30 +102,32 @@ def _library() -> c.CDLL | None:
     return library
 
 
-def searched(model: ProtocolModel, ledger: Tally[Any]) -> bool:
+def searched(model: Steps, judge: Judge, ends: Termination[State], ledger: Tally[Any]) -> bool:
     """Search a model with the loop in C.
 
     Args:
         model: The model; symmetry is not for it.
+        judge: Its properties.
+        ends: Its property `termination`.
         ledger: The tally of the search, which is complete afterwards.
 
     Returns:
         Whether it did. If not, another tally has to be begun, and the loop in Python searches.
     """
     library = _library()
-    if library is None or not _fits(model, ledger) or len(model.nodes) > _NODES:
+    if library is None or not _fits(model, judge, ledger) or len(model.nodes) > _NODES:
         return False
     try:
-        with _Search(library, model, ledger) as search:
+        with _Search(library, model, judge, ends, ledger) as search:
             search.run()
     except _TooLargeError:
         return False
     return True
 
 
-def _fits(model: ProtocolModel, ledger: Tally[Any]) -> bool:
+def _fits(model: Steps, judge: Judge, ledger: Tally[Any]) -> bool:
     """Whether what is to be searched and checked is the model's own, and nobody has put anything in its place."""
-    judge, compiled = model.judge, ledger.compiled
+    compiled = ledger.compiled
     known: dict[str, Any] = {**judge.always(), **judge.at_rest()}
     known |= {"commit": judge.commits, "abort": judge.aborts, "recovery": judge.recovers}
     checked = {**compiled.invariants, **compiled.terminal_invariants, **compiled.goals}
@@ -147,12 +147,17 @@ class _Search:
     Args:
         library: The compiled loop.
         model: The model.
+        judge: Its properties.
+        ends: Its property `termination`.
         ledger: What is found.
     """
 
-    def __init__(self, library: c.CDLL, model: ProtocolModel, ledger: Tally[Any]) -> None:
+    def __init__(
+        self, library: c.CDLL, model: Steps, judge: Judge, ends: Termination[State], ledger: Tally[Any]
+    ) -> None:
         self._c = library
         self._model = model
+        self._judge = judge
         self._ledger = ledger
         self._raised: BaseException | None = None
         self._events: list[Any] = []
@@ -165,8 +170,8 @@ class _Search:
         self._turn_numbers: dict[tuple[int, int, str], int] = {}
         self._position = {name: index for index, name in enumerate(model.nodes)}
         self._judged: set[Hashable] = set()
-        self._ends = model.termination()
-        scope, judge = model.scope, model.judge
+        self._ends = ends
+        scope = model.scope
         head = _Head(
             nodes=len(model.nodes),
             entry=model.entry,
@@ -514,7 +519,7 @@ class _Search:
         return 0
 
     def _local(self, number: int, _b: int, _c: int) -> int:
-        reactions, judge = self._model.reactions, self._model.judge
+        reactions, judge = self._model.reactions, self._judge
         nets = judge.net(number)
         self._c.search_local(
             self._search,
@@ -531,7 +536,7 @@ class _Search:
         return 0
 
     def _seen(self, number: int, _b: int, _c: int) -> int:
-        judge, seen = self._model.judge, self._model.observations[number]
+        judge, seen = self._judge, self._model.observations[number]
         state = cast("State", ((), (), (), number, 0, 0))
         wrong = (not judge.agreement(state)) + 2 * (not judge.order(state)) + 4 * (not judge.contract(state))
         required = judge.required(seen)
