@@ -56,6 +56,20 @@ study = simtx.sensitivity(
     store="results",
 )
 verdict = simtx.verify("saga", participants=2, crashes=1)
+# Caches and a search index of the stock, which differ in their rules alone.
+stock = {"service": "inventory", "key": "stock:{product}", "reads": "1000/s"}
+rules = {
+    "plain": {},
+    "version": {"check": "version"},
+    "lease": {"check": "lease"},
+    "expires": {"update": "none", "ttl": "2s"},
+    "through": {"update": "copy", "by": "writer"},
+    "before": {"by": "writer-before"},
+    "index": {"update": "copy", "fill": False, "ordered": False},
+    "index_checked": {"update": "copy", "fill": False, "ordered": False, "check": "version"},
+}
+copied = shop.replace(derived={name: {**stock, **rule} for name, rule in rules.items()})
+caches = simtx.compare(copied, ["2pc", "saga"], replications=2)
 """
 
 
@@ -143,6 +157,12 @@ ENTRIES = (
         "A cell is dark where many transactions are. Two groups at one time are two bands.",
     ),
     Entry("queues", "Where do they wait?", "run.plot.queues()", "A line a service."),
+    Entry(
+        "derived",
+        "What do readers of a cache or a search index see?",
+        "caches.plot.derived()",
+        "Left how many reads are stale, right how old what they get is. A cross: copies that stay wrong until their key is written again.",
+    ),
     Entry(
         "load",
         "Up to which load does it work?",

@@ -29,6 +29,7 @@ from simtx.views import register as _register
 if TYPE_CHECKING:
     __version__: str
     from simtx.alerts import Alerts, watch
+    from simtx.checker.derived.verify import verify_derived
     from simtx.checker.explorer.explore import explore
     from simtx.checker.protocols.verify import Verdict, verify
     from simtx.conformance.check import check_log
@@ -101,6 +102,7 @@ _HOMES = {
     "validate": "simtx.validation.validate",
     "validate_random": "simtx.validation.validate_random",
     "verify": "simtx.checker.protocols.verify",
+    "verify_derived": "simtx.checker.derived.verify",
     "watch": "simtx.alerts",
 }
 
@@ -162,6 +164,7 @@ __all__ = [
     "validate",
     "validate_random",
     "verify",
+    "verify_derived",
     "watch",
 ]
 

@@ -16,6 +16,7 @@ import pytest
 
 import simtx
 from simtx import Backoff, BreakerPolicy, Outbox, Policies, ScenarioError, SimtxError
+from simtx.protocols.derived import CopyRule
 
 NONSENSE: list[Any] = [None, 5, -1, 2.5, math.nan, "nonsense", "", [1], {"a": 1}, (), True, object(), print, int, b"x"]
 SMALL = {"run.transactions": 20, "run.warmup": "0s"}
@@ -88,6 +89,7 @@ def good() -> dict[str, dict[str, Any]]:
         "load": {"scenario": scenario},
         "strata": {"scenario": scenario},
         "verify": {"strategy": "2pc"},
+        "verify_derived": {"rule": CopyRule()},
         "explore": {"model": _model()},
         "check_history": {
             "history": [{"id": 1, "process": 0, "status": "ok", "start": 0, "end": 1, "ops": [["w", "x", 1]]}]

@@ -303,7 +303,10 @@ def _run(folder: Path, document: Mapping[str, Any]) -> Run:
     values["columns"] = {str(name): ledger[name].to_numpy() for name in ledger}
     # The samples are in a table of their own.
     values["timeline"] = Timeline(
-        values["services"], broker=strategy.uses_broker, partitions=scenario.broker.partitions > 0
+        values["services"],
+        broker=strategy.uses_broker,
+        partitions=scenario.broker.partitions > 0,
+        derived=scenario.derived,
     )
     values["counts"] = {name: values.get(name, 0) for name in COUNTERS}
     known = {one.name for one in dataclasses.fields(RunData)}

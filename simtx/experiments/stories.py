@@ -43,6 +43,7 @@ ORDER: Final = (
     "hot-key",
     "split-brain",
     "broker-outage",
+    "stale-cache",
 )
 """Names of the stories, in the order in which they are told."""
 

@@ -161,7 +161,12 @@ class Replay:
         self.horizon = 0.0
         self.end = 0.0
         self.events = 0
-        self.timeline = Timeline(list(scenario.services), broker=broker, partitions=scenario.broker.partitions > 0)
+        self.timeline = Timeline(
+            list(scenario.services),
+            broker=broker,
+            partitions=scenario.broker.partitions > 0,
+            derived=scenario.derived,
+        )
         self.clock = Clock(scenario)
         self.levels: dict[str, float] = {}
         self.in_doubt: set[tuple[str, int]] = set()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -70,8 +70,10 @@ LAG: Final = "lag"
 """The most events that wait in one partition of a service's topic, if the broker has partitions."""
 
 
-def columns(services: Sequence[str], *, broker: bool, partitions: bool = False) -> list[str]:
-    """Names of the columns: those of the whole run, then those of each service."""
+def columns(
+    services: Sequence[str], *, broker: bool, partitions: bool = False, derived: Iterable[str] = ()
+) -> list[str]:
+    """Names of the columns: those of the whole run, then those of each service, then those of each derived store."""
     names = ["time_s", "drift_net", "drift_gross", "in_flight", "undecided", "in_doubt"]
     for service in services:
         names += [f"queue_{service}", f"busy_{service}", f"lock_queue_{service}"]
@@ -79,7 +81,7 @@ def columns(services: Sequence[str], *, broker: bool, partitions: bool = False) 
             names += [f"relay_{service}", f"broker_{service}"]
         if broker and partitions:
             names.append(f"{LAG}_{service}")
-    return names
+    return [*names, *(f"wrong_{name}" for name in derived)]
 
 
 class Timeline:
@@ -89,12 +91,15 @@ class Timeline:
         services: Names of the services.
         broker: Whether the strategy has a broker, and so relays and messages that can wait.
         partitions: Whether that broker has partitions.
+        derived: Names of the derived stores.
     """
 
     __slots__ = ("_cells", "_whole", "names")
 
-    def __init__(self, services: Sequence[str], *, broker: bool, partitions: bool = False) -> None:
-        self.names = columns(services, broker=broker, partitions=partitions)
+    def __init__(
+        self, services: Sequence[str], *, broker: bool, partitions: bool = False, derived: Iterable[str] = ()
+    ) -> None:
+        self.names = columns(services, broker=broker, partitions=partitions, derived=derived)
         self._cells = array("d")
         self._whole: list[int] = []
 

@@ -6,6 +6,7 @@ Definitions are in docs/metrics.md.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -140,13 +141,38 @@ _ALL: Final = (
     ),
 )
 
+OF_DERIVED: Final = {
+    "reads": ("reads", "per run", 1.0),
+    "miss_share": ("reads that found no copy", "%", 100.0),
+    "stale_share": ("stale reads", "%", 100.0),
+    "stale_p50_ms": ("age of stale reads, median", "ms", 1.0),
+    "stale_p99_ms": ("age of stale reads, 99 %", "ms", 1.0),
+    "stale_max_ms": ("oldest stale read", "ms", 1.0),
+    "wrong_at_end": ("copies wrong at the end", "per run", 1.0),
+    "wrong_for_ever": ("copies that nothing will put right", "per run", 1.0),
+    "drift_at_end": ("drift of the copies at the end", "value", 1.0),
+    "updates_lost": ("updates lost", "per run", 1.0),
+    "refused": ("old values refused", "per run", 1.0),
+}
+"""Label, unit and scale of the metrics of a derived store."""
+_DERIVED: Final = re.compile(rf"derived_(\w+?)_({'|'.join(OF_DERIVED)})")
+
 METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
 """Metrics of the tables, in the order in which they are listed."""
 
 
 def metric(name: str) -> Metric:
     """How this metric is shown; one that the catalogue does not know keeps its own name."""
-    return METRICS.get(name) or Metric(name, name.replace("_", " "), "", "Other")
+    return METRICS.get(name) or of_derived(name) or Metric(name, name.replace("_", " "), "", "Other")
+
+
+def of_derived(name: str) -> Metric | None:
+    """A metric of a derived store, which has the store's name in it."""
+    match = _DERIVED.fullmatch(name)
+    if match is None:
+        return None
+    label, unit, scale = OF_DERIVED[match[2]]
+    return Metric(name, f"{match[1]}: {label}", unit, "Derived stores", scale, absent="nobody has read an old value")
 
 
 def unit(shown: Metric, scenario: Any) -> str:

@@ -59,8 +59,8 @@ def number(telling: Any, label: str, name: str) -> str:
     """A figure of one case, as words say it."""
     value = telling.figure(label, name)
     run = telling.runs[label]
-    if name in catalogue.METRICS:
-        shown = catalogue.metric(name)
+    shown = catalogue.metric(name)
+    if shown.unit:
         if math.isinf(value) and shown.unit == "ms":
             return longer_than(float(run.summary["watched_ms"]))
         if math.isinf(value) and shown.endless:
@@ -279,7 +279,8 @@ def _panel(ax: Axes, run: Run, column: str, label: str, look: style.Look) -> Non
     ax.fill_between(time, values, step="post", color=look.colour, alpha=0.2, linewidth=0)
     ax.plot(time, values, drawstyle="steps-post", color=look.colour, linestyle=look.dashes, linewidth=1.5, label=label)
     faults.shade(ax, [run])
-    name, unit = _NAMES.get(column, column.replace("_", " ")), run.drift_unit if column.startswith("drift") else "count"
+    plain = f"wrong copies: {column[6:]}" if column.startswith("wrong_") else column.replace("_", " ")
+    name, unit = _NAMES.get(column, plain), run.drift_unit if column.startswith("drift") else "count"
     left = f"{catalogue.number(round(float(values[-1]), 9))} {run.drift_unit if column.startswith('drift') else ''}".strip()
     ax.annotate(
         left,

@@ -17,6 +17,7 @@ from simtx.scenario.distributions import (
 from simtx.scenario.infrastructure import (
     BrokerSpec,
     CommonMode,
+    DerivedSpec,
     HostSpec,
     HubSpec,
     LinkSpec,
@@ -48,6 +49,7 @@ __all__ = [
     "ClientsSpec",
     "CommonMode",
     "Constant",
+    "DerivedSpec",
     "Distribution",
     "Empirical",
     "Erlang",

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from simtx.protocols.derived.copies import CopyRule
 from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
 from simtx.scenario import schema
@@ -17,6 +18,7 @@ from simtx.scenario.fault_kinds import FAULT_KINDS, FaultKind
 from simtx.scenario.infrastructure import (
     BrokerSpec,
     CommonMode,
+    DerivedSpec,
     HostSpec,
     LinkSpec,
     LogSpec,
@@ -138,6 +140,25 @@ def hosts(files: Mapping[str, schema.HostFile], placed: Zones) -> dict[str, Host
             transaction=file.transaction,
             forced_write=file.forced_write,
             quantum=file.quantum,
+        )
+        for name, file in files.items()
+    }
+
+
+def derived(files: Mapping[str, schema.DerivedFile]) -> dict[str, DerivedSpec]:
+    """Derived stores by name."""
+    return {
+        name: DerivedSpec(
+            name=name,
+            service=file.service,
+            key=file.key,
+            rule=CopyRule(file.update, file.by, file.fill, file.check, file.ttl is not None),
+            ttl=file.ttl,
+            lag=file.lag,
+            ordered=file.ordered and file.by == "event",
+            loss=file.loss,
+            reads=file.reads,
+            fill_time=file.fill_time,
         )
         for name, file in files.items()
     }

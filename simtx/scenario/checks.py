@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
+from simtx.protocols.derived.copies import problem as contradiction
 from simtx.protocols.names import BROKER, CLIENT, HUB
 from simtx.protocols.registry import HUBS
 from simtx.scenario import build, faults, schema, steps
@@ -51,6 +52,7 @@ def problems(
         (steps.step_kinds, (("transaction", "steps"),)),
         (steps.operations, (("transaction", "parameters"),)),
         (steps.step_services, ()),
+        (derived, (("transaction", "parameters"), ("services",))),
         (workload, ()),
         (clients, ()),
         (network, ()),
@@ -136,6 +138,30 @@ def hosts(file: schema.ScenarioFile) -> Iterator[Problem]:
                 ("hosts", name),
                 "takes no processor time for anything; give 'event', 'effect', 'transaction' or 'forced_write' (`simtx calibrate` measures them)",
             )
+
+
+def derived(file: schema.ScenarioFile) -> Iterator[Problem]:
+    """A derived store follows a service, its keys can be drawn, and its rule does not contradict itself."""
+    keys = [name for name, one in file.transaction.parameters.items() if one.population is not None]
+    for name, one in file.derived.items():
+        if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is None:
+            yield ("derived", name), f"{shown(name)} is no name; use letters, digits and '_', a letter first"
+        if one.service not in file.services:
+            yield (
+                ("derived", name, "service"),
+                f"{shown(one.service)} is no service; {hint(one.service, file.services)}",
+            )
+        for used in re.findall(r"{([^{}]*)}", one.key):
+            if used not in keys:
+                yield (
+                    ("derived", name, "key"),
+                    f"'{{{used}}}' is no key parameter; {hint(used, keys)}"
+                    if keys
+                    else f"'{{{used}}}' is no key parameter, and there is none",
+                )
+        found = contradiction(one.update, one.by, one.check, fill=one.fill, expires=one.ttl is not None)
+        if found is not None:
+            yield ("derived", name, found[0]), found[1]
 
 
 def zones(file: schema.ScenarioFile) -> Iterator[Problem]:

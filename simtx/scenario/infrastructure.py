@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Final, Literal, TypeAlias
 
+from simtx.protocols.derived.copies import CopyRule
 from simtx.protocols.operations import FirstValues
 from simtx.scenario.broker_kinds import BrokerKind, KnownBy
 from simtx.scenario.distributions import Distribution
@@ -99,6 +100,35 @@ class HubSpec:
 
     zone: str
     log: LogSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedSpec:
+    """A derived store: copies of some values of a service, which others read; a cache, a search index.
+
+    Attributes:
+        name: Its name.
+        service: The service whose values it copies.
+        key: Which of them, as a template of key parameters, which are drawn for a read as they are for a transaction.
+        rule: How it keeps up.
+        ttl: Seconds for which a copy may be read, or None: for ever.
+        lag: Time from a commit until its update arrives.
+        ordered: Whether updates by event arrive in the order of the commits.
+        loss: Probability that an update is lost.
+        reads: Reads a second.
+        fill_time: Time from a reader's read of the source until its copy is there.
+    """
+
+    name: str
+    service: str
+    key: str
+    rule: CopyRule
+    ttl: float | None
+    lag: Distribution
+    ordered: bool
+    loss: float
+    reads: float
+    fill_time: Distribution
 
 
 # --- network and broker -------------------------------------------------------------------------------------------------------

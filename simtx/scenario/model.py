@@ -17,7 +17,15 @@ from simtx.protocols.policies import Backoff, Policies
 from simtx.scenario.business import StepSpec, Transaction
 from simtx.scenario.distributions import Distribution, duration_text
 from simtx.scenario.fault_kinds import FaultKind
-from simtx.scenario.infrastructure import BrokerSpec, CommonMode, HostSpec, HubSpec, NetworkSpec, ServiceSpec
+from simtx.scenario.infrastructure import (
+    BrokerSpec,
+    CommonMode,
+    DerivedSpec,
+    HostSpec,
+    HubSpec,
+    NetworkSpec,
+    ServiceSpec,
+)
 from simtx.views import View, view
 
 if TYPE_CHECKING:
@@ -267,6 +275,7 @@ class Scenario:
         run: How long a run is.
         common_mode: How far nodes are slow at the same time; None: each by itself.
         hosts: Machines whose cores nodes share, by name; a node on none has a processor of its own that takes no time.
+        derived: Caches and search indexes, by name.
         clients: What clients do when no answer comes.
         deadlocks: ``timeout`` (a lock wait ends by its timeout), ``detect`` (a cycle fails the one who closes it), ``wait-die`` (a
             younger transaction never waits for an older one).
@@ -293,6 +302,7 @@ class Scenario:
     deadlocks: DeadlockRule
     common_mode: CommonMode | None = None
     hosts: Mapping[str, HostSpec] = field(default_factory=dict)
+    derived: Mapping[str, DerivedSpec] = field(default_factory=dict)
     clients: ClientsSpec = field(default_factory=ClientsSpec)
     sources: Mapping[str, str] = field(default_factory=dict)
     assumptions: Mapping[str, Assumption] = field(default_factory=dict)

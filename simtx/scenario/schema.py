@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from simtx.protocols.derived.copies import Check, Update, Updater
 from simtx.protocols.policies import BreakerPolicy, Policies
 from simtx.scenario.broker_kinds import BrokerKind, KnownBy
 from simtx.scenario.business import Popularity
@@ -35,6 +36,7 @@ from simtx.scenario.fields import (
     Period,
     Positive,
     Profile,
+    Rate,
     Seconds,
     Waits,
     Whole,
@@ -111,6 +113,43 @@ class ServiceFile(Table):
         "Requests that may wait for a worker; those beyond are dropped, as if lost; absent: no limit.", None
     )
     store: StoreFile = _field("Its database.", default_factory=StoreFile)
+
+
+class DerivedFile(Table):
+    """A derived store: copies of some values of a service, which others read; a cache, a search index. It changes no transaction."""
+
+    service: str = _field("The service whose values it copies.")
+    key: str = _field(
+        "Which of them: a template as in an operation, such as `stock:{product}`. A read draws its parameters as a transaction does."
+    )
+    update: Update = _field(
+        "What a commit does to the copy: `invalidate` removes it, `copy` puts the new value, `none`: nothing.",
+        "invalidate",
+    )
+    by: Updater = _field(
+        "Who brings the update: an `event` that follows the commit; the `writer`, whose crash between the commit and the update loses it; "
+        "`writer-before`: it invalidates when it begins, before it commits.",
+        "event",
+    )
+    fill: bool = _field(
+        "Whether a reader that finds no copy fills in what it reads from the service's store. Without it, all values are there at the start.",
+        True,
+    )
+    check: Check = _field(
+        "What is looked at before a copy is taken: `none`; the `version`: nothing older than what it has heard of; the `lease`: no filling by a reader "
+        "that has missed before the last invalidation.",
+        "none",
+    )
+    ttl: MaybePeriod = _field("Time to live of a copy; absent: it has none.", None)
+    lag: Latency = _field("Time from a commit until its update arrives.", Exponential(0.02))
+    ordered: bool = _field(
+        "Whether updates by `event` arrive in the order of the commits; those of writers do not.", True
+    )
+    loss: Chance = _field("Probability that an update is lost.", 0.0)
+    reads: Rate = _field("Reads a second.")
+    fill_time: Latency = _field(
+        "Time from a reader's read of the service's store until its copy is there.", Exponential(0.005)
+    )
 
 
 class HubFile(Table):
@@ -532,6 +571,9 @@ class ScenarioFile(Table):
     hosts: dict[str, HostFile] = _field(
         "Machines whose cores nodes share, one `[hosts.NAME]` table each; absent: every node has a processor of its own that takes no time.",
         default_factory=dict,
+    )
+    derived: dict[str, DerivedFile] = _field(
+        "Caches and search indexes, one `[derived.NAME]` table each.", default_factory=dict
     )
     faults: list[FaultFile] = _field("What goes wrong, one `[[faults]]` table each.", default_factory=list)
     policies: PoliciesFile = _field("Timeouts and retries.", default_factory=PoliciesFile)

@@ -94,7 +94,7 @@ _FAULTS: Final = (
     "store-outage",
 )
 _KNOWN: Final[Mapping[str, str]] = {
-    "Scenario": "name title description services hub network broker transaction workload faults policies invariants run deadlocks common_mode hosts "
+    "Scenario": "name title description services hub network broker transaction workload faults policies invariants run deadlocks common_mode hosts derived "
     "clients sources assumptions uncertainty path overrides _raw",
     "RunPlan": "transactions duration warmup drain stratify recovery timeline_every",
     "Workload": "kind rate burst_rate burst_on burst_off profile trace trace_times trace_parameters users think_time",
@@ -140,6 +140,8 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
     for fault in scenario.faults:
         if fault.kind not in _FAULTS:
             return f"it has a fault of the kind '{fault.kind}'"
+    if scenario.derived:
+        return "it has derived stores (caches, search indexes)"
     if sum(fault.trigger is not None for fault in scenario.faults) > 1:
         return "it has more than one aimed crash"  # with six of them the engines differed in 2 of 220 random scenarios
     if uncounted := COUNTERS.keys() - _COUNTED.keys() - {"faults"}:

@@ -59,7 +59,8 @@ def outcome(loop: RunLoop) -> RunData:
 
 
 def _extra(world: World) -> dict[str, float]:
-    return _stale(world) | _busiest(world) | _delivered(world)
+    derived = {name: value for one in world.derived.values() for name, value in one.figures().items()}
+    return _stale(world) | _busiest(world) | _delivered(world) | derived
 
 
 def _delivered(world: World) -> dict[str, float]:

@@ -1,12 +1,45 @@
-"""A read replica: the store's values as they were a while ago."""
+"""A read replica: the store's values as they were a while ago. What follows a store is told of each of its commits, and shows it after a lag."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from typing import Protocol
 
 from simtx.simulator.environment import Environment
 from simtx.workload.by_transaction import Draw
+
+
+class Follower(Protocol):
+    """What follows a store."""
+
+    def ship(self, tx: int, changes: Mapping[str, float], versions: Mapping[str, int]) -> None:
+        """A commit of a transaction leaves the store, with versions if these are recorded."""
+
+
+class Lag:
+    """The times at which commits show elsewhere.
+
+    Args:
+        env: The clock.
+        draw: Draws the seconds that the commit of a transaction takes.
+        ordered: Whether none shows before an earlier one.
+    """
+
+    __slots__ = ("_draw", "_env", "_last", "_ordered")
+
+    def __init__(self, env: Environment, draw: Draw, *, ordered: bool = True) -> None:
+        self._env = env
+        self._draw = draw
+        self._ordered = ordered
+        self._last = 0.0
+
+    def due(self, tx: int) -> float:
+        """When a commit of this transaction, which is now, shows."""
+        time = self._env.now + self._draw(tx)
+        if self._ordered:
+            time = self._last = max(time, self._last)
+        return time
 
 
 class Replica:
@@ -26,7 +59,7 @@ class Replica:
 
     def __init__(self, env: Environment, lag: Draw) -> None:
         self._env = env
-        self._lag = lag
+        self._lag = Lag(env, lag)
         self._values: dict[str, float] = {}
         self.versions: dict[str, int] = {}
         self._pending: deque[tuple[float, Mapping[str, float], Mapping[str, int]]] = deque()
@@ -35,10 +68,7 @@ class Replica:
 
     def ship(self, tx: int, changes: Mapping[str, float], versions: Mapping[str, int]) -> None:
         """A commit of a transaction leaves the primary, with versions if these are recorded; it never becomes visible before an earlier one."""
-        visible = self._env.now + self._lag(tx)
-        if self._pending:
-            visible = max(visible, self._pending[-1][0])
-        self._pending.append((visible, dict(changes), versions))
+        self._pending.append((self._lag.due(tx), dict(changes), versions))
 
     def read(self, key: str, current: float, first: float) -> float:
         """The value that a reader gets here; `current` is the primary's, `first` the one before the run."""

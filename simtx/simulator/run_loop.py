@@ -120,6 +120,8 @@ class InterpretedLoop(RunLoop):
     def start_arrivals(self) -> None:
         """As `RunLoop` says."""
         self.world.clients.start()
+        for derived in self.world.derived.values():
+            derived.start()
 
     def advance(self, until: float) -> None:
         """As `RunLoop` says."""
@@ -130,7 +132,7 @@ class InterpretedLoop(RunLoop):
         world = self.world
         if not all(node.up and not node.paused and not node.outage for node in world.nodes.values()):
             return False
-        if world.clients.asking:
+        if world.clients.asking or not all(derived.idle for derived in world.derived.values()):
             return False
         active = world.ledger.active
         for tx in self._working():

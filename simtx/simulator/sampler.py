@@ -36,6 +36,7 @@ class Sampler:
             list(world.scenario.services),
             broker=world.broker is not None,
             partitions=world.scenario.broker.partitions > 0,
+            derived=world.scenario.derived,
         )
 
     def start(self) -> None:
@@ -81,4 +82,5 @@ class Sampler:
                 lag = self._world.broker.lag(name)
                 if lag is not None:
                     found[f"{LAG}_{name}"] = lag
+        found.update((f"wrong_{name}", store.wrong()) for name, store in self._world.derived.items())
         return found

@@ -9,7 +9,7 @@ deadlock rule (`simtx.simulator.deadlocks`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from simtx.metrics.ledger import TransactionLedger
@@ -17,7 +17,7 @@ from simtx.protocols import Execute, Key, Operation, OutboxRow, Prepare, ReadOut
 from simtx.protocols.names import TOMBSTONE
 from simtx.protocols.operations import FirstValues, allows, locked, writes
 from simtx.simulator.outbox import OutboxTable
-from simtx.simulator.replica import Replica
+from simtx.simulator.replica import Follower, Replica
 from simtx.simulator.row_locks import RowLocks
 from simtx.simulator.work import Work
 
@@ -81,7 +81,9 @@ class Store:
         "_serializable",
         "_versions",
         "_weights",
+        "beginnings",
         "first",
+        "followers",
         "locks",
         "open",
         "outbox",
@@ -113,6 +115,8 @@ class Store:
         self._weights = tuple(weights)
         self._retention = retention
         self.replica = replica
+        self.beginnings: list[Callable[[Iterable[str]], None]] = []
+        self.followers: list[Follower] = [] if replica is None else [replica]
         self._rotate_at = retention
         self.values: dict[str, float] = dict(self.first.exact)
         self._versions: dict[str, int] = {}  # how often each key was changed; counted only for the event log
@@ -179,8 +183,8 @@ class Store:
         if record is None or record.light:
             node.ledger.late(node.name, {key: new - self.read(key) for key, new in changes.items()})
         self.values.update(changes)
-        if self.replica is not None:
-            self.replica.ship(work.tx, changes, versions)
+        for follower in self.followers:
+            follower.ship(work.tx, changes, versions)
         if record is not None:
             if len(steps) > 1:
                 plan = record.plan.steps
@@ -217,6 +221,8 @@ class Store:
         """Run a local transaction whose service time is over, or is to be spent with its locks; the node's `finish` is called at its end."""
         if self._node.journal is not None:
             work.reads = []
+        for begin in self.beginnings:
+            begin(one.key for one in work.operations if one.kind in ("add", "set"))
         effect = work.effect
         if type(effect) is Transact:
             key = effect.key

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from simtx.protocols import Policies, Strategy
     from simtx.protocols.extras import Extras
     from simtx.scenario import Scenario
+    from simtx.simulator.derived import DerivedStore
     from simtx.simulator.environment import Environment
     from simtx.simulator.host import Process
     from simtx.simulator.network import Link
@@ -58,6 +59,7 @@ class Surroundings(Protocol):
     struck: list[Struck]
     window: Window
     processes: dict[str, Process]
+    derived: dict[str, DerivedStore]
 
     @property
     def nodes(self) -> Mapping[str, Node]:

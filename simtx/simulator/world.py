@@ -20,6 +20,7 @@ from simtx.simulator.broker import Broker
 from simtx.simulator.clients import Clients
 from simtx.simulator.common_mode import CommonFactor
 from simtx.simulator.deadlocks import Deadlocks
+from simtx.simulator.derived import DerivedStore
 from simtx.simulator.disk import Disk
 from simtx.simulator.environment import Environment
 from simtx.simulator.faults import injectors
@@ -39,7 +40,7 @@ from simtx.workload.planner import Planner
 from simtx.workload.streams import Streams
 
 if TYPE_CHECKING:
-    from simtx.scenario import LogSpec, Scenario
+    from simtx.scenario import DerivedSpec, LogSpec, Scenario
     from simtx.scenario.distributions import Distribution
     from simtx.scenario.infrastructure import LinkSpec
 
@@ -94,6 +95,7 @@ class World:
         self.nodes: dict[str, Node] = {}
         self.processes = self._processes()
         self._build_nodes()
+        self.derived = {name: self._derived(spec) for name, spec in scenario.derived.items()}
         self.broker: Broker | None = None
         if strategy.uses_broker:
             self.zones[BROKER] = scenario.broker.zone
@@ -141,6 +143,15 @@ class World:
             for name, node in self.nodes.items():
                 node.unusual = node.watched = True
                 node.breakers = {other: CircuitBreaker(self.policies.breaker) for other in self.nodes if other != name}
+
+    def _derived(self, spec: DerivedSpec) -> DerivedStore:
+        node = self.nodes[spec.service]
+        made = DerivedStore(self, spec, node)
+        if node.store is not None:
+            node.store.followers.append(made)
+            if spec.rule.by == "writer-before":
+                node.store.beginnings.append(made.begins)
+        return made
 
     def _replica(self, name: str) -> Replica | None:
         lag = self.scenario.services[name].store.replica_lag

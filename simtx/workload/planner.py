@@ -130,7 +130,10 @@ class Planner:
                 "run",
             )
         self._specs = scenario.transaction.steps
-        self._parameters = {name: _parameter(name, p, streams) for name, p in scenario.transaction.parameters.items()}
+        self._parameters = {
+            name: parameter_draws(name, p, streams, f"parameter:{name}")
+            for name, p in scenario.transaction.parameters.items()
+        }
         self._given = dict(scenario.workload.trace_parameters)
         self._row = 0
         self._uses = [_uses(spec, self._parameters) for spec in self._specs]
@@ -261,8 +264,18 @@ class _Names(dict[int, str]):
         return name
 
 
-def _parameter(name: str, parameter: Parameter, streams: Streams) -> Callable[[], str | float]:
-    component = f"parameter:{name}"
+def parameter_draws(name: str, parameter: Parameter, streams: Streams, component: str) -> Callable[[], str | float]:
+    """A function that returns the next value of a parameter of the transaction at each call.
+
+    Args:
+        name: Of the parameter.
+        parameter: What the scenario says of it.
+        streams: Random streams of the run.
+        component: Whose streams these are.
+
+    Raises:
+        ScenarioError: It has too many values that differ in popularity.
+    """
     if parameter.population is None:
         if parameter.values is None:
             raise ValueError(f"parameter '{name}' has neither a population nor values")

@@ -163,6 +163,18 @@ def _settle_terminal(ledger: Tally[S], level: Level[S], parents: dict[S, Any]) -
 
 
 @contextmanager
+def arguments_of(function: str) -> Iterator[None]:
+    """What `explore` says against one of its arguments is said of the argument that a function has handed on."""
+    try:
+        yield
+    except ScenarioError as error:
+        caller, _, argument = error.where.partition(": ")
+        if caller != "explore":
+            raise
+        raise ScenarioError(error.problem, f"{function}: {argument}") from error.__cause__
+
+
+@contextmanager
 def _frozen_heap() -> Iterator[None]:
     """Give the collector its objects back at the end; states are frozen as they come, since walking them again is futile."""
     gc.freeze()

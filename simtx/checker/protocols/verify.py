@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Final
 from simtx.arguments import named
 from simtx.banner import banner, marked
 from simtx.checker.explorer.exploration import Exploration, Progress
-from simtx.checker.explorer.explore import explore
+from simtx.checker.explorer.explore import arguments_of, explore
 from simtx.checker.protocols.properties import ALWAYS, AT_REST
 from simtx.checker.protocols.protocol import ProtocolModel
 from simtx.checker.protocols.scope import Isolation, Scope, steps_of
@@ -359,7 +358,7 @@ def verify_scope(
         model = ProtocolModel(
             strategy, scope, fused=fused, shared=workers != 1, symmetry=symmetry, deadline=clock.deadline
         )
-        with _arguments_of_verify():
+        with arguments_of("verify"):
             return model, explore(model.model(), symmetry=model.symmetry is not None, workers=workers, **clock.limits())
 
     model, exploration = explored(fused=not scope.lasting)
@@ -431,18 +430,6 @@ class _Clock:
 
 
 _NEXT_TO_NOTHING_S: Final = 1e-6
-
-
-@contextmanager
-def _arguments_of_verify() -> Iterator[None]:
-    """What `explore` says against one of its arguments is said of the argument of `verify` that was handed on."""
-    try:
-        yield
-    except ScenarioError as error:
-        caller, _, argument = error.where.partition(": ")
-        if caller != "explore":
-            raise
-        raise ScenarioError(error.problem, f"verify: {argument}") from error.__cause__
 
 
 def _has_daemons(model: ProtocolModel) -> bool:

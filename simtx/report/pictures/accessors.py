@@ -213,6 +213,17 @@ class RunPlots(Pictures):
 
         return queues(self._run, ax=ax, figsize=figsize)
 
+    def derived(self, *, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
+        """Stale reads of caches and search indexes, their age, and the copies that stay wrong.
+
+        Args:
+            ax: Where to draw, as a frame of the panels; None: in a new figure.
+            figsize: Inches of a new figure.
+        """
+        from simtx.report.pictures.derived import derived
+
+        return derived(self._run, ax=ax, figsize=figsize)
+
     def machine(self, role: str | None = None, *, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
         """The state machine of a role with the transitions that this run took; the run is played again if its log is not full.
 
@@ -426,6 +437,18 @@ class ComparisonPlots(Pictures):
         from simtx.report.pictures.queues import queues
 
         return queues(replayed(self._comparison, replication), ax=ax, figsize=figsize)
+
+    def derived(self, *, replication: int = 0, ax: Axes | None = None, figsize: Size | None = None) -> Axes:
+        """Stale reads of caches and search indexes, their age, and the copies that stay wrong; one replication is played again for it.
+
+        Args:
+            replication: Which one.
+            ax: Where to draw, as a frame of the panels; None: in a new figure.
+            figsize: Inches of a new figure.
+        """
+        from simtx.report.pictures.derived import derived
+
+        return derived(replayed(self._comparison, replication), ax=ax, figsize=figsize)
 
 
 @called("sweep.plot")

@@ -42,7 +42,7 @@ def last_arrival(runs: Sequence[Run]) -> float:
 
 
 def end_of(runs: Sequence[Run]) -> float:
-    """When the last of the runs was drained, in seconds: behind that nothing is in flight, out of balance or waiting, and no fault in force."""
+    """When the last of the runs was drained, in seconds: behind that nothing is in flight, out of balance or waiting, no copy changes, and no fault is in force."""
     ends = [last_arrival(runs), 1e-9]
     for run in runs:
         samples = run.timeline
@@ -52,6 +52,8 @@ def end_of(runs: Sequence[Run]) -> float:
         busy = (samples[["drift_gross", "in_flight", "in_doubt"]].to_numpy(dtype=float) > _NOTHING).any(axis=1) | (
             timeline.backlog(samples) > 0
         )
+        copies = samples[[name for name in samples if str(name).startswith("wrong_")]].to_numpy(dtype=float)
+        busy |= (copies != copies[-1]).any(axis=1)  # some may stay wrong for ever
         last = int(np.flatnonzero(busy)[-1]) if busy.any() else 0
         ends.append(float(times[min(last + 1, len(times) - 1)]))
         ends += [min(one.end, float(times[-1])) for one in run.data.struck]

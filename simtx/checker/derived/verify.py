@@ -1,0 +1,66 @@
+"""`simtx.verify_derived`: every interleaving of a rule for derived data in a small scope."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+from simtx.arguments import named
+from simtx.checker.derived.copies import CopyScope, copy_model
+from simtx.checker.explorer.exploration import Exploration
+from simtx.checker.explorer.explore import arguments_of, explore
+from simtx.errors import ScenarioError
+from simtx.protocols.derived.copies import CopyRule
+from simtx.scenario.units import hint
+
+_KINDS: Final[dict[type[Any], tuple[type[Any], Any]]] = {CopyRule: (CopyScope, copy_model)}
+
+
+@named
+def verify_derived(
+    rule: CopyRule,
+    scope: Mapping[str, Any] | None = None,
+    *,
+    max_states: int | None = None,
+    max_seconds: float | None = None,
+) -> Exploration:
+    """Explore every interleaving of a rule, and say which of its properties hold.
+
+    Args:
+        rule: What to explore: a `CopyRule`.
+        scope: How much may happen: ``{"writes": 3, "crashes": 1}``; for a `CopyRule` the fields of `simtx.checker.derived.copies.CopyScope`. What is not given has its default.
+        max_states: Stop rather than hold more states.
+        max_seconds: Stop after this wall-clock time.
+
+    Returns:
+        Properties, and for each that is violated a shortest story. Only a complete exploration proves something, for this scope.
+
+    Raises:
+        ScenarioError: There is no such kind of rule, or a number is none.
+    """
+    kind = _KINDS.get(type(rule))
+    if kind is None:
+        raise ScenarioError(
+            f"takes a rule ({', '.join(one.__name__ for one in _KINDS)}), got {type(rule).__name__}",
+            "verify_derived: rule",
+        )
+    scope_type, model = kind
+    known = {field.name: field.type for field in fields(scope_type)}
+    if scope is not None and not isinstance(scope, Mapping):
+        raise ScenarioError(
+            f"must be numbers by name, such as {{'crashes': 1}}, got {scope!r}", "verify_derived: scope"
+        )
+    given = {} if scope is None else dict(scope)
+    for name, value in given.items():
+        where = f"verify_derived: scope: {name}"
+        if name not in known:
+            raise ScenarioError(f"there is no such number; {hint(str(name), known)}", where)
+        if known[name] == "bool":
+            if not isinstance(value, bool):
+                raise ScenarioError(f"must be True or False, got {value!r}", where)
+        elif not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ScenarioError(f"must be a whole number of at least 0, got {value!r}", where)
+    made = model(rule, scope_type(**given))
+    with arguments_of("verify_derived"):
+        return explore(made, max_states=max_states, max_seconds=max_seconds, progress=False)

@@ -1,0 +1,10 @@
+"""What follows the data of a service: copies (a cache, a search index), projections, consumer groups, and event-sourced aggregates.
+
+Each module holds one set of rules as pure code, with its theory: `copies`, `projection`, `group`, `aggregate`. The simulator plays them beside the
+transactions (`simtx.simulator.derived`), and `simtx.verify_derived` explores every interleaving of them in a small scope.
+They are no strategies: they do not decide about a transaction, they see its commits.
+"""
+
+from simtx.protocols.derived.copies import Check, Copy, CopyRule, Update, Updater
+
+__all__ = ["Check", "Copy", "CopyRule", "Update", "Updater"]

@@ -1,0 +1,150 @@
+"""Derived stores in a simulated world: closed forms of staleness, the races of the rules, and that they change no transaction."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+import simtx
+from simtx.errors import ScenarioError
+from simtx.metrics.replay import summary_from_trace
+
+KEY = {"service": "inventory", "key": "stock:{product}", "reads": "400/s"}
+
+
+def shop(rules: dict[str, dict[str, Any]], **changes: Any) -> simtx.Scenario:
+    """The checkout of few products, with derived stores."""
+    few = {"transaction.parameters.product.population": 5, "services.inventory.store.initial": {"stock:*": 5000}}
+    derived = {name: {**KEY, **rule} for name, rule in rules.items()}
+    small = {"run.transactions": 200, "run.warmup": "0s", **few, **changes}
+    return simtx.load("checkout").replace(derived=derived, **small)
+
+
+def figures(run: simtx.Run, store: str) -> dict[str, float]:
+    """The metrics of a derived store."""
+    prefix = f"derived_{store}_"
+    return {name.removeprefix(prefix): value for name, value in run.summary.items() if str(name).startswith(prefix)}
+
+
+def test_the_share_of_stale_reads_is_that_of_theory() -> None:
+    """Commits of one key at rate L, exponential lag with mean l, no order but versions.
+
+    A reader is stale while the last commit has not arrived: L·l / (1 + L·l). What it gets was overwritten more than x ago if, further, nothing of the time x has arrived.
+    """
+    rule = {"update": "copy", "fill": False, "check": "version", "ordered": False, "reads": "2000/s"}
+    one = {"transaction.parameters.product.population": 1, "run.transactions": 1000, "workload.rate": "60/s"}
+    quick = {"services.inventory.workers": 50, "services.inventory.store.initial": {"stock:*": 1e9}}
+    scenario = shop({"index": {**rule, "lag": {"distribution": "exponential", "average": "20ms"}}}, **one, **quick)
+    run = simtx.simulate(scenario, "saga")
+    found = figures(run, "index")
+    rate = 60.0 * 1.03  # compensations of 3 % of refusals change the key again
+    assert found["stale_share"] == pytest.approx(rate * 0.02 / (1 + rate * 0.02), rel=0.1)
+
+    def older(x: float) -> float:
+        return math.exp(-rate * (x - 0.02 * (1 - math.exp(-x / 0.02))) - x / 0.02)
+
+    assert older(found["stale_p50_ms"] / 1e3) == pytest.approx(0.5, abs=0.06)
+    assert older(found["stale_p99_ms"] / 1e3) == pytest.approx(0.01, abs=0.008)
+    assert found["reads"] == pytest.approx(2000 * run.data.horizon, rel=0.02)
+
+
+def test_the_rules_that_the_checker_refutes_leave_wrong_copies_and_the_others_none() -> None:
+    """The same commits and the same readers for all of them."""
+    rules: dict[str, dict[str, Any]] = {
+        "aside": {},
+        "version": {"check": "version"},
+        "lease": {"check": "lease"},
+        "before": {"by": "writer-before"},
+        "through": {"update": "copy", "by": "writer"},
+        "index": {"update": "copy", "fill": False, "ordered": False},
+        "checked": {"update": "copy", "fill": False, "ordered": False, "check": "version"},
+        "expires": {"ttl": "500ms"},
+    }
+    slow = {"lag": "2ms", "fill_time": {"distribution": "exponential", "average": "60ms"}, "reads": "200/s"}
+    late = {**slow, "lag": {"distribution": "exponential", "average": "60ms"}}
+    told = {name: {**rule, **(slow if rule.get("update") != "copy" else late)} for name, rule in rules.items()}
+    wrong = dict.fromkeys(rules, 0.0)
+    oldest = dict.fromkeys(rules, 0.0)
+    for seed in (1, 2, 3):
+        run = simtx.simulate(shop(told), "saga", seed=seed)
+        for name in rules:
+            found = figures(run, name)
+            wrong[name] += found["wrong_for_ever"]
+            oldest[name] = max(oldest[name], found["stale_max_ms"])
+            assert run.timeline[f"wrong_{name}"].iloc[-1] == found["wrong_at_end"]
+            assert (found["drift_at_end"] > 0) <= (found["wrong_at_end"] > 0)
+    assert all(wrong[name] > 0 for name in ("aside", "before", "through", "index")), wrong
+    assert all(wrong[name] == 0 for name in ("version", "lease", "checked", "expires")), wrong
+    assert oldest["aside"] > 2 * oldest["version"]
+    assert oldest["expires"] <= 500 + 1e-6 + oldest["version"]
+
+
+def test_an_update_that_is_lost_is_lost_for_good() -> None:
+    """By an event that goes astray, and by a writer whose node crashes between the commit and the update."""
+    crash = [{"kind": "crash", "node": "inventory", "at": "500ms", "duration": "100ms"}]
+    rules = {
+        "astray": {"check": "version", "loss": "20%"},
+        "writer": {"check": "version", "by": "writer", "lag": "50ms"},
+        "event": {"check": "version", "lag": "50ms"},
+    }
+    run = simtx.simulate(shop(rules, faults=crash), "saga")
+    assert figures(run, "astray")["updates_lost"] > 0
+    assert figures(run, "writer")["updates_lost"] > 0
+    assert figures(run, "event")["updates_lost"] == 0
+    assert figures(run, "event")["wrong_at_end"] == 0
+
+
+def test_a_derived_store_changes_no_transaction() -> None:
+    with_store = simtx.simulate(shop({"stock": {}}), "2pc")
+    without = simtx.simulate(shop({}), "2pc")
+    assert with_store.transactions.equals(without.transactions)
+    assert with_store.engine == "interpreted"
+    with pytest.raises(ScenarioError, match="it has derived stores"):
+        simtx.simulate(shop({"stock": {}}), "2pc", engine="fast")
+
+
+def test_a_replay_of_the_log_has_the_same_timeline() -> None:
+    scenario = shop({"stock": {}}, **{"run.transactions": 60})
+    run = simtx.simulate(scenario, "saga", trace=True)
+    again = summary_from_trace(run.trace, run.scenario, run.strategy)
+    shared = [name for name in again.index if name in run.summary.index]
+    assert again[shared].equals(run.summary[shared].astype(again.dtype))
+    assert run.timeline["wrong_stock"].max() > 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "line"),
+    [
+        ({"service": "inventry"}, "derived.stock.service: 'inventry' is no service; did you mean 'inventory'?"),
+        ({"key": "stock:{tx}"}, "derived.stock.key: '{tx}' is no key parameter; one of"),
+        ({"key": "stock:{prodct}"}, "derived.stock.key: '{prodct}' is no key parameter; did you mean 'product'?"),
+        ({"fill": False}, "derived.stock.fill: nobody would ever put a copy"),
+        ({"update": "none"}, "derived.stock.update: nothing would ever remove an old copy"),
+        ({"check": "versions"}, "derived.stock.check: "),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(rule: dict[str, Any], line: str) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        shop({"stock": rule})
+    assert line in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_the_picture_names_what_stays_wrong() -> None:
+    import matplotlib.pyplot as plt
+
+    rules = {"plain": {"update": "copy", "fill": False, "ordered": False, "lag": "40ms"}, "gone": {"ttl": "1s"}}
+    rules["plain"]["lag"] = {"distribution": "exponential", "average": "80ms"}  # type: ignore[assignment]
+    run = simtx.simulate(shop(rules), "saga", seed=2)
+    wrong = int(figures(run, "plain")["wrong_for_ever"])
+    axes = run.plot.derived()
+    assert (
+        axes.get_title(loc="left")
+        .replace("\n", " ")
+        .startswith(f"'plain': {wrong} cop" if wrong else "Every copy is that of the last commit")
+    )
+    plt.close("all")
+    with pytest.raises(ScenarioError, match="has no derived stores"):
+        simtx.simulate(shop({}), "saga").plot.derived()
