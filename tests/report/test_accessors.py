@@ -52,7 +52,9 @@ def test_errors_name_what_was_called(run: simtx.Run) -> None:
         run.plot(metric="in_flight")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"^run\.plot\.latency\(\) got an unexpected"):
         run.plot.latency(metric="in_flight")  # type: ignore[call-arg]
-    with pytest.raises(AttributeError, match=r"^run\.plot has no picture 'latencies'; there are failures, .*latency"):
+    with pytest.raises(
+        AttributeError, match=r"^run\.plot has no picture 'latencies'; there are derived, failures, .*latency"
+    ):
         run.plot.latencies  # noqa: B018
 
 
