@@ -13,7 +13,7 @@ import typer
 from simtx.cli.common import JsonOption, StrategyArgument
 
 if TYPE_CHECKING:
-    from simtx.checker.protocols.scope import Isolation
+    from simtx.checker.protocols.scope import Isolation, Remembers
 
 MOST_WORKERS: Final = 64
 """More processes than any search has use for: each takes time to start."""
@@ -59,6 +59,10 @@ def verify(
     isolation: Annotated[
         str, typer.Option(help="Of the stores: serializable (reads lock) or read-committed (they do not).")
     ] = "serializable",
+    provider: Annotated[
+        str | None,
+        typer.Option(help="A provider outside does the work; it remembers: keys, or nothing.  [default: stores do it]"),
+    ] = None,
     scenario: Annotated[
         str | None,
         typer.Option(help="Take the steps of this scenario: a built-in one, or the path of a TOML file."),
@@ -112,6 +116,7 @@ def verify(
         unruly=unruly,
         retained=retained,
         isolation=cast("Isolation", isolation),  # which is looked at there, with all else that is given
+        provider=cast("Remembers | None", provider),
         scenario=scenario,
         symmetry=symmetry,
         workers=workers,

@@ -457,7 +457,7 @@ EntryKind: TypeAlias = Literal[
     "send", "reject", "publish", "acknowledge", "answer", "decided", "suspect", "alert", "forget", "append", "lost",
     "transact", "execute", "prepare", "commit", "rollback",
     "apply", "query", "wait", "unlock", "serve", "free", "read",
-    "drop", "confirm", "redeliver", "refuse", "stop",
+    "call", "drop", "confirm", "redeliver", "refuse", "stop",
     "arrive", "ask", "give-up", "reply",
     "crash", "restart", "fault", "healed",
     "open", "close", "level", "doubt", "held", "unpublished", "unfinished", "used", "end",
@@ -496,6 +496,8 @@ DETAILS: Final[Mapping[EntryKind, type[Detail]]] = MappingProxyType(
         "serve": Seconds,
         "free": Text,
         "read": Staleness,
+        # a provider outside
+        "call": Text,
         # the network and the broker
         "drop": Dropped,
         "confirm": Text,

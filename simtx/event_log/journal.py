@@ -200,6 +200,11 @@ class Journal:
         role = actor.machine.role
         self.recorder.log(kind, self.node, actor.tx, actor.cause, actor=role, name=phase, detail=detail)
 
+    def called(self, actor: RunningMachine, what: str) -> None:
+        """A request to a provider outside: ``intent`` (forced before it), ``done``, ``refused``, ``unknown`` (no answer came), ``limited`` (429) or ``query``."""
+        role = actor.machine.role
+        self.recorder.log("call", self.node, actor.tx, actor.cause, actor=role, peer="provider", name=what)
+
     def serving(self, tx: int, kind: str, demand: float = 0.0) -> None:
         """A worker starts to work on a local transaction (``serve``, with its service time if it is known), or is done (``free``)."""
         self.recorder.log(kind, self.node, tx, detail=Seconds(demand).text() if demand else "")

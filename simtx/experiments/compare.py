@@ -636,7 +636,7 @@ def _check_plans(scenario: Scenario, strategies: Mapping[str, Strategy]) -> None
 
     plan = template(scenario)
     for one in strategies.values():
-        admit(one, plan, scenario.name)
+        admit(one, plan, scenario.name, scenario.providers)
 
 
 def _played(

@@ -25,6 +25,7 @@ import pandas as pd
 
 from simtx.errors import ScenarioError
 from simtx.metrics.counters import COUNTERS
+from simtx.metrics.providers import FIGURES
 from simtx.metrics.summary import durations
 from simtx.scenario.strata import Strata, Stratum, strata
 
@@ -70,6 +71,7 @@ COUNTED: Final = frozenset(
         "events_dropped",
         "stored_again",
         *COUNTERS,
+        *FIGURES,
     )
 )
 """Counted for a stretch of average time as long as the quiet run."""

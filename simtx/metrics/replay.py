@@ -27,7 +27,7 @@ from simtx.event_log.entries import (
     keys_of,
 )
 from simtx.event_log.log import LogEntry
-from simtx.metrics import drift
+from simtx.metrics import drift, providers
 from simtx.metrics.counters import by_kind
 from simtx.metrics.guarantees import PROPERTIES, SPLIT, behind, claimed, violated
 from simtx.metrics.ledger import TransactionLedger, TransactionRecord
@@ -154,6 +154,7 @@ class Replay:
         }
         self.workers = {name: _Workers() for name in scenario.services}
         self.reads: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
         self.arrivals = 0
         self.working: set[int] = set()
         self.whole = False  # whether the log says what machines have asked for
@@ -181,6 +182,7 @@ class Replay:
                 "publish",
                 "append",
                 "transact",
+                "call",
                 "handle",
                 "recover",
                 "execute",
@@ -269,7 +271,8 @@ class Replay:
             broken_counts=dict(watch.counts),
             unfinished=watch.unfinished,
             watched=[name for name in PROPERTIES if name != "no-ghost" or self.whole],
-            extra={"stale_reads_per_million": 1e6 * stale / reads if reads else math.nan} if replicas else {},
+            extra=({"stale_reads_per_million": 1e6 * stale / reads if reads else math.nan} if replicas else {})
+            | (providers.figures(self.calls) if scenario.providers else {}),
         )
 
     def _stations(self) -> Stations:
@@ -403,6 +406,11 @@ class Replay:
             if len(steps) > 1:
                 steps = [index for index in steps if writes(record.plan.steps[index].operations)]
             self.ledger.effect(record, steps, event.name == "compensation", moved, event.time)
+
+    def _call(self, event: LogEntry) -> None:
+        self.calls[event.name] += 1
+        if event.name == "intent":  # the note that is forced before the request
+            self._add(event, "forced")
 
     def _wait(self, event: LogEntry) -> None:
         self._add(event, "lock_wait", Seconds.read(event).seconds)

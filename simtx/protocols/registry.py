@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -17,7 +17,7 @@ from simtx.errors import ScenarioError
 from simtx.listing import Listing
 from simtx.protocols.contract import Plan, Promise, Strategy
 from simtx.protocols.dual_write import DualWrite
-from simtx.protocols.extras import configured
+from simtx.protocols.extras import configured, extras
 from simtx.protocols.outbox import Outbox
 from simtx.protocols.paxos_commit import PaxosCommit
 from simtx.protocols.policies import Policies
@@ -103,13 +103,14 @@ def strategy(chosen: str | Strategy, policies: Policies | None = None) -> Strate
     return _checked(_given("configured(policies)", found, lambda: configured(found, policies)))
 
 
-def admit(chosen: Strategy, plan: Plan, where: str) -> None:
+def admit(chosen: Strategy, plan: Plan, where: str, providers: Collection[str] = ()) -> None:
     """Make sure that a strategy can play transactions of this kind.
 
     Args:
         chosen: The strategy.
         plan: One of them.
         where: What errors begin with: the scenario, or the cell.
+        providers: Services whose steps a provider outside does; it cannot prepare.
 
     Raises:
         ScenarioError: It cannot, or its `check` does not give what `Strategy` says; the text names the strategy.
@@ -122,8 +123,28 @@ def admit(chosen: Strategy, plan: Plan, where: str) -> None:
         raise ScenarioError(
             f"strategy {chosen.name}: check(plan) gives {problem!r}; it has to give a line of text, or None", where
         )
+    problem = problem or _unprepared(chosen, plan, providers)
     if problem:
         raise ScenarioError(problem, f"{where}, strategy {chosen.name}")
+
+
+def _unprepared(chosen: Strategy, plan: Plan, providers: Collection[str]) -> str:
+    """Why a strategy cannot play a plan in which some services cannot prepare; empty: it can."""
+    services = plan.services()
+    outside = [name for name in services if name in providers]
+    if not outside or not {"Prepare", "Execute"} & set(extras(chosen).asks):
+        return ""
+    if getattr(chosen, "one_phase", False) and len(services) == 1:
+        return ""
+    if outside == [getattr(chosen, "last_resource", None)]:
+        return ""
+    if len(outside) > 1:
+        names = " and ".join(f"'{name}'" for name in outside)
+        return f"{names} are providers outside, which cannot prepare, and only one service can be the last resource: use a saga or an outbox"
+    return (
+        f"'{outside[0]}' is a provider outside, which cannot prepare: make it the last resource "
+        f"(2pc:last_resource={outside[0]}), or use a saga or an outbox"
+    )
 
 
 def _given(what: str, chosen: Any, member: Callable[[], T]) -> T:

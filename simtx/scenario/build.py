@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from simtx.scenario.infrastructure import (
     LinkSpec,
     LogSpec,
     NetworkSpec,
+    ProviderSpec,
     ServiceSpec,
     StoreSpec,
 )
@@ -56,9 +58,25 @@ def services(files: Mapping[str, schema.ServiceFile], placed: Zones) -> dict[str
                 outbox_order=file.store.outbox_order,
                 locks=file.store.locks,
             ),
+            provider=None if file.provider is None else provider(file.provider),
         )
         for name, file in files.items()
     }
+
+
+def provider(file: schema.ProviderFile) -> ProviderSpec:
+    """A party outside."""
+    return ProviderSpec(
+        latency=file.latency,
+        timeouts=file.timeouts,
+        timeouts_done=file.timeouts_done,
+        timeout=file.timeout,
+        rate_limit=file.rate_limit,
+        burst=file.burst or max(1, math.ceil(file.rate_limit or 1)),
+        retry_after=file.retry_after,
+        idempotency=file.idempotency,
+        status_query=file.status_query,
+    )
 
 
 # --- zones and links ----------------------------------------------------------------------------------------------------------

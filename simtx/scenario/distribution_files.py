@@ -34,6 +34,7 @@ FORMS: Mapping[str, tuple[str | tuple[str, ...], ...]] = {
     "erlang": ("shape", "average"),
     "hyperexponential": ("average", "scv"),
     "empirical": ("values",),
+    "quantiles": ("p50", "p99"),
     "shifted": ("shift", "base"),
     "mixture": ("weights", "parts"),
 }
@@ -87,6 +88,8 @@ def _table(
     names: Mapping[str, Distribution] | None,
 ) -> Distribution:
     kind = table.get("distribution")
+    if kind is None and set(table) == set(FORMS["quantiles"]):
+        kind = "quantiles"
     if kind is None:
         raise Flaws([(("distribution",), f"is missing; {hint('', FORMS)}")])
     if not isinstance(kind, str) or kind not in FORMS:
@@ -183,6 +186,8 @@ def _build(kind: str, values: dict[str, Any]) -> Distribution:
         if "p99" in values:
             return Lognormal.of_quantile(0.99, values["p99"], sigma)
         return Lognormal(values["median"], sigma)
+    if kind == "quantiles":
+        return Lognormal.of_quantiles(values["p50"], values["p99"])
     if kind == "shifted-lognormal":
         shift, sigma = values["shift"], values["sigma"]
         if "average" in values:

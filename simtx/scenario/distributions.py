@@ -193,6 +193,14 @@ class Lognormal(Distribution):
         _spread(sigma)
         return cls(value / math.exp(sigma * _NORMAL.inv_cdf(q)), sigma)
 
+    @classmethod
+    def of_quantiles(cls, p50: float, p99: float) -> Self:
+        """The lognormal distribution with this median and this 99 % quantile."""
+        _positive("p50", p50)
+        if not p99 >= p50:
+            raise ScenarioError(f"p99 = {p99!r} must not be below p50 = {p50!r}")
+        return cls(p50, math.log(p99 / p50) / _NORMAL.inv_cdf(0.99))
+
     def mean(self) -> float:
         return self.median * math.exp(self.sigma**2 / 2)
 

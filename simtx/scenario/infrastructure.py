@@ -67,6 +67,37 @@ class StoreSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    """A party outside that does the steps of a service: a card processor, a mail gateway, somebody else's system. It cannot prepare.
+
+    Attributes:
+        latency: From the request to its answer; halfway the provider does what it was asked for.
+        timeouts: Share of requests that get no answer.
+        timeouts_done: Of those, the share that the provider carries out all the same.
+        timeout: Seconds for which the service waits for an answer; what comes later is none.
+        rate_limit: Requests a second that it takes; None: any number.
+        burst: Requests that it takes at once before the limit holds.
+        retry_after: Seconds that it tells a request to wait that is over the limit.
+        idempotency: Seconds for which it remembers the key of a request, and does nothing when the key comes again; None: it knows no keys.
+        status_query: Whether it can be asked what has become of a request.
+    """
+
+    latency: Distribution
+    timeouts: float = 0.0
+    timeouts_done: float = 0.5
+    timeout: float = 5.0
+    rate_limit: float | None = None
+    burst: int = 1
+    retry_after: float = 1.0
+    idempotency: float | None = None
+    status_query: bool = False
+
+    def mean(self) -> float:
+        """Seconds for which a request keeps a worker waiting, on average, without the rate limit."""
+        return (1 - self.timeouts) * min(self.latency.mean(), self.timeout) + self.timeouts * self.timeout
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSpec:
     """A node with workers and one store.
 
@@ -78,6 +109,7 @@ class ServiceSpec:
         compensation_time: The same for a compensation; None: as `service_time`.
         queue_limit: Requests that may wait for a worker; those beyond are dropped, as if lost. None: no limit.
         store: Its database.
+        provider: Who does its steps outside; None: its own database does.
     """
 
     name: str
@@ -87,6 +119,7 @@ class ServiceSpec:
     compensation_time: Distribution | None
     queue_limit: int | None
     store: StoreSpec
+    provider: ProviderSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

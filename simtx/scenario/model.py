@@ -334,6 +334,11 @@ class Scenario:
         """Hex digest of everything that a run depends on: equal for equal scenarios, wherever they were read from."""
         return str(view("scenario-fingerprint")(self))
 
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Services whose steps are done by a provider outside."""
+        return tuple(name for name, service in self.services.items() if service.provider is not None)
+
     def node_zone(self, node: str) -> str | None:
         """The zone of a service, of ``hub``, ``broker`` or ``client``; None for a client beside the entry node."""
         if node in self.services:
@@ -355,7 +360,8 @@ class Scenario:
             return {}
         work = dict.fromkeys(self.services, 0.0)
         for step in self.transaction.steps:
-            work[step.service] += self.service_time(step).mean()
+            provider = self.services[step.service].provider
+            work[step.service] += self.service_time(step).mean() + (provider.mean() if provider is not None else 0.0)
         return {name: rate * work[name] / service.workers for name, service in self.services.items()}
 
     def expected_length(self) -> float:

@@ -98,6 +98,30 @@ class StoreFile(Table):
     log: LogFile = _field("Its redo log.", default_factory=LogFile)
 
 
+class ProviderFile(Table):
+    """A party outside that does the steps of this service: a card processor, a mail gateway. The service calls it; it cannot prepare."""
+
+    latency: Latency = _field(
+        'From the request to its answer; quantiles are enough: `{ p50 = "250ms", p99 = "900ms" }`.'
+    )
+    timeouts: Chance = _field("Share of requests that get no answer, so that nobody knows whether they were done.", 0.0)
+    timeouts_done: Chance = _field("Of those, the share that was done all the same.", 0.5)
+    timeout: Period = _field("How long the service waits for an answer; what comes later is none.", 5.0)
+    rate_limit: MaybeRate = _field("Requests a second that it takes; those beyond get a 429; absent: any number.", None)
+    burst: MaybePositive = _field(
+        "Requests that it takes at once; absent: as many as `rate_limit` has in a second.", None
+    )
+    retry_after: Period = _field("How long a request that was over the limit is told to wait.", 1.0)
+    idempotency: MaybePeriod = _field(
+        "How long it remembers the key of a request, and answers a repetition without doing it again; absent: it knows no keys.",
+        None,
+    )
+    status_query: bool = _field(
+        "Whether it can be asked what has become of a request. The service then forces a note before each request, and asks before it repeats one.",
+        False,
+    )
+
+
 class ServiceFile(Table):
     """A node with workers and one store. Keys that a service does not give are taken from `[defaults]`."""
 
@@ -113,6 +137,7 @@ class ServiceFile(Table):
         "Requests that may wait for a worker; those beyond are dropped, as if lost; absent: no limit.", None
     )
     store: StoreFile = _field("Its database.", default_factory=StoreFile)
+    provider: ProviderFile | None = _field("Who does its steps outside; absent: its own database does.", None)
 
 
 class DerivedFile(Table):

@@ -99,7 +99,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "RunPlan": "transactions duration warmup drain stratify recovery timeline_every",
     "Workload": "kind rate burst_rate burst_on burst_off profile trace trace_times trace_parameters users think_time",
     "ClientsSpec": "ask_again deadline timeout backoff",
-    "ServiceSpec": "name zone workers service_time compensation_time queue_limit store",
+    "ServiceSpec": "name zone workers service_time compensation_time queue_limit store provider",
     "StoreSpec": "isolation log lock_timeout initial replica_lag outbox_order locks",
     "LogSpec": "forced_write flush lazy_flush",
     "HubSpec": "zone log",
@@ -146,6 +146,9 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
         return "it has more than one aimed crash"  # with six of them the engines differed in 2 of 220 random scenarios
     if uncounted := COUNTERS.keys() - _COUNTED.keys() - {"faults"}:
         return f"the loop does not count {', '.join(sorted(uncounted))}"
+    for name, service in scenario.services.items():
+        if service.provider is not None:
+            return f"'{name}' has a provider outside, which the compiled loop does not call"
     if len(scenario.services) > layout.NODES - 2:
         return f"it has more than {layout.NODES - 2} services"
     if len(scenario.transaction.steps) > layout.STEPS:

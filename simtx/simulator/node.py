@@ -44,6 +44,7 @@ from simtx.simulator.disk import Disk
 from simtx.simulator.environment import NORMAL
 from simtx.simulator.network import Link
 from simtx.simulator.node_log import NodeLog
+from simtx.simulator.provider import Provider
 from simtx.simulator.running_machine import BUSY, IDLE, SUBMITTING, WAITING, RunningMachine
 from simtx.simulator.store import Store
 from simtx.simulator.timers import Token
@@ -184,6 +185,7 @@ class Node:
         "plain",
         "pool",
         "presumes",
+        "provider",
         "queue",
         "routes",
         "sequence",
@@ -210,6 +212,7 @@ class Node:
         self.disk = disk
         self.jitter = jitter
         self.pool: Workers | None = None
+        self.provider: Provider | None = None
         self.store: Store | None = None
         self.actors: dict[int, RunningMachine] = {}
         self.daemons: list[RunningMachine] = []
@@ -663,7 +666,10 @@ class Node:
         if self.paused:
             self.backlog.append((self.served, work))
             return
-        self.store.run(work)
+        if self.provider is not None:
+            self.provider.begin(work)
+        else:
+            self.store.run(work)
 
     def work_inside(self, work: Work) -> None:
         """A local transaction that works with its locks has them: its service time begins."""

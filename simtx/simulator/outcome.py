@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.metrics import drift
+from simtx.metrics import drift, providers
 from simtx.metrics.guarantees import PROPERTIES
 from simtx.metrics.rundata import RunData
 from simtx.simulator.counted import stations
@@ -60,7 +61,7 @@ def outcome(loop: RunLoop) -> RunData:
 
 def _extra(world: World) -> dict[str, float]:
     derived = {name: value for one in world.derived.values() for name, value in one.figures().items()}
-    return _stale(world) | _busiest(world) | _delivered(world) | derived
+    return _stale(world) | _busiest(world) | _delivered(world) | derived | _providers(world)
 
 
 def _delivered(world: World) -> dict[str, float]:
@@ -75,6 +76,11 @@ def _delivered(world: World) -> dict[str, float]:
         "stored_again": broker.stored_again,
     }
     return found if broker.log is None else found | {"partition_lag_max": broker.log.lag}
+
+
+def _providers(world: World) -> dict[str, float]:
+    counts = [node.provider.counts for node in world.nodes.values() if node.provider is not None]
+    return providers.figures(sum(map(Counter, counts), Counter())) if counts else {}
 
 
 def _busiest(world: World) -> dict[str, float]:

@@ -171,6 +171,8 @@ class InterpretedLoop(RunLoop):
             if node.store is not None:
                 working.update(row.tx for row in node.store.outbox.rows.values())
                 working.update(node.store.prepared)
+            if node.provider is not None:
+                working.update(node.provider.under_way)
         if self.world.broker is not None:
             working |= self.world.broker.working()
         return working

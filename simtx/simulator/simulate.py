@@ -79,7 +79,7 @@ def simulate(
     played = scenario
     chosen = resolve(strategy, scenario.policies)
     Streams(seed, replication)  # refuses what is no such number, before anything is built
-    admit(chosen, template(scenario), scenario.name)
+    admit(chosen, template(scenario), scenario.name, scenario.providers)
 
     def finished(loop: RunLoop) -> RunLoop:
         for process in processes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from simtx.metrics.ledger import TransactionLedger
 from simtx.protocols import Execute, Key, Operation, OutboxRow, Prepare, ReadOutbox, Record, Status, Transact
@@ -499,6 +499,20 @@ class Store:
         if work.keys:
             self.locks.release(work)
         node.finish(work, status, None)
+
+    def perform(self, work: Work) -> Literal["done", "refused"]:
+        """Do the work of a local transaction as a provider outside does: at once, with no row of ours, whatever becomes of the answer."""
+        if self._node.journal is not None:
+            work.reads = []
+        if not self._play(work):
+            work.status = "refused"
+            work.changes.clear()
+        effect = work.effect
+        if work.changes:
+            self._apply(work, effect.steps, type(effect) is Transact and effect.compensation)
+        else:
+            self._queried(work)
+        return "refused" if work.status == "refused" else "done"
 
     # --- second phase -----------------------------------------------------------------------------------------------------------
 

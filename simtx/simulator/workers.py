@@ -49,7 +49,7 @@ class Workers:
         workers: int,
         limit: int | None,
         served: Callable[[Work], None],
-        begun: Callable[[Work], None],
+        begun: Callable[[Work], object],
     ) -> None:
         self._env = env
         self._begun = begun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from simtx.errors import RunFailed, ScenarioError
@@ -28,11 +29,13 @@ from simtx.simulator.host import Host, Process
 from simtx.simulator.hosted import HostedNode
 from simtx.simulator.network import Link
 from simtx.simulator.node import Node
+from simtx.simulator.provider import Provider
 from simtx.simulator.replica import Replica
 from simtx.simulator.sampler import Sampler
 from simtx.simulator.store import Store
 from simtx.simulator.timers import Timers
 from simtx.simulator.window import Window
+from simtx.simulator.work import Work
 from simtx.simulator.workers import Workers
 from simtx.workload.by_transaction import Draw, TransactionStreams
 from simtx.workload.faults import Nesting
@@ -43,6 +46,10 @@ if TYPE_CHECKING:
     from simtx.scenario import DerivedSpec, LogSpec, Scenario
     from simtx.scenario.distributions import Distribution
     from simtx.scenario.infrastructure import LinkSpec
+
+
+def _nothing(_: Work) -> None:
+    """Nobody wants to know."""
 
 
 class World:
@@ -127,9 +134,13 @@ class World:
                 replica=self._replica(name),
                 works_inside=service.store.locks == "work",
             )
-            node.pool = Workers(
-                self.env, service.workers, service.queue_limit, node.served, begun=node.store.outbox.begin
-            )
+            begun: Callable[[Work], object] = node.store.outbox.begin
+            if service.provider is not None:
+                begun = _nothing  # its own local transaction begins when the provider has answered
+                latency = self.by_transaction.draws(service.provider.latency, name, "provider")
+                chance = self.by_transaction.uniform(name, "provider-chance")
+                node.provider = Provider(node, node.store, service.provider, latency, chance)
+            node.pool = Workers(self.env, service.workers, service.queue_limit, node.served, begun=begun)
             node.pool.journal = node.journal
         hub = self.strategy.hub
         if hub is not None:

@@ -24,6 +24,7 @@ from simtx.checker.explorer.interning import InternTable, NotShareableError, Sha
 from simtx.checker.protocols.admission import UnfitStateError, check_fields
 from simtx.checker.protocols.local_store import Output, Store
 from simtx.checker.protocols.program import EffectPlayer, Node, Play, RunningMachine
+from simtx.checker.protocols.scope import Remembers
 from simtx.errors import ProtocolViolation, SimtxError
 from simtx.protocols import Effect, Machine, Strategy
 from simtx.protocols.names import DAEMON
@@ -104,6 +105,7 @@ class Locals:
         several: Whether a node may be in the middle of several programs.
         overtakes: Whether a local transaction may be under way, with numbers for its outbox rows.
         serializable: Whether reads lock.
+        provider: What the providers remember that do the work of local transactions; None: stores do it.
 
     Attributes:
         machines: (node, key) to a machine with this key.
@@ -121,6 +123,7 @@ class Locals:
         several: bool = False,
         overtakes: bool = False,
         serializable: bool = True,
+        provider: Remembers | None = None,
     ) -> None:
         self.strategy = strategy
         self.overtakes = overtakes
@@ -129,7 +132,9 @@ class Locals:
         self.states: InternTable[LocalState, LocalState] = InternTable(book)
         self.covered: InternTable[tuple[type[Machine], str, str, str], None] = InternTable(book)
         self.recovered: InternTable[tuple[type[Machine], str, str], None] = InternTable(book)
-        self.player = EffectPlayer(strategy, retained, self.freeze, several=several, serializable=serializable)
+        self.player = EffectPlayer(
+            strategy, retained, self.freeze, several=several, serializable=serializable, provider=provider
+        )
         self._taken: dict[tuple[int, Hashable, int], Play] = {}
         self._cache: dict[tuple[int, Hashable, int], tuple[Reaction, ...]] = {}
         self._crashed: dict[int, tuple[tuple[int, str], ...]] = {}

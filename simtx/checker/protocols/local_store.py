@@ -7,7 +7,7 @@ transaction's lock fails at once, as after a lock timeout.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Final, NamedTuple
 
@@ -27,6 +27,9 @@ from simtx.protocols import (
 from simtx.protocols.names import TOMBSTONE
 from simtx.protocols.operations import after, locks
 
+_CALL: Final = "call"
+"""With the key of a local transaction: the row of the provider that has done its work."""
+_REFUSE: Final = Operation("", "refuse")
 _END: Final = ("\0end",)
 """Record of a machine that forgot itself: it is as lazy as any other, so a crash may bring the machine back."""
 
@@ -265,6 +268,49 @@ class Store:
             self._post(branch, first, outputs)
         self.rolled_back.clear()
         return done
+
+    def call(
+        self,
+        tx: int,
+        effect: Transact,
+        outputs: list[Output],
+        retained: int | None = None,
+        *,
+        remembers: bool,
+        heard: bool,
+    ) -> Done:
+        """A local transaction of which a provider outside does the work: first the request, then, if its answer is heard, what the service writes down.
+
+        Args:
+            tx: The transaction.
+            effect: The local transaction.
+            outputs: What leaves the node.
+            retained: Rows that are kept, those of the provider included.
+            remembers: Whether the provider knows the keys of its requests.
+            heard: Whether its answer arrives.
+        """
+        about = effect.undoes if effect.undoes is not None else effect.key if not effect.operations else None
+        if about is not None and about not in self.rows and (about, _CALL) in self.rows:
+            self._insert(about, self.rows[about, _CALL][1], retained)
+        known = effect.key is not None and effect.key in self.rows
+        idle = effect.undoes is not None and self.rows.get(effect.undoes) != effect.undone_if
+        if known or idle or not effect.operations:
+            return self.transact(tx, effect, outputs, retained)
+        status, _ = self.rows.get((effect.key, _CALL), ("", None))
+        if not status:
+            changes = self._evaluate(effect.operations, {})
+            status = "refused" if changes is None else "done"
+            if changes:
+                self.values.update(changes)
+                self._count(tx, effect.steps, undo=effect.compensation)
+            if remembers and effect.key is not None:
+                branch = effect.refused if changes is None else effect.accepted
+                self._insert((effect.key, _CALL), (status, status if branch is None else branch.value), retained)
+        if not heard:
+            self.under_way.pop(tx, None)
+            return Done(effect.tag, "failed")
+        own = replace(effect, operations=() if status == "done" else (_REFUSE,))
+        return self.transact(tx, own, outputs, retained)
 
     def begin(self, tx: int, effect: Transact) -> bool:
         """A local transaction numbers its outbox rows, and is under way from here on; False if it may not, as the outbox is locked."""

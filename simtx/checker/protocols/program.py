@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, get_args
 
 from simtx.checker.protocols.local_store import Output, Store
+from simtx.checker.protocols.scope import Remembers
 from simtx.errors import ProtocolViolation
 from simtx.protocols import (
     Acknowledge,
@@ -128,6 +129,7 @@ class EffectPlayer:
         freeze: Gives the number of a node's local state, behind each effect.
         several: Whether a node may be in the middle of several programs, so that one may pause behind every effect.
         serializable: Whether reads lock.
+        provider: What the providers remember that do the work of local transactions; None: stores do it.
     """
 
     def __init__(
@@ -138,8 +140,10 @@ class EffectPlayer:
         *,
         several: bool = False,
         serializable: bool = True,
+        provider: Remembers | None = None,
     ) -> None:
         self.strategy = strategy
+        self._provider = provider
         self.retained = retained
         self._serializable = serializable
         self._freeze = freeze
@@ -269,7 +273,14 @@ class EffectPlayer:
             store.append(tx, effect.record, forced=effect.forced)
         elif isinstance(effect, Transact):
             rows = len(store.outbox)
-            actor.done.append(store.transact(tx, effect, outputs, self.retained, serializable=self._serializable))
+            if self._provider is None:
+                done = store.transact(tx, effect, outputs, self.retained, serializable=self._serializable)
+            else:
+                # Two failures are possible: the one above, of a request that was lost, and this one, of an answer that was.
+                play.operations += 1
+                heard = play.operations - 1 != play.fail
+                done = store.call(tx, effect, outputs, self.retained, remembers=self._provider == "keys", heard=heard)
+            actor.done.append(done)
             # A wake-up is a timer that fires at once: it may still be overtaken by anything else, as in a real process.
             if self._wakes and len(store.outbox) > rows and DAEMON in node.actors:
                 node.actors[DAEMON].timers["wake"] = None

@@ -25,6 +25,7 @@ BUDGETS: Final = (
 #: A step of a plan: name, service, kind, indexes of the steps that it comes after, whether it writes.
 Part: TypeAlias = tuple[str, str, StepKind, tuple[int, ...], bool]
 Isolation: TypeAlias = Literal["serializable", "read-committed"]
+Remembers: TypeAlias = Literal["keys", "nothing"]
 _MOST: Final = 15
 _STEPS: Final = 8
 _REFUSE: Final = Operation("", "refuse")
@@ -67,6 +68,9 @@ class Scope:
         retained: Idempotency rows that a store keeps, the oldest are pruned first; None: all.
         isolation: Of the stores: under ``serializable`` what a local transaction or a branch reads is locked, until a prepared branch ends;
             under ``read-committed`` a read takes no lock, waits for none, and sees what is committed.
+        provider: The work of every local transaction is done by a provider outside, which remembers the ``keys`` of requests (or can be asked about them), or
+            ``nothing``. A failure that `failures` pays for is then one of two: the request was lost, or it was done and the answer was lost. The
+            provider acts at once: a request that it carries out later than its caller waits is not explored. None: stores do the work.
         steps: The steps of the plan, each a tuple of its name, its service, its kind, the indexes of the steps that it comes after, and whether it
             writes, as `steps_of` makes them of a scenario. They say what `participants`, `parallel`, `pivot`, `revisit` and `reads` say otherwise.
 
@@ -94,6 +98,7 @@ class Scope:
     unruly: bool = False
     retained: int | None = None
     isolation: Isolation = "serializable"
+    provider: Remembers | None = None
     steps: tuple[Part, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -129,6 +134,10 @@ class Scope:
         if self.isolation not in get_args(Isolation):
             raise ScenarioError(
                 f"isolation = {self.isolation!r}; it must be 'serializable' or 'read-committed'", "verify"
+            )
+        if self.provider not in (None, *get_args(Remembers)):
+            raise ScenarioError(
+                f"provider = {self.provider!r}; it must be 'keys', 'nothing', or None: there is no provider", "verify"
             )
 
     def _take_steps(self, steps: tuple[Part, ...]) -> None:

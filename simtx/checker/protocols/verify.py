@@ -15,7 +15,7 @@ from simtx.checker.explorer.exploration import Exploration, Progress
 from simtx.checker.explorer.explore import arguments_of, explore
 from simtx.checker.protocols.properties import ALWAYS, AT_REST
 from simtx.checker.protocols.protocol import ProtocolModel
-from simtx.checker.protocols.scope import Isolation, Scope, steps_of
+from simtx.checker.protocols.scope import Isolation, Remembers, Scope, steps_of
 from simtx.checker.protocols.story import Story
 from simtx.checker.protocols.walks import walked
 from simtx.errors import ScenarioError
@@ -226,6 +226,7 @@ def verify(
     unruly: bool = False,
     retained: int | None = None,
     isolation: Isolation = "serializable",
+    provider: Remembers | None = None,
     scenario: Scenario | str | Path | None = None,
     symmetry: bool = False,
     workers: int = 1,
@@ -243,7 +244,7 @@ def verify(
 
     Args:
         strategy: A name, with options as in ``"2pc:work=before"``, or an object, ours or a user's.
-        participants: See `Scope`, as for all arguments up to `isolation`.
+        participants: See `Scope`, as for all arguments up to `provider`.
         messages: Transactions.
         crashes: Budget of crashes.
         losses: Budget of losses.
@@ -263,6 +264,7 @@ def verify(
         unruly: Whether steps and compensations may be refused that must not be.
         retained: Idempotency rows that a store keeps.
         isolation: Of the stores: whether reads lock.
+        provider: Whether a provider outside does the work of local transactions, and what it remembers.
         scenario: A scenario, its name or the path of a TOML file: the plan has the steps of its transaction, on its services, with its order, its
             pivot and its readers, in place of `participants`, `parallel`, `pivot`, `revisit` and `reads`. Keys, amounts and chances are the
             checker's own: every step that may be refused is, in one plan or another.
@@ -322,6 +324,7 @@ def verify(
         unruly=unruly,
         retained=retained,
         isolation=isolation,
+        provider=provider,
         steps=None if scenario is None else steps_of(load(scenario)),
     )
     numbers: tuple[tuple[str, Any, int], ...] = (("walks", 1 if walks is None else walks, 1), ("seed", seed, 0))

@@ -143,7 +143,7 @@ def check(cell: Cell, base: Scenario, strategies: Mapping[str, Strategy]) -> Non
             chosen = resolve(cell.strategy(label, given, base), scenario.policies)
         except ScenarioError as error:
             raise ScenarioError(str(error), where) from None
-        admit(chosen, plan, where)
+        admit(chosen, plan, where, scenario.providers)
 
 
 def _with_option(strategy: Strategy, path: str, value: Any, base: Scenario, where: str) -> Strategy:

@@ -27,7 +27,7 @@ def check(scenario: Scenario, strategy: Strategy, plans: Sequence[Any]) -> None:
     """
     if not plans:
         raise ScenarioError("no transaction arrives: nothing to execute", scenario.name)
-    admit(strategy, plans[0], scenario.name)
+    admit(strategy, plans[0], scenario.name, scenario.providers)
     if strategy.hub in scenario.services:
         raise ScenarioError(
             f"'{strategy.hub}' is the name of the {strategy.name} hub; call the service something else", "services"

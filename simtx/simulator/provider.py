@@ -1,0 +1,274 @@
+"""A provider outside: it does the steps of a service, and neither shares a local transaction with it nor prepares.
+
+The service calls it, and then writes down in its own database what the answer was, with the idempotency row and the outbox rows of the local transaction that
+the machine has asked for. Between the two a crash, or an answer that never comes, leaves it unknown whether the provider has done it. The machine
+is told ``failed``, and repeats. What a repetition does depends on the provider:
+
+- It remembers the *key* of the request: it answers as before, and does nothing.
+- It can be *asked* what has become of a request: the service forces a note before each request, and asks before it repeats one. A request that the
+  provider is just working on is neither done nor not done: ``failed``, and the machine comes again.
+- Neither: it does it once more. A compensation then knows only what the service itself has written down, so that what was done behind an answer that was
+  lost stays done.
+
+A compensation is a request of its own, about an earlier one. A provider that knows keys or answers questions says whether there is anything to undo.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from simtx.errors import ProtocolViolation
+from simtx.protocols import Key, Operation, Transact
+from simtx.simulator.work import Work
+
+if TYPE_CHECKING:
+    from simtx.scenario.infrastructure import ProviderSpec
+    from simtx.simulator.node import Node
+    from simtx.simulator.store import Store
+    from simtx.workload.by_transaction import Draw
+
+T = TypeVar("T")
+_PENDING: Final = "pending"
+_REFUSE: Final = (Operation("", "refuse"),)
+_ANSWERS: Final = ("done", "refused")
+
+
+class Known(NamedTuple):
+    """What a provider knows of a request.
+
+    Attributes:
+        answer: ``done``, ``refused``, or ``pending``.
+        value: What the service writes into its row upon this answer.
+        since: When the request came.
+    """
+
+    answer: str
+    value: Any
+    since: float
+
+
+class Provider:
+    """The provider of one service.
+
+    Args:
+        node: The service's node.
+        store: Its store: it keeps what the service writes down, and has the values that the provider changes.
+        spec: How it behaves.
+        latency: Draws of the time until an answer comes.
+        chance: Uniform draws.
+
+    Attributes:
+        under_way: Requests that the provider has not worked off, by transaction.
+        counts: Requests by what has become of them: ``done``, ``refused``, ``unknown``, ``limited``; and ``query``.
+    """
+
+    def __init__(self, node: Node, store: Store, spec: ProviderSpec, latency: Draw, chance: Draw) -> None:
+        self._node = node
+        self._store = store
+        self._env = node.env
+        self._spec = spec
+        self._latency = latency
+        self._chance = chance
+        self._known: dict[Key, Known] = {}
+        self._noted: set[Key] = set()  # requests that the service has forced a note about
+        self._tokens = float(spec.burst)
+        self._refilled = 0.0
+        self.under_way: Counter[int] = Counter()
+        self.counts = dict.fromkeys((*_ANSWERS, "unknown", "limited", "query"), 0)
+
+    # --- on the side of the service -----------------------------------------------------------------------------------------------
+
+    def begin(self, work: Work) -> None:
+        """A worker begins with a local transaction of which the provider does the work."""
+        effect, store = work.effect, self._store
+        if type(effect) is not Transact:
+            raise ProtocolViolation(
+                f"{work.actor.machine!r} asks {self._node.name} for a {type(effect).__name__}, which its provider cannot do"
+            )
+        key = effect.key
+        if key is not None and store.row(key) is not None:
+            self._write(work)  # it says that it is a duplicate
+            return
+        if not effect.operations:
+            self._settle(work, key)
+        elif effect.undoes is not None:
+            self._settle(work, effect.undoes)
+        else:
+            self._prepare(work)
+
+    def _settle(self, work: Work, about: Key | None) -> None:
+        """An earlier request decides what there is to do: find out how it has ended."""
+        effect, store = work.effect, self._store
+        assert type(effect) is Transact  # noqa: S101 - `begin` has seen to it
+        if about is not None and store.row(about) is None:
+            known = self._recall(about)
+            if known is not None and known.answer == _PENDING:
+                self._fail(work)
+                return
+            if known is not None:
+                store.rows[about] = known.value  # made durable with the local transaction that follows from it
+        undoes = effect.undoes is not None and store.row(effect.undoes) == effect.undone_if
+        if effect.operations and undoes:
+            self._prepare(work)
+        else:
+            self._write(work)
+
+    def _prepare(self, work: Work) -> None:
+        """Force a note before the first request, if the provider can be asked about it; ask it before the second one."""
+        key = work.effect.key if type(work.effect) is Transact else None
+        if not self._spec.status_query or key is None:
+            self._call((work, self._env.now))
+        elif key not in self._noted:
+            self._node.disk.force(self._note, work, work.tx)
+        else:
+            self._count("query", work)
+            self._env.call_in(self._latency(work.tx) * self._slowness, self._answered, work)
+
+    def _note(self, work: Work) -> None:
+        effect = work.effect
+        if type(effect) is not Transact or effect.key is None or not self._waits(work, self._note, work):
+            return
+        self._noted.add(effect.key)
+        if work.actor.record is not None:
+            work.actor.record.forced += 1
+        if self._node.journal is not None:
+            self._node.journal.called(work.actor, "intent")
+        self._call((work, self._env.now))
+
+    def _answered(self, work: Work) -> None:
+        """The provider has said what has become of the request."""
+        effect = work.effect
+        if type(effect) is not Transact or effect.key is None or not self._waits(work, self._answered, work):
+            return
+        known = self._known.get(effect.key)
+        if known is None:
+            self._call((work, self._env.now))
+        elif known.answer == _PENDING:
+            self._fail(work)
+        else:
+            self._conclude((work, known.answer))
+
+    def _waits(self, work: Work, callback: Callable[[T], None], argument: T) -> bool:
+        """Whether the service goes on with this work: it has not crashed since, and is not paused, or it does so later."""
+        node = self._node
+        if node.pool is None or work.epoch != node.pool.epoch:
+            return False
+        if node.paused:
+            node.backlog.append((callback, argument))
+            return False
+        return True
+
+    def _write(self, work: Work) -> None:
+        """Run the part of the local transaction that is the service's own."""
+        self._store.outbox.begin(work)
+        self._store.run(work)
+
+    def _fail(self, work: Work) -> None:
+        self._store.drop(work, "failed")
+
+    def _conclude(self, answer: tuple[Work, str]) -> None:
+        """An answer has come: write it down, with all that the local transaction was to write beside its work."""
+        work, verdict = answer
+        work.operations = () if verdict == "done" else _REFUSE
+        self._write(work)
+
+    # --- the request --------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _slowness(self) -> float:
+        pool = self._node.pool
+        return 1.0 if pool is None else pool.factor
+
+    def _call(self, asked: tuple[Work, float]) -> None:
+        """Send the request, unless the service has crashed meanwhile."""
+        work, since = asked
+        if not self._waits(work, self._call, asked):
+            return
+        spec, env, tx = self._spec, self._env, work.tx
+        if not self._admitted():
+            self._count("limited", work)
+            if env.now + spec.retry_after < since + spec.timeout:
+                env.call_in(spec.retry_after, self._call, asked)
+            else:
+                env.call_in(0.0, self._fail_later, work)
+            return
+        latency = self._latency(tx) * self._slowness
+        silent = spec.timeouts > 0 and self._chance(tx) < spec.timeouts
+        if not silent or self._chance(tx) < spec.timeouts_done:
+            effect = work.effect
+            key = effect.key if type(effect) is Transact else None
+            if key is not None and self._recall(key) is None:
+                self._known[key] = Known(_PENDING, None, env.now)
+            request = Work(work.actor, effect)
+            self.under_way[tx] += 1
+            env.call_in(
+                latency / 2, self._perform, (request, None if silent or latency > spec.timeout else work, latency / 2)
+            )
+        if silent or latency > spec.timeout:
+            env.call_in(spec.timeout, self._silence, work)
+
+    def _admitted(self) -> bool:
+        """Whether the request is within the provider's limit: a bucket of `burst` tokens that is filled at the rate."""
+        rate = self._spec.rate_limit
+        if rate is None:
+            return True
+        now = self._env.now
+        self._tokens = min(float(self._spec.burst), self._tokens + (now - self._refilled) * rate)
+        self._refilled = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def _fail_later(self, work: Work) -> None:
+        if self._waits(work, self._fail_later, work):
+            self._fail(work)
+
+    def _silence(self, work: Work) -> None:
+        """No answer has come in time: nobody knows whether it was done."""
+        if self._waits(work, self._silence, work):
+            self._count("unknown", work)
+            self._fail(work)
+
+    # --- on the side of the provider ------------------------------------------------------------------------------------------------
+
+    def _recall(self, key: Key) -> Known | None:
+        """What it knows of an earlier request, by its key or since it can be asked."""
+        known = self._known.get(key)
+        if known is None or self._spec.status_query:
+            return known
+        kept = self._spec.idempotency
+        return known if kept is not None and self._env.now - known.since <= kept else None
+
+    def _perform(self, asked: tuple[Work, Work | None, float]) -> None:
+        """Do what it was asked for, and answer; a request whose key is known gets the answer of the first one."""
+        request, waiting, back = asked
+        self.under_way[request.tx] -= 1
+        if not self.under_way[request.tx]:
+            del self.under_way[request.tx]
+        effect, store = request.effect, self._store
+        assert type(effect) is Transact  # noqa: S101 - `begin` has seen to it
+        key = effect.key
+        known = None if key is None or self._spec.idempotency is None else self._recall(key)
+        if known is not None and known.answer != _PENDING:
+            verdict = known.answer
+        else:
+            verdict = store.perform(request)
+            if key is not None:
+                branch = effect.accepted if verdict == "done" else effect.refused
+                value = verdict if branch is None or branch.value is None else branch.value
+                self._known[key] = Known(verdict, value, self._env.now if known is None else known.since)
+        if waiting is not None:
+            self._env.call_in(back, self._answer, (waiting, verdict))
+
+    def _answer(self, answer: tuple[Work, str]) -> None:
+        if self._waits(answer[0], self._answer, answer):
+            self._count(answer[1], answer[0])
+            self._conclude(answer)
+
+    def _count(self, what: str, work: Work) -> None:
+        self.counts[what] += 1
+        if self._node.journal is not None:
+            self._node.journal.called(work.actor, what)
