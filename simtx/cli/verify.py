@@ -63,6 +63,9 @@ def verify(
         str | None,
         typer.Option(help="A provider outside does the work; it remembers: keys, or nothing.  [default: stores do it]"),
     ] = None,
+    provider_at: Annotated[
+        int | None, typer.Option(help="Index of the step whose service has the provider.  [default: all have one]")
+    ] = None,
     scenario: Annotated[
         str | None,
         typer.Option(help="Take the steps of this scenario: a built-in one, or the path of a TOML file."),
@@ -117,6 +120,7 @@ def verify(
         retained=retained,
         isolation=cast("Isolation", isolation),  # which is looked at there, with all else that is given
         provider=cast("Remembers | None", provider),
+        provider_at=provider_at,
         scenario=scenario,
         symmetry=symmetry,
         workers=workers,

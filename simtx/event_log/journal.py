@@ -201,7 +201,7 @@ class Journal:
         self.recorder.log(kind, self.node, actor.tx, actor.cause, actor=role, name=phase, detail=detail)
 
     def called(self, actor: RunningMachine, what: str) -> None:
-        """A request to a provider outside: ``intent`` (forced before it), ``done``, ``refused``, ``unknown`` (no answer came), ``limited`` (429) or ``query``."""
+        """A request to a provider outside: ``intent`` and ``adopt`` (forced before it, and when it is known how an earlier one has ended), ``done``, ``refused``, ``unknown`` (no answer came), ``limited`` (429) or ``query``."""
         role = actor.machine.role
         self.recorder.log("call", self.node, actor.tx, actor.cause, actor=role, peer="provider", name=what)
 

@@ -409,7 +409,7 @@ class Replay:
 
     def _call(self, event: LogEntry) -> None:
         self.calls[event.name] += 1
-        if event.name == "intent":  # the note that is forced before the request
+        if event.name in ("intent", "adopt"):  # what the service forces beside its local transactions
             self._add(event, "forced")
 
     def _wait(self, event: LogEntry) -> None:

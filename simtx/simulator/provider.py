@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from simtx.errors import ProtocolViolation
-from simtx.protocols import Key, Operation, Transact
+from simtx.protocols import Branch, Key, Operation, Transact
 from simtx.simulator.work import Work
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ class Known(NamedTuple):
 
     Attributes:
         answer: ``done``, ``refused``, or ``pending``.
-        value: What the service writes into its row upon this answer.
+        branch: What the service writes down upon this answer.
         since: When the request came.
     """
 
     answer: str
-    value: Any
+    branch: Branch | None
     since: float
 
 
@@ -108,12 +108,34 @@ class Provider:
                 self._fail(work)
                 return
             if known is not None:
-                store.rows[about] = known.value  # made durable with the local transaction that follows from it
+                self._node.disk.force(self._adopt, (work, about, known), work.tx)
+                return
         undoes = effect.undoes is not None and store.row(effect.undoes) == effect.undone_if
         if effect.operations and undoes:
             self._prepare(work)
         else:
             self._write(work)
+
+    def _adopt(self, found: tuple[Work, Key, Known]) -> None:
+        """What the provider says of an earlier request is written down, with the events that were to go out with it."""
+        work, about, known = found
+        if not self._waits(work, self._adopt, found):
+            return
+        self._noted_down(work, "adopt")
+        branch, store = known.branch, self._store
+        store.rows[about] = known.answer if branch is None or branch.value is None else branch.value
+        if branch is not None and branch.outbox:
+            store.outbox.begin(work)
+            store.outbox.commit(work, branch.outbox)
+            self._node.outbox_written()
+        self._settle(work, about)
+
+    def _noted_down(self, work: Work, what: str) -> None:
+        """The service has forced something that no machine has asked for."""
+        if work.actor.record is not None:
+            work.actor.record.forced += 1
+        if self._node.journal is not None:
+            self._node.journal.called(work.actor, what)
 
     def _prepare(self, work: Work) -> None:
         """Force a note before the first request, if the provider can be asked about it; ask it before the second one."""
@@ -131,10 +153,7 @@ class Provider:
         if type(effect) is not Transact or effect.key is None or not self._waits(work, self._note, work):
             return
         self._noted.add(effect.key)
-        if work.actor.record is not None:
-            work.actor.record.forced += 1
-        if self._node.journal is not None:
-            self._node.journal.called(work.actor, "intent")
+        self._noted_down(work, "intent")
         self._call((work, self._env.now))
 
     def _answered(self, work: Work) -> None:
@@ -258,8 +277,7 @@ class Provider:
             verdict = store.perform(request)
             if key is not None:
                 branch = effect.accepted if verdict == "done" else effect.refused
-                value = verdict if branch is None or branch.value is None else branch.value
-                self._known[key] = Known(verdict, value, self._env.now if known is None else known.since)
+                self._known[key] = Known(verdict, branch, self._env.now if known is None else known.since)
         if waiting is not None:
             self._env.call_in(back, self._answer, (waiting, verdict))
 

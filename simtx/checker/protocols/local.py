@@ -17,7 +17,7 @@ effect, with `PAUSED`. (A test plays every effect as a step of its own, and come
 from __future__ import annotations
 
 import traceback
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from simtx.checker.explorer.interning import InternTable, NotShareableError, SharedInternLog
@@ -105,7 +105,7 @@ class Locals:
         several: Whether a node may be in the middle of several programs.
         overtakes: Whether a local transaction may be under way, with numbers for its outbox rows.
         serializable: Whether reads lock.
-        provider: What the providers remember that do the work of local transactions; None: stores do it.
+        providers: What providers outside remember that do the work of local transactions, by the node's name.
 
     Attributes:
         machines: (node, key) to a machine with this key.
@@ -123,7 +123,7 @@ class Locals:
         several: bool = False,
         overtakes: bool = False,
         serializable: bool = True,
-        provider: Remembers | None = None,
+        providers: Mapping[str, Remembers] | None = None,
     ) -> None:
         self.strategy = strategy
         self.overtakes = overtakes
@@ -133,7 +133,7 @@ class Locals:
         self.covered: InternTable[tuple[type[Machine], str, str, str], None] = InternTable(book)
         self.recovered: InternTable[tuple[type[Machine], str, str], None] = InternTable(book)
         self.player = EffectPlayer(
-            strategy, retained, self.freeze, several=several, serializable=serializable, provider=provider
+            strategy, retained, self.freeze, several=several, serializable=serializable, providers=providers
         )
         self._taken: dict[tuple[int, Hashable, int], Play] = {}
         self._cache: dict[tuple[int, Hashable, int], tuple[Reaction, ...]] = {}

@@ -291,7 +291,10 @@ class Store:
         """
         about = effect.undoes if effect.undoes is not None else effect.key if not effect.operations else None
         if about is not None and about not in self.rows and (about, _CALL) in self.rows:
-            self._insert(about, self.rows[about, _CALL][1], retained)
+            ended, told = self.rows[about, _CALL]
+            self._insert(about, ended if told is None else told.value, retained)
+            if told is not None:
+                self._post(told, None, outputs)
         known = effect.key is not None and effect.key in self.rows
         idle = effect.undoes is not None and self.rows.get(effect.undoes) != effect.undone_if
         if known or idle or not effect.operations:
@@ -305,7 +308,7 @@ class Store:
                 self._count(tx, effect.steps, undo=effect.compensation)
             if remembers and effect.key is not None:
                 branch = effect.refused if changes is None else effect.accepted
-                self._insert((effect.key, _CALL), (status, status if branch is None else branch.value), retained)
+                self._insert((effect.key, _CALL), (status, branch), retained)
         if not heard:
             self.under_way.pop(tx, None)
             return Done(effect.tag, "failed")

@@ -5,7 +5,7 @@ The semantics are those of `simtx.protocols.contract`; the store's part of them 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
@@ -129,7 +129,7 @@ class EffectPlayer:
         freeze: Gives the number of a node's local state, behind each effect.
         several: Whether a node may be in the middle of several programs, so that one may pause behind every effect.
         serializable: Whether reads lock.
-        provider: What the providers remember that do the work of local transactions; None: stores do it.
+        providers: What providers outside remember that do the work of local transactions, by the node's name.
     """
 
     def __init__(
@@ -140,10 +140,10 @@ class EffectPlayer:
         *,
         several: bool = False,
         serializable: bool = True,
-        provider: Remembers | None = None,
+        providers: Mapping[str, Remembers] | None = None,
     ) -> None:
         self.strategy = strategy
-        self._provider = provider
+        self._providers = dict(providers or {})
         self.retained = retained
         self._serializable = serializable
         self._freeze = freeze
@@ -273,13 +273,15 @@ class EffectPlayer:
             store.append(tx, effect.record, forced=effect.forced)
         elif isinstance(effect, Transact):
             rows = len(store.outbox)
-            if self._provider is None:
+            if node.name not in self._providers:
                 done = store.transact(tx, effect, outputs, self.retained, serializable=self._serializable)
             else:
                 # Two failures are possible: the one above, of a request that was lost, and this one, of an answer that was.
                 play.operations += 1
                 heard = play.operations - 1 != play.fail
-                done = store.call(tx, effect, outputs, self.retained, remembers=self._provider == "keys", heard=heard)
+                done = store.call(
+                    tx, effect, outputs, self.retained, remembers=self._providers[node.name] == "keys", heard=heard
+                )
             actor.done.append(done)
             # A wake-up is a timer that fires at once: it may still be overtaken by anything else, as in a real process.
             if self._wakes and len(store.outbox) > rows and DAEMON in node.actors:

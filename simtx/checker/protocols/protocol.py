@@ -74,7 +74,9 @@ class ProtocolModel(Steps):
             book=SharedInternLog() if shared else None,
         )
         self.judge = Judge(scope, self.locals, self.observations, variants[0][1])
-        found = Symmetry(self) if symmetry and not scope.repeats and scope.provider is None else None  # a variant then matters to the end
+        found = (
+            Symmetry(self) if symmetry and not scope.repeats and scope.provider is None else None
+        )  # a variant then matters to the end
         self.symmetry = found if found is not None and found.classes else None
         self._deadline = deadline
         self._checked: dict[tuple[int, int, int, int], tuple[Any, tuple[GlobalReaction, ...]]] = {}

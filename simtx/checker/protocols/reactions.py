@@ -118,7 +118,7 @@ class Reactions:
             several=several,
             overtakes=scope.overtakes > 0,
             serializable=scope.isolation == "serializable",
-            provider=scope.provider,
+            providers=scope.providers(),
         )
         self.items: InternTable[Item, Item] = InternTable(book)
         self.observations: InternTable[Observed, Observed] = InternTable(book)

@@ -68,9 +68,10 @@ class Scope:
         retained: Idempotency rows that a store keeps, the oldest are pruned first; None: all.
         isolation: Of the stores: under ``serializable`` what a local transaction or a branch reads is locked, until a prepared branch ends;
             under ``read-committed`` a read takes no lock, waits for none, and sees what is committed.
-        provider: The work of every local transaction is done by a provider outside, which remembers the ``keys`` of requests (or can be asked about them), or
+        provider: The work of local transactions is done by a provider outside, which remembers the ``keys`` of requests (or can be asked about them), or
             ``nothing``. A failure that `failures` pays for is then one of two: the request was lost, or it was done and the answer was lost. The
             provider acts at once: a request that it carries out later than its caller waits is not explored. None: stores do the work.
+        provider_at: Index of the step whose service has the provider; None: all have one.
         steps: The steps of the plan, each a tuple of its name, its service, its kind, the indexes of the steps that it comes after, and whether it
             writes, as `steps_of` makes them of a scenario. They say what `participants`, `parallel`, `pivot`, `revisit` and `reads` say otherwise.
 
@@ -99,6 +100,7 @@ class Scope:
     retained: int | None = None
     isolation: Isolation = "serializable"
     provider: Remembers | None = None
+    provider_at: int | None = None
     steps: tuple[Part, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -135,6 +137,13 @@ class Scope:
             raise ScenarioError(
                 f"isolation = {self.isolation!r}; it must be 'serializable' or 'read-committed'", "verify"
             )
+        place: Any = self.provider_at
+        if place is not None and (type(place) is not int or not 0 <= place < self.participants):
+            raise ScenarioError(
+                f"provider_at = {place!r}; it must be the index of a step, 0 to {self.participants - 1}", "verify"
+            )
+        if place is not None and self.provider is None:
+            raise ScenarioError("provider_at says where a provider is: say what it remembers, too (provider)", "verify")
         if self.provider not in (None, *get_args(Remembers)):
             raise ScenarioError(
                 f"provider = {self.provider!r}; it must be 'keys', 'nothing', or None: there is no provider", "verify"
@@ -192,6 +201,13 @@ class Scope:
     def services(self) -> tuple[str, ...]:
         """Names of the services."""
         return tuple(dict.fromkeys(self.service(index) for index in range(self.participants)))
+
+    def providers(self) -> dict[str, Remembers]:
+        """What the providers of services remember, by the service that has one."""
+        if self.provider is None:
+            return {}
+        places = self.services() if self.provider_at is None else (self.service(self.provider_at),)
+        return dict.fromkeys(places, self.provider)
 
     def service(self, index: int) -> str:
         """The service that a step is on."""

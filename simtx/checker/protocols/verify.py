@@ -227,6 +227,7 @@ def verify(
     retained: int | None = None,
     isolation: Isolation = "serializable",
     provider: Remembers | None = None,
+    provider_at: int | None = None,
     scenario: Scenario | str | Path | None = None,
     symmetry: bool = False,
     workers: int = 1,
@@ -244,7 +245,7 @@ def verify(
 
     Args:
         strategy: A name, with options as in ``"2pc:work=before"``, or an object, ours or a user's.
-        participants: See `Scope`, as for all arguments up to `provider`.
+        participants: See `Scope`, as for all arguments up to `provider_at`.
         messages: Transactions.
         crashes: Budget of crashes.
         losses: Budget of losses.
@@ -265,6 +266,7 @@ def verify(
         retained: Idempotency rows that a store keeps.
         isolation: Of the stores: whether reads lock.
         provider: Whether a provider outside does the work of local transactions, and what it remembers.
+        provider_at: The step whose service has one.
         scenario: A scenario, its name or the path of a TOML file: the plan has the steps of its transaction, on its services, with its order, its
             pivot and its readers, in place of `participants`, `parallel`, `pivot`, `revisit` and `reads`. Keys, amounts and chances are the
             checker's own: every step that may be refused is, in one plan or another.
@@ -325,6 +327,7 @@ def verify(
         retained=retained,
         isolation=isolation,
         provider=provider,
+        provider_at=provider_at,
         steps=None if scenario is None else steps_of(load(scenario)),
     )
     numbers: tuple[tuple[str, Any, int], ...] = (("walks", 1 if walks is None else walks, 1), ("seed", seed, 0))
