@@ -40,6 +40,7 @@ ORDER: Final = (
     "compensation-fails",
     "dedup-window",
     "slow-participant",
+    "double-charge",
     "hot-key",
     "split-brain",
     "broker-outage",

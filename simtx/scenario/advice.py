@@ -37,6 +37,7 @@ def warnings(scenario: Scenario) -> list[str]:
         *_unused(scenario),
         *_idle(scenario),
         *_faults(scenario),
+        *_providers(scenario),
         *_network(scenario),
         *size(scenario),
     ]
@@ -150,6 +151,25 @@ def _idle(scenario: Scenario) -> Iterator[str]:
         )
 
 
+def _providers(scenario: Scenario) -> Iterator[str]:
+    rate = scenario.workload.mean_rate()
+    for name in scenario.providers:
+        provider = scenario.services[name].provider
+        calls = sum(step.service == name for step in scenario.transaction.steps)
+        if provider is None or not calls:
+            continue
+        if provider.rate_limit is not None and rate is not None and rate * calls > provider.rate_limit:
+            yield (
+                f"services.{name}.provider.rate_limit: {provider.rate_limit:g}/s, and {rate * calls:g} requests a second come: those beyond are told to wait, and "
+                "their workers with them"
+            )
+        if provider.latency.quantile(0.5) > provider.timeout:
+            yield (
+                f"services.{name}.provider.timeout: {duration_text(provider.timeout)}, and half of the answers take longer than "
+                f"{duration_text(provider.latency.quantile(0.5))}: their outcome stays unknown"
+            )
+
+
 def _faults(scenario: Scenario) -> Iterator[str]:
     """Faults that come too late, and triggers that cannot strike."""
     exact = scenario.run.duration is not None or scenario.workload.kind in ("deterministic", "trace")
@@ -180,7 +200,7 @@ def _faults(scenario: Scenario) -> Iterator[str]:
 
 
 def unreachable(scenario: Scenario, strategies: Mapping[str, Any]) -> list[str]:
-    """One line for each trigger that can never strike under some of these strategies, as far as it shows before the run.
+    """One line for each trigger that can never strike under some of these strategies, and for what some of them do not keep whole, as far as it shows before the run.
 
     What a strategy of a user's own asks for is not known; of the built-in ones it is.
 
@@ -189,6 +209,13 @@ def unreachable(scenario: Scenario, strategies: Mapping[str, Any]) -> list[str]:
         strategies: Strategies by label.
     """
     lines = []
+    first = scenario.transaction.steps[0].service
+    told = [label for label, one in strategies.items() if one.uses_broker]
+    if first in scenario.providers and told:
+        lines.append(
+            f"services.{first}.provider: it does the first step; under {', '.join(told)} a crash between the provider's answer and the service's own "
+            "commit leaves the step done and the request forgotten: put a step of your own before it"
+        )
     for index, fault in enumerate(scenario.faults):
         if fault.trigger is None:
             continue

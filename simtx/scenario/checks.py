@@ -82,8 +82,13 @@ def _entity(path: Path) -> Path:
 
 
 def services(file: schema.ScenarioFile) -> Iterator[Problem]:
-    """Names of services can be told from those of other nodes."""
-    for name in file.services:
+    """Names of services can be told from those of other nodes, and a provider outside has no replica of ours."""
+    for name, service in file.services.items():
+        if service.provider is not None and service.store.replica_lag is not None:
+            yield (
+                ("services", name, "store", "replica_lag"),
+                "a provider does the steps of this service, and has no read replica",
+            )
         if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) is None:
             yield ("services", name), f"{shown(name)} is no name; use letters, digits, '-' and '_', a letter first"
         elif name in RESERVED:

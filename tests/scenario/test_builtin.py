@@ -8,6 +8,7 @@ from simtx.scenario import load, names, titles
 from simtx.scenario.catalog import data_path, region
 
 ALL = [
+    "card-payment",
     "checkout",
     "checkout-outages",
     "checkout-regions",

@@ -28,6 +28,11 @@ def check(scenario: Scenario, strategy: Strategy, plans: Sequence[Any]) -> None:
     if not plans:
         raise ScenarioError("no transaction arrives: nothing to execute", scenario.name)
     admit(strategy, plans[0], scenario.name, scenario.providers)
+    if scenario.providers:
+        raise ScenarioError(
+            f"'{scenario.providers[0]}' has a provider outside, which no process of a real run plays yet: simulate it",
+            scenario.name,
+        )
     if strategy.hub in scenario.services:
         raise ScenarioError(
             f"'{strategy.hub}' is the name of the {strategy.name} hub; call the service something else", "services"

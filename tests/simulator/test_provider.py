@@ -1,0 +1,131 @@
+"""A provider outside: answers that never come, repetitions, and what they do to whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import simtx
+from simtx.errors import ScenarioError
+from simtx.metrics.replay import summary_from_trace
+from simtx.protocols import TwoPhaseCommit
+from simtx.scenario import Scenario
+from tests.simulator.worlds import chain
+
+LAST = "2pc:last_resource=s1"
+KEEPING = (LAST, "saga", "outbox", "tcc")
+MEMORIES = {"key": {"idempotency": 86400.0}, "query": {"status_query": True}, "nothing": {}}
+
+
+def scenario(transactions: int = 40, at: int = 1, faults: Any = (), attempts: int = 5, **provider: Any) -> Scenario:
+    """A chain of three services, of which one has a provider that answers in 100 ms."""
+    behaviour = {"latency": 0.1, "timeout": 0.5, **provider}
+    return chain(
+        3,
+        rate=20.0 if transactions > 20 else 1.0,
+        transactions=transactions,
+        key="k:{tx}",
+        services={f"s{at}": {"provider": behaviour}},
+        faults=list(faults),
+        run={"drain": 100},
+        policies={"attempts": attempts},
+    )
+
+
+@pytest.mark.parametrize("strategy", KEEPING)
+def test_a_call_costs_its_latency_once_a_step(strategy: str) -> None:
+    """Nothing goes wrong: one request a transaction (under TCC one to reserve and one to capture), and 100 ms in its latency."""
+    run = simtx.simulate(scenario(10), strategy)
+    own = simtx.simulate(chain(3, transactions=10, key="k:{tx}"), strategy)
+    requests = 20 if strategy == "tcc" else 10
+    assert run.summary.provider_requests == requests
+    assert run.summary.unknown_outcomes == run.summary.rate_limited == 0
+    assert (run.transactions.outcome == "committed").all()
+    assert run.summary.decision_p50_ms - own.summary.decision_p50_ms == pytest.approx(100, abs=0.01)
+
+
+@pytest.mark.parametrize("strategy", KEEPING)
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_what_is_not_answered_is_done_once_if_somebody_remembers(strategy: str, memory: str) -> None:
+    """A fifth of the calls gets no answer. The log leads to the same figures, and the machines have kept their contract."""
+    run = simtx.simulate(scenario(timeouts=0.2, **MEMORIES[memory]), strategy, trace="full")
+    summary = run.summary
+    assert summary.unknown_outcomes > 5
+    if memory == "nothing":
+        assert summary.duplicate_effects > 0
+        assert summary.violations > 0
+    else:
+        assert summary.duplicate_effects == summary.missing_effects == summary.violations == 0
+    assert summary_from_trace(run.trace, run.scenario, run.strategy).equals(summary)
+    assert simtx.check_log(run.trace, run.strategy).ok
+
+
+@pytest.mark.parametrize("memory", ["key", "query"])
+@pytest.mark.parametrize("strategy", KEEPING)
+def test_a_crash_while_the_provider_works_does_nothing_twice(strategy: str, memory: str) -> None:
+    """The service is down from 40 ms to 340 ms after a request has left; the provider acts at 50 ms."""
+    fault = {"kind": "crash", "node": "s1", "at": 1.05, "duration": 0.3}
+    run = simtx.simulate(scenario(3, faults=[fault], **MEMORIES[memory]), strategy)
+    assert run.summary.duplicate_effects == run.summary.missing_effects == run.summary.violations == 0
+    assert set(run.transactions.outcome) <= {"committed", "compensated", "aborted"}
+
+
+def test_a_compensation_finds_what_was_done_behind_a_lost_answer() -> None:
+    """The saga gives up and undoes: with a key it finds the charge, without one the charge stays."""
+    changes = {"timeouts": 0.3, "timeouts_done": 1.0, "attempts": 1}
+    for memory in ("key", "query"):
+        remembered = simtx.simulate(scenario(**MEMORIES[memory], **changes), "saga")
+        assert (remembered.transactions.outcome == "compensated").any()
+        assert remembered.summary.duplicate_effects == remembered.summary.violations == 0
+    forgotten = simtx.simulate(scenario(**changes), "saga")
+    assert forgotten.summary.duplicate_effects > 0
+
+
+def test_a_key_that_is_forgotten_is_no_key() -> None:
+    """It is kept for a millisecond, and a repetition comes after half a second."""
+    run = simtx.simulate(scenario(timeouts=0.2, timeouts_done=1.0, idempotency=0.001), "saga")
+    assert run.summary.duplicate_effects > 0
+
+
+def test_a_rate_limit_delays_and_loses_nothing() -> None:
+    """Two requests a second at most, and one comes each second beside a burst at once."""
+    limited = scenario(20, rate_limit=2.0, burst=1, retry_after=0.1).replace(**{"workload.rate": "4/s"})
+    assert any("rate_limit: 2/s, and 4 requests a second come" in line for line in limited.warnings)
+    run = simtx.simulate(limited, "saga", trace="full")
+    assert run.summary.rate_limited > 0
+    assert run.summary.duplicate_effects == run.summary.missing_effects == 0
+    assert summary_from_trace(run.trace, run.scenario, run.strategy).equals(run.summary)
+
+
+def test_who_cannot_prepare_is_the_last_resource_or_nothing() -> None:
+    """One line with the reason."""
+    for strategy in ("2pc", "paxos-commit", TwoPhaseCommit(last_resource="s0")):
+        with pytest.raises(
+            ScenarioError, match=r"'s1' is a provider outside, which cannot prepare: make it the last resource"
+        ):
+            simtx.simulate(scenario(3), strategy)
+    two = chain(3, transactions=3, services={name: {"provider": {"latency": 0.1}} for name in ("s0", "s1")})
+    with pytest.raises(ScenarioError, match="only one service can be the last resource"):
+        simtx.compare(two, [LAST, "saga"], replications=2, workers=1)
+
+
+def test_an_outbox_that_begins_at_a_provider_is_warned_of() -> None:
+    """The client's request is in memory alone."""
+    run = simtx.simulate(scenario(3, at=0), "outbox")
+    assert any("services.s0.provider: it does the first step" in line for line in run.warnings)
+    assert not any("first step" in line for line in simtx.simulate(scenario(3), "outbox").warnings)
+
+
+def test_the_fast_engine_says_why_it_does_not_play_it() -> None:
+    """Never silently."""
+    with pytest.raises(ScenarioError, match="'s1' has a provider outside, which the compiled loop does not call"):
+        simtx.simulate(scenario(3), "saga", engine="fast")
+
+
+def test_a_slow_provider_is_slow_through_its_service() -> None:
+    """The fault that makes the service slow."""
+    faults = [{"kind": "slow", "node": "s1", "at": 0.5, "duration": 20, "factor": 3}]
+    run = simtx.simulate(scenario(3, faults=faults), "saga")
+    usual = simtx.simulate(scenario(3), "saga")
+    assert run.summary.latency_p50_ms - usual.summary.latency_p50_ms == pytest.approx(200, abs=0.01)
