@@ -1,4 +1,4 @@
-"""Figures of providers outside: what has become of the requests to them."""
+"""Figures of providers outside: how requests to them have ended."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class ProviderSpec:
         burst: Requests that it takes at once before the limit holds.
         retry_after: Seconds that it tells a request to wait that is over the limit.
         idempotency: Seconds for which it remembers the key of a request, and does nothing when the key comes again; None: it knows no keys.
-        status_query: Whether it can be asked what has become of a request.
+        status_query: Whether it can be asked how a request has ended.
     """
 
     latency: Distribution

@@ -117,7 +117,7 @@ class ProviderFile(Table):
         None,
     )
     status_query: bool = _field(
-        "Whether it can be asked what has become of a request. The service then forces a note before each request, and asks before it repeats one.",
+        "Whether it can be asked how a request has ended. The service then forces a note before each request, and asks before it repeats one.",
         False,
     )
 

@@ -5,7 +5,7 @@ the machine has asked for. Between the two a crash, or an answer that never come
 is told ``failed``, and repeats. What a repetition does depends on the provider:
 
 - It remembers the *key* of the request: it answers as before, and does nothing.
-- It can be *asked* what has become of a request: the service forces a note before each request, and asks before it repeats one. A request that the
+- It can be *asked* how a request has ended: the service forces a note before each request, and asks before it repeats one. A request that the
   provider is just working on is neither done nor not done: ``failed``, and the machine comes again.
 - Neither: it does it once more. A compensation then knows only what the service itself has written down, so that what was done behind an answer that was
   lost stays done.
@@ -61,7 +61,7 @@ class Provider:
 
     Attributes:
         under_way: Requests that the provider has not worked off, by transaction.
-        counts: Requests by what has become of them: ``done``, ``refused``, ``unknown``, ``limited``; and ``query``.
+        counts: Requests by how they have ended: ``done``, ``refused``, ``unknown``, ``limited``; and ``query``.
     """
 
     def __init__(self, node: Node, store: Store, spec: ProviderSpec, latency: Draw, chance: Draw) -> None:
@@ -157,7 +157,7 @@ class Provider:
         self._call((work, self._env.now))
 
     def _answered(self, work: Work) -> None:
-        """The provider has said what has become of the request."""
+        """The provider has said how the request has ended."""
         effect = work.effect
         if type(effect) is not Transact or effect.key is None or not self._waits(work, self._answered, work):
             return

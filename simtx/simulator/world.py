@@ -132,7 +132,7 @@ class World:
                 retention=self.policies.dedup_retention,
                 outbox_at_commit=service.store.outbox_order == "commit",
                 replica=self._replica(name),
-                works_inside=service.store.locks == "work",
+                works_inside=service.store.locks == "work" and service.provider is None,
             )
             begun: Callable[[Work], object] = node.store.outbox.begin
             if service.provider is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import simtx
 from simtx.errors import ScenarioError
 
-SCOPE = {"failures": 1, "duplicates": 0, "timeouts": 0}
+SCOPE: dict[str, Any] = {"failures": 1, "duplicates": 0, "timeouts": 0}
 
 
 @pytest.mark.parametrize("strategy", ["2pc:last_resource=s2", "saga", "outbox", "tcc"])
@@ -44,7 +46,7 @@ def test_a_lost_answer_is_no_failure_of_a_store() -> None:
         ({"provider_at": 1}, "say what it remembers, too"),
     ],
 )
-def test_what_makes_no_sense_is_refused(given: dict[str, object], text: str) -> None:
+def test_what_makes_no_sense_is_refused(given: dict[str, Any], text: str) -> None:
     """One line."""
     with pytest.raises(ScenarioError, match=text):
-        simtx.verify("saga", **given)  # type: ignore[arg-type]
+        simtx.verify("saga", **given)

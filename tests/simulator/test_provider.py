@@ -15,7 +15,7 @@ from tests.simulator.worlds import chain
 
 LAST = "2pc:last_resource=s1"
 KEEPING = (LAST, "saga", "outbox", "tcc")
-MEMORIES = {"key": {"idempotency": 86400.0}, "query": {"status_query": True}, "nothing": {}}
+MEMORIES: dict[str, dict[str, Any]] = {"key": {"idempotency": 86400.0}, "query": {"status_query": True}, "nothing": {}}
 
 
 def scenario(transactions: int = 40, at: int = 1, faults: Any = (), attempts: int = 5, **provider: Any) -> Scenario:
@@ -73,7 +73,7 @@ def test_a_crash_while_the_provider_works_does_nothing_twice(strategy: str, memo
 
 def test_a_compensation_finds_what_was_done_behind_a_lost_answer() -> None:
     """The saga gives up and undoes: with a key it finds the charge, without one the charge stays."""
-    changes = {"timeouts": 0.3, "timeouts_done": 1.0, "attempts": 1}
+    changes: dict[str, Any] = {"timeouts": 0.3, "timeouts_done": 1.0, "attempts": 1}
     for memory in ("key", "query"):
         remembered = simtx.simulate(scenario(**MEMORIES[memory], **changes), "saga")
         assert (remembered.transactions.outcome == "compensated").any()
