@@ -43,7 +43,7 @@ STOP: Final = 0  # kind of the entry at which `run` returns
 ) = range(17)
 
 LEARN = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int32)
-FILL = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int64, c.c_int64, c.c_int32, c.c_void_p)
+FILL = c.CFUNCTYPE(c.c_int32, c.c_int32, c.c_int64, c.c_int64, c.c_int32, c.c_int32, c.c_void_p)
 PLAN = c.CFUNCTYPE(c.c_int32, c.c_int64)
 ARRIVALS = c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_int32)
 ENDED = c.CFUNCTYPE(c.c_int32)

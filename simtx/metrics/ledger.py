@@ -16,6 +16,7 @@ import numpy as np
 from simtx.metrics.counters import COUNTERS
 from simtx.metrics.guarantees import DOUBLED, EARLY, REFUSING, SPLIT, Seen, Watch, claim, examined
 from simtx.metrics.still_open import NOTHING
+from simtx.metrics.texts import Texts
 from simtx.protocols.contract import Message, Operation, Plan, Step
 from simtx.protocols.operations import writes
 
@@ -565,7 +566,9 @@ class Columns:
         """Take whole columns, in order of completion: arrays of numbers, lists of texts. They are asked for by name, one after the other: no two are there twice."""
         for position, name in enumerate(self.NAMES):
             cell, values = self._cells[position], column(name)
-            if isinstance(cell, list):
+            if isinstance(values, Texts) and not cell:
+                self._cells[position] = values
+            elif isinstance(cell, list):
                 cell.extend(values)
             else:
                 cell.frombytes(np.ascontiguousarray(values, dtype=cell.typecode).data.cast("B"))

@@ -78,9 +78,9 @@ def frame(faults: Sequence[Struck], samples: pd.DataFrame, end: float) -> pd.Dat
 def figures(data: RunData) -> dict[str, float]:
     """``recovery_s``, of the fault that took longest, and ``backlog_peak``, the most that waited after the warm-up."""
     samples = timeline.frame(data)
-    found = frame(data.struck, samples, data.end)["recovery_s"]
+    found = frame(data.struck, samples, data.end)["recovery_s"] if data.struck else ()
     measured = timeline.backlog(samples)[samples["time_s"].to_numpy() >= data.warmup]
     return {
-        "recovery_s": float(found.max()) if len(found) else math.nan,
+        "recovery_s": max(map(float, found), default=math.nan),
         "backlog_peak": float(measured.max()) if len(measured) else math.nan,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 
 from simtx.metrics import censored, recovery
 from simtx.metrics.figures import Summary
+from simtx.metrics.texts import coded
 
 if TYPE_CHECKING:
     from simtx.metrics.rundata import RunData
@@ -36,10 +37,14 @@ def transactions_frame(data: RunData) -> pd.DataFrame:
     def cell(name: str) -> npt.NDArray[Any]:
         """A column in the order of the table; made when it is wanted, so that a long run is not there a third time."""
         column = data.columns[name]
-        # texts as objects: an array of fixed length takes forty bytes for each, and a run has millions
-        return np.asarray(column, dtype=object if _texts(column) else None)[order]
+        return np.asarray(column).take(order)
 
-    arrival, decided, outcome = cell("arrival_s"), cell("decided_s"), _codes(data.columns["outcome"])[order]
+    def texts(name: str) -> Any:
+        """A column of texts, likewise; as pandas holds texts, made of the few that there are."""
+        numbers, names = coded(data.columns[name])
+        return pd.Series(names, dtype=None if names else object).array.take(numbers.take(order))
+
+    arrival, decided, outcome = cell("arrival_s"), cell("decided_s"), _codes(data.columns["outcome"]).take(order)
     duplicates, missing = cell("duplicate_effects"), cell("missing_effects")
     first, last = cell("first_effect_s"), cell("last_effect_s")
     untouched = np.isnan(first)
@@ -55,7 +60,7 @@ def transactions_frame(data: RunData) -> pd.DataFrame:
             "arrival_s": arrival,
             "outcome": pd.Categorical.from_codes(outcome, categories=pd.Index(OUTCOMES)),
             "decision": pd.Categorical.from_codes(cell("decision").astype(int) - 1, categories=pd.Index(DECISIONS)),
-            "answer": cell("answer").astype(object, copy=False),
+            "answer": texts("answer"),
             "latency_ms": _milliseconds(cell("answered_s") - arrival),
             "decision_ms": _milliseconds(decided - arrival),
             "settle_ms": _milliseconds(settling),
@@ -94,26 +99,36 @@ def durations(
         deadline: Time after which clients give up, in seconds: nobody waits for an answer for longer.
         weights: How many transactions each of them stands for; None: itself alone.
     """
-    everything = np.ones(len(measured), dtype=bool)
-    kept = (measured["decision"] != "aborted").to_numpy()
+    columns = {name: measured[name].to_numpy() for name in ("arrival_s", *_DURATIONS)}
+    return _durations(columns, (measured["decision"] != "aborted").to_numpy(), end, deadline, weights)
+
+
+def _durations(
+    columns: Mapping[str, npt.NDArray[Any]],
+    kept: npt.NDArray[np.bool_],
+    end: float,
+    deadline: float,
+    weights: npt.NDArray[np.float64] | None = None,
+) -> dict[str, float]:
+    """As `durations`, of columns of numbers; `kept`: which transactions were not decided to abort."""
     numbers: dict[str, float] = {}
     for name, rows, column in (
-        ("latency", everything, "latency_ms"),
+        ("latency", None, "latency_ms"),
         ("latency_committed", kept, "latency_ms"),
-        ("decision", everything, "decision_ms"),
+        ("decision", None, "decision_ms"),
         ("decision_committed", kept, "decision_ms"),
-        ("settle", everything, "settle_ms"),
-        ("window", everything, "window_ms"),
+        ("settle", None, "settle_ms"),
+        ("window", None, "window_ms"),
     ):
-        values = measured[column].to_numpy()[rows]
-        heavy = weights[rows] if weights is not None else None
+        values = columns[column] if rows is None else columns[column][rows]
+        heavy = weights if weights is None or rows is None else weights[rows]
         numbers[f"{name}_mean_ms"] = censored.mean(values, heavy)
         found = censored.quantiles(values, [share for _, share in _LEVELS], heavy)
         numbers.update({f"{name}_{level}_ms": one for (level, _), one in zip(_LEVELS, found, strict=True)})
-    numbers["unanswered_share"] = censored.share(measured["latency_ms"], weights)
-    numbers["undecided_share"] = censored.share(measured["decision_ms"], weights)
-    numbers["unsettled_share"] = censored.share(measured["settle_ms"], weights)
-    watched = end - float(measured["arrival_s"].max()) if len(measured) else math.nan
+    numbers["unanswered_share"] = censored.share(columns["latency_ms"], weights)
+    numbers["undecided_share"] = censored.share(columns["decision_ms"], weights)
+    numbers["unsettled_share"] = censored.share(columns["settle_ms"], weights)
+    watched = end - float(columns["arrival_s"].max()) if len(kept) else math.nan
     numbers["watched_ms"] = min(watched, deadline) * 1e3
     return numbers
 
@@ -127,28 +142,35 @@ def summarise(transactions: pd.DataFrame, data: RunData, violations: float = mat
         violations: How often the run has violated what its strategy guarantees; not a number: it is not known which strategy it was.
     """
     inside_window = transactions["measured"].to_numpy()
-    measured = transactions.loc[inside_window, ["arrival_s", "decision", *_DURATIONS]]
-    count = len(measured)
-    nan = math.nan
+    chosen = slice(None) if inside_window.all() else inside_window
+
+    def measured(column: str) -> npt.NDArray[Any]:
+        values: npt.NDArray[Any] = transactions[column].to_numpy()[chosen]
+        return values
+
     outcomes = transactions["outcome"].cat.codes.to_numpy()
-    known = outcomes[inside_window & (outcomes >= 0)]
-    of_measured = np.bincount(known, minlength=len(OUTCOMES))
-    counts = {name: int(of_measured[code]) for code, name in enumerate(transactions["outcome"].cat.categories)}
+    decisions = transactions["decision"].cat.codes.to_numpy()[chosen]
+    count = len(decisions)
+    nan = math.nan
+    known = outcomes[chosen]
+    of_measured = np.bincount(known[known >= 0], minlength=len(OUTCOMES))
+    counts = {name: int(of_measured[code]) for code, name in enumerate(OUTCOMES)}
     shares = {name: counts[name] / count if count else nan for name in OUTCOMES}
     window = data.horizon - data.warmup
     decided_at = transactions["arrival_s"].to_numpy() + transactions["decision_ms"].to_numpy() / 1e3
     inside = (decided_at >= data.warmup) & (decided_at <= data.horizon)
-    committed_inside = inside & (transactions["outcome"] == "committed").to_numpy()
+    committed_inside = inside & (outcomes == OUTCOMES.index("committed"))
+    columns = {name: measured(name) for name in ("arrival_s", *_DURATIONS)}
 
     def total(column: str) -> float:
-        return float(np.nansum(transactions[column].to_numpy()[inside_window]))
+        return float(np.nansum(measured(column)))
 
     def mean(column: str) -> float:
-        values = transactions[column].to_numpy()[inside_window]
+        values = measured(column)
         known = int(np.count_nonzero(~np.isnan(values)))
         return float(np.nansum(values)) / known if known else nan
 
-    branches = total("prepared_branches")
+    branches, in_doubt = total("prepared_branches"), total("in_doubt_ms")
     first = data.quantities[0] if data.quantities else None
     numbers: dict[str, float] = {
         "transactions": count,
@@ -158,7 +180,7 @@ def summarise(transactions: pd.DataFrame, data: RunData, violations: float = mat
         "stuck_count": counts["stuck"],
         "in_flight_count": counts["in-flight"],
         "incomplete_count": counts["incomplete"],
-        **durations(measured, data.end, data.client_deadline),
+        **_durations(columns, decisions != DECISIONS.index("aborted"), data.end, data.client_deadline),
         "throughput_per_s": float(inside.sum()) / window if window > 0 else nan,
         "goodput_per_s": float(committed_inside.sum()) / window if window > 0 else nan,
         "messages_per_transaction": mean("messages"),
@@ -167,7 +189,7 @@ def summarise(transactions: pd.DataFrame, data: RunData, violations: float = mat
         "lazy_writes_per_transaction": mean("lazy_writes"),
         "retries_per_transaction": mean("retries"),
         "lock_wait_mean_ms": mean("lock_wait_ms"),
-        "in_doubt_mean_ms": total("in_doubt_ms") / branches if branches else 0.0,
+        "in_doubt_mean_ms": in_doubt / branches if branches else 0.0,
         "drift_net_mean": first.net_mean if first else nan,
         "drift_gross_mean": first.gross_mean if first else nan,
         "drift_peak": first.peak if first else nan,
@@ -175,7 +197,7 @@ def summarise(transactions: pd.DataFrame, data: RunData, violations: float = mat
         "fractured_reads_per_million": data.partial_share * 1e6,
         "residual_divergence": data.residual,
         "lock_hold_seconds": total("lock_hold_ms") / 1e3,
-        "in_doubt_seconds": total("in_doubt_ms") / 1e3,
+        "in_doubt_seconds": in_doubt / 1e3,
         "in_doubt_open": data.still_open.in_doubt,
         "locks_open": data.still_open.locks,
         "unpublished_open": data.still_open.unpublished,
@@ -200,17 +222,11 @@ def _counted(data: RunData) -> dict[str, float]:
     return numbers
 
 
-class _Numbers(dict[Any, int]):
-    """Numbers of the outcomes; anything else is none of them."""
-
-    def __missing__(self, name: object) -> int:
-        return -1
-
-
 def _codes(outcomes: Sequence[Any]) -> npt.NDArray[np.int8]:
-    """The outcomes by their numbers."""
-    numbers = _Numbers((name, number) for number, name in enumerate(OUTCOMES))
-    return np.fromiter(map(numbers.__getitem__, outcomes), dtype=np.int8, count=len(outcomes))
+    """The outcomes by their numbers; -1: it is none of them."""
+    numbers, names = coded(outcomes)
+    known = [OUTCOMES.index(name) if name in OUTCOMES else -1 for name in names]
+    return np.array(known, dtype=np.int8).take(numbers) if names else np.zeros(0, dtype=np.int8)
 
 
 def _milliseconds(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -218,7 +234,3 @@ def _milliseconds(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     seconds = seconds.astype(float, copy=False)
     seconds *= 1e3
     return seconds
-
-
-def _texts(column: Sequence[object]) -> bool:
-    return isinstance(column, list) and (not column or isinstance(column[0], str))

@@ -24,6 +24,7 @@ from simtx.metrics.counters import COUNTERS
 from simtx.metrics.guarantees import REFUSING, Seen, Watch, behind
 from simtx.metrics.ledger import ABORTED, COMMITTED, Columns
 from simtx.metrics.still_open import StillOpen
+from simtx.metrics.texts import Texts
 from simtx.protocols import Machine, Strategy
 from simtx.protocols.names import BROKER, CLIENT, TOMBSTONE
 from simtx.protocols.relay import Relay
@@ -47,10 +48,8 @@ if TYPE_CHECKING:
     from simtx.scenario import BrokerSpec, Scenario
     from simtx.scenario.distributions import Distribution
 
-_ENDINGS: Final = np.array(
-    ["", "committed", "aborted", "compensated", "stuck", "in-flight", "incomplete", "lost"], dtype=object
-)
-_ANSWERS: Final = np.array(OUTCOMES, dtype=object)
+_ENDINGS: Final = ("", "committed", "aborted", "compensated", "stuck", "in-flight", "incomplete", "lost")
+_ANSWERS: Final = tuple(OUTCOMES)
 _RULES: Final = ("timeout", "detect", "wait-die")
 _FLUSHES: Final = ("parallel", "serial", "group")
 _MOST_CELLS: Final = 10_000  # values of a distribution that follows the common factor
@@ -58,7 +57,7 @@ _FOLLOWED: Final = 16  # first transactions that the real machines play, too, be
 _FOLLOWED_AGAIN: Final = 1  # likewise, where the machines are known from an earlier run
 
 _HANDING: Final = ("handle", "unexpected", "ask", "publish", "published", "_to_poller", "_to_courier")
-_LOST, _INCOMPLETE = (list(_ENDINGS).index(name) for name in ("lost", "incomplete"))
+_LOST, _INCOMPLETE = (_ENDINGS.index(name) for name in ("lost", "incomplete"))
 
 _COLUMNS: Final = {
     "arrival_s": "arrival",
@@ -576,13 +575,13 @@ class CompiledLoop(RunLoop):
     def _delivery(self, message: int, which: int) -> int:
         return self._learner.delivery(message, which)
 
-    def _filling(self) -> Callable[[int, int, int, int, int], int]:
+    def _filling(self) -> Callable[[int, int, int, int, int, int], int]:
         """The function that gives C random numbers, as it calls it: `_answering` in one piece, as no other is called so often."""
         fills = self._fills
         pages: dict[int, tuple[Any, int]] = {}
         move = ctypes.memmove
 
-        def fill(stream: int, major: int, minor: int, size: int, target: int) -> int:
+        def fill(stream: int, major: int, minor: int, size: int, blocks: int, target: int) -> int:
             result = 0
             try:
                 page = pages.get(size)
@@ -590,7 +589,7 @@ class CompiledLoop(RunLoop):
                     numbers = np.empty(size)
                     page = pages[size] = numbers, pointer(numbers)
                 if stream >= 0 and major >= 0:
-                    fills[stream](major, minor, page[0])
+                    fills[stream](major, minor, page[0], blocks)
                 else:
                     self._fill_together(stream, major, minor, target, page[0])
                 move(target, page[1], 8 * size)
@@ -611,7 +610,7 @@ class CompiledLoop(RunLoop):
         elif minor < 0:  # the tail of a distribution that follows the common factor
             numbers[0] = self._tails[stream].quantile(level(ctypes.c_double.from_address(target).value))
         else:
-            self._fills[stream](major, minor, numbers)
+            self._fills[stream](major, minor, numbers, 1)
 
     def _plan(self, page: int) -> int:
         demands, amounts, keys, shapes = self._plans.page(page)
@@ -952,11 +951,11 @@ class CompiledLoop(RunLoop):
                 case "tx":
                     return order
                 case "outcome":
-                    return _ENDINGS[records["outcome"][order]].tolist()
+                    return Texts(records["outcome"].take(order), _ENDINGS)
                 case "answer":
-                    return _ANSWERS[records["answer"][order]].tolist()
+                    return Texts(records["answer"].take(order), _ANSWERS)
                 case _:
-                    return records[_COLUMNS[name]][order]
+                    return records[_COLUMNS[name]].take(order)
 
         columns.fill(column)
 

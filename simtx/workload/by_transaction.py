@@ -31,8 +31,10 @@ __all__ = ["Draw", "TransactionStreams", "uniform_numbers"]
 Draw = Callable[[int], float]
 """Gives the next number of a stream for a transaction."""
 
-Fill = Callable[[int, int, NDArray[np.float64]], None]
-"""Writes the block of a stream's numbers at a place into an array."""
+Numbers = NDArray[np.float64]
+
+Fill = Callable[[int, int, Numbers, int], None]
+"""Writes blocks of a stream's numbers into an array: so many, one behind the other, from a place on."""
 
 _FRONT: Final = 3  # bits of k for which a block holds neighbouring transactions
 _NEIGHBOURS: Final = 8  # bits of the transaction's number within such a block
@@ -149,7 +151,7 @@ def _blocks(fill: Fill) -> Callable[[int, int, int], array[float]]:
         target = targets.get(size)
         if target is None:
             target = targets[size] = np.empty(size)
-        fill(major, minor, target)
+        fill(major, minor, target, 1)
         return array("d", target.tobytes())
 
     return block
@@ -163,55 +165,70 @@ def _fills(distribution: Sampled, key: int) -> Fill:
     counter = state["state"]["counter"]
     counter[:] = 0
     state["buffer_pos"], state["has_uint32"] = 4, 0  # nothing is left over from another place
-    draw = _drawing(distribution)
+    draw, finish = _drawing(distribution)
 
-    def fill(major: int, minor: int, target: NDArray[np.float64]) -> None:
+    def fill(major: int, minor: int, target: Numbers, blocks: int) -> None:
         # A block takes far less than 2**128 steps of the counter, so that none runs into the next.
-        counter[2], counter[3] = major & _WORD, minor & _WORD
-        bits.state = state
-        draw(rng, target)
+        counter[3] = minor & _WORD
+        if blocks == 1:
+            counter[2] = major & _WORD
+            bits.state = state
+            draw(rng, target)
+        else:
+            size = len(target) // blocks
+            for block in range(blocks):
+                counter[2] = major + block & _WORD
+                bits.state = state
+                draw(rng, target[block * size : (block + 1) * size])
+        if finish is not None:
+            finish(target)
 
     return fill
 
 
-def _drawing(distribution: Sampled) -> Callable[[np.random.Generator, NDArray[np.float64]], None]:
-    """A function that fills an array with variates: those of `sample`, but for the frequent distributions without arrays in between."""
+def _drawing(
+    distribution: Sampled,
+) -> tuple[Callable[[np.random.Generator, Numbers], object], Callable[[Numbers], object] | None]:
+    """A function that fills an array with variates, and one that makes of them, in place and one by one, those of `sample`.
+
+    The frequent distributions get along without arrays in between.
+    """
     kind = type(distribution)
     if isinstance(distribution, ShiftedLognormal) and kind is ShiftedLognormal:
-        tail, shift = _drawing(Lognormal(distribution.median, distribution.sigma)), distribution.shift
-
-        def shifted(rng: np.random.Generator, target: NDArray[np.float64]) -> None:
-            tail(rng, target)
-            target += shift
-
-        return shifted
+        return _normal, _lognormal(distribution.median, distribution.sigma, distribution.shift)
     if isinstance(distribution, Lognormal) and kind is Lognormal:
-        sigma, median = distribution.sigma, distribution.median
-
-        def lognormal(rng: np.random.Generator, target: NDArray[np.float64]) -> None:
-            rng.standard_normal(out=target)
-            target *= sigma
-            np.exp(target, out=target)
-            target *= median
-
-        return lognormal
+        return _normal, _lognormal(distribution.median, distribution.sigma)
     if isinstance(distribution, Exponential) and kind is Exponential:
         scale = distribution.average
-
-        def exponential(rng: np.random.Generator, target: NDArray[np.float64]) -> None:
-            rng.standard_exponential(out=target)
-            target *= scale
-
-        return exponential
+        return _exponential, lambda target: np.multiply(target, scale, out=target)
     if kind is _Uniform:
-
-        def uniform(rng: np.random.Generator, target: NDArray[np.float64]) -> None:
-            rng.random(out=target)
-
-        return uniform
+        return _uniform, None
     sample = distribution.sample
 
-    def copied(rng: np.random.Generator, target: NDArray[np.float64]) -> None:
+    def copied(rng: np.random.Generator, target: Numbers) -> None:
         target[:] = sample(rng, len(target))
 
-    return copied
+    return copied, None
+
+
+def _normal(rng: np.random.Generator, target: Numbers) -> None:
+    rng.standard_normal(out=target)
+
+
+def _exponential(rng: np.random.Generator, target: Numbers) -> None:
+    rng.standard_exponential(out=target)
+
+
+def _uniform(rng: np.random.Generator, target: Numbers) -> None:
+    rng.random(out=target)
+
+
+def _lognormal(median: float, sigma: float, shift: float | None = None) -> Callable[[Numbers], None]:
+    def lognormal(target: Numbers) -> None:
+        target *= sigma
+        np.exp(target, out=target)
+        target *= median
+        if shift is not None:
+            target += shift
+
+    return lognormal

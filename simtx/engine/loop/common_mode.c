@@ -5,7 +5,7 @@ static double factor(Engine *E) {
   int64_t place = (int64_t)(E->head.now / E->head.factor_step), piece = place / PAGE;
   if (piece != E->factor_piece) {
     E->factor_piece = piece;
-    if (ASK(E, fill(-1, piece, 0, PAGE, E->factor))) fail(E, 3);
+    if (ASK(E, fill(-1, piece, 0, PAGE, 1, E->factor))) fail(E, 3);
   }
   return E->factor[place % PAGE];
 }
@@ -22,6 +22,6 @@ static double draw_together(Engine *E, int stream, int64_t tx) {
     else high = middle;
   }
   if (low < S->cells - 1 || !S->exact) return S->quantile[low];
-  if (ASK(E, fill(stream, -1, -1, 1, &normal))) fail(E, 3); /* the tail has no end that a table could hold */
+  if (ASK(E, fill(stream, -1, -1, 1, 1, &normal))) fail(E, 3); /* the tail has no end that a table could hold */
   return normal;
 }

@@ -14,6 +14,7 @@ EXPORT Engine *engine_new(const Calls *calls) {
   for (int i = 0; i < NODES; i++)
     for (int j = 0; j <= NODES; j++) E->node[i].link[j] = -1;
   E->row_room = 8;
+  E->nobody = (Counts){.tx = -1, .room = STREAMS, .taken = E->nobodys};
   E->factor_piece = -1;
   E->parcel = slab(E, BUCKETS * sizeof(Parcel *));
   E->seen_at = slab(E, BUCKETS * sizeof(Seen *));
@@ -324,8 +325,6 @@ EXPORT void engine_push(Engine *E, double time, int priority, int kind) { GUARD(
 EXPORT void engine_arrivals(Engine *E) {
   GUARD(E, )
   Head *H = &E->head;
-  E->nobody.base = 0;
-  E->nobody.tx = -1;
   if (H->closed_workload) call_in(E, draw(E, H->thinking, -1), ARRIVE, NULL, 0);
   else schedule(E);
 }

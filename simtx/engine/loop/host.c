@@ -118,12 +118,8 @@ static void run_process(Engine *E, Process *process, double demand, Waiting what
   else take_job(E, process, demand, what, 0);
 }
 
-/* Whether a node is on a host; then what comes in waits for its process. */
-static int takes_time(Engine *E, int number, Waiting what) {
-  Process *process = &E->process[number];
-  if (!process->host) return 0;
+static void takes_its_time(Engine *E, Process *process, Waiting what) {
   run_process(E, process, what.kind == SERVED || what.kind == WORKED ? process->transaction : what.kind == FORCE_WRITE ? process->forced_write : process->event, what);
-  return 1;
 }
 
 /* A process stops getting time; what it has to do stays. It gets time again. */

@@ -62,16 +62,17 @@ typedef struct { int32_t state, start, end, ids; int64_t taken; int32_t id[IDS];
 
 /* --- random numbers: simtx.workload.by_transaction ------------------------------------------------------------------------------------------ */
 
-enum { FRONT = 3, NEIGHBOURS = 8, SUCCESSIVE = 5, WINDOWS = 32, RESTS = 64 };
+enum { FRONT = 3, NEIGHBOURS = 8, SUCCESSIVE = 5, WINDOWS = 32, TOGETHER = 4, RESTS = 64 };
 
-typedef struct { int64_t tag; int32_t k; double *numbers; } Front;
+/* The k-th numbers of neighbours: by window which one is there, and the numbers of a few windows, one behind the other. */
+typedef struct { int64_t tag[WINDOWS]; double *numbers[WINDOWS / TOGETHER]; } Front;
 typedef struct { int64_t tx, place; double *numbers; } Rest;
 typedef struct {
   int constant; double value; Front *front; Rest *rest;
   int32_t cells, own, exact; /* cells: 0, unless it follows the common factor: simtx.simulator.common_mode */
   double share, rest_share, *quantile, *threshold;
 } Stream;
-typedef struct Counts { int64_t tx, base; int32_t at; struct Counts *next; int32_t taken[STREAMS]; } Counts;
+typedef struct Counts { int64_t tx, base; int32_t at, room; struct Counts *next; int32_t *taken; } Counts; /* taken: of how many streams there is room for */
 
 /* --- what is counted: simtx.metrics.ledger, stations ------------------------------------------------------------------------------------------ */
 
@@ -295,7 +296,7 @@ typedef struct { double *amounts; int32_t *keys; uint8_t *shapes; } Page;
 typedef struct {
   int32_t (*learn)(int32_t state, int32_t event);
   int32_t (*duplicate)(int32_t template, int32_t value);
-  int32_t (*fill)(int32_t stream, int64_t major, int64_t minor, int32_t size, double *numbers);
+  int32_t (*fill)(int32_t stream, int64_t major, int64_t minor, int32_t size, int32_t blocks, double *numbers);
   int32_t (*plan)(int64_t page);
   int32_t (*arrivals)(double *times, int32_t count);
   int32_t (*ended)(void);
@@ -363,6 +364,7 @@ struct Engine {
   Stream stream[STREAMS];
   int32_t streams;
   Counts **counts, *free_counts, nobody, scratch;
+  int32_t nobodys[STREAMS], scratched[STREAMS];
   int32_t counts_used, counts_room;
   Transaction *tx;
   int64_t tx_room;

@@ -368,13 +368,14 @@ static void handle(Engine *E, RunningMachine *actor, int32_t event, int64_t id) 
   }
   if (is_sampled(E, actor->tx) && ASK(E, replay(actor->tx, number, actor->state, event)) < 0) { fail(E, 3); actor->start = actor->pc = actor->end = 0; return; }
   Transition *transition = &E->learned.transition[number];
+  int held = E->learned.state_ids[actor->state];
   transition->taken++;
   actor->state = transition->state;
   actor->start = actor->pc = transition->start;
   actor->end = transition->end;
   actor->turns = 1;
   if (E->head.has_broker) {
-    for (int i = 0; i < IDS; i++) actor->was[i] = actor->id[i];
+    for (int i = 0; i < held; i++) actor->was[i] = actor->id[i];
     actor->was[NEW_ID] = id;
     for (int i = 0; i < transition->ids; i++) actor->id[i] = actor->was[transition->id[i]];
   }

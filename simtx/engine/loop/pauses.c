@@ -21,18 +21,22 @@ static void leave_producer(Engine *E, Publication *publication);
 static void let_publication(Engine *E, Publication *publication);
 static void tell_producer(Engine *E, RunningMachine *actor, uint32_t gen, int64_t tx, int done, int32_t event);
 
-/* What happens to a node that is paused waits; 0: the node is not. */
-static int wait(Engine *E, int number, Waiting what) {
-  Node *node = &E->node[number];
-  if (!node->paused) return 0;
+static void takes_its_time(Engine *E, Process *process, Waiting what);
+
+/* Whether a node is on a host; then what comes in waits for its process. */
+#define takes_time(E, number, ...) ((E)->process[number].host && (takes_its_time(E, &(E)->process[number], __VA_ARGS__), 1))
+
+static void keep_waiting(Engine *E, Node *node, Waiting what) {
   Waiting *one = new_waiting(E);
   *one = what;
   one->next = NULL;
   if (node->last_waiting) node->last_waiting->next = one;
   else node->first_waiting = one;
   node->last_waiting = one;
-  return 1;
 }
+
+/* What happens to a node that is paused waits; 0: the node is not. */
+#define wait(E, number, ...) ((E)->node[number].paused && (keep_waiting(E, &(E)->node[number], __VA_ARGS__), 1))
 
 /* Nobody handles any more what came in during a pause. */
 static void drop_waiting(Engine *E, int number) {
