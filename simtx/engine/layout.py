@@ -18,6 +18,7 @@ CLIENT: Final = NODES - 1
 BROKER: Final = NODES - 2
 PAGE: Final = 1024
 AIMS: Final = 16
+PATTERNS: Final = 32  # bits of an effect: which aimed crashes may mean it
 
 STOPPED, PYTHON, FAILED, LOOK = range(4)
 NO_MEMORY: Final = 13
@@ -187,6 +188,8 @@ SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "engine_give_learned": (None, (_ENGINE, _ENGINE)),
     "engine_forget_learned": (None, (_ENGINE,)),
     "engine_sample": (_INT, (_ENGINE, c.POINTER(_DOUBLE))),
+    "engine_start_samples": (None, (_ENGINE, _DOUBLE, c.c_int64)),
+    "engine_samples": (c.c_void_p, (_ENGINE, c.POINTER(c.c_int64))),
     "engine_head": (c.POINTER(Head), (_ENGINE,)),
     "engine_head_size": (_INT, ()),
     "engine_gauges": (c.POINTER(Gauge), (_ENGINE,)),

@@ -57,6 +57,11 @@ class Clock:
         self._since = 0
         self.due = 0.0
 
+    @property
+    def pace(self) -> tuple[float, int]:
+        """Seconds between two samples, and after how many of them the distance doubles behind the last arrival; 0: never."""
+        return self._step, SAMPLES if self._growing else 0
+
     def tick(self, *, draining: bool) -> None:
         """The sample that was due is taken."""
         if draining and self._growing:
@@ -133,6 +138,10 @@ class Timeline:
         if whole:
             self._whole.append(len(self))
         self._cells.extend(row)
+
+    def add_rows(self, rows: memoryview) -> None:
+        """Take samples before which nothing of their times has happened; the figures as bytes."""
+        self._cells.frombytes(rows)
 
     def without(self, lost: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """The samples as rows; transactions of which nobody knows, that arrived at these times, are neither in flight nor undecided."""

@@ -62,10 +62,11 @@ class HostedNode(Node):
             self.dropped(delivery.message)
 
     def request(self, request: Request) -> bool:
-        """The client's request arrives; whether it has met somebody."""
-        if self.up:
-            self.process.run(self.process.spec.event, super().request, request)
-        return self.up
+        """The client's request arrives; whether it has met somebody, even if that is a node which crashes over it."""
+        if not self.up:
+            return False
+        self.process.run(self.process.spec.event, super().request, request)
+        return True
 
     def confirm(self, confirmation: tuple[RunningMachine, Done]) -> None:
         """The broker's ack of a publication arrives, or its time is over."""

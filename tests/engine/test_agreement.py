@@ -40,7 +40,7 @@ from simtx.simulator import engines
 from simtx.simulator.compiled import CompiledLoop
 
 sys.path.insert(0, str(Path(__file__).parent))
-from worlds import PatientOutbox, differs, shortened, some_scenario, some_strategy
+from worlds import PatientOutbox, differs, shortened, some_aimed_crashes, some_scenario, some_strategy
 
 try:
     load_library()
@@ -94,6 +94,27 @@ def test_random_scenarios_are_played_alike(seed: int) -> None:
     """Hot rows, tiny queues, short timeouts, bad links, closed workloads."""
     pick = random.Random(seed)
     assert differs(some_scenario(pick, transactions=40), some_strategy(pick)) == ""
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.sample(2)
+def test_several_aimed_crashes_strike_alike(seed: int) -> None:
+    """Two to six of them, in scenarios as those, some of which have other faults, too."""
+    pick = random.Random(seed)
+    scenario, strategy = some_scenario(pick, transactions=40), some_strategy(pick)
+    aimed = some_aimed_crashes(pick, list(scenario.services))
+    assert differs(replace(scenario, faults=(*pick.choice([(), scenario.faults]), *aimed)), strategy, seed) == ""
+
+
+def test_a_request_that_crashes_its_node_at_once_has_been_received() -> None:
+    """The client waits for an answer, and does not ask again as if nobody had been there."""
+    host = HostSpec(2, 1.0, ("hub", "client"), 0, False, 0.0, 0.001, 0.0, 0.0)
+    hosted = replace(shortened("checkout", 20).replace(**{"clients.ask_again": "unanswered"}), hosts={"host": host})
+    crash = Fault(kind="crash", node="hub", trigger=Trigger(3, "Append", "before"), duration=Constant(0.2))
+    aimed = replace(hosted, faults=(crash,))
+    assert differs(aimed, Saga()) == ""
+    (struck,) = simtx.simulate(aimed, Saga(), engine="interpreted").data.struck
+    assert struck.kind == "crash"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from simtx.protocols import Courier, DualWrite, Outbox, Poller, Relay, Saga, Str
 from simtx.protocols import strategy as resolve
 from simtx.scenario import HostSpec, Scenario, from_dict, load
 from simtx.scenario.distributions import Constant, Empirical, Exponential, Lognormal
+from simtx.scenario.model import Fault, Trigger
 from simtx.simulator.compiled import CompiledLoop
 from simtx.simulator.engines import difference
 from simtx.simulator.outcome import outcome
@@ -203,7 +204,7 @@ def some_scenario(pick: Chooser, transactions: int = 80) -> Scenario:
             },
             "clients": clients,
             **pick.choice([{}, {}, {}, {"common_mode": {"links": 0.7, "writes": 0.4, "memory": 0.05}}]),
-            "faults": one_aimed([some_fault(pick, names) for _ in range(pick.choice([0, 0, 1, 3]))]),
+            "faults": [some_fault(pick, names) for _ in range(pick.choice([0, 0, 1, 3]))],
             "run": run,
         },
         name="random",
@@ -234,12 +235,6 @@ def some_hosts(pick: Chooser, roles: list[str]) -> dict[str, HostSpec]:
                 pick.choice([1, 2, 4]), 2.0, nodes, pick.choice([0, 3]), pick.choice([True, False]), *times, 0.0004
             )
     return hosts
-
-
-def one_aimed(faults: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The faults without all aimed crashes but the first: the compiled engine plays one."""
-    aimed = [fault for fault in faults if "trigger" in fault]
-    return [fault for fault in faults if fault not in aimed[1:]]
 
 
 def some_fault(pick: Chooser, names: list[str]) -> dict[str, Any]:
@@ -298,6 +293,12 @@ def some_aimed_crash(pick: Chooser, names: list[str]) -> dict[str, Any]:
     }
     duration = pick.choice([Constant(0.0), Constant(0.1), Exponential(0.3)])
     return {"kind": "crash", "node": pick.choice([*names, "hub"]), "trigger": trigger, "duration": duration}
+
+
+def some_aimed_crashes(pick: Chooser, names: list[str]) -> tuple[Fault, ...]:
+    """Several crashes, each at an effect of a transaction."""
+    made = [some_aimed_crash(pick, names) for _ in range(pick.choice([2, 3, 6]))]
+    return tuple(Fault(**{**fault, "trigger": Trigger(**fault["trigger"])}) for fault in made)
 
 
 def some_strategy(pick: Chooser) -> Strategy:

@@ -2,7 +2,7 @@
 
 static void relay_told(Engine *E, RunningMachine *actor, int64_t tx, int32_t event);
 
-enum { BUCKETS = 1 << 16 };
+enum { BUCKETS = 1 << 16, FEW = 1 << 8 }; /* of known ids; of parcels, to begin with */
 
 /* The broker's word on a publication reaches its producer, who is a machine, or a courier of a relay. */
 static void tell_producer(Engine *E, RunningMachine *actor, uint32_t gen, int64_t tx, int done, int32_t event) {
@@ -108,12 +108,12 @@ static void deliver(Engine *E, Parcel *parcel) {
 }
 
 static void remove_parcel(Engine *E, Parcel *parcel) {
-  Parcel **at = &E->parcel[parcel->id & (BUCKETS - 1)];
+  Parcel **at = &E->parcel[parcel->id & (E->buckets - 1)];
   while (*at != parcel) at = &(*at)->next;
   *at = parcel->next;
   E->head.parcels--;
   E->node[parcel->node].held--;
-  if (parcel->timer) parcel->timer->owner = NULL;
+  if (parcel->timer) stop_timer(E, parcel->timer);
   if (E->head.in_order) {
     Place *place = have_place(E, parcel->tx, parcel->node);
     Parcel **one = &place->head, *last = NULL;
@@ -162,6 +162,25 @@ static int is_duplicate(Engine *E, int64_t tx, int32_t event) {
   return 0;
 }
 
+static void put_parcel(Engine *E, Parcel *parcel) {
+  if (E->head.parcels >= E->buckets) { /* an outage: many wait */
+    Parcel **old = E->parcel;
+    int64_t count = E->buckets;
+    E->buckets *= 2;
+    E->parcel = slab(E, (size_t)E->buckets * sizeof(Parcel *));
+    for (int64_t i = 0; i < count; i++)
+      for (Parcel *one = old[i], *next; one; one = next) {
+        next = one->next;
+        Parcel **bucket = &E->parcel[one->id & (E->buckets - 1)];
+        one->next = *bucket;
+        *bucket = one;
+      }
+  }
+  Parcel **bucket = &E->parcel[parcel->id & (E->buckets - 1)];
+  parcel->next = *bucket;
+  *bucket = parcel;
+}
+
 static void turn_away(Engine *E, Publication *publication) {
   publication->refs += transmit(E, link_of(E, BROKER, publication->node), TURN_AWAY, publication, 0, publication->tx);
 }
@@ -173,9 +192,7 @@ static void store_message(Engine *E, Publication *publication) {
   if (!is_duplicate(E, tx, event)) {
     Parcel *parcel = new_parcel(E);
     *parcel = (Parcel){.id = E->head.next_parcel++, .tx = tx, .event = event, .node = E->learned.event_node[event], .stored = E->head.now};
-    Parcel **bucket = &E->parcel[parcel->id & (BUCKETS - 1)];
-    parcel->next = *bucket;
-    *bucket = parcel;
+    put_parcel(E, parcel);
     E->head.parcels++;
     E->node[parcel->node].held++;
     int first = 1;
@@ -196,7 +213,7 @@ static void settle_publication(Engine *E, Publication *publication, int done) {
   if (!publication->open) return;
   publication->open = 0;
   if (publication->timeout) {
-    publication->timeout->owner = NULL;
+    stop_timer(E, publication->timeout);
     publication->timeout = NULL;
     publication->refs--; /* the token's: the caller holds another one */
   }
@@ -204,7 +221,7 @@ static void settle_publication(Engine *E, Publication *publication, int done) {
 }
 
 static void acknowledged(Engine *E, int64_t id) {
-  for (Parcel *parcel = E->parcel[id & (BUCKETS - 1)]; parcel; parcel = parcel->next)
+  for (Parcel *parcel = E->parcel[id & (E->buckets - 1)]; parcel; parcel = parcel->next)
     if (parcel->id == id) {
       if (E->head.broker_up) remove_parcel(E, parcel);
       return;
@@ -214,6 +231,7 @@ static void acknowledged(Engine *E, int64_t id) {
 /* A publication reaches the broker; on a host, it takes the time of its process first. */
 static void taken(Engine *E, Publication *publication) {
   if (E->head.broker_up) {
+    if (E->head.deduplication > 0) __builtin_prefetch(&E->seen_at[mix(publication->tx, publication->event) & (BUCKETS - 1)]);
     call_in(E, draw(E, E->head.acknowledgement, publication->tx), STORE, publication, 0);
     return;
   }
@@ -230,11 +248,11 @@ EXPORT void engine_broker_crash(Engine *E, int memory, int keeps_all, int keeps_
   GUARD(E, )
   E->head.broker_up = 0;
   crash_process(E, &E->process[BROKER]);
-  for (int i = 0; i < BUCKETS; i++)
+  for (int64_t i = 0; i < E->buckets; i++)
     for (Parcel *parcel = E->parcel[i], *next; parcel; parcel = next) {
       next = parcel->next;
       parcel->sent = 0;
-      if (parcel->timer) parcel->timer->owner = NULL;
+      if (parcel->timer) stop_timer(E, parcel->timer);
       parcel->timer = NULL;
       if (memory) {
         E->head.lost++;
@@ -251,7 +269,7 @@ EXPORT void engine_broker_crash(Engine *E, int memory, int keeps_all, int keeps_
       }
     }
   if (memory) {
-    memset(E->parcel, 0, BUCKETS * sizeof(Parcel *));
+    memset(E->parcel, 0, (size_t)E->buckets * sizeof(Parcel *));
     E->head.parcels = 0;
   }
   if (keeps_all) return;
@@ -284,7 +302,7 @@ EXPORT void engine_broker_restart(Engine *E) {
   Parcel **first = borrow(E, ((size_t)E->head.parcels + 1) * sizeof(Parcel *));
   int64_t count = 0;
   E->head.broker_up = 1;
-  for (int i = 0; i < BUCKETS; i++)
+  for (int64_t i = 0; i < E->buckets; i++)
     for (Parcel *parcel = E->parcel[i]; parcel; parcel = parcel->next)
       if (!E->head.in_order || have_place(E, parcel->tx, parcel->node)->head == parcel) first[count++] = parcel;
   qsort(first, (size_t)count, sizeof(Parcel *), by_lane);
@@ -298,12 +316,12 @@ EXPORT void engine_connected(Engine *E, int number) {
   if (!E->head.broker_up) return;
   Parcel **first = borrow(E, ((size_t)E->head.parcels + 1) * sizeof(Parcel *));
   int64_t count = 0;
-  for (int i = 0; i < BUCKETS; i++)
+  for (int64_t i = 0; i < E->buckets; i++)
     for (Parcel *parcel = E->parcel[i]; parcel; parcel = parcel->next)
       if (parcel->node == number && (!E->head.in_order || have_place(E, parcel->tx, parcel->node)->head == parcel)) first[count++] = parcel;
   qsort(first, (size_t)count, sizeof(Parcel *), by_lane);
   for (int64_t i = 0; i < count; i++) {
-    if (first[i]->timer) first[i]->timer->owner = NULL;
+    if (first[i]->timer) stop_timer(E, first[i]->timer);
     redeliver(E, first[i]);
   }
   free(first);

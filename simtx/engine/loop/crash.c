@@ -94,7 +94,7 @@ static void drop_mail(Engine *E, RunningMachine *actor) {
 
 static void kill_actor(Engine *E, RunningMachine *actor) {
   actor->alive = 0;
-  cancel_timers(actor);
+  cancel_timers(E, actor);
   drop_mail(E, actor);
   recycle(E, actor);
 }

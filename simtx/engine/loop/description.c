@@ -14,9 +14,11 @@ EXPORT Engine *engine_new(const Calls *calls) {
   for (int i = 0; i < NODES; i++)
     for (int j = 0; j <= NODES; j++) E->node[i].link[j] = -1;
   E->row_room = 8;
+  E->samples.due = INFINITY; /* until they begin */
   E->nobody = (Counts){.tx = -1, .room = STREAMS, .taken = E->nobodys};
   E->factor_piece = -1;
-  E->parcel = slab(E, BUCKETS * sizeof(Parcel *));
+  E->parcel = slab(E, FEW * sizeof(Parcel *));
+  E->buckets = FEW;
   E->seen_at = slab(E, BUCKETS * sizeof(Seen *));
   E->lane = slab(E, 1024 * sizeof(Lane *));
   E->escape = NULL; /* every call from Python sets it */
@@ -44,7 +46,7 @@ EXPORT void engine_forget_effects(Engine *E) {
 EXPORT void engine_free(Engine *E) {
   free_pages(E);
   for (int i = 0; i < E->slab_count; i++) free(E->slabs[i]);
-  void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->claims, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->demands, E->place};
+  void *all[] = {E->slabs, E->heap, E->counts, E->tx, E->actions, E->undone, E->claims, E->residuals, E->order, E->rows, E->link, E->key, E->page, E->demands, E->place, E->samples.row};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
   free_learned(&E->learned);
   for (int i = 0; i < NODES; i++) free(E->node[i].relay.listed);

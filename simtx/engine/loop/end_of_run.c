@@ -15,7 +15,7 @@ EXPORT int engine_quiet(Engine *E) {
     for (Row *row = E->node[i].first_row; row; row = row->next)
       if (E->tx[row->tx].closed || !E->tx[row->tx].stuck) return 0;
   if (E->head.parcels)
-    for (int i = 0; i < BUCKETS; i++)
+    for (int64_t i = 0; i < E->buckets; i++)
       for (Parcel *parcel = E->parcel[i]; parcel; parcel = parcel->next)
         if (E->tx[parcel->tx].closed || !E->tx[parcel->tx].stuck) return 0;
   for (int64_t tx = E->head.first_open; tx < E->head.asked; tx++)
@@ -37,7 +37,7 @@ EXPORT void engine_finish(Engine *E) {
   for (int i = 0; i < H->nodes; i++)
     for (Row *row = E->node[i].first_row; row; row = row->next) { working[row->tx] = 1; H->unpublished++; }
   if (H->parcels)
-    for (int i = 0; i < BUCKETS; i++)
+    for (int64_t i = 0; i < E->buckets; i++)
       for (Parcel *parcel = E->parcel[i]; parcel; parcel = parcel->next) working[parcel->tx] = 1;
   for (int node = 0; node < H->nodes; node++) { /* store by store: a transaction's sums are in this order */
     for (int64_t i = 0; i < E->place_room; i++) {

@@ -90,14 +90,15 @@ typedef struct { int64_t arrivals, departures, present; double stayed, entries, 
 
 /* --- the world ------------------------------------------------------------------------------------------------------------------------------ */
 
-typedef struct Key {
-  char *name;
-  int32_t own_before, own_next, wait_before, wait_next; /* of its node's rows that are locked, or waited for, in the order in which that began */
-  int32_t node, weights;
-  double value, replica, first, expected, late; /* late: what was changed of it for transactions that were closed */
+typedef struct Key { /* what every local transaction looks at comes first: a run may have millions */
+  double value, expected, late; /* late: what was changed of it for transactions that were closed */
   double *weight; /* `weights` times one factor for each conserved quantity */
-  uint8_t has_value, has_expected;
   Work *owner, *head, *tail; /* who waits for it, in order */
+  int32_t node, weights;
+  uint8_t has_value, has_expected;
+  int32_t own_before, own_next, wait_before, wait_next; /* of its node's rows that are locked, or waited for, in the order in which that began */
+  double replica, first;
+  char *name;
 } Key;
 
 typedef struct { int32_t kind, key, amount; int32_t has_low, has_high; double low, high; } Operation;
@@ -142,7 +143,8 @@ struct Work {
 
 /* What a timer's time still lacks: the k-th number of a transaction in a stream, times a width, times the factor of the node's clock. */
 typedef struct { double width, factor; int64_t tx, k; int32_t stream; } Jitter;
-typedef struct Token { void *owner; int32_t kind; double due, seen; struct Token *next; Jitter jitter; } Token;
+/* lane: where it stands; NULL: the heap, or something that waits, knows it. */
+typedef struct Token { void *owner; int32_t kind; double due, seen; struct Token *before, *next; struct Lane *lane; Jitter jitter; } Token;
 typedef struct Lane { double delay; Token *head, *tail; int armed; } Lane;
 typedef struct Mail { int32_t event; int64_t id; struct Mail *next; } Mail;
 
@@ -355,6 +357,15 @@ typedef struct { uint64_t step[SAYINGS]; } Claims;
 /* What is noticed of a transaction while the run goes on: simtx.metrics.guarantees. */
 enum { SPLIT = 1, DOUBLED = 2, EARLY = 4 };
 
+/* Samples of the timeline: when the next one is due, by simtx.metrics.timeline.Clock, and the rows of those that were taken. */
+typedef struct {
+  double due, step;
+  uint64_t key;
+  int64_t since, doubling; /* behind the last arrival the step doubles after so many samples; 0: never */
+  double *row;
+  int64_t cells, room;
+} Samples;
+
 struct Engine {
   Head head;
   jmp_buf *escape; /* out of memory: where to go */
@@ -375,6 +386,7 @@ struct Engine {
   uint32_t *rows;
   int32_t row_room;
   Gauge gauge[QUANTITIES];
+  Samples samples;
   Node node[NODES];
   Host host[NODES];
   Process process[NODES];
@@ -409,7 +421,8 @@ struct Engine {
   Job *free_job;
   Shipped *free_shipped;
   Publication *free_publication;
-  Parcel *free_parcel, **parcel;
+  Parcel *free_parcel, **parcel; /* by id, in `buckets`, a power of two */
+  int64_t buckets;
   int64_t next_lane;
   Seen *free_seen, **seen_at, *seen_first, *seen_last;
   void **slabs;

@@ -71,7 +71,10 @@
 static int run(Engine *E) {
   Head *H = &E->head;
   while (!H->error) {
-    if (!E->entries || !before(E->heap[0].time, E->heap[0].key, &(Entry){H->python_time, H->python_key, NULL, 0})) return PYTHON;
+    Entry python = {H->python_time, H->python_key, NULL, 0}, sample = {E->samples.due, E->samples.key, NULL, 0};
+    const Entry *first = E->entries ? E->heap : &python;
+    if (!before(first->time, first->key, &sample) && !before(python.time, python.key, &sample)) { take_sample(E); continue; }
+    if (!E->entries || !before(first->time, first->key, &python)) return PYTHON;
     if (++H->beat == LOOK_EVERY) { H->beat = 0; return LOOK; }
     Entry entry = pop(E);
     H->now = entry.time;

@@ -67,7 +67,7 @@ static void free_it(Engine *E, RunningMachine *actor) {
     if (T) { T->actors--; T->last_activity = E->head.now; }
   }
   actor->alive = 0;
-  cancel_timers(actor);
+  cancel_timers(E, actor);
 }
 
 static void recycle(Engine *E, RunningMachine *actor) {
@@ -112,6 +112,14 @@ static void forget(Engine *E, RunningMachine *actor) {
 
 /* --- local transactions --------------------------------------------------------------------------------------------------------------------- */
 
+/* Its keys will be looked at when it was served: until then they come from memory. */
+static void expect_keys(Engine *E, Work *work, Template *template) {
+  for (int i = 0; i < template->count; i++) {
+    Operation *operation = &E->learned.operation[template->operations + i];
+    if (operation->kind != REFUSE) __builtin_prefetch(&E->key[operation_key(E, work, operation)]);
+  }
+}
+
 /* A worker takes it, or it waits for one, or for the end of an outage. */
 static void submit_made(Engine *E, Work *work) {
   Node *node = &E->node[work->node];
@@ -129,6 +137,7 @@ static void submit_made(Engine *E, Work *work) {
     run_work(E, work);
     return;
   }
+  expect_keys(E, work, template);
   double demand = 0.0;
   if (T)
     for (int i = 0; i < template->steps; i++) {
@@ -397,7 +406,7 @@ static inline int play_effect(Engine *E, RunningMachine *actor, Effect effect) {
     append_lazily(E, actor, b);
     return 1;
   case DO_SET_TIMER: set_timer(E, actor, a, E->learned.number[b], E->learned.number[c]); return 1;
-  case DO_CANCEL_TIMER: cancel_timer(actor, a); return 1;
+  case DO_CANCEL_TIMER: cancel_timer(E, actor, a); return 1;
   case DO_WORK: return work(E, actor, a);
   case DO_FORGET: forget(E, actor); return 1;
   case DO_COMMIT: return second_phase(E, actor, 1, 1);

@@ -163,7 +163,7 @@ static void play_listed(Engine *E, RunningMachine *actor, Listed *one) {
     else mark_row(E, node, one->row);
     break;
   case DO_SET_TIMER: set_timer(E, actor, effect.a, E->learned.number[effect.b], E->learned.number[effect.c]); break;
-  case DO_CANCEL_TIMER: cancel_timer(actor, effect.a); break;
+  case DO_CANCEL_TIMER: cancel_timer(E, actor, effect.a); break;
   case DO_READ:
     relay->reading = 1;
     relay->limit = effect.a;

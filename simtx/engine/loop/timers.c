@@ -57,15 +57,31 @@ static void ring(Engine *E, Token *token) {
   else redeliver(E, owner);
 }
 
+static void leave_lane(Token *token) {
+  Lane *lane = token->lane;
+  if (token->before) token->before->next = token->next;
+  else lane->head = token->next;
+  if (token->next) token->next->before = token->before;
+  else lane->tail = token->before;
+  token->lane = NULL;
+}
+
+/* Nobody wants it any more. Most timers are stopped, long before they are due: one that is in a lane is used again at once, so that few are in use. */
+static void stop_timer(Engine *E, Token *token) {
+  token->owner = NULL;
+  if (!token->lane) return;
+  leave_lane(token);
+  free_token(E, token);
+}
+
 static void tick(Engine *E, Lane *lane) {
   while (lane->head) {
     Token *token = lane->head;
-    if (token->owner && token->seen > E->head.now) {
+    if (token->seen > E->head.now) {
       push(E, token->seen, NORMAL, LANE, lane, 0);
       return;
     }
-    lane->head = token->next;
-    if (!lane->head) lane->tail = NULL;
+    leave_lane(token);
     ring(E, token);
   }
   lane->armed = 0;
@@ -84,7 +100,8 @@ static void start_timer(Engine *E, Token *token, double delay, Jitter jitter) {
   double seen = E->head.now + delay;
   token->due = seen;
   token->jitter = jitter;
-  token->next = NULL;
+  token->before = token->next = NULL;
+  token->lane = NULL;
   if (delay == 0.0) {
     token->seen = due(E, token);
     push(E, token->due, NORMAL, RING, token, 0);
@@ -92,6 +109,8 @@ static void start_timer(Engine *E, Token *token, double delay, Jitter jitter) {
   }
   token->seen = seen;
   Lane *lane = lane_of(E, delay);
+  token->lane = lane;
+  token->before = lane->tail;
   if (lane->tail) lane->tail->next = token;
   else lane->head = token;
   lane->tail = token;
@@ -113,7 +132,7 @@ static void set_timer(Engine *E, RunningMachine *actor, int kind, double wait, d
       token->jitter = later.jitter;
       return;
     }
-    token->owner = NULL;
+    stop_timer(E, token);
     actor->timers--;
   }
   token = new_token(E);
@@ -124,16 +143,16 @@ static void set_timer(Engine *E, RunningMachine *actor, int kind, double wait, d
   start_timer(E, token, delay, jitter);
 }
 
-static void cancel_timer(RunningMachine *actor, int kind) {
+static void cancel_timer(Engine *E, RunningMachine *actor, int kind) {
   if (!actor->timer[kind]) return;
-  actor->timer[kind]->owner = NULL;
+  stop_timer(E, actor->timer[kind]);
   actor->timer[kind] = NULL;
   actor->timers--;
 }
 
-static void cancel_timers(RunningMachine *actor) {
+static void cancel_timers(Engine *E, RunningMachine *actor) {
   if (!actor->timers) return;
   for (int i = 0; i < TIMERS; i++)
-    if (actor->timer[i]) { actor->timer[i]->owner = NULL; actor->timer[i] = NULL; }
+    if (actor->timer[i]) { stop_timer(E, actor->timer[i]); actor->timer[i] = NULL; }
   actor->timers = 0;
 }
