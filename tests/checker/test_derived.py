@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 import simtx
 from simtx.errors import ScenarioError
-from simtx.protocols.derived import Copy, CopyRule
+from simtx.protocols.derived import AggregateRule, Copy, CopyRule, GroupRule, ProjectionRule, assigned
 
 ASIDE, INDEX = CopyRule(), CopyRule(update="copy", fill=False)
 THROUGH = CopyRule(update="copy", by="writer")
@@ -105,3 +107,101 @@ def test_a_wrong_scope_is_one_line(scope: dict[str, int], line: str) -> None:
     with pytest.raises(ScenarioError) as refused:
         simtx.verify_derived(ASIDE, scope)
     assert str(refused.value) == line
+
+
+PROJECTIONS: list[tuple[ProjectionRule, dict[str, int], set[str]]] = [
+    (ProjectionRule(), {}, set()),
+    (ProjectionRule(), {"events": 2, "rebuilds": 2}, set()),
+    # At least once: a crash between the effect and the checkpoint.
+    (
+        ProjectionRule(checkpoint="after"),
+        {},
+        {"once", "replay-sends-nothing", "replay-gives-the-same", "all-is-sent"},
+    ),
+    (ProjectionRule(checkpoint="after", keyed=True), {"rebuilds": 0}, set()),
+    (ProjectionRule(checkpoint="after"), {"crashes": 0}, set()),
+    # What the old table has recognised, the new one has to know, too: one event is behind the checkpoint and sent.
+    (ProjectionRule(checkpoint="after", keyed=True), {}, {"replay-sends-nothing", "all-is-sent"}),
+    # At most once: it says that it has done what it has not.
+    (
+        ProjectionRule(checkpoint="before", keyed=True),
+        {},
+        {"checkpointed-is-done", "replay-gives-the-same", "all-is-sent"},
+    ),
+    # A replay that sends, readers that are switched too soon, a table that is emptied, a shadow ahead of its table.
+    (ProjectionRule(muted=False), {}, {"replay-sends-nothing", "all-is-sent"}),
+    (ProjectionRule(rebuild="early"), {}, {"never-back"}),
+    (ProjectionRule(rebuild="in-place"), {}, {"never-back"}),
+    (ProjectionRule(follows=False), {}, {"replay-sends-nothing", "all-is-sent"}),
+]
+GROUPS: list[tuple[GroupRule, dict[str, int], set[str]]] = [
+    (GroupRule(), {}, set()),
+    (GroupRule(guard="checkpoint"), {}, set()),
+    # A zombie goes on, and its checkpoint sets that of the new owner back.
+    (GroupRule(guard="none"), {}, {"once", "in-order", "checkpoint-never-back"}),
+    (GroupRule(guard="none"), {"rebalances": 0, "crashes": 0}, set()),
+    # It writes between the new owner's look at the checkpoint and its fence.
+    (GroupRule(raised=False), {}, {"once", "in-order", "checkpoint-never-back"}),
+    # A fence at the checkpoint alone takes nothing back that was done elsewhere.
+    (GroupRule(checkpoint="after"), {"events": 2}, {"once", "in-order"}),
+    (GroupRule(checkpoint="after", guard="none"), {"events": 2}, {"once", "in-order", "checkpoint-never-back"}),
+    # A new owner that begins with what is new.
+    (GroupRule(begin="end"), {}, {"no-skip", "checkpointed-is-done", "nothing-is-left"}),
+]
+AGGREGATES: list[tuple[AggregateRule, dict[str, int], set[str]]] = [
+    (AggregateRule(), {}, set()),
+    (AggregateRule(), {"commands": 3, "balance": 2, "losses": 2}, set()),
+    (AggregateRule(conflict="give-up"), {}, set()),
+    (AggregateRule(append="any"), {}, {"guard"}),
+    (AggregateRule(conflict="append"), {}, {"guard"}),
+    # An answer that is lost: it is asked again, and refused although it was done, or done twice.
+    (AggregateRule(recognises=False), {}, {"told-is-true"}),
+    (AggregateRule(recognises=False), {"balance": 3}, {"once"}),
+    (AggregateRule(recognises=False), {"losses": 0}, set()),
+    (AggregateRule(snapshots="own"), {"snapshots": 2}, set()),
+    (AggregateRule(snapshots="latest"), {"snapshots": 2}, {"snapshot-is-a-fold", "guard"}),
+]
+
+
+@pytest.mark.parametrize(("rule", "scope", "violated"), [*PROJECTIONS, *GROUPS, *AGGREGATES], ids=lambda one: None)
+def test_a_rule_for_events_holds_or_is_refuted(
+    rule: ProjectionRule | GroupRule | AggregateRule, scope: dict[str, int], violated: set[str]
+) -> None:
+    found = simtx.verify_derived(rule, scope)
+    assert found.complete
+    assert {one.name for one in found.violations} == violated
+    assert not found.unreached
+
+
+def test_each_default_rule_has_all_its_properties() -> None:
+    assert set(simtx.verify_derived(ProjectionRule()).invariants) == {
+        "checkpointed-is-done",
+        "once",
+        "replay-sends-nothing",
+        "never-back",
+        "replay-gives-the-same",
+        "all-is-sent",
+    }
+    assert {"no-skip", "once", "in-order"} <= set(simtx.verify_derived(GroupRule(), {"events": 1}).invariants)
+
+
+@pytest.mark.parametrize("kind", [ProjectionRule, GroupRule, AggregateRule])
+def test_a_choice_that_there_is_not_is_refused(kind: type[ProjectionRule]) -> None:
+    for field in dataclasses.fields(kind):
+        if "bool" not in str(field.type):
+            with pytest.raises(ScenarioError, match=f"{field.name}: must be one of .*, not 'nonsense'"):
+                kind(**{field.name: "nonsense"})  # type: ignore[arg-type]
+
+
+def test_a_rebalance_gives_every_partition_one_owner_and_moves_few() -> None:
+    """As even as can be, whoever comes and goes; who stays loses no partition that it could keep."""
+    owners: dict[int, str] = {}
+    for members in (["a"], ["a", "b"], ["a", "b", "c"], ["b", "c"], ["c", "d", "e", "f", "g"], ["g"], []):
+        before, owners = owners, assigned(owners, 8, members)
+        assert sorted(owners) == (list(range(8)) if members else [])
+        counts = [list(owners.values()).count(member) for member in members]
+        assert not counts or max(counts) - min(counts) <= 1
+        moved = [number for number in owners if before.get(number) != owners[number]]
+        gone = [number for number in owners if before.get(number) not in members]
+        room = [member for member in members if member not in before.values()]
+        assert len(moved) <= len(gone) + len(room) * -(-8 // max(len(members), 1))

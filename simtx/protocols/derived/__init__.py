@@ -5,6 +5,19 @@ transactions (`simtx.simulator.derived`), and `simtx.verify_derived` explores ev
 They are no strategies: they do not decide about a transaction, they see its commits.
 """
 
+from simtx.protocols.derived.aggregate import AggregateRule
 from simtx.protocols.derived.copies import Check, Copy, CopyRule, Update, Updater
+from simtx.protocols.derived.group import GroupRule, assigned
+from simtx.protocols.derived.projection import ProjectionRule
 
-__all__ = ["Check", "Copy", "CopyRule", "Update", "Updater"]
+__all__ = [
+    "AggregateRule",
+    "Check",
+    "Copy",
+    "CopyRule",
+    "GroupRule",
+    "ProjectionRule",
+    "Update",
+    "Updater",
+    "assigned",
+]
