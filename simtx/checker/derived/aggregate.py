@@ -142,7 +142,7 @@ class _Aggregate:
             yield f"{who} appends at version {len(state.stream)}", _with(appended, number, Client(told="done"))
             if state.losses:
                 lost = _with(appended, number, Client())._replace(losses=state.losses - 1)
-                yield f"{who} appends at version {len(state.stream)}, hears nothing, and asks again", lost
+                yield f"{who} appends at version {len(state.stream)}, gets no answer, and asks again", lost
             return
         conflict = f"{who} meets version {len(state.stream)} instead of {loaded.version}"
         if self.rule.conflict == "give-up":

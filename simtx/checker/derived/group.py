@@ -16,7 +16,7 @@ class GroupScope:
 
     Attributes:
         events: Events of the partition.
-        rebalances: How often the partition gets another owner. The old one does not hear of it, until a write of it is refused.
+        rebalances: How often the partition gets another owner. The old one goes on, until a write of it is refused.
         crashes: Owners that crash; the next rebalance gives the partition to somebody else.
     """
 
@@ -26,7 +26,7 @@ class GroupScope:
 
 
 class Owner(NamedTuple):
-    """Who believes to own the partition.
+    """An instance that was given the partition.
 
     Attributes:
         epoch: Of its assignment.
@@ -46,7 +46,7 @@ class GroupState(NamedTuple):
         log: How many events there are.
         partition: What is stored.
         epoch: Of the last assignment.
-        owners: All who believe to own it, zombies among them.
+        owners: All that go on as owners, zombies among them.
         marks: Checkpoints on their way: (epoch, offset that is done).
         highest: The highest checkpoint that there has been.
         rebalances: Left.
