@@ -5,14 +5,16 @@ Run it: `python benchmarks/verify_large.py`, all scopes, some minutes and a few 
 """
 
 import argparse
+from time import process_time
 from typing import Any
 
 from simtx.checker import verify
-from simtx.protocols import Outbox, Policies, Saga, TwoPhaseCommit
+from simtx.protocols import Outbox, Policies, Saga, TryConfirmCancel, TwoPhaseCommit
 
 PATIENT = Policies(attempts=2, publish_attempts=2)
 
 SCOPES: list[tuple[Any, dict[str, Any]]] = [
+    (TwoPhaseCommit(), {"participants": 3, "failures": 1}),
     (TwoPhaseCommit(), {"participants": 3, "losses": 1}),
     (TwoPhaseCommit(), {"participants": 4, "duplicates": 0}),
     (TwoPhaseCommit(), {"participants": 5, "crashes": 0}),
@@ -20,11 +22,17 @@ SCOPES: list[tuple[Any, dict[str, Any]]] = [
     (TwoPhaseCommit(), {"messages": 2, "contention": True}),
     (TwoPhaseCommit(work="before"), {"participants": 3}),
     (TwoPhaseCommit(work="before", policies=PATIENT), {"losses": 1, "timeouts": 2}),
+    (TryConfirmCancel(), {"participants": 3}),
+    (TryConfirmCancel(), {"participants": 3, "failures": 1}),
+    (Saga(), {"messages": 2, "contention": True}),
+    (Saga(), {"participants": 3, "failures": 1}),
     (Saga(), {"participants": 3, "crashes": 2, "losses": 1, "failures": 1}),
     (Saga(), {"participants": 3, "parallel": True, "losses": 1}),
     (Saga(completion="lazy"), {"participants": 3, "parallel": True, "losses": 1}),
     (Saga(policies=PATIENT), {"participants": 3, "timeouts": 2, "losses": 1}),
     (Saga(), {"participants": 4, "pivot": 2, "failures": 1}),
+    (Outbox(), {"participants": 3, "failures": 1}),
+    (Outbox(), {"messages": 2, "contention": True}),
     (Outbox(), {"messages": 2, "losses": 1}),
     (Outbox(), {"participants": 3, "losses": 1, "failures": 1}),
     (Outbox(closing=True), {"participants": 3, "crashes": 2}),
@@ -33,7 +41,7 @@ SCOPES: list[tuple[Any, dict[str, Any]]] = [
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", metavar="STRATEGY", help="2pc, saga or outbox")
+    parser.add_argument("--only", metavar="STRATEGY", help="2pc, tcc, saga or outbox")
     parser.add_argument("--max-seconds", type=float, default=600.0, help="for each scope")
     parser.add_argument("--max-gigabytes", type=float, default=6.0, help="for each scope")
     parser.add_argument("--workers", type=int, default=1, help="processes that search")
@@ -47,6 +55,7 @@ def main() -> int:
         if arguments.list:
             print(strategy.name, scope)
             continue
+        before = process_time()
         verdict = verify(
             strategy,
             **scope,
@@ -56,7 +65,7 @@ def main() -> int:
             max_memory=int(arguments.max_gigabytes * 1e9),
             progress=True,
         )
-        print(verdict.headline, "|", verdict.bounds, flush=True)
+        print(verdict.headline, "|", verdict.bounds, f"| {process_time() - before:.1f} s of processor", flush=True)
         for story in verdict.violations.values():
             print(story)
         failed += bool(verdict.violations)

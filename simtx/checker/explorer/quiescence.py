@@ -63,7 +63,8 @@ class Termination(Generic[S]):
         except ScenarioError:  # of a state on the way: the search comes there itself, and tells of it
             return True
 
-    def _late(self) -> bool:
+    def late(self) -> bool:
+        """Whether the time to look is over."""
         return self._deadline is not None and monotonic() >= self._deadline
 
     def _ends(self, state: S) -> bool:
@@ -81,7 +82,7 @@ class Termination(Generic[S]):
                 ending.add(hash(state))
                 return True
             # Without time to look, nothing is claimed: the exploration is incomplete by then, and says so.
-            if self._late():
+            if self.late():
                 return True
             way[key] = None
             _, here = next(iter(self._successors(here)))
@@ -93,7 +94,7 @@ class Termination(Generic[S]):
         seen = {state}
         ahead = [state]
         while ahead and len(seen) < _WIDE:
-            if self._late():
+            if self.late():
                 return True
             for _, after in self._successors(ahead.pop()):
                 if self._ended(after):
@@ -110,7 +111,7 @@ class Termination(Generic[S]):
         for _ in range(_WALKS):
             here = state
             for _ in range(_LONG):
-                if self._ended(here) or hash(here) in self._ending or self._late():
+                if self._ended(here) or hash(here) in self._ending or self.late():
                     return True
                 here = chance.choice([after for _, after in self._successors(here)])
         return False

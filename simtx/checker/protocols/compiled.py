@@ -14,6 +14,7 @@ import functools
 import gc
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from mmap import mmap
+from time import monotonic
 from typing import Any, Final, cast
 
 import numpy as np
@@ -48,6 +49,8 @@ _PROPERTIES: Final = (
     "abort",
     "recovery",
 )
+_TERMINATION: Final = 1 << _PROPERTIES.index("termination")
+_SLICE_S: Final = 0.05
 _NODES: Final = 12
 _STEPS: Final = 8
 _DAEMON_BIT: Final = 1 << 7
@@ -287,11 +290,22 @@ class _Search:
         wanted = {name: kind for kind, name in ledger.open_properties()}
         mask = sum(1 << bit for bit, name in enumerate(_PROPERTIES) if name in wanted)
         first = (c.c_int32 * len(_PROPERTIES))()
-        self._check(self._c.search_settle(self._search, begin, end, mask, first), judging=True)
+        size, found = 16, dict[str, int]()
+        while begin < end and mask:
+            until, started = min(end, begin + size), monotonic()
+            self._check(self._c.search_settle(self._search, begin, until, mask, first), judging=True)
+            for bit, state in enumerate(first):
+                if state >= 0:
+                    found[_PROPERTIES[bit]] = state
+                    mask &= ~(1 << bit)
+            # To look for an end may take long, where there is none. Without time to look, nothing is claimed.
+            if self._ends.late():
+                mask &= ~_TERMINATION
+            size = max(size // 2, 1) if monotonic() - started > _SLICE_S else 2 * size
+            begin = until
         for name, kind in wanted.items():
-            state = first[_PROPERTIES.index(name)]
-            if state >= 0:
-                ledger.record(kind, name, self._lineage(state))
+            if name in found:
+                ledger.record(kind, name, self._lineage(found[name]))
 
     def _settle_terminal(self, before: int) -> None:
         """Check what must hold where the expanded states of a level have no successors."""
