@@ -8,7 +8,7 @@ import pytest
 
 import simtx
 from simtx.errors import ScenarioError
-from simtx.protocols.derived import AggregateRule, Copy, CopyRule, GroupRule, ProjectionRule, assigned
+from simtx.protocols.derived import AggregateRule, Copy, CopyRule, GroupRule, JoinRule, ProjectionRule, assigned
 
 ASIDE, INDEX = CopyRule(), CopyRule(update="copy", fill=False)
 THROUGH = CopyRule(update="copy", by="writer")
@@ -161,11 +161,30 @@ AGGREGATES: list[tuple[AggregateRule, dict[str, int], set[str]]] = [
     (AggregateRule(snapshots="own"), {"snapshots": 2}, set()),
     (AggregateRule(snapshots="latest"), {"snapshots": 2}, {"snapshot-is-a-fold", "guard"}),
 ]
+JOINS: list[tuple[JoinRule, dict[str, int], set[str]]] = [
+    (JoinRule(), {}, set()),
+    (JoinRule(), {"losses": 2}, set()),
+    (JoinRule(deadline=False), {}, set()),
+    # One branch that reports twice is taken for two.
+    (JoinRule(counts="messages"), {}, {"complete-is-complete", "stuck-is-seen", "all-or-nothing"}),
+    # A crash loses a report that nobody repeats: only a deadline ends that, by undoing.
+    (JoinRule(keeps="memory", deadline=False), {}, {"all-or-nothing"}),
+    (JoinRule(keeps="memory"), {}, set()),
+    # A branch that reports behind the decision is told nothing; one that starts behind its undo does not know.
+    (JoinRule(undoes="reported"), {}, {"all-or-nothing"}),
+    (JoinRule(tombstones=False), {}, {"stuck-is-seen", "all-or-nothing"}),
+    # What a monitor takes for the end, and what it never learns of.
+    (JoinRule(ends="decided"), {}, set()),
+    (JoinRule(ends="decided"), {"losses": 1}, {"stuck-is-seen"}),
+    (JoinRule(knows="join"), {"losses": 2}, {"stuck-is-seen"}),
+]
 
 
-@pytest.mark.parametrize(("rule", "scope", "violated"), [*PROJECTIONS, *GROUPS, *AGGREGATES], ids=lambda one: None)
+@pytest.mark.parametrize(
+    ("rule", "scope", "violated"), [*PROJECTIONS, *GROUPS, *AGGREGATES, *JOINS], ids=lambda one: None
+)
 def test_a_rule_for_events_holds_or_is_refuted(
-    rule: ProjectionRule | GroupRule | AggregateRule, scope: dict[str, int], violated: set[str]
+    rule: ProjectionRule | GroupRule | AggregateRule | JoinRule, scope: dict[str, int], violated: set[str]
 ) -> None:
     found = simtx.verify_derived(rule, scope)
     assert found.complete
@@ -185,7 +204,7 @@ def test_each_default_rule_has_all_its_properties() -> None:
     assert {"no-skip", "once", "in-order"} <= set(simtx.verify_derived(GroupRule(), {"events": 1}).invariants)
 
 
-@pytest.mark.parametrize("kind", [ProjectionRule, GroupRule, AggregateRule])
+@pytest.mark.parametrize("kind", [ProjectionRule, GroupRule, AggregateRule, JoinRule])
 def test_a_choice_that_there_is_not_is_refused(kind: type[ProjectionRule]) -> None:
     for field in dataclasses.fields(kind):
         if "bool" not in str(field.type):

@@ -6,7 +6,8 @@ A model here is made of the pure rules in `simtx.protocols.derived`, which the s
 from simtx.checker.derived.aggregate import AggregateScope
 from simtx.checker.derived.copies import CopyScope
 from simtx.checker.derived.group import GroupScope
+from simtx.checker.derived.join import JoinScope
 from simtx.checker.derived.projection import ProjectionScope
 from simtx.checker.derived.verify import verify_derived
 
-__all__ = ["AggregateScope", "CopyScope", "GroupScope", "ProjectionScope", "verify_derived"]
+__all__ = ["AggregateScope", "CopyScope", "GroupScope", "JoinScope", "ProjectionScope", "verify_derived"]

@@ -10,11 +10,12 @@ from simtx.arguments import named
 from simtx.checker.derived.aggregate import AggregateScope, aggregate_model
 from simtx.checker.derived.copies import CopyScope, copy_model
 from simtx.checker.derived.group import GroupScope, group_model
+from simtx.checker.derived.join import JoinScope, join_model
 from simtx.checker.derived.projection import ProjectionScope, projection_model
 from simtx.checker.explorer.exploration import Exploration
 from simtx.checker.explorer.explore import arguments_of, explore
 from simtx.errors import ScenarioError
-from simtx.protocols.derived import AggregateRule, CopyRule, GroupRule, ProjectionRule
+from simtx.protocols.derived import AggregateRule, CopyRule, GroupRule, JoinRule, ProjectionRule
 from simtx.scenario.units import hint
 
 _KINDS: Final[dict[type[Any], tuple[type[Any], Any]]] = {
@@ -22,12 +23,13 @@ _KINDS: Final[dict[type[Any], tuple[type[Any], Any]]] = {
     ProjectionRule: (ProjectionScope, projection_model),
     GroupRule: (GroupScope, group_model),
     AggregateRule: (AggregateScope, aggregate_model),
+    JoinRule: (JoinScope, join_model),
 }
 
 
 @named
 def verify_derived(
-    rule: CopyRule | ProjectionRule | GroupRule | AggregateRule,
+    rule: CopyRule | ProjectionRule | GroupRule | AggregateRule | JoinRule,
     scope: Mapping[str, Any] | None = None,
     *,
     max_states: int | None = None,
@@ -36,8 +38,8 @@ def verify_derived(
     """Explore every interleaving of a rule, and say which of its properties hold.
 
     Args:
-        rule: What to explore: a `CopyRule`, `ProjectionRule`, `GroupRule` or `AggregateRule` of `simtx.protocols.derived`.
-        scope: How much may happen: ``{"writes": 3, "crashes": 1}``; the fields of the `CopyScope`, `ProjectionScope`, `GroupScope` or `AggregateScope` of `simtx.checker.derived`. What is not given has its default.
+        rule: What to explore: a `CopyRule`, `ProjectionRule`, `GroupRule`, `AggregateRule` or `JoinRule` of `simtx.protocols.derived`.
+        scope: How much may happen: ``{"writes": 3, "crashes": 1}``; the fields of the `CopyScope`, `ProjectionScope`, `GroupScope`, `AggregateScope` or `JoinScope` of `simtx.checker.derived`. What is not given has its default.
         max_states: Stop rather than hold more states.
         max_seconds: Stop after this wall-clock time.
 

@@ -1,6 +1,6 @@
-"""What follows the data of a service: copies (a cache, a search index), projections, consumer groups, and event-sourced aggregates.
+"""What follows the data of a service: copies (a cache, a search index), projections, consumer groups, event-sourced aggregates, joins.
 
-Each module holds one set of rules as pure code, with its theory: `copies`, `projection`, `group`, `aggregate`. The simulator plays them beside the
+Each module holds one set of rules as pure code, with its theory: `copies`, `projection`, `group`, `aggregate`, `join`. The simulator plays them beside the
 transactions (`simtx.simulator.derived`), and `simtx.verify_derived` explores every interleaving of them in a small scope.
 They are no strategies: they do not decide about a transaction, they see its commits.
 """
@@ -8,6 +8,7 @@ They are no strategies: they do not decide about a transaction, they see its com
 from simtx.protocols.derived.aggregate import AggregateRule
 from simtx.protocols.derived.copies import Check, Copy, CopyRule, Update, Updater
 from simtx.protocols.derived.group import GroupRule, assigned
+from simtx.protocols.derived.join import JoinRule
 from simtx.protocols.derived.projection import ProjectionRule
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Copy",
     "CopyRule",
     "GroupRule",
+    "JoinRule",
     "ProjectionRule",
     "Update",
     "Updater",
