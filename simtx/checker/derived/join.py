@@ -60,9 +60,9 @@ class JoinState(NamedTuple):
 def join_model(rule: JoinRule, scope: JoinScope) -> Model[JoinState]:
     """The model of one saga under a rule."""
     game = _Join(rule, scope)
-    idle: tuple[BranchState, ...] = ("",) * scope.branches
+    idle: BranchState = ""
     start = JoinState(
-        branches=idle,
+        branches=(idle,) * scope.branches,
         events=(),
         joined=Joined(),
         confirmed=(),
