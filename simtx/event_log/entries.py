@@ -24,6 +24,7 @@ from simtx.protocols import (
     Effect,
     Execute,
     Forget,
+    LogOnce,
     MarkOutbox,
     Message,
     Operation,
@@ -37,7 +38,7 @@ from simtx.protocols import (
     Suspect,
     Transact,
 )
-from simtx.protocols.names import BROKER, CLIENT
+from simtx.protocols.names import BROKER, CLIENT, VOTE_STORE
 from simtx.protocols.naming import unknown_effect
 
 
@@ -435,6 +436,29 @@ class Dropped:
         return cls(event.detail)
 
 
+@dataclass(slots=True)
+class Vote:
+    """Of a request to the vote store, or of its answer: the vote that is to be written, or that is there now; the voter is the entry's name."""
+
+    vote: str
+    form: ClassVar[str] = "'yes' or 'no'"
+
+    def text(self) -> str:
+        """The detail as it is written."""
+        return self.vote
+
+    @classmethod
+    def read(cls, event: LogEntry) -> Self:
+        """Read the detail of an entry.
+
+        Raises:
+            EntryError: It does not have the form.
+        """
+        if event.detail not in ("yes", "no"):
+            raise _wrong(event, cls.form)
+        return cls(event.detail)
+
+
 Detail: TypeAlias = (
     Text
     | Durability
@@ -451,13 +475,14 @@ Detail: TypeAlias = (
     | Stuck
     | Staleness
     | Dropped
+    | Vote
 )
 EntryKind: TypeAlias = Literal[
     "request", "receive", "deliver", "timer", "handle", "recover",
-    "send", "reject", "publish", "acknowledge", "answer", "decided", "suspect", "alert", "forget", "append", "lost",
+    "send", "reject", "publish", "acknowledge", "answer", "decided", "suspect", "alert", "forget", "logonce", "append", "lost",
     "transact", "execute", "prepare", "commit", "rollback",
     "apply", "query", "wait", "unlock", "serve", "free", "read",
-    "call", "drop", "confirm", "redeliver", "refuse", "stop",
+    "call", "drop", "confirm", "logged", "redeliver", "refuse", "stop",
     "arrive", "ask", "give-up", "reply",
     "crash", "restart", "fault", "healed",
     "open", "close", "level", "doubt", "held", "unpublished", "unfinished", "used", "end",
@@ -481,6 +506,7 @@ DETAILS: Final[Mapping[EntryKind, type[Detail]]] = MappingProxyType(
         "suspect": Text,
         "alert": Stuck,
         "forget": Text,
+        "logonce": Vote,
         "append": Durability,
         "lost": Text,
         # its store
@@ -498,9 +524,10 @@ DETAILS: Final[Mapping[EntryKind, type[Detail]]] = MappingProxyType(
         "read": Staleness,
         # a provider outside
         "call": Text,
-        # the network and the broker
+        # the network, the broker and the vote store
         "drop": Dropped,
         "confirm": Text,
+        "logged": Vote,
         "redeliver": Text,
         "refuse": Text,
         "stop": Text,
@@ -583,7 +610,7 @@ class AtOnce(NamedTuple):
     detail: str = ""
 
 
-AT_ONCE: Final[tuple[type[Effect], ...]] = (Acknowledge, Alert, Answer, Decided, Forget, Suspect)
+AT_ONCE: Final[tuple[type[Effect], ...]] = (Acknowledge, Alert, Answer, Decided, Forget, LogOnce, Suspect)
 """Effects with such an entry, whose kind is called as the effect."""
 
 
@@ -604,6 +631,8 @@ def at_once(effect: Effect) -> AtOnce | None:
             return AtOnce("decided", name=effect.outcome)
         case Forget():
             return AtOnce("forget")
+        case LogOnce():
+            return AtOnce("logonce", VOTE_STORE, effect.voter, Vote(effect.vote).text())
         case Suspect():
             return AtOnce("suspect", effect.node)
         case Message() | Publish():

@@ -21,6 +21,7 @@ from simtx.protocols.contract import (
     Execute,
     Forget,
     Key,
+    LogOnce,
     Machine,
     MarkOutbox,
     Message,
@@ -45,6 +46,7 @@ from simtx.protocols.contract import (
     Transact,
     Transition,
 )
+from simtx.protocols.cornus import Cornus
 from simtx.protocols.diagrams import to_dot, to_mermaid
 from simtx.protocols.dual_write import DualWrite
 from simtx.protocols.outbox import Outbox
@@ -69,6 +71,7 @@ __all__ = [
     "CancelTimer",
     "CircuitBreaker",
     "Commit",
+    "Cornus",
     "Courier",
     "Decided",
     "Delivery",
@@ -79,6 +82,7 @@ __all__ = [
     "Execute",
     "Forget",
     "Key",
+    "LogOnce",
     "Machine",
     "MarkOutbox",
     "Message",

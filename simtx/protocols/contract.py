@@ -153,14 +153,14 @@ Status: TypeAlias = Literal["done", "refused", "duplicate", "failed"]
 
 @dataclass(slots=True, unsafe_hash=True)
 class Done:
-    """A store operation or a publication has finished; `kind` is the tag that the effect carried.
+    """A store operation, a publication or a request to the vote store has finished; `kind` is the tag that the effect carried.
 
     Attributes:
         kind: The effect's tag.
         status: ``done``; ``refused`` (a guard or a business rule said no); ``duplicate`` (the idempotency key was there already);
             ``failed`` (transient: lock timeout, deadlock victim, broker unreachable; nothing was applied).
         value: The value stored with the idempotency key if ``duplicate``; the rows of an outbox read, each an `OutboxRow` without its last
-            entry, or with it if the read was below the horizon; else None.
+            entry, or with it if the read was below the horizon; the voter and the stored vote of a `LogOnce`; else None.
     """
 
     kind: str
@@ -309,6 +309,25 @@ class Publish:
 
 
 @dataclass(slots=True, unsafe_hash=True)
+class LogOnce:
+    """Write a vote into the shared vote store, unless there is one of this voter: insert-if-absent.
+
+    It does not block. ``Done(tag)`` carries, as its value, the voter and the vote that is in the store now, whoever wrote it: ``done``. That vote is durable there, and never changes.
+    When no answer comes, the vote may be there or not: ask again, which changes nothing. ``failed`` says that the store could not tell; that, too, may come after the vote was written.
+    An answer may come to a machine that has not asked, if an earlier one of its transaction on this node has.
+
+    Attributes:
+        tag: Kind of the `Done` that comes back.
+        voter: Whose vote it is; anybody may write it.
+        vote: ``"yes"`` or ``"no"``.
+    """
+
+    tag: str
+    voter: str
+    vote: str
+
+
+@dataclass(slots=True, unsafe_hash=True)
 class Acknowledge:
     """Tell the broker that the delivery with this id needs not come again."""
 
@@ -388,6 +407,7 @@ Effect: TypeAlias = (
     | SetTimer
     | CancelTimer
     | Publish
+    | LogOnce
     | Acknowledge
     | ReadOutbox
     | MarkOutbox

@@ -16,6 +16,7 @@ class Extras:
 
     Attributes:
         policies: Timeouts and retries of its own; None: those of the scenario.
+        uses_vote_store: Whether the machines ask for `LogOnce`: hosts then have a vote store.
         wake_on_commit: Whether hosts wake the long-running machines of a node (a `Timer` of kind ``wake``) after a commit that wrote outbox rows.
         wire_types: Classes of its own whose objects travel in messages and records (`simtx.protocols.codec.register`).
         recognises_requests: Whether a client's request that comes again, at any time, does not start the transaction again, and is answered.
@@ -33,6 +34,7 @@ class Extras:
     """
 
     policies: Policies | None = None
+    uses_vote_store: bool = False
     wake_on_commit: bool = False
     wire_types: tuple[type, ...] = ()
     recognises_requests: bool = False

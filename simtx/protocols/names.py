@@ -13,6 +13,8 @@ OPERATOR: Final = "operator"
 """Who intervenes by hand."""
 BROKER: Final = "broker"
 """The node that brings events to services."""
+VOTE_STORE: Final = "vote-store"
+"""The store that the participants of a transaction share, and that keeps their votes."""
 HUB: Final = "hub"
 """Name of the coordinator or orchestrator in a scenario, whatever its strategy calls it."""
 DAEMON: Final = -1

@@ -19,6 +19,7 @@ from simtx.protocols.contract import (
     Effect,
     Execute,
     Forget,
+    LogOnce,
     MarkOutbox,
     Message,
     Prepare,
@@ -29,7 +30,7 @@ from simtx.protocols.contract import (
     Suspect,
     Transact,
 )
-from simtx.protocols.names import BROKER, CLIENT
+from simtx.protocols.names import BROKER, CLIENT, VOTE_STORE
 
 
 def name(effect: Effect) -> str:
@@ -39,6 +40,8 @@ def name(effect: Effect) -> str:
             return effect.kind
         case Publish():
             return effect.message.kind
+        case LogOnce():
+            return effect.vote
         case Append() | Prepare():
             return str(effect.record[0])
         case Transact() | Execute() | ReadOutbox():
@@ -59,6 +62,8 @@ def described(effect: Effect) -> str:
             return f"send of '{effect.kind}' to {effect.to}"
         case Publish():
             return f"publish of '{effect.message.kind}'"
+        case LogOnce():
+            return f"log-once of '{effect.vote}' for {effect.voter}"
         case Append():
             return f"{'forced' if effect.forced else 'lazy'} append of {effect.record[0]!r}"
         case Transact() | Execute() | Prepare():
@@ -80,6 +85,8 @@ def swallowed(effect: Effect) -> tuple[str, str] | None:
             return f"send {effect.kind}", effect.to
         case Publish():
             return f"publish {effect.message.kind}", BROKER
+        case LogOnce():
+            return f"log-once {effect.vote}", VOTE_STORE
         case Append():
             return f"append {effect.record[0]}", ""
         case Answer():

@@ -16,6 +16,7 @@ from simtx.arguments import named
 from simtx.errors import ScenarioError
 from simtx.listing import Listing
 from simtx.protocols.contract import Plan, Promise, Strategy
+from simtx.protocols.cornus import Cornus
 from simtx.protocols.dual_write import DualWrite
 from simtx.protocols.extras import configured, extras
 from simtx.protocols.outbox import Outbox
@@ -26,11 +27,17 @@ from simtx.protocols.tcc import TryConfirmCancel
 from simtx.protocols.two_phase_commit import TwoPhaseCommit
 
 BuiltIn: TypeAlias = (
-    type[TwoPhaseCommit] | type[PaxosCommit] | type[Saga] | type[TryConfirmCancel] | type[Outbox] | type[DualWrite]
+    type[TwoPhaseCommit]
+    | type[PaxosCommit]
+    | type[Cornus]
+    | type[Saga]
+    | type[TryConfirmCancel]
+    | type[Outbox]
+    | type[DualWrite]
 )
 
 STRATEGIES: Final[Mapping[str, BuiltIn]] = types.MappingProxyType(
-    {kind.name: kind for kind in (TwoPhaseCommit, PaxosCommit, Saga, TryConfirmCancel, Outbox, DualWrite)}
+    {kind.name: kind for kind in (TwoPhaseCommit, PaxosCommit, Cornus, Saga, TryConfirmCancel, Outbox, DualWrite)}
 )
 """The built-in strategies, by name."""
 

@@ -31,7 +31,7 @@ from simtx.protocols import (
     Timer,
     Transact,
 )
-from simtx.protocols.names import BROKER, CLIENT
+from simtx.protocols.names import BROKER, CLIENT, VOTE_STORE
 
 _QUIET = ("set timer", "cancel timer", "forget", "suspect", "read the outbox")
 
@@ -107,6 +107,13 @@ def _subject(model: ProtocolModel, before: State, action: Action, after: State) 
             return f"{item} is lost" + ("" if before[4] != after[4] else f": {model.nodes[action.node]} is down")
         case "store":
             return f"the broker stores {item}"
+        case "log" if action.fail >= 0:
+            return f"the vote store fails upon {item}"
+        case "log":
+            request = model.items[action.item]
+            assert request.request is not None  # noqa: S101 - an invariant of such items
+            there = model.observations[after[3]].vote(request.tx, request.request.voter)
+            return f"{item} reaches the vote store: '{there}' is there"
         case "unheard":
             lost = (before[4] - after[4]) >> 4 * BUDGETS.index("losses") & 15
             why = "is lost" if lost else "comes too late"
@@ -241,6 +248,9 @@ class _Scribe:
             return log("request", node, tx, actor=CLIENT, peer=CLIENT, name=event.kind)
         if isinstance(event, Timer):
             return None if tx < 0 else log("timer", node, tx, name=event.kind)
+        if event.status == "done" and isinstance(event.value, tuple):
+            voter, vote = event.value
+            return log("logged", node, tx, actor=VOTE_STORE, peer=VOTE_STORE, name=voter, detail=vote)
         if message is not None and event.status == "done":
             return log(
                 "confirm", node, message.tx, self.last.get(message), actor=BROKER, peer=BROKER, name=message.kind

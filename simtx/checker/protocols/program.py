@@ -25,6 +25,7 @@ from simtx.protocols import (
     Event,
     Execute,
     Forget,
+    LogOnce,
     Machine,
     MarkOutbox,
     Message,
@@ -294,6 +295,8 @@ class EffectPlayer:
             store.roll_back(tx, effect, outputs)
         elif isinstance(effect, Publish):
             outputs.append(Output("publish", (tx, effect.tag, effect.message)))
+        elif isinstance(effect, LogOnce):
+            outputs.append(Output("log", (tx, effect)))
         elif isinstance(effect, Acknowledge):
             outputs.append(Output("acknowledge", effect.id))
         elif isinstance(effect, ReadOutbox):

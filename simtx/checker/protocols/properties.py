@@ -53,6 +53,7 @@ class Observed(NamedTuple):
         alerts: (transaction, how many alerts have said that it waits for an operator, since one last turned to it).
         skipped: (transaction, how many steps an operator answers for, since they were skipped on request).
         vouched: Transactions that an operator answers for altogether (``resolve``).
+        votes: ((transaction, voter), vote) of every vote in the vote store.
         flags: ``fault``, ``recovered``, ``order``, ``reopened``.
     """
 
@@ -67,6 +68,7 @@ class Observed(NamedTuple):
     alerts: tuple[tuple[int, int], ...] = ()
     skipped: tuple[tuple[int, int], ...] = ()
     vouched: frozenset[int] = frozenset()
+    votes: tuple[tuple[tuple[int, str], str], ...] = ()
     flags: frozenset[str] = frozenset()
 
     def after(self, node: int, outputs: Iterable[Output]) -> Observed:
@@ -86,6 +88,8 @@ class Observed(NamedTuple):
                 now = now.committed(node, value)
             elif kind == "stored":
                 now = now.stored(node, value)
+            elif kind == "vote":
+                now = now.logged(*value)
             elif kind == "stuck":
                 now = now.waits(node, value)
             elif kind == "refused":
@@ -116,6 +120,16 @@ class Observed(NamedTuple):
         messages, count = known.get((node, message.tx), ((), 0))
         known[node, message.tx] = ((*messages, message), count)
         return self._replace(rows=tuple((key, *known[key]) for key in sorted(known)))
+
+    def logged(self, tx: int, voter: str, vote: str) -> Observed:
+        """A request has reached the vote store, which writes a vote if there is none."""
+        if self.vote(tx, voter):
+            return self
+        return self._replace(votes=tuple(sorted((*self.votes, ((tx, voter), vote)))))
+
+    def vote(self, tx: int, voter: str) -> str:
+        """The vote that is in the vote store, or nothing."""
+        return dict(self.votes).get((tx, voter), "")
 
     def stored(self, node: int, message: Message) -> Observed:
         """The broker has got an event."""

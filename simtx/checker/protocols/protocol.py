@@ -15,7 +15,7 @@ from simtx.checker.protocols.exchange import marked
 from simtx.checker.protocols.layout import ENDED, MASK, OVER, State
 from simtx.checker.protocols.local import Reaction
 from simtx.checker.protocols.properties import Judge
-from simtx.checker.protocols.reactions import DONE, Action, GlobalReaction
+from simtx.checker.protocols.reactions import DONE, LOGGED, STRAY, Action, GlobalReaction
 from simtx.checker.protocols.scope import BUDGETS, Scope
 from simtx.checker.protocols.steps import Steps
 from simtx.checker.protocols.symmetry import Symmetry
@@ -185,6 +185,11 @@ class ProtocolModel(Steps):
         """Something in flight, in words."""
         item = self.items[number]
         message = item.message
+        if item.request is not None:
+            who = "" if item.kind == STRAY else f" of {self.nodes[item.node]}"
+            return f"the request{who} to log once '{item.request.vote}' for {item.request.voter}"
+        if item.kind == LOGGED:
+            return f"the vote store's answer ({describe_event(item.event[2])}) to {self.nodes[item.node]}"
         if item.kind == DONE:
             return f"the ack of {describe_event(message)} to {self.nodes[item.node]}"
         assert message is not None  # noqa: S101 - all other kinds have one

@@ -12,7 +12,7 @@ from simtx.checker.protocols.local_store import Output
 from simtx.checker.protocols.properties import Observed
 from simtx.checker.protocols.scope import Scope
 from simtx.errors import ScenarioError
-from simtx.protocols import Done, Message, Strategy, Timer
+from simtx.protocols import Done, LogOnce, Message, Strategy, Timer
 from simtx.protocols.names import DAEMON
 
 MESSAGE: Final = 0
@@ -20,13 +20,16 @@ DONE: Final = 1
 COPY: Final = 2
 PUBLICATION: Final = 3
 ORPHAN: Final = 4
+LOGGING: Final = 5
+STRAY: Final = 6
+LOGGED: Final = 7
 
 
 class Action(NamedTuple):
     """The label of a step.
 
     Attributes:
-        kind: ``deliver``, ``request``, ``timer``, ``continue``, ``restart``, ``crash``, ``lose``, ``store``, ``unheard`` (the producer gives
+        kind: ``deliver``, ``request``, ``timer``, ``continue``, ``restart``, ``crash``, ``lose``, ``store``, ``log`` (a request reaches the vote store), ``unheard`` (the producer gives
             up waiting for the broker), ``redeliver``, ``intervene``, ``rest``.
         node: Index of the node, or -1.
         event: What the node is asked to do, as `Locals.outcomes` takes it; None where no node is.
@@ -51,13 +54,15 @@ class Item:
 
     Attributes:
         kind: `MESSAGE`, `DONE` (the broker's ack or its absence, on the way to the producer), `COPY` (of a delivery), `PUBLICATION`,
-            `ORPHAN` (a publication whose producer no longer listens).
+            `ORPHAN` (a publication whose producer no longer listens), `LOGGING` (a request to the vote store), `STRAY` (such a request that nobody
+            waits for any more), `LOGGED` (the vote store's answer).
         node: Index of the node that it goes to; of the producer, for publications.
         tx: Transaction of the machine that it goes to, or that published it.
         event: What the node is asked to do.
         message: The message inside.
         consumer: Index of the node that a publication is for.
         tag: Tag of the publication.
+        request: The request to the vote store.
     """
 
     kind: int
@@ -67,6 +72,7 @@ class Item:
     message: Message | None = None
     consumer: int = -1
     tag: str = ""
+    request: LogOnce | None = None
 
 
 class GlobalReaction(NamedTuple):
@@ -250,6 +256,9 @@ class Reactions:
             elif kind == "publish":
                 tx, tag, message = value
                 adds.append(self.number(Item(PUBLICATION, node, tx, None, message, self.where(message), tag)))
+            elif kind == "log":
+                tx, request = value
+                adds.append(self.number(Item(LOGGING, node, tx, request=request)))
             elif kind == "acknowledge":
                 acks.append(value)
             else:
@@ -257,6 +266,13 @@ class Reactions:
         crashed, paused = outcome.crashed >= 0, outcome.crashed == PAUSED
         begun = outcome.crashed == UNDER_WAY
         return GlobalReaction(outcome.local, tuple(adds), tuple(acks), tuple(seen), crashed, paused, begun)
+
+    def logged(self, item: Item, vote: str) -> int:
+        """The number of the vote store's answer to a request; no vote: it has failed."""
+        request = item.request
+        assert request is not None  # noqa: S101 - an invariant of such items
+        done = Done(request.tag, "done", (request.voter, vote)) if vote else Done(request.tag, "failed")
+        return self.number(Item(LOGGED, item.node, item.tx, ("event", item.tx, done)))
 
     def ack(self, item: Item) -> int:
         """The number of the broker's ack of a publication."""

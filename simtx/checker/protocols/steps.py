@@ -12,6 +12,7 @@ What keeps the number of states down, and why nothing is lost by it:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, Final
 
@@ -38,9 +39,12 @@ from simtx.checker.protocols.local_store import Output
 from simtx.checker.protocols.reactions import (
     COPY,
     DONE,
+    LOGGED,
+    LOGGING,
     MESSAGE,
     ORPHAN,
     PUBLICATION,
+    STRAY,
     Action,
     GlobalReaction,
     Item,
@@ -183,6 +187,9 @@ class Steps:
             if kind in (PUBLICATION, ORPHAN):
                 yield from self._published(less, number, item)
                 continue
+            if kind in (LOGGING, STRAY):
+                yield from self._logged(less, number, item)
+                continue
             local = nodes[item.node]
             # A real network reports nothing of a message to a node that is down, so this costs no budget.
             if not self._up(local):
@@ -229,6 +236,28 @@ class Steps:
             yield from self._unheard(
                 (nodes, _with(others, (orphan,)), broker, seen, budget - TIMEOUT, rest), number, item
             )
+
+    def _logged(self, less: State, number: int, item: Item) -> Iterator[tuple[Action, State]]:
+        """A request reaches the vote store, which answers with the vote that is there; or it is lost, or fails.
+
+        A copy of a request that comes later finds a vote, and changes nothing: it is not explored.
+        """
+        nodes, others, broker, seen, budget, rest = less
+        request = item.request
+        assert request is not None  # noqa: S101 - an invariant of such items
+        told = self._kept("vote", number, make=lambda: (Output("vote", (item.tx, request.voter, request.vote)),))
+        heard = self._observe(seen, item.node, told)
+        action = Action("log", -1, None, number)
+        if item.kind == STRAY:
+            yield action, (nodes, others, broker, heard, budget, rest)
+            return
+        answer = self.reactions.logged(item, self.observations[heard].vote(item.tx, request.voter))
+        yield action, (nodes, _with(others, (answer,)), broker, heard, budget, rest)
+        if budget & LOSS * MASK:
+            yield Action("lose", item.node, None, number), (nodes, others, broker, seen, budget - LOSS, rest)
+        if budget & FAILURE * MASK:
+            failed = _with(others, (self.reactions.logged(item, ""),))
+            yield action._replace(fail=0), (nodes, failed, broker, seen, budget - FAILURE, rest)
 
     def published(self, number: int, item: Item) -> tuple[tuple[Output, ...], int]:
         """What is observed when a publication reaches the broker, and the number of the message that waits there."""
@@ -445,8 +474,10 @@ class Steps:
         orphans: list[int] = []
         for number in net:
             item = self.items[number]
-            if item.node != node or item.kind not in (DONE, PUBLICATION):
+            if item.node != node or item.kind not in (DONE, PUBLICATION, LOGGING, LOGGED):
                 kept.append(number)
+            elif item.kind == LOGGING:
+                orphans.append(self._number(replace(item, kind=STRAY)))
             elif item.kind == PUBLICATION:
                 orphans.append(self._number(Item(ORPHAN, node, item.tx, None, item.message, item.consumer)))
         restart = self.fused and not budget & CRASH * MASK

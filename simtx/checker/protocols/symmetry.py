@@ -30,6 +30,7 @@ from simtx.checker.protocols.local import PAUSED, Reaction
 from simtx.checker.protocols.renaming import Renaming
 from simtx.checker.protocols.words import describe_event
 from simtx.errors import ScenarioError
+from simtx.protocols.extras import extras
 
 if TYPE_CHECKING:
     from simtx.checker.protocols.steps import Steps
@@ -97,7 +98,8 @@ class Symmetry:
     def _find_classes(self) -> None:
         model, scope = self.model, self.model.scope
         # Steps that follow each other are ordered, and a service with two steps is like no other: no candidates there.
-        if model.strategy.uses_broker or not model.strategy.hub or scope.revisit:
+        shared = model.strategy.uses_broker or extras(model.strategy).uses_vote_store
+        if shared or not model.strategy.hub or scope.revisit:
             return
         # The client knows the entry by name, so it is in nobody's class.
         left = [one for one in range(scope.participants) if one != model.entry]

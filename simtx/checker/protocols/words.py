@@ -16,6 +16,7 @@ from simtx.protocols import (
     Effect,
     Execute,
     Forget,
+    LogOnce,
     MarkOutbox,
     Message,
     Prepare,
@@ -51,6 +52,8 @@ def _words(effect: Effect) -> str:
             return f"{type(effect).__name__.lower()} '{effect.tag}'{steps}"
         case Publish():
             return f"publish {describe_event(effect.message)} for {effect.message.to}"
+        case LogOnce():
+            return f"log once '{effect.vote}' for {effect.voter}"
         case Answer():
             return f"answer {effect.outcome}"
         case Decided():
@@ -84,6 +87,8 @@ def describe_event(event: Any) -> str:
     if isinstance(event, Timer):
         return f"timer '{event.kind}'"
     if isinstance(event, Done):
+        if event.status == "done" and isinstance(event.value, tuple):
+            return f"{event.kind}: {' '.join(map(str, event.value))}"
         return f"{event.kind}: {event.status}"
     message = event if isinstance(event, Message) else event.message
     body = message.body

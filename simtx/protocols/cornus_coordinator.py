@@ -1,0 +1,180 @@
+"""The coordinator of log-once votes; theory and sources are in `simtx.protocols.cornus`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from simtx.protocols.bodies import Form, nothing, text
+from simtx.protocols.contract import (
+    Answer,
+    Decided,
+    Effect,
+    Message,
+    Outcome,
+    Request,
+    SetTimer,
+    Suspect,
+    Timer,
+    Transition,
+)
+from simtx.protocols.cornus_member import ABORTED, COMMITTED, FORGET, Voter, outcome
+from simtx.protocols.paxos_leader import work_of
+from simtx.protocols.policies import Policies
+
+
+class CornusCoordinator(Voter):
+    """Asks for votes, counts them, and tells; it writes nothing to any disk, for the votes in the store are the decision.
+
+    Attributes:
+        pending: Participants whose vote has not come.
+        refused: Participants that have said NO.
+    """
+
+    __slots__ = ("pending", "refused")
+
+    role: ClassVar[str] = "coordinator"
+    transitions: ClassVar[tuple[Transition, ...]] = (
+        Transition("idle", "begin", "begin", ("voting",), "PREPARE to all", of="request"),
+        Transition("idle", "yes", "nudge", ("finished",), "knows nothing: LOOK", of="message"),
+        Transition("idle", "outcome", "pass_on", ("finished",), "answer, HEARD", of="message"),
+        *(
+            row
+            for state in ("voting", "asking")
+            for row in (
+                Transition(
+                    state, "yes", "take_yes", (state, "finished"), "count; the last one: answer, COMMIT", of="message"
+                ),
+                Transition(
+                    state, "no", "take_no", ("aborting", "finished"), "answer, ABORT to YES voters", of="message"
+                ),
+                Transition(state, "outcome", "adopt", ("finished",), "answer, HEARD, tell the others", of="message"),
+                Transition(
+                    state,
+                    "vote",
+                    "ask_store",
+                    ("asking",),
+                    "log once NO for the silent, read what is there",
+                    of="timer",
+                ),
+            )
+        ),
+        Transition(
+            "asking",
+            "logged",
+            "take_stored",
+            ("asking", "finished"),
+            "a NO: answer, ABORT; all YES: answer, COMMIT",
+            of="done",
+        ),
+        Transition("aborting", "yes", "tell_abort", ("aborting", "finished"), "ABORT to it", of="message"),
+        Transition("aborting", "no", "drop", ("aborting", "finished"), "nothing to undo there", of="message"),
+        Transition("aborting", "outcome", "confirm", ("aborting", "finished"), "HEARD", of="message"),
+        Transition("aborting", "vote", "give_up", ("finished",), "who votes later is told to LOOK", of="timer"),
+    )
+    bodies: ClassVar[Mapping[str, Form]] = {"yes": nothing, "no": text, "outcome": outcome}
+    stale: ClassVar[dict[str, frozenset[str]]] = {
+        "idle": frozenset({"no"}),
+        "voting": frozenset({"begin"}),
+        "asking": frozenset({"begin"}),
+        "aborting": frozenset({"begin"}),
+    }
+
+    def __init__(self, node: str, tx: int, policies: Policies) -> None:
+        super().__init__(node, tx, policies)
+        self.pending: list[str] = []
+        self.refused: list[str] = []
+
+    # --- idle ----------------------------------------------------------------------------------------------------------------
+
+    def begin(self, event: Request) -> list[Effect]:
+        """Ask every participant to do its part and to vote; PREPARE says who takes part, so that each can do without the coordinator."""
+        work = work_of(event.plan, self.tx)
+        self.participants = tuple(work)
+        self.pending = [*self.participants]
+        self.state = "voting"
+        effects: list[Effect] = [
+            self.send(name, "prepare", (*work[name], self.participants)) for name in self.participants
+        ]
+        return [*effects, SetTimer("vote", self.policies.vote_timeout)]
+
+    def nudge(self, event: Message) -> list[Effect]:
+        """A vote in a transaction that it does not know: forgotten after its end, or lost in a crash. The store knows."""
+        self.state = "finished"
+        return [self.send(event.sender, "look"), FORGET]
+
+    def pass_on(self, event: Message) -> list[Effect]:
+        """A participant has found the outcome in the store: the client may not have been told. Only the first answer reaches it."""
+        self.state = "finished"
+        return [*_said(event.body), self.send(event.sender, "heard"), FORGET]
+
+    # --- voting --------------------------------------------------------------------------------------------------------------
+
+    def take_yes(self, event: Message) -> list[Effect]:
+        """A YES is sent when it is in the store."""
+        self.count(event.sender)
+        if event.sender in self.pending:
+            self.pending.remove(event.sender)
+        return self.conclude(COMMITTED) if self.complete() else []
+
+    def take_no(self, event: Message) -> list[Effect]:
+        """So is a NO, and one decides; who votes YES later is told then."""
+        self.drop(event)
+        self.refused.append(event.sender)
+        effects: list[Effect] = [*_said(ABORTED, f"{event.body} by {event.sender}")]
+        effects += [self.send(name, "abort") for name in self.participants if name in self.agreed]
+        if not self.pending:
+            return [*effects, FORGET]
+        self.state = "aborting"
+        return effects
+
+    def ask_store(self, _event: Timer) -> list[Effect]:
+        """The vote has lasted too long. That alone aborts nothing: the store decides."""
+        first = self.state == "voting"
+        self.state = "asking"
+        suspects: list[Effect] = [Suspect(name) for name in self.participants if name not in self.agreed]
+        return [*(suspects if first else ()), *self.ask(), *self.again("vote", self.policies.inquiry_timeout)]
+
+    def adopt(self, event: Message) -> list[Effect]:
+        """A participant did not want to wait, and has asked the store. It may forget with HEARD, so that the client is answered first."""
+        effects = self.tell(event.body, "", event.sender)
+        return [*effects[:2], self.send(event.sender, "heard"), *effects[2:]]
+
+    def conclude(self, result: Outcome, reason: str = "") -> list[Effect]:
+        """The outcome is known for good."""
+        return self.tell(result, reason)
+
+    def tell(self, result: Outcome, reason: str, besides: str = "") -> list[Effect]:
+        """Answer first, then tell, once: who misses it finds the outcome in the store."""
+        self.state = "finished"
+        kind = "commit" if result == COMMITTED else "abort"
+        told = [name for name in self.participants if name != besides and name not in self.refused]
+        return [*_said(result, reason), *(self.send(name, kind) for name in told), FORGET]
+
+    # --- aborting ------------------------------------------------------------------------------------------------------------
+
+    def tell_abort(self, event: Message) -> list[Effect]:
+        """A YES that comes behind a NO."""
+        return [self.send(event.sender, "abort"), *self.drop(event)]
+
+    def confirm(self, event: Message) -> list[Effect]:
+        """It knows already, and so does the client."""
+        return [self.send(event.sender, "heard"), *self.drop(event)]
+
+    def drop(self, event: Message) -> list[Effect]:
+        """This vote has come; behind the last one nobody has to be told any more."""
+        if event.sender in self.pending:
+            self.pending.remove(event.sender)
+        if self.pending:
+            return []
+        self.state = "finished"
+        return [FORGET]
+
+    def give_up(self, _event: Timer) -> list[Effect]:
+        """Whose vote has not come yet is in doubt when it comes, and finds the NO in the store."""
+        self.state = "finished"
+        return [FORGET]
+
+
+def _said(result: Outcome, reason: str = "") -> list[Effect]:
+    return [Decided(result), Answer(result, reason)]

@@ -1,0 +1,117 @@
+"""What coordinator and participants of log-once votes have in common: the termination protocol; theory and sources are in `simtx.protocols.cornus`."""
+
+from __future__ import annotations
+
+from bisect import insort
+from typing import ClassVar, Final
+
+from simtx.errors import PeerFault, ProtocolViolation
+from simtx.protocols.contract import (
+    Alert,
+    Done,
+    Effect,
+    Event,
+    Forget,
+    LogOnce,
+    Machine,
+    Message,
+    Outcome,
+    SetTimer,
+    Timer,
+)
+from simtx.protocols.policies import Policies
+
+YES: Final = "yes"
+NO: Final = "no"
+COMMITTED: Final = "committed"
+ABORTED: Final = "aborted"
+FORGET: Final = Forget()
+
+
+def outcome(body: object) -> bool:
+    """How a transaction has ended."""
+    return body in (COMMITTED, ABORTED)
+
+
+class Voter(Machine):
+    """A node that can end a transaction by its votes in the store alone.
+
+    Attributes:
+        policies: Timeouts.
+        participants: Services of the transaction, in the order of their first step; empty as long as this node does not know of it.
+        agreed: Participants that are known to have a yes in the vote store.
+        attempt: How often it has asked or told again.
+    """
+
+    __slots__ = ("agreed", "attempt", "participants", "policies")
+
+    initial: ClassVar[str] = "idle"
+    #: Late copies of messages, and answers of the vote store that nobody waits for any more: legal, and without meaning in these states.
+    stale: ClassVar[dict[str, frozenset[str]]] = {}
+
+    def __init__(self, node: str, tx: int, policies: Policies) -> None:
+        super().__init__(node, tx)
+        self.policies = policies
+        self.participants: tuple[str, ...] = ()
+        self.agreed: list[str] = []
+        self.attempt = 0
+
+    def send(self, to: str, kind: str, body: object = None) -> Message:
+        """A message of this transaction."""
+        return Message(kind, self.tx, self.node, to, body)
+
+    def count(self, name: str) -> None:
+        """A participant has a yes in the vote store.
+
+        Raises:
+            PeerFault: It does not take part in the transaction.
+        """
+        if name not in self.participants:
+            raise PeerFault(f"'{name}' votes in transaction {self.tx}, in which it has no part")
+        if name not in self.agreed:
+            insort(self.agreed, name)
+
+    def complete(self) -> bool:
+        """Whether every vote is a yes: then the transaction is committed."""
+        return len(self.agreed) == len(self.participants)
+
+    def ask(self) -> list[Effect]:
+        """Write a no for everybody whose vote is not known to be a yes; the answer says what is there."""
+        return [LogOnce("logged", name, NO) for name in self.participants if name not in self.agreed]
+
+    def take_stored(self, event: Done) -> list[Effect]:
+        """A vote as it is in the store, for good: one no has aborted the transaction, and nothing but yes has committed it."""
+        if event.status != "done":
+            return []  # the timer asks again
+        name, vote = event.value
+        if vote == NO:
+            return self.conclude(ABORTED, f"no vote of {name}")
+        self.count(name)
+        return self.conclude(COMMITTED) if self.complete() else []
+
+    def conclude(self, result: Outcome, reason: str = "") -> list[Effect]:
+        """The outcome is known for good."""
+        raise NotImplementedError
+
+    def again(self, timer: str, timeout: float) -> list[Effect]:
+        """Wait longer than before, and say so to people when it has been long."""
+        effects: list[Effect] = []
+        self.attempt += 1
+        if self.attempt == self.policies.alert_after:
+            effects.append(Alert(f"the vote store has not answered {self.attempt} requests"))
+        return [*effects, self.timer(timer, timeout)]
+
+    def timer(self, name: str, timeout: float) -> SetTimer:
+        """A timer for something that may have to be repeated."""
+        return SetTimer(name, timeout, self.policies.backoff.bound(self.attempt))
+
+    def unexpected(self, event: Event) -> list[Effect]:
+        """Ignore late copies and late answers; refuse what no correct peer and no correct host causes."""
+        late = isinstance(event, Timer) or (isinstance(event, Done) and event.kind == "logged")
+        if late or event.kind in self.stale.get(self.state, ()):
+            return [FORGET] if self.state == self.initial else []
+        if isinstance(event, Message):
+            return super().unexpected(event)
+        raise ProtocolViolation(
+            f"{self.role} of transaction {self.tx} on {self.node}: no '{event.kind}' is expected in state '{self.state}'"
+        )
