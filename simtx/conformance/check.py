@@ -27,6 +27,7 @@ from simtx.conformance.durable import Disk
 from simtx.conformance.players import ReplayedMachine, spawn
 from simtx.conformance.programs import EFFECTS, WORK, Work, told
 from simtx.conformance.traffic import Traffic
+from simtx.conformance.votes import Votes
 from simtx.errors import ScenarioError
 from simtx.event_log.entries import Handled, Process, Recovered, Worked
 from simtx.event_log.log import LogEntry
@@ -39,6 +40,7 @@ from simtx.protocols import (
     Effect,
     Event,
     Forget,
+    LogOnce,
     Message,
     Publish,
     ReadOutbox,
@@ -145,6 +147,7 @@ class _Check:
         self.daemons: dict[tuple[str, str], ReplayedMachine] = {}
         self.disks: defaultdict[str, Disk] = defaultdict(Disk)
         self.traffic = Traffic()
+        self.votes = Votes()
         self.contents = Contents(reserves=extras(strategy).reserves)
         self.down: set[tuple[str, bool]] = set()  # node, and whether it is its daemons
         self.due: dict[str, tuple[int, set[int]]] = {}  # by node: the restart, and what has not recovered since
@@ -161,6 +164,7 @@ class _Check:
             "arrive": self._arrived,
             "apply": self._applied,
             "confirm": self._confirm,
+            "logged": self._logged,
             "reply": self._reply,
             "fault": self._fault,
         }
@@ -356,7 +360,12 @@ class _Check:
             self._found(entry, f"the result of {described(asked)} has the value {event.value!r}, but found no row")
 
     def _confirmation(self, player: ReplayedMachine, entry: LogEntry, event: Done) -> None:
-        """The result of a publication."""
+        """The result of a publication, or the answer of the vote store."""
+        if event.kind in player.requests:
+            problem = self.votes.answered(player, event)
+            if problem is not None:
+                self._found(entry, problem)
+            return
         waiting = player.publications.get(event.kind)
         if not waiting:
             self._found(entry, f"the result '{event.kind}' ({event.status}) is handled, but nothing has asked for it")
@@ -403,6 +412,11 @@ class _Check:
     def _confirm(self, entry: LogEntry) -> None:
         for where, problem in self.traffic.confirmed(entry):
             self._found(where, problem)
+
+    def _logged(self, entry: LogEntry) -> None:
+        problem = self.votes.told(entry)
+        if problem is not None:
+            self._found(entry, problem)
 
     def _reply(self, entry: LogEntry) -> None:
         if (entry.tx, entry.name) not in self.traffic.answers:
@@ -460,6 +474,9 @@ class _Check:
             self.traffic.published(effect.message, entry.id)
             self.traffic.waits(player.node, effect.message)
             player.publications.setdefault(effect.tag, []).append(effect.message)
+        elif isinstance(effect, LogOnce):
+            self.votes.asked(tx, effect)
+            player.requests.setdefault(effect.tag, []).append(effect.voter)
         elif isinstance(effect, Append):
             disk.appended(tx, effect.record, entry.id, certain=effect.forced)
         elif isinstance(effect, WORK):
@@ -528,6 +545,8 @@ class _Check:
             self.traffic.sent(effect, None)
         elif isinstance(effect, Publish):
             self.traffic.published(effect.message, None)
+        elif isinstance(effect, LogOnce):
+            self.votes.asked(player.tx, effect)
 
     def _end(self) -> None:
         unfinished = self.result.unfinished

@@ -43,6 +43,7 @@ class ReplayedMachine:
         expected: The store operation whose result it has to handle next, and how that ended (None: the log does not say).
         begun: Whether a local transaction is under way.
         execution: Number of its last local transaction on the node's disk.
+        requests: Voters by tag that the vote store was asked about.
         publications: Messages by tag whose results are to come.
         arrival: What came in and is to be handled next.
         cause: Id of the entry that its own entries name as their cause.
@@ -62,6 +63,7 @@ class ReplayedMachine:
         "node",
         "program",
         "publications",
+        "requests",
         "role",
         "time",
         "tx",
@@ -80,6 +82,7 @@ class ReplayedMachine:
         self.begun = False
         self.execution = -1
         self.publications: dict[str, list[Message]] = {}
+        self.requests: dict[str, list[str]] = {}
         self.arrival: LogEntry | None = None
         self.cause: int | None = None
         self.dead = False

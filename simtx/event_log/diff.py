@@ -24,7 +24,7 @@ Compared: TypeAlias = Literal["entries", "outcomes"]
 HAPPENED: Final = frozenset(
     (
         "arrive", "request", "receive", "deliver", "timer", "send", "reject", "append", "transact", "execute", "prepare", "commit", "rollback",
-        "publish", "confirm", "acknowledge", "answer", "decided", "suspect", "alert", "lost", "refuse", "apply", "drop", "redeliver", "ask", "give-up",
+        "publish", "confirm", "acknowledge", "answer", "decided", "suspect", "alert", "logonce", "logged", "lost", "refuse", "apply", "drop", "redeliver", "ask", "give-up",
         "crash", "restart", "fault", "healed", "doubt", "unpublished", "unfinished",
     )
 )  # fmt: skip
@@ -138,6 +138,7 @@ _WHERE: Final = {
     "deliver": "from",
     "request": "from",
     "confirm": "from",
+    "logged": "from",
     "suspect": "of",
     "arrive": "at",
     "drop": "for",

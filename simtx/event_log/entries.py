@@ -438,14 +438,20 @@ class Dropped:
 
 @dataclass(slots=True)
 class Vote:
-    """Of a request to the vote store, or of its answer: the vote that is to be written, or that is there now; the voter is the entry's name."""
+    """Of a request to the vote store, or of its answer: the vote that is to be written, or that is there now; the voter is the entry's name.
+
+    Attributes:
+        vote: ``yes`` or ``no``.
+        written: Of an answer, whether this request has written it, and has cost a forced write: nothing was there before.
+    """
 
     vote: str
-    form: ClassVar[str] = "'yes' or 'no'"
+    written: bool = False
+    form: ClassVar[str] = "'yes' or 'no', of an answer perhaps with 'written' behind it"
 
     def text(self) -> str:
         """The detail as it is written."""
-        return self.vote
+        return f"{self.vote} written" if self.written else self.vote
 
     @classmethod
     def read(cls, event: LogEntry) -> Self:
@@ -454,9 +460,10 @@ class Vote:
         Raises:
             EntryError: It does not have the form.
         """
-        if event.detail not in ("yes", "no"):
+        vote, _, rest = event.detail.partition(" ")
+        if vote not in ("yes", "no") or rest not in ("", "written"):
             raise _wrong(event, cls.form)
-        return cls(event.detail)
+        return cls(vote, rest == "written")
 
 
 Detail: TypeAlias = (

@@ -16,6 +16,7 @@ from simtx.event_log.entries import (
     Recovered,
     Seconds,
     Staleness,
+    Vote,
     Worked,
     at_once,
     keys_text,
@@ -38,7 +39,7 @@ from simtx.protocols import (
     Transact,
 )
 from simtx.protocols.codec import encode
-from simtx.protocols.names import BROKER, CLIENT, DAEMON, PRESUMPTION
+from simtx.protocols.names import BROKER, CLIENT, DAEMON, PRESUMPTION, VOTE_STORE
 from simtx.protocols.naming import swallowed
 
 
@@ -260,6 +261,13 @@ class Journal:
         """The broker's ack arrived."""
         origin = self.recorder.origin(message)
         self.recorder.log("confirm", self.node, message.tx, origin, actor=BROKER, peer=BROKER, name=message.kind)
+
+    def logged(self, actor: RunningMachine, voter: str, vote: str, *, written: bool) -> None:
+        """The vote store's answer arrived: the vote that is there, and whether it was written by this request."""
+        detail = Vote(vote, written).text()
+        self.recorder.log(
+            "logged", self.node, actor.tx, actor.cause, actor=VOTE_STORE, peer=VOTE_STORE, name=voter, detail=detail
+        )
 
     def fault(self, kind: str) -> None:
         """The node crashed or came back."""

@@ -45,7 +45,7 @@ class LogEntry(NamedTuple):
         id: Number in the log, from 0; unique.
         time: Seconds since the start of the run.
         kind: What happened. Of the protocol: ``request``, ``send``, ``receive``, ``drop``, ``append``, ``transact``, ``execute``, ``prepare``,
-            ``commit``, ``rollback``, ``timer``, ``publish``, ``confirm``, ``deliver``, ``acknowledge``, ``answer``, ``decided``, ``suspect``,
+            ``commit``, ``rollback``, ``timer``, ``publish``, ``confirm``, ``logonce``, ``logged``, ``deliver``, ``acknowledge``, ``answer``, ``decided``, ``suspect``,
             ``alert``, ``forget``, ``crash``, ``restart``, ``lost`` (an effect that a crash swallowed), ``reject`` (a message that a circuit
             breaker held back). Of the stores: ``apply`` (a local transaction changed values), ``query`` (one has only read), ``wait`` (a wait
             for locks is over), ``unlock``, ``serve`` and ``free`` (a worker starts and ends), ``read`` (of a replica), ``redeliver`` (by the
@@ -285,7 +285,14 @@ class EventLog:
 VERSION: Final = 1
 """Version of the format of a file; one of before that has an array in place of its first line."""
 _FORMAT: Final = "simtx-event-log"
-_COUNTED: Final = {"send": "messages", "publish": "messages", "suspect": "timeouts", "lost": "lost", "drop": "lost"}
+_COUNTED: Final = {
+    "send": "messages",
+    "publish": "messages",
+    "logonce": "messages",
+    "suspect": "timeouts",
+    "lost": "lost",
+    "drop": "lost",
+}
 
 
 def _event(line: str, source: str, number: int) -> LogEntry | None:

@@ -31,7 +31,7 @@ import numpy as np
 from simtx.metrics.recovery import target
 from simtx.metrics.stations import Counts, Stations
 from simtx.metrics.warmup import mser5
-from simtx.protocols.names import BROKER, HUB
+from simtx.protocols.names import BROKER, HUB, VOTE_STORE
 from simtx.scenario.popularity import hottest
 
 if TYPE_CHECKING:
@@ -250,6 +250,7 @@ def strikes(scenario: Scenario, data: RunData) -> dict[str, int]:
     places = {
         *scenario.services,
         BROKER,
+        VOTE_STORE,
     }  # what is none of them is the hub, which each strategy calls by a name of its own
     nameless = Counter(one.target if one.target in places else HUB for one in data.struck if one.fault < 0)
     found: dict[str, int] = {}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from simtx.metrics import timeline
 from simtx.metrics.rundata import Struck
-from simtx.protocols.names import BROKER
+from simtx.protocols.names import BROKER, VOTE_STORE
 
 if TYPE_CHECKING:
     from simtx.metrics.rundata import RunData
@@ -27,6 +27,8 @@ def target(fault: Fault) -> str:
         return fault.node
     if fault.kind == "broker-outage":
         return BROKER
+    if fault.kind == "vote-store-outage":
+        return VOTE_STORE
     if not fault.a:
         return "all links"
     return f"{'+'.join(fault.a)} {'>' if fault.one_way else '-'} {'+'.join(fault.b) or 'all others'}"

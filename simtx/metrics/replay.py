@@ -22,6 +22,7 @@ from simtx.event_log.entries import (
     Seconds,
     Staleness,
     Stuck,
+    Vote,
     Worked,
     effects_with_outbox,
     keys_of,
@@ -180,6 +181,8 @@ class Replay:
                 "request",
                 "send",
                 "publish",
+                "logonce",
+                "logged",
                 "append",
                 "transact",
                 "call",
@@ -344,6 +347,12 @@ class Replay:
 
     def _publish(self, event: LogEntry) -> None:
         self._add(event, "broker_messages")
+
+    def _logonce(self, event: LogEntry) -> None:
+        self._add(event, "messages", 2)  # it and its answer
+
+    def _logged(self, event: LogEntry) -> None:
+        self._add(event, "forced", int(Vote.read(event).written))
 
     def _suspect(self, event: LogEntry) -> None:
         self._add(event, "retries")

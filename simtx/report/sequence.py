@@ -15,16 +15,18 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from simtx.errors import ScenarioError
-from simtx.event_log.entries import Applied, BranchEnded, Dropped, Durability, Process, Seconds, Worked
+from simtx.event_log.entries import Applied, BranchEnded, Dropped, Durability, Process, Seconds, Vote, Worked
 from simtx.event_log.log import EventLog, LogEntry
-from simtx.protocols.names import BROKER, CLIENT
+from simtx.protocols.names import BROKER, CLIENT, VOTE_STORE
 from simtx.protocols.registry import HUBS
 from simtx.report.interrupted import completed
 
 _STORE: Final = frozenset({"append", "transact", "prepare", "commit", "rollback", "execute"})
 _MARKS: Final = frozenset({"timer", "decided", "suspect", "alert"})
 _ARRIVALS: Final = frozenset({"request", "receive", "deliver", "confirm", "answer"})
-SHOWN: Final = _STORE | _MARKS | _ARRIVALS | {"send", "drop", "publish", "crash", "restart", "lost"}
+SHOWN: Final = (
+    _STORE | _MARKS | _ARRIVALS | {"send", "drop", "publish", "logonce", "logged", "crash", "restart", "lost"}
+)
 """Kinds of entries that a diagram shows; the others concern the audit of values and locks."""
 
 _LEAST_GAP: Final = 0.45  # rows between two different times
@@ -254,8 +256,8 @@ def _lanes(events: Iterable[LogEntry]) -> list[str]:
         if event.kind in ("publish", "deliver", "confirm"):
             seen.setdefault(BROKER)
     first = [name for name in (CLIENT, *HUBS) if name in seen]
-    last = [BROKER] if BROKER in seen else []
-    return [*first, *(name for name in seen if name not in first and name != BROKER), *last]
+    last = [name for name in (BROKER, VOTE_STORE) if name in seen]
+    return [*first, *(name for name in seen if name not in (*first, *last)), *last]
 
 
 def _place(events: list[LogEntry], sequence: Sequence) -> dict[int, float]:
@@ -294,6 +296,8 @@ def _place(events: list[LogEntry], sequence: Sequence) -> dict[int, float]:
         elif event.kind == "publish":  # the broker has it one fall later, and sends it on or acks it after that
             left_at[event.id] = row + _LEAST_FALL
             busy[_last_space(order[event.node], order[BROKER])] = row + _LEAST_FALL
+        elif event.kind == "logonce":
+            busy[_last_space(order[event.node], order[VOTE_STORE])] = row + _LEAST_FALL
         rows[event.id] = row
         sequence.times.append((row, event.time - sequence.origin))
     return rows
@@ -301,20 +305,20 @@ def _place(events: list[LogEntry], sequence: Sequence) -> dict[int, float]:
 
 def _leaves_to_the_right(event: LogEntry, order: dict[str, int]) -> bool:
     """Whether the arrow of a message begins beside the labels of its sender."""
-    if event.kind not in ("send", "publish"):
+    if event.kind not in ("send", "publish", "logonce"):
         return False
     return order.get(event.peer or BROKER, 0) > order.get(event.node, 0)
 
 
 def _label_space(event: LogEntry, order: dict[str, int], by_id: dict[int, LogEntry]) -> int | None:
     """Index of the lane right of which the label of this event is written; None without a label."""
-    if event.kind in ("send", "publish"):
+    if event.kind in ("send", "publish", "logonce"):
         return None
     node = order.get(event.node, 0)
     if event.kind == "drop":
         sent = by_id.get(event.cause) if event.cause is not None else None
         return _last_space(order.get(sent.node, 0), order.get(sent.peer, 0)) if sent else node
-    if event.kind in ("receive", "deliver", "confirm"):
+    if event.kind in ("receive", "deliver", "confirm", "logged"):
         return _last_space(order.get(event.peer or BROKER, 0), node)
     if event.kind == "request":
         return _last_space(order[CLIENT], node)
@@ -370,6 +374,12 @@ def _connect(events: list[LogEntry], rows: dict[int, float], sequence: Sequence)
                 sequence.arrows.append(arrow)
             case "confirm":
                 sequence.arrows.append(Arrow("confirmation", "ack", BROKER, event.node, row - _LEAST_FALL, row))
+            case "logonce":
+                words = f"{event.detail} of {event.name}"
+                sequence.arrows.append(Arrow("message", words, event.node, VOTE_STORE, row, row + _LEAST_FALL))
+            case "logged":
+                words = f"{event.name}: {Vote.read(event).vote}"
+                sequence.arrows.append(Arrow("confirmation", words, VOTE_STORE, event.node, row - _LEAST_FALL, row))
             case "deliver":
                 again = event.cause is not None and (event.cause, event.node) in _delivered(events, event)
                 sequence.arrows.append(

@@ -36,7 +36,9 @@ RUN: Final = -1
 
 _ARRIVALS: Final = frozenset({"request", "receive", "deliver", "timer", "recover"})
 _WORK: Final = frozenset({"transact", "execute", "prepare", "commit", "rollback"})
-_MARKS: Final = frozenset({"decided", "answer", "suspect", "alert", "acknowledge", "forget", "lost", "reject"})
+_MARKS: Final = frozenset(
+    {"decided", "answer", "suspect", "alert", "acknowledge", "forget", "lost", "reject", "logonce", "logged"}
+)
 _OF_STORE: Final = frozenset({"apply", "query", "read", "wait", "serve", "free", "unlock"})
 
 

@@ -32,6 +32,7 @@ class Look:
 LOOKS: Final[dict[str, Look]] = {
     "2pc": Look("#0072B2", "o", "-"),
     "paxos-commit": Look("#17345C", "p", (0, (8, 1.5, 1.5, 1.5))),
+    "cornus": Look("#56B4E9", "v", (0, (2, 1, 6, 1))),
     "saga": Look("#009E73", "s", (0, (6, 1.5))),
     "tcc": Look("#7E57C2", "h", (0, (10, 1.5, 1, 1.5, 1, 1.5))),
     "outbox": Look("#E69F00", "^", (0, (4, 1.5, 1, 1.5))),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from simtx.protocols.derived.copies import CopyRule
-from simtx.protocols.names import BROKER, CLIENT, HUB
+from simtx.protocols.names import BROKER, CLIENT, HUB, VOTE_STORE
 from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
 from simtx.scenario import schema
 from simtx.scenario.broker_kinds import in_force
@@ -31,7 +31,7 @@ from simtx.scenario.infrastructure import (
 from simtx.scenario.model import ClientsSpec, Fault, Invariant, RunPlan, Trigger, Workload
 
 Zones = Mapping[str, str]
-"""Zone by node: services, ``hub``, ``broker``, and ``client`` if the clients are somewhere."""
+"""Zone by node: services, ``hub``, ``broker``, ``vote-store``, and ``client`` if the clients are somewhere."""
 
 
 def log(file: schema.LogFile) -> LogSpec:
@@ -88,6 +88,7 @@ def zones(file: schema.ScenarioFile) -> dict[str, str]:
     placed = {name: service.zone or first for name, service in file.services.items()}
     placed[HUB] = file.hub.zone or first
     placed[BROKER] = file.broker.zone or first
+    placed[VOTE_STORE] = file.vote_store.zone or first
     if file.network.client_zone is not None:
         placed[CLIENT] = file.network.client_zone
     return placed
@@ -145,7 +146,7 @@ def common_mode(file: schema.CommonModeFile | None) -> CommonMode | None:
 def hosts(files: Mapping[str, schema.HostFile], placed: Zones) -> dict[str, HostSpec]:
     """Machines by name, with ``*`` resolved to the nodes that are on no other one."""
     named = {node for file in files.values() for node in file.nodes}
-    rest = tuple(node for node in (*placed, CLIENT) if node not in named)
+    rest = tuple(node for node in (*placed, CLIENT) if node not in named and node != VOTE_STORE)
     return {
         name: HostSpec(
             cores=file.cores,
@@ -322,9 +323,12 @@ def targets(kind: FaultKind, node: str | None, placed: Zones) -> list[str]:
     place = FAULT_KINDS[kind].place
     if place == "broker":
         return [BROKER]
+    if place == "vote-store":
+        return [VOTE_STORE]
     if node != "*":
         return [node or ""]
-    return [name for name in placed if name not in (BROKER, CLIENT) and (place == "node" or name != HUB)]
+    beside = (BROKER, VOTE_STORE, CLIENT)
+    return [name for name in placed if name not in beside and (place == "node" or name != HUB)]
 
 
 def policies(file: schema.PoliciesFile) -> Policies:

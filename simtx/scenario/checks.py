@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Final
 
 from simtx.protocols.derived.copies import problem as contradiction
-from simtx.protocols.names import BROKER, CLIENT, HUB
+from simtx.protocols.names import BROKER, CLIENT, HUB, VOTE_STORE
 from simtx.protocols.registry import HUBS
 from simtx.scenario import build, faults, schema, steps
 from simtx.scenario.broker_kinds import in_force
@@ -20,7 +20,7 @@ from simtx.scenario.traces import Arrivals
 from simtx.scenario.units import duration_text, hint, shown
 
 _MOST_PATTERNS: Final = 10_000  # whose places are remembered
-RESERVED = (HUB, BROKER, CLIENT, *HUBS, "network")
+RESERVED = (HUB, BROKER, VOTE_STORE, CLIENT, *HUBS, "network")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(/[A-Za-z0-9_-]+)?")
 
 #: Keys of a step whose flaws say nothing about the shape of the transaction.
@@ -175,6 +175,7 @@ def zones(file: schema.ScenarioFile) -> Iterator[Problem]:
     unknown = False
     places: list[tuple[Path, str | None]] = [(("services", name, "zone"), s.zone) for name, s in file.services.items()]
     places += [(("hub", "zone"), file.hub.zone), (("broker", "zone"), file.broker.zone)]
+    places += [(("vote_store", "zone"), file.vote_store.zone)]
     places += [(("network", "client_zone"), file.network.client_zone)]
     for position, link in enumerate(file.network.links):
         path: Path = ("network", "links", position)

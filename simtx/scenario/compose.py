@@ -12,9 +12,10 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from simtx.errors import ScenarioError
+from simtx.protocols.names import VOTE_STORE
 from simtx.scenario import build, checks, notes, schema
 from simtx.scenario.calibration import load_calibration
-from simtx.scenario.infrastructure import HubSpec
+from simtx.scenario.infrastructure import HubSpec, VoteStoreSpec
 from simtx.scenario.model import Scenario
 from simtx.scenario.problems import Problem, at, failure, from_validation
 from simtx.scenario.traces import Arrivals, read_trace
@@ -127,6 +128,7 @@ def compose(
         hub=part("hub", lambda: HubSpec(placed["hub"], build.log(file.hub.log))),
         network=part("network", lambda: build.network(file.network, placed)),
         broker=part("broker", lambda: build.broker(file.broker, placed["broker"])),
+        vote_store=part("vote_store", lambda: VoteStoreSpec(placed[VOTE_STORE], build.log(file.vote_store.log))),
         transaction=part("transaction", lambda: build.transaction(file.transaction)),
         workload=build.workload(
             file.workload, str(trace_path) if trace_path else None, arrivals.times, arrivals.columns

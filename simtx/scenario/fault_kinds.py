@@ -21,9 +21,10 @@ FaultKind: TypeAlias = Literal[
     "reorder",
     "store-outage",
     "broker-outage",
+    "vote-store-outage",
     "clock-drift",
 ]
-Place: TypeAlias = Literal["node", "service", "links", "broker"]
+Place: TypeAlias = Literal["node", "service", "links", "broker", "vote-store"]
 Strength: TypeAlias = Literal["factor", "probability"]
 
 
@@ -32,7 +33,7 @@ class FaultTraits:
     """Traits of all faults of one kind.
 
     Attributes:
-        place: What it hits: a ``node`` (a service or the hub), a ``service``, ``links``, or the ``broker``.
+        place: What it hits: a ``node`` (a service or the hub), a ``service``, ``links``, the ``broker``, or the ``vote-store``.
         strength: The figure that says how strong it is, or None if there is none.
         down: Whether its target does nothing at all while it lasts.
         delays: Whether messages wait for its end.
@@ -59,6 +60,7 @@ FAULT_KINDS: Final[Mapping[FaultKind, FaultTraits]] = MappingProxyType(
         "reorder": FaultTraits("links", "reorder", "probability"),
         "store-outage": FaultTraits("service", "outage of the store", down=True, delays=True),
         "broker-outage": FaultTraits("broker", "outage", down=True, delays=True),
+        "vote-store-outage": FaultTraits("vote-store", "outage", down=True, delays=True),
         "clock-drift": FaultTraits("node", "clock-drift", "factor"),
     }
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, get_args
 
 from simtx.protocols import contract
-from simtx.protocols.names import BROKER, CLIENT, HUB
+from simtx.protocols.names import BROKER, CLIENT, HUB, VOTE_STORE
 from simtx.scenario import build, schema
 from simtx.scenario.fault_kinds import FAULT_KINDS, Place
 from simtx.scenario.problems import Path, Problem
@@ -59,17 +59,18 @@ def _fault_time(fault: schema.FaultFile, path: Path) -> Iterator[Problem]:
 
 
 def _fault_place(file: schema.ScenarioFile, fault: schema.FaultFile, path: Path) -> Iterator[Problem]:
-    placed = {**dict.fromkeys(file.services, ""), HUB: "", BROKER: "", CLIENT: ""}
+    placed = {**dict.fromkeys(file.services, ""), HUB: "", BROKER: "", VOTE_STORE: "", CLIENT: ""}
     kind = FAULT_KINDS[fault.kind]
     if kind.place in _NODES:
         whom = _NODES[kind.place]
         allowed = [*file.services, *([HUB] if kind.place == "node" else [])]
         if fault.node is None:
             yield (*path, "node"), f"is missing: {whom}, or '*'"
-        elif fault.node == BROKER:
+        elif fault.node in (BROKER, VOTE_STORE):
+            what = "broker" if fault.node == BROKER else "vote store"
             yield (
                 (*path, "node"),
-                f"a {fault.kind} happens to {whom}; for the broker there is kind = 'broker-outage'",
+                f"a {fault.kind} happens to {whom}; for the {what} there is kind = '{fault.node}-outage'",
             )
         elif fault.node not in (*allowed, "*"):
             yield (
@@ -78,7 +79,7 @@ def _fault_place(file: schema.ScenarioFile, fault: schema.FaultFile, path: Path)
             )
         elif fault.node == "*" and fault.trigger is not None:
             yield (*path, "node"), "a trigger needs one node, not '*'"
-    elif fault.node is not None and not (kind.place == "broker" and fault.node == BROKER):
+    elif fault.node is not None and not (kind.place in (BROKER, VOTE_STORE) and fault.node == kind.place):
         better = "'a' and 'b'" if kind.place == "links" else "nothing"
         yield (*path, "node"), f"a {fault.kind} has no node; give {better}"
     if kind.place != "links":

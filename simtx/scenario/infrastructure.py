@@ -164,6 +164,19 @@ class DerivedSpec:
     fill_time: Distribution
 
 
+@dataclass(frozen=True, slots=True)
+class VoteStoreSpec:
+    """The store that the participants of a transaction share for their votes.
+
+    Attributes:
+        zone: Where it runs.
+        log: Its durable log.
+    """
+
+    zone: str
+    log: LogSpec
+
+
 # --- network and broker -------------------------------------------------------------------------------------------------------
 
 

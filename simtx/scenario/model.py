@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from simtx.protocols.names import BROKER, CLIENT, HUB
+from simtx.protocols.names import BROKER, CLIENT, HUB, VOTE_STORE
 from simtx.protocols.policies import Backoff, Policies
 from simtx.scenario.business import StepSpec, Transaction
 from simtx.scenario.distributions import Distribution, duration_text
@@ -25,6 +25,7 @@ from simtx.scenario.infrastructure import (
     HubSpec,
     NetworkSpec,
     ServiceSpec,
+    VoteStoreSpec,
 )
 from simtx.views import View, view
 
@@ -267,6 +268,7 @@ class Scenario:
         hub: Where a coordinator or an orchestrator runs.
         network: Zones and links.
         broker: The message broker.
+        vote_store: The shared store of votes.
         transaction: The business transaction.
         workload: When transactions arrive.
         faults: What goes wrong.
@@ -300,6 +302,7 @@ class Scenario:
     invariants: tuple[Invariant, ...]
     run: RunPlan
     deadlocks: DeadlockRule
+    vote_store: VoteStoreSpec
     common_mode: CommonMode | None = None
     hosts: Mapping[str, HostSpec] = field(default_factory=dict)
     derived: Mapping[str, DerivedSpec] = field(default_factory=dict)
@@ -340,10 +343,15 @@ class Scenario:
         return tuple(name for name, service in self.services.items() if service.provider is not None)
 
     def node_zone(self, node: str) -> str | None:
-        """The zone of a service, of ``hub``, ``broker`` or ``client``; None for a client beside the entry node."""
+        """The zone of a service, of ``hub``, ``broker``, ``vote-store`` or ``client``; None for a client beside the entry node."""
         if node in self.services:
             return self.services[node].zone
-        return {HUB: self.hub.zone, BROKER: self.broker.zone, CLIENT: self.network.client_zone}[node]
+        return {
+            HUB: self.hub.zone,
+            BROKER: self.broker.zone,
+            VOTE_STORE: self.vote_store.zone,
+            CLIENT: self.network.client_zone,
+        }[node]
 
     def service_time(self, step: StepSpec) -> Distribution:
         """Work of a step's action."""

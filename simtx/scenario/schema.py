@@ -184,6 +184,16 @@ class HubFile(Table):
     log: LogFile = _field("Its durable log.", default_factory=LogFile)
 
 
+class VoteStoreFile(Table):
+    """The store that the participants of a transaction share for their votes, under `cornus`; other strategies have none."""
+
+    zone: str | None = _field("Where it runs; absent: where the first service runs.", None)
+    log: LogFile = _field(
+        "Its durable log: every vote is forced before the answer; one that is there is only read.",
+        default_factory=LogFile,
+    )
+
+
 class LinkFile(Table):
     """What is different on the links between two zones; of several entries that fit, the last one that gives a value wins."""
 
@@ -590,6 +600,7 @@ class ScenarioFile(Table):
     hub: HubFile = _field("Where a coordinator or an orchestrator runs.", default_factory=HubFile)
     network: NetworkFile = _field("Zones and links.", default_factory=NetworkFile)
     broker: BrokerFile = _field("The message broker.", default_factory=BrokerFile)
+    vote_store: VoteStoreFile = _field("The shared store of votes.", default_factory=VoteStoreFile)
     common_mode: CommonModeFile | None = _field(
         "How far nodes are slow at the same time; absent: each by itself.", None
     )

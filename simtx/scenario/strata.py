@@ -162,7 +162,7 @@ def refuse(scenario: Scenario, verb: str) -> None:
 def _entries(raw: list[dict[str, Any]], scenario: Scenario) -> Iterator[dict[str, Any]]:
     """The entry of the file for each fault of the scenario: ``node = "*"`` stands for several."""
     placed = {name: service.zone for name, service in scenario.services.items()}
-    placed |= {"hub": scenario.hub.zone, "broker": scenario.broker.zone}
+    placed |= {"hub": scenario.hub.zone, "broker": scenario.broker.zone, "vote-store": scenario.vote_store.zone}
     for entry in raw:
         for node in build.targets(entry["kind"], entry.get("node"), placed):
             yield {**entry, "node": node} if entry.get("node") == "*" else entry
@@ -171,7 +171,7 @@ def _entries(raw: list[dict[str, Any]], scenario: Scenario) -> Iterator[dict[str
 def _name(fault: Fault, before: list[Stratum]) -> str:
     """The fault in words, with a number where two are called the same."""
     place = fault.node or " and ".join(filter(None, (",".join(fault.a), ",".join(fault.b)))) or "all links"
-    name = fault.kind if FAULT_KINDS[fault.kind].place == "broker" else f"{fault.kind} of {place}"
+    name = fault.kind if FAULT_KINDS[fault.kind].place in ("broker", "vote-store") else f"{fault.kind} of {place}"
     same = sum(one.name == name or one.name.startswith(f"{name} #") for one in before)
     return f"{name} #{same + 1}" if same else name
 

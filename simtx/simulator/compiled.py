@@ -26,6 +26,7 @@ from simtx.metrics.ledger import ABORTED, COMMITTED, Columns
 from simtx.metrics.still_open import StillOpen
 from simtx.metrics.texts import Texts
 from simtx.protocols import Machine, Strategy
+from simtx.protocols.extras import extras
 from simtx.protocols.names import BROKER, CLIENT, TOMBSTONE
 from simtx.protocols.relay import Relay
 from simtx.scenario.distributions import Constant, Empirical
@@ -88,12 +89,13 @@ _FAULTS: Final = (
     "slow",
     "clock-drift",
     "broker-outage",
+    "vote-store-outage",
     "crash",
     "pause",
     "store-outage",
 )
 _KNOWN: Final[Mapping[str, str]] = {
-    "Scenario": "name title description services hub network broker transaction workload faults policies invariants run deadlocks common_mode hosts derived "
+    "Scenario": "name title description services hub network broker transaction workload faults policies invariants run deadlocks common_mode hosts derived vote_store "
     "clients sources assumptions uncertainty path overrides _raw",
     "RunPlan": "transactions duration warmup drain stratify recovery timeline_every",
     "Workload": "kind rate burst_rate burst_on burst_off profile trace trace_times trace_parameters users think_time",
@@ -136,6 +138,8 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
             return f"'{strategy.name}' has daemons that are not relays of a poller and couriers"
     if strategy.uses_broker and scenario.broker.special:
         return f"it has {scenario.broker.special}"
+    if extras(strategy).uses_vote_store:
+        return f"'{strategy.name}' keeps votes in a shared store, which the loop does not have"
     for fault in scenario.faults:
         if fault.kind not in _FAULTS:
             return f"it has a fault of the kind '{fault.kind}'"

@@ -9,7 +9,7 @@ from simtx.event_log.entries import Number
 from simtx.metrics.recovery import target
 from simtx.metrics.rundata import Struck
 from simtx.protocols import Effect
-from simtx.protocols.names import BROKER
+from simtx.protocols.names import BROKER, VOTE_STORE
 from simtx.protocols.subjects import Row, aims_at
 from simtx.workload.faults import PlannedFault, fault_plan
 
@@ -77,7 +77,7 @@ class Injector:
     def _node(self) -> Node | None:
         """The node that it hits, if it hits a node."""
         name = self._planned.node
-        return None if name is None or name == BROKER else self._world.nodes[name]
+        return None if name is None or name in (BROKER, VOTE_STORE) else self._world.nodes[name]
 
     def _end(self, undo: Callable[[], None]) -> None:
         undo()
@@ -108,6 +108,9 @@ class Injector:
         fault, broker, node = self.fault, self._world.broker, self._node()
         if self._planned.node == BROKER and broker is not None:
             return self._nested(BROKER, broker.crash, broker.restart)
+        votes = self._world.vote_store
+        if self._planned.node == VOTE_STORE and votes is not None:
+            return self._nested(VOTE_STORE, votes.crash, votes.restart)
         match fault.kind:
             case "partition" | "loss" | "duplication" | "reorder" as kind:
                 return self._links(kind)
@@ -121,8 +124,8 @@ class Injector:
                 return _nothing if node is None or node.pool is None else self._slow(node.pool)
             case "clock-drift":
                 return _nothing if node is None else self._drift(node)
-            case "broker-outage":
-                return _nothing  # under a strategy without a broker
+            case "broker-outage" | "vote-store-outage":
+                return _nothing  # under a strategy without one
             case _:
                 assert_never(fault.kind)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
-from simtx.protocols import Acknowledge, Answer, Delivery, Done, Effect, Event, Message, Publish, Request
+from simtx.protocols import Acknowledge, Answer, Delivery, Done, Effect, Event, LogOnce, Message, Publish, Request
 from simtx.simulator.host import Process
 from simtx.simulator.node import Node
 from simtx.simulator.running_machine import RunningMachine
 from simtx.simulator.timers import Token
 from simtx.simulator.work import Work
 
-_SENT: Final = frozenset((Message, Publish, Acknowledge, Answer))
+_SENT: Final = frozenset((Message, Publish, LogOnce, Acknowledge, Answer))
 """Effects that leave the process: each takes processor time of its own."""
 
 

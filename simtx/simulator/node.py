@@ -25,6 +25,7 @@ from simtx.protocols import (
     Event,
     Execute,
     Forget,
+    LogOnce,
     MarkOutbox,
     Message,
     Prepare,
@@ -97,6 +98,13 @@ class Connection(Protocol):
         """A consumer is back."""
 
 
+class SharedVotes(Protocol):
+    """The vote store, as far as nodes talk to it."""
+
+    def ask(self, node: Node, actor: RunningMachine, effect: LogOnce) -> None:
+        """Write a vote, unless there is one, and answer with the one that is there."""
+
+
 class AimedCrash(Protocol):
     """A crash aimed at one effect of one transaction."""
 
@@ -137,6 +145,9 @@ class Surroundings(Protocol):
 
     def broker_or_refuse(self) -> Connection:
         """The broker; it is an error if there is none."""
+
+    def vote_store_or_refuse(self) -> SharedVotes:
+        """The vote store; it is an error if there is none."""
 
     def link(self, source: str, destination: str) -> Link:
         """The link from one node to another."""
@@ -477,6 +488,8 @@ class Node:
                 record.stuck = True
         elif isinstance(effect, Publish):
             self.world.broker_or_refuse().publish(self, actor, effect)
+        elif isinstance(effect, LogOnce):
+            self.world.vote_store_or_refuse().ask(self, actor, effect)
         elif isinstance(effect, Acknowledge):
             self.world.broker_or_refuse().acknowledge(self, actor.tx, effect.id)
         elif isinstance(effect, ReadOutbox):

@@ -41,6 +41,16 @@ class Outages(Protocol):
         """The most events that wait in one partition of a consumer; None if there are no partitions."""
 
 
+class Shared(Protocol):
+    """A vote store, as faults know it."""
+
+    def crash(self) -> None:
+        """Stop answering."""
+
+    def restart(self) -> None:
+        """Answer again."""
+
+
 class Surroundings(Protocol):
     """A world, as its broker, clients, faults and samples know it; `World` says what its attributes are."""
 
@@ -68,6 +78,10 @@ class Surroundings(Protocol):
     @property
     def broker(self) -> Outages | None:
         """The broker, if the strategy uses one."""
+
+    @property
+    def vote_store(self) -> Shared | None:
+        """The vote store, if the strategy uses one."""
 
     @property
     def arrivals_over(self) -> bool:

@@ -15,7 +15,7 @@ from simtx.protocols import Policies, Strategy
 from simtx.protocols.breaker import CircuitBreaker
 from simtx.protocols.codec import register
 from simtx.protocols.extras import extras, policies_in_force
-from simtx.protocols.names import BROKER, CLIENT, HUB
+from simtx.protocols.names import BROKER, CLIENT, HUB, VOTE_STORE
 from simtx.scenario.distributions import Constant
 from simtx.simulator.broker import Broker
 from simtx.simulator.clients import Clients
@@ -34,6 +34,7 @@ from simtx.simulator.replica import Replica
 from simtx.simulator.sampler import Sampler
 from simtx.simulator.store import Store
 from simtx.simulator.timers import Timers
+from simtx.simulator.vote_store import VoteStore
 from simtx.simulator.window import Window
 from simtx.simulator.work import Work
 from simtx.simulator.workers import Workers
@@ -109,6 +110,10 @@ class World:
             linger = self.by_transaction.draws(scenario.broker.linger, BROKER, "linger")
             acknowledgement = self.latencies(scenario.broker.ack_latency, BROKER, "ack")
             self.broker = Broker(self, scenario.broker, linger, acknowledgement)
+        self.vote_store: VoteStore | None = None
+        if self.extras.uses_vote_store:
+            self.zones[VOTE_STORE] = scenario.vote_store.zone
+            self.vote_store = VoteStore(self, self._disk(scenario.vote_store.log, VOTE_STORE))
         self.nesting = Nesting()
         self.injectors = injectors(self)
         self.struck: list[Struck] = []
@@ -169,9 +174,8 @@ class World:
         return None if lag is None else Replica(self.env, self.by_transaction.draws(lag, name, "replica-lag"))
 
     def _node(self, name: str, log: LogSpec) -> Node:
-        instant = isinstance(log.forced_write, Constant) and log.forced_write.value == 0
         role = self.role(name)
-        disk = Disk(self.env, self.latencies(log.forced_write, role, "forced-write"), log.flush, instant)
+        disk = self._disk(log, role)
         process = self.processes.get(role)
         kind = self._kind_of_node or (Node if process is None else HostedNode)
         node = self.nodes[name] = kind(
@@ -180,6 +184,10 @@ class World:
         if process is not None and isinstance(node, HostedNode):
             node.process = process
         return node
+
+    def _disk(self, log: LogSpec, role: str) -> Disk:
+        instant = isinstance(log.forced_write, Constant) and log.forced_write.value == 0
+        return Disk(self.env, self.latencies(log.forced_write, role, "forced-write"), log.flush, instant)
 
     def _processes(self) -> dict[str, Process]:
         """The processes of nodes that are on hosts, by the node's role."""
@@ -242,6 +250,18 @@ class World:
         if self.broker is None:
             raise RunFailed(f"a machine of '{self.strategy.name}' publishes, but the strategy says uses_broker=False")
         return self.broker
+
+    def vote_store_or_refuse(self) -> VoteStore:
+        """The vote store.
+
+        Raises:
+            RunFailed: A machine asks for it although its strategy does not say that it uses one.
+        """
+        if self.vote_store is None:
+            raise RunFailed(
+                f"a machine of '{self.strategy.name}' votes in a store, but the strategy has no uses_vote_store=True"
+            )
+        return self.vote_store
 
     @property
     def arrivals_over(self) -> bool:

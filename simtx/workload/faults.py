@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from simtx.protocols import Strategy
-from simtx.protocols.names import BROKER, HUB
+from simtx.protocols.extras import extras
+from simtx.protocols.names import BROKER, HUB, VOTE_STORE
 from simtx.scenario import Fault, Scenario
 from simtx.scenario.fault_kinds import FAULT_KINDS
 
@@ -57,6 +58,8 @@ def fault_plan(scenario: Scenario, strategy: Strategy) -> tuple[PlannedFault, ..
 def _node(fault: Fault, strategy: Strategy) -> str | None:
     if FAULT_KINDS[fault.kind].place == "broker" or fault.node == BROKER:
         return BROKER if strategy.uses_broker else None
+    if FAULT_KINDS[fault.kind].place == VOTE_STORE or fault.node == VOTE_STORE:
+        return VOTE_STORE if extras(strategy).uses_vote_store else None
     return strategy.hub if fault.node == HUB else fault.node or None
 
 
@@ -70,6 +73,8 @@ def _links(fault: Fault, scenario: Scenario, strategy: Strategy) -> tuple[tuple[
         zones[strategy.hub] = scenario.node_zone(HUB)
     if strategy.uses_broker:
         zones[BROKER] = scenario.node_zone(BROKER)
+    if extras(strategy).uses_vote_store:
+        zones[VOTE_STORE] = scenario.node_zone(VOTE_STORE)
 
     def members(names: Iterable[str]) -> set[str]:
         wanted = {strategy.hub if name == HUB else name for name in names}

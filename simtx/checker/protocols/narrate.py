@@ -13,7 +13,7 @@ from simtx.checker.protocols.protocol import ProtocolModel
 from simtx.checker.protocols.reactions import ORPHAN, PUBLICATION, Action
 from simtx.checker.protocols.scope import BUDGETS
 from simtx.checker.protocols.words import counted, describe, describe_event
-from simtx.event_log.entries import BranchEnded, Durability, Worked, at_once
+from simtx.event_log.entries import BranchEnded, Durability, Vote, Worked, at_once
 from simtx.event_log.log import EventLog, LogRecorder
 from simtx.protocols import (
     Append,
@@ -250,7 +250,7 @@ class _Scribe:
             return None if tx < 0 else log("timer", node, tx, name=event.kind)
         if event.status == "done" and isinstance(event.value, tuple):
             voter, vote = event.value
-            return log("logged", node, tx, actor=VOTE_STORE, peer=VOTE_STORE, name=voter, detail=vote)
+            return log("logged", node, tx, actor=VOTE_STORE, peer=VOTE_STORE, name=voter, detail=Vote(vote).text())
         if message is not None and event.status == "done":
             return log(
                 "confirm", node, message.tx, self.last.get(message), actor=BROKER, peer=BROKER, name=message.kind

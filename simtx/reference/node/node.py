@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,7 @@ from simtx.protocols import (
     Event,
     Execute,
     Forget,
+    LogOnce,
     MarkOutbox,
     Message,
     Prepare,
@@ -56,6 +58,7 @@ from simtx.reference.node.local_work import LocalWork
 from simtx.reference.node.running_machine import Intervention, RunningMachine
 from simtx.reference.node.timers import Timers
 from simtx.reference.run_folder.audit import AuditError
+from simtx.reference.stores.base import StoreFailed
 
 if TYPE_CHECKING:
     from simtx.reference.brokers.base import BrokerClient
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
     from simtx.reference.run_folder.audit import AuditLog
     from simtx.reference.run_folder.event_log import LogFile
     from simtx.reference.stores.base import Store
+    from simtx.reference.stores.votes import VoteStore
 
 _PLAYED_IN_BEGIN: Final = (
     Message,
@@ -78,6 +82,7 @@ _PLAYED_IN_BEGIN: Final = (
     Forget,
 )
 RECOVER: Final = "recover"
+_VOTERS: Final = 4  # requests to the vote store that one process has under way
 LAST_WORDS: Final = 0.02
 """Grace period in seconds for sends before a crash point ends the process: it may have to connect first."""
 
@@ -93,6 +98,7 @@ class Node:
         audit: The audit log of this node, or None (a relay has none of its own).
         store: Its database.
         broker: Its connection to the broker, or None.
+        votes: The shared vote store, or None.
         send: Hands a message and its origin to the network.
         answer: Hands an answer to the client: transaction, outcome, reason, origin.
         wake: Tells the relay beside this node that outbox rows were committed.
@@ -122,6 +128,7 @@ class Node:
         audit: AuditLog | None,
         store: Store,
         broker: BrokerClient | None,
+        votes: VoteStore | None = None,
         send: Callable[[Message, int], None],
         answer: Callable[[int, str, str, int], None],
         wake: Callable[[], None],
@@ -149,7 +156,10 @@ class Node:
         self.stuck: dict[int, str] = {}
         self.heuristics: dict[int, str] = {}
         self.timer_factor = 1.0
+        self.votes = votes
         self.publishing = 0
+        self.voting = 0
+        self._voters = ThreadPoolExecutor(_VOTERS, "votes") if votes is not None else None
         self._loop = asyncio.get_running_loop()
         wakes = extras(strategy).wake_on_commit
         self.local = LocalWork(
@@ -413,6 +423,9 @@ class Node:
         elif isinstance(effect, Publish):
             self.publishing += 1
             self._task(self._publish(actor, effect, self.log.origin(effect.message)))
+        elif isinstance(effect, LogOnce):
+            self.voting += 1
+            self._task(self._log_once(actor, effect))
         elif isinstance(effect, Acknowledge):
             self._task(self._broker().acknowledge(effect.id))
         elif isinstance(effect, MarkOutbox):
@@ -485,6 +498,32 @@ class Node:
             self.journal.confirmed(effect.message)
         self._notify(actor, Done(effect.tag, status), None)
 
+    # --- the vote store ---------------------------------------------------------------------------------------------------------
+
+    async def _log_once(self, actor: RunningMachine, effect: LogOnce) -> None:
+        answer: tuple[str, bool] | None = None
+        try:
+            if self.votes is None or self._voters is None:
+                self.end(
+                    ProtocolViolation(f"{self.name} votes in a store, but the strategy has no uses_vote_store=True")
+                )
+                return
+            answer = await self._loop.run_in_executor(
+                self._voters, self.votes.log_once, actor.tx, effect.voter, effect.vote
+            )
+        except StoreFailed:
+            pass  # whether the vote is there is not known
+        finally:
+            self.voting -= 1
+        if not actor.alive or self.stopped:
+            return  # it has forgotten what it asked for
+        if answer is None:
+            self._notify(actor, Done(effect.tag, "failed"), None)
+            return
+        vote, written = answer
+        self.journal.logged(actor, effect.voter, vote, written=written)
+        self._notify(actor, Done(effect.tag, "done", (effect.voter, vote)), None)
+
     # --- start, end, state ------------------------------------------------------------------------------------------------------
 
     def recover(self) -> None:
@@ -527,7 +566,7 @@ class Node:
     @property
     def resting(self) -> bool:
         """Whether everything that is under way here waits for an operator."""
-        return not (self.local.busy or self.publishing or self.actors.keys() - self.stuck.keys())
+        return not (self.local.busy or self.publishing or self.voting or self.actors.keys() - self.stuck.keys())
 
     def end(self, error: BaseException) -> None:
         """This process cannot go on."""
@@ -541,6 +580,8 @@ class Node:
         self._timers.close()
         for task in self._tasks:
             task.cancel()
+        if self._voters is not None:
+            self._voters.shutdown(wait=False, cancel_futures=True)
         self.local.stop()
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from simtx.errors import ScenarioError
-from simtx.protocols.extras import policies_in_force
-from simtx.protocols.names import BROKER
+from simtx.protocols.extras import extras, policies_in_force
+from simtx.protocols.names import BROKER, VOTE_STORE
 from simtx.reference.addresses import without_password
 from simtx.reference.brokers import registry as brokers
 from simtx.reference.brokers.registry import BrokerKind
@@ -77,6 +77,7 @@ class Backends:
         kind = check_broker(broker)
         self.broker: dict[str, Any] | None = None
         self.broker_process: dict[str, Any] | None = None
+        self._votes = extras(strategy).uses_vote_store
         if strategy.uses_broker:
             spec = scenario.broker
             if spec.special:
@@ -113,7 +114,7 @@ class Backends:
         if self.address == "postgres":
             from simtx.reference.stores.postgres.server import PostgresServer
 
-            for node in self.nodes:
+            for node in (*self.nodes, *([VOTE_STORE] if self._votes else [])):
                 self._start_store(node, PostgresServer(self._folder.node(node) / "postgres" if self._keep else None))
         if self.broker is not None and self.broker["kind"] == "nats" and self.broker["url"] is None:
             from simtx.reference.brokers.nats_server import NatsServer
@@ -182,6 +183,18 @@ class Backends:
             }
         dsn = self._servers[node].dsn("simtx") if node in self._servers else self.address
         return spec | {"dsn": dsn, "connections": (service.workers if service is not None else 0) + 5}
+
+    @property
+    def votes(self) -> dict[str, Any] | None:
+        """Description of the vote store for the nodes; None: the strategy has none."""
+        if not self._votes:
+            return None
+        spec = {"kind": self.kind, "run": self._folder.run}
+        if not self._product.server:
+            folder = self._folder.node(VOTE_STORE)
+            folder.mkdir(parents=True, exist_ok=True)
+            return spec | {"path": str(folder / "votes.sqlite")}
+        return spec | ({"dsn": self._servers[VOTE_STORE].dsn("simtx")} if VOTE_STORE in self._servers else {})
 
     @property
     def private(self) -> dict[str, dict[str, str]]:
@@ -292,9 +305,9 @@ def check_faults(scenario: Scenario, store: str, broker: str) -> None:
     kind = stores.kind_of(store)
     ours = kind is not None and store == kind and stores.PRODUCTS[kind].server
     for number, fault in enumerate(scenario.faults):
-        if fault.kind == "store-outage" and not ours:
+        if fault.kind in ("store-outage", "vote-store-outage") and not ours:
             raise ScenarioError(
-                "a store outage needs databases of our own: use store='postgres' (SQLite is a file inside the service)",
+                f"a {fault.kind.replace('store-', 'store ')} needs databases of our own: use store='postgres' (SQLite is a file inside the service)",
                 f"faults[{number}]",
             )
         outage = fault.kind == "broker-outage" or (fault.kind == "crash" and fault.node == BROKER)

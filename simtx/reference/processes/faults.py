@@ -180,8 +180,11 @@ class Injectors:
         match kind:
             case "partition" | "loss" | "duplication" | "reorder":
                 return self._links(planned)
-            case "broker-outage":
-                return _nothing  # under a strategy without a broker
+            case "vote-store-outage" if name is not None:
+                down, up = launcher.backends.pause_store, launcher.backends.resume_store
+                return self._nesting.begin(kind, name, lambda: down(name), lambda: up(name))
+            case "broker-outage" | "vote-store-outage":
+                return _nothing  # under a strategy without one
             case _ if name is None:
                 return _nothing  # a hub's fault, under a strategy without a hub
             case "crash":

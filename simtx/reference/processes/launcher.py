@@ -246,6 +246,7 @@ class Launcher:
             "speaks": self.options.speaks.get(node, SCHEMA),
             "store": store,
             "broker": broker,
+            "votes": self.backends.votes,
             "policies": policies,
             "kills": [point.to_json() for point in kills],
             "workers": service.workers if service is not None and not relay else 0,

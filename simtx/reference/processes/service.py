@@ -27,6 +27,7 @@ from simtx.reference.run_folder.audit import AuditLog
 from simtx.reference.run_folder.event_log import LogFile, entry_id
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores import open_store
+from simtx.reference.stores.votes import open_votes
 from simtx.reference.wire.connection import Connection, Peer, Server
 from simtx.reference.wire.refusals import Refusals
 from simtx.reference.wire.schema import Partition, PartitionGate, Schema, SchemaError, SchemaTooNew
@@ -93,6 +94,10 @@ class Service:
             broker = broker_client(config["broker"], self.name, self.secret, self.folder)
             if not again:
                 await broker.connect()
+        votes = None
+        if config["votes"] is not None and not self.is_relay:
+            # on a server of somebody else's, that of the stores, whose address may hold a password
+            votes = open_votes({"dsn": config["store"].get("dsn"), **config["votes"]})
         policies = _policies(self.strategy, config)
         self.node = node = Node(
             self.node_name,
@@ -102,6 +107,7 @@ class Service:
             audit=self.audit,
             store=store,
             broker=broker,
+            votes=votes,
             send=self.send,
             answer=self.answer,
             wake=self.wake,
@@ -150,6 +156,8 @@ class Service:
             if broker is not None:
                 await broker.close()
             store.close()
+            if votes is not None:
+                votes.close()
             if self.audit is not None:
                 self.audit.close()
 

@@ -19,6 +19,7 @@ from simtx.protocols.contract import (
     Effect,
     Execute,
     Forget,
+    LogOnce,
     MarkOutbox,
     Message,
     Prepare,
@@ -30,9 +31,9 @@ from simtx.protocols.contract import (
     Suspect,
     Transact,
 )
-from simtx.protocols.names import TOMBSTONE
+from simtx.protocols.names import TOMBSTONE, VOTE_STORE
 from simtx.testing.laws import expect
-from simtx.testing.scripted.parts import Applied, Node, Publication, Row, Workspace
+from simtx.testing.scripted.parts import Applied, Asked, Node, Publication, Row, Workspace
 
 
 class Effects:
@@ -45,6 +46,8 @@ class Effects:
         self.now = 0.0
         self.network: list[Message] = []
         self.publications: list[Publication] = []
+        self.asked: list[Asked] = []
+        self.votes: dict[tuple[int, str], str] = {}  # in the vote store, by transaction and voter
         self.broker: dict[int, Message] = {}  # published and not acknowledged
         self.outstanding: dict[int, float] = {}  # delivered once; when it is due to come again
         self.published = 0
@@ -87,6 +90,9 @@ class Effects:
             case Publish():
                 self.sent["publish"] += 1
                 self.publications.append(Publication(node.name, node.epoch, tx, effect.tag, effect.message))
+            case LogOnce():
+                self.sent["logonce"] += 1
+                self.asked.append(Asked(node.name, node.epoch, tx, effect))
             case Acknowledge():
                 self.broker.pop(effect.id, None)
                 self.outstanding.pop(effect.id, None)
@@ -123,6 +129,13 @@ class Effects:
     def _answer(self, node: Node, tx: int, tag: str, status: Status, value: Any) -> None:
         # The end of a store operation is handled before anything that waits.
         node.inbox.setdefault(tx, deque()).appendleft(Done(tag, status, value))
+
+    def log_once(self, tx: int, voter: str, vote: str) -> str:
+        """A request reaches the vote store: the vote that is there now."""
+        if (tx, voter) not in self.votes:
+            self.votes[tx, voter] = vote
+            self.forced[VOTE_STORE] += 1
+        return self.votes[tx, voter]
 
     def _force(self, node: Node) -> None:
         """A forced write: whatever was written before it is durable too."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from simtx.protocols.contract import Effect, Event, Key, Machine, Message, Operation, Plan, Record, Step
+from simtx.protocols.contract import Effect, Event, Key, LogOnce, Machine, Message, Operation, Plan, Record, Step
 from simtx.protocols.operations import after
 
 
@@ -98,6 +98,16 @@ class Node:
     def idle(self, tx: int) -> bool:
         """Whether this transaction's machine may handle its next event."""
         return self.up and not self.programs.get(tx) and not self.inbox.get(tx)
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request on its way to the vote store."""
+
+    node: str
+    epoch: int
+    tx: int
+    effect: LogOnce
 
 
 @dataclass(slots=True)

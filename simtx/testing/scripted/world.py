@@ -118,6 +118,7 @@ class ScriptedWorld(Effects):
         """Remains that should be gone when everything is at rest: machines, records, branches, timers, messages, rows to publish."""
         rest = [f"message {one.kind} to {one.to}" for one in self.network]
         rest += [f"publication {one.message.kind}" for one in self.publications]
+        rest += [f"request about the vote of {one.effect.voter}" for one in self.asked]
         rest += [f"undelivered {one.kind}" for one in self.broker.values()]
         for node in self.nodes.values():
             rest += [f"{node.name}: {machine!r}" for tx, machine in node.machines.items() if tx != DAEMON]
@@ -420,6 +421,7 @@ class ScriptedWorld(Effects):
             if self.nodes[message.to].idle(message.tx):
                 actions.append(partial(self._receive, index))
         actions += [partial(self._accept, index, acked=True) for index in range(len(self.publications))]
+        actions += [partial(self._log, index, told=True) for index in range(len(self.asked))]
         seen: set[tuple[str, int]] = set()
         for id_, message in self.broker.items():
             if self.ordered and (message.to, message.tx) in seen:
@@ -452,6 +454,9 @@ class ScriptedWorld(Effects):
         for index in range(len(self.publications)):
             losable.append(partial(self._reject, index))
             losable.append(partial(self._accept, index, acked=False))
+        for index in range(len(self.asked)):
+            losable.append(partial(self.asked.pop, index))
+            losable.append(partial(self._log, index, told=False))
         if losable:
             choose.choice(losable)()
 
@@ -484,7 +489,7 @@ class ScriptedWorld(Effects):
         self.event(node.name, key[0], Timer(key[1]))
 
     def _at_rest(self) -> bool:
-        if self.broker or self.publications or self.network or self.requests:
+        if self.broker or self.publications or self.asked or self.network or self.requests:
             return False
         for node in self.nodes.values():
             if any(tx != DAEMON for tx, _ in node.timers):
@@ -500,6 +505,15 @@ class ScriptedWorld(Effects):
         self.published += 1
         self.broker[self.published] = publication.message
         self._reply(publication, "done" if acked else "failed")
+
+    def _log(self, index: int, *, told: bool) -> None:
+        """A request reaches the vote store; its answer may be lost. A machine that is gone gets none."""
+        asked = self.asked.pop(index)
+        voter = asked.effect.voter
+        vote = self.log_once(asked.tx, voter, asked.effect.vote)
+        node = self.nodes[asked.node]
+        if told and node.up and node.epoch == asked.epoch and asked.tx in node.machines:
+            node.inbox.setdefault(asked.tx, deque()).append(Done(asked.effect.tag, "done", (voter, vote)))
 
     def _reject(self, index: int) -> None:
         self._reply(self.publications.pop(index), "failed")
