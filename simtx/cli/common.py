@@ -31,7 +31,8 @@ ChangeOption: TypeAlias = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the scenario: workload.rate=200")
 ]
 StrategyArgument: TypeAlias = Annotated[
-    str, typer.Argument(help="2pc, paxos-commit, saga, tcc, outbox or dual-write; options as in '2pc:work=before'.")
+    str,
+    typer.Argument(help="2pc, paxos-commit, cornus, saga, tcc, outbox or dual-write; options as in '2pc:work=before'."),
 ]
 StoreOption: TypeAlias = Annotated[
     str,

@@ -19,7 +19,7 @@ from simtx.scenario.units import duration_text
 FULL = 0.9  # share of a capacity from which on it is said
 _OF_STORES = ("Transact", "Execute", "Prepare", "Commit", "Rollback", "ReadOutbox", "MarkOutbox")
 _OF_BROKERS = ("Publish", "Acknowledge")
-_ASKED_BY_SOME = (*_OF_STORES, *_OF_BROKERS)
+_ASKED_BY_SOME = (*_OF_STORES, *_OF_BROKERS, "LogOnce")
 _BYTES = 1000.0  # of memory for each transaction of a long run, by either engine (benchmarks/memory.py)
 _SECONDS_STEP = 1e-4  # of time for a step of a transaction: messages, writes, a local transaction
 _SHARE = 0.8  # of the free memory that a run may take

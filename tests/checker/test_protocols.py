@@ -51,6 +51,11 @@ HOLDS: list[Any] = [
     pytest.param(("2pc:last_resource=s2", {"failures": 1}), marks=pytest.mark.heavy),
     ("2pc:last_resource=s2", {"participants": 3, "duplicates": 0}),
     ("2pc:last_resource=s2", {"messages": 2, "crashes": 0, "duplicates": 0, "contention": True}),
+    ("cornus", {"participants": 1, "losses": 1, "failures": 1}),
+    ("cornus", {"timeouts": 0, "losses": 0}),
+    ("cornus", {"crashes": 2, "timeouts": 0, "duplicates": 0}),
+    ("cornus", {"crashes": 0, "duplicates": 0}),
+    pytest.param(("cornus", {"duplicates": 0}), marks=pytest.mark.heavy),
     ("paxos-commit:faults=0", {"duplicates": 0}),
     ("paxos-commit", {"timeouts": 0, "duplicates": 0}),
     ("paxos-commit", {"crashes": 0, "timeouts": 0, "failures": 1}),
@@ -295,6 +300,8 @@ LASTING: list[tuple[str, dict[str, Any], bool]] = [
     ("paxos-commit", {}, False),
     ("paxos-commit", {"crashes": 2}, True),
     ("paxos-commit:leader=participant", {"participants": 3}, False),
+    ("cornus", {}, False),
+    ("cornus", {"crashes": 2}, False),
 ]
 
 
@@ -302,7 +309,7 @@ LASTING: list[tuple[str, dict[str, Any], bool]] = [
 def test_f_crashes_for_good_leave_nobody_in_doubt_and_one_more_does(
     strategy: str, scope: dict[str, Any], blocks: bool
 ) -> None:
-    """Who crashes stays away: two-phase commit blocks with one, Paxos Commit with F = 1 with two, wherever they come."""
+    """Who crashes stays away: two-phase commit blocks with one, Paxos Commit with F = 1 with two, votes in a store that is up never."""
     verdict = verify(strategy, lasting=True, duplicates=0, timeouts=0, **scope)
     assert verdict.complete
     assert set(verdict.violations) == ({"non-blocking"} if blocks else set())

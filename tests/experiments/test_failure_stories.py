@@ -154,7 +154,15 @@ def test_a_wrong_name_gets_the_nearest() -> None:
 def test_what_is_built_in_is_listed() -> None:
     scenarios, strategies = simtx.scenarios(), simtx.strategies()
     assert scenarios["checkout"] == simtx.load("checkout")
-    assert [one.name for one in strategies.values()] == ["2pc", "paxos-commit", "saga", "tcc", "outbox", "dual-write"]
+    assert [one.name for one in strategies.values()] == [
+        "2pc",
+        "paxos-commit",
+        "cornus",
+        "saga",
+        "tcc",
+        "outbox",
+        "dual-write",
+    ]
     assert "acknowledge=after" in str(strategies)
     assert "Orders, payments" in str(scenarios) or "web shop" in str(scenarios)
     with pytest.raises(simtx.ScenarioError, match="did you mean 'saga'"):

@@ -21,6 +21,7 @@ STRATEGIES = [
     "2pc:one_phase=true",
     "paxos-commit",
     "paxos-commit:leader=participant",
+    "cornus",
     "saga",
     "tcc",
     "outbox",

@@ -54,7 +54,10 @@ def test_a_text_means_an_object(text: str, meant: Strategy) -> None:
         ("two-phase commit", "did you mean '2pc'?"),
         ("TwoPhaseCommit", "did you mean '2pc'?"),
         ("transactional outbox", "did you mean 'outbox'?"),
-        ("xyzzy", "no strategy 'xyzzy'; choose '2pc', 'paxos-commit', 'saga', 'tcc', 'outbox' or 'dual-write'"),
+        (
+            "xyzzy",
+            "no strategy 'xyzzy'; choose '2pc', 'paxos-commit', 'cornus', 'saga', 'tcc', 'outbox' or 'dual-write'",
+        ),
         ("", "no strategy ''"),
         ("outbox:", "not of the form option=value"),
         ("outbox:closing", "'closing' in 'outbox:closing' is not of the form option=value"),

@@ -12,6 +12,9 @@ from simtx.errors import ScenarioError
 from simtx.protocols import (
     STRATEGIES,
     Saga,
+    cornus_coordinator,
+    cornus_member,
+    cornus_participant,
     dual_write,
     outbox,
     paxos_leader,
@@ -171,6 +174,7 @@ def test_what_the_built_in_strategies_ask_stores_and_brokers_for_is_known(name: 
             two_phase_termination,
         ),
         "paxos-commit": (paxos_leader, paxos_member, paxos_participant),
+        "cornus": (cornus_coordinator, cornus_member, cornus_participant),
         "tcc": (tcc, tcc_participant),
         "saga": (saga, saga_participant),
         "outbox": (outbox, relay),

@@ -455,7 +455,7 @@ class ScriptedWorld(Effects):
             losable.append(partial(self._reject, index))
             losable.append(partial(self._accept, index, acked=False))
         for index in range(len(self.asked)):
-            losable.append(partial(self.asked.pop, index))
+            losable.append(partial(self._unasked, index))
             losable.append(partial(self._log, index, told=False))
         if losable:
             choose.choice(losable)()
@@ -514,6 +514,9 @@ class ScriptedWorld(Effects):
         node = self.nodes[asked.node]
         if told and node.up and node.epoch == asked.epoch and asked.tx in node.machines:
             node.inbox.setdefault(asked.tx, deque()).append(Done(asked.effect.tag, "done", (voter, vote)))
+
+    def _unasked(self, index: int) -> None:
+        self.history.append(f"lose {self.asked.pop(index).effect}")
 
     def _reject(self, index: int) -> None:
         self._reply(self.publications.pop(index), "failed")

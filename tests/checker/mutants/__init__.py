@@ -2,6 +2,7 @@
 
 from . import (
     contents,
+    cornus,
     dual_write,
     operator,
     outbox,
@@ -25,6 +26,7 @@ ALL = (
     *two_phase_participants.MUTANTS,
     *two_phase_variants.MUTANTS,
     *paxos.MUTANTS,
+    *cornus.MUTANTS,
     *tcc.MUTANTS,
     *saga.MUTANTS,
     *saga_participants.MUTANTS,

@@ -8,6 +8,7 @@ from typing import Any
 from simtx.protocols import DualWrite, Outbox, Policies, Relay, Saga, Strategy, TwoPhaseCommit
 from simtx.protocols.built_in import DEFAULT_POLICIES
 from simtx.protocols.contract import Machine
+from simtx.protocols.cornus import Cornus, CornusCoordinator, CornusParticipant
 from simtx.protocols.dual_write import DualWriteService
 from simtx.protocols.outbox import OutboxService
 from simtx.protocols.paxos_commit import PaxosCommit, PaxosLeader, PaxosParticipant
@@ -119,6 +120,18 @@ class Paxos2(PaxosCommit):
     def machine(self, node: str, tx: int) -> Machine:
         kind = self.first if node == self.hub else self.participant
         return kind(node, tx, self.policies or Policies(), self.faults)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cornus2(Cornus):
+    """Log-once votes with other machines."""
+
+    first: type[CornusCoordinator] = CornusCoordinator
+    participant: type[CornusParticipant] = CornusParticipant
+
+    def machine(self, node: str, tx: int) -> Machine:
+        kind = self.first if node == self.hub else self.participant
+        return kind(node, tx, self.policies or Policies())
 
 
 @dataclass(frozen=True, kw_only=True)
