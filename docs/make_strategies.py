@@ -130,6 +130,15 @@ ROWS = (
         ("3N - 1", "N - 1"),
     ),
     Row(
+        "cornus",
+        "cornus.md",
+        "nobody for long; everybody, with their locks, while the vote store is away",
+        "rows locked until the decision",
+        "5N",
+        "3N",
+        ("5N - 1", "2N - 1"),
+    ),
+    Row(
         "saga",
         "saga.md",
         "nobody; it stands still, half done",
@@ -251,7 +260,7 @@ Each has a page with its theory, its costs and its verdicts. What this table say
 
 - **answer**: what an answer to the client says: the outcome is *decided*, or the request is *accepted*, and the outcome comes later.
 - **messages, forced writes**: of a transaction of N participants that commits without faults. Acknowledgements count, the client's request and answer do not. Under `outbox` and `dual-write` the
-  messages are events of the broker, and the broker's own writes do not count.
+  messages are events of the broker, and the broker's own writes do not count. Under `cornus` the requests to the vote store, their answers and its forced writes count: 2N messages and N writes.
 - **refused**: messages and forced writes if the last of two or more participants refuses.
 - **verdict**: of `simtx.verify` with two participants, one crash, one early timer, no loss and no copy, explored completely (one participant, where a row is about one; a cell says what
   differs). *Known* is what a strategy announces that it does not keep.

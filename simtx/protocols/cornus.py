@@ -41,26 +41,23 @@ coordinator's. The vote store is one more thing that must not fail.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from simtx.arguments import require
+from simtx.protocols.built_in import DEFAULT_POLICIES, BuiltIn
 from simtx.protocols.contract import Machine, Plan, Promise
 from simtx.protocols.cornus_coordinator import CornusCoordinator
 from simtx.protocols.cornus_participant import CornusParticipant
-from simtx.protocols.drawing import Drawn
 from simtx.protocols.policies import POLICIES, Policies
 
 __all__ = ["Cornus", "CornusCoordinator", "CornusParticipant"]
 
 HUB: Final = "coordinator"
 
-_DEFAULT_POLICIES: Final = Policies()
-
 
 @dataclass(frozen=True, kw_only=True)
-class Cornus(Drawn):
+class Cornus(BuiltIn):
     """Log-once votes in a shared store: a strategy (`simtx.protocols.contract.Strategy`).
 
     Attributes:
@@ -81,10 +78,6 @@ class Cornus(Drawn):
     def __post_init__(self) -> None:
         require(POLICIES, self.policies, "policies", "Cornus")
 
-    def configured(self, policies: Policies) -> Cornus:
-        """This strategy, with the scenario's policies if it has none of its own."""
-        return self if self.policies is not None else replace(self, policies=policies)
-
     def entry(self, plan: Plan) -> str:  # noqa: ARG002 - the same for all
         """The client turns to the coordinator."""
         return HUB
@@ -92,11 +85,7 @@ class Cornus(Drawn):
     def machine(self, node: str, tx: int) -> Machine:
         """A blank coordinator or participant."""
         kind = CornusCoordinator if node == HUB else CornusParticipant
-        return kind(node, tx, self.policies or _DEFAULT_POLICIES)
-
-    def daemons(self, node: str) -> Iterable[Machine]:  # noqa: ARG002 - none on any node
-        """No node runs anything beside its transactions."""
-        return ()
+        return kind(node, tx, self.policies or DEFAULT_POLICIES)
 
     def check(self, plan: Plan) -> str | None:
         """A transaction needs steps, and no service that is called like the coordinator."""

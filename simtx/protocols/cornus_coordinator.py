@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from simtx.protocols.bodies import Form, nothing, text
+from simtx.protocols.commit_machine import FORGET, work_of
 from simtx.protocols.contract import (
     Answer,
     Decided,
@@ -18,8 +19,7 @@ from simtx.protocols.contract import (
     Timer,
     Transition,
 )
-from simtx.protocols.cornus_member import ABORTED, COMMITTED, FORGET, Voter, outcome
-from simtx.protocols.paxos_leader import work_of
+from simtx.protocols.cornus_member import ABORTED, COMMITTED, Voter, outcome
 from simtx.protocols.policies import Policies
 
 
@@ -89,7 +89,7 @@ class CornusCoordinator(Voter):
 
     def begin(self, event: Request) -> list[Effect]:
         """Ask every participant to do its part and to vote; PREPARE says who takes part, so that each can do without the coordinator."""
-        work = work_of(event.plan, self.tx)
+        work = work_of(event)
         self.participants = tuple(work)
         self.pending = [*self.participants]
         self.state = "voting"

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from bisect import insort
-from typing import ClassVar, Final
+from typing import Final
 
-from simtx.errors import PeerFault, ProtocolViolation
-from simtx.protocols.contract import (
-    Alert,
-    Done,
-    Effect,
-    Event,
-    Forget,
-    LogOnce,
-    Machine,
-    Message,
-    Outcome,
-    SetTimer,
-    Timer,
-)
+from simtx.protocols.commit_machine import FORGET, CommitMachine
+from simtx.protocols.contract import Alert, Done, Effect, Event, LogOnce, Message, Outcome
 from simtx.protocols.policies import Policies
 
 YES: Final = "yes"
 NO: Final = "no"
 COMMITTED: Final = "committed"
 ABORTED: Final = "aborted"
-FORGET: Final = Forget()
 
 
 def outcome(body: object) -> bool:
@@ -33,28 +20,20 @@ def outcome(body: object) -> bool:
     return body in (COMMITTED, ABORTED)
 
 
-class Voter(Machine):
+class Voter(CommitMachine):
     """A node that can end a transaction by its votes in the store alone.
 
     Attributes:
-        policies: Timeouts.
         participants: Services of the transaction, in the order of their first step; empty as long as this node does not know of it.
         agreed: Participants that are known to have a yes in the vote store.
-        attempt: How often it has asked or told again.
     """
 
-    __slots__ = ("agreed", "attempt", "participants", "policies")
-
-    initial: ClassVar[str] = "idle"
-    #: Late copies of messages, and answers of the vote store that nobody waits for any more: legal, and without meaning in these states.
-    stale: ClassVar[dict[str, frozenset[str]]] = {}
+    __slots__ = ("agreed", "participants")
 
     def __init__(self, node: str, tx: int, policies: Policies) -> None:
-        super().__init__(node, tx)
-        self.policies = policies
+        super().__init__(node, tx, policies)
         self.participants: tuple[str, ...] = ()
         self.agreed: list[str] = []
-        self.attempt = 0
 
     def send(self, to: str, kind: str, body: object = None) -> Message:
         """A message of this transaction."""
@@ -67,7 +46,7 @@ class Voter(Machine):
             PeerFault: It does not take part in the transaction.
         """
         if name not in self.participants:
-            raise PeerFault(f"'{name}' votes in transaction {self.tx}, in which it has no part")
+            raise self.stranger(name, "votes in")
         if name not in self.agreed:
             insort(self.agreed, name)
 
@@ -96,22 +75,12 @@ class Voter(Machine):
     def again(self, timer: str, timeout: float) -> list[Effect]:
         """Wait longer than before, and say so to people when it has been long."""
         effects: list[Effect] = []
-        self.attempt += 1
-        if self.attempt == self.policies.alert_after:
+        if self.count_attempt():
             effects.append(Alert(f"the vote store has not answered {self.attempt} requests"))
         return [*effects, self.timer(timer, timeout)]
 
-    def timer(self, name: str, timeout: float) -> SetTimer:
-        """A timer for something that may have to be repeated."""
-        return SetTimer(name, timeout, self.policies.backoff.bound(self.attempt))
-
     def unexpected(self, event: Event) -> list[Effect]:
-        """Ignore late copies and late answers; refuse what no correct peer and no correct host causes."""
-        late = isinstance(event, Timer) or (isinstance(event, Done) and event.kind == "logged")
-        if late or event.kind in self.stale.get(self.state, ()):
+        """An answer of the vote store that nobody waits for any more is no fault of anybody, wherever it comes."""
+        if isinstance(event, Done) and event.kind == "logged":
             return [FORGET] if self.state == self.initial else []
-        if isinstance(event, Message):
-            return super().unexpected(event)
-        raise ProtocolViolation(
-            f"{self.role} of transaction {self.tx} on {self.node}: no '{event.kind}' is expected in state '{self.state}'"
-        )
+        return super().unexpected(event)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Literal
 
 from simtx.protocols.bodies import Form, nothing, operations_of_steps_and_names
+from simtx.protocols.commit_machine import COMMIT, FORGET, ROLLBACK
 from simtx.protocols.contract import (
     Append,
     CancelTimer,
-    Commit,
     Decided,
     Done,
     Effect,
@@ -18,16 +18,13 @@ from simtx.protocols.contract import (
     Outcome,
     Prepare,
     Record,
-    Rollback,
     Suspect,
     Timer,
     Transition,
 )
-from simtx.protocols.cornus_member import COMMITTED, FORGET, NO, YES, Voter
+from simtx.protocols.cornus_member import COMMITTED, NO, YES, Voter
 from simtx.protocols.policies import Policies
 
-COMMIT: Final = Commit()
-ROLLBACK: Final = Rollback()
 TELLING: Final = "telling"
 
 

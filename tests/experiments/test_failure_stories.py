@@ -88,13 +88,15 @@ def test_figures_are_those_of_the_runs() -> None:
         told.figure("2pc", "latency_p50_ms")
 
 
-def test_who_is_in_doubt_waits_for_the_coordinator_under_2pc_and_not_under_paxos_commit() -> None:
+def test_who_is_in_doubt_waits_for_the_coordinator_under_2pc_and_for_nobody_under_the_others() -> None:
     """The longest time that one branch was in doubt: no shorter than the outage, and no longer than two timeouts and their jitter."""
     told = simtx.story("in-doubt").run()
     policies = told.runs["2pc"].scenario.policies
     assert told.figure("2pc", "blocked_s") > told.figure("2pc", "fault_s") == 8
     patience = policies.inquiry_timeout + policies.vote_timeout
     assert patience < told.figure("paxos-commit", "blocked_s") < patience + 2 * policies.backoff.base
+    alone = policies.inquiry_timeout
+    assert alone < told.figure("cornus", "blocked_s") < alone + 2 * policies.backoff.base
 
 
 def test_a_seed_is_played_once_and_its_command_names_it() -> None:

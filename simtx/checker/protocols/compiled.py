@@ -32,6 +32,7 @@ from simtx.checker.protocols.steps import ANSWERED, OPERATOR, Steps, interventio
 from simtx.engine import Unavailable, load_library
 from simtx.errors import ScenarioError
 from simtx.protocols import Delivery, Done
+from simtx.protocols.extras import extras
 from simtx.protocols.names import DAEMON
 
 _ASK: Final = c.CFUNCTYPE(c.c_int32, c.c_uint32, c.c_uint32, c.c_uint32, c.c_uint32)
@@ -119,6 +120,8 @@ def searched(model: Steps, judge: Judge, ends: Termination[State], ledger: Tally
     """
     library = _library()
     if library is None or not _fits(model, judge, ledger) or len(model.nodes) > _NODES:
+        return False
+    if extras(model.strategy).uses_vote_store:  # C knows no requests to one, nor its answers
         return False
     try:
         with _Search(library, model, judge, ends, ledger) as search:

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from simtx.protocols import Append, Message
+from simtx.protocols.commit_machine import FORGET
 from simtx.protocols.cornus_coordinator import CornusCoordinator
-from simtx.protocols.cornus_member import ABORTED, COMMITTED, FORGET, NO, YES
+from simtx.protocols.cornus_member import ABORTED, COMMITTED, NO, YES
 from simtx.protocols.cornus_participant import CornusParticipant
 
 from .catalogue import Cornus2, Mutant
