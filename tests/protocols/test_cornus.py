@@ -94,7 +94,9 @@ def test_the_simulated_world_has_the_same_costs() -> None:
     """And the client is answered after 4d + 2w, to the last digit: a round trip to the store, and its forced write in place of the coordinator's record."""
     d, w = 2.0**-10, 2.0**-8
     for n in (1, 3, 5):
-        scenario = chain(n, delay=d, write=w).replace(**{"vote_store.log.forced_write": f"{1000 * w}ms"})
+        scenario = chain(n, delay=d, write=w).replace(
+            **{"vote_store.log": {"forced_write": f"{1000 * w}ms", "flush": "parallel"}}
+        )
         run = simtx.simulate(scenario, "cornus")
         assert set(run.transactions["messages"]) == {5 * n}
         assert set(run.transactions["forced_writes"]) == {3 * n}
