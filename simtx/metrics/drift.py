@@ -84,8 +84,7 @@ def residual(scenario: Scenario, values: Values, expected: Values) -> float:
         exact, prefixes = _overwritten(scenario, name)
         initial = FirstValues(service.store.initial)
         distances = {}
-        for key in present.keys() | wanted.keys():
-            first = initial(key)
+        for key, first in initial.each(present.keys() | wanted.keys()):
             distance = abs(present.get(key, first) - first - wanted.get(key, 0))
             if distance > _NOTHING:
                 distances[key] = distance

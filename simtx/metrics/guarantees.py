@@ -200,8 +200,7 @@ class Watch:
             exact, prefixes = left[name]
             initial = FirstValues(service.store.initial)
             amiss = []
-            for key in present.keys() | wanted.keys():
-                first = initial(key)
+            for key, first in initial.each(present.keys() | wanted.keys()):
                 value, sum_ = present.get(key, first), first + wanted.get(key, 0.0)
                 if abs(value - sum_) > _NEAR + 1e-9 * (abs(value) + abs(first)):
                     amiss.append((key, value, sum_))

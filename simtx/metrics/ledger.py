@@ -197,7 +197,11 @@ class TransactionLedger:
 
     def told(self, record: TransactionRecord, messages: Iterable[Message]) -> None:
         """These events were committed to an outbox; what they say of a step is looked at when all is over."""
-        self.claimed(record, tuple(one for one in map(claim, messages) if one is not None))
+        known = record.claims
+        for message in messages:
+            said = claim(message)
+            if said is not None and said not in known:
+                record.claims += (said,)
 
     def claimed(self, record: TransactionRecord, claims: tuple[tuple[str, int, str], ...]) -> None:
         """Events that were committed to an outbox say so much."""

@@ -16,34 +16,43 @@ from typing import NamedTuple
 
 
 class Station:
-    """Counts at one place, since the start of a run. Times in seconds."""
+    """Counts at one place, since the start of a run. Times in seconds.
 
-    __slots__ = ("_entries", "_exits", "arrivals", "departures", "present", "stayed")
+    Attributes:
+        arrivals: How many have entered.
+        departures: How many have left.
+        present: How many are there now.
+        stayed: Sum of the times that those who left have been there.
+        entries: Sum of the times at which anybody has entered.
+        exits: Likewise, of those who left.
+    """
+
+    __slots__ = ("arrivals", "departures", "entries", "exits", "present", "stayed")
 
     def __init__(self) -> None:
         self.arrivals = 0
         self.departures = 0
         self.present = 0
         self.stayed = 0.0
-        self._entries = 0.0  # sum of the times at which anybody has entered
-        self._exits = 0.0
+        self.entries = 0.0
+        self.exits = 0.0
 
     def enter(self, now: float) -> None:
         """Somebody comes."""
         self.arrivals += 1
         self.present += 1
-        self._entries += now
+        self.entries += now
 
     def leave(self, now: float, since: float) -> None:
         """Somebody leaves, who has been here since then."""
         self.departures += 1
         self.present -= 1
-        self._exits += now
+        self.exits += now
         self.stayed += now - since
 
     def clear(self, now: float) -> None:
         """A crash: whoever was here is gone, and has not been served."""
-        self._exits += now * self.present
+        self.exits += now * self.present
         self.present = 0
 
     def restore(
@@ -51,11 +60,11 @@ class Station:
     ) -> None:
         """Take what somebody else has counted, who played this station."""
         self.arrivals, self.departures, self.present = arrivals, departures, present
-        self.stayed, self._entries, self._exits = stayed, entries, exits
+        self.stayed, self.entries, self.exits = stayed, entries, exits
 
     def until(self, now: float) -> Counts:
         """Counts from the start of the run until now."""
-        presence = self._exits - self._entries + now * self.present
+        presence = self.exits - self.entries + now * self.present
         return Counts(self.arrivals, self.departures, self.present, presence, self.stayed)
 
 

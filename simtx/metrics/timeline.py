@@ -71,6 +71,8 @@ class Clock:
         self.due += self._step
 
 
+OF_RUN: Final = 6
+"""Columns of the whole run, before those of each service."""
 LAG: Final = "lag"
 """The most events that wait in one partition of a service's topic, if the broker has partitions."""
 
@@ -79,7 +81,7 @@ def columns(
     services: Sequence[str], *, broker: bool, partitions: bool = False, derived: Iterable[str] = ()
 ) -> list[str]:
     """Names of the columns: those of the whole run, then those of each service, then those of each derived store."""
-    names = ["time_s", "drift_net", "drift_gross", "in_flight", "undecided", "in_doubt"]
+    names = ["time_s", "drift_net", "drift_gross", "in_flight", "undecided", "in_doubt"]  # `of_whole_run`
     for service in services:
         names += [f"queue_{service}", f"busy_{service}", f"lock_queue_{service}"]
         if broker:
@@ -87,6 +89,13 @@ def columns(
         if broker and partitions:
             names.append(f"{LAG}_{service}")
     return [*names, *(f"wrong_{name}" for name in derived)]
+
+
+def of_whole_run(now: float, ledger: TransactionLedger, in_doubt: int) -> list[float]:
+    """Figures of the columns of the whole run, with how many branches are prepared."""
+    gauge = ledger.gauges[0] if ledger.gauges else None
+    net, gross = (gauge.net, gauge.gross) if gauge is not None else (0.0, 0.0)
+    return [now, net, gross, ledger.unsettled, ledger.undecided, in_doubt]
 
 
 class Timeline:
@@ -124,11 +133,8 @@ class Timeline:
             whole: Whether everything that happens at this time has happened; else nothing has. Such a sample takes the place of an earlier
                 one of the same time.
         """
-        gauge = ledger.gauges[0] if ledger.gauges else None
-        row = [now, gauge.net if gauge else 0.0, gauge.gross if gauge else 0.0]
-        row += [ledger.unsettled, ledger.undecided, in_doubt]
-        row += [of_services.get(name, math.nan) for name in self.names[6:]]
-        self.add_row(row, whole=whole)
+        of_run = of_whole_run(now, ledger, in_doubt)
+        self.add_row([*of_run, *(of_services.get(name, math.nan) for name in self.names[OF_RUN:])], whole=whole)
 
     def add_row(self, row: Sequence[float], *, whole: bool) -> None:
         """Take a sample whose figures are in the order of the columns."""

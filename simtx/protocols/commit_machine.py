@@ -77,7 +77,10 @@ class CommitMachine(Machine):
     stale: ClassVar[dict[str, frozenset[str]]] = {}
 
     def __init__(self, node: str, tx: int, policies: Policies) -> None:
-        super().__init__(node, tx)
+        # As in `Machine`, without a call: one is made for every transaction on every node.
+        self.node = node
+        self.tx = tx
+        self.state = self.initial
         self.policies = policies
         self.attempt = 0
 

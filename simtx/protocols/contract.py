@@ -242,7 +242,9 @@ class Transact:
     def outbox_rows(self) -> int:
         """The most outbox rows that it may write, whether it is refused or not."""
         accepted, refused = self.accepted, self.refused
-        return max(len(accepted.outbox) if accepted else 0, len(refused.outbox) if refused else 0)
+        if accepted is None or not accepted.outbox:
+            return 0 if refused is None else len(refused.outbox)
+        return len(accepted.outbox) if refused is None else max(len(accepted.outbox), len(refused.outbox))
 
 
 @dataclass(slots=True, unsafe_hash=True)

@@ -6,7 +6,7 @@ by the laws of `simtx.testing`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from simtx.protocols.contract import Operation
 
@@ -39,6 +39,19 @@ class FirstValues:
             if key.startswith(prefix):
                 return first
         return self._otherwise
+
+    def each(self, keys: Iterable[str]) -> Iterator[tuple[str, float]]:
+        """Keys with their first values, without a call for each."""
+        exact, prefixes, otherwise = self.exact, self._prefixes, self._otherwise
+        for key in keys:
+            value = exact.get(key)
+            if value is None:
+                value = otherwise
+                for prefix, first in prefixes:
+                    if key.startswith(prefix):
+                        value = first
+                        break
+            yield key, value
 
     def alike(self, text: str) -> float | None:
         """The first value of every key that begins with this text and is no single key; None if they differ."""

@@ -105,10 +105,11 @@ class Broker:
 
     def link(self, source: str, destination: str) -> Link:
         """The link between the broker and a node."""
-        link = self._links.get((source, destination))
-        if link is None:
+        try:
+            return self._links[source, destination]
+        except KeyError:
             link = self._links[source, destination] = self._world.link(source, destination)
-        return link
+            return link
 
     # --- producers --------------------------------------------------------------------------------------------------------------
 

@@ -60,9 +60,12 @@ class Disk:
             flush = (self.epoch, now, callback, argument)
             heappush(env.queue, (now + draw(tx), NORMAL, sequence(), self._single, flush))
             return
-        self._waiting.append((callback, argument, tx))
-        if not self._busy and not self.stalled:
-            self._start()
+        if self._busy or self.stalled or self._waiting:
+            self._waiting.append((callback, argument, tx))
+            if not self._busy and not self.stalled:
+                self._start()
+        else:
+            self._flush([(callback, argument, tx)])
 
     def note_instant(self) -> None:
         """A forced write that took no time: all lazy records before it are durable, too."""
@@ -76,11 +79,15 @@ class Disk:
         else:
             batch = list(waiting)
             waiting.clear()
+        self._flush(batch)
+
+    def _flush(self, batch: list[tuple[Callback, Any, int]]) -> None:
         self._busy = True
         self.flushes += 1
         duration = self._draw(batch[0][2])
         self.busy_time += duration
-        self._env.call_in(duration, self._batch, (self.epoch, self._env.now, batch))
+        env, now, sequence = self._env, self._env.now, self._env.sequence
+        heappush(env.queue, (now + duration, NORMAL, sequence(), self._batch, (self.epoch, now, batch)))
 
     def _single(self, flush: tuple[int, float, Callback, Any]) -> None:
         epoch, start, callback, argument = flush

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
-from simtx.simulator.environment import Environment
+from simtx.simulator.environment import NORMAL, Environment
 from simtx.workload.by_transaction import Draw, TransactionStreams
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class Link:
         """Carry a payload of a transaction; `message` is what it is called in the event log when it is lost."""
         delay = self.draw(tx)
         if self.plain:
-            self._env.call_in(delay, receive, payload)
+            env, sequence = self._env, self._env.sequence
+            heappush(env.queue, (env.now + delay, NORMAL, sequence(), receive, payload))  # as in `Node._run`
             return
         if self._hit("reorder", self.reorder, tx):
             delay += self._variate("reorder-delay", tx)

@@ -470,12 +470,21 @@ class Node:
         record, now = actor.record, self.env.now
         if self.journal is not None:
             self.journal.effect(actor, effect)
-        if isinstance(effect, Answer):
+        # The most frequent ones first.
+        if isinstance(effect, Acknowledge):
+            self.world.broker_or_refuse().acknowledge(self, actor.tx, effect.id)
+        elif isinstance(effect, Publish):
+            self.world.broker_or_refuse().publish(self, actor, effect)
+        elif isinstance(effect, MarkOutbox):
+            self._own_store().outbox.mark(effect.ids, now)
+        elif isinstance(effect, Answer):
             if record is not None:
                 self.world.answered(record, effect.outcome)
         elif isinstance(effect, Decided):
             if record is not None:
                 self.ledger.decided(record, effect.outcome == "committed", now)
+        elif isinstance(effect, ReadOutbox):
+            actor.done = Done(effect.tag, "done", self._own_store().read_outbox(effect))
         elif isinstance(effect, Suspect):
             if record is not None:
                 record.retries += 1
@@ -486,16 +495,8 @@ class Node:
             self.ledger.counts["alerts"] += 1
             if effect.stuck and record is not None:
                 record.stuck = True
-        elif isinstance(effect, Publish):
-            self.world.broker_or_refuse().publish(self, actor, effect)
         elif isinstance(effect, LogOnce):
             self.world.vote_store_or_refuse().ask(self, actor, effect)
-        elif isinstance(effect, Acknowledge):
-            self.world.broker_or_refuse().acknowledge(self, actor.tx, effect.id)
-        elif isinstance(effect, ReadOutbox):
-            actor.done = Done(effect.tag, "done", self._own_store().read_outbox(effect))
-        elif isinstance(effect, MarkOutbox):
-            self._own_store().outbox.mark(effect.ids, now)
         elif not isinstance(effect, _PLAYED_IN_RUN):
             raise unknown_effect(effect, f"{actor.machine!r} asked for")
         return actor.alive
@@ -701,10 +702,11 @@ class Node:
 
     def finish(self, work: Work, status: Any, value: Any) -> None:
         """A local transaction has ended: free its worker, tell its machine."""
-        if self.store is not None:
-            self.store.outbox.end(work)
-        if self.pool is not None and work.epoch == self.pool.epoch:
-            self.pool.release(work)
+        store, pool = self.store, self.pool
+        if store is not None:
+            store.outbox.under_way.pop(work, None)
+        if pool is not None and work.epoch == pool.epoch:
+            pool.release(work)
         actor = work.actor
         if not actor.alive:
             return

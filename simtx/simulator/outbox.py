@@ -28,9 +28,10 @@ class OutboxTable:
 
     Attributes:
         rows: Visible rows that are not marked, by number.
+        under_way: Local transactions between their beginning and their end, or until they are branches; who ends one takes it out.
     """
 
-    __slots__ = ("_at_commit", "_buffered", "_highest", "_marks", "_next", "_sorted", "_under_way", "_writers", "rows")
+    __slots__ = ("_at_commit", "_buffered", "_highest", "_marks", "_next", "_sorted", "_writers", "rows", "under_way")
 
     def __init__(self, *, at_commit: bool, buffered: Callable[[float], bool]) -> None:
         self.rows: dict[int, Message] = {}
@@ -40,7 +41,7 @@ class OutboxTable:
         self._highest = -1
         self._sorted = True
         self._writers: dict[int, int] = {}  # rows of local transactions that wrote several: row to first row
-        self._under_way: dict[Work, None] = {}
+        self.under_way: dict[Work, None] = {}
         self._marks: deque[tuple[float, int, Message]] = deque()
 
     # --- local transactions -------------------------------------------------------------------------------------------------------
@@ -49,16 +50,12 @@ class OutboxTable:
         """A local transaction begins, and its rows, if it will have any, are numbered."""
         effect = work.effect
         work.ticket = self._next
-        self._under_way[work] = None
+        self.under_way[work] = None
         if type(effect) is Transact and not self._at_commit and not effect.serial_outbox:
             count = effect.outbox_rows()
             if count:
                 work.number = self._next
                 self._next += count
-
-    def end(self, work: Work) -> None:
-        """A local transaction is over, or is a branch from here on."""
-        self._under_way.pop(work, None)
 
     def commit(self, work: Work, messages: Sequence[Message]) -> None:
         """The rows of a local transaction appear."""
@@ -76,7 +73,7 @@ class OutboxTable:
 
     def crash(self) -> None:
         """Local transactions under way are gone, with their numbers; marks that had not reached the disk are lost."""
-        self._under_way.clear()
+        self.under_way.clear()
         lost = {number: message for since, number, message in self._marks if self._buffered(since)}
         if lost:
             self.rows.update(lost)
@@ -107,7 +104,7 @@ class OutboxTable:
         horizon = self._next
         if not self._at_commit:  # with one writer nothing is under way beside a commit
             horizon = min(
-                (work.ticket for work in (*self._under_way, *branches) if _writes(work)),
+                (work.ticket for work in (*self.under_way, *branches) if _writes(work)),
                 default=horizon,
             )
         writers = self._writers

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from simtx.event_log.entries import Levels
-from simtx.metrics.timeline import LAG, LEVELS, Clock, Timeline
+from simtx.metrics.timeline import OF_RUN, Clock, Timeline, of_whole_run
 from simtx.simulator.environment import URGENT
 
 if TYPE_CHECKING:
+    from simtx.event_log.log import LogRecorder
     from simtx.simulator.surroundings import Surroundings
 
 
@@ -54,33 +55,38 @@ class Sampler:
         world = self._world
         if self.report is not None:
             self.report(world.env.now)
-        levels = self._levels()
+        row = self._figures()
         if world.trace is not None:
-            changed = {name: value for name, value in levels.items() if self._logged.get(name) != value}
-            if changed:
-                self._logged.update(changed)
-                world.trace.log("level", "", -1, detail=Levels(changed).text())
-        busy = {f"busy_{name}": node.pool.busy for name, node in world.nodes.items() if node.pool is not None}
-        self.timeline.add(world.env.now, world.ledger, self._in_doubt(), {**levels, **busy}, whole=whole)
+            self._log(world.trace, row)
+        self.timeline.add_row(row, whole=whole)
 
-    def _in_doubt(self) -> int:
-        return sum(len(node.store.prepared) for node in self._world.nodes.values() if node.store is not None)
-
-    def _levels(self) -> dict[str, float]:
-        queue, lock_queue, relay, broker = LEVELS
-        found: dict[str, float] = {}
-        held = Counter(self._world.broker.waiting()) if self._world.broker is not None else Counter()
-        for name in self._world.scenario.services:
-            node = self._world.nodes[name]
+    def _figures(self) -> list[float]:
+        """Figures in the order of the timeline's columns."""
+        world = self._world
+        broker = world.broker
+        held: Mapping[str, int] = Counter(broker.waiting()) if broker is not None else {}
+        stores = [node.store for node in world.nodes.values() if node.store is not None]
+        row = of_whole_run(world.env.now, world.ledger, sum([len(store.prepared) for store in stores]))
+        for name in world.scenario.services:
+            node = world.nodes[name]
             if node.pool is None or node.store is None:
-                continue
-            found[f"{queue}_{name}"] = len(node.pool.queue)
-            found[f"{lock_queue}_{name}"] = sum(len(waiting) for waiting in node.store.locks.waiters.values())
-            if self._world.broker is not None:
-                found[f"{relay}_{name}"] = len(node.store.outbox.rows)
-                found[f"{broker}_{name}"] = held[name]
-                lag = self._world.broker.lag(name)
+                raise AssertionError("a service has workers and a store")
+            waiting = node.store.locks.waiters
+            row += (len(node.pool.queue), node.pool.busy, sum(map(len, waiting.values())) if waiting else 0)
+            if broker is not None:
+                row += (len(node.store.outbox.rows), held[name])
+                lag = broker.lag(name)
                 if lag is not None:
-                    found[f"{LAG}_{name}"] = lag
-        found.update((f"wrong_{name}", store.wrong()) for name, store in self._world.derived.items())
-        return found
+                    row.append(lag)
+        row += [store.wrong() for store in world.derived.values()]
+        return row
+
+    def _log(self, trace: LogRecorder, row: Sequence[float]) -> None:
+        """Write down which levels have changed; how many workers are busy the log says itself."""
+        levels = zip(self.timeline.names[OF_RUN:], row[OF_RUN:], strict=True)
+        changed = {
+            name: value for name, value in levels if not name.startswith("busy_") and self._logged.get(name) != value
+        }
+        if changed:
+            self._logged.update(changed)
+            trace.log("level", "", -1, detail=Levels(changed).text())

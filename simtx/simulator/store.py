@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from simtx.metrics.ledger import TransactionLedger
 from simtx.protocols import Execute, Key, Operation, OutboxRow, Prepare, ReadOutbox, Record, Status, Transact
 from simtx.protocols.names import TOMBSTONE
-from simtx.protocols.operations import FirstValues, allows, locked, writes
+from simtx.protocols.operations import FirstValues, allows, locked, locks, writes
 from simtx.simulator.outbox import OutboxTable
 from simtx.simulator.replica import Follower, Replica
 from simtx.simulator.row_locks import RowLocks
@@ -594,8 +594,11 @@ class Store:
     # --- row locks ------------------------------------------------------------------------------------------------------------------
 
     def _lockable(self, work: Work, *, outbox: bool = True) -> list[str]:
-        keys = locked(work.operations, self._serializable)
-        if outbox and _has_outbox(work.effect):
+        operations, effect = work.operations, work.effect
+        if len(operations) == 1 and not self.open and not (type(effect) is Transact and effect.serial_outbox):
+            return [operations[0].key] if locks(operations[0], self._serializable) else []
+        keys = locked(operations, self._serializable)
+        if outbox and _has_outbox(effect):
             keys.add(OUTBOX_LOCK)
         branch = self.open.get(work.tx)
         if branch is not None:

@@ -84,7 +84,10 @@ class Workers:
             work.epoch = self.epoch
             self._begun(work)
             work.since = now
-            self.served.enter(now)
+            served = self.served  # `Station.enter` without a call, as for `leave` below
+            served.arrivals += 1
+            served.present += 1
+            served.entries += now
             self.work += demand * self.factor
             if self.journal is not None:
                 self.journal.serving(work.tx, "serve")
@@ -116,7 +119,11 @@ class Workers:
         now = env.now
         if self.journal is not None:
             self.journal.serving(work.tx, "free")
-        self.served.leave(now, work.since)
+        served, since = self.served, work.since
+        served.departures += 1
+        served.present -= 1
+        served.exits += now
+        served.stayed += now - since
         if self.queue:
             following, demand = self.queue.popleft()
             following.epoch = self.epoch

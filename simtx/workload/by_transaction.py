@@ -95,22 +95,25 @@ class TransactionStreams:
         few, last = 1 << _FRONT, (1 << _NEIGHBOURS) - 1
 
         def draw(tx: int) -> float:
-            counts = taken.get(tx)
-            if counts is None:
-                counts = begin(tx)
+            # Exceptions for what is rare: this runs several times for each message, and a look-up that fails costs nothing as long as it does not.
             try:
+                counts = taken[tx]
+                k = counts[index]
+            except KeyError:
+                counts = begin(tx)
                 k = counts[index]
             except IndexError:  # a stream that is younger than the transaction
                 k = _LATE if counts[0] >= _LATE else 0
                 counts.extend([k] * (index + 1 - len(counts)))
             counts[index] = k + 1
             if k < few:
-                key = tx >> _NEIGHBOURS << _FRONT | k
-                numbers = front.get(key)
-                if numbers is None:
-                    numbers = block(tx >> _NEIGHBOURS, k, 1 << _NEIGHBOURS)
-                    _keep(front, key, numbers)
-                return numbers[tx & last]
+                key = tx >> 8 << 3 | k  # `_NEIGHBOURS`, `_FRONT`: literals are folded
+                try:
+                    return front[key][tx & last]
+                except KeyError:
+                    made = block(tx >> _NEIGHBOURS, k, 1 << _NEIGHBOURS)
+                    _keep(front, key, made)
+                    return made[tx & last]
             place = tx, k >> _SUCCESSIVE
             numbers = rest.get(place)
             if numbers is None:

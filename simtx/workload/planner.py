@@ -7,7 +7,7 @@ transactions (common random numbers).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -150,7 +150,7 @@ class Planner:
             for spec in self._specs
         ]
         self._fixed = all(not uses for uses in self._uses)
-        self._plain = tuple(_step(spec, {}, 0) for spec in self._specs) if self._fixed else ()
+        self._plain = tuple(_step(spec, {"tx": 0}) for spec in self._specs) if self._fixed else ()
         self._refused = tuple(refused(step) for step in self._plain)
         self.writing = sum(any(o.kind != "read" for o in spec.operations) for spec in self._specs)
         self.undo_draws = [
@@ -174,18 +174,19 @@ class Planner:
             for name, column in self._given.items():
                 values[name] = column[self._row]
             self._row += 1
+        values["tx"] = tx
         steps = []
         for index, spec in enumerate(self._specs):
             uses = self._uses[index]
             if "tx" in uses:
-                step = _step(spec, values, tx)
+                step = _step(spec, values)
                 steps.append(refused(step) if index in refusing else step)
                 continue
             cache = self._caches[index]
             key = values[uses[0]] if len(uses) == 1 else tuple(values[name] for name in uses)
             known = cache.get(key)
             if known is None:
-                known = _step(spec, values, tx)
+                known = _step(spec, values)
                 if len(cache) < _CACHE:
                     cache[key] = known
             steps.append(refused(known) if index in refusing else known)
@@ -232,25 +233,28 @@ def _uses(spec: StepSpec, parameters: dict[str, Callable[[], str | float]]) -> t
     return tuple(names)
 
 
-def _step(spec: StepSpec, values: dict[str, str | float], tx: int) -> Step:
-    def fill(operation: OperationSpec) -> Operation:
-        key = operation.key.format_map({**values, "tx": tx}) if "{" in operation.key else operation.key
-        amount = operation.amount
-        if operation.parameter is not None:
-            amount *= float(values[operation.parameter])
-            if amount == int(amount):
-                amount = int(amount)
-        return Operation(key, operation.kind, amount, operation.low, operation.high)
-
+def _step(spec: StepSpec, values: Mapping[str, str | float]) -> Step:
+    """A step with the values of the transaction's parameters, and its number, ``tx``."""
     return Step(
         spec.index,
         spec.name,
         spec.service,
-        tuple(fill(operation) for operation in spec.operations),
-        tuple(fill(operation) for operation in spec.compensation),
+        tuple([_filled(operation, values) for operation in spec.operations]),
+        tuple([_filled(operation, values) for operation in spec.compensation]),
         spec.kind,
         spec.after,
     )
+
+
+def _filled(operation: OperationSpec, values: Mapping[str, str | float]) -> Operation:
+    key, amount = operation.key, operation.amount
+    if "{" in key:
+        key = key.format_map(values)
+    if operation.parameter is not None:
+        amount *= float(values[operation.parameter])
+        if amount == int(amount):
+            amount = int(amount)
+    return Operation(key, operation.kind, amount, operation.low, operation.high)
 
 
 class _Names(dict[int, str]):
