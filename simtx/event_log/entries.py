@@ -490,7 +490,7 @@ EntryKind: TypeAlias = Literal[
     "transact", "execute", "prepare", "commit", "rollback",
     "apply", "query", "wait", "unlock", "serve", "free", "read",
     "call", "drop", "confirm", "logged", "redeliver", "refuse", "stop",
-    "arrive", "ask", "give-up", "reply",
+    "arrive", "ask", "give-up", "suppress", "expire", "reply",
     "crash", "restart", "fault", "healed",
     "open", "close", "level", "doubt", "held", "unpublished", "unfinished", "used", "end",
 ]  # fmt: skip
@@ -542,6 +542,8 @@ DETAILS: Final[Mapping[EntryKind, type[Detail]]] = MappingProxyType(
         "arrive": Arrived,
         "ask": Number,
         "give-up": Text,
+        "suppress": Text,
+        "expire": Text,
         "reply": Text,
         # faults
         "crash": Process,

@@ -206,6 +206,10 @@ class Journal:
         role = actor.machine.role
         self.recorder.log("call", self.node, actor.tx, actor.cause, actor=role, peer="provider", name=what)
 
+    def expired(self, actor: RunningMachine, tag: str) -> None:
+        """A step is not begun, since the client's deadline is over."""
+        self.recorder.log("expire", self.node, actor.tx, actor.cause, actor=actor.machine.role, name=tag)
+
     def serving(self, tx: int, kind: str, demand: float = 0.0) -> None:
         """A worker starts to work on a local transaction (``serve``, with its service time if it is known), or is done (``free``)."""
         self.recorder.log(kind, self.node, tx, detail=Seconds(demand).text() if demand else "")
@@ -304,6 +308,11 @@ def unreached(recorder: Recorder, tx: int, cause: int | None, entry: str, why: s
 def asked_again(recorder: Recorder, tx: int, cause: int | None, entry: str, attempt: int) -> int:
     """A client asks for the same transaction again. Returns the number of the entry."""
     return recorder.log("ask", CLIENT, tx, cause, actor=CLIENT, peer=entry, name="begin", detail=Number(attempt).text())
+
+
+def suppressed(recorder: Recorder, tx: int, cause: int | None, entry: str) -> None:
+    """A client would ask again, and the budget for that is spent."""
+    recorder.log("suppress", CLIENT, tx, cause, actor=CLIENT, peer=entry, name="begin")
 
 
 def gave_up(recorder: Recorder, tx: int, cause: int | None, entry: str) -> None:

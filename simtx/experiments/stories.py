@@ -36,6 +36,7 @@ ORDER: Final = (
     "reserved",
     "relay-stalls",
     "retry-storm",
+    "client-storm",
     "poison-message",
     "compensation-fails",
     "dedup-window",

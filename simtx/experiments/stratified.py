@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from simtx.errors import ScenarioError
+from simtx.metrics import asking
 from simtx.metrics.counters import COUNTERS
 from simtx.metrics.providers import FIGURES
 from simtx.metrics.summary import durations
@@ -46,6 +47,7 @@ TIME: Final = frozenset(
         "violation_time_share",
         "fractured_reads_per_million",
         "stale_reads_per_million",
+        "request_amplification",
         "utilisation_max",
         "process_utilisation_max",
     )
@@ -72,6 +74,7 @@ COUNTED: Final = frozenset(
         "stored_again",
         *COUNTERS,
         *FIGURES,
+        *asking.COUNTED,
     )
 )
 """Counted for a stretch of average time as long as the quiet run."""

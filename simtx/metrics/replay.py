@@ -28,7 +28,7 @@ from simtx.event_log.entries import (
     keys_of,
 )
 from simtx.event_log.log import LogEntry
-from simtx.metrics import drift, providers
+from simtx.metrics import asking, drift, providers
 from simtx.metrics.counters import by_kind
 from simtx.metrics.guarantees import PROPERTIES, SPLIT, behind, claimed, violated
 from simtx.metrics.ledger import TransactionLedger, TransactionRecord
@@ -186,6 +186,8 @@ class Replay:
                 "append",
                 "transact",
                 "call",
+                "suppress",
+                "expire",
                 "handle",
                 "recover",
                 "execute",
@@ -275,7 +277,14 @@ class Replay:
             unfinished=watch.unfinished,
             watched=[name for name in PROPERTIES if name != "no-ghost" or self.whole],
             extra=({"stale_reads_per_million": 1e6 * stale / reads if reads else math.nan} if replicas else {})
-            | (providers.figures(self.calls) if scenario.providers else {}),
+            | (providers.figures(self.calls) if scenario.providers else {})
+            | asking.figures(
+                scenario.clients,
+                self.arrivals,
+                ledger.counts["requests_repeated"],
+                self.calls["suppress"],
+                self.calls["expire"],
+            ),
         )
 
     def _stations(self) -> Stations:
@@ -420,6 +429,11 @@ class Replay:
         self.calls[event.name] += 1
         if event.name in ("intent", "adopt"):  # what the service forces beside its local transactions
             self._add(event, "forced")
+
+    def _suppress(self, event: LogEntry) -> None:
+        self.calls[event.kind] += 1
+
+    _expire = _suppress
 
     def _wait(self, event: LogEntry) -> None:
         self._add(event, "lock_wait", Seconds.read(event).seconds)

@@ -114,3 +114,31 @@ _COUNTS: Final = frozenset({"attempts", "alert_after", "publish_attempts", "poll
 def _check(owner: object, **checks: Check) -> None:
     for name, check in checks.items():
         require(check, getattr(owner, name), name, type(owner).__name__)
+
+
+class RetryBudget:
+    """A limit of all clients together: each first request earns a share of a further one, each further request costs one.
+
+    Args:
+        ratio: Further requests that a first request earns: 0.1 lets through one in ten in the long run.
+        burst: Further requests that may be saved up, and that are there at the start.
+    """
+
+    __slots__ = ("_burst", "_ratio", "_saved")
+
+    def __init__(self, ratio: float, burst: int) -> None:
+        self._ratio = ratio
+        self._burst = burst
+        self._saved = float(burst)
+
+    def earn(self) -> None:
+        """Somebody asks for the first time."""
+        self._saved = min(float(self._burst), self._saved + self._ratio)
+
+    def spend(self) -> bool:
+        """Somebody wants to ask again; False: the budget is spent."""
+        # The sum of ten tenths is a little less than one.
+        if self._saved < 1 - 1e-9:
+            return False
+        self._saved -= 1
+        return True

@@ -276,7 +276,15 @@ def workload(
 def clients(file: schema.ClientsFile) -> ClientsSpec:
     """Behaviour of clients when no answer comes."""
     backoff = Backoff(file.backoff.base, file.backoff.factor, file.backoff.cap)
-    return ClientsSpec(file.ask_again, file.deadline, file.timeout, backoff)
+    return ClientsSpec(
+        file.ask_again,
+        file.deadline,
+        file.timeout,
+        backoff,
+        budget=None if file.budget is None else file.budget.ratio,
+        budget_burst=ClientsSpec.budget_burst if file.budget is None else file.budget.burst,
+        deadline_travels=file.deadline_travels,
+    )
 
 
 def nodes_at(place: str, placed: Zones) -> list[str]:

@@ -253,6 +253,8 @@ def clients(file: schema.ScenarioFile) -> Iterator[Problem]:
         )
     if "timeout" in given.model_fields_set and not again:
         yield ("clients", "timeout"), 'belongs to ask_again = "unanswered"; drop it, or change ask_again'
+    if given.budget is not None and given.ask_again == "never":
+        yield ("clients", "budget"), 'is for clients who ask again; drop it, or change ask_again = "never"'
     if again and given.timeout >= given.deadline:
         yield (
             ("clients", "timeout"),

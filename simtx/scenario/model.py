@@ -100,12 +100,18 @@ class ClientsSpec:
         deadline: Seconds after the first request at which a client gives up; what comes later is no answer any more.
         timeout: With ``unanswered``: how long it waits for an answer before it asks again, in seconds.
         backoff: Wait before each further request.
+        budget: Further requests that all clients together may make for each first one; None: any number.
+        budget_burst: Further requests that they may save up.
+        deadline_travels: Whether the deadline goes with the transaction, so that a service begins no step behind it that may still be refused.
     """
 
     ask_again: AskAgain = "unreached"
     deadline: float = 60.0
     timeout: float = 5.0
     backoff: Backoff = field(default_factory=lambda: Backoff(base=0.1, factor=2.0, cap=1.0))
+    budget: float | None = None
+    budget_burst: int = 10
+    deadline_travels: bool = False
 
     plot: ClassVar[View[ScenarioPlots]] = View(
         "scenario", "Pictures of the scenario: `scenario.plot()` draws services in their zones, and the links."
@@ -114,11 +120,15 @@ class ClientsSpec:
     def describe(self) -> str:
         """One line: what clients do, for tables and the texts of runs."""
         deadline = f"give up {duration_text(self.deadline)} after their first request"
+        if self.deadline_travels:
+            deadline += ", which services know"
         if self.ask_again == "never":
             return f"clients ask once, and {deadline}"
         when = "their request has reached nobody"
         if self.ask_again == "unanswered":
             when += f" or no answer comes in {duration_text(self.timeout)}"
+        if self.budget is not None:
+            when += f", {100 * self.budget:g} % of them at most"
         return f"clients ask again when {when}, and {deadline}"
 
 

@@ -394,6 +394,17 @@ class ClientBackoffFile(Table):
     cap: Period = _field("No wait is longer.", _CLIENTS.backoff.cap)
 
 
+class ClientBudgetFile(Table):
+    """A limit of the further requests of all clients together. A client that finds it spent does not ask again, and waits for its answer until its deadline."""
+
+    ratio: Chance = _field(
+        "Further requests that each first request earns: `10%` lets one in ten through in the long run."
+    )
+    burst: Positive = _field(
+        "Further requests that may be saved up, and that are there at the start.", _CLIENTS.budget_burst
+    )
+
+
 class ClientsFile(Table):
     """What clients do when no answer comes. Latencies count from a client's first request."""
 
@@ -409,6 +420,12 @@ class ClientsFile(Table):
     )
     timeout: Period = _field("`unanswered`: how long it waits for an answer before it asks again.", _CLIENTS.timeout)
     backoff: ClientBackoffFile = _field("Wait before each further request.", default_factory=ClientBackoffFile)
+    budget: ClientBudgetFile | None = _field("A limit of further requests; absent: none.", None)
+    deadline_travels: bool = _field(
+        "Whether the deadline goes with the transaction. A service then begins no step behind it that may still be refused, and refuses it instead, "
+        "until the client has its answer.",
+        False,
+    )
 
 
 class TriggerFile(Table):

@@ -17,6 +17,7 @@ from simtx.event_log import journal
 from simtx.metrics.guarantees import SPLIT
 from simtx.protocols import Request
 from simtx.protocols.names import CLIENT
+from simtx.protocols.policies import RetryBudget
 from simtx.workload.by_transaction import Draw
 from simtx.workload.planner import arrivals
 
@@ -48,6 +49,7 @@ class Clients:
         over: Whether all have asked for all that they wanted.
         asking: Transactions whose requests have reached nobody so far, and that their clients are going to ask for again.
         asked: Transactions that were asked for so far; they are numbered in this order, from 0.
+        suppressed: Further requests that were not made, since the budget was spent.
         insists: Whether a client asks again that has got no answer.
     """
 
@@ -57,7 +59,9 @@ class Clients:
         self.asking: set[int] = set()
         self._world = world
         self._env = world.env
-        self._behaviour = scenario.clients
+        self._behaviour = behaviour = scenario.clients
+        self._budget = None if behaviour.budget is None else RetryBudget(behaviour.budget, behaviour.budget_burst)
+        self.suppressed = 0
         self._remote = scenario.network.client_zone is not None
         self.insists = scenario.clients.ask_again == "unanswered" and world.extras.recognises_requests
         self._jitter = world.by_transaction.uniform(CLIENT, "backoff-jitter")
@@ -108,6 +112,8 @@ class Clients:
         plan, demands = world.planner.plan(tx)
         record = world.ledger.begin(plan, now, demands, now >= world.scenario.run.warmup, world.planner.writing)
         entry = world.strategy.entry(plan)
+        if self._budget is not None:
+            self._budget.earn()
         number = journal.arrived(world.trace, plan, entry) if world.trace is not None else None
         self._ask(_Call(record, Request(tx, plan), entry, number))
         if self._thinking is not None:
@@ -166,11 +172,24 @@ class Clients:
         if call.record.answered == call.record.answered:
             self.asking.discard(tx)
             return
+        if self._budget is not None and not self._budget.spend():
+            self._suppress(call)
+            return
         call.attempt += 1
         world.ledger.counts["requests_repeated"] += 1
         if world.trace is not None:
             call.number = journal.asked_again(world.trace, tx, call.number, call.entry, call.attempt)
         self._ask(call)
+
+    def _suppress(self, call: _Call) -> None:
+        """A client does not ask again, as the budget is spent: it waits until its deadline."""
+        world, tx = self._world, call.record.tx
+        self.suppressed += 1
+        if world.trace is not None:
+            journal.suppressed(world.trace, tx, call.number, call.entry)
+        if tx in self.asking:
+            self.asking.discard(tx)
+            self._env.call_at(max(call.record.arrival + self._behaviour.deadline, self._env.now), self._give_up, call)
 
     def _give_up(self, call: _Call) -> None:
         record, trace = call.record, self._world.trace

@@ -99,7 +99,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "clients sources assumptions uncertainty path overrides _raw",
     "RunPlan": "transactions duration warmup drain stratify recovery timeline_every",
     "Workload": "kind rate burst_rate burst_on burst_off profile trace trace_times trace_parameters users think_time",
-    "ClientsSpec": "ask_again deadline timeout backoff",
+    "ClientsSpec": "ask_again deadline timeout backoff budget budget_burst deadline_travels",
     "ServiceSpec": "name zone workers service_time compensation_time queue_limit store provider",
     "StoreSpec": "isolation log lock_timeout initial replica_lag outbox_order locks",
     "LogSpec": "forced_write flush lazy_flush",
@@ -149,6 +149,10 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
         return f"its crashes are aimed at more than {layout.PATTERNS} kinds of effects"
     if uncounted := COUNTERS.keys() - _COUNTED.keys() - {"faults"}:
         return f"the loop does not count {', '.join(sorted(uncounted))}"
+    if scenario.clients.budget is not None:
+        return "its clients have a budget for asking again, which the compiled loop does not keep"
+    if scenario.clients.deadline_travels:
+        return "deadlines travel with its transactions, which the compiled loop does not look at"
     for name, service in scenario.services.items():
         if service.provider is not None:
             return f"'{name}' has a provider outside, which the compiled loop does not call"

@@ -49,7 +49,7 @@ from simtx.simulator.provider import Provider
 from simtx.simulator.running_machine import BUSY, IDLE, SUBMITTING, WAITING, RunningMachine
 from simtx.simulator.store import Store
 from simtx.simulator.timers import Token
-from simtx.simulator.work import Work
+from simtx.simulator.work import REFUSE, Work
 from simtx.simulator.workers import Workers
 from simtx.workload.by_transaction import Draw
 
@@ -129,6 +129,7 @@ class Surroundings(Protocol):
     trace: LogRecorder | None
     ledger: TransactionLedger
     full_log: bool
+    deadline: float
     wake_on_commit: bool
 
     @property
@@ -185,6 +186,7 @@ class Node:
         "disk",
         "durable",
         "env",
+        "expired",
         "forgotten",
         "jitter",
         "journal",
@@ -236,6 +238,7 @@ class Node:
         self.watched = self.journal is not None
         self.plain = self.journal is None and not self.hosted
         self.outage = False
+        self.expired = 0
         self.presumes = world.extras.presumption == "abort" and name == world.strategy.hub
         self.forgotten: list[TransactionRecord] = []
         self.routes: dict[str, tuple[Link, Callable[[Message], None]]] = {}
@@ -673,6 +676,24 @@ class Node:
         if not pool.submit(work, demand):
             self._own_store().drop(work, "failed")
 
+    def wanted(self, work: Work) -> bool:
+        """Whether a worker is to begin with this: False if it may still be refused, and the client's deadline is over. It is refused then."""
+        record, effect = work.actor.record, work.effect
+        if record is None or record.answer or not effect.steps or (type(effect) is Transact and effect.compensation):
+            return True
+        if self.env.now <= record.arrival + self.world.deadline:
+            return True
+        steps = record.plan.steps
+        if type(effect) is Transact and any(steps[index].kind == "retriable" for index in effect.steps):
+            return True
+        work.operations = REFUSE
+        if work.inside > 0:
+            work.inside = 0.0
+        self.expired += 1
+        if self.journal is not None:
+            self.journal.expired(work.actor, effect.tag)
+        return False
+
     def served(self, work: Work) -> None:
         """The service time of a local transaction is over."""
         if self.pool is None or self.store is None or work.epoch != self.pool.epoch:
@@ -680,7 +701,7 @@ class Node:
         if self.paused:
             self.backlog.append((self.served, work))
             return
-        if self.provider is not None:
+        if self.provider is not None and work.operations is not REFUSE:
             self.provider.begin(work)
         else:
             self.store.run(work)

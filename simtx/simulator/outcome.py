@@ -7,7 +7,7 @@ import struct
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from simtx.metrics import drift, providers
+from simtx.metrics import asking, drift, providers
 from simtx.metrics.guarantees import PROPERTIES
 from simtx.metrics.rundata import RunData
 from simtx.simulator.counted import stations
@@ -61,7 +61,7 @@ def outcome(loop: RunLoop) -> RunData:
 
 def _extra(world: World) -> dict[str, float]:
     derived = {name: value for one in world.derived.values() for name, value in one.figures().items()}
-    return _stale(world) | _busiest(world) | _delivered(world) | derived | _providers(world)
+    return _stale(world) | _busiest(world) | _delivered(world) | derived | _providers(world) | _asking(world)
 
 
 def _delivered(world: World) -> dict[str, float]:
@@ -76,6 +76,12 @@ def _delivered(world: World) -> dict[str, float]:
         "stored_again": broker.stored_again,
     }
     return found if broker.log is None else found | {"partition_lag_max": broker.log.lag}
+
+
+def _asking(world: World) -> dict[str, float]:
+    clients, expired = world.clients, sum(node.expired for node in world.nodes.values())
+    repeated = world.ledger.counts["requests_repeated"]
+    return asking.figures(world.scenario.clients, clients.asked, repeated, clients.suppressed, expired)
 
 
 def _providers(world: World) -> dict[str, float]:

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from simtx.errors import ProtocolViolation
-from simtx.protocols import Branch, Key, Operation, Transact
-from simtx.simulator.work import Work
+from simtx.protocols import Branch, Key, Transact
+from simtx.simulator.work import REFUSE, Work
 
 if TYPE_CHECKING:
     from simtx.scenario.infrastructure import ProviderSpec
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _PENDING: Final = "pending"
-_REFUSE: Final = (Operation("", "refuse"),)
 _ANSWERS: Final = ("done", "refused")
 
 
@@ -190,7 +189,7 @@ class Provider:
     def _conclude(self, answer: tuple[Work, str]) -> None:
         """An answer has come: write it down, with all that the local transaction was to write beside its work."""
         work, verdict = answer
-        work.operations = () if verdict == "done" else _REFUSE
+        work.operations = () if verdict == "done" else REFUSE
         self._write(work)
 
     # --- the request --------------------------------------------------------------------------------------------------------------

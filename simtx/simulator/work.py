@@ -9,6 +9,8 @@ from simtx.protocols import Branch, Execute, Key, Operation, Prepare, Status, Tr
 if TYPE_CHECKING:
     from simtx.simulator.running_machine import RunningMachine
 
+REFUSE: Final = (Operation("", "refuse"),)
+"""The operations of a local transaction that is refused whatever the data."""
 _NO_KEYS: Final[list[str]] = []  # never changed: a local transaction that needs locks gets a list of its own
 
 

@@ -23,6 +23,7 @@ class Workers:
         limit: How many may wait; None: any number.
         served: Called with the work when its service time is over; the worker stays with it until `release`.
         begun: Called with the work when a worker begins on it.
+        wanted: Says whether it is still to be done; what is not takes no service time. None: all is.
     """
 
     __slots__ = (
@@ -31,6 +32,7 @@ class Workers:
         "_free",
         "_served",
         "_since",
+        "_wanted",
         "busy_time",
         "epoch",
         "factor",
@@ -50,9 +52,11 @@ class Workers:
         limit: int | None,
         served: Callable[[Work], None],
         begun: Callable[[Work], object],
+        wanted: Callable[[Work], bool] | None = None,
     ) -> None:
         self._env = env
         self._begun = begun
+        self._wanted = wanted
         self._free = workers
         self._served = served
         self._since = 0.0
@@ -83,6 +87,8 @@ class Workers:
             self._free = free - 1
             work.epoch = self.epoch
             self._begun(work)
+            if self._wanted is not None and not self._wanted(work):
+                demand = 0.0
             work.since = now
             served = self.served  # `Station.enter` without a call, as for `leave` below
             served.arrivals += 1
@@ -128,6 +134,8 @@ class Workers:
             following, demand = self.queue.popleft()
             following.epoch = self.epoch
             self._begun(following)
+            if self._wanted is not None and not self._wanted(following):
+                demand = 0.0
             self.waiting.leave(now, following.since)
             following.since = now
             self.served.enter(now)

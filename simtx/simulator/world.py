@@ -93,6 +93,7 @@ class World:
         grace = max(60.0, 4 * scenario.broker.redelivery, 4 * self.policies.backoff.cap)
         self.ledger = TransactionLedger(len(drift.conserved(scenario)), grace, behind(scenario.transaction.steps))
         self.by_transaction = TransactionStreams(self.streams, self.ledger.young)
+        self.deadline = scenario.clients.deadline
         self.deadlocks = Deadlocks(scenario.deadlocks, self.ledger.counts)
         self.wake_on_commit = self.extras.wake_on_commit
         common = scenario.common_mode
@@ -145,7 +146,8 @@ class World:
                 latency = self.by_transaction.draws(service.provider.latency, name, "provider")
                 chance = self.by_transaction.uniform(name, "provider-chance")
                 node.provider = Provider(node, node.store, service.provider, latency, chance)
-            node.pool = Workers(self.env, service.workers, service.queue_limit, node.served, begun=begun)
+            wanted = node.wanted if scenario.clients.deadline_travels else None
+            node.pool = Workers(self.env, service.workers, service.queue_limit, node.served, begun=begun, wanted=wanted)
             node.pool.journal = node.journal
         hub = self.strategy.hub
         if hub is not None:

@@ -25,7 +25,7 @@ from simtx.event_log import journal
 from simtx.event_log.entries import Seconds
 from simtx.protocols import Outcome
 from simtx.protocols.names import CLIENT
-from simtx.protocols.policies import Backoff
+from simtx.protocols.policies import Backoff, RetryBudget
 from simtx.reference.processes.ending import Ending
 from simtx.reference.run_folder.event_log import LogFile, entry_id
 from simtx.reference.run_folder.folder import RunFolder
@@ -67,6 +67,7 @@ class Client:
         self._schedule = [json.loads(line) for line in (folder.path / "schedule.jsonl").read_text().splitlines()]
         self._open: dict[int, _Call] = {}  # those without an answer, by transaction
         self._backoff = Backoff(*config["backoff"])
+        self._budget = None if config["budget"] is None else RetryBudget(*config["budget"])
         self._random = random.Random(f"{config['seed']}:{CLIENT}")  # noqa: S311 - jitter, not cryptography
         self._waiting: set[int] = set()  # those whose user has not lost patience, in a closed workload
         self._next = 0
@@ -129,6 +130,8 @@ class Client:
         tx = self._next
         self._next += 1
         number = self._log.log("arrive", CLIENT, tx, actor=CLIENT, peer=entry["entry"], detail=entry["detail"])
+        if self._budget is not None:
+            self._budget.earn()
         call = self._open[tx] = _Call(tx, self._loop.time(), number)
         self._ask(call)
         if self._config["users"]:
@@ -160,8 +163,15 @@ class Client:
 
     def _ask_again(self, call: _Call, attempt: int) -> None:
         if call.tx in self._open and call.attempt == attempt:
-            call.attempt += 1
             to = self._schedule[call.tx]["entry"]
+            if self._budget is not None and not self._budget.spend():
+                journal.suppressed(self._log, call.tx, call.number, to)
+                if call.unreached:  # nobody will ask for it any more
+                    call.unreached = False
+                    left = call.since + self._config["deadline"] - self._loop.time()
+                    self._loop.call_later(max(left, 0.0), self._give_up, call)
+                return
+            call.attempt += 1
             call.number = journal.asked_again(self._log, call.tx, call.number, to, call.attempt)
             self._ask(call)
 

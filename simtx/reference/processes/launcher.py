@@ -174,6 +174,7 @@ class Launcher:
                 "ask_again": clients.ask_again,
                 "insists": clients.ask_again == "unanswered" and knows,
                 "deadline": clients.deadline,
+                "budget": None if clients.budget is None else [clients.budget, clients.budget_burst],
                 "timeout": clients.timeout,
                 "backoff": [clients.backoff.base, clients.backoff.factor, clients.backoff.cap],
             }

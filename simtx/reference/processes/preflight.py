@@ -28,6 +28,10 @@ def check(scenario: Scenario, strategy: Strategy, plans: Sequence[Any]) -> None:
     if not plans:
         raise ScenarioError("no transaction arrives: nothing to execute", scenario.name)
     admit(strategy, plans[0], scenario.name, scenario.providers)
+    if scenario.clients.deadline_travels:
+        raise ScenarioError(
+            "clients.deadline_travels: no message of a real run carries a deadline yet: simulate it", scenario.name
+        )
     if scenario.providers:
         raise ScenarioError(
             f"'{scenario.providers[0]}' has a provider outside, which no process of a real run plays yet: simulate it",

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from simtx.scenario import Scenario
 
 _ALL: Final = 2**31 - 1  # rows
-_NO_TRACE: Final = frozenset({"arrive", "ask", "drop", "give-up", "handle", "serve", "free", "wait", "unlock"})
+_NO_TRACE: Final = frozenset(
+    {"arrive", "ask", "drop", "give-up", "suppress", "handle", "serve", "free", "wait", "unlock"}
+)
 """Kinds of entries about a transaction of which nothing was sent or written."""
 
 
