@@ -282,7 +282,7 @@ def clients(file: schema.ClientsFile) -> ClientsSpec:
         file.timeout,
         backoff,
         budget=None if file.budget is None else file.budget.ratio,
-        budget_burst=ClientsSpec.budget_burst if file.budget is None else file.budget.burst,
+        budget_burst=ClientsSpec().budget_burst if file.budget is None else file.budget.burst,
         deadline_travels=file.deadline_travels,
     )
 
