@@ -24,7 +24,6 @@ def figures(clients: ClientsSpec, asked: int, repeated: int, suppressed: int, ex
     found: dict[str, float] = {}
     if clients.ask_again == "unanswered" or clients.budget is not None:
         found["request_amplification"] = 1 + repeated / asked if asked else math.nan
-    if clients.budget is not None:
         found["requests_suppressed"] = suppressed
     if clients.deadline_travels:
         found["steps_expired"] = expired
