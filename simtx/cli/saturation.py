@@ -24,27 +24,41 @@ def saturation(
     out: Annotated[
         Path | None, typer.Option(metavar="PICTURE", help="Draw it into this file: .png, .svg or .pdf.")
     ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep what is finished in this file; default: saturation.jsonl, which is removed when the search has come to its end.",
+        ),
+    ] = None,
     engine: EngineOption = None,
     json: JsonOption = False,
 ) -> None:
     """Search the highest throughput that a scenario sustains under each strategy, with intervals."""
-    from simtx.cli.common import draw, drawable, load, played_by, print_json
+    from simtx.cli.common import draw, drawable, go_on, load, played_by, print_json
     from simtx.experiments.compare import DEFAULT
     from simtx.experiments.saturation import saturation as search
 
     chosen = load(scenario, change or ())
     if out is not None:
         drawable(out, "--out")
-    with played_by(engine):
-        found = search(
-            chosen,
-            strategies or list(DEFAULT),
-            replications=replications,
-            transactions=transactions,
-            most_users=most_users,
-            seed=seed,
-            progress=False if json else None,
-        )
+    kept = store or Path("saturation.jsonl")
+    try:
+        with played_by(engine):
+            found = search(
+                chosen,
+                strategies or list(DEFAULT),
+                replications=replications,
+                transactions=transactions,
+                most_users=most_users,
+                seed=seed,
+                store=kept,
+                progress=False if json else None,
+            )
+    except KeyboardInterrupt:
+        go_on()
+    if store is None:
+        kept.unlink(missing_ok=True)
     if json:
         print_json(found.to_dict())
     else:

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
-from simtx.arguments import SEED, STRATEGIES, checked, number, progress, whole
+from simtx.arguments import SEED, STRATEGIES, checked, number, optional, path, progress, whole
 from simtx.errors import ScenarioError
 from simtx.experiments.compare import DEFAULT, labelled
+from simtx.experiments.probes import Probes
+from simtx.experiments.work import version
 from simtx.metrics.intervals import Interval, check_confidence, interval, ratio
 from simtx.progress import Phases, phases
+from simtx.scenario.canonical import digest
+from simtx.scenario.fingerprints import scenario_fingerprint, strategy_fingerprint
 from simtx.scenario.provenance import Provenance, provenance
 from simtx.simulator import simulate
 from simtx.views import View, view
@@ -147,6 +152,7 @@ class Saturation:
     most_users=whole(1),
     confidence=number(above=0, below=1),
     seed=SEED,
+    store=optional(path),
     progress=progress,
 )
 def saturation(
@@ -158,6 +164,7 @@ def saturation(
     most_users: int = 4096,
     confidence: float = 0.95,
     seed: int = 1,
+    store: str | Path | None = None,
     progress: bool | Phases | None = None,
 ) -> Saturation:
     """Search the highest throughput that a scenario sustains under each strategy, without faults.
@@ -170,6 +177,8 @@ def saturation(
         most_users: Where the search ends at the latest.
         confidence: Of all intervals.
         seed: Of all runs. Strategies meet the same transactions.
+        store: File that keeps what is finished, a line for each number of users; the same call goes on from there, also with other
+            strategies. None: an interrupted search begins anew.
         progress: As in `simtx.validate`.
 
     Raises:
@@ -182,26 +191,59 @@ def saturation(
     chosen = labelled(strategies, played)
     searched: list[Load] = []
     best: dict[str, Load] = {}
+    probes = Probes(None if store is None else Path(store))
     with phases(progress) as show:
         for position, (name, strategy) in enumerate(chosen.items()):
             own: list[Load] = []
+            probe = _Probe(probes, played, strategy, transactions, seed)
             users, dull, highest = 1, 0, 0.0
             while users <= most_users and dull < _PATIENCE:
                 show(f"{name}, {users} users", position / len(chosen))
-                closed = _closed(played, strategy, users, transactions, seed)
-                own.append(Load(name, users, _throughput(closed, strategy, range(replications), seed)))
+                own.append(Load(name, users, probe.throughput(users, range(replications))))
                 mean = float(np.mean(own[-1].throughput))
                 dull = 0 if mean > _GAIN * highest else dull + 1
                 highest = max(highest, mean)
                 users *= 2
             searched += own
             top = max(own, key=lambda one: float(np.mean(one.throughput)))
-            closed = _closed(played, strategy, top.users, transactions, seed)
-            fresh = range(replications, 2 * replications)
-            best[name] = Load(name, top.users, _throughput(closed, strategy, fresh, seed))
+            best[name] = Load(name, top.users, probe.throughput(top.users, range(replications, 2 * replications)))
     settings = {"transactions": transactions, "most_users": most_users}
     origin = provenance("saturation", played, chosen, seed=seed, replications=replications, settings=settings)
     return Saturation(played, searched, best, confidence=confidence, seed=seed, provenance=origin)
+
+
+class _Probe:
+    """Probes of one strategy.
+
+    Args:
+        probes: Those that are known.
+        scenario: The scenario.
+        strategy: The strategy.
+        transactions: As in `saturation`.
+        seed: Of all runs.
+    """
+
+    def __init__(self, probes: Probes, scenario: Scenario, strategy: Strategy, transactions: int, seed: int) -> None:
+        self._probes = probes
+        self._scenario = scenario
+        self._strategy = strategy
+        self._transactions = transactions
+        self._seed = seed
+        self._key = ""
+        if probes.path is not None:
+            names = scenario_fingerprint(scenario), strategy_fingerprint(strategy), version([strategy])
+            self._key = " ".join((*names, str(transactions), str(seed)))
+
+    def throughput(self, users: int, replications: range) -> tuple[float, ...]:
+        """Decisions a second in each of these replications."""
+        key = digest(f"{self._key} {users} {replications}") if self._key else ""
+        known = self._probes.known(key) if key else None
+        if known is None:
+            closed = _closed(self._scenario, self._strategy, users, self._transactions, self._seed)
+            known = _throughput(closed, self._strategy, replications, self._seed)
+            if key:
+                self._probes.keep(key, known)
+        return known
 
 
 def _throughput(scenario: Scenario, strategy: Strategy, replications: range, seed: int) -> tuple[float, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
@@ -64,6 +66,43 @@ def test_text_picture_and_data(found: Saturation) -> None:
     assert ax.get_xlabel() == "users who never think"
     assert "['saga', '2pc']" in found.provenance.command
     assert set(found.to_dict()["strategies"]) == {"saga", "2pc"}
+
+
+def test_a_search_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probes that were finished are not played again, and the figures are those of a search that nobody has interrupted."""
+    from simtx.experiments import saturation as module
+
+    played: list[int] = []
+    throughput = module._throughput
+
+    def play(scenario: Scenario, *rest: Any) -> tuple[float, ...]:
+        if len(played) == 3:
+            raise KeyboardInterrupt
+        played.append(scenario.workload.users or 0)
+        return throughput(scenario, *rest)
+
+    call: dict[str, Any] = {"strategies": ["saga"], "replications": 2, "transactions": 100}
+    store = tmp_path / "probes.jsonl"
+    monkeypatch.setattr(module, "_throughput", play)
+    with pytest.raises(KeyboardInterrupt):
+        saturation(busy(2), **call, store=store)
+    with store.open("a") as file:
+        file.write('{"key": "cut o')  # the process has ended here
+    first = list(played)
+    monkeypatch.setattr(module, "_throughput", lambda *given: (played.append(given[0].workload.users), throughput(*given))[1])
+    again = saturation(busy(2), **call, store=store)
+    assert first == [1, 2, 4]
+    assert played[3:] == [one.users for one in again.searched[3:]] + [again.best["saga"].users]
+    monkeypatch.setattr(module, "_throughput", None)  # all is there
+    assert saturation(busy(2), **call, store=store).to_dict() == again.to_dict()
+    assert "cut o" not in store.read_text()
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("milk\n")
+    with pytest.raises(ScenarioError, match=r"notes.txt: is no file of a saturation's probes"):
+        saturation(busy(2), ["saga"], store=tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "milk\n"
 
 
 def test_nonsense_is_refused(found: Saturation) -> None:
