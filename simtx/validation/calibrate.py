@@ -46,6 +46,8 @@ LEAST: Final = 30
 _WARMUP: Final = 2.0
 _LEVELS: Final = (1, 2, 4, 8, 16)
 _SECONDS: Final = 1.0  # of each level of a curve
+_BESIDE: Final = 4  # local transactions that work inside at once
+_WORK: Final = 0.005  # seconds for which each does
 
 _HANDLED: Final = frozenset(("request", "receive", "deliver", "timer", "confirm"))
 """Entries about an event that a process has handled."""
@@ -294,17 +296,64 @@ def curves_of(scenario: Scenario, store: str) -> dict[str, dict[str, dict[str, f
             try:
                 forced = {str(n): _level(n, lambda tx: opened.append(tx, ("begin", tx), forced=True)) for n in _LEVELS}
                 local = {str(n): _level(n, lambda tx: _transact(opened, tx)) for n in _LEVELS}
+                inside = {
+                    f"local transaction that works 5 ms inside, {rows}": {str(_BESIDE): _level(_BESIDE, work)}
+                    for rows, work in (
+                        ("all on one row", lambda tx: _work_inside(opened, tx, "row")),
+                        ("each on its own row", lambda tx: _work_inside(opened, tx, f"{tx}")),
+                    )
+                }
             finally:
                 opened.close()
         finally:
             backends.stop()
+        if store == "sqlite":
+            inside["a program's own BEGIN IMMEDIATE that works 5 ms, each on its own row"] = {
+                str(_BESIDE): _immediate(path / "own.sqlite")
+            }
     finally:
         scratch.remove(path)
-    return {"forced write": forced, "local transaction": local, "sleep of 5 ms, beyond": {"1": _sleeps()}}
+    return {"forced write": forced, "local transaction": local, **inside, "sleep of 5 ms, beyond": {"1": _sleeps()}}
 
 
 def _transact(store: Store, tx: int) -> None:
     store.transact(tx, Transact("action", (Operation(f"calibration:{tx}", "add", 1),), (tx, 0, "action")))
+
+
+def _work_inside(store: Store, tx: int, row: str) -> None:
+    """A local transaction that works with its row lock in hand, as under ``locks = "work"``."""
+    effect = Transact("action", (Operation(f"calibration:inside:{row}", "add", 1),), (tx, 0, "inside"))
+    store.transact(tx, effect, work=_WORK)
+
+
+def _immediate(path: Path) -> dict[str, float]:
+    """Transactions of SQLite itself that work between ``BEGIN IMMEDIATE`` and ``COMMIT``, each on a row of its own."""
+    own = threading.local()
+    opened: list[sqlite3.Connection] = []
+
+    def connected() -> sqlite3.Connection:
+        db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+        opened.append(db)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        return db
+
+    connected().execute("CREATE TABLE data (key INTEGER PRIMARY KEY, value REAL)")
+
+    def work(tx: int) -> None:
+        if not hasattr(own, "db"):
+            own.db = connected()
+        db = own.db
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("INSERT INTO data VALUES (?, 1)", (tx,))
+        time.sleep(_WORK)
+        db.execute("COMMIT")
+
+    try:
+        return _level(_BESIDE, work)
+    finally:
+        for db in opened:
+            db.close()
 
 
 def _level(threads: int, work: Callable[[int], object]) -> dict[str, float]:

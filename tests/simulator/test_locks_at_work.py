@@ -68,3 +68,19 @@ def test_nothing_is_lost_or_doubled_when_those_who_work_with_locks_crash(strateg
     )
     assert simtx.check_log(run.trace, run.strategy).ok
     assert (run.summary["duplicate_effects"], run.summary["missing_effects"]) == (0, 0)
+
+
+@pytest.mark.parametrize(("strategy", "events"), [("2pc", 5), ("saga", 3)])
+def test_calls_to_the_hub_take_its_processor(strategy: str, events: int) -> None:
+    """A request, two votes and two acknowledgements, or a request and two replies, of a millisecond each."""
+    scenario = chain(
+        2,
+        delay=0.0,
+        write=0.0,
+        key="own:{tx}",
+        parallel=True,
+        hosts={"coordinator": {"nodes": ["hub"], "event": "1ms"}},
+        workload={"kind": "closed", "users": 8, "think_time": "0s"},
+        run={"transactions": 200, "warmup": 0.1},
+    )
+    assert float(simtx.simulate(scenario, strategy).summary["throughput_per_s"]) == pytest.approx(1000 / events, rel=0.03)
