@@ -89,7 +89,9 @@ def test_a_search_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pyte
     with store.open("a") as file:
         file.write('{"key": "cut o')  # the process has ended here
     first = list(played)
-    monkeypatch.setattr(module, "_throughput", lambda *given: (played.append(given[0].workload.users), throughput(*given))[1])
+    monkeypatch.setattr(
+        module, "_throughput", lambda *given: (played.append(given[0].workload.users), throughput(*given))[1]
+    )
     again = saturation(busy(2), **call, store=store)
     assert first == [1, 2, 4]
     assert played[3:] == [one.users for one in again.searched[3:]] + [again.best["saga"].users]

@@ -83,4 +83,6 @@ def test_calls_to_the_hub_take_its_processor(strategy: str, events: int) -> None
         workload={"kind": "closed", "users": 8, "think_time": "0s"},
         run={"transactions": 200, "warmup": 0.1},
     )
-    assert float(simtx.simulate(scenario, strategy).summary["throughput_per_s"]) == pytest.approx(1000 / events, rel=0.03)
+    assert float(simtx.simulate(scenario, strategy).summary["throughput_per_s"]) == pytest.approx(
+        1000 / events, rel=0.03
+    )
