@@ -1,14 +1,13 @@
 """Write the table of all strategies: `python docs/make_strategies.py`.
 
 What is said of messages and forced writes is counted in simulated runs with 1 to 4 participants, and the verdicts are explored; a figure that is not so ends the command with an error.
-Nothing is written then. Promise and label are those of the strategies themselves. Speeds are kept as they are on the page; `--speed` measures them anew.
+Nothing is written then. Promise and label are those of the strategies themselves.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -22,10 +21,6 @@ PAGE = Path(__file__).resolve().parent / "protocols" / "README.md"
 SCOPE: dict[str, int] = {"participants": 2, "crashes": 1, "losses": 0, "duplicates": 0, "timeouts": 1}
 """The scope of every verdict in the table; pages of the strategies have more."""
 SIZES = range(1, 5)
-CELLS = 10
-"""Columns of the table."""
-PLAYED, TRANSACTIONS, ROUNDS = 3, 10_000, 3
-"""Participants and transactions of a run whose speed is measured, and how many of them."""
 
 
 class Row(NamedTuple):
@@ -269,11 +264,9 @@ Each has a page with its theory, its costs and its verdicts. What this table say
 - **refused**: messages and forced writes if the last of two or more participants refuses.
 - **verdict**: of `simtx.verify` with two participants, one crash, one early timer, no loss and no copy, explored completely (one participant, where a row is about one; a cell says what
   differs). *Known* is what a strategy announces that it does not keep.
-- **speed**: simulated transactions a second of processor time with three participants, as a multiple of the saga's, side by side; it says what a strategy costs to simulate, not what it would
-  reach (`simtx saturation` does that). `python docs/make_strategies.py --speed` measures it anew.
 
-| strategy | | answer | who waits when a node is away | isolation | messages | forced writes | refused | verdict | speed |
-|---|---|---|---|---|---|---|---|---|---|
+| strategy | | answer | who waits when a node is away | isolation | messages | forced writes | refused | verdict |
+|---|---|---|---|---|---|---|---|---|
 """
 TAIL = """
 All built-in scenarios are played by all of them, with one exception: none has a step that overwrites a value, which Try-Confirm-Cancel cannot reserve, and none has too few services for `paxos-commit`; with
@@ -282,38 +275,9 @@ scenario. `simtx.verify`, `simtx.simulate` and `simtx.execute` say in one line w
 """
 
 
-def speeds(text: str) -> dict[str, str]:
-    """Speeds that a page states, by strategy."""
-    rows = [[cell.strip() for cell in one.strip("|").split("|")] for one in text.splitlines() if one.startswith("| [")]
-    return {cells[1].partition("` ")[0].strip("`").replace("=NAME", "=s0"): cells[-1] for cells in rows if len(cells) == CELLS}
-
-
-def measured() -> dict[str, str]:
-    """Simulated transactions a second of processor time, as a multiple of what the saga makes, side by side."""
-    scenarios = {
-        row.spec: chain(1 if row.alone else PLAYED, refusing=False).replace(
-            **{"workload.rate": "50/s", "run": {"transactions": TRANSACTIONS}}
-        )
-        for row in ROWS
-    }
-    beside = {"saga, N = 1": scenarios["2pc:one_phase=true"], **scenarios}
-    best = dict.fromkeys(beside, float("inf"))
-    for _ in range(ROUNDS + 1):  # in the first, machines are learned
-        for spec, scenario in beside.items():
-            begun = time.process_time()
-            simtx.simulate(scenario, spec.partition(",")[0], progress=False)
-            best[spec] = min(best[spec], time.process_time() - begun)
-    yardstick = {row.spec: best["saga, N = 1" if row.alone else "saga"] for row in ROWS}
-    return {spec: f"{yardstick[spec] / best[spec]:.2f}" for spec in scenarios}
-
-
-def page(fast: Mapping[str, str]) -> str:
-    """The whole page, with verdicts.
-
-    Args:
-        fast: Speeds by strategy; one that is missing was not measured.
-    """
-    table = "\n".join(line(row, f"{verdict(row)} | {fast.get(row.spec, 'not measured')}") for row in ROWS)
+def page() -> str:
+    """The whole page, with verdicts."""
+    table = "\n".join(line(row, verdict(row)) for row in ROWS)
     return f"{HEAD}{table}\n{TAIL}"
 
 
@@ -323,8 +287,7 @@ def main() -> int:
     if problems:
         sys.stderr.write("\n".join(problems) + "\n")
         return 1
-    fast = measured() if "--speed" in sys.argv else speeds(PAGE.read_text(encoding="utf-8"))
-    PAGE.write_text(page(fast), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")
     return 0
 
 
