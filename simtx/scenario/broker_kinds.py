@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
-    from simtx.scenario.schema import BrokerFile
+    from pydantic import BaseModel
 
 BrokerKind: TypeAlias = Literal[
     "plain",
@@ -136,10 +136,10 @@ KINDS: Final[Mapping[BrokerKind, KindOfBroker]] = MappingProxyType(
 """All kinds of brokers."""
 
 
-def in_force(file: BrokerFile) -> dict[str, Any]:
-    """The keys of a `[broker]` table as they are in force: as the table says, else as its kind, else by default."""
+def in_force(file: BaseModel) -> dict[str, Any]:
+    """The keys of a `[broker]` table (`BrokerFile`) as they are in force: as the table says, else as its kind, else by default."""
     values = {name: getattr(file, name) for name in type(file).model_fields}
-    usual = KINDS[file.kind].mechanisms
+    usual = KINDS[values["kind"]].mechanisms
     return values | {name: value for name, value in usual.items() if name not in file.model_fields_set}
 
 

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from simtx.event_log.entries import DEAD_LETTER, POISON, RETENTION
-from simtx.protocols import Delivery, Done, Message, Publish
+from simtx.protocols import Done, Message, Publish
 from simtx.protocols.names import BROKER
 from simtx.scenario.infrastructure import AT_ONCE
 from simtx.simulator.network import Link
+from simtx.simulator.parcel import Parcel
 from simtx.simulator.partitioned_log import PartitionedLog
 from simtx.simulator.timers import Token
 from simtx.workload.by_transaction import Draw
@@ -42,21 +43,6 @@ class _Publication:
         self.epoch = node.disk.epoch  # a crash begins another one
         self.open = True
         self.timeout: Token | None = None
-
-
-class Parcel:
-    """A stored message of one consumer, until that consumer acknowledges it."""
-
-    __slots__ = ("deliveries", "delivery", "lane", "message", "sent", "stored", "timer")
-
-    def __init__(self, number: int, message: Message, stored: float, lane: tuple[str, int]) -> None:
-        self.message = message
-        self.delivery = Delivery(message, number)
-        self.stored = stored
-        self.lane = lane
-        self.sent = False
-        self.deliveries = 0
-        self.timer: Token | None = None
 
 
 class Broker:

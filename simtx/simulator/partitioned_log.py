@@ -9,7 +9,7 @@ done since. Nothing is delivered again as long as it lives, but for a fetch that
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from simtx.protocols.names import BROKER
 from simtx.scenario.broker_kinds import partition_of
@@ -17,8 +17,44 @@ from simtx.scenario.infrastructure import AT_ONCE
 from simtx.simulator.timers import Token
 
 if TYPE_CHECKING:
-    from simtx.simulator.broker import Broker, Parcel
+    from simtx.protocols import Message
+    from simtx.scenario import BrokerSpec
+    from simtx.simulator.network import Link
     from simtx.simulator.node import Node
+    from simtx.simulator.parcel import Parcel
+    from simtx.simulator.surroundings import Surroundings
+
+
+class Owner(Protocol):
+    """The broker, as its partitions know it."""
+
+    up: bool
+
+    @property
+    def world(self) -> Surroundings:
+        """What it lives in."""
+
+    @property
+    def spec(self) -> BrokerSpec:
+        """The scenario's broker."""
+
+    def link(self, source: str, destination: str) -> Link:
+        """The link between the broker and a node."""
+
+    def fails(self, parcel: Parcel) -> bool:
+        """Whether a consumer cannot handle an event."""
+
+    def dead(self, parcel: Parcel) -> None:
+        """A message becomes a dead letter."""
+
+    def expired(self, parcel: Parcel) -> None:
+        """A message was older than the retention."""
+
+    def forget(self, parcel: Parcel) -> None:
+        """A message is not held any more."""
+
+    def again(self, message: Message) -> None:
+        """A message is delivered again."""
 
 
 class Reader:
@@ -84,7 +120,7 @@ class PartitionedLog:
         lag: The most events that were waiting in one partition at any time.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Owner) -> None:
         self._broker = broker
         self._world = broker.world
         self._spec = broker.spec

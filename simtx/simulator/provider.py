@@ -17,16 +17,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from simtx.errors import ProtocolViolation
 from simtx.protocols import Branch, Key, Transact
 from simtx.simulator.work import REFUSE, Work
 
 if TYPE_CHECKING:
+    from simtx.event_log.journal import Journal
     from simtx.scenario.infrastructure import ProviderSpec
-    from simtx.simulator.node import Node
+    from simtx.simulator.disk import Disk
+    from simtx.simulator.environment import Environment
     from simtx.simulator.store import Store
+    from simtx.simulator.workers import Workers
     from simtx.workload.by_transaction import Draw
 
 T = TypeVar("T")
@@ -48,6 +51,21 @@ class Known(NamedTuple):
     since: float
 
 
+class Owner(Protocol):
+    """The node of the service, as its provider knows it."""
+
+    name: str
+    env: Environment
+    journal: Journal | None
+    disk: Disk
+    pool: Workers | None
+    paused: bool
+    backlog: list[tuple[Callable[[Any], object], Any]]
+
+    def outbox_written(self) -> None:
+        """A local transaction with outbox rows has committed."""
+
+
 class Provider:
     """The provider of one service.
 
@@ -63,7 +81,7 @@ class Provider:
         counts: Requests by how they have ended: ``done``, ``refused``, ``unknown``, ``limited``; and ``query``.
     """
 
-    def __init__(self, node: Node, store: Store, spec: ProviderSpec, latency: Draw, chance: Draw) -> None:
+    def __init__(self, node: Owner, store: Store, spec: ProviderSpec, latency: Draw, chance: Draw) -> None:
         self._node = node
         self._store = store
         self._env = node.env

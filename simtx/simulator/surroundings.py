@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from simtx.protocols import Policies, Strategy
     from simtx.protocols.extras import Extras
     from simtx.scenario import Scenario
-    from simtx.simulator.derived import DerivedStore
     from simtx.simulator.environment import Environment
     from simtx.simulator.host import Process
     from simtx.simulator.network import Link
@@ -51,6 +50,13 @@ class Shared(Protocol):
         """Answer again."""
 
 
+class Copied(Protocol):
+    """A derived store, as samples know it."""
+
+    def wrong(self) -> float:
+        """How many of its values are not those of the store that it is derived from."""
+
+
 class Surroundings(Protocol):
     """A world, as its broker, clients, faults and samples know it; `World` says what its attributes are."""
 
@@ -69,7 +75,6 @@ class Surroundings(Protocol):
     struck: list[Struck]
     window: Window
     processes: dict[str, Process]
-    derived: dict[str, DerivedStore]
 
     @property
     def nodes(self) -> Mapping[str, Node]:
@@ -82,6 +87,10 @@ class Surroundings(Protocol):
     @property
     def vote_store(self) -> Shared | None:
         """The vote store, if the strategy uses one."""
+
+    @property
+    def derived(self) -> Mapping[str, Copied]:
+        """The derived stores by name."""
 
     @property
     def arrivals_over(self) -> bool:
