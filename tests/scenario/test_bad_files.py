@@ -487,7 +487,7 @@ CASES = [
         '[[faults]]\nkind = "partition"\na = ["paris"]\nat = "1s"\nduration = "1s"\n[run]',
         (
             "faults[0].a[0]: 'paris' is neither a node nor a zone with nodes; "
-            "one of 'orders', 'payments', 'shipping', 'hub', 'broker', 'client', 'local'"
+            "one of 'orders', 'payments', 'shipping', 'hub', 'broker', 'vote-store', 'client', 'local'"
         ),
     ),
     (
