@@ -26,7 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simtx.errors import ScenarioError
+from simtx.metrics import asking
 from simtx.metrics.counters import COUNTERS
+from simtx.metrics.providers import FIGURES
 
 Kind = Literal["real", "positive", "share", "count"]
 Floats = NDArray[np.float64]
@@ -267,6 +269,8 @@ _COUNTS: Final = frozenset(
         "missing_effects",
         "residual_divergence",
         *COUNTERS,
+        *FIGURES,
+        *asking.COUNTED,
         "events",
         "transactions",
         "in_doubt_open",
