@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from simtx.protocols.derived.copies import CopyRule
+from simtx.protocols.derived.group import GroupRule
 from simtx.protocols.names import BROKER, CLIENT, HUB, VOTE_STORE
 from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
 from simtx.scenario import schema
@@ -20,6 +21,7 @@ from simtx.scenario.infrastructure import (
     BrokerSpec,
     CommonMode,
     DerivedSpec,
+    GroupSpec,
     HostSpec,
     LinkSpec,
     LogSpec,
@@ -159,6 +161,27 @@ def hosts(files: Mapping[str, schema.HostFile], placed: Zones) -> dict[str, Host
             transaction=file.transaction,
             forced_write=file.forced_write,
             quantum=file.quantum,
+        )
+        for name, file in files.items()
+    }
+
+
+def groups(files: Mapping[str, schema.GroupFile]) -> dict[str, GroupSpec]:
+    """Consumer groups by name."""
+    return {
+        name: GroupSpec(
+            name=name,
+            service=file.service,
+            key=file.key,
+            rule=GroupRule(file.checkpoint, file.guard, begin=file.begin),
+            partitions=file.partitions,
+            instances=file.instances,
+            service_time=file.service_time,
+            lag=file.lag,
+            commit_time=file.commit_time,
+            session=file.session,
+            pause_every=file.pause_every,
+            pause=file.pause,
         )
         for name, file in files.items()
     }

@@ -52,6 +52,7 @@ def problems(
         (steps.step_kinds, (("transaction", "steps"),)),
         (steps.operations, (("transaction", "parameters"),)),
         (steps.step_services, ()),
+        (groups, (("services",),)),
         (derived, (("transaction", "parameters"), ("services",))),
         (workload, ()),
         (clients, ()),
@@ -142,6 +143,20 @@ def hosts(file: schema.ScenarioFile) -> Iterator[Problem]:
             yield (
                 ("hosts", name),
                 "takes no processor time for anything; give 'event', 'effect', 'transaction' or 'forced_write' (`simtx calibrate` measures them)",
+            )
+
+
+def groups(file: schema.ScenarioFile) -> Iterator[Problem]:
+    """A consumer group follows a service, and every instance can have a partition."""
+    for name, one in file.groups.items():
+        if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is None:
+            yield ("groups", name), f"{shown(name)} is no name; use letters, digits and '_', a letter first"
+        if one.service not in file.services:
+            yield ("groups", name, "service"), f"{shown(one.service)} is no service; {hint(one.service, file.services)}"
+        if one.instances > one.partitions:
+            yield (
+                ("groups", name, "instances"),
+                f"{one.instances} instances share {one.partitions} partitions, each of which has one owner; give it as many partitions at least",
             )
 
 

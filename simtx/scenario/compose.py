@@ -141,6 +141,7 @@ def compose(
         deadlocks=file.deadlocks,
         common_mode=part("common_mode", lambda: build.common_mode(file.common_mode)),
         hosts=dict(part("hosts", lambda: build.hosts(file.hosts, placed))),
+        groups=dict(part("groups", lambda: build.groups(file.groups))),
         derived=dict(part("derived", lambda: build.derived(file.derived))),
         sources=sources,
         assumptions=assumptions,

@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Final, Literal, TypeAlias
 
 from simtx.protocols.derived.copies import CopyRule
+from simtx.protocols.derived.group import GroupRule
 from simtx.protocols.operations import FirstValues
 from simtx.scenario.broker_kinds import BrokerKind, KnownBy
 from simtx.scenario.distributions import Distribution
@@ -175,6 +176,39 @@ class VoteStoreSpec:
 
     zone: str
     log: LogSpec
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSpec:
+    """A consumer group: instances that share the partitions of the events of a service.
+
+    Attributes:
+        name: Its name.
+        service: The service whose commits are the events.
+        key: Which of its keys, as a template.
+        rule: How the owners of a partition take turns.
+        partitions: How many there are.
+        instances: How many share them.
+        service_time: Time that an instance takes for an event.
+        lag: Time from a commit until its event is in its partition.
+        commit_time: Time from an effect until its checkpoint is written, where that comes after it.
+        session: Seconds without a heartbeat after which an instance is taken for dead.
+        pause_every: Time from the end of a pause of an instance to its next one, or None: there are none.
+        pause: How long a pause is.
+    """
+
+    name: str
+    service: str
+    key: str
+    rule: GroupRule
+    partitions: int
+    instances: int
+    service_time: Distribution
+    lag: Distribution
+    commit_time: Distribution
+    session: float
+    pause_every: Distribution | None
+    pause: Distribution
 
 
 # --- network and broker -------------------------------------------------------------------------------------------------------

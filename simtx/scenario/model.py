@@ -21,6 +21,7 @@ from simtx.scenario.infrastructure import (
     BrokerSpec,
     CommonMode,
     DerivedSpec,
+    GroupSpec,
     HostSpec,
     HubSpec,
     NetworkSpec,
@@ -288,6 +289,7 @@ class Scenario:
         common_mode: How far nodes are slow at the same time; None: each by itself.
         hosts: Machines whose cores nodes share, by name; a node on none has a processor of its own that takes no time.
         derived: Caches and search indexes, by name.
+        groups: Consumer groups, by name.
         clients: What clients do when no answer comes.
         deadlocks: ``timeout`` (a lock wait ends by its timeout), ``detect`` (a cycle fails the one who closes it), ``wait-die`` (a
             younger transaction never waits for an older one).
@@ -316,6 +318,7 @@ class Scenario:
     common_mode: CommonMode | None = None
     hosts: Mapping[str, HostSpec] = field(default_factory=dict)
     derived: Mapping[str, DerivedSpec] = field(default_factory=dict)
+    groups: Mapping[str, GroupSpec] = field(default_factory=dict)
     clients: ClientsSpec = field(default_factory=ClientsSpec)
     sources: Mapping[str, str] = field(default_factory=dict)
     assumptions: Mapping[str, Assumption] = field(default_factory=dict)

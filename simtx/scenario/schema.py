@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from simtx.protocols.derived.copies import Check, Update, Updater
+from simtx.protocols.derived.group import Begin, Guard
 from simtx.protocols.policies import BreakerPolicy, Policies
 from simtx.scenario.broker_kinds import BrokerKind, KnownBy
 from simtx.scenario.business import Popularity
@@ -175,6 +176,33 @@ class DerivedFile(Table):
     fill_time: Latency = _field(
         "Time from a reader's read of the service's store until its copy is there.", Exponential(0.005)
     )
+
+
+class GroupFile(Table):
+    """A consumer group: instances that share the partitions of the events of a service. It changes no transaction."""
+
+    service: str = _field("The service whose commits are the events.")
+    key: str = _field("Which of its keys: a template as in an operation. A key is in one partition.")
+    partitions: Positive = _field("How many there are.", 8)
+    instances: Positive = _field("How many share them.", 2)
+    checkpoint: Literal["with", "after"] = _field(
+        "`with`: the checkpoint is written in the local transaction of the effect; `after`: `commit_time` later.",
+        "with",
+    )
+    guard: Guard = _field(
+        "What is checked where something is written: the `epoch` of the assignment, the `checkpoint` (an offset is taken in its turn), or `none`.",
+        "epoch",
+    )
+    begin: Begin = _field("Where a new owner begins: at the `checkpoint`, or at the `end` of the log.", "checkpoint")
+    service_time: Latency = _field("Time that an instance takes for an event.", Exponential(0.005))
+    lag: Latency = _field("Time from a commit until its event is in its partition.", Exponential(0.01))
+    commit_time: Latency = _field("`after`: time from an effect until its checkpoint is written.", Exponential(0.02))
+    session: Period = _field("Time without a heartbeat after which an instance is taken for dead.", 10.0)
+    pause_every: MaybeLatency = _field(
+        "Time from the end of a pause of an instance (a garbage collector) to its next one; absent: it is never paused.",
+        None,
+    )
+    pause: Latency = _field("How long a pause is.", Exponential(1.0))
 
 
 class HubFile(Table):
@@ -628,6 +656,7 @@ class ScenarioFile(Table):
     derived: dict[str, DerivedFile] = _field(
         "Caches and search indexes, one `[derived.NAME]` table each.", default_factory=dict
     )
+    groups: dict[str, GroupFile] = _field("Consumer groups, one `[groups.NAME]` table each.", default_factory=dict)
     faults: list[FaultFile] = _field("What goes wrong, one `[[faults]]` table each.", default_factory=list)
     policies: PoliciesFile = _field("Timeouts and retries.", default_factory=PoliciesFile)
     invariants: list[InvariantFile] = _field("What has to hold, one `[[invariants]]` table each.", default_factory=list)

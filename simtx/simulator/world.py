@@ -25,6 +25,7 @@ from simtx.simulator.derived import DerivedStore
 from simtx.simulator.disk import Disk
 from simtx.simulator.environment import Environment
 from simtx.simulator.faults import injectors
+from simtx.simulator.group import ConsumerGroup
 from simtx.simulator.host import Host, Process
 from simtx.simulator.hosted import HostedNode
 from simtx.simulator.network import Link
@@ -44,7 +45,7 @@ from simtx.workload.planner import Planner
 from simtx.workload.streams import Streams
 
 if TYPE_CHECKING:
-    from simtx.scenario import DerivedSpec, LogSpec, Scenario
+    from simtx.scenario import DerivedSpec, GroupSpec, LogSpec, Scenario
     from simtx.scenario.distributions import Distribution
     from simtx.scenario.infrastructure import LinkSpec
 
@@ -105,6 +106,7 @@ class World:
         self.processes = self._processes()
         self._build_nodes()
         self.derived = {name: self._derived(spec) for name, spec in scenario.derived.items()}
+        self.groups = {name: self._group(spec) for name, spec in scenario.groups.items()}
         self.broker: Broker | None = None
         if strategy.uses_broker:
             self.zones[BROKER] = scenario.broker.zone
@@ -169,6 +171,13 @@ class World:
             node.store.followers.append(made)
             if spec.rule.by == "writer-before":
                 node.store.beginnings.append(made.begins)
+        return made
+
+    def _group(self, spec: GroupSpec) -> ConsumerGroup:
+        node = self.nodes[spec.service]
+        made = ConsumerGroup(self, spec, node)
+        if node.store is not None:
+            node.store.followers.append(made)
         return made
 
     def _replica(self, name: str) -> Replica | None:

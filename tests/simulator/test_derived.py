@@ -148,3 +148,74 @@ def test_the_picture_names_what_stays_wrong() -> None:
     plt.close("all")
     with pytest.raises(ScenarioError, match="has no derived stores"):
         simtx.simulate(shop({}), "saga").plot.derived()
+
+
+GROUP = {
+    "service": "inventory",
+    "key": "stock:{product}",
+    "partitions": 4,
+    "instances": 2,
+    "session": "200ms",
+    "pause_every": {"distribution": "exponential", "average": "500ms"},
+    "pause": {"distribution": "exponential", "average": "300ms"},
+}
+
+
+def grouped(rules: dict[str, dict[str, Any]], **changes: Any) -> simtx.Run:
+    """A run with consumer groups that differ in their rules."""
+    groups = {name: {**GROUP, **rule} for name, rule in rules.items()}
+    return simtx.simulate(shop({}, groups=groups, **changes), "saga")
+
+
+def group_figures(run: simtx.Run, name: str) -> dict[str, float]:
+    """The metrics of a consumer group."""
+    prefix = f"group_{name}_"
+    return {one.removeprefix(prefix): value for one, value in run.summary.items() if str(one).startswith(prefix)}
+
+
+def test_zombies_of_a_consumer_group_do_what_the_checker_says() -> None:
+    """The same events, pauses and rebalances: no rule loses order or events but those that the exploration refutes."""
+    rules = {
+        "epoch": {},
+        "turns": {"guard": "checkpoint"},
+        "none": {"guard": "none"},
+        "after": {"checkpoint": "after"},
+        "end": {"begin": "end"},
+    }
+    run = grouped(rules)
+    found = {name: group_figures(run, name) for name in rules}
+    assert {one["rebalances"] for one in found.values()} == {found["epoch"]["rebalances"]}
+    assert found["epoch"]["rebalances"] >= 2
+    assert found["epoch"]["refused"] > 0
+    for name in ("epoch", "turns"):
+        assert [found[name][one] for one in ("again", "late", "skipped", "wrong_at_end")] == [0, 0, 0, 0]
+    for name in ("none", "after"):
+        assert found[name]["again"] >= found[name]["late"] > 0
+        assert found[name]["skipped"] == 0
+    assert found["end"]["skipped"] > 0
+    assert found["end"]["wrong_at_end"] > 0
+    assert found["epoch"]["lag_max_ms"] > 200 > found["epoch"]["lag_p50_ms"]
+
+
+def test_a_group_that_is_never_paused_is_a_queue_for_each_instance() -> None:
+    """No rebalance, and a lag of the way and the work: 20 ms on the way, 5 ms of work, hardly any queue."""
+    run = grouped({"calm": {"pause_every": None, "lag": "20ms", "service_time": "5ms", "instances": 4}})
+    found = group_figures(run, "calm")
+    assert (found["rebalances"], found["refused"], found["again"], found["skipped"]) == (0, 0, 0, 0)
+    assert 25 - 1e-6 <= found["lag_p50_ms"] <= 32
+    assert run.engine == "interpreted"
+
+
+@pytest.mark.parametrize(
+    ("rule", "line"),
+    [
+        ({"service": "stock"}, "groups.g.service: 'stock' is no service"),
+        ({"instances": 5}, "groups.g.instances: 5 instances share 4 partitions"),
+        ({"guard": "epochs"}, "groups.g.guard: "),
+    ],
+)
+def test_a_group_that_makes_no_sense_is_one_line(rule: dict[str, Any], line: str) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        shop({}, groups={"g": {**GROUP, **rule}})
+    assert line in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
