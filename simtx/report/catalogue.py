@@ -161,6 +161,20 @@ OF_DERIVED: Final = {
     "refused": ("old values refused", "per run", 1.0),
 }
 """Label, unit and scale of the metrics of a derived store."""
+_OF_GROUP: Final = {
+    "events": ("events", "per run"),
+    "lag_p50_ms": ("from commit to effect, median", "ms"),
+    "lag_p99_ms": ("from commit to effect, 99 %", "ms"),
+    "lag_max_ms": ("from commit to effect, longest", "ms"),
+    "rebalances": ("rebalances", "per run"),
+    "refused": ("writes of former owners refused", "per run"),
+    "again": ("events applied again", "per run"),
+    "late": ("events applied behind later ones", "per run"),
+    "skipped": ("events never applied", "per run"),
+    "wrong_at_end": ("keys wrong at the end", "per run"),
+}
+"""Label and unit of the metrics of a consumer group."""
+_GROUP: Final = re.compile(rf"group_(\w+?)_({'|'.join(_OF_GROUP)})")
 _DERIVED: Final = re.compile(rf"derived_(\w+?)_({'|'.join(OF_DERIVED)})")
 
 METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
@@ -169,7 +183,16 @@ METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
 
 def metric(name: str) -> Metric:
     """How this metric is shown; one that the catalogue does not know keeps its own name."""
-    return METRICS.get(name) or of_derived(name) or Metric(name, name.replace("_", " "), "", "Other")
+    return METRICS.get(name) or of_derived(name) or of_group(name) or Metric(name, name.replace("_", " "), "", "Other")
+
+
+def of_group(name: str) -> Metric | None:
+    """A metric of a consumer group, which has the group's name in it."""
+    match = _GROUP.fullmatch(name)
+    if match is None:
+        return None
+    label, unit = _OF_GROUP[match[2]]
+    return Metric(name, f"{match[1]}: {label}", unit, "Consumer groups", absent="no event was applied")
 
 
 def of_derived(name: str) -> Metric | None:

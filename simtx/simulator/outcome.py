@@ -60,8 +60,7 @@ def outcome(loop: RunLoop) -> RunData:
 
 
 def _extra(world: World) -> dict[str, float]:
-    followers = (*world.derived.values(), *world.groups.values())
-    derived = {name: value for one in followers for name, value in one.figures().items()}
+    derived = {name: value for one in world.beside for name, value in one.figures().items()}
     return _stale(world) | _busiest(world) | _delivered(world) | derived | _providers(world) | _asking(world)
 
 

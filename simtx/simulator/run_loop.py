@@ -120,7 +120,7 @@ class InterpretedLoop(RunLoop):
     def start_arrivals(self) -> None:
         """As `RunLoop` says."""
         self.world.clients.start()
-        for follower in (*self.world.derived.values(), *self.world.groups.values()):
+        for follower in self.world.beside:
             follower.start()
 
     def advance(self, until: float) -> None:
@@ -132,7 +132,7 @@ class InterpretedLoop(RunLoop):
         world = self.world
         if not all(node.up and not node.paused and not node.outage for node in world.nodes.values()):
             return False
-        if world.clients.asking or not all(one.idle for one in (*world.derived.values(), *world.groups.values())):
+        if world.clients.asking or not all(one.idle for one in world.beside):
             return False
         active = world.ledger.active
         for tx in self._working():

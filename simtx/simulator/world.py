@@ -106,7 +106,8 @@ class World:
         self.processes = self._processes()
         self._build_nodes()
         self.derived = {name: self._derived(spec) for name, spec in scenario.derived.items()}
-        self.groups = {name: self._group(spec) for name, spec in scenario.groups.items()}
+        groups = [self._group(spec) for spec in scenario.groups.values()]
+        self.beside: tuple[DerivedStore | ConsumerGroup, ...] = (*self.derived.values(), *groups)
         self.broker: Broker | None = None
         if strategy.uses_broker:
             self.zones[BROKER] = scenario.broker.zone

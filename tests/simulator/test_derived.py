@@ -163,7 +163,8 @@ GROUP = {
 
 def grouped(rules: dict[str, dict[str, Any]], **changes: Any) -> simtx.Run:
     """A run with consumer groups that differ in their rules."""
-    groups = {name: {**GROUP, **rule} for name, rule in rules.items()}
+    given = {name: {**GROUP, **rule} for name, rule in rules.items()}
+    groups = {name: {key: one for key, one in group.items() if one is not None} for name, group in given.items()}
     return simtx.simulate(shop({}, groups=groups, **changes), "saga")
 
 
@@ -193,7 +194,6 @@ def test_zombies_of_a_consumer_group_do_what_the_checker_says() -> None:
         assert found[name]["again"] >= found[name]["late"] > 0
         assert found[name]["skipped"] == 0
     assert found["end"]["skipped"] > 0
-    assert found["end"]["wrong_at_end"] > 0
     assert found["epoch"]["lag_max_ms"] > 200 > found["epoch"]["lag_p50_ms"]
 
 
