@@ -65,7 +65,7 @@ def test_throughput_counts_decisions_in_the_window_over_its_length(run: Run) -> 
 
 
 def test_every_number_of_the_summary_is_defined_in_the_documentation(run: Run) -> None:
-    """And nothing is defined there that the summary lacks, but for what only runs with replicas, hosts or a broker that is not plain have."""
+    """And nothing is defined there that the summary lacks, but for what only runs with replicas, hosts, providers, clients that ask again, or a broker that is not plain have."""
     before, _, behind = DOCUMENT.read_text().partition("## The run over time")
     metrics = before + behind.partition("\n## ")[2]
     named = set(re.findall(r"`([a-z0-9_]+)`", "".join(re.findall(r"^\| (`.*?) \|", metrics, re.MULTILINE))))
@@ -77,6 +77,12 @@ def test_every_number_of_the_summary_is_defined_in_the_documentation(run: Run) -
         "events_dropped",
         "stored_again",
         "partition_lag_max",
+        "provider_requests",
+        "rate_limited",
+        "request_amplification",
+        "requests_suppressed",
+        "steps_expired",
+        "unknown_outcomes",
     }
     assert named - set(run.summary.index) == {"stale_reads_per_million", "process_utilisation_max", *special}
 
