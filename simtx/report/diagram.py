@@ -219,7 +219,7 @@ class _Pen:
             )
             row = span.bottom
         self.ax.plot([x, x], [row, bottom], color="#9A9A9A", linewidth=1.1, zorder=1, gid="lane")
-        light = {"client": "#E3EEF7", "broker": "#EFE7F5"}.get(name, "#F0F0F0")
+        light = {"client": "#E3EEF7", "broker": "#EFE7F5", "vote-store": "#EFE7F5"}.get(name, "#F0F0F0")
         colour = style.theme().shade if style.theme().dark else light
         box = {"boxstyle": "round,pad=0.45", "facecolor": colour, "edgecolor": "#888888", "linewidth": 0.8}
         self.ax.text(
@@ -514,6 +514,10 @@ def _sentence(event: LogEntry, change: str) -> str:
             return f"<== broker        ack {event.name}".rstrip()
         case "deliver":
             return f"<== broker        {label}"
+        case "logonce":
+            return f"==> vote-store    log once {event.detail} of {event.name}"
+        case "logged":
+            return f"<== vote-store    {event.name}: {event.detail}"
         case "acknowledge":
             return f"==> broker        acknowledged {event.name}".rstrip()
         case "append":

@@ -268,6 +268,7 @@ def _place(events: list[LogEntry], sequence: Sequence) -> dict[int, float]:
     by_id = {event.id: event for event in events}
     busy: dict[int, float] = {}  # space right of a lane -> lowest row with a label in it
     left_at: dict[int, float] = {}
+    asked: dict[tuple[str, str], float] = {}  # node and voter -> row of the last request to the vote store
     rows: dict[int, float] = {}
     stored = {event.cause for event in events if event.kind == "receive" and event.node == BROKER}
     row, before = 0.0, events[0].time
@@ -287,6 +288,8 @@ def _place(events: list[LogEntry], sequence: Sequence) -> dict[int, float]:
             row = max(row, busy.get(order[event.node], -math.inf) + _LABEL_ROW / 2)
         if event.kind in ("receive", "drop", "deliver", "confirm") and event.cause in left_at:
             row = max(row, left_at[event.cause] + _LEAST_FALL)
+        if event.kind == "logged":
+            row = max(row, asked.get((event.node, event.name), -math.inf) + 2 * _LEAST_FALL)
         if space is not None:
             busy[space] = row + _further_lines(event)
         if event.kind == "send" or event.id in stored:
@@ -297,6 +300,7 @@ def _place(events: list[LogEntry], sequence: Sequence) -> dict[int, float]:
             left_at[event.id] = row + _LEAST_FALL
             busy[_last_space(order[event.node], order[BROKER])] = row + _LEAST_FALL
         elif event.kind == "logonce":
+            asked[event.node, event.name] = row
             busy[_last_space(order[event.node], order[VOTE_STORE])] = row + _LEAST_FALL
         rows[event.id] = row
         sequence.times.append((row, event.time - sequence.origin))
