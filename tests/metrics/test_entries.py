@@ -26,6 +26,7 @@ from simtx.event_log.entries import (
     Staleness,
     Stuck,
     Text,
+    Vote,
     Worked,
 )
 from simtx.event_log.log import LogEntry
@@ -54,6 +55,8 @@ SAMPLES: list[Any] = [
     Stuck(stuck=True),
     Stuck(stuck=False),
     Staleness(stale=True),
+    Vote("yes", written=True),
+    Vote("no"),
     Dropped("down"),
     Dropped(),
 ]
