@@ -1,13 +1,14 @@
 """Write the table of all strategies: `python docs/make_strategies.py`.
 
 What is said of messages and forced writes is counted in simulated runs with 1 to 4 participants, and the verdicts are explored; a figure that is not so ends the command with an error.
-Nothing is written then. Promise and label are those of the strategies themselves.
+Nothing is written then. Promise and label are those of the strategies themselves. Speeds are kept as they are on the page; `--speed` measures them anew.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +22,10 @@ PAGE = Path(__file__).resolve().parent / "protocols" / "README.md"
 SCOPE: dict[str, int] = {"participants": 2, "crashes": 1, "losses": 0, "duplicates": 0, "timeouts": 1}
 """The scope of every verdict in the table; pages of the strategies have more."""
 SIZES = range(1, 5)
+CELLS = 10
+"""Columns of the table."""
+PLAYED, TRANSACTIONS, ROUNDS = 3, (2_000, 22_000), 3
+"""Participants of the runs whose speed is measured, transactions of a short one and a long one, and how many of each."""
 
 
 class Row(NamedTuple):
@@ -264,9 +269,12 @@ Each has a page with its theory, its costs and its verdicts. What this table say
 - **refused**: messages and forced writes if the last of two or more participants refuses.
 - **verdict**: of `simtx.verify` with two participants, one crash, one early timer, no loss and no copy, explored completely (one participant, where a row is about one; a cell says what
   differs). *Known* is what a strategy announces that it does not keep.
+- **speed**: simulated transactions a second of processor time with three participants, as a multiple of the saga's, side by side; it says what a strategy costs to simulate, not what it would
+  reach (`simtx saturation` does that). Measured on a machine that others kept busy: two rounds differed by up to a third, so one digit is stated. The strategies below 0.1 are played by the interpreted
+  engine, as they look into amounts or use the vote store. `python docs/make_strategies.py --speed` measures it anew.
 
-| strategy | | answer | who waits when a node is away | isolation | messages | forced writes | refused | verdict |
-|---|---|---|---|---|---|---|---|---|
+| strategy | | answer | who waits when a node is away | isolation | messages | forced writes | refused | verdict | speed |
+|---|---|---|---|---|---|---|---|---|---|
 """
 TAIL = """
 All built-in scenarios are played by all of them, with one exception: none has a step that overwrites a value, which Try-Confirm-Cancel cannot reserve, and none has too few services for `paxos-commit`; with
@@ -275,9 +283,42 @@ scenario. `simtx.verify`, `simtx.simulate` and `simtx.execute` say in one line w
 """
 
 
-def page() -> str:
-    """The whole page, with verdicts."""
-    table = "\n".join(line(row, verdict(row)) for row in ROWS)
+def speeds(text: str) -> dict[str, str]:
+    """Speeds that a page states, by strategy."""
+    rows = [[cell.strip() for cell in one.strip("|").split("|")] for one in text.splitlines() if one.startswith("| [")]
+    return {
+        cells[1].partition("` ")[0].strip("`").replace("=NAME", "=s0"): cells[-1]
+        for cells in rows
+        if len(cells) == CELLS
+    }
+
+
+def measured() -> dict[str, str]:
+    """Simulated transactions a second of processor time, as a multiple of what the saga makes, side by side."""
+    sizes = {row.spec: 1 if row.alone else PLAYED for row in ROWS} | {"saga, N = 1": 1}
+    best = {(spec, count): float("inf") for spec in sizes for count in TRANSACTIONS}
+    for _ in range(ROUNDS):
+        for (spec, count), before in best.items():
+            scenario = chain(sizes[spec], refusing=False).replace(
+                **{"workload.rate": "50/s", "run": {"transactions": count}}
+            )
+            begun = time.process_time()
+            simtx.simulate(scenario, spec.partition(",")[0], progress=False)
+            best[spec, count] = min(before, time.process_time() - begun)
+    few, many = TRANSACTIONS
+    # What a run costs before its first transaction counts for nobody.
+    taken = {spec: best[spec, many] - best[spec, few] for spec in sizes}
+    yardstick = {row.spec: taken["saga, N = 1" if row.alone else "saga"] for row in ROWS}
+    return {spec: f"{yardstick[spec] / taken[spec]:.1g}" for spec in yardstick}
+
+
+def page(fast: Mapping[str, str]) -> str:
+    """The whole page, with verdicts.
+
+    Args:
+        fast: Speeds by strategy; one that is missing was not measured.
+    """
+    table = "\n".join(line(row, f"{verdict(row)} | {fast.get(row.spec, 'not measured')}") for row in ROWS)
     return f"{HEAD}{table}\n{TAIL}"
 
 
@@ -287,7 +328,8 @@ def main() -> int:
     if problems:
         sys.stderr.write("\n".join(problems) + "\n")
         return 1
-    PAGE.write_text(page(), encoding="utf-8")
+    fast = measured() if "--speed" in sys.argv else speeds(PAGE.read_text(encoding="utf-8"))
+    PAGE.write_text(page(fast), encoding="utf-8")
     return 0
 
 

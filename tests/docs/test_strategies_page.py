@@ -45,6 +45,13 @@ def test_a_row_says_what_runs_with_two_participants_say(spec: str) -> None:
     assert said[len(begin) : -len(end)].startswith("refuted on" if spec == "dual-write" else "holds; ")
 
 
+def test_every_row_states_its_speed() -> None:
+    stated = MAKER.speeds(TEXT)
+    assert set(stated) == set(ROWS)
+    assert float(stated["saga"]) == 1
+    assert all(0.02 < float(speed) < 50 for speed in stated.values())
+
+
 def test_a_wrong_claim_is_found() -> None:
     row = ROWS["saga"]._replace(messages="2N + 1")
     (problem,) = MAKER.wrong(row, (2,))
@@ -53,7 +60,7 @@ def test_a_wrong_claim_is_found() -> None:
 
 @pytest.mark.heavy
 def test_the_page_is_the_one_that_the_command_writes() -> None:
-    assert MAKER.page() == TEXT
+    assert MAKER.page(MAKER.speeds(TEXT)) == TEXT
 
 
 @pytest.mark.parametrize("name", simtx.scenarios())
