@@ -142,7 +142,7 @@ class CornusParticipant(Voter):
         return [Prepare("prepared", operations, record, (self.tx, "branch"), steps)]
 
     def vote(self, event: Done) -> list[Effect]:
-        """Write the vote into the store; nobody hears of it before it is there."""
+        """Write the vote into the store; nobody is told of it before it is there."""
         if event.status == "duplicate":
             self.state = "finished"
             return [FORGET]  # a late copy of PREPARE: the branch was committed
