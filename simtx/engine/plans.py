@@ -6,7 +6,6 @@ and the amount that this transaction has there.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterator
 from string import Formatter
 from typing import TYPE_CHECKING, Any, Final
@@ -166,7 +165,9 @@ class Plans:
 
     def page(self, number: int) -> tuple[Floats, Floats, npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
         """The next page: demands, amounts, keys and shapes of `PAGE` transactions."""
-        demands: Floats = np.ascontiguousarray(np.column_stack([next(one) for one in self._demands]))
+        demands: Floats = np.empty((PAGE, len(self._demands)))
+        for step, blocks in enumerate(self._demands):
+            demands[:, step] = next(blocks)
         shapes = np.zeros(PAGE, dtype=np.uint8)
         for position, (_, rng, chance) in enumerate(self._refusals):
             shapes |= (rng.random(PAGE) < chance).astype(np.uint8) << position
@@ -293,5 +294,5 @@ def _fields(template: str) -> list[str]:
 
 def pointer(array: npt.NDArray[Any]) -> int:
     """Address of an array's memory."""
-    address: int = array.ctypes.data_as(ctypes.c_void_p).value or 0
+    address: int = array.ctypes.data
     return address

@@ -15,6 +15,7 @@ from heapq import heappop
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from simtx.engine import NotCompiled, layout, load_library
 from simtx.engine.learn import OUTCOMES, SAYINGS, Learner
@@ -744,7 +745,6 @@ class CompiledLoop(RunLoop):
                 continue
             if what != layout.PYTHON:
                 env.now = head.now
-                self.pull()
                 return
             env.now, _, _, callback, argument = heappop(env.queue)
             head.now = env.now
@@ -851,6 +851,7 @@ class CompiledLoop(RunLoop):
     def close(self) -> None:
         """Close every record, and hand the results to the parts of the world that know how to tell them."""
         head, ledger = self._head, self.ledger
+        self.pull()
         self._library.engine_finish(self._engine)
         ledger.counts |= {counter: getattr(head, name) for counter, name in _COUNTED.items()}
         ledger.still_open = StillOpen(head.in_doubt_open, head.locks_open, head.unpublished)
@@ -951,20 +952,25 @@ class CompiledLoop(RunLoop):
         count = self._head.ordered
         if not count:
             return
-        kind = np.dtype(layout.Transaction)
-        records = _view(self._library.engine_transactions(self._engine), kind.itemsize * self._head.asked).view(kind)
+        kinds = np.dtype(layout.Transaction).fields or {}
         order = _view(self._library.engine_order(self._engine), 8 * count).view(np.int64)
+
+        def field(name: str) -> npt.NDArray[Any]:
+            kind, offset = kinds[name][:2]
+            values = np.empty(count, dtype=kind)
+            self._library.engine_column(self._engine, offset, kind.itemsize, pointer(values))
+            return values
 
         def column(name: str) -> Any:
             match name:
                 case "tx":
                     return order
                 case "outcome":
-                    return Texts(records["outcome"].take(order), _ENDINGS)
+                    return Texts(field("outcome"), _ENDINGS)
                 case "answer":
-                    return Texts(records["answer"].take(order), _ANSWERS)
+                    return Texts(field("answer"), _ANSWERS)
                 case _:
-                    return records[_COLUMNS[name]].take(order)
+                    return field(_COLUMNS[name])
 
         columns.fill(column)
 

@@ -65,6 +65,22 @@ EXPORT Transaction *engine_transactions(Engine *E) { return E->tx; }
 EXPORT int engine_transaction_size(void) { return (int)sizeof(Transaction); }
 EXPORT int64_t *engine_order(Engine *E) { return E->order; }
 
+/* A field of every record, in the order in which they were closed. */
+EXPORT void engine_column(Engine *E, int64_t offset, int64_t size, void *target) {
+  const char *field = (const char *)E->tx + offset;
+  int64_t count = E->head.ordered;
+  switch (size) {
+  case 1:
+    for (int64_t i = 0; i < count; i++) ((uint8_t *)target)[i] = (uint8_t)field[E->order[i] * (int64_t)sizeof(Transaction)];
+    break;
+  case 4:
+    for (int64_t i = 0; i < count; i++) memcpy((int32_t *)target + i, field + E->order[i] * (int64_t)sizeof(Transaction), 4);
+    break;
+  default:
+    for (int64_t i = 0; i < count; i++) memcpy((int64_t *)target + i, field + E->order[i] * (int64_t)sizeof(Transaction), 8);
+  }
+}
+
 EXPORT int engine_stream(Engine *E, int constant, double value) {
   if (E->streams == STREAMS) return -1;
   E->stream[E->streams] = (Stream){.constant = constant, .value = value};
