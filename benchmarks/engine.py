@@ -4,6 +4,7 @@
     python benchmarks/engine.py saga protocols         # the saga of saga_throughput.py, the models of simpy_protocols.py; checkout: every strategy on it
     python benchmarks/engine.py outage --seeds 1         # a week of checkout with the broker away for an hour
     python benchmarks/engine.py threads --transactions 100000  # two runs in two threads: wall time, so only on a machine that does nothing else
+    python benchmarks/engine.py wide --transactions 3000  # 8, 24 and 48 steps side by side, whose orchestrators have many states: what trying to learn them costs
     python benchmarks/engine.py --transactions 50000 --seeds 7
 
 Everything counts: building the world, learning the automata, tables of transactions and summary. Digests have to be equal, or the script fails.
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from saga_throughput import agree
@@ -25,8 +27,10 @@ from simpy_protocols import ARRIVALS_PER_S, POLL_S, ROWS, Means, choreography, t
 from simpy_saga import run_idiomatic
 
 import simtx
-from simtx.scenario import Fault, load
+from simtx.engine import load_library
+from simtx.scenario import Fault, from_dict, load
 from simtx.scenario.distributions import Constant
+from simtx.simulator.compiled import CompiledLoop
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -141,10 +145,75 @@ def outage(seeds: int, hours: float, days: float) -> None:
             )
 
 
+def _share_in_c(scenario: Any, strategy: Any) -> float:
+    """Share of the processor time of a run for which its thread does not hold the interpreter."""
+    library: Any = load_library()
+    run, filling, answering = library.engine_run, CompiledLoop._filling, CompiledLoop._answering  # noqa: SLF001 - what C calls is timed, too
+    spent = {"loop": 0.0, "python": 0.0}
+
+    def timed(function: Callable[..., Any], part: str) -> Callable[..., Any]:
+        def called(*arguments: Any) -> Any:
+            start = time.thread_time()
+            result = function(*arguments)
+            spent[part] += time.thread_time() - start
+            return result
+
+        return called
+
+    _played(scenario, strategy, 1, "fast")
+    CompiledLoop._filling = lambda self: timed(filling(self), "python")  # noqa: SLF001 - what C calls is timed, too
+    CompiledLoop._answering = lambda self, function: timed(answering(self, function), "python")  # noqa: SLF001 - what C calls is timed, too
+    library.engine_run = timed(run, "loop")
+    try:
+        start = time.thread_time()
+        _played(scenario, strategy, 2, "fast")
+        whole = time.thread_time() - start
+    finally:
+        library.engine_run = run
+        CompiledLoop._filling, CompiledLoop._answering = filling, answering  # noqa: SLF001 - what C calls is timed, too
+    return (spent["loop"] - spent["python"]) / whole
+
+
+def wide(seeds: int, transactions: int) -> None:
+    """Many steps side by side: an orchestrator that has as many states as there are sets of steps. CPU time of the first run of its kind, agreement and learning included."""
+    print(f"steps side by side, {transactions:,} transactions, {seeds} seeds: auto against interpreted")
+    for width in (8, 24, 48):
+        steps = [
+            {
+                "name": f"t{number}",
+                "service": f"s{number % 24}",
+                "operations": [{"key": "row", "amount": 1}],
+                "compensation": [{"key": "row", "amount": -1}],
+                "after": [],
+            }
+            for number in range(width)
+        ]
+        for strategy in ("saga", "2pc"):
+            ratios = []
+            for seed in range(1, seeds + 1):
+                scenario = from_dict(
+                    {
+                        "services": {f"s{number}": {"service_time": "2ms"} for number in range(min(width, 24))},
+                        "transaction": {"steps": steps},
+                        "workload": {"kind": "poisson", "rate": 20},
+                        "run": {"transactions": transactions},
+                    },
+                    name=f"wide-{width}-{seed}",
+                )
+                slow, other = _timed(partial(_played, scenario, strategy, seed, "interpreted"))
+                quick, one = _timed(partial(_played, scenario, strategy, seed, "auto"))
+                assert one.digest == other.digest
+                ratios.append(slow / quick)
+            _told(f"{strategy}, {width} steps, {one.engine}", ratios)
+
+
 def threads(seeds: int, transactions: int) -> None:
     """Two runs in two threads of one process against the same two one after the other. Wall time; the loop lets go of the interpreter while it is in C."""
     print(f"saga of saga_throughput.py, {transactions:,} transactions, two runs at once, {seeds} pairs")
     scenario, strategy = saga_scenario(transactions), simtx.Saga(completion="lazy")
+    print(
+        f"  {_share_in_c(scenario, strategy):.0%} of a run's processor time is in C: for the rest, one thread waits for the other"
+    )
 
     def digest(seed: int) -> str:
         return _played(scenario, strategy, seed, "fast").digest
@@ -168,7 +237,7 @@ if __name__ == "__main__":
     parser.add_argument("--hours", type=float, default=3.0, help="outage: the stretch that both engines play")
     parser.add_argument("--days", type=float, default=7.0, help="outage: what the fast engine plays; 0: nothing more")
     parser.add_argument(
-        "parts", nargs="*", choices=["saga", "protocols", "checkout", "outage", "threads", []], default=[]
+        "parts", nargs="*", choices=["saga", "protocols", "checkout", "outage", "threads", "wide", []], default=[]
     )
     given = parser.parse_args()
     parts = given.parts or ["saga", "protocols", "checkout", "outage"]
@@ -180,5 +249,7 @@ if __name__ == "__main__":
         checkout(given.seeds, max(given.transactions // 2, 2000))
     if "outage" in parts:
         outage(given.seeds, given.hours, given.days)
+    if "wide" in parts:
+        wide(given.seeds, given.transactions)
     if "threads" in parts:
         threads(given.seeds, given.transactions)

@@ -952,7 +952,7 @@ class CompiledLoop(RunLoop):
         count = self._head.ordered
         if not count:
             return
-        kinds = np.dtype(layout.Transaction).fields or {}
+        kinds: Any = np.dtype(layout.Transaction).fields
         order = _view(self._library.engine_order(self._engine), 8 * count).view(np.int64)
 
         def field(name: str) -> npt.NDArray[Any]:
