@@ -1,8 +1,29 @@
-"""What a broker has lost, in one line: a strategy that goes through a broker relies on one that gives nothing up."""
+"""What became of deliveries, where a broker is not plain: figures from an event log, and what was given up in one line."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
+
+from simtx.event_log.entries import DEAD_LETTER, POISON, RETENTION
+from simtx.event_log.log import LogEntry
+
+COUNTED: Final = ("redeliveries", "failed_deliveries", "dead_letters", "events_dropped")
+"""Figures that an event log holds."""
+
+OF_DELIVERIES: Final = frozenset(("refuse", "drop"))
+"""Kinds of entries that say what became of a delivery."""
+
+_COUNTS: Final[Mapping[tuple[str, str], str]] = {
+    ("refuse", POISON): "failed_deliveries",
+    ("drop", DEAD_LETTER): "dead_letters",
+    ("drop", RETENTION): "events_dropped",
+}
+
+
+def counted(event: LogEntry) -> str:
+    """The figure that an entry of these kinds counts for; empty: none."""
+    return _COUNTS.get((event.kind, event.detail), "")
 
 
 def given_up(figures: Mapping[str, float]) -> str:

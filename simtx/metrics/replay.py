@@ -30,6 +30,7 @@ from simtx.event_log.entries import (
 from simtx.event_log.log import LogEntry
 from simtx.metrics import asking, drift, providers
 from simtx.metrics.counters import by_kind
+from simtx.metrics.delivery import COUNTED, OF_DELIVERIES, counted
 from simtx.metrics.guarantees import PROPERTIES, SPLIT, behind, claimed, violated
 from simtx.metrics.ledger import TransactionLedger, TransactionRecord
 from simtx.metrics.recovery import target
@@ -156,6 +157,8 @@ class Replay:
         self.workers = {name: _Workers() for name in scenario.services}
         self.reads: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
+        self.broker = broker
+        self.delivered: Counter[str] = Counter()
         self.arrivals = 0
         self.working: set[int] = set()
         self.whole = False  # whether the log says what machines have asked for
@@ -240,6 +243,8 @@ class Replay:
             handler = handlers.get(event.kind)
             if handler is not None:
                 handler(event)
+            elif event.kind in OF_DELIVERIES:
+                self.delivered[counted(event)] += 1
         self.ledger.finish(self.working)
         return self
 
@@ -278,6 +283,7 @@ class Replay:
             watched=[name for name in PROPERTIES if name != "no-ghost" or self.whole],
             extra=({"stale_reads_per_million": 1e6 * stale / reads if reads else math.nan} if replicas else {})
             | (providers.figures(self.calls) if scenario.providers else {})
+            | ({name: float(self.delivered[name]) for name in COUNTED} if self.broker and scenario.broker.special else {})
             | asking.figures(
                 scenario.clients,
                 self.arrivals,
@@ -367,6 +373,7 @@ class Replay:
         self._add(event, "retries")
 
     def _redeliver(self, event: LogEntry) -> None:
+        self.delivered["redeliveries"] += 1
         self._add(event, "retries")
 
     def _append(self, event: LogEntry) -> None:

@@ -112,6 +112,11 @@ def broker(file: schema.ScenarioFile) -> Iterator[Problem]:
     ):
         if name in said and not there:
             yield ("broker", name), f"means nothing without '{need}'"
+    if given["deduplication_by"] == "producer" and given["deduplication_after_restart"] == "stored":
+        yield (
+            ("broker", "deduplication_by"),
+            "a broker that knows producers keeps their ids apart from its messages: deduplication_after_restart is 'all' or 'none'",
+        )
     if given["partitions"]:
         if not given["ordered"]:
             yield (

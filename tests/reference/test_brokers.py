@@ -46,6 +46,7 @@ class Embedded:
     """The embedded broker's process, as a run starts it."""
 
     def __init__(self, folder: Path, spec: dict[str, Any]) -> None:
+        self.spec = spec
         self.run = RunFolder(folder)
         (folder / "ports").mkdir(parents=True)
         folder.chmod(0o700)
@@ -92,7 +93,7 @@ class Embedded:
         self.start()
 
     def client(self, name: str, secret: bytes = SECRET) -> BrokerClient:
-        return EmbeddedClient(name, secret, lambda: self.run.locate("broker"))
+        return EmbeddedClient(name, secret, lambda: self.run.locate("broker"), self.spec)
 
     def logged(self, kind: str) -> list[list[Any]]:
         lines = [line for path in self.run.logs() for line in path.read_text().splitlines()]
@@ -721,7 +722,7 @@ def test_the_nats_adapter_drops_what_is_too_old_and_counts_it(tmp_path: Path) ->
         async with connected(broker, "orders") as producer, connected(broker, "stock") as client:
             assert isinstance(client, NatsClient)
             dropped: list[tuple[int, int | None]] = []
-            client.dropped = lambda what, origin: dropped.append((what.tx, origin))
+            client.given_up = lambda what, origin, why: dropped.append((what.tx, origin))
             for tx in range(10):
                 await producer.publish(message(tx), 100 + tx)
             await asyncio.sleep(2.2)
@@ -752,6 +753,94 @@ def test_a_delivery_that_is_never_acknowledged_is_dropped_in_the_end(kind: str, 
 
     with running(kind, tmp_path, redelivery=0.2, retention=0.7) as broker:
         play(go(broker))
+
+
+# --- kinds of brokers ---------------------------------------------------------------------------------------------------------
+
+
+class Refuser(Consumer):
+    """Refuses what is poison, and acknowledges the rest."""
+
+    def __call__(self, delivery: Delivery, origin: int | None, again: bool) -> None:
+        poison = delivery.message.body == "poison"
+        self.acknowledge = not poison
+        super().__call__(delivery, origin, again)
+        if poison:
+            task = asyncio.ensure_future(self.client.refuse(delivery.id))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_what_is_refused_as_often_as_it_may_be_is_a_dead_letter(kind: str, tmp_path: Path) -> None:
+    """It comes back at once, not after the long redelivery time, and not once more than the limit; what is behind it goes on."""
+    dead: list[tuple[int, int | None, str]] = []
+
+    async def go(broker: Broker) -> None:
+        async with connected(broker, "orders") as producer, connected(broker, "stock") as client:
+            client.given_up = lambda what, origin, why: dead.append((what.tx, origin, why))
+            consumer = Refuser(client)
+            await client.subscribe("stock", consumer)
+            for body in ("poison", "sound"):
+                await producer.publish(message(1, body), 7)
+            await until_settled(broker, set())
+            assert consumer.bodies == ["poison", "poison", "poison", "sound"]
+
+    with running(kind, tmp_path, delivery_limit=3, nack=True) as broker:
+        play(go(broker))
+        if isinstance(broker, Embedded):
+            assert [entry[9] for entry in broker.logged("drop")] == ["dead letter"]
+        else:
+            assert dead == [(1, 7, "dead letter")]
+
+
+def test_deliveries_are_counted_across_a_crash_of_the_broker(tmp_path: Path) -> None:
+    """A limit that began anew with each incarnation would be none."""
+
+    async def go(broker: Broker) -> None:
+        async with connected(broker, "orders") as producer, connected(broker, "stock") as client:
+            consumer = Consumer(client, acknowledge=False)
+            await client.subscribe("stock", consumer)
+            await producer.publish(message(1), None)
+            await until(lambda: len(consumer.got) == 1)
+            await insist(producer, message(2))  # a write, which takes the count along
+            broker.kill()
+            broker.restart()
+            await until_settled(broker, {2})
+            assert [one.message.tx for one, _, _ in consumer.got].count(1) == 1
+
+    with running("embedded-quorum", tmp_path, delivery_limit=1) as broker:
+        play(go(broker))
+
+
+def test_a_partition_is_read_in_order_and_committed_up_to_an_offset(tmp_path: Path) -> None:
+    """One after the other, whichever transactions they are of; who begins anew begins behind the last commit."""
+    spec = {"partitions": 1, "fetch": 4, "commit_every": LONG, "delivery_limit": None, "backoff": [], "nack": False}
+
+    async def go(broker: Broker) -> None:
+        async with connected(broker, "orders") as producer:
+            async with connected(broker, "stock") as client:
+                consumer = Consumer(client, acknowledge=False)
+                await client.subscribe("stock", consumer)
+                for tx in range(6):
+                    await producer.publish(message(tx), None)
+                for tx in range(3):
+                    await until(lambda tx=tx: len(consumer.got) == tx + 1)
+                    assert consumer.got[tx][0].message.tx == tx
+                    await client.acknowledge(consumer.got[tx][0].id)
+            # As it disconnects in peace, it commits what it has done.
+            async with connected(broker, "stock") as client:
+                later = Consumer(client)
+                await client.subscribe("stock", later)
+                await until_settled_partition(later, [3, 4, 5])
+            await until_settled(broker, set())
+
+    with running("embedded-quorum", tmp_path, **spec) as broker:
+        play(go(broker))
+
+
+async def until_settled_partition(consumer: Consumer, expected: list[int]) -> None:
+    await until(lambda: [delivery.message.tx for delivery, _, _ in consumer.got] == expected)
 
 
 # --- who is not let in, and what is not there ---------------------------------------------------------------------------------

@@ -300,6 +300,39 @@ def test_a_rolling_upgrade_with_mixed_versions_in_flight_loses_nothing() -> None
     assert "lost" not in set(run.transactions["outcome"][~unanswered])
 
 
+@pytest.mark.parametrize("broker", ["embedded", "nats"])
+def test_poison_is_the_same_in_a_real_run_and_becomes_dead_letters(broker: str) -> None:
+    """The same events as in the simulation, and as often; the simulated run counts what its replay counts."""
+    more = {"kind": "jetstream-workqueue", "poison": 0.1, "nack": True, "delivery_limit": 3}
+    scenario = lab(3, transactions=30, rate=60.0, broker=more)
+    run = simtx.execute(scenario, "outbox", broker=broker)
+    simulated = simtx.simulate(scenario, "outbox", trace=True)
+
+    def dead(trace: simtx.EventLog) -> set[tuple[int, str]]:
+        return {(event.tx, event.peer) for event in trace if event.kind == "drop" and event.detail == "dead letter"}
+
+    assert dead(run.trace) == dead(simulated.trace) != set()
+    for name in ("dead_letters", "failed_deliveries", "redeliveries"):
+        assert run.summary[name] == simulated.summary[name] > 0
+    assert any("dead letter" in line for line in run.warnings)
+
+
+def test_a_log_with_partitions_is_played_for_real() -> None:
+    """All is done once, and what is poison holds up no more than its partition."""
+    more = {"kind": "kafka", "commit_every": 0.1, "poison": 0.02}
+    scenario = lab(transactions=40, rate=80.0, broker=more, run={"transactions": 40, "drain": 2.0})
+    run = simtx.execute(scenario, "outbox")
+    assert run.summary.duplicate_effects == 0
+    assert run.summary.committed_share > 0.5
+    simulated = simtx.simulate(scenario, "outbox")
+    assert set(outcomes(run)) == set(outcomes(simulated))
+
+
+def test_nats_refuses_to_be_another_broker() -> None:
+    with pytest.raises(simtx.ScenarioError, match="NATS cannot play a broker of the kind 'kafka'"):
+        simtx.execute(lab(broker={"kind": "kafka"}), "outbox", broker="nats")
+
+
 def test_a_version_that_nobody_knows_is_refused_before_anything_starts() -> None:
     with pytest.raises(simtx.ScenarioError, match=r"version '7\.0'"):
         simtx.execute(lab(), "outbox", speaks={"s0": "7.0"})

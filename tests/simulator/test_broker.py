@@ -341,7 +341,7 @@ def test_a_producer_that_was_started_anew_is_another_one(by: str, again: int) ->
         {"kind": "partition", "a": ["broker"], "b": ["s0"], "one_way": True, "at": 0.9, "duration": 1.0},
         {"kind": "crash", "node": "s0", "at": 1.5, "duration": 0.25},
     ]
-    broker = {"deduplication_window": 60.0, "deduplication_by": by}
+    broker = {"deduplication_window": 60.0, "deduplication_by": by, "deduplication_after_restart": "all"}
     run = simtx.simulate(chain(2, transactions=1, faults=faults, broker=broker | {"nack": True}), "outbox")
     assert run.summary.stored_again == again
     assert run.summary.duplicate_effects == 0

@@ -28,7 +28,7 @@ def client(spec: dict[str, Any], name: str, secret: bytes, folder: RunFolder) ->
         case "embedded":
             from simtx.reference.brokers.embedded import EmbeddedClient
 
-            return EmbeddedClient(name, secret, lambda: folder.locate(BROKER))
+            return EmbeddedClient(name, secret, lambda: folder.locate(BROKER), spec)
         case "nats":
             from simtx.reference.brokers.nats import NatsClient
 

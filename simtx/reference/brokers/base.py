@@ -19,12 +19,21 @@ Consume: TypeAlias = Callable[[Delivery, int | None, bool], None]
 it before, as far as it knows; a consumer that was dying then may not have seen it."""
 
 
+def _nobody(*what: object) -> None:
+    """Nobody is told."""
+
+
 class BrokerClient(ABC):
     """One node's connection to the broker, on one asyncio event loop; it connects again by itself after an outage, for ever.
 
     Deliveries of one transaction to one node come in the order in which they were stored, one at a time: the next one only after
     the acknowledgement of the one before. A delivery keeps its id when it comes again, also after a restart of either side.
+
+    Attributes:
+        given_up: Called with each message that this side has given up, and with the id of the event log's entry that published it, and why.
     """
+
+    given_up: Callable[[Message, int | None, str], None] = staticmethod(_nobody)
 
     @abstractmethod
     async def connect(self) -> None:
@@ -50,6 +59,10 @@ class BrokerClient(ABC):
     @abstractmethod
     async def acknowledge(self, delivery: int) -> None:
         """This delivery needs not come again; an acknowledgement that gets lost is no error."""
+
+    @abstractmethod
+    async def refuse(self, delivery: int) -> None:
+        """This consumer cannot handle a delivery: it comes again after a while, unless it has come too often. A broker that knows no such word is told nothing."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from simtx.errors import PeerFault
@@ -12,11 +14,13 @@ from simtx.protocols import Delivery, Message
 from simtx.protocols.codec import CodecError, decode_as, encode
 from simtx.protocols.names import BROKER
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
+from simtx.reference.brokers.reading import PartitionReader
 from simtx.reference.run_folder.event_log import entry_id
 from simtx.reference.wire.connection import Connection, Frame, Place, WireError
 
 PATIENCE: Final = 30.0
 """Seconds until a first connection has to stand."""
+_QUEUE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class _Link(Connection):
@@ -51,9 +55,12 @@ class EmbeddedClient(BrokerClient):
         name: Of the process.
         secret: Of the run.
         locate: Where the broker listens, asked before every attempt to connect; None: not known yet.
+        spec: Of the broker, as far as its consumers have to know it: ``partitions`` and what `PartitionReader` takes; without: a queue.
     """
 
-    def __init__(self, name: str, secret: bytes, locate: Callable[[], Place | None]) -> None:
+    def __init__(
+        self, name: str, secret: bytes, locate: Callable[[], Place | None], spec: Mapping[str, Any] = _QUEUE
+    ) -> None:
         self._link = _Link(
             name, secret, locate, self._handle, expect=BROKER, role="producer", up=self._up, down=self._down
         )
@@ -62,6 +69,10 @@ class EmbeddedClient(BrokerClient):
         self._node: str | None = None
         self._consume: Consume = _nobody
         self._unacknowledged: set[int] = set()
+        self._producer = secrets.token_hex(8)  # this process, and no other incarnation of it
+        self._reader = (
+            PartitionReader(spec, self._hand_on, self._commit, self._gone) if spec.get("partitions") else None
+        )
 
     async def connect(self) -> None:
         """Connect, for a first time.
@@ -91,7 +102,13 @@ class EmbeddedClient(BrokerClient):
             ConnectionError: The connection was lost before the acknowledgement; the message may have been stored or not.
         """
         number = next(self._numbers)
-        frame = {"type": "publish", "id": number, "message": encode(message), "origin": origin}
+        frame = {
+            "type": "publish",
+            "id": number,
+            "message": encode(message),
+            "origin": origin,
+            "producer": self._producer,
+        }
         try:
             if not (self._link.is_open and self._link.send(frame)):
                 raise ConnectionError("not connected to the broker")
@@ -112,11 +129,26 @@ class EmbeddedClient(BrokerClient):
     async def acknowledge(self, delivery: int) -> None:
         """This delivery needs not come again; an acknowledgement that gets lost is no error."""
         self._unacknowledged.discard(delivery)
+        if self._reader is not None:
+            self._reader.done(delivery)
+        else:
+            self._commit(delivery)
+
+    def _commit(self, delivery: int) -> None:
         if self._link.is_open:
             self._link.send({"type": "acknowledge", "id": delivery})
 
+    async def refuse(self, delivery: int) -> None:
+        """This consumer cannot handle a delivery: it comes again after a while, if the broker has negative acknowledgements."""
+        if self._reader is not None:
+            self._reader.refused(delivery)
+        elif self._link.is_open:
+            self._link.send({"type": "refuse", "id": delivery})
+
     async def close(self) -> None:
         """Disconnect; acknowledgements on their way still leave."""
+        if self._reader is not None:
+            self._reader.close()
         await self._link.close()
 
     # --- what comes back --------------------------------------------------------------------------------------------------------
@@ -144,7 +176,16 @@ class EmbeddedClient(BrokerClient):
         origin = entry_id(frame.get("origin"))
         again = bool(frame.get("again")) or number in self._unacknowledged  # a broker that crashed does not know
         self._unacknowledged.add(number)
-        self._consume(Delivery(message, number), origin, again)
+        if self._reader is not None:
+            self._reader.take(Delivery(message, number), origin, again=again)
+        else:
+            self._consume(Delivery(message, number), origin, again)
+
+    def _gone(self, message: Message, origin: int | None, why: str) -> None:
+        self.given_up(message, origin, why)
+
+    def _hand_on(self, delivery: Delivery, origin: int | None, again: bool) -> None:
+        self._consume(delivery, origin, again)
 
 
 def _nobody(*what: object) -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
+from simtx.event_log.entries import DEAD_LETTER, RETENTION
 from simtx.protocols import Message
 from simtx.protocols.codec import decode_as, dumps
 from simtx.reference.brokers.base import BrokerFailed
 from simtx.reference.brokers.embedded_log import Batch, DiskLog, MemoryLog, MessageLog, Row
+from simtx.scenario.broker_kinds import partition_of
+from simtx.scenario.infrastructure import AT_ONCE
 
 Frame = dict[str, Any]
 Reply = Callable[[str | None], None]
@@ -44,6 +48,13 @@ class EmbeddedSpec:
             at the level ``memory`` there are none.
         retention: Age at which an undelivered message is dropped; None: never.
         ordered: Whether the messages of a transaction to one consumer come in order, one at a time.
+        partitions: Partitions of each consumer's topic, whose events are sent in order and acknowledged up to an offset; 0: a queue.
+        fetch: Events of a partition that a consumer has at once.
+        delivery_limit: Deliveries of a queue after which a message becomes a dead letter; None: no limit.
+        backoff: Times until the second, third, ... delivery of a queue, in place of `redelivery`.
+        nack: Whether it takes a consumer's word that it cannot handle a message.
+        nack_delay: How long the message then stays away.
+        deduplication_by: By what a repetition is known: the ``message``, or that of the same ``producer``.
     """
 
     ack: Literal["memory", "quorum", "fsync"] = "quorum"
@@ -52,6 +63,17 @@ class EmbeddedSpec:
     deduplication_after_restart: Literal["stored", "all", "none"] = "stored"
     retention: float | None = None
     ordered: bool = True
+    partitions: int = 0
+    fetch: int = 1
+    delivery_limit: int | None = None
+    backoff: Sequence[float] = ()
+    nack: bool = False
+    nack_delay: float = 0.0
+    deduplication_by: Literal["message", "producer"] = "message"
+
+    def overdue(self, deliveries: int) -> float:
+        """Seconds until a message comes again that was delivered so many times and was not acknowledged."""
+        return self.backoff[min(deliveries, len(self.backoff)) - 1] if self.backoff else self.redelivery
 
 
 class Report(Protocol):
@@ -66,7 +88,7 @@ class Report(Protocol):
 class _Parcel:
     """A stored message, until its consumer acknowledges it."""
 
-    __slots__ = ("coded", "kind", "lane", "row", "sent", "timer")
+    __slots__ = ("coded", "deliveries", "kind", "lane", "row", "sent", "timer")
 
     def __init__(self, row: Row, coded: Frame, lane: int) -> None:
         self.row = row
@@ -74,17 +96,19 @@ class _Parcel:
         self.kind = str(coded.get("kind"))
         self.lane = lane
         self.sent = 0  # deliveries of this incarnation
+        self.deliveries = 0  # of all incarnations, where there is a limit
         self.timer: asyncio.TimerHandle | None = None
 
 
 class _Consumer:
     """A topic and whoever consumes it: its lanes, and how to reach it while it is connected."""
 
-    __slots__ = ("lanes", "send")
+    __slots__ = ("begun", "lanes", "send")
 
     def __init__(self) -> None:
         self.lanes: dict[int, deque[_Parcel]] = {}
         self.send: Callable[[Frame], bool] | None = None
+        self.begun: dict[int, int] = {}  # of a partition, the id of the last event that was sent to this connection
 
 
 class EmbeddedBroker:
@@ -123,10 +147,12 @@ class EmbeddedBroker:
         self.stored = 0
         self.redelivered = 0
         self.lost = self._log.lost
+        self.dead_letters = 0
         if in_memory and self.lost:
             report("drop", -1, detail=f"{self.lost} messages were in the memory of a broker that crashed")
+        delivered = self._log.delivered()
         for row in rows:
-            self._add(row, json.loads(row.body))
+            self._add(row, json.loads(row.body)).deliveries = delivered.get(row.id, 0)
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep()
 
@@ -141,8 +167,14 @@ class EmbeddedBroker:
 
     # --- producers --------------------------------------------------------------------------------------------------------------
 
-    def publish(self, coded: Frame, origin: int | None, reply: Reply) -> None:
+    def publish(self, coded: Frame, origin: int | None, reply: Reply, producer: str = "") -> None:
         """Store a message; `reply` is called when it is as safe as the level of acknowledgement promises.
+
+        Args:
+            coded: The message.
+            origin: The event log's entry that published it.
+            reply: Told when it is stored, or why it cannot be.
+            producer: The process that publishes it, which no other incarnation is.
 
         Raises:
             CodecError: It is no message.
@@ -153,7 +185,8 @@ class EmbeddedBroker:
         if len(body) * _EXPANSION > self._largest and len(json.dumps(coded)) > self._largest:
             raise BrokerFailed(f"a message may have {self._largest} bytes; this one of kind '{message.kind}' has more")
         now = time.time()
-        identity = _identity(body) if self._spec.deduplication_window > 0 else None
+        whose = producer if self._spec.deduplication_by == "producer" else ""
+        identity = _identity(whose + body) if self._spec.deduplication_window > 0 else None
         if identity is None or not self._known(identity, now):
             row = Row(self._next, message.to, message.tx, now, origin, body, identity)
             self._next += 1
@@ -211,7 +244,9 @@ class EmbeddedBroker:
                 self.stored += 1
                 parcel = self._add(row, json.loads(row.body))
                 consumer = self._consumers[row.node]
-                if consumer.lanes[parcel.lane][0] is parcel:
+                if self._spec.partitions:
+                    self._fill(consumer, parcel.lane)
+                elif consumer.lanes[parcel.lane][0] is parcel:
                     self._advance(consumer, parcel.lane)
         else:
             failed = {row.identity for row in batch.rows if row.identity is not None}
@@ -222,6 +257,7 @@ class EmbeddedBroker:
             self._batch.removed += batch.removed  # with the next write that succeeds
             self._batch.forgotten += batch.forgotten
             self._batch.dropped += batch.dropped
+            self._batch.delivered = batch.delivered | self._batch.delivered
         for reply, _ in replies:
             reply(problem)
         if self._batch.rows or self._replies:
@@ -230,7 +266,9 @@ class EmbeddedBroker:
             self._schedule(_LAZY if problem is None else _PAUSE)
 
     def _add(self, row: Row, coded: Frame) -> _Parcel:
-        parcel = _Parcel(row, coded, row.tx if self._spec.ordered else row.id)
+        partitions = self._spec.partitions
+        key = partition_of(row.tx, partitions) if partitions else row.tx if self._spec.ordered else row.id
+        parcel = _Parcel(row, coded, key)
         self._parcels[row.id] = parcel
         self._consumer(row.node).lanes.setdefault(parcel.lane, deque()).append(parcel)
         return parcel
@@ -248,7 +286,10 @@ class EmbeddedBroker:
         consumer = self._consumer(node)
         consumer.send = send
         for lane in list(consumer.lanes):
-            self._advance(consumer, lane)
+            if self._spec.partitions:
+                self._rewind(consumer, lane)
+            else:
+                self._advance(consumer, lane)
 
     def unsubscribe(self, node: str, send: Callable[[Frame], bool]) -> None:
         """Drop a connection that is gone: nothing is delivered until there is another one."""
@@ -263,8 +304,38 @@ class EmbeddedBroker:
         lane = consumer.lanes.get(key)
         while lane and self._expired(lane[0]):
             self._drop(lane[0])
+        limit = self._spec.delivery_limit
+        while lane and limit is not None and lane[0].deliveries >= limit:
+            self._give_up(lane[0])
         if lane and consumer.send is not None:
             self._deliver(consumer, lane[0], consumer.send)
+
+    def _rewind(self, consumer: _Consumer, key: int) -> None:
+        """Send a partition from its last offset: its consumer is connected anew, or has said nothing for long."""
+        for parcel in consumer.lanes.get(key, ()):
+            parcel.sent = min(parcel.sent, 1)
+            _stop(parcel)
+        consumer.begun.pop(key, None)
+        self._fill(consumer, key)
+
+    def _fill(self, consumer: _Consumer, key: int) -> None:
+        """Send what comes next in a partition, as far as its consumer fetches."""
+        lane, send = consumer.lanes.get(key), consumer.send
+        while lane and self._expired(lane[0]) and lane[0].row.id > consumer.begun.get(key, -1):
+            self._drop(lane[0])
+        if not lane or send is None:
+            return
+        sent = consumer.begun.get(key, -1)
+        for parcel in itertools.islice(lane, self._spec.fetch):
+            row = parcel.row
+            if row.id > sent:
+                frame = {"type": "deliver", "id": row.id, "message": parcel.coded, "origin": row.origin}
+                if not send({**frame, "again": parcel.sent > 0}):
+                    break
+                parcel.sent += 1
+                consumer.begun[key] = row.id
+        if lane[0].timer is None:
+            lane[0].timer = self._loop.call_later(self._spec.redelivery, self._rewind, consumer, key)
 
     def _deliver(self, consumer: _Consumer, parcel: _Parcel, send: Callable[[Frame], bool]) -> None:
         _stop(parcel)
@@ -273,21 +344,53 @@ class EmbeddedBroker:
         sent = send({"type": "deliver", "id": row.id, "message": parcel.coded, "origin": row.origin, "again": again})
         if sent:
             parcel.sent += 1
+            parcel.deliveries += 1
+            if self._spec.delivery_limit is not None:
+                self._batch.delivered[row.id] = parcel.deliveries
+                self._schedule(_LAZY)
             if again:
                 self.redelivered += 1
                 self._report("redeliver", row.tx, cause=row.origin, peer=row.node, name=parcel.kind)
-        delay = self._spec.redelivery if sent else min(_RETRY, self._spec.redelivery)
+        delay = self._spec.overdue(parcel.deliveries) if sent else min(_RETRY, self._spec.redelivery)
         parcel.timer = self._loop.call_later(delay, self._advance, consumer, parcel.lane)
 
     def acknowledge(self, number: int) -> None:
         """This delivery needs not come again; an unknown number is one that was acknowledged before."""
         parcel = self._parcels.get(number)
-        if parcel is not None:
+        if parcel is not None and self._spec.partitions:
+            self._commit(parcel)
+        elif parcel is not None:
             consumer = self._consumers[parcel.row.node]
             first = consumer.lanes[parcel.lane][0] is parcel
             self._remove(parcel)
             if first:
                 self._advance(consumer, parcel.lane)
+
+    def _commit(self, last: _Parcel) -> None:
+        """All of a partition up to this one is done."""
+        consumer, key = self._consumers[last.row.node], last.lane
+        lane = consumer.lanes[key]
+        while lane and lane[0].row.id <= last.row.id:
+            self._remove(lane[0])
+        self._fill(consumer, key)
+
+    def refuse(self, number: int) -> None:
+        """A consumer cannot handle this delivery: it comes again, after a while."""
+        parcel = self._parcels.get(number)
+        if parcel is None or not self._spec.nack or self._spec.partitions:
+            return
+        consumer = self._consumers[parcel.row.node]
+        if consumer.lanes[parcel.lane][0] is parcel and parcel.timer is not None:
+            _stop(parcel)
+            delay = max(self._spec.nack_delay, AT_ONCE)
+            parcel.timer = self._loop.call_later(delay, self._advance, consumer, parcel.lane)
+
+    def _give_up(self, parcel: _Parcel) -> None:
+        """A message was delivered as often as it may be."""
+        row = parcel.row
+        self.dead_letters += 1
+        self._report("drop", row.tx, cause=row.origin, peer=row.node, name=parcel.kind, detail=DEAD_LETTER)
+        self._remove(parcel)
 
     def _remove(self, parcel: _Parcel) -> None:
         _stop(parcel)
@@ -311,7 +414,7 @@ class EmbeddedBroker:
         row = parcel.row
         self.lost += 1
         self._batch.dropped += 1
-        self._report("drop", row.tx, cause=row.origin, peer=row.node, name=parcel.kind, detail="retention")
+        self._report("drop", row.tx, cause=row.origin, peer=row.node, name=parcel.kind, detail=RETENTION)
         self._remove(parcel)
 
     def _sweep(self) -> None:

@@ -21,6 +21,7 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS message (
     id INTEGER PRIMARY KEY, node TEXT NOT NULL, tx INTEGER NOT NULL, stored REAL NOT NULL, origin INTEGER, body TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS delivered (id INTEGER PRIMARY KEY, times INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS seen (identity BLOB PRIMARY KEY, stored REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT OR IGNORE INTO counter VALUES ('incarnation', 0), ('dropped', 0);
@@ -58,16 +59,18 @@ class Batch:
         removed: Ids of those that need not be kept.
         dropped: How many of these nobody has acknowledged.
         forgotten: Identities that are older than the deduplication window.
+        delivered: How often messages were delivered until now, where there is a limit.
     """
 
     rows: list[Row] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
     dropped: int = 0
     forgotten: list[bytes] = field(default_factory=list)
+    delivered: dict[int, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
-        return bool(self.rows or self.removed)
+        return bool(self.rows or self.removed or self.delivered)
 
 
 class MessageLog(Protocol):
@@ -83,6 +86,9 @@ class MessageLog(Protocol):
 
     def seen(self, since: float) -> dict[bytes, float]:
         """Identities stored since then, by age; older ones are forgotten."""
+
+    def delivered(self) -> dict[int, int]:
+        """How often messages were delivered, by their ids, as far as it was written down."""
 
     def write(self, batch: Batch, *, forced: bool) -> None:
         """Write all of it or nothing; forced: on the disk when this returns, else with the operating system.
@@ -119,6 +125,7 @@ class DiskLog:
             raise BrokerFailed(f"the broker's file {path} cannot be used: {error}") from None
         self.first = counters["incarnation"] * _EPOCH
         self.lost = counters["dropped"]
+        self._counting = False
 
     def recover(self) -> list[Row]:
         """Messages that were not acknowledged yet, in the order of their ids."""
@@ -131,6 +138,12 @@ class DiskLog:
         """Identities stored since then, by age; older ones are forgotten."""
         self._db.execute("DELETE FROM seen WHERE stored < ?", (since,))
         return dict(self._db.execute("SELECT identity, stored FROM seen ORDER BY stored"))
+
+    def delivered(self) -> dict[int, int]:
+        """How often messages were delivered, by their ids, as far as it was written down."""
+        found = dict(self._db.execute("SELECT id, times FROM delivered"))
+        self._counting = bool(found)
+        return found
 
     def write(self, batch: Batch, *, forced: bool) -> None:
         """Write all of it in one transaction, or nothing; forced: on the disk when this returns, else with the operating system.
@@ -148,8 +161,13 @@ class DiskLog:
                 db.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?)", (row[:6] for row in batch.rows))
                 identities = [(row.identity, row.stored) for row in batch.rows if row.identity is not None]
                 db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", identities)
+            if batch.delivered:
+                self._counting = True
+                db.executemany("INSERT OR REPLACE INTO delivered VALUES (?, ?)", batch.delivered.items())
             if batch.removed:
                 db.executemany("DELETE FROM message WHERE id = ?", ((number,) for number in batch.removed))
+                if self._counting:
+                    db.executemany("DELETE FROM delivered WHERE id = ?", ((number,) for number in batch.removed))
             if batch.forgotten:
                 db.executemany("DELETE FROM seen WHERE identity = ?", ((identity,) for identity in batch.forgotten))
             if batch.dropped:
@@ -201,6 +219,10 @@ class MemoryLog:
         return []
 
     def seen(self, since: float) -> dict[bytes, float]:  # noqa: ARG002 - as any log's
+        """Nothing."""
+        return {}
+
+    def delivered(self) -> dict[int, int]:
         """Nothing."""
         return {}
 

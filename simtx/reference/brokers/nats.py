@@ -26,15 +26,17 @@ import re
 import ssl
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
+from simtx.event_log.entries import DEAD_LETTER, RETENTION
 from simtx.protocols import Delivery, Message
 from simtx.protocols.codec import CodecError, decode_as, dumps, encode
 from simtx.reference.brokers.base import BrokerClient, BrokerFailed, Consume
 from simtx.reference.brokers.nats_server import INSTALL
 from simtx.reference.run_folder.event_log import entry_id
+from simtx.scenario.infrastructure import AT_ONCE
 
 try:
     import nats.errors
@@ -52,13 +54,14 @@ _GLANCE: Final = 0.1  # seconds between two looks at whether a connection is sti
 _PAUSE: Final = 0.05  # seconds between two attempts to connect
 _REMEMBERED: Final = 8192  # acknowledged deliveries whose late copies are recognized
 _NAME_IN_USE: Final = 10058  # JetStream's error: there is a stream of this name, with another configuration
+_ENDLESS: Final = 1_000_000  # deliveries
 _LEAST_WINDOW: Final = 0.1  # seconds; JetStream accepts no shorter one
 
 
 class _Item:
     """A message from the stream that is not acknowledged yet."""
 
-    __slots__ = ("again", "delivery", "lane", "origin", "reply", "stored")
+    __slots__ = ("again", "deliveries", "delivery", "lane", "origin", "reply", "stored")
 
     def __init__(
         self, delivery: Delivery, origin: int | None, lane: int, stored: float, reply: str, *, again: bool
@@ -68,6 +71,7 @@ class _Item:
         self.lane = lane
         self.stored = stored
         self.reply = reply  # where its acknowledgement goes; that of the latest copy
+        self.deliveries = 1
         self.again = again  # it has been with a consumer
 
 
@@ -76,19 +80,17 @@ class NatsClient(BrokerClient):
 
     Args:
         spec: ``url``; ``run``, the name of the run; and, in seconds, ``redelivery``, ``deduplication_window`` (0: none) and
-            ``retention`` (None: no end); ``ordered``; ``ack``: a stream of the level ``memory`` lies in memory. Whether a publication is
+            ``retention`` (None: no end); ``delivery_limit``, ``backoff``, ``nack`` and ``nack_delay``, as a scenario has them; ``ordered``; ``ack``: a stream of the level ``memory`` lies in memory. Whether a publication is
             forced to the disk before it is acknowledged is a matter of the server (`sync_interval`).
         name: Of the process, for the server's lists.
         secret: Of the run; shown to a server on this machine, unless the URL holds credentials.
 
     Attributes:
         lost: Messages to this node that were older than the retention before they were acknowledged, and were dropped.
-        dropped: Called with each of these, and with the id of the event log's entry that published it.
     """
 
     def __init__(self, spec: Mapping[str, Any], name: str, secret: bytes) -> None:
         self.lost = 0
-        self.dropped: Callable[[Message, int | None], None] = _nobody
         self._url = _checked(str(spec["url"]))
         self._name = name
         self._token = secret.hex() if _is_local(self._url) and self._url.username is None else None
@@ -100,6 +102,9 @@ class NatsClient(BrokerClient):
         self._retention: float | None = spec.get("retention")
         self._ordered = bool(spec.get("ordered", True))
         self._in_memory = spec.get("ack") == "memory"
+        self._limit: int | None = spec.get("delivery_limit")
+        self._backoff: list[float] = list(spec.get("backoff") or ())
+        self._nack_delay: float | None = spec.get("nack_delay", 0.0) if spec.get("nack") else None
         self._client: Client | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._broken = asyncio.Event()
@@ -324,7 +329,10 @@ class NatsClient(BrokerClient):
             deliver_subject=inbox,
             deliver_policy=api.DeliverPolicy.ALL,
             ack_policy=api.AckPolicy.EXPLICIT,
-            ack_wait=self._redelivery,
+            ack_wait=self._backoff[0] if self._backoff else self._redelivery,
+            backoff=self._backoff or None,  # JetStream takes the first of them for the time to acknowledge
+            # It needs more deliveries than there are times; what has come too often we end ourselves, so that nothing stays in the stream.
+            max_deliver=_ENDLESS if self._backoff else None,
             max_ack_pending=-1,  # a transaction whose turn it is must not wait for others'
             filter_subject=f"{self._subjects}.{node}.>",
         )
@@ -344,6 +352,7 @@ class NatsClient(BrokerClient):
         item = self._items.get(number)
         if item is not None:
             item.reply = msg.reply
+            item.deliveries += 1
             if self._lanes[item.lane][0] is item:  # else a copy of one that is held back
                 self._advance(item.lane)
             return
@@ -375,14 +384,34 @@ class NatsClient(BrokerClient):
         lane = self._lanes.get(key)
         while lane:
             item = lane[0]
+            if self._limit is not None and item.deliveries > self._limit:
+                self._end(item, DEAD_LETTER)
+                continue
             if self._retention is None or time.time() - item.stored <= self._retention:
                 again, item.again = item.again, True
                 self._consume(item.delivery, item.origin, again)
                 return
-            self._remove(item)
-            self._say(item.reply, b"+TERM")
             self.lost += 1
-            self.dropped(item.delivery.message, item.origin)
+            self._end(item, RETENTION)
+
+    def _end(self, item: _Item, why: str) -> None:
+        """Nobody needs this message any more, though nobody has handled it."""
+        self._remove(item)
+        self._say(item.reply, b"+TERM")
+        self.given_up(item.delivery.message, item.origin, why)
+
+    async def refuse(self, delivery: int) -> None:
+        """This consumer cannot handle a delivery: JetStream is told so, if the broker is to have negative acknowledgements."""
+        item = self._items.get(delivery)
+        if item is None or self._nack_delay is None:
+            return
+        if self._limit is not None and item.deliveries >= self._limit:
+            lane = item.lane
+            self._end(item, DEAD_LETTER)
+            self._advance(lane)
+        else:
+            wait = {"delay": int(max(self._nack_delay, AT_ONCE) * 1e9)}
+            self._say(item.reply, b"-NAK " + json.dumps(wait).encode())
 
     def _remove(self, item: _Item) -> None:
         number = item.delivery.id

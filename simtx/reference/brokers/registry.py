@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
+from simtx.scenario.broker_kinds import KINDS
+
 BrokerKind: TypeAlias = Literal["embedded", "nats"]
 
 
@@ -18,17 +20,24 @@ class BrokerProduct:
         process: Whether it is a process of the run, like its nodes; else it is a server.
         after_restart: Values of ``broker.deduplication_after_restart`` that it can play; empty: all.
         addresses: What the address of a server of somebody else begins with.
+        kinds: Kinds of brokers (``broker.kind``) that it can play.
     """
 
     process: bool
     after_restart: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = tuple(KINDS)
 
 
 PRODUCTS: Final[Mapping[BrokerKind, BrokerProduct]] = MappingProxyType(
     {
         "embedded": BrokerProduct(process=True),
-        "nats": BrokerProduct(process=False, after_restart=("stored",), addresses=("nats://", "tls://")),
+        "nats": BrokerProduct(
+            process=False,
+            after_restart=("stored",),
+            addresses=("nats://", "tls://"),
+            kinds=("plain", "jetstream-workqueue"),
+        ),
     }
 )
 """All kinds of brokers."""

@@ -184,6 +184,10 @@ class Node:
             self._breaker(message.sender).success()
         self._notify(self._actor(message.tx), message, origin)
 
+    def refuse(self, number: int) -> None:
+        """A delivery cannot be handled, and no machine has seen it."""
+        self._task(self._broker().refuse(number))
+
     def deliver(self, delivery: Delivery, origin: int | None) -> None:
         """A delivery arrives from the broker."""
         self._notify(self._actor(delivery.message.tx), delivery, origin)

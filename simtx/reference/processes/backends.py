@@ -80,10 +80,6 @@ class Backends:
         self._votes = extras(strategy).uses_vote_store
         if strategy.uses_broker:
             spec = scenario.broker
-            if spec.special:
-                raise ScenarioError(
-                    f"real runs have no {spec.special.removeprefix('a ')} yet; it can be simulated", "broker"
-                )
             shared = {
                 "redelivery": spec.redelivery,
                 "deduplication_window": spec.deduplication_window,
@@ -92,7 +88,22 @@ class Backends:
                 "ack": spec.ack,
                 "ordered": spec.ordered,
                 "linger": spec.linger.mean(),
+                "partitions": spec.partitions,
+                "fetch": spec.fetch,
+                "commit_every": spec.commit_every,
+                "delivery_limit": spec.delivery_limit,
+                "backoff": spec.backoff,
+                "nack": spec.nack,
+                "nack_delay": spec.nack_delay,
+                "deduplication_by": spec.deduplication_by,
+                "poison": spec.poison,
             }
+            if spec.kind not in brokers.PRODUCTS[kind].kinds or (spec.partitions and kind != "embedded"):
+                raise ScenarioError(
+                    f"NATS cannot play {spec.special}; it is a broker of the kind 'jetstream-workqueue', without partitions. "
+                    "broker='embedded' plays all kinds",
+                    "broker",
+                )
             playable = brokers.PRODUCTS[kind].after_restart or (spec.deduplication_after_restart,)
             if spec.deduplication_window > 0 and spec.deduplication_after_restart not in playable:
                 raise ScenarioError(

@@ -1,6 +1,6 @@
 """The embedded broker as a process: its sockets around `EmbeddedBroker`.
 
-Frames to it: ``publish`` (id, message, origin), ``subscribe`` (node), ``acknowledge`` (id), ``control`` (id, do: ``state``). Frames from it:
+Frames to it: ``publish`` (id, message, origin), ``subscribe`` (node), ``acknowledge`` (id), ``refuse`` (id), ``control`` (id, do: ``state``). Frames from it:
 ``published`` (id) or ``refused`` (id, reason), ``deliver`` (id, message, origin, again), ``state``. Ids of publications are the producer's,
 and mean something on its connection only.
 """
@@ -84,7 +84,7 @@ def _accept(broker: EmbeddedBroker, peer: Peer, known: Mapping[str, Any]) -> Han
                 send({"type": "refused", "id": number, "reason": problem})
 
         try:
-            broker.publish(coded, origin, reply)
+            broker.publish(coded, origin, reply, str(frame.get("producer", "")))
         except BrokerFailed as error:
             reply(str(error))
 
@@ -101,6 +101,12 @@ def _accept(broker: EmbeddedBroker, peer: Peer, known: Mapping[str, Any]) -> Han
             raise PeerFault("an acknowledgement without the number of a delivery")
         broker.acknowledge(number)
 
+    def refuse(frame: Frame) -> None:
+        number = frame["id"]
+        if entry_id(number) is None:
+            raise PeerFault("a refusal without the number of a delivery")
+        broker.refuse(number)
+
     def control(frame: Frame) -> None:
         send(
             {
@@ -111,6 +117,7 @@ def _accept(broker: EmbeddedBroker, peer: Peer, known: Mapping[str, Any]) -> Han
                 "stored": broker.stored,
                 "redelivered": broker.redelivered,
                 "lost": broker.lost,
+                "dead_letters": broker.dead_letters,
             }
         )
 
@@ -118,6 +125,7 @@ def _accept(broker: EmbeddedBroker, peer: Peer, known: Mapping[str, Any]) -> Han
         "publish": publish,
         "subscribe": subscribe,
         "acknowledge": acknowledge,
+        "refuse": refuse,
         "control": control,
     }
 

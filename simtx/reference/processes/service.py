@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from simtx.errors import ProtocolViolation, SimtxError
-from simtx.event_log.entries import Levels, Seconds
+from simtx.event_log.entries import POISON, Levels, Seconds
 from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy, bodies
 from simtx.protocols.codec import CodecError, decode_as
 from simtx.protocols.extras import extras
@@ -31,6 +31,8 @@ from simtx.reference.stores.votes import open_votes
 from simtx.reference.wire.connection import Connection, Peer, Server
 from simtx.reference.wire.refusals import Refusals
 from simtx.reference.wire.schema import Partition, PartitionGate, Schema, SchemaError, SchemaTooNew
+from simtx.workload.poison import by_key, poisonous
+from simtx.workload.streams import Streams
 
 Frame = dict[str, Any]
 _OF_ORPHANS: Final = ("inquiry", "abort")
@@ -72,6 +74,7 @@ class Service:
         self.incarnation = incarnation
         self.secret = folder.secret()
         self.schema = Schema(config["speaks"])
+        self.poisonous = by_key(0.0, 0)
         self.gate = PartitionGate()
         self.log = LogFile(folder.node(name) / f"log.{incarnation}.jsonl", incarnation)
         self.audit = None if self.is_relay else AuditLog(folder.node(name) / "audit.jsonl", self.node_name)
@@ -92,6 +95,8 @@ class Service:
         broker = None
         if config["broker"] is not None:
             broker = broker_client(config["broker"], self.name, self.secret, self.folder)
+            broker.given_up = self.given_up
+            self.poisonous = poisonous(config["broker"].get("poison", 0.0), Streams(config["seed"]))
             if not again:
                 await broker.connect()
         votes = None
@@ -309,6 +314,11 @@ class Service:
             message = delivery.message
             self.log.log("redeliver", BROKER, message.tx, origin, peer=message.to, name=message.kind)
         wrapped = delivery.message
+        if self.poisonous(wrapped):
+            what = {"peer": BROKER, "name": wrapped.kind, "detail": POISON}
+            self.log.log("refuse", self.node_name, wrapped.tx, origin, actor="host", **what)
+            self.node.refuse(delivery.id)
+            return
         lane = Partition(self.node_name, wrapped.tx)
         admission = self.gate.admit(lane, lambda: self.schema.unwrap(wrapped))
         if admission.alert:
@@ -316,6 +326,10 @@ class Service:
             self.node.tell("stop", wrapped.tx, wrapped.sender, reason=admission.alert)
         if admission.message is not None:
             self.node.deliver(Delivery(admission.message, delivery.id), origin)
+
+    def given_up(self, message: Message, origin: int | None, why: str) -> None:
+        """This side of the broker has given up an event."""
+        self.log.log("drop", BROKER, message.tx, origin, actor=BROKER, peer=message.to, name=message.kind, detail=why)
 
     def control(self, frame: Frame) -> Frame:
         """The launcher asks for the state, or injects a fault."""
