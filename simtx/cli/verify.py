@@ -13,7 +13,7 @@ import typer
 from simtx.cli.common import JsonOption, StrategyArgument
 
 if TYPE_CHECKING:
-    from simtx.checker.protocols.scope import Isolation, Remembers
+    from simtx.checker.protocols.scope import Isolation, Remembers, Unreadable
 
 MOST_WORKERS: Final = 64
 """More processes than any search has use for: each takes time to start."""
@@ -34,6 +34,11 @@ def verify(
     overtakes: Annotated[
         int, typer.Option(help="Local transactions that number their outbox rows and commit later.")
     ] = 0,
+    dead_letters: Annotated[int, typer.Option(help="Messages that the broker gives up.")] = 0,
+    upgrade: Annotated[
+        str | None,
+        typer.Option(help="A rolling upgrade; what cannot be read yet makes its consumer stop that lane, or skip it."),
+    ] = None,
     lasting: Annotated[bool, typer.Option("--lasting", help="Who crashes stays away, for good.")] = False,
     parallel: Annotated[bool, typer.Option("--parallel", help="The steps form a graph and not a chain.")] = False,
     pivot: Annotated[int | None, typer.Option(help="Index of the step that is the point of no return.")] = None,
@@ -109,6 +114,8 @@ def verify(
         interventions=interventions,
         repeats=repeats,
         overtakes=overtakes,
+        dead_letters=dead_letters,
+        upgrade=cast("Unreadable | None", upgrade),  # as the isolation
         lasting=lasting,
         parallel=parallel,
         pivot=pivot,

@@ -13,7 +13,7 @@ from simtx.checker.protocols.protocol import ProtocolModel
 from simtx.checker.protocols.reactions import ORPHAN, PUBLICATION, Action
 from simtx.checker.protocols.scope import BUDGETS
 from simtx.checker.protocols.words import counted, describe, describe_event
-from simtx.event_log.entries import BranchEnded, Durability, Vote, Worked, at_once
+from simtx.event_log.entries import DEAD_LETTER, BranchEnded, Durability, Vote, Worked, at_once
 from simtx.event_log.log import EventLog, LogRecorder
 from simtx.protocols import (
     Append,
@@ -125,6 +125,12 @@ def _subject(model: ProtocolModel, before: State, action: Action, after: State) 
             return f"{node} crashes"
         case "restart":
             return f"{node} restarts"
+        case "dead-letter":
+            return f"the broker gives up {item}: a dead letter"
+        case "skip":
+            return f"{node} cannot read {item}, and leaves it out"
+        case "upgrade":
+            return f"{node} is upgraded"
         case "intervene":
             return f"{describe_event(event)}{about} reaches {node}"
         case _:
@@ -213,7 +219,21 @@ class _Scribe:
                 name=message.kind,
             )
             return
+        if action.kind == "dead-letter" and message is not None:
+            log(
+                "drop",
+                BROKER,
+                message.tx,
+                self.last.get(message),
+                actor=BROKER,
+                peer=message.to,
+                name=message.kind,
+                detail=DEAD_LETTER,
+            )
         if action.node < 0:
+            return
+        if action.kind == "skip" and message is not None:
+            log("refuse", message.to, message.tx, self.last.get(message), actor="host", peer=BROKER, name=message.kind)
             return
         node = model.nodes[action.node]
         outcome = model.outcome(before, action)

@@ -15,7 +15,7 @@ from simtx.checker.protocols.exchange import marked
 from simtx.checker.protocols.layout import ENDED, MASK, OVER, State
 from simtx.checker.protocols.local import Reaction
 from simtx.checker.protocols.properties import Judge
-from simtx.checker.protocols.reactions import DONE, LOGGED, STRAY, Action, GlobalReaction
+from simtx.checker.protocols.reactions import DONE, LOGGED, NEW, STRAY, Action, GlobalReaction
 from simtx.checker.protocols.scope import BUDGETS, Scope
 from simtx.checker.protocols.steps import Steps
 from simtx.checker.protocols.symmetry import Symmetry
@@ -194,4 +194,5 @@ class ProtocolModel(Steps):
             return f"the ack of {describe_event(message)} to {self.nodes[item.node]}"
         assert message is not None  # noqa: S101 - all other kinds have one
         about = f" of transaction {message.tx}" if self.scope.messages > 1 else ""
-        return f"{describe_event(message)}{about} from {message.sender} to {message.to}"
+        version = f" {NEW}" if item.tag == NEW else ""
+        return f"{describe_event(message)}{about}{version} from {message.sender} to {message.to}"

@@ -23,6 +23,7 @@ ORPHAN: Final = 4
 LOGGING: Final = 5
 STRAY: Final = 6
 LOGGED: Final = 7
+NEW: Final = "of the new version"
 
 
 class Action(NamedTuple):
@@ -30,7 +31,8 @@ class Action(NamedTuple):
 
     Attributes:
         kind: ``deliver``, ``request``, ``timer``, ``continue``, ``restart``, ``crash``, ``lose``, ``store``, ``log`` (a request reaches the vote store), ``unheard`` (the producer gives
-            up waiting for the broker), ``redeliver``, ``intervene``, ``rest``.
+            up waiting for the broker), ``redeliver``, ``dead-letter`` (the broker gives a message up), ``skip`` (a consumer leaves out what it cannot read), ``upgrade``,
+            ``intervene``, ``rest``.
         node: Index of the node, or -1.
         event: What the node is asked to do, as `Locals.outcomes` takes it; None where no node is.
         item: Number of the item in flight, or -1.
@@ -61,7 +63,7 @@ class Item:
         event: What the node is asked to do.
         message: The message inside.
         consumer: Index of the node that a publication is for.
-        tag: Tag of the publication.
+        tag: Tag of the publication; of a message at the broker, `NEW` if its producer had been upgraded.
         request: The request to the vote store.
     """
 

@@ -21,11 +21,14 @@ BUDGETS: Final = (
     "interventions",
     "repeats",
     "overtakes",
+    "dead_letters",
 )
 #: A step of a plan: name, service, kind, indexes of the steps that it comes after, whether it writes.
 Part: TypeAlias = tuple[str, str, StepKind, tuple[int, ...], bool]
 Isolation: TypeAlias = Literal["serializable", "read-committed"]
 Remembers: TypeAlias = Literal["keys", "nothing"]
+Unreadable: TypeAlias = Literal["stop", "skip"]
+"""What a consumer does with an event of a version that it cannot read: it stops that lane, or leaves the event out."""
 _MOST: Final = 15
 _STEPS: Final = 8
 _REFUSE: Final = Operation("", "refuse")
@@ -55,6 +58,11 @@ class Scope:
             answer, since a request may be late.
         overtakes: Local transactions that have numbered their outbox rows and are still under way while anything else happens, so that rows
             with higher numbers may appear before theirs.
+        dead_letters: Messages at the broker that it gives up, at any time before they are acknowledged: it has a limit of deliveries, which crashes or a
+            consumer that cannot handle the message have used up.
+        upgrade: A rolling upgrade: every node begins with the old version of the events, and changes to the new one at any time, once; it writes the new one from
+            then on, and reads both. This is what a consumer of the old version does with an event of the new one: ``stop`` its lane until it is
+            upgraded, or ``skip`` the event, to a queue of dead letters or to nowhere. None: all have the same version.
         lasting: Who crashes stays away, for good. At rest one thing is asked then: that no node that is up holds a branch in doubt, with its locks.
         parallel: The steps form a graph and not a chain: all but the last are independent, and the last comes after them; two steps
             are independent of each other.
@@ -89,6 +97,8 @@ class Scope:
     interventions: int = 0
     repeats: int = 0
     overtakes: int = 0
+    dead_letters: int = 0
+    upgrade: Unreadable | None = None
     lasting: bool = False
     parallel: bool = False
     pivot: int | None = None
@@ -133,6 +143,8 @@ class Scope:
         retained: Any = self.retained
         if retained is not None and (type(retained) is not int or retained < 0):
             raise ScenarioError(f"retained = {self.retained!r}; it must be a number of rows, or None for all", "verify")
+        if self.upgrade is not None and self.upgrade not in get_args(Unreadable):
+            raise ScenarioError(f"upgrade = {self.upgrade!r}; it must be 'stop', 'skip', or None", "verify")
         if self.isolation not in get_args(Isolation):
             raise ScenarioError(
                 f"isolation = {self.isolation!r}; it must be 'serializable' or 'read-committed'", "verify"
@@ -173,7 +185,13 @@ class Scope:
     def faultless(self) -> Scope:
         """The same plans without faults, and with nothing that could refuse a step."""
         return self.changed(
-            **dict.fromkeys(BUDGETS, 0), refusals=False, unruly=False, contention=False, retained=None, lasting=False
+            **dict.fromkeys(BUDGETS, 0),
+            refusals=False,
+            unruly=False,
+            contention=False,
+            retained=None,
+            lasting=False,
+            upgrade=None,
         )
 
     def budget(self) -> int:

@@ -20,6 +20,7 @@ from simtx.checker.explorer.interning import SharedInternLog
 from simtx.checker.protocols import broker as brokers
 from simtx.checker.protocols.layout import (
     CRASH,
+    DEAD_LETTER,
     DUPLICATE,
     ENDED,
     FAILURE,
@@ -31,6 +32,7 @@ from simtx.checker.protocols.layout import (
     REPEAT,
     REQUESTS,
     TIMEOUT,
+    UPGRADED_SHIFT,
     VARIANT_SHIFT,
     WAIT_SHIFT,
     State,
@@ -42,6 +44,7 @@ from simtx.checker.protocols.reactions import (
     LOGGED,
     LOGGING,
     MESSAGE,
+    NEW,
     ORPHAN,
     PUBLICATION,
     STRAY,
@@ -98,6 +101,7 @@ class Steps:
         self.fused = fused
         self.book = book
         self._lasting = scope.lasting
+        self._upgrade = scope.upgrade
         self.most_rounds = 4 + sum(getattr(scope, name) for name in BUDGETS)
         self.reactions = Reactions(strategy, nodes, scope, book)
         self.locals = self.reactions.locals
@@ -156,6 +160,8 @@ class Steps:
                     yield from self._react(state, Action("timer", node, event))
         if budget & INTERVENTION * MASK:
             yield from self._intervened(state)
+        if self._upgrade is not None:
+            yield from self._upgrades(state)
         # Early timers only while something else could happen. At rest time passes for free, see `_time_passes`.
         if busy and budget & TIMEOUT * MASK:
             cheaper = (nodes, net, broker, seen, budget - TIMEOUT, rest)
@@ -211,16 +217,41 @@ class Steps:
                         yield from self._unheard((nodes, others, broker, seen, budget - cost, rest), number, item)
         for head in brokers.heads(broker):
             local = nodes[head.consumer]
+            if budget & DEAD_LETTER * MASK and head.tx not in self._deaf(local):
+                left = brokers.acknowledge(broker, head.consumer, head.id)
+                yield Action("dead-letter", -1, None, head.item), (nodes, net, left, seen, budget - DEAD_LETTER, rest)
+            if self._unreadable(head, rest):
+                if self._upgrade == "skip" and self._up(local) and head.tx not in self._deaf(local):
+                    left = brokers.acknowledge(broker, head.consumer, head.id)
+                    yield Action("skip", head.consumer, None, head.item), (nodes, net, left, seen, budget, rest)
+                continue
             if head.delivered or not self._up(local) or head.tx in self._deaf(local):
                 continue
             yield from self._delivered(state, head)
+
+    def _unreadable(self, head: brokers.Head, rest: int) -> bool:
+        """Whether an event is of a version that its consumer cannot read yet."""
+        return (
+            self._upgrade is not None
+            and self.items[head.item].tag == NEW
+            and not rest >> UPGRADED_SHIFT + head.consumer & 1
+        )
+
+    def _upgrades(self, state: State) -> Iterator[tuple[Action, State]]:
+        """A node is upgraded: drained and started anew. That it may die of it, a crash before or after says."""
+        nodes, net, broker, seen, budget, rest = state
+        for node, local in enumerate(nodes):
+            bit = 1 << UPGRADED_SHIFT + node
+            if self._up(local) and not self._running(local) and not rest & bit:
+                anew = rest & (1 << WAIT_SHIFT) - 1 | bit
+                yield Action("upgrade", node), (nodes, net, broker, seen, budget, anew)
 
     def _published(self, less: State, number: int, item: Item) -> Iterator[tuple[Action, State]]:
         """A publication reaches the broker, or does not."""
         nodes, others, broker, seen, budget, rest = less
         message = item.message
         assert message is not None  # noqa: S101 - an invariant of publications
-        told, entry = self.published(number, item)
+        told, entry = self.published(number, item, upgraded=bool(rest >> UPGRADED_SHIFT + item.node & 1))
         heard = self._observe(seen, item.node, told)
         stored = brokers.store(broker, item.consumer, message.tx, entry)
         action = Action("store", -1, None, number)
@@ -259,15 +290,17 @@ class Steps:
             failed = _with(others, (self.reactions.logged(item, ""),))
             yield action._replace(fail=0), (nodes, failed, broker, seen, budget - FAILURE, rest)
 
-    def published(self, number: int, item: Item) -> tuple[tuple[Output, ...], int]:
-        """What is observed when a publication reaches the broker, and the number of the message that waits there."""
-        told: tuple[tuple[Output, ...], int] = self._kept(number, make=lambda: self._arrival(item))
+    def published(self, number: int, item: Item, *, upgraded: bool = False) -> tuple[tuple[Output, ...], int]:
+        """What is observed when a publication reaches the broker, and the number of the message that waits there; `upgraded`: it is of the new version."""
+        told: tuple[tuple[Output, ...], int] = self._kept(
+            number, upgraded, make=lambda: self._arrival(item, upgraded=upgraded)
+        )
         return told
 
-    def _arrival(self, item: Item) -> tuple[tuple[Output, ...], int]:
+    def _arrival(self, item: Item, *, upgraded: bool) -> tuple[tuple[Output, ...], int]:
         message = item.message
         assert message is not None  # noqa: S101 - an invariant of publications
-        waiting = Item(MESSAGE, item.consumer, message.tx, None, message)
+        waiting = Item(MESSAGE, item.consumer, message.tx, None, message, tag=NEW if upgraded else "")
         return (Output("stored", message),), self._number(waiting)
 
     def _unheard(self, after: State, number: int, item: Item) -> Iterator[tuple[Action, State]]:
@@ -372,6 +405,8 @@ class Steps:
                 if not free:
                     waiting[node, tx, event[2].kind] = event
         for head in brokers.heads(broker):
+            if self._unreadable(head, rest):
+                continue
             if any(after[:4] != state[:4] for _, after in self._delivered(state, head, "redeliver")):
                 waiting[head.consumer, head.tx, ""] = head
         if waiting.keys() <= fired:
@@ -381,8 +416,8 @@ class Steps:
             for step in self._attended(state):
                 attended = True
                 yield step
-            if attended:
-                return
+            if attended or (self._upgrade is not None and any(True for _ in self._upgrades(state))):
+                return  # sooner or later everybody is upgraded
             yield Action("rest", -1), (nodes, net, broker, seen, budget, rest & (1 << WAIT_SHIFT) - 1 | ENDED)
             return
         for key, one in waiting.items():

@@ -15,7 +15,7 @@ from simtx.checker.explorer.exploration import Exploration, Progress
 from simtx.checker.explorer.explore import arguments_of, explore
 from simtx.checker.protocols.properties import ALWAYS, AT_REST
 from simtx.checker.protocols.protocol import ProtocolModel
-from simtx.checker.protocols.scope import Isolation, Remembers, Scope, steps_of
+from simtx.checker.protocols.scope import Isolation, Remembers, Scope, Unreadable, steps_of
 from simtx.checker.protocols.story import Story
 from simtx.checker.protocols.walks import walked
 from simtx.errors import ScenarioError
@@ -216,6 +216,8 @@ def verify(
     interventions: int = 0,
     repeats: int = 0,
     overtakes: int = 0,
+    dead_letters: int = 0,
+    upgrade: Unreadable | None = None,
     lasting: bool = False,
     parallel: bool = False,
     pivot: int | None = None,
@@ -255,6 +257,8 @@ def verify(
         interventions: Budget of operators' interventions.
         repeats: Budget of requests of the client that come again.
         overtakes: Budget of local transactions that number their outbox rows and commit later.
+        dead_letters: Budget of messages that the broker gives up.
+        upgrade: What a consumer does with an event of a version that it cannot read yet, in a rolling upgrade: ``stop`` or ``skip``; None: no upgrade.
         lasting: Whether who crashes stays away.
         parallel: Whether the steps form a graph.
         pivot: Index of the pivot.
@@ -316,6 +320,8 @@ def verify(
         interventions=interventions,
         repeats=repeats,
         overtakes=overtakes,
+        dead_letters=dead_letters,
+        upgrade=upgrade,
         lasting=lasting,
         parallel=parallel,
         pivot=pivot,
@@ -330,6 +336,10 @@ def verify(
         provider_at=provider_at,
         steps=None if scenario is None else steps_of(load(scenario)),
     )
+    if upgrade is not None and symmetry:
+        raise ScenarioError(
+            "tells nodes apart by their names, and an upgrade by their turn: choose one", "verify: symmetry"
+        )
     numbers: tuple[tuple[str, Any, int], ...] = (("walks", 1 if walks is None else walks, 1), ("seed", seed, 0))
     for name, given, least in numbers:
         if not isinstance(given, int) or isinstance(given, bool) or given < least:
