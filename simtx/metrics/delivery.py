@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from simtx.event_log.entries import DEAD_LETTER, POISON, RETENTION
 from simtx.event_log.log import LogEntry
 
-COUNTED: Final = ("redeliveries", "failed_deliveries", "dead_letters", "events_dropped")
-"""Figures that an event log holds."""
+if TYPE_CHECKING:
+    from simtx.scenario import Scenario
 
-OF_DELIVERIES: Final = frozenset(("refuse", "drop"))
+_COUNTED: Final = ("redeliveries", "failed_deliveries", "dead_letters", "events_dropped")
+_UPGRADED: Final = ("lanes_stopped", "dead_letters")
+
+OF_DELIVERIES: Final = frozenset(("refuse", "drop", "stop"))
 """Kinds of entries that say what became of a delivery."""
 
 _COUNTS: Final[Mapping[tuple[str, str], str]] = {
@@ -23,7 +26,20 @@ _COUNTS: Final[Mapping[tuple[str, str], str]] = {
 
 def counted(event: LogEntry) -> str:
     """The figure that an entry of these kinds counts for; empty: none."""
+    if event.kind == "stop":
+        return "lanes_stopped"
     return _COUNTS.get((event.kind, event.detail), "")
+
+
+def figures(counts: Mapping[str, int], scenario: Scenario) -> dict[str, float]:
+    """The figures that an event log holds and that not every run has.
+
+    Args:
+        counts: What was counted, by `counted`; redeliveries, too.
+        scenario: What was played.
+    """
+    names = (_COUNTED if scenario.broker.special else ()) + (_UPGRADED if scenario.upgrades else ())
+    return {name: float(counts[name]) for name in names}
 
 
 def given_up(figures: Mapping[str, float]) -> str:

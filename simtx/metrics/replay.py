@@ -30,7 +30,7 @@ from simtx.event_log.entries import (
 from simtx.event_log.log import LogEntry
 from simtx.metrics import asking, drift, providers
 from simtx.metrics.counters import by_kind
-from simtx.metrics.delivery import COUNTED, OF_DELIVERIES, counted
+from simtx.metrics.delivery import OF_DELIVERIES, counted, figures
 from simtx.metrics.guarantees import PROPERTIES, SPLIT, behind, claimed, violated
 from simtx.metrics.ledger import TransactionLedger, TransactionRecord
 from simtx.metrics.recovery import target
@@ -283,7 +283,7 @@ class Replay:
             watched=[name for name in PROPERTIES if name != "no-ghost" or self.whole],
             extra=({"stale_reads_per_million": 1e6 * stale / reads if reads else math.nan} if replicas else {})
             | (providers.figures(self.calls) if scenario.providers else {})
-            | ({name: float(self.delivered[name]) for name in COUNTED} if self.broker and scenario.broker.special else {})
+            | (figures(self.delivered, scenario) if self.broker else {})
             | asking.figures(
                 scenario.clients,
                 self.arrivals,

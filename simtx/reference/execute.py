@@ -15,6 +15,7 @@ from simtx.errors import RunFailed, ScenarioError
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as resolve
+from simtx.protocols.names import HUB
 from simtx.reference.addresses import without_password
 from simtx.reference.node.crash_points import CrashPoint
 from simtx.reference.processes.backends import Backends, check_broker, check_faults, check_store
@@ -115,6 +116,13 @@ def execute(
     _check_versions(speaks or {}, {*scenario.services, chosen.hub})
     for _, node, version in upgrades:
         _check_versions({node: version}, {*scenario.services, chosen.hub})
+    nodes = [*scenario.services, *([chosen.hub] if chosen.hub is not None else [])]
+    spoken = dict.fromkeys(nodes, str(scenario.events.version))
+    rolled = [(at, node, version, version) for at, node, version in upgrades]
+    for one in scenario.upgrades:
+        name = chosen.hub if one.node == HUB else one.node
+        if name is not None:
+            rolled.append((one.at, name, one.to, one.writes))
     points = triggered(scenario, chosen)
     for node, more in (kills or {}).items():
         points.setdefault(node, []).extend(more)
@@ -124,8 +132,8 @@ def execute(
         network=network,
         host=host,
         port=port,
-        speaks=dict(speaks or {}),
-        upgrades=tuple(upgrades),
+        speaks={**spoken, **(speaks or {})},
+        upgrades=tuple(rolled),
         service_times=service_times,
     )
     others: dict[str, Any] = {"kills": kills, "speaks": speaks, "upgrades": upgrades}

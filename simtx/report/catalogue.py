@@ -53,6 +53,7 @@ _NO_READERS = "the scenario has no readers"
 _NOTHING = "nothing was measured"
 _NONE_COMMITTED = "none was committed"
 _PLAIN = "a plain broker, or none, has none of it"
+_NO_UPGRADE = "nobody was upgraded"
 _ENDED = "none had ended when the run ended"
 
 
@@ -128,6 +129,9 @@ _ALL: Final = (
     Metric("provider_requests", "requests to providers", "per run", _COST, always=False),
     Metric("unknown_outcomes", "provider calls of unknown outcome", "per run", _COST, always=False),
     Metric("rate_limited", "provider calls over the limit", "per run", _COST, always=False),
+    Metric("lanes_stopped", "lanes stopped by an unread version", "per run", _COST, always=False, absent=_NO_UPGRADE),
+    Metric("lanes_stopped_s", "lanes stopped, all together", "s per run", _COST, always=False, absent=_NO_UPGRADE),
+    Metric("messages_unread", "messages refused for their version", "per run", _COST, always=False, absent=_NO_UPGRADE),
     Metric("requests_repeated", "requests asked again", "per run", _COST, always=False),
     Metric("request_amplification", "requests for each transaction", "count", _COST, always=False),
     Metric("requests_suppressed", "requests that a budget prevented", "per run", _COST, always=False),

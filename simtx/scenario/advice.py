@@ -138,6 +138,8 @@ def _idle(scenario: Scenario) -> Iterator[str]:
     held = scenario.broker.linger.mean() + scenario.broker.ack_latency.mean()
     if scenario.policies.publish_timeout <= held:
         yield "policies.publish_timeout: not longer than broker.linger and broker.ack_latency together, so publications are repeated without need"
+    if scenario.upgrades and scenario.events.unread == "stop" and scenario.broker.delivery_limit is not None:
+        yield "broker.delivery_limit: an event that waits for the upgrade of its consumer is delivered again and again, and becomes a dead letter"
     retention = scenario.broker.retention
     if retention is not None and retention <= scenario.broker.redelivery:
         yield "broker.retention: not longer than broker.redelivery, so a message that fails once is lost"

@@ -31,6 +31,7 @@ from simtx.scenario.infrastructure import (
     StoreSpec,
 )
 from simtx.scenario.model import ClientsSpec, Fault, Invariant, RunPlan, Trigger, Workload
+from simtx.scenario.versions import Upgrade
 
 Zones = Mapping[str, str]
 """Zone by node: services, ``hub``, ``broker``, ``vote-store``, and ``client`` if the clients are somewhere."""
@@ -319,6 +320,16 @@ def nodes_at(place: str, placed: Zones) -> list[str]:
 
 def _all_nodes(places: Iterable[str], placed: Zones) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node for place in places for node in nodes_at(place, placed)))
+
+
+def upgrades(files: Iterable[schema.UpgradeFile], services: Iterable[str]) -> tuple[Upgrade, ...]:
+    """All steps of a rolling upgrade in the order of time, with ``*`` resolved to one service after the other."""
+    made = [
+        Upgrade(node, file.at + place * (file.duration + file.gap), file.to, file.writes or file.to, file.duration)
+        for file in files
+        for place, node in enumerate((*services, HUB) if file.node == "*" else (file.node,))
+    ]
+    return tuple(sorted(made, key=lambda one: one.at))
 
 
 def faults(files: Iterable[schema.FaultFile], placed: Zones) -> tuple[Fault, ...]:

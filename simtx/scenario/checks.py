@@ -18,6 +18,7 @@ from simtx.scenario.notes import Leaf, covers
 from simtx.scenario.problems import Path, Problem
 from simtx.scenario.traces import Arrivals
 from simtx.scenario.units import duration_text, hint, shown
+from simtx.scenario.versions import VERSIONS
 
 _MOST_PATTERNS: Final = 10_000  # whose places are remembered
 RESERVED = (HUB, BROKER, VOTE_STORE, CLIENT, *HUBS, "network")
@@ -47,6 +48,7 @@ def problems(
         (zones, (("network",),)),
         (broker, ()),
         (hosts, ()),
+        (upgrades, ()),
         (steps.parameters, ()),
         (steps.steps, ()),
         (steps.step_kinds, (("transaction", "steps"),)),
@@ -129,6 +131,19 @@ def broker(file: schema.ScenarioFile) -> Iterator[Problem]:
                     ("broker", name),
                     "a log delivers nothing again by itself; with nack = true its consumer tries again",
                 )
+
+
+def upgrades(file: schema.ScenarioFile) -> Iterator[Problem]:
+    """Every node that is upgraded exists, and writes what it reads."""
+    known = (*file.services, HUB)
+    for position, one in enumerate(file.upgrades):
+        path: Path = ("upgrades", position)
+        if one.node not in (*known, "*"):
+            yield (*path, "node"), f"{shown(one.node)} is no node that speaks versions; {hint(one.node, (*known, '*'))}"
+        if one.gap and one.node != "*":
+            yield (*path, "gap"), "is between several nodes; it belongs to node = '*'"
+        if one.writes is not None and VERSIONS.index(one.writes) > VERSIONS.index(one.to):
+            yield (*path, "writes"), f"a process that reads up to {one.to} cannot write {one.writes}"
 
 
 def hosts(file: schema.ScenarioFile) -> Iterator[Problem]:

@@ -21,6 +21,7 @@ from simtx.scenario.problems import Problem, at, failure, from_validation
 from simtx.scenario.traces import Arrivals, read_trace
 from simtx.scenario.uncertainty import uncertainties
 from simtx.scenario.units import shown
+from simtx.scenario.versions import EventsSpec
 
 #: Of each pair, a later value drops an earlier other one: a run has a length in transactions or in time, not both.
 EXCLUSIVE = {("run", "transactions"): "duration", ("run", "duration"): "transactions"}
@@ -134,6 +135,8 @@ def compose(
             file.workload, str(trace_path) if trace_path else None, arrivals.times, arrivals.columns
         ),
         clients=part("clients", lambda: build.clients(file.clients)),
+        events=EventsSpec(file.events.version, file.events.unread),
+        upgrades=build.upgrades(file.upgrades, file.services),
         faults=part("faults", lambda: build.faults(file.faults, placed)),
         policies=part("policies", lambda: build.policies(file.policies)),
         invariants=part("invariants", lambda: build.invariants(file.invariants)),

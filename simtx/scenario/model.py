@@ -28,6 +28,7 @@ from simtx.scenario.infrastructure import (
     ServiceSpec,
     VoteStoreSpec,
 )
+from simtx.scenario.versions import EventsSpec, Upgrade
 from simtx.views import View, view
 
 if TYPE_CHECKING:
@@ -291,6 +292,8 @@ class Scenario:
         derived: Caches and search indexes, by name.
         groups: Consumer groups, by name.
         clients: What clients do when no answer comes.
+        events: Versions of events before any upgrade.
+        upgrades: A rolling upgrade, in the order of time.
         deadlocks: ``timeout`` (a lock wait ends by its timeout), ``detect`` (a cycle fails the one who closes it), ``wait-die`` (a
             younger transaction never waits for an older one).
         sources: Where a parameter's value comes from, by its path in the file.
@@ -320,6 +323,8 @@ class Scenario:
     derived: Mapping[str, DerivedSpec] = field(default_factory=dict)
     groups: Mapping[str, GroupSpec] = field(default_factory=dict)
     clients: ClientsSpec = field(default_factory=ClientsSpec)
+    events: EventsSpec = field(default_factory=EventsSpec)
+    upgrades: tuple[Upgrade, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     assumptions: Mapping[str, Assumption] = field(default_factory=dict)
     uncertainty: Mapping[str, Uncertainty] = field(default_factory=dict)

@@ -44,6 +44,7 @@ from simtx.scenario.fields import (
 )
 from simtx.scenario.infrastructure import Acknowledgement, Flush, Isolation, Locks, OutboxOrder, Remembered
 from simtx.scenario.model import AskAgain, ClientsSpec, DeadlockRule, WorkloadKind
+from simtx.scenario.versions import CURRENT, EventVersion, Unread
 
 _DEFAULTS = Policies()
 _CLIENTS = ClientsSpec()
@@ -490,6 +491,28 @@ class FaultFile(Table):
     one_way: bool = _field("Links only: only messages from `a` to `b` are hit.", False)
 
 
+class EventsFile(Table):
+    """Versions of the form of events, before any upgrade."""
+
+    version: EventVersion = _field("What every process reads and writes at the start.", CURRENT)
+    unread: Unread = _field(
+        "What a consumer does with an event that it cannot read: `stop` its lane (a transaction, or a partition) until it is upgraded, or take it for a "
+        "`dead-letter` and go on.",
+        "stop",
+    )
+
+
+class UpgradeFile(Table):
+    """A node is stopped in order and started again with another version of the events: a step of a rolling upgrade."""
+
+    node: str = _field("The service, or `hub`; `*`: all, one after the other in their order in the file, the hub last.")
+    at: Seconds = _field("When.")
+    to: EventVersion = _field("The version that it reads from then on, with all older ones.")
+    writes: EventVersion | None = _field("The version that it writes from then on; absent: the same.", None)
+    duration: Seconds = _field("For how long it is away meanwhile, when it is simulated.", 1.0)
+    gap: Seconds = _field("With `*`: time from when one is back to when the next one goes.", 0.0)
+
+
 class TermFile(Table):
     """A part of a conserved sum."""
 
@@ -657,6 +680,8 @@ class ScenarioFile(Table):
         "Caches and search indexes, one `[derived.NAME]` table each.", default_factory=dict
     )
     groups: dict[str, GroupFile] = _field("Consumer groups, one `[groups.NAME]` table each.", default_factory=dict)
+    events: EventsFile = _field("Versions of events.", default_factory=EventsFile)
+    upgrades: list[UpgradeFile] = _field("A rolling upgrade, one `[[upgrades]]` table a step.", default_factory=list)
     faults: list[FaultFile] = _field("What goes wrong, one `[[faults]]` table each.", default_factory=list)
     policies: PoliciesFile = _field("Timeouts and retries.", default_factory=PoliciesFile)
     invariants: list[InvariantFile] = _field("What has to hold, one `[[invariants]]` table each.", default_factory=list)

@@ -17,6 +17,7 @@ from simtx.event_log.entries import DEAD_LETTER, POISON, RETENTION
 from simtx.protocols import Done, Message, Publish
 from simtx.protocols.names import BROKER
 from simtx.scenario.infrastructure import AT_ONCE
+from simtx.scenario.versions import CURRENT, Unread
 from simtx.simulator.network import Link
 from simtx.simulator.parcel import Parcel
 from simtx.simulator.partitioned_log import PartitionedLog
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 class _Publication:
     """A publication on its way, until the broker's ack or the producer's timeout."""
 
-    __slots__ = ("actor", "effect", "epoch", "node", "open", "timeout")
+    __slots__ = ("actor", "effect", "epoch", "node", "open", "timeout", "version")
 
     def __init__(self, node: Node, actor: RunningMachine, effect: Publish) -> None:
         self.node = node
@@ -42,6 +43,7 @@ class _Publication:
         self.effect = effect
         self.epoch = node.disk.epoch  # a crash begins another one
         self.open = True
+        self.version = CURRENT
         self.timeout: Token | None = None
 
 
@@ -105,6 +107,8 @@ class Broker:
         if record is not None:
             record.broker_messages += 1
         publication = _Publication(node, actor, effect)
+        if self._world.versions is not None:
+            publication.version = self._world.versions.of(node.name)
         publication.timeout = Token(publication, "publish", self._time_out)
         self._world.timers.start(publication.timeout, self._world.policies.publish_timeout)
         linger = self._linger(effect.message.tx)
@@ -169,6 +173,7 @@ class Broker:
             lane = (message.to, message.tx if self._spec.ordered else self._next)
             parcel = Parcel(self._next, message, self._env.now, lane)
             self._next += 1
+            parcel.version = publication.version
             self._parcels[parcel.delivery.id] = parcel
             queue = self._lanes.get(lane)
             if self.log is not None:
@@ -230,7 +235,7 @@ class Broker:
 
     def _pass_on(self, parcel: Parcel) -> None:
         message, consumer = parcel.message, self._world.nodes[parcel.message.to]
-        if self._spec.poison:
+        if self._spec.poison or self._world.versions is not None:
             self.link(BROKER, consumer.name).transmit(self._attempt, parcel, message.tx, message)
         else:
             self.link(BROKER, consumer.name).transmit(consumer.deliver, parcel.delivery, message.tx, message)
@@ -238,10 +243,26 @@ class Broker:
     def _attempt(self, parcel: Parcel) -> None:
         """A consumer takes a delivery, and its machine sees it unless that fails before."""
         consumer = self._world.nodes[parcel.message.to]
-        if not consumer.up or not self.fails(parcel):
+        unread = consumer.up and self.unread(parcel, parcel.message.tx)
+        if unread == "dead-letter":
+            self.dead(parcel)
+            self.acknowledge(consumer, parcel.message.tx, parcel.delivery.id)
+        elif unread:
+            return  # nothing is acknowledged
+        elif not consumer.up or not self.fails(parcel):
             consumer.deliver(parcel.delivery)
         elif self._spec.nack:
             self.link(consumer.name, BROKER).transmit(self._refused, parcel, parcel.message.tx)
+
+    def unread(self, parcel: Parcel, lane: int) -> Unread | None:
+        """What a consumer does with an event that it cannot read; None: it can."""
+        versions, message = self._world.versions, parcel.message
+        if versions is None or versions.reads(parcel.version, message.to):
+            return None
+        unread = self._world.scenario.events.unread
+        if unread == "stop":
+            versions.stop(message, lane, parcel.version)
+        return unread
 
     def fails(self, parcel: Parcel) -> bool:
         """Whether a consumer cannot handle an event; it is counted and written down."""

@@ -96,7 +96,7 @@ _FAULTS: Final = (
     "store-outage",
 )
 _KNOWN: Final[Mapping[str, str]] = {
-    "Scenario": "name title description services hub network broker transaction workload faults policies invariants run deadlocks common_mode hosts derived groups vote_store "
+    "Scenario": "name title description services hub network broker transaction workload faults policies invariants run deadlocks common_mode hosts derived groups vote_store events upgrades "
     "clients sources assumptions uncertainty path overrides _raw",
     "RunPlan": "transactions duration warmup drain stratify recovery timeline_every",
     "Workload": "kind rate burst_rate burst_on burst_off profile trace trace_times trace_parameters users think_time",
@@ -111,6 +111,7 @@ _KNOWN: Final[Mapping[str, str]] = {
     "StepSpec": "index name service operations compensation kind after refusal service_time compensation_time",
     "BrokerSpec": "zone ack ack_latency linger redelivery deduplication_window deduplication_after_restart ordered retention "
     "kind partitions fetch commit_every delivery_limit backoff nack nack_delay deduplication_by poison",
+    "EventsSpec": "version unread",
     "Fault": "kind duration node at every until factor probability a b one_way trigger",
     "HostSpec": "cores speed nodes neighbours parallel event effect transaction forced_write quantum",
     "Trigger": "transaction effect when occurrence",
@@ -137,6 +138,8 @@ def why_interpreted(scenario: Scenario, strategy: Strategy) -> str:
         daemons = tuple(strategy.daemons(node)) if node is not None else ()
         if len(daemons) > 1 or any(not _is_relay(daemon) for daemon in daemons):
             return f"'{strategy.name}' has daemons that are not relays of a poller and couriers"
+    if scenario.upgrades:
+        return "it has a rolling upgrade"
     if strategy.uses_broker and scenario.broker.special:
         return f"it has {scenario.broker.special}"
     if extras(strategy).uses_vote_store:

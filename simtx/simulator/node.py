@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from simtx.protocols.subjects import Row
     from simtx.simulator.environment import Environment
     from simtx.simulator.timers import Timers
+    from simtx.simulator.upgrades import Versions
 
 _FORGET = Forget()
 _PLAYED_IN_RUN = (
@@ -209,6 +210,7 @@ class Node:
         "undo_draws",
         "unusual",
         "up",
+        "versions",
         "watched",
         "world",
     )
@@ -234,6 +236,7 @@ class Node:
         self.breakers: dict[str, CircuitBreaker] = {}
         self.up = True
         self.paused = False
+        self.versions: Versions | None = None
         self.unusual = self.journal is not None
         self.watched = self.journal is not None
         self.plain = self.journal is None and not self.hosted
@@ -272,6 +275,8 @@ class Node:
             return False
         if self.paused:
             self.backlog.append((self.receive, message))
+            return False
+        if self.versions is not None and not self.versions.accept(message):
             return False
         breaker = self.breakers.get(message.sender)
         if breaker is not None:
@@ -861,7 +866,7 @@ class Node:
         if self.up:
             return
         self.up = True
-        self.unusual = self.journal is not None or bool(self.breakers)
+        self.unusual = self.journal is not None or bool(self.breakers) or self.versions is not None
         if self.journal is not None:
             self.journal.fault("restart")
         branches = list(self.store.prepared) if self.store is not None else []
@@ -911,7 +916,7 @@ class Node:
     def unpause(self) -> None:
         """Go on after a pause: what came in meanwhile is handled in its order."""
         self.paused = False
-        self.unusual = not self.up or self.journal is not None or bool(self.breakers)
+        self.unusual = not self.up or self.journal is not None or bool(self.breakers) or self.versions is not None
         backlog, self.backlog = self.backlog, []
         for position, (callback, argument) in enumerate(backlog):
             # One of these may crash the node, or pause it again.

@@ -65,6 +65,16 @@ def _extra(world: World) -> dict[str, float]:
 
 
 def _delivered(world: World) -> dict[str, float]:
+    versions, broker = world.versions, world.broker
+    if versions is not None:
+        upgraded = {"lanes_stopped": float(versions.stopped), "lanes_stopped_s": versions.seconds()}
+        if broker is not None and not world.scenario.broker.special:
+            upgraded["dead_letters"] = broker.dead_letters
+        return upgraded | {"messages_unread": versions.refused} | _brokered(world)
+    return _brokered(world)
+
+
+def _brokered(world: World) -> dict[str, float]:
     broker = world.broker
     if broker is None or not world.scenario.broker.special:
         return {}

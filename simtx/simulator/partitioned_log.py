@@ -291,6 +291,12 @@ class PartitionedLog:
         parcel.deliveries += 1
         if parcel.deliveries > 1:
             self._broker.again(parcel.message)
+        unread = self._broker.unread(parcel, partition.number)
+        if unread == "dead-letter":
+            self._broker.dead(parcel)
+            self._end(partition, reader, parcel)
+        if unread:
+            return  # nothing is committed: all that is behind it waits until this process is replaced
         if not self._broker.fails(parcel):
             node.deliver(parcel.delivery)
             return

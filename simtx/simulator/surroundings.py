@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from simtx.simulator.network import Link
     from simtx.simulator.node import Node
     from simtx.simulator.timers import Timers
+    from simtx.simulator.upgrades import Versions
     from simtx.simulator.window import Window
     from simtx.workload.by_transaction import TransactionStreams
     from simtx.workload.faults import Nesting
@@ -72,6 +73,7 @@ class Surroundings(Protocol):
     trace: LogRecorder | None
     ledger: TransactionLedger
     nesting: Nesting
+    versions: Versions | None
     struck: list[Struck]
     window: Window
     processes: dict[str, Process]

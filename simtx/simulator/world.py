@@ -35,6 +35,7 @@ from simtx.simulator.replica import Replica
 from simtx.simulator.sampler import Sampler
 from simtx.simulator.store import Store
 from simtx.simulator.timers import Timers
+from simtx.simulator.upgrades import Versions
 from simtx.simulator.vote_store import VoteStore
 from simtx.simulator.window import Window
 from simtx.simulator.work import Work
@@ -119,8 +120,12 @@ class World:
             self.zones[VOTE_STORE] = scenario.vote_store.zone
             self.vote_store = VoteStore(self, self._disk(scenario.vote_store.log, VOTE_STORE))
         self.nesting = Nesting()
-        self.injectors = injectors(self)
         self.struck: list[Struck] = []
+        self.versions = Versions(self) if scenario.upgrades else None
+        if self.versions is not None:
+            for node in self.nodes.values():
+                node.versions, node.unusual = self.versions, True
+        self.injectors = injectors(self)
         self.sampler = Sampler(self)
         sample = lambda: self.sampler.take()  # noqa: E731, PLW0108 - the compiled loop puts a sampler of its own here
         self.window = Window(self.env, self.ledger, self.trace, self.nodes, self.processes, sample=sample)

@@ -83,6 +83,9 @@ def test_every_number_of_the_summary_is_defined_in_the_documentation(run: Run) -
         "requests_suppressed",
         "steps_expired",
         "unknown_outcomes",
+        "lanes_stopped",
+        "lanes_stopped_s",
+        "messages_unread",
     }
     assert named - set(run.summary.index) == {"stale_reads_per_million", "process_utilisation_max", *special}
 

@@ -962,6 +962,9 @@ class Disk:
     def recover(self) -> list[Row]:
         return []
 
+    def delivered(self) -> dict[int, int]:
+        return {}
+
     def seen(self, since: float) -> dict[bytes, float]:
         return {}
 

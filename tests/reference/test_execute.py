@@ -328,6 +328,17 @@ def test_a_log_with_partitions_is_played_for_real() -> None:
     assert set(outcomes(run)) == set(outcomes(simulated))
 
 
+def test_a_rolling_upgrade_of_the_scenario_is_played_for_real() -> None:
+    """An old consumer takes what it cannot read for a dead letter, if the scenario says so: in a real run as in a simulated one."""
+    upgrades = [{"node": "s0", "at": 0.6, "to": "2.0"}]
+    scenario = lab(transactions=30, rate=15.0, events={"version": "1.0", "unread": "dead-letter"}, upgrades=upgrades)
+    run, simulated = simtx.execute(scenario, "outbox"), simtx.simulate(scenario, "outbox")
+    for one in (run, simulated):
+        assert one.summary.dead_letters > 5
+        assert one.summary.committed_share < 1
+        assert one.summary.duplicate_effects == 0
+
+
 def test_nats_refuses_to_be_another_broker() -> None:
     with pytest.raises(simtx.ScenarioError, match="NATS cannot play a broker of the kind 'kafka'"):
         simtx.execute(lab(broker={"kind": "kafka"}), "outbox", broker="nats")

@@ -103,8 +103,8 @@ def recognises_nothing(patch: pytest.MonkeyPatch) -> None:
 
 def recognises_for_ever(patch: pytest.MonkeyPatch) -> None:
     def known(self: Broker, sent: Any) -> bool:
-        found = sent in self._seen
-        self._seen[sent] = 0.0
+        found = sent.effect.message in self._seen
+        self._seen[sent.effect.message] = 0.0
         return found
 
     patch.setattr(Broker, "_duplicate", known)

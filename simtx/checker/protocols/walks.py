@@ -59,7 +59,9 @@ class Walks:
         """Take one walk, and note what it violates."""
         chance = Random(seed)  # noqa: S311 - nothing secret
         scope = self.model.scope
-        drawn = {name: chance.randint(0, getattr(scope, name)) for name in BUDGETS}
+        # The last budget is younger than seeds that people keep: where there is none of it, the walk of a seed stays what it was.
+        budgets = BUDGETS if scope.dead_letters else BUDGETS[:-1]
+        drawn = {name: chance.randint(0, getattr(scope, name)) for name in budgets}
         budget = sum(number << 4 * position for position, number in enumerate(drawn.values()))
         self.model.judge.given(budget)
         start = chance.choice(self.model.initial())

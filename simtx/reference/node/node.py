@@ -188,6 +188,10 @@ class Node:
         """A delivery cannot be handled, and no machine has seen it."""
         self._task(self._broker().refuse(number))
 
+    def acknowledge(self, number: int) -> None:
+        """A delivery is not handed to any machine, and needs not come again."""
+        self._task(self._broker().acknowledge(number))
+
     def deliver(self, delivery: Delivery, origin: int | None) -> None:
         """A delivery arrives from the broker."""
         self._notify(self._actor(delivery.message.tx), delivery, origin)

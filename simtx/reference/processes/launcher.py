@@ -65,7 +65,7 @@ class Options:
         host: Address that the processes listen on; None: Unix sockets, which nobody else can reach.
         port: First of the ports that they listen on there; 0: whatever is free.
         speaks: Version of the event schema that a node writes and reads, where it is not the current one.
-        upgrades: Rolling upgrade: (seconds, node, version): then this node is stopped in order and started with that version.
+        upgrades: Rolling upgrade: (seconds, node, version, version that it writes): then this node is stopped in order and started with that version.
         restart: Seconds after which a killed process is started again.
         service_times: Whether the scenario's service times are slept.
         resumed: 0 for a new run. Otherwise the run goes on from what its stores hold, without a client, and this is the number of the
@@ -78,7 +78,7 @@ class Options:
     host: str | None = None
     port: int = 0
     speaks: dict[str, str] = field(default_factory=dict)
-    upgrades: tuple[tuple[float, str, str], ...] = ()
+    upgrades: tuple[tuple[float, str, str, str], ...] = ()
     restart: float = 0.05
     service_times: bool = True
     resumed: int = 0
@@ -245,6 +245,8 @@ class Launcher:
             "role": "relay" if relay else "node",
             "strategy": described(self.strategy),
             "speaks": self.options.speaks.get(node, SCHEMA),
+            "writes": None,
+            "unread": self.scenario.events.unread,
             "store": store,
             "broker": broker,
             "votes": self.backends.votes,
@@ -407,8 +409,8 @@ class Launcher:
             raise RunFailed(f"the client's process has not answered for {_PATIENCE:g} s")
         self.injectors.start(origin)
         self._upgrades = [
-            asyncio.create_task(self._upgrade(origin + at, node, version))
-            for at, node, version in self.options.upgrades
+            asyncio.create_task(self._upgrade(origin + at, node, version, written))
+            for at, node, version, written in self.options.upgrades
         ]
         for upgrade in self._upgrades:
             upgrade.add_done_callback(self.done)
@@ -454,14 +456,14 @@ class Launcher:
             raise self._failure
         return await main
 
-    async def _upgrade(self, when: float, node: str, version: str) -> None:
+    async def _upgrade(self, when: float, node: str, version: str, written: str) -> None:
         """Have a node, and its relay, speak another version of the event schema from then on."""
         await asyncio.sleep(max(when - time.monotonic(), 0.0))
         for name in (node, f"{node}.relay"):
             child = self.children.get(name)
             if child is not None:
                 path = self.folder.config(name)
-                config = json.loads(path.read_text()) | {"speaks": version}
+                config = json.loads(path.read_text()) | {"speaks": version, "writes": written}
                 replace_file(path, json.dumps(config).encode(), durable=False)
                 child.replace()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from simtx.errors import ProtocolViolation, SimtxError
-from simtx.event_log.entries import POISON, Levels, Seconds
+from simtx.event_log.entries import DEAD_LETTER, POISON, Levels, Seconds
 from simtx.protocols import Delivery, Message, Plan, Policies, Request, Strategy, bodies
 from simtx.protocols.codec import CodecError, decode_as
 from simtx.protocols.extras import extras
@@ -73,7 +73,7 @@ class Service:
         self.is_relay: bool = config["role"] == "relay"
         self.incarnation = incarnation
         self.secret = folder.secret()
-        self.schema = Schema(config["speaks"])
+        self.schema = Schema(config["speaks"], writes=config.get("writes"))
         self.poisonous = by_key(0.0, 0)
         self.gate = PartitionGate()
         self.log = LogFile(folder.node(name) / f"log.{incarnation}.jsonl", incarnation)
@@ -319,6 +319,8 @@ class Service:
             self.log.log("refuse", self.node_name, wrapped.tx, origin, actor="host", **what)
             self.node.refuse(delivery.id)
             return
+        if self.config.get("unread") == "dead-letter" and self._sets_aside(wrapped, delivery.id, origin):
+            return
         lane = Partition(self.node_name, wrapped.tx)
         admission = self.gate.admit(lane, lambda: self.schema.unwrap(wrapped))
         if admission.alert:
@@ -326,6 +328,20 @@ class Service:
             self.node.tell("stop", wrapped.tx, wrapped.sender, reason=admission.alert)
         if admission.message is not None:
             self.node.deliver(Delivery(admission.message, delivery.id), origin)
+
+    def _sets_aside(self, wrapped: Message, number: int, origin: int | None) -> bool:
+        """Acknowledge an event of a version that cannot be read, and go on: it is a dead letter."""
+        try:
+            self.schema.unwrap(wrapped)
+        except SchemaTooNew as error:
+            what = {"peer": BROKER, "name": wrapped.kind, "detail": str(error)}
+            self.log.log("refuse", self.node_name, wrapped.tx, origin, actor="host", **what)
+            self.given_up(wrapped, origin, DEAD_LETTER)
+            self.node.acknowledge(number)
+            return True
+        except SchemaError:
+            pass  # malformed: that stops its lane in any case
+        return False
 
     def given_up(self, message: Message, origin: int | None, why: str) -> None:
         """This side of the broker has given up an event."""
