@@ -19,6 +19,7 @@ from simtx.simulator.timers import Token
 if TYPE_CHECKING:
     from simtx.protocols import Message
     from simtx.scenario import BrokerSpec
+    from simtx.scenario.versions import Unread
     from simtx.simulator.network import Link
     from simtx.simulator.node import Node
     from simtx.simulator.parcel import Parcel
@@ -40,6 +41,9 @@ class Owner(Protocol):
 
     def link(self, source: str, destination: str) -> Link:
         """The link between the broker and a node."""
+
+    def unread(self, parcel: Parcel, lane: int) -> Unread | None:
+        """What a consumer does with an event that it cannot read; None: it can."""
 
     def fails(self, parcel: Parcel) -> bool:
         """Whether a consumer cannot handle an event."""

@@ -6,17 +6,45 @@ stops its lane until the consumer is upgraded, or becomes a dead letter; a messa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from simtx.metrics.rundata import Struck
 from simtx.protocols.names import HUB
 from simtx.scenario.versions import EventVersion, Upgrade, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
 
-    from simtx.protocols import Message
-    from simtx.simulator.surroundings import Surroundings
+    from simtx.event_log.log import LogRecorder
+    from simtx.protocols import Message, Strategy
+    from simtx.scenario import Scenario
+    from simtx.simulator.environment import Environment
+    from simtx.workload.faults import Nesting
+
+
+class Replaceable(Protocol):
+    """A node, as an upgrade knows it."""
+
+    def crash(self) -> None:
+        """Go away with all that is in memory."""
+
+    def restart(self) -> None:
+        """Come back with what is on disk."""
+
+
+class Around(Protocol):
+    """A world, as an upgrade knows it."""
+
+    scenario: Scenario
+    strategy: Strategy
+    env: Environment
+    trace: LogRecorder | None
+    nesting: Nesting
+    struck: list[Struck]
+
+    @property
+    def nodes(self) -> Mapping[str, Replaceable]:
+        """The nodes by name."""
 
 
 class Versions:
@@ -30,7 +58,7 @@ class Versions:
         refused: Messages between nodes that could not be read.
     """
 
-    def __init__(self, world: Surroundings) -> None:
+    def __init__(self, world: Around) -> None:
         self._world = world
         start = world.scenario.events.version
         self._reads: dict[str, EventVersion] = dict.fromkeys(world.nodes, start)
