@@ -151,7 +151,7 @@ class Watch:
         for index in force:
             if watch >> (REFUSING + index) & 1:
                 self.add("values", tx, f"{_step(seen, index)} was to be refused, and is in force")
-        for kind, index, what in seen.claims:
+        for kind, index, what in sorted(seen.claims):  # an engine may not know in which order they were made
             if not _true(seen, writing, kind, index, what):
                 self.add(
                     "no-ghost", tx, f"'{kind}' of {_step(seen, index)} is told, and is not so: {_counts(seen, writing)}"
