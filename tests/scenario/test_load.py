@@ -167,7 +167,7 @@ def test_faults_name_nodes_also_where_the_file_names_zones(purchase):
     ]
     partition, loss, outage = from_dict(purchase).faults
     assert (partition.a, partition.b, partition.one_way, partition.at) == (
-        ("shop", "hub", "broker"),
+        ("shop", "hub", "broker", "vote-store"),
         ("bank",),
         True,
         1.0,
