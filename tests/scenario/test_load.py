@@ -172,7 +172,8 @@ def test_faults_name_nodes_also_where_the_file_names_zones(purchase):
         True,
         1.0,
     )
-    assert (loss.a, loss.b, loss.probability, loss.until) == (("shop", "bank", "hub", "broker"), (), 0.05, 9.0)
+    nodes = ("shop", "bank", "hub", "broker", "vote-store")
+    assert (loss.a, loss.b, loss.probability, loss.until) == (nodes, (), 0.05, 9.0)
     assert (loss.at, loss.every) == (None, Exponential(5.0))
     assert (outage.node, outage.duration) == ("broker", Constant(1.0))
 
