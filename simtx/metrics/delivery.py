@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _COUNTED: Final = ("redeliveries", "failed_deliveries", "dead_letters", "events_dropped")
 _UPGRADED: Final = ("lanes_stopped", "dead_letters")
 
+FIGURES: Final = frozenset((*_COUNTED, *_UPGRADED, "stored_again", "messages_unread"))
+"""Figures of deliveries that are counted."""
+
 OF_DELIVERIES: Final = frozenset(("refuse", "drop", "stop"))
 """Kinds of entries that say what became of a delivery."""
 

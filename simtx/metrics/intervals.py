@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simtx.errors import ScenarioError
-from simtx.metrics import asking
+from simtx.metrics import asking, delivery
 from simtx.metrics.counters import COUNTERS
 from simtx.metrics.providers import FIGURES
 
@@ -271,6 +271,7 @@ _COUNTS: Final = frozenset(
         *COUNTERS,
         *FIGURES,
         *asking.COUNTED,
+        *delivery.FIGURES,
         "events",
         "transactions",
         "in_doubt_open",
@@ -291,7 +292,7 @@ def kind_of(metric: str) -> Kind:
         return "count"
     if metric.endswith("_share") or metric in ("utilisation_max", "process_utilisation_max"):
         return "share"
-    endings = ("_ms", "_s", "_seconds", "_transaction", "_million", "_mean", "_peak")
+    endings = ("_ms", "_s", "_seconds", "_transaction", "_million", "_mean", "_peak", "_max", "_amplification")
     return "positive" if metric.endswith(endings) else "real"
 
 

@@ -415,7 +415,7 @@ LEADING: Final = tuple(
             for state in ("joining", "proposing")
             for row in (
                 (state, "committed", "learn_commit", ("finishing", "finished"), "it is over: COMMIT to all"),
-                (state, "aborted", "learn_abort", ("finishing", "finished"), "it is over: ABORT to all"),
+                (state, "aborted", "learn_abort", ("fencing", "finishing", "finished"), "it is over: ABORT to all"),
                 (state, "join", "take_join", (state,), "acceptor: force, JOINED"),
                 (state, "propose", "take_proposal", (state,), "acceptor: force, ACCEPTED"),
             )

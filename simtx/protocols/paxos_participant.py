@@ -100,7 +100,12 @@ class PaxosParticipant(Member):
         Transition("preparing", "yes", "take_yes", ("preparing",), "acceptor: count", of="message"),
         Transition("refusing", "refused", "refuse", ("finished",), "NO to the leader", of="done"),
         Transition(
-            "checking", "looked-up", "tell_past", ("finished",), "row: COMMITTED or ABORTED; failed: silence", of="done"
+            "checking",
+            "looked-up",
+            "tell_past",
+            ("finished", "checking"),
+            "row: COMMITTED or ABORTED; failed: silence, after a restart: look again",
+            of="done",
         ),
         Transition(
             "fencing",
@@ -242,15 +247,24 @@ class PaxosParticipant(Member):
         return [COMMIT, self.send(event.sender, "ack"), FORGET]
 
     def roll_back(self, event: Message) -> list[Effect]:
-        """Roll back; behind a tombstone if nobody else may have one."""
+        """Roll back; behind a tombstone if nobody else may have one, or if this acceptor has promised something."""
         return [self.undo(), *self.abort_past(event)]
+
+    @property
+    def bound(self) -> bool:
+        """Whether, as an acceptor, it has recorded a promise, which it may forget behind a tombstone only.
+
+        A late copy of PREPARE would else prepare its branch anew. With votes that are still on their way it would then accept in ballot 0 what a higher ballot has decided
+        otherwise.
+        """
+        return bool(self.promised) or self.ballot >= 0
 
     def undo(self) -> Rollback:
         """Roll back, lazily if this acceptor has recorded nothing.
 
         Otherwise a crash might keep that it has forgotten its record and lose that its branch has ended: in doubt again, it would not know what it has promised.
         """
-        return Rollback(forced=bool(self.promised) or self.ballot >= 0)
+        return Rollback(forced=self.bound)
 
     # --- after the end -------------------------------------------------------------------------------------------------------
 
@@ -261,7 +275,7 @@ class PaxosParticipant(Member):
 
     def abort_past(self, event: Message) -> list[Effect]:
         """ABORT, and no branch any more."""
-        if event.body:
+        if event.body or self.bound:
             self.asker = event.sender
             return self.leave_tombstone()
         self.state = "finished"
@@ -288,7 +302,9 @@ class PaxosParticipant(Member):
         return [Transact("looked-up", (), (self.tx, "branch"), _TOMBSTONE)]
 
     def tell_past(self, event: Done) -> list[Effect]:
-        """Answer from what is durable."""
+        """Answer from what is durable; after a restart nobody has asked."""
+        if not self.asker:
+            return self.resume_ended() if event.status == "failed" else self.forget_all()
         self.state = "finished"
         if event.status == "failed":
             return [FORGET]  # it asks again
@@ -298,9 +314,9 @@ class PaxosParticipant(Member):
     # --- as a leader ---------------------------------------------------------------------------------------------------------
 
     def decide(self, outcome: str, *, proven: bool) -> list[Effect]:
-        """End the own branch, and tell all others; before an abort that no store knows of, leave a tombstone."""
+        """End the own branch, and tell all others; before an abort that no store knows of, or that ends a promise, leave a tombstone."""
         self.outcome = outcome
-        if outcome == ABORTED and not proven:
+        if outcome == ABORTED and (not proven or self.bound):
             return [self.undo(), *self.leave_tombstone()]
         return self.finish()
 
@@ -335,7 +351,15 @@ class PaxosParticipant(Member):
         return self.resume()
 
     def resume_ended(self) -> list[Effect]:
-        """After a restart, the branch has ended, and with it what its acceptor had to remember: whoever asks is answered from the row."""
+        """After a restart, the branch has ended, and whoever asks is answered from its row. If the crash came before the tombstone, there is none: leave it now.
+
+        Only then may the acceptor forget what it has promised. A late copy of PREPARE would else prepare the branch anew, and an acceptor without its promise accept the vote.
+        """
+        self.state = "checking"
+        return [Transact("looked-up", (), (self.tx, "branch"), _TOMBSTONE)]
+
+    def forget_all(self) -> list[Effect]:
+        """Nobody needs to know more than the row says."""
         self.state = "finished"
         return [FORGET]
 
@@ -405,7 +429,7 @@ class LeadingParticipant(PaxosParticipant):
         Transition("voting", "join", "take_join", ("voting",), "force, JOINED", of="message"),
         Transition("voting", "propose", "take_proposal", ("voting",), "force, ACCEPTED", of="message"),
         *(
-            Transition(state, "no", "take_no", ("finishing", "finished"), "ABORT to all", of="message")
+            Transition(state, "no", "take_no", ("fencing", "finishing", "finished"), "ABORT to all", of="message")
             for state in ("joining", "proposing")
         ),
         Transition("voting", "commit", "commit", ("finished",), "answer, force commit, release, ACK", of="message"),

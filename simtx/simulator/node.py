@@ -533,9 +533,11 @@ class Node:
         self._free(actor)
         self.log.forget(actor.tx)
         if actor.mail:
-            # What came before the machine was forgotten goes to a blank one, as it would have done a moment later.
+            # What came before the machine was forgotten goes to a blank one, as it would have done a moment later. Timers are gone with their machine.
             mail, actor.mail = actor.mail, None
             for event in mail:
+                if isinstance(event, Timer):
+                    continue
                 self._notify(self.actors.get(actor.tx) or self._spawn(actor.tx), event)
 
     def _free(self, actor: RunningMachine) -> None:

@@ -17,8 +17,8 @@ from simtx.protocols import Policies, Strategy
 from simtx.protocols.extras import extras
 from simtx.protocols.saga import Orchestrator
 
-from .mutants import ALL, HARMLESS, saga, three_phase
-from .mutants.catalogue import Harmless, Mutant, Saga2
+from .mutants import ALL, HARMLESS, paxos, saga, three_phase
+from .mutants.catalogue import Harmless, Mutant, Paxos2, Saga2
 
 #: The protocol itself is the defect; what it needs in order to hold has a test of its own.
 ASYNCHRONOUS = {one.name for one in three_phase.MUTANTS}
@@ -136,3 +136,13 @@ def test_an_operator_sees_to_what_is_stuck() -> None:
 def test_names_are_unique() -> None:
     names = [one.name for one in (*ALL, *HARMLESS)]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.heavy
+def test_a_crash_between_the_rollback_and_the_tombstone_of_an_acceptor() -> None:
+    """Half a minute: it takes a crash, a copy and an early timer, and no such scope is explored to its end in so few states."""
+    scope = Scope(**{**QUIET, "crashes": 1, "duplicates": 1, "timeouts": 1, "refusals": False})
+    story = find(Paxos2(participant=paxos.LosesItsTombstone), scope, "agreement", max_states=14_000_000)
+    assert story is not None
+    assert "agreement" in story.replay().violated
+    assert find(Paxos2(), scope, "agreement", max_states=14_000_000) is None

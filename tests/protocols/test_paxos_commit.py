@@ -369,3 +369,26 @@ def test_a_transaction_has_to_have_enough_acceptors() -> None:
         == "faults = 2 takes 5 acceptors, and the transaction has 4, the leader included: use faults = 1 or less"
     )
     assert "the transaction has 2" in str(PaxosCommit(leader="participant").check(updating(2)))
+
+
+def test_an_acceptor_forgets_its_promise_behind_a_tombstone_only() -> None:
+    """Told of an abort, or after a crash behind the rollback: a late copy of PREPARE must find a row, or the vote would be accepted in ballot 0."""
+    told = participant()
+    joined = join(told, 5)
+    effects = told.handle(Message("abort", 1, "s1", "s0"))
+    assert [type(effect).__name__ for effect in effects] == ["Rollback", "Transact"]
+    twin = PaxosParticipant("s0", 1, POLICIES, 1)
+    (again,) = twin.recover(records(joined))  # its branch is gone
+    for machine, effect in ((told, effects[1]), (twin, again)):
+        assert effect.key == (1, "branch")
+        assert effect.accepted.value == TOMBSTONE
+        assert machine.handle(Message("prepare", 1, "leader", "s0", ((), (), ("s0", "s1"), 0))) == []  # not yet
+    assert twin.handle(Done("looked-up", "failed")) == [again]
+    assert twin.handle(Done("looked-up", "done")) == [Forget()]
+    assert told.handle(Done("fenced", "done")) == [Message("ack", 1, "s0", "s1"), Forget()]
+    unbound = participant()
+    assert [type(one).__name__ for one in unbound.handle(Message("abort", 1, "leader", "s0"))] == [
+        "Rollback",
+        "Message",
+        "Forget",
+    ]

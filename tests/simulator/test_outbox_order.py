@@ -42,7 +42,7 @@ def table(*, at_commit: bool = False) -> OutboxTable:
 def commit(outbox: OutboxTable, one: Work) -> None:
     assert isinstance(one.effect, Transact)
     assert one.effect.accepted is not None
-    outbox.end(one)
+    outbox.under_way.pop(one, None)
     outbox.commit(one, one.effect.accepted.outbox)
 
 
@@ -80,7 +80,7 @@ def test_who_only_reads_does_not_stop_the_horizon_and_a_prepared_branch_does() -
     branch = Work(Owner(), Prepare("p", (Operation("x", "read"),), ("prepared",)))  # type: ignore[arg-type]
     for one in (reading, branch, row):
         outbox.begin(one)
-    outbox.end(branch)  # its worker is free: from here on the store's list of branches has it
+    outbox.under_way.pop(branch, None)  # its worker is free: from here on the store's list of branches has it
     commit(outbox, row)
     assert [one[0] for one in outbox.read_below(9, (reading,))] == [0]
     assert outbox.read_below(9, (reading, branch)) == ()

@@ -18,6 +18,7 @@ PLACES: dict[str, dict[str, Any]] = {
     "service": {"node": "s1"},
     "links": {"a": ["s1"]},
     "broker": {},
+    "vote-store": {},
 }
 STRENGTHS: dict[str | None, dict[str, float]] = {
     None: {},
@@ -36,12 +37,12 @@ def test_every_kind_has_its_traits() -> None:
 
 
 def test_no_kind_plays_as_another_one() -> None:
-    """Each of them changes a run, and each in its own way: under two-phase commit those of nodes and links, under the outbox that of the broker."""
+    """Each of them changes a run, and each in its own way: under two-phase commit those of nodes and links, under the outbox that of the broker, under Cornus that of the vote store."""
     base: dict[str, Any] = {"delay": Uniform(0.005, 0.02), "service_time": 0.005, "rate": 20.0, "transactions": 30}
     base |= {"workers": 2, "network": {"loss": 0.1}}
     found = {}
     for kind, traits in FAULT_KINDS.items():
-        name = "outbox" if traits.place == "broker" else "2pc"
+        name = {"broker": "outbox", "vote-store": "cornus"}.get(traits.place, "2pc")
         quiet = simtx.simulate(chain(3, **base), name).digest
         found[kind] = simtx.simulate(chain(3, **base, faults=[fault(kind)]), name).digest
         assert found[kind] != quiet, kind

@@ -13,6 +13,7 @@ EXPORT Engine *engine_new(const Calls *calls) {
   for (int64_t i = 0; i < E->place_room; i++) E->place[i].node = -1;
   for (int i = 0; i < NODES; i++)
     for (int j = 0; j <= NODES; j++) E->node[i].link[j] = -1;
+  for (int i = 0; i < TIMERS; i++) E->learned.timer_event[i] = -1;
   E->row_room = 8;
   E->samples.due = INFINITY; /* until they begin */
   E->nobody = (Counts){.tx = -1, .room = STREAMS, .taken = E->nobodys};

@@ -75,6 +75,12 @@ static void recycle(Engine *E, RunningMachine *actor) {
   free_actor(E, actor);
 }
 
+static int is_timer(Engine *E, int32_t event) {
+  for (int i = 0; i < TIMERS; i++)
+    if (E->learned.timer_event[i] == event) return 1;
+  return 0;
+}
+
 static void forget(Engine *E, RunningMachine *actor) {
   int64_t tx = actor->tx;
   int node = actor->node;
@@ -104,8 +110,10 @@ static void forget(Engine *E, RunningMachine *actor) {
     int32_t event = mail->event;
     int64_t id = mail->id;
     free_mail(E, mail);
-    RunningMachine *other = actor_of(E, tx, node);
-    notify(E, other ? other : spawn(E, tx, node), event, id);
+    if (!is_timer(E, event)) { /* timers are gone with their machine */
+      RunningMachine *other = actor_of(E, tx, node);
+      notify(E, other ? other : spawn(E, tx, node), event, id);
+    }
     mail = next;
   }
 }

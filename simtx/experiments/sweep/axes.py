@@ -66,6 +66,10 @@ class Parameter:
     name: str
     targets: tuple[Target, ...]
 
+    def __post_init__(self) -> None:
+        if not self.targets:  # of a damaged folder
+            raise ScenarioError("sets nothing", f"parameters: {self.name}")
+
 
 def parameters(names: Sequence[str], named: Named, strategies: Sequence[str]) -> tuple[Parameter, ...]:
     """The parameters of these names.

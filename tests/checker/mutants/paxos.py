@@ -63,7 +63,36 @@ class TellsNoLeader(PaxosParticipant):
         return [one for one in effects if not (isinstance(one, Message) and one.kind == "outcome")]
 
 
+class ForgetsItsPromise(PaxosParticipant):
+    """Told of an abort, it takes the tombstone of another participant for enough."""
+
+    __slots__ = ()
+
+    def abort_past(self, event: Any) -> Any:
+        if event.body:
+            return super().abort_past(event)
+        self.state = "finished"
+        return [self.send(event.sender, "ack"), FORGET]
+
+
+class LosesItsTombstone(PaxosParticipant):
+    """A crash between the rollback and the tombstone: the restart forgets the promise, and leaves no tombstone."""
+
+    __slots__ = ()
+
+    def resume_ended(self) -> Any:
+        self.state = "finished"
+        return [FORGET]
+
+
 MUTANTS = (
+    Mutant(
+        "promise-forgotten-without-a-tombstone",
+        "An acceptor that was told of an abort forgets what it has promised, and could be prepared anew by a late copy of PREPARE.",
+        Paxos2(participant=ForgetsItsPromise),
+        "agreement",
+        {"duplicates": 1, "timeouts": 1, "refusals": False},
+    ),
     Mutant(
         "acceptor-forgets-its-ballot",
         "An acceptor joins a ballot, and accepts votes of ballot 0 afterwards.",
