@@ -27,7 +27,8 @@ not known is aborted, and aborts are not acknowledged.
 
 **Invariants.**
 
-1. An acceptor accepts nothing in a ballot lower than one that it has joined, crashes or not. So it forgets its record only when its branch has ended for good: a rollback is forced where there is one.
+1. An acceptor accepts nothing in a ballot lower than one that it has joined, crashes or not. So it forgets its record only when its branch has ended for good: a rollback is forced where there is one,
+   and a tombstone stands behind it, also after a crash in between. Else a late copy of PREPARE would prepare the branch anew, and votes still on their way would be accepted in ballot 0.
 2. A leader proposes one outcome in a ballot: what was accepted in the highest ballot of F + 1 acceptors, or abort if nothing was. It never leads a ballot twice with two proposals.
 3. Nobody tells an outcome before F + 1 acceptors have accepted it, durably, or a row says it.
 4. A participant with a tombstone or a refusal in its row never votes for commit.
