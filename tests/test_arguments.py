@@ -59,6 +59,7 @@ def nothing_is_played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "simtx.validation.calibrate": "execute",
         "simtx.validation.validate": "Work",
         "simtx.checker.explorer.explore": "_search",
+        "simtx.checker.protocols.compiled": "_library",
         "simtx.lab.exploring": "Explorer._begin",
     }
     for module, name in modules.items():
