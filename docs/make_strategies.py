@@ -270,7 +270,7 @@ Each has a page with its theory, its costs and its verdicts. What this table say
 - **verdict**: of `simtx.verify` with two participants, one crash, one early timer, no loss and no copy, explored completely (one participant, where a row is about one; a cell says what
   differs). *Known* is what a strategy announces that it does not keep.
 - **speed**: simulated transactions a second of processor time with three participants, as a multiple of the saga's, side by side; it says what a strategy costs to simulate, not what it would
-  reach (`simtx saturation` does that). Measured on a machine that others kept busy: two rounds differed by up to a third, so one digit is stated. The strategies below 0.1 are played by the interpreted
+  reach (`simtx saturation` does that). Two rounds may differ by a third and more, so one digit is stated. The strategies below 0.1 are played by the interpreted
   engine, as they look into amounts or use the vote store. `python docs/make_strategies.py --speed` measures it anew.
 
 | strategy | | answer | who waits when a node is away | isolation | messages | forced writes | refused | verdict | speed |
