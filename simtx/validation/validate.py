@@ -379,7 +379,7 @@ class Work:
     def measure(self, scenario: Scenario, name: str, seed: int, replications: int, patience: float) -> Measured:
         """Real runs of a point: so many, and more while they decide nothing and there is time.
 
-        A run during which the disk was slow is repeated. If it stays slow, it does not count, and another seed takes its place.
+        A run during which the disk was slow is repeated, as one is during which the machine stood still. If it stays so, it does not count, and another seed takes its place.
 
         Args:
             scenario: What is executed.
@@ -402,7 +402,8 @@ class Work:
                 runs[again] = self._quieter(runs[again], self.execute(scenario, title, again))
                 by_seed[again] = figures(runs[again].run)
                 continue
-            counted = [one for key, one in by_seed.items() if key not in found]
+            left_out = [key for key, one in runs.items() if key in found or one.stall > DISTURBED]
+            counted = [one for key, one in by_seed.items() if key not in left_out]
             if len(counted) >= replications and math.isnan(begun):
                 begun = time.monotonic()
             few = len(counted) < replications and len(runs) < 2 * replications
@@ -417,9 +418,8 @@ class Work:
             by_seed[new] = figures(runs[new].run)
         for key, factor in found.items():
             self._disturbed(runs[key].title, runs[key].stall, factor, again=False)
-        standing = [key for key, one in runs.items() if one.stall > DISTURBED or key in found]
-        disturbed = len(runs) - len(standing) < 2
-        kept = [key for key in runs if disturbed or key not in standing]
+        disturbed = len(counted) < 2
+        kept = [key for key in runs if disturbed or key not in left_out]
         return Measured(kept, [by_seed[key] for key in kept], disturbed)
 
     def _quieter(self, one: Executed, other: Executed) -> Executed:

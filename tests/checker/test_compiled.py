@@ -11,6 +11,8 @@ from simtx.checker.protocols import compiled
 from simtx.checker.protocols.local import Locals
 from simtx.checker.protocols.protocol import ProtocolModel
 from simtx.checker.protocols.scope import BUDGETS, Scope
+from simtx.engine import Unavailable, load_library
+from simtx.engine.library import compiler
 from simtx.protocols import Strategy
 from simtx.protocols import strategy as strategy_of
 from tests.cursor import CursorOutbox
@@ -19,7 +21,18 @@ from .mutants import ALL
 from .mutants.catalogue import Mutant
 
 QUIET = dict.fromkeys(BUDGETS, 0)
-pytestmark = pytest.mark.skipif(compiled._library() is None, reason="there is no compiled loop here")
+
+try:
+    load_library()
+except Unavailable as error:
+    if compiler():  # a loop that cannot be compiled or loaded where there is a compiler is a fault
+        raise
+    pytest.skip(f"no compiled engine: {error}", allow_module_level=True)
+
+
+def test_what_c_and_python_say_of_each_other_agrees() -> None:
+    """Otherwise all searches would be in Python, and nothing would say so."""
+    assert compiled._library() is not None
 
 
 def told(model: ProtocolModel, exploration: Exploration) -> dict[str, Any]:

@@ -199,6 +199,20 @@ def test_runs_with_a_slow_disk_are_repeated_and_do_not_count(monkeypatch: pytest
     ]
 
 
+def test_a_run_that_stood_still_each_time_gives_its_place_to_another_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    stalls = iter([0.0, 0.5, 0.0, 0.0])
+    monkeypatch.setattr(
+        validation.Work,
+        "execute",
+        lambda self, scenario, name, seed: validation.Executed(seed, name, next(stalls), 1.0),
+    )
+    monkeypatch.setattr(validation, "figures", lambda run: {})
+    monkeypatch.setattr(validation, "decisive", lambda found: True)
+    work = validation.Work(TwoPhaseCommit(), "sqlite", "embedded", None, lambda what, share: None)
+    found = work.measure(simtx.load("transfer-lab"), "x", 4, 3, 0.0)
+    assert (found.seeds, found.disturbed) == ([4, 6, 7], False)
+
+
 def test_a_point_that_is_slow_but_for_one_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = iter([1.0] + [9.0] * 50)
     monkeypatch.setattr(

@@ -105,4 +105,4 @@ def _finding(runs: Sequence[Run], names: Sequence[str], stores: Sequence[str]) -
     if len(bad) == 1:
         rest = "; all others are right in the end" if len(stores) > 1 else ""
         return f"'{worst[0]}': {wrong[worst]:,} {copies} wrong for ever{under}{rest}"
-    return f"{len(bad)} of {len(stores)} derived stores have copies that stay wrong for ever; most has '{worst[0]}'{under}: {wrong[worst]:,}"
+    return f"{len(bad)} of {len(stores)} derived stores have copies that stay wrong for ever; '{worst[0]}'{under} has most, {wrong[worst]:,}"
