@@ -94,7 +94,7 @@ ENTRIES = (
         "overview",
         "Which strategy, at a glance?",
         "quiet.plot()",
-        "Four panels: how long it takes, how much is done, how far out of balance the data is, and the price of one against the other.",
+        "Four panels: latency, throughput, drift of the data, and the trade-off between latency and drift.",
     ),
     Entry(
         "latency",
@@ -106,31 +106,31 @@ ENTRIES = (
         "distribution",
         "How slow are the slow ones?",
         "comparison.plot.distribution()",
-        "The vertical axis counts nines: the slowest hundredth gets as much room as all the others. Marks stand at 50, 90 and 99 %.",
+        "The vertical axis is stretched towards 100 %: the slowest hundredth gets as much room as the nine hundredths before it. Marks are at 50, 90 and 99 %.",
     ),
     Entry(
         "answers",
         "How soon is a client answered?",
         'comparison.plot.distribution(column="latency_ms")',
-        "What the answer promises differs, so that each promise has a panel.",
+        "Answers with different promises are in different panels.",
     ),
     Entry(
         "windows",
         "For how long is the data inconsistent?",
         "comparison.plot.windows()",
-        "From the first effect of a transaction to its last. Those that have none are counted in the legend.",
+        "The time from the first effect of a transaction to its last. The legend counts transactions without effects.",
     ),
     Entry(
         "outcomes",
-        "What becomes of transactions?",
+        "How do transactions end?",
         "comparison.plot.outcomes()",
-        "A row of marks for each outcome that came about, with intervals over the replications.",
+        "A row of marks for each outcome that occurred, with intervals over the replications.",
     ),
     Entry(
         "differences",
         "By how much do strategies differ?",
         'comparison.plot.differences("2pc")',
-        "Strategy minus 2pc, paired by replication. An open mark: its interval holds 0, so that the two are not told apart.",
+        "Strategy minus 2pc, paired by replication. An open mark means that the interval contains 0: the runs do not tell the two apart.",
     ),
     Entry(
         "over-time",
@@ -142,44 +142,44 @@ ENTRIES = (
         "failures",
         "How long until all is as before?",
         "comparison.plot.failures()",
-        "Above what was down, below how long each strategy took until backlog, drift and transactions in flight were back.",
+        "Above: the faults. Below: how long each strategy took until backlog, drift and transactions in flight were back.",
     ),
     Entry(
         "timeline",
         "How far is the data out of balance?",
         "run.plot()",
-        "One column of `run.timeline`; at the end of the line stands what is left.",
+        "One column of `run.timeline`; the last value is at the end of the line.",
     ),
     Entry(
         "heat-map",
         "Who waits, and when?",
         "comparison.plot.heat_map()",
-        "A cell is dark where many transactions are. Two groups at one time are two bands.",
+        "A cell is darker the more transactions it holds. Two groups at one time show as two bands.",
     ),
-    Entry("queues", "Where do they wait?", "run.plot.queues()", "A line a service."),
+    Entry("queues", "Where do they wait?", "run.plot.queues()", "One line for each service."),
     Entry(
         "derived",
         "What do readers of a cache or a search index see?",
         "caches.plot.derived()",
-        "Left how many reads are stale, right how old what they get is. A cross: copies that stay wrong until their key is written again.",
+        "Left: the share of stale reads. Right: the age of stale values. A cross marks copies that stay wrong until their key is written again.",
     ),
     Entry(
         "load",
         "Up to which load does it work?",
         "rates.plot.load()",
-        "Vertical lines are knees: the highest rate up to which 95 % of what is offered is decided as it comes.",
+        "Vertical lines are knees: the highest rate at which 95 % of the offered load is still decided.",
     ),
     Entry(
         "frontier",
         "Where does the winner change?",
         "frontier.plot()",
-        "A shade for each winner, stripes where the runs do not say who wins.",
+        "A shade for each winner, stripes where the runs do not decide.",
     ),
     Entry(
         "tornado",
         "Which assumption matters?",
         "study.plot()",
-        "What the answer changes by at both ends of each factor; the bar of the noise says what is not told apart from chance.",
+        "The change of the answer at both ends of each factor. The bar of the noise shows how large a change can be by chance.",
     ),
     Entry(
         "flips",
@@ -197,7 +197,7 @@ ENTRIES = (
         "machine",
         "What does the protocol do?",
         'run.plot.machine("coordinator")',
-        "Numbers at the arrows are those of the table. What this run has not taken is grey.",
+        "Numbers at the arrows are those of the table. Transitions that this run has not taken are grey.",
     ),
     Entry(
         "explored",
@@ -209,7 +209,7 @@ ENTRIES = (
         "transaction",
         "What happened to this transaction?",
         "run.trace.diagram(300, compact=True)",
-        "For a slide: what is the same stands in one row. Without `compact` every message has its own arrow, true to scale.",
+        "For a slide: equal messages share one row. Without `compact` every message has its own arrow, true to scale.",
     ),
 )
 
@@ -243,9 +243,9 @@ def page() -> str:
     """The text of the page."""
     parts = [
         "# Pictures\n",
-        "One picture a question. Each is a method of the object that it draws, found by completion (`run.plot.<TAB>`), takes `ax` and `figsize` as far as it is",
-        "one axes, and returns the matplotlib Axes. The title says the finding; the line below says scenario, changes, load, seed and replications. Your `rcParams` (a dark",
-        "style, `font.size`) are kept. This page is made by `python docs/make_gallery.py`, each picture by the line above it, after\n",
+        "This page shows the pictures of simtx, one for each question, with the line that draws it. Each is a method of the object that it draws: type `run.plot.` and press the Tab key. A picture of",
+        "one axes takes `ax` and `figsize`; all return the matplotlib Axes. The title says the finding; the line below says scenario, changes, load, seed and replications. Your `rcParams` (a dark",
+        "style, `font.size`) are kept. `python docs/make_gallery.py` makes this page, and draws each picture by the line above it, after\n",
         f"```python\n{SETUP}```\n",
         *(
             f"## {one.question}\n\n`{one.code}`\n\n{one.reading}\n\n![{one.question}](images/gallery-{one.name}.png)\n"

@@ -11,9 +11,11 @@
     >>> validation = simtx.validate("transfer-lab", "saga")
     >>> simtx.explorer(scenario)
 
-Layers, from the bottom: `simtx.protocols` (pure state machines), `simtx.scenario` (what is to be played), `simtx.event_log` (what happened), `simtx.conformance` (does a log keep the contract?),
-`simtx.metrics` (what is measured), `simtx.workload` (what is asked for), `simtx.simulator` (the world of SimPy), `simtx.reference` (real processes and databases), `simtx.checker` (exhaustive search), `simtx.histories` (isolation of histories), `simtx.experiments` and `simtx.report` (replications, tables, plots),
-`simtx.lab` (sliders and timelines in notebooks), `simtx.cli`.
+Layers, from the bottom: `simtx.protocols` (pure state machines), `simtx.scenario` (services, load and faults as data), `simtx.event_log` (entries of a run),
+`simtx.metrics` and `simtx.conformance` (figures of a run; whether its log keeps the contract), `simtx.alerts` (what a monitoring system would notice),
+`simtx.workload` (arrivals and plans), `simtx.engine` (learned automata, and the loop in C), `simtx.simulator` (the simulated world), `simtx.reference` (real processes and databases),
+`simtx.checker` (exhaustive search), `simtx.histories` (isolation of histories), `simtx.experiments`, `simtx.report`, `simtx.validation` and `simtx.testing`
+(replications, tables and pictures, predictions against measurements, laws for parts of your own), `simtx.lab` (sliders and timelines in notebooks), `simtx.cli`.
 Names are imported when they are first used, so that ``import simtx`` is quick.
 """
 

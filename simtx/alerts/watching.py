@@ -61,17 +61,17 @@ class Noticed:
 
 @dataclass(frozen=True)
 class Alerts:
-    """What the rules say of one run.
+    """Alerts of one run: which faults the rules noticed, and which alerts were false.
 
-    An alert belongs to the last fault that had struck when it fired, if it fired before the fault was over and the grace period behind it. Any other is a false alarm.
+    An alert belongs to the last fault that had struck when it fired, if it fired before the fault and its grace period were over. Any other is a false alarm.
 
     Attributes:
         run: The run.
         rules: The rules.
-        signals: What they looked at.
-        fired: Each time that one fired, in order.
+        signals: The signals that the rules evaluate.
+        fired: The alerts, in the order of their times.
         struck: The faults of the run.
-        grace: Seconds after the end of a fault in which what fires still belongs to it.
+        grace: Seconds after the end of a fault in which an alert still belongs to it.
     """
 
     run: Run
@@ -199,15 +199,18 @@ def watch(
     after: float = 30.0,
     grace: float = 30.0,
 ) -> Alerts:
-    """Let rules look at a run, simulated or real, as a monitoring system would have.
+    """Evaluate alert rules over a run, simulated or real, as a monitoring system would have done.
 
     Args:
-        run: One whose event log was not recorded is played again.
-        rules: Which ones; None: `default_rules`.
+        run: The run; if its event log was not recorded, it is played again.
+        rules: The rules; None: `default_rules`.
         every: Seconds between two scrapes.
         objective: Seconds within which a request should have its answer; later ones are the signal ``slow``.
-        after: Seconds for which somebody watches on when the run is over.
-        grace: Seconds after the end of a fault in which what fires still belongs to it.
+        after: Seconds for which scrapes go on when the run is over.
+        grace: Seconds after the end of a fault in which an alert still belongs to it.
+
+    Returns:
+        The alerts; ``faults`` and ``frame`` are tables, ``plot()`` draws them.
 
     Raises:
         ScenarioError: There is no rule.

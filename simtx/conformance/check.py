@@ -115,8 +115,11 @@ def check_log(trace: Iterable[LogEntry], strategy: str | Strategy) -> Conformanc
         trace: The whole log of one run, in order; ``run.trace`` of a run with a full log.
         strategy: The strategy of the run, with its options and policies: ``run.strategy``, or its name, for a run whose policies are the default ones.
 
+    Returns:
+        The findings, one line each; ``ok`` is true if there is none.
+
     Raises:
-        ScenarioError: There is no such strategy, or it is no full log: it does not hold what the machines handled.
+        ScenarioError: There is no such strategy, or the log is not a full one (``trace="full"``).
     """
     strategy = strategy_of(strategy)
     entries = list(trace)

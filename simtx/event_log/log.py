@@ -49,8 +49,8 @@ class LogEntry(NamedTuple):
             ``alert``, ``forget``, ``crash``, ``restart``, ``lost`` (an effect that a crash swallowed), ``reject`` (a message that a circuit
             breaker held back). Of the stores: ``apply`` (a local transaction changed values), ``query`` (one has only read), ``wait`` (a wait
             for locks is over), ``unlock``, ``serve`` and ``free`` (a worker starts and ends), ``read`` (of a replica), ``redeliver`` (by the
-            broker), ``call`` (of a provider outside: what became of a request). Of the run: ``arrive`` (a client asks; the plan), ``ask`` (again) and ``give-up`` (of a client whose request has reached
-            nobody), ``suppress`` (of one that would ask again, and has no budget), ``expire`` (a service does not begin with what is overdue), ``reply`` (an answer has reached a client who is not beside the entry node), ``fault`` and ``healed``, ``open`` and ``close`` (of the measured window), ``level`` (lengths of queues that have changed, at a sample of
+            broker), ``call`` (a request to a provider outside, and its result). Of the run: ``arrive`` (a client asks; the plan), ``ask`` (again) and ``give-up`` (of a client whose request has reached
+            nobody), ``suppress`` (of one that would ask again, and has no budget), ``expire`` (a service refuses a step after the client's deadline), ``reply`` (an answer has reached a client who is not beside the entry node), ``fault`` and ``healed``, ``open`` and ``close`` (of the measured window), ``level`` (lengths of queues that have changed, at a sample of
             the timeline), ``doubt``, ``held`` and ``unpublished`` (a branch in doubt, row locks, an outbox row that are still open at the end of
             the run), ``unfinished`` (a transaction at the end of the run), ``end``. Of machines, in a full log:
             ``handle`` (a machine has reacted to an event) and ``recover`` (it was rebuilt from its records), each with everything that a

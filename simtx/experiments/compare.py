@@ -104,9 +104,9 @@ class Comparison(Reported):
         strategies: Labels of the strategies, in the order in which they were given.
         promises: What the first answer to the client says, by strategy: ``decided`` or ``accepted``.
         seed: Seed of all streams.
-        replications: Number of replications that were asked for; with a rule of stopping, those that were made of the strategy with most.
+        replications: Number of replications that were asked for; with a stopping rule, those of the strategy with most.
         stopped: Why it ended before all of them were finished; empty if it did not.
-        stopping: How the rule of stopping went; None if there was none.
+        stopping: The looks of the stopping rule and their results; None if there was none.
     """
 
     def __init__(
@@ -524,9 +524,9 @@ def compare(
 ) -> Comparison:
     """Simulate a scenario under several strategies, several times each.
 
-    Every replication of every strategy is one independent run. Within a replication all strategies meet the same transactions, service
+    Every replication of every strategy is one independent run. Within a replication all strategies get the same transactions, service
     demands and faults (common random numbers), so that differences between them can be paired. The result does not depend on the
-    number of workers. Ctrl-C keeps what is finished.
+    number of workers. Ctrl-C keeps the finished runs.
 
     Args:
         scenario: A scenario, or the name or path of one.
@@ -542,7 +542,10 @@ def compare(
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none.
         on_result: Called in this process with each `Result` as it is finished, in no particular order. If it raises an error, the
             comparison goes on without it, and says so in its warnings.
-        engine: As for `simtx.simulate`; the figures are the same. None: what ``SIMTX_ENGINE`` says where a run is played, else ``auto``.
+        engine: As for `simtx.simulate`; the figures are the same. None: the value of ``SIMTX_ENGINE`` where a run is played, else ``auto``.
+
+    Returns:
+        The comparison: a table of runs (``frame``), means with intervals (``table``), differences and pictures.
 
     Raises:
         ScenarioError: An input is wrong.

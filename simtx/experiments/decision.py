@@ -36,18 +36,18 @@ BEST, MAYBE, WORSE, OUT, UNKNOWN = "best", "may be the best", "worse", "not admi
 
 @dataclass(slots=True)
 class Decision:
-    """Which strategy to take, by one metric and some thresholds. It is true if the runs support it.
+    """Decision between strategies, by one metric and some thresholds. As a truth value, it is true if the runs support it.
 
     Attributes:
-        metric: What ranks.
+        metric: The metric that ranks.
         better: ``lower`` or ``higher``.
-        confidence: With which all statements hold together.
+        confidence: With which all statements hold together, from 0 to 1.
         scenario: Title of the scenario.
         strategy: The best so far; None if none can be named.
         supported: Whether the runs support it: it meets all thresholds, and every other strategy is worse or misses one.
-        guaranteed: Whether nothing ended the runs early: no failure, no interruption, no cap of a rule of stopping.
-        more: Replications in addition that would settle what is open, if means and spreads are as they are now; 0 if nothing is open, infinite if what
-            is open may well be equal.
+        guaranteed: Whether nothing ended the runs early: no failure, no interruption, no cap of a stopping rule.
+        more: Further replications that would decide the open comparisons, if means and spreads stay as they are now; 0 if none is open, infinite if
+            the strategies may well be equal.
         ranking: One row a strategy: ``standing`` (best, may be the best, worse, not admissible, not known), ``mean``, ``low``, ``high``, ``n``,
             ``infinite``, ``watched_ms`` (for how long every transaction was watched at least), ``timeout`` (the configured timeout that a quantile sits
             on, or nothing), and against the best one ``effect`` (a ratio or a difference), ``effect_low``, ``effect_high``, ``wins`` and ``losses``
@@ -55,7 +55,7 @@ class Decision:
         thresholds: One row a strategy and threshold: ``mean``, ``low``, ``high``, ``standing`` (met, not met, undecided), ``note``, ``more``.
         ratio: Whether effects are ratios.
         violated: Strategies that are not admissible because their runs have violated what they guarantee: in how many runs, and what.
-        notes: What else has to be said.
+        notes: Further remarks for the reader, one line each.
     """
 
     metric: str

@@ -20,20 +20,23 @@ _WHAT: Final = "a run, an event log, or the path of: a run that was saved, the f
 def diff(
     a: Run | EventLog | str | Path, b: Run | EventLog | str | Path, *, what: Compared = "entries", order: bool = False
 ) -> Difference:
-    """Where two runs part: the first thing that happened in one of them and not in the other, and what led there.
+    """Find where two runs part: the first entry that only one of them has, with its chain of causes.
 
-    They are compared transaction by transaction: what happened on each node, and how often. Clocks and ids are not compared, nor how long anything
-    took, nor queues and locks; the order on a node only if that is asked for.
+    Runs are compared transaction by transaction: what happened on each node, and how often. Clocks, ids, durations, queues and locks are not compared;
+    the order on a node only with `order`.
 
     Args:
         a: A run, an event log, or a path: of a run that `Run.save` has written, of the folder of a real run, or of an event log.
         b: Likewise.
-        what: ``entries``: all that happened, for two versions, or a simulated and a real run; ``outcomes``: what was asked for, what was decided,
-            and how values have changed in the end, for two strategies.
-        order: Also in which order things happened, on each node in each transaction.
+        what: ``entries``: all entries, for two versions, or a simulated and a real run; ``outcomes``: requests, decisions
+            and the final changes of values, for two strategies.
+        order: Whether the order of entries is compared, too, on each node in each transaction.
+
+    Returns:
+        The difference: ``first``, the earliest parting, ``partings`` by transaction, and ``outcomes`` that differ.
 
     Raises:
-        ScenarioError: One of them is nothing of the kind, or cannot be read.
+        ScenarioError: One of them is no run or event log, or cannot be read.
     """
     (first, origin_a, name_a), (second, origin_b, name_b) = _log(a, "a"), _log(b, "b")
     names = (name_a, name_b) if name_a != name_b else (f"{name_a} (A)", f"{name_b} (B)")

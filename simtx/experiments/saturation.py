@@ -170,16 +170,19 @@ def saturation(
     """Search the highest throughput that a scenario sustains under each strategy, without faults.
 
     Args:
-        scenario: A scenario, or the name or path of one. Its workload is replaced by users who never think, its faults are left out.
-        strategies: By whom.
-        replications: Of each number of users, and again as many at the best one.
+        scenario: A scenario, or the name or path of one. Its workload is replaced by users who send the next request at once, its faults are left out.
+        strategies: Names or objects.
+        replications: Runs of each number of users, and again as many at the best number.
         transactions: Of each run at least; more where there are many users.
-        most_users: Where the search ends at the latest.
-        confidence: Of all intervals.
-        seed: Of all runs. Strategies meet the same transactions.
-        store: File that keeps what is finished, a line for each number of users; the same call goes on from there, also with other
+        most_users: The largest number of users that is tried.
+        confidence: Of all intervals, from 0 to 1.
+        seed: Seed of all runs. Strategies get the same transactions.
+        store: File that keeps finished numbers of users, one line each; the same call goes on from there, also with other
             strategies. None: an interrupted search begins anew.
         progress: As in `simtx.validate`.
+
+    Returns:
+        The highest throughput of each strategy, in decisions a second, with its interval and its number of users.
 
     Raises:
         ScenarioError: An input is wrong, or a strategy cannot play the scenario.

@@ -102,14 +102,14 @@ class Rule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Until the mean of a metric is known well enough, under every strategy.
+    """Stop when the interval of a metric is short enough under every strategy.
 
     Args:
         metric: Its name.
         relative: Half the interval is at most this share of the size of the mean; None: only `absolute` counts.
-        absolute: Or at most this, in the unit of the metric: for what may be zero, of which no share is small enough.
+        absolute: Or half the interval is at most this, in the unit of the metric: for figures that may be zero.
         minimum: Replications before the first look.
-        confidence: Of the interval.
+        confidence: Of the interval, from 0 to 1.
     """
 
     metric: str
@@ -144,13 +144,13 @@ class Precision:
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """Until every pair of strategies is told apart.
+    """Stop when every pair of strategies is told apart.
 
     Args:
         metric: Its name.
-        within: A pair whose ratio is surely nearer to 1 than this share counts as equal, and is done, too; None: nothing is equal.
+        within: A pair whose ratio is surely nearer to 1 than this share counts as equal, and is done, too; None: no pair counts as equal.
         minimum: Replications before the first look.
-        confidence: That no difference is found where there is none.
+        confidence: Probability, from 0 to 1, that no difference is found where there is none.
     """
 
     metric: str
@@ -180,14 +180,14 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """Until all strategies but one are worse; those that are do not run on.
+    """Stop when all strategies but one are worse; worse strategies drop out and run no more.
 
     Args:
         metric: Its name.
-        better: ``lower`` or ``higher``; None: what is better of this metric.
-        within: Stop as well when those that remain are surely nearer to each other than this share; None: never.
+        better: ``lower`` or ``higher``; None: the better direction of this metric.
+        within: Also stop when the remaining strategies are surely nearer to each other than this share; None: never.
         minimum: Replications before the first look.
-        confidence: That the one which remains is the best.
+        confidence: Probability, from 0 to 1, that the remaining strategy is the best.
     """
 
     metric: str

@@ -323,7 +323,7 @@ def _all() -> dict[str, FailureStory]:
 
 @named
 def stories() -> Listing[FailureStory]:
-    """The failure stories: each shows in about a second how transactions over several services go wrong, and what to learn from it.
+    """List the failure stories: each shows in about a second how transactions over several services go wrong.
 
     Returns:
         A mapping by name that shows itself as a table; ``stories()["broker-outage"].run()`` plays one.
@@ -341,10 +341,13 @@ def stories() -> Listing[FailureStory]:
 
 @checked(name=text)
 def story(name: str) -> FailureStory:
-    """One failure story.
+    """Return a failure story; its method `run` plays it.
 
     Args:
         name: Its name; `stories` lists them.
+
+    Returns:
+        The story: its scenario, its cases, its lesson and its checks.
 
     Raises:
         ScenarioError: There is no story of this name; the nearest is named.

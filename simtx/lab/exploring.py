@@ -57,9 +57,9 @@ class Explorer:
     Attributes:
         scenario: The scenario, as it is without any change.
         strategies: Labels of the strategies.
-        controls: What can be moved, by name.
-        failures: What can go wrong, by name.
-        seed: Of all streams.
+        controls: Its controls, by name: sliders, buttons and options.
+        failures: The failures that can be played, by name.
+        seed: Seed of all streams.
         replications: How often each strategy is run at each position.
     """
 
@@ -546,21 +546,24 @@ def explorer(
 ) -> Explorer:
     """Explore a scenario with sliders: load, distance, service times, failures, options of strategies.
 
-    In a notebook it shows itself. Whoever moves something sees at once what is known (runs that are stored, or a surface between them, marked as interpolated),
-    and what was played a moment later. In a script, `Explorer.move` and `Explorer.wait` do the same.
+    A notebook shows it with its sliders. After a move it shows known figures at once (stored runs, or a surface between them, marked as interpolated),
+    and new runs as soon as they are played. In a script, `Explorer.move` and `Explorer.wait` do the same.
 
     Args:
         scenario: A scenario, the name or path of one, or the text of an explorer (`Explorer.text`), which says everything else as well.
         strategies: Names or objects; None: 2pc, saga, outbox and dual-write.
-        store: A results folder of sweeps, or a sweep: its runs are found, and runs that are played here are kept in it. None: kept as long as the explorer is there.
+        store: A results folder of sweeps, or a sweep: its runs are found, and runs that are played here are kept in it. None: runs are kept as long as the explorer.
         seed: Seed of all random streams.
-        transactions: How many a run has that is played here, 20 or more; None: as many as the scenario says. Fewer are there sooner, and their tails are less certain.
+        transactions: Transactions of a run that is played here, 20 or more; None: as many as the scenario says. Shorter runs are faster, and their tails less certain.
         replications: How often each strategy is run at a position, 1 to 50; intervals need two.
-        metric: What is drawn over the control that was moved last.
-        values: Where controls stand at first, by name.
-        ahead: How many positions of the control that was moved last are played before anybody asks, 0 to 9.
-        executor: Who plays the runs, as for `simtx.sweep`.
+        metric: The metric that is drawn over the control that was moved last.
+        values: First positions of controls, by name.
+        ahead: How many positions of the control that was moved last are played in advance, 0 to 9.
+        executor: The player of the runs, as for `simtx.sweep`.
         workers: Number of processes; None: one a processor.
+
+    Returns:
+        The explorer.
 
     Raises:
         ScenarioError: An input is wrong.

@@ -94,7 +94,7 @@ class Run:
         replication: Number of the replication under that seed.
         data: The raw numbers.
         digest: Hex string over all transactions, final values and times: same seed, same digest.
-        engine: What has played it: ``fast`` or ``interpreted``; empty if it was not simulated here.
+        engine: The engine that has played it: ``fast`` or ``interpreted``; empty if it was not simulated here.
         engine_reason: Why it was interpreted; empty if it was not.
     """
 

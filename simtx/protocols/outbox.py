@@ -433,7 +433,7 @@ class OutboxService(Machine):
 
 @dataclass(frozen=True, kw_only=True)
 class Outbox(ChoreographyStrategy):
-    """Choreography by transactional outbox, polling relay and inbox.
+    """Choreography by transactional outbox, polling relay and inbox (Richardson 2018, chapter 3).
 
     Attributes:
         policies: Timeouts and retries; None: those of the scenario.

@@ -66,10 +66,10 @@ _ANSWER: Final[Mapping[str, str]] = types.MappingProxyType(
 
 @named
 def strategies() -> Listing[Strategy]:
-    """The built-in strategies, with their options and the values that these have unless told otherwise.
+    """List the built-in strategies, with their options and default values.
 
     Returns:
-        A mapping by name that shows itself as a table; ``strategies()["saga"]`` is a `Saga` as it is by default.
+        A mapping by name that shows itself as a table; ``strategies()["saga"]`` is a `Saga` with its default options.
     """
     rows = {}
     for name, kind in STRATEGIES.items():

@@ -621,7 +621,7 @@ class Orchestrator(Machine):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saga(BuiltIn):
-    """The strategy: an orchestrator that records and commands, and one participant for each service.
+    """Orchestrated saga (Garcia-Molina and Salem 1987): a strategy with an orchestrator that records and commands, and one participant for each service.
 
     Attributes:
         policies: Timeouts and retries, or None for the scenario's.

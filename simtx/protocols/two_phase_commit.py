@@ -78,7 +78,7 @@ HUB = "coordinator"
 
 @dataclass(frozen=True, kw_only=True)
 class TwoPhaseCommit(BuiltIn):
-    """Two-phase commit: a strategy (`simtx.protocols.contract.Strategy`).
+    """Two-phase commit with presumed abort (Mohan, Lindsay and Obermarck 1986): a strategy, as `simtx.protocols.contract.Strategy` describes it.
 
     Attributes:
         presumption: What a coordinator concludes about a transaction that it does not know. Only ``"abort"``.

@@ -79,14 +79,14 @@ def execute(
         broker: ``embedded``, ``nats``, or the URL of a server of yours; for strategies that publish.
         seed: Seed of the transactions: the same as in a simulated run.
         folder: Where the stores, logs and audit logs are kept; it must be new or empty. None: a temporary folder, deleted afterwards.
-        network: ``scenario``: messages between nodes are held up by the scenario's latencies.
+        network: ``loopback``: messages take the time that they need here; ``scenario``: they are delayed by the scenario's latencies.
         kills: Places in the protocol at which a process kills itself with SIGKILL, by node.
-        host: Address to listen on, of TCP; others can reach it, who still lack the run's secret. None: Unix sockets in a private folder, which
+        host: Address to listen on, of TCP; others can reach it, but do not have the run's secret. None: Unix sockets in a private folder, which
             nobody else can reach.
         port: First port to listen on at that address; 0: free ones.
         speaks: Version of the event schema by node, for those that have not been upgraded yet.
-        upgrades: A rolling upgrade: (seconds, node, version): then this node is stopped in order and started again with that version.
-        service_times: False: steps take no service time beside what they really need.
+        upgrades: A rolling upgrade: (seconds since the start, node, version); the node is stopped then, and started again with that version.
+        service_times: False: steps take no service time beside their real work.
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with the phase
             of the run and the share of it that is done.
 

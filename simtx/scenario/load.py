@@ -29,7 +29,7 @@ def titles() -> dict[str, str]:
 
 @named
 def scenarios() -> Listing[Scenario]:
-    """The built-in scenarios.
+    """List the built-in scenarios.
 
     Returns:
         A mapping by name that shows itself as a table; ``scenarios()["checkout"]`` is what ``load("checkout")`` gives.
@@ -45,6 +45,9 @@ def load(scenario: str | Path | Scenario) -> Scenario:
 
     Args:
         scenario: Name of a built-in scenario (see `names`), path of a TOML file, or a scenario, which is returned as it is.
+
+    Returns:
+        The scenario as frozen data: durations in seconds, rates per second, shares from 0 to 1.
 
     Raises:
         ScenarioError: There is no such scenario, or it is wrong; every problem of the file has a line of its own.

@@ -297,8 +297,8 @@ class Scenario:
         deadlocks: ``timeout`` (a lock wait ends by its timeout), ``detect`` (a cycle fails the one who closes it), ``wait-die`` (a
             younger transaction never waits for an older one).
         sources: Where a parameter's value comes from, by its path in the file.
-    assumptions: Mapping[str, Assumption] = field(default_factory=dict)
-    uncertainty: Mapping[str, Uncertainty] = field(default_factory=dict)
+        assumptions: Every figure without a source, by its path: its value, and why it was chosen.
+        uncertainty: How far figures may be off, by their paths; `simtx.sensitivity` varies them.
         path: The file that it was read from, or None.
         overrides: What `replace` has changed since.
     """
@@ -333,7 +333,7 @@ class Scenario:
     _raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def replace(self, **changes: Any) -> Scenario:
-        """A changed copy, checked like a file.
+        """Return a changed copy, checked like a file.
 
         Args:
             changes: New values by dotted path, as in the file: ``replace(**{"workload.rate": 200, "network.loss": "1%"})``. Members of

@@ -107,13 +107,13 @@ class ProviderFile(Table):
         'From the request to its answer; quantiles are enough: `{ p50 = "250ms", p99 = "900ms" }`.'
     )
     timeouts: Chance = _field("Share of requests that get no answer, so that nobody knows whether they were done.", 0.0)
-    timeouts_done: Chance = _field("Of those, the share that was done all the same.", 0.5)
-    timeout: Period = _field("How long the service waits for an answer; what comes later is none.", 5.0)
+    timeouts_done: Chance = _field("Of those, the share that was done nevertheless.", 0.5)
+    timeout: Period = _field("How long the service waits for an answer; a later one is ignored.", 5.0)
     rate_limit: MaybeRate = _field("Requests a second that it takes; those beyond get a 429; absent: any number.", None)
     burst: MaybePositive = _field(
         "Requests that it takes at once; absent: as many as `rate_limit` has in a second.", None
     )
-    retry_after: Period = _field("How long a request that was over the limit is told to wait.", 1.0)
+    retry_after: Period = _field("How long a request over the limit waits before it is sent again.", 1.0)
     idempotency: MaybePeriod = _field(
         "How long it remembers the key of a request, and answers a repetition without doing it again; absent: it knows no keys.",
         None,
@@ -163,7 +163,7 @@ class DerivedFile(Table):
         True,
     )
     check: Check = _field(
-        "What is looked at before a copy is taken: `none`; the `version`: nothing older than what it has heard of; the `lease`: no filling by a reader "
+        "What is checked before a copy is taken: `none`; the `version`: nothing older than the newest update; the `lease`: no filling by a reader "
         "that has missed before the last invalidation.",
         "none",
     )
@@ -218,7 +218,7 @@ class VoteStoreFile(Table):
 
     zone: str | None = _field("Where it runs; absent: where the first service runs.", None)
     log: LogFile = _field(
-        "Its durable log: every vote is forced before the answer; one that is there is only read.",
+        "Its durable log: a first vote is forced before the answer, and a further one for the same row only reads.",
         default_factory=LogFile,
     )
 
@@ -237,7 +237,7 @@ class LinkFile(Table):
 
 
 class NetworkFile(Table):
-    """Links between the zones. Their latency is that of regions.toml unless something else is said."""
+    """Links between the zones. Their latency is that of regions.toml by default."""
 
     zones: list[str] = _field(
         "Further zones, of your own; give their latencies in `links` or `latency`.", default_factory=list
@@ -279,7 +279,7 @@ class BrokerFile(Table):
     ordered: bool = _field("Whether messages of one transaction to one consumer come in order, one at a time.", True)
     retention: MaybePeriod = _field("Age at which an undelivered message is dropped; absent: never.", None)
     kind: BrokerKind = _field(
-        "The product that it is like, whose defaults take the place of those in this table ([Brokers](brokers.md)); what is said here counts more.",
+        "The product that it is like ([Brokers](brokers.md)), whose defaults replace those of this table; keys of the file override them.",
         "plain",
     )
     partitions: Whole = _field(
@@ -290,17 +290,17 @@ class BrokerFile(Table):
         "Events of a partition that a consumer gets at once; it handles them one after the other.", 1
     )
     commit_every: Seconds = _field(
-        "How often a consumer tells how far it is in a partition; what it has done since comes again after its crash. 0: after each event.",
+        "How often a consumer commits its offset in a partition; after its crash all later events are delivered again. 0: after each event.",
         0.0,
     )
     delivery_limit: MaybePositive = _field(
-        "Deliveries after which a message that nobody has acknowledged becomes a dead letter; absent: no limit.", None
+        "Deliveries after which an unacknowledged message becomes a dead letter; absent: no limit.", None
     )
     backoff: Waits = _field(
         "Time until the second, third, ... delivery, in place of `redelivery`; the last one holds for all further.", ()
     )
-    nack: bool = _field("Whether a consumer that cannot handle a message says so; else it keeps silent.", False)
-    nack_delay: Seconds = _field("Time from that word to the next attempt; 0: at once (1 ms).", 0.0)
+    nack: bool = _field("Whether a consumer that cannot handle a message sends a negative acknowledgement; else it sends nothing.", False)
+    nack_delay: Seconds = _field("Time from a negative acknowledgement to the next attempt; 0: at once (1 ms).", 0.0)
     deduplication_by: KnownBy = _field(
         "`message`: a repetition is known whoever sends it; `producer`: only if the process that has published it repeats it, and has not been "
         "started anew in between.",
@@ -605,7 +605,7 @@ class PoliciesFile(Table):
         "How often a compensation is sent before the saga is stuck; absent: for ever, with an alert.", None
     )
     alert_after: Positive = _field(
-        "Attempts at something endless after which an alert is raised.", _DEFAULTS.alert_after
+        "Attempts at an operation that is repeated for ever, after which an alert is raised.", _DEFAULTS.alert_after
     )
     vote_timeout: Period = _field("How long a 2PC coordinator waits for votes.", _DEFAULTS.vote_timeout)
     acknowledgement_timeout: Period = _field(
@@ -640,7 +640,7 @@ class RunFile(Table):
     warmup: Seconds = _field("Transactions that arrive before this time are left out of the statistics.", 0.0)
     drain: Seconds = _field("The run ends at the latest this long after the last arrival.", 60.0)
     timeline_every: MaybePeriod = _field(
-        "Time between two samples of the timeline; absent: 200 of them while transactions arrive, and as close behind, then less and less so.",
+        "Time between two samples of the timeline; absent: 200 of them while transactions arrive; after that the distance doubles after every 200.",
         None,
     )
     stratify: bool = _field(

@@ -111,6 +111,9 @@ def strata(scenario: Scenario) -> Strata:
     Args:
         scenario: One with ``run.stratify``, at least one fault with ``every``, and a ``run.duration``.
 
+    Returns:
+        A quiet scenario, and one for each random fault, each with its weight: the share of the time from 0 to 1.
+
     Raises:
         ScenarioError: It cannot be divided.
     """

@@ -63,14 +63,14 @@ def simulate(
         processes: SimPy processes of your own that run beside the model: functions that take the `World` (its clock is ``world.env``)
             and return a generator.
         progress: Show a bar, on a terminal or in a notebook; None: if it takes more than two seconds.
-        engine: ``interpreted``, ``fast`` (compiled; the same numbers), or ``auto``: the fast one where it is worth it and has been seen to agree.
-            None: what the environment variable ``SIMTX_ENGINE`` says, else ``auto``. `Run.engine` says which one it was.
+        engine: ``interpreted``, ``fast`` (compiled; the same numbers), or ``auto``: the fast one where it saves time and a comparison of both has agreed.
+            None: the value of the environment variable ``SIMTX_ENGINE``, else ``auto``. `Run.engine` says which one it was.
 
     Returns:
         The finished run.
 
     Raises:
-        ScenarioError: The input is wrong, the strategy cannot play this scenario, or it cannot be played by the engine that was asked for.
+        ScenarioError: The input is wrong, or the strategy or the chosen engine cannot play this scenario.
     """
     from simtx.scenario import load
 

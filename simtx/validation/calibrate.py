@@ -88,20 +88,23 @@ def calibrate(
     seed: int = 1,
     progress: bool | Phases | None = None,
 ) -> Calibration:
-    """Measure the building blocks of real runs on this machine, at a load at which nothing waits for anything else.
+    """Measure the building blocks of real runs on this machine, at a load so low that hardly anything waits.
 
     Args:
-        name: What scenarios will call it.
-        scenario: Which one is executed for it.
-        strategies: By whom; their samples are pooled, as messages and local transactions of all of them are alike.
+        name: The name of the calibration, by which scenarios refer to it.
+        scenario: The scenario that is executed for it.
+        strategies: The strategies that play it; their samples are pooled, since messages and local transactions of all of them are alike.
         store: As in `simtx.execute`.
         broker: As in `simtx.execute`.
-        transactions: Of each strategy, after the warm-up.
+        transactions: Transactions of each strategy, after the warm-up.
         utilisation: Of the busiest service, between 0 and 1.
         curves: Whether forced writes, local transactions and sleeps are also measured on their own, at several concurrencies.
-        seed: Of the transactions.
+        seed: Seed of the transactions.
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with what is
             being measured and the share that is done.
+
+    Returns:
+        The calibration: distributions of durations, in seconds.
 
     Raises:
         ScenarioError: The input is wrong.

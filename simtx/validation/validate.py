@@ -88,10 +88,10 @@ class Validation:
     """Predicted beside measured.
 
     Attributes:
-        scenario: What was played.
-        strategy: By whom.
-        store: On which database.
-        broker: Over which broker.
+        scenario: The scenario.
+        strategy: The strategy.
+        store: The database of the real runs.
+        broker: The broker of the real runs.
         calibration: The building blocks of all calibrations together.
         calibrations: Those that each point was predicted from, by its name.
         frame: One row a point and metric: ``point`` (a share of saturation, ``failure`` or ``saturation``), ``rate`` in transactions a second, ``metric``,
@@ -175,7 +175,7 @@ def validate(
     folder: str | Path | None = None,
     progress: bool | Phases | None = None,
 ) -> Validation:
-    """Predict, execute, compare.
+    """Predict a scenario by simulation, execute it for real, and compare the figures.
 
     Args:
         scenario: A scenario, or the name or path of one; its arrivals are made Poisson, and its faults are left out.
@@ -194,6 +194,9 @@ def validate(
             not hold an earlier validation.
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with what is
             going on and the share that is done.
+
+    Returns:
+        Predicted and measured figures with intervals and errors (``frame``).
 
     Raises:
         ScenarioError: The input is wrong.

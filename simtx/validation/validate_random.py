@@ -91,9 +91,9 @@ class RandomValidation:
             (the machine stood still or its disk was slow again and again, so that fewer than two undisturbed runs are left), and the columns of
             `simtx.Validation.frame`; ``point`` is ``load`` or ``saturation``.
         calibration: The building blocks, measured once.
-        seed: Of the draws.
-        store: On which database.
-        broker: Over which broker.
+        seed: Seed of the draws.
+        store: The database of the real runs.
+        broker: The broker of the real runs.
         folder: Where results and raw runs are kept, or None.
         provenance: Where it comes from.
     """
@@ -221,6 +221,9 @@ def validate_random(
         folder: Where the calibration, the rows of each scenario and the raw runs are kept. Called again with the same settings, it goes on where it was
             interrupted. None: nowhere.
         progress: As in `simtx.validate`.
+
+    Returns:
+        Predicted and measured figures of all drawn scenarios (``frame``).
 
     Raises:
         ScenarioError: The input is wrong, or the folder holds a validation with other settings.

@@ -53,6 +53,14 @@ def test_every_page_can_be_reached_from_the_readme():
     assert [name(page) for page in PAGES if page not in seen] == []
 
 
+def test_the_index_lists_every_page():
+    """Decisions are listed by ARCHITECTURE.md."""
+    docs = ROOT / "docs"
+    listed = {(docs / target.partition("#")[0]).resolve() for target in links(docs / "README.md")}
+    pages = [*docs.glob("*.md"), *docs.glob("protocols/*.md")]
+    assert [name(page) for page in pages if page not in (docs / "README.md", *listed)] == []
+
+
 def test_every_notebook_is_linked_from_the_readme():
     targets = links(ROOT / "README.md")
     assert [name(path) for path in NOTEBOOKS if name(path) not in targets] == []

@@ -198,6 +198,13 @@ def test_the_options_of_every_command_line_are_there(command: str) -> None:
     assert "--help" in words or chosen.make_context(name, words).params
 
 
+def test_the_table_of_commands_names_every_command() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    _, _, table = README.read_text(encoding="utf-8").partition("## All commands")
+    assert [command for command in group.commands if f"`simtx {command}`" not in table] == []
+
+
 def test_the_program_is_installed() -> None:
     done = subprocess.run([str(SCRIPTS / "simtx"), "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("simtx ")

@@ -61,6 +61,9 @@ def explore(
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with
             a Progress a few times a second.
 
+    Returns:
+        Counts of states and transitions, and for each violated property a shortest path.
+
     Raises:
         ScenarioError: The model or an argument is wrong. What a model's own functions raise passes through, with a note that
             names the state.

@@ -63,13 +63,13 @@ class Scope:
         upgrade: A rolling upgrade: every node begins with the old version of the events, and changes to the new one at any time, once; it writes the new one from
             then on, and reads both. This is what a consumer of the old version does with an event of the new one: ``stop`` its lane until it is
             upgraded, or ``skip`` the event, to a queue of dead letters or to nowhere. None: all have the same version.
-        lasting: Who crashes stays away, for good. At rest one thing is asked then: that no node that is up holds a branch in doubt, with its locks.
+        lasting: A crashed node stays away for good. At rest only one property is checked then: that no node that is up holds a branch in doubt, with its locks.
         parallel: The steps form a graph and not a chain: all but the last are independent, and the last comes after them; two steps
             are independent of each other.
         pivot: Index of the pivot; the steps behind it are retriable. None: all steps are compensatable.
         revisit: The last step is on the service of the first, which then has two of them.
         reads: How many of the steps, the last ones, only read.
-        contention: All transactions want the same key of a service, and not each its own.
+        contention: All transactions use the same key of a service, and not each its own.
         refusals: Explore also plans in which one step is refused; of steps that are independent of each other, also plans in which two are, or all. A number:
             plans in which so many steps are refused, or fewer, whichever they are.
         unruly: Explore also plans in which a retriable step, or a compensation, is refused, which no correct plan does.

@@ -32,16 +32,16 @@ class Verdict:
     Attributes:
         strategy: Name of the strategy.
         scope: What was explored: plans and budgets of faults.
-        complete: Whether all of it was. Only then is the absence of a violation a proof, for this scope.
-        stopped: Why not, or nothing.
+        complete: Whether all of it was explored. Only then is the absence of a violation a proof, for this scope.
+        stopped: Why the exploration is not complete; empty if it is.
         states: Distinct states.
         transitions: Steps between them.
         depth: Length of the longest of all shortest paths; an initial state has depth 1.
         seconds: Wall-clock time.
         checked: Names of the properties; those about a broker only where there is one.
         violations: Property to a shortest story that violates it, shortest first.
-        goals: What must be possible (a commit, an abort, a recovery): whether it was reached.
-        not_covered: What the machines could do and did not in this exploration: states, rows of transition tables, states that a row
+        goals: Whether each state that must be reachable (a commit, an abort, a recovery) was reached.
+        not_covered: Parts of the transition tables that this exploration has not reached: states, rows, states that a row
             may lead to.
         covered: The rows that were taken: (role, state, event, state afterwards).
         messages: Kinds of the messages that were sent.
@@ -240,15 +240,15 @@ def verify(
     seed: int = 1,
     progress: bool | Callable[[Progress], None] | None = None,
 ) -> Verdict:
-    """Explore everything that a strategy can do in a small scope, and check it.
+    """Explore everything that a strategy can do in a small scope, and check its properties.
 
     The machines are the ones that are simulated and executed. A crash may come between any two effects of one handler, lazy records
     may survive it or not, and a recovery may crash as well.
 
     Args:
         strategy: A name, with options as in ``"2pc:work=before"``, or an object, ours or a user's.
-        participants: See `Scope`, as for all arguments up to `provider_at`.
-        messages: Transactions.
+        participants: Services, each with one step; `Scope` says more of this and of all arguments up to `provider_at`.
+        messages: Business transactions.
         crashes: Budget of crashes.
         losses: Budget of losses.
         duplicates: Budget of duplicates.
@@ -259,38 +259,41 @@ def verify(
         overtakes: Budget of local transactions that number their outbox rows and commit later.
         dead_letters: Budget of messages that the broker gives up.
         upgrade: What a consumer does with an event of a version that it cannot read yet, in a rolling upgrade: ``stop`` or ``skip``; None: no upgrade.
-        lasting: Whether who crashes stays away.
-        parallel: Whether the steps form a graph.
+        lasting: Whether crashed nodes stay away.
+        parallel: Whether all steps but the last are independent.
         pivot: Index of the pivot.
         revisit: Whether one service has two steps, the first and the last.
         reads: Steps that only read.
-        contention: Whether transactions want the same keys.
+        contention: Whether transactions use the same keys.
         refusals: Whether steps may be refused; a number: so many of them in one transaction.
         unruly: Whether steps and compensations may be refused that must not be.
-        retained: Idempotency rows that a store keeps.
-        isolation: Of the stores: whether reads lock.
+        retained: Idempotency rows that a store keeps, the latest ones; None: all.
+        isolation: Isolation of the stores: whether reads lock.
         provider: Whether a provider outside does the work of local transactions, and what it remembers.
         provider_at: The step whose service has one.
         scenario: A scenario, its name or the path of a TOML file: the plan has the steps of its transaction, on its services, with its order, its
             pivot and its readers, in place of `participants`, `parallel`, `pivot`, `revisit` and `reads`. Keys, amounts and chances are the
             checker's own: every step that may be refused is, in one plan or another.
-        symmetry: Explore once what differs only in who of several participants that are alike is who. The verdict says who is;
-            `simtx.checker.protocols.symmetry` says how that is made sure. Stories are still real runs.
+        symmetry: Explore one of all states that differ only by a permutation of like participants. The verdict names these participants;
+            `simtx.checker.protocols.symmetry` says how their likeness is checked. Stories are still real runs.
         workers: Processes that search, where the search is large enough to share; needs fork (Linux, macOS), and machines and
             messages that survive pickling. Counts and verdict are the same with any number; which of several equally short
             stories is told may differ.
         max_states: Stop rather than hold more states.
         max_seconds: Stop after this wall-clock time.
-        max_memory: Stop when the search has added this many bytes.
-        walks: Take so many random walks and search nothing: for scopes that no search exhausts. Each draws its own mix of the faults that the scope allows. The
-            verdict is never complete. `termination` is asked of walks that do not come to rest, `validity` is searched beside, without faults. Of the limits, `max_seconds` holds.
+        max_memory: Stop when the search has added this many bytes to the memory of the process.
+        walks: Take so many random walks in place of a search, for scopes that no search exhausts. Each draws its own mix of the faults that the scope allows. The
+            verdict is never complete. `termination` is checked for walks that do not come to rest, `validity` is searched without faults. Of the limits, only `max_seconds` holds.
         seed: Of the first walk; the next has the next number, so that ``walks=1`` with the seed of a violation takes that walk again.
         progress: None: a bar in a terminal or notebook, if it takes more than two seconds; True: at once; False: none; or a function, called with
             a `Progress`.
 
+    Returns:
+        The verdict: which properties hold, a shortest story for each that is violated, and how far the exploration reached.
+
     Raises:
         ScenarioError: An argument is wrong, the strategy cannot play the plans of this scope, or symmetry is asked for and a
-            machine treats participants that seemed to be alike in different ways.
+            machine treats like participants in different ways.
     """
     switches = {
         "lasting": lasting,

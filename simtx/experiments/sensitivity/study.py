@@ -74,25 +74,28 @@ def sensitivity(
     store: str | Path | None = "results",
     **options: Any,
 ) -> Sensitivity:
-    """Vary what is not known, under common random numbers, and say what the answer depends on.
+    """Vary uncertain figures of a scenario, under common random numbers, and find those on which the answer depends.
 
     Args:
         scenario: A scenario, or the name or path of one.
-        strategies: One: its figure is the answer. Two: how the figure of the first compares with that of the second.
-        metric: The figure.
+        strategies: One: its figure is the answer. Two: the answer compares the figure of the first with that of the second.
+        metric: Name of the figure.
         factors: How far figures may be off, by path (``{"workload.rate": "20%", "services.*.service_time": "30%"}``); None: what the scenario states.
         method: ``tornado``: one factor at a time; with two strategies, also which factor flips the answer. ``morris``: elementary effects, all
             factors together (needs the extra `sensitivity`). ``sobol``: shares of the variance.
         replications: Of each cell.
-        confidence: Of all intervals.
-        calibrations: If the scenario refers to a calibration: how many are drawn again from its samples, to show what their sizes leave open; 0: none.
+        confidence: Of all intervals, from 0 to 1.
+        calibrations: If the scenario refers to a calibration: how many are drawn again from its samples, to show the uncertainty from their sizes; 0: none.
         seed: Of the runs and of all draws.
         store: As in `simtx.sweep`.
         options: `executor`, `workers`, `progress` and others of `simtx.sweep`.
 
+    Returns:
+        The study: effects with intervals (``table``), and with two strategies the distance of each factor from a flip.
+
     Raises:
         ScenarioError: An input is wrong, or a run has failed or has no figure: it is named.
-        KeyboardInterrupt: It was interrupted; the same call goes on with what is finished, which is in the store.
+        KeyboardInterrupt: It was interrupted; the same call goes on from the finished runs, which are in the store.
     """
     from simtx.scenario import load
 

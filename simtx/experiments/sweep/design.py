@@ -41,10 +41,10 @@ class Range:
         low: Lower end, a number or a quantity as text (``5ms``).
         high: Upper end.
         scale: ``linear``, or ``log``: equal ratios are equally likely.
-        integer: Whether only whole numbers are meant.
+        integer: Whether the values are whole numbers.
 
     Raises:
-        ScenarioError: The ends are no such numbers.
+        ScenarioError: An end is no number or quantity, or the ends are in the wrong order.
     """
 
     low: float | str

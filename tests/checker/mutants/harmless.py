@@ -206,8 +206,8 @@ TWO_PHASE = (
     ),
     Harmless(
         "silent-abort",
-        "The coordinator tells nobody of an abort.",
-        "Participants in doubt ask, and who asks about an unknown transaction is told ABORT; they only hold their locks longer.",
+        "The coordinator sends ABORT to no participant.",
+        "Participants in doubt inquire, and the answer about an unknown transaction is ABORT; they only hold their locks longer.",
         Commit2(coordinator=SilentAbort),
         ({"crashes": 1, "duplicates": 1, "timeouts": 1}, {"losses": 1}),
     ),
@@ -236,7 +236,7 @@ TWO_PHASE = (
     Harmless(
         "abort-when-asked",
         "An inquiry during the vote ends it with an abort, for all.",
-        "Nothing is decided yet, and the coordinator may decide as it likes; what it must not do is to answer and go on counting.",
+        "Nothing is decided yet, so the coordinator may decide either way; it only must not answer and then go on counting.",
         Commit2(coordinator=AbortsWhenAsked),
         ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
         ("coordinator", "voting", "inquiry"),
@@ -251,7 +251,7 @@ TWO_PHASE = (
     ),
     Harmless(
         "yes-of-the-forgotten",
-        "A participant that has committed and forgotten answers a late copy of PREPARE with YES, and is told ABORT.",
+        "A participant that has committed and forgotten answers a late copy of PREPARE with YES, and gets ABORT.",
         "A commit is forgotten only after all acknowledgements, so that nothing is left that could be rolled back.",
         Commit2(participant=ReaffirmsForgotten),
         ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
@@ -260,7 +260,7 @@ TWO_PHASE = (
     Harmless(
         "no-of-the-forgotten",
         "A participant that has committed and forgotten answers a late copy of PREPARE with NO.",
-        "Whoever has committed was told so by a coordinator that has decided, and votes do not count any more.",
+        "A participant has committed only after the coordinator has decided, and then votes do not count any more.",
         Commit2(participant=RefusesForgotten),
         ({"crashes": 1, "duplicates": 1, "timeouts": 1},),
         ("coordinator", "idle", "no"),
@@ -300,7 +300,7 @@ TWO_PHASE = (
     Harmless(
         "readers-prepare",
         "A participant that has written nothing prepares, votes YES and waits for the outcome.",
-        "It costs a forced write and two messages; the promise is as good as any other.",
+        "It costs a forced write and two messages, and promises the same.",
         Commit2(participant=PreparesReads),
         ({"reads": 1, "crashes": 1, "timeouts": 1}, {"reads": 2, "crashes": 1}),
     ),
@@ -315,7 +315,7 @@ TWO_PHASE = (
     Harmless(
         "end-after-forgetting",
         "The coordinator forgets a transaction, and logs its end then.",
-        "An end without a commit before it says no more than no record at all.",
+        "An end without a commit before it means the same as no record.",
         Commit2(coordinator=ForgetsBeforeEnd),
         ({"crashes": 2}, {"crashes": 1, "losses": 1, "timeouts": 1}),
         ("coordinator", "idle", "inquiry"),
@@ -323,7 +323,7 @@ TWO_PHASE = (
     Harmless(
         "prepare-again",
         "PREPARE is sent once more to those that have not voted, before the coordinator gives them up.",
-        "Who has promised says so again, who has refused is asked anew, and nobody was told a decision meanwhile.",
+        "A participant that has promised votes YES again, one that has refused is asked anew, and no decision was sent meanwhile.",
         Commit2(coordinator=PreparesAgain),
         ({"losses": 2}, {"crashes": 1, "duplicates": 1, "timeouts": 1}, {"failures": 1, "losses": 1}),
         ("participant", "in-doubt", "prepare"),
@@ -331,14 +331,14 @@ TWO_PHASE = (
     Harmless(
         "commit-to-the-first",
         "A restarted coordinator sends COMMIT to one of those that wait for it.",
-        "The timer sends it to all that have not acknowledged, and who inquires gets it at once.",
+        "The timer sends it to all that have not acknowledged, and an inquiry is answered with it at once.",
         Commit2(coordinator=CommitsToFirst),
         ({"crashes": 2}, {"crashes": 1, "losses": 1}),
     ),
     Harmless(
         "executions-counted",
         "With work before the vote, EXECUTED is counted, and not taken for the step that it names.",
-        "PREPARE names the steps, and who has not executed all of them votes NO: an abort too many, and no more than that.",
+        "PREPARE names the steps, and a participant that has not executed all of them votes NO: this only aborts a transaction that could commit.",
         Before2(coordinator=CountsExecutions),
         ({"duplicates": 2}, {"duplicates": 1, "timeouts": 1, "parallel": True}),
         ("participant", "idle", "prepare"),
@@ -620,7 +620,7 @@ OUTBOX = (
     Harmless(
         "undo-without-a-look",
         "A compensation does not look whether its action took effect.",
-        "In a chain nobody refuses before the step before is done, so that only what was done is ever undone.",
+        "In a chain a step is refused only after the step before it was done, so that only done steps are undone.",
         Outbox2(service=UndoesWithoutALook),
         (ONE_OF_EACH, {"participants": 3, "crashes": 1}),
         ("service", "idle", "step-refused"),
