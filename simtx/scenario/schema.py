@@ -299,7 +299,10 @@ class BrokerFile(Table):
     backoff: Waits = _field(
         "Time until the second, third, ... delivery, in place of `redelivery`; the last one holds for all further.", ()
     )
-    nack: bool = _field("Whether a consumer that cannot handle a message sends a negative acknowledgement; else it sends nothing.", False)
+    nack: bool = _field(
+        "Whether a consumer that cannot handle a message sends a negative acknowledgement; else it sends nothing.",
+        False,
+    )
     nack_delay: Seconds = _field("Time from a negative acknowledgement to the next attempt; 0: at once (1 ms).", 0.0)
     deduplication_by: KnownBy = _field(
         "`message`: a repetition is known whoever sends it; `producer`: only if the process that has published it repeats it, and has not been "
