@@ -46,7 +46,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """What was noticed of one blow of a fault.
+    """The alerts of one strike of a fault.
 
     Attributes:
         fault: Which one.
@@ -103,7 +103,7 @@ class Alerts:
 
     @property
     def noticed(self) -> tuple[Noticed, ...]:
-        """What was noticed of each blow of a fault, in the order in which they struck."""
+        """The alerts of each strike of a fault, in the order of the strikes."""
         found = []
         for position, one in enumerate(self.struck):
             own = [alert for alert in self.fired if alert.fault == position]
@@ -139,7 +139,7 @@ class Alerts:
 
     @property
     def unnoticed(self) -> list[str]:
-        """Names of the faults of which no rule has said anything."""
+        """Names of the faults that no rule has noticed."""
         return [one.fault.name for one in self.noticed if not one.rules]
 
     def to_dict(self) -> dict[str, Any]:

@@ -108,10 +108,13 @@ class EventLog:
         return sorted({event.tx for event in self._events if event.tx >= 0})
 
     def of(self, tx: int) -> EventLog:
-        """The entries of one transaction, with the crashes and restarts that fell into its time.
+        """Return the entries of one transaction, with the crashes and restarts during its time.
+
+        Args:
+            tx: Number of the transaction.
 
         Raises:
-            KeyError: The log knows no such transaction.
+            KeyError: The log has no such transaction.
         """
         own = [event for event in self._events if event.tx == tx]
         if not own:
@@ -125,7 +128,10 @@ class EventLog:
         return EventLog(among, self.provenance)
 
     def save(self, path: str | Path) -> None:
-        """Write the log as JSON Lines: first the version of the format and the names of the fields, then one array an entry.
+        """Write the log as JSON Lines: first the version of the format and the names of the fields, then one array for each entry.
+
+        Args:
+            path: The file; an existing one is replaced.
 
         Raises:
             OSError: The file cannot be written.
@@ -136,7 +142,10 @@ class EventLog:
 
     @classmethod
     def load(cls, path: str | Path) -> EventLog:
-        """Read a log that `save` has written, also one of before the format had a version; the first line may be missing.
+        """Read a log that `save` has written, also one without a version of the format; the first line may be missing.
+
+        Args:
+            path: The file, of at most 2 GiB.
 
         Raises:
             ScenarioError: The file cannot be read, or is no event log; the text names the line.
@@ -152,7 +161,11 @@ class EventLog:
 
     @classmethod
     def parse(cls, text: str, source: str = "event log") -> EventLog:
-        """Read a log from text; `source` is what to call it in messages.
+        """Read a log from text.
+
+        Args:
+            text: The lines of a file that `save` has written.
+            source: Name of the text in errors.
 
         Raises:
             ScenarioError: It is no event log; the text names the line.
@@ -169,7 +182,7 @@ class EventLog:
         return frame
 
     def overview(self) -> pd.DataFrame:
-        """One row a transaction: its outcome, and how long it took; those that are undecided first, then the slowest.
+        """Tabulate the transactions: outcome and duration; undecided ones first, then the slowest.
 
         Columns: ``tx``; ``arrival_s``; ``outcome``, empty if it was not decided; ``decision_ms``, from the client's request to the decision, not a
         number without one; ``entries`` in the log; ``messages`` sent and published; ``timeouts``; ``lost``: messages and effects.
@@ -204,10 +217,10 @@ class EventLog:
         return pd.DataFrame(rows, columns=names)
 
     def slowest(self) -> int:
-        """Number of the transaction that took longest until it was decided; of several that were not decided, the oldest.
+        """Return the number of the transaction that took longest until it was decided; of several undecided ones, the oldest.
 
         Raises:
-            ScenarioError: The log knows no transaction.
+            ScenarioError: The log has no transaction.
         """
         found = self.overview()
         if found.empty:
@@ -245,7 +258,7 @@ class EventLog:
         return drawn
 
     def player(self, tx: int | Literal["slowest"]) -> Any:
-        """One transaction in a notebook, to step through: play, previous, next, zoom, and more about what is pointed at; without anywidget, a page.
+        """Show one transaction in a notebook, to step through: play, previous, next, zoom, and details of each step; without anywidget, a page.
 
         Args:
             tx: Number of the transaction; ``slowest``: of the one that took longest until it was decided, or was not.
@@ -256,7 +269,15 @@ class EventLog:
         return view("player")(self, self._number(tx))
 
     def text(self, tx: int | Literal["slowest"], **options: Any) -> str:
-        """The same diagram in letters, one line an event."""
+        """Return the same diagram as text, one line for each event.
+
+        Args:
+            tx: Number of the transaction, or ``slowest``.
+            options: Those of `simtx.report.diagram.render`.
+
+        Raises:
+            ScenarioError: The log holds no such transaction.
+        """
         return str(view("diagram-text")(self, self._number(tx), **options))
 
     def _number(self, tx: int | str) -> int:

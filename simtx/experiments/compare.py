@@ -215,10 +215,10 @@ class Comparison(Reported):
 
     @named
     def alerts(self, rules: Sequence[AlertRule] | None = None, **options: Any) -> dict[str, Alerts]:
-        """What a monitoring system would have said of the first replication of each strategy, and which faults nobody would have noticed.
+        """Evaluate alert rules over the first replication of each strategy: which faults a monitoring system would have noticed.
 
         Args:
-            rules: Which ones; None: those of `simtx.alerts.default_rules`.
+            rules: The rules; None: those of `simtx.alerts.default_rules`.
             options: As for `simtx.watch`.
 
         Raises:
@@ -304,7 +304,12 @@ class Comparison(Reported):
         return [name for name in self._whole().columns if name not in ("strategy", "replication", "digest")]
 
     def interval(self, strategy: str, metric: str, confidence: float = 0.95) -> Interval:
-        """Mean over the replications with its interval, by the kind of quantity that the metric is (`simtx.metrics.intervals`).
+        """Return the mean of a metric over the replications with its interval, by the kind of quantity (`simtx.metrics.intervals`).
+
+        Args:
+            strategy: Label of the strategy.
+            metric: Its name; the unit of the interval is that of the metric.
+            confidence: Coverage of the interval, from 0 to 1.
 
         Raises:
             ScenarioError: No such strategy or metric in this comparison.
@@ -347,9 +352,16 @@ class Comparison(Reported):
 
     @named
     def table(self, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> pd.DataFrame:
-        """One row a strategy; for each metric the mean, the ends of its interval, half their distance, and the number of replications.
+        """Tabulate metrics, one row for each strategy: mean, ends of the interval, half their distance, and number of replications.
 
-        Ends of what was never seen are bounds on the share of the runs that have any; see `simtx.metrics.intervals`.
+        If an event was never seen, the ends are bounds on the share of the runs that have any; see `simtx.metrics.intervals`.
+
+        Args:
+            metrics: Their names, which say the units; None: all.
+            confidence: Coverage of the intervals, from 0 to 1.
+
+        Raises:
+            ScenarioError: There is no such metric.
         """
         check_confidence(confidence)
         columns: dict[tuple[str, str], list[float]] = {}
@@ -380,7 +392,12 @@ class Comparison(Reported):
     def differences(
         self, baseline: str, metrics: Sequence[str] | None = None, confidence: float = 0.95
     ) -> pd.DataFrame:
-        """Strategy minus baseline, paired by replication: both met the same transactions, demands and faults.
+        """Tabulate strategy minus baseline, paired by replication: both got the same transactions, demands and faults.
+
+        Args:
+            baseline: Label of the strategy that is subtracted.
+            metrics: Their names, which say the units; None: all.
+            confidence: Coverage of the intervals, from 0 to 1.
 
         Raises:
             ScenarioError: The baseline was not compared.
@@ -453,7 +470,12 @@ class Comparison(Reported):
         return decide(self, metric, where, better=better, confidence=confidence)
 
     def pairs(self, strategy: str, baseline: str, metric: str) -> tuple[list[float], list[float]]:
-        """Values of two strategies in the replications that both have finished, in their order.
+        """Return the values of two strategies in the replications that both have finished, in their order.
+
+        Args:
+            strategy: Label of the first.
+            baseline: Label of the second.
+            metric: The metric; values have its unit.
 
         Raises:
             ScenarioError: No such strategy or metric in this comparison.

@@ -201,7 +201,7 @@ class Best:
         require(choice(None, "lower", "higher"), self.better, "better", "until")
 
     def look(self, values: Values, numbers: Sequence[int], k: int) -> Look:
-        """Who remains. Those that dropped out earlier have fewer values than `numbers` says, and stay out."""
+        """Say which strategies remain. Those that dropped out earlier have fewer values than `numbers` says, and stay out."""
         names = [name for name, column in values.items() if len(column) >= numbers[k]]
         everyone = len(values)
         alpha = (1 - self.confidence) * spent(numbers, k) * per_comparison(everyone)

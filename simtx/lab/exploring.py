@@ -164,7 +164,7 @@ class Explorer:
             self._become(replace(self._state, metric=metric))
 
     def reset(self) -> None:
-        """Everything where the scenario has it."""
+        """Put all controls back to the values of the scenario."""
         with self._news:
             self._become(State(metric=self._state.metric, moved=self._state.moved))
 
@@ -240,7 +240,7 @@ class Explorer:
             return self._shown
 
     def current(self) -> Scenario:
-        """The scenario as it stands, at its full length: what `simtx.compare` and the others take.
+        """Return the current scenario, at its full length, for `simtx.compare` and others.
 
         Raises:
             ScenarioError: A value does not fit.

@@ -143,7 +143,7 @@ class Run:
 
     @property
     def watched(self) -> tuple[str, ...]:
-        """The properties that this run was held against; empty if it was saved by a version that did not look."""
+        """The properties that this run was checked for; empty if a version without these checks has saved it."""
         kept = guaranteed(self.strategy, self.data.unfinished)
         return tuple(name for name in self.data.watched if name in kept)
 
@@ -234,9 +234,9 @@ class Run:
 
     @property
     def recovery(self) -> pd.DataFrame:
-        """One row for each blow of a fault: when it began and ended, how much piled up, how long it took until all was as before.
+        """One row for each strike of a fault: begin and end, the peaks of backlog, open transactions and drift, and the seconds until all was as before.
 
-        ``recovery_s`` is infinite if it did not come to that while the run lasted, which was ``watched_s`` after the fault's end.
+        ``recovery_s`` is infinite if that was not reached in the ``watched_s`` seconds from the fault's end to the end of the run.
         """
         return recovery.frame(self.data.struck, self.timeline, self.data.end)
 
