@@ -260,26 +260,26 @@ def line(row: Row, said: str) -> str:
 
 HEAD = """# Strategies, side by side
 
-Each has a page with its theory, its costs and its verdicts. What this table says of costs is counted in runs with 1 to 4 participants, all of which write, and the verdicts are explored;
-`python docs/make_strategies.py` writes it anew.
+This table compares promise, costs and verdicts of all strategies. Each has a page with its theory. The costs are counted in runs with 1 to 4 participants, all of which write, and the verdicts are explored;
+`python docs/make_strategies.py` writes the table anew.
 
-- **answer**: what an answer to the client says: the outcome is *decided*, or the request is *accepted*, and the outcome comes later.
+- **answer**: an answer to the client says that the outcome is *decided*, or that the request is *accepted*, and the outcome comes later.
 - **messages, forced writes**: of a transaction of N participants that commits without faults. Acknowledgements count, the client's request and answer do not. Under `outbox` and `dual-write` the
   messages are events of the broker, and the broker's own writes do not count. Under `cornus` the requests to the vote store, their answers and its forced writes count: 2N messages and N writes.
 - **refused**: messages and forced writes if the last of two or more participants refuses.
-- **verdict**: of `simtx.verify` with two participants, one crash, one early timer, no loss and no copy, explored completely (one participant, where a row is about one; a cell says what
-  differs). *Known* is what a strategy announces that it does not keep.
-- **speed**: simulated transactions a second of processor time with three participants, as a multiple of the saga's, side by side; it says what a strategy costs to simulate, not what it would
-  reach (`simtx saturation` does that). Two rounds may differ by a third and more, so one digit is stated. The strategies below 0.1 are played by the interpreted
-  engine, as they look into amounts or use the vote store. `python docs/make_strategies.py --speed` measures it anew.
+- **verdict**: of `simtx.verify` with two participants, one crash, one early timer, no loss and no copy, explored completely (with one participant, where a row is about one; a cell names other
+  differences). *Known* are properties that a strategy declares not to keep.
+- **speed**: simulated transactions a second of processor time with three participants, as a multiple of the saga's. It is the cost of simulating a strategy, not the throughput of a
+  real system (`simtx saturation` estimates that). Two rounds may differ by a third and more, so one digit is stated. The strategies below 0.1 are played by the interpreted
+  engine, since they look into amounts or use the vote store. `python docs/make_strategies.py --speed` measures it anew.
 
 | strategy | | answer | who waits when a node is away | isolation | messages | forced writes | refused | verdict | speed |
 |---|---|---|---|---|---|---|---|---|---|
 """
 TAIL = """
-All built-in scenarios are played by all of them, with one exception: none has a step that overwrites a value, which Try-Confirm-Cancel cannot reserve, and none has too few services for `paxos-commit`; with
-`leader=participant` it takes three services, which the `transfer` scenarios do not have. Whoever names a last resource names one of the services of the
-scenario. `simtx.verify`, `simtx.simulate` and `simtx.execute` say in one line why a plan cannot be played.
+All strategies play all built-in scenarios, with two exceptions. `paxos-commit:leader=participant` needs three services, which the `transfer` scenarios do not have. `card-payment` has a
+[provider outside](../providers.md), which cannot prepare: two-phase commit plays it only with `last_resource=payments`, and Paxos Commit and log-once votes refuse it. In scenarios of your own,
+Try-Confirm-Cancel refuses steps that overwrite a value. `simtx.verify`, `simtx.simulate` and `simtx.execute` say in one line why a plan cannot be played.
 """
 
 

@@ -139,7 +139,9 @@ class ServiceFile(Table):
         "Requests that may wait for a worker; those beyond are dropped, as if lost; absent: no limit.", None
     )
     store: StoreFile = _field("Its database.", default_factory=StoreFile)
-    provider: ProviderFile | None = _field("Who does its steps outside; absent: its own database does.", None)
+    provider: ProviderFile | None = _field(
+        "The party outside that does its steps; absent: its own database does them.", None
+    )
 
 
 class DerivedFile(Table):
@@ -154,8 +156,8 @@ class DerivedFile(Table):
         "invalidate",
     )
     by: Updater = _field(
-        "Who brings the update: an `event` that follows the commit; the `writer`, whose crash between the commit and the update loses it; "
-        "`writer-before`: it invalidates when it begins, before it commits.",
+        "How the update comes: by an `event` that follows the commit; by the `writer`, whose crash between the commit and the update loses it; "
+        "by `writer-before`: the writer invalidates when it begins, before it commits.",
         "event",
     )
     fill: bool = _field(
@@ -224,7 +226,7 @@ class VoteStoreFile(Table):
 
 
 class LinkFile(Table):
-    """What is different on the links between two zones; of several entries that fit, the last one that gives a value wins."""
+    """Exceptions for the links between two zones; of several entries that fit, the last one that gives a value wins."""
 
     between: list[str] | None = _field("Two zones or regions, both directions. Either this, or `from` and `to`.", None)
     from_: str | None = _field("Zone or region where the direction begins.", None, alias="from")
@@ -476,7 +478,7 @@ class FaultFile(Table):
     """Something that goes wrong: at a time (`at`), at random times (`every`), or at a place in a protocol (`trigger`)."""
 
     kind: FaultKind = _field(
-        'What happens. In a `broker-outage` the broker\'s process is gone and its machine is not: publications are refused after a round trip. Of a machine that does not answer at all there is `partition`, with `a = ["broker"]`.'
+        'What happens. In a `broker-outage` the broker\'s process is gone and its machine is not: publications are refused after a round trip. If the machine should not answer at all, use `partition` with `a = ["broker"]`.'
     )
     node: str | None = _field(
         "The service, or `hub`, that it happens to; `*`: each of them, independently. Not for links and the broker.",
@@ -521,7 +523,7 @@ class TermFile(Table):
 
     service: str = _field("The service.")
     prefix: str = _field("All keys of its store that begin so.")
-    weight: Number = _field("What their values count.", 1.0)
+    weight: Number = _field("Weight of their values in the sum.", 1.0)
 
 
 class InvariantFile(Table):
@@ -529,7 +531,7 @@ class InvariantFile(Table):
 
     name: str = _field("What it is called.")
     kind: Literal["conserved", "bounds"] = _field("`conserved`: a weighted sum is what it was at the start; `bounds`.")
-    unit: str = _field("What the values count: `EUR`, `pieces`.", "")
+    unit: str = _field("Unit of the values: `EUR`, `pieces`.", "")
     terms: list[TermFile] = _field("conserved: the terms of the sum.", default_factory=list)
     service: str | None = _field("bounds: the service.", None)
     prefix: str | None = _field("bounds: all keys that begin so.", None)
@@ -571,7 +573,7 @@ class HostFile(Table):
     """A machine whose cores the processes of some nodes share. A node that is on no host has a processor of its own that takes no time."""
 
     cores: Positive = _field("How many it has.", 1)
-    speed: Factor = _field("What processor times are divided by: 2 is a machine twice as fast.", 1.0)
+    speed: Factor = _field("Divisor of the processor times: 2 is a machine twice as fast.", 1.0)
     nodes: list[str] = _field(
         "The nodes that run on it: services, `hub`, `broker`, `client`; `*`: all that are on no other host.",
         min_length=1,
@@ -718,5 +720,5 @@ MERGED: Mapping[str, str] = {
     "Lists are replaced as a whole.",
     "calibration": "Measured building blocks of a machine, by the name of their file (`simtx calibrate` makes it) or its path: they take the "
     "place of link latencies, forced writes and the broker's acknowledgement.",
-    "defaults": "What services do not say themselves: the keys of a service, `[defaults.store.log]` included.",
+    "defaults": "Values for all services that have none of their own: the keys of a service, `[defaults.store.log]` included.",
 }
