@@ -42,6 +42,7 @@ ORDER: Final = (
     "dedup-window",
     "slow-participant",
     "double-charge",
+    "provider-away",
     "hot-key",
     "split-brain",
     "broker-outage",

@@ -111,6 +111,17 @@ def failures(scenario: Scenario) -> dict[str, Failure]:
             {"kind": "loss", "probability": 0.1},
         ),
     ]
+    listed.extend(
+        Failure(
+            f"{outside}-provider-away",
+            f"the provider of {outside} is away",
+            "Nobody reaches it, and its answers are lost: each worker waits until the time for an answer is over, and nobody knows what was done.",
+            0.3,
+            0.2,
+            {"kind": "provider-outage", "node": outside},
+        )
+        for outside in scenario.providers
+    )
     here = scenario.node_zone(first) or ""
     if any(scenario.node_zone(name) != here for name in scenario.services):
         listed.append(

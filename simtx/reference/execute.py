@@ -21,18 +21,20 @@ from simtx.reference.node.crash_points import CrashPoint
 from simtx.reference.processes.backends import Backends, check_broker, check_faults, check_store
 from simtx.reference.processes.faults import triggered
 from simtx.reference.processes.launcher import Launcher, Options
-from simtx.reference.processes.preflight import check, check_address
+from simtx.reference.processes.preflight import check, check_address, provider_of
 from simtx.reference.processes.schedule import Schedule
 from simtx.reference.run_folder import scratch, strategies
 from simtx.reference.run_folder.collect import Left, entries, gather
 from simtx.reference.run_folder.folder import RunFolder
 from simtx.reference.stores import open_store
+from simtx.reference.stores.sqlite.provider import BOOKS, ProviderBooks
 from simtx.reference.wire.schema import Schema, SchemaError
 from simtx.scenario.provenance import Provenance, provenance
 from simtx.scenario.strata import refuse
 
 if TYPE_CHECKING:
     from simtx.metrics.run import Run
+    from simtx.reference.stores.base import Change
     from simtx.scenario import Scenario
 
 Course = Callable[[Launcher], Awaitable[list[int]]]
@@ -281,6 +283,22 @@ class Session:
             notes=notes,
         )
 
+    def _read(self, node: str) -> tuple[list[Change], dict[str, float], Left]:
+        """What a service has in the end: history, values, and what is open. Of values that its provider changes, the provider has the books."""
+        store = open_store(self.backends.store(node))
+        try:
+            changes, values, left = list(store.history()), store.values(), Left.of(store)
+        finally:
+            store.close()
+        service = self.scenario.services[node]
+        if service.provider is None:
+            return changes, values, left
+        books = ProviderBooks.of(self.folder.node(provider_of(node)) / BOOKS, service, create=False)
+        try:
+            return list(books.history()), books.values(), left
+        finally:
+            books.close()
+
     def inside(self, work: Callable[[Launcher], Any]) -> Any:
         """Bring the backends up, do something with a launcher, stop its processes, read the stores, and bring everything down.
 
@@ -299,11 +317,7 @@ class Session:
             finally:
                 await asyncio.shield(launcher.stop())
             for node in self.scenario.services:
-                store = open_store(self.backends.store(node))
-                try:
-                    self._stored[node] = (list(store.history()), store.values(), Left.of(store))
-                finally:
-                    store.close()
+                self._stored[node] = self._read(node)
             return result
 
         def thread() -> None:

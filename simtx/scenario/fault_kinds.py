@@ -22,9 +22,11 @@ FaultKind: TypeAlias = Literal[
     "store-outage",
     "broker-outage",
     "vote-store-outage",
+    "provider-outage",
+    "provider-degraded",
     "clock-drift",
 ]
-Place: TypeAlias = Literal["node", "service", "links", "broker", "vote-store"]
+Place: TypeAlias = Literal["node", "service", "links", "broker", "vote-store", "provider"]
 Strength: TypeAlias = Literal["factor", "probability"]
 
 
@@ -33,8 +35,9 @@ class FaultTraits:
     """Traits of all faults of one kind.
 
     Attributes:
-        place: What it hits: a ``node`` (a service or the hub), a ``service``, ``links``, the ``broker``, or the ``vote-store``.
+        place: What it hits: a ``node`` (a service or the hub), a ``service``, ``links``, the ``broker``, the ``vote-store``, or the ``provider`` of a service.
         strength: The figure that says how strong it is, or None if there is none.
+        further: A second figure, which may be given.
         down: Whether its target does nothing at all while it lasts.
         delays: Whether messages wait for its end.
         triggered: Whether a trigger can aim it at a place in a protocol.
@@ -44,6 +47,7 @@ class FaultTraits:
     place: Place
     noun: str
     strength: Strength | None = None
+    further: Strength | None = None
     down: bool = False
     delays: bool = False
     triggered: bool = False
@@ -61,6 +65,8 @@ FAULT_KINDS: Final[Mapping[FaultKind, FaultTraits]] = MappingProxyType(
         "store-outage": FaultTraits("service", "outage of the store", down=True, delays=True),
         "broker-outage": FaultTraits("broker", "outage", down=True, delays=True),
         "vote-store-outage": FaultTraits("vote-store", "outage", down=True, delays=True),
+        "provider-outage": FaultTraits("provider", "outage of the provider", down=True, delays=True),
+        "provider-degraded": FaultTraits("provider", "degradation of the provider", "factor", further="probability"),
         "clock-drift": FaultTraits("node", "clock-drift", "factor"),
     }
 )

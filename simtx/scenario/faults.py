@@ -13,7 +13,11 @@ from simtx.scenario.problems import Path, Problem
 from simtx.scenario.units import hint, shown
 
 _EFFECTS = tuple(effect.__name__ for effect in get_args(contract.Effect))
-_NODES: Final[Mapping[Place, str]] = {"node": "a service or 'hub'", "service": "a service"}
+_NODES: Final[Mapping[Place, str]] = {
+    "node": "a service or 'hub'",
+    "service": "a service",
+    "provider": "a service with a provider",
+}
 
 
 def faults(file: schema.ScenarioFile) -> Iterator[Problem]:
@@ -64,15 +68,20 @@ def _fault_place(file: schema.ScenarioFile, fault: schema.FaultFile, path: Path)
     if kind.place in _NODES:
         whom = _NODES[kind.place]
         allowed = [*file.services, *([HUB] if kind.place == "node" else [])]
-        if fault.node is None:
-            yield (*path, "node"), f"is missing: {whom}, or '*'"
+        if kind.place == "provider":
+            allowed = [name for name, service in file.services.items() if service.provider is not None]
+        each = "*" if kind.place != "provider" else None
+        if not allowed:
+            yield (*path, "kind"), f"a {fault.kind} happens to the provider of a service, and no service has one"
+        elif fault.node is None:
+            yield (*path, "node"), f"is missing: {whom}" + (", or '*'" if each else "")
         elif fault.node in (BROKER, VOTE_STORE):
             what = "broker" if fault.node == BROKER else "vote store"
             yield (
                 (*path, "node"),
                 f"a {fault.kind} happens to {whom}; for the {what} there is kind = '{fault.node}-outage'",
             )
-        elif fault.node not in (*allowed, "*"):
+        elif fault.node not in (*allowed, each):
             yield (
                 (*path, "node"),
                 f"{shown(fault.node)} is no node that a {fault.kind} can happen to; {hint(fault.node, allowed)}",
@@ -105,8 +114,9 @@ def _fault_place(file: schema.ScenarioFile, fault: schema.FaultFile, path: Path)
 
 def _fault_size(fault: schema.FaultFile, path: Path) -> Iterator[Problem]:
     for key, value in (("factor", fault.factor), ("probability", fault.probability)):
-        needed = FAULT_KINDS[fault.kind].strength == key
+        kind = FAULT_KINDS[fault.kind]
+        needed = kind.strength == key
         if value is None and needed:
             yield (*path, key), f"is missing: a {fault.kind} needs it"
-        elif value is not None and not needed:
+        elif value is not None and not needed and kind.further != key:
             yield (*path, key), f"does not belong to a {fault.kind}"

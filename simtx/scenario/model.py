@@ -159,12 +159,12 @@ class Fault:
     Attributes:
         kind: What happens.
         duration: How long it lasts.
-        node: The service, or ``hub``, that it happens to; ``broker`` for a broker outage; empty for faults of links.
+        node: The service, or ``hub``, that it happens to, or whose provider; ``broker`` for a broker outage; empty for faults of links.
         at: When it begins, or None.
         every: Time from its end to its next beginning, or None.
         until: It does not begin after this time any more.
-        factor: Service times are multiplied by it (slow), or durations of timers (clock-drift).
-        probability: Of a loss, a duplicate or a delay, on top of the link's own.
+        factor: Service times are multiplied by it (slow), durations of timers (clock-drift), or the times until a provider answers (provider-degraded).
+        probability: Of a loss, a duplicate or a delay, on top of the link's own; or of no answer, on top of the provider's own.
         a: Nodes on one side of the links that are hit; empty: all links.
         b: Nodes on the other side; empty with `a` given: all other nodes.
         one_way: Only from `a` to `b`.

@@ -478,10 +478,10 @@ class FaultFile(Table):
     """Something that goes wrong: at a time (`at`), at random times (`every`), or at a place in a protocol (`trigger`)."""
 
     kind: FaultKind = _field(
-        'What happens. In a `broker-outage` the broker\'s process is gone and its machine is not: publications are refused after a round trip. If the machine should not answer at all, use `partition` with `a = ["broker"]`.'
+        'What happens. In a `broker-outage` the broker\'s process is gone and its machine is not: publications are refused after a round trip. If the machine should not answer at all, use `partition` with `a = ["broker"]`. In a `provider-outage` nobody reaches the provider of a service, and none of its answers arrives; a provider that is `provider-degraded` is slower, and leaves more requests without an answer.'
     )
     node: str | None = _field(
-        "The service, or `hub`, that it happens to; `*`: each of them, independently. Not for links and the broker.",
+        "The service, or `hub`, that it happens to, or whose provider; `*`: each of them, independently. Not for links and the broker.",
         None,
     )
     at: MaybeSeconds = _field("When it begins.", None)
@@ -489,8 +489,14 @@ class FaultFile(Table):
     until: MaybeSeconds = _field("With `every`: it does not begin after this time any more.", None)
     trigger: TriggerFile | None = _field("crash only: the place in a protocol.", None)
     duration: Latency = _field("How long it lasts.")
-    factor: MaybeFactor = _field("slow: service times are multiplied by it; clock-drift: durations of timers.", None)
-    probability: MaybeChance = _field("loss, duplication, reorder: on top of the link's own.", None)
+    factor: MaybeFactor = _field(
+        "slow: service times are multiplied by it; clock-drift: durations of timers; provider-degraded: times until an answer.",
+        None,
+    )
+    probability: MaybeChance = _field(
+        "loss, duplication, reorder: on top of the link's own; provider-degraded: share of requests without an answer, on top of the provider's own.",
+        None,
+    )
     a: list[str] = _field("Links only: nodes, zones or regions on one side; empty: all links.", default_factory=list)
     b: list[str] = _field("Links only: the other side; empty: everything else.", default_factory=list)
     one_way: bool = _field("Links only: only messages from `a` to `b` are hit.", False)

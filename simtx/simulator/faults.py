@@ -122,6 +122,8 @@ class Injector:
                 return _nothing if node is None else self._nested(node.name, node.begin_outage, node.end_outage)
             case "slow":
                 return _nothing if node is None or node.pool is None else self._slow(node.pool)
+            case "provider-outage" | "provider-degraded" as kind:
+                return self._provider(kind, node)
             case "clock-drift":
                 return _nothing if node is None else self._drift(node)
             case "broker-outage" | "vote-store-outage":
@@ -144,6 +146,14 @@ class Injector:
             node.timer_factor /= self.fault.factor
 
         return adjust
+
+    def _provider(self, kind: Literal["provider-outage", "provider-degraded"], node: Node | None) -> Callable[[], None]:
+        provider = None if node is None else node.provider
+        if node is None or provider is None:
+            return _nothing
+        if kind == "provider-outage":
+            return self._nested(node.name, provider.cut, provider.reconnect)
+        return provider.behaviour.degrade(self.fault.factor, self.fault.probability)
 
     def _nested(self, node: str, begin: Callable[[], None], end: Callable[[], None]) -> Callable[[], None]:
         return self._world.nesting.begin(self.fault.kind, node, begin, end)

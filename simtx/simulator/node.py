@@ -295,7 +295,9 @@ class Node:
             self.backlog.append((self.deliver, delivery))
             return
         tx = delivery.message.tx
-        self._notify(self.actors.get(tx) or self._spawn(tx), delivery)
+        actor = self.actors.get(tx) or self._spawn(tx)
+        actor.dated = False
+        self._notify(actor, delivery)
 
     def request(self, request: Request) -> bool:
         """The client's request arrives; whether it has met somebody."""
@@ -685,8 +687,11 @@ class Node:
 
     def wanted(self, work: Work) -> bool:
         """Whether a worker is to begin with this: False if it may still be refused, and the client's deadline is over. It is refused then."""
-        record, effect = work.actor.record, work.effect
-        if record is None or record.answer or not effect.steps or (type(effect) is Transact and effect.compensation):
+        actor, effect = work.actor, work.effect
+        record = actor.record
+        if record is None or record.answer or not actor.dated or not effect.steps:
+            return True
+        if type(effect) is Transact and effect.compensation:
             return True
         if self.env.now <= record.arrival + self.world.deadline:
             return True

@@ -11,6 +11,9 @@ is told ``failed``, and repeats. What a repetition does depends on the provider:
   lost stays done.
 
 A compensation is a request of its own, about an earlier one. A provider that knows keys or answers questions says whether there is anything to undo.
+
+In an outage nobody reaches it, and none of its answers arrives. Whoever asks waits until the time for an answer is over, as for an answer that never comes. What the
+provider had received before, it does.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from simtx.simulator.environment import Environment
     from simtx.simulator.store import Store
     from simtx.simulator.workers import Workers
-    from simtx.workload.by_transaction import Draw
+    from simtx.workload.provider import Behaviour
 
 T = TypeVar("T")
 _PENDING: Final = "pending"
@@ -72,26 +75,25 @@ class Provider:
     Args:
         node: The service's node.
         store: Its store: it keeps what the service writes down, and has the values that the provider changes.
-        spec: How it behaves.
-        latency: Draws of the time until an answer comes.
-        chance: Uniform draws.
+        spec: What the service knows of it.
+        behaviour: How it answers.
 
     Attributes:
+        behaviour: How it answers.
+        up: Whether it can be reached.
         under_way: Requests that the provider has not worked off, by transaction.
         counts: Requests by how they have ended: ``done``, ``refused``, ``unknown``, ``limited``; and ``query``.
     """
 
-    def __init__(self, node: Owner, store: Store, spec: ProviderSpec, latency: Draw, chance: Draw) -> None:
+    def __init__(self, node: Owner, store: Store, spec: ProviderSpec, behaviour: Behaviour) -> None:
         self._node = node
         self._store = store
         self._env = node.env
         self._spec = spec
-        self._latency = latency
-        self._chance = chance
+        self.behaviour = behaviour
+        self.up = True
         self._known: dict[Key, Known] = {}
         self._noted: set[Key] = set()  # requests that the service has forced a note about
-        self._tokens = float(spec.burst)
-        self._refilled = 0.0
         self.under_way: Counter[int] = Counter()
         self.counts = dict.fromkeys((*_ANSWERS, "unknown", "limited", "query"), 0)
 
@@ -120,6 +122,9 @@ class Provider:
         effect, store = work.effect, self._store
         assert type(effect) is Transact  # noqa: S101 - `begin` has seen to it
         if about is not None and store.row(about) is None:
+            if not self.up and self._remembers:
+                self._env.call_in(self._spec.timeout, self._silence, work)
+                return
             known = self._recall(about)
             if known is not None and known.answer == _PENDING:
                 self._fail(work)
@@ -163,7 +168,11 @@ class Provider:
             self._node.disk.force(self._note, work, work.tx)
         else:
             self._count("query", work)
-            self._env.call_in(self._latency(work.tx) * self._slowness, self._answered, work)
+            latency = self.behaviour.latency(work.tx) * self._slowness
+            if self.up and latency <= self._spec.timeout:
+                self._env.call_in(latency, self._answered, (work, self._env.now))
+            else:
+                self._env.call_in(self._spec.timeout, self._silence, work)
 
     def _note(self, work: Work) -> None:
         effect = work.effect
@@ -173,10 +182,14 @@ class Provider:
         self._noted_down(work, "intent")
         self._call((work, self._env.now))
 
-    def _answered(self, work: Work) -> None:
+    def _answered(self, asked: tuple[Work, float]) -> None:
         """The provider has said how the request has ended."""
+        work, since = asked
+        if not self.up:
+            self._miss(work, since)
+            return
         effect = work.effect
-        if type(effect) is not Transact or effect.key is None or not self._waits(work, self._answered, work):
+        if type(effect) is not Transact or effect.key is None or not self._waits(work, self._answered, asked):
             return
         known = self._known.get(effect.key)
         if known is None:
@@ -184,7 +197,7 @@ class Provider:
         elif known.answer == _PENDING:
             self._fail(work)
         else:
-            self._conclude((work, known.answer))
+            self._conclude(work, known.answer)
 
     def _waits(self, work: Work, callback: Callable[[T], None], argument: T) -> bool:
         """Whether the service goes on with this work: it has not crashed since, and is not paused, or it does so later."""
@@ -204,9 +217,8 @@ class Provider:
     def _fail(self, work: Work) -> None:
         self._store.drop(work, "failed")
 
-    def _conclude(self, answer: tuple[Work, str]) -> None:
+    def _conclude(self, work: Work, verdict: str) -> None:
         """An answer has come: write it down, with all that the local transaction was to write beside its work."""
-        work, verdict = answer
         work.operations = () if verdict == "done" else REFUSE
         self._write(work)
 
@@ -223,44 +235,36 @@ class Provider:
         if not self._waits(work, self._call, asked):
             return
         spec, env, tx = self._spec, self._env, work.tx
-        if not self._admitted():
+        if not self.up:
+            env.call_in(spec.timeout, self._silence, work)
+            return
+        if not self.behaviour.admits(env.now):
             self._count("limited", work)
             if env.now + spec.retry_after < since + spec.timeout:
                 env.call_in(spec.retry_after, self._call, asked)
             else:
                 env.call_in(0.0, self._fail_later, work)
             return
-        latency = self._latency(tx) * self._slowness
-        silent = spec.timeouts > 0 and self._chance(tx) < spec.timeouts
-        if not silent or self._chance(tx) < spec.timeouts_done:
+        latency, answered, done = self.behaviour.fate(tx, self._slowness)
+        in_time = answered and latency <= spec.timeout
+        if done:
             effect = work.effect
             key = effect.key if type(effect) is Transact else None
             if key is not None and self._recall(key) is None:
                 self._known[key] = Known(_PENDING, None, env.now)
             request = Work(work.actor, effect)
             self.under_way[tx] += 1
-            env.call_in(
-                latency / 2, self._perform, (request, None if silent or latency > spec.timeout else work, latency / 2)
-            )
-        if silent or latency > spec.timeout:
+            env.call_in(latency / 2, self._perform, (request, work if in_time else None, latency / 2, env.now))
+        if not in_time:
             env.call_in(spec.timeout, self._silence, work)
-
-    def _admitted(self) -> bool:
-        """Whether the request is within the provider's limit: a bucket of `burst` tokens that is filled at the rate."""
-        rate = self._spec.rate_limit
-        if rate is None:
-            return True
-        now = self._env.now
-        self._tokens = min(float(self._spec.burst), self._tokens + (now - self._refilled) * rate)
-        self._refilled = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
     def _fail_later(self, work: Work) -> None:
         if self._waits(work, self._fail_later, work):
             self._fail(work)
+
+    def _miss(self, work: Work, since: float) -> None:
+        """An answer does not arrive: the service goes on waiting for it."""
+        self._env.call_at(max(self._env.now, since + self._spec.timeout), self._silence, work)
 
     def _silence(self, work: Work) -> None:
         """No answer has come in time: nobody knows whether it was done."""
@@ -270,6 +274,10 @@ class Provider:
 
     # --- on the side of the provider ------------------------------------------------------------------------------------------------
 
+    @property
+    def _remembers(self) -> bool:
+        return self._spec.status_query or self._spec.idempotency is not None
+
     def _recall(self, key: Key) -> Known | None:
         """What it knows of an earlier request, by its key or since it can be asked."""
         known = self._known.get(key)
@@ -278,9 +286,9 @@ class Provider:
         kept = self._spec.idempotency
         return known if kept is not None and self._env.now - known.since <= kept else None
 
-    def _perform(self, asked: tuple[Work, Work | None, float]) -> None:
+    def _perform(self, asked: tuple[Work, Work | None, float, float]) -> None:
         """Do what it was asked for, and answer; a request whose key is known gets the answer of the first one."""
-        request, waiting, back = asked
+        request, waiting, back, sent = asked
         self.under_way[request.tx] -= 1
         if not self.under_way[request.tx]:
             del self.under_way[request.tx]
@@ -296,14 +304,27 @@ class Provider:
                 branch = effect.accepted if verdict == "done" else effect.refused
                 self._known[key] = Known(verdict, branch, self._env.now if known is None else known.since)
         if waiting is not None:
-            self._env.call_in(back, self._answer, (waiting, verdict))
+            self._env.call_in(back, self._answer, (waiting, verdict, sent))
 
-    def _answer(self, answer: tuple[Work, str]) -> None:
-        if self._waits(answer[0], self._answer, answer):
-            self._count(answer[1], answer[0])
-            self._conclude(answer)
+    def _answer(self, answer: tuple[Work, str, float]) -> None:
+        work, verdict, sent = answer
+        if not self.up:
+            self._miss(work, sent)
+        elif self._waits(work, self._answer, answer):
+            self._count(verdict, work)
+            self._conclude(work, verdict)
 
     def _count(self, what: str, work: Work) -> None:
         self.counts[what] += 1
         if self._node.journal is not None:
             self._node.journal.called(work.actor, what)
+
+    # --- faults -------------------------------------------------------------------------------------------------------------------
+
+    def cut(self) -> None:
+        """Nobody reaches it any more, and no answer arrives."""
+        self.up = False
+
+    def reconnect(self) -> None:
+        """It can be reached again."""
+        self.up = True

@@ -31,12 +31,14 @@ class RunningMachine:
         alive: False once it was forgotten or its node crashed.
         phase: What it is doing: `IDLE`, `BUSY` with its program, `SUBMITTING` a store operation, or `WAITING` for that.
         lazy: Whether it ever wrote a lazy record.
+        dated: Whether what it works on has the client's deadline: an event of the broker has none.
         timers: Its timers by name.
     """
 
     __slots__ = (
         "alive",
         "cause",
+        "dated",
         "done",
         "effects",
         "lazy",
@@ -61,6 +63,7 @@ class RunningMachine:
         self.phase = IDLE
         self.alive = True
         self.lazy = False
+        self.dated = True
         self.timers: dict[str, Token] | None = None
 
     @property

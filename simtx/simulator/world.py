@@ -43,6 +43,7 @@ from simtx.simulator.workers import Workers
 from simtx.workload.by_transaction import Draw, TransactionStreams
 from simtx.workload.faults import Nesting
 from simtx.workload.planner import Planner
+from simtx.workload.provider import Behaviour
 from simtx.workload.streams import Streams
 
 if TYPE_CHECKING:
@@ -151,9 +152,8 @@ class World:
             begun: Callable[[Work], object] = node.store.outbox.begin
             if service.provider is not None:
                 begun = _nothing  # its own local transaction begins when the provider has answered
-                latency = self.by_transaction.draws(service.provider.latency, name, "provider")
-                chance = self.by_transaction.uniform(name, "provider-chance")
-                node.provider = Provider(node, node.store, service.provider, latency, chance)
+                behaviour = Behaviour.of(service.provider, name, self.by_transaction)
+                node.provider = Provider(node, node.store, service.provider, behaviour)
             wanted = node.wanted if scenario.clients.deadline_travels else None
             node.pool = Workers(self.env, service.workers, service.queue_limit, node.served, begun=begun, wanted=wanted)
             node.pool.journal = node.journal

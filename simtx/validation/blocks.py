@@ -124,7 +124,7 @@ class _Walker:
     def _restart(self, event: LogEntry) -> None:
         process = Process.read(event).name
         begun = self._crashed.pop(process, None)
-        if begun is not None and not process.endswith(".relay"):
+        if begun is not None and not process.endswith((".relay", ".provider")):
             self._add(process, "restart", begun, event.time)
 
     # --- legs between nodes -----------------------------------------------------------------------------------------------------
@@ -193,6 +193,13 @@ class _Walker:
         begun = self._served.pop((event.node, event.tx), None)
         if begun is not None:
             self._add(event.node, "local", begun, event.time)
+
+    def _call(self, event: LogEntry) -> None:
+        """A provider outside has answered, or has not: what is left of the local transaction is the service's own."""
+        if event.name == "unknown":
+            self._served.pop((event.node, event.tx), None)
+        elif (event.node, event.tx) in self._served:
+            self._served[event.node, event.tx] = event.time
 
     def _commit(self, event: LogEntry) -> None:
         begun = self._trigger.get((event.node, event.tx))

@@ -95,14 +95,15 @@ def test_what_must_not_be_refused_is_begun_all_the_same() -> None:
     assert run.summary.stuck_count == run.summary.violations == 0
 
 
-def test_an_answered_client_has_no_deadline_any_more() -> None:
-    """Under an outbox that is from the first step on: the others are done however long they take, but for those whose answer came too late."""
+def test_an_answered_client_has_no_deadline_any_more_and_neither_has_an_event() -> None:
+    """Under an outbox: the first step is refused behind the deadline, the others are done however long they take."""
     run = simtx.simulate(busy(), "outbox", trace=True)
     answered = set(run.transactions.tx[run.transactions.answer == "accepted"])
     expired = {entry.tx for entry in run.trace if entry.kind == "expire"}
     assert answered
     assert expired
     assert not answered & expired
+    assert {entry.node for entry in run.trace if entry.kind == "expire"} == {"s0"}
 
 
 def test_a_budget_bounds_what_clients_ask_again() -> None:

@@ -9,6 +9,7 @@ import pytest
 import simtx
 from simtx.errors import ScenarioError
 from simtx.metrics.replay import summary_from_trace
+from simtx.metrics.run import Run
 from simtx.protocols import TwoPhaseCommit
 from simtx.scenario import Scenario
 from tests.simulator.worlds import chain
@@ -129,3 +130,80 @@ def test_a_slow_provider_is_slow_through_its_service() -> None:
     run = simtx.simulate(scenario(3, faults=faults), "saga")
     usual = simtx.simulate(scenario(3), "saga")
     assert run.summary.latency_p50_ms - usual.summary.latency_p50_ms == pytest.approx(200, abs=0.01)
+
+
+# --- faults -------------------------------------------------------------------------------------------------------------------
+
+
+def away(at: float, duration: float, **options: Any) -> dict[str, Any]:
+    return {"kind": "provider-outage", "node": "s1", "at": at, "duration": duration, **options}
+
+
+def calls(run: Run, name: str) -> list[float]:
+    return [entry.time for entry in run.trace if entry.kind == "call" and entry.name == name]
+
+
+def test_a_request_in_an_outage_reaches_nobody_and_one_before_it_loses_its_answer() -> None:
+    """It waits for the half second that it has for an answer. With a key the repetition is told what the first request has done."""
+    for begin, done in ((1.0, False), (1.03, True), (1.07, True)):
+        run = simtx.simulate(scenario(2, faults=[away(begin, 0.2)], idempotency=86400.0), "saga", trace="full")
+        (unknown,) = calls(run, "unknown")
+        applied = next(entry.time for entry in run.trace if entry.kind == "apply" and entry.node == "s1")
+        assert 1.5 < unknown < 1.51
+        assert (applied < unknown) == done
+        assert run.summary.duplicate_effects == run.summary.missing_effects == run.summary.violations == 0
+        assert summary_from_trace(run.trace, run.scenario, run.strategy).equals(run.summary)
+        assert simtx.check_log(run.trace, run.strategy).ok
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_an_outage_does_what_lost_answers_do(memory: str) -> None:
+    """Nothing twice where somebody remembers; where nobody does, what was done before the outage is done again behind it."""
+    faults = [away(0.5, 0.6), away(1.8, 0.7)]
+    run = simtx.simulate(scenario(60, faults=faults, **MEMORIES[memory]), "saga", trace="full")
+    assert run.summary.unknown_outcomes > 5
+    assert (run.summary.duplicate_effects > 0) == (memory == "nothing")
+    assert (run.summary.violations > 0) == (memory == "nothing")
+    assert summary_from_trace(run.trace, run.scenario, run.strategy).equals(run.summary)
+
+
+def test_a_compensation_cannot_look_into_a_provider_that_is_away() -> None:
+    """The saga gives the charge up and undoes it: it does not know what there is to undo before it can ask again."""
+    run = simtx.simulate(scenario(3, faults=[away(1.07, 3.0)], attempts=1, idempotency=86400.0), "saga", trace="full")
+    assert len(calls(run, "unknown")) > 3
+    assert run.summary.duplicate_effects == run.summary.missing_effects == run.summary.violations == 0
+    assert "compensated" in set(run.transactions.outcome)
+
+
+def test_a_degraded_provider_is_slower_and_answers_less_and_then_as_before() -> None:
+    """The first transaction meets it so: three times as slow, or without any answer; the next ones do not."""
+    degraded = {"kind": "provider-degraded", "node": "s1", "at": 0.9, "duration": 0.9}
+    usual = simtx.simulate(scenario(3), "saga")
+    slow = simtx.simulate(scenario(3, faults=[{**degraded, "factor": 3.0}]), "saga")
+    delays = (slow.transactions.latency_ms - usual.transactions.latency_ms).round(2).tolist()
+    assert delays == [200.0, 0.0, 0.0]
+    silent = simtx.simulate(scenario(3, faults=[{**degraded, "factor": 1.0, "probability": 1.0}]), "saga")
+    assert silent.summary.unknown_outcomes >= 1
+    assert silent.transactions.latency_ms[1] == usual.transactions.latency_ms[1]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (away(1, 1, node="s0"), "'s0' is no node that a provider-outage can happen to"),
+        (away(1, 1, node="*"), r"'\*' is no node that a provider-outage can happen to"),
+        ({"kind": "provider-outage", "at": 1, "duration": 1}, "is missing: a service with a provider"),
+        (away(1, 1, probability=0.1), "does not belong to a provider-outage"),
+        (away(1, 1, kind="provider-degraded"), "is missing: a provider-degraded needs it"),
+    ],
+)
+def test_a_fault_of_a_provider_names_a_service_that_has_one(fault: dict[str, Any], message: str) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        scenario(3, faults=[fault])
+
+
+def test_where_nobody_has_a_provider_none_has_an_outage() -> None:
+    with pytest.raises(
+        ScenarioError, match="a provider-outage happens to the provider of a service, and no service has one"
+    ):
+        chain(3, faults=[away(1, 1)])

@@ -14,6 +14,7 @@ from simtx.workload.faults import Nesting, fault_plan
 from tests.simulator.worlds import chain
 
 PLACES: dict[str, dict[str, Any]] = {
+    "provider": {"node": "s1"},
     "node": {"node": "s1"},
     "service": {"node": "s1"},
     "links": {"a": ["s1"]},
@@ -37,14 +38,15 @@ def test_every_kind_has_its_traits() -> None:
 
 
 def test_no_kind_plays_as_another_one() -> None:
-    """Each of them changes a run, and each in its own way: under two-phase commit those of nodes and links, under the outbox that of the broker, under Cornus that of the vote store."""
+    """Each of them changes a run, and each in its own way: under two-phase commit those of nodes and links, under the outbox that of the broker, under Cornus that of the vote store, under a saga those of a provider."""
     base: dict[str, Any] = {"delay": Uniform(0.005, 0.02), "service_time": 0.005, "rate": 20.0, "transactions": 30}
     base |= {"workers": 2, "network": {"loss": 0.1}}
     found = {}
     for kind, traits in FAULT_KINDS.items():
-        name = {"broker": "outbox", "vote-store": "cornus"}.get(traits.place, "2pc")
-        quiet = simtx.simulate(chain(3, **base), name).digest
-        found[kind] = simtx.simulate(chain(3, **base, faults=[fault(kind)]), name).digest
+        name = {"broker": "outbox", "vote-store": "cornus", "provider": "saga"}.get(traits.place, "2pc")
+        here = base | ({"services": {"s1": {"provider": {"latency": 0.02}}}} if traits.place == "provider" else {})
+        quiet = simtx.simulate(chain(3, **here), name).digest
+        found[kind] = simtx.simulate(chain(3, **here, faults=[fault(kind)]), name).digest
         assert found[kind] != quiet, kind
     assert len(set(found.values())) == len(FAULT_KINDS)
 

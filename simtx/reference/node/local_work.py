@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Protocol, assert_never
 
 from simtx.errors import ProtocolViolation
 from simtx.protocols import Append, Commit, Done, Execute, OutboxRow, Prepare, ReadOutbox, Rollback, Transact
+from simtx.reference.node.outside import REFUSE
 from simtx.reference.node.workers import Workers, perform
 
 if TYPE_CHECKING:
     from simtx.event_log.journal import Journal
     from simtx.reference.node.crash_points import KillSwitch
+    from simtx.reference.node.outside import Outside
     from simtx.reference.node.running_machine import RunningMachine
     from simtx.reference.run_folder.event_log import LogFile
     from simtx.reference.stores.base import Result, Store
@@ -55,6 +58,23 @@ class Host(Protocol):
         """Write down in the audit log what a machine does."""
 
 
+class _Turn:
+    """What is known of a local transaction when its worker begins with it."""
+
+    __slots__ = ("demand", "inside", "late", "rows")
+
+    def __init__(self, demand: float, inside: float) -> None:
+        self.demand = demand  # seconds of work; `OPEN`: no worker serves
+        self.inside = inside  # of these, those with the row locks in hand
+        self.rows: Sequence[int] = ()  # numbers of outbox rows that were drawn before the work
+        self.late = False  # it is refused, since the client's deadline is over
+
+    def begin_late(self) -> None:
+        """Nobody wants it any more: it takes no time."""
+        self.demand = self.inside = 0.0
+        self.late = True
+
+
 class LocalWork:
     """Plays those effects of a node's machines that concern its database.
 
@@ -66,6 +86,8 @@ class LocalWork:
         demand: Seconds of work of a step of a transaction: (tx, step, compensation).
         wake: Called when outbox rows were committed; None: the relay finds them by itself.
         works_inside: Whether the service time passes inside of the local transaction, with its row locks in hand.
+        outside: Has the provider do what this service would do; None: there is no provider.
+        retriable: Steps that are begun behind the client's deadline, too; None: no step is refused for that.
 
     Attributes:
         slowness: Factor of the service times.
@@ -81,8 +103,12 @@ class LocalWork:
         wake: Callable[[], None] | None,
         *,
         works_inside: bool = False,
+        outside: Outside | None = None,
+        retriable: Collection[int] | None = None,
     ) -> None:
         self.slowness = 1.0
+        self._outside = outside
+        self._retriable = retriable
         self._node = node
         self._store = store
         self._log = node.log
@@ -153,36 +179,68 @@ class LocalWork:
                 )
             )
             return
-        store, tx = self._store, actor.tx
+        if self._outside is not None and not isinstance(effect, Transact):
+            what = type(effect).__name__
+            self._node.end(
+                ProtocolViolation(
+                    f"{actor.machine!r} asks {self._node.name} for a {what}, which its provider cannot do"
+                )
+            )
+            return
+        tx = actor.tx
         compensation = isinstance(effect, Transact) and effect.compensation
         demand = self.slowness * sum(self._demand(tx, step, compensation) for step in effect.steps)
         already = tx in self._open
-        inside = demand if self._works_inside and not already else 0.0
-        job: Callable[[], Result]
-        first: Callable[[], None] | None = None
-        if isinstance(effect, Transact):
-            rows: list[int] = []
-            job = lambda: store.transact(tx, effect, rows, inside)  # noqa: E731
-            if (
-                demand > 0 and effect.outbox_rows()
-            ):  # it inserts its event first and does the rest then, as in the simulator
-                first = lambda: rows.extend(store.reserve(effect))  # noqa: E731
-        elif isinstance(effect, Execute):
-            job = lambda: store.execute(tx, effect, inside)  # noqa: E731
-        else:
-            job = lambda: store.prepare(tx, effect, inside)  # noqa: E731
+        turn = _Turn(demand, demand if self._works_inside and not already else 0.0)
+
+        def begin() -> float:
+            if self._late(actor, effect):
+                turn.begin_late()
+            elif turn.demand > 0 and isinstance(effect, Transact) and effect.outbox_rows() and self._outside is None:
+                # It inserts its event first and does the rest then, as in the simulator.
+                turn.rows = self._store.reserve(effect)
+            return turn.demand - turn.inside
+
+        def job() -> Result:
+            return self._perform(actor, effect, turn)
 
         def report(result: Any, error: BaseException | None, begun: float, ended: float) -> None:
-            self._loop.call_soon_threadsafe(self._worked, actor, effect, result, error, demand, begun, ended)
+            self._loop.call_soon_threadsafe(self._worked, actor, effect, result, error, turn, begun, ended)
 
         if already:  # its session is there already: it must not queue behind those who wait for its locks
-            demand = OPEN
+            turn.demand = OPEN
             self._sessions.submit(perform, job, report)
             return
-        if not self._workers.submit(job, report, demand - inside, first):
+        if not self._workers.submit(job, report, begin):
             self._journal.worked(actor, effect, "failed", forced=False)
             # Not at once: the caller is still in the middle of the machine's program.
             self._loop.call_soon(self._told, actor, Done(effect.tag, "failed"))
+
+    def _late(self, actor: RunningMachine, effect: Transact | Execute | Prepare) -> bool:
+        """Whether the client's deadline is over, and the step may still be refused."""
+        kept, deadline = self._retriable, actor.deadline
+        if kept is None or deadline is None or time.monotonic() <= deadline or not effect.steps:
+            return False
+        return not (
+            isinstance(effect, Transact) and (effect.compensation or any(step in kept for step in effect.steps))
+        )
+
+    def _perform(self, actor: RunningMachine, effect: Transact | Execute | Prepare, turn: _Turn) -> Result:
+        """Run it, in the thread of its worker or of its session."""
+        store, tx = self._store, actor.tx
+        if turn.late:
+            effect = replace(effect, operations=REFUSE)
+        match effect:
+            case Transact():
+                if self._outside is not None and not turn.late:
+                    return self._outside.transact(actor, effect, self.slowness)
+                return store.transact(tx, effect, turn.rows, turn.inside)
+            case Execute():
+                return store.execute(tx, effect, turn.inside)
+            case Prepare():
+                return store.prepare(tx, effect, turn.inside)
+            case _:
+                assert_never(effect)
 
     def _worked(
         self,
@@ -190,12 +248,13 @@ class LocalWork:
         effect: Transact | Execute | Prepare,
         result: Result,
         error: BaseException | None,
-        demand: float,
+        turn: _Turn,
         begun: float,
         ended: float,
     ) -> None:
         """A local transaction has ended in a worker's thread, or in that of its session."""
         # `OPEN` stands for a local transaction whose session was there already: it has taken no worker.
+        demand = turn.demand
         served = demand >= 0
         if self._workers is not None and served:
             self._workers.busy -= 1
@@ -212,6 +271,8 @@ class LocalWork:
         if served:
             # The thread has noted these times; this callback runs later, by however long the event loop was busy.
             log.when = begun
+            if turn.late:
+                journal.expired(actor, effect.tag)
             worked = not self._works_inside or result.status not in ("duplicate", "failed")
             journal.serving(tx, "serve", demand if worked else 0.0)
         log.when = ended

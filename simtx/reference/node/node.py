@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, Final
@@ -63,6 +63,7 @@ from simtx.reference.stores.base import StoreFailed
 if TYPE_CHECKING:
     from simtx.reference.brokers.base import BrokerClient
     from simtx.reference.node.crash_points import KillSwitch
+    from simtx.reference.node.outside import Outside
     from simtx.reference.run_folder.audit import AuditLog
     from simtx.reference.run_folder.event_log import LogFile
     from simtx.reference.stores.base import Store
@@ -99,7 +100,7 @@ class Node:
         store: Its database.
         broker: Its connection to the broker, or None.
         votes: The shared vote store, or None.
-        send: Hands a message and its origin to the network.
+        send: Hands a message, its origin and the deadline of its transaction to the network.
         answer: Hands an answer to the client: transaction, outcome, reason, origin.
         wake: Tells the relay beside this node that outbox rows were committed.
         fail: Called once with what ends the process: a store that cannot go on, a machine that broke the contract.
@@ -109,6 +110,8 @@ class Node:
         queue_limit: Local transactions that may wait.
         demand: Seconds of work of a step of a transaction: (tx, step, compensation).
         works_inside: Whether that work is done inside of the local transaction, with its row locks in hand.
+        outside: Has a provider do the work of local transactions; None: there is none.
+        retriable: Steps that are begun behind a client's deadline, too; None: deadlines do not travel.
         seed: Of the back-off's jitter.
 
     Attributes:
@@ -129,7 +132,7 @@ class Node:
         store: Store,
         broker: BrokerClient | None,
         votes: VoteStore | None = None,
-        send: Callable[[Message, int], None],
+        send: Callable[[Message, int, float | None], None],
         answer: Callable[[int, str, str, int], None],
         wake: Callable[[], None],
         fail: Callable[[BaseException], None],
@@ -139,6 +142,8 @@ class Node:
         queue_limit: int | None = None,
         demand: Callable[[int, int, bool], float],
         works_inside: bool = False,
+        outside: Outside | None = None,
+        retriable: Collection[int] | None = None,
         seed: int = 0,
     ) -> None:
         self.name = name
@@ -163,7 +168,15 @@ class Node:
         self._loop = asyncio.get_running_loop()
         wakes = extras(strategy).wake_on_commit
         self.local = LocalWork(
-            self, store, workers, queue_limit, demand, wake if wakes else None, works_inside=works_inside
+            self,
+            store,
+            workers,
+            queue_limit,
+            demand,
+            wake if wakes else None,
+            works_inside=works_inside,
+            outside=outside,
+            retriable=retriable,
         )
         self._send = send
         self._answer = answer
@@ -178,11 +191,11 @@ class Node:
 
     # --- what comes in ----------------------------------------------------------------------------------------------------------
 
-    def receive(self, message: Message, origin: int | None) -> None:
-        """A message arrives from the network."""
+    def receive(self, message: Message, origin: int | None, deadline: float | None = None) -> None:
+        """A message arrives from the network, with the deadline of its transaction if that travels."""
         if self.policies.breaker is not None:
             self._breaker(message.sender).success()
-        self._notify(self._actor(message.tx), message, origin)
+        self._notify(self._dated(message.tx, deadline), message, origin)
 
     def refuse(self, number: int) -> None:
         """A delivery cannot be handled, and no machine has seen it."""
@@ -193,12 +206,14 @@ class Node:
         self._task(self._broker().acknowledge(number))
 
     def deliver(self, delivery: Delivery, origin: int | None) -> None:
-        """A delivery arrives from the broker."""
-        self._notify(self._actor(delivery.message.tx), delivery, origin)
+        """A delivery arrives from the broker; an event has no deadline."""
+        actor = self._actor(delivery.message.tx)
+        actor.deadline = None
+        self._notify(actor, delivery, origin)
 
-    def request(self, request: Request, origin: int | None = None) -> None:
-        """A client or an operator asks for something."""
-        self._notify(self._actor(request.tx), request, origin)
+    def request(self, request: Request, origin: int | None = None, deadline: float | None = None) -> None:
+        """A client or an operator asks for something; a client until a deadline, if that travels."""
+        self._notify(self._dated(request.tx, deadline), request, origin)
 
     def intervene(self, request: Request, then: Callable[[Intervention], None]) -> None:
         """An operator asks for something; `then` is called with the machine's reaction, before its effects."""
@@ -233,6 +248,13 @@ class Node:
         """A local transaction of the service beside has committed outbox rows."""
         for daemon in self.daemons:
             self._notify(daemon, Timer("wake"), None)
+
+    def _dated(self, tx: int, deadline: float | None) -> RunningMachine:
+        """The machine of a transaction, told of the client's deadline."""
+        actor = self._actor(tx)
+        if deadline is not None:
+            actor.deadline = deadline
+        return actor
 
     def _actor(self, tx: int) -> RunningMachine:
         actor = self.actors.get(tx)
@@ -413,11 +435,13 @@ class Node:
         self.journal.effect(actor, message)
         origin = self.log.origin(message)
         if origin is not None:
-            self._send(message, origin)
+            self._send(message, origin, actor.deadline)
 
     def _rest(self, actor: RunningMachine, effect: Effect) -> None:
         self.journal.effect(actor, effect)
         if isinstance(effect, Answer):
+            if actor.deadline is not None and self._loop.time() <= actor.deadline:
+                actor.deadline = None  # nobody waits any more
             self._answer(actor.tx, effect.outcome, effect.reason, actor.cause or 0)
         elif isinstance(effect, Decided):
             self.record(actor, "decide", name=effect.outcome)

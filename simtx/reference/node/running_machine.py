@@ -33,6 +33,7 @@ class RunningMachine:
         "alive",
         "busy",
         "cause",
+        "deadline",
         "done",
         "effects",
         "event",
@@ -56,4 +57,5 @@ class RunningMachine:
         self.state = ""
         self.busy = False
         self.alive = True
+        self.deadline: float | None = None  # of the client, as far as it is known here, in seconds of `time.monotonic`
         self.timers: dict[str, int] = {}  # by name: number of the call that will ring it

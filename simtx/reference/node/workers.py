@@ -11,15 +11,15 @@ from typing import Any
 
 Job = Callable[[], Any]
 Report = Callable[[Any, BaseException | None, float, float], None]
+Begin = Callable[[], float]
 
 
-def perform(job: Job, report: Report, demand: float = 0.0, first: Job | None = None) -> None:
-    """Do a job after a service time, and something before it, and report."""
+def perform(job: Job, report: Report, begin: Begin | None = None) -> None:
+    """Begin, serve for as long as that says, do the job, and report."""
     begun = time.monotonic()
     result, error = None, None
     try:
-        if first is not None:
-            first()
+        demand = 0.0 if begin is None else begin()
         if demand > 0:
             time.sleep(demand)
         result = job()
@@ -38,7 +38,7 @@ class Workers:
     """
 
     def __init__(self, name: str, count: int, limit: int | None = None) -> None:
-        self._jobs: queue.SimpleQueue[tuple[float, Job, Report, Job | None] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Job, Report, Begin | None] | None] = queue.SimpleQueue()
         self._limit = limit
         self.count = count
         self.busy = 0  # jobs taken in and not reported, on the loop's side
@@ -48,25 +48,23 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, job: Job, report: Report, demand: float = 0.0, first: Job | None = None) -> bool:
+    def submit(self, job: Job, report: Report, begin: Begin | None = None) -> bool:
         """Have a job done after a service time; False if the queue is full.
 
         Args:
             job: Called in a worker's thread.
             report: Called there afterwards with the result, the error, and the times at which the worker began and ended.
-            demand: Seconds for which the worker is busy before the job.
-            first: Called when the worker begins, before those seconds.
+            begin: Called when the worker begins; returns the seconds for which it is busy before the job.
         """
         if self._limit is not None and self.busy >= self.count + self._limit:
             return False
         self.busy += 1
-        self._jobs.put((demand, job, report, first))
+        self._jobs.put((job, report, begin))
         return True
 
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
-            demand, job, report, first = item
-            perform(job, report, demand, first)
+            perform(*item)
 
     def stop(self) -> None:
         """End the threads after what they have begun; nothing of what waits is begun any more."""

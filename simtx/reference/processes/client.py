@@ -144,9 +144,10 @@ class Client:
         """Send a request; if there is nobody to take it, or if no answer comes, ask again later."""
         entry, config = self._schedule[call.tx], self._config
         to = entry["entry"]
-        call.unreached = not self.link(to).send(
-            {"type": "request", "tx": call.tx, "plan": entry["plan"], "origin": call.number}
-        )
+        frame = {"type": "request", "tx": call.tx, "plan": entry["plan"], "origin": call.number}
+        if config["deadline_travels"]:  # on the clock of the machine, which is that of all processes
+            frame["deadline"] = call.since + config["deadline"]
+        call.unreached = not self.link(to).send(frame)
         wait = self._random.random() * self._backoff.bound(call.attempt)
         again = config["ask_again"] != "never"
         if call.unreached:

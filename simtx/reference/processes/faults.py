@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol, assert_never
 from simtx.event_log.entries import Number
 from simtx.protocols.names import BROKER
 from simtx.reference.node.crash_points import CrashPoint
+from simtx.reference.processes.preflight import provider_of
 from simtx.scenario.fault_kinds import LINK_FAULTS, FaultKind
 from simtx.workload import Streams
 from simtx.workload.faults import Nesting, PlannedFault, fault_plan
+from simtx.workload.provider import ANSWERING, SLOW, UNREACHABLE
 
 if TYPE_CHECKING:
     from simtx.protocols import Strategy
@@ -200,6 +202,13 @@ class Injectors:
                 return self._nesting.begin(kind, name, lambda: stop(name), lambda: resume(name))
             case "slow":
                 return self._scaled("slow", processes, fault.factor)
+            case "provider-outage":
+                process, scale = provider_of(name), launcher.scale
+                return self._nesting.begin(
+                    kind, name, lambda: scale(process, UNREACHABLE, 1.0), lambda: scale(process, UNREACHABLE, 0.0)
+                )
+            case "provider-degraded":
+                return self._degraded(provider_of(name), fault)
             case "clock-drift":
                 return self._scaled("clock", processes, fault.factor)
             case _:
@@ -219,6 +228,17 @@ class Injectors:
 
         factors.append(factor)
         tell()
+        return undo
+
+    def _degraded(self, process: str, fault: Fault) -> Callable[[], None]:
+        """Make a provider slower, and have it leave out more answers."""
+        slow = self._scaled(SLOW, [process], fault.factor)
+        silent = self._scaled(ANSWERING, [process], 1 - fault.probability)
+
+        def undo() -> None:
+            slow()
+            silent()
+
         return undo
 
     def _each(self, processes: list[str], act: str) -> None:

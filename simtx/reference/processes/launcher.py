@@ -21,7 +21,7 @@ from simtx.reference.brokers import BrokerFailed
 from simtx.reference.node.crash_points import CrashPoint
 from simtx.reference.processes.calls import Calls
 from simtx.reference.processes.faults import Injectors, link_faults
-from simtx.reference.processes.preflight import LAUNCHER, PROXY
+from simtx.reference.processes.preflight import LAUNCHER, PROVIDER, PROXY, provider_of
 from simtx.reference.processes.schedule import Schedule
 from simtx.reference.processes.supervisor import Child
 from simtx.reference.run_folder.event_log import LogFile
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from simtx.reference.processes.backends import Backends
     from simtx.reference.run_folder.folder import RunFolder
     from simtx.scenario import Scenario
+    from simtx.scenario.infrastructure import ProviderSpec
 
 T = TypeVar("T")
 
@@ -127,6 +128,7 @@ class Launcher:
         self._incarnations = itertools.count(options.resumed + 1)
         self.nodes = [*scenario.services, *([strategy.hub] if strategy.hub is not None else [])]
         self.relays = [f"{name}.relay" for name in self.nodes if list(strategy.daemons(name))]
+        self.providers = [provider_of(name) for name in scenario.providers]
         self.proxied = options.network == "scenario" or link_faults(scenario)
         self.injectors: Injectors | None = None
         self._watcher: NatsClient | None = None
@@ -144,7 +146,7 @@ class Launcher:
             names.append(BROKER)
         if self.proxied:
             names.append(PROXY)
-        return [*names, *self.nodes, *self.relays, *([] if self.options.resumed else [CLIENT])]
+        return [*names, *self.providers, *self.nodes, *self.relays, *([] if self.options.resumed else [CLIENT])]
 
     def write(self, schedule: Schedule) -> None:
         """Write what the processes of a new run read when they start."""
@@ -174,6 +176,7 @@ class Launcher:
                 "ask_again": clients.ask_again,
                 "insists": clients.ask_again == "unanswered" and knows,
                 "deadline": clients.deadline,
+                "deadline_travels": clients.deadline_travels,
                 "budget": None if clients.budget is None else [clients.budget, clients.budget_burst],
                 "timeout": clients.timeout,
                 "backoff": [clients.backoff.base, clients.backoff.factor, clients.backoff.cap],
@@ -209,6 +212,9 @@ class Launcher:
                 config |= client or {}
             elif name == BROKER:
                 config |= self.backends.broker_process or {}
+            elif name in self.providers:
+                config["node"] = name.removesuffix(PROVIDER)
+                config["role"] = "provider"
             elif name == PROXY:
                 config |= {
                     "links": [[a, b, self._link_chances(a, b)] for a in self.nodes for b in self.nodes if a != b]
@@ -254,10 +260,18 @@ class Launcher:
             "kills": [point.to_json() for point in kills],
             "workers": service.workers if service is not None and not relay else 0,
             "queue_limit": service.queue_limit if service is not None else None,
-            "works_inside": service is not None and service.store.locks == "work",
+            "works_inside": service is not None and service.store.locks == "work" and service.provider is None,
+            "provider": None if service is None or relay else _terms(node, service.provider),
+            "retriable": self._retriable(),
             "proxied": self.proxied,
             "sample_every": max(step(self.scenario), _SAMPLE_EVERY),
         }
+
+    def _retriable(self) -> list[int] | None:
+        """Steps that are begun behind a client's deadline, too; None: deadlines do not travel."""
+        if not self.scenario.clients.deadline_travels:
+            return None
+        return [step.index for step in self.scenario.transaction.steps if step.kind == "retriable"]
 
     # --- up and down ------------------------------------------------------------------------------------------------------------
 
@@ -282,7 +296,7 @@ class Launcher:
                 private,
                 again=name != CLIENT,
             )
-        for group in ([BROKER], [PROXY], self.nodes, self.relays, [CLIENT]):
+        for group in ([BROKER], [PROXY], self.providers, self.nodes, self.relays, [CLIENT]):
             members = [name for name in group if name in self.children]
             await asyncio.gather(*(self.children[name].start() for name in members))
             for name in members:
@@ -328,7 +342,7 @@ class Launcher:
     def _died(self, child: Child) -> float | None:
         """A child was killed; how long it is to stay away."""
         name = child.name
-        node = name.removesuffix(".relay")
+        node = name.removesuffix(".relay").removesuffix(PROVIDER)
         self.log.log("crash", node, -1, actor="fault", detail=name)
         if name == CLIENT:  # nobody else knows what was asked for, and when to begin
             self.fail(RunFailed(f"process '{name}' was killed; play the run again"))
@@ -366,7 +380,7 @@ class Launcher:
         await self._calls.close()
         if self._watcher is not None:
             await self._watcher.close()
-        order = [CLIENT, *self.relays, *self.nodes, PROXY, BROKER]
+        order = [CLIENT, *self.relays, *self.nodes, *self.providers, PROXY, BROKER]
         await asyncio.gather(*(self.children[name].stop() for name in order if name in self.children))
         if hasattr(self, "log"):  # it was started
             self.log.close()
@@ -500,7 +514,7 @@ class Launcher:
             stuck_rests: Whether what waits for an operator counts as being at rest.
         """
         word = "resting" if stuck_rests else "quiet"
-        names = [*self.nodes, *self.relays]
+        names = [*self.nodes, *self.relays, *self.providers]
         if self.backends.broker_process is not None:
             names.append(BROKER)
         if self.proxied:
@@ -538,3 +552,16 @@ class Launcher:
             return await asyncio.wait_for(self._watcher.pending(), patience)
         except (TimeoutError, ConnectionError, BrokerFailed):
             return None
+
+
+def _terms(service: str, spec: ProviderSpec | None) -> Frame | None:
+    """What a service is told of its provider, if it has one: the fields of `simtx.reference.node.outside.Terms`."""
+    if spec is None:
+        return None
+    return {
+        "process": provider_of(service),
+        "timeout": spec.timeout,
+        "retry_after": spec.retry_after,
+        "status_query": spec.status_query,
+        "remembers": spec.status_query or spec.idempotency is not None,
+    }

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 PROXY: Final = "proxy"
 LAUNCHER: Final = "launcher"
+PROVIDER: Final = ".provider"
+"""What the process of a provider has behind the name of its service."""
+
+
+def provider_of(service: str) -> str:
+    """Name of the process of the provider of a service."""
+    return f"{service}{PROVIDER}"
 
 
 def check(scenario: Scenario, strategy: Strategy, plans: Sequence[Any]) -> None:
@@ -28,15 +35,6 @@ def check(scenario: Scenario, strategy: Strategy, plans: Sequence[Any]) -> None:
     if not plans:
         raise ScenarioError("no transaction arrives: nothing to execute", scenario.name)
     admit(strategy, plans[0], scenario.name, scenario.providers)
-    if scenario.clients.deadline_travels:
-        raise ScenarioError(
-            "clients.deadline_travels: no message of a real run carries a deadline yet: simulate it", scenario.name
-        )
-    if scenario.providers:
-        raise ScenarioError(
-            f"'{scenario.providers[0]}' has a provider outside, which no process of a real run plays yet: simulate it",
-            scenario.name,
-        )
     if strategy.hub in scenario.services:
         raise ScenarioError(
             f"'{strategy.hub}' is the name of the {strategy.name} hub; call the service something else", "services"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from simtx.reference.brokers.base import BrokerClient, BrokerFailed
 from simtx.reference.node.crash_points import CrashPoint, KillSwitch
 from simtx.reference.node.interventions import Interventions, decided
 from simtx.reference.node.node import Node
+from simtx.reference.node.outside import Outside, ProviderLink, Terms
+from simtx.reference.node.running_machine import RunningMachine
 from simtx.reference.processes.ending import Ending
 from simtx.reference.run_folder import strategies
 from simtx.reference.run_folder.audit import AuditLog
@@ -82,7 +85,8 @@ class Service:
         self.links: dict[str, Connection] = {}
         self.refusals = Refusals(self._write_refusal)
         self.ending = Ending()
-        asyncio.get_running_loop().set_exception_handler(self.broken)
+        self.loop = asyncio.get_running_loop()
+        self.loop.set_exception_handler(self.broken)
         self.strategy: Strategy = strategies.load(folder.path, config["strategy"])
         self.node: Node
 
@@ -104,6 +108,13 @@ class Service:
             # on a server of somebody else's, that of the stores, whose address may hold a password
             votes = open_votes({"dsn": config["store"].get("dsn"), **config["votes"]})
         policies = _policies(self.strategy, config)
+        provider: ProviderLink | None = None
+        outside: Outside | None = None
+        if config.get("provider") is not None:
+            terms = Terms(**config["provider"])
+            provider = ProviderLink(lambda frame: self.link(terms.process).send(frame))
+            self.links[terms.process] = self._connection(terms.process, provider.take)
+            outside = Outside(store, terms, provider.ask, self.called)
         self.node = node = Node(
             self.node_name,
             self.strategy,
@@ -123,6 +134,8 @@ class Service:
             queue_limit=config["queue_limit"],
             demand=_demands(self.folder, self.node_name),
             works_inside=config.get("works_inside", False),
+            outside=outside,
+            retriable=config.get("retriable"),
             seed=config["seed"],
         )
         node.local.slowness, node.timer_factor = config.get("slow", 1.0), config.get("clock", 1.0)
@@ -136,6 +149,7 @@ class Service:
             node.recover()
         server = Server(self.secret, self.name, self.accept, self.refused)
         self.folder.announce(self.name, await server.start_as(config, config["port"]))
+        self.reread()
         if self.is_relay:
             node.start_daemons()
         reaching = asyncio.create_task(self.reach(broker, connected=not again))
@@ -153,6 +167,8 @@ class Service:
                 self.log.log("used", self.node_name, -1, actor="host", name=self.name, detail=took)
             reaching.cancel()
             sampling.cancel()
+            if provider is not None:
+                provider.close()  # its callers are threads, for which the node waits
             node.stop()
             await server.close()
             self.refusals.close()
@@ -165,6 +181,11 @@ class Service:
                 votes.close()
             if self.audit is not None:
                 self.audit.close()
+
+    def reread(self) -> None:
+        """Take over what faults have begun or ended while this process was starting, and nobody could tell it."""
+        config = json.loads(self.folder.config(self.name).read_text())
+        self.node.local.slowness, self.node.timer_factor = config.get("slow", 1.0), config.get("clock", 1.0)
 
     async def sample(self, every: float) -> None:
         """Write down how much waits here, for the timeline of the run: local transactions for a worker, and the outbox for its relay."""
@@ -215,19 +236,24 @@ class Service:
         if link is None:
             proxied = self.config["proxied"] and to in self.config["nodes"]
             where = f"{self.node_name}@{to}" if proxied else to
-            link = Connection(self.name, self.secret, lambda: self.folder.locate(where), _ignore, expect=where)
-            self.links[to] = link
+            link = self.links[to] = self._connection(where, _ignore)
         return link
 
-    def send(self, message: Message, origin: int) -> None:
-        """Hand a message to the network, which may lose it."""
+    def _connection(self, where: str, handler: Callable[[Frame], None]) -> Connection:
+        return Connection(self.name, self.secret, lambda: self.folder.locate(where), handler, expect=where)
+
+    def send(self, message: Message, origin: int, deadline: float | None) -> None:
+        """Hand a message to the network, which may lose it; the deadline of its transaction goes with it."""
         if message.to == self.node_name:
-            asyncio.get_running_loop().call_soon(self.node.receive, message, origin)
+            asyncio.get_running_loop().call_soon(self.node.receive, message, origin, deadline)
             return
         if message.to not in self.config["nodes"]:
             nodes = ", ".join(self.config["nodes"])
             raise ProtocolViolation(f"{self.node_name} sends to '{message.to}', which is no node; there are {nodes}")
-        self.link(message.to).send({"type": "message", "event": self.schema.pack(message), "origin": origin})
+        frame: Frame = {"type": "message", "event": self.schema.pack(message), "origin": origin}
+        if deadline is not None:
+            frame["deadline"] = deadline
+        self.link(message.to).send(frame)
 
     def answer(self, tx: int, outcome: str, reason: str, origin: int) -> None:
         """Tell the client, if it is there."""
@@ -238,6 +264,15 @@ class Service:
     def wake(self) -> None:
         """Tell the relay that there are rows."""
         self.link(f"{self.node_name}.relay").send({"type": "wake"})
+
+    def called(self, actor: RunningMachine, what: str, when: float) -> None:
+        """A worker says, in its thread, how a request to the provider has ended."""
+        self.loop.call_soon_threadsafe(self._write_call, actor, what, when)
+
+    def _write_call(self, actor: RunningMachine, what: str, when: float) -> None:
+        self.log.when = when
+        self.node.journal.called(actor, what)
+        self.log.when = None
 
     # --- what comes in ----------------------------------------------------------------------------------------------------------
 
@@ -285,7 +320,7 @@ class Service:
             raise SchemaError(f"a message about transaction {message.tx:.6g}, which this run does not have")
         if message.to != self.node_name or message.sender not in self.config["nodes"]:
             raise SchemaError("a message to another node, or of nobody")
-        self.node.receive(message, _origin(frame))
+        self.node.receive(message, _origin(frame), _deadline(frame))
 
     def on_request(self, frame: Frame) -> None:
         """A request of a client; those of operators are `Interventions`."""
@@ -296,7 +331,7 @@ class Service:
         problem = self._unfit(tx, plan)
         if problem:
             raise SchemaError(f"a request with a plan that cannot be played: {problem}")
-        self.node.request(Request(tx, plan), _origin(frame))
+        self.node.request(Request(tx, plan), _origin(frame), _deadline(frame))
 
     def _unfit(self, tx: int, plan: Plan) -> str:
         """Why a plan is none that a client of this run has; empty: it may be one."""
@@ -376,6 +411,15 @@ async def run_node(folder: Path, name: str, incarnation: int, config: dict[str, 
 
 def _origin(frame: Frame) -> int | None:
     return entry_id(frame.get("origin"))
+
+
+def _deadline(frame: Frame) -> float | None:
+    deadline = frame.get("deadline")
+    if deadline is None:
+        return None
+    if type(deadline) not in (float, int) or not math.isfinite(deadline):
+        raise SchemaError("a deadline that is no time")
+    return float(deadline)
 
 
 def _factor(frame: Frame) -> float:
