@@ -171,6 +171,25 @@ ROWS = (
         ("2N - 2", "2N - 1"),
     ),
     Row(
+        "choreography",
+        "choreography.md",
+        "nobody; events wait, and so do joins",
+        "none: others see what may be undone",
+        "N - 1",
+        "N",
+        ("2N - 2", "2N - 1"),
+    ),
+    Row(
+        "choreography:monitor=true",
+        "choreography.md#the-monitor",
+        "as plain; nobody waits for the monitor",
+        "as plain",
+        "2N - 1",
+        "N + 2",
+        ("4N - 3", "2N + 1"),
+        least=2,
+    ),
+    Row(
         "dual-write",
         "dual-write.md",
         "nobody; what is lost stays lost",
@@ -264,8 +283,8 @@ This table compares promise, costs and verdicts of all strategies. Each has a pa
 `python docs/make_strategies.py` writes the table anew.
 
 - **answer**: an answer to the client says that the outcome is *decided*, or that the request is *accepted*, and the outcome comes later.
-- **messages, forced writes**: of a transaction of N participants that commits without faults. Acknowledgements count, the client's request and answer do not. Under `outbox` and `dual-write` the
-  messages are events of the broker, and the broker's own writes do not count. Under `cornus` the requests to the vote store, their answers and its forced writes count: 2N messages and N writes.
+- **messages, forced writes**: of a transaction of N participants that commits without faults. Acknowledgements count, the client's request and answer do not. Under `outbox`, `choreography` and `dual-write` the
+  messages are events of the broker, and the broker's own writes do not count; the steps are a chain here, [joins cost more](choreography.md#what-it-costs-exactly). Under `cornus` the requests to the vote store, their answers and its forced writes count: 2N messages and N writes.
 - **refused**: messages and forced writes if the last of two or more participants refuses.
 - **verdict**: of `simtx.verify` with two participants, one crash, one early timer, no loss and no copy, explored completely (with one participant, where a row is about one; a cell names other
   differences). *Known* are properties that a strategy declares not to keep.

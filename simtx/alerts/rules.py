@@ -351,6 +351,13 @@ DEFAULT: Final[tuple[AlertRule, ...]] = (
         summary="A service waits for an operator.",
     ),
     Rate(
+        name="StoodStill",
+        signal="stood_still",
+        above=0.0,
+        window=60.0,
+        summary="A choreographed saga has not moved for longer than its monitor is patient.",
+    ),
+    Rate(
         name="Retries",
         signal="retries",
         per="requests",

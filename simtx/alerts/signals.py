@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from simtx.event_log.entries import Stuck
 from simtx.metrics.replay import Replay
 from simtx.metrics.timeline import Clock
+from simtx.protocols.saga_monitor import STUCK, SagaMonitor
 
 if TYPE_CHECKING:
     from simtx.event_log.log import LogEntry
@@ -92,6 +93,13 @@ SIGNALS: Final[Mapping[str, Signal]] = {
             "transactions",
             "simtx_stuck_total",
             "Transactions that wait for an operator, as a service has said in its log.",
+        ),
+        Signal(
+            "stood_still",
+            "counter",
+            "sagas",
+            "simtx_stood_still_total",
+            "Choreographed sagas that their monitor has called stuck.",
         ),
         Signal(
             "unanswered_age",
@@ -313,6 +321,7 @@ class _Scraper(Replay):
     def _alert(self, event: LogEntry) -> None:
         super()._alert(event)
         self.count["stuck"] += Stuck.read(event).stuck
+        self.count["stood_still"] += event.actor == SagaMonitor.role and STUCK in event.name
 
 
 def _age(since: Mapping[Any, float], now: float) -> float:

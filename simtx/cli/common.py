@@ -32,7 +32,9 @@ ChangeOption: TypeAlias = Annotated[
 ]
 StrategyArgument: TypeAlias = Annotated[
     str,
-    typer.Argument(help="2pc, paxos-commit, cornus, saga, tcc, outbox or dual-write; options as in '2pc:work=before'."),
+    typer.Argument(
+        help="2pc, paxos-commit, cornus, saga, tcc, outbox, choreography or dual-write; options as in '2pc:work=before'."
+    ),
 ]
 StoreOption: TypeAlias = Annotated[
     str,

@@ -33,6 +33,7 @@ ORDER: Final = (
     "coordinator-dies",
     "in-doubt",
     "coordinator-unreachable",
+    "who-knows",
     "reserved",
     "relay-stalls",
     "retry-storm",

@@ -40,6 +40,7 @@ _PERIODS: Final = {
     "tcc": ("vote_timeout",),
     "saga": ("call_timeout",),
     "outbox": ("poll_interval",),
+    "choreography": ("poll_interval",),
 }
 """Policies of the built-in strategies that have a slider."""
 

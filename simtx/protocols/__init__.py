@@ -5,6 +5,7 @@ machines; `strategy` finds one by name.
 """
 
 from simtx.protocols.breaker import CircuitBreaker
+from simtx.protocols.choreographed_saga import Choreography
 from simtx.protocols.contract import (
     Acknowledge,
     Alert,
@@ -69,6 +70,7 @@ __all__ = [
     "Branch",
     "BreakerPolicy",
     "CancelTimer",
+    "Choreography",
     "CircuitBreaker",
     "Commit",
     "Cornus",

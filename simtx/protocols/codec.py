@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, ge
 
 from simtx.errors import SimtxError
 from simtx.protocols import contract
+from simtx.protocols.choreographed_plan import BranchEvent
 from simtx.protocols.choreography import StepEvent
 from simtx.protocols.policies import Backoff, BreakerPolicy, Policies
 
@@ -222,6 +223,7 @@ register(
         if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls is not contract.Transition
     ),
     StepEvent,
+    BranchEvent,
     Backoff,
     BreakerPolicy,
     Policies,

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, cast, get_arg
 from simtx.arguments import named
 from simtx.errors import ScenarioError
 from simtx.listing import Listing
+from simtx.protocols.choreographed_saga import Choreography
 from simtx.protocols.contract import Plan, Promise, Strategy
 from simtx.protocols.cornus import Cornus
 from simtx.protocols.dual_write import DualWrite
@@ -33,11 +34,15 @@ BuiltIn: TypeAlias = (
     | type[Saga]
     | type[TryConfirmCancel]
     | type[Outbox]
+    | type[Choreography]
     | type[DualWrite]
 )
 
 STRATEGIES: Final[Mapping[str, BuiltIn]] = types.MappingProxyType(
-    {kind.name: kind for kind in (TwoPhaseCommit, PaxosCommit, Cornus, Saga, TryConfirmCancel, Outbox, DualWrite)}
+    {
+        kind.name: kind
+        for kind in (TwoPhaseCommit, PaxosCommit, Cornus, Saga, TryConfirmCancel, Outbox, Choreography, DualWrite)
+    }
 )
 """The built-in strategies, by name."""
 

@@ -36,6 +36,7 @@ LOOKS: Final[dict[str, Look]] = {
     "saga": Look("#009E73", "s", (0, (6, 1.5))),
     "tcc": Look("#7E57C2", "h", (0, (10, 1.5, 1, 1.5, 1, 1.5))),
     "outbox": Look("#E69F00", "^", (0, (4, 1.5, 1, 1.5))),
+    "choreography": Look("#882255", "P", (0, (3, 1.2, 3, 1.2, 1, 1.2))),
     "dual-write": Look("#D55E00", "D", (0, (1.5, 1.2))),
 }
 """Looks of the built-in strategies."""

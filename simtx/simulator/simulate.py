@@ -54,7 +54,7 @@ def simulate(
 
     Args:
         scenario: A scenario, or the name or path of one.
-        strategy: A name (``2pc``, ``paxos-commit``, ``cornus``, ``saga``, ``tcc``, ``outbox``, ``dual-write``), or an object with options, ours or your own.
+        strategy: A name (``2pc``, ``paxos-commit``, ``cornus``, ``saga``, ``tcc``, ``outbox``, ``choreography``, ``dual-write``), or an object with options, ours or your own.
         seed: Seed of all random streams.
         replication: Another replication under the same seed is independent of this one; the same replication of another strategy meets
             the same transactions, service demands and faults (common random numbers).

@@ -73,6 +73,7 @@ SCOPES: list[tuple[str, dict[str, Any]]] = [
     ("saga", {"duplicates": 0, "reads": 1, "retained": 1, "isolation": "read-committed"}),
     ("outbox", {"timeouts": 0, "duplicates": 0, "losses": 1}),
     ("outbox", {"crashes": 0, "failures": 1}),
+    ("choreography", {"participants": 3, "parallel": True, "crashes": 0, "duplicates": 0, "timeouts": 0}),
     ("dual-write", {"losses": 1, "duplicates": 0}),
     ("dual-write:order=broker-first", {}),
     ("tcc", {"participants": 1, "failures": 1}),

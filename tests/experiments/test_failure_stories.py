@@ -163,6 +163,7 @@ def test_what_is_built_in_is_listed() -> None:
         "saga",
         "tcc",
         "outbox",
+        "choreography",
         "dual-write",
     ]
     assert "acknowledge=after" in str(strategies)

@@ -11,6 +11,7 @@ import simtx
 from simtx.errors import PeerFault
 from simtx.protocols import Delivery, Message, Operation, Plan, Request, Step, bodies
 from simtx.protocols import strategy as resolve
+from simtx.protocols.choreographed_plan import BranchEvent
 from simtx.protocols.choreography import StepEvent
 from simtx.protocols.contract import Machine
 
@@ -25,6 +26,7 @@ STRATEGIES = [
     "saga",
     "tcc",
     "outbox",
+    "choreography:monitor=true",
     "dual-write",
 ]
 ADD = Operation("k", "add", 1)
@@ -50,6 +52,9 @@ ODD: list[Any] = [
     StepEvent(5, 0, (1, 0, "action"), PLAN),
     StepEvent(0, -1, (1, 0, "action"), PLAN),
     StepEvent(0, 0, (1, 0, "action"), Plan(1, (STEP, STEP))),
+    BranchEvent(5, 0, -1, True, (1, 0, "action"), PLAN),
+    BranchEvent(0, 1, 7, True, (1, 1, "action"), PLAN),
+    BranchEvent(0, 1, -1, 1, (1, 1, "action"), PLAN),  # type: ignore[arg-type]
 ]
 
 

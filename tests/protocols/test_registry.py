@@ -56,7 +56,7 @@ def test_a_text_means_an_object(text: str, meant: Strategy) -> None:
         ("transactional outbox", "did you mean 'outbox'?"),
         (
             "xyzzy",
-            "no strategy 'xyzzy'; choose '2pc', 'paxos-commit', 'cornus', 'saga', 'tcc', 'outbox' or 'dual-write'",
+            "no strategy 'xyzzy'; choose '2pc', 'paxos-commit', 'cornus', 'saga', 'tcc', 'outbox', 'choreography' or 'dual-write'",
         ),
         ("", "no strategy ''"),
         ("outbox:", "not of the form option=value"),

@@ -26,6 +26,7 @@ STRATEGIES = [
     "2pc:last_resource=s1",
     "tcc",
     "paxos-commit",
+    "choreography",
 ]
 ON_SERVERS = [
     "2pc",
@@ -125,6 +126,7 @@ def test_a_real_run_has_the_outcomes_of_the_simulated_one(strategy: str, store: 
         ("tcc", lambda n: (4 * n, 0, 2 * n + 2)),
         ("paxos-commit:faults=0", lambda n: (4 * n, 0, 2 * n + 1)),
         ("outbox", lambda n: (0, n - 1, n)),
+        ("choreography", lambda n: (0, n - 1, n)),
         ("dual-write", lambda n: (0, n - 1, n)),
     ],
 )

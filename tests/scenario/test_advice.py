@@ -12,6 +12,7 @@ from simtx.errors import ScenarioError
 from simtx.protocols import (
     STRATEGIES,
     Saga,
+    choreographed_service,
     cornus_coordinator,
     cornus_member,
     cornus_participant,
@@ -178,6 +179,7 @@ def test_what_the_built_in_strategies_ask_stores_and_brokers_for_is_known(name: 
         "tcc": (tcc, tcc_participant),
         "saga": (saga, saga_participant),
         "outbox": (outbox, relay),
+        "choreography": (choreographed_service, outbox, relay),
         "dual-write": (dual_write,),
     }[name]
     text = "".join(map(inspect.getsource, modules))

@@ -1,6 +1,7 @@
 """Seeded defects: each is one classic mistake, made in a small subclass of our machines."""
 
 from . import (
+    choreography,
     contents,
     cornus,
     dual_write,
@@ -32,6 +33,7 @@ ALL = (
     *saga_participants.MUTANTS,
     *outbox.MUTANTS,
     *relay.MUTANTS,
+    *choreography.MUTANTS,
     *second_faults_two_phase.MUTANTS,
     *second_faults_saga.MUTANTS,
     *second_faults_outbox.MUTANTS,

@@ -7,6 +7,8 @@ from typing import Any
 
 from simtx.protocols import DualWrite, Outbox, Policies, Relay, Saga, Strategy, TwoPhaseCommit
 from simtx.protocols.built_in import DEFAULT_POLICIES
+from simtx.protocols.choreographed_saga import Choreography
+from simtx.protocols.choreographed_service import ChoreographedService
 from simtx.protocols.contract import Machine
 from simtx.protocols.cornus import Cornus, CornusCoordinator, CornusParticipant
 from simtx.protocols.dual_write import DualWriteService
@@ -170,6 +172,18 @@ class Outbox2(Outbox):
 
     def daemons(self, node: str) -> Any:
         return (self.relay(node, self.policies or DEFAULT_POLICIES),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choreography2(Choreography):
+    """A choreographed saga with other services."""
+
+    service: type[ChoreographedService] = ChoreographedService
+
+    def machine(self, node: str, tx: int) -> Machine:
+        if node == self.hub:
+            return super().machine(node, tx)
+        return self.service(node, tx, self.policies or DEFAULT_POLICIES, self.hub or "", self.reader == "lock")
 
 
 @dataclass(frozen=True, kw_only=True)
