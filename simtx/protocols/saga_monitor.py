@@ -5,7 +5,7 @@ It belongs to no saga and changes none: services do not wait for it, and its los
 - It knows a saga from the report that the first step is done, which its service publishes before any other event of the saga.
 - It takes a saga for over when every step that nothing comes after is done, or when the first step is undone: all others were undone before. A decision
   to undo is no end: the event that undoes a branch may still hang somewhere.
-- Nothing reported for `patience` seconds means stuck: it says so, with the steps that are done, undone, and waited for. Whatever it hears afterwards takes that back.
+- Nothing reported for `patience` seconds means stuck: it says so, with the steps that are done, undone, and waited for. A report that comes afterwards takes that back.
 - After ten times that, it gives a saga up: it has said what it has to say, and its memory is bounded.
 
 It forces what it has to know: that a saga has begun, and that it is over, before it acknowledges the report. So it watches every saga that was reported, from its start to its end, through crashes of its own, and

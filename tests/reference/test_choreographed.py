@@ -24,9 +24,12 @@ def diamond(**more: object) -> Scenario:
 
 @pytest.mark.parametrize(
     ("node", "effect", "before"),
-    [("s3", "Transact:count", False), ("s3", "Acknowledge", True), ("s0", "Transact:compensation", True)],
+    [
+        ("s3", "Transact:count", False),
+        pytest.param("s3", "Acknowledge", True, marks=pytest.mark.heavy),
+        pytest.param("s1", "Transact:compensation", True, marks=pytest.mark.heavy),
+    ],
 )
-@pytest.mark.sample(1)
 def test_a_join_that_is_killed_goes_on_from_its_rows(node: str, effect: str, before: bool) -> None:
     """SIGKILL between the row of a report and its acknowledgement, before it, and on the way back: outcomes are those of the simulation."""
     points = [CrashPoint(f"join-{tx}", tx=tx, effect=effect, before=before, downtime=0.2) for tx in (3, 9)]
