@@ -247,6 +247,29 @@ def ratio(values: Iterable[float], baseline: Iterable[float], confidence: float 
     return Interval(mean, low, high, one.n, RATIO if one.method == T else one.method, one.infinite)
 
 
+def ratio_of_means(values: Iterable[float], baseline: Iterable[float], confidence: float = 0.95) -> Interval:
+    """Mean of the values over the mean of the baseline, and its interval; 1 means no difference.
+
+    What the two share (the same seed: the same keys, arrivals and service times) does not widen the interval: it is Student's t on what is left of each
+    value when the ratio times its baseline is taken away (the ratio estimator of W. G. Cochran, *Sampling Techniques*, 3rd ed., section 6.4). NaN where the
+    baseline's mean is zero, and without ends where a value is not finite.
+
+    Raises:
+        ScenarioError: The two are not equally long.
+    """
+    ours, theirs = _pairs(values, baseline)
+    known = ~(np.isnan(ours) | np.isnan(theirs))
+    ours, theirs = ours[known], theirs[known]
+    below = float(theirs.mean()) if len(theirs) else 0.0
+    if not below:
+        return Interval(math.nan, math.nan, math.nan, len(ours), NONE)
+    quotient = float(ours.mean()) / below
+    if not math.isfinite(quotient) or not math.isfinite(below):
+        return Interval(quotient, math.nan, math.nan, len(ours), INFINITE)
+    half = interval(ours - quotient * theirs, confidence).half_width / below
+    return Interval(quotient, quotient - half, quotient + half, len(ours))
+
+
 def log_ratios(ours: Floats, theirs: Floats) -> Floats:
     """Logarithms of the ratios; 0 where both are zero, NaN where one is negative or both are infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -24,6 +24,12 @@ def _percent(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "−") if math.isfinite(value) else "-"
 
 
+def _error(value: float, low: float, high: float) -> str:
+    """An error and half the width of its interval."""
+    half = (high - low) / 2
+    return _percent(value) + (f" ± {100 * half:.1f}" if math.isfinite(half) else "")
+
+
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
@@ -37,13 +43,15 @@ def text(validation: Any) -> str:
     count, apart = frame["number"].nunique(), frame[frame["disturbed"]]["number"].nunique()
     lines = [
         f"predicted beside measured: {count} drawn scenarios of seed {validation.seed}, {validation.store}, {validation.broker} broker",
-        "errors of the prediction in %: predicted over measured, minus 1",
+        "errors of the prediction in %: predicted over measured, minus 1, with half the width of the 95 % interval (both sides have the same seeds)",
     ]
     if apart:
         lines.append(
             f"{apart} of them were disturbed: the machine stood still or its disk was slow; they are listed and do not count"
         )
-    rows: list[tuple[str, ...]] = [("figure", "target", "met", "median size", "90 % below", "worst", "in", "")]
+    rows: list[tuple[str, ...]] = [
+        ("figure", "target", "met", "undecided", "median size", "90 % below", "worst", "in", "")
+    ]
     for one in validation.targets.itertuples():
         where = "" if one.point == "load" else ", at saturation"
         rows.append(
@@ -53,6 +61,7 @@ def text(validation: Any) -> str:
                 if one.within[0] == "t"
                 else f"{one.within} in {one.wanted:.0%}",
                 f"{one.met} of {one.of}",
+                str(one.undecided) if one.within[0] != "t" else "-",
                 _percent(one.median).lstrip("+"),
                 _percent(one.p90).lstrip("+"),
                 _percent(one.worst),
@@ -69,7 +78,7 @@ def text(validation: Any) -> str:
             one["strategy"],
             f"{one['load']:.0%}",
             one["failure"] or "-",
-            *(_percent(one.get(metric, math.nan)) for metric in _SHOWN),
+            *(_error(*(one.get(metric + end, math.nan) for end in ("", "_low", "_high"))) for metric in _SHOWN),
             _percent(one["saturation"]),
             one["shape"],
             "disturbed" if one["disturbed"] else "",
@@ -107,6 +116,9 @@ def plot(validation: Any, *, ax: Axes | None = None) -> Axes:
                 ax.fill_between([place - 0.4, place + 0.4], -reach, reach, color="0.85", lw=0, zorder=0)
             for name, own in rows.groupby("strategy"):
                 at = place + rng.uniform(-0.25, 0.25, len(own))
+                ax.vlines(
+                    at, 100 * own["error_low"], 100 * own["error_high"], color=look(str(name)).colour, lw=0.7, alpha=0.5
+                )
                 ax.scatter(
                     at,
                     100 * own["error"],
@@ -132,7 +144,7 @@ def plot(validation: Any, *, ax: Axes | None = None) -> Axes:
         said = "all targets met" if not missed else f"{missed} of {len(judged)} targets missed"
         ax.set_title(
             f"{frame['number'].nunique()} scenarios that nobody chose: {said}\n"
-            f"shaded: target; above: scenarios that meet it; hollow: disturbed run; {validation.store}, seed {validation.seed}",
+            f"shaded: target; above: scenarios that meet it; lines: 95 % intervals; hollow: disturbed; {validation.store}, seed {validation.seed}",
             loc="left",
             fontsize=10,
             pad=16,

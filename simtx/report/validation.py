@@ -31,7 +31,7 @@ LABELS: Final[dict[str, str]] = {
 }
 _PERCENT: Final = frozenset({"undone_share"})
 _MISSED: Final = "MISSED"
-_READING: Final = "mean ± half-width of the 95 % interval over the runs"
+_READING: Final = "mean ± half-width of the 95 % interval over the runs; errors too, and both sides have the same seeds"
 _HEAD: Final = ("figure", "predicted", "measured", "error", "target", "")
 
 
@@ -52,7 +52,10 @@ def _cells(row: Any) -> tuple[str, ...]:
         mean, low = getattr(row, name) * scale, getattr(row, f"{name}_low") * scale
         return _number(mean) if math.isnan(low) else f"{_number(mean)} ± {_number(mean - low)}"
 
+    half = (row.error_high - row.error_low) / 2
     error = _signed(row.error)
+    if math.isfinite(half) and error != "-":
+        error = error.replace(" %", f" ± {100 * half:.1f} %")
     target = "" if row.target is None else "inside" if row.target == "inside" else f"{100 * row.target:.0f} %"
     met = "" if row.met is None else "met" if row.met else _MISSED
     return LABELS[row.metric], estimate("predicted"), estimate("measured"), error, target, met

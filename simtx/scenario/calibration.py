@@ -65,7 +65,8 @@ BLOCKS: Final[Mapping[str, str]] = {
     "second-phase": "the commit of a prepared branch, until it is durable",
     "forced": "a record of the hub, until it is durable",
     "publish": "an event, from the outbox or the service until its consumer works on it",
-    "restart": "a process that was killed, from the end of its downtime until it listens again",
+    "restart": "a process that was killed, from the end of its downtime until it listens again: the hub's, or that of any node",
+    "restart.service": "likewise, of a service, which opens its database, too",
 }
 """Names of the blocks."""
 
@@ -230,7 +231,7 @@ class Calibration:
         broker = scenario.broker
         if "publish" in self.blocks:
             broker = dataclasses.replace(
-                broker, zone=BROKER, ack_latency=self.blocks["publish"].distribution(), linger=Constant(0.0)
+                broker, zone=BROKER, ack_latency=self._drawn("publish"), linger=Constant(0.0)
             )
         hub = dataclasses.replace(scenario.hub, zone=HUB, log=self._log(scenario.hub.log, "forced"))
         return dataclasses.replace(
@@ -252,11 +253,14 @@ class Calibration:
                     for step in scenario.transaction.steps
                 ),
             ),
-            faults=tuple(self._fault(fault) for fault in scenario.faults),
+            faults=tuple(self._fault(fault, scenario.services) for fault in scenario.faults),
         )
 
     def _hosts(self, scenario: Scenario) -> Mapping[str, HostSpec]:
-        """The hosts of the scenario with the processor times of this machine; if it has none, this machine with all nodes on it."""
+        """The hosts of the scenario with the processor times of this machine; if it has none, this machine with all nodes on it.
+
+        All but the clients: what they do for a transaction takes no machine, and a small part of what handling an event takes elsewhere.
+        """
         times = self.processor
         if times is None:
             return scenario.hosts
@@ -264,7 +268,7 @@ class Calibration:
         if scenario.hosts:
             return {name: dataclasses.replace(host, **measured) for name, host in scenario.hosts.items()}
         cores = self.machine.get("cores", "")
-        nodes = (*scenario.services, HUB, BROKER, CLIENT)
+        nodes = (*scenario.services, HUB, BROKER)
         return {
             "machine": HostSpec(
                 int(cores) if cores.isdecimal() and int(cores) else 1, 1.0, nodes, 0, parallel=False, **measured
@@ -273,19 +277,22 @@ class Calibration:
 
     def _drawn(self, block: str) -> Distribution:
         """Time of a block beside the processor time that the processes of its ends take by themselves."""
-        if self.processor is None or not block.startswith(("link.", "second-phase", "forced")):
+        if self.processor is None or not block.startswith(("link.", "second-phase", "forced", "publish")):
             return self.blocks[block].distribution()
-        if not block.startswith("link."):
+        if block == "publish":  # the broker takes it in and sends it on, and its consumer takes it in
+            own = 2 * (self.processor.event + self.processor.effect)
+        elif not block.startswith("link."):
             own = self.processor.forced_write
         else:
             own = 0.0 if block.endswith(f">{CLIENT}") else self.processor.event
             own += 0.0 if block.startswith(f"link.{CLIENT}>") else self.processor.effect
         return Empirical(tuple(max(value - own, 0.0) for value in self.blocks[block].values))
 
-    def _fault(self, fault: Fault) -> Fault:
-        if fault.kind != "crash" or "restart" not in self.blocks:
+    def _fault(self, fault: Fault, services: Iterable[str]) -> Fault:
+        block = "restart.service" if fault.node in services and "restart.service" in self.blocks else "restart"
+        if fault.kind != "crash" or block not in self.blocks:
             return fault
-        return dataclasses.replace(fault, duration=Shifted(fault.duration, self.blocks["restart"].mean))
+        return dataclasses.replace(fault, duration=Shifted(fault.duration, self.blocks[block].mean))
 
     def _service(self, service: ServiceSpec) -> ServiceSpec:
         block = "second-phase" if "second-phase" in self.blocks else "local"

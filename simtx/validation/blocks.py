@@ -125,7 +125,7 @@ class _Walker:
         process = Process.read(event).name
         begun = self._crashed.pop(process, None)
         if begun is not None and not process.endswith((".relay", ".provider")):
-            self._add(process, "restart", begun, event.time)
+            self._add(process, "restart" if process == self._hub else "restart.service", begun, event.time)
 
     # --- legs between nodes -----------------------------------------------------------------------------------------------------
 

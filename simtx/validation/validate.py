@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,7 +21,7 @@ import pandas as pd
 from simtx.arguments import SEED, checked, flag, instance, listed, number, optional, path, progress, text, whole
 from simtx.errors import ScenarioError
 from simtx.metrics import censored, views
-from simtx.metrics.intervals import Interval, interval
+from simtx.metrics.intervals import Interval, interval, ratio_of_means
 from simtx.metrics.plain import plain
 from simtx.progress import Phases, phases
 from simtx.protocols import Strategy
@@ -46,6 +46,9 @@ SATURATION: Final = "saturation"
 DOWNTIME: Final = 1.0
 """Seconds for which the killed process stays away in the run with a failure."""
 _WARMUP: Final = 2.0
+_BETWEEN: Final = (
+    4.0  # seconds from one kill to the next of a calibration: downtime, restart, and what has waited meanwhile
+)
 _CALIBRATION: Final = 0.2  # utilisation at which the blocks are measured
 _FAILURE_LOAD: Final = 0.4
 _SATURATED: Final = 10.0  # seconds
@@ -56,7 +59,7 @@ SLOWER: Final = 1.5
 _REPEATS: Final = 2
 _REST: Final = 30.0  # seconds for which a run waits at most for a disk that is as fast as it was
 PATIENCE: Final = 60.0
-"""Seconds for which a point gets more real runs than asked for, while their intervals are wider than the targets."""
+"""Seconds for which a point gets more real runs than asked for, while the intervals of its errors are wider than the targets."""
 _MOST: Final = 30  # real runs of one point
 
 METRICS: Final[dict[str, tuple[str, float | None]]] = {
@@ -95,8 +98,9 @@ class Validation:
         calibration: The building blocks of all calibrations together.
         calibrations: Those that each point was predicted from, by its name.
         frame: One row a point and metric: ``point`` (a share of saturation, ``failure`` or ``saturation``), ``rate`` in transactions a second, ``metric``,
-            ``predicted``, ``measured`` and the ends of their 95 % intervals, ``error`` (predicted over measured, minus 1), ``target`` (a
-            relative error, or ``inside``) and ``met`` (None: no target).
+            ``predicted``, ``measured`` and the ends of their 95 % intervals, ``error`` (predicted over measured, minus 1) and the ends ``error_low``
+            and ``error_high`` of its own (both sides have the same seeds, so that it is narrower than theirs), ``target`` (a relative error, or
+            ``inside``) and ``met`` (None: no target).
         folder: Where the raw runs are kept, or None.
         disturbed: Runs during which the machine stood still or its disk was slow, one row each: ``run``, the longest ``stall`` in seconds, how many times
             ``slower`` the watcher's forced writes were than in the quietest run of the point, and whether it was ``repeated``.
@@ -185,7 +189,7 @@ def validate(
         loads: Shares of the throughput at saturation that is predicted, between 0 and 1.
         transactions: Of each run, after the warm-up.
         replications: Real runs of each point at least, and as many simulated ones.
-        patience: Seconds for which more of them are made for a point, as long as the measured intervals are wider than the targets.
+        patience: Seconds for which more of them are made for a point, as long as the intervals of the errors are wider than the targets.
         failure: Whether to kill the coordinator (or the first service, if there is none) for a second in a further run.
         saturation: Whether to measure the throughput with more users than workers, too.
         calibration: Building blocks; None: they are measured at low load, before and after each point.
@@ -232,7 +236,12 @@ def validate(
         for name, played in _points(
             scenario, chosen, loads, highest, transactions, failure=failure, saturation=saturation
         ):
-            real = work.measure(played, name, seed, replications, patience)
+            so_far = work.calibration(work.taken).apply(played)
+
+            def predict(one: int, expected: Scenario = so_far) -> dict[str, float]:
+                return figures(simulate(expected, chosen, seed=one))
+
+            real = work.measure(played, name, seed, replications, patience, predict)
             work.calibrate(scenario, transactions, seed + 1000 + len(work.taken))
             around = validation.calibrations[name] = work.calibration(work.taken[-2:])
             predicted = [figures(simulate(around.apply(played), chosen, seed=one)) for one in real.seeds]
@@ -272,11 +281,13 @@ class Measured:
     Attributes:
         seeds: Of each run.
         figures: Of each run.
+        predicted: Of the same seeds, as `Work.measure` was told to predict them.
         disturbed: Whether fewer than two runs were undisturbed, so that all of them count.
     """
 
     seeds: list[int]
     figures: list[dict[str, float]]
+    predicted: list[dict[str, float]]
     disturbed: bool = False
 
 
@@ -333,7 +344,7 @@ class Work:
         self.given: Calibration | None = None
         self.taken: list[Legs] = []  # of each calibration
         self.quiet: list[Run] = []  # of all calibrations
-        self.restarts: list[float] = []
+        self.restarts: dict[str, Block] = {}
         self.subject: dict[str, str] = {}
         self._done = 0
         self._progress = progress
@@ -379,7 +390,15 @@ class Work:
                 runs[key] = self._quieter(runs[key], self.execute(scenario, f"{name}-slow-{attempt}", seed))
         return runs
 
-    def measure(self, scenario: Scenario, name: str, seed: int, replications: int, patience: float) -> Measured:
+    def measure(
+        self,
+        scenario: Scenario,
+        name: str,
+        seed: int,
+        replications: int,
+        patience: float,
+        predict: Callable[[int], dict[str, float]],
+    ) -> Measured:
         """Real runs of a point: so many, and more while they decide nothing and there is time.
 
         A run during which the disk was slow is repeated, as one is during which the machine stood still. If it stays so, it does not count, and another seed takes its place.
@@ -390,9 +409,11 @@ class Work:
             seed: Of the first run; the next ones have the next seeds.
             replications: How many runs at least.
             patience: Seconds for the runs beyond.
+            predict: The figures that are predicted for a seed.
         """
         runs: dict[int, Executed] = {}
         by_seed: dict[int, dict[str, float]] = {}  # figures of each run
+        predicted: dict[int, dict[str, float]] = {}
         attempts: dict[int, int] = {}
         begun = math.nan
         while True:
@@ -406,13 +427,15 @@ class Work:
                 by_seed[again] = figures(runs[again].run)
                 continue
             left_out = [key for key, one in runs.items() if key in found or one.stall > DISTURBED]
-            counted = [one for key, one in by_seed.items() if key not in left_out]
+            counted = [key for key in runs if key not in left_out]
             if len(counted) >= replications and math.isnan(begun):
                 begun = time.monotonic()
             few = len(counted) < replications and len(runs) < 2 * replications
-            undecided = not few and not decisive(counted) and time.monotonic() - begun < patience
-            if not few and not (undecided and len(runs) < _MOST):
-                break
+            if not few:
+                predicted |= {key: predict(key) for key in counted if key not in predicted}
+                known = decisive([predicted[key] for key in counted], [by_seed[key] for key in counted])
+                if known or time.monotonic() - begun >= patience or len(runs) >= _MOST:
+                    break
             if len(runs) >= replications:
                 self.total += 1
             new = seed + len(runs)
@@ -422,8 +445,9 @@ class Work:
         for key, factor in found.items():
             self._disturbed(runs[key].title, runs[key].stall, factor, again=False)
         disturbed = len(counted) < 2
-        kept = [key for key in runs if disturbed or key not in left_out]
-        return Measured(kept, [by_seed[key] for key in kept], disturbed)
+        kept = list(runs) if disturbed else counted
+        predicted |= {key: predict(key) for key in kept if key not in predicted}
+        return Measured(kept, [by_seed[key] for key in kept], [predicted[key] for key in kept], disturbed)
 
     def _quieter(self, one: Executed, other: Executed) -> Executed:
         return min((one, other), key=lambda run: (run.stall > DISTURBED, run.forced_write))
@@ -453,9 +477,9 @@ class Work:
         self.quiet.append(one.run)
         self.taken.append(measured(one.run, one.stalls))
         if restart:
-            crashed = self.execute(with_failure(quiet, self.strategy, DOWNTIME), "calibration-restart", seed)
-            found = blocks(crashed.run.trace, self.strategy.hub).get("restart", [])
-            self.restarts = [one - DOWNTIME for one in found]
+            self.restarts = restarts(
+                self.execute(with_kills(quiet, self.strategy), "calibration-restart", seed), self.strategy
+            )
         self.subject = {
             "store": self.store,
             "broker": self.broker,
@@ -470,8 +494,7 @@ class Work:
         made = calibrated(
             taken, f"{self.subject['scenario']}-{self.subject['strategy']}", self.subject, processor_times(self.quiet)
         )
-        restart = {"restart": Block.of(self.restarts)} if self.restarts else {}
-        return dataclasses.replace(made, blocks={**made.blocks, **restart})
+        return dataclasses.replace(made, blocks={**made.blocks, **self.restarts})
 
     def keep(self, name: str, text: str) -> None:
         """Write a file into the folder, if there is one."""
@@ -523,14 +546,41 @@ def with_failure(scenario: Scenario, strategy: Strategy, downtime: float) -> Sce
     )
 
 
-def decisive(measured: list[dict[str, float]]) -> bool:
-    """Whether the measured intervals are narrower than the targets, so that the errors of a prediction can be told from luck."""
+def with_kills(scenario: Scenario, strategy: Strategy) -> Scenario:
+    """The scenario with its hub, if there is one, and its first two services killed one after the other, while transactions come."""
+    nodes = [*(["hub"] if strategy.hub is not None else []), *list(scenario.services)[:2]]
+    rate = scenario.workload.mean_rate() or 1.0
+    faults = [
+        {"kind": "crash", "node": node, "at": f"{_WARMUP + position * _BETWEEN:g}s", "duration": f"{DOWNTIME:g}s"}
+        for position, node in enumerate(nodes)
+    ]
+    return at_rate(scenario, rate, max(math.ceil(rate * _BETWEEN * len(nodes)), 1)).replace(faults=faults)
+
+
+def restarts(executed: Executed, strategy: Strategy) -> dict[str, Block]:
+    """The blocks of restarts of a run `with_kills`: what each took beyond its downtime."""
+    found = blocks(executed.run.trace, strategy.hub)
+    return {
+        name: Block.of([max(one - DOWNTIME, 0.0) for one in found[name]])
+        for name in ("restart", "restart.service")
+        if name in found
+    }
+
+
+def decisive(predicted: list[dict[str, float]], measured: list[dict[str, float]]) -> bool:
+    """Whether the intervals of the errors are narrower than the targets, so that an error of the prediction can be told from luck."""
     for metric, (_, target) in METRICS.items():
         if target is not None:
-            found = interval(one[metric] for one in measured)
-            if not math.isfinite(found.mean) or found.half_width > target * abs(found.mean):
+            found = error_of(predicted, measured, metric)
+            if not found.half_width <= target:
                 return False
     return True
+
+
+def error_of(predicted: list[dict[str, float]], measured: list[dict[str, float]], metric: str) -> Interval:
+    """Error of the prediction of a metric, predicted over measured, minus 1, with its interval; both sides have the same seeds."""
+    found = ratio_of_means((one[metric] for one in predicted), (one[metric] for one in measured))
+    return found._replace(mean=found.mean - 1, low=found.low - 1, high=found.high - 1)
 
 
 def figures(run: Run) -> dict[str, float]:
@@ -561,7 +611,8 @@ def rows_of(
     for metric in METRICS:
         ours = interval(one[metric] for one in predicted)
         real = interval(one[metric] for one in measured)
-        error = ours.mean / real.mean - 1 if real.mean else (0.0 if not ours.mean else float("inf"))
+        off = error_of(predicted, measured, metric)
+        error = off.mean if real.mean else (0.0 if not ours.mean else math.inf)
         target, met = _verdict(point, metric, ours, real, error) if judged else (None, None)
         rows.append(
             {
@@ -575,6 +626,8 @@ def rows_of(
                 "measured_low": real.low,
                 "measured_high": real.high,
                 "error": error,
+                "error_low": off.low,
+                "error_high": off.high,
                 "target": target,
                 "met": met,
             }

@@ -28,23 +28,23 @@ from simtx.reference.addresses import without_password
 from simtx.reference.processes.backends import check_broker, check_store
 from simtx.scenario.calibration import Block, Calibration
 from simtx.simulator import simulate
-from simtx.validation.blocks import blocks
 from simtx.validation.calibrate import Legs, at_rate, at_utilisation, calibrated, measured, processor_times
 from simtx.validation.drawn import STRATEGIES, Drawn, drawn, fault
 from simtx.validation.validate import (
-    DOWNTIME,
     PATIENCE,
     Pace,
     Work,
     figures,
+    restarts,
     rows_of,
     saturated,
     slow,
-    with_failure,
+    with_kills,
 )
 
 if TYPE_CHECKING:
     from simtx.metrics.run import Run
+    from simtx.scenario import Scenario
 
 CALIBRATED_ON: Final = "transfer-lab"
 """The scenario on which the building blocks are measured."""
@@ -110,8 +110,9 @@ class RandomValidation:
     def targets(self) -> pd.DataFrame:
         """One row a target; disturbed scenarios do not count.
 
-        Its columns: in how many scenarios it was ``met`` of how many (``of``), the ``share``, the ``median`` and the 90 % quantile (``p90``) of the size of
-        the error, the ``worst`` error and its scenario's number, and whether that is ``ok``.
+        Its columns: in how many scenarios it was ``met`` of how many (``of``), the ``share``, for how many it is ``undecided`` (the interval of the error
+        reaches across the target, so that luck may have decided), the ``median`` and the 90 % quantile (``p90``) of the size of the error, the ``worst``
+        error and its scenario's number, and whether that is ``ok``. Undecided ones count by what was seen.
         """
         return pd.DataFrame([self._judged(target) for target in TARGETS])
 
@@ -128,6 +129,13 @@ class RandomValidation:
             rows["predicted"] <= rows["measured_high"] + 1e-9
         )
         met = inside if target.within is None else sizes <= target.within
+        undecided = 0
+        if target.within is not None:
+            least = np.maximum(
+                np.maximum(rows["error_low"], -rows["error_high"]), 0.0
+            )  # of the size, within the interval
+            most = np.maximum(rows["error_high"], -rows["error_low"])
+            undecided = int((~((most <= target.within) | (least > target.within))).sum())
         worst = rows.iloc[int(sizes.to_numpy().argmax())] if len(rows) else None
         share = float(met.mean()) if len(rows) else math.nan
         return {
@@ -138,6 +146,7 @@ class RandomValidation:
             "met": int(met.sum()),
             "of": len(rows),
             "share": share,
+            "undecided": undecided,
             "median": float(sizes.median()) if len(rows) else math.nan,
             "p90": float(np.quantile(sizes, 0.9)) if len(rows) else math.nan,
             "worst": float(worst["error"]) if worst is not None else math.nan,
@@ -216,7 +225,7 @@ def validate_random(
         broker: As in `simtx.execute`.
         transactions: Of each run, after the warm-up.
         replications: Real runs of each point at least, and as many simulated ones.
-        patience: Seconds for which more of them are made for a point, as long as the measured intervals are wider than the targets.
+        patience: Seconds for which more of them are made for a point, as long as the intervals of the errors are wider than the targets.
         seed: Of the draws, and of the runs.
         folder: Where the calibration, the rows of each scenario and the raw runs are kept. Called again with the same settings, it goes on where it was
             interrupted. None: nowhere.
@@ -319,7 +328,7 @@ def _calibration(study: _Study) -> Calibration:
     low = at_utilisation(scenario, _UTILISATION, max(study.transactions // 2, 100))
     taken: list[Legs] = []
     quiet: list[Run] = []
-    restarts: list[float] = []
+    again: dict[str, Block] = {}
     for position, name in enumerate(STRATEGIES):
         strategy = resolve(name, scenario.policies)
         work = study.work(strategy, "calibration")
@@ -332,8 +341,7 @@ def _calibration(study: _Study) -> Calibration:
                 quiet.append(one.run)
                 taken.append(measured(one.run, one.stalls))
         if name == STRATEGIES[0]:
-            crashed = work.execute(with_failure(low, strategy, DOWNTIME), "restart", study.seed + 1000)
-            restarts = [one - DOWNTIME for one in blocks(crashed.run.trace, strategy.hub).get("restart", [])]
+            again = restarts(work.execute(with_kills(low, strategy), "restart", study.seed + 1000), strategy)
     subject = {
         "store": study.store,
         "broker": study.broker,
@@ -344,8 +352,7 @@ def _calibration(study: _Study) -> Calibration:
     made = calibrated(
         taken, "drawn", {key: without_password(one) for key, one in subject.items()}, processor_times(quiet)
     )
-    if restarts:
-        made = dataclasses.replace(made, blocks={**made.blocks, "restart": Block.of(restarts)})
+    made = dataclasses.replace(made, blocks={**made.blocks, **again})
     if file is not None:
         _write(file, made.toml())
     return made
@@ -359,7 +366,7 @@ def _scenario(study: _Study, calibration: Calibration, one: Drawn) -> list[dict[
     file = study.folder / f"{one.number:03d}.json" if study.folder is not None else None
     if file is not None and file.exists():
         before: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
-        return before
+        return [row | {end: row.get(end, math.nan) for end in ("error_low", "error_high")} for row in before]
     work = study.work(one.strategy, f"{one.number:03d}")
     full = saturated(one.scenario)
     highest = simulate(calibration.apply(full), one.strategy, seed=study.seed)
@@ -370,9 +377,13 @@ def _scenario(study: _Study, calibration: Calibration, one: Drawn) -> list[dict[
         played = calm.replace(faults=[fault(one.failure, calm, _FAILS_AFTER, study.seed + one.number)])
     rows: list[dict[str, Any]] = []
     for point, scenario, patience in (("load", played, study.patience), ("saturation", full, 0.0)):
-        real = work.measure(scenario, point, study.seed, study.replications if point == "load" else 2, patience)
         expected = calibration.apply(scenario)
-        predicted = [figures(simulate(expected, one.strategy, seed=seed)) for seed in real.seeds]
+
+        def predict(seed: int, expected: Scenario = expected) -> dict[str, float]:
+            return figures(simulate(expected, one.strategy, seed=seed))
+
+        replications = study.replications if point == "load" else 2
+        real = work.measure(scenario, point, study.seed, replications, patience, predict)
         rows += [
             {
                 "number": one.number,
@@ -384,7 +395,7 @@ def _scenario(study: _Study, calibration: Calibration, one: Drawn) -> list[dict[
                 "disturbed": real.disturbed,
                 **row,
             }
-            for row in rows_of(point, scenario, predicted, real.figures, judged=False)
+            for row in rows_of(point, scenario, real.predicted, real.figures, judged=False)
         ]
     if file is not None:
         _write(file, json.dumps(rows, indent=1) + "\n")
@@ -395,8 +406,12 @@ def worst_first(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """One row a scenario, by the size of its largest error of these metrics at its load, the largest first."""
     rows = frame[frame["point"] == "load"]
     errors = rows.pivot(index="number", columns="metric", values="error")
+    ends = [
+        rows.pivot(index="number", columns="metric", values=f"error_{end}").add_suffix(f"_{end}")
+        for end in ("low", "high")
+    ]
     saturation = frame[(frame["point"] == "saturation") & (frame["metric"] == "throughput_per_s")].set_index("number")
     table = frame.drop_duplicates("number").set_index("number")[["strategy", "shape", "load", "failure", "disturbed"]]
-    table = table.join(errors).join(saturation["error"].rename("saturation"))
+    table = table.join([errors, *ends]).join(saturation["error"].rename("saturation"))
     size = errors[[metric for metric in metrics if metric in errors]].abs().max(axis=1)
     return table.loc[size.sort_values(ascending=False).index].reset_index()

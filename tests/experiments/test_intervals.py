@@ -13,6 +13,7 @@ from scipy import stats
 import simtx
 from simtx import ScenarioError
 from simtx.experiments import interval, paired, ratio
+from simtx.metrics import intervals
 from simtx.metrics.intervals import kind_of
 from simtx.report import catalogue
 
@@ -194,3 +195,23 @@ def test_impossible_confidence_is_refused(confidence: float) -> None:
 def test_unequal_sides_are_no_pairs() -> None:
     with pytest.raises(ScenarioError, match="same replications"):
         paired([1, 2, 3], [1, 2])
+
+
+def test_the_ratio_of_means_keeps_apart_what_both_sides_share() -> None:
+    shared = [10.0, 200.0, 35.0, 90.0]
+    exact = intervals.ratio_of_means([1.1 * one for one in shared], shared)
+    assert exact[:3] == pytest.approx((1.1, 1.1, 1.1))
+    assert intervals.ratio_of_means([1.0, 2.0], [0.0, 0.0]).method == intervals.NONE
+    endless = intervals.ratio_of_means([1.0, math.inf], [1.0, 2.0])
+    assert endless.mean == math.inf
+    assert math.isnan(endless.half_width)
+
+
+def test_the_interval_of_a_ratio_of_means_holds_the_true_one_in_about_95_of_100_samples() -> None:
+    rng = np.random.default_rng(5)
+    held = 0
+    for _ in range(400):
+        theirs = rng.lognormal(3.0, 0.5, 6)
+        found = intervals.ratio_of_means(theirs * rng.normal(0.9, 0.05, 6), theirs)
+        held += found.low <= 0.9 <= found.high
+    assert 360 <= held <= 395

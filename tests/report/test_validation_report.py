@@ -49,6 +49,8 @@ def _row(point: str, rate: float, metric: str, predicted: float, measured: float
         "measured_low": measured - 4,
         "measured_high": measured + 4,
         "error": predicted / measured - 1 if measured else math.inf if predicted else 0.0,
+        "error_low": math.nan,
+        "error_high": math.nan,
         "target": None,
         "met": None,
     }

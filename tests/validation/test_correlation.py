@@ -192,9 +192,9 @@ def test_runs_with_a_slow_disk_are_repeated_and_do_not_count(monkeypatch: pytest
 
     monkeypatch.setattr(validation.Work, "execute", execute)
     monkeypatch.setattr(validation, "figures", lambda run: {"seed": run[0], "taken": run[1]})
-    monkeypatch.setattr(validation, "decisive", lambda found: True)
+    monkeypatch.setattr(validation, "decisive", lambda predicted, measured: True)
     work = validation.Work(TwoPhaseCommit(), "sqlite", "embedded", None, lambda what, share: None)
-    found = work.measure(simtx.load("transfer-lab"), "x", 7, 3, 0.0)
+    found = work.measure(simtx.load("transfer-lab"), "x", 7, 3, 0.0, lambda seed: {})
     assert asked == ["x-0", "x-1", "x-1-slow-1", "x-2", "x-2-slow-1", "x-2-slow-2", "x-3"]
     assert found.seeds == [7, 8, 10]
     assert [one["taken"] for one in found.figures] == [1.0, 1.2, 1.1]
@@ -215,9 +215,9 @@ def test_a_run_that_stood_still_each_time_gives_its_place_to_another_seed(monkey
         lambda self, scenario, name, seed: validation.Executed(seed, name, next(stalls), 1.0),
     )
     monkeypatch.setattr(validation, "figures", lambda run: {})
-    monkeypatch.setattr(validation, "decisive", lambda found: True)
+    monkeypatch.setattr(validation, "decisive", lambda predicted, measured: True)
     work = validation.Work(TwoPhaseCommit(), "sqlite", "embedded", None, lambda what, share: None)
-    found = work.measure(simtx.load("transfer-lab"), "x", 4, 3, 0.0)
+    found = work.measure(simtx.load("transfer-lab"), "x", 4, 3, 0.0, lambda seed: {})
     assert (found.seeds, found.disturbed) == ([4, 6, 7], False)
 
 
@@ -229,9 +229,9 @@ def test_a_point_that_is_slow_but_for_one_run_says_so(monkeypatch: pytest.Monkey
         lambda self, scenario, name, seed: validation.Executed(seed, name, 0.0, next(taken)),
     )
     monkeypatch.setattr(validation, "figures", lambda run: {})
-    monkeypatch.setattr(validation, "decisive", lambda found: True)
+    monkeypatch.setattr(validation, "decisive", lambda predicted, measured: True)
     work = validation.Work(TwoPhaseCommit(), "sqlite", "embedded", None, lambda what, share: None)
-    found = work.measure(simtx.load("transfer-lab"), "x", 0, 3, 0.0)
+    found = work.measure(simtx.load("transfer-lab"), "x", 0, 3, 0.0, lambda seed: {})
     assert found.disturbed
     assert found.seeds == list(range(6))  # all of them: none is better than another
 

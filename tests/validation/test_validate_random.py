@@ -14,11 +14,12 @@ import pytest
 import simtx
 from simtx.errors import ScenarioError
 from simtx.event_log.log import EventLog, LogEntry
+from simtx.protocols import strategy
 from simtx.scenario.calibration import Block, Calibration, ProcessorTimes
 from simtx.validation import validate_random as studied
 from simtx.validation.calibrate import processor_times, within_legs
 from simtx.validation.drawn import FAILURES, STRATEGIES, drawn, fault
-from simtx.validation.validate import Executed, Work, decisive
+from simtx.validation.validate import Executed, Work, decisive, error_of, restarts, with_kills
 
 
 def test_what_is_drawn_is_wide_repeatable_and_can_be_played() -> None:
@@ -109,6 +110,7 @@ def rows(
     return {
         "number": number, "strategy": "2pc", "shape": "", "load": 0.5, "failure": "", "runs": 3, "disturbed": disturbed, "point": point,
         "metric": metric, "predicted": 1 + error, "measured": 1.0, "measured_low": 0.9, "measured_high": 1.1, "error": error,
+        "error_low": error - 0.01, "error_high": error + 0.01,
     }  # fmt: skip
 
 
@@ -129,19 +131,49 @@ def test_targets_are_met_in_nine_of_ten_and_never_far_off() -> None:
     assert not judged([rows(0, 0.5, disturbed=True)])["ok"]  # nothing was shown
 
 
+JUDGED = ("latency_mean_ms", "latency_p95_ms", "latency_p99_ms")
+
+
 def test_more_runs_are_made_while_they_decide_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn_figures = iter([90.0, 110.0] * 30)
     monkeypatch.setattr(Work, "execute", lambda *_: Executed(None, ""))  # type: ignore[arg-type]
-    monkeypatch.setattr(
-        "simtx.validation.validate.figures",
-        lambda _: dict.fromkeys(("latency_mean_ms", "latency_p95_ms", "latency_p99_ms"), next(drawn_figures)),
-    )
+    monkeypatch.setattr("simtx.validation.validate.figures", lambda _: dict.fromkeys(JUDGED, next(drawn_figures)))
     work = Work(simtx.Saga(), "sqlite", "embedded", None, lambda *_: None)  # type: ignore[arg-type]
-    found = work.measure(simtx.load("transfer"), "x", 1, 2, 1000.0).figures
-    assert decisive(found)
-    assert not decisive(found[:-1])
-    assert len(found) > 10
-    assert work.measure(simtx.load("transfer"), "x", 1, 3, 0.0).seeds == [1, 2, 3]
+    scenario = simtx.load("transfer")
+
+    def predict(seed: int) -> dict[str, float]:
+        return dict.fromkeys(JUDGED, 100.0)
+
+    found = work.measure(scenario, "x", 1, 2, 1000.0, predict)
+    assert decisive(found.predicted, found.figures)
+    assert not decisive(found.predicted[:-1], found.figures[:-1])
+    assert len(found.figures) > 10
+    assert work.measure(scenario, "x", 1, 3, 0.0, predict).seeds == [1, 2, 3]
+
+
+def test_what_both_sides_share_decides_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds differ by a factor of three, and each prediction is 2 % off: three runs are enough."""
+    lengths = {1: 40.0, 2: 90.0, 3: 120.0}
+    monkeypatch.setattr(Work, "execute", lambda self, scenario, name, seed: Executed(seed, name))  # type: ignore[arg-type]
+    monkeypatch.setattr("simtx.validation.validate.figures", lambda seed: dict.fromkeys(JUDGED, lengths[seed]))
+    work = Work(simtx.Saga(), "sqlite", "embedded", None, lambda *_: None)  # type: ignore[arg-type]
+    found = work.measure(
+        simtx.load("transfer"), "x", 1, 3, 1000.0, lambda seed: dict.fromkeys(JUDGED, 1.02 * lengths[seed])
+    )
+    assert found.seeds == [1, 2, 3]
+    off = error_of(found.predicted, found.figures, "latency_mean_ms")
+    assert tuple(off[:3]) == pytest.approx((0.02, 0.02, 0.02))
+
+
+def test_an_error_whose_interval_reaches_across_its_target_is_undecided() -> None:
+    found = [
+        rows(number, error) | {"error_low": error - half, "error_high": error + half}
+        for number, (error, half) in enumerate(
+            [(0.02, 0.02), (0.04, 0.02), (0.06, 0.02), (-0.06, 0.005), (-0.04, 0.2), (0.0, math.nan)]
+        )
+    ]
+    one = judged(found)
+    assert (one["met"], one["of"], one["undecided"]) == (4, 6, 4)
 
 
 def test_processor_times_are_found_from_what_processes_have_used() -> None:
@@ -185,13 +217,37 @@ def test_no_processor_time_is_longer_than_its_leg() -> None:
     assert within_legs(ProcessorTimes(6e-4, 1e-4, 2e-3, 5e-4), {}) == ProcessorTimes(6e-4, 1e-4, 2e-3, 5e-4)
 
 
+def test_restarts_are_measured_by_role_and_applied_by_role() -> None:
+    low = simtx.load("transfer-lab").replace(workload={"kind": "poisson", "rate": 10.0})
+    killed = with_kills(low, strategy("2pc"))
+    assert [fault.node for fault in killed.faults] == ["hub", "sender", "receiver"]
+    assert [fault.node for fault in with_kills(low, strategy("outbox")).faults] == ["sender", "receiver"]
+    entries = []
+    for at, kind, process in [
+        (2.0, "crash", "coordinator"), (3.5, "restart", "coordinator"), (6.0, "crash", "sender"), (7.75, "restart", "sender"),
+        (10.0, "crash", "receiver"), (11.65, "restart", "receiver"), (10.0, "crash", "receiver.relay"), (13.0, "restart", "receiver.relay"),
+    ]:  # fmt: skip
+        entries.append(LogEntry(len(entries), at, kind, process, -1, None, "", "", "", process))
+    found = restarts(Executed(SimpleNamespace(trace=EventLog(entries)), "x"), strategy("2pc"))  # type: ignore[arg-type]
+    assert {name: (block.samples, round(block.mean, 6)) for name, block in found.items()} == {
+        "restart": (1, 0.5),
+        "restart.service": (2, 0.7),
+    }
+    known = dataclasses.replace(calibration(), blocks={**calibration().blocks, **found})
+    assert Calibration.parse(known.toml(), "c.toml").blocks["restart.service"].samples == 2
+    hub, first, second = known.apply(killed).faults
+    assert [round(one.duration.mean(), 6) for one in (hub, first, second)] == [1.5, 1.7, 1.7]
+    old = dataclasses.replace(known, blocks={"restart": found["restart"]})
+    assert [round(one.duration.mean(), 6) for one in old.apply(killed).faults] == [1.5, 1.5, 1.5]
+
+
 def test_a_calibration_keeps_its_processor_times_and_takes_them_out_of_its_legs() -> None:
     kept = Calibration.parse(calibration().toml(), "c.toml")
     assert kept.processor == ProcessorTimes(1e-4, 1e-4, 3e-4)
     applied = kept.apply(simtx.load("transfer-lab"))
     (host,) = applied.hosts.values()
     assert (host.cores, host.event, host.transaction) == (2, 1e-4, 3e-4)
-    assert set(host.nodes) == {"sender", "receiver", "hub", "broker", "client"}
+    assert set(host.nodes) == {"sender", "receiver", "hub", "broker"}  # a client is somewhere else
     assert applied.hub.log.forced_write.mean() == pytest.approx(0.0015)
     own = simtx.load("transfer-lab").replace(hosts={"m": {"nodes": ["hub"], "event": "9ms", "cores": 4}})
     (host,) = kept.apply(own).hosts.values()
