@@ -190,16 +190,22 @@ class JournalStore(Store):
 
     # --- local transactions -------------------------------------------------------------------------------------------------------
 
-    def transact(self, tx: int, effect: Transact, rows: Sequence[int] = ()) -> Result:  # noqa: ARG002 - numbered by the file
+    def transact(
+        self,
+        tx: int,
+        effect: Transact,
+        rows: Sequence[int] = (),  # noqa: ARG002 - numbered by the file
+        work: float = 0.0,
+    ) -> Result:
         """As `Store.transact`."""
         holder = Holder()
         try:
-            result = self._transact(tx, effect, holder)
+            result = self._transact(tx, effect, holder, work)
         finally:
             self._locks.release(holder)
         return _with_locks(result, holder)
 
-    def _transact(self, tx: int, effect: Transact, holder: Holder) -> Result:
+    def _transact(self, tx: int, effect: Transact, holder: Holder, work: float) -> Result:
         key, undoes = (None if one is None else dumps(one) for one in (effect.key, effect.undoes))
         # Rows have locks of their own: of two that come with one key at once, the second one finds the row of the first.
         if not self._locks.acquire(holder, [inbox_lock(one) for one in (key, undoes) if one is not None]):
@@ -214,7 +220,7 @@ class JournalStore(Store):
                 inbox[undoes] = dumps(TOMBSTONE)
         changes: dict[str, tuple[float, float]] = {}
         reads: dict[str, float] = {}
-        status = self._play(holder, operations, changes, reads)
+        status = self._play(holder, operations, changes, reads, work)
         branch: Branch | None = effect.accepted
         if status == "refused":
             branch, changes = effect.refused, {}
@@ -242,53 +248,57 @@ class JournalStore(Store):
         operations: Sequence[Operation],
         changes: dict[str, tuple[float, float]],
         reads: dict[str, float],
+        work: float,
     ) -> Status:
-        """Lock rows in the order of their keys, so that no two wait for each other, and play the operations."""
-        if operations and operations[0].kind == "refuse":
-            return "refused"
-        if not self._locks.acquire(holder, sorted(locked(operations, self._serializable))):
+        """Lock rows in the order of their keys, so that no two wait for each other, work, and play the operations."""
+        refuses = bool(operations) and operations[0].kind == "refuse"
+        if not refuses and not self._locks.acquire(holder, sorted(locked(operations, self._serializable))):
             return "failed"
+        if work > 0:
+            time.sleep(work)
+        if refuses:
+            return "refused"
         with self._mutex:
             committed = {one.key: self._values.get(one.key, self._first(one.key)) for one in operations}
         return "done" if play(operations, committed, changes, reads) else "refused"
 
     # --- branches -----------------------------------------------------------------------------------------------------------------
 
-    def execute(self, tx: int, effect: Execute) -> Result:
+    def execute(self, tx: int, effect: Execute, work: float = 0.0) -> Result:
         """As `Store.execute`."""
         branch = self._begin(tx)
-        return self._done(branch, self._extend(branch, effect))
+        return self._done(branch, self._extend(branch, effect, work))
 
-    def prepare(self, tx: int, effect: Prepare) -> Result:
+    def prepare(self, tx: int, effect: Prepare, work: float = 0.0) -> Result:
         """As `Store.prepare`."""
         branch = self._begin(tx)
-        return self._done(branch, self._prepare(branch, effect))
+        return self._done(branch, self._prepare(branch, effect, work))
 
     def _begin(self, tx: int) -> _Branch:
         branch = self._open.setdefault(tx, _Branch(tx))
         branch.waited, branch.wait_end = 0.0, ""
         return branch
 
-    def _extend(self, branch: _Branch, effect: Execute | Prepare) -> Result:
+    def _extend(self, branch: _Branch, effect: Execute | Prepare, work: float) -> Result:
         if branch.tx in self._prepared:
             return Result("failed")
         changes = dict(branch.changes)
         reads: dict[str, float] = {}
-        status = self._play(branch, effect.operations, changes, reads)
+        status = self._play(branch, effect.operations, changes, reads, work)
         if status == "done":
             branch.changes = changes
             branch.reads |= reads
             branch.steps = tuple(dict.fromkeys((*branch.steps, *effect.steps)))
         return Result(status, reads=reads)
 
-    def _prepare(self, branch: _Branch, effect: Prepare) -> Result:
+    def _prepare(self, branch: _Branch, effect: Prepare, work: float) -> Result:
         if effect.key is not None:
             branch.inbox = dumps(effect.key)
             if not self._locks.acquire(branch, [inbox_lock(branch.inbox)]):
                 return Result("failed")
             if branch.inbox in self._inbox:
                 return Result("duplicate", loads(self._inbox[branch.inbox]))
-        result = self._extend(branch, effect)
+        result = self._extend(branch, effect, work)
         if result.status != "done":
             return result
         branch.record, branch.since = dumps(effect.record), time.monotonic()
