@@ -230,9 +230,7 @@ class Calibration:
         services = {name: self._service(service) for name, service in scenario.services.items()}
         broker = scenario.broker
         if "publish" in self.blocks:
-            broker = dataclasses.replace(
-                broker, zone=BROKER, ack_latency=self._drawn("publish"), linger=Constant(0.0)
-            )
+            broker = dataclasses.replace(broker, zone=BROKER, ack_latency=self._drawn("publish"), linger=Constant(0.0))
         hub = dataclasses.replace(scenario.hub, zone=HUB, log=self._log(scenario.hub.log, "forced"))
         return dataclasses.replace(
             scenario,
